@@ -1,0 +1,252 @@
+"""Django settings. The only place that reads the environment; README lists the variables."""
+
+import os
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+
+def env_text(name: str, default: str) -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, default: bool) -> bool:
+    value = env_text(name, "1" if default else "0").lower()
+    if value not in {"0", "1", "true", "false"}:
+        raise ImproperlyConfigured(f"{name} must be 0 or 1, not {value!r}")
+    return value in {"1", "true"}
+
+
+def env_int(name: str, default: int, minimum: int = 0) -> int:
+    value = env_text(name, str(default))
+    if not value.isdigit() or int(value) < minimum:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number of at least {minimum}, not {value!r}"
+        )
+    return int(value)
+
+
+def env_list(name: str, default: str) -> list[str]:
+    return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
+
+
+def kept_secret_key() -> str:
+    """Make a secret key once and keep it in `var/`, readable by its owner alone.
+
+    The file is linked into place whole, so that processes that start together agree on one key.
+    """
+    path = VAR_DIR / "secret_key"
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        draft = VAR_DIR / f"secret_key.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text()
+
+
+def database(url: str) -> dict[str, Any]:
+    """Turn DATABASE_URL into Django's settings; a relative SQLite path starts beside manage.py."""
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url))
+    except (ValueError, dj_database_url.UnknownSchemeError) as error:
+        raise ImproperlyConfigured(f"DATABASE_URL is not understood: {error}") from error
+    # A worker keeps its connection from one consumer session to the next.
+    config["CONN_MAX_AGE"] = 600
+    config["CONN_HEALTH_CHECKS"] = True
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        if config["NAME"] != ":memory:":
+            config["NAME"] = str(BASE_DIR / config["NAME"])
+            Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for its turn
+        # instead of failing in the middle of a transaction.
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        }
+    elif config["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must name a SQLite or a PostgreSQL database")
+    return config
+
+
+DEBUG = env_bool("ASYNCENGINE_DEBUG", False)
+SECRET_KEY_IS_KEPT = not os.environ.get("ASYNCENGINE_SECRET_KEY")
+SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_secret_key()
+ALLOWED_HOSTS = env_list("ASYNCENGINE_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncengine.sqlite3"))}
+
+ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", os.cpu_count() or 1, minimum=1)
+ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
+ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
+# A consumer that was not heard of for this long has lost its lease.
+ASYNCENGINE_LEASE_SECONDS = 10.0
+# A consumer session gives its worker back after this long, so that queues take turns.
+ASYNCENGINE_SLICE_SECONDS = 1.0
+# A stopping cluster waits this long for running scripts, then lets their messages wait again.
+ASYNCENGINE_GRACE_SECONDS = 10.0
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.simple_history",
+    # flows stands before django_q: its `qcluster` command is the one that survives kills.
+    "flows",
+    "scripts",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_q",
+    "knox",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "simple_history",
+]
+
+MIDDLEWARE = [
+    "flows.api.middleware.ProblemMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+
+ROOT_URLCONF = "asyncengine.urls"
+WSGI_APPLICATION = "asyncengine.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+# Served from the packages themselves: nothing has to be collected before `up` works.
+WHITENOISE_USE_FINDERS = True
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
+
+Q_CLUSTER = {
+    "name": "asyncengine",
+    "broker_class": "flows.broker.QueueBroker",
+    "orm": "default",
+    "workers": ASYNCENGINE_WORKERS,
+    # The broker waits for work itself and wakes up when there is some.
+    "poll": 0,
+    "recycle": 10_000,
+    # For django-q2's own tasks; consumer sessions have leases instead.
+    "timeout": 1_800,
+    "retry": 3_600,
+    "max_attempts": 5,
+    "save_limit": 1_000,
+    "label": "Task engine",
+    "log_level": "WARNING",
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "flows.api.authentication.TokenAuthentication",
+        "flows.api.authentication.BasicAuthentication",
+        "flows.api.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "flows.api.errors.handle",
+    # `?format=` is an unknown query parameter like any other.
+    "URL_FORMAT_OVERRIDE": None,
+}
+REST_KNOX = {
+    "TOKEN_TTL": timedelta(hours=10),
+    "AUTH_HEADER_PREFIX": "Bearer",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Async Engine",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Without a validatorUrl of null the page asks a service on the internet.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
+    "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": ["flows.api.specification.complete"],
+}
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Async Engine",
+    "SITE_HEADER": "Async Engine",
+    "SITE_SUBHEADER": "Configuration Manager",
+    "SITE_URL": reverse_lazy("admin:index"),
+    "SITE_SYMBOL": "account_tree",
+    "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO" if DEBUG else "WARNING"},
+    "loggers": {
+        "flows": {"level": "INFO"},
+        # A caller's mistakes are answered, not logged.
+        "django.request": {"level": "ERROR"},
+        "scripts": {"level": "INFO"},
+        "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+    },
+}
