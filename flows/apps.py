@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class FlowsConfig(AppConfig):
+    name = "flows"
+    verbose_name = "Flows"
+
+    def ready(self) -> None:
+        from flows import signals
+
+        signals.connect()
