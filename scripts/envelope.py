@@ -1,0 +1,242 @@
+"""Messages as JSON text: read before a script runs, checked and written after it has run.
+
+Used inside the script host, whatever the language of the script.
+"""
+
+import datetime
+import decimal
+import enum
+import json
+import math
+import types
+import uuid
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import orjson
+
+from scripts.errors import OutputInvalid
+
+MAX_DEPTH = 1000
+MAX_OUTPUT_BYTES = 8 * 1024 * 1024
+_MAX_PLACE_LENGTH = 200
+
+_OPTIONS = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+_only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+_quote = json.encoder.encode_basestring
+
+# Turns every digit into "0" and all else into a blank, which finds a long number faster than a
+# regular expression does.
+_DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + (
+    b" " * 128
+)
+_LONG_NUMBER = b"0" * 19
+
+_HINTS: dict[type, str] = {
+    decimal.Decimal: "use str() or float()",
+    datetime.date: "use .isoformat()",
+    datetime.time: "use .isoformat()",
+    datetime.timedelta: "use .total_seconds()",
+    set: "use a list",
+    frozenset: "use a list",
+    bytes: "decode it to a string",
+    bytearray: "decode it to a string",
+    types.GeneratorType: "use list()",
+    types.CoroutineType: "run() must not be async",
+}
+
+
+def decode(body: bytes) -> Any:
+    """Read a message. Integers keep all their digits, where orjson makes floats of long ones."""
+    if _LONG_NUMBER in body.translate(_DIGITS_AS_ZEROS):
+        return json.loads(body)
+    return orjson.loads(body)
+
+
+def complete(output: Any, correlation_id: str) -> tuple[dict[str, Any], str | None]:
+    """Return a script's output as the next step's message, and a warning if it was mended.
+
+    Raises OutputInvalid when it is not the message that went in.
+    """
+    if not isinstance(output, dict):
+        raise OutputInvalid(_not_a_message(output), place="$")
+    if "payload" not in output:
+        raise OutputInvalid("The output has no payload.", place="$.payload")
+    if "correlationId" not in output:
+        mended = {"correlationId": correlation_id, **output}
+        return mended, "correlationId was missing and put back"
+    if output["correlationId"] != correlation_id:
+        raise OutputInvalid("The output has another correlationId.", place="$.correlationId")
+    return output, None
+
+
+def encode(value: Any) -> bytes:
+    """Write a value as JSON text. Raises OutputInvalid naming the place that JSON cannot hold."""
+    text = _encode_fast(value)
+    if text is None:
+        text = _Writer().write(value)
+    if len(text) > MAX_OUTPUT_BYTES:
+        raise OutputInvalid(
+            f"The output has {len(text)} bytes; at most {MAX_OUTPUT_BYTES} are allowed.", place="$"
+        )
+    return text
+
+
+def plain_text(text: str, length: int) -> str:
+    """Shorten a text and take out what a database or a JSON reader may refuse."""
+    if len(text) > length:
+        text = text[:length] + "…"
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _encode_fast(value: Any) -> bytes | None:
+    """Write what orjson writes faithfully; None where a closer look is needed."""
+    try:
+        text = orjson.dumps(value, option=_OPTIONS)
+        if b"null" in text:
+            # orjson writes NaN and the infinities as null.
+            _only_finite(value)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return None if b"\\u0000" in text else text
+
+
+def _not_a_message(output: Any) -> str:
+    if output is None:
+        return "The output is None: does run() return the message?"
+    hint = next((f" ({hint})" for kind, hint in _HINTS.items() if isinstance(output, kind)), "")
+    return f"The output is {_named(output)}{hint}; it must be an object with a payload."
+
+
+def _named(value: Any) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[:1] in "aeiouAEIOU" else f"a {name}"
+
+
+class _Container:
+    """An array or an object of which the beginning is written."""
+
+    __slots__ = ("end", "identity", "key", "members", "separator")
+
+    def __init__(self, value: Any, members: Iterator[tuple[Any, Any]], end: str) -> None:
+        self.identity = id(value)
+        self.members = members
+        self.end = end
+        self.separator = ""
+        self.key: Any = None
+
+
+class _Writer:
+    """Writes JSON without recursion and always knows where in the value it is."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._open: list[_Container] = []
+        self._identities: set[int] = set()
+
+    def write(self, value: Any) -> bytes:
+        self._write_value(value)
+        while self._open:
+            self._write_next_member(self._open[-1])
+        return "".join(self._text).encode()
+
+    def _write_next_member(self, container: _Container) -> None:
+        member = next(container.members, None)
+        if member is None:
+            self._close(container)
+            return
+        container.key, value = member
+        self._text.append(container.separator)
+        container.separator = ","
+        if container.end == "}":
+            self._write_key(container.key)
+        self._write_value(value)
+
+    def _write_value(self, value: Any) -> None:
+        if value is None or value is True or value is False:
+            self._text.append({None: "null", True: "true", False: "false"}[value])
+        elif isinstance(value, enum.Enum):
+            self._write_value(value.value)
+        elif isinstance(value, str):
+            self._write_string(value)
+        elif isinstance(value, int):
+            self._write_integer(value)
+        elif isinstance(value, float):
+            self._write_float(value)
+        elif isinstance(value, dict):
+            self._begin(value, iter(value.items()), "{}")
+        elif isinstance(value, list | tuple):
+            self._begin(value, enumerate(value), "[]")
+        elif isinstance(value, uuid.UUID):
+            self._text.append(f'"{value}"')
+        else:
+            self._refuse_type(value)
+
+    def _begin(self, value: Any, members: Iterator[tuple[Any, Any]], brackets: str) -> None:
+        if id(value) in self._identities:
+            self._refuse("contains itself")
+        if len(self._open) >= MAX_DEPTH:
+            self._refuse(f"is nested more than {MAX_DEPTH} deep")
+        self._identities.add(id(value))
+        self._open.append(_Container(value, members, brackets[1]))
+        self._text.append(brackets[0])
+
+    def _close(self, container: _Container) -> None:
+        self._open.pop()
+        self._identities.discard(container.identity)
+        self._text.append(container.end)
+
+    def _write_key(self, key: Any) -> None:
+        if not isinstance(key, str):
+            self._open[-1].key = None
+            self._refuse(f"has the key {key!r} ({type(key).__name__}); keys must be strings")
+        self._write_string(key)
+        self._text.append(":")
+
+    def _write_string(self, value: str) -> None:
+        if "\x00" in value:
+            self._refuse("holds a NUL character")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self._refuse("holds a lone surrogate, which is not a character")
+        self._text.append(_quote(value))
+
+    def _write_integer(self, value: int) -> None:
+        try:
+            self._text.append(int.__repr__(value))
+        except ValueError:
+            self._refuse("is an integer with too many digits")
+
+    def _write_float(self, value: float) -> None:
+        if not math.isfinite(value):
+            self._refuse(f"is {'NaN' if math.isnan(value) else 'infinite'}, which JSON cannot hold")
+        self._text.append(float.__repr__(value))
+
+    def _refuse_type(self, value: Any) -> NoReturn:
+        hint = next((f"; {hint}" for kind, hint in _HINTS.items() if isinstance(value, kind)), "")
+        self._refuse(f"is {_named(value)}, which JSON cannot hold{hint}")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        place = _shortened("$" + "".join(_path_step(container) for container in self._open))
+        raise OutputInvalid(f"{place} {reason}.", place=place)
+
+
+def _path_step(container: _Container) -> str:
+    if container.key is None:
+        return ""
+    if container.end == "]":
+        return f"[{container.key}]"
+    key = str(container.key)
+    return f".{key}" if key.isidentifier() else f"[{json.dumps(key, ensure_ascii=False)}]"
+
+
+def _shortened(place: str) -> str:
+    if len(place) <= _MAX_PLACE_LENGTH:
+        return place
+    half = _MAX_PLACE_LENGTH // 2
+    return f"{place[:half]}…{place[-half:]}"

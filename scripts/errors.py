@@ -1,0 +1,100 @@
+"""What can become of a script that gives no output.
+
+The runner puts these on outcomes; it raises none of them. They know no Django, since the script
+host uses them too.
+"""
+
+import signal as signals
+
+
+class ScriptError(Exception):
+    """The script gave no output."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class ScriptRaised(ScriptError):
+    """The script raised an exception."""
+
+    def __init__(self, message: str | None = None, *, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class ScriptRetry(ScriptError):
+    """The script asked to be run again later."""
+
+    def __init__(
+        self, message: str | None = None, *, after: float | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(message or reason)
+        self.after = after
+        self.reason = reason
+
+
+class ScriptRejected(ScriptError):
+    """The script rejected the message."""
+
+    def __init__(self, message: str | None = None, *, reason: str = "") -> None:
+        super().__init__(message or reason)
+        self.reason = reason
+
+
+class OutputInvalid(ScriptError):
+    """The script's output is not a valid message."""
+
+    def __init__(self, message: str | None = None, *, place: str | None = None) -> None:
+        super().__init__(message or (f"{place} is not valid JSON" if place else None))
+        self.place = place
+
+
+class ScriptTimedOut(ScriptError):
+    """The script ran longer than its time limit."""
+
+    def __init__(self, message: str | None = None, *, limit_seconds: float | None = None) -> None:
+        if message is None and limit_seconds is not None:
+            message = f"The script ran longer than its time limit of {limit_seconds:g} s."
+        super().__init__(message)
+        self.limit_seconds = limit_seconds
+
+
+class ScriptKilled(ScriptError):
+    """The script's process was ended before the script gave an output."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        memory: bool = False,
+    ) -> None:
+        super().__init__(message or _death(signal, exit_code, memory))
+        self.signal = signal
+        self.exit_code = exit_code
+        self.memory = memory
+
+
+class ScriptInvalid(ScriptError):
+    """The script cannot be run."""
+
+    def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _death(signal: int | None, exit_code: int | None, memory: bool) -> str | None:
+    cause = "The script ran out of memory" if memory else "The script's process was ended"
+    if signal is not None:
+        return f"{cause}: signal {signal} ({_signal_name(signal)})."
+    if exit_code is not None:
+        return f"{cause}: exit code {exit_code}."
+    return f"{cause}." if memory else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return "unknown"

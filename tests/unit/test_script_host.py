@@ -1,0 +1,592 @@
+"""What a script can do in a script host, what it cannot, and how its mistakes are named."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scripts.errors import (
+    OutputInvalid,
+    ScriptError,
+    ScriptInvalid,
+    ScriptKilled,
+    ScriptRaised,
+    ScriptRejected,
+    ScriptRetry,
+)
+from scripts.runner import SCRIPT_UID, Call, CallSite, HostPool, Outcome, Program
+
+CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
+# The way around the import list: a module that a script may import refers to others.
+AROUND_IMPORTS = """
+import json
+modules = json.codecs.sys.modules
+os, sys = modules["os"], json.codecs.sys
+"""
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[HostPool]:
+    pool = HostPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def run(pool: HostPool) -> Run:
+    """Run a script on one message and return the outcome."""
+
+    def run(
+        code: str,
+        payload: Any = None,
+        *,
+        body: bytes | None = None,
+        is_last: bool = False,
+        name: str = "pricing",
+        memory_mb: int = 256,
+    ) -> Outcome:
+        envelope = {"correlationId": CORRELATION_ID, "payload": payload or {}}
+        call = Call("key", CORRELATION_ID, 2, "d-7", body or json.dumps(envelope).encode())
+        program = Program(1, name, "python", code, 20, memory_mb)
+        pool.submit(program, CallSite("orders", "price", "to-price", is_last), [call], 1)
+        outcomes = pool.collect(30)
+        assert len(outcomes) == 1
+        return outcomes[0]
+
+    return run
+
+
+def error(outcome: Outcome, kind: type[ScriptError]) -> Any:
+    assert type(outcome.error) is kind, outcome
+    assert outcome.output is None
+    return outcome.error
+
+
+def payload(outcome: Outcome) -> Any:
+    assert outcome.error is None, outcome.error
+    assert outcome.output is not None
+    return json.loads(outcome.output)["payload"]
+
+
+def returning(expression: str, before: str = "") -> str:
+    """A script of which the payload is the value of an expression."""
+    return f"""
+{before}
+def run(message, context):
+    message["payload"] = {expression}
+    return message
+"""
+
+
+# Messages in and out
+
+
+def test_output_is_the_message_that_run_returns(run: Run) -> None:
+    code = "def run(message, context):\n    message['payload']['b'] = 2\n    return message"
+
+    outcome = run(code, {"a": 1})
+
+    assert (
+        outcome.output
+        == f'{{"correlationId":"{CORRELATION_ID}","payload":{{"a":1,"b":2}}}}'.encode()
+    )
+    assert outcome.call.key == "key"
+    assert outcome.started_at <= outcome.finished_at
+    assert (outcome.warning, outcome.logs) == (None, [])
+
+
+def test_additional_properties_travel_on(run: Run) -> None:
+    body = json.dumps({"correlationId": CORRELATION_ID, "payload": 1, "tenant": "é"}).encode()
+
+    outcome = run("def run(message, context): return message", body=body)
+
+    assert outcome.output is not None
+    assert json.loads(outcome.output)["tenant"] == "é"
+
+
+def test_context_tells_about_the_call(run: Run) -> None:
+    names = ("correlation_id", "flow", "step", "queue", "attempt", "delivery_id")
+
+    outcome = run(returning(f"[getattr(context, name) for name in {names}]"))
+
+    assert payload(outcome) == [CORRELATION_ID, "orders", "price", "to-price", 2, "d-7"]
+
+
+def test_each_message_gets_fresh_globals(run: Run) -> None:
+    code = returning("len(seen), len(__builtins__['seen'])", "seen = []\n") + (
+        "\n__builtins__.setdefault('seen', []).append(1)\nseen.append(1)\n"
+    )
+
+    first, second = run(code), run(code)
+
+    assert payload(first) == payload(second) == [1, 1]
+
+
+def test_name_is_the_name_of_the_script(run: Run) -> None:
+    assert payload(run(returning("__name__"))) == "pricing"
+
+
+def test_missing_correlation_id_is_put_back_with_a_warning(run: Run) -> None:
+    outcome = run("def run(message, context): return {'payload': 1}")
+
+    assert outcome.output == f'{{"correlationId":"{CORRELATION_ID}","payload":1}}'.encode()
+    assert outcome.warning == "correlationId was missing and put back"
+
+
+def test_another_correlation_id_is_invalid(run: Run) -> None:
+    outcome = run("def run(message, context): return message | {'correlationId': 'x'}")
+
+    assert error(outcome, OutputInvalid).place == "$.correlationId"
+
+
+def test_output_without_payload_is_invalid(run: Run) -> None:
+    outcome = run("def run(message, context): return {'correlationId': context.correlation_id}")
+
+    assert error(outcome, OutputInvalid).place == "$.payload"
+
+
+@pytest.mark.parametrize("output", ["None", "[1]", "'text'", "(x for x in [])"])
+def test_output_that_is_no_object_is_invalid(run: Run, output: str) -> None:
+    outcome = run(f"def run(message, context): return {output}")
+
+    assert error(outcome, OutputInvalid).place == "$"
+
+
+def test_async_run_is_named_as_the_mistake(run: Run) -> None:
+    outcome = run("async def run(message, context): return message")
+
+    assert "coroutine" in str(error(outcome, OutputInvalid))
+    assert "async" in str(outcome.error)
+
+
+@pytest.mark.parametrize("value", ["None", "[1, 'a']", "{'a': 1}", "1.5", "'ä'", "True"])
+def test_last_step_may_return_any_json_value(run: Run, value: str) -> None:
+    outcome = run(f"def run(message, context): return {value}", is_last=True)
+
+    assert outcome.error is None
+    assert outcome.output is not None
+    assert json.loads(outcome.output) == eval(value)
+    assert outcome.warning is None
+
+
+@pytest.mark.parametrize(
+    "number", [2**63, -(2**63) - 1, 10**30, 12345678901234567890123, 9007199254740993]
+)
+def test_integers_keep_all_their_digits(run: Run, number: int) -> None:
+    outcome = run(returning("message['payload']"), {"n": number})
+
+    assert payload(outcome) == {"n": number}
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ("{'items': [1, 2, {'amount': float('nan')}]}", "$.payload.items[2].amount"),
+        ("[None, float('inf')]", "$.payload[1]"),
+        ("{'a b': {1}}", '$.payload["a b"]'),
+        ("b'x'", "$.payload"),
+        ("{'x': {1: 2}}", "$.payload.x"),
+        ("{'x': {None: 2}}", "$.payload.x"),
+        ("['ok', '\\ud800']", "$.payload[1]"),
+        ("['ok', 'a\\x00b']", "$.payload[1]"),
+        ("{'price': __import__('decimal').Decimal(1)}", "$.payload.price"),
+        ("[__import__('datetime').date(2026, 1, 1)]", "$.payload[0]"),
+        ("[object()]", "$.payload[0]"),
+        ("[10 ** 5000]", "$.payload[0]"),
+    ],
+)
+def test_what_json_cannot_hold_is_named_with_its_place(run: Run, value: str, place: str) -> None:
+    outcome = run(returning(value))
+
+    assert error(outcome, OutputInvalid).place == place
+    assert str(outcome.error).startswith(f"{place} ")
+
+
+def test_cycle_is_named_with_its_place(run: Run) -> None:
+    outcome = run(returning("cycle", "cycle = {'a': []}\ncycle['a'].append(cycle)\n"))
+
+    assert str(error(outcome, OutputInvalid)) == "$.payload.a[0] contains itself."
+
+
+def test_result_nested_very_deep_is_refused(run: Run) -> None:
+    code = returning("deep", "deep = []\nfor _ in range(200_000): deep = [deep]\n")
+
+    assert "nested more than 1000 deep" in str(error(run(code), OutputInvalid))
+
+
+def test_result_nested_less_deep_goes_through(run: Run) -> None:
+    code = returning("deep", "deep = []\nfor _ in range(900): deep = [deep]\n")
+
+    outcome = run(code)
+
+    assert outcome.output is not None
+    assert outcome.output.count(b"[") == 901
+
+
+def test_subclasses_of_json_types_are_written_as_these(run: Run) -> None:
+    before = """
+import collections, enum
+class Colour(enum.IntEnum):
+    RED = 1
+class Text(str): pass
+class Pair(collections.namedtuple("Pair", "a b")): pass
+"""
+    value = "[collections.OrderedDict(x=Colour.RED), Text('t'), Pair(1, 2), (3,), None]"
+
+    assert payload(run(returning(value, before))) == [{"x": 1}, "t", [1, 2], [3], None]
+
+
+def test_words_that_look_like_trouble_are_none(run: Run) -> None:
+    value = "['null', None, '\\\\u0000', 1e300, {'nullable': False}]"
+
+    assert payload(run(returning(value))) == ["null", None, "\\u0000", 1e300, {"nullable": False}]
+
+
+def test_huge_output_is_refused(run: Run) -> None:
+    assert "8388608" in str(error(run(returning("'x' * 9_000_000")), OutputInvalid))
+
+
+def test_large_output_goes_through(run: Run) -> None:
+    assert len(payload(run(returning("'x' * 8_000_000")))) == 8_000_000
+
+
+# What a script says
+
+
+def test_exception_comes_with_the_lines_of_the_script_alone(run: Run) -> None:
+    code = """import json
+
+def helper(x):
+    return 1 / x
+
+def run(message, context):
+    return helper(0)
+"""
+
+    raised = error(run(code), ScriptRaised)
+
+    assert str(raised) == "ZeroDivisionError: division by zero"
+    assert raised.traceback.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "pricing", line 7, in run',
+        "    return helper(0)",
+        '  File "pricing", line 4, in helper',
+        "    return 1 / x",
+        "ZeroDivisionError: division by zero",
+    ]
+
+
+def test_exception_of_the_module_body_names_its_line(run: Run) -> None:
+    raised = error(run("x = 1\ny = {}['nothing']\ndef run(m, c): return m"), ScriptRaised)
+
+    assert str(raised) == "KeyError: 'nothing'"
+    assert "line 2, in <module>" in raised.traceback
+
+
+def test_cause_of_an_exception_is_told(run: Run) -> None:
+    code = """
+def run(message, context):
+    try:
+        int("x")
+    except ValueError as e:
+        raise KeyError("no") from e
+"""
+    raised = error(run(code), ScriptRaised)
+
+    assert "ValueError: invalid literal" in raised.traceback
+    assert raised.traceback.endswith("KeyError: 'no'")
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise BaseException('b')", "BaseException: b"),
+        ("run(message, context)", "RecursionError: maximum recursion depth exceeded"),
+        ("exit()", "NameError: name 'exit' is not defined"),
+        ("open('/etc/passwd')", "NameError: name 'open' is not defined"),
+    ],
+)
+def test_anything_raised_is_reported_as_raised(run: Run, statement: str, message: str) -> None:
+    outcome = run(f"def run(message, context):\n    {statement}")
+
+    assert str(error(outcome, ScriptRaised)).startswith(message)
+
+
+def test_exception_that_cannot_be_shown_is_still_reported(run: Run) -> None:
+    code = """
+class Sly(Exception):
+    def __str__(self): raise BaseException("gotcha")
+def run(message, context):
+    raise Sly
+"""
+    assert "Sly" in str(error(run(code), ScriptRaised))
+
+
+@pytest.mark.parametrize(
+    ("raised", "after", "reason"),
+    [
+        ("Retry", None, ""),
+        ("Retry(after=2.5, reason='busy')", 2.5, "busy"),
+        ("Retry('busy')", None, "busy"),
+        ("Retry(3)", 3.0, ""),
+    ],
+)
+def test_retry_asks_for_redelivery(run: Run, raised: str, after: float | None, reason: str) -> None:
+    retry = error(run(f"def run(message, context):\n    raise {raised}"), ScriptRetry)
+
+    assert (retry.after, retry.reason) == (after, reason)
+    assert str(retry) == (reason or "The script asked to be run again later.")
+
+
+def test_retry_at_an_impossible_time_is_the_scripts_mistake(run: Run) -> None:
+    outcome = run("def run(message, context):\n    raise Retry(after=float('nan'))")
+
+    assert str(error(outcome, ScriptRaised)).startswith("ValueError: Retry(after)")
+
+
+def test_reject_names_its_reason(run: Run) -> None:
+    rejected = error(run("def run(m, c):\n    raise Reject('no such order')"), ScriptRejected)
+
+    assert rejected.reason == str(rejected) == "no such order"
+
+
+def test_log_and_print_are_kept_with_the_outcome(run: Run) -> None:
+    code = """
+def run(message, context):
+    print("a", 1, None, sep="-")
+    context.log({"b": 2}, level="error")
+    context.log("\\ud800\\x00", level="nonsense")
+    return message
+"""
+    outcome = run(code)
+
+    assert outcome.error is None
+    assert [(line["level"], line["text"]) for line in outcome.logs] == [
+        ("info", "a-1-None"),
+        ("error", "{'b': 2}"),
+        ("info", "?\N{REPLACEMENT CHARACTER}"),
+    ]
+    assert all(outcome.started_at <= line["at"] <= outcome.finished_at for line in outcome.logs)
+
+
+def test_logs_come_with_errors_too(run: Run) -> None:
+    outcome = run("def run(m, c):\n    print('before')\n    1 / 0")
+
+    error(outcome, ScriptRaised)
+    assert [line["text"] for line in outcome.logs] == ["before"]
+
+
+def test_long_logs_are_cut(run: Run) -> None:
+    outcome = run("def run(m, c):\n    for i in range(5000): print('x' * 10_000)\n    return m")
+
+    assert len(outcome.logs) == 101
+    assert len(outcome.logs[0]["text"]) == 8 * 1024 + 1
+    assert outcome.logs[-1]["text"] == "The log was cut after 100 lines."
+
+
+# Scripts that cannot run
+
+
+def test_script_that_does_not_compile_names_its_line(run: Run) -> None:
+    invalid = error(run("x = 1\ndef run(message context): pass"), ScriptInvalid)
+
+    assert invalid.line == 2
+    assert str(invalid).startswith("line 2: ")
+
+
+@pytest.mark.parametrize("code", ["", "run = 3", "def ran(message, context): pass"])
+def test_script_without_run_is_invalid(run: Run, code: str) -> None:
+    assert str(error(run(code), ScriptInvalid)) == "The script has no run(message, context)."
+
+
+def test_run_with_other_parameters_is_invalid(run: Run) -> None:
+    invalid = error(run("\ndef run(message): return message"), ScriptInvalid)
+
+    assert invalid.line == 2
+    assert "takes 1 positional argument but 2 were given" in str(invalid)
+
+
+def test_language_that_is_not_there_is_invalid(pool: HostPool) -> None:
+    program = Program(1, "old", "cobol", "STOP RUN.", 5, 64)
+
+    pool.submit(program, CallSite("f", "s", "q", False), [Call(1, "c", 1, "d", b"{}")], 1)
+
+    assert str(error(pool.collect(20)[0], ScriptInvalid)) == "There is no language 'cobol'."
+
+
+# Imports
+
+
+@pytest.mark.parametrize("module", ["os", "sys", "socket", "subprocess", "ctypes", "builtins"])
+def test_modules_that_are_not_listed_may_not_be_imported(run: Run, module: str) -> None:
+    raised = error(run(f"import {module}\ndef run(m, c): return m"), ScriptRaised)
+
+    assert str(raised).startswith(f"ImportError: module '{module}' may not be imported; allowed")
+    assert "zoneinfo" in str(raised)
+
+
+def test_listed_modules_work_without_files(run: Run) -> None:
+    before = """
+import collections.abc, csv, datetime, decimal, hashlib, io, random, re, statistics, uuid, time
+import unicodedata, zlib, urllib.parse, html, textwrap, pprint, calendar, string, secrets
+from urllib import parse
+from zoneinfo import ZoneInfo
+now = datetime.datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+parsed = datetime.datetime.strptime("2026-07-01", "%Y-%m-%d")
+time.strptime("2026", "%Y")
+row = next(csv.reader(io.StringIO("a,b")))
+hashlib.sha256(b"x").hexdigest(); uuid.uuid4(); secrets.token_hex(); random.random()
+"x".encode("cp1252"); "x".encode("idna"); "\\N{BULLET}"; b"x".decode("utf-16", "ignore")
+html.unescape("&auml;"); unicodedata.name("x"); zlib.compress(b"x"); pprint.pformat([1])
+calendar.month_name[1]; statistics.median([1, 2]); re.compile("x", re.I); time.localtime()
+hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1)
+"""
+    value = "[now.isoformat(), parsed.year, row, parse.quote('a b'), len(ZoneInfo('UTC').key)]"
+
+    assert payload(run(returning(value, before))) == [
+        "2026-07-01T12:00:00+02:00",
+        2026,
+        ["a", "b"],
+        "a%20b",
+        3,
+    ]
+
+
+def test_member_that_a_module_lacks_is_an_import_error(run: Run) -> None:
+    raised = error(run("from json import nothing\ndef run(m, c): return m"), ScriptRaised)
+
+    assert str(raised).startswith("ImportError: cannot import name 'nothing' from 'json'")
+
+
+def test_hosts_do_not_share_their_random_numbers(run: Run) -> None:
+    codes = [returning("random.random()", f"import random  # {n}") for n in range(3)]
+
+    assert len({payload(run(code)) for code in codes}) == 3
+
+
+# The wall
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "modules['io'].open('/etc/passwd')",
+        "os.open('/dev/null', os.O_RDONLY)",
+        "os.listdir('/')",
+        "os.pipe()",
+        "modules['_socket'].socket()",
+        "os.dup(3)",
+        "os.fork()",
+        "os.posix_spawn('/bin/true', ['true'], {})",
+        "os.memfd_create('x')",
+        "modules['_thread'].start_new_thread(print, ())",
+        "modules['resource'].setrlimit(modules['resource'].RLIMIT_NOFILE, (99, 99))",
+    ],
+)
+def test_ways_out_are_closed_to_tricks(run: Run, attempt: str) -> None:
+    code = f"{AROUND_IMPORTS}\ndef run(message, context):\n    return {attempt}"
+
+    raised = str(error(run(code), ScriptRaised))
+
+    assert raised.split(":")[0] in {
+        "OSError",
+        "BlockingIOError",
+        "PermissionError",
+        "RuntimeError",
+        "ValueError",
+        "error",
+    }
+
+
+def test_environment_is_empty(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://secret")
+
+    outcome = run(returning("[dict(os.environ), sys.path, len(sys.argv)]", AROUND_IMPORTS))
+
+    assert payload(outcome)[:2] == [{}, []]
+
+
+def test_nothing_of_django_is_in_the_host(run: Run) -> None:
+    assert payload(run(returning("'django' in modules", AROUND_IMPORTS))) is False
+
+
+def test_host_has_one_descriptor(run: Run) -> None:
+    before = f"""{AROUND_IMPORTS}
+def is_open(n):
+    try:
+        os.fstat(n)
+    except OSError:
+        return False
+    return True
+"""
+    outcome = run(returning("[n for n in range(1024) if is_open(n)]", before))
+
+    assert len(payload(outcome)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_becomes_another_user_without_groups(run: Run) -> None:
+    outcome = run(returning("[os.getresuid(), os.getresgid(), os.getgroups()]", AROUND_IMPORTS))
+
+    assert payload(outcome) == [[SCRIPT_UID] * 3, [SCRIPT_UID] * 3, []]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_script_cannot_become_root_again(run: Run) -> None:
+    code = f"{AROUND_IMPORTS}\ndef run(message, context): os.setuid(0)"
+
+    assert str(error(run(code), ScriptRaised)).startswith("PermissionError")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_host_that_cannot_drop_its_user_runs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    pool = HostPool(uid=2**32 - 1)  # what the kernel takes for "leave it as it is"
+
+    pool.submit(
+        Program(1, "p", "python", "def run(m, c): return m", 5, 64),
+        CallSite("f", "s", "q", False),
+        [Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')],
+        1,
+    )
+    outcomes = pool.collect(20)
+    pool.close()
+
+    assert error(outcomes[0], ScriptKilled).exit_code == 77
+    assert "no script will run" in capfd.readouterr().err
+
+
+def test_seal_is_complete_here(pool: HostPool, run: Run) -> None:
+    run("def run(message, context): return message")
+
+    assert pool.missing_measures == set()
+
+
+def test_memory_limit_ends_in_a_memory_error_and_the_host_is_replaced(run: Run) -> None:
+    code = f"""{AROUND_IMPORTS}
+def run(message, context):
+    if message["payload"]:
+        x = bytearray(300_000_000)
+    message["payload"] = os.getpid()
+    return message
+"""
+    first = run(code, memory_mb=100)
+    raised = error(run(code, 1, memory_mb=100), ScriptRaised)
+    second = run(code, memory_mb=100)
+
+    assert str(raised) == "MemoryError"
+    assert payload(first) != payload(second)
+
+
+def test_many_small_objects_meet_the_memory_limit_too(run: Run) -> None:
+    code = "def run(m, c):\n    x = []\n    while True: x.append([len(x)])"
+
+    outcome = run(code, memory_mb=50)
+
+    assert isinstance(outcome.error, ScriptRaised | ScriptKilled)
+    assert "emory" in str(outcome.error)
