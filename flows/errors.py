@@ -1,0 +1,62 @@
+"""What can go wrong in the engine. The borders (API, admin, commands) translate these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FlowError(Exception):
+    """Base of the engine's errors, never raised itself. The docstring is the default message."""
+
+    def __init__(self, message: str = "", **attributes: Any) -> None:
+        super().__init__(message or (self.__doc__ or "").split("\n")[0])
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+class UnknownFlow(FlowError):
+    """There is no flow of this name."""
+
+
+class FlowNotRunnable(FlowError):
+    """The flow is inactive or has no steps."""
+
+
+class PayloadInvalid(FlowError):
+    """The payload is refused; `errors` has `{"path", "detail"}` per fault, where known."""
+
+    errors: list[dict[str, str]] = []
+
+
+class QueueFull(FlowError):
+    """The first queue of the flow is full; `retry_after` is in seconds."""
+
+    retry_after: int = 1
+
+
+class IdempotencyConflict(FlowError):
+    """The idempotency key was used for another payload."""
+
+
+class AlreadyReprocessed(FlowError):
+    """The dead letter was reprocessed before."""
+
+
+class LeaseLost(FlowError):
+    """The lease went elsewhere: write nothing."""
+
+
+class StepError(FlowError):
+    """Base of what ends a delivery without a hand-over."""
+
+
+class StepFailed(StepError):
+    """Again after back-off, or after `after` (a timedelta) where the script asked for it."""
+
+    after: Any = None
+
+
+class StepRejected(StepError):
+    """Straight to the dead letters, for `reason` (a DeadLetter.Reason)."""
+
+    reason: str = "rejected"

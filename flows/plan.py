@@ -1,0 +1,148 @@
+"""What the hot path knows of flows and steps, kept in memory.
+
+A step version never changes, so its plan is kept for good. What a flow's name stands for may
+change at any time, so it is looked up again when the configuration revision has moved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import jsonschema_rs
+
+from flows.errors import FlowNotRunnable, PayloadInvalid, UnknownFlow
+from flows.models import ConfigurationRevision, Flow, StepVersion
+from scripts.runner import CallSite, Program
+
+# A payload may be wrong in more places than anybody wants to read.
+MAX_FAULTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """How a message at a step version goes on.
+
+    The ids of queues are 0 where there is none: after the last step, or because it was removed.
+    """
+
+    step_id: int
+    flow_version_id: int
+    position: int
+    queue_id: int
+    next_step_id: int | None
+    next_queue_id: int
+    program: Program
+    site: CallSite
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPlan:
+    """What a start needs to know of a flow. `first` is None where the flow has no steps."""
+
+    flow_id: int
+    name: str
+    active: bool
+    flow_version_id: int
+    first: StepPlan | None
+    input_schema: jsonschema_rs.Validator | None
+
+    def require_runnable(self) -> StepPlan:
+        if not self.active:
+            raise FlowNotRunnable(f"The flow {self.name!r} is inactive.")
+        if self.first is None or not self.first.queue_id:
+            raise FlowNotRunnable(f"The flow {self.name!r} has no steps.")
+        return self.first
+
+    def require_valid(self, payload: Any) -> None:
+        """Raise PayloadInvalid with the faults where the first script declares its input."""
+        if self.input_schema is None:
+            return
+        errors = islice(self.input_schema.iter_errors(payload), MAX_FAULTS)
+        faults = [{"path": json_path(e.instance_path), "detail": e.message} for e in errors]
+        if faults:
+            raise PayloadInvalid(
+                "The payload does not match the input parameters of the first script.",
+                errors=faults,
+            )
+
+
+@lru_cache(maxsize=4096)
+def step_plan(step_id: int) -> StepPlan:
+    return build_step_plan(step_id)
+
+
+def build_step_plan(step_id: int) -> StepPlan:
+    step = StepVersion.objects.select_related("flow_version", "script_version").get(pk=step_id)
+    following = StepVersion.objects.filter(
+        flow_version=step.flow_version, position=step.position + 1
+    ).first()
+    script = step.script_version
+    return StepPlan(
+        step_id=step.pk,
+        flow_version_id=step.flow_version_id,
+        position=step.position,
+        queue_id=step.queue_id or 0,
+        next_step_id=following.pk if following else None,
+        next_queue_id=(following.queue_id or 0) if following else 0,
+        program=Program(
+            version_id=script.pk,
+            name=script.script_name,
+            language=script.language,
+            code=script.code,
+            timeout_seconds=script.timeout.total_seconds(),
+            memory_mb=script.memory_mb,
+        ),
+        site=CallSite(
+            flow=step.flow_version.flow_name,
+            step=step.name,
+            queue=step.queue_name,
+            is_last=following is None,
+        ),
+    )
+
+
+def flow_plan(name: str) -> FlowPlan:
+    """Return the plan of the flow as it is configured now. Raises UnknownFlow."""
+    return _flow_plan(name, ConfigurationRevision.current())
+
+
+def forget_plans() -> None:
+    """Drop what is kept in memory; for tests, whose rolled back rows come again with other ids."""
+    step_plan.cache_clear()
+    _flow_plan.cache_clear()
+
+
+@lru_cache(maxsize=1024)
+def _flow_plan(name: str, revision: UUID | None) -> FlowPlan:
+    flow = Flow.objects.filter(name=name).first()
+    if flow is None:
+        raise UnknownFlow(f"There is no flow {name!r}.")
+    version = flow.make_version()
+    first = version.steps.select_related("script_version").order_by("position").first()
+    schema = first and first.script_version.input_schema
+    return FlowPlan(
+        flow_id=flow.pk,
+        name=flow.name,
+        active=flow.active,
+        flow_version_id=version.pk,
+        first=build_step_plan(first.pk) if first else None,
+        input_schema=compile_schema(schema) if schema else None,
+    )
+
+
+def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """Raises FlowNotRunnable where the schema cannot be used, outside references included."""
+    try:
+        return jsonschema_rs.validator_for(json.dumps(schema), offline=True)
+    except ValueError as error:
+        raise FlowNotRunnable(f"The input parameters of the first script: {error}") from error
+
+
+def json_path(parts: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)

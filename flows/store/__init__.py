@@ -1,0 +1,26 @@
+"""What happens in one transaction of the hot path, and its SQL for both databases."""
+
+from functools import cache
+
+from django.db import connection
+
+from flows.store.store import Store
+from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
+
+__all__ = ["Done", "Fate", "Held", "Lease", "NewRun", "Ready", "Store", "store"]
+
+
+def store() -> Store:
+    """Return the store of the configured database."""
+    return _store(connection.vendor)
+
+
+@cache
+def _store(vendor: str) -> Store:
+    if vendor == "postgresql":
+        from flows.store.postgresql import PostgreSQL
+
+        return Store(PostgreSQL())
+    from flows.store.sqlite import SQLite
+
+    return Store(SQLite())

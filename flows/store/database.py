@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One statement for many rows; `{name}` stands for a value of the row.
+
+    An insert has `values`, an update or delete has `where`. Columns in `where` carry their table.
+    """
+
+    statement: str
+    values: str = ""
+    where: str = ""
+
+    def names(self) -> list[str]:
+        return list(
+            dict.fromkeys(re.findall(r"{(\w+)}", str((self.statement, self.values, self.where))))
+        )
+
+    def fill(self, mark: str) -> tuple[str, str, str]:
+        """Return the parts with `{name}` written as the mark and the name."""
+        statement, values, where = (
+            re.sub(r"{(\w+)}", rf"{mark}\1", part)
+            for part in (self.statement, self.values, self.where)
+        )
+        return statement, values, where
+
+
+class Database(ABC):
+    """What the two databases do differently. Times are written as text, see `moment`."""
+
+    # Put behind a SELECT that locks counters (as `s`), and behind one that picks messages.
+    lock_counters = ""
+    lock_messages = ""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]: ...
+
+    @abstractmethod
+    def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]: ...
+
+    @abstractmethod
+    def change(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Return how many rows were changed."""
+
+    @abstractmethod
+    def each(self, batch: Batch, rows: Sequence[Row]) -> None: ...
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """Return the clock that leases and waiting times go by."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Tell the brokers, with the commit, that there may be work."""
+
+
+def moment(at: datetime) -> str:
+    """Write a time in UTC as Django does in SQLite; always in full, so that texts sort as times."""
+    return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]

@@ -1,0 +1,128 @@
+"""What goes in and out of the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from uuid import UUID
+
+from flows.plan import StepPlan
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be stored with its first message."""
+
+    correlation_id: UUID
+    flow_version_id: int
+    step_id: int
+    queue_id: int
+    body: str
+    user_id: int | None
+
+
+@dataclass(slots=True)
+class Held:
+    """A message that a consumer holds. `id` is a UUID as the database writes it."""
+
+    id: str
+    step_id: int
+    body: str
+    deliveries: int
+
+    @property
+    def correlation_id(self) -> str:
+        h = self.id
+        return h if len(h) == 36 else f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+class Fate(Enum):
+    """What becomes of a message after a delivery."""
+
+    PASSED = "its output goes to the next step, or is the run's result"
+    AGAIN = "it waits for its redelivery"
+    BURIED = "it becomes a dead letter"
+
+
+@dataclass(slots=True)
+class Done:
+    """A delivery that has ended. Times are seconds since the epoch."""
+
+    held: Held
+    fate: Fate
+    outcome: str
+    started_at: float
+    finished_at: float
+    output: str = ""
+    error: str = ""
+    logs: str = ""
+    warning: bool = False
+    delay: timedelta = timedelta(0)
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A consumer's right to work: where it is now, where it began, and its threads."""
+
+    consumer_id: int
+    queue_id: int
+    home_id: int
+    threads: int
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A queue as the broker sees it; `head_step_id` is None where no message is ready."""
+
+    queue_id: int
+    depth: int
+    room: int
+    paused: bool
+    threads: int
+    granted_threads: int
+    consumers: int
+    head_step_id: int | None
+
+
+@dataclass(slots=True)
+class Counters:
+    """A queue's locked counters, and what this transaction adds to them."""
+
+    depth: int
+    reserved: int
+    size: int
+    paused: bool
+    threads: int
+    depth_change: int = 0
+    reserved_change: int = 0
+
+    @property
+    def room(self) -> int:
+        used = self.depth + self.depth_change + self.reserved + self.reserved_change
+        return max(self.size - used, 0)
+
+
+@dataclass(slots=True)
+class Settlement:
+    """Where the messages of one commit go, decided before anything is written."""
+
+    counters: dict[int, Counters]
+    kept: list[tuple[Held, str, int]] = field(default_factory=list)
+    handed: list[tuple[Held, str, int, int]] = field(default_factory=list)
+    completed: list[Done] = field(default_factory=list)
+    again: list[Done] = field(default_factory=list)
+    buried: list[Done] = field(default_factory=list)
+
+    def reserve(self, plan: StepPlan, count: int) -> None:
+        """Keep room in the queue after this step; a negative count gives it back."""
+        if following := self.counters.get(plan.next_queue_id):
+            following.reserved_change += count
+
+    def room_after(self, plan: StepPlan) -> int:
+        """How many messages of this step have room in the next queue; without limit at the last."""
+        following = self.counters.get(plan.next_queue_id)
+        # A queue that is gone holds nothing back: its messages are buried when they come.
+        return following.room if following else 1_000_000

@@ -1,0 +1,80 @@
+"""Short ways to the objects that tests need."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from uuid import UUID
+
+from flows.broker import can_be_served
+from flows.consumer import Session, hosts
+from flows.models import Flow, Queue, QueueState, Run, Step
+from flows.store import Lease, store
+from scripts.models import Script
+
+ECHO = "def run(message, context):\n    return message\n"
+# Says in the payload which steps the message went through.
+TRAIL = (
+    "def run(message, context):\n"
+    "    message['payload'].setdefault('trail', []).append(context.step)\n"
+    "    return message\n"
+)
+RAISING = "def run(message, context):\n    raise ValueError('no luck')\n"
+
+
+def make_script(name: str, code: str = ECHO, **options: Any) -> Script:
+    return Script.objects.create(name=name, code=code, **options)
+
+
+def make_flow(
+    name: str = "flow", codes: list[str] | None = None, threads: int = 4, **queue: Any
+) -> Flow:
+    """Make a flow with a step for each code: script, queue and step are `<flow>-<position>`."""
+    flow = Flow.objects.create(name=name)
+    for position, code in enumerate([TRAIL] * 3 if codes is None else codes):
+        part = f"{name}-{position}"
+        Step.objects.create(
+            flow=flow,
+            position=position,
+            name=part,
+            script=make_script(part, code),
+            queue=Queue.objects.create(name=part, **queue),
+            threads=threads,
+        )
+    return flow
+
+
+def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
+    pk = Queue.objects.get(name=queue).pk
+    consumer_id = store().open_consumer(pk, threads, cluster, "host")
+    assert consumer_id is not None
+    return store().begin(consumer_id, os.getpid())
+
+
+def work(queue: str, threads: int = 4) -> Lease:
+    """Work through one session in this process, with real script hosts."""
+    lease = open_lease(queue, threads)
+    Session(lease, hosts()).work()
+    return lease
+
+
+def work_until_idle(flow: Flow) -> None:
+    """Run sessions on the flow's queues, as the broker would choose them, until none is left."""
+    ids = set(flow.steps.values_list("queue_id", flat=True))
+    for _ in range(1000):
+        queues = store().ready()
+        rooms = {queue.queue_id: queue.room for queue in queues}
+        servable = [q for q in queues if q.queue_id in ids and can_be_served(q, rooms)]
+        if not servable:
+            return
+        work(Queue.objects.get(pk=servable[0].queue_id).name)
+    raise AssertionError("the flow never came to rest")
+
+
+def run_of(correlation_id: UUID) -> Run:
+    return Run.objects.get(pk=correlation_id)
+
+
+def counters(queue: str) -> tuple[int, int]:
+    state = QueueState.objects.get(queue__name=queue)
+    return state.depth, state.reserved
