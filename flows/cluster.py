@@ -1,0 +1,189 @@
+"""django-q2's cluster, made to survive the death of any of its processes.
+
+What django-q2 shares between processes is guarded by locks, and a process killed while it holds
+one leaves the others waiting for ever: an idle worker even waits while holding the lock of the
+task queue. Here nothing is shared that needs a lock. Every process dies with its parent, so that
+no orphan works on, and the stop signals go to the main process, whoever else gets them.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
+from multiprocessing.sharedctypes import RawValue
+from typing import Any
+
+from django import db
+from django_q.cluster import Cluster, Sentinel, get_mp_context
+from django_q.conf import Conf
+from django_q.worker import worker
+
+from flows import consumer
+from flows.processes import die_with_parent
+
+
+class TaskQueue:
+    """A queue between processes on a socket pair: each packet is one task, taken by one reader.
+
+    Pickled, as django-q2's tasks are; they never leave the cluster's processes. A task larger
+    than a packet travels as an open file.
+    """
+
+    MAX_PACKET = 32 * 1024
+
+    def __init__(self) -> None:
+        # macOS has no sequenced packets on local sockets; its datagrams do as well there.
+        kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
+        self.reader, self.writer = socket.socketpair(socket.AF_UNIX, kind)
+
+    def put(self, item: Any) -> None:
+        packet = pickle.dumps(item)
+        if len(packet) <= self.MAX_PACKET:
+            self.writer.send(packet)
+            return
+        with tempfile.TemporaryFile() as file:
+            file.write(packet)
+            file.flush()
+            socket.send_fds(self.writer, [b"file"], [file.fileno()])
+
+    def get(self) -> Any:
+        packet, descriptors, _, _ = socket.recv_fds(self.reader, self.MAX_PACKET, 1)
+        for descriptor in descriptors:
+            with os.fdopen(descriptor, "rb") as file:
+                file.seek(0)
+                packet = file.read()
+        return pickle.loads(packet)  # noqa: S301  written by this cluster
+
+    def shut(self) -> None:
+        """Let go of both ends in this process."""
+        self.reader.close()
+        self.writer.close()
+
+    def empty(self) -> bool:
+        readable, _, _ = select.select([self.reader], [], [], 0)
+        return not readable
+
+    def qsize(self) -> int:
+        return 0 if self.empty() else 1
+
+    def close(self) -> None:
+        """Nothing to flush: what was put is with the kernel."""
+
+    def join_thread(self) -> None:
+        """There is no feeder thread."""
+
+
+class Flag:
+    """A flag shared by the processes of a cluster, without a lock."""
+
+    def __init__(self) -> None:
+        self.value = RawValue("b", 0)
+
+    def is_set(self) -> bool:
+        return bool(self.value.value)
+
+    def set(self) -> None:
+        self.value.value = 1
+
+    def wait(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self.is_set() and (rest := deadline - time.monotonic()) > 0:
+            time.sleep(min(rest, 0.05))
+        return self.is_set()
+
+
+class Timer:
+    """django-q2's clock of a worker, without its lock."""
+
+    def __init__(self) -> None:
+        self._value = RawValue("f", -1)
+
+    @property
+    def value(self) -> float:
+        return self._value.value
+
+    @value.setter
+    def value(self, seconds: float) -> None:
+        self._value.value = seconds
+
+    def get_lock(self) -> nullcontext[None]:
+        return nullcontext()
+
+
+class SteadySentinel(Sentinel):
+    def __init__(self, stop_event: Flag, start_event: Flag, cluster_id: uuid.UUID, parent: int):
+        die_with_parent(parent)
+        super().__init__(stop_event, start_event, cluster_id, start=False)
+        # The main process alone decides about the end, by the stop event.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.task_queue = TaskQueue()
+        self.result_queue = TaskQueue()
+        self.event_out = Flag()
+        consumer.draining = stop_event
+        self.start()
+
+    def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
+        return super().spawn_process(child, target, *args)
+
+    def spawn_worker(self) -> None:
+        timer = Timer()
+        process = self.spawn_process(
+            worker, self.task_queue, self.result_queue, timer, self.timeout
+        )
+        process.timer = timer
+        # Deaf to SIGTERM as all of them, so that an overdue one has to be killed.
+        process.terminate = process.kill
+        self.pool.append(process)
+
+
+def child(target: Callable[..., None], *args: Any) -> None:
+    die_with_parent(os.getppid())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        target(*args)
+    finally:
+        consumer.close_hosts()
+
+
+class SteadyCluster(Cluster):
+    """The main process: it starts the sentinel, replaces it when it dies, and stops it."""
+
+    def start(self) -> int:
+        self.stop_event = Flag()
+        self._spawn_sentinel()
+        return self.pid
+
+    def _spawn_sentinel(self) -> None:
+        db.connections.close_all()
+        self.start_event = Flag()
+        self.sentinel = get_mp_context().Process(
+            target=SteadySentinel,
+            args=(self.stop_event, self.start_event, self.cluster_id, os.getpid()),
+        )
+        self.sentinel.start()
+
+    def run(self) -> None:
+        """Work until a stop signal came and everything has drained."""
+        self.start()
+        while True:
+            self.sentinel.join(0.2)
+            if self.sentinel.is_alive():
+                continue
+            if self.stop_event.is_set():
+                return
+            time.sleep(Conf.GUARD_CYCLE)
+            self._spawn_sentinel()
+
+    def stop(self) -> bool:
+        self.stop_event.set()
+        return True

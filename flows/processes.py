@@ -1,0 +1,56 @@
+"""Processes of this machine: its name, who is alive, and dying with a parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from functools import cache
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+@cache
+def this_host() -> str:
+    """Return a name for everything that shares process ids: machine, boot, pid namespace.
+
+    A name alone would not do: two containers may share it and not their processes.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  a link to nowhere
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{boot}/{namespace}"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not is_zombie(pid)
+
+
+def is_zombie(pid: int) -> bool:
+    """A killed process is there until its parent has asked for it, but does no more work."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent has died. Linux only."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It died before the kernel was asked.
+        os._exit(1)

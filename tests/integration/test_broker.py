@@ -1,0 +1,127 @@
+import time
+
+import pytest
+from django_q.brokers import get_broker
+from django_q.conf import Conf
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
+from django_q.tasks import async_task
+
+from flows import engine
+from flows.broker import QueueBroker
+from flows.models import Consumer, Queue
+from tests.builders import make_flow
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def broker(settings):
+    broker = QueueBroker()
+    yield broker
+    if broker.wakeup:
+        broker.wakeup.close()
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    monkeypatch.setattr(Conf, "WORKERS", 2)
+
+
+def sessions(tasks):
+    return [SignedPackage.loads(package)["args"][0] for _, package in tasks]
+
+
+def queues_of(tasks):
+    return [Consumer.objects.get(pk=pk).queue.name for pk in sessions(tasks)]
+
+
+def test_django_q2_is_given_this_broker():
+    assert isinstance(get_broker(), QueueBroker)
+
+
+def test_a_ready_message_gives_one_session_on_its_queue(broker, workers):
+    make_flow()
+    engine.start("flow", {})
+
+    tasks = broker.dequeue()
+
+    assert queues_of(tasks) == ["flow-0"]
+    assert SignedPackage.loads(tasks[0][1])["save"] is False
+    assert Consumer.objects.get().pid is None
+
+
+def test_one_message_is_worth_no_second_session(broker, workers):
+    make_flow()
+    engine.start("flow", {})
+    broker.dequeue()
+
+    assert broker.dequeue() == []
+
+
+def test_no_more_sessions_are_opened_than_workers_are_free(broker, workers):
+    for name in ("a", "b", "c"):
+        make_flow(name, codes=["def run(m, c): return m"])
+        engine.start(name, {})
+
+    assert len(broker.dequeue()) == 2
+    assert broker.dequeue() == []
+
+
+def test_queues_take_turns(broker, monkeypatch):
+    monkeypatch.setattr(Conf, "WORKERS", 1)
+    for name in ("a", "b"):
+        make_flow(name, codes=["def run(m, c): return m"])
+        engine.start_many(name, [{}] * 3)
+    served = []
+    for _ in range(4):
+        served += queues_of(broker.dequeue())
+        Consumer.objects.all().delete()
+
+    assert served in (["a-0", "b-0"] * 2, ["b-0", "a-0"] * 2)
+
+
+def test_a_paused_queue_gives_no_session(broker, workers):
+    make_flow(paused=True)
+    engine.start("flow", {})
+
+    assert broker.dequeue() == []
+
+
+def test_a_queue_whose_next_queue_is_full_gives_no_session(broker, workers):
+    make_flow()
+    Queue.objects.filter(name="flow-1").update(size=1)
+    Queue.objects.get(name="flow-1").state.__class__.objects.filter(queue__name="flow-1").update(
+        reserved=1
+    )
+    engine.start("flow", {})
+
+    assert broker.dequeue() == []
+
+
+def test_waiting_for_work_ends_with_the_shortest_polling_time(broker, workers):
+    make_flow()
+    broker.dequeue()
+    started_at = time.monotonic()
+
+    broker.dequeue()
+
+    assert time.monotonic() - started_at < 5
+
+
+def test_tasks_of_django_q2_come_through_the_same_broker(broker, workers):
+    async_task("math.copysign", 2, -2)
+
+    [(task_id, package)] = broker.dequeue()
+
+    assert SignedPackage.loads(package)["func"] == "math.copysign"
+    broker.acknowledge(task_id)
+    assert not OrmQ.objects.exists()
+
+
+def test_acknowledging_a_session_touches_no_task_of_django_q2(broker, workers):
+    async_task("math.copysign", 2, -2)
+
+    broker.acknowledge("consumer-1")
+
+    assert OrmQ.objects.count() == 1
