@@ -1,0 +1,201 @@
+"""Refusals as RFC 9457 problem details: one table of the words, and who becomes which."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.core.exceptions import (
+    ObjectDoesNotExist,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpResponse
+from django.http.request import UnreadablePostError
+from rest_framework.exceptions import APIException
+
+from flows import errors
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_BASE = "/async/problems/"
+DATABASE_RETRY_AFTER = 2
+# A refusal stays small, however much is wrong with a payload.
+MOST_ERRORS = 50
+LONGEST_DETAIL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a word stands for."""
+
+    status: int
+    title: str
+
+
+KINDS = {
+    "bad-request": Kind(400, "The request cannot be understood."),
+    "query-invalid": Kind(400, "The query parameters are refused."),
+    "header-invalid": Kind(400, "A header is refused."),
+    "payload-invalid": Kind(400, "The payload is refused."),
+    "not-authenticated": Kind(401, "Valid credentials are needed."),
+    "no-role": Kind(403, "None of the caller's roles gives the right."),
+    "csrf-failed": Kind(403, "A session needs the CSRF token."),
+    "not-found": Kind(404, "There is no such thing here."),
+    "unknown-flow": Kind(404, "There is no flow of this name."),
+    "method-not-allowed": Kind(405, "The method is not allowed here."),
+    "not-acceptable": Kind(406, "Nothing that the caller accepts can be given."),
+    "flow-not-runnable": Kind(409, "The flow is inactive or has no steps."),
+    "idempotency-conflict": Kind(409, "The idempotency key was used for another payload."),
+    "already-reprocessed": Kind(409, "The dead letter was reprocessed before."),
+    "length-required": Kind(411, "The request needs a Content-Length."),
+    "payload-too-large": Kind(413, "The payload is too large."),
+    "unsupported-media-type": Kind(415, "The body must be JSON in UTF-8."),
+    "queue-full": Kind(429, "The first queue of the flow is full."),
+    "throttled": Kind(429, "The caller starts too many runs."),
+    "internal-error": Kind(500, "Something went wrong here."),
+    "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
+    "not-ready": Kind(503, "The database is not prepared."),
+}
+
+# Where only a status is known, as from Django and DRF.
+WORD_BY_STATUS = {
+    401: "not-authenticated",
+    403: "no-role",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    411: "length-required",
+    413: "payload-too-large",
+    415: "unsupported-media-type",
+    429: "throttled",
+}
+
+WORD_BY_FLOW_ERROR = {
+    errors.UnknownFlow: "unknown-flow",
+    errors.FlowNotRunnable: "flow-not-runnable",
+    errors.PayloadInvalid: "payload-invalid",
+    errors.QueueFull: "queue-full",
+    errors.IdempotencyConflict: "idempotency-conflict",
+    errors.AlreadyReprocessed: "already-reprocessed",
+}
+
+
+class Problem(Exception):
+    """A refusal, by its word in the table."""
+
+    def __init__(
+        self,
+        word: str,
+        detail: str = "",
+        *,
+        errors: Iterable[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.word = word
+        self.kind = KINDS[word]
+        self.detail = detail or self.kind.title
+        self.errors = list(errors)[:MOST_ERRORS]
+        self.headers = dict(headers or {})
+        super().__init__(self.detail)
+
+    @classmethod
+    def of_status(cls, status: int, detail: str = "", **parts: Any) -> Problem:
+        other = "internal-error" if status >= 500 else "bad-request"
+        return cls(WORD_BY_STATUS.get(status, other), detail, **parts)
+
+    @classmethod
+    def of_parameter(cls, name: str, detail: str) -> Problem:
+        fault = {"parameter": name, "detail": detail}
+        return cls("query-invalid", f"{name}: {detail}", errors=[fault])
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "type": TYPE_BASE + self.word,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": _shortened(self.detail),
+        }
+        if self.errors:
+            document["errors"] = [
+                {key: _shortened(text) for key, text in fault.items()} for fault in self.errors
+            ]
+        return document
+
+    def body(self) -> bytes:
+        return orjson.dumps(self.document())
+
+
+class ProblemResponse(HttpResponse):
+    """A problem as it goes to the caller."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(
+            problem.body(),
+            content_type=CONTENT_TYPE,
+            status=problem.kind.status,
+            headers=problem.headers,
+        )
+
+
+def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """Answer an error that a view raised (DRF's EXCEPTION_HANDLER).
+
+    None for a surprise: Django logs it with its traceback, and the middleware answers.
+    """
+    problem = as_problem(error)
+    return ProblemResponse(problem) if problem else None
+
+
+def as_problem(error: Exception) -> Problem | None:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, errors.FlowError):
+        return _of_flow_error(error)
+    if isinstance(error, APIException):
+        return _of_api_exception(error)
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("The database does not answer: %s", error)
+        return Problem("database-unavailable", headers={"Retry-After": str(DATABASE_RETRY_AFTER)})
+    if isinstance(error, Http404 | ObjectDoesNotExist):
+        return Problem("not-found")
+    if isinstance(error, PermissionDenied):
+        return Problem("no-role")
+    if isinstance(error, RequestDataTooBig):
+        return Problem("payload-too-large")
+    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+        return Problem("bad-request")
+    return None
+
+
+def _of_flow_error(error: errors.FlowError) -> Problem | None:
+    word = WORD_BY_FLOW_ERROR.get(type(error))
+    if word is None:
+        return None
+    retry_after = getattr(error, "retry_after", None)
+    return Problem(
+        word,
+        str(error),
+        errors=getattr(error, "errors", ()),
+        headers={} if retry_after is None else {"Retry-After": str(retry_after)},
+    )
+
+
+def _of_api_exception(error: APIException) -> Problem:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(max(1, round(wait)))
+    detail = error.detail if isinstance(error.detail, str) else ""
+    return Problem.of_status(error.status_code, detail, headers=headers)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"

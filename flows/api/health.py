@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from flows.api.documentation import IS_LIVE, IS_READY
+from flows.api.errors import Problem
+from flows.api.view import OpenView, json_response
+
+
+class LiveView(OpenView):
+    @extend_schema(**IS_LIVE)
+    def get(self, request: Request) -> HttpResponse:
+        return json_response({"status": "live"})
+
+
+class ReadyView(OpenView):
+    # Reading the migrations is slow, and a database that was migrated once stays so.
+    is_migrated = False
+
+    @extend_schema(**IS_READY)
+    def get(self, request: Request) -> HttpResponse:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        if not ReadyView.is_migrated:
+            _require_migrations()
+            ReadyView.is_migrated = True
+        return json_response({"status": "ready"})
+
+
+def _require_migrations() -> None:
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing:
+        raise Problem("not-ready", f"{len(missing)} migrations are not applied.")

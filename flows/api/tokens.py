@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import AbstractBaseUser
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from knox.models import get_token_model
+from knox.settings import knox_settings
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from flows.api.authentication import BasicAuthentication
+from flows.api.body import json_body
+from flows.api.documentation import CREATE_TOKEN
+from flows.api.errors import Problem
+from flows.api.view import OpenView, json_response
+
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="Async Engine"'}
+
+
+class TokenView(OpenView):
+    """Credentials in the body count; without any, those of the Authorization header."""
+
+    @extend_schema(**CREATE_TOKEN)
+    def post(self, request: Request) -> HttpResponse:
+        user = _by_body(request) or _by_header(request)
+        if user is None:
+            raise Problem("not-authenticated", headers=CHALLENGE)
+        _, token = get_token_model().objects.create(user)
+        document = {
+            "accessToken": token,
+            "tokenType": "Bearer",
+            "expiresIn": int(knox_settings.TOKEN_TTL.total_seconds()),
+        }
+        return json_response(document, headers={"Cache-Control": "no-store"})
+
+
+def _by_body(request: Request) -> AbstractBaseUser | None:
+    """Return whom the body names, None where it names nobody."""
+    document = _parse(json_body(request._request))
+    given = {name: document[name] for name in ("userName", "password") if name in document}
+    if not given:
+        return None
+    faults = [
+        {"path": f"$.{name}", "detail": "must be a text"}
+        for name in ("userName", "password")
+        if not isinstance(given.get(name), str)
+    ]
+    if faults:
+        raise Problem("payload-invalid", "userName and password are needed.", errors=faults)
+    return _user(request, given["userName"], given["password"])
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    if not raw:
+        return {}
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Problem("payload-invalid", f"The body is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Problem("payload-invalid", "The body must be a JSON object.")
+    return document
+
+
+def _user(request: Request, name: str, password: str) -> AbstractBaseUser:
+    user = None
+    if "\0" not in name:
+        user = authenticate(request._request, username=name, password=password)
+    if user is None:
+        raise Problem("not-authenticated", "Wrong user name or password.", headers=CHALLENGE)
+    return user
+
+
+def _by_header(request: Request) -> AbstractBaseUser | None:
+    try:
+        found = BasicAuthentication().authenticate(request)
+    except AuthenticationFailed as error:
+        raise Problem("not-authenticated", str(error.detail), headers=CHALLENGE) from error
+    return found[0] if found else None

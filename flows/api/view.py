@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from django.http import HttpResponse, QueryDict
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from flows.api.errors import Problem
+
+
+class ApiView(APIView):
+    """Base of the operations: a login is needed, and only known query parameters are taken."""
+
+    query_parameters: frozenset[str] = frozenset()
+    query: dict[str, str]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.query = checked_query(request.query_params, self.query_parameters)
+
+
+class OpenView(ApiView):
+    """Base of the operations that need no login; an Authorization header is not looked at."""
+
+    authentication_classes = []
+    permission_classes = []
+
+
+def checked_query(query: QueryDict, known: frozenset[str]) -> dict[str, str]:
+    """Return the parameters by name. Raises Problem where one is unknown or repeated."""
+    for name, values in query.lists():
+        if name not in known:
+            raise Problem.of_parameter(name, "unknown parameter")
+        if len(values) > 1:
+            raise Problem.of_parameter(name, "given more than once")
+    return {name: str(values[0]) for name, values in query.lists()}
+
+
+def json_response(
+    document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """Answer with JSON; bytes are JSON already."""
+    body = document if isinstance(document, bytes) else orjson.dumps(document)
+    return HttpResponse(body, content_type="application/json", status=status, headers=headers)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.core.management.base import BaseCommand, CommandError
+
+from flows import engine
+from flows.errors import FlowError, PayloadInvalid
+from flows.models import Run
+from flows.trace import FINISHED, trace_json, wait_until_finished
+
+CHUNK = 500
+
+
+class Command(BaseCommand):
+    help = "Start a run of a flow; a JSON array or NDJSON from a file starts one for each element."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("flow", metavar="FLOW")
+        parser.add_argument(
+            "--payload",
+            default="{}",
+            metavar="JSON|@FILE|-",
+            help="The payload, a file with it, or - for standard input. Default: {}",
+        )
+        parser.add_argument(
+            "--wait",
+            type=float,
+            metavar="SECONDS",
+            help="Wait for the end and print the finished run as JSON.",
+        )
+        parser.add_argument("--idempotency-key", metavar="K")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        payloads = _payloads(options["payload"])
+        key = options["idempotency_key"]
+        if isinstance(payloads, bytes):
+            try:
+                started = engine.start(options["flow"], payloads, idempotency_key=key)
+            except FlowError as error:
+                raise CommandError(_explained(error)) from error
+            ids = iter([started.correlation_id])
+        elif key:
+            raise CommandError("--idempotency-key goes with a single payload.")
+        else:
+            ids = _start_each(options["flow"], payloads)
+        if options["wait"] is None:
+            for correlation_id in ids:
+                self.stdout.write(str(correlation_id))
+        else:
+            self._report(list(ids), options["wait"])
+
+    def _report(self, ids: list[UUID], seconds: float) -> None:
+        """Print the runs as JSON, several of them a line each."""
+        deadline = time.monotonic() + seconds
+        statuses = [self._report_one(id, deadline, indent=len(ids) == 1) for id in ids]
+        failed = statuses.count(Run.Status.FAILED)
+        unfinished = sum(status not in FINISHED for status in statuses)
+        if unfinished:
+            raise CommandError(f"{unfinished} of {len(ids)} runs not finished in {seconds:g} s.")
+        if failed:
+            raise CommandError(f"{failed} of {len(ids)} runs failed.")
+
+    def _report_one(self, correlation_id: UUID, deadline: float, *, indent: bool) -> str:
+        wait_until_finished(correlation_id, deadline - time.monotonic())
+        run = Run.objects.select_related("flow_version").get(pk=correlation_id)
+        self.stdout.write(trace_json(run, indent=indent).decode())
+        return run.status
+
+
+def _payloads(text: str) -> bytes | list[Any]:
+    """Return one payload as it is written, or the list of them that a file has."""
+    if text == "-":
+        return _split(sys.stdin.buffer.read())
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return _split(Path(text[1:]).read_bytes())
+    except OSError as error:
+        raise CommandError(f"Cannot read {text[1:]}: {error.strerror}") from error
+
+
+def _split(raw: bytes) -> bytes | list[Any]:
+    raw = raw.strip()
+    if raw.startswith(b"["):
+        try:
+            return list(orjson.loads(raw))
+        except orjson.JSONDecodeError as error:
+            raise CommandError(f"The payload is not valid JSON: {error}") from error
+    lines = [line for line in raw.splitlines() if line.strip()]
+    # A payload may be written over many lines; NDJSON has a whole object on the first.
+    return lines if len(lines) > 1 and _is_json(lines[0]) else raw
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _start_each(flow: str, payloads: list[Any]) -> Iterator[UUID]:
+    for first in range(0, len(payloads), CHUNK):
+        chunk = payloads[first : first + CHUNK]
+        try:
+            yield from engine.start_many(flow, chunk)
+        except FlowError as error:
+            raise CommandError(
+                f"Payloads {first + 1} to {first + len(chunk)} of {len(payloads)} were not"
+                f" started, nor any after them. {_explained(error)}"
+            ) from error
+
+
+def _explained(error: FlowError) -> str:
+    faults = error.errors if isinstance(error, PayloadInvalid) else []
+    return "\n".join([str(error), *(f"  {fault['path']}: {fault['detail']}" for fault in faults)])

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.test import Client
+from django.utils import timezone
+from knox.models import AuthToken
+
+from flows.api import authentication
+
+from .conftest import assert_problem, basic, client_of, grant
+
+PATH = "/async/api/flows"
+
+
+def later(seconds):
+    now = authentication.time.monotonic()
+    return mock.patch.object(authentication.time, "monotonic", return_value=now + seconds)
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer x", "Bearer a b", "Bearer \xff", "Token x"])
+def test_bad_token_is_refused_with_a_challenge(anonymous, user, header):
+    response = anonymous.get(PATH, headers={"Authorization": header})
+
+    assert_problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"] == "Bearer"
+
+
+def test_good_token_is_looked_up_once_in_some_seconds(client, user, django_assert_num_queries):
+    client.get(PATH)
+
+    with django_assert_num_queries(2):
+        # The flows and the rights.
+        client.get(PATH)
+
+
+def test_revoked_token_is_refused_after_some_seconds(client, user):
+    assert client.get(PATH).status_code == 200
+    AuthToken.objects.all().delete()
+
+    with later(6):
+        assert_problem(client.get(PATH), 401, "not-authenticated")
+
+
+def test_token_is_refused_as_soon_as_it_expires(client, user):
+    assert client.get(PATH).status_code == 200
+
+    with mock.patch.object(
+        authentication.timezone, "now", return_value=timezone.now() + timedelta(hours=11)
+    ):
+        assert_problem(client.get(PATH), 401, "not-authenticated")
+
+
+def test_token_itself_is_not_remembered(user):
+    _, token = AuthToken.objects.create(user)
+    Client(headers={"Authorization": f"Bearer {token}"}).get(PATH)
+
+    [digest] = authentication.TokenAuthentication.good._values
+
+    assert token.encode() not in digest
+
+
+def test_memory_is_bounded():
+    memory = authentication.Memory(size=10)
+
+    for n in range(100):
+        memory.put(str(n).encode(), n)
+
+    assert memory.get(b"99") == 99
+    assert len(memory._values) <= 10
+
+
+def test_good_password_is_hashed_once_in_some_seconds(anonymous, user):
+    with mock.patch("rest_framework.authentication.authenticate", return_value=user) as hashed:
+        anonymous.get(PATH, headers=basic("caller"))
+        anonymous.get(PATH, headers=basic("caller"))
+        assert hashed.call_count == 1
+        with later(6):
+            anonymous.get(PATH, headers=basic("caller"))
+
+    assert hashed.call_count == 2
+
+
+def test_wrong_password_is_refused_beside_a_remembered_one(anonymous, user):
+    assert anonymous.get(PATH, headers=basic("caller")).status_code == 200
+
+    response = anonymous.get(PATH, headers=basic("caller", "wrong"))
+
+    assert_problem(response, 401, "not-authenticated")
+
+
+def test_changed_password_is_noticed_at_once(anonymous, user):
+    assert anonymous.get(PATH, headers=basic("caller")).status_code == 200
+    user.set_password("another")
+    user.save()
+
+    assert anonymous.get(PATH, headers=basic("caller")).status_code == 401
+    assert anonymous.get(PATH, headers=basic("caller", "another")).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["Basic", "Basic !!", "Basic a b", "Basic AGE6Yg=="])
+def test_broken_basic_header_is_refused(anonymous, user, header):
+    response = anonymous.get(PATH, headers={"Authorization": header})
+
+    assert_problem(response, 401, "not-authenticated")
+
+
+def test_inactive_user_is_refused_whatever_the_credentials(anonymous, user):
+    with_token = client_of(user)
+    anonymous.get(PATH, headers=basic("caller"))
+    in_session = Client()
+    in_session.force_login(user)
+    user.is_active = False
+    user.save()
+
+    assert_problem(with_token.get(PATH), 401, "not-authenticated")
+    assert_problem(anonymous.get(PATH, headers=basic("caller")), 401, "not-authenticated")
+    assert_problem(in_session.get(PATH), 401, "not-authenticated")
+
+
+def test_session_reads_without_and_writes_only_with_the_csrf_token(user, flow):
+    grant(user, flow=flow)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    path = "/async/api/start?flowName=loan"
+
+    def post(body: bytes, **headers: str) -> Any:
+        return client.post(path, body, content_type="application/json", headers=headers)
+
+    token = "x" * 32
+    client.cookies["csrftoken"] = token
+
+    assert client.get(PATH).status_code == 200
+    assert_problem(post(b"{}"), 403, "csrf-failed")
+    assert post(b'{"a": 1}', **{"X-CSRFToken": token}).status_code == 202
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_database_that_is_away_at_the_login_is_said_so(client, error):
+    with mock.patch("knox.auth.get_token_model", side_effect=error("gone")):
+        response = client.get(PATH)
+
+    assert_problem(response, 503, "database-unavailable")
+    assert response["Retry-After"]
+
+
+def test_unknown_user_is_refused(anonymous, user):
+    response = anonymous.get(PATH, headers=basic("nobody"))
+
+    assert_problem(response, 401, "not-authenticated")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from knox.models import AuthToken
+
+from .conftest import PASSWORD, assert_problem, basic
+
+PATH = "/async/api/auth/token"
+
+
+def ask(client, document=None, **more):
+    body = b"" if document is None else json.dumps(document).encode()
+    return client.post(PATH, body, content_type="application/json", **more)
+
+
+def test_token_is_made_for_credentials_in_the_body_and_works(anonymous, user):
+    response = ask(anonymous, {"userName": "caller", "password": PASSWORD})
+
+    assert response.status_code == 200
+    document = response.json()
+    assert document["tokenType"] == "Bearer"
+    assert document["expiresIn"] == 10 * 60 * 60
+    headers = {"Authorization": f"Bearer {document['accessToken']}"}
+    assert anonymous.get("/async/api/flows", headers=headers).status_code == 200
+    assert response["Cache-Control"] == "no-store"
+
+
+def test_token_is_not_stored_as_it_is(anonymous, user):
+    token = ask(anonymous, headers=basic("caller")).json()["accessToken"]
+
+    assert token not in AuthToken.objects.get().digest
+
+
+@pytest.mark.parametrize("document", [None, {}])
+def test_token_is_made_for_basic_credentials(anonymous, user, document):
+    assert ask(anonymous, document, headers=basic("caller")).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["Bearer broken", "Basic !!", "Nonsense"])
+def test_credentials_in_the_body_count_whatever_the_header_says(anonymous, user, header):
+    response = ask(
+        anonymous,
+        {"userName": "caller", "password": PASSWORD},
+        headers={"Authorization": header},
+    )
+
+    assert response.status_code == 200
+
+
+def test_wrong_credentials_in_the_body_are_refused_beside_good_ones_in_the_header(anonymous, user):
+    response = ask(anonymous, {"userName": "caller", "password": "wrong"}, headers=basic("caller"))
+
+    assert_problem(response, 401, "not-authenticated")
+
+
+@pytest.mark.parametrize("name", ["caller", "nobody", "\0"])
+def test_bad_credentials_are_refused_with_a_challenge(anonymous, user, name):
+    in_body = ask(anonymous, {"userName": name, "password": "wrong"})
+    in_header = ask(anonymous, headers=basic(name, "wrong"))
+
+    for response in (in_body, in_header):
+        assert_problem(response, 401, "not-authenticated")
+        assert response["WWW-Authenticate"].startswith("Basic")
+
+
+def test_no_credentials_are_refused_with_a_challenge(anonymous, user):
+    response = ask(anonymous)
+
+    assert_problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"].startswith("Basic")
+
+
+def test_inactive_user_gets_no_token(anonymous, user):
+    user.is_active = False
+    user.save()
+
+    response = ask(anonymous, {"userName": "caller", "password": PASSWORD})
+
+    assert_problem(response, 401, "not-authenticated")
+
+
+@pytest.mark.parametrize("document", [{"userName": "caller"}, {"userName": 1, "password": "x"}, []])
+def test_body_that_lacks_something_is_refused(anonymous, user, document):
+    assert_problem(ask(anonymous, document), 400, "payload-invalid")
+
+
+def test_body_that_is_no_json_is_refused(anonymous):
+    response = anonymous.post(PATH, b"{", content_type="application/json")
+
+    assert_problem(response, 400, "payload-invalid")
+
+
+def test_form_is_refused(anonymous):
+    response = anonymous.post(PATH, {"userName": "caller", "password": PASSWORD})
+
+    assert_problem(response, 415, "unsupported-media-type")

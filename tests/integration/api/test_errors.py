@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import logging
+from unittest import mock
+
+import pytest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.http import Http404
+
+from flows import errors
+from flows.api.errors import WORD_BY_FLOW_ERROR, as_problem
+from flows.configuration import ConfigurationInvalid
+
+from .conftest import assert_problem
+
+PATH = "/async/api/flows"
+
+
+@pytest.mark.parametrize("path", ["/async/", "/async/nothing", "/async/api/flows/", "/async/api"])
+def test_unknown_path_is_not_found(anonymous, path):
+    assert_problem(anonymous.get(path), 404, "not-found")
+
+
+def test_paths_outside_are_left_alone(anonymous):
+    assert anonymous.get("/nothing")["Content-Type"].startswith("text/html")
+
+
+def test_forbidden_host_is_a_bad_request(anonymous):
+    assert_problem(anonymous.get(PATH, headers={"Host": "evil.example"}), 400, "bad-request")
+
+
+def test_answer_that_the_caller_does_not_accept_is_refused(client):
+    response = client.get(PATH, headers={"Accept": "text/html"})
+
+    assert_problem(response, 406, "not-acceptable")
+
+
+def test_too_many_parameters_are_a_bad_request(client):
+    query = "&".join(f"a{n}=1" for n in range(2000))
+
+    assert_problem(client.get(f"{PATH}?{query}"), 400, "bad-request")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_surprise_shows_nothing_and_is_logged_once(client, settings, caplog, debug):
+    settings.DEBUG = debug
+
+    with (
+        caplog.at_level(logging.ERROR),
+        mock.patch("flows.api.flows.rights_by_flow", side_effect=KeyError("hidden")),
+    ):
+        response = client.get(PATH)
+
+    assert_problem(response, 500, "internal-error")
+    assert b"hidden" not in response.content
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (Http404(), "not-found"),
+        (PermissionDenied(), "no-role"),
+        (SuspiciousOperation(), "bad-request"),
+        (errors.AlreadyReprocessed(), "already-reprocessed"),
+    ],
+)
+def test_errors_of_django_and_of_the_engine_have_their_words(error, word):
+    problem = as_problem(error)
+
+    assert problem is not None
+    assert problem.word == word
+
+
+def test_every_error_that_a_caller_can_meet_has_a_word():
+    inner = {errors.LeaseLost, errors.StepError, ConfigurationInvalid}
+
+    assert set(errors.FlowError.__subclasses__()) - inner == set(WORD_BY_FLOW_ERROR)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from flows import engine
+from flows.models import Right
+
+from .conftest import assert_problem, grant, make_flow
+
+PATH = "/async/api/flows/loan"
+
+
+def test_flow_is_shown_as_in_the_list(client, user, flow):
+    grant(user, Right.START, flow)
+
+    [listed] = client.get("/async/api/flows").json()["results"]
+
+    assert client.get(PATH).json() == listed
+
+
+def test_version_is_the_latest(client, user, flow):
+    grant(user, Right.WATCH, flow)
+    engine.start("loan", {})
+
+    assert client.get(PATH).json()["version"] == 1
+
+
+def test_name_may_have_any_character(client, user):
+    grant(user, Right.START, make_flow("a/b c%"))
+
+    shown = client.get("/async/api/flows/a%2Fb%20c%25").json()
+
+    assert shown["name"] == "a/b c%"
+    assert shown["startUrl"] == "http://testserver/async/api/flows/a/b%20c%25/start"
+
+
+@pytest.mark.parametrize("name", ["nobody", "%00"])
+def test_unknown_flow_is_not_found(client, name):
+    assert_problem(client.get(f"/async/api/flows/{name}"), 404, "unknown-flow")
+
+
+def test_caller_without_a_role_is_refused(client, user, flow):
+    grant(user, Right.OPERATE, flow)
+
+    assert_problem(client.get(PATH), 403, "no-role")
+
+
+def test_caller_without_credentials_is_asked_for_them(anonymous, flow):
+    assert_problem(anonymous.get(PATH), 401, "not-authenticated")

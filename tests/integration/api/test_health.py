@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+from django.db import OperationalError, connection
+
+from flows.api.health import ReadyView
+
+from .conftest import assert_problem
+
+LIVE, READY = "/async/health/live", "/async/health/ready"
+
+
+@pytest.fixture(autouse=True)
+def _not_known_to_be_migrated(monkeypatch):
+    monkeypatch.setattr(ReadyView, "is_migrated", False)
+
+
+def test_live_needs_no_database_and_no_login(client):
+    with mock.patch.object(connection, "cursor", side_effect=OperationalError):
+        response = client.get(LIVE, headers={"Authorization": "Bearer broken"})
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "live"}
+
+
+def test_ready_with_a_migrated_database(anonymous):
+    assert anonymous.get(READY).json() == {"status": "ready"}
+    assert anonymous.get(READY).json() == {"status": "ready"}
+
+
+def test_not_ready_without_a_database(anonymous):
+    with mock.patch.object(connection, "cursor", side_effect=OperationalError("gone")):
+        response = anonymous.get(READY)
+
+    assert_problem(response, 503, "database-unavailable")
+    assert response["Retry-After"]
+
+
+def test_not_ready_while_migrations_are_missing(anonymous):
+    with mock.patch("flows.api.health.MigrationExecutor") as executor:
+        executor.return_value.migration_plan.return_value = ["one"]
+        assert_problem(anonymous.get(READY), 503, "not-ready")
+
+    assert anonymous.get(READY).status_code == 200

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import io
+import json
+from types import SimpleNamespace
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from flows.models import Message, Queue, Run
+
+from .conftest import make_flow
+
+
+def start(*args, **options) -> str:
+    out = io.StringIO()
+    call_command("start", *args, stdout=out, **options)
+    return out.getvalue()
+
+
+def test_correlation_id_is_printed(flow):
+    printed = start("loan", "--payload", '{"amount": 5}')
+
+    assert printed == f"{Run.objects.get().pk}\n"
+    assert '"payload":{"amount": 5}' in Message.objects.get().body
+
+
+def test_payload_is_an_empty_object_where_none_is_given(flow):
+    start("loan")
+
+    assert '"payload":{}' in Message.objects.get().body
+
+
+def test_payload_is_read_from_a_file(flow, tmp_path):
+    file = tmp_path / "payload.json"
+    file.write_text('{\n  "amount": 5\n}\n')
+
+    start("loan", "--payload", f"@{file}")
+
+    assert json.loads(Message.objects.get().body)["payload"] == {"amount": 5}
+
+
+@pytest.mark.parametrize("text", ['[{"n": 1}, {"n": 2}]', '{"n": 1}\n\n{"n": 2}\n'])
+def test_array_and_lines_start_a_run_for_each_element(flow, monkeypatch, text):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+
+    printed = start("loan", "--payload", "-")
+
+    assert len(set(printed.split())) == 2
+    payloads = [
+        json.loads(body)["payload"] for body in Message.objects.values_list("body", flat=True)
+    ]
+    assert sorted(payload["n"] for payload in payloads) == [1, 2]
+
+
+def test_elements_are_started_in_chunks_and_those_left_are_named(flow, tmp_path):
+    Queue.objects.filter(name="loan queue 1").update(size=1000)
+    file = tmp_path / "payloads.json"
+    file.write_text(json.dumps([{"n": n} for n in range(1200)]))
+    out = io.StringIO()
+
+    with pytest.raises(CommandError, match="Payloads 1001 to 1200 of 1200 were not started"):
+        call_command("start", "loan", "--payload", f"@{file}", stdout=out)
+
+    assert len(out.getvalue().split()) == Run.objects.count() == 1000
+
+
+def test_key_goes_with_a_single_payload(flow, tmp_path):
+    file = tmp_path / "payloads.json"
+    file.write_text("[{}]")
+
+    assert start("loan", idempotency_key="k") == start("loan", idempotency_key="k")
+    with pytest.raises(CommandError, match="single payload"):
+        start("loan", "--payload", f"@{file}", idempotency_key="k")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nobody"], "There is no flow"),
+        (["loan", "--payload", "{"], "not valid JSON"),
+        (["loan", "--payload", "[]"], "must be a JSON object"),
+        (["loan", "--payload", "@/no/such/file"], "Cannot read /no/such/file"),
+        (["loan", "--payload", '{"amount": "x"}'], r"\$\.amount"),
+    ],
+)
+def test_refusals_are_explained(db, args, message):
+    make_flow(schema={"properties": {"amount": {"type": "integer"}}})
+
+    with pytest.raises(CommandError, match=message):
+        start(*args)
+
+
+def test_finished_run_is_printed_as_json(flow, monkeypatch):
+    finish_when_waited_for(monkeypatch, "COMPLETED", result='{"n":12345678901234567890123}')
+
+    document = json.loads(start("loan", "--wait", "5"))
+
+    assert document["status"] == "COMPLETED"
+    assert document["result"] == {"n": 12345678901234567890123}
+
+
+def test_failed_run_is_printed_and_fails_the_command(flow, monkeypatch):
+    finish_when_waited_for(monkeypatch, "FAILED", error="boom")
+    out = io.StringIO()
+
+    with pytest.raises(CommandError, match="1 of 1 runs failed"):
+        call_command("start", "loan", "--wait", "5", stdout=out)
+
+    assert json.loads(out.getvalue())["error"] == "boom"
+
+
+def test_run_that_does_not_end_in_time_fails_the_command(flow):
+    with pytest.raises(CommandError, match=r"not finished in 0.05 s"):
+        start("loan", "--wait", "0.05")
+
+
+def finish_when_waited_for(monkeypatch, status, **fields):
+    def sleep(seconds):
+        Message.objects.all().delete()
+        Run.objects.update(status=status, **fields)
+
+    monkeypatch.setattr("flows.trace.time.sleep", sleep)

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+
+from flows.api import start
+from flows.models import Message, Queue, Right, Run
+
+from .conftest import assert_problem, basic, client_of, grant, make_flow
+
+SCHEMA = {
+    "type": "object",
+    "required": ["amount"],
+    "properties": {"amount": {"type": "integer", "minimum": 1}},
+}
+
+
+def test_start_is_answered_with_where_the_run_is_to_be_seen(post, user, flow):
+    grant(user, flow=flow)
+
+    response = post()
+
+    assert response.status_code == 202
+    document = response.json()
+    run = Run.objects.get()
+    assert document == {
+        "correlationId": str(run.pk),
+        "flowName": "loan",
+        "status": "QUEUED",
+        "statusUrl": f"http://testserver/async/api/runs/{run.pk}",
+    }
+    assert response["Location"] == document["statusUrl"]
+    assert run.pk.version == 7
+    assert run.started_by == user
+
+
+def test_payload_travels_as_the_text_that_came(post, user, flow):
+    grant(user, flow=flow)
+    body = '{"n": 123456789012345678901234567890, "x": 1.10, "ä": "\\u00e4"}'
+
+    post(body=body.encode())
+
+    assert body in Message.objects.get().body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_start_is_committed_before_it_is_answered(post, user, monkeypatch):
+    grant(user, flow=make_flow())
+    in_transaction = []
+
+    def answer(*args: Any) -> Any:
+        in_transaction.append(connection.in_atomic_block)
+        return accepted(*args)
+
+    accepted = start._accepted
+    monkeypatch.setattr(start, "_accepted", answer)
+
+    assert post().status_code == 202
+    assert in_transaction == [False]
+    assert Run.objects.count() == 1
+
+
+def test_superuser_needs_no_role(post, admin, flow):
+    assert post(by=client_of(admin)).status_code == 202
+
+
+def test_role_for_every_flow_counts_for_each(post, user, flow):
+    grant(user, flow=None)
+
+    assert post().status_code == 202
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/vnd.loan+json", ""])
+def test_json_under_any_of_its_names_is_taken(post, user, flow, content_type):
+    grant(user, flow=flow)
+
+    assert post(content_type=content_type).status_code == 202
+
+
+def test_caller_without_credentials_is_asked_for_them(post, anonymous, flow):
+    response = post(by=anonymous)
+
+    assert_problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "query", ["", "flowName=", "flowName=loan&x=1", "flowName=loan&flowName=loan", "format=json"]
+)
+def test_wrong_query_is_refused_and_the_parameter_named(client, flow, query):
+    response = client.post(f"/async/api/start?{query}", "{}", content_type="application/json")
+
+    document = assert_problem(response, 400, "query-invalid")
+    assert document["errors"][0]["parameter"] in {"flowName", "x", "format"}
+
+
+@pytest.mark.parametrize("name", ["nobody", "\0", "é", "loan/start"])
+def test_unknown_flow_is_not_found(post, flow, name):
+    assert_problem(post(name), 404, "unknown-flow")
+
+
+def test_caller_without_a_role_is_refused(post, user, flow):
+    grant(user, Right.WATCH, flow)
+    grant(user, Right.START, make_flow("other"))
+
+    assert_problem(post(), 403, "no-role")
+
+
+def test_taken_role_counts_at_once(post, user, flow):
+    mapping = grant(user, flow=flow)
+    assert post().status_code == 202
+
+    mapping.delete()
+
+    assert_problem(post(), 403, "no-role")
+
+
+def test_flow_switched_off_is_not_runnable(post, user, flow):
+    grant(user, flow=flow)
+    flow.active = False
+    flow.save()
+
+    assert_problem(post(), 409, "flow-not-runnable")
+
+
+def test_flow_without_steps_is_not_runnable(post, user):
+    grant(user, flow=make_flow(steps=0))
+
+    assert_problem(post(), 409, "flow-not-runnable")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": "\\u0000"}',
+        b'{"\\u0000": 1}',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\xff"}',
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": 1} {"a": 2}',
+        b'{"a": ' + b"[" * 100_000,
+    ],
+)
+def test_body_that_is_no_json_object_is_refused(post, user, flow, body):
+    grant(user, flow=flow)
+
+    assert_problem(post(body=body), 400, "payload-invalid")
+    assert not Run.objects.exists()
+
+
+def test_payload_is_held_to_the_input_parameters_of_the_first_script(post, user):
+    grant(user, flow=make_flow(schema=SCHEMA))
+
+    document = assert_problem(post(body=b'{"amount": 0}'), 400, "payload-invalid")
+
+    assert document["errors"] == [{"path": "$.amount", "detail": mock.ANY}]
+
+
+def test_refusal_stays_small_however_much_is_wrong(post, user):
+    many = {"type": "object", "additionalProperties": {"type": "integer"}}
+    grant(user, flow=make_flow(schema=many))
+
+    response = post(body=json.dumps({str(n): "x" * 2000 for n in range(200)}).encode())
+
+    assert_problem(response, 400, "payload-invalid")
+    assert len(response.content) < 50_000
+
+
+def test_body_as_large_as_allowed_is_taken_and_a_larger_one_not(post, user, flow, settings):
+    grant(user, flow=flow)
+    settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 100
+
+    assert post(body=b"{}" + b" " * 98).status_code == 202
+    assert_problem(post(body=b"{}" + b" " * 99), 413, "payload-too-large")
+
+
+def test_body_that_says_it_is_too_large_is_not_read(post, user, flow):
+    grant(user, flow=flow)
+
+    assert_problem(post(body=b"{}", CONTENT_LENGTH="99999999999"), 413, "payload-too-large")
+
+
+def test_body_in_chunks_is_read_no_further_than_allowed(post, user, flow, settings):
+    grant(user, flow=flow)
+    settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 100_000
+
+    def post_in_chunks(body: bytes) -> Any:
+        return post(
+            CONTENT_LENGTH="",
+            HTTP_TRANSFER_ENCODING="chunked",
+            **{"wsgi.input_terminated": True, "wsgi.input": BytesIO(body)},
+        )
+
+    assert post_in_chunks(b"{}" + b" " * 99_998).status_code == 202
+    assert_problem(post_in_chunks(b"{}" + b" " * 99_999), 413, "payload-too-large")
+
+
+def test_body_in_chunks_needs_a_server_that_ends_it(post, user, flow):
+    grant(user, flow=flow)
+
+    response = post(CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked")
+
+    assert_problem(response, 411, "length-required")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "headers"),
+    [
+        ("text/plain", {}),
+        ("application/x-www-form-urlencoded", {}),
+        ("multipart/form-data; boundary=x", {}),
+        ("application/json; charset=latin-1", {}),
+        ("application/json", {"Content-Encoding": "gzip"}),
+    ],
+)
+def test_body_that_is_not_json_in_utf_8_is_refused(post, user, flow, content_type, headers):
+    grant(user, flow=flow)
+
+    response = post(content_type=content_type, headers=headers)
+
+    assert_problem(response, 415, "unsupported-media-type")
+
+
+def test_full_first_queue_refuses_and_says_when_to_come_again(post, user, flow):
+    grant(user, flow=flow)
+    Queue.objects.filter(name="loan queue 1").update(size=1)
+    assert post().status_code == 202
+
+    response = post()
+
+    assert_problem(response, 429, "queue-full")
+    assert int(response["Retry-After"]) >= 1
+    assert Run.objects.count() == 1
+
+
+def test_same_idempotency_key_answers_with_the_same_run(post, user, flow):
+    grant(user, flow=flow)
+    key = {"Idempotency-Key": "order 17"}
+
+    first, second = post(headers=key), post(headers=key)
+
+    assert first.status_code == second.status_code == 202
+    assert first.json() == second.json()
+    assert Run.objects.count() == 1
+
+
+def test_same_idempotency_key_with_another_body_is_a_conflict(post, user, flow):
+    grant(user, flow=flow)
+    key = {"Idempotency-Key": "order 17"}
+    post(headers=key)
+
+    assert_problem(post(body=b'{"amount": 6}', headers=key), 409, "idempotency-conflict")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "ä", "a\tb"])
+def test_idempotency_key_that_cannot_be_one_is_refused(post, user, flow, key):
+    grant(user, flow=flow)
+
+    assert_problem(post(headers={"Idempotency-Key": key}), 400, "header-invalid")
+
+
+def test_database_that_is_away_is_said_so_and_nothing_of_it_shown(post, user, flow):
+    grant(user, flow=flow)
+
+    with mock.patch("flows.engine.start", side_effect=OperationalError("server at 10.0.0.5")):
+        response = post()
+
+    assert_problem(response, 503, "database-unavailable")
+    assert int(response["Retry-After"]) >= 1
+    assert b"10.0.0.5" not in response.content
+
+
+def test_checks_come_in_their_order(anonymous, client, user, flow, settings):
+    settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 1
+
+    def ask(by: Client, query: str) -> int:
+        path = f"/async/api/start?{query}"
+        return by.post(path, b"not json", content_type="text/plain").status_code
+
+    assert ask(anonymous, "x=1") == 401
+    assert ask(client, "x=1") == 400
+    assert ask(client, "flowName=nobody") == 404
+    flow.active = False
+    flow.save()
+    assert ask(client, "flowName=loan") == 403
+    grant(user, flow=flow)
+    assert ask(client, "flowName=loan") == 409
+    flow.active = True
+    flow.save()
+    assert ask(client, "flowName=loan") == 415
+
+
+def test_wrong_method_is_refused_with_those_allowed(client):
+    response = client.get("/async/api/start")
+
+    assert_problem(response, 405, "method-not-allowed")
+    assert "POST" in response["Allow"]
+
+
+def test_basic_credentials_start_as_well(post, anonymous, user, flow):
+    grant(user, flow=flow)
+
+    assert post(by=anonymous, headers=basic("caller")).status_code == 202
