@@ -1,0 +1,30 @@
+"""The configuration document: the whole configuration as one JSON document, in and out.
+
+text      bytes to document and back
+shape     which keys and values an entry may have
+content   what is inside a script: its code and its schemas
+original  the formats of the original product
+entries   an entry completed with the defaults, a row as an entry, and back to a row
+wanted    the document read, each entry with its place
+present   what the database has
+intent    what an import is about to do, and whether it can
+importer  does it
+changes   the difference, in words
+faults    all that is wrong, each with its place
+"""
+
+from flows.configuration.changes import Change, Changes
+from flows.configuration.faults import ConfigurationInvalid
+from flows.configuration.importer import import_configuration
+from flows.configuration.present import export_configuration
+from flows.configuration.text import read_document, write_document
+
+__all__ = [
+    "Change",
+    "Changes",
+    "ConfigurationInvalid",
+    "export_configuration",
+    "import_configuration",
+    "read_document",
+    "write_document",
+]

@@ -1,0 +1,105 @@
+"""What an import changes, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.configuration.entries import same
+from flows.configuration.faults import quoted
+
+_LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that was added, changed or removed; `fields` says what changed in it."""
+
+    action: str
+    kind: str
+    name: str
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.action} {self.kind} {quoted(self.name)}"
+        return f"{text}: {'; '.join(self.fields)}" if self.fields else text
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an import changed, or would change; false where that is nothing."""
+
+    items: list[Change] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.items)
+
+    def __str__(self) -> str:
+        if not self.items:
+            return "Nothing to change."
+        counts = ", ".join(
+            f"{len(self.of(action))} {action}" for action in ("added", "changed", "removed")
+        )
+        return "\n".join([*map(str, self.items), f"{counts}."])
+
+    def of(self, action: str) -> list[Change]:
+        return [change for change in self.items if change.action == action]
+
+
+def compare(
+    before: dict[str, dict[str, dict[str, Any]]], after: dict[str, dict[str, dict[str, Any]]]
+) -> Changes:
+    """Compare two states, each entries by kind and name."""
+    return Changes(
+        [
+            change
+            for kind in after
+            for name in sorted({*before[kind], *after[kind]})
+            if (change := _change(kind, name, before[kind].get(name), after[kind].get(name)))
+        ]
+    )
+
+
+def _change(
+    kind: str, name: str, old: dict[str, Any] | None, new: dict[str, Any] | None
+) -> Change | None:
+    if old is None:
+        return Change("added", kind, name)
+    if new is None:
+        return Change("removed", kind, name)
+    fields = tuple(_fields("", old, new))
+    return Change("changed", kind, name, fields) if fields else None
+
+
+def _fields(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for key in new:
+        if same(old[key], new[key]):
+            continue
+        if key == "backoff":
+            yield from _fields("backoff.", old[key], new[key])
+        elif key == "steps":
+            yield from _steps(old[key], new[key])
+        else:
+            yield _field(prefix + key, old[key], new[key])
+
+
+def _field(key: str, old: Any, new: Any) -> str:
+    before, after = (json.dumps(value, ensure_ascii=False) for value in (old, new))
+    if key == "code" or max(len(before), len(after)) > _LONGEST_VALUE:
+        return f"{key} changed"
+    return f"{key} {before} → {after}"
+
+
+def _steps(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Iterator[str]:
+    before, after = ({step["name"]: step for step in steps} for steps in (old, new))
+    for name in sorted(before.keys() - after.keys()):
+        yield f"step {quoted(name)} removed"
+    for name, step in after.items():
+        if name not in before:
+            yield f"step {quoted(name)} added"
+        else:
+            yield from _fields(f"step {quoted(name)} ", before[name], step)
+    if [name for name in before if name in after] != [name for name in after if name in before]:
+        yield f"steps in the order {', '.join(after)}"

@@ -1,0 +1,223 @@
+"""A row as an entry of the document, an entry completed with the defaults, and back to a row.
+
+A completed entry is compared with a row's entry to see what an import changes, so both have the
+same keys and their numbers in the same form.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from flows.models import Flow, Queue, Right, Step
+from scripts.models import Script
+
+_MILLISECOND = timedelta(milliseconds=1)
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+
+DEFAULT_THREADS = 4
+_SCRIPT: dict[str, Any] = {
+    "name": "",
+    "description": "",
+    "language": "python",
+    "code": "",
+    "libraries": [],
+    "inputSchema": {},
+    "outputSchema": {},
+    "timeoutSeconds": 30,
+    "memoryMb": 256,
+    "network": False,
+}
+_BACKOFF: dict[str, Any] = {"initialSeconds": 1, "multiplier": 2, "maxSeconds": 300, "jitter": 0.2}
+_QUEUE: dict[str, Any] = {
+    "name": "",
+    "size": 10_000,
+    "pollingMs": 100,
+    "maxDeliveries": 5,
+    "backoff": {},
+    "rateLimit": None,
+    "paused": False,
+}
+_FLOW: dict[str, Any] = {
+    "name": "",
+    "description": "",
+    "active": True,
+    "retentionDays": 30,
+    "steps": [],
+}
+
+
+def completed_script(given: dict[str, Any]) -> dict[str, Any]:
+    entry = _complete(_SCRIPT, given)
+    entry["timeoutSeconds"] = _stored(entry["timeoutSeconds"], _SECOND)
+    entry["memoryMb"] = int(entry["memoryMb"])
+    return entry
+
+
+def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
+    entry = _complete(_QUEUE, given)
+    backoff = _complete(_BACKOFF, entry["backoff"])
+    entry["size"] = int(entry["size"])
+    entry["pollingMs"] = _stored(entry["pollingMs"], _MILLISECOND)
+    entry["maxDeliveries"] = int(entry["maxDeliveries"])
+    entry["backoff"] = {
+        "initialSeconds": _stored(backoff["initialSeconds"], _SECOND),
+        "multiplier": _number(backoff["multiplier"]),
+        "maxSeconds": _stored(backoff["maxSeconds"], _SECOND),
+        "jitter": _number(backoff["jitter"]),
+    }
+    if limit := entry["rateLimit"]:
+        entry["rateLimit"] = {
+            "count": int(limit["count"]),
+            "periodSeconds": _stored(limit["periodSeconds"], _SECOND),
+        }
+    return entry
+
+
+def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
+    entry = _complete(_FLOW, given)
+    entry["retentionDays"] = _stored(entry["retentionDays"], _DAY)
+    entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
+    return entry
+
+
+def completed_step(given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": given.get("name", ""),
+        "script": given["script"],
+        "queue": given["queue"],
+        "threads": int(given.get("threads") or DEFAULT_THREADS),
+    }
+
+
+def completed_role(given: dict[str, Any]) -> dict[str, Any]:
+    return {right: sorted(given.get(right, [])) for right in Right.values}
+
+
+def script_entry(script: Script) -> dict[str, Any]:
+    return {
+        "name": script.name,
+        "description": script.description,
+        "language": script.language,
+        "code": script.code,
+        "libraries": [],
+        "inputSchema": sorted_keys(script.input_schema),
+        "outputSchema": sorted_keys(script.output_schema),
+        "timeoutSeconds": _in(script.timeout, _SECOND),
+        "memoryMb": script.memory_mb,
+        "network": script.network,
+    }
+
+
+def queue_entry(queue: Queue) -> dict[str, Any]:
+    return {
+        "name": queue.name,
+        "size": queue.size,
+        "pollingMs": _in(queue.polling, _MILLISECOND),
+        "maxDeliveries": queue.max_deliveries,
+        "backoff": {
+            "initialSeconds": _in(queue.backoff_initial, _SECOND),
+            "multiplier": _number(queue.backoff_multiplier),
+            "maxSeconds": _in(queue.backoff_max, _SECOND),
+            "jitter": _number(queue.backoff_jitter),
+        },
+        "rateLimit": queue.rate_count
+        and {"count": queue.rate_count, "periodSeconds": _in(queue.rate_period, _SECOND)},
+        "paused": queue.paused,
+    }
+
+
+def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
+    return {
+        "name": flow.name,
+        "description": flow.description,
+        "active": flow.active,
+        "retentionDays": _in(flow.retention, _DAY),
+        "steps": [step_entry(step) for step in steps],
+    }
+
+
+def step_entry(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "script": step.script.name,
+        "queue": step.queue.name,
+        "threads": step.threads,
+    }
+
+
+def fill_script(script: Script, entry: dict[str, Any]) -> None:
+    script.description = entry["description"]
+    script.language = entry["language"]
+    script.code = entry["code"]
+    script.input_schema = entry["inputSchema"]
+    script.output_schema = entry["outputSchema"]
+    script.timeout = entry["timeoutSeconds"] * _SECOND
+    script.memory_mb = entry["memoryMb"]
+    script.network = entry["network"]
+
+
+def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:
+    backoff, limit = entry["backoff"], entry["rateLimit"]
+    queue.size = entry["size"]
+    queue.polling = entry["pollingMs"] * _MILLISECOND
+    queue.max_deliveries = entry["maxDeliveries"]
+    queue.backoff_initial = backoff["initialSeconds"] * _SECOND
+    queue.backoff_multiplier = backoff["multiplier"]
+    queue.backoff_max = backoff["maxSeconds"] * _SECOND
+    queue.backoff_jitter = backoff["jitter"]
+    queue.rate_count = limit["count"] if limit else None
+    queue.rate_period = limit["periodSeconds"] * _SECOND if limit else _SECOND
+    queue.paused = entry["paused"]
+
+
+def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
+    flow.description = entry["description"]
+    flow.active = entry["active"]
+    flow.retention = entry["retentionDays"] * _DAY
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare as JSON: true is not 1, and the order of keys means nothing."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def sorted_keys(value: Any) -> Any:
+    """Return a JSON value with the keys of its objects sorted.
+
+    PostgreSQL keeps an order of its own, so this alone gives one text for one configuration.
+    """
+    if isinstance(value, dict):
+        return {key: sorted_keys(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [sorted_keys(item) for item in value]
+    return value
+
+
+def _complete(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    return {key: given.get(key, default) for key, default in defaults.items()}
+
+
+def _with_names(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Name the steps without a name after their script, after their queue where that is taken."""
+    names = [step["name"] or step["script"] for step in steps]
+    return [
+        {**step, "name": step["name"] or (step["queue"] if names.count(name) > 1 else name)}
+        for step, name in zip(steps, names, strict=True)
+    ]
+
+
+def _stored(value: float, unit: timedelta) -> int | float:
+    """Return what a duration of so many units is once it was stored, in microseconds."""
+    return _in(value * unit, unit)
+
+
+def _in(duration: timedelta, unit: timedelta) -> int | float:
+    return _number(duration / unit)
+
+
+def _number(value: float) -> int | float:
+    """Write a whole number without a fraction: 30, not 30.0."""
+    return int(value) if value == int(value) else value

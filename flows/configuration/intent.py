@@ -1,0 +1,121 @@
+"""What an import is about to do, held against itself and against what is in use."""
+
+from __future__ import annotations
+
+from flows.configuration.faults import Faults, quoted
+from flows.configuration.present import Present
+from flows.configuration.wanted import Wanted
+from flows.models import QueueState, Run
+
+_UNFINISHED = (Run.Status.QUEUED, Run.Status.RUNNING)
+
+
+class Intent:
+    """What is wanted and what goes, by name, and the steps of the flows that stay as they are."""
+
+    def __init__(self, wanted: Wanted, present: Present, prune: bool, faults: Faults) -> None:
+        self.wanted = wanted
+        self.present = present
+        self.prune = prune
+        self.faults = faults
+        self.made_queues = {
+            step.values["queue"]
+            for flow in wanted.flows.values()
+            for step in flow.parts
+            if step.makes_queue
+        }
+        self.removed_scripts = self._unnamed("scripts", set(present.scripts))
+        self.removed_queues = self._unnamed("queues", set(present.queues)) - self.made_queues
+        self.removed_flows = self._unnamed("flows", set(present.flows))
+        self.removed_roles = self._unnamed("rbac", set(present.roles))
+        self.kept_steps = {
+            (flow, step.name): step
+            for flow, steps in present.steps.items()
+            for step in steps
+            if flow not in self.removed_flows and flow not in wanted.named["flows"]
+        }
+
+    def check(self) -> None:
+        """Add to the faults what does not fit together, or to what is there."""
+        self._check_steps()
+        self._check_roles()
+        self._check_use()
+        self._check_queues_are_free()
+        self._check_flows_are_free()
+
+    def _unnamed(self, section: str, names: set[str]) -> set[str]:
+        if not self.prune or section not in self.wanted.sections:
+            return set()
+        return names - self.wanted.named[section]
+
+    def _check_steps(self) -> None:
+        scripts = set(self.present.scripts) - self.removed_scripts | self.wanted.named["scripts"]
+        queues = set(self.present.queues) - self.removed_queues | self.wanted.named["queues"]
+        feeds = {step.queue.name: key for key, step in self.kept_steps.items()}
+        for flow in self.wanted.flows.values():
+            for step in flow.parts:
+                script, queue = step.values["script"], step.values["queue"]
+                if script not in scripts:
+                    self.faults.add(step.at("script"), self._no("script", script))
+                if queue not in queues | self.made_queues:
+                    self.faults.add(step.at("queue"), self._no("queue", queue))
+                if queue in feeds:
+                    other_flow, other_step = map(quoted, feeds[queue])
+                    self.faults.add(
+                        step.at("queue"),
+                        f"the queue {quoted(queue)} feeds the step {other_step} of the flow "
+                        f"{other_flow} already",
+                    )
+                feeds.setdefault(queue, (flow.values["name"], step.values["name"]))
+
+    def _check_roles(self) -> None:
+        flows = set(self.present.flows) - self.removed_flows | self.wanted.named["flows"]
+        for role in self.wanted.roles.values():
+            for right, names in role.values.items():
+                for name in names:
+                    if name != "*" and name not in flows:
+                        self.faults.add(role.at(right), self._no("flow", name))
+
+    def _no(self, kind: str, name: str) -> str:
+        removed = {
+            "script": self.removed_scripts,
+            "queue": self.removed_queues,
+            "flow": self.removed_flows,
+        }
+        if name in removed[kind]:
+            return f"the {kind} {quoted(name)} is removed, since the document does not name it"
+        return f"there is no {kind} {quoted(name)}"
+
+    def _check_use(self) -> None:
+        for (flow, name), step in self.kept_steps.items():
+            used_by = f"the step {quoted(name)} of the flow {quoted(flow)} uses it"
+            if step.script.name in self.removed_scripts:
+                self._cannot_remove("scripts", "script", step.script.name, used_by)
+            if step.queue.name in self.removed_queues:
+                self._cannot_remove("queues", "queue", step.queue.name, used_by)
+
+    def _check_queues_are_free(self) -> None:
+        # Locked, so that no message comes in until the queue is gone.
+        states = QueueState.objects.filter(queue__name__in=self.removed_queues).select_for_update()
+        by_queue = {state.queue_id: state for state in states}
+        for name in sorted(self.removed_queues):
+            queue = self.present.queues[name]
+            state = by_queue[queue.pk]
+            unfinished = Run.objects.filter(
+                status__in=_UNFINISHED, flow_version__steps__queue=queue
+            )
+            if state.depth:
+                self._cannot_remove("queues", "queue", name, f"messages in it: {state.depth}")
+            elif state.reserved or unfinished.exists():
+                self._cannot_remove("queues", "queue", name, "unfinished runs still need it")
+
+    def _check_flows_are_free(self) -> None:
+        for name in sorted(self.removed_flows):
+            unfinished = Run.objects.filter(
+                status__in=_UNFINISHED, flow_version__flow=self.present.flows[name]
+            ).count()
+            if unfinished:
+                self._cannot_remove("flows", "flow", name, f"unfinished runs: {unfinished}")
+
+    def _cannot_remove(self, section: str, kind: str, name: str, why: str) -> None:
+        self.faults.add(section, f"the {kind} {quoted(name)} cannot be removed: {why}")

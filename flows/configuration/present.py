@@ -1,0 +1,77 @@
+"""What the database has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import Group
+
+from flows.configuration.entries import (
+    completed_role,
+    flow_entry,
+    queue_entry,
+    script_entry,
+)
+from flows.models import Flow, Queue, Step
+from scripts.models import Script
+
+
+def export_configuration() -> dict[str, Any]:
+    """Return the whole configuration as one document, sorted by name, steps in their order.
+
+    A role is a group that has a right to a flow; other groups are not in it.
+    """
+    entries = Present.load().entries()
+    return {
+        "libraries": [],
+        "scripts": list(entries["script"].values()),
+        "queues": list(entries["queue"].values()),
+        "flows": list(entries["flow"].values()),
+        "rbac": {role: rights for role, rights in entries["role"].items() if any(rights.values())},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The rows by name."""
+
+    scripts: dict[str, Script]
+    queues: dict[str, Queue]
+    flows: dict[str, Flow]
+    steps: dict[str, list[Step]]
+    roles: dict[str, Group]
+
+    @classmethod
+    def load(cls) -> Present:
+        flows = {flow.name: flow for flow in Flow.objects.all()}
+        steps: dict[str, list[Step]] = {name: [] for name in flows}
+        for step in Step.objects.select_related("flow", "script", "queue"):
+            steps[step.flow.name].append(step)
+        return cls(
+            scripts={script.name: script for script in Script.objects.all()},
+            queues={queue.name: queue for queue in Queue.objects.all()},
+            flows=flows,
+            steps=steps,
+            roles={
+                role.name: role
+                for role in Group.objects.prefetch_related("role_mappings__flow").all()
+            },
+        )
+
+    def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return the entries by kind and name, sorted by name: databases sort differently."""
+        kinds: dict[str, dict[str, dict[str, Any]]] = {
+            "script": {name: script_entry(script) for name, script in self.scripts.items()},
+            "queue": {name: queue_entry(queue) for name, queue in self.queues.items()},
+            "flow": {name: flow_entry(flow, self.steps[name]) for name, flow in self.flows.items()},
+            "role": {name: role_entry(role) for name, role in self.roles.items()},
+        }
+        return {kind: dict(sorted(entries.items())) for kind, entries in kinds.items()}
+
+
+def role_entry(role: Group) -> dict[str, Any]:
+    rights: dict[str, list[str]] = {}
+    for mapping in role.role_mappings.all():
+        rights.setdefault(mapping.right, []).append(mapping.flow.name if mapping.flow else "*")
+    return completed_role(rights)

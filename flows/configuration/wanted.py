@@ -1,0 +1,204 @@
+"""The document read: its entries checked one by one and completed, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.configuration import shape
+from flows.configuration.content import python_fault, schema_fault
+from flows.configuration.entries import (
+    completed_flow,
+    completed_queue,
+    completed_role,
+    completed_script,
+)
+from flows.configuration.faults import Faults, inside, quoted
+from flows.configuration.original import (
+    is_original_flow,
+    is_original_rbac,
+    original_flow,
+)
+from flows.configuration.placed import Entry
+from scripts.models import Language
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a document asks for, by name. Entries with faults are left out."""
+
+    sections: set[str] = field(default_factory=set)
+    scripts: dict[str, Entry] = field(default_factory=dict)
+    queues: dict[str, Entry] = field(default_factory=dict)
+    flows: dict[str, Entry] = field(default_factory=dict)
+    roles: dict[str, Entry] = field(default_factory=dict)
+    # The names of entries with faults too, so that one fault does not lead to others.
+    named: dict[str, set[str]] = field(
+        default_factory=lambda: {section: set() for section in shape.SECTIONS}
+    )
+
+
+def read_wanted(document: Any, faults: Faults) -> Wanted:
+    """Read a document in the form of this product or of the original one."""
+    if isinstance(document, list):
+        return _Reader(faults, {"flows": ""}).read({"flows": document})
+    if is_original_rbac(document):
+        return _Reader(faults, {"rbac": ""}).read({"rbac": document})
+    if not isinstance(document, dict):
+        faults.add("", f"The document must be an object, not {shape.type_name(document)}.")
+        return Wanted()
+    return _Reader(faults, {}).read(document)
+
+
+class _Reader:
+    def __init__(self, faults: Faults, places: dict[str, str]) -> None:
+        self.faults = faults
+        self.places = places
+        self.wanted = Wanted()
+
+    def read(self, document: dict[str, Any]) -> Wanted:
+        readers: dict[str, Callable[[Any, str], None]] = {
+            "libraries": self._refuse_libraries,
+            "scripts": self._read_scripts,
+            "queues": self._read_queues,
+            "flows": self._read_flows,
+            "rbac": self._read_roles,
+        }
+        for key in document:
+            if key not in readers:
+                self.faults.add("", f"unknown key {quoted(key)}: known are {', '.join(readers)}")
+        for section, read in readers.items():
+            expected = dict if section == "rbac" else list
+            place = self.places.get(section, section)
+            if section not in document:
+                continue
+            if isinstance(document[section], expected):
+                self.wanted.sections.add(section)
+                read(document[section], place)
+            else:
+                wanted = "an object" if expected is dict else "a list"
+                found = shape.type_name(document[section])
+                self.faults.add(place, f"must be {wanted}, not {found}")
+        return self.wanted
+
+    def _refuse_libraries(self, libraries: list[Any], place: str) -> None:
+        for index, library in enumerate(libraries):
+            name = library.get("name") if isinstance(library, dict) else library
+            name = quoted(name) if isinstance(name, str) else "without a name"
+            self.faults.add(inside(place, index), f"libraries are not supported: {name}")
+
+    def _read_scripts(self, scripts: list[Any], place: str) -> None:
+        for item, where in self._entries("scripts", "name", scripts, place):
+            if not shape.check_shape(shape.SCRIPT, item, where, self.faults):
+                continue
+            entry = Entry(where, completed_script(item))
+            self._check_content(entry)
+            self.wanted.scripts.setdefault(item["name"], entry)
+
+    def _check_content(self, entry: Entry) -> None:
+        script = entry.values
+        if not script["code"].strip():
+            self.faults.add(entry.at("code"), "must not be empty")
+        elif script["language"] == Language.PYTHON and (fault := python_fault(script["code"])):
+            self.faults.add(entry.at("code"), fault)
+        for key in ("inputSchema", "outputSchema"):
+            if fault := schema_fault(script[key]):
+                self.faults.add(entry.at(key), fault)
+        for index, library in enumerate(script["libraries"]):
+            self.faults.add(
+                inside(entry.at("libraries"), index),
+                f"libraries are not supported: {quoted(library)}",
+            )
+
+    def _read_queues(self, queues: list[Any], place: str) -> None:
+        for item, where in self._entries("queues", "name", queues, place):
+            if shape.check_shape(shape.QUEUE, item, where, self.faults):
+                entry = Entry(where, completed_queue(item))
+                self.wanted.queues.setdefault(item["name"], entry)
+
+    def _read_flows(self, flows: list[Any], place: str) -> None:
+        readers = dict(_readers(flows))
+        originals = [is_original_flow(flow) for flow in flows]
+        keys = ["flowName" if original else "name" for original in originals]
+        for item, where in self._entries("flows", keys, flows, place):
+            if is_original_flow(item):
+                entry = self._read_original_flow(item, where, readers)
+            else:
+                entry = self._read_flow(item, where)
+            if entry is None:
+                continue
+            if entry.values["name"] == "*":
+                self.faults.add(entry.at("name"), 'no flow can have the name "*": it means every')
+            self._check_step_names(entry)
+            self.wanted.flows.setdefault(entry.values["name"], entry)
+
+    def _read_original_flow(
+        self, flow: dict[str, Any], place: str, readers: dict[str, str]
+    ) -> Entry | None:
+        if not shape.check_shape(shape.ORIGINAL_FLOW, flow, place, self.faults):
+            return None
+        others = {queue: name for queue, name in readers.items() if name != flow["flowName"]}
+        return original_flow(flow, place, others, self.faults)
+
+    def _read_flow(self, flow: Any, place: str) -> Entry | None:
+        if not shape.check_shape(shape.FLOW, flow, place, self.faults):
+            return None
+        values = completed_flow(flow)
+        parts = [
+            Entry(inside(place, "steps", index), step) for index, step in enumerate(values["steps"])
+        ]
+        return Entry(place, values, parts=parts)
+
+    def _check_step_names(self, flow: Entry) -> None:
+        seen: set[str] = set()
+        for step in flow.parts:
+            name = step.values["name"]
+            if name in seen:
+                self.faults.add(step.at("name"), f"the flow has two steps {quoted(name)}")
+            seen.add(name)
+
+    def _read_roles(self, rbac: dict[str, Any], place: str) -> None:
+        for role, rights in rbac.items():
+            where = inside(place, role)
+            short = isinstance(rights, list)
+            self.wanted.named["rbac"].add(role)
+            fits = shape.check_shape(shape.ROLE_NAME, role, where, self.faults)
+            form = shape.SHORT_ROLE if short else shape.ROLE
+            if shape.check_shape(form, rights, where, self.faults) and fits:
+                values = completed_role({"start": rights} if short else rights)
+                keys = {"start": ""} if short else {}
+                self.wanted.roles[role] = Entry(where, values, keys)
+
+    def _entries(
+        self, section: str, keys: str | list[str], items: list[Any], place: str
+    ) -> Iterator[tuple[Any, str]]:
+        """Yield the entries of a list with their places, and note names and which come twice."""
+        named = self.wanted.named[section]
+        for index, item in enumerate(items):
+            key = keys if isinstance(keys, str) else keys[index]
+            where = inside(place, index)
+            name = item.get(key) if isinstance(item, dict) else None
+            if isinstance(name, str):
+                if name in named:
+                    self.faults.add(inside(where, key), f"{quoted(name)} stands there twice")
+                named.add(name)
+            yield item, where
+
+
+def _readers(flows: list[Any]) -> Iterator[tuple[str, str]]:
+    """Yield each queue that a flow of the document reads, with the flow's name."""
+    for flow in flows:
+        if not isinstance(flow, dict):
+            continue
+        original = is_original_flow(flow)
+        name = flow.get("flowName" if original else "name")
+        steps = flow.get("queueMappings" if original else "steps")
+        for step in steps if isinstance(steps, list) else []:
+            queue = (
+                step.get("sourceQueueName" if original else "queue")
+                if isinstance(step, dict)
+                else None
+            )
+            if isinstance(name, str) and isinstance(queue, str):
+                yield queue, name

@@ -1,0 +1,483 @@
+import copy
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+
+from flows import engine
+from flows.configuration import ConfigurationInvalid, export_configuration, import_configuration
+from flows.models import ConfigurationRevision, Consumer, Flow, Queue, RoleMapping, Run, Step
+from scripts.models import Script
+from tests.builders import ECHO, TRAIL, make_flow, make_script, open_lease, work
+
+pytestmark = pytest.mark.django_db
+
+DOCUMENT: dict[str, Any] = {
+    "scripts": [{"name": "s", "code": ECHO}, {"name": "t", "code": TRAIL}],
+    "queues": [{"name": "q"}, {"name": "p", "rateLimit": {"count": 5, "periodSeconds": 1}}],
+    "flows": [
+        {
+            "name": "f",
+            "steps": [
+                {"name": "one", "script": "s", "queue": "q"},
+                {"name": "two", "script": "t", "queue": "p", "threads": 2},
+            ],
+        },
+        {"name": "g"},
+    ],
+    "rbac": {"officers": {"start": ["f"], "operate": ["*"]}},
+}
+
+
+def edited(**sections) -> dict:
+    return {**copy.deepcopy(DOCUMENT), **sections}
+
+
+def lines(document, **options) -> list[str]:
+    return str(import_configuration(document, **options)).splitlines()
+
+
+def faults_of(document, **options) -> list[str]:
+    before = export_configuration()
+    with pytest.raises(ConfigurationInvalid) as caught:
+        import_configuration(document, **options)
+    assert export_configuration() == before
+    return str(caught.value).splitlines()
+
+
+def steps_of(flow: str) -> list[tuple[str, str, str, int]]:
+    steps = Step.objects.filter(flow__name=flow)
+    return list(steps.values_list("name", "script__name", "queue__name", "threads"))
+
+
+def test_a_document_fills_an_empty_database():
+    assert lines(DOCUMENT) == [
+        'added script "s"',
+        'added script "t"',
+        'added queue "p"',
+        'added queue "q"',
+        'added flow "f"',
+        'added flow "g"',
+        'added role "officers"',
+        "7 added, 0 changed, 0 removed.",
+    ]
+
+    assert steps_of("f") == [("one", "s", "q", 4), ("two", "t", "p", 2)]
+    assert Queue.objects.get(name="p").rate_count == 5
+    assert Queue.objects.get(name="q").depth == 0
+    mappings = RoleMapping.objects.filter(role__name="officers")
+    assert {(mapping.right, mapping.flow and mapping.flow.name) for mapping in mappings} == {
+        ("start", "f"),
+        ("operate", None),
+    }
+
+
+def test_importing_the_same_again_changes_nothing_and_says_so():
+    import_configuration(DOCUMENT)
+    revision = ConfigurationRevision.current()
+    histories = [model.history.count() for model in (Script, Queue, Flow, Step, RoleMapping)]
+
+    assert lines(DOCUMENT) == ["Nothing to change."]
+    assert lines(export_configuration(), prune=True) == ["Nothing to change."]
+
+    assert ConfigurationRevision.current() == revision
+    assert histories == [
+        model.history.count() for model in (Script, Queue, Flow, Step, RoleMapping)
+    ]
+
+
+def test_what_changes_is_told_field_by_field():
+    import_configuration(DOCUMENT)
+    document = edited()
+    document["scripts"][0] |= {
+        "code": TRAIL,
+        "inputSchema": {"type": "object"},
+        "description": "long " * 30,
+    }
+    document["queues"][0] |= {"size": 500, "backoff": {"multiplier": 3}}
+    document["queues"][1]["rateLimit"] = None
+    document["flows"][0]["active"] = False
+    document["flows"][0]["steps"][0]["threads"] = 8
+    document["rbac"]["officers"] = {"start": ["f", "g"], "operate": ["*"]}
+
+    assert lines(document) == [
+        'changed script "s": description changed; code changed; '
+        'inputSchema {} → {"type": "object"}',
+        'changed queue "p": rateLimit {"count": 5, "periodSeconds": 1} → null',
+        'changed queue "q": size 10000 → 500; backoff.multiplier 2 → 3',
+        'changed flow "f": active true → false; step "one" threads 4 → 8',
+        'changed role "officers": start ["f"] → ["f", "g"]',
+        "0 added, 5 changed, 0 removed.",
+    ]
+
+
+def test_a_change_of_the_steps_is_told_step_by_step():
+    import_configuration(edited(queues=[{"name": "q"}, {"name": "p"}, {"name": "r"}]))
+    steps = [
+        {"name": "two", "script": "t", "queue": "r", "threads": 2},
+        {"name": "one", "script": "s", "queue": "q"},
+        {"name": "three", "script": "s", "queue": "p"},
+    ]
+
+    assert lines({"flows": [{"name": "f", "steps": steps}]}) == [
+        'changed flow "f": step "two" queue "p" → "r"; step "three" added; '
+        "steps in the order two, one, three",
+        "0 added, 1 changed, 0 removed.",
+    ]
+    assert steps_of("f") == [("two", "t", "r", 2), ("one", "s", "q", 4), ("three", "s", "p", 4)]
+
+
+def test_a_dry_run_tells_the_same_and_stores_nothing():
+    first = lines(DOCUMENT, dry_run=True)
+    assert not Script.objects.exists()
+    assert not Group.objects.exists()
+    assert first == lines(DOCUMENT)
+
+    removal: dict[str, Any] = {"scripts": [], "queues": [], "flows": [], "rbac": {}}
+    told = lines(removal, dry_run=True, prune=True)
+
+    assert export_configuration()["flows"]
+    assert told == lines(removal, prune=True)
+    assert not Flow.objects.exists()
+
+
+def test_a_key_that_is_left_out_goes_back_to_its_default():
+    import_configuration(edited(queues=[{"name": "q", "size": 5, "paused": True}, {"name": "p"}]))
+
+    assert lines({"queues": [{"name": "q"}]}) == [
+        'changed queue "q": size 5 → 10000; paused true → false',
+        "0 added, 1 changed, 0 removed.",
+    ]
+
+
+def test_a_section_alone_leaves_the_others_as_they_are():
+    import_configuration(DOCUMENT)
+
+    import_configuration({"rbac": {"auditors": {"watch": ["f"]}}})
+    import_configuration({"flows": [{"name": "h"}]}, prune=False)
+
+    document = export_configuration()
+    assert set(document["rbac"]) == {"auditors", "officers"}
+    assert [flow["name"] for flow in document["flows"]] == ["f", "g", "h"]
+
+
+def test_durations_keep_their_fraction():
+    queue = {"name": "q", "pollingMs": 0.25, "backoff": {"initialSeconds": 0.123456}}
+    import_configuration({"queues": [queue], "flows": [{"name": "f", "retentionDays": 1 / 3}]})
+
+    assert Queue.objects.get().polling == timedelta(microseconds=250)
+    assert export_configuration()["queues"][0]["backoff"]["initialSeconds"] == 0.123456
+    assert lines(export_configuration()) == ["Nothing to change."]
+    assert lines({"flows": [{"name": "f", "retentionDays": 1 / 3}]}) == ["Nothing to change."]
+
+
+def test_an_unfinished_thing_of_the_document_stops_all_of_it():
+    document = edited()
+    document["flows"][0]["steps"][1] |= {"script": "x", "queue": "y"}
+    document["rbac"]["officers"]["watch"] = ["z"]
+    document["scripts"][1]["code"] = "def walk(): ..."
+
+    assert faults_of(document) == [
+        "scripts[1].code: does not define run(message, context)",
+        'flows[0].steps[1].script: there is no script "x"',
+        'flows[0].steps[1].queue: there is no queue "y"',
+        'rbac.officers.watch: there is no flow "z"',
+    ]
+
+
+def test_scripts_and_queues_of_the_database_can_be_named_too():
+    make_script("s")
+    Queue.objects.create(name="q")
+
+    import_configuration({"flows": [{"name": "f", "steps": [{"script": "s", "queue": "q"}]}]})
+
+    assert steps_of("f") == [("s", "s", "q", 4)]
+
+
+def test_a_queue_feeds_one_step():
+    make_flow("flow")
+    flows = [
+        {"name": "f", "steps": [{"script": "s", "queue": "q"}, {"script": "t", "queue": "q"}]},
+        {"name": "g", "steps": [{"script": "s", "queue": "flow-1"}]},
+    ]
+
+    assert faults_of(edited(flows=flows, rbac={})) == [
+        'flows[0].steps[1].queue: the queue "q" feeds the step "s" of the flow "f" already',
+        'flows[1].steps[0].queue: the queue "flow-1" feeds the step "flow-1" of the flow "flow" '
+        "already",
+    ]
+
+
+def test_queues_can_move_between_steps_and_flows_in_one_import():
+    import_configuration(DOCUMENT)
+    flows = [
+        {
+            "name": "f",
+            "steps": [
+                {"name": "one", "script": "s", "queue": "p"},
+                {"name": "two", "script": "t", "queue": "r"},
+            ],
+        },
+        {"name": "g", "steps": [{"name": "one", "script": "s", "queue": "q"}]},
+    ]
+
+    import_configuration({"queues": [{"name": "r"}], "flows": flows})
+
+    assert steps_of("f") == [("one", "s", "p", 4), ("two", "t", "r", 4)]
+    assert steps_of("g") == [("one", "s", "q", 4)]
+
+
+def test_two_steps_can_swap_their_queues():
+    import_configuration(DOCUMENT)
+    steps = [
+        {"name": "one", "script": "s", "queue": "p"},
+        {"name": "two", "script": "t", "queue": "q", "threads": 2},
+    ]
+
+    import_configuration({"flows": [{"name": "f", "steps": steps}]})
+
+    assert steps_of("f") == [("one", "s", "p", 4), ("two", "t", "q", 2)]
+
+
+def test_a_step_that_keeps_its_name_and_queue_keeps_its_row_and_history():
+    import_configuration(DOCUMENT)
+    step = Step.objects.get(name="two")
+    steps = [{"name": "two", "script": "s", "queue": "p", "threads": 3}]
+
+    import_configuration({"flows": [{"name": "f", "steps": steps}]})
+
+    assert Step.objects.filter(flow__name="f").get().pk == step.pk
+    assert [row.threads for row in step.history.all()] == [3, 2]
+
+
+def test_the_flows_touched_have_a_new_version_and_others_do_not():
+    import_configuration(DOCUMENT)
+    other = make_flow("other")
+    other.make_version()
+
+    import_configuration(edited(scripts=[{"name": "s", "code": TRAIL}, DOCUMENT["scripts"][1]]))
+
+    assert Flow.objects.get(name="f").versions.count() == 2
+    assert other.versions.count() == 1
+
+
+def test_a_role_gets_exactly_the_rights_of_the_document():
+    import_configuration(DOCUMENT)
+    Group.objects.get(name="officers").user_set.add(User.objects.create(username="u"))
+
+    import_configuration({"rbac": {"officers": ["g"]}})
+
+    assert export_configuration()["rbac"] == {
+        "officers": {"start": ["g"], "watch": [], "operate": []}
+    }
+    assert User.objects.get().groups.count() == 1
+
+
+def test_a_role_without_rights_is_made_once():
+    assert lines({"rbac": {"new": {}}})[0] == 'added role "new"'
+    assert lines({"rbac": {"new": {}}}) == ["Nothing to change."]
+
+
+class TestPrune:
+    def test_what_the_document_does_not_name_is_removed(self):
+        import_configuration(DOCUMENT)
+        document = {
+            "scripts": [DOCUMENT["scripts"][0]],
+            "queues": [{"name": "q"}],
+            "flows": [{"name": "f", "steps": [{"name": "one", "script": "s", "queue": "q"}]}],
+            "rbac": {},
+        }
+
+        assert lines(document, prune=True) == [
+            'removed script "t"',
+            'removed queue "p"',
+            'changed flow "f": step "two" removed',
+            'removed flow "g"',
+            'removed role "officers"',
+            "0 added, 1 changed, 4 removed.",
+        ]
+        assert export_configuration()["rbac"] == {}
+        assert lines(document, prune=True) == ["Nothing to change."]
+
+    def test_without_it_nothing_is_removed(self):
+        import_configuration(DOCUMENT)
+
+        assert lines({"scripts": [], "queues": [], "flows": [], "rbac": {}}) == [
+            "Nothing to change."
+        ]
+
+    def test_a_section_that_is_not_there_is_left_alone(self):
+        import_configuration(DOCUMENT)
+
+        assert lines({"rbac": {}}, prune=True) == [
+            'removed role "officers"',
+            "0 added, 0 changed, 1 removed.",
+        ]
+        assert lines({}, prune=True) == ["Nothing to change."]
+
+    def test_groups_that_have_users_or_permissions_lose_their_rights_only(self):
+        import_configuration(DOCUMENT)
+        role = Group.objects.get(name="officers")
+        role.user_set.add(User.objects.create(username="u"))
+        Group.objects.create(name="editors")
+
+        assert lines({"rbac": {}}, prune=True) == [
+            'changed role "officers": start ["f"] → []; operate ["*"] → []',
+            "0 added, 1 changed, 0 removed.",
+        ]
+        assert set(Group.objects.values_list("name", flat=True)) == {"officers", "editors"}
+
+    def test_the_rights_to_a_removed_flow_go_with_it(self):
+        import_configuration(DOCUMENT)
+
+        assert lines({"flows": [{"name": "g"}]}, prune=True) == [
+            'removed flow "f"',
+            'changed role "officers": start ["f"] → []',
+            "0 added, 1 changed, 1 removed.",
+        ]
+
+    def test_what_a_flow_that_stays_uses_cannot_be_removed(self):
+        import_configuration(DOCUMENT)
+
+        assert faults_of({"scripts": [], "queues": [{"name": "q"}]}, prune=True) == [
+            'scripts: the script "s" cannot be removed: the step "one" of the flow "f" uses it',
+            'scripts: the script "t" cannot be removed: the step "two" of the flow "f" uses it',
+            'queues: the queue "p" cannot be removed: the step "two" of the flow "f" uses it',
+        ]
+
+    def test_what_the_document_removes_cannot_be_used_in_it(self):
+        import_configuration(DOCUMENT)
+        document = edited(scripts=[DOCUMENT["scripts"][0]])
+
+        assert faults_of(document, prune=True) == [
+            'flows[0].steps[1].script: the script "t" is removed, since the document does not '
+            "name it"
+        ]
+
+    def test_a_queue_with_messages_and_a_flow_with_unfinished_runs_stay(self):
+        make_flow("flow")
+        engine.start("flow", {})
+
+        assert faults_of({"queues": [], "flows": []}, prune=True) == [
+            'queues: the queue "flow-0" cannot be removed: messages in it: 1',
+            'queues: the queue "flow-1" cannot be removed: unfinished runs still need it',
+            'queues: the queue "flow-2" cannot be removed: unfinished runs still need it',
+            'flows: the flow "flow" cannot be removed: unfinished runs: 1',
+        ]
+
+    def test_a_queue_that_a_worker_holds_stays(self):
+        make_flow("flow", [ECHO])
+        engine.start("flow", {})
+        work("flow-0")
+        open_lease("flow-0")
+        assert Consumer.objects.exists()
+
+        (fault,) = faults_of({"queues": [], "flows": []}, prune=True)
+
+        assert fault.startswith('queues: the queue "flow-0" cannot be removed: ')
+
+    def test_runs_that_are_finished_do_not_keep_a_flow(self):
+        make_flow("flow", [ECHO])
+        started = engine.start("flow", {})
+        work("flow-0")
+
+        import_configuration({"scripts": [], "queues": [], "flows": []}, prune=True)
+
+        run = Run.objects.get(pk=started.correlation_id)
+        assert run.status == Run.Status.COMPLETED
+        assert run.flow_version.flow_name == "flow"
+        assert not Queue.objects.exists()
+
+
+class TestOriginal:
+    DOCUMENT = [
+        {
+            "flowName": "loan",
+            "queueMappings": [
+                {"sourceQueueName": "second", "endpointName": "s", "maxThreads": 2},
+                {
+                    "sourceQueueName": "first",
+                    "endpointName": "s",
+                    "targetQueueName": "second",
+                    "initial": True,
+                },
+            ],
+        }
+    ]
+
+    def test_the_flow_array_is_read_and_makes_its_queues(self):
+        make_script("s")
+
+        assert lines(self.DOCUMENT) == [
+            'added queue "first"',
+            'added queue "second"',
+            'added flow "loan"',
+            "3 added, 0 changed, 0 removed.",
+        ]
+        assert steps_of("loan") == [("first", "s", "first", 4), ("second", "s", "second", 2)]
+        assert lines(self.DOCUMENT) == ["Nothing to change."]
+
+    def test_queues_that_exist_stay_as_they_are(self):
+        make_script("s")
+        Queue.objects.create(name="first", size=7)
+
+        import_configuration(self.DOCUMENT)
+
+        assert Queue.objects.get(name="first").size == 7
+
+    def test_an_unknown_script_is_named_with_its_place(self):
+        assert faults_of(self.DOCUMENT) == [
+            '[0].queueMappings[1].endpointName: there is no script "s"',
+            '[0].queueMappings[0].endpointName: there is no script "s"',
+        ]
+
+    def test_a_queue_of_another_flow_is_refused(self):
+        make_flow("flow", [ECHO])
+        mapping = {"sourceQueueName": "flow-0", "endpointName": "flow-0", "initial": True}
+
+        assert faults_of([{"flowName": "loan", "queueMappings": [mapping]}]) == [
+            '[0].queueMappings[0].sourceQueueName: the queue "flow-0" feeds the step "flow-0" of '
+            'the flow "flow" already'
+        ]
+
+    def test_the_flow_array_stands_in_a_document_with_scripts_and_rbac(self):
+        document = {
+            "scripts": [{"name": "s", "code": ECHO}],
+            "flows": self.DOCUMENT,
+            "rbac": {"officers": ["loan"]},
+        }
+
+        import_configuration(document)
+
+        assert export_configuration()["rbac"]["officers"]["start"] == ["loan"]
+        assert Flow.objects.get().steps.count() == 2
+
+    def test_prune_leaves_the_queues_of_the_mappings(self):
+        document = {"scripts": [{"name": "s", "code": ECHO}], "flows": self.DOCUMENT}
+        import_configuration(document)
+
+        assert lines({**document, "queues": []}, prune=True) == ["Nothing to change."]
+
+    def test_an_rbac_config_is_read(self):
+        make_flow("loan", [ECHO])
+
+        import_configuration({"officers": ["loan"], "managers": ["*"]})
+
+        assert export_configuration()["rbac"] == {
+            "managers": {"start": ["*"], "watch": [], "operate": []},
+            "officers": {"start": ["loan"], "watch": [], "operate": []},
+        }
+
+    def test_an_rbac_config_with_an_unknown_flow_is_refused(self):
+        assert faults_of({"officers": ["loan"]}) == ['officers: there is no flow "loan"']
+
+
+def test_the_number_of_queries_does_not_grow_with_what_is_there(django_assert_max_num_queries):
+    for number in range(5):
+        make_flow(f"flow-{number}")
+    document = export_configuration()
+
+    with django_assert_max_num_queries(30, connection=connection):
+        assert not import_configuration(document)
