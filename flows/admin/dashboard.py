@@ -1,0 +1,77 @@
+"""The first page of the Configuration Manager: what the engine is doing now."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Q
+from django.http import HttpRequest
+from django.utils import timezone
+
+from flows.admin.display import STATUS_LABELS, first_line, level, list_of, page_of, uuid7_at
+from flows.admin.navigation import may_view
+from flows.admin.queues import step_fed_by
+from flows.models import DeadLetter, Flow, Queue, Run
+from flows.models.runtime import Status
+
+PERIOD = timedelta(hours=24)
+# Counting more would take seconds; the cards say that they stop here.
+MOST_COUNTED = 100_000
+MOST_QUEUES = 12
+MOST_DEAD_LETTERS = 8
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add what the user may see to the context of the page."""
+    if may_view(request, Run):
+        context["run_counts"], context["runs_capped"] = _run_counts()
+    if may_view(request, Queue):
+        context["queue_rows"] = _queue_rows()
+        context["queues_url"] = list_of(Queue)
+    if may_view(request, DeadLetter):
+        context["dead_letter_rows"] = _dead_letter_rows()
+        context["dead_letters_url"] = list_of(DeadLetter, state="open")
+    context["has_no_flows"] = may_view(request, Flow) and not Flow.objects.exists()
+    context["flows_url"] = list_of(Flow)
+    return context
+
+
+def _run_counts() -> tuple[list[dict[str, Any]], int | None]:
+    """Return a card a status, and the limit where it was reached."""
+    newest = Run.objects.filter(pk__gte=uuid7_at(timezone.now() - PERIOD))[:MOST_COUNTED]
+    counts = newest.aggregate(
+        **{status.value: Count("pk", filter=Q(status=status.value)) for status in Status}
+    )
+    cards = [
+        {
+            "status": status.value.capitalize(),
+            "count": counts[status.value],
+            "label": STATUS_LABELS[status.value],
+            "url": list_of(Run, status=status.value, age="24h"),
+        }
+        for status in Status
+    ]
+    return cards, MOST_COUNTED if sum(counts.values()) >= MOST_COUNTED else None
+
+
+def _queue_rows() -> list[dict[str, Any]]:
+    """Return the fullest queues."""
+    queues = Queue.objects.select_related("state", "step__flow").order_by("-state__depth", "name")
+    return [
+        {
+            "queue": queue,
+            "url": page_of(queue),
+            "level": level(queue.depth, queue.size),
+            "feeds": step_fed_by(queue),
+        }
+        for queue in queues[:MOST_QUEUES]
+    ]
+
+
+def _dead_letter_rows() -> list[dict[str, Any]]:
+    letters = DeadLetter.objects.filter(reprocessed_at=None).select_related("step__flow_version")
+    return [
+        {"letter": letter, "url": page_of(letter), "error": first_line(letter.error)}
+        for letter in letters.order_by("-id")[:MOST_DEAD_LETTERS]
+    ]

@@ -1,0 +1,84 @@
+"""How the nouns of the engine look in lists and on pages."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.db import models
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from flows.models.runtime import Status
+from scripts.admin.durations import format_duration
+
+# unfold's colours.
+STATUS_LABELS = {
+    Status.QUEUED.value: "info",
+    Status.RUNNING.value: "primary",
+    Status.COMPLETED.value: "success",
+    Status.FAILED.value: "danger",
+    Status.CANCELLED.value: "warning",
+}
+
+
+def page_of(obj: models.Model) -> str:
+    meta = obj._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[obj.pk])
+
+
+def list_of(model: type[models.Model], **filters: Any) -> str:
+    meta = model._meta
+    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
+    return f"{url}?{urlencode(filters)}" if filters else url
+
+
+def link(url: str, text: Any) -> SafeString:
+    return format_html('<a class="text-link" href="{}">{}</a>', url, text)
+
+
+def moment(value: datetime | None) -> str:
+    return "-" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+
+
+def elapsed(start: datetime | None, end: datetime | None) -> str:
+    """Return the time between, short: nobody compares microseconds by eye."""
+    if start is None or end is None:
+        return ""
+    value = max(end - start, timedelta(0))
+    if value >= timedelta(minutes=1):
+        return format_duration(timedelta(seconds=round(value.total_seconds())))
+    return format_duration(timedelta(milliseconds=round(value / timedelta(milliseconds=1))))
+
+
+def first_line(error: str) -> str:
+    """Return the line that names the error: of a traceback the last one."""
+    lines = [line for line in error.strip().splitlines() if line.strip()]
+    if not lines:
+        return ""
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return line if len(line) <= 120 else f"{line[:119]}…"
+
+
+def level(part: int, whole: int) -> SafeString:
+    """Return `12 / 10,000` over a bar."""
+    percent = min(100, round(100 * part / whole)) if whole else 0
+    colour = "bg-red-600" if percent >= 90 else "bg-primary-600"
+    return format_html(
+        '<div style="min-width: 8rem"><div class="mb-1 whitespace-nowrap">{} / {}</div>'
+        '<div class="bg-base-100 overflow-hidden rounded-default dark:bg-base-800">'
+        '<div class="{} rounded-default" style="height: 4px; width: {}%"></div></div></div>',
+        f"{part:,}",
+        f"{whole:,}",
+        colour,
+        percent,
+    )
+
+
+def uuid7_at(moment: datetime) -> UUID:
+    """Return the smallest UUIDv7 of the moment, so that a range of time is one of the key."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=max(milliseconds, 0) << 80)

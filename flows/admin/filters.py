@@ -1,0 +1,143 @@
+"""Filters of long lists: none of them reads the whole table to offer its choices."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_time
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
+
+from flows.admin.display import uuid7_at
+from flows.models import DeadLetter, Flow, FlowVersion, Queue, StepVersion
+from flows.models.runtime import Status
+
+
+class FlowFilter(DropdownFilter):
+    title = "flow"
+    parameter_name = "flow"
+    lookup = "flow_version__in"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = Flow.objects.values_list("name", flat=True)
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        # The versions by their ids, so that the index of runs by version serves.
+        versions = FlowVersion.objects.filter(flow__name=self.value())
+        return queryset.filter(**{self.lookup: list(versions.values_list("pk", flat=True))})
+
+
+class DeadLetterFlowFilter(FlowFilter):
+    lookup = "step__flow_version__in"
+
+
+class QueueFilter(DropdownFilter):
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        steps = StepVersion.objects.filter(queue__name=self.value())
+        return queryset.filter(step__in=list(steps.values_list("pk", flat=True)))
+
+
+class StatusFilter(DropdownFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(status.value, status.value.capitalize()) for status in Status]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class ReasonFilter(DropdownFilter):
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason.value, reason.label) for reason in DeadLetter.Reason]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(reason=self.value()) if self.value() else queryset
+
+
+class DeadLetterStateFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "Open"), ("reprocessed", "Reprocessed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "open":
+            return queryset.filter(reprocessed_at=None)
+        if self.value() == "reprocessed":
+            return queryset.exclude(reprocessed_at=None)
+        return queryset
+
+
+class AgeFilter(DropdownFilter):
+    """Runs not older than this. It reads the key, since a UUIDv7 begins with the time."""
+
+    title = "age"
+    parameter_name = "age"
+    ages = {
+        "1h": ("Last hour", timedelta(hours=1)),
+        "24h": ("Last 24 hours", timedelta(hours=24)),
+        "7d": ("Last 7 days", timedelta(days=7)),
+        "30d": ("Last 30 days", timedelta(days=30)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(key, label) for key, (label, _) in self.ages.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in self.ages:
+            return queryset
+        _, age = self.ages[self.value()]
+        return queryset.filter(pk__gte=uuid7_at(timezone.now() - age))
+
+
+class MomentRangeFilter(RangeDateTimeFilter):
+    """From and to; a time that is left out is the beginning or the end of the day."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if start := self._moment("from", "00:00:00"):
+            queryset = queryset.filter(**{f"{self.field_path}__gte": start})
+        if end := self._moment("to", "23:59:59.999999"):
+            queryset = queryset.filter(**{f"{self.field_path}__lte": end})
+        return queryset
+
+    def _moment(self, side: str, default_time: str) -> datetime | None:
+        day = self.used_parameters.get(f"{self.field_path}_{side}_0")
+        time = self.used_parameters.get(f"{self.field_path}_{side}_1") or default_time
+        try:
+            date, clock = parse_date(str(day)), parse_time(str(time))
+        except ValueError:
+            return None
+        if date is None or clock is None:
+            return None
+        return datetime.combine(date, clock, tzinfo=UTC)
+
+
+class CreatedFilter(MomentRangeFilter):
+    """Of runs, by their key, since a UUIDv7 begins with the time."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if start := self._moment("from", "00:00:00"):
+            queryset = queryset.filter(pk__gte=uuid7_at(start))
+        if end := self._moment("to", "23:59:59.999999"):
+            queryset = queryset.filter(pk__lt=uuid7_at(end + timedelta(milliseconds=1)))
+        return queryset

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import TabularInline
+from unfold.datasets import BaseDataset
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.paginator import InfinitePaginator
+
+from flows import engine
+from flows.admin.display import link, list_of, page_of
+from flows.admin.examples import example_of
+from flows.admin.roles import MappingsOfFlowInline
+from flows.admin.rows import DistinctRowForm, DistinctRows
+from flows.admin.runs import RunAdmin
+from flows.errors import FlowError, PayloadInvalid
+from flows.models import DeadLetter, Flow, FlowVersion, Run, Step, StepVersion
+from scripts.admin.base import ConfigurationAdmin, ReadOnlyAdmin, ReadOnlyInline
+from scripts.admin.durations import format_duration
+from scripts.admin.json_fields import CodeWidget
+
+ONE_STEP_A_QUEUE = "A queue feeds one step, and this one feeds a step already."
+ONE_NAME_A_STEP = "Another step of this flow has this name."
+
+
+class StepForm(DistinctRowForm):
+    violation = ("name", ONE_NAME_A_STEP)
+
+    class Meta:
+        model = Step
+        fields = ("name", "script", "queue", "threads", "position")
+        error_messages = {"queue": {"unique": ONE_STEP_A_QUEUE}}
+
+
+class StepFormSet(DistinctRows):
+    distinct = ((("name",), ONE_NAME_A_STEP), (("queue",), ONE_STEP_A_QUEUE))
+
+    def clean(self) -> None:
+        super().clean()
+        self._place_new_steps_last()
+
+    def _place_new_steps_last(self) -> None:
+        """Number the new steps: the page numbers a row when it is dragged, not when it is added."""
+        forms = self.kept_forms()
+        places = [f.cleaned_data.get("position") or 0 for f in forms if f.instance.pk]
+        place = max(places, default=-1)
+        for form in forms:
+            if form.instance.pk is None:
+                place += 1
+                form.instance.position = place
+
+
+class StepInline(TabularInline):
+    model = Step
+    form = StepForm
+    formset = StepFormSet
+    extra = 0
+    ordering_field = "position"
+    hide_ordering_field = True
+    hide_title = True
+    autocomplete_fields = ("script", "queue")
+    verbose_name_plural = "steps, in the order in which a message goes through them"
+
+
+class VersionInline(ReadOnlyInline):
+    model = FlowVersion
+    fields = ("version", "created_at", "path")
+    readonly_fields = fields
+    ordering = ("-number",)
+    verbose_name_plural = "versions"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FlowVersion]:
+        return super().get_queryset(request).prefetch_related("steps__script_version")
+
+    @admin.display(description="version")
+    def version(self, version: FlowVersion) -> str:
+        return link(page_of(version), f"Version {version.number}")
+
+    @admin.display(description="steps")
+    def path(self, version: FlowVersion) -> str:
+        return " → ".join(f"{step} ({step.script_version})" for step in version.steps.all())
+
+
+class NewestRuns(InfinitePaginator):
+    template_name = "admin/flows/flow/newest_runs.html"
+
+
+class RunsOfFlowAdmin(RunAdmin):
+    """The list of runs on a flow's page."""
+
+    list_display = ("correlation_id", "status_label", "created", "duration", "warnings")
+    search_fields = ()
+    paginator = NewestRuns
+    list_per_page = 20
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        flow_id = self.extra_context["object"]
+        versions = FlowVersion.objects.filter(flow=flow_id).values_list("pk", flat=True)
+        return super().get_queryset(request).filter(flow_version__in=list(versions))
+
+
+class RunsOfFlow(BaseDataset):
+    model = Run
+    model_admin = RunsOfFlowAdmin
+    tab = True
+    title = "Recent runs"
+
+
+class StartForm(forms.Form):
+    payload = forms.CharField(
+        widget=CodeWidget(rows=16),
+        strip=False,
+        help_text="A JSON object; the first step's script receives it.",
+    )
+
+
+@admin.register(Flow)
+class FlowAdmin(ConfigurationAdmin):
+    list_display = ("name", "active", "path", "kept_for", "open_dead_letters")
+    list_filter = ("active",)
+    search_fields = ("name", "description")
+    fieldsets = ((None, {"fields": ("name", "description", "active", "retention")}),)
+    inlines = (StepInline, VersionInline, MappingsOfFlowInline)
+    actions = ("activate", "deactivate")
+    actions_row = ("start",)
+    actions_detail = ("runs", "start")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
+        dead = (
+            DeadLetter.objects.filter(step__flow_version__flow=OuterRef("pk"), reprocessed_at=None)
+            .order_by()
+            .values("step__flow_version__flow")
+            .annotate(count=Count("pk"))
+            .values("count")
+        )
+        flows = super().get_queryset(request).prefetch_related("steps")
+        return flows.annotate(dead=Coalesce(Subquery(dead), 0))
+
+    def get_changeform_datasets(self, request: HttpRequest) -> Any:
+        known = request.resolver_match and request.resolver_match.kwargs.get("object_id")
+        return (RunsOfFlow,) if known and request.user.has_perm("flows.view_run") else ()
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        form.instance.make_version()
+
+    @admin.display(description="steps")
+    def path(self, flow: Flow) -> str:
+        return " → ".join(step.name for step in flow.steps.all())
+
+    @admin.display(description="runs are kept", ordering="retention")
+    def kept_for(self, flow: Flow) -> str:
+        return format_duration(flow.retention)
+
+    @display(description="dead letters", ordering="dead")
+    def open_dead_letters(self, flow: Any) -> Any:
+        if not flow.dead:
+            return 0
+        return link(list_of(DeadLetter, flow=flow.name, state="open"), f"{flow.dead:,}")
+
+    @admin.action(description="Activate the selected flows", permissions=["change"])
+    def activate(self, request: HttpRequest, flows: QuerySet[Flow]) -> None:
+        self._set_active(request, flows, True)
+
+    @admin.action(description="Deactivate the selected flows", permissions=["change"])
+    def deactivate(self, request: HttpRequest, flows: QuerySet[Flow]) -> None:
+        self._set_active(request, flows, False)
+
+    def _set_active(self, request: HttpRequest, flows: QuerySet[Flow], active: bool) -> None:
+        for flow in flows.exclude(active=active):
+            flow.active = active
+            flow.save(update_fields=["active"])
+        done = "active" if active else "inactive"
+        self.message_user(request, f"The flows are {done}.", messages.SUCCESS)
+
+    @action(description="Runs", icon="list", permissions=["see_runs"])
+    def runs(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        flow = self.get_object(request, object_id)
+        if flow is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return redirect(list_of(Run, flow=flow.name))
+
+    def has_see_runs_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("flows.view_run")
+
+    def has_start_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("flows.add_run")
+
+    @action(
+        description="Start",
+        icon="play_arrow",
+        permissions=["start"],
+        variant=ActionVariant.PRIMARY,
+    )
+    def start(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        flow = self.get_object(request, object_id)
+        if flow is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_view_permission(request, flow):
+            raise PermissionDenied
+        form = StartForm(request.POST or None, initial={"payload": example_of(flow)})
+        if form.is_valid() and (response := self._start(request, flow, form)):
+            return response
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Start",
+            "opts": self.opts,
+            "original": flow,
+            "form": form,
+            "path": self.path(flow),
+            "back_url": page_of(flow),
+        }
+        return TemplateResponse(request, "admin/flows/flow/start.html", context)
+
+    def _start(self, request: HttpRequest, flow: Flow, form: StartForm) -> HttpResponse | None:
+        payload = form.cleaned_data["payload"].encode()
+        try:
+            started = engine.start(flow.name, payload, user=request.user)  # type: ignore[arg-type]
+        except PayloadInvalid as error:
+            faults = [f"{fault['path']}: {fault['detail']}" for fault in error.errors]
+            form.add_error("payload", [str(error), *faults])
+            return None
+        except FlowError as error:
+            form.add_error(None, str(error))
+            return None
+        self.message_user(request, f"Run {started.correlation_id} was started.", messages.SUCCESS)
+        if not self.has_see_runs_permission(request):
+            return redirect(page_of(flow))
+        return redirect(reverse("admin:flows_run_change", args=[started.correlation_id]))
+
+
+class StepVersionInline(ReadOnlyInline):
+    model = StepVersion
+    fields = ("name", "script", "queue_name")
+    readonly_fields = fields
+    tab = False
+    verbose_name_plural = "steps"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StepVersion]:
+        return super().get_queryset(request).select_related("script_version")
+
+    @admin.display(description="script")
+    def script(self, step: StepVersion) -> str:
+        return link(page_of(step.script_version), step.script_version)
+
+
+@admin.register(FlowVersion)
+class FlowVersionAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "created_at")
+    search_fields = ("flow_name",)
+    fields = ("flow", "number", "created_at")
+    inlines = (StepVersionInline,)

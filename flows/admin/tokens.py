@@ -1,0 +1,106 @@
+"""API tokens. A token is shown once, on the page that answers its making: only its hash is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import knox.admin  # noqa: F401  it registers its own class, which is replaced here
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
+from knox.models import AuthToken, get_digest_token
+from knox.settings import CONSTANTS, knox_settings
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from flows.admin.display import list_of
+
+# One word for one thing. Migrations do not look at these.
+AuthToken._meta.app_config.verbose_name = "API access"
+AuthToken._meta.verbose_name = "API token"
+AuthToken._meta.verbose_name_plural = "API tokens"
+
+admin.site.unregister(AuthToken)
+
+
+class TokenForm(ModelForm):
+    class Meta:
+        model = AuthToken
+        fields = ("user", "expiry")
+        help_texts = {"expiry": "Left empty, the token never expires."}
+
+
+@admin.register(AuthToken)
+class TokenAdmin(ModelAdmin):
+    form = TokenForm
+    list_display = ("begins_with", "user", "created", "expiry", "state")
+    list_select_related = ("user",)
+    search_fields = ("token_key", "user__username")
+    ordering = ("-created",)
+    fields = ("user", "expiry")
+    readonly_fields = ("begins_with", "created")
+    actions = ("revoke",)
+
+    def get_fields(self, request: HttpRequest, obj: AuthToken | None = None) -> Any:
+        return self.fields if obj is None else ("begins_with", *self.fields, "created")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        ttl = knox_settings.TOKEN_TTL
+        return {"user": request.user.pk, "expiry": ttl and timezone.now() + ttl}
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # A token acts as its user: only a superuser makes one for somebody else.
+        if db_field.name == "user" and not request.user.is_superuser:
+            kwargs["queryset"] = User.objects.filter(username=request.user.get_username())
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: AuthToken, form: Any, change: bool) -> None:
+        obj.digest, form.token = get_digest_token()
+        obj.token_key = form.token[: CONSTANTS.TOKEN_KEY_LENGTH]
+        request.made_token = form.token  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: AuthToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self._show_once(request, obj)
+
+    def _show_once(self, request: HttpRequest, token: AuthToken) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "API token made",
+            "opts": self.opts,
+            "made_token": request.made_token,  # type: ignore[attr-defined]
+            "owner": token.user,
+            "expiry": token.expiry,
+            "list_url": list_of(AuthToken),
+        }
+        response = TemplateResponse(request, "admin/knox/authtoken/made.html", context)
+        add_never_cache_headers(response)
+        return response
+
+    @display(description="token")
+    def begins_with(self, token: AuthToken) -> str:
+        return f"{token.token_key}…"
+
+    @display(description="state", label={"valid": "success", "expired": "danger"})
+    def state(self, token: AuthToken) -> str:
+        return "expired" if token.expiry and token.expiry < timezone.now() else "valid"
+
+    @admin.action(description="Revoke the selected tokens", permissions=["delete"])
+    def revoke(self, request: HttpRequest, tokens: QuerySet[AuthToken]) -> None:
+        count, _ = tokens.delete()
+        self.message_user(request, f"Tokens revoked: {count}.", messages.SUCCESS)

@@ -1,0 +1,3 @@
+from scripts.admin.scripts import ScriptAdmin, ScriptVersionAdmin
+
+__all__ = ["ScriptAdmin", "ScriptVersionAdmin"]

@@ -1,0 +1,121 @@
+"""What the classes of the Configuration Manager have in common."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+from typing import Any
+
+from django.contrib.admin import helpers
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.utils.dateparse import parse_duration
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from simple_history.admin import SimpleHistoryAdmin
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.forms import AdminForm, Fieldline
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from scripts.admin.durations import DurationField, format_duration
+from scripts.admin.json_fields import MONOSPACE, indented
+
+FORMFIELDS = {
+    models.DurationField: {"form_class": DurationField},
+    models.TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})},
+}
+
+
+def preformatted(text: str) -> SafeString:
+    """Return text as a block that keeps its lines and scrolls sideways."""
+    return format_html(
+        '<pre class="bg-base-50 border border-base-200 overflow-x-auto p-3 rounded-default text-xs'
+        ' dark:bg-base-800 dark:border-base-700" style="{} line-height: 1.5; max-height: 40rem;'
+        # As wide as the page has room: unfold keeps what is read-only narrow.
+        ' white-space: pre; width: max(100%, min(100vw - 42rem, 80rem));">{}</pre>',
+        SafeString(MONOSPACE),
+        text,
+    )
+
+
+class ConfigurationAdmin(SimpleHistoryAdmin, ModelAdmin):
+    """For what people configure: with a history, and durations in people's writing."""
+
+    formfield_overrides = FORMFIELDS
+    list_per_page = 50
+    warn_unsaved_form = True
+    # Shown as code to those who may look at an object but not change it.
+    preformatted_fields: tuple[str, ...] = ()
+
+    @property
+    def readonly_preprocess_fields(self) -> dict[str, Any]:
+        fields = self.model._meta.concrete_fields
+        return {
+            **{f.name: _show_duration for f in fields if isinstance(f, models.DurationField)},
+            **{f.name: _show_json for f in fields if isinstance(f, models.JSONField)},
+            **dict.fromkeys(self.preformatted_fields, _show_code),
+        }
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        inlines = super().get_inlines(request, obj)
+        return [each for each in inlines if obj or not issubclass(each, ReadOnlyInline)]
+
+    def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # unfold's templates want these; it sets them in its change view alone.
+        helpers.AdminForm = AdminForm  # type: ignore[misc]
+        helpers.Fieldline = Fieldline  # type: ignore[misc]
+        return super().history_form_view(request, *args, **kwargs)
+
+
+class ReadOnly:
+    """For what the engine writes: to be looked at, by whoever has the permission to view it."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ReadOnly, ModelAdmin):
+    list_per_page = 50
+    actions: Any = None
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        # Nobody edits it, so there is no history of edits.
+        context["show_history"] = False
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+class ReadOnlyInline(ReadOnly, TabularInline):
+    extra = 0
+    max_num = 0
+    tab = True
+    hide_title = True
+    per_page = 20
+
+
+# unfold hands over what it would have shown, escaped.
+
+
+def _show_duration(contents: str) -> str:
+    value = parse_duration(contents)
+    return contents if value is None else format_duration(value)
+
+
+def _show_json(contents: str) -> str:
+    try:
+        value = json.loads(unescape(contents))
+    except ValueError:
+        # Empty, or coloured already: unfold does that where Pygments is installed.
+        return contents
+    return preformatted(indented(value))
+
+
+def _show_code(contents: str) -> SafeString:
+    return preformatted(unescape(contents))

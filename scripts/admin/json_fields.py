@@ -1,0 +1,112 @@
+"""JSON in forms and on pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema_rs
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+MONOSPACE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
+
+
+class CodeWidget(UnfoldAdminTextareaWidget):
+    """A wide text area with letters of one width."""
+
+    def __init__(self, rows: int = 10) -> None:
+        super().__init__(
+            attrs={
+                "rows": rows,
+                "spellcheck": "false",
+                "autocomplete": "off",
+                "style": f"{MONOSPACE} max-width: none; tab-size: 4; white-space: pre;"
+                " overflow-x: auto;",
+            }
+        )
+
+
+class JsonObjectField(forms.JSONField):
+    """A JSON object, shown indented; left empty it is `{}`."""
+
+    default_error_messages = {
+        "invalid": "This is not valid JSON.",
+        "not_an_object": "Must be a JSON object, written in braces: { … }.",
+        "not_storable": "NaN, Infinity, \\u0000 and lone surrogates cannot be stored.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["widget"] = CodeWidget(rows=8)
+        super().__init__(**kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return value
+        return indented(value)
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            value = super().to_python(value)
+        except RecursionError as error:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from error
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ValidationError(self.error_messages["not_an_object"], code="not_an_object")
+        if not is_storable(value):
+            raise ValidationError(self.error_messages["not_storable"], code="not_storable")
+        return value
+
+
+class JsonSchemaField(JsonObjectField):
+    """A JSON Schema. References to other hosts are refused: nothing is fetched to check one."""
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if value and (fault := schema_fault(value)):
+            raise ValidationError(fault, code="invalid_schema")
+
+
+def is_storable(value: Any) -> bool:
+    """Tell whether every database takes the value: JSON has texts that PostgreSQL refuses."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except ValueError:
+        return False
+    return "\\u0000" not in text
+
+
+def schema_fault(schema: dict[str, Any]) -> str:
+    """Return what is wrong with a JSON Schema, "" where nothing is."""
+    try:
+        # As text: a number beyond 64 bits would not survive the conversion otherwise.
+        jsonschema_rs.validator_for(json.dumps(schema), offline=True)
+    except jsonschema_rs.ValidationError as error:
+        path = "".join(f"[{part!r}]" for part in error.instance_path)
+        return f"Not a valid JSON Schema{f' at {path}' if path else ''}: {error.message}."
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        return f"Not a valid JSON Schema: {error}."
+    return ""
+
+
+def indented(value: Any) -> str:
+    """Return a value as JSON on several lines, escaped where a page could not show it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2)
+    return text
+
+
+def pretty_json(text: str) -> str:
+    """Return JSON text indented; text that is not JSON comes back as it is."""
+    try:
+        return indented(json.loads(text))
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,39 @@
+"""The form of a page as a browser would send it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def form_data(response: Any) -> dict[str, Any]:
+    """Return what the page's form and its rows hold, as the fields of a POST."""
+    data = _values(response.context["adminform"].form)
+    for inline in response.context.get("inline_admin_formsets") or []:
+        formset = inline.formset
+        data |= _values(formset.management_form)
+        for form in formset.initial_forms:
+            data |= _values(form)
+    return data
+
+
+def add_row(data: dict[str, Any], prefix: str, **values: Any) -> dict[str, Any]:
+    """Return the data with one more row, as the page's "Add another" makes it."""
+    index = int(data[f"{prefix}-TOTAL_FORMS"])
+    row = {f"{prefix}-{index}-{name}": value for name, value in values.items()}
+    return {**data, f"{prefix}-TOTAL_FORMS": index + 1, **row}
+
+
+def messages_of(response: Any) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def _values(form: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for bound in form:
+        value = bound.value()
+        if hasattr(bound.field, "fields"):
+            for index, part in enumerate(bound.field.widget.decompress(value)):
+                data[f"{bound.html_name}_{index}"] = "" if part is None else str(part)
+        elif value is not None and value is not False:
+            data[bound.html_name] = value
+    return data

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.urls import reverse
+
+from flows.models import DeadLetter, Message, Run
+from tests.integration.admin.pages import messages_of
+
+LIST = "/admin/flows/deadletter/"
+
+
+@pytest.fixture
+def page(world):
+    return reverse("admin:flows_deadletter_reprocess", args=[world.dead_letter.pk])
+
+
+def reprocess_from_list(client, *letters):
+    data = {"action": "reprocess_selected", "_selected_action": [each.pk for each in letters]}
+    return client.post(LIST, data, follow=True)
+
+
+def test_list_shows_the_line_that_names_the_error(client, world):
+    content = client.get(LIST).content.decode()
+
+    assert "TimeoutError: no answer" in content
+    assert "Traceback" not in content
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("flow=order-processing", 1),
+        ("queue=billing", 1),
+        ("queue=orders", 0),
+        ("reason=exhausted", 1),
+        ("reason=rejected", 0),
+        ("state=open", 1),
+        ("state=reprocessed", 0),
+        ("dead_at_from_0=2020-01-01", 1),
+        ("dead_at_to_0=2020-01-01", 0),
+    ],
+)
+def test_list_is_filtered(client, world, query, count):
+    assert client.get(f"{LIST}?{query}").context["cl"].result_count == count
+
+
+def test_page_shows_the_message_indented(client, world):
+    response = client.get(reverse("admin:flows_deadletter_change", args=[world.dead_letter.pk]))
+
+    assert "&quot;payload&quot;: {\n    &quot;orderId&quot;" in response.content.decode()
+
+
+def test_reprocessing_from_the_list_puts_the_message_back(client, world, superuser):
+    response = reprocess_from_list(client, world.dead_letter)
+
+    world.dead_letter.refresh_from_db()
+    assert world.dead_letter.reprocessed_by == superuser
+    assert Message.objects.get(pk=world.failed.pk).step == world.dead_letter.step
+    assert messages_of(response) == ["Reprocessed: 1."]
+
+
+def test_reprocessing_from_the_list_skips_what_was_reprocessed(client, world):
+    reprocess_from_list(client, world.dead_letter)
+
+    response = reprocess_from_list(client, world.dead_letter)
+
+    assert messages_of(response) == ["Skipped, since they were reprocessed before: 1."]
+    assert Message.objects.count() == 1
+
+
+def test_reprocessing_from_the_list_says_what_was_refused(client, world):
+    DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body="{}")
+    world.flow.delete()
+    world.billing.delete()
+
+    response = reprocess_from_list(client, world.dead_letter)
+
+    [message] = messages_of(response)
+    assert "no longer exists" in message
+    world.dead_letter.refresh_from_db()
+    assert world.dead_letter.reprocessed_at is None
+
+
+def test_reprocessing_on_the_page_leads_to_the_run(client, world, page):
+    payload = client.get(page).context["form"].initial["payload"]
+
+    # A browser sends the lines of a text area with both ends.
+    response = client.post(page, {"payload": payload.replace("\n", "\r\n")}, follow=True)
+
+    run_page = reverse("admin:flows_run_change", args=[world.failed.pk])
+    assert response.redirect_chain[-1][0] == run_page
+    assert Message.objects.get().body == world.dead_letter.body
+    assert Run.objects.get(pk=world.failed.pk).status != Run.Status.FAILED
+
+
+def test_reprocessing_with_a_repaired_payload(client, world, page):
+    client.post(page, {"payload": '{"orderId": "A-2"}'})
+
+    assert json.loads(Message.objects.get().body)["payload"] == {"orderId": "A-2"}
+
+
+def test_reprocessing_refuses_a_payload_that_is_not_an_object(client, world, page):
+    response = client.post(page, {"payload": "[]"})
+
+    assert response.status_code == 200
+    assert "must be a JSON object" in response.context["form"].errors["payload"][0]
+    assert Message.objects.count() == 0
+
+
+def test_reprocessing_twice_says_so(client, world, page):
+    client.post(page, {"payload": "{}"})
+
+    response = client.post(page, {"payload": "{}"}, follow=True)
+
+    assert "reprocessed before" in messages_of(response)[-1]
+    assert Message.objects.count() == 1
+
+
+def test_who_may_only_look_cannot_reprocess(staff_client, world, page):
+    client = staff_client("flows.view_deadletter")
+
+    assert client.get(page).status_code == 403
+    assert client.post(page, {"payload": "{}"}).status_code == 403
+    reprocess_from_list(client, world.dead_letter)
+    assert Message.objects.count() == 0

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from flows import engine
+from flows.errors import QueueFull
+from flows.models import Flow, Queue, Run, Step
+from tests.integration.admin.pages import add_row, form_data, messages_of
+
+
+@pytest.fixture
+def page(world):
+    return reverse("admin:flows_flow_change", args=[world.flow.pk])
+
+
+def step_names(flow):
+    return list(flow.steps.order_by("position").values_list("name", flat=True))
+
+
+def start_page(flow):
+    return reverse("admin:flows_flow_start", args=[flow.pk])
+
+
+def test_steps_can_be_put_in_another_order(client, world, page):
+    data = form_data(client.get(page))
+    data |= {"steps-0-position": 1, "steps-1-position": 0}
+
+    response = client.post(page, data)
+
+    assert response.status_code == 302
+    assert step_names(world.flow) == ["charge", "reserve"]
+
+
+def test_a_new_step_comes_last(client, world, page):
+    data = add_row(
+        form_data(client.get(page)),
+        "steps",
+        name="notify",
+        script=world.script.pk,
+        queue=world.spare.pk,
+        threads=2,
+        position=0,
+    )
+
+    response = client.post(page, data)
+
+    assert response.status_code == 302
+    assert step_names(world.flow) == ["reserve", "charge", "notify"]
+
+
+def test_saving_makes_a_version_with_the_new_steps(client, world, page):
+    data = add_row(
+        form_data(client.get(page)),
+        "steps",
+        name="notify",
+        script=world.script.pk,
+        queue=world.spare.pk,
+        threads=2,
+        position=0,
+    )
+
+    client.post(page, data)
+
+    latest = world.flow.versions.order_by("number").last()
+    assert latest.number == 2
+    assert list(latest.steps.values_list("name", flat=True)) == ["reserve", "charge", "notify"]
+
+
+def test_saving_without_a_change_makes_no_version(client, world, page):
+    response = client.post(page, form_data(client.get(page)))
+
+    assert response.status_code == 302
+    assert world.flow.versions.count() == 1
+
+
+def test_a_flow_is_made_with_its_steps_on_one_page(client, world):
+    add = reverse("admin:flows_flow_add")
+    data = form_data(client.get(add)) | {"name": "refund", "retention": "1 d 12 h"}
+    data = add_row(
+        data,
+        "steps",
+        name="check",
+        script=world.script.pk,
+        queue=world.spare.pk,
+        threads=1,
+        position=0,
+    )
+
+    response = client.post(add, data)
+
+    assert response.status_code == 302
+    flow = Flow.objects.get(name="refund")
+    assert flow.retention == timedelta(hours=36)
+    assert flow.versions.get().steps.get().name == "check"
+
+
+def test_a_queue_that_feeds_another_step_is_refused_with_the_reason(client, world, page):
+    data = add_row(
+        form_data(client.get(page)),
+        "steps",
+        name="notify",
+        script=world.script.pk,
+        queue=world.orders.pk,
+        threads=1,
+        position=0,
+    )
+
+    response = client.post(page, data)
+
+    assert response.status_code == 200
+    assert "A queue feeds one step" in response.content.decode()
+    assert Step.objects.count() == 2
+
+
+def test_two_new_steps_with_one_queue_are_refused(client, world, page):
+    data = form_data(client.get(page))
+    for name in ("notify", "archive"):
+        data = add_row(
+            data,
+            "steps",
+            name=name,
+            script=world.script.pk,
+            queue=world.spare.pk,
+            threads=1,
+            position=0,
+        )
+
+    response = client.post(page, data)
+
+    assert response.status_code == 200
+    assert "A queue feeds one step" in response.content.decode()
+
+
+@pytest.mark.parametrize("name", ["charge", "notify"])
+def test_two_steps_of_one_name_are_refused(client, world, page, name):
+    data = form_data(client.get(page))
+    for queue in (world.spare, Queue.objects.create(name="another")):
+        data = add_row(
+            data, "steps", name=name, script=world.script.pk, queue=queue.pk, threads=1, position=0
+        )
+
+    response = client.post(page, data)
+
+    assert response.status_code == 200
+    assert "Another step of this flow has this name" in response.content.decode()
+
+
+def test_a_step_without_threads_is_refused(client, page):
+    response = client.post(page, form_data(client.get(page)) | {"steps-0-threads": 0})
+
+    assert response.status_code == 200
+    assert "greater than or equal to 1" in response.content.decode()
+
+
+def test_a_step_is_removed(client, world, page):
+    response = client.post(page, form_data(client.get(page)) | {"steps-0-DELETE": "on"})
+
+    assert response.status_code == 302
+    assert step_names(world.flow) == ["charge"]
+
+
+def test_a_role_mapping_is_given_on_the_flow_page(client, world, page):
+    data = add_row(
+        form_data(client.get(page)), "role_mappings", role=world.role.pk, right="operate"
+    )
+
+    client.post(page, data)
+
+    assert set(world.flow.role_mappings.values_list("right", flat=True)) == {"start", "operate"}
+
+
+def test_the_page_lists_the_recent_runs_of_the_flow_alone(client, world, page):
+    other = Flow.objects.create(name="other").make_version()
+    run = Run.objects.create(
+        correlation_id="0190aaaa-0000-7000-8000-000000000001",
+        flow_version=other,
+        created_at=world.failed.created_at,
+    )
+
+    content = client.get(page).content.decode()
+
+    assert str(world.failed.pk) in content
+    assert str(run.pk) not in content
+
+
+def test_flows_are_deactivated_from_the_list(client, world):
+    client.post(
+        reverse("admin:flows_flow_changelist"),
+        {"action": "deactivate", "_selected_action": [world.flow.pk]},
+    )
+
+    world.flow.refresh_from_db()
+    assert world.flow.active is False
+
+
+def test_start_form_begins_with_an_example_of_the_input_schema(client, world):
+    response = client.get(start_page(world.flow))
+
+    example = json.loads(response.context["form"].initial["payload"])
+    assert example == {"orderId": "A-1001", "amount": 1}
+
+
+def test_start_makes_a_run_of_the_user_and_shows_it(client, world, superuser):
+    response = client.post(
+        start_page(world.flow), {"payload": '{"orderId": "A-7", "amount": 3}'}, follow=True
+    )
+
+    run = Run.objects.order_by("-correlation_id").first()
+    assert run is not None
+    assert run.started_by == superuser
+    assert response.redirect_chain[-1][0] == reverse("admin:flows_run_change", args=[run.pk])
+    assert messages_of(response) == [f"Run {run.pk} was started."]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"orderId": "A-7"}', "is a required property"),
+        ('{"orderId": "\\u0000", "amount": 1}', "cannot be stored"),
+    ],
+)
+def test_start_refuses_a_bad_payload_with_the_reason(client, world, payload, reason):
+    before = Run.objects.count()
+
+    response = client.post(start_page(world.flow), {"payload": payload})
+
+    assert response.status_code == 200
+    assert any(reason in error for error in response.context["form"].errors["payload"])
+    assert Run.objects.count() == before
+
+
+def test_start_of_an_inactive_flow_is_refused_with_the_reason(client, world):
+    world.flow.active = False
+    world.flow.save()
+
+    response = client.post(start_page(world.flow), {"payload": '{"orderId": "a", "amount": 1}'})
+
+    assert "is inactive" in response.context["form"].non_field_errors()[0]
+
+
+def test_start_says_when_the_first_queue_is_full(client, world, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise QueueFull
+
+    monkeypatch.setattr(engine, "start", refuse)
+
+    response = client.post(start_page(world.flow), {"payload": "{}"})
+
+    assert "full" in response.context["form"].non_field_errors()[0]

@@ -1,0 +1,185 @@
+"""Every page of the Configuration Manager shows, with data and without."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from django.contrib import admin
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django_q.models import Failure, Schedule, Success
+from knox.models import AuthToken
+
+EMPTY = "empty"
+FULL = "full"
+
+
+def url(model, page, *args):
+    meta = model._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=args)
+
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+BY_LABEL = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+
+
+@pytest.fixture
+def tasks(db):
+    now = timezone.now()
+    Schedule.objects.create(name="sweep", func="flows.retention.sweep", next_run=now)
+    for model, key, success in ((Success, "a", True), (Failure, "b", False)):
+        model.objects.create(
+            id=key * 32,
+            name=f"sweep-{key}",
+            func="flows.retention.sweep",
+            started=now,
+            stopped=now,
+            success=success,
+            args=(),
+            kwargs={},
+            result="nothing to do",
+        )
+
+
+@pytest.fixture
+def everything(world, tasks, superuser):
+    AuthToken.objects.create(superuser)
+    return world
+
+
+class Outside(HTMLParser):
+    """Collects what a page would load or link to on other hosts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in {"src", "href", "action", "srcset"} and re.match(
+                "(https?:)?//", value or ""
+            ):
+                self.found.append(f"{tag} {name}={value}")
+
+
+def outside_references(response):
+    return Outside(response.content.decode()).found
+
+
+@BY_LABEL
+def test_list_shows_when_empty(client, model):
+    response = client.get(url(model, "changelist"))
+
+    assert response.status_code == 200
+    assert outside_references(response) == []
+
+
+@BY_LABEL
+def test_list_shows_with_data(client, everything, model):
+    response = client.get(url(model, "changelist"))
+
+    assert response.status_code == 200
+    assert outside_references(response) == []
+
+
+@BY_LABEL
+def test_change_page_shows_every_object(client, everything, model):
+    for obj in model._default_manager.all():
+        response = client.get(url(model, "change", obj.pk))
+
+        assert response.status_code == 200
+        assert outside_references(response) == []
+
+
+@BY_LABEL
+def test_add_page_shows_where_adding_is_allowed(client, everything, rf, superuser, model):
+    request = rf.get("/")
+    request.user = superuser
+    allowed = admin.site.get_model_admin(model).has_add_permission(request)
+
+    response = client.get(url(model, "add"))
+
+    assert response.status_code == (200 if allowed else 403)
+    assert not allowed or outside_references(response) == []
+
+
+@BY_LABEL
+def test_history_shows_of_every_object(client, everything, model):
+    for obj in model._default_manager.all():
+        assert client.get(url(model, "history", obj.pk)).status_code == 200
+
+
+def test_an_old_state_shows_in_the_history_before_any_other_page(client, world):
+    for obj in (world.flow, world.script, world.orders):
+        record = obj.history.first()
+        try:
+            page = url(type(obj), "simple_history", obj.pk, record.pk)
+        except NoReverseMatch:
+            pytest.fail(f"{type(obj)} has no history")
+
+        assert client.get(page).status_code == 200
+
+
+@BY_LABEL
+def test_every_class_is_one_of_unfold(model):
+    from unfold.admin import ModelAdmin
+
+    assert isinstance(admin.site.get_model_admin(model), ModelAdmin)
+
+
+@pytest.mark.parametrize("fullness", [EMPTY, FULL])
+def test_dashboard_shows(client, request, fullness):
+    if fullness == FULL:
+        request.getfixturevalue("everything")
+
+    response = client.get(reverse("admin:index"))
+
+    assert response.status_code == 200
+    assert outside_references(response) == []
+
+
+def test_dashboard_counts_runs_by_status(client, world):
+    response = client.get(reverse("admin:index"))
+
+    counts = {card["status"]: card["count"] for card in response.context["run_counts"]}
+    assert counts == {"Queued": 1, "Running": 1, "Completed": 1, "Failed": 1, "Cancelled": 1}
+
+
+def test_sidebar_says_how_many_dead_letters_are_open(client, world):
+    response = client.get(reverse("admin:index"))
+
+    items = [item for group in response.context["sidebar_navigation"] for item in group["items"]]
+    badges = {item["title"]: item.get("badge") for item in items}
+    assert badges["Dead letters"] == "1"
+    assert badges["Runs"] is None
+
+
+def test_sidebar_marks_the_list_of_the_present_page(client, world):
+    response = client.get(url(type(world.flow.versions.get()), "changelist"))
+
+    items = [item for group in response.context["sidebar_navigation"] for item in group["items"]]
+    assert [item["title"] for item in items if item["active"]] == ["Flows"]
+
+
+def test_login_leads_to_the_dashboard_or_to_where_one_was_going(client, superuser):
+    client.logout()
+    login, runs = reverse("admin:login"), reverse("admin:flows_run_changelist")
+    for page, target in ((login, reverse("admin:index")), (f"{login}?next={runs}", runs)):
+        form = {"username": "root", "password": "secret"}
+        form["next"] = client.get(page).context["next"]
+
+        assert f'name="next" value="{target}"' in client.get(page).content.decode()
+        assert client.post(page, form).url == target
+        client.logout()
+
+
+def test_login_page_refers_to_nothing_outside(client, db):
+    client.logout()
+
+    response = client.get(reverse("admin:login"))
+
+    assert response.status_code == 200
+    assert outside_references(response) == []

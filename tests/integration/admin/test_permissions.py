@@ -1,0 +1,100 @@
+"""Staff see and do what their permissions give, and nothing is broken for who has none."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+
+from flows.models import Message
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+
+
+def shown(response):
+    return [
+        item["title"]
+        for group in response.context["sidebar_navigation"]
+        for item in group["items"]
+        if item["has_permission"]
+    ]
+
+
+def test_staff_without_permissions_see_a_dashboard_that_says_so(staff_client, world):
+    response = staff_client().get(reverse("admin:index"))
+
+    assert response.status_code == 200
+    assert "Welcome" in response.content.decode()
+    assert shown(response) == ["Dashboard"]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_staff_without_permissions_see_no_list(staff_client, world, model):
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+
+    assert staff_client().get(reverse(name)).status_code == 403
+
+
+def test_staff_see_what_they_may_view(staff_client, world):
+    response = staff_client("flows.view_queue", "flows.view_flow").get(reverse("admin:index"))
+
+    assert shown(response) == ["Dashboard", "Flows", "Queues"]
+    assert "run_counts" not in response.context
+    assert response.context["queue_rows"]
+
+
+@pytest.mark.parametrize("page", ["flows_flow", "flows_queue", "scripts_script", "auth_group"])
+def test_who_may_view_sees_the_page_without_buttons_that_change(staff_client, world, page):
+    objects = {
+        "flows_flow": world.flow,
+        "flows_queue": world.billing,
+        "scripts_script": world.script,
+        "auth_group": world.role,
+    }
+    app, model = page.split("_")
+    client = staff_client(f"{app}.view_{model}")
+
+    response = client.get(reverse(f"admin:{page}_change", args=[objects[page].pk]))
+
+    assert response.status_code == 200
+    content = response.content.decode()
+    assert 'name="_save"' not in content
+    assert "/start/" not in content
+    assert "/pause/" not in content
+
+
+def test_who_may_not_start_gets_no_start_form(staff_client, world):
+    client = staff_client("flows.view_flow")
+    page = reverse("admin:flows_flow_start", args=[world.flow.pk])
+
+    assert client.get(page).status_code == 403
+    assert client.post(page, {"payload": "{}"}).status_code == 403
+    assert Message.objects.count() == 0
+
+
+def test_who_may_start_but_not_see_runs_comes_back_to_the_flow(staff_client, world):
+    client = staff_client("flows.view_flow", "flows.add_run")
+    page = reverse("admin:flows_flow_start", args=[world.flow.pk])
+
+    response = client.post(page, {"payload": '{"orderId": "A-1", "amount": 1}'})
+
+    assert response.url == reverse("admin:flows_flow_change", args=[world.flow.pk])
+    assert Message.objects.count() == 1
+
+
+def test_who_may_only_view_queues_cannot_pause_them(staff_client, world):
+    client = staff_client("flows.view_queue")
+    page = reverse("admin:flows_queue_pause", args=[world.billing.pk])
+
+    assert client.post(page, {"_form_submitted": "True"}).status_code == 403
+    world.billing.refresh_from_db()
+    assert world.billing.paused is False
+
+
+def test_a_stranger_is_asked_to_log_in(client, world):
+    client.logout()
+
+    response = client.get(reverse("admin:flows_run_changelist"))
+
+    assert response.status_code == 302
+    assert reverse("admin:login") in response.url

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from flows.models import Queue
+from tests.integration.admin.pages import form_data, messages_of
+
+
+@pytest.fixture
+def page(world):
+    return reverse("admin:flows_queue_change", args=[world.billing.pk])
+
+
+def test_list_shows_depth_of_size_and_the_step_it_feeds(client, world):
+    content = client.get(reverse("admin:flows_queue_changelist")).content.decode()
+
+    assert "12 / 10,000" in content
+    assert "charge of" in content
+    assert "no step" in content
+
+
+def test_list_links_to_the_open_dead_letters_of_a_queue(client, world):
+    content = client.get(reverse("admin:flows_queue_changelist")).content.decode()
+    letters = reverse("admin:flows_deadletter_changelist") + "?queue=billing&state=open"
+
+    assert letters.replace("&", "&amp;") in content
+    assert client.get(letters).context["cl"].result_count == 1
+
+
+def test_durations_are_shown_as_people_write_them(client, page):
+    data = form_data(client.get(page))
+
+    assert data["polling"] == "100 ms"
+    assert 'value="100 ms"' in client.get(page).content.decode()
+
+
+def test_settings_are_saved(client, world, page):
+    changes = {"polling": "250 ms", "backoff_max": "10 min", "rate_count": 100, "rate_period": "1"}
+
+    response = client.post(page, form_data(client.get(page)) | changes)
+
+    assert response.status_code == 302
+    queue = Queue.objects.get(pk=world.billing.pk)
+    assert queue.polling == timedelta(milliseconds=250)
+    assert queue.backoff_max == timedelta(minutes=10)
+    assert (queue.rate_count, queue.rate_period) == (100, timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("text", ["soon", "-1 s", "0 s", "1000000 d", "1e9 s"])
+def test_a_duration_that_makes_no_sense_is_refused(client, page, text):
+    response = client.post(page, form_data(client.get(page)) | {"polling": text})
+
+    assert response.status_code == 200
+    assert response.context["adminform"].form.errors["polling"]
+
+
+def test_a_queue_is_paused_and_resumed_on_its_page(client, world, page):
+    assert "Resume" not in client.get(page).content.decode()
+
+    pause = reverse("admin:flows_queue_pause", args=[world.billing.pk])
+    client.get(pause)
+    world.billing.refresh_from_db()
+    assert world.billing.paused is False
+
+    response = client.post(pause, {"_form_submitted": "True"})
+
+    world.billing.refresh_from_db()
+    assert world.billing.paused is True
+    shown = client.get(response["HX-Redirect"])
+    assert messages_of(shown) == ["Paused: billing."]
+    assert "Resume" in shown.content.decode()
+
+
+def test_queues_are_paused_and_resumed_from_the_list(client, world):
+    chosen = [world.orders.pk, world.billing.pk]
+    changelist = reverse("admin:flows_queue_changelist")
+
+    client.post(changelist, {"action": "pause_selected", "_selected_action": chosen})
+    assert Queue.objects.filter(paused=True).count() == 2
+
+    client.post(changelist, {"action": "resume_selected", "_selected_action": chosen})
+    assert Queue.objects.filter(paused=True).count() == 0
+
+
+def test_a_queue_that_feeds_a_step_is_not_deleted(client, world):
+    client.post(reverse("admin:flows_queue_delete", args=[world.billing.pk]), {"post": "yes"})
+
+    assert Queue.objects.filter(pk=world.billing.pk).exists()

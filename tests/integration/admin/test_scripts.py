@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from scripts.models import Script
+from tests.integration.admin.pages import form_data
+
+
+@pytest.fixture
+def page(world):
+    return reverse("admin:scripts_script_change", args=[world.script.pk])
+
+
+def test_editing_the_code_makes_a_version_with_its_author(client, world, page, superuser):
+    data = form_data(client.get(page)) | {"code": "def run(message, context): return {}"}
+
+    response = client.post(page, data)
+
+    assert response.status_code == 302
+    version = world.script.current_version
+    assert (version.number, version.author) == (2, superuser)
+
+
+def test_a_version_that_somebody_else_made_keeps_its_author(client, world, page):
+    client.post(page, form_data(client.get(page)) | {"description": "Reserves goods."})
+
+    version = world.script.current_version
+    assert (version.number, version.author) == (1, None)
+
+
+def test_a_new_script_has_a_first_version_of_its_author(client, superuser):
+    add = reverse("admin:scripts_script_add")
+    data = form_data(client.get(add)) | {"name": "mail", "code": "x = 1", "input_schema": ""}
+
+    response = client.post(add, data)
+
+    assert response.status_code == 302
+    script = Script.objects.get(name="mail")
+    assert script.input_schema == {}
+    assert script.current_version.author == superuser
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ("{", "This is not valid JSON."),
+        ("[1]", "Must be a JSON object"),
+        ('{"type": "text"}', "Not a valid JSON Schema"),
+        ('{"properties": {"a": {"minimum": "one"}}}', "properties"),
+        ('{"$ref": "http://example.org/schema.json"}', "Not a valid JSON Schema"),
+        ('{"title": "\\u0000"}', "cannot be stored"),
+        ('{"title": "\\ud800"}', "cannot be stored"),
+        ('{"minimum": NaN}', "cannot be stored"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused_with_the_reason(client, world, page, schema, reason):
+    response = client.post(page, form_data(client.get(page)) | {"input_schema": schema})
+
+    assert response.status_code == 200
+    assert reason in response.context["adminform"].form.errors["input_schema"][0]
+    assert world.script.versions.count() == 1
+
+
+def test_limits_are_entered_as_people_write_them(client, world, page):
+    client.post(page, form_data(client.get(page)) | {"timeout": "1.5 s"})
+
+    world.script.refresh_from_db()
+    assert world.script.timeout == timedelta(milliseconds=1500)
+
+
+def test_versions_are_listed_and_lead_to_their_code(client, world, page):
+    version = world.script.current_version
+    version_page = reverse("admin:scripts_scriptversion_change", args=[version.pk])
+
+    assert version_page in client.get(page).content.decode()
+    assert "def run(message, context)" in client.get(version_page).content.decode()
+
+
+def test_who_may_only_look_sees_the_code_and_the_schema(staff_client, page):
+    client = staff_client("scripts.view_script")
+
+    content = client.get(page).content.decode()
+
+    assert "def run(message, context)" in content
+    assert "orderId" in content
+    assert "30 s" in content
