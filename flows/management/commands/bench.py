@@ -1,0 +1,34 @@
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from flows.bench import WORKLOADS, BenchFailed
+
+
+class Command(BaseCommand):
+    help = "Measures this installation with the cluster that runs, or with one of its own."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("workload", nargs="?", choices=sorted(WORKLOADS), default="flow3")
+        parser.add_argument("--runs", type=int, help="Runs to start; each workload has a default.")
+        parser.add_argument("--json", action="store_true", help="Print JSON alone.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        measure, default_runs = WORKLOADS[options["workload"]]
+        runs = default_runs if options["runs"] is None else options["runs"]
+        if runs < 1:
+            raise CommandError("--runs must be at least 1")
+        call_command("migrate", interactive=False, verbosity=0)
+        try:
+            figures = measure(runs)
+        except BenchFailed as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(json.dumps(figures) if options["json"] else as_text(figures))
+
+
+def as_text(figures: dict[str, Any]) -> str:
+    width = max(map(len, figures))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in figures.items())

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import secrets
+import shlex
+import socket
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from flows import demo
+from flows.models import Flow
+from flows.supervisor import Part, PartUnsteady, Supervisor, managed
+
+WEB_WORKERS = 2
+# Callers that wait for the end of a run hold a thread each, and only sleep.
+WEB_THREADS = 16
+
+
+class Command(BaseCommand):
+    help = "Runs everything on one machine: database, demo, web server and one cluster."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--workers", type=int, default=settings.ASYNCENGINE_WORKERS)
+        parser.add_argument("--no-demo", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = options["host"], options["port"]
+        if options["workers"] < 1:
+            raise CommandError("--workers must be at least 1")
+        require_free(host, port)
+        call_command("migrate", interactive=False, verbosity=0)
+        password = self._fill_if_empty(with_demo=not options["no_demo"])
+        supervisor = Supervisor([web(host, port), cluster(options["workers"])], self._say)
+        try:
+            supervisor.run(
+                is_ready=lambda: answers(host, port),
+                ready=lambda: self._announce(host, port, password),
+            )
+        except PartUnsteady as error:
+            raise CommandError(str(error)) from error
+
+    def _fill_if_empty(self, with_demo: bool) -> str | None:
+        """Make the demo and `admin` in an empty database; return a password made up for it."""
+        users = get_user_model().objects
+        if users.exists():
+            return None
+        if with_demo and not Flow.objects.exists():
+            demo.install_demo()
+        password = settings.ASYNCENGINE_ADMIN_PASSWORD or secrets.token_urlsafe(12)
+        users.create_superuser("admin", "", password)
+        return None if settings.ASYNCENGINE_ADMIN_PASSWORD else password
+
+    def _announce(self, host: str, port: int, password: str | None) -> None:
+        base = f"http://{'127.0.0.1' if host in ANY_HOST else host}:{port}"
+        self._say(f"Configuration Manager  {base}/admin/")
+        self._say(f"Swagger UI             {base}/async/specifications/swagger-ui/index.html")
+        if password:
+            self._say(f"Log in as admin with the password {password} (it is shown only now).")
+        if Flow.objects.filter(name=demo.FLOW_NAME).exists():
+            user = f"admin:{password}" if password else "admin"
+            self._say("Start the demo flow:")
+            self._say(
+                f"  curl -u {shlex.quote(user)} -H 'Content-Type: application/json'"
+                f" -d {shlex.quote(demo.example_application())}"
+                f" '{base}/async/api/start?flowName={demo.FLOW_NAME}'"
+            )
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+
+ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  only compared with
+
+
+def web(host: str, port: int) -> Part:
+    return Part(
+        "web server",
+        [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi"),
+            *("--host", host, "--port", str(port)),
+            *("--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)),
+            *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
+            *("--log-level", "error", "--no-ws"),
+            "flows.web:application",
+        ],
+        {"PYTHONPATH": str(settings.BASE_DIR)},
+    )
+
+
+def cluster(workers: int) -> Part:
+    return Part("cluster", managed("qcluster"), {"ASYNCENGINE_WORKERS": str(workers)})
+
+
+def require_free(host: str, port: int) -> None:
+    """Say so at once where the address is taken, rather than after five failed starts."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"cannot listen on {host}:{port}: {error}") from error
+
+
+def answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1" if host in ANY_HOST else host, port), 1):
+            return True
+    except OSError:
+        return False

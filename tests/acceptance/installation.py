@@ -1,0 +1,124 @@
+"""A whole installation, started as a user starts it and used from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PASSWORD = "an acceptance password"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Installation:
+    def __init__(self, database_url: str, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.environment = os.environ | {
+            "DATABASE_URL": database_url,
+            "ASYNCENGINE_ADMIN_PASSWORD": PASSWORD,
+            "ASYNCENGINE_WORKERS": "2",
+        }
+        self.environment.pop("DJANGO_SETTINGS_MODULE", None)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}/async",
+            auth=("admin", PASSWORD),
+            timeout=30,
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def up(self, *options: str) -> None:
+        self.output = self.directory / "up.log"
+        with self.output.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up", "--port", str(self.port), *options],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(self.is_ready, 60, "readiness")
+
+    def is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.output.read_text()
+        try:
+            return self.http.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        finished = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert not check or finished.returncode == 0, finished.stderr
+        return finished
+
+    def configure(self, document: Any) -> str:
+        path = self.directory / "configuration.json"
+        path.write_text(json.dumps(document))
+        return self.manage("config", "import", str(path)).stdout
+
+    def start(self, flow: str, payload: dict[str, Any]) -> str:
+        answer = self.http.post("/api/start", params={"flowName": flow}, json=payload)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["correlationId"]
+
+    def run(self, correlation_id: str, wait: float = 0) -> dict[str, Any]:
+        answer = self.http.get(f"/api/runs/{correlation_id}", params={"wait": wait})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def family(self) -> list[psutil.Process]:
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """The django-q2 workers: those that have started an isolated Python for script hosts."""
+        return [
+            process
+            for process in self.family()
+            if any({"-I", "-S"} <= set(command_line(child)) for child in children(process))
+        ]
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal_number)
+        return self.process.wait(60)
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except psutil.Error:
+        return []

@@ -1,0 +1,198 @@
+"""What a user sees who types `manage.py up`."""
+
+import json
+import signal
+import subprocess
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.installation import ROOT, Installation
+from tests.waiting import wait_for
+
+TRAIL = (
+    "import time\n"
+    "def run(message, context):\n"
+    "    time.sleep(0.01)\n"
+    "    message['payload'].setdefault('trail', []).append(context.step)\n"
+    "    return message\n"
+)
+THREE_STEPS = {
+    "scripts": [{"name": "trail", "code": TRAIL}],
+    "queues": [{"name": f"q{n}"} for n in range(3)],
+    "flows": [
+        {
+            "name": "three",
+            "steps": [{"name": f"s{n}", "script": "trail", "queue": f"q{n}"} for n in range(3)],
+        }
+    ],
+}
+
+
+def test_every_run_completes_exactly_once_though_a_worker_is_killed(installation: Installation):
+    installation.up("--no-demo")
+    installation.configure(THREE_STEPS)
+    ids = [installation.start("three", {"n": n}) for n in range(300)]
+    victim = wait_for(installation.workers, what="a working worker")[0]
+
+    victim.kill()
+
+    for n, correlation_id in enumerate(ids):
+        run = installation.run(correlation_id, wait=30)
+        assert run["status"] == "COMPLETED", run
+        assert run["result"]["payload"] == {"n": n, "trail": ["s0", "s1", "s2"]}
+        assert [step["status"] for step in run["steps"]] == ["COMPLETED"] * 3
+        assert all(outcomes(step).count("COMPLETED") == 1 for step in run["steps"])
+
+
+def outcomes(step):
+    return [attempt["outcome"] for attempt in step["attempts"]]
+
+
+def test_the_original_flow_array_is_imported_into_a_running_system(installation: Installation):
+    installation.up("--no-demo")
+    installation.configure({"scripts": THREE_STEPS["scripts"]})
+
+    installation.configure(
+        [
+            {
+                "flowName": "original",
+                "queueMappings": [
+                    {"sourceQueueName": "b", "endpointName": "trail", "targetQueueName": "c"},
+                    {
+                        "sourceQueueName": "a",
+                        "endpointName": "trail",
+                        "targetQueueName": "b",
+                        "maxThreads": 2,
+                        "initial": True,
+                    },
+                ],
+            }
+        ]
+    )
+    run = installation.run(installation.start("original", {}), wait=30)
+
+    assert run["status"] == "COMPLETED"
+    assert run["result"]["payload"]["trail"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_to_the_process_group_drains_and_ends_with_0(
+    installation: Installation, number: int
+):
+    installation.up("--no-demo")
+    installation.configure(THREE_STEPS)
+    ids = [installation.start("three", {"n": n}) for n in range(50)]
+    family = installation.family()
+
+    code = installation.stop(number)
+
+    assert code == 0
+    assert [process for process in family if is_at_work(process)] == []
+    installation.up("--no-demo")
+    assert {installation.run(id, wait=30)["status"] for id in ids} == {"COMPLETED"}
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    """Whether it lives: one whose parent was killed may stay listed until init looks."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_no_process_is_left_when_up_is_killed(installation: Installation):
+    installation.up("--no-demo")
+    installation.configure(THREE_STEPS)
+    installation.run(installation.start("three", {}), wait=30)
+    family = installation.family()
+    assert installation.process is not None
+
+    installation.process.kill()
+    installation.process.wait()
+
+    wait_for(lambda: not any(map(is_at_work, family)), 10, "the end of every process")
+
+
+def test_a_part_that_is_killed_is_started_again(installation: Installation):
+    installation.up("--no-demo")
+    installation.configure(THREE_STEPS)
+    assert installation.process is not None
+    parts = psutil.Process(installation.process.pid).children()
+    assert len(parts) == 2
+
+    for part in parts:
+        part.kill()
+
+    wait_for(installation.is_ready, 30, "the web server's return")
+    run = installation.run(installation.start("three", {}), wait=30)
+    assert run["status"] == "COMPLETED"
+
+
+def test_a_port_that_is_taken_is_said_at_once(installation: Installation):
+    installation.up("--no-demo")
+
+    second = installation.manage("up", "--port", str(installation.port), check=False)
+
+    assert second.returncode != 0
+    assert f"cannot listen on 127.0.0.1:{installation.port}" in second.stderr
+
+
+def test_the_curl_call_that_up_prints_starts_the_demo_flow(installation: Installation):
+    installation.environment["ASYNCENGINE_ADMIN_PASSWORD"] = ""
+    installation.up()
+    wait_for(lambda: "curl" in installation.output.read_text(), what="the curl call")
+    output = installation.output.read_text()
+    curl = next(line for line in output.splitlines() if line.strip().startswith("curl"))
+
+    answer = subprocess.run(
+        ["bash", "-c", f"{curl.strip()} --silent"], capture_output=True, text=True, check=True
+    )
+
+    started = json.loads(answer.stdout)
+    assert started["status"] == "QUEUED"
+    password = output.split("with the password ")[1].split()[0]
+    installation.http.auth = httpx.BasicAuth("admin", password)
+    run = installation.run(started["correlationId"], wait=30)
+    assert run["status"] == "COMPLETED"
+    assert len(run["steps"]) == 3
+
+
+def test_the_sample_of_the_demo_runs_through(installation: Installation):
+    installation.up()
+    sample = ROOT / "flows" / "fixtures" / "applications.json"
+
+    started = installation.manage("start", "loan-application", "--payload", f"@{sample}")
+
+    ids = started.stdout.split()
+    assert len(ids) == 1000
+    assert {installation.run(id, wait=60)["status"] for id in ids} == {"COMPLETED"}
+
+
+def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(installation: Installation):
+    installation.up("--no-demo")
+    code = (
+        "from django_q.tasks import async_task, schedule, result\n"
+        "from django_q.models import Schedule\n"
+        "task = async_task('math.copysign', 2, -2)\n"
+        "print(result(task, wait=20_000))\n"
+    )
+
+    shown = installation.manage("shell", "-c", code).stdout
+
+    assert "-2.0" in shown
+
+
+def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(
+    installation: Installation,
+):
+    installation.up("--no-demo")
+
+    figures = json.loads(installation.manage("bench", "flow3", "--runs", "200", "--json").stdout)
+
+    assert figures["runs"] == 200
+    assert figures["stepsPerSecond"] > 0
+    assert set(figures["latencyMs"]) == {"p50", "p95"}
+    exported = json.loads(installation.manage("config", "export").stdout)
+    assert exported["flows"] == exported["scripts"] == exported["queues"] == []
