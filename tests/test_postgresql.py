@@ -13,9 +13,8 @@ TESTS = Path(__file__).parent
 
 
 @pytest.mark.skipif(is_postgresql(), reason="the suite is on PostgreSQL already")
-def test_the_whole_suite_passes_on_postgresql(tmp_path_factory, capfd):
-    directory = tmp_path_factory.mktemp("postgresql")
-    with postgresql_server(directory) as url, capfd.disabled():
+def test_the_whole_suite_passes_on_postgresql(capfd):
+    with postgresql_server() as url, capfd.disabled():
         finished = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             + [str(TESTS / kind) for kind in ("integration", "acceptance")],
