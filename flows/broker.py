@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
 from datetime import timedelta
 from math import ceil
-from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Min
+from django.db.models import Min, QuerySet
 from django.db.utils import Error as DatabaseFault
 from django.utils import timezone
 from django_q.brokers.orm import ORM
@@ -31,13 +29,16 @@ SESSION = "consumer-"
 REAP_SECONDS = 1.0
 # An opened consumer that no worker has begun after this time is given to another.
 BEGIN_SECONDS = 3.0
+SESSIONS_PER_WORKER = 16
+BUSY_SECONDS = 0.02
 
 
 class QueueBroker(ORM):
     """Hands out consumer sessions beside django-q2's own tasks.
 
-    A session takes one worker, so no more are opened than this cluster has workers free. Queues
-    take turns: the one that was served longest ago comes first.
+    A session goes to a worker that is free, else to one that is busy: it looks for sessions that
+    were opened for its cluster and works on several side by side. Queues take turns: the one that
+    was served longest ago comes first.
     """
 
     def __init__(self, list_key: str | None = None) -> None:
@@ -46,8 +47,12 @@ class QueueBroker(ORM):
         # The pusher is a child of its cluster's sentinel.
         self.cluster = f"{self.host}:{os.getppid()}"
         self.served_at: dict[int, float] = {}
+        self.sent: set[int] = set()
         self.reaped_at = 0.0
+        # Until then nobody's silence counts: it may have been the database that was away.
+        self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
+        self.is_busy = False
         self.wakeup: WakeUp | None = None
 
     def enqueue(self, task: str) -> int:
@@ -71,8 +76,9 @@ class QueueBroker(ORM):
         try:
             self._reap_now_and_then()
             self._look()
-            tasks = [*(super().dequeue() or []), *self._open_sessions()]
-            if not tasks:
+            opened = self._open_sessions()
+            tasks = [*(super().dequeue() or []), *self._tasks_for_free_workers()]
+            if not tasks and not opened:
                 self._wait()
             return tasks
         except (DatabaseFault, OSError):
@@ -81,17 +87,15 @@ class QueueBroker(ORM):
             return []
 
     def _reap_now_and_then(self) -> None:
-        if time.monotonic() - self.reaped_at < REAP_SECONDS:
+        now = time.monotonic()
+        if now - self.reaped_at < REAP_SECONDS:
             return
-        store().reap(
-            self.host,
-            is_alive,
-            lease=timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS),
-            begin=timedelta(seconds=BEGIN_SECONDS),
-        )
+        seconds = settings.ASYNCENGINE_LEASE_SECONDS
+        silence = timedelta(seconds=seconds if now > self.patient_until else 1e6)
+        store().reap(self.host, is_alive, lease=silence, begin=timedelta(seconds=BEGIN_SECONDS))
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
-        self.reaped_at = time.monotonic()
+        self.reaped_at = now
 
     def _look(self) -> None:
         if self.wakeup is None:
@@ -99,6 +103,9 @@ class QueueBroker(ORM):
         self.wakeup.look()
 
     def _wait(self) -> None:
+        # Every commit of a busy worker wakes the broker, and hardly ever is there more to do.
+        if self.is_busy:
+            time.sleep(BUSY_SECONDS)
         if self.wakeup is not None:
             self.wakeup.wait(self.polling)
 
@@ -107,22 +114,51 @@ class QueueBroker(ORM):
             self.wakeup.close()
             self.wakeup = None
         connection.close()
+        self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)
 
-    def _open_sessions(self) -> list[tuple[str, str]]:
-        idle = int(Conf.WORKERS) - Consumer.objects.filter(cluster=self.cluster).count()
-        tasks: list[tuple[str, str]] = []
-        for queue in self._in_turn(store().ready()) if idle > 0 else ():
-            if len(tasks) == idle:
-                break
-            share = ceil(queue.threads / int(Conf.WORKERS))
-            consumer_id = store().open_consumer(queue.queue_id, share, self.cluster, self.host)
-            if consumer_id is not None:
+    def _open_sessions(self) -> int:
+        """Open a session on every queue that can be served, one each; return how many."""
+        room = SESSIONS_PER_WORKER * workers() - self._consumers().count()
+        opened = 0
+        for queue in self._in_turn(store().ready())[: max(room, 0)]:
+            share = ceil(queue.threads / workers())
+            if store().open_consumer(queue.queue_id, share, self.cluster, self.host):
                 self.served_at[queue.queue_id] = time.monotonic()
-                tasks.append((f"{SESSION}{consumer_id}", session_task(consumer_id)))
-        return tasks
+                opened += 1
+        return opened
 
-    def _in_turn(self, queues: list[Ready]) -> Iterable[Ready]:
+    def _tasks_for_free_workers(self) -> list[tuple[str, str]]:
+        """Send sessions that nobody has begun to workers that are free."""
+        rows = self._consumers().order_by("id").values_list("id", "pid")
+        waiting = [pk for pk, pid in rows if pid is None]
+        self.sent &= set(waiting)
+        free = workers() - len({pid for _, pid in rows if pid}) - len(self.sent)
+        self.is_busy = free < 1
+        sending = [pk for pk in waiting if pk not in self.sent][: max(free, 0)]
+        self.sent |= set(sending)
+        return [(f"{SESSION}{pk}", self._session_task(pk)) for pk in sending]
+
+    def _consumers(self) -> QuerySet[Consumer]:
+        return Consumer.objects.filter(cluster=self.cluster)
+
+    def _session_task(self, consumer_id: int) -> str:
+        """Return a session as the signed package that django-q2's pusher expects."""
+        options = {
+            "id": f"{SESSION}{consumer_id}",
+            "name": f"{SESSION}{consumer_id}",
+            "func": "flows.consumer.consume",
+            "args": (consumer_id, self.cluster),
+            "kwargs": {},
+            "started": timezone.now(),
+            # The truth is in our tables; django-q2 keeps no result, and no clock but the lease.
+            "save": False,
+            "timeout": -1,
+            "ack_failure": True,
+        }
+        return SignedPackage.dumps(options)
+
+    def _in_turn(self, queues: list[Ready]) -> list[Ready]:
         rooms = {queue.queue_id: queue.room for queue in queues}
         eligible = [queue for queue in queues if can_be_served(queue, rooms)]
         return sorted(eligible, key=lambda queue: self.served_at.get(queue.queue_id, 0.0))
@@ -138,21 +174,5 @@ def can_be_served(queue: Ready, rooms: dict[int, int]) -> bool:
     return following is None or rooms.get(following, 1) > 0
 
 
-def session_task(consumer_id: int) -> str:
-    """Return a consumer session as the signed package that django-q2's pusher expects."""
-    return SignedPackage.dumps(session_options(consumer_id))
-
-
-def session_options(consumer_id: int) -> dict[str, Any]:
-    return {
-        "id": f"{SESSION}{consumer_id}",
-        "name": f"{SESSION}{consumer_id}",
-        "func": "flows.consumer.consume",
-        "args": (consumer_id,),
-        "kwargs": {},
-        "started": timezone.now(),
-        # The truth is in our tables; django-q2 keeps no result, and no clock but the lease.
-        "save": False,
-        "timeout": -1,
-        "ack_failure": True,
-    }
+def workers() -> int:
+    return int(Conf.WORKERS)

@@ -129,6 +129,7 @@ class SteadySentinel(Sentinel):
         self.result_queue = TaskQueue()
         self.event_out = Flag()
         consumer.draining = stop_event
+        consumer.is_awaited = lambda: not self.task_queue.empty()
         self.start()
 
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:

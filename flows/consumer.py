@@ -1,4 +1,4 @@
-"""A consumer session: claim messages, run the step's script on them, commit, repeat."""
+"""A worker's shift: consumer sessions side by side, each claims, runs scripts, commits, repeats."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
 import orjson
 from django.conf import settings
-from django.db import connection
-from django.db.utils import Error as DatabaseFault
+from django.db import InterfaceError, OperationalError, connection
 
-from flows.errors import LeaseLost, StepError, StepFailed, StepRejected
-from flows.models import DeadLetter, Queue, StepRun
+from flows.errors import LeaseLost, StepFailed, StepRejected
+from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
 from scripts.errors import OutputInvalid, ScriptError, ScriptRejected, ScriptRetry
@@ -28,22 +28,22 @@ logger = logging.getLogger(__name__)
 BATCH_SECONDS = 0.1
 BATCH_MESSAGES = 500
 BATCH_BYTES = 8 * 1024 * 1024
+# How often a busy worker looks for a consumer that the broker has opened for its cluster.
+ADOPT_SECONDS = 0.05
+# Waits between tries to reach a database that is away.
+DATABASE_AWAY = (OperationalError, InterfaceError)
+DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 _hosts: HostPool | None = None
 
 
-def consume(consumer_id: int) -> None:
-    """Work through one consumer session. This is the function of the django-q2 task."""
-    try:
-        lease = store().begin(consumer_id, os.getpid())
-    except LeaseLost:
-        logger.info("consumer %s came too late: its lease has ended", consumer_id)
-        return
-    Session(lease, hosts()).work()
+def consume(consumer_id: int, cluster: str) -> None:
+    """Work until this worker has nothing to do. This is the function of the django-q2 task."""
+    Shift(hosts(), cluster).work(consumer_id)
 
 
 def hosts() -> HostPool:
-    """Return this worker's script hosts; they stay warm from session to session."""
+    """Return this worker's script hosts; they stay warm from shift to shift."""
     global _hosts
     if _hosts is None:
         _hosts = HostPool()
@@ -64,59 +64,136 @@ class Draining(Protocol):
     def is_set(self) -> bool: ...
 
 
-# flows.cluster puts a flag here that is shared by its processes; elsewhere nothing drains.
+# flows.cluster puts its own here, shared by its processes; elsewhere nothing drains or waits.
 draining: Draining = threading.Event()
+is_awaited: Callable[[], bool] = bool
+
+
+class Shift:
+    """The sessions that a worker works on side by side: a slow script keeps no other waiting."""
+
+    def __init__(self, hosts: HostPool, cluster: str) -> None:
+        self.hosts = hosts
+        self.cluster = cluster
+        self.sessions: list[Session] = []
+        self.ends_at = time.monotonic() + settings.ASYNCENGINE_SLICE_SECONDS
+        self.adopts_at = time.monotonic() + ADOPT_SECONDS
+
+    def work(self, consumer_id: int) -> None:
+        """Work on this session, and on those that the broker opens meanwhile, until all end."""
+        self.begin(consumer_id)
+        try:
+            while self.sessions:
+                self._collect()
+                for session in self.sessions:
+                    session.go_on(self._may_claim())
+                self.sessions = [s for s in self.sessions if not s.lease.closed]
+                self._adopt_now_and_then()
+        finally:
+            # After a surprise their leases run out, and what they held is delivered again.
+            for session in self.sessions:
+                session.forget()
+
+    def begin(self, consumer_id: int) -> None:
+        try:
+            lease = store().begin(consumer_id, os.getpid())
+        except LeaseLost:
+            logger.debug("consumer %s was begun by another or has ended", consumer_id)
+            return
+        except DATABASE_AWAY:
+            logger.info("consumer %s was not begun: the database is away", consumer_id)
+            return
+        session = Session(lease, self.hosts)
+        session.go_on(self._may_claim())
+        if not lease.closed:
+            self.sessions.append(session)
+
+    def _collect(self) -> None:
+        patience = min(session.patience() for session in self.sessions)
+        if not self.hosts.outstanding():
+            time.sleep(patience)
+        for outcome in self.hosts.collect(patience):
+            session, held_id = outcome.call.key
+            session.finish(held_id, outcome)
+
+    def _may_claim(self) -> bool:
+        """Whether to take new messages: not when the cluster stops or a task needs a worker."""
+        if draining.is_set():
+            return False
+        return time.monotonic() < self.ends_at or not is_awaited()
+
+    def _adopt_now_and_then(self) -> None:
+        """Begin a session that no idle worker is there for. Those with many look less often."""
+        now = time.monotonic()
+        if not self.sessions or now < self.adopts_at or not self._may_claim():
+            return
+        self.adopts_at = now + ADOPT_SECONDS * len(self.sessions)
+        try:
+            opened = Consumer.objects.filter(cluster=self.cluster, pid=None).order_by("id").first()
+        except DATABASE_AWAY:
+            # Each session finds out for itself, and knows what to do.
+            return
+        if opened is not None:
+            self.begin(opened.pk)
 
 
 class Session:
+    """One lease: the messages it holds, what runs and what is done but not yet committed."""
+
     def __init__(self, lease: Lease, hosts: HostPool) -> None:
         self.lease = lease
         self.hosts = hosts
         self.store = store()
         self.running: dict[str, Held] = {}
         self.done: list[Done] = []
-        self.ends_at = time.monotonic() + settings.ASYNCENGINE_SLICE_SECONDS
         self.heard_at = time.monotonic()
         self.draining_since: float | None = None
         self.bytes_per_message = 1.0
+        self.tries = 0
+        self.retry_at = 0.0
 
-    def work(self) -> None:
-        """Work until there is nothing left, the time slice is over or the lease is lost."""
+    def patience(self) -> float:
+        """Seconds until it has to go on, whatever its scripts do."""
+        if self.tries:
+            return max(self.retry_at - time.monotonic(), 0.0)
+        return 0.0 if self.done or not self.running else 0.5
+
+    def finish(self, held_id: str, outcome: Outcome) -> None:
+        """Take what came of a call, unless the message is no longer this session's."""
+        if held := self.running.pop(held_id, None):
+            self.done.append(judge(held, outcome))
+
+    def go_on(self, claim: bool) -> None:
+        """Commit what is done and start what comes next; without a database, try again later."""
+        if self.tries and time.monotonic() < self.retry_at:
+            return
         try:
-            self._submit(self._commit())
-            while not self.lease.closed:
-                self._collect()
-                if self.done or not self.running:
-                    self._submit(self._commit())
-                else:
-                    self._stay_alive()
+            if self.tries:
+                self._read_back()
+            if self.done or not self.running:
+                self._submit(self._commit(claim))
+            else:
+                self._stay_alive()
+            self.tries = 0
         except LeaseLost:
             logger.warning("consumer %s lost its lease; nothing is written", self.lease.consumer_id)
-            self._forget_running()
-        except DatabaseFault:
-            logger.exception("consumer %s lost the database", self.lease.consumer_id)
-            self._forget_running()
-            self._release()
+            self.forget()
+        except DATABASE_AWAY as error:
+            self._try_again_later(error)
 
-    def _commit(self) -> list[Held]:
+    def _commit(self, claim: bool) -> list[Held]:
         """Store what is done and take what comes next."""
-        taken = self.store.commit(
-            self.lease, self.done, len(self.running), self._batch_size, self._may_claim()
-        )
+        self._decide_on_failures()
+        taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
         self.done = []
         self.heard_at = time.monotonic()
         return taken
-
-    def _may_claim(self) -> bool:
-        return not draining.is_set() and time.monotonic() < self.ends_at
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
         """One message a thread for slow scripts and unknown ones, many for fast ones."""
         seconds = self.hosts.seconds_per_call(plan.program)
         if seconds is None:
             return threads
-        # A slow script would leave its threads idle at the end of every slice.
-        self.ends_at = max(self.ends_at, self.heard_at + min(10 * seconds, 30.0))
         fitting = min(
             BATCH_SECONDS / max(seconds, 1e-6),
             BATCH_BYTES / self.bytes_per_message,
@@ -142,20 +219,12 @@ class Session:
     def _call(self, held: Held, plan: StepPlan) -> Call:
         correlation_id = held.correlation_id
         return Call(
-            key=held.id,
+            key=(self, held.id),
             correlation_id=correlation_id,
             attempt=held.deliveries,
             delivery_id=f"{correlation_id}/{plan.site.step}",
             body=held.body.encode(),
         )
-
-    def _collect(self) -> None:
-        if self.done or not self.running:
-            return
-        for outcome in self.hosts.collect(timeout=0.5):
-            # What was forgotten after a lost lease may still answer: it is nobody's now.
-            if held := self.running.pop(outcome.call.key, None):
-                self.done.append(self._judge(held, outcome))
 
     def _stay_alive(self) -> None:
         """Renew the lease while scripts run; give up those that a stopping cluster waits for."""
@@ -165,55 +234,53 @@ class Session:
         if draining.is_set():
             self.draining_since = self.draining_since or time.monotonic()
             if time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS:
-                self._forget_running()
-                self._release()
+                self.forget()
+                self.store.close(self.lease)
 
-    def _forget_running(self) -> None:
-        self.hosts.cancel(set(self.running))
+    def forget(self) -> None:
+        """End without a word to the database."""
+        self.hosts.cancel({(self, held_id) for held_id in self.running})
         self.running.clear()
         self.done.clear()
         self.lease.closed = True
 
-    def _release(self) -> None:
-        """Let what it holds wait again, so that nobody has to find out that the lease ended."""
-        try:
-            connection.close_if_unusable_or_obsolete()
-            self.store.close(self.lease)
-        except DatabaseFault:
-            logger.info("consumer %s is left to the reaper", self.lease.consumer_id)
+    # --- without a database ----------------------------------------------------------------
+
+    def _try_again_later(self, error: Exception) -> None:
+        """Keep what is done: scripts that ran are not to run again because of the database."""
+        if self.tries == 0:
+            logger.warning("consumer %s: the database is away: %s", self.lease.consumer_id, error)
+        connection.close()
+        wait = DATABASE_RETRY_SECONDS[min(self.tries, len(DATABASE_RETRY_SECONDS) - 1)]
+        self.retry_at = time.monotonic() + wait
+        self.tries += 1
+
+    def _read_back(self) -> None:
+        """Settle a commit in doubt: the connection may have been lost before or after it.
+
+        A commit is whole or nothing. If the messages that are done are still held as they were,
+        it did not happen and is made again; if not, what the lease holds now is what it took.
+        Raises LeaseLost where the lease has ended, be it by that commit.
+        """
+        held = {message.id: message for message in self.store.held(self.lease)}
+        if not all(held.get(d.held.id) == d.held for d in self.done):
+            self.done = []
+        known = {*self.running, *(d.held.id for d in self.done)}
+        self._submit([message for id, message in held.items() if id not in known])
 
     # --- what came of a delivery -----------------------------------------------------------
 
-    def _judge(self, held: Held, outcome: Outcome) -> Done:
-        done = Done(
-            held=held,
-            fate=Fate.PASSED,
-            outcome=StepRun.Outcome.COMPLETED.value,
-            started_at=outcome.started_at,
-            finished_at=outcome.finished_at,
-            logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
-            warning=outcome.warning is not None,
-        )
-        if outcome.error is None:
-            done.output = (outcome.output or b"null").decode()
-        else:
-            self._fail(done, step_error(outcome.error))
-        return done
-
-    def _fail(self, done: Done, error: StepError) -> None:
-        done.error = storable(str(error))
-        if isinstance(error, StepRejected):
-            done.fate, done.outcome = Fate.BURIED, StepRun.Outcome.REJECTED.value
-            done.reason = error.reason
+    def _decide_on_failures(self) -> None:
+        """Let what failed wait for its redelivery, or bury it after its last."""
+        failed = [d for d in self.done if d.fate is Fate.AGAIN]
+        if not failed:
             return
-        done.outcome = StepRun.Outcome.FAILED.value
         queue = Queue.objects.get(pk=self.lease.queue_id)
-        if done.held.deliveries >= queue.max_deliveries:
-            done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.EXHAUSTED.value
-        else:
-            done.fate = Fate.AGAIN
-            after = error.after if isinstance(error, StepFailed) else None
-            done.delay = queue.backoff.delay(done.held.deliveries) if after is None else after
+        for d in failed:
+            if d.held.deliveries >= queue.max_deliveries:
+                d.fate, d.reason = Fate.BURIED, DeadLetter.Reason.EXHAUSTED.value
+            elif d.delay is None:
+                d.delay = queue.backoff.delay(d.held.deliveries)
 
     def _is_exhausted(self, held: Held) -> bool:
         return held.deliveries > Queue.objects.get(pk=self.lease.queue_id).max_deliveries
@@ -233,7 +300,31 @@ class Session:
         )
 
 
-def step_error(error: ScriptError) -> StepError:
+def judge(held: Held, outcome: Outcome) -> Done:
+    done = Done(
+        held=held,
+        fate=Fate.PASSED,
+        outcome=StepRun.Outcome.COMPLETED.value,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
+        warning=outcome.warning is not None,
+    )
+    if outcome.error is None:
+        done.output = (outcome.output or b"null").decode()
+        return done
+    error = step_error(outcome.error)
+    done.error = storable(str(error))
+    if isinstance(error, StepRejected):
+        done.fate, done.reason = Fate.BURIED, error.reason
+        done.outcome = StepRun.Outcome.REJECTED.value
+    else:
+        done.fate, done.outcome = Fate.AGAIN, StepRun.Outcome.FAILED.value
+        done.delay = error.after
+    return done
+
+
+def step_error(error: ScriptError) -> StepFailed | StepRejected:
     """Say what a script's error means for its message."""
     if isinstance(error, ScriptRejected):
         return StepRejected(str(error), reason=DeadLetter.Reason.REJECTED.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 
@@ -51,9 +52,9 @@ class StepError(FlowError):
 
 
 class StepFailed(StepError):
-    """Again after back-off, or after `after` (a timedelta) where the script asked for it."""
+    """Again after back-off, or after `after` where the script asked for it."""
 
-    after: Any = None
+    after: timedelta | None = None
 
 
 class StepRejected(StepError):

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from flows.broker import can_be_served
-from flows.consumer import Session, hosts
+from flows.consumer import Shift, hosts
 from flows.models import Flow, Queue, QueueState, Run, Step
 from flows.store import Lease, store
 from scripts.models import Script
@@ -51,11 +51,12 @@ def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
     return store().begin(consumer_id, os.getpid())
 
 
-def work(queue: str, threads: int = 4) -> Lease:
-    """Work through one session in this process, with real script hosts."""
-    lease = open_lease(queue, threads)
-    Session(lease, hosts()).work()
-    return lease
+def work(queue: str, threads: int = 4) -> None:
+    """Work through one shift in this process, with real script hosts."""
+    pk = Queue.objects.get(name=queue).pk
+    consumer_id = store().open_consumer(pk, threads, "cluster", "host")
+    assert consumer_id is not None
+    Shift(hosts(), "cluster").work(consumer_id)
 
 
 def work_until_idle(flow: Flow) -> None:

@@ -50,6 +50,10 @@ END_LEASE_SEEN = "DELETE FROM flows_consumer WHERE id = %s AND heartbeat_at <= %
 
 MOVE_CONSUMER = "UPDATE flows_consumer SET queue_id = %s, threads = %s WHERE id = %s"
 
+HELD = """
+    SELECT CAST(id AS text), step_id, body, deliveries FROM flows_message WHERE consumer_id = %s
+"""
+
 HELD_STEPS = "SELECT step_id, COUNT(*) FROM flows_message WHERE consumer_id = %s GROUP BY step_id"
 
 RELEASE = """

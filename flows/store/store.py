@@ -96,6 +96,14 @@ class Store:
             raise LeaseLost
         return now
 
+    def held(self, lease: Lease) -> list[Held]:
+        """Return what the lease holds, and learn again where it is. Raises LeaseLost."""
+        with self.database.transaction():
+            self.heartbeat(lease)
+            consumer = Consumer.objects.get(pk=lease.consumer_id)
+            lease.queue_id, lease.threads = consumer.queue_id, consumer.threads
+            return [Held(*row) for row in self.database.query(sql.HELD, [lease.consumer_id])]
+
     def close(self, lease: Lease) -> None:
         """End a lease; what it still holds waits again, its delivery not counted."""
         with self.database.transaction():
@@ -156,11 +164,12 @@ class Store:
             if head and not taken:
                 taken = self._claim(settlement, lease, claim_at, head, batch, unfinished, now)
             self._add_to_counters(settlement.counters)
-            if not taken and not unfinished:
+            ended = not taken and not unfinished
+            if ended:
                 self.database.change(sql.END_LEASE, [lease.consumer_id])
                 self.database.wake()
-                lease.closed = True
-            return taken
+        lease.closed = ended
+        return taken
 
     def _head(self, queue_id: int, now: datetime) -> StepPlan | None:
         """Return the plan of the first message that is ready in the queue."""
@@ -276,7 +285,7 @@ class Store:
                 {
                     "id": d.held.id,
                     "queue_id": lease.queue_id,
-                    "available_at": moment(now + d.delay),
+                    "available_at": moment(now + (d.delay or timedelta(0))),
                 }
                 for d in s.again
             ],

@@ -58,7 +58,8 @@ class Done:
     error: str = ""
     logs: str = ""
     warning: bool = False
-    delay: timedelta = timedelta(0)
+    # Until the redelivery; None: by the queue's back-off.
+    delay: timedelta | None = None
     reason: str = ""
 
 

@@ -59,13 +59,26 @@ def test_one_message_is_worth_no_second_session(broker, workers):
     assert broker.dequeue() == []
 
 
-def test_no_more_sessions_are_opened_than_workers_are_free(broker, workers):
+def test_no_more_sessions_are_sent_than_workers_are_free(broker, workers):
     for name in ("a", "b", "c"):
         make_flow(name, codes=["def run(m, c): return m"])
         engine.start(name, {})
 
     assert len(broker.dequeue()) == 2
     assert broker.dequeue() == []
+    assert Consumer.objects.filter(pid=None).count() == 3
+
+
+def test_a_session_that_no_busy_worker_took_goes_to_the_first_that_is_free(broker, workers):
+    for name in ("a", "b", "c"):
+        make_flow(name, codes=["def run(m, c): return m"])
+        engine.start(name, {})
+    first = sessions(broker.dequeue())
+    left = Consumer.objects.exclude(pk__in=first).get().pk
+
+    Consumer.objects.filter(pk__in=first).delete()
+
+    assert sessions(broker.dequeue())[0] == left
 
 
 def test_queues_take_turns(broker, monkeypatch):
@@ -73,6 +86,7 @@ def test_queues_take_turns(broker, monkeypatch):
     for name in ("a", "b"):
         make_flow(name, codes=["def run(m, c): return m"])
         engine.start_many(name, [{}] * 3)
+    monkeypatch.setattr("flows.broker.SESSIONS_PER_WORKER", 1)
     served = []
     for _ in range(4):
         served += queues_of(broker.dequeue())

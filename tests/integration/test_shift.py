@@ -1,0 +1,128 @@
+import json
+
+import pytest
+from django.db import OperationalError
+
+from flows import consumer, engine
+from flows.consumer import Shift, hosts
+from flows.models import Consumer, Message, Queue, QueueState, Run, StepRun
+from flows.store import Store, store
+from tests.builders import ECHO, TRAIL, make_flow, run_of, work
+from tests.waiting import wait_for
+
+SLOW = "import time\n\n\ndef run(message, context):\n    time.sleep(1)\n    return message\n"
+
+
+@pytest.fixture
+def commits(monkeypatch):
+    """Let chosen commits lose their connection, before or after the database has made them."""
+    faults: dict[int, str] = {}
+    real, count = Store.commit, iter(range(1000))
+
+    def commit(self, *args):
+        fault = faults.get(next(count))
+        if fault == "before":
+            raise OperationalError("the connection was lost before the commit")
+        taken = real(self, *args)
+        if fault == "after":
+            raise OperationalError("the connection was lost after the commit")
+        return taken
+
+    monkeypatch.setattr(Store, "commit", commit)
+    return faults
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", ["before", "after"])
+@pytest.mark.parametrize("which", range(4))
+def test_a_commit_in_doubt_is_settled_without_running_a_script_again(commits, which, fault):
+    make_flow()
+    ids = engine.start_many("flow", [{"n": n} for n in range(20)])
+    commits[which] = fault
+
+    work("flow-0")
+    work_rest()
+
+    for n, id in enumerate(ids):
+        run = run_of(id)
+        assert run.status == Run.Status.COMPLETED
+        assert json.loads(run.result or "")["payload"] == {
+            "n": n,
+            "trail": ["flow-0", "flow-1", "flow-2"],
+        }
+    assert StepRun.objects.count() == 60
+    assert set(QueueState.objects.values_list("depth", "reserved")) == {(0, 0)}
+    assert not Consumer.objects.exists()
+
+
+def work_rest():
+    while message := Message.objects.exclude(queue=None).first():
+        work(message.queue.name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_script_keeps_no_other_queue_waiting():
+    make_flow("slow", codes=[SLOW], threads=1)
+    make_flow("quick", codes=[TRAIL])
+    engine.start("slow", {})
+    engine.start("quick", {})
+    first, second = (
+        store().open_consumer(Queue.objects.get(name=name).pk, 1, "cluster", "host")
+        for name in ("slow-0", "quick-0")
+    )
+    assert first
+    assert second
+
+    Shift(hosts(), "cluster").work(first)
+
+    slow, quick = Run.objects.order_by("created_at")
+    assert quick.status == slow.status == Run.Status.COMPLETED
+    assert quick.finished_at < slow.finished_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_draining_worker_takes_nothing_new(monkeypatch):
+    make_flow(codes=[ECHO])
+    engine.start("flow", {})
+    monkeypatch.setattr(consumer.draining, "is_set", lambda: True)
+
+    work("flow-0")
+
+    assert Message.objects.get().queue.name == "flow-0"
+    assert not Consumer.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_whose_grace_is_over_gives_its_messages_back_uncharged(monkeypatch, settings):
+    make_flow(codes=["def run(message, context):\n    while True:\n        pass\n"])
+    engine.start("flow", {})
+    settings.ASYNCENGINE_GRACE_SECONDS = 0.1
+    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
+    assert pk
+    shift = Shift(hosts(), "cluster")
+    shift.begin(pk)
+    monkeypatch.setattr(consumer.draining, "is_set", lambda: True)
+
+    def is_over():
+        shift._collect()
+        shift.sessions[0].go_on(claim=False)
+        return shift.sessions[0].lease.closed
+
+    wait_for(is_over, 10)
+
+    message = Message.objects.get()
+    assert message.queue.name == "flow-0"
+    assert message.deliveries == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_asked_for_by_another_task_comes_to_an_end(monkeypatch, settings):
+    make_flow(codes=[ECHO])
+    settings.ASYNCENGINE_SLICE_SECONDS = 0
+    monkeypatch.setattr(consumer, "is_awaited", lambda: True)
+    engine.start("flow", {})
+
+    work("flow-0")
+
+    assert not Consumer.objects.exists()
+    assert Message.objects.get().queue.name == "flow-0"
