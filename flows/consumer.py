@@ -109,7 +109,8 @@ class Shift:
             self.sessions.append(session)
 
     def _collect(self) -> None:
-        patience = min(session.patience() for session in self.sessions)
+        until_adoption = max(self.adopts_at - time.monotonic(), 0.0)
+        patience = min(until_adoption, *(session.patience() for session in self.sessions))
         if not self.hosts.outstanding():
             time.sleep(patience)
         for outcome in self.hosts.collect(patience):
