@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import ceil
 
 from django.conf import settings
@@ -53,6 +53,7 @@ class QueueBroker(ORM):
         self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
         self.is_busy = False
+        self.next_start_in = 60.0
         self.wakeup: WakeUp | None = None
 
     def enqueue(self, task: str) -> int:
@@ -107,7 +108,7 @@ class QueueBroker(ORM):
         if self.is_busy:
             time.sleep(BUSY_SECONDS)
         if self.wakeup is not None:
-            self.wakeup.wait(self.polling)
+            self.wakeup.wait(min(self.polling, max(self.next_start_in, 0.001)))
 
     def _start_afresh(self) -> None:
         if self.wakeup is not None:
@@ -160,18 +161,32 @@ class QueueBroker(ORM):
 
     def _in_turn(self, queues: list[Ready]) -> list[Ready]:
         rooms = {queue.queue_id: queue.room for queue in queues}
-        eligible = [queue for queue in queues if can_be_served(queue, rooms)]
+        now = store().database.now()
+        self.next_start_in = min(
+            (starts_in(queue, now) for queue in queues if queue.head_step_id), default=60.0
+        )
+        eligible = [queue for queue in queues if can_be_served(queue, rooms, now)]
         return sorted(eligible, key=lambda queue: self.served_at.get(queue.queue_id, 0.0))
 
 
-def can_be_served(queue: Ready, rooms: dict[int, int]) -> bool:
+def starts_in(queue: Ready, now: datetime) -> float:
+    """Seconds until the queue's rate allows a start; a long time where it does now."""
+    if queue.rate_limit is None or queue.rate_limit.allowance(now.timestamp()):
+        return 60.0
+    return queue.rate_limit.free_at(now.timestamp()) - now.timestamp()
+
+
+def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
     """Whether a further session on this queue would find something that it may do."""
-    if queue.paused or queue.head_step_id is None:
+    if queue.head_step_id is None:
         return False
-    if queue.granted_threads >= queue.threads or queue.consumers >= queue.depth:
+    threads = 1 if queue.slow_until and queue.slow_until > now else queue.threads
+    if queue.granted_threads >= threads or queue.consumers >= queue.depth:
+        return False
+    if queue.rate_limit and not queue.rate_limit.allowance(now.timestamp()):
         return False
     following = step_plan(queue.head_step_id).next_queue_id
-    return following is None or rooms.get(following, 1) > 0
+    return not following or rooms.get(following, 1) > 0
 
 
 def workers() -> int:

@@ -34,6 +34,11 @@ ADOPT_SECONDS = 0.05
 DATABASE_AWAY = (OperationalError, InterfaceError)
 DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
+# How often a session with slow scripts is heard of, and hears of cancelled runs.
+HEARTBEAT_SECONDS = 1.0
+# A rate counts a start as at most this much later than its claim.
+START_SECONDS = 0.04
+
 _hosts: HostPool | None = None
 
 
@@ -150,6 +155,8 @@ class Session:
         self.heard_at = time.monotonic()
         self.draining_since: float | None = None
         self.bytes_per_message = 1.0
+        self.dropped: set[str] = set()
+        self.start_by = 0.0
         self.tries = 0
         self.retry_at = 0.0
 
@@ -162,7 +169,10 @@ class Session:
     def finish(self, held_id: str, outcome: Outcome) -> None:
         """Take what came of a call, unless the message is no longer this session's."""
         if held := self.running.pop(held_id, None):
-            self.done.append(judge(held, outcome))
+            done = judge(held, outcome)
+            if held_id in self.dropped:
+                done.fate, done.outcome = Fate.DROPPED, StepRun.Outcome.CANCELLED.value
+            self.done.append(done)
 
     def go_on(self, claim: bool) -> None:
         """Commit what is done and start what comes next; without a database, try again later."""
@@ -185,9 +195,13 @@ class Session:
     def _commit(self, claim: bool) -> list[Held]:
         """Store what is done and take what comes next."""
         self._decide_on_failures()
+        begun_at = time.time()
         taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
         self.done = []
         self.heard_at = time.monotonic()
+        self.start_by = begun_at + self.lease.start_within
+        took = time.time() - begun_at
+        self.lease.start_within = max(START_SECONDS, 3 * took, self.lease.start_within * 0.9)
         return taken
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
@@ -229,14 +243,24 @@ class Session:
 
     def _stay_alive(self) -> None:
         """Renew the lease while scripts run; give up those that a stopping cluster waits for."""
-        if time.monotonic() - self.heard_at > settings.ASYNCENGINE_LEASE_SECONDS / 4:
+        if time.monotonic() - self.heard_at > HEARTBEAT_SECONDS:
             self.store.heartbeat(self.lease)
             self.heard_at = time.monotonic()
+        if self.lease.attention:
+            self._stop(self.store.cancelled(self.lease))
         if draining.is_set():
             self.draining_since = self.draining_since or time.monotonic()
             if time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS:
                 self.forget()
                 self.store.close(self.lease)
+
+    def _stop(self, cancelled: set[str]) -> None:
+        """End the scripts of cancelled runs; what comes of them is dropped at the next commit."""
+        self.dropped |= cancelled
+        withdrawn = self.hosts.cancel({(self, held_id) for held_id in cancelled & {*self.running}})
+        for call in withdrawn:
+            held = self.running.pop(call.key[1])
+            self.done.append(ended_now(held, Fate.DROPPED, StepRun.Outcome.CANCELLED.value))
 
     def forget(self) -> None:
         """End without a word to the database."""
@@ -276,12 +300,16 @@ class Session:
         failed = [d for d in self.done if d.fate is Fate.AGAIN]
         if not failed:
             return
-        queue = Queue.objects.get(pk=self.lease.queue_id)
+        queue = Queue.objects.select_related("step__flow").get(pk=self.lease.queue_id)
+        step = getattr(queue, "step", None)
+        max_age = step.flow.max_age if step else None
         for d in failed:
+            if d.delay is None:
+                d.delay = queue.backoff.delay(d.held.deliveries)
             if d.held.deliveries >= queue.max_deliveries:
                 d.fate, d.reason = Fate.BURIED, DeadLetter.Reason.EXHAUSTED.value
-            elif d.delay is None:
-                d.delay = queue.backoff.delay(d.held.deliveries)
+            elif max_age and age(d.held) + d.delay > max_age:
+                d.fate, d.reason = Fate.BURIED, DeadLetter.Reason.EXPIRED.value
 
     def _is_exhausted(self, held: Held) -> bool:
         return held.deliveries > Queue.objects.get(pk=self.lease.queue_id).max_deliveries
@@ -289,16 +317,21 @@ class Session:
     def _given_up(self, held: Held) -> Done:
         """Bury a message whose last delivery ended with the death of its worker."""
         held.deliveries -= 1
-        now = time.time()
-        return Done(
-            held=held,
-            fate=Fate.BURIED,
-            outcome=StepRun.Outcome.FAILED.value,
-            started_at=now,
-            finished_at=now,
-            error="The worker died during the last delivery.",
-            reason=DeadLetter.Reason.EXHAUSTED.value,
-        )
+        done = ended_now(held, Fate.BURIED, StepRun.Outcome.FAILED.value)
+        done.error = "The worker died during the last delivery."
+        done.reason = DeadLetter.Reason.EXHAUSTED.value
+        return done
+
+
+def ended_now(held: Held, fate: Fate, outcome: str) -> Done:
+    now = time.time()
+    return Done(held, fate, outcome, started_at=now, finished_at=now)
+
+
+def age(held: Held) -> timedelta:
+    """How long ago the run was started: a UUIDv7 begins with its milliseconds since the epoch."""
+    created_at = int(held.id.replace("-", "")[:12], 16) / 1000
+    return timedelta(seconds=time.time() - created_at)
 
 
 def judge(held: Held, outcome: Outcome) -> Done:
@@ -321,7 +354,7 @@ def judge(held: Held, outcome: Outcome) -> Done:
         done.outcome = StepRun.Outcome.REJECTED.value
     else:
         done.fate, done.outcome = Fate.AGAIN, StepRun.Outcome.FAILED.value
-        done.delay = error.after
+        done.delay, done.slows = error.after, error.after is not None
     return done
 
 

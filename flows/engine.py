@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,9 +14,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from flows.envelope import dump_payload, parse_payload, wrap
-from flows.errors import AlreadyReprocessed, FlowNotRunnable, IdempotencyConflict
-from flows.models import DeadLetter, IdempotencyKey, Run
+from flows.envelope import dump_payload, parse_payload, with_payload, wrap
+from flows.errors import (
+    AlreadyReprocessed,
+    FlowNotRunnable,
+    IdempotencyConflict,
+    PayloadInvalid,
+)
+from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
+from flows.models.runtime import DEFAULT_PRIORITY
 from flows.plan import FlowPlan, flow_plan
 from flows.store import NewRun, store
 
@@ -41,15 +47,20 @@ def start(
     *,
     user: User | None = None,
     idempotency_key: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
 ) -> Started:
     """Start a run. It is stored when this returns, or with the transaction around it.
+
+    Of the messages that wait in a queue those of a higher priority go first, 0 to 9; before
+    `start_at` the run waits.
 
     The flow is given by its name, or by its plan where the caller has just looked it up. Bytes are
     taken as JSON text and travel as they are, numbers of any length included.
     Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, QueueFull, IdempotencyConflict.
     """
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
-    run = _new_run(plan, payload, user)
+    run = _new_run(plan, payload, user, priority, start_at)
     if idempotency_key is not None:
         return _start_once(plan, run, idempotency_key)
     store().start([run])
@@ -57,28 +68,44 @@ def start(
 
 
 def start_many(
-    flow_name: str, payloads: Iterable[dict[str, Any] | bytes], *, user: User | None = None
+    flow: str | FlowPlan,
+    payloads: Iterable[dict[str, Any] | bytes],
+    *,
+    user: User | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
 ) -> list[UUID]:
     """Start a run for each payload, all in one transaction or none. Raises as `start` does."""
-    plan = flow_plan(flow_name)
-    runs = [_new_run(plan, payload, user) for payload in payloads]
+    plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
+    runs = [_new_run(plan, payload, user, priority, start_at) for payload in payloads]
     if runs:
         store().start(runs)
     return [run.correlation_id for run in runs]
 
 
-def _new_run(plan: FlowPlan, payload: dict[str, Any] | bytes, user: User | None) -> NewRun:
+def _new_run(
+    plan: FlowPlan,
+    payload: dict[str, Any] | bytes,
+    user: User | None,
+    priority: int,
+    start_at: datetime | None,
+) -> NewRun:
     first = plan.require_runnable()
+    if not 0 <= priority <= 9:
+        raise PayloadInvalid("The priority must be 0 to 9.")
     raw = payload if isinstance(payload, bytes) else dump_payload(payload)
     plan.require_valid(parse_payload(raw))
     correlation_id = uuid7()
     return NewRun(
         correlation_id=correlation_id,
+        flow_name=plan.name,
         flow_version_id=plan.flow_version_id,
         step_id=first.step_id,
         queue_id=first.queue_id,
         body=wrap(correlation_id, raw),
         user_id=user.pk if user else None,
+        priority=priority,
+        start_at=start_at,
     )
 
 
@@ -122,24 +149,86 @@ def _known_start(plan: FlowPlan, key: str, digest: str) -> Started | None:
     return Started(known.run_id, plan.name, repeated=True)
 
 
+# --- runs and dead letters ---------------------------------------------------------------------
+
+
+def cancel(run: Run, *, user: User | None = None) -> Run:
+    """Cancel a run. Its waiting message leaves at once, a running script is stopped within 2 s.
+
+    A run that has ended stays as it is.
+    """
+    store().cancel(run.pk, run.flow_version.flow_name, user.pk if user else None)
+    run.refresh_from_db()
+    return run
+
+
+def let_through(run: Run) -> bool:
+    """Let this run alone pass while its queues or its flow are paused; false if it has ended."""
+    return store().let_through(run.pk)
+
+
 def reprocess(
-    dead_letter: DeadLetter, *, user: User | None = None, payload: dict[str, Any] | None = None
+    dead_letter: DeadLetter,
+    *,
+    user: User | None = None,
+    payload: dict[str, Any] | None = None,
+    newest_script: bool = False,
 ) -> Run:
     """Put a dead letter back at the step where it failed, with a new payload if one is given.
 
-    Earlier steps are not run again. Raises AlreadyReprocessed, QueueFull, PayloadInvalid, and
-    FlowNotRunnable where the step's queue no longer exists.
+    Earlier steps are not run again. The run keeps its script versions; with `newest_script` it
+    goes on with the flow as it is now, from the step of the same name. Raises AlreadyReprocessed
+    (also where it was discarded), QueueFull, PayloadInvalid, and FlowNotRunnable where the step or
+    its queue no longer exists.
     """
-    if dead_letter.step.queue_id is None:
-        raise FlowNotRunnable(f"The queue {dead_letter.step.queue_name!r} no longer exists.")
+    step = _newest(dead_letter.step) if newest_script else dead_letter.step
+    if step.queue_id is None:
+        raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
     body = dead_letter.body
     if payload is not None:
-        body = wrap(dead_letter.run_id, dump_payload(payload))
+        body = with_payload(body, dump_payload(payload))
+    version = step.flow_version
+    run = NewRun(dead_letter.run_id, version.flow_name, version.pk, step.pk, step.queue_id, body)
     with transaction.atomic():
-        taken = DeadLetter.objects.filter(pk=dead_letter.pk, reprocessed_at=None).update(
-            reprocessed_at=timezone.now(), reprocessed_by=user
-        )
-        if not taken:
+        taken = DeadLetter.objects.open().filter(pk=dead_letter.pk)
+        if not taken.update(reprocessed_at=timezone.now(), reprocessed_by=user):
             raise AlreadyReprocessed
-        store().put_back(dead_letter.run_id, dead_letter.step_id, dead_letter.step.queue_id, body)
+        if newest_script:
+            Run.objects.filter(pk=dead_letter.run_id).update(flow_version=version)
+        store().put_back(run)
     return Run.objects.get(pk=dead_letter.run_id)
+
+
+def _newest(step: StepVersion) -> StepVersion:
+    if flow := step.flow_version.flow:
+        for newest in flow.make_version().steps.filter(name=step.name):
+            return newest
+    raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
+
+
+def discard(dead_letter: DeadLetter, *, user: User | None = None) -> None:
+    """Give a dead letter up; its run stays failed. Raises AlreadyReprocessed."""
+    taken = DeadLetter.objects.open().filter(pk=dead_letter.pk)
+    if not taken.update(discarded_at=timezone.now(), discarded_by=user):
+        raise AlreadyReprocessed
+
+
+# --- pausing -----------------------------------------------------------------------------------
+
+
+def pause(target: Queue | Flow, *, user: User | None = None) -> None:
+    """Let the messages of a queue, or of all queues of a flow, wait. What runs goes on."""
+    _set_paused(target, True, user)
+
+
+def resume(target: Queue | Flow, *, user: User | None = None) -> None:
+    _set_paused(target, False, user)
+
+
+def _set_paused(target: Queue | Flow, paused: bool, user: User | None) -> None:
+    target.refresh_from_db()
+    if target.paused == paused:
+        return
+    target.paused, target.paused_by = paused, user if paused else None
+    target.save(update_fields=["paused", "paused_by"])
+    store().database.wake()

@@ -63,3 +63,11 @@ def dump_payload(payload: Any) -> bytes:
 
 def wrap(correlation_id: UUID, payload: bytes) -> str:
     return f'{{"correlationId":"{correlation_id}","payload":{payload.decode()}}}'
+
+
+def with_payload(body: str, payload: bytes) -> str:
+    """Return the envelope with another payload; its additional properties stay."""
+    envelope = json.loads(body)
+    envelope.pop("payload", None)
+    rest = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
+    return f'{rest[:-1]},"payload":{payload.decode()}}}'

@@ -132,7 +132,7 @@ def _attempts(run: Run) -> dict[int, list[dict[str, Any]]]:
 
 
 def _open_dead_letters(run: Run) -> dict[int, Mapping[str, Any]]:
-    letters = DeadLetter.objects.filter(run=run.pk, reprocessed_at=None).order_by("id")
+    letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
     return {
         letter["step_id"]: letter
         for letter in letters.values("step_id", "error", "deliveries", "dead_at")

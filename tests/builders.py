@@ -64,8 +64,8 @@ def work_until_idle(flow: Flow) -> None:
     ids = set(flow.steps.values_list("queue_id", flat=True))
     for _ in range(1000):
         queues = store().ready()
-        rooms = {queue.queue_id: queue.room for queue in queues}
-        servable = [q for q in queues if q.queue_id in ids and can_be_served(q, rooms)]
+        rooms, now = {queue.queue_id: queue.room for queue in queues}, store().database.now()
+        servable = [q for q in queues if q.queue_id in ids and can_be_served(q, rooms, now)]
         if not servable:
             return
         work(Queue.objects.get(pk=servable[0].queue_id).name)

@@ -70,7 +70,7 @@ def _queue_rows() -> list[dict[str, Any]]:
 
 
 def _dead_letter_rows() -> list[dict[str, Any]]:
-    letters = DeadLetter.objects.filter(reprocessed_at=None).select_related("step__flow_version")
+    letters = DeadLetter.objects.open().select_related("step__flow_version")
     return [
         {"letter": letter, "url": page_of(letter), "error": first_line(letter.error)}
         for letter in letters.order_by("-id")[:MOST_DEAD_LETTERS]

@@ -82,7 +82,7 @@ class DeadLetterStateFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "open":
-            return queryset.filter(reprocessed_at=None)
+            return queryset.filter(reprocessed_at=None, discarded_at=None)
         if self.value() == "reprocessed":
             return queryset.exclude(reprocessed_at=None)
         return queryset

@@ -137,7 +137,8 @@ class FlowAdmin(ConfigurationAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
         dead = (
-            DeadLetter.objects.filter(step__flow_version__flow=OuterRef("pk"), reprocessed_at=None)
+            DeadLetter.objects.open()
+            .filter(step__flow_version__flow=OuterRef("pk"))
             .order_by()
             .values("step__flow_version__flow")
             .annotate(count=Count("pk"))

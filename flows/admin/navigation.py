@@ -94,7 +94,7 @@ def may_view(request: HttpRequest, model: type[models.Model]) -> bool:
 def open_dead_letters_badge(request: HttpRequest) -> dict[str, str]:
     if not may_view(request, DeadLetter):
         return {}
-    found = DeadLetter.objects.filter(reprocessed_at=None).order_by()[: MOST_ON_A_BADGE + 1]
+    found = DeadLetter.objects.open().order_by()[: MOST_ON_A_BADGE + 1]
     count = found.count()
     if not count:
         return {}

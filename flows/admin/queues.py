@@ -56,7 +56,8 @@ class QueueAdmin(ConfigurationAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Queue]:
         dead = (
-            DeadLetter.objects.filter(step__queue=OuterRef("pk"), reprocessed_at=None)
+            DeadLetter.objects.open()
+            .filter(step__queue=OuterRef("pk"))
             .order_by()
             .values("step__queue")
             .annotate(count=Count("pk"))

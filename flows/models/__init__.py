@@ -16,6 +16,7 @@ from flows.models.runtime import (
     QueueState,
     Run,
     StepRun,
+    Tally,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "Step",
     "StepRun",
     "StepVersion",
+    "Tally",
 ]

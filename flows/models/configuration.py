@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -75,6 +76,14 @@ class Queue(models.Model):
     )
     rate_period = models.DurationField("rate period", default=timedelta(seconds=1))
     paused = models.BooleanField(default=False, help_text="Messages wait, none is handed out.")
+    paused_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
     history = HistoricalRecords()
 
     class Meta:
@@ -128,6 +137,23 @@ class Flow(models.Model):
     active = models.BooleanField(default=True, help_text="An inactive flow refuses starts.")
     retention = models.DurationField(
         default=timedelta(days=30), help_text="Finished runs are kept this long."
+    )
+    max_age = models.DurationField(
+        "longest age",
+        null=True,
+        blank=True,
+        help_text="A run older than this is not redelivered any more; empty: no limit.",
+    )
+    paused = models.BooleanField(
+        default=False, help_text="Starts are accepted, but the messages of all its steps wait."
+    )
+    paused_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
     )
     history = HistoricalRecords()
 

@@ -8,6 +8,9 @@ from django.db.models import F, Q
 
 from flows.models.configuration import FlowVersion, Queue, StepVersion
 
+# As JMS has it: 0 is the lowest, 9 the highest.
+DEFAULT_PRIORITY = 4
+
 
 class Status(models.TextChoices):
     """Of a run, and of a step within it."""
@@ -36,6 +39,9 @@ class Run(models.Model):
     started_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
+    cancelled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta:
         ordering = ["-correlation_id"]
@@ -61,6 +67,12 @@ class QueueState(models.Model):
     reserved = models.PositiveIntegerField(
         default=0, help_text="Room kept for messages that the step before is running."
     )
+    recent_starts = models.TextField(
+        default="", blank=True, help_text="What the rate limit counts; JSON, see flows/rate.py."
+    )
+    slow_until = models.DateTimeField(
+        null=True, help_text="A script was asked to wait: until then one message at a time."
+    )
 
     def __str__(self) -> str:
         return f"{self.queue}: {self.depth}"
@@ -80,6 +92,9 @@ class Consumer(models.Model):
     pid = models.PositiveIntegerField(null=True, help_text="Of the worker, once it has begun.")
     created_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
+    attention = models.BooleanField(
+        default=False, help_text="A run of which it holds a message was cancelled."
+    )
 
     class Meta:
         ordering = ["id"]
@@ -132,10 +147,13 @@ class Message(models.Model):
     body = models.TextField(help_text="The envelope as JSON.")
     deliveries = models.PositiveIntegerField(default=0)
     available_at = models.DateTimeField()
+    priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
+    let_through = models.BooleanField(default=False, help_text="It passes where others pause.")
 
     class Meta:
         ordering = ["id"]
         constraints = [
+            models.CheckConstraint(condition=Q(priority__lte=9), name="message_priority_0_to_9"),
             models.CheckConstraint(
                 condition=Q(queue=None, consumer__isnull=False)
                 | Q(queue__isnull=False, consumer=None),
@@ -146,7 +164,16 @@ class Message(models.Model):
             # Claims. A held message is not in it, so that its way from step to step
             # touches no index (on PostgreSQL a HOT update).
             models.Index(
-                "queue", "available_at", condition=Q(queue__isnull=False), name="message_waiting"
+                "queue",
+                "priority",
+                "available_at",
+                condition=Q(queue__isnull=False),
+                name="message_waiting",
+            ),
+            models.Index(
+                "queue",
+                condition=Q(queue__isnull=False, let_through=True),
+                name="message_let_through",
             ),
         ]
 
@@ -161,6 +188,7 @@ class StepRun(models.Model):
         COMPLETED = "COMPLETED", "Completed: the output was handed on"
         FAILED = "FAILED", "Failed: it is redelivered, or a dead letter after the last delivery"
         REJECTED = "REJECTED", "Rejected: a dead letter at once"
+        CANCELLED = "CANCELLED", "Cancelled: the run was stopped"
 
     run = models.ForeignKey(
         Run, on_delete=models.CASCADE, db_constraint=False, related_name="step_runs"
@@ -185,6 +213,12 @@ class StepRun(models.Model):
         return f"{self.step} {self.outcome}"
 
 
+class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
+    def open(self) -> DeadLetterQuerySet:
+        """Those that wait for somebody's decision."""
+        return self.filter(reprocessed_at=None, discarded_at=None)
+
+
 class DeadLetter(models.Model):
     """A message that was rejected or ran out of deliveries, kept until somebody decides."""
 
@@ -192,6 +226,7 @@ class DeadLetter(models.Model):
         EXHAUSTED = "exhausted", "out of deliveries"
         REJECTED = "rejected", "rejected by the script"
         INVALID = "invalid-output", "the output is not a message"
+        EXPIRED = "expired", "the run is older than its flow allows"
         NO_QUEUE = "no-queue", "the queue of the next step is gone"
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="dead_letters")
@@ -206,11 +241,43 @@ class DeadLetter(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
 
+    discarded_at = models.DateTimeField(null=True, blank=True)
+    discarded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    objects = DeadLetterQuerySet.as_manager()
+
     class Meta:
         ordering = ["-id"]
+        indexes = [
+            # Those that wait for somebody's decision: the lists, the badge, the counts.
+            models.Index(
+                "step",
+                "id",
+                condition=Q(reprocessed_at=None, discarded_at=None),
+                name="dead_letter_open",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.step} of {self.run_id}"
+
+
+class Tally(models.Model):
+    """The books of a flow: runs counted apart from the rows they are checked against.
+
+    accepted = completed + failed + cancelled + those of which there is a message.
+    """
+
+    flow_name = models.CharField(primary_key=True, max_length=100)
+    accepted = models.BigIntegerField(default=0)
+    completed = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    cancelled = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.flow_name
 
 
 class IdempotencyKey(models.Model):

@@ -39,9 +39,10 @@ class Batch:
 class Database(ABC):
     """What the two databases do differently. Times are written as text, see `moment`."""
 
-    # Put behind a SELECT that locks counters (as `s`), and behind one that picks messages.
+    # Put behind a SELECT that locks counters (as `s`).
     lock_counters = ""
-    lock_messages = ""
+    # How a statement picks the rows whose ids it has put into `taken`.
+    is_taken = "id IN (SELECT id FROM taken)"
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]: ...
@@ -55,6 +56,10 @@ class Database(ABC):
 
     @abstractmethod
     def each(self, batch: Batch, rows: Sequence[Row]) -> None: ...
+
+    @abstractmethod
+    def go_by_keys(self) -> None:
+        """Have the rest of the transaction find every row by its key, whatever the planner says."""
 
     @abstractmethod
     def now(self) -> datetime:

@@ -9,8 +9,9 @@ INSERT_RUN = Batch(
 )
 
 INSERT_MESSAGE = Batch(
-    "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at)",
-    values="{id}, {id}, {step_id}, {queue_id}, {body}, 0, {available_at}",
+    "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
+    " priority, let_through)",
+    values="{id}, {id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority}, {yes_or_no}",
 )
 
 # Bounded: it changes nothing where the queue would hold more than its size.
@@ -20,17 +21,43 @@ ADD_DEPTH_WITHIN_SIZE = """
           <= (SELECT size FROM flows_queue WHERE id = queue_id)
 """
 
-# What every queue is up to, for the broker. The head is one probe of the index of those waiting.
-READY_QUEUES = """
-    SELECT q.id, s.depth, q.size - s.depth - s.reserved, q.paused,
-           COALESCE(t.threads, 1), COALESCE(c.threads, 0), COALESCE(c.consumers, 0),
-           CASE WHEN s.depth > 0 THEN (
-               SELECT m.step_id FROM flows_message m
-               WHERE m.queue_id = q.id AND m.available_at <= %s
-               ORDER BY m.available_at LIMIT 1) END
+# Where the messages of a queue stand still: itself or its flow is paused. Needs q and f.
+PAUSED = "(q.paused OR COALESCE(f.paused, q.paused))"
+
+# The first message that is ready, of the highest priority that has one: one probe of the index of
+# those that wait for each priority, so that delayed ones of a higher priority cost nothing.
+HEAD = """
+    SELECT {columns} FROM (
+        SELECT p.column1 AS priority, (
+            SELECT m.step_id FROM flows_message m
+            WHERE m.queue_id = {queue} AND m.priority = p.column1 AND m.available_at <= {now}
+            ORDER BY m.available_at LIMIT 1) AS step_id
+        FROM (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p) AS h
+    WHERE step_id IS NOT NULL ORDER BY priority DESC LIMIT 1
+"""
+
+# Where all others pause: the messages that somebody lets through.
+HEAD_LET_THROUGH = """
+    SELECT {columns} FROM flows_message m
+    WHERE m.queue_id = {queue} AND m.let_through AND m.available_at <= {now} LIMIT 1
+"""
+
+# What every queue is up to, for the broker.
+HEADS = {
+    "head": HEAD.format(columns="step_id", queue="q.id", now="%s"),
+    "let_through": HEAD_LET_THROUGH.format(columns="m.step_id", queue="q.id", now="%s"),
+}
+READY_QUEUES = f"""
+    SELECT q.id, s.depth, q.size - s.depth - s.reserved, {PAUSED}, COALESCE(t.threads, 1),
+           COALESCE(c.threads, 0), COALESCE(c.consumers, 0),
+           CASE WHEN s.depth = 0 THEN NULL
+                WHEN {PAUSED} THEN ({HEADS["let_through"]})
+                ELSE ({HEADS["head"]}) END,
+           q.rate_count, q.rate_period, s.recent_starts, s.slow_until
     FROM flows_queue q
     JOIN flows_queuestate s ON s.queue_id = q.id
     LEFT JOIN flows_step t ON t.queue_id = q.id
+    LEFT JOIN flows_flow f ON f.id = t.flow_id
     LEFT JOIN (SELECT queue_id, CAST(SUM(threads) AS integer) AS threads, COUNT(*) AS consumers
                FROM flows_consumer GROUP BY queue_id) c ON c.queue_id = q.id
 """
@@ -41,7 +68,9 @@ GRANTED_THREADS = """
 """
 
 # The fencing token: a consumer that is gone renews nothing.
-RENEW_LEASE = "UPDATE flows_consumer SET heartbeat_at = %s WHERE id = %s"
+RENEW_LEASE = "UPDATE flows_consumer SET heartbeat_at = %s WHERE id = %s RETURNING attention"
+
+PAID_ATTENTION = "UPDATE flows_consumer SET attention = FALSE WHERE id = %s"
 
 END_LEASE = "DELETE FROM flows_consumer WHERE id = %s"
 
@@ -54,7 +83,11 @@ HELD = """
     SELECT CAST(id AS text), step_id, body, deliveries FROM flows_message WHERE consumer_id = %s
 """
 
-HELD_STEPS = "SELECT step_id, COUNT(*) FROM flows_message WHERE consumer_id = %s GROUP BY step_id"
+HELD_CANCELLED = """
+    SELECT CAST(m.id AS text) FROM flows_message m
+    JOIN flows_run r ON r.correlation_id = m.run_id
+    WHERE m.consumer_id = %s AND r.status = 'CANCELLED'
+"""
 
 RELEASE = """
     UPDATE flows_message
@@ -64,12 +97,14 @@ RELEASE = """
 """
 
 # In the order of the ids, so that two commits never wait for each other.
-LOCK_COUNTERS = """
-    SELECT s.queue_id, s.depth, s.reserved, q.size, q.paused, COALESCE(t.threads, 1)
+LOCK_COUNTERS = f"""
+    SELECT s.queue_id, s.depth, s.reserved, q.size, {PAUSED}, COALESCE(t.threads, 1),
+           q.rate_count, q.rate_period, s.recent_starts, s.slow_until
     FROM flows_queuestate s
     JOIN flows_queue q ON q.id = s.queue_id
     LEFT JOIN flows_step t ON t.queue_id = q.id
-    WHERE s.queue_id IN ({ids}) ORDER BY s.queue_id {lock}
+    LEFT JOIN flows_flow f ON f.id = t.flow_id
+    WHERE s.queue_id IN ({{ids}}) ORDER BY s.queue_id {{lock}}
 """
 
 ADD_TO_COUNTERS = Batch(
@@ -78,19 +113,19 @@ ADD_TO_COUNTERS = Batch(
     where="flows_queuestate.queue_id = {queue_id}",
 )
 
-HEAD_STEP = """
-    SELECT step_id FROM flows_message WHERE queue_id = %s AND available_at <= %s
-    ORDER BY available_at LIMIT 1
-"""
+WRITE_RECENT_STARTS = "UPDATE flows_queuestate SET recent_starts = %s WHERE queue_id = %s"
 
-# The oldest messages of a step that nobody else is just taking.
+SLOW_DOWN = "UPDATE flows_queuestate SET slow_until = %s WHERE queue_id = %s"
+
+# The oldest messages of a step, of one priority or let through. The counters of the queue are
+# locked, so nobody else is just taking them.
 TAKE = """
     WITH taken AS MATERIALIZED (
         SELECT id FROM flows_message
-        WHERE queue_id = %s AND available_at <= %s AND step_id = %s
-        ORDER BY available_at LIMIT %s {lock})
+        WHERE queue_id = %s AND available_at <= %s AND step_id = %s AND {which}
+        ORDER BY available_at LIMIT %s)
     UPDATE flows_message SET consumer_id = %s, queue_id = NULL, deliveries = deliveries + 1
-    WHERE id IN (SELECT id FROM taken)
+    WHERE {is_taken}
     RETURNING CAST(id AS text), step_id, body, deliveries
 """
 
@@ -143,3 +178,30 @@ COUNT_WARNING = Batch(
     "UPDATE flows_run SET warnings = flows_run.warnings + 1",
     where="flows_run.correlation_id = {id}",
 )
+
+DROP_RUN = Batch(
+    "UPDATE flows_run SET finished_at = {finished_at}", where="flows_run.correlation_id = {id}"
+)
+
+# The books of a flow; its page is opened with the first entry.
+ENTER_IN_BOOKS = """
+    INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
+    VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (flow_name) DO UPDATE SET accepted = flows_tally.accepted + excluded.accepted,
+        completed = flows_tally.completed + excluded.completed,
+        failed = flows_tally.failed + excluded.failed,
+        cancelled = flows_tally.cancelled + excluded.cancelled
+"""
+
+WHERE_IS = "SELECT queue_id, consumer_id FROM flows_message WHERE id = %s"
+
+ASK_FOR_ATTENTION = "UPDATE flows_consumer SET attention = TRUE WHERE id = %s"
+
+DELETE_WAITING = "DELETE FROM flows_message WHERE id = %s AND queue_id = %s"
+
+CANCEL_RUN = """
+    UPDATE flows_run SET status = 'CANCELLED', cancelled_by_id = %s, finished_at = %s
+    WHERE correlation_id = %s AND status IN ('QUEUED', 'RUNNING')
+"""
+
+LET_THROUGH = "UPDATE flows_message SET let_through = TRUE WHERE id = %s"

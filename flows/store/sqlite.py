@@ -41,6 +41,9 @@ class SQLite(Database):
         with connection.wrap_database_errors:
             connection.connection.executemany(as_statement_per_row(batch), rows)
 
+    def go_by_keys(self) -> None:
+        pass
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

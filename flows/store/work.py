@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
+from flows.models.runtime import DEFAULT_PRIORITY
 from flows.plan import StepPlan
+from flows.rate import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +17,14 @@ class NewRun:
     """A run to be stored with its first message."""
 
     correlation_id: UUID
+    flow_name: str
     flow_version_id: int
     step_id: int
     queue_id: int
     body: str
-    user_id: int | None
+    user_id: int | None = None
+    priority: int = DEFAULT_PRIORITY
+    start_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +48,7 @@ class Fate(Enum):
     PASSED = "its output goes to the next step, or is the run's result"
     AGAIN = "it waits for its redelivery"
     BURIED = "it becomes a dead letter"
+    DROPPED = "its run was cancelled"
 
 
 @dataclass(slots=True)
@@ -60,6 +66,8 @@ class Done:
     warning: bool = False
     # Until the redelivery; None: by the queue's back-off.
     delay: timedelta | None = None
+    # The script was asked to wait by what it calls, which concerns the whole queue.
+    slows: bool = False
     reason: str = ""
 
 
@@ -71,6 +79,9 @@ class Lease:
     queue_id: int
     home_id: int
     threads: int
+    # How long it takes from a claim to the start of a script, at the most; for rate limits.
+    start_within: float = 0.05
+    attention: bool = False
     closed: bool = False
 
 
@@ -86,6 +97,8 @@ class Ready:
     granted_threads: int
     consumers: int
     head_step_id: int | None
+    rate_limit: RateLimit | None = None
+    slow_until: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -97,6 +110,8 @@ class Counters:
     size: int
     paused: bool
     threads: int
+    rate_limit: RateLimit | None = None
+    slow_until: datetime | None = None
     depth_change: int = 0
     reserved_change: int = 0
 
@@ -106,16 +121,26 @@ class Counters:
         return max(self.size - used, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first message that is ready in a queue: its step, and the condition it is found by."""
+
+    plan: StepPlan
+    which: str
+
+
 @dataclass(slots=True)
 class Settlement:
     """Where the messages of one commit go, decided before anything is written."""
 
     counters: dict[int, Counters]
+    now: datetime
     kept: list[tuple[Held, str, int]] = field(default_factory=list)
     handed: list[tuple[Held, str, int, int]] = field(default_factory=list)
     completed: list[Done] = field(default_factory=list)
     again: list[Done] = field(default_factory=list)
     buried: list[Done] = field(default_factory=list)
+    dropped: list[Done] = field(default_factory=list)
 
     def reserve(self, plan: StepPlan, count: int) -> None:
         """Keep room in the queue after this step; a negative count gives it back."""
@@ -127,3 +152,14 @@ class Settlement:
         following = self.counters.get(plan.next_queue_id)
         # A queue that is gone holds nothing back: its messages are buried when they come.
         return following.room if following else 1_000_000
+
+    def allowed(self, queue_id: int, threads: int) -> int:
+        """How many messages of a queue may start now: its rate limit, and whether it is slow."""
+        counters = self.counters[queue_id]
+        if counters.slow_until and counters.slow_until > self.now:
+            threads = 1
+        elif counters.rate_limit is None:
+            return 1_000_000
+        # What has a rate starts at once or not at all: no more than there are threads.
+        rate = counters.rate_limit
+        return min(rate.allowance(self.now.timestamp()), threads) if rate else threads

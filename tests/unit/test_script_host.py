@@ -182,6 +182,12 @@ def test_integers_keep_all_their_digits(run: Run, number: int) -> None:
     assert payload(outcome) == {"n": number}
 
 
+def test_integers_longer_than_any_float_go_through(run: Run) -> None:
+    value = ["\x1f" + "1" * 400, 10**400, -(10**4000)]
+
+    assert payload(run(returning("['\\x1f' + '1' * 400, 10 ** 400, -10 ** 4000]"))) == value
+
+
 @pytest.mark.parametrize(
     ("value", "place"),
     [

@@ -265,6 +265,7 @@ def test_endless_module_body_meets_the_time_limit(pool: HostPool) -> None:
     [
         "host._numbers[1] = 0",
         "host._numbers[1] = 2 ** 63",
+        "host._numbers[1] = time.monotonic_ns()",
         "host._times[0] = 0.0",
         "host._times[0] = float('nan')",
         "host._times[0] = 1e300",
@@ -363,6 +364,8 @@ def test_zygote_killed_from_outside_costs_nothing(pool: HostPool) -> None:
         "struct.pack('<QBIIdd', 1, 2, 0, 4, 0.0, 0.0) + b'null'",
         "struct.pack('<QBIIdd', 1, 3, 0, 61, 0.0, 0.0) + "
         'b\'{"error":{"message":"m","x":[]},"warning":null,"logs":"cut"}  \'',
+        "struct.pack('<QBIIdd', 1, 3, 0, 66, 0.0, 0.0) + "
+        'b\'{"error":{"message":"m","after":"soon"},"warning":null,"logs":[]}  \'',
     ],
 )
 def test_host_that_answers_nonsense_is_killed(pool: HostPool, nonsense: str) -> None:
@@ -380,6 +383,58 @@ def run(message, context):
 
     assert isinstance(outcomes[0].error, ScriptKilled)
     assert str(outcomes[0].error).startswith("protocol")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [b"", b"{x}", b"NaN", b"[1] [2]", b'"\xff"', b'"\0"', b'"\\ud800"', b"1" * 5000 + b"x"],
+)
+def test_output_that_is_not_json_is_charged_to_its_call_alone(
+    pool: HostPool, output: bytes
+) -> None:
+    code = f"""{AROUND_IMPORTS}
+import struct
+def run(message, context):
+    if message["payload"]:
+        frame = json.codecs.sys._getframe()
+        while "self" not in frame.f_locals or not hasattr(frame.f_locals["self"], "_numbers"):
+            frame = frame.f_back
+        host = frame.f_locals["self"]
+        host._flush()
+        head = struct.pack("<QBIIdd", host._number, 1, {len(output)}, 0, 0.0, 0.0)
+        host._channel.write(head + {output})
+    return message
+"""
+    run_all(pool, code, [0] * 50)
+
+    outcomes = run_all(pool, code, [0] * 100 + [1] + [0] * 100)
+
+    error = outcomes.pop(100).error
+    assert isinstance(error, ScriptKilled)
+    assert str(error).startswith("protocol")
+    assert [payload(outcome) for outcome in outcomes.values()] == [0] * 200
+
+
+def test_nonsense_among_fast_calls_is_charged_to_those_that_wrote_it(pool: HostPool) -> None:
+    code = f"""{AROUND_IMPORTS}
+def run(message, context):
+    for descriptor in range(3, 100 if message["payload"] else 3):
+        try:
+            os.write(descriptor, b"x" * 100)
+            break
+        except OSError:
+            pass
+    return message
+"""
+    run_all(pool, code, [0] * 50)
+
+    outcomes = run_all(pool, code, [0] * 100 + [1] + [0] * 100 + [1] + [0] * 100)
+
+    guilty = {key for key, outcome in outcomes.items() if outcome.error is not None}
+    assert guilty == {100, 201}
+    assert {str(outcomes[key].error) for key in guilty} == {
+        "protocol: the host's answer made no sense"
+    }
 
 
 def test_host_that_closes_its_pipe_is_charged(pool: HostPool) -> None:
