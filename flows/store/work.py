@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
@@ -122,44 +122,18 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A message with its new body, on its way to a step and its queue."""
+
+    id: str
+    body: str
+    step_id: int
+    queue_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """The first message that is ready in a queue: its step, and the condition it is found by."""
 
     plan: StepPlan
     which: str
-
-
-@dataclass(slots=True)
-class Settlement:
-    """Where the messages of one commit go, decided before anything is written."""
-
-    counters: dict[int, Counters]
-    now: datetime
-    kept: list[tuple[Held, str, int]] = field(default_factory=list)
-    handed: list[tuple[Held, str, int, int]] = field(default_factory=list)
-    completed: list[Done] = field(default_factory=list)
-    again: list[Done] = field(default_factory=list)
-    buried: list[Done] = field(default_factory=list)
-    dropped: list[Done] = field(default_factory=list)
-
-    def reserve(self, plan: StepPlan, count: int) -> None:
-        """Keep room in the queue after this step; a negative count gives it back."""
-        if following := self.counters.get(plan.next_queue_id):
-            following.reserved_change += count
-
-    def room_after(self, plan: StepPlan) -> int:
-        """How many messages of this step have room in the next queue; without limit at the last."""
-        following = self.counters.get(plan.next_queue_id)
-        # A queue that is gone holds nothing back: its messages are buried when they come.
-        return following.room if following else 1_000_000
-
-    def allowed(self, queue_id: int, threads: int) -> int:
-        """How many messages of a queue may start now: its rate limit, and whether it is slow."""
-        counters = self.counters[queue_id]
-        if counters.slow_until and counters.slow_until > self.now:
-            threads = 1
-        elif counters.rate_limit is None:
-            return 1_000_000
-        # What has a rate starts at once or not at all: no more than there are threads.
-        rate = counters.rate_limit
-        return min(rate.allowance(self.now.timestamp()), threads) if rate else threads

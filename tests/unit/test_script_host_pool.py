@@ -402,7 +402,7 @@ def run(message, context):
         host = frame.f_locals["self"]
         host._flush()
         head = struct.pack("<QBIIdd", host._number, 1, {len(output)}, 0, 0.0, 0.0)
-        host._channel.write(head + {output})
+        host._channel.write(head + {output!r})
     return message
 """
     run_all(pool, code, [0] * 50)

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from flows.models import DeadLetter
+from flows.plan import StepPlan, step_plan
+from flows.store import sql
+from flows.store.database import moment
+from flows.store.ledger import Ledger
+from flows.store.work import Counters, Done, Fate, HandedOver, Head, Held, Lease
+
+# How many messages of this step a session with so many threads takes at once.
+BatchSize = Callable[[StepPlan, int], int]
+
+UNLIMITED = 1_000_000
+
+
+class Commit:
+    """One commit of a session, within a transaction that has renewed its lease.
+
+    First it is decided where everything goes, counted in locked counters; then it is written.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lease: Lease,
+        done: Sequence[Done],
+        unfinished: int,
+        batch: BatchSize,
+        now: datetime,
+    ) -> None:
+        self.ledger = ledger
+        self.database = ledger.database
+        self.lease = lease
+        self.done = done
+        self.unfinished = unfinished
+        self.batch = batch
+        self.now = now
+        self.was_at = lease.queue_id
+        self.counters: dict[int, Counters] = {}
+        self.kept: list[HandedOver] = []
+        self.handed: list[HandedOver] = []
+        self.completed: list[Done] = []
+        self.again: list[Done] = []
+        self.buried: list[Done] = []
+        self.dropped: list[Done] = []
+
+    def run(self, claim: bool) -> list[Held]:
+        """Return what the session does next."""
+        # With scripts still running it stays where it is, else it goes back to where it began.
+        claim_at = self.lease.queue_id if self.unfinished else self.lease.home_id
+        head = self._head(claim_at) if claim else None
+        self._lock(head)
+        for done in self.done:
+            self._settle(done)
+        self._slow_down_or_recover()
+        taken = self._carry() if claim and not self.unfinished else []
+        if head and not taken:
+            taken = self._claim(claim_at, head)
+        self.database.go_by_keys()
+        self._mark_running(taken)
+        self._note_starts(taken)
+        self._write()
+        self.ledger.add(self.counters)
+        self.ledger.enter(self._entries())
+        return taken
+
+    # --- deciding --------------------------------------------------------------------------
+
+    def _lock(self, head: Head | None) -> None:
+        """Lock the counters of every queue that this commit may touch."""
+        ids = {self.lease.queue_id}
+        for step_id in {done.held.step_id for done in self.done}:
+            plan = step_plan(step_id)
+            if plan.next_step_id:
+                ids |= {plan.next_queue_id, step_plan(plan.next_step_id).next_queue_id}
+        if head:
+            ids |= {self.lease.home_id, head.plan.next_queue_id}
+        self.counters = self.ledger.lock(ids)
+
+    def _settle(self, done: Done) -> None:
+        """Decide where a message goes and count it there."""
+        plan = step_plan(done.held.step_id)
+        self._reserve(plan, -1)
+        if (
+            done.fate is Fate.PASSED
+            and plan.next_step_id
+            and plan.next_queue_id not in self.counters
+        ):
+            done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.NO_QUEUE.value
+            done.error = "The queue of the next step no longer exists."
+        if done.fate is Fate.AGAIN:
+            self.again.append(done)
+            return
+        self.counters[self.was_at].depth_change -= 1
+        if done.fate is Fate.BURIED:
+            self.buried.append(done)
+        elif done.fate is Fate.DROPPED:
+            self.dropped.append(done)
+        elif plan.next_step_id is None:
+            self.completed.append(done)
+        else:
+            self.counters[plan.next_queue_id].depth_change += 1
+            self.handed.append(
+                HandedOver(done.held.id, done.output, plan.next_step_id, plan.next_queue_id)
+            )
+
+    def _carry(self) -> list[Held]:
+        """Keep messages that were just handed over, and move the lease to their queue."""
+        if not self.handed:
+            return []
+        step_id, queue_id = self.handed[0].step_id, self.handed[0].queue_id
+        # Those that wait there came first.
+        if self.counters[queue_id].paused or self._head(queue_id):
+            return []
+        plan, threads = step_plan(step_id), self._movable_threads(queue_id)
+        count = self._fitting(plan, queue_id, threads)
+        self.kept = [h for h in self.handed if h.step_id == step_id][:count]
+        if not self.kept:
+            return []
+        kept = {h.id for h in self.kept}
+        self.handed = [h for h in self.handed if h.id not in kept]
+        self._move(queue_id, threads)
+        self._reserve(plan, len(self.kept))
+        return [Held(h.id, h.step_id, h.body, deliveries=1) for h in self.kept]
+
+    def _claim(self, queue_id: int, head: Head) -> list[Held]:
+        """Take messages that wait in a queue, which the lease moves to if it is elsewhere."""
+        moves = queue_id != self.lease.queue_id
+        threads = self._movable_threads(queue_id) if moves else self.lease.threads
+        if self.counters[queue_id].paused:
+            let_through = self._head_let_through(queue_id)
+            if let_through is None:
+                return []
+            head = let_through
+            if head.plan.next_queue_id not in self.counters:
+                self.counters |= self.ledger.lock([head.plan.next_queue_id])
+        count = self._fitting(head.plan, queue_id, threads)
+        if count < 1:
+            return []
+        if moves:
+            self._move(queue_id, threads)
+        rows = self.database.query(
+            sql.TAKE.format(which=head.which, is_taken=self.database.is_taken),
+            [queue_id, moment(self.now), head.plan.step_id, count, self.lease.consumer_id],
+        )
+        self._reserve(head.plan, len(rows))
+        return sorted((Held(*row) for row in rows), key=lambda held: held.id)
+
+    def _head(self, queue_id: int) -> Head | None:
+        """Return the first message that is ready in the queue, paused or not."""
+        statement = sql.HEAD.format(columns="step_id, priority", queue="%s", now="%s")
+        for step_id, priority in self.database.query(statement, [queue_id, moment(self.now)]):
+            return Head(step_plan(step_id), f"priority = {priority}")
+        return None
+
+    def _head_let_through(self, queue_id: int) -> Head | None:
+        statement = sql.HEAD_LET_THROUGH.format(columns="m.step_id", queue="%s", now="%s")
+        for (step_id,) in self.database.query(statement, [queue_id, moment(self.now)]):
+            return Head(step_plan(step_id), "let_through")
+        return None
+
+    def _fitting(self, plan: StepPlan, queue_id: int, threads: int) -> int:
+        """How many more messages of a step fit: batch, threads, rate, room in the next queue."""
+        if threads < 1:
+            return 0
+        counters = self.counters[queue_id]
+        held = self.batch(plan, threads)
+        if counters.slow_until and counters.slow_until > self.now:
+            held = 1
+        elif counters.rate_limit:
+            # What has a rate starts at once or not at all.
+            allowance = counters.rate_limit.allowance(self.now.timestamp())
+            held = min(held, threads, self.unfinished + allowance)
+        return max(min(held - self.unfinished, self._room_after(plan)), 0)
+
+    def _room_after(self, plan: StepPlan) -> int:
+        following = self.counters.get(plan.next_queue_id)
+        # A queue that is gone holds nothing back: its messages are buried when they come.
+        return following.room if following else UNLIMITED
+
+    def _reserve(self, plan: StepPlan, count: int) -> None:
+        """Keep room in the queue after this step; a negative count gives it back."""
+        if following := self.counters.get(plan.next_queue_id):
+            following.reserved_change += count
+
+    def _movable_threads(self, queue_id: int) -> int:
+        """Threads the lease may have at another queue: its own number or what is free there."""
+        granted = self.ledger.granted_threads(queue_id, self.lease.consumer_id)
+        return min(self.lease.threads, self.counters[queue_id].threads - granted)
+
+    def _move(self, queue_id: int, threads: int) -> None:
+        self.database.change(sql.MOVE_CONSUMER, [queue_id, threads, self.lease.consumer_id])
+        self.lease.queue_id, self.lease.threads = queue_id, threads
+
+    def _slow_down_or_recover(self) -> None:
+        """Go slowly where a script was asked to wait, until one gets through."""
+        counters = self.counters[self.was_at]
+        waits = [done.delay for done in self.done if done.slows and done.delay]
+        if waits:
+            counters.slow_until = self.now + max(waits)
+        elif counters.slow_until and any(done.fate is Fate.PASSED for done in self.done):
+            counters.slow_until = None
+        else:
+            return
+        until = counters.slow_until and moment(counters.slow_until)
+        self.database.change(sql.SLOW_DOWN, [until, self.was_at])
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def _mark_running(self, taken: Sequence[Held]) -> None:
+        """A run begins with the first delivery of its first message."""
+        at = moment(self.now)
+        first = [h for h in taken if h.deliveries == 1 and step_plan(h.step_id).position == 0]
+        self.database.each(sql.MARK_RUNNING, [{"id": h.id, "started_at": at} for h in first])
+
+    def _note_starts(self, taken: Sequence[Held]) -> None:
+        """Write down what starts now where there is a rate limit."""
+        rate = self.counters[self.lease.queue_id].rate_limit
+        if taken and rate:
+            rate.add(self.now.timestamp() + self.lease.start_within, len(taken))
+            self.database.change(sql.WRITE_RECENT_STARTS, [rate.write(), self.lease.queue_id])
+
+    def _write(self) -> None:
+        each, at = self.database.each, moment(self.now)
+        each(sql.INSERT_STEP_RUN, [step_run_row(done) for done in self.done])
+        each(sql.KEEP, [handed_row(h, at) for h in self.kept])
+        each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
+        each(sql.WAIT_AGAIN, [self._again_row(done) for done in self.again])
+        left = (*self.completed, *self.buried, *self.dropped)
+        each(sql.DELETE_MESSAGE, [{"id": done.held.id} for done in left])
+        each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
+        each(sql.FAIL_RUN, [ended_row(done, at) for done in self.buried])
+        each(sql.COUNT_WARNING, [{"id": done.held.id} for done in self.done if done.warning])
+        if self.buried:
+            DeadLetter.objects.bulk_create(dead_letter(done, self.now) for done in self.buried)
+        if self.handed or self.again:
+            self.database.wake()
+
+    def _again_row(self, done: Done) -> dict[str, object]:
+        available_at = moment(self.now + (done.delay or timedelta(0)))
+        return {"id": done.held.id, "queue_id": self.was_at, "available_at": available_at}
+
+    def _entries(self) -> dict[str, list[int]]:
+        """For the books; cancelled runs were entered when they were cancelled."""
+        books: dict[str, list[int]] = {}
+        for column, ended in ((1, self.completed), (2, self.buried)):
+            for done in ended:
+                flow_name = step_plan(done.held.step_id).site.flow
+                books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
+        return books
+
+
+def handed_row(handed: HandedOver, at: str) -> dict[str, object]:
+    return {
+        "id": handed.id,
+        "body": handed.body,
+        "step_id": handed.step_id,
+        "queue_id": handed.queue_id,
+        "available_at": at,
+    }
+
+
+def ended_row(done: Done, at: str) -> dict[str, object]:
+    return {"id": done.held.id, "result": done.output, "error": done.error, "finished_at": at}
+
+
+def step_run_row(done: Done) -> dict[str, object]:
+    return {
+        "id": done.held.id,
+        "step_id": done.held.step_id,
+        "outcome": done.outcome,
+        "started_at": moment(datetime.fromtimestamp(done.started_at, UTC)),
+        "finished_at": moment(datetime.fromtimestamp(done.finished_at, UTC)),
+        "error": done.error,
+        "logs": done.logs,
+    }
+
+
+def dead_letter(done: Done, now: datetime) -> DeadLetter:
+    return DeadLetter(
+        run_id=UUID(done.held.id),
+        step_id=done.held.step_id,
+        reason=done.reason,
+        error=done.error,
+        body=done.held.body,
+        deliveries=done.held.deliveries,
+        dead_at=now,
+    )

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC
+from typing import Any
+
+from flows.errors import QueueFull
+from flows.rate import RateLimit
+from flows.store import sql
+from flows.store.database import Database
+from flows.store.work import Counters
+
+
+class Ledger:
+    """The counters of the queues and the books of the flows."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def lock(self, queue_ids: Collection[int]) -> dict[int, Counters]:
+        """Lock the counters of queues until the end of the transaction; 0 stands for no queue."""
+        ids = sorted(set(queue_ids) - {0})
+        if not ids:
+            return {}
+        marks = ", ".join(["%s"] * len(ids))
+        statement = sql.LOCK_COUNTERS.format(ids=marks, lock=self.database.lock_counters)
+        rows = self.database.query(statement, ids)
+        return {row[0]: Counters(*row[1:6], **limits(*row[6:])) for row in rows}
+
+    def add(self, counters: dict[int, Counters]) -> None:
+        """Write the changes of locked counters."""
+        self.database.each(
+            sql.ADD_TO_COUNTERS,
+            [
+                {"queue_id": id, "depth": c.depth_change, "reserved": c.reserved_change}
+                for id, c in counters.items()
+                if c.depth_change or c.reserved_change
+            ],
+        )
+
+    def take_room(self, queue_id: int, count: int) -> None:
+        """Raises QueueFull where the queue would hold more than its size."""
+        if not self.database.change(sql.ADD_DEPTH_WITHIN_SIZE, [count, queue_id, count]):
+            raise QueueFull(retry_after=1)
+
+    def granted_threads(self, queue_id: int, except_consumer_id: int = 0) -> int:
+        """Count the threads of a queue that its consumers have; exact under its lock."""
+        return self.database.query(sql.GRANTED_THREADS, [queue_id, except_consumer_id])[0][0]
+
+    def enter(self, entries: dict[str, list[int]]) -> None:
+        """Enter runs accepted, completed, failed and cancelled, by the name of their flow."""
+        for flow_name, changes in sorted(entries.items()):
+            if any(changes):
+                self.database.change(sql.ENTER_IN_BOOKS, [flow_name, *changes])
+
+
+def limits(count: int | None, period: Any, recent: str, slow_until: Any) -> dict[str, Any]:
+    """Read a queue's rate limit and until when it is slow; SQLite gives a time without a zone."""
+    if slow_until and slow_until.tzinfo is None:
+        slow_until = slow_until.replace(tzinfo=UTC)
+    rate = RateLimit.read(count, period, recent) if count else None
+    return {"rate_limit": rate, "slow_until": slow_until}

@@ -1,0 +1,67 @@
+"""What the end of a script's call means for its message."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import orjson
+
+from flows.errors import StepFailed, StepRejected
+from flows.models import DeadLetter, StepRun
+from flows.store import Done, Fate, Held
+from scripts.errors import OutputInvalid, ScriptError, ScriptRejected, ScriptRetry
+from scripts.runner import Outcome
+
+
+def judge(held: Held, outcome: Outcome) -> Done:
+    done = Done(
+        held=held,
+        fate=Fate.PASSED,
+        outcome=StepRun.Outcome.COMPLETED.value,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
+        warning=outcome.warning is not None,
+    )
+    if outcome.error is None:
+        done.output = (outcome.output or b"null").decode()
+        return done
+    error = step_error(outcome.error)
+    done.error = storable(str(error))
+    if isinstance(error, StepRejected):
+        done.fate, done.reason = Fate.BURIED, error.reason
+        done.outcome = StepRun.Outcome.REJECTED.value
+    else:
+        done.fate, done.outcome = Fate.AGAIN, StepRun.Outcome.FAILED.value
+        done.delay, done.slows = error.after, error.after is not None
+    return done
+
+
+def step_error(error: ScriptError) -> StepFailed | StepRejected:
+    """Say what a script's error means for its message."""
+    if isinstance(error, ScriptRejected):
+        return StepRejected(str(error), reason=DeadLetter.Reason.REJECTED.value)
+    if isinstance(error, OutputInvalid):
+        return StepRejected(str(error), reason=DeadLetter.Reason.INVALID.value)
+    if isinstance(error, ScriptRetry):
+        after = None if error.after is None else timedelta(seconds=error.after)
+        return StepFailed(str(error), after=after)
+    traceback = getattr(error, "traceback", "")
+    return StepFailed(f"{error}\n\n{traceback}".strip())
+
+
+def storable(text: str) -> str:
+    """Return the text without what a database cannot store: NUL and lone surrogates."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def ended_now(held: Held, fate: Fate, outcome: str) -> Done:
+    now = time.time()
+    return Done(held, fate, outcome, started_at=now, finished_at=now)
+
+
+def age(held: Held) -> timedelta:
+    """How long ago the run was started: a UUIDv7 begins with its milliseconds since the epoch."""
+    created_at = int(held.id.replace("-", "")[:12], 16) / 1000
+    return timedelta(seconds=time.time() - created_at)
