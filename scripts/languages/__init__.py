@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from scripts.errors import ScriptError
+from scripts.errors import ScriptError, ScriptInvalid
 from scripts.languages import python
 
 
@@ -32,3 +32,31 @@ LANGUAGES: dict[str, Callable[[str, str], Script]] = {
 def preload() -> None:
     """Import all that scripts may need later, when a host can open no file any more."""
     python.preload()
+
+
+def compiled(language: str, name: str, code: str) -> Script:
+    """Return the script, or one that says at every call why it cannot be run."""
+    compile_script = LANGUAGES.get(language)
+    if compile_script is None:
+        return _Broken(ScriptInvalid(f"There is no language {language!r}."))
+    try:
+        return compile_script(name, code)
+    except ScriptInvalid as error:
+        return _Broken(error)
+
+
+class _Broken:
+    """Stands for a script that does not compile."""
+
+    def __init__(self, error: ScriptInvalid) -> None:
+        self._error = error
+
+    def run(self, body: bytes, context: Any) -> Any:
+        # Without this the traceback would grow from call to call.
+        raise self._error.with_traceback(None)
+
+    def explain(self, error: BaseException) -> ScriptError:
+        return self._error
+
+    def forget(self) -> None:
+        pass

@@ -20,7 +20,7 @@ from scripts.errors import (
 )
 
 if TYPE_CHECKING:
-    from scripts.host import Context
+    from scripts.context import Context
 
 # What a script may import. The list is for the author: it says early what will not work. The wall
 # is the host process.

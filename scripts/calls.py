@@ -1,0 +1,62 @@
+"""What a worker asks of a script host, and what becomes of it.
+
+``Program`` and ``CallSite`` are the same for all messages of a step, a ``Call`` is one message for
+its script, an ``Outcome`` is what the script made of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.errors import ScriptError
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One script version: what a host runs. ``memory_mb`` is what it may take beyond Python's."""
+
+    version_id: int
+    name: str
+    language: str
+    code: str
+    timeout_seconds: float
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """What the calls of a step have in common."""
+
+    flow: str
+    step: str
+    queue: str
+    is_last: bool
+
+
+@dataclass(slots=True)
+class Call:
+    """One message handed to a script.
+
+    ``key`` is the caller's name for it, ``body`` the envelope as JSON text in UTF-8.
+    """
+
+    key: Any
+    correlation_id: str
+    attempt: int
+    delivery_id: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a call: an output, which is JSON text in UTF-8, or an error.
+
+    The times are epoch seconds, measured in the host.
+    """
+
+    call: Call
+    output: bytes | None
+    error: ScriptError | None
+    warning: str | None
+    logs: list[dict[str, Any]]
+    started_at: float
+    finished_at: float

@@ -1,0 +1,75 @@
+"""The memory that a worker shares with one of its hosts, as the worker sees it.
+
+The pipe tells what a host has done, this what it is doing: which call it runs and since when, and
+the answers it has not sent yet. A script can reach it by tricks and write anything into it. The
+layout is in ``wire.py``, the host's side in ``host.py``.
+"""
+
+import fcntl
+import mmap
+import os
+import tempfile
+import time
+
+from scripts import wire
+
+
+class SharedPage:
+    def __init__(self) -> None:
+        self.descriptor = _new_memory()
+        self._bytes = memoryview(mmap.mmap(self.descriptor, wire.SHARED_BYTES))
+        self._times = self._bytes.cast("d")
+        self._numbers = self._bytes.cast("Q")
+
+    @property
+    def running(self) -> int:
+        """The number of the call that runs, 0 between calls."""
+        return self._numbers[wire.BEGUN] if self._times[wire.BEGAN] else 0
+
+    @property
+    def begun(self) -> int:
+        """The number of the last call that was begun."""
+        return self._numbers[wire.BEGUN]
+
+    @property
+    def began_at(self) -> float:
+        """When the running call began, by the monotonic clock; 0 between calls."""
+        return self._times[wire.BEGAN]
+
+    def recall(self, number: int) -> None:
+        """Have the host leave out the calls up to this number that it has not begun."""
+        self._numbers[wire.RECALLED] = number
+        # The host marks a call as begun before it looks whether it is recalled; this gives its
+        # mark the time to become visible here.
+        time.sleep(0.0002)
+
+    def unsent(self, *, is_dead: bool) -> bytes:
+        """Return the answers that a hanging or dead host has left here; none between calls."""
+        began_at = self.began_at
+        if not began_at and not is_dead:
+            return b""
+        size = min(self._numbers[wire.UNSENT], wire.MAX_UNSENT_BYTES)
+        data = bytes(self._bytes[wire.UNSENT_AT : wire.UNSENT_AT + size])
+        # Where these differ the host goes on, and may have sent the answers and put others in
+        # their place meanwhile.
+        return data if began_at == self.began_at else b""
+
+    def close_descriptor(self) -> None:
+        """Close what only the host needs, once it has it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _new_memory() -> int:
+    """Make memory to share with a host, who must not be able to take it away again."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryFile() as file:
+            file.truncate(wire.SHARED_BYTES)
+            return os.dup(file.fileno())
+    memory = os.memfd_create("script-host", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(memory, wire.SHARED_BYTES)
+    fcntl.fcntl(
+        memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    )
+    return memory

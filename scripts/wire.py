@@ -1,0 +1,65 @@
+"""The protocol between a worker, its zygote and its hosts. All three import this.
+
+    worker ── CONTROL, with two descriptors ──► zygote      fork a host, or kill one
+    worker ◄── CONTROL ──────────────────────── zygote      a host ended, and how
+    worker ── HEAD, JSON, bodies ─────────────► host        its program, then groups of calls
+    worker ◄── ANSWER, output, JSON ─────────── host        one a call, in the order of the calls
+    worker ◄── shared page ───────────────────► host        what runs now, what is not sent yet
+
+Calls of a host are numbered from 1. Bodies and outputs are JSON texts that go through as they are.
+"""
+
+import mmap
+import struct
+
+from scripts.errors import (
+    OutputInvalid,
+    ScriptError,
+    ScriptInvalid,
+    ScriptRaised,
+    ScriptRejected,
+    ScriptRetry,
+)
+
+# Worker and zygote: what, host, two values.
+CONTROL = struct.Struct("<cIqq")
+FORK, KILL, ENDED = b"F", b"K", b"E"
+FORK_FAILED = -1
+
+# Worker to host: bytes of JSON, bytes of bodies.
+HEAD = struct.Struct("<II")
+
+# Host to worker: number of the call, kind, bytes of output, bytes of JSON, start, seconds.
+ANSWER = struct.Struct("<QBIIdd")
+HELLO, OUTPUT, RETURNED = 0, 1, 7
+ERRORS: dict[int, type[ScriptError]] = {
+    2: ScriptRaised,
+    3: ScriptRetry,
+    4: ScriptRejected,
+    5: OutputInvalid,
+    6: ScriptInvalid,
+}
+KINDS = {error: kind for kind, error in ERRORS.items()}
+
+# The memory that worker and host share. First words of eight bytes, each read and written at once.
+# The host writes when the running call began, by the monotonic clock, 0 between calls ...
+BEGAN = 0
+# ... and then the call's number, so that no call is ever seen with an older start than its own.
+BEGUN = 1
+# The worker takes back all calls up to this number that are not begun.
+RECALLED = 8
+# Then answers that are not sent yet, so many bytes of them. The worker finds them there when the
+# host hangs or dies in a later call.
+UNSENT = 2
+UNSENT_AT = mmap.PAGESIZE
+MAX_UNSENT_BYTES = 128 * 1024
+SHARED_BYTES = UNSENT_AT + MAX_UNSENT_BYTES
+
+MAX_LOG_LINES = 100
+MAX_LOG_LENGTH = 8 * 1024
+MAX_TEXT_LENGTH = 16 * 1024
+
+# How a host ends when it is not killed.
+EXIT_BROKEN = 70
+EXIT_OUT_OF_MEMORY = 71
+EXIT_REFUSED = 77
