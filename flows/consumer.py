@@ -16,7 +16,7 @@ from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
-from flows.verdict import age, ended_now, judge
+from flows.verdict import age, ended_now, judge, spilled
 from scripts.runner import Call, HostPool, Outcome
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,9 @@ class Session:
     def _submit(self, taken: list[Held]) -> None:
         by_step: dict[int, list[Held]] = {}
         for held in taken:
-            if held.deliveries > 1 and self._is_exhausted(held):
+            if held.spilled:
+                self.done.append(spilled(held))
+            elif held.deliveries > 1 and self._is_exhausted(held):
                 self.done.append(self._given_up(held))
             else:
                 by_step.setdefault(held.step_id, []).append(held)
@@ -235,8 +237,9 @@ class Session:
             key=(self, held.id),
             correlation_id=correlation_id,
             attempt=held.deliveries,
-            delivery_id=f"{correlation_id}/{plan.site.step}",
+            delivery_id=f"{correlation_id}/{plan.site.step}" + (held.branch and f"/{held.branch}"),
             body=held.body.encode(),
+            start_by=self.start_by if self.lease.has_rate else 0.0,
         )
 
     def _stay_alive(self) -> None:

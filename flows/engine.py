@@ -188,14 +188,25 @@ def reprocess(
     if payload is not None:
         body = with_payload(body, dump_payload(payload))
     version = step.flow_version
-    run = NewRun(dead_letter.run_id, version.flow_name, version.pk, step.pk, step.queue_id, body)
+    branch = dead_letter.branch
+    run = NewRun(
+        dead_letter.run_id,
+        version.flow_name,
+        version.pk,
+        step.pk,
+        step.queue_id,
+        body,
+        branch=branch,
+    )
     with transaction.atomic():
         taken = DeadLetter.objects.open().filter(pk=dead_letter.pk)
         if not taken.update(reprocessed_at=timezone.now(), reprocessed_by=user):
             raise AlreadyReprocessed
         if newest_script:
             Run.objects.filter(pk=dead_letter.run_id).update(flow_version=version)
-        store().put_back(run)
+        others_dead = DeadLetter.objects.open().filter(run=dead_letter.run_id).exists()
+        message_id = uuid7() if branch else dead_letter.run_id
+        store().put_back(run, message_id, reopens=not others_dead)
     return Run.objects.get(pk=dead_letter.run_id)
 
 

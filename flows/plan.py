@@ -37,6 +37,7 @@ class StepPlan:
     queue_id: int
     next_step_id: int | None
     next_queue_id: int
+    next_joins: bool
     program: Program
     site: CallSite
 
@@ -90,6 +91,7 @@ def build_step_plan(step_id: int) -> StepPlan:
         queue_id=step.queue_id or 0,
         next_step_id=following.pk if following else None,
         next_queue_id=(following.queue_id or 0) if following else 0,
+        next_joins=following.join if following else False,
         program=Program(
             version_id=script.pk,
             name=script.script_name,

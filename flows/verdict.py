@@ -10,7 +10,7 @@ import orjson
 from flows.errors import StepFailed, StepRejected
 from flows.models import DeadLetter, StepRun
 from flows.store import Done, Fate, Held
-from scripts.errors import OutputInvalid, ScriptError, ScriptRejected, ScriptRetry
+from scripts.errors import OutputInvalid, ScriptError, ScriptRejected, ScriptRetry, ScriptTooLate
 from scripts.runner import Outcome
 
 
@@ -26,6 +26,9 @@ def judge(held: Held, outcome: Outcome) -> Done:
     )
     if outcome.error is None:
         done.output = (outcome.output or b"null").decode()
+        return done
+    if isinstance(outcome.error, ScriptTooLate):
+        done.fate = Fate.RETURNED
         return done
     error = step_error(outcome.error)
     done.error = storable(str(error))
@@ -61,7 +64,14 @@ def ended_now(held: Held, fate: Fate, outcome: str) -> Done:
     return Done(held, fate, outcome, started_at=now, finished_at=now)
 
 
+def spilled(held: Held) -> Done:
+    """Go on with what found no room after a step that is done."""
+    done = ended_now(held, Fate.PASSED, StepRun.Outcome.COMPLETED.value)
+    done.output = held.body
+    return done
+
+
 def age(held: Held) -> timedelta:
     """How long ago the run was started: a UUIDv7 begins with its milliseconds since the epoch."""
-    created_at = int(held.id.replace("-", "")[:12], 16) / 1000
+    created_at = int(held.run_id.replace("-", "")[:12], 16) / 1000
     return timedelta(seconds=time.time() - created_at)

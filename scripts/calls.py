@@ -36,7 +36,9 @@ class CallSite:
 class Call:
     """One message handed to a script.
 
-    ``key`` is the caller's name for it, ``body`` the envelope as JSON text in UTF-8.
+    ``key`` is the caller's name for it, ``body`` the envelope as JSON text in UTF-8. With
+    ``start_by``, in epoch seconds, it begins until then or not at all: that is how a rate limit is
+    kept by the moment when scripts really begin.
     """
 
     key: Any
@@ -44,6 +46,7 @@ class Call:
     attempt: int
     delivery_id: str
     body: bytes
+    start_by: float = 0.0
 
 
 @dataclass(slots=True)

@@ -61,20 +61,33 @@ def decode(body: bytes) -> Any:
     return orjson.loads(body)
 
 
-def complete(output: Any, correlation_id: str) -> tuple[dict[str, Any], str | None]:
+def complete(output: Any, correlation_id: str) -> tuple[Any, str | None]:
     """Return a script's output as the next step's message, and a warning if it was mended.
 
-    Raises OutputInvalid when it is not the message that went in.
+    A list is a message for each branch that the run goes on with. Raises OutputInvalid when it is
+    not the message that went in.
     """
+    if not isinstance(output, list | tuple):
+        return _complete_one(output, correlation_id, "$")
+    completed = [
+        _complete_one(item, correlation_id, f"$[{index}]") for index, item in enumerate(output)
+    ]
+    warnings = [warning for _, warning in completed if warning]
+    return [message for message, _ in completed], warnings[0] if warnings else None
+
+
+def _complete_one(
+    output: Any, correlation_id: str, place: str
+) -> tuple[dict[str, Any], str | None]:
     if not isinstance(output, dict):
-        raise OutputInvalid(_not_a_message(output), place="$")
+        raise OutputInvalid(_not_a_message(output), place=place)
     if "payload" not in output:
-        raise OutputInvalid("The output has no payload.", place="$.payload")
+        raise OutputInvalid("The output has no payload.", place=f"{place}.payload")
     if "correlationId" not in output:
         mended = {"correlationId": correlation_id, **output}
         return mended, "correlationId was missing and put back"
     if output["correlationId"] != correlation_id:
-        raise OutputInvalid("The output has another correlationId.", place="$.correlationId")
+        raise OutputInvalid("The output has another correlationId.", place=f"{place}.correlationId")
     return output, None
 
 

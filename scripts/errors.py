@@ -76,6 +76,10 @@ class ScriptKilled(ScriptError):
         self.memory = memory
 
 
+class ScriptTooLate(ScriptError):
+    """The time in which the script might have begun was over; it did not run."""
+
+
 class ScriptInvalid(ScriptError):
     """The script cannot be run."""
 

@@ -41,7 +41,8 @@ class Group:
             {
                 "site": (site.flow, site.step, site.queue, site.is_last),
                 "calls": [
-                    (c.correlation_id, c.attempt, c.delivery_id, len(c.body)) for c in self.calls
+                    (c.correlation_id, c.attempt, c.delivery_id, len(c.body), c.start_by)
+                    for c in self.calls
                 ],
             }
         )

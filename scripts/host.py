@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from scripts.channel import Channel
 from scripts.context import Context
 from scripts.envelope import complete, encode, plain_text
-from scripts.errors import ScriptError, ScriptRaised
+from scripts.errors import ScriptError, ScriptRaised, ScriptTooLate
 from scripts.languages import Script, compiled
 from scripts.wire import (
     ANSWER,
@@ -73,11 +73,15 @@ class Host:
         flow, step, queue, is_last = head["site"]
         end = 0
         self._flushed_at = _clock()
-        for correlation_id, attempt, delivery_id, size in head["calls"]:
+        for correlation_id, attempt, delivery_id, size, start_by in head["calls"]:
             start, end = end, end + size
             started_at, began = _now(), _clock()
             if not self._begin(began):
                 self._answer(RETURNED, b"", b"", 0.0, 0.0)
+                continue
+            if start_by and started_at > start_by:
+                kind, error = _described(ScriptTooLate())
+                self._answer(kind, b"", _extra(error, None, []), started_at, 0.0)
                 continue
             logs: list[dict[str, Any]] = []
             context = Context(correlation_id, flow, step, queue, attempt, delivery_id, logs)

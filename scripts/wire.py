@@ -19,6 +19,7 @@ from scripts.errors import (
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
+    ScriptTooLate,
 )
 
 # Worker and zygote: what, host, two values.
@@ -38,6 +39,7 @@ ERRORS: dict[int, type[ScriptError]] = {
     4: ScriptRejected,
     5: OutputInvalid,
     6: ScriptInvalid,
+    8: ScriptTooLate,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 

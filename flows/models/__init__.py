@@ -9,6 +9,7 @@ from flows.models.configuration import (
     StepVersion,
 )
 from flows.models.runtime import (
+    BranchEnd,
     Consumer,
     DeadLetter,
     IdempotencyKey,
@@ -20,6 +21,7 @@ from flows.models.runtime import (
 )
 
 __all__ = [
+    "BranchEnd",
     "ConfigurationRevision",
     "Consumer",
     "DeadLetter",

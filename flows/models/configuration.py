@@ -196,6 +196,10 @@ class Step(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(1_000)],
         help_text="Messages run at the same time, over all clusters.",
     )
+    join = models.BooleanField(
+        default=False,
+        help_text="Waits for all branches of a run and gets them as one message.",
+    )
     history = HistoricalRecords()
 
     class Meta:
@@ -214,6 +218,7 @@ class Step(models.Model):
             "script_version_id": self.script.current_version.pk,
             "queue_id": self.queue_id,
             "queue_name": self.queue.name,
+            "join": self.join,
         }
 
 
@@ -235,7 +240,7 @@ class FlowVersion(models.Model):
         return f"{self.flow_name} v{self.number}"
 
     def snapshot(self) -> list[dict[str, Any]]:
-        fields = ("name", "script_version_id", "queue_id", "queue_name")
+        fields = ("name", "script_version_id", "queue_id", "queue_name", "join")
         return [dict(row) for row in self.steps.order_by("position").values(*fields)]
 
 
@@ -248,6 +253,7 @@ class StepVersion(models.Model):
     script_version = models.ForeignKey(ScriptVersion, on_delete=models.PROTECT, related_name="+")
     queue = models.ForeignKey(Queue, null=True, on_delete=models.SET_NULL, related_name="+")
     queue_name = models.CharField(max_length=100)
+    join = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["flow_version", "position"]

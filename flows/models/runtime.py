@@ -36,6 +36,10 @@ class Run(models.Model):
     result = models.TextField(null=True, help_text="JSON")  # noqa: DJ001  null: no result yet
     error = models.TextField(default="", blank=True)
     warnings = models.PositiveIntegerField(default=0)
+    branches = models.PositiveIntegerField(
+        default=1,
+        help_text="Messages of it that have not come to their end, dead ones too.",
+    )
     started_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -106,7 +110,8 @@ class Consumer(models.Model):
 class Message(models.Model):
     """A message with its envelope: it waits in a queue, or a consumer holds it.
 
-    The id is its run's correlation id, so that a run finds its message without a further index.
+    The id is its run's correlation id, so that a run finds its message without a further index;
+    branches have ids of their own.
     References are not checked by the database: three checks a step cost a third of the rate,
     and what they point at is never deleted while there are messages.
     """
@@ -149,6 +154,16 @@ class Message(models.Model):
     available_at = models.DateTimeField()
     priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
     let_through = models.BooleanField(default=False, help_text="It passes where others pause.")
+    branch = models.CharField(
+        max_length=255,
+        default="",
+        blank=True,
+        help_text="Which branch of its run, as numbers with points; empty before any fan-out.",
+    )
+    spilled = models.BooleanField(
+        default=False,
+        help_text="Its step is done; the body has the outputs without room in the next queue.",
+    )
 
     class Meta:
         ordering = ["id"]
@@ -175,6 +190,7 @@ class Message(models.Model):
                 condition=Q(queue__isnull=False, let_through=True),
                 name="message_let_through",
             ),
+            models.Index("run", condition=Q(branch__gt=""), name="message_branch"),
         ]
 
     def __str__(self) -> str:
@@ -200,11 +216,15 @@ class StepRun(models.Model):
         db_index=False,
         related_name="+",
     )
+    delivery = models.PositiveIntegerField(
+        default=1, help_text="Which one it was; those whose worker died have left no row."
+    )
     outcome = models.CharField(max_length=16, choices=Outcome)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
     error = models.TextField(default="", blank=True)
     logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
+    branch = models.CharField(max_length=255, default="", blank=True)
 
     class Meta:
         ordering = ["id"]
@@ -227,6 +247,7 @@ class DeadLetter(models.Model):
         REJECTED = "rejected", "rejected by the script"
         INVALID = "invalid-output", "the output is not a message"
         EXPIRED = "expired", "the run is older than its flow allows"
+        TOO_MANY = "too-many-branches", "it fans out to more than the next queue holds"
         NO_QUEUE = "no-queue", "the queue of the next step is gone"
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="dead_letters")
@@ -235,6 +256,7 @@ class DeadLetter(models.Model):
     error = models.TextField(help_text="With the script's traceback.")
     body = models.TextField(help_text="The envelope as the step received it, JSON.")
     deliveries = models.PositiveIntegerField()
+    branch = models.CharField(max_length=255, default="", blank=True)
     dead_at = models.DateTimeField(db_index=True)
     reprocessed_at = models.DateTimeField(null=True, blank=True)
     reprocessed_by = models.ForeignKey(
@@ -262,6 +284,22 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.step} of {self.run_id}"
+
+
+class BranchEnd(models.Model):
+    """A branch that has come to its end, or to the join where it waits for the others."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="branch_ends")
+    branch = models.CharField(max_length=255)
+    body = models.TextField(help_text="Its last output, JSON.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("run", "branch", name="branch_ends_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.branch} of {self.run_id}"
 
 
 class Tally(models.Model):

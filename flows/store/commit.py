@@ -7,6 +7,7 @@ from uuid import UUID
 from flows.models import DeadLetter
 from flows.plan import StepPlan, step_plan
 from flows.store import sql
+from flows.store.branches import Branches
 from flows.store.database import moment
 from flows.store.ledger import Ledger
 from flows.store.work import Counters, Done, Fate, HandedOver, Head, Held, Lease
@@ -45,8 +46,10 @@ class Commit:
         self.handed: list[HandedOver] = []
         self.completed: list[Done] = []
         self.again: list[Done] = []
+        self.returned: list[Done] = []
         self.buried: list[Done] = []
         self.dropped: list[Done] = []
+        self.branches = Branches(self)
 
     def run(self, claim: bool) -> list[Held]:
         """Return what the session does next."""
@@ -92,20 +95,24 @@ class Commit:
         ):
             done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.NO_QUEUE.value
             done.error = "The queue of the next step no longer exists."
-        if done.fate is Fate.AGAIN:
-            self.again.append(done)
+        if done.fate in (Fate.AGAIN, Fate.RETURNED):
+            (self.again if done.fate is Fate.AGAIN else self.returned).append(done)
             return
         self.counters[self.was_at].depth_change -= 1
         if done.fate is Fate.BURIED:
             self.buried.append(done)
         elif done.fate is Fate.DROPPED:
             self.dropped.append(done)
+        elif plan.next_step_id is not None and (done.held.spilled or done.output[0] == "["):
+            self.branches.fan_out(done, plan)
+        elif done.held.branch and (plan.next_step_id is None or plan.next_joins):
+            self.branches.end(done.held, done.output)
         elif plan.next_step_id is None:
             self.completed.append(done)
         else:
             self.counters[plan.next_queue_id].depth_change += 1
             self.handed.append(
-                HandedOver(done.held.id, done.output, plan.next_step_id, plan.next_queue_id)
+                HandedOver(done.held, done.output, plan.next_step_id, plan.next_queue_id)
             )
 
     def _carry(self) -> list[Held]:
@@ -121,16 +128,19 @@ class Commit:
         self.kept = [h for h in self.handed if h.step_id == step_id][:count]
         if not self.kept:
             return []
-        kept = {h.id for h in self.kept}
-        self.handed = [h for h in self.handed if h.id not in kept]
+        kept = {h.held.id for h in self.kept}
+        self.handed = [h for h in self.handed if h.held.id not in kept]
         self._move(queue_id, threads)
         self._reserve(plan, len(self.kept))
-        return [Held(h.id, h.step_id, h.body, deliveries=1) for h in self.kept]
+        return [
+            Held(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch) for h in self.kept
+        ]
 
     def _claim(self, queue_id: int, head: Head) -> list[Held]:
         """Take messages that wait in a queue, which the lease moves to if it is elsewhere."""
         moves = queue_id != self.lease.queue_id
-        threads = self._movable_threads(queue_id) if moves else self.lease.threads
+        # Asked anew each time: the step may have been given fewer threads meanwhile.
+        threads = self._movable_threads(queue_id)
         if self.counters[queue_id].paused:
             let_through = self._head_let_through(queue_id)
             if let_through is None:
@@ -141,8 +151,8 @@ class Commit:
         count = self._fitting(head.plan, queue_id, threads)
         if count < 1:
             return []
-        if moves:
-            self._move(queue_id, threads)
+        if moves or threads < self.lease.threads:
+            self._move(queue_id, max(threads, self.unfinished))
         rows = self.database.query(
             sql.TAKE.format(which=head.which, is_taken=self.database.is_taken),
             [queue_id, moment(self.now), head.plan.step_id, count, self.lease.consumer_id],
@@ -220,24 +230,27 @@ class Commit:
     def _note_starts(self, taken: Sequence[Held]) -> None:
         """Write down what starts now where there is a rate limit."""
         rate = self.counters[self.lease.queue_id].rate_limit
+        self.lease.has_rate = rate is not None
         if taken and rate:
             rate.add(self.now.timestamp() + self.lease.start_within, len(taken))
             self.database.change(sql.WRITE_RECENT_STARTS, [rate.write(), self.lease.queue_id])
 
     def _write(self) -> None:
         each, at = self.database.each, moment(self.now)
-        each(sql.INSERT_STEP_RUN, [step_run_row(done) for done in self.done])
+        each(sql.INSERT_STEP_RUN, [step_run_row(done) for done in self.done if done.ran])
         each(sql.KEEP, [handed_row(h, at) for h in self.kept])
         each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
         each(sql.WAIT_AGAIN, [self._again_row(done) for done in self.again])
-        left = (*self.completed, *self.buried, *self.dropped)
-        each(sql.DELETE_MESSAGE, [{"id": done.held.id} for done in left])
+        each(sql.GIVE_BACK, [self._again_row(done) for done in self.returned])
+        left = [done.held for done in (*self.completed, *self.buried, *self.dropped)]
+        each(sql.DELETE_MESSAGE, [{"id": held.id} for held in (*left, *self.branches.left)])
         each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
-        each(sql.FAIL_RUN, [ended_row(done, at) for done in self.buried])
-        each(sql.COUNT_WARNING, [{"id": done.held.id} for done in self.done if done.warning])
+        each(sql.FAIL_RUN, [ended_row(done, at) for done in self.buried if not done.held.branch])
+        each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.done if done.warning])
+        self.branches.write(at)
         if self.buried:
             DeadLetter.objects.bulk_create(dead_letter(done, self.now) for done in self.buried)
-        if self.handed or self.again:
+        if self.handed or self.again or self.returned:
             self.database.wake()
 
     def _again_row(self, done: Done) -> dict[str, object]:
@@ -247,16 +260,19 @@ class Commit:
     def _entries(self) -> dict[str, list[int]]:
         """For the books; cancelled runs were entered when they were cancelled."""
         books: dict[str, list[int]] = {}
-        for column, ended in ((1, self.completed), (2, self.buried)):
+        failed = [done for done in self.buried if not done.held.branch]
+        for column, ended in ((1, self.completed), (2, failed)):
             for done in ended:
                 flow_name = step_plan(done.held.step_id).site.flow
                 books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
+        for flow_name, column in self.branches.entries:
+            books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
         return books
 
 
 def handed_row(handed: HandedOver, at: str) -> dict[str, object]:
     return {
-        "id": handed.id,
+        "id": handed.held.id,
         "body": handed.body,
         "step_id": handed.step_id,
         "queue_id": handed.queue_id,
@@ -265,12 +281,14 @@ def handed_row(handed: HandedOver, at: str) -> dict[str, object]:
 
 
 def ended_row(done: Done, at: str) -> dict[str, object]:
-    return {"id": done.held.id, "result": done.output, "error": done.error, "finished_at": at}
+    return {"id": done.held.run_id, "result": done.output, "error": done.error, "finished_at": at}
 
 
 def step_run_row(done: Done) -> dict[str, object]:
     return {
-        "id": done.held.id,
+        "id": done.held.run_id,
+        "branch": done.held.branch,
+        "deliveries": done.held.deliveries,
         "step_id": done.held.step_id,
         "outcome": done.outcome,
         "started_at": moment(datetime.fromtimestamp(done.started_at, UTC)),
@@ -282,7 +300,8 @@ def step_run_row(done: Done) -> dict[str, object]:
 
 def dead_letter(done: Done, now: datetime) -> DeadLetter:
     return DeadLetter(
-        run_id=UUID(done.held.id),
+        run_id=UUID(done.held.run_id),
+        branch=done.held.branch,
         step_id=done.held.step_id,
         reason=done.reason,
         error=done.error,

@@ -18,6 +18,7 @@ TYPES = {
     "deliveries": "int",
     "id": "uuid",
     "queue_id": "bigint",
+    "run_id": "uuid",
     "started_at": "timestamptz",
     "finished_at": "timestamptz",
     "available_at": "timestamptz",

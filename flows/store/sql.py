@@ -4,14 +4,15 @@ from flows.store.database import Batch
 
 INSERT_RUN = Batch(
     "INSERT INTO flows_run (correlation_id, flow_version_id, started_by_id, status, created_at,"
-    " error, warnings)",
-    values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {started_at}, '', 0",
+    " error, warnings, branches)",
+    values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {started_at}, '', 0, 1",
 )
 
 INSERT_MESSAGE = Batch(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
-    " priority, let_through)",
-    values="{id}, {id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority}, {yes_or_no}",
+    " priority, let_through, branch, spilled)",
+    values="{id}, {run_id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority},"
+    " {yes_or_no}, {branch}, FALSE",
 )
 
 # Bounded: it changes nothing where the queue would hold more than its size.
@@ -80,7 +81,8 @@ END_LEASE_SEEN = "DELETE FROM flows_consumer WHERE id = %s AND heartbeat_at <= %
 MOVE_CONSUMER = "UPDATE flows_consumer SET queue_id = %s, threads = %s WHERE id = %s"
 
 HELD = """
-    SELECT CAST(id AS text), step_id, body, deliveries FROM flows_message WHERE consumer_id = %s
+    SELECT CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch, spilled
+    FROM flows_message WHERE consumer_id = %s
 """
 
 HELD_CANCELLED = """
@@ -126,7 +128,7 @@ TAKE = """
         ORDER BY available_at LIMIT %s)
     UPDATE flows_message SET consumer_id = %s, queue_id = NULL, deliveries = deliveries + 1
     WHERE {is_taken}
-    RETURNING CAST(id AS text), step_id, body, deliveries
+    RETURNING CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch, spilled
 """
 
 MARK_RUNNING = Batch(
@@ -135,8 +137,10 @@ MARK_RUNNING = Batch(
 )
 
 INSERT_STEP_RUN = Batch(
-    "INSERT INTO flows_steprun (run_id, step_id, outcome, started_at, finished_at, error, logs)",
-    values="{id}, {step_id}, {outcome}, {started_at}, {finished_at}, {error}, {logs}",
+    "INSERT INTO flows_steprun (run_id, step_id, delivery, outcome, started_at, finished_at,"
+    " error, logs, branch)",
+    values="{id}, {step_id}, {deliveries}, {outcome}, {started_at}, {finished_at}, {error},"
+    " {logs}, {branch}",
 )
 
 # A held message goes on to the next step with the consumer that holds it.
@@ -154,6 +158,12 @@ HAND_OVER = Batch(
 WAIT_AGAIN = Batch(
     "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL,"
     " available_at = {available_at}",
+    where="flows_message.id = {id}",
+)
+
+GIVE_BACK = Batch(
+    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL,"
+    " deliveries = flows_message.deliveries - 1, available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 
@@ -193,7 +203,10 @@ ENTER_IN_BOOKS = """
         cancelled = flows_tally.cancelled + excluded.cancelled
 """
 
-WHERE_IS = "SELECT queue_id, consumer_id FROM flows_message WHERE id = %s"
+MESSAGES_OF_RUN = """
+    SELECT CAST(id AS text), queue_id, consumer_id FROM flows_message
+    WHERE id = %s OR (run_id = %s AND branch > '')
+"""
 
 ASK_FOR_ATTENTION = "UPDATE flows_consumer SET attention = TRUE WHERE id = %s"
 
@@ -204,4 +217,37 @@ CANCEL_RUN = """
     WHERE correlation_id = %s AND status IN ('QUEUED', 'RUNNING')
 """
 
-LET_THROUGH = "UPDATE flows_message SET let_through = TRUE WHERE id = %s"
+LET_THROUGH = """
+    UPDATE flows_message SET let_through = TRUE
+    WHERE id = %s OR (run_id = %s AND branch > '')
+"""
+
+# --- branches --------------------------------------------------------------------------------
+
+URGENCY = "SELECT priority, let_through FROM flows_message WHERE id = %s"
+
+# What is left of a fan-out waits at its step, which is done, for room in the next queue.
+SPILL = """
+    UPDATE flows_message SET body = %s, spilled = TRUE, queue_id = %s, consumer_id = NULL,
+        deliveries = deliveries - 1, available_at = %s
+    WHERE id = %s
+"""
+
+END_BRANCH = Batch(
+    "INSERT INTO flows_branchend (run_id, branch, body)", values="{id}, {branch}, {body}"
+)
+
+# The lock on the run decides which of two branches that end at the same time is the last.
+COUNT_BRANCHES = """
+    UPDATE flows_run SET branches = branches + %s WHERE correlation_id = %s RETURNING branches
+"""
+
+BRANCH_ENDS = "SELECT body FROM flows_branchend WHERE run_id = %s ORDER BY branch"
+
+FORGET_BRANCH_ENDS = "DELETE FROM flows_branchend WHERE run_id = %s"
+
+# A run fails once, however many of its branches do.
+FAIL_RUN_OF_BRANCH = """
+    UPDATE flows_run SET status = 'FAILED', error = %s, finished_at = %s
+    WHERE correlation_id = %s AND status <> 'FAILED'
+"""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
+
 from flows.errors import LeaseLost
 from flows.models import Consumer, StepRun
 from flows.plan import step_plan
@@ -38,59 +40,69 @@ class Store:
             self.ledger.enter({runs[0].flow_name: [len(runs), 0, 0, 0]})
             self.database.wake()
 
-    def put_back(self, run: NewRun) -> None:
-        """Let a message of a failed run wait at a step again. Raises QueueFull."""
+    def put_back(self, run: NewRun, message_id: UUID, reopens: bool) -> None:
+        """Let a message of a failed run wait at a step again. Raises QueueFull.
+
+        `reopens`: nothing else of the run is dead, so that it runs again.
+        """
         with self.database.transaction():
             now = moment(self.database.now())
             self.ledger.take_room(run.queue_id, 1)
-            self.database.each(sql.INSERT_MESSAGE, [message_row(run, now)])
-            self.database.each(sql.REOPEN_RUN, [{"id": run.correlation_id.hex}])
-            self.ledger.enter({run.flow_name: [0, 0, -1, 0]})
+            self.database.each(sql.INSERT_MESSAGE, [message_row(run, now, message_id)])
+            if reopens:
+                self.database.each(sql.REOPEN_RUN, [{"id": run.correlation_id.hex}])
+                self.ledger.enter({run.flow_name: [0, 0, -1, 0]})
             self.database.wake()
 
     # --- single runs -----------------------------------------------------------------------
 
     def cancel(self, run_id: UUID, flow_name: str, user_id: int | None) -> bool:
-        """Cancel a run. A waiting message leaves at once; who holds it is asked for attention.
+        """Cancel a run. Waiting messages leave at once; who holds one is asked for attention.
 
         Returns false where the run has ended already.
         """
         while True:
             with self.database.transaction():
-                found = self.database.query(sql.WHERE_IS, [run_id.hex])
-                if not found:
+                if not self._messages_of(run_id):
                     return False
-                queue_id, consumer_id = found[0]
-                taken = self._withdraw(run_id, queue_id) if queue_id else self._ask(consumer_id)
-                # It has moved on meanwhile: look again where it is.
-                if not taken or (consumer_id and self._holder_of(run_id) != consumer_id):
+                if not self._withdraw(run_id):
+                    # A message has moved on meanwhile: look again where it is.
+                    transaction.set_rollback(True)
                     continue
                 now = moment(self.database.now())
                 cancelled = self.database.change(sql.CANCEL_RUN, [user_id, now, run_id.hex])
-                if cancelled:
-                    self.ledger.enter({flow_name: [0, 0, 0, 1]})
+                if not cancelled:
+                    transaction.set_rollback(True)
+                    return False
+                self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
+                self.ledger.enter({flow_name: [0, 0, 0, 1]})
                 self.database.wake()
-                return bool(cancelled)
+                return True
 
-    def _withdraw(self, run_id: UUID, queue_id: int) -> bool:
-        counters = self.ledger.lock([queue_id])
-        if not self.database.change(sql.DELETE_WAITING, [run_id.hex, queue_id]):
-            return False
-        counters[queue_id].depth_change -= 1
+    def _withdraw(self, run_id: UUID) -> bool:
+        asked = {holder for _, _, holder in self._messages_of(run_id) if holder}
+        for consumer_id in sorted(asked):
+            self.database.change(sql.ASK_FOR_ATTENTION, [consumer_id])
+        # Only now nobody who holds one of them can commit.
+        messages = self._messages_of(run_id)
+        counters = self.ledger.lock({queue_id for _, queue_id, _ in messages if queue_id})
+        for id, queue_id, holder in messages:
+            if holder and holder not in asked:
+                return False
+            if queue_id:
+                if not self.database.change(sql.DELETE_WAITING, [id, queue_id]):
+                    return False
+                counters[queue_id].depth_change -= 1
         self.ledger.add(counters)
         return True
 
-    def _ask(self, consumer_id: int) -> bool:
-        return bool(self.database.change(sql.ASK_FOR_ATTENTION, [consumer_id]))
-
-    def _holder_of(self, run_id: UUID) -> int | None:
-        found = self.database.query(sql.WHERE_IS, [run_id.hex])
-        return found[0][1] if found else None
+    def _messages_of(self, run_id: UUID) -> list[tuple[str, int | None, int | None]]:
+        return self.database.query(sql.MESSAGES_OF_RUN, [run_id.hex, run_id.hex])
 
     def let_through(self, run_id: UUID) -> bool:
-        """Let the message of a run pass where its queue or flow is paused, up to its end."""
+        """Let the messages of a run pass where their queue or flow is paused, up to its end."""
         with self.database.transaction():
-            changed = self.database.change(sql.LET_THROUGH, [run_id.hex])
+            changed = self.database.change(sql.LET_THROUGH, [run_id.hex, run_id.hex])
             self.database.wake()
             return bool(changed)
 
@@ -240,15 +252,17 @@ def new_run_row(run: NewRun, now: str) -> dict[str, object]:
     }
 
 
-def message_row(run: NewRun, now: str) -> dict[str, object]:
+def message_row(run: NewRun, now: str, message_id: UUID | None = None) -> dict[str, object]:
     return {
-        "id": run.correlation_id.hex,
+        "id": (message_id or run.correlation_id).hex,
+        "run_id": run.correlation_id.hex,
         "step_id": run.step_id,
         "queue_id": run.queue_id,
         "body": run.body,
         "available_at": moment(run.start_at) if run.start_at else now,
         "priority": run.priority,
         "yes_or_no": False,
+        "branch": run.branch,
     }
 
 

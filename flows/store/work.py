@@ -23,22 +23,26 @@ class NewRun:
     queue_id: int
     body: str
     user_id: int | None = None
+    branch: str = ""
     priority: int = DEFAULT_PRIORITY
     start_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class Held:
-    """A message that a consumer holds. `id` is a UUID as the database writes it."""
+    """A message that a consumer holds. The ids are UUIDs as the database writes them."""
 
     id: str
+    run_id: str
     step_id: int
     body: str
     deliveries: int
+    branch: str = ""
+    spilled: bool = False
 
     @property
     def correlation_id(self) -> str:
-        h = self.id
+        h = self.run_id
         return h if len(h) == 36 else f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
@@ -47,6 +51,7 @@ class Fate(Enum):
 
     PASSED = "its output goes to the next step, or is the run's result"
     AGAIN = "it waits for its redelivery"
+    RETURNED = "it waits as if it had not been taken: its script did not run"
     BURIED = "it becomes a dead letter"
     DROPPED = "its run was cancelled"
 
@@ -70,6 +75,11 @@ class Done:
     slows: bool = False
     reason: str = ""
 
+    @property
+    def ran(self) -> bool:
+        """Whether a script ran, of which there is something to tell."""
+        return not self.held.spilled and self.fate is not Fate.RETURNED
+
 
 @dataclass(slots=True)
 class Lease:
@@ -81,6 +91,7 @@ class Lease:
     threads: int
     # How long it takes from a claim to the start of a script, at the most; for rate limits.
     start_within: float = 0.05
+    has_rate: bool = False
     attention: bool = False
     closed: bool = False
 
@@ -125,7 +136,7 @@ class Counters:
 class HandedOver:
     """A message with its new body, on its way to a step and its queue."""
 
-    id: str
+    held: Held
     body: str
     step_id: int
     queue_id: int

@@ -7,7 +7,7 @@ from django.utils import timezone
 from flows import engine
 from flows.consumer import Session, Shift, consume, hosts
 from flows.errors import AlreadyReprocessed
-from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, StepRun
+from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, Step, StepRun
 from flows.store import store
 from tests.builders import (
     ECHO,
@@ -366,3 +366,17 @@ def test_logs_are_kept_with_the_step_run():
     [entry] = json.loads(StepRun.objects.get().logs)
     assert entry["text"] == "seen"
     assert entry["level"] == "info"
+
+
+def test_a_session_follows_a_step_that_is_given_fewer_threads():
+    make_flow(codes=[ECHO], threads=8)
+    engine.start_many("flow", [{"n": n} for n in range(20)])
+    lease = open_lease("flow-0", threads=8)
+    first = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    Step.objects.update(threads=2)
+
+    more = store().commit(lease, [], len(first), lambda plan, threads: threads, True)
+
+    assert len(first) == 8
+    assert more == []
+    assert lease.closed is False

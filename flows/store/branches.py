@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from uuid_utils.compat import uuid7
+
+from flows.models import DeadLetter
+from flows.plan import StepPlan, step_plan
+from flows.store import sql
+from flows.store.work import Done, Fate, Held
+
+if TYPE_CHECKING:
+    from flows.store.commit import Commit
+
+COMPLETED, FAILED = 1, 2
+
+
+class Branches:
+    """What a commit does for runs that fan out: the list a step gave goes on as branches.
+
+    Each is a message of its own. They end after the last step, or at a join; the last to end
+    completes the run with the list of all outputs, or goes on as one message with all payloads.
+    """
+
+    def __init__(self, commit: Commit) -> None:
+        self.commit = commit
+        self.left: list[Held] = []
+        self.entries: list[tuple[str, int]] = []
+        self._ends: list[tuple[Held, str, str]] = []
+        self._children: list[dict[str, Any]] = []
+        self._spills: list[tuple[Held, str]] = []
+        self._changes: Counter[str] = Counter()
+        self._urgencies: dict[str, tuple[int, bool]] = {}
+
+    def fan_out(self, done: Done, plan: StepPlan) -> None:
+        """Send each envelope of a list on; what finds no room stays at its step for later."""
+        held = done.held
+        self._look_up_urgency(held)
+        first, outputs = read_list(done)
+        queue = self.commit.counters[plan.next_queue_id]
+        if len(outputs) > queue.size:
+            self._refuse(done, len(outputs), queue.size)
+            return
+        going = outputs if plan.next_joins else outputs[: queue.room]
+        for number, body in enumerate(going, first):
+            branch = f"{held.branch}.{number:06}".lstrip(".")
+            if plan.next_joins:
+                self._ends.append((held, branch, body))
+            else:
+                self._send(held, plan, branch, body)
+        self._changes[held.run_id] += len(going)
+        if rest := outputs[len(going) :]:
+            self._spill(held, plan, first + len(going), rest)
+        else:
+            self.left.append(held)
+            self._changes[held.run_id] -= 1
+
+    def end(self, held: Held, output: str) -> None:
+        self._look_up_urgency(held)
+        self._ends.append((held, held.branch, output))
+        self.left.append(held)
+
+    def write(self, at: str) -> None:
+        each, change = self.commit.database.each, self.commit.database.change
+        each(sql.INSERT_MESSAGE, [child | {"available_at": at} for child in self._children])
+        for held, body in self._spills:
+            change(sql.SPILL, [body, self.commit.was_at, at, held.id])
+        each(
+            sql.END_BRANCH,
+            [
+                {"id": held.run_id, "branch": branch, "body": body}
+                for held, branch, body in self._ends
+            ],
+        )
+        for held, _, _ in self._ends:
+            self._changes[held.run_id] -= 1
+        runs = {held.run_id: held for held, _, _ in self._ends} | {h.run_id: h for h in self.left}
+        for run_id, count in sorted(self._changes.items()):
+            rows = self.commit.database.query(sql.COUNT_BRANCHES, [count, run_id])
+            if rows and rows[0][0] == 0:
+                self._all_ended(runs[run_id], at)
+        for done in self.commit.buried:
+            if done.held.branch and change(
+                sql.FAIL_RUN_OF_BRANCH, [done.error, at, done.held.run_id]
+            ):
+                self.entries.append((step_plan(done.held.step_id).site.flow, FAILED))
+        if self._children or self._spills:
+            self.commit.database.wake()
+
+    def _send(self, held: Held, plan: StepPlan, branch: str, body: str) -> None:
+        priority, let_through = self._urgencies[held.run_id]
+        self.commit.counters[plan.next_queue_id].depth_change += 1
+        self._children.append(
+            {
+                "id": uuid7().hex,
+                "run_id": held.run_id,
+                "step_id": plan.next_step_id,
+                "queue_id": plan.next_queue_id,
+                "body": body,
+                "priority": priority,
+                "yes_or_no": bool(let_through),
+                "branch": branch,
+            }
+        )
+
+    def _look_up_urgency(self, held: Held) -> None:
+        """Branches, and the message they are joined to, are as urgent as what they came from."""
+        if held.run_id not in self._urgencies:
+            self._urgencies[held.run_id] = self.commit.database.query(sql.URGENCY, [held.id])[0]
+
+    def _spill(self, held: Held, plan: StepPlan, first: int, rest: list[str]) -> None:
+        self.commit.counters[self.commit.was_at].depth_change += 1
+        self._spills.append((held, f"[{first},{','.join(rest)}]"))
+
+    def _refuse(self, done: Done, count: int, size: int) -> None:
+        done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.TOO_MANY.value
+        done.error = f"It returned {count} messages, the next queue holds {size}."
+        self.commit.buried.append(done)
+
+    def _all_ended(self, last: Held, at: str) -> None:
+        plan = step_plan(last.step_id)
+        database = self.commit.database
+        bodies = [row[0] for row in database.query(sql.BRANCH_ENDS, [last.run_id])]
+        database.change(sql.FORGET_BRANCH_ENDS, [last.run_id])
+        if plan.next_joins:
+            self._join(last, plan, bodies, at)
+            return
+        result = f"[{','.join(bodies)}]"
+        database.each(sql.COMPLETE_RUN, [{"id": last.run_id, "result": result, "finished_at": at}])
+        self.entries.append((plan.site.flow, COMPLETED))
+
+    def _join(self, last: Held, plan: StepPlan, bodies: list[str], at: str) -> None:
+        """Go on as one message, with the run's own id; the last branch leaves it its room."""
+        payloads = ",".join(payload_text(body) for body in bodies)
+        body = f'{{"correlationId":"{last.correlation_id}","payload":[{payloads}]}}'
+        self._children.clear()
+        self._send(last, plan, "", body)
+        [joined] = self._children
+        joined["id"] = last.run_id
+        self.commit.database.each(sql.INSERT_MESSAGE, [joined | {"available_at": at}])
+        self.commit.database.query(sql.COUNT_BRANCHES, [1, last.run_id])
+        self.commit.database.wake()
+
+
+def read_list(done: Done) -> tuple[int, list[str]]:
+    """Return the number of the first output and each output's text, digit for digit.
+
+    What was spilled begins with that number.
+    """
+    items = split_array(done.output)
+    return (int(items[0]), items[1:]) if done.held.spilled else (0, items)
+
+
+def split_array(text: str) -> list[str]:
+    """Cut the text of a JSON array into the texts of its items."""
+    items: list[str] = []
+    decoder, at = json.JSONDecoder(), 1
+    while text[at] != "]":
+        _, end = decoder.raw_decode(text, at)
+        items.append(text[at:end])
+        at = end + 1 if text[end] == "," else end
+    return items
+
+
+def payload_text(body: str) -> str:
+    return json.dumps(json.loads(body)["payload"], ensure_ascii=False, separators=(",", ":"))
