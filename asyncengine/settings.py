@@ -69,9 +69,12 @@ def database(url: str) -> dict[str, Any]:
     config["CONN_MAX_AGE"] = 600
     config["CONN_HEALTH_CHECKS"] = True
     if config["ENGINE"] == "django.db.backends.sqlite3":
-        if config["NAME"] != ":memory:":
-            config["NAME"] = str(BASE_DIR / config["NAME"])
-            Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        if config["NAME"] in {"", ":memory:"}:
+            raise ImproperlyConfigured(
+                "DATABASE_URL names a database in memory: web server and workers share theirs"
+            )
+        config["NAME"] = str(BASE_DIR / config["NAME"])
+        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for its turn
         # instead of failing in the middle of a transaction.
         config["OPTIONS"] = {
@@ -93,6 +96,8 @@ DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncen
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", os.cpu_count() or 1, minimum=1)
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
+# Set by `manage.py up` for its web server, whose processes are to end with it.
+ASYNCENGINE_UP_PID = env_int("ASYNCENGINE_UP_PID", 0)
 # A consumer that was not heard of for this long has lost its lease.
 ASYNCENGINE_LEASE_SECONDS = 10.0
 # A consumer session gives its worker back after this long, so that queues take turns.

@@ -6,6 +6,6 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows import signals
+        from flows import checks, signals  # noqa: F401  checks register themselves
 
         signals.connect()

@@ -37,6 +37,15 @@ def is_alive(pid: int) -> bool:
     return not is_zombie(pid)
 
 
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process, None where that is not to be known."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 def is_zombie(pid: int) -> bool:
     """A killed process is there until its parent has asked for it, but does no more work."""
     try:

@@ -2,9 +2,17 @@
 
 import os
 
+from django.conf import settings
+
 from asyncengine.wsgi import application
-from flows.processes import die_with_parent
+from flows.processes import die_with_parent, parent_of
 
 __all__ = ["application"]
 
 die_with_parent(os.getppid())
+# The server may have died before: then this process was given to somebody else already.
+if settings.ASYNCENGINE_UP_PID and parent_of(os.getppid()) not in {
+    settings.ASYNCENGINE_UP_PID,
+    None,
+}:
+    os._exit(1)

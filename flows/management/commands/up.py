@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import socket
@@ -34,6 +35,8 @@ class Command(BaseCommand):
         host, port = options["host"], options["port"]
         if options["workers"] < 1:
             raise CommandError("--workers must be at least 1")
+        if not 1 <= port <= 65_535:
+            raise CommandError("--port must be 1 to 65535")
         require_free(host, port)
         call_command("migrate", interactive=False, verbosity=0)
         password = self._fill_if_empty(with_demo=not options["no_demo"])
@@ -91,7 +94,7 @@ def web(host: str, port: int) -> Part:
             *("--log-level", "error", "--no-ws"),
             "flows.web:application",
         ],
-        {"PYTHONPATH": str(settings.BASE_DIR)},
+        {"PYTHONPATH": str(settings.BASE_DIR), "ASYNCENGINE_UP_PID": str(os.getpid())},
     )
 
 
@@ -108,7 +111,7 @@ def require_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port}: {error}") from error
 
 

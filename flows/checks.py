@@ -1,0 +1,18 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+
+
+@register(deploy=True)
+def secret_key_comes_from_the_environment(**kwargs: Any) -> list[CheckMessage]:
+    if not settings.SECRET_KEY_IS_KEPT:
+        return []
+    return [
+        Warning(
+            "The secret key does not come from the environment.",
+            hint="Set ASYNCENGINE_SECRET_KEY, the same on every machine; the one kept in var/ is"
+            " this machine's alone.",
+            id="flows.W001",
+        )
+    ]
