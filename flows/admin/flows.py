@@ -38,7 +38,7 @@ class StepForm(DistinctRowForm):
 
     class Meta:
         model = Step
-        fields = ("name", "script", "queue", "threads", "position")
+        fields = ("name", "script", "queue", "threads", "join", "position")
         error_messages = {"queue": {"unique": ONE_STEP_A_QUEUE}}
 
 
@@ -129,7 +129,7 @@ class FlowAdmin(ConfigurationAdmin):
     list_display = ("name", "active", "path", "kept_for", "open_dead_letters")
     list_filter = ("active",)
     search_fields = ("name", "description")
-    fieldsets = ((None, {"fields": ("name", "description", "active", "retention")}),)
+    fieldsets = ((None, {"fields": ("name", "description", "active", "retention", "max_age")}),)
     inlines = (StepInline, VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate")
     actions_row = ("start",)

@@ -1,7 +1,8 @@
 """A row as an entry of the document, an entry completed with the defaults, and back to a row.
 
 A completed entry is compared with a row's entry to see what an import changes, so both have the
-same keys and their numbers in the same form.
+same keys and their numbers in the same form. What few need (`join`, `maxAgeSeconds`) is there only
+where it is set.
 """
 
 from __future__ import annotations
@@ -79,17 +80,20 @@ def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
 def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
     entry = _complete(_FLOW, given)
     entry["retentionDays"] = _stored(entry["retentionDays"], _DAY)
+    if given.get("maxAgeSeconds"):
+        entry["maxAgeSeconds"] = _stored(given["maxAgeSeconds"], _SECOND)
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
 
 
 def completed_step(given: dict[str, Any]) -> dict[str, Any]:
-    return {
+    entry = {
         "name": given.get("name", ""),
         "script": given["script"],
         "queue": given["queue"],
         "threads": int(given.get("threads") or DEFAULT_THREADS),
     }
+    return entry | ({"join": True} if given.get("join") else {})
 
 
 def completed_role(given: dict[str, Any]) -> dict[str, Any]:
@@ -130,22 +134,26 @@ def queue_entry(queue: Queue) -> dict[str, Any]:
 
 
 def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
-    return {
+    entry = {
         "name": flow.name,
         "description": flow.description,
         "active": flow.active,
         "retentionDays": _in(flow.retention, _DAY),
         "steps": [step_entry(step) for step in steps],
     }
+    if flow.max_age is not None:
+        entry["maxAgeSeconds"] = _in(flow.max_age, _SECOND)
+    return entry
 
 
 def step_entry(step: Step) -> dict[str, Any]:
-    return {
+    entry = {
         "name": step.name,
         "script": step.script.name,
         "queue": step.queue.name,
         "threads": step.threads,
     }
+    return entry | ({"join": True} if step.join else {})
 
 
 def fill_script(script: Script, entry: dict[str, Any]) -> None:
@@ -177,6 +185,8 @@ def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
     flow.description = entry["description"]
     flow.active = entry["active"]
     flow.retention = entry["retentionDays"] * _DAY
+    max_age = entry.get("maxAgeSeconds")
+    flow.max_age = max_age * _SECOND if max_age else None
 
 
 def same(one: Any, other: Any) -> bool:

@@ -171,6 +171,7 @@ class _Import:
             "script_id": scripts[entry.values["script"]].pk,
             "queue_id": queues[entry.values["queue"]].pk,
             "threads": entry.values["threads"],
+            "join": entry.values.get("join", False),
         }
         if step.pk is None or any(getattr(step, key) != value for key, value in values.items()):
             for key, value in values.items():

@@ -24,12 +24,16 @@ def is_original_flow(flow: Any) -> bool:
 
 
 def is_original_rbac(document: Any) -> bool:
-    """Tell whether the document is an `rbac.config`: `{"role": ["flow", …]}` and nothing else."""
+    """Tell whether the document is an `rbac.config`: `{"role": ["flow", …]}` and nothing else.
+
+    One that names no flow at all is none: it is rather a mistyped section with an empty list.
+    """
     return (
         isinstance(document, dict)
         and bool(document)
         and not any(key in SECTIONS for key in document)
         and all(_is_list_of_strings(value) for value in document.values())
+        and any(document.values())
     )
 
 

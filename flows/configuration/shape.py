@@ -98,9 +98,16 @@ FLOW = _object(
         "description": _TEXT,
         "active": _FLAG,
         "retentionDays": _number(0, 10**5),
+        "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
         "steps": _list(
             _object(
-                {"name": NAME, "script": NAME, "queue": NAME, "threads": _integer(1, 1_000)},
+                {
+                    "name": NAME,
+                    "script": NAME,
+                    "queue": NAME,
+                    "threads": _integer(1, 1_000),
+                    "join": _FLAG,
+                },
                 required=("script", "queue"),
             )
         ),

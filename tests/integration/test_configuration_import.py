@@ -481,3 +481,32 @@ def test_the_number_of_queries_does_not_grow_with_what_is_there(django_assert_ma
 
     with django_assert_max_num_queries(30, connection=connection):
         assert not import_configuration(document)
+
+
+def test_a_join_and_a_longest_age_come_in_and_go_out_where_they_are_set():
+    document = {
+        "scripts": [{"name": "s", "code": "def run(message, context):\n    return message\n"}],
+        "queues": [{"name": "a"}, {"name": "b"}],
+        "flows": [
+            {
+                "name": "f",
+                "maxAgeSeconds": 90,
+                "steps": [
+                    {"name": "one", "script": "s", "queue": "a"},
+                    {"name": "two", "script": "s", "queue": "b", "join": True},
+                ],
+            }
+        ],
+    }
+
+    import_configuration(document)
+
+    [flow] = export_configuration()["flows"]
+    assert flow["maxAgeSeconds"] == 90
+    assert [step.get("join") for step in flow["steps"]] == [None, True]
+    assert not import_configuration(export_configuration())
+
+
+def test_an_unknown_section_with_an_empty_list_makes_no_role():
+    with pytest.raises(ConfigurationInvalid, match="unknown key"):
+        import_configuration({"flow": []})
