@@ -16,7 +16,7 @@ def json_body(request: HttpRequest) -> bytes:
     """Return the body as it came. Raises Problem where it is too large or says it is not JSON."""
     _require_json(request)
     limit = settings.ASYNCENGINE_MAX_PAYLOAD_BYTES
-    if _declared_length(request) > limit:
+    if declared_length(request) > limit:
         raise _too_large(limit)
     return _read(_stream(request), limit)
 
@@ -36,7 +36,8 @@ def _require_json(request: HttpRequest) -> None:
         raise Problem("unsupported-media-type", f"The content coding {coding} is not understood.")
 
 
-def _declared_length(request: HttpRequest) -> int:
+def declared_length(request: HttpRequest) -> int:
+    """Return the Content-Length, 0 where there is none. Raises Problem where it is no number."""
     text = request.META.get("CONTENT_LENGTH") or "0"
     if not (text.isascii() and text.isdigit()):
         raise Problem("bad-request", "The Content-Length is not a number.")

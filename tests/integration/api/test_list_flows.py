@@ -81,7 +81,7 @@ def test_number_of_queries_does_not_grow_with_the_flows(
         grant(user, Right.START, make_flow(f"flow {n}"))
     client.get(PATH)
 
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         client.get(PATH)
 
 
