@@ -160,6 +160,10 @@ class Message(models.Model):
         blank=True,
         help_text="Which branch of its run, as numbers with points; empty before any fan-out.",
     )
+    suspect = models.BooleanField(
+        default=False,
+        help_text="A worker died while it held this: it is delivered alone, to find who did it.",
+    )
     spilled = models.BooleanField(
         default=False,
         help_text="Its step is done; the body has the outputs without room in the next queue.",

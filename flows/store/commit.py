@@ -149,6 +149,8 @@ class Commit:
             if head.plan.next_queue_id not in self.counters:
                 self.counters |= self.ledger.lock([head.plan.next_queue_id])
         count = self._fitting(head.plan, queue_id, threads)
+        if head.alone:
+            count = min(count, 0 if self.unfinished else 1)
         if count < 1:
             return []
         if moves or threads < self.lease.threads:
@@ -162,9 +164,13 @@ class Commit:
 
     def _head(self, queue_id: int) -> Head | None:
         """Return the first message that is ready in the queue, paused or not."""
-        statement = sql.HEAD.format(columns="step_id, priority", queue="%s", now="%s")
-        for step_id, priority in self.database.query(statement, [queue_id, moment(self.now)]):
-            return Head(step_plan(step_id), f"priority = {priority}")
+        columns = "h.step_id, h.priority, h.suspect"
+        statement = sql.HEAD.format(columns=columns, queue="%s", now="%s")
+        for step_id, priority, suspect in self.database.query(
+            statement, [queue_id, moment(self.now)]
+        ):
+            which = f"priority = {priority} AND suspect = {'TRUE' if suspect else 'FALSE'}"
+            return Head(step_plan(step_id), which, alone=bool(suspect))
         return None
 
     def _head_let_through(self, queue_id: int) -> Head | None:

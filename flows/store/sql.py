@@ -10,9 +10,9 @@ INSERT_RUN = Batch(
 
 INSERT_MESSAGE = Batch(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
-    " priority, let_through, branch, spilled)",
+    " priority, let_through, branch, suspect, spilled)",
     values="{id}, {run_id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority},"
-    " {yes_or_no}, {branch}, FALSE",
+    " {yes_or_no}, {branch}, FALSE, FALSE",
 )
 
 # Bounded: it changes nothing where the queue would hold more than its size.
@@ -28,13 +28,14 @@ PAUSED = "(q.paused OR COALESCE(f.paused, q.paused))"
 # The first message that is ready, of the highest priority that has one: one probe of the index of
 # those that wait for each priority, so that delayed ones of a higher priority cost nothing.
 HEAD = """
-    SELECT {columns} FROM (
-        SELECT p.column1 AS priority, (
-            SELECT m.step_id FROM flows_message m
-            WHERE m.queue_id = {queue} AND m.priority = p.column1 AND m.available_at <= {now}
-            ORDER BY m.available_at LIMIT 1) AS step_id
-        FROM (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p) AS h
-    WHERE step_id IS NOT NULL ORDER BY priority DESC LIMIT 1
+    SELECT {columns} FROM flows_message h WHERE h.id = (
+        SELECT id FROM (
+            SELECT p.column1 AS priority, (
+                SELECT m.id FROM flows_message m
+                WHERE m.queue_id = {queue} AND m.priority = p.column1 AND m.available_at <= {now}
+                ORDER BY m.available_at LIMIT 1) AS id
+            FROM (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p) AS heads
+        WHERE id IS NOT NULL ORDER BY priority DESC LIMIT 1)
 """
 
 # Where all others pause: the messages that somebody lets through.
@@ -45,7 +46,7 @@ HEAD_LET_THROUGH = """
 
 # What every queue is up to, for the broker.
 HEADS = {
-    "head": HEAD.format(columns="step_id", queue="q.id", now="%s"),
+    "head": HEAD.format(columns="h.step_id", queue="q.id", now="%s"),
     "let_through": HEAD_LET_THROUGH.format(columns="m.step_id", queue="q.id", now="%s"),
 }
 READY_QUEUES = f"""
@@ -94,7 +95,7 @@ HELD_CANCELLED = """
 RELEASE = """
     UPDATE flows_message
     SET queue_id = (SELECT v.queue_id FROM flows_stepversion v WHERE v.id = step_id),
-        consumer_id = NULL, available_at = %s, deliveries = deliveries - %s
+        consumer_id = NULL, available_at = %s, deliveries = deliveries - %s, suspect = %s
     WHERE consumer_id = %s
 """
 
@@ -145,13 +146,13 @@ INSERT_STEP_RUN = Batch(
 
 # A held message goes on to the next step with the consumer that holds it.
 KEEP = Batch(
-    "UPDATE flows_message SET step_id = {step_id}, body = {body}, deliveries = 1",
+    "UPDATE flows_message SET step_id = {step_id}, body = {body}, deliveries = 1, suspect = FALSE",
     where="flows_message.id = {id}",
 )
 
 HAND_OVER = Batch(
     "UPDATE flows_message SET step_id = {step_id}, body = {body}, queue_id = {queue_id},"
-    " consumer_id = NULL, deliveries = 0, available_at = {available_at}",
+    " consumer_id = NULL, deliveries = 0, suspect = FALSE, available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 

@@ -177,7 +177,7 @@ class Store:
         """End a lease; what it still holds waits again, its delivery not counted."""
         with self.database.transaction():
             if self.database.change(sql.END_LEASE, [lease.consumer_id]):
-                self._release(lease.consumer_id, uncounted=1)
+                self._release(lease.consumer_id)
         lease.closed = True
 
     def reap(
@@ -185,8 +185,10 @@ class Store:
     ) -> None:
         """End the leases of consumers that died: by their pid here, elsewhere by their heartbeat.
 
-        `begin` is how long an opened consumer may wait for a worker. The messages wait again;
-        their deliveries stay counted, so that a message that kills workers is buried in the end.
+        `begin` is how long an opened consumer may wait for a worker. The messages wait again, each
+        to be delivered alone: one of them may have killed the worker. Where all of them had begun,
+        no more than there were threads, their deliveries stay counted, so that a message that kills
+        workers is buried in the end.
         """
         now = self.database.now()
         for consumer in Consumer.objects.all():
@@ -195,9 +197,9 @@ class Store:
             if died or seen_at < now - (begin if pid is None else lease):
                 with self.database.transaction():
                     if self.database.change(sql.END_LEASE_SEEN, [consumer.pk, moment(seen_at)]):
-                        self._release(consumer.pk, uncounted=0)
+                        self._release(consumer.pk, died_with_threads=consumer.threads)
 
-    def _release(self, consumer_id: int, uncounted: int) -> None:
+    def _release(self, consumer_id: int, died_with_threads: int = 0) -> None:
         """Let everything wait again that a consumer held, but for what was cancelled."""
         held = [Held(*row) for row in self.database.query(sql.HELD, [consumer_id])]
         plans = {h.step_id: step_plan(h.step_id) for h in held}
@@ -214,7 +216,9 @@ class Store:
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])
         self.ledger.add(counters)
         now = moment(self.database.now())
-        self.database.change(sql.RELEASE, [now, uncounted, consumer_id])
+        uncounted = 0 if 0 < len(held) <= died_with_threads else 1
+        suspect = died_with_threads > 0
+        self.database.change(sql.RELEASE, [now, uncounted, suspect, consumer_id])
         self.database.wake()
 
     # --- one commit of a session -----------------------------------------------------------

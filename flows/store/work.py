@@ -148,3 +148,4 @@ class Head:
 
     plan: StepPlan
     which: str
+    alone: bool = False

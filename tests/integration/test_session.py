@@ -1,5 +1,7 @@
 import json
+import time
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -8,7 +10,7 @@ from flows import engine
 from flows.consumer import Session, Shift, consume, hosts
 from flows.errors import AlreadyReprocessed
 from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, Step, StepRun
-from flows.store import store
+from flows.store import Done, Fate, Held, store
 from tests.builders import (
     ECHO,
     RAISING,
@@ -380,3 +382,34 @@ def test_a_session_follows_a_step_that_is_given_fewer_threads():
     assert len(first) == 8
     assert more == []
     assert lease.closed is False
+
+
+def test_neighbours_of_a_message_that_kills_its_worker_are_neither_charged_nor_buried():
+    make_flow(codes=[ECHO], threads=1, max_deliveries=2)
+    ids = engine.start_many("flow", [{"n": n} for n in range(5)])
+    deaths = 0
+    while not DeadLetter.objects.exists():
+        lease = open_lease("flow-0")
+        held = store().commit(lease, [], 0, lambda plan, threads: 5, True)
+        if ids[3] in {UUID(h.id) for h in held}:
+            # The message kills every worker that holds it.
+            deaths += 1
+            store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+        elif held:
+            assert len(held) == 1
+            store().commit(lease, [passed(h) for h in held], 0, lambda plan, threads: 5, False)
+        assert deaths < 5
+        if deaths == 3:
+            work("flow-0")
+
+    assert DeadLetter.objects.get().run_id == ids[3]
+    assert DeadLetter.objects.get().deliveries == 2
+    assert deaths == 3
+    others = Run.objects.exclude(pk=ids[3])
+    assert set(others.values_list("status", flat=True)) == {Run.Status.COMPLETED}
+    assert set(StepRun.objects.exclude(run=ids[3]).values_list("delivery", flat=True)) == {1}
+
+
+def passed(held: Held) -> Done:
+    now = time.time()
+    return Done(held, Fate.PASSED, "COMPLETED", now, now, output=held.body)
