@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class FlowsConfig(AppConfig):
@@ -6,6 +7,7 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows import checks, signals  # noqa: F401  checks register themselves
+        from flows import checks, retention, signals  # noqa: F401  checks register themselves
 
         signals.connect()
+        post_migrate.connect(retention.ensure_schedule, sender=self)

@@ -20,6 +20,7 @@ from django_q.signing import SignedPackage
 from flows.models import Consumer, Queue
 from flows.plan import step_plan
 from flows.processes import is_alive, this_host
+from flows.reprocessing import wake_overdue
 from flows.store import Ready, store
 from flows.wakeup import WakeUp, wakeup
 
@@ -49,6 +50,7 @@ class QueueBroker(ORM):
         self.served_at: dict[int, float] = {}
         self.sent: set[int] = set()
         self.reaped_at = 0.0
+        self.reprocessings_at = 0.0
         # Until then nobody's silence counts: it may have been the database that was away.
         self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
@@ -77,6 +79,7 @@ class QueueBroker(ORM):
         try:
             self._reap_now_and_then()
             self._look()
+            self._wake_reprocessings()
             opened = self._open_sessions()
             tasks = [*(super().dequeue() or []), *self._tasks_for_free_workers()]
             if not tasks and not opened:
@@ -97,6 +100,11 @@ class QueueBroker(ORM):
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = now
+
+    def _wake_reprocessings(self) -> None:
+        now = time.monotonic()
+        if now >= self.reprocessings_at:
+            self.reprocessings_at = now + wake_overdue()
 
     def _look(self) -> None:
         if self.wakeup is None:

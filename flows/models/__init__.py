@@ -8,6 +8,7 @@ from flows.models.configuration import (
     Step,
     StepVersion,
 )
+from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.runtime import (
     BranchEnd,
     Consumer,
@@ -31,6 +32,8 @@ __all__ = [
     "Message",
     "Queue",
     "QueueState",
+    "ReprocessedLetter",
+    "Reprocessing",
     "Right",
     "RoleMapping",
     "Run",

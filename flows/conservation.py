@@ -1,0 +1,237 @@
+"""Is everything that was accepted still there? The counters against the rows they count.
+
+The books of a flow (`Tally`) and the counters of a queue (`QueueState`) are changed by the same
+transactions as the rows, but apart from them. Here they are held against the rows, in one
+snapshot, so that it may be asked at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Case, Count, Exists, Max, OuterRef, Q, Value, When
+
+from flows.models import FlowVersion, Message, QueueState, Run, StepVersion, Tally
+from flows.store import store
+
+
+@dataclass(slots=True)
+class FlowBalance:
+    """The books of a flow, where its unfinished runs are, and its runs by their status.
+
+    A run is waiting, delayed or running as its messages are; one with several branches is running
+    if one of them is, and delayed if all are. Messages of a run that is failed or cancelled
+    already, since one branch died or its script is being stopped, make it nothing else.
+    """
+
+    kind: ClassVar[str] = "flow"
+
+    name: str
+    accepted: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    waiting: int = 0
+    delayed: int = 0
+    running: int = 0
+    strays: int = 0
+    runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Run.Status.values, 0))
+
+    def faults(self) -> list[str]:
+        """Say in a sentence each what does not agree."""
+        moving = self.waiting + self.delayed + self.running
+        accounted = moving + self.completed + self.failed + self.cancelled
+        unfinished = self.runs[Run.Status.QUEUED] + self.runs[Run.Status.RUNNING]
+        compared = (
+            ("accepted", self.accepted, "waiting, delayed, running or ended", accounted),
+            ("accepted", self.accepted, "runs", sum(self.runs.values())),
+            ("completed", self.completed, "completed runs", self.runs[Run.Status.COMPLETED]),
+            ("failed", self.failed, "failed runs", self.runs[Run.Status.FAILED]),
+            ("cancelled", self.cancelled, "cancelled runs", self.runs[Run.Status.CANCELLED]),
+            ("waiting, delayed or running", moving, "unfinished runs", unfinished),
+        )
+        faults = disagreements(compared)
+        if self.strays:
+            faults.append(f"{self.strays} messages belong to no run or to a completed one")
+        return faults
+
+
+@dataclass(slots=True)
+class QueueBalance:
+    """The counters of a queue, and the messages that they count."""
+
+    kind: ClassVar[str] = "queue"
+
+    name: str
+    depth: int = 0
+    reserved: int = 0
+    waiting: int = 0
+    held: int = 0
+    coming: int = 0
+
+    def faults(self) -> list[str]:
+        return disagreements(
+            (
+                ("depth", self.depth, "waiting or held messages", self.waiting + self.held),
+                ("reserved", self.reserved, "held messages that come to it", self.coming),
+            )
+        )
+
+
+# Where a run is, the foremost last.
+PLACES = ("delayed", "waiting", "running")
+UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})
+
+Balance = FlowBalance | QueueBalance
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The message that is ready and has waited longest."""
+
+    correlation_id: UUID
+    queue_name: str
+    age: timedelta
+    paused: bool
+
+
+def disagreements(compared: tuple[tuple[str, int, str, int], ...]) -> list[str]:
+    return [
+        f"{name} is {counted}, but there are {found} {things}"
+        for name, counted, things, found in compared
+        if counted != found
+    ]
+
+
+def check() -> list[Balance]:
+    """Return the balance of every flow and every queue, by kind and name."""
+    with snapshot():
+        now = store().database.now()
+        return [*_flow_balances(now), *_queue_balances()]
+
+
+def document(balance: Balance) -> dict[str, Any]:
+    """Return the balance as JSON data, its faults included."""
+    return {"kind": balance.kind, **asdict(balance), "faults": balance.faults()}
+
+
+def oldest_without_progress() -> Stale | None:
+    """Return the message that has been ready for the longest time and was not taken."""
+    now = store().database.now()
+    ready = Message.objects.filter(queue__isnull=False, available_at__lte=now)
+    oldest = ready.order_by("available_at").select_related("queue__step__flow").first()
+    if oldest is None or oldest.queue is None:
+        return None
+    step = getattr(oldest.queue, "step", None)
+    paused = oldest.queue.paused or bool(step and step.flow.paused)
+    return Stale(oldest.run_id, oldest.queue.name, now - oldest.available_at, paused)
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """See the database as it is now, whatever others commit. Within a transaction: as that does."""
+    if not connection.get_autocommit():
+        yield
+        return
+    is_postgresql = connection.vendor == "postgresql"
+    # Not Django's transaction: on SQLite that is one of a writer and keeps all others waiting.
+    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if is_postgresql else "BEGIN DEFERRED"
+    with connection.cursor() as cursor:
+        cursor.execute(begin)
+        try:
+            yield
+        finally:
+            cursor.execute("ROLLBACK")
+
+
+# --- flows -------------------------------------------------------------------------------------
+
+
+def _flow_balances(now: datetime) -> list[FlowBalance]:
+    balances: dict[str, FlowBalance] = {}
+
+    def of(name: str) -> FlowBalance:
+        return balances.setdefault(name, FlowBalance(name))
+
+    for tally in Tally.objects.all():
+        balance = of(tally.flow_name)
+        balance.accepted, balance.completed = tally.accepted, tally.completed
+        balance.failed, balance.cancelled = tally.failed, tally.cancelled
+    for name, status, count in _runs_by_status():
+        of(name).runs[status] += count
+    for name, status, place, count in _places(now):
+        if status in UNFINISHED:
+            setattr(of(name), place, getattr(of(name), place) + count)
+        elif status == Run.Status.COMPLETED:
+            of(name).strays += count
+    for name, count in _messages_without_run():
+        of(name).strays += count
+    return [balances[name] for name in sorted(balances)]
+
+
+def _runs_by_status() -> Iterator[tuple[str, str, int]]:
+    names = dict(FlowVersion.objects.values_list("pk", "flow_name"))
+    runs = Run.objects.order_by().values_list("flow_version", "status").annotate(n=Count("pk"))
+    for version_id, status, count in runs:
+        yield names[version_id], status, count
+
+
+def _places(now: datetime) -> Iterator[tuple[str, str, str, int]]:
+    """Yield the flow, the status of the runs, where their messages are, and how many runs."""
+    names = dict(FlowVersion.objects.values_list("pk", "flow_name"))
+    place = Case(
+        When(queue=None, then=Value(2)),
+        When(available_at__gt=now, then=Value(0)),
+        default=Value(1),
+    )
+    messages = Message.objects.order_by().annotate(place=place)
+    is_branched = Q(branch__gt="") | Q(spilled=True)
+    # One message a run: counted by the database.
+    single = messages.exclude(is_branched).values_list("run__flow_version", "run__status", "place")
+    for version_id, status, at, count in single.annotate(n=Count("pk")):
+        yield names[version_id], status, PLACES[at], count
+    branched = messages.filter(is_branched).values_list("run", "run__flow_version", "run__status")
+    for _, version_id, status, at in branched.annotate(foremost=Max("place")):
+        yield names[version_id], status, PLACES[at], 1
+
+
+def _messages_without_run() -> Iterator[tuple[str, int]]:
+    orphans = Message.objects.filter(~Exists(Run.objects.filter(pk=OuterRef("run")))).order_by()
+    flow_names = orphans.values_list("step__flow_version__flow_name")
+    yield from flow_names.annotate(n=Count("pk"))
+
+
+# --- queues ------------------------------------------------------------------------------------
+
+
+def _queue_balances() -> list[QueueBalance]:
+    balances = {
+        state.pk: QueueBalance(state.queue.name, state.depth, state.reserved)
+        for state in QueueState.objects.select_related("queue").order_by("queue__name")
+    }
+    waiting = Message.objects.filter(queue__isnull=False).order_by().values_list("queue")
+    for queue_id, count in waiting.annotate(n=Count("pk")):
+        balances[queue_id].waiting += count
+    queues, following = _queues_of_steps()
+    held = Message.objects.filter(queue=None).order_by().values_list("step")
+    for step_id, count in held.annotate(n=Count("pk")):
+        if at := balances.get(queues[step_id]):
+            at.held += count
+        if comes_to := balances.get(following[step_id]):
+            comes_to.coming += count
+    return list(balances.values())
+
+
+def _queues_of_steps() -> tuple[dict[int, int], dict[int, int]]:
+    """Return the queue of every step version, and that of the step after it; 0 for none."""
+    steps = StepVersion.objects.values_list("pk", "flow_version", "position", "queue")
+    places = {(version, position): queue for _, version, position, queue in steps}
+    own = {pk: queue or 0 for pk, _, _, queue in steps}
+    following = {pk: places.get((version, at + 1)) or 0 for pk, version, at, _ in steps}
+    return own, following

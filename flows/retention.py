@@ -1,0 +1,161 @@
+"""Delete what has been kept long enough: finished runs with all that belongs to them.
+
+What is purged for certain has ended and can never run again:
+
+- a completed or cancelled run, so long after its end as its flow keeps runs;
+- a failed run whose dead letters were all discarded, so long after the last of these decisions.
+
+A failed run with an open dead letter stays, however old: somebody still has to decide about it.
+So does a run whose idempotency key counts, and one of which there is a message: a script that is
+being stopped, or the branches beside a dead one.
+The versions of flows and scripts stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django_q.models import Schedule
+
+from flows.engine import IDEMPOTENCY_KEY_AGE
+from flows.models import DeadLetter, FlowVersion, IdempotencyKey, Message, Run, Tally
+from flows.store import store
+
+# So many runs in one transaction: it is over within a fraction of a second.
+BATCH = 500
+# The runs of a flow that is no longer there.
+RETENTION_WITHOUT_FLOW = timedelta(days=30)
+SCHEDULE = "asyncengine retention"
+SCHEDULE_MINUTES = 10
+BUDGET_SECONDS = 20.0
+
+# A run that was purged, as it stood in the books: the flow's name and the status.
+Entry = tuple[str, str]
+
+
+def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SECONDS) -> int:
+    """Purge runs and idempotency keys that are too old; return how many runs.
+
+    It stops after the budget and goes on where it was when it is called again; None: no limit.
+    """
+    now = now or store().database.now()
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
+    purged = 0
+    for count in _batches(now):
+        purged += count
+        if deadline is not None and time.monotonic() > deadline:
+            break
+    return purged
+
+
+def purgeable(now: datetime | None = None) -> Counter[Entry]:
+    """Return how many runs a purge would delete, by the flow's name and the status."""
+    now = now or store().database.now()
+    found: Counter[Entry] = Counter()
+    for version, retention in _versions():
+        runs = _ended(version, now - retention, now).order_by("status")
+        for status, count in runs.values_list("status").annotate(count=Count("pk")):
+            found[version.flow_name, status] += count
+    return found
+
+
+def ensure_schedule(**kwargs: Any) -> None:
+    """Have django-q2 purge now and then: a receiver of post_migrate.
+
+    A schedule that is there already stays as somebody may have set it.
+    """
+    using = kwargs.get("using", "default")
+    if Schedule._meta.db_table not in connections[using].introspection.table_names():
+        return
+    Schedule.objects.using(using).get_or_create(
+        name=SCHEDULE,
+        defaults={
+            "func": "flows.retention.purge",
+            "schedule_type": Schedule.MINUTES,
+            "minutes": SCHEDULE_MINUTES,
+            "repeats": -1,
+        },
+    )
+
+
+def _batches(now: datetime) -> Iterator[int]:
+    """Purge batch by batch; yield how many runs each had."""
+    while _purge_keys(now):
+        yield 0
+    for version, retention in _versions():
+        after: UUID | None = UUID(int=0)
+        while after is not None:
+            count, after = _purge_runs(version, now - retention, now, after)
+            yield count
+
+
+def _versions() -> Iterator[tuple[FlowVersion, timedelta]]:
+    """Yield every version of every flow with how long its runs are kept."""
+    for version in FlowVersion.objects.select_related("flow").order_by("pk"):
+        yield version, version.flow.retention if version.flow else RETENTION_WITHOUT_FLOW
+
+
+def _ended(version: FlowVersion, before: datetime, now: datetime) -> QuerySet[Run]:
+    """Return the runs of a version that ended before then and can never run again."""
+    # A run is older than its end, and its key says when it began: the index confines the search.
+    ended = Run.objects.filter(
+        flow_version=version, pk__lt=first_id_at(before), finished_at__lt=before
+    ).exclude(status__in=[Run.Status.QUEUED, Run.Status.RUNNING])
+    undecided = Q(reprocessed_at=None, discarded_at=None) | Q(discarded_at__gte=before)
+    letters = DeadLetter.objects.filter(undecided, run=OuterRef("pk"))
+    keys = IdempotencyKey.objects.filter(
+        run=OuterRef("pk"), created_at__gte=now - IDEMPOTENCY_KEY_AGE
+    )
+    # Found by its key, which is the run's; branches by an index of their own.
+    message = Message.objects.filter(pk=OuterRef("pk"))
+    branches = Message.objects.filter(run=OuterRef("pk"), branch__gt="")
+    return ended.exclude(Exists(letters) | Exists(keys) | Exists(message) | Exists(branches))
+
+
+def _purge_runs(
+    version: FlowVersion, before: datetime, now: datetime, after: UUID
+) -> tuple[int, UUID | None]:
+    """Purge one batch of a version's runs, the oldest; return how many, and where to go on."""
+    with store().database.transaction():
+        runs = _ended(version, before, now).filter(pk__gt=after).order_by("pk")
+        # Another purge leaves alone what this one has, so that nothing is booked twice.
+        locked = runs.select_for_update(skip_locked=True, of=("self",))
+        batch = list(locked.values_list("pk", "status")[:BATCH])
+        if not batch:
+            return 0, None
+        ids = [pk for pk, _ in batch]
+        Run.objects.filter(pk__in=ids).delete()
+        _take_out_of_books(version.flow_name, Counter(status for _, status in batch))
+    return len(batch), ids[-1] if len(batch) == BATCH else None
+
+
+def _take_out_of_books(flow_name: str, purged: Counter[str]) -> None:
+    completed, failed, cancelled = (
+        purged[status] for status in (Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.CANCELLED)
+    )
+    Tally.objects.filter(pk=flow_name).update(
+        accepted=F("accepted") - purged.total(),
+        completed=F("completed") - completed,
+        failed=F("failed") - failed,
+        cancelled=F("cancelled") - cancelled,
+    )
+
+
+def _purge_keys(now: datetime) -> int:
+    """Delete a batch of the idempotency keys that no longer count; return how many."""
+    with store().database.transaction():
+        expired = IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEY_AGE)
+        batch = list(expired.order_by("created_at").values_list("pk", flat=True)[:BATCH])
+        return IdempotencyKey.objects.filter(pk__in=batch).delete()[0] if batch else 0
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """Return an id before those of all runs that begin then: a UUIDv7 starts with milliseconds."""
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)
