@@ -6,12 +6,12 @@ Nothing is kept in memory, so that a change of a role counts at once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Set
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from flows.models import Flow, Right, RoleMapping, Run
+from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
 
 Caller = User | AnonymousUser | AbstractBaseUser
 
@@ -52,10 +52,56 @@ def flows_allowed(user: Caller, rights: Collection[str]) -> QuerySet[Flow]:
 
 def may_read(user: Caller, run: Run) -> bool:
     """Say whether the user may see the run: every one of the flow, or an own one."""
+    return _reaches(user, run, SEES_EVERY_RUN)
+
+
+def may_cancel(user: Caller, run: Run) -> bool:
+    """Say whether the user may cancel the run: every one of the flow, or an own one."""
+    return _reaches(user, run, {Right.OPERATE})
+
+
+def _reaches(user: Caller, run: Run, rights_to_every_run: Set[str]) -> bool:
     rights = rights_on(user, run.flow_version.flow_id)
-    if rights & SEES_EVERY_RUN:
+    if rights & rights_to_every_run:
         return True
     return Right.START in rights and run.started_by_id == user.pk
+
+
+def runs_seen(user: Caller) -> QuerySet[Run]:
+    """Return the runs that `may_read` allows, by one condition on the flow versions."""
+    rights = rights_by_flow(user)
+    if rights[None] & SEES_EVERY_RUN:
+        return Run.objects.all()
+    seen = Q(flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
+    if Right.START in rights[None]:
+        return Run.objects.filter(seen | Q(started_by=user.pk))
+    started = Q(started_by=user.pk, flow_version__flow__in=flows_with(rights, {Right.START}))
+    return Run.objects.filter(seen | started)
+
+
+def queues_seen(user: Caller) -> QuerySet[Queue]:
+    """Return the queues of the flows that the user watches or operates.
+
+    One that feeds no step is seen by those who see every flow.
+    """
+    rights = rights_by_flow(user)
+    if rights[None] & SEES_EVERY_RUN:
+        return Queue.objects.all()
+    return Queue.objects.filter(step__flow__in=flows_with(rights, SEES_EVERY_RUN))
+
+
+def dead_letters_seen(user: Caller) -> QuerySet[DeadLetter]:
+    """Return the open dead letters of the flows that the user watches or operates."""
+    rights = rights_by_flow(user)
+    letters = DeadLetter.objects.open()
+    if rights[None] & SEES_EVERY_RUN:
+        return letters
+    return letters.filter(step__flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
+
+
+def flows_with(rights: Mapping[int | None, Set[str]], wanted: Set[str]) -> list[int]:
+    """Return the ids of the flows that are named with at least one of the wanted rights."""
+    return [flow_id for flow_id, given in rights.items() if flow_id and given & wanted]
 
 
 def _is_almighty(user: Caller) -> bool:

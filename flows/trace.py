@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
+from django.db.models import Q, QuerySet
 
 from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
+from flows.waiting import why_run
 
 FINISHED = frozenset({Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.CANCELLED})
 # Of a step, beside the statuses of a run: the run has not come to it.
 PENDING = "PENDING"
+
+ATTEMPT_FIELDS = (
+    "run",
+    "branch",
+    "delivery",
+    "started_at",
+    "finished_at",
+    "outcome",
+    "error",
+    "logs",
+)
 
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.05
@@ -35,6 +49,15 @@ def trace_json(run: Run, *, indent: bool = False) -> bytes:
     if run.result is not None:
         document["result"] = orjson.Fragment(run.result)
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 if indent else None)
+
+
+def summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return runs as they are shown in lists, without steps and result.
+
+    Give them with their flow versions. However many there are, it takes four queries.
+    """
+    current = _current_steps([run for run in runs if run.status != Run.Status.COMPLETED])
+    return [_summary(run, current.get(run.pk)) for run in runs]
 
 
 def wait_until_finished(run_id: UUID, seconds: float) -> bool:
@@ -57,44 +80,134 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def _outline(run: Run) -> dict[str, Any]:
-    message = Message.objects.filter(pk=run.pk).values("step_id", "consumer_id", "deliveries")
-    found = message.first()
-    if found is None and run.status not in FINISHED:
+    messages = _messages(run)
+    if not messages and run.status not in FINISHED:
         # It has ended since the run was read.
         run.refresh_from_db(
             fields=["status", "started_at", "finished_at", "result", "error", "warnings"]
         )
-    steps = _steps(run, found)
+    steps = _steps(run, messages)
+    return {
+        **_summary(run, _current(run, steps)),
+        "result": None,
+        "waitingBecause": None if run.status in FINISHED else why_run(run),
+        "steps": steps,
+    }
+
+
+def _summary(run: Run, current_step: str | None) -> dict[str, Any]:
     return {
         "correlationId": str(run.pk),
         "flowName": run.flow_version.flow_name,
         "flowVersion": run.flow_version.number,
         "status": run.status,
-        "currentStep": _current(run, steps),
+        "currentStep": current_step,
         "createdAt": rfc3339(run.created_at),
         "startedAt": rfc3339(run.started_at),
         "finishedAt": rfc3339(run.finished_at),
-        "result": None,
         "error": run.error or None,
         "warnings": run.warnings,
-        "steps": steps,
     }
 
 
+# --- where a run is ----------------------------------------------------------------------------
+
+
 def _current(run: Run, steps: list[dict[str, Any]]) -> str | None:
+    """Return the first step at which the run has a message, or that it has not completed."""
     if run.status == Run.Status.COMPLETED:
         return None
-    return next((s["name"] for s in steps if s["status"] != Run.Status.COMPLETED), None)
+    here = (s["name"] for s in steps if s["status"] not in {PENDING, Run.Status.COMPLETED})
+    after = (s["name"] for s in steps if s["status"] != Run.Status.COMPLETED)
+    return next(here, None) or next(after, None)
 
 
-def _steps(run: Run, message: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    attempts = _attempts(run)
-    letters = _open_dead_letters(run)
+def _current_steps(runs: Sequence[Run]) -> dict[UUID, str]:
+    """Return by run where it is, as `_current` finds it."""
+    names = _step_names(runs)
+    places: dict[UUID, list[int]] = defaultdict(list)
+    for run_id, position, spilled in (
+        _messages_of([run.pk for run in runs])
+        .values_list("run_id", "step__position", "spilled")
+        .distinct()
+    ):
+        places[run_id].append(position + spilled)
+    letters = DeadLetter.objects.open().filter(run__in=[run.pk for run in runs])
+    for run_id, position in letters.order_by().values_list("run_id", "step__position").distinct():
+        places[run_id].append(position)
+    completed = _completed([run for run in runs if run.pk not in places])
+    current: dict[UUID, str] = {}
+    for run in runs:
+        steps = names[run.flow_version_id]
+        left = [at for at, name in enumerate(steps) if (run.pk, name) not in completed]
+        at = min(places.get(run.pk, left), default=len(steps))
+        if at < len(steps):
+            current[run.pk] = steps[at]
+    return current
+
+
+def _step_names(runs: Sequence[Run]) -> dict[int, list[str]]:
+    """Return the names of the steps by flow version, in order."""
+    names: dict[int, list[str]] = defaultdict(list)
+    versions = {run.flow_version_id for run in runs}
+    steps = StepVersion.objects.filter(flow_version__in=versions).order_by("position")
+    for version, name in steps.values_list("flow_version_id", "name"):
+        names[version].append(name)
+    return names
+
+
+def _completed(runs: Sequence[Run]) -> set[tuple[UUID, str]]:
+    """Return the steps that runs without a message have completed, by the run and their name."""
+    if not runs:
+        return set()
+    attempts = StepRun.objects.filter(run__in=[run.pk for run in runs])
+    done = attempts.filter(outcome=StepRun.Outcome.COMPLETED).order_by()
+    return set(done.values_list("run_id", "step__name").distinct())
+
+
+def _messages_of(run_ids: Sequence[UUID]) -> QuerySet[Message]:
+    """Return the messages of runs: one under the run's own id, or one for each branch."""
+    branches = Q(run__in=run_ids, branch__gt="")
+    return Message.objects.filter(Q(pk__in=run_ids) | branches).order_by()
+
+
+# --- the steps of a run ------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Place:
+    """What there is of a run at one of its steps, of all its branches."""
+
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    # By branch: the number of its last attempt, and the deliveries that are counted. One that is
+    # under way, or whose worker died, is counted and has no attempt.
+    numbers: Counter[str] = field(default_factory=Counter)
+    counted: dict[str, int] = field(default_factory=dict)
+    waiting: bool = False
+    held: bool = False
+    letter: Mapping[str, Any] | None = None
+
+    @property
+    def deliveries(self) -> int:
+        branches = self.numbers.keys() | self.counted.keys()
+        return sum(max(self.numbers[b], self.counted.get(b, 0)) for b in branches)
+
+
+def _messages(run: Run) -> list[Mapping[str, Any]]:
+    return list(
+        _messages_of([run.pk]).values(
+            "step__name", "step__position", "consumer_id", "deliveries", "branch", "spilled"
+        )
+    )
+
+
+def _steps(run: Run, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    versions = _step_versions(run)
+    places = _places(run, messages, [step.name for step in versions])
     entries: list[dict[str, Any]] = []
     reached = True
-    for step in _step_versions(run):
-        here = message if message and message["step_id"] == step.pk else None
-        entry = _step(run, step, attempts[step.pk], here, letters.get(step.pk), reached)
+    for step in versions:
+        entry = _step(run, step, places[step.name], reached)
         entries.append(entry)
         reached = entry["status"] == Run.Status.COMPLETED
     return entries
@@ -113,14 +226,47 @@ def _step_versions(run: Run) -> list[StepVersion]:
     )
 
 
-def _attempts(run: Run) -> dict[int, list[dict[str, Any]]]:
-    """Return the attempts by step, numbered from 1 in the order in which they were stored."""
-    attempts: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for step_run in StepRun.objects.filter(run=run.pk).order_by("id"):
-        of_step = attempts[step_run.step_id]
-        of_step.append(
+def _places(
+    run: Run, messages: Iterable[Mapping[str, Any]], names: Sequence[str]
+) -> dict[str, Place]:
+    """Return what there is at each step.
+
+    By the step's name: a run that was put back with the newest script has another flow version
+    than its first attempts.
+    """
+    places: dict[str, Place] = defaultdict(Place)
+    _add_attempts(run, places)
+    letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
+    for letter in letters.values("step__name", "error", "deliveries", "dead_at", "branch"):
+        place = places[letter["step__name"]]
+        place.letter = letter
+        place.counted[letter["branch"]] = letter["deliveries"]
+    for message in messages:
+        following = message["step__position"] + 1
+        if message["spilled"] and following < len(names):
+            # Its step is done; it is the next that waits.
+            places[names[following]].waiting = True
+            continue
+        place = places[message["step__name"]]
+        place.counted[message["branch"]] = message["deliveries"]
+        place.held |= message["consumer_id"] is not None
+        place.waiting |= message["consumer_id"] is None
+    return places
+
+
+def _add_attempts(run: Run, places: dict[str, Place]) -> None:
+    """Add the attempts in the order in which they were stored, numbered for each branch.
+
+    One without a row, because its worker died, leaves its number out.
+    """
+    stored = StepRun.objects.filter(run=run.pk).order_by("id").select_related("step")
+    for step_run in stored.only(*ATTEMPT_FIELDS, "step__name"):
+        place, branch = places[step_run.step.name], step_run.branch
+        place.numbers[branch] = max(place.numbers[branch] + 1, step_run.delivery)
+        place.attempts.append(
             {
-                "attempt": len(of_step) + 1,
+                "attempt": place.numbers[branch],
+                "branch": branch or None,
                 "startedAt": rfc3339(step_run.started_at),
                 "finishedAt": rfc3339(step_run.finished_at),
                 "outcome": step_run.outcome,
@@ -128,38 +274,21 @@ def _attempts(run: Run) -> dict[int, list[dict[str, Any]]]:
                 "logs": orjson.loads(step_run.logs) if step_run.logs else [],
             }
         )
-    return attempts
 
 
-def _open_dead_letters(run: Run) -> dict[int, Mapping[str, Any]]:
-    letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
-    return {
-        letter["step_id"]: letter
-        for letter in letters.values("step_id", "error", "deliveries", "dead_at")
-    }
-
-
-def _step(
-    run: Run,
-    step: StepVersion,
-    attempts: list[dict[str, Any]],
-    message: Mapping[str, Any] | None,
-    letter: Mapping[str, Any] | None,
-    reached: bool,
-) -> dict[str, Any]:
-    status = _status(run, attempts, message, letter, reached)
+def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str, Any]:
+    status = _status(run, place, reached)
+    attempts, letter = place.attempts, place.letter
     last = attempts[-1] if attempts else None
     finished_at = last["finishedAt"] if last else letter and rfc3339(letter["dead_at"])
     error = letter["error"] if letter else last and last["error"]
-    # A delivery that is under way, or whose worker died, is counted and has no attempt.
-    counted = (message or letter or {"deliveries": 0})["deliveries"]
     return {
         "name": step.name,
         "queueName": step.queue_name,
         "scriptName": step.script_version.script_name,
         "scriptVersion": step.script_version.number,
         "status": status,
-        "deliveries": max(len(attempts), counted),
+        "deliveries": place.deliveries,
         "startedAt": attempts[0]["startedAt"] if attempts else None,
         "finishedAt": finished_at if status in FINISHED else None,
         "error": None if status == Run.Status.COMPLETED else error,
@@ -167,22 +296,16 @@ def _step(
     }
 
 
-def _status(
-    run: Run,
-    attempts: list[dict[str, Any]],
-    message: Mapping[str, Any] | None,
-    letter: Mapping[str, Any] | None,
-    reached: bool,
-) -> str:
-    if message:
-        return Run.Status.RUNNING if message["consumer_id"] else Run.Status.QUEUED
-    if letter:
+def _status(run: Run, place: Place, reached: bool) -> str:
+    if place.held or place.waiting:
+        return Run.Status.RUNNING if place.held else Run.Status.QUEUED
+    if place.letter:
         return Run.Status.FAILED
-    if attempts and attempts[-1]["outcome"] == StepRun.Outcome.COMPLETED:
+    if place.attempts and place.attempts[-1]["outcome"] == StepRun.Outcome.COMPLETED:
         return Run.Status.COMPLETED
     if reached and run.status == Run.Status.CANCELLED:
         return Run.Status.CANCELLED
-    return Run.Status.FAILED if attempts else PENDING
+    return Run.Status.FAILED if place.attempts else PENDING
 
 
 def _parse(text: str) -> Any:

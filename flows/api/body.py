@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.http import HttpRequest
 from flows.api.errors import Problem
 
 CHUNK_BYTES = 64 * 1024
+NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
 def json_body(request: HttpRequest) -> bytes:
@@ -21,6 +23,21 @@ def json_body(request: HttpRequest) -> bytes:
     return _read(_stream(request), limit)
 
 
+def json_chunks(request: HttpRequest) -> Iterator[bytes]:
+    """Return the body piece by piece, however long it is. Raises Problem as `json_body` does."""
+    if not is_ndjson(request):
+        _require_json(request)
+    _require_plain_utf_8(request)
+    declared_length(request)
+    stream = _stream(request)
+    return iter(lambda: stream.read(CHUNK_BYTES), b"")
+
+
+def is_ndjson(request: HttpRequest) -> bool:
+    """Say whether the body is JSON texts, one a line."""
+    return request.content_type in NDJSON
+
+
 def _require_json(request: HttpRequest) -> None:
     media_type = request.content_type or "application/json"
     is_json = media_type == "application/json" or (
@@ -28,6 +45,10 @@ def _require_json(request: HttpRequest) -> None:
     )
     if not is_json:
         raise Problem("unsupported-media-type", f"The body must be JSON, not {media_type}.")
+    _require_plain_utf_8(request)
+
+
+def _require_plain_utf_8(request: HttpRequest) -> None:
     charset = (request.content_params or {}).get("charset", "utf-8")
     if charset.strip('"').lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise Problem("unsupported-media-type", f"The body must be in UTF-8, not {charset}.")

@@ -10,6 +10,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from flows.api.errors import CONTENT_TYPE, KINDS, TYPE_BASE
 from flows.api.schemas import health, ref
+from flows.models import DeadLetter, Run
+from flows.models.runtime import DEFAULT_PRIORITY
 
 RUN_ID = "01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e"
 STATUS_URL = f"http://localhost:8000/async/api/runs/{RUN_ID}"
@@ -48,17 +50,36 @@ def _problem_example(word: str) -> OpenApiExample:
     return OpenApiExample(word, value=document)
 
 
-def _answer(description: str, schema: dict[str, Any], example: Any = None) -> OpenApiResponse:
+def answer(description: str, schema: dict[str, Any], example: Any = None) -> OpenApiResponse:
     examples = [] if example is None else [OpenApiExample("answer", value=example)]
     return OpenApiResponse(schema, description=description, examples=examples)
 
 
-def _answered_header(name: str, type_: Any, description: str, *on: int) -> OpenApiParameter:
+def answered_header(name: str, type_: Any, description: str, *on: int) -> OpenApiParameter:
     return OpenApiParameter(name, type_, HEADER, response=list(on), description=description)
 
 
-CHALLENGE = _answered_header("WWW-Authenticate", str, "How to log in.", 401)
+CHALLENGE = answered_header("WWW-Authenticate", str, "How to log in.", 401)
 RETRY_AFTER = "Seconds after which to try again."
+
+WAITED = answered_header("Retry-After", int, RETRY_AFTER, 503)
+CURSOR = OpenApiParameter("cursor", str, QUERY, description="From the `next` of a page.")
+
+
+def _filter(name: str, description: str, type_: Any = str, **more: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, type_, QUERY, description=description, **more)
+
+
+FLOW_NAME = _filter("flowName", "The flow's name.", required=True)
+OF_FLOW = _filter("flowName", "Those of this flow alone.")
+START_OPTIONS = [
+    _filter(
+        "priority",
+        "Of the messages that wait in a queue those of a higher priority go first.",
+        {"type": "integer", "minimum": 0, "maximum": 9, "default": DEFAULT_PRIORITY},
+    ),
+    _filter("startAt", "Before this time the run waits.", OpenApiTypes.DATETIME),
+]
 
 STARTED = {
     "correlationId": RUN_ID,
@@ -77,20 +98,21 @@ START: dict[str, Any] = {
         " within a day answers with the run that the first one started."
     ),
     "parameters": [
-        OpenApiParameter("flowName", str, QUERY, required=True, description="The flow's name."),
+        FLOW_NAME,
+        *START_OPTIONS,
         OpenApiParameter(
             "Idempotency-Key",
             {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"},
             HEADER,
             description="The caller's name for this start.",
         ),
-        _answered_header("Location", OpenApiTypes.URI, "Where the run is to be seen.", 202),
-        _answered_header("Retry-After", int, RETRY_AFTER, 429, 503),
+        answered_header("Location", OpenApiTypes.URI, "Where the run is to be seen.", 202),
+        answered_header("Retry-After", int, RETRY_AFTER, 429, 503),
         CHALLENGE,
     ],
     "request": {"application/json": ref("Payload")},
     "responses": {
-        (202, "application/json"): _answer("The run is stored.", ref("Started"), STARTED),
+        (202, "application/json"): answer("The run is stored.", ref("Started"), STARTED),
         **refusals(
             "payload-invalid",
             "header-invalid",
@@ -120,6 +142,7 @@ RUN = {
     "result": {"correlationId": RUN_ID, "payload": {"decision": "accepted"}},
     "error": None,
     "warnings": 0,
+    "waitingBecause": None,
     "steps": [
         {
             "name": "decide",
@@ -134,6 +157,7 @@ RUN = {
             "attempts": [
                 {
                     "attempt": 1,
+                    "branch": None,
                     "startedAt": "2026-11-02T09:30:00.131000Z",
                     "finishedAt": "2026-11-02T09:30:00.133000Z",
                     "outcome": "COMPLETED",
@@ -143,6 +167,53 @@ RUN = {
             ],
         }
     ],
+}
+
+START_BATCH: dict[str, Any] = {
+    "operation_id": "startBatch",
+    "tags": ["runs"],
+    "summary": "Start many runs of a flow",
+    "description": (
+        "A run for each line of NDJSON, or for each element of a JSON array. They are read, checked"
+        " and stored in chunks while they come, so a batch may be of any length; each payload is"
+        " held to the limit of a single start. A payload that is refused is answered with its"
+        " line, counted from 1 and with the empty ones, or with its place in the array; the others"
+        " are started. Where the queue is full the rest is refused so. What was accepted stays"
+        " so, also where the connection breaks."
+    ),
+    "parameters": [
+        FLOW_NAME,
+        *START_OPTIONS,
+        answered_header("Retry-After", int, RETRY_AFTER, 429, 503),
+        CHALLENGE,
+    ],
+    "request": {
+        "application/x-ndjson": {"type": "string", "description": "A payload a line."},
+        "application/json": {"type": "array", "items": ref("Payload")},
+    },
+    "responses": {
+        (202, "application/json"): answer(
+            "What was accepted is stored.",
+            ref("BatchStarted"),
+            {
+                "accepted": 1,
+                "rejected": [{"line": 2, "detail": "The payload must be a JSON object."}],
+                "correlationIds": [RUN_ID],
+            },
+        ),
+        **refusals(
+            "payload-invalid",
+            "header-invalid",
+            *GUARDED,
+            "no-role",
+            "csrf-failed",
+            "unknown-flow",
+            "flow-not-runnable",
+            "unsupported-media-type",
+            "queue-full",
+            "not-acceptable",
+        ),
+    },
 }
 
 GET_RUN: dict[str, Any] = {
@@ -158,12 +229,200 @@ GET_RUN: dict[str, Any] = {
         OpenApiParameter(
             "wait", {"type": "number", "minimum": 0}, QUERY, description="Seconds to wait."
         ),
-        _answered_header("Retry-After", int, RETRY_AFTER, 503),
+        WAITED,
         CHALLENGE,
     ],
     "responses": {
-        (200, "application/json"): _answer("The run.", ref("Run"), RUN),
+        (200, "application/json"): answer("The run.", ref("Run"), RUN),
         **refusals(*GUARDED, "no-role", "not-found", "not-acceptable"),
+    },
+}
+
+RUN_SUMMARY = {
+    name: value for name, value in RUN.items() if name not in {"result", "waitingBecause", "steps"}
+}
+
+LIST_RUNS: dict[str, Any] = {
+    "operation_id": "listRuns",
+    "tags": ["runs"],
+    "summary": "List runs, the newest first",
+    "description": (
+        "Those that the caller may see: all of the flows that the caller watches or operates, own"
+        " ones of those that the caller may start. In a large system give the times as well:"
+        " they bound what has to be looked through for a status that few runs have."
+    ),
+    "parameters": [
+        OF_FLOW,
+        _filter("status", "Those in this status alone.", str, enum=Run.Status.values),
+        _filter("createdAfter", "At this time or later.", OpenApiTypes.DATETIME),
+        _filter("createdBefore", "Before this time.", OpenApiTypes.DATETIME),
+        CURSOR,
+        WAITED,
+        CHALLENGE,
+    ],
+    "responses": {
+        (200, "application/json"): answer(
+            "A page of runs.", ref("RunPage"), {"results": [RUN_SUMMARY], "next": None}
+        ),
+        **refusals(*GUARDED, "not-acceptable"),
+    },
+}
+
+CANCEL_RUN: dict[str, Any] = {
+    "operation_id": "cancelRun",
+    "tags": ["runs"],
+    "summary": "Cancel a run",
+    "description": (
+        "A waiting message leaves its queue at once; a script at work is stopped soon after. A run"
+        " that has ended stays as it is, and is the answer. It takes the right to operate the"
+        " flow, or to start it where the run is an own one."
+    ),
+    "parameters": [
+        OpenApiParameter("id", OpenApiTypes.UUID, PATH, description="The correlation id."),
+        WAITED,
+        CHALLENGE,
+    ],
+    "request": None,
+    "responses": {
+        (200, "application/json"): answer("The run.", ref("Run")),
+        **refusals(*GUARDED, "no-role", "csrf-failed", "not-found", "not-acceptable"),
+    },
+}
+
+QUEUE = {
+    "name": "decisions",
+    "size": 10000,
+    "depth": 120,
+    "running": 4,
+    "delayed": 3,
+    "deadLetters": 1,
+    "oldestAgeSeconds": 2.416,
+    "paused": False,
+    "ratePerSecond": None,
+    "waitingBecause": "All threads are busy, 4 of 4.",
+}
+
+LIST_QUEUES: dict[str, Any] = {
+    "operation_id": "listQueues",
+    "tags": ["queues"],
+    "summary": "List the queues of the flows that the caller watches or operates",
+    "parameters": [CURSOR, WAITED, CHALLENGE],
+    "responses": {
+        (200, "application/json"): answer(
+            "A page of queues, by name.", ref("QueuePage"), {"results": [QUEUE], "next": None}
+        ),
+        **refusals(*GUARDED, "not-acceptable"),
+    },
+}
+
+
+def _of_a_queue(operation_id: str, summary: str, description: str, *words: str) -> dict[str, Any]:
+    return {
+        "operation_id": operation_id,
+        "tags": ["queues"],
+        "summary": summary,
+        "description": description,
+        "parameters": [
+            OpenApiParameter("name", str, PATH, description="The queue's name."),
+            WAITED,
+            CHALLENGE,
+        ],
+        "request": None,
+        "responses": {
+            (200, "application/json"): answer("The queue.", ref("Queue"), QUEUE),
+            **refusals(*GUARDED, "no-role", *words, "unknown-queue", "not-acceptable"),
+        },
+    }
+
+
+GET_QUEUE = _of_a_queue(
+    "getQueue",
+    "See a queue",
+    "It takes the right to watch or operate the flow of which the queue feeds a step.",
+)
+PAUSE_QUEUE = _of_a_queue(
+    "pauseQueue",
+    "Pause a queue",
+    "Its messages wait; what is at a script goes on. A paused queue stays as it is.",
+    "csrf-failed",
+)
+RESUME_QUEUE = _of_a_queue(
+    "resumeQueue",
+    "Resume a queue",
+    "Its messages are handed out again. A queue that is not paused stays as it is.",
+    "csrf-failed",
+)
+
+LIST_DEAD_LETTERS: dict[str, Any] = {
+    "operation_id": "listDeadLetters",
+    "tags": ["dead letters"],
+    "summary": "List the open dead letters, the newest first",
+    "description": (
+        "Those that were neither reprocessed nor discarded, of the flows that the caller watches"
+        " or operates. A page ends early where the messages are large."
+    ),
+    "parameters": [
+        OF_FLOW,
+        _filter("queue", "Those of the step that this queue feeds."),
+        _filter("reason", "Those for this reason alone.", str, enum=DeadLetter.Reason.values),
+        CURSOR,
+        WAITED,
+        CHALLENGE,
+    ],
+    "responses": {
+        (200, "application/json"): answer("A page of dead letters.", ref("DeadLetterPage")),
+        **refusals(*GUARDED, "not-acceptable"),
+    },
+}
+
+DEAD_LETTER_ID = OpenApiParameter("id", int, PATH, description="The dead letter's id.")
+
+REPROCESS_DEAD_LETTER: dict[str, Any] = {
+    "operation_id": "reprocessDeadLetter",
+    "tags": ["dead letters"],
+    "summary": "Put a dead letter back at the step where it failed",
+    "description": (
+        "The run goes on there; earlier steps are not run again. Without a body the message"
+        " is put back as it was, for the script that the run has."
+    ),
+    "parameters": [
+        DEAD_LETTER_ID,
+        answered_header("Location", OpenApiTypes.URI, "Where the run is to be seen.", 202),
+        answered_header("Retry-After", int, RETRY_AFTER, 429, 503),
+        CHALLENGE,
+    ],
+    "request": {"application/json": ref("Reprocessing")},
+    "responses": {
+        (202, "application/json"): answer(
+            "The message is in its queue.", ref("Reprocessed"), {**STARTED, "status": "RUNNING"}
+        ),
+        **refusals(
+            "payload-invalid",
+            *GUARDED,
+            "no-role",
+            "csrf-failed",
+            "not-found",
+            "already-reprocessed",
+            "flow-not-runnable",
+            "payload-too-large",
+            "unsupported-media-type",
+            "queue-full",
+            "not-acceptable",
+        ),
+    },
+}
+
+DISCARD_DEAD_LETTER: dict[str, Any] = {
+    "operation_id": "discardDeadLetter",
+    "tags": ["dead letters"],
+    "summary": "Give a dead letter up",
+    "description": "Its run stays failed.",
+    "parameters": [DEAD_LETTER_ID, WAITED, CHALLENGE],
+    "responses": {
+        204: OpenApiResponse(description="It is discarded."),
+        **refusals(
+            *GUARDED, "no-role", "csrf-failed", "not-found", "already-reprocessed", "not-acceptable"
+        ),
     },
 }
 
@@ -172,12 +431,12 @@ LIST_FLOWS: dict[str, Any] = {
     "tags": ["flows"],
     "summary": "List the flows that the caller may start or watch",
     "parameters": [
-        OpenApiParameter("cursor", str, QUERY, description="From the `next` of a page."),
-        _answered_header("Retry-After", int, RETRY_AFTER, 503),
+        CURSOR,
+        WAITED,
         CHALLENGE,
     ],
     "responses": {
-        (200, "application/json"): _answer("A page of flows, by name.", ref("FlowPage")),
+        (200, "application/json"): answer("A page of flows, by name.", ref("FlowPage")),
         **refusals(*GUARDED, "not-acceptable"),
     },
 }
@@ -188,11 +447,11 @@ GET_FLOW: dict[str, Any] = {
     "summary": "See a flow",
     "parameters": [
         OpenApiParameter("name", str, PATH, description="The flow's name."),
-        _answered_header("Retry-After", int, RETRY_AFTER, 503),
+        WAITED,
         CHALLENGE,
     ],
     "responses": {
-        (200, "application/json"): _answer("The flow.", ref("Flow")),
+        (200, "application/json"): answer("The flow.", ref("Flow")),
         **refusals(*GUARDED, "no-role", "unknown-flow", "not-acceptable"),
     },
 }
@@ -208,11 +467,11 @@ CREATE_TOKEN: dict[str, Any] = {
     "auth": [{"basicAuth": []}, {}],
     "parameters": [
         CHALLENGE,
-        _answered_header("Retry-After", int, RETRY_AFTER, 503),
+        WAITED,
     ],
     "request": {"application/json": ref("Credentials")},
     "responses": {
-        (200, "application/json"): _answer("The token; it is shown this once.", ref("Token")),
+        (200, "application/json"): answer("The token; it is shown this once.", ref("Token")),
         **refusals(
             "payload-invalid",
             "query-invalid",
@@ -225,13 +484,25 @@ CREATE_TOKEN: dict[str, Any] = {
     },
 }
 
+REVOKE_TOKEN: dict[str, Any] = {
+    "operation_id": "revokeToken",
+    "tags": ["auth"],
+    "summary": "Revoke the bearer token of this call",
+    "auth": [{"bearerAuth": []}],
+    "parameters": [CHALLENGE, WAITED],
+    "responses": {
+        204: OpenApiResponse(description="It is good for nothing any more."),
+        **refusals("query-invalid", "not-authenticated", "database-unavailable"),
+    },
+}
+
 IS_LIVE: dict[str, Any] = {
     "operation_id": "isLive",
     "tags": ["health"],
     "summary": "Does the process answer?",
     "auth": [],
     "responses": {
-        (200, "application/json"): _answer("It does.", health("live")),
+        (200, "application/json"): answer("It does.", health("live")),
         **refusals("query-invalid", "not-acceptable"),
     },
 }
@@ -242,9 +513,9 @@ IS_READY: dict[str, Any] = {
     "summary": "Can starts be taken?",
     "description": "Ready is a process whose database answers and has every migration.",
     "auth": [],
-    "parameters": [_answered_header("Retry-After", int, RETRY_AFTER, 503)],
+    "parameters": [WAITED],
     "responses": {
-        (200, "application/json"): _answer("They can.", health("ready")),
+        (200, "application/json"): answer("They can.", health("ready")),
         **refusals("query-invalid", "database-unavailable", "not-ready", "not-acceptable"),
     },
 }

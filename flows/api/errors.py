@@ -49,6 +49,7 @@ KINDS = {
     "csrf-failed": Kind(403, "A session needs the CSRF token."),
     "not-found": Kind(404, "There is no such thing here."),
     "unknown-flow": Kind(404, "There is no flow of this name."),
+    "unknown-queue": Kind(404, "There is no queue of this name."),
     "method-not-allowed": Kind(405, "The method is not allowed here."),
     "not-acceptable": Kind(406, "Nothing that the caller accepts can be given."),
     "flow-not-runnable": Kind(409, "The flow is inactive or has no steps."),

@@ -30,10 +30,11 @@ class NotEmbeddable(Exception):
 def add_flows(document: dict[str, Any], start: dict[str, Any]) -> None:
     """Add the operation of every active flow: `start`, with a path and a payload of its own."""
     flows = list(_active_flows())
-    names = operation_ids((flow.pk, flow.name) for flow in flows)
+    names = component_names((flow.pk, flow.name) for flow in flows)
     for flow in flows:
-        operation_id = names[flow.pk]
-        component = f"{operation_id}_payload"
+        # The name as it is: callers can tell it without looking it up.
+        operation_id = f"start_{flow.name}"
+        component = f"{names[flow.pk]}_payload"
         steps = flow.steps.all()
         schema = steps[0].script.input_schema if steps else {}
         document["components"]["schemas"][component] = embedded(schema, component)
@@ -41,8 +42,8 @@ def add_flows(document: dict[str, Any], start: dict[str, Any]) -> None:
         document["paths"][path] = {"post": _operation(start, flow, operation_id, component)}
 
 
-def operation_ids(flows: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """Return an operationId by the flow's id: letters, digits and _; no two the same.
+def component_names(flows: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """Return a component's name by the flow's id: letters, digits and _; no two the same.
 
     A flow whose name needs no change always has it as it is; of others that become the same,
     the later ones have their id behind it, so that a new flow renames none.

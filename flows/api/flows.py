@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from django.db.models import Max, QuerySet
 from django.http import HttpResponse
@@ -11,11 +11,10 @@ from rest_framework.request import Request
 
 from flows.api.documentation import GET_FLOW, LIST_FLOWS
 from flows.api.errors import Problem
+from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import Flow
 from flows.rights import SEES_FLOW, flows_allowed, rights_by_flow, rights_on
-
-PAGE_SIZE = 100
 
 
 class FlowsView(ApiView):
@@ -23,17 +22,12 @@ class FlowsView(ApiView):
 
     @extend_schema(**LIST_FLOWS)
     def get(self, request: Request) -> HttpResponse:
-        cursor = self.query.get("cursor", "")
-        if "\0" in cursor:
-            raise Problem.of_parameter("cursor", "is none that a page gave")
-        flows = _with_steps(flows_allowed(request.user, SEES_FLOW)).filter(name__gt=cursor)
-        page = list(flows[: PAGE_SIZE + 1])
-        rights = rights_by_flow(request.user)
-        shown = [
-            _document(request, flow, rights[None] | rights[flow.pk]) for flow in page[:PAGE_SIZE]
-        ]
-        following = _next_url(request, page[PAGE_SIZE - 1]) if len(page) > PAGE_SIZE else None
-        return json_response({"results": shown, "next": following})
+        def show(flows: Sequence[Flow]) -> list[Any]:
+            rights = rights_by_flow(request.user)
+            return [_document(request, flow, rights[None] | rights[flow.pk]) for flow in flows]
+
+        flows = _with_steps(flows_allowed(request.user, SEES_FLOW))
+        return json_response(page_by_name(request, self.query, flows, show))
 
 
 class FlowView(ApiView):
@@ -49,11 +43,8 @@ class FlowView(ApiView):
 
 
 def _with_steps(flows: QuerySet[Flow]) -> QuerySet[Flow]:
-    return (
-        flows.annotate(version=Max("versions__number"))
-        .prefetch_related("steps__script", "steps__queue")
-        .order_by("name")
-    )
+    with_version = flows.annotate(version=Max("versions__number"))
+    return with_version.prefetch_related("steps__script", "steps__queue")
 
 
 def _document(request: Request, flow: Any, rights: set[str]) -> dict[str, Any]:
@@ -76,10 +67,6 @@ def _document(request: Request, flow: Any, rights: set[str]) -> dict[str, Any]:
         "startUrl": _absolute(request, reverse("api:flow-start", args=[flow.name])),
         "rights": sorted(rights),
     }
-
-
-def _next_url(request: Request, last: Flow) -> str:
-    return _absolute(request, f"{reverse('api:flows')}?{urlencode({'cursor': last.name})}")
 
 
 def _absolute(request: Request, path: str) -> str:

@@ -1,22 +1,52 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from datetime import datetime, timedelta
+from threading import BoundedSemaphore
+from typing import Any, NoReturn
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from flows.api.documentation import GET_RUN
+from flows import engine
+from flows.api import parameters
+from flows.api.documentation import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.errors import Problem
+from flows.api.pages import newest_page
 from flows.api.view import ApiView, json_response
 from flows.models import Run
-from flows.rights import may_read
-from flows.trace import trace_json, wait_until_finished
+from flows.rights import may_cancel, may_read, runs_seen
+from flows.trace import summaries, trace_json, wait_until_finished
 
 LONGEST_WAIT_SECONDS = 60.0
+# Who waits holds a thread of the web server. Beyond so many a process answers at once with what
+# is, so that starts and probes never wait for those who wait.
+WAITING_ROOM = BoundedSemaphore(8)
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# A run's id has the time of the process that started it, its row that of the database.
+CLOCKS_APART = timedelta(minutes=5)
+
+
+class RunsView(ApiView):
+    query_parameters = frozenset({"flowName", "status", "createdAfter", "createdBefore", "cursor"})
+
+    @extend_schema(**LIST_RUNS)
+    def get(self, request: Request) -> HttpResponse:
+        runs = parameters.matching(
+            runs_seen(request.user),
+            flow_version__flow_name=parameters.text(self.query, "flowName"),
+            status=parameters.choice(self.query, "status", Run.Status.values),
+        )
+        runs = _created_between(
+            runs,
+            parameters.moment(self.query, "createdAfter"),
+            parameters.moment(self.query, "createdBefore"),
+        )
+        runs = runs.select_related("flow_version").defer("result")
+        return json_response(newest_page(request, self.query, runs, summaries))
 
 
 class RunView(ApiView):
@@ -28,8 +58,11 @@ class RunView(ApiView):
         run = _find(id)
         if not may_read(request.user, run):
             raise Problem("no-role", "None of your roles may see this run.")
-        if seconds:
-            wait_until_finished(run.pk, seconds)
+        if seconds and WAITING_ROOM.acquire(blocking=False):
+            try:
+                wait_until_finished(run.pk, seconds)
+            finally:
+                WAITING_ROOM.release()
             run = _find(id)
         return json_response(trace_json(run))
 
@@ -38,6 +71,35 @@ class RunView(ApiView):
         if not NUMBER.fullmatch(text):
             raise Problem.of_parameter("wait", "must be a number of seconds, 0 or more")
         return min(float(text), LONGEST_WAIT_SECONDS)
+
+
+class CancelRunView(ApiView):
+    @extend_schema(**CANCEL_RUN)
+    def post(self, request: Request, id: str) -> HttpResponse:
+        run = _find(id)
+        if not may_cancel(request.user, run):
+            raise Problem("no-role", "None of your roles may cancel this run.")
+        user: Any = request.user
+        return json_response(trace_json(engine.cancel(run, user=user)))
+
+
+def _created_between(
+    runs: QuerySet[Run], after: datetime | None, before: datetime | None
+) -> QuerySet[Run]:
+    """Return the runs of [after, before). The ids bound what the database has to look at."""
+    if after:
+        first = _first_id(after, -CLOCKS_APART)
+        runs = runs.filter(pk__gte=first, created_at__gte=after)
+    if before:
+        last = _first_id(before, CLOCKS_APART)
+        runs = runs.filter(pk__lt=last, created_at__lt=before)
+    return runs
+
+
+def _first_id(moment: datetime, apart: timedelta) -> UUID:
+    """Return the first UUIDv7 of a moment: its milliseconds are the first 48 bits."""
+    milliseconds = int((moment.timestamp() + apart.total_seconds()) * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
 def _find(text: str) -> Run:

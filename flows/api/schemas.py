@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.api.errors import KINDS, TYPE_BASE
-from flows.models import Right, Run, StepRun
+from flows.models import DeadLetter, Right, Run, StepRun
 from flows.trace import PENDING
 
 Schema = dict[str, Any]
@@ -30,6 +30,11 @@ def record(properties: dict[str, Schema], *, optional: tuple[str, ...] = (), **m
     """Return the schema of an object; all properties are there but the optional ones."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required, **more}
+
+
+def page_of(name: str) -> Schema:
+    following = {"type": ["string", "null"], "format": "uri", "description": "The next page."}
+    return record({"results": listed(ref(name)), "next": following})
 
 
 PROBLEM = record(
@@ -70,6 +75,10 @@ STARTED = record(
 ATTEMPT = record(
     {
         "attempt": {"type": "integer", "minimum": 1},
+        "branch": {
+            "type": ["string", "null"],
+            "description": "Which branch of the run, as numbers with points.",
+        },
         "startedAt": TIME,
         "finishedAt": TIME,
         "outcome": {"type": "string", "enum": StepRun.Outcome.values},
@@ -98,25 +107,133 @@ STEP_TRACE = record(
     }
 )
 
+RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
+    "correlationId": CORRELATION_ID,
+    "flowName": TEXT,
+    "flowVersion": {"type": "integer", "minimum": 1},
+    "status": {"type": "string", "enum": Run.Status.values},
+    "currentStep": {
+        "type": ["string", "null"],
+        "description": "Where it is or ended; null when completed.",
+    },
+    "createdAt": TIME,
+    "startedAt": TIME_OR_NULL,
+    "finishedAt": TIME_OR_NULL,
+    "error": TEXT_OR_NULL,
+    "warnings": COUNT,
+}
+
+RUN_SUMMARY = record(
+    RUN_SUMMARY_PROPERTIES, description="One execution of a flow, without steps and result."
+)
+
 RUN = record(
     {
-        "correlationId": CORRELATION_ID,
-        "flowName": TEXT,
-        "flowVersion": {"type": "integer", "minimum": 1},
-        "status": {"type": "string", "enum": Run.Status.values},
-        "currentStep": {
-            "type": ["string", "null"],
-            "description": "Where it is or ended; null when completed.",
-        },
-        "createdAt": TIME,
-        "startedAt": TIME_OR_NULL,
-        "finishedAt": TIME_OR_NULL,
+        **RUN_SUMMARY_PROPERTIES,
         "result": {"description": "The output of the last step: any JSON value."},
-        "error": TEXT_OR_NULL,
-        "warnings": COUNT,
+        "waitingBecause": {
+            "type": ["string", "null"],
+            "description": "Why it waits, in a sentence; null where nothing keeps it waiting.",
+        },
         "steps": listed(ref("StepTrace")),
     },
     description="One execution of a flow.",
+)
+
+RUN_PAGE = page_of("RunSummary")
+
+BATCH_STARTED = record(
+    {
+        "accepted": COUNT,
+        "rejected": listed(
+            record(
+                {
+                    "line": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "The line, or the place in the array, from 1.",
+                    },
+                    "detail": TEXT,
+                }
+            )
+        ),
+        "correlationIds": listed(CORRELATION_ID),
+    },
+    description="What became of a batch; the ids are in the order of the accepted lines.",
+)
+
+QUEUE = record(
+    {
+        "name": TEXT,
+        "size": {"type": "integer", "minimum": 1},
+        "depth": {**COUNT, "description": "Messages in it, those at a script included."},
+        "running": {
+            **COUNT,
+            "description": "Messages at a script: of those that sessions hold, at most one for"
+            " each thread.",
+        },
+        "delayed": {**COUNT, "description": "Messages that wait for a time."},
+        "deadLetters": {**COUNT, "description": "Open ones."},
+        "oldestAgeSeconds": {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "description": "How long the message has been ready that has waited longest; null"
+            " where none is.",
+        },
+        "paused": {"type": "boolean"},
+        "ratePerSecond": {
+            "type": ["number", "null"],
+            "description": "The rate limit, its count by its period; null without one.",
+        },
+        "waitingBecause": {
+            "type": ["string", "null"],
+            "description": "Why its messages wait, in a sentence; null where nothing keeps them.",
+        },
+    },
+    description="A queue and what is in it.",
+)
+
+QUEUE_PAGE = page_of("Queue")
+
+DEAD_LETTER = record(
+    {
+        "id": {"type": "integer"},
+        "correlationId": CORRELATION_ID,
+        "queueName": TEXT,
+        "flowName": TEXT,
+        "stepName": TEXT,
+        "error": {"type": "string", "description": "With the script's traceback."},
+        "payload": {"description": "As the step received it: any JSON value."},
+        "deliveries": COUNT,
+        "deadAt": TIME,
+        "reason": {"type": "string", "enum": DeadLetter.Reason.values},
+    },
+    description="A message that was rejected or ran out of deliveries.",
+)
+
+DEAD_LETTER_PAGE = page_of("DeadLetter")
+
+REPROCESSING = record(
+    {
+        "payload": {"type": "object", "description": "In place of the one it failed with."},
+        "script": {
+            "type": "string",
+            "enum": ["own", "newest"],
+            "default": "own",
+            "description": "Go on with the script as it was at the start, or as it is now.",
+        },
+    },
+    optional=("payload", "script"),
+    additionalProperties=False,
+)
+
+REPROCESSED = record(
+    {
+        "correlationId": CORRELATION_ID,
+        "flowName": TEXT,
+        "status": {"type": "string", "enum": Run.Status.values},
+        "statusUrl": {"type": "string", "format": "uri"},
+    }
 )
 
 FLOW_STEP = record(
@@ -144,9 +261,7 @@ FLOW = record(
     }
 )
 
-FLOW_PAGE = record(
-    {"results": listed(ref("Flow")), "next": {"type": ["string", "null"], "format": "uri"}}
-)
+FLOW_PAGE = page_of("Flow")
 
 TOKEN = record(
     {
@@ -170,13 +285,22 @@ def health(word: str) -> Schema:
 
 COMPONENTS: dict[str, Schema] = {
     "Attempt": ATTEMPT,
+    "BatchStarted": BATCH_STARTED,
     "Credentials": CREDENTIALS,
+    "DeadLetter": DEAD_LETTER,
+    "DeadLetterPage": DEAD_LETTER_PAGE,
     "Flow": FLOW,
     "FlowPage": FLOW_PAGE,
     "FlowStep": FLOW_STEP,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
+    "Queue": QUEUE,
+    "QueuePage": QUEUE_PAGE,
+    "Reprocessed": REPROCESSED,
+    "Reprocessing": REPROCESSING,
     "Run": RUN,
+    "RunPage": RUN_PAGE,
+    "RunSummary": RUN_SUMMARY,
     "Started": STARTED,
     "StepTrace": STEP_TRACE,
     "Token": TOKEN,

@@ -7,10 +7,12 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.urls import reverse
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
+from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.documentation import START
 from flows.api.errors import Problem
@@ -23,33 +25,56 @@ from flows.rights import may
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
+START_OPTIONS = frozenset({"priority", "startAt"})
+
+
 class StartView(ApiView):
-    query_parameters = frozenset({"flowName"})
+    query_parameters = frozenset({"flowName", *START_OPTIONS})
 
     @extend_schema(**START)
     def post(self, request: Request) -> HttpResponse:
-        name = self.query.get("flowName")
-        if not name:
-            raise Problem.of_parameter("flowName", "is missing or empty")
-        return start(request, name)
+        return start(request, self.query.get("flowName"), start_options(self.query))
 
 
 class FlowStartView(ApiView):
+    query_parameters = START_OPTIONS
+
     # Documented once for each flow, see specification.py.
     @extend_schema(exclude=True)
     def post(self, request: Request, name: str) -> HttpResponse:
-        return start(request, name)
+        return start(request, name, start_options(self.query))
 
 
-def start(request: Request, name: str) -> HttpResponse:
+def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpResponse:
+    plan = runnable_plan(request, name)
+    key = _idempotency_key(request)
+    user: Any = request.user
+    body = json_body(request._request)
+    started = engine.start(plan, body, user=user, idempotency_key=key, **options)
+    return accepted(request, started)
+
+
+def start_options(query: dict[str, str]) -> dict[str, Any]:
+    """Return what a start may say of its first message, for the engine."""
+    options: dict[str, Any] = {}
+    if (priority := parameters.digit(query, "priority")) is not None:
+        options["priority"] = priority
+    start_at = parameters.moment(query, "startAt")
+    # One in the past would go before those that have waited.
+    if start_at and start_at > timezone.now():
+        options["start_at"] = start_at
+    return options
+
+
+def runnable_plan(request: Request, name: str | None) -> FlowPlan:
+    """Return the plan of a flow that the caller may start and that can be started now."""
+    if not name:
+        raise Problem.of_parameter("flowName", "is missing or empty")
     plan = known_plan(name)
     if not may(request.user, Right.START, plan.flow_id):
         raise Problem("no-role", f"None of your roles may start the flow {plan.name!r}.")
     plan.require_runnable()
-    key = _idempotency_key(request)
-    user: Any = request.user
-    started = engine.start(plan, json_body(request._request), user=user, idempotency_key=key)
-    return _accepted(request, started)
+    return plan
 
 
 def known_plan(name: str) -> FlowPlan:
@@ -66,13 +91,14 @@ def _idempotency_key(request: Request) -> str | None:
     raise Problem("header-invalid", "Idempotency-Key: must be 1 to 255 printable characters")
 
 
-def _accepted(request: Request, started: engine.Started) -> HttpResponse:
-    path = reverse("api:run", args=[started.correlation_id])
+def accepted(request: Request, run: engine.Started, status: str = "QUEUED") -> HttpResponse:
+    """Answer with where the run is to be seen."""
+    path = reverse("api:run", args=[run.correlation_id])
     status_url = request._request.build_absolute_uri(path)
     document = {
-        "correlationId": str(started.correlation_id),
-        "flowName": started.flow_name,
-        "status": "QUEUED",
+        "correlationId": str(run.correlation_id),
+        "flowName": run.flow_name,
+        "status": status,
         "statusUrl": status_url,
     }
     return json_response(document, status=202, headers={"Location": status_url})

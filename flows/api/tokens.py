@@ -12,9 +12,9 @@ from knox.settings import knox_settings
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from flows.api.authentication import BasicAuthentication
+from flows.api.authentication import BasicAuthentication, TokenAuthentication
 from flows.api.body import json_body
-from flows.api.documentation import CREATE_TOKEN
+from flows.api.documentation import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.errors import Problem
 from flows.api.view import OpenView, json_response
 
@@ -36,6 +36,18 @@ class TokenView(OpenView):
             "expiresIn": int(knox_settings.TOKEN_TTL.total_seconds()),
         }
         return json_response(document, headers={"Cache-Control": "no-store"})
+
+    @extend_schema(**REVOKE_TOKEN)
+    def delete(self, request: Request) -> HttpResponse:
+        try:
+            found = TokenAuthentication().authenticate(request)
+        except AuthenticationFailed:
+            found = None
+        if found is None:
+            raise Problem("not-authenticated", headers={"WWW-Authenticate": "Bearer"})
+        _, token = found
+        token.delete()
+        return HttpResponse(status=204)
 
 
 def _by_body(request: Request) -> AbstractBaseUser | None:

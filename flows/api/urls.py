@@ -1,8 +1,12 @@
 from django.urls import path
 
+from flows.api.batch import BatchView
+from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessView
 from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
-from flows.api.runs import RunView
+from flows.api.queues import PauseQueueView, QueuesView, QueueView, ResumeQueueView
+from flows.api.reprocessings import ReprocessDeadLettersView
+from flows.api.runs import CancelRunView, RunsView, RunView
 from flows.api.specification import JsonView, SwaggerView, YamlView
 from flows.api.start import FlowStartView, StartView
 from flows.api.tokens import TokenView
@@ -11,11 +15,22 @@ app_name = "api"
 urlpatterns = [
     path("api/auth/token", TokenView.as_view(), name="token"),
     path("api/start", StartView.as_view(), name="start"),
+    path("api/start/batch", BatchView.as_view(), name="start-batch"),
     path("api/flows", FlowsView.as_view(), name="flows"),
     # A name may have a slash in it.
     path("api/flows/<path:name>/start", FlowStartView.as_view(), name="flow-start"),
     path("api/flows/<path:name>", FlowView.as_view(), name="flow"),
+    path("api/runs", RunsView.as_view(), name="runs"),
     path("api/runs/<str:id>", RunView.as_view(), name="run"),
+    path("api/runs/<str:id>/cancel", CancelRunView.as_view(), name="cancel-run"),
+    path("api/queues", QueuesView.as_view(), name="queues"),
+    path("api/queues/<path:name>/pause", PauseQueueView.as_view(), name="pause-queue"),
+    path("api/queues/<path:name>/resume", ResumeQueueView.as_view(), name="resume-queue"),
+    path("api/queues/<path:name>", QueueView.as_view(), name="queue"),
+    path("api/dead-letters", DeadLettersView.as_view(), name="dead-letters"),
+    path("api/dead-letters/reprocess", ReprocessDeadLettersView.as_view(), name="reprocess-many"),
+    path("api/dead-letters/<int:id>", DeadLetterView.as_view(), name="dead-letter"),
+    path("api/dead-letters/<int:id>/reprocess", ReprocessView.as_view(), name="reprocess"),
     path("health/live", LiveView.as_view(), name="live"),
     path("health/ready", ReadyView.as_view(), name="ready"),
     path("specifications/openapi.json", JsonView.as_view(), name="openapi-json"),

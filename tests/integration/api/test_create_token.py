@@ -96,3 +96,17 @@ def test_form_is_refused(anonymous):
     response = anonymous.post(PATH, {"userName": "caller", "password": PASSWORD})
 
     assert_problem(response, 415, "unsupported-media-type")
+
+
+def test_token_is_revoked_by_its_own_call_and_good_for_nothing_then(anonymous, user):
+    _, token = AuthToken.objects.create(user)
+    headers = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
+
+    assert anonymous.delete("/async/api/auth/token", **headers).status_code == 204
+
+    assert_problem(anonymous.delete("/async/api/auth/token", **headers), 401, "not-authenticated")
+    assert not AuthToken.objects.exists()
+
+
+def test_revoking_without_a_token_is_refused(anonymous):
+    assert_problem(anonymous.delete("/async/api/auth/token"), 401, "not-authenticated")

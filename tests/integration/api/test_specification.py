@@ -10,7 +10,7 @@ import yaml
 from django.contrib.staticfiles import finders
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from flows.api.flow_operations import embedded, operation_ids
+from flows.api.flow_operations import component_names, embedded
 
 from .conftest import make_flow
 
@@ -20,7 +20,19 @@ PAGE = "/async/specifications/swagger-ui/index.html"
 
 OPERATIONS = {
     ("post", "/async/api/start"): "startProcess",
+    ("post", "/async/api/start/batch"): "startBatch",
+    ("get", "/async/api/runs"): "listRuns",
     ("get", "/async/api/runs/{id}"): "getRun",
+    ("post", "/async/api/runs/{id}/cancel"): "cancelRun",
+    ("get", "/async/api/queues"): "listQueues",
+    ("get", "/async/api/queues/{name}"): "getQueue",
+    ("post", "/async/api/queues/{name}/pause"): "pauseQueue",
+    ("post", "/async/api/queues/{name}/resume"): "resumeQueue",
+    ("get", "/async/api/dead-letters"): "listDeadLetters",
+    ("delete", "/async/api/dead-letters/{id}"): "discardDeadLetter",
+    ("post", "/async/api/dead-letters/{id}/reprocess"): "reprocessDeadLetter",
+    ("post", "/async/api/dead-letters/reprocess"): "reprocessDeadLetters",
+    ("delete", "/async/api/auth/token"): "revokeToken",
     ("get", "/async/api/flows"): "listFlows",
     ("get", "/async/api/flows/{name}"): "getFlow",
     ("post", "/async/api/auth/token"): "createToken",
@@ -106,7 +118,7 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(anon
     validate(document)
     assert "/async/api/flows/asleep/start" not in document["paths"]
     operation = document["paths"]["/async/api/flows/Loan%20application/start"]["post"]
-    assert operation["operationId"] == "start_Loan_application"
+    assert operation["operationId"] == "start_Loan application"
     assert operation["description"] == "Lends money."
     assert "flowName" not in [parameter["name"] for parameter in operation["parameters"]]
     component = "start_Loan_application_payload"
@@ -182,9 +194,9 @@ def test_properties_may_be_called_like_keywords():
     assert moved["$defs"] == schema["$defs"]
 
 
-def test_operation_ids_are_unique_and_a_new_flow_renames_none():
-    before = operation_ids([(1, "a b"), (2, "a_b"), (3, "日本")])
-    after = operation_ids([(1, "a b"), (2, "a_b"), (3, "日本"), (4, "a-b"), (5, "A b")])
+def test_component_names_are_unique_and_a_new_flow_renames_none():
+    before = component_names([(1, "a b"), (2, "a_b"), (3, "日本")])
+    after = component_names([(1, "a b"), (2, "a_b"), (3, "日本"), (4, "a-b"), (5, "A b")])
 
     assert before == {1: "start_a_b_1", 2: "start_a_b", 3: "start_3"}
     assert len({id.lower() for id in after.values()}) == 5

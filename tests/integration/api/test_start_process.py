@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 from unittest import mock
@@ -8,6 +9,7 @@ from unittest import mock
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 
 from flows.api import start
 from flows.models import Message, Queue, Right, Run
@@ -58,8 +60,8 @@ def test_start_is_committed_before_it_is_answered(post, user, monkeypatch):
         in_transaction.append(connection.in_atomic_block)
         return accepted(*args)
 
-    accepted = start._accepted
-    monkeypatch.setattr(start, "_accepted", answer)
+    accepted = start.accepted
+    monkeypatch.setattr(start, "accepted", answer)
 
     assert post().status_code == 202
     assert in_transaction == [False]
@@ -81,6 +83,52 @@ def test_json_under_any_of_its_names_is_taken(post, user, flow, content_type):
     grant(user, flow=flow)
 
     assert post(content_type=content_type).status_code == 202
+
+
+@pytest.mark.parametrize("path", ["/async/api/start", "/async/api/flows/loan/start"])
+def test_priority_and_time_of_a_start_are_taken(client, user, flow, path):
+    grant(user, flow=flow)
+    at = (timezone.now() + timedelta(hours=1)).replace(microsecond=0)
+    query = {"priority": "9", "startAt": at.isoformat()}
+    if path.endswith("api/start"):
+        query["flowName"] = "loan"
+
+    response = client.post(path, "{}", content_type="application/json", query_params=query)
+
+    assert response.status_code == 202
+    message = Message.objects.get()
+    assert (message.priority, message.available_at) == (9, at)
+
+
+def test_start_in_the_past_goes_before_no_other(client, user, flow):
+    grant(user, flow=flow)
+    begun = timezone.now()
+    query = {"flowName": "loan", "startAt": "1999-12-31T23:59:59Z"}
+
+    client.post("/async/api/start", "{}", content_type="application/json", query_params=query)
+
+    assert Message.objects.get().available_at >= begun
+
+
+@pytest.mark.parametrize(
+    "path", ["/async/api/start?flowName=loan&", "/async/api/flows/loan/start?"]
+)
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("priority=10", "priority=-1", "priority=", "priority=high", "priority=4.0"),
+        *("startAt=", "startAt=soon", "startAt=2026-11-02", "startAt=2026-11-02T09:30:00"),
+        "startAt=9999-12-31T23:59:59-14:00",
+    ],
+)
+def test_wrong_priority_or_time_is_refused(client, user, flow, path, query):
+    grant(user, flow=flow)
+
+    response = client.post(path + query, "{}", content_type="application/json")
+
+    document = assert_problem(response, 400, "query-invalid")
+    assert document["errors"][0]["parameter"] == query.partition("=")[0]
+    assert not Run.objects.exists()
 
 
 def test_caller_without_credentials_is_asked_for_them(post, anonymous, flow):

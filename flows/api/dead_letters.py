@@ -1,0 +1,167 @@
+"""Dead letters: to be seen, put back with or without another payload, or given up.
+
+Those of many at once (`reprocessDeadLetters`) stand beside `ReprocessView`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from django.db.models import QuerySet
+from django.db.models.functions import Length
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from flows import engine
+from flows.api import parameters
+from flows.api.body import json_body
+from flows.api.documentation import (
+    DISCARD_DEAD_LETTER,
+    LIST_DEAD_LETTERS,
+    REPROCESS_DEAD_LETTER,
+)
+from flows.api.errors import Problem
+from flows.api.pages import PAGE_SIZE, newest_page
+from flows.api.start import accepted
+from flows.api.view import ApiView, json_response
+from flows.models import DeadLetter, Right
+from flows.rights import dead_letters_seen, may
+from flows.trace import rfc3339
+
+# A page ends early where its messages are large.
+PAGE_BYTES = 8 * 1024 * 1024
+SCRIPTS = ("own", "newest")
+TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]', flags=re.DOTALL)
+
+
+class DeadLettersView(ApiView):
+    query_parameters = frozenset({"flowName", "queue", "reason", "cursor"})
+
+    @extend_schema(**LIST_DEAD_LETTERS)
+    def get(self, request: Request) -> HttpResponse:
+        letters = parameters.matching(
+            dead_letters_seen(request.user),
+            step__flow_version__flow_name=parameters.text(self.query, "flowName"),
+            step__queue_name=parameters.text(self.query, "queue"),
+            reason=parameters.choice(self.query, "reason", DeadLetter.Reason.values),
+        )
+        letters = letters.select_related("step__flow_version")
+        return json_response(newest_page(request, self.query, letters, _documents, _fitting))
+
+
+class DeadLetterView(ApiView):
+    @extend_schema(**DISCARD_DEAD_LETTER)
+    def delete(self, request: Request, id: int) -> HttpResponse:
+        letter = _find(request, id)
+        user: Any = request.user
+        engine.discard(letter, user=user)
+        return HttpResponse(status=204)
+
+
+class ReprocessView(ApiView):
+    @extend_schema(**REPROCESS_DEAD_LETTER)
+    def post(self, request: Request, id: int) -> HttpResponse:
+        letter = _find(request, id)
+        options = _options(json_body(request._request))
+        user: Any = request.user
+        run = engine.reprocess(letter, user=user, **options)
+        put_back = engine.Started(run.pk, letter.step.flow_version.flow_name)
+        return accepted(request, put_back, run.status)
+
+
+def _find(request: Request, id: int) -> DeadLetter:
+    """Return the dead letter. Raises Problem where it is gone, or is not the caller's to decide."""
+    letters = DeadLetter.objects.select_related("step__flow_version__flow")
+    letter = letters.filter(pk=id, discarded_at=None).first()
+    if letter is None:
+        raise Problem("not-found", "There is no dead letter of this id.")
+    if not may(request.user, Right.OPERATE, letter.step.flow_version.flow_id):
+        raise Problem("no-role", "None of your roles may decide about this dead letter.")
+    return letter
+
+
+def _options(raw: bytes) -> dict[str, Any]:
+    """Return what the body asks for, for the engine. Raises Problem where it is unknown."""
+    if not raw.strip():
+        return {}
+    document = _parse(raw)
+    faults = {name: "unknown" for name in document if name not in {"payload", "script"}}
+    if not isinstance(document.get("payload", {}), dict):
+        faults["payload"] = "must be a JSON object"
+    if document.get("script", "own") not in SCRIPTS:
+        faults["script"] = f"must be one of {', '.join(SCRIPTS)}"
+    if faults:
+        errors = [{"path": f"$.{name}", "detail": detail} for name, detail in faults.items()]
+        raise Problem("payload-invalid", "The body is refused.", errors=errors)
+    return {
+        "payload": document.get("payload"),
+        "newest_script": document.get("script") == "newest",
+    }
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        # The first is the stricter one, the second keeps numbers of any length.
+        orjson.loads(raw)
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Problem("payload-invalid", f"The body is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Problem("payload-invalid", "The body must be a JSON object.")
+    return document
+
+
+def _fitting(letters: QuerySet[DeadLetter]) -> int:
+    """Return how many of the letters make a page, at least one."""
+    sizes = letters.select_related(None).annotate(size=Length("body")).values_list("size")
+    left = PAGE_BYTES
+    for count, (size,) in enumerate(sizes[:PAGE_SIZE]):
+        left -= size
+        if left < 0:
+            return max(count, 1)
+    return PAGE_SIZE
+
+
+def _documents(letters: Sequence[DeadLetter]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": letter.pk,
+            "correlationId": str(letter.run_id),
+            "queueName": letter.step.queue_name,
+            "flowName": letter.step.flow_version.flow_name,
+            "stepName": letter.step.name,
+            "error": letter.error,
+            "payload": _fragment(payload_of(letter.body)),
+            "deliveries": letter.deliveries,
+            "deadAt": rfc3339(letter.dead_at),
+            "reason": letter.reason,
+        }
+        for letter in letters
+    ]
+
+
+def _fragment(text: str | None) -> orjson.Fragment | None:
+    return None if text is None else orjson.Fragment(text)
+
+
+def payload_of(body: str) -> str | None:
+    """Return the payload of an envelope digit for digit as it is written there."""
+    depth, name, begin = 0, "", -1
+    for token in TOKEN.finditer(body):
+        mark = body[token.start()]
+        if mark in "}]" or (mark == "," and depth == 1):
+            if depth == 1 and begin >= 0:
+                return body[begin : token.start()].strip()
+            depth -= mark != ","
+        elif mark in "{[":
+            depth += 1
+        elif depth == 1 and begin < 0:
+            if mark == ":" and name == '"payload"':
+                begin = token.end()
+            name = token[0] if mark == '"' else ""
+    return None

@@ -1,0 +1,61 @@
+"""Query parameters of one kind each. All raise Problem and name the parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from flows.api.errors import Problem
+
+# As RFC 3339 has it; a "+" that was not escaped arrives as a space.
+MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", flags=re.ASCII
+)
+
+
+def text(query: dict[str, str], name: str) -> str | None:
+    """Return what something is called."""
+    value = query.get(name)
+    if value == "":
+        raise Problem.of_parameter(name, "is empty")
+    if value and "\0" in value:
+        raise Problem.of_parameter(name, "has a character that no name has")
+    return value
+
+
+def choice(query: dict[str, str], name: str, known: Collection[str]) -> str | None:
+    value = query.get(name)
+    if value is None or value in known:
+        return value
+    raise Problem.of_parameter(name, f"must be one of {', '.join(known)}")
+
+
+def digit(query: dict[str, str], name: str) -> int | None:
+    value = query.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch("[0-9]", value):
+        raise Problem.of_parameter(name, "must be 0 to 9")
+    return int(value)
+
+
+def moment(query: dict[str, str], name: str) -> datetime | None:
+    value = query.get(name)
+    if value is None:
+        return None
+    try:
+        if not MOMENT.fullmatch(value):
+            raise ValueError
+        return datetime.fromisoformat(value.upper().replace(" ", "+")).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        example = "2026-11-02T09:30:00Z"
+        raise Problem.of_parameter(name, f"must be a time as in {example}") from error
+
+
+def matching(rows: QuerySet[Any], **values: Any) -> QuerySet[Any]:
+    """Return the rows that have the values; None stands for one that was not asked for."""
+    return rows.filter(**{name: value for name, value in values.items() if value is not None})

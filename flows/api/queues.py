@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    IntegerField,
+    OuterRef,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from flows import engine
+from flows.api.documentation import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
+from flows.api.errors import Problem
+from flows.api.pages import page_by_name
+from flows.api.view import ApiView, json_response
+from flows.models import DeadLetter, Message, Queue, Right
+from flows.rights import SEES_EVERY_RUN, queues_seen, rights_on
+from flows.waiting import PRIORITIES, Situation
+
+# Up to so many messages the waiting ones are counted.
+COUNTED = 10_000
+
+
+class QueuesView(ApiView):
+    query_parameters = frozenset({"cursor"})
+
+    @extend_schema(**LIST_QUEUES)
+    def get(self, request: Request) -> HttpResponse:
+        queues = queues_seen(request.user)
+        return json_response(page_by_name(request, self.query, queues, documents))
+
+
+class QueueView(ApiView):
+    @extend_schema(**GET_QUEUE)
+    def get(self, request: Request, name: str) -> HttpResponse:
+        queue = find(request, name, SEES_EVERY_RUN, "see")
+        return json_response(documents([queue])[0])
+
+
+class PauseQueueView(ApiView):
+    @extend_schema(**PAUSE_QUEUE)
+    def post(self, request: Request, name: str) -> HttpResponse:
+        queue = find(request, name, {Right.OPERATE}, "pause")
+        user: Any = request.user
+        engine.pause(queue, user=user)
+        return json_response(documents([queue])[0])
+
+
+class ResumeQueueView(ApiView):
+    @extend_schema(**RESUME_QUEUE)
+    def post(self, request: Request, name: str) -> HttpResponse:
+        queue = find(request, name, {Right.OPERATE}, "resume")
+        user: Any = request.user
+        engine.resume(queue, user=user)
+        return json_response(documents([queue])[0])
+
+
+def find(request: Request, name: str, rights: set[str] | frozenset[str], verb: str) -> Queue:
+    """Return the queue. Raises Problem where there is none, or the caller has none of the rights.
+
+    The rights to a queue are those to the flow of which it feeds a step.
+    """
+    queues = Queue.objects.select_related("step")
+    queue = None if "\0" in name else queues.filter(name=name).first()
+    if queue is None:
+        raise Problem("unknown-queue", f"There is no queue {name!r}.")
+    step = getattr(queue, "step", None)
+    if not rights & rights_on(request.user, step.flow_id if step else None):
+        raise Problem("no-role", f"None of your roles may {verb} the queue {name!r}.")
+    return queue
+
+
+def documents(queues: Sequence[Queue]) -> list[dict[str, Any]]:
+    """Return the queues as they are shown; the number of queries does not grow with them."""
+    ids = [queue.pk for queue in queues]
+    situation = Situation(Queue.objects.filter(pk__in=ids))
+    counted = _counted(Queue.objects.filter(pk__in=ids)).in_bulk()
+    delayed = _delayed(ids, situation.now)
+    return [_document(counted[pk], delayed[pk], situation) for pk in ids if pk in counted]
+
+
+def _document(queue: Any, delayed: int, situation: Situation) -> dict[str, Any]:
+    granted = situation.queues[queue.pk].granted
+    oldest_at = situation.oldest_at(queue.pk)
+    age = situation.now - oldest_at if oldest_at else None
+    return {
+        "name": queue.name,
+        "size": queue.size,
+        "depth": queue.in_it,
+        "running": _running(queue, granted),
+        "delayed": delayed,
+        "deadLetters": queue.dead,
+        "oldestAgeSeconds": None if age is None else round(age.total_seconds(), 3),
+        "paused": queue.paused,
+        "ratePerSecond": _rate_per_second(queue),
+        "waitingBecause": situation.why_queue(queue.pk),
+    }
+
+
+def _running(queue: Any, granted: int) -> int:
+    """Return how many messages are at a script: of those held, one for each thread at the most.
+
+    No index leads to the messages that are held. In a queue of moderate depth they are those that
+    do not wait. A deep one has enough for every thread that was granted.
+    """
+    held = queue.in_it if queue.waiting is None else queue.in_it - queue.waiting
+    return min(held, granted)
+
+
+def _rate_per_second(queue: Queue) -> float | None:
+    if queue.rate_count is None:
+        return None
+    return queue.rate_count / queue.rate_period.total_seconds()
+
+
+class CountOf(Subquery):
+    """How many rows a subquery has."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
+    output_field = IntegerField()
+
+
+def _counted(queues: QuerySet[Queue]) -> QuerySet[Any]:
+    """Add the counts, in the statement that reads the depth: they are of the same moment."""
+    # In the order of the index, and so many at the most: read any other way, it is the table.
+    waiting = Message.objects.filter(queue=OuterRef("pk")).order_by("priority", "available_at")
+    few = When(state__depth__lte=COUNTED, then=CountOf(waiting.values("priority")[:COUNTED]))
+    dead = DeadLetter.objects.open().filter(step__queue=OuterRef("pk")).order_by()
+    return queues.annotate(
+        in_it=F("state__depth"),
+        waiting=Case(few, default=Value(None)),
+        dead=CountOf(dead.values("pk")),
+    )
+
+
+def _delayed(ids: Sequence[int], now: datetime) -> Counter[int]:
+    """Count by queue the messages that wait for a time.
+
+    With every priority named, the time bounds the range of the index that is read.
+    """
+    waiting = Message.objects.filter(queue__in=ids, priority__in=PRIORITIES, available_at__gt=now)
+    counts = waiting.order_by().values_list("queue").annotate(count=Count("queue"))
+    return Counter(dict(counts))

@@ -1,0 +1,270 @@
+"""Why a queue or a run waits: one plain sentence, told from the engine's own state."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from flows.models import Consumer, Flow, Message, Queue, Run
+from flows.plan import step_plan
+from flows.rate import RateLimit
+from flows.store import store
+
+PRIORITIES = range(10)
+WORKED_ON_FIRST = (F("consumer_id").desc(nulls_last=True), "available_at")
+# Workers that are alive take a message long before.
+UNNOTICED = timedelta(seconds=5)
+
+
+def why_queue(queue: Queue) -> str | None:
+    """Say why messages wait in the queue; None where none do, or they are just being taken."""
+    return Situation(Queue.objects.filter(pk=queue.pk)).why_queue(queue.pk)
+
+
+def why_run(run: Run) -> str | None:
+    """Say why the run waits; None where it has ended or a script is at work on it.
+
+    A pause counts before a start that is delayed, and that before what the queue is up to. Of
+    several branches it is the one that is next.
+    """
+    of_run = Q(pk=run.pk) | Q(run=run.pk, branch__gt="")
+    message = Message.objects.filter(of_run).defer("body").order_by(*WORKED_ON_FIRST).first()
+    if message is None:
+        return None
+    if message.queue_id is None:
+        return Situation(Queue.objects.none()).why_held()
+    return Situation(Queue.objects.filter(pk=message.queue_id)).why_message(message)
+
+
+class Situation:
+    """Some queues and what waits in them, read once for as many questions as there are queues."""
+
+    def __init__(self, queues: QuerySet[Queue]) -> None:
+        self.now = store().database.now()
+        self._heard_of = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
+        self.queues: dict[int, Any] = {queue.pk: queue for queue in self._with_state(queues)}
+
+    # --- the questions ---------------------------------------------------------------------
+
+    def why_queue(self, queue_id: int) -> str | None:
+        firsts = self.firsts[queue_id]
+        if not firsts:
+            return None
+        if standing_still := self._why_standing_still(queue_id):
+            return standing_still
+        if ready := self._ready(queue_id):
+            return self._why_not_taken(queue_id, ready[0].step_id, self.oldest_at(queue_id))
+        return _why_delayed(min(firsts, key=lambda message: message.available_at))
+
+    def why_message(self, message: Message) -> str | None:
+        queue_id = message.queue_id
+        if queue_id not in self.queues:
+            return None
+        if standing_still := self._why_standing_still(queue_id, message.let_through):
+            return standing_still
+        if message.available_at > self.now:
+            return _why_delayed(message)
+        return self._why_not_taken(queue_id, message.step_id, message.available_at)
+
+    def why_held(self) -> str | None:
+        return NOBODY_WORKS if self.nobody_works else None
+
+    def oldest_at(self, queue_id: int) -> datetime | None:
+        """Return since when the message that has waited longest is ready."""
+        return min((message.available_at for message in self._ready(queue_id)), default=None)
+
+    # --- what is read ----------------------------------------------------------------------
+
+    def _with_state(self, queues: QuerySet[Queue]) -> QuerySet[Queue]:
+        """Return the queues with the threads granted to sessions that were heard of lately."""
+        granted = (
+            Consumer.objects.filter(queue=OuterRef("pk"), heartbeat_at__gte=self._heard_of)
+            .order_by()
+            .values("queue")
+            .annotate(total=Sum("threads"))
+            .values("total")
+        )
+        return queues.select_related(
+            "state", "paused_by", "step__flow", "step__flow__paused_by"
+        ).annotate(granted=Coalesce(Subquery(granted), 0))
+
+    @cached_property
+    def firsts(self) -> defaultdict[int, list[Message]]:
+        """By queue the first waiting message of each priority, the highest first.
+
+        Each is one probe of the index of those that wait, however many do.
+        """
+        probes = [Subquery(_first_of(priority)) for priority in PRIORITIES]
+        rows = Queue.objects.filter(pk__in=self.queues).order_by().values_list(*probes)
+        ids: list[Any] = [pk for row in rows for pk in row if pk]
+        messages = Message.objects.filter(pk__in=ids, queue__isnull=False).defer("body")
+        firsts: defaultdict[int, list[Message]] = defaultdict(list)
+        for message in messages.order_by("-priority"):
+            firsts[message.queue_id or 0].append(message)
+        return firsts
+
+    def _ready(self, queue_id: int) -> list[Message]:
+        return [message for message in self.firsts[queue_id] if message.available_at <= self.now]
+
+    @cached_property
+    def _last_heard(self) -> datetime | None:
+        return Consumer.objects.aggregate(last=Max("heartbeat_at"))["last"]
+
+    @property
+    def _somebody_works(self) -> bool:
+        return self._last_heard is not None and self._last_heard >= self._heard_of
+
+    @cached_property
+    def nobody_works(self) -> bool:
+        """Whether no worker is alive, of which there is no register: it has to be concluded.
+
+        Nobody has a session, and somebody would: for a message that nothing keeps waiting, or to
+        end the lease of one that has died.
+        """
+        if self._somebody_works:
+            return False
+        if self._last_heard is not None:
+            return True
+        everywhere = Situation(Queue.objects.filter(state__depth__gt=0))
+        return any(everywhere._is_unnoticed(queue_id) for queue_id in everywhere.queues)
+
+    def _is_unnoticed(self, queue_id: int) -> bool:
+        ready, oldest_at = self._ready(queue_id), self.oldest_at(queue_id)
+        if oldest_at is None or oldest_at > self.now - UNNOTICED or self._why_paused(queue_id):
+            return False
+        return self._why_held_back(queue_id, ready[0].step_id) is None
+
+    @cached_property
+    def _queue_pauses(self) -> dict[int, Pause]:
+        return _pauses(Queue, {pk for pk, queue in self.queues.items() if queue.paused})
+
+    @cached_property
+    def _flow_pauses(self) -> dict[int, Pause]:
+        flows = [flow for queue in self.queues.values() if (flow := _flow_of(queue))]
+        return _pauses(Flow, {flow.pk for flow in flows if flow.paused})
+
+    @cached_property
+    def _full(self) -> dict[int, Any]:
+        full = Queue.objects.filter(size__lte=F("state__depth") + F("state__reserved"))
+        return full.select_related("state").in_bulk()
+
+    # --- the causes, in their order --------------------------------------------------------
+
+    def _why_standing_still(self, queue_id: int, let_through: bool = False) -> str | None:
+        if self.nobody_works:
+            return NOBODY_WORKS
+        return None if let_through else self._why_paused(queue_id)
+
+    def _why_paused(self, queue_id: int) -> str | None:
+        queue = self.queues[queue_id]
+        if queue.paused:
+            return f"The queue {_paused(queue, self._queue_pauses.get(queue.pk))}"
+        flow = _flow_of(queue)
+        if flow and flow.paused:
+            return f"The flow {_paused(flow, self._flow_pauses.get(flow.pk))}"
+        return None
+
+    def _why_not_taken(
+        self, queue_id: int, step_id: int, ready_since: datetime | None
+    ) -> str | None:
+        if cause := self._why_held_back(queue_id, step_id):
+            return cause
+        is_unnoticed = ready_since is not None and ready_since <= self.now - UNNOTICED
+        if is_unnoticed and self._somebody_works and not self.queues[queue_id].granted:
+            return "The workers are busy with other queues."
+        return None
+
+    def _why_held_back(self, queue_id: int, step_id: int) -> str | None:
+        queue = self.queues[queue_id]
+        return (
+            self._why_limited(queue)
+            or self._why_slow(queue)
+            or _why_busy(queue)
+            or self._why_no_room(step_id)
+        )
+
+    def _why_limited(self, queue: Queue) -> str | None:
+        if queue.rate_count is None:
+            return None
+        rate = RateLimit.read(queue.rate_count, queue.rate_period, queue.state.recent_starts)
+        now = self.now.timestamp()
+        if rate.allowance(now):
+            return None
+        until = text_of(datetime.fromtimestamp(rate.free_at(now), UTC))
+        return f"The rate limit of {rate.count} in {rate.period_seconds:g} s is used until {until}."
+
+    def _why_slow(self, queue: Queue) -> str | None:
+        until = queue.state.slow_until
+        if until is None or until <= self.now:
+            return None
+        return f"A script was asked to wait: until {text_of(until)} it is one message at a time."
+
+    def _why_no_room(self, step_id: int) -> str | None:
+        full = self._full.get(step_plan(step_id).next_queue_id)
+        if full is None:
+            return None
+        kept = f", {full.state.reserved} of them kept free" if full.state.reserved else ""
+        taken = full.state.depth + full.state.reserved
+        return f"The next queue {full.name!r} is full, {taken} of {full.size}{kept}."
+
+
+NOBODY_WORKS = "No worker is running: nobody takes messages from any queue."
+
+Pause = tuple[datetime, str | None]
+
+
+def text_of(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _why_busy(queue: Any) -> str | None:
+    step = getattr(queue, "step", None)
+    threads = step.threads if step else 1
+    if queue.granted < threads:
+        return None
+    return f"All threads are busy, {queue.granted} of {threads}."
+
+
+def _why_delayed(message: Message) -> str:
+    until = text_of(message.available_at)
+    if message.deliveries:
+        return f"After delivery {message.deliveries} it waits for its back-off until {until}."
+    return f"The start is delayed until {until}."
+
+
+def _paused(target: Queue | Flow, pause: Pause | None) -> str:
+    since, by = pause or (None, None)
+    by = target.paused_by.get_username() if target.paused_by else by
+    who = f" by {by}" if by else ""
+    when = f" since {text_of(since)}" if since else ""
+    return f"{target.name!r} is paused{who}{when}."
+
+
+def _flow_of(queue: Queue) -> Flow | None:
+    step = getattr(queue, "step", None)
+    return step.flow if step else None
+
+
+def _first_of(priority: int) -> QuerySet[Message, Any]:
+    waiting = Message.objects.filter(queue=OuterRef("pk"), priority=priority)
+    return waiting.order_by("available_at").values("pk")[:1]
+
+
+def _pauses(model: type[Queue] | type[Flow], ids: Iterable[int]) -> dict[int, Pause]:
+    """Return since when each is paused and who changed it then, from the history of changes."""
+    if not ids:
+        return {}
+    history = model.history.model.objects
+    later = Q(id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
+    rows = history.filter(~Exists(history.filter(later, paused=False)), id__in=ids, paused=True)
+    # Of several the first, which comes last.
+    changes = rows.order_by("-history_id")
+    names = changes.values_list("id", "history_date", "history_user__username")
+    return {pk: (at, name) for pk, at, name in names}

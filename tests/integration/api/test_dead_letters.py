@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import json
+from unittest import mock
+
+import pytest
+from django.utils import timezone
+
+from flows import engine
+from flows.api.dead_letters import payload_of
+from flows.models import DeadLetter, Message, Queue, QueueState, Right, Run, Tally
+
+from .conftest import assert_problem, client_of, grant, make_flow
+
+PATH = "/async/api/dead-letters"
+
+
+def bury(name="loan", payload=b'{"amount": 5}', step=1, **fields) -> DeadLetter:
+    """Start a run and have its message die at a step."""
+    run = Run.objects.get(pk=engine.start(name, payload).correlation_id)
+    message = Message.objects.get(pk=run.pk)
+    QueueState.objects.filter(queue=message.queue_id).update(depth=0)
+    message.delete()
+    Run.objects.filter(pk=run.pk).update(status="FAILED", error="boom")
+    Tally.objects.filter(flow_name=name).update(failed=1)
+    fields = {"reason": "rejected", "error": "Traceback: boom", "deliveries": 1, **fields}
+    return DeadLetter.objects.create(
+        run=run,
+        step=run.flow_version.steps.get(position=step),
+        body=message.body,
+        dead_at=timezone.now(),
+        **fields,
+    )
+
+
+def ids(client, path=PATH, **query):
+    response = client.get(path, query)
+    assert response.status_code == 200, response.content
+    return [letter["id"] for letter in response.json()["results"]]
+
+
+def reprocess(client, letter, body=None, **more):
+    path = f"{PATH}/{getattr(letter, 'pk', letter)}/reprocess"
+    raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body)
+    return client.post(path, raw, content_type="application/json", **more)
+
+
+def discard(client, letter):
+    return client.delete(f"{PATH}/{getattr(letter, 'pk', letter)}")
+
+
+@pytest.fixture
+def operator(client, user, flow):
+    grant(user, Right.OPERATE, flow)
+    return client
+
+
+class TestListed:
+    def test_dead_letter_is_shown_with_its_payload_digit_for_digit(self, operator):
+        digits = "1" * 300
+        letter = bury(payload=f'{{"n": {digits}, "x": 1.10, "payload": {{}}}}'.encode())
+
+        response = operator.get(PATH)
+
+        assert f'"payload":{{"n": {digits}, "x": 1.10, "payload": {{}}}}' in response.text
+        letter.body = '{"payload": {"a": 1}, "extra": 2}'
+        letter.save()
+        letter.refresh_from_db()
+        [shown] = operator.get(PATH).json()["results"]
+        assert shown.pop("deadAt").endswith("Z")
+        assert shown == {
+            "id": letter.pk,
+            "correlationId": str(letter.run_id),
+            "queueName": "loan queue 2",
+            "flowName": "loan",
+            "stepName": "step 2",
+            "error": "Traceback: boom",
+            "payload": {"a": 1},
+            "deliveries": 1,
+            "reason": "rejected",
+        }
+
+    def test_open_ones_are_listed_the_newest_first(self, operator):
+        letters = [bury() for _ in range(2)]
+        bury(reprocessed_at=timezone.now())
+        bury(discarded_at=timezone.now())
+
+        assert ids(operator) == [letters[1].pk, letters[0].pk]
+
+    def test_filters_by_flow_queue_and_reason(self, client, user, flow):
+        make_flow("other")
+        grant(user, Right.WATCH, None)
+        first, second = bury(step=0), bury(reason="exhausted")
+        other = bury("other")
+
+        assert ids(client, flowName="other") == [other.pk]
+        assert ids(client, queue="loan queue 1") == [first.pk]
+        assert ids(client, reason="exhausted") == [second.pk]
+        assert ids(client, flowName="nobody") == []
+
+    def test_pages_follow_each_other_by_next(self, operator):
+        letters = [bury() for _ in range(3)]
+
+        with mock.patch("flows.api.dead_letters.PAGE_SIZE", 2):
+            first = operator.get(PATH, {"flowName": "loan"}).json()
+            second = operator.get(first["next"]).json()
+
+        assert [letter["id"] for letter in first["results"]] == [letters[2].pk, letters[1].pk]
+        assert [letter["id"] for letter in second["results"]] == [letters[0].pk]
+        assert "flowName=loan" in first["next"]
+        assert second["next"] is None
+
+    def test_page_ends_early_where_messages_are_large(self, operator):
+        letters = [bury(payload=b'{"a": "%s"}' % (b"x" * 400)) for _ in range(3)]
+
+        with mock.patch("flows.api.dead_letters.PAGE_BYTES", 100):
+            pages = [operator.get(PATH).json()]
+            while following := pages[-1]["next"]:
+                pages.append(operator.get(following).json())
+
+        shown = [[letter["id"] for letter in page["results"]] for page in pages]
+        assert shown == [[letter.pk] for letter in reversed(letters)]
+
+    @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])
+    def test_who_watches_or_operates_sees_those_of_the_flow(self, client, user, flow, right):
+        make_flow("other")
+        grant(user, right, flow)
+        letter = bury()
+        bury("other")
+
+        assert ids(client) == [letter.pk]
+
+    def test_who_may_only_start_sees_none(self, client, user, flow):
+        grant(user, Right.START, flow)
+        bury()
+
+        assert ids(client) == []
+
+    @pytest.mark.parametrize(
+        "query", ["reason=bad", "queue=", "flowName=", "cursor=x", "cursor=YQ", "x=1"]
+    )
+    def test_wrong_query_is_refused(self, operator, query):
+        assert_problem(operator.get(f"{PATH}?{query}"), 400, "query-invalid")
+
+    def test_number_of_queries_does_not_grow(self, operator, django_assert_max_num_queries):
+        for _ in range(5):
+            bury()
+        operator.get(PATH)
+
+        with django_assert_max_num_queries(4):
+            operator.get(PATH)
+
+    def test_other_refusals(self, anonymous, operator):
+        assert_problem(anonymous.get(PATH), 401, "not-authenticated")
+        assert_problem(operator.delete(PATH), 405, "method-not-allowed")
+
+    @pytest.mark.parametrize(
+        ("body", "payload"),
+        [
+            ('{"correlationId":"x","payload":{"a":"}\\"]"},"b":1}', '{"a":"}\\"]"}'),
+            ('{"a": {"payload": 1}, "payload" : 7.50 }', "7.50"),
+            ('{"a": "payload", "b": ["payload", {}], "payload": [1, {}]}', "[1, {}]"),
+            ("{}", None),
+        ],
+    )
+    def test_payload_is_found_in_its_envelope(self, body, payload):
+        assert payload_of(body) == payload
+
+
+class TestReprocessed:
+    def test_run_goes_on_at_the_failed_step(self, operator, user):
+        letter = bury()
+
+        response = reprocess(operator, letter)
+
+        assert response.status_code == 202
+        url = f"http://testserver/async/api/runs/{letter.run_id}"
+        assert response["Location"] == url
+        assert response.json() == {
+            "correlationId": str(letter.run_id),
+            "flowName": "loan",
+            "status": "RUNNING",
+            "statusUrl": url,
+        }
+        message = Message.objects.get()
+        assert message.step == letter.step
+        assert message.body == letter.body
+        letter.refresh_from_db()
+        assert letter.reprocessed_by == user
+
+    def test_another_payload_takes_the_place_of_the_first(self, operator):
+        number = 2**80
+
+        response = reprocess(operator, bury(), {"payload": {"amount": number}})
+
+        assert response.status_code == 202
+        assert json.loads(Message.objects.get().body)["payload"] == {"amount": number}
+
+    def test_newest_script_is_taken_if_asked_for(self, operator, flow):
+        letters = [bury(), bury()]
+        script = flow.steps.last().script
+        script.code = "def run(message, context): return 1"
+        script.save()
+
+        assert reprocess(operator, letters[0], {"script": "own"}).status_code == 202
+        assert reprocess(operator, letters[1], {"script": "newest"}).status_code == 202
+
+        versions = [Run.objects.get(pk=letter.run_id).flow_version.number for letter in letters]
+        assert versions == [1, 2]
+        run = operator.get(f"/async/api/runs/{letters[1].run_id}").json()
+        assert run["currentStep"] == "step 2"
+
+    def test_second_time_is_a_conflict(self, operator):
+        letter = bury()
+        reprocess(operator, letter)
+
+        assert_problem(reprocess(operator, letter), 409, "already-reprocessed")
+        assert Message.objects.count() == 1
+
+    def test_full_queue_refuses_and_the_letter_stays(self, operator):
+        letter = bury()
+        Queue.objects.filter(name="loan queue 2").update(size=1)
+        assert reprocess(operator, bury()).status_code == 202
+
+        response = reprocess(operator, letter)
+
+        assert_problem(response, 429, "queue-full")
+        assert response["Retry-After"]
+        assert ids(operator) == [letter.pk]
+
+    def test_step_that_no_longer_exists_is_a_conflict(self, operator, flow):
+        letter = bury()
+        flow.steps.last().delete()
+
+        document = reprocess(operator, letter, {"script": "newest"})
+
+        assert_problem(document, 409, "flow-not-runnable")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"{",
+            b"[]",
+            b'{"payload": NaN}',
+            {"payload": 1},
+            {"payload": None},
+            {"payload": {"a": "\0"}},
+            {"script": "other"},
+            {"x": 1},
+        ],
+    )
+    def test_wrong_body_is_refused(self, operator, body):
+        assert_problem(reprocess(operator, bury(), body), 400, "payload-invalid")
+        assert not Message.objects.exists()
+
+    def test_body_is_held_to_the_limit(self, operator, settings):
+        letter = bury()
+        settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 10
+
+        response = reprocess(operator, letter, {"payload": {"a": "xxxxxx"}})
+
+        assert_problem(response, 413, "payload-too-large")
+
+    def test_it_takes_the_right_to_operate(self, client, user, flow):
+        grant(user, Right.WATCH, flow)
+        grant(user, Right.START, flow)
+
+        assert_problem(reprocess(client, bury()), 403, "no-role")
+
+    def test_superuser_needs_no_role(self, admin, flow):
+        assert reprocess(client_of(admin), bury()).status_code == 202
+
+    @pytest.mark.parametrize("id", ["0", "9" * 30, "x", "-1"])
+    def test_unknown_dead_letter_is_not_found(self, operator, id):
+        assert_problem(reprocess(operator, id), 404, "not-found")
+
+    def test_discarded_dead_letter_is_not_found(self, operator):
+        assert_problem(reprocess(operator, bury(discarded_at=timezone.now())), 404, "not-found")
+
+    def test_other_refusals(self, anonymous, operator):
+        letter = bury()
+
+        assert_problem(reprocess(anonymous, letter), 401, "not-authenticated")
+        assert_problem(operator.get(f"{PATH}/{letter.pk}/reprocess"), 405, "method-not-allowed")
+
+
+class TestDiscarded:
+    def test_discarded_dead_letter_is_gone(self, operator, user):
+        letter = bury()
+
+        response = discard(operator, letter)
+
+        assert response.status_code == 204
+        assert response.content == b""
+        letter.refresh_from_db()
+        assert letter.discarded_by == user
+        assert ids(operator) == []
+
+    def test_second_time_is_not_found(self, operator):
+        letter = bury()
+        discard(operator, letter)
+
+        assert_problem(discard(operator, letter), 404, "not-found")
+
+    def test_one_that_was_reprocessed_is_a_conflict(self, operator):
+        letter = bury()
+        reprocess(operator, letter)
+
+        assert_problem(discard(operator, letter), 409, "already-reprocessed")
+
+    def test_it_takes_the_right_to_operate(self, client, user, flow):
+        grant(user, Right.WATCH, flow)
+
+        assert_problem(discard(client, bury()), 403, "no-role")
+
+    def test_other_refusals(self, anonymous, operator):
+        letter = bury()
+
+        assert_problem(discard(anonymous, letter), 401, "not-authenticated")
+        assert_problem(discard(operator, 0), 404, "not-found")
+        assert_problem(operator.get(f"{PATH}/{letter.pk}"), 405, "method-not-allowed")

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import json
+import tracemalloc
+from datetime import timedelta
+from io import BytesIO
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from flows import engine
+from flows.api.errors import Problem
+from flows.api.items import Item, elements, lines
+from flows.models import Message, Queue, QueueState, Right, Run
+
+from .conftest import assert_problem, client_of, grant, make_flow
+
+PATH = "/async/api/start/batch"
+NDJSON = "application/x-ndjson"
+SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
+
+
+@pytest.fixture
+def send(client, user, flow):
+    grant(user, Right.START, flow)
+
+    def post(body: Any, content_type: str = NDJSON, query: str = "flowName=loan", **more: Any):
+        by = more.pop("by", client)
+        return by.post(f"{PATH}?{query}", body, content_type=content_type, **more)
+
+    return post
+
+
+def numbered(count: int) -> bytes:
+    return b"".join(b'{"n": %d}\n' % n for n in range(count))
+
+
+def room(size: int) -> None:
+    Queue.objects.filter(name="loan queue 1").update(size=size)
+
+
+def payloads() -> list[Any]:
+    return [json.loads(body)["payload"] for body in Message.objects.values_list("body", flat=True)]
+
+
+class TestAccepted:
+    @pytest.mark.parametrize(
+        ("content_type", "body"),
+        [
+            (NDJSON, b'{"n": 1}\n{"n": 2}\n'),
+            (NDJSON, b'{"n": 1}\r\n\r\n{"n": 2}'),
+            ("application/jsonl", b'\n{"n": 1}\n \n{"n": 2}\n\n'),
+            ("application/json", b'[{"n": 1}, {"n": 2}]'),
+            ("application/json", b' [\n{"n": 1}\n,{"n": 2}\n] '),
+        ],
+    )
+    def test_run_is_started_for_each_payload(self, send, user, content_type, body):
+        response = send(body, content_type)
+
+        assert response.status_code == 202
+        document = response.json()
+        ids = document.pop("correlationIds")
+        assert document == {"accepted": 2, "rejected": []}
+        assert payloads() == [{"n": 1}, {"n": 2}]
+        assert ids == [str(run.pk) for run in Run.objects.order_by("pk")]
+        assert {run.started_by for run in Run.objects.all()} == {user}
+
+    @pytest.mark.parametrize("content_type", [NDJSON, "application/json"])
+    def test_payloads_travel_as_the_text_that_came(self, send, content_type):
+        body = b'{"n": 123456789012345678901234567890, "x": 1.10, "y": "},]"}'
+
+        send(b"[%s]" % body if content_type != NDJSON else body, content_type)
+
+        assert body.decode() in Message.objects.get().body
+
+    @pytest.mark.parametrize(
+        ("content_type", "body"), [(NDJSON, b"\n"), ("application/json", b"[]")]
+    )
+    def test_empty_batch_starts_nothing(self, send, content_type, body):
+        document = send(body, content_type).json()
+
+        assert document == {"accepted": 0, "rejected": [], "correlationIds": []}
+
+    def test_many_are_stored_in_chunks(self, send):
+        with mock.patch("flows.engine.start_many", wraps=engine.start_many) as start_many:
+            document = send(numbered(1200)).json()
+
+        assert document["accepted"] == len(set(document["correlationIds"])) == 1200
+        assert [len(call.args[1]) for call in start_many.call_args_list] == [500, 500, 200]
+
+    def test_chunk_of_large_payloads_is_shorter(self, send, monkeypatch):
+        monkeypatch.setattr("flows.api.batch.CHUNK_BYTES", 20)
+        with mock.patch("flows.engine.start_many", wraps=engine.start_many) as start_many:
+            assert send(numbered(5)).json()["accepted"] == 5
+
+        assert [len(call.args[1]) for call in start_many.call_args_list] == [3, 2]
+
+    def test_priority_and_time_count_for_all(self, send):
+        at = (timezone.now() + timedelta(hours=1)).replace(microsecond=0)
+        text = at.isoformat().replace("+00:00", "Z")
+
+        send(numbered(2), query=f"flowName=loan&priority=7&startAt={text}")
+
+        assert set(Message.objects.values_list("priority", "available_at")) == {(7, at)}
+
+    def test_whole_batch_may_be_larger_than_a_payload(self, send, settings):
+        settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 20
+
+        assert send(numbered(100)).json()["accepted"] == 100
+
+    def test_body_in_chunks_is_read_to_its_end(self, send):
+        response = send(
+            b"is not looked at",
+            CONTENT_LENGTH="",
+            HTTP_TRANSFER_ENCODING="chunked",
+            **{"wsgi.input_terminated": True, "wsgi.input": BytesIO(numbered(3))},
+        )
+
+        assert response.json()["accepted"] == 3
+
+    def test_long_answer_is_streamed(self, send, monkeypatch):
+        monkeypatch.setattr("flows.api.batch.ANSWER_BYTES", 100)
+
+        response = send(numbered(20) + b"no\n")
+
+        assert response.streaming
+        document = json.loads(b"".join(response))
+        assert document["accepted"] == len(document["correlationIds"]) == 20
+        assert [entry["line"] for entry in document["rejected"]] == [21]
+
+    def test_memory_does_not_grow_with_the_batch(self, send):
+        class Endless:
+            """Forty megabytes of lines that are refused."""
+
+            left = 640
+
+            def read(self, size: int = -1) -> bytes:
+                self.left -= 1
+                return (b"x" * 1023 + b"\n") * 64 if self.left >= 0 else b""
+
+            readline = read
+
+        send(b"no")
+        tracemalloc.start()
+        response = send(
+            b"is not looked at",
+            CONTENT_LENGTH="",
+            HTTP_TRANSFER_ENCODING="chunked",
+            **{"wsgi.input_terminated": True, "wsgi.input": Endless()},
+        )
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        response.close()
+
+        assert response.status_code == 202
+        assert peak < 15 * 1024 * 1024
+
+
+class TestRejected:
+    def test_invalid_lines_are_named_and_the_others_accepted(self, send):
+        body = b'{"n": 1}\n\nno json\n[]\n{"n": 2}\n{"n": "\\u0000"}\n{"n": "\xff"}'
+
+        document = send(body).json()
+
+        assert document["accepted"] == len(document["correlationIds"]) == 2
+        assert [entry["line"] for entry in document["rejected"]] == [3, 4, 6, 7]
+        assert document["rejected"][1]["detail"] == "The payload must be a JSON object."
+        assert payloads() == [{"n": 1}, {"n": 2}]
+
+    def test_invalid_elements_are_named_by_their_place(self, send):
+        body = b'[{"n": 1}, 7, {"n": 2},, {"n" 3}, {"n": 4},]'
+
+        document = send(body, "application/json").json()
+
+        assert [entry["line"] for entry in document["rejected"]] == [2, 4, 5, 7]
+        assert document["accepted"] == 3
+
+    def test_payloads_are_held_to_the_input_parameters(self, send, user):
+        grant(user, Right.START, make_flow("strict", schema=SCHEMA))
+
+        document = send(b'{"n": 1}\n{"n": "x"}\n{}', query="flowName=strict").json()
+
+        assert document["accepted"] == 1
+        first, second = document["rejected"]
+        assert (first["line"], second["line"]) == (2, 3)
+        assert "$.n: " in first["detail"]
+
+    @pytest.mark.parametrize("content_type", [NDJSON, "application/json"])
+    def test_payload_over_the_limit_is_rejected_alone(self, send, settings, content_type):
+        settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 50
+        items = [b'{"n": 1}', b'{"n": "%s"}' % (b"x" * 200_000), b'{"n": 2}']
+        body = b"\n".join(items) if content_type == NDJSON else b"[%s]" % b",".join(items)
+
+        document = send(body, content_type).json()
+
+        assert document["accepted"] == 2
+        [entry] = document["rejected"]
+        assert entry == {"line": 2, "detail": "The payload may have at most 50 bytes."}
+
+    def test_what_has_no_room_is_rejected_and_what_came_first_has_it(self, send):
+        room(7)
+
+        document = send(b"no\n" + numbered(20)).json()
+
+        assert document["accepted"] == 7
+        assert [payload["n"] for payload in payloads()] == list(range(7))
+        assert [entry["line"] for entry in document["rejected"]] == [1, *range(9, 22)]
+        assert "full" in document["rejected"][-1]["detail"]
+        assert QueueState.objects.get(queue__name="loan queue 1").depth == 7
+
+    def test_later_chunks_have_the_room_that_comes(self, send, monkeypatch):
+        monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", 4)
+        room(2)
+
+        def make_room(*args: Any, **more: Any) -> Any:
+            # Of the second chunk.
+            if b'"n": 4' in args[1][0]:
+                room(10)
+            return start_many(*args, **more)
+
+        start_many = engine.start_many
+        with mock.patch("flows.engine.start_many", side_effect=make_room):
+            document = send(numbered(8)).json()
+
+        assert [payload["n"] for payload in payloads()] == [0, 1, 4, 5, 6, 7]
+        assert [entry["line"] for entry in document["rejected"]] == [3, 4]
+
+    def test_queue_that_takes_nothing_refuses_the_batch(self, send):
+        room(1)
+        engine.start("loan", {})
+
+        response = send(numbered(3))
+
+        assert_problem(response, 429, "queue-full")
+        assert int(response["Retry-After"]) >= 1
+        assert Run.objects.count() == 1
+
+    def test_database_that_goes_away_later_rejects_what_was_not_stored(self, send, monkeypatch):
+        monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", 2)
+        start_many = engine.start_many
+        answers = [start_many, mock.Mock(side_effect=OperationalError("away")), start_many]
+
+        def answer(*args: Any, **more: Any) -> Any:
+            return answers.pop(0)(*args, **more)
+
+        with mock.patch("flows.engine.start_many", side_effect=answer):
+            document = send(numbered(6)).json()
+
+        assert document["accepted"] == 4
+        assert [entry["line"] for entry in document["rejected"]] == [3, 4]
+
+    def test_database_that_is_away_from_the_first_is_said_so(self, send):
+        with mock.patch("flows.engine.start_many", side_effect=OperationalError("away")):
+            assert_problem(send(numbered(2)), 503, "database-unavailable")
+
+
+class TestRefused:
+    @pytest.mark.parametrize("body", [b"", b"{}", b"7", b'"text"', b"  ", b'x[{"n": 1}]', b"]"])
+    def test_body_that_is_no_array_is_refused(self, send, body):
+        assert_problem(send(body, "application/json"), 400, "payload-invalid")
+
+    @pytest.mark.parametrize(
+        ("body", "line"),
+        [
+            (b'[{"n": 1}', 1),
+            (b'[{"n": 1},', 2),
+            (b'[{"n": 1}, {"n": "2}]', 2),
+            (b'[{"n": 1}] x', 2),
+            (b'[{"n": 1}}', 2),
+            (b'[{"n": 1}][', 2),
+        ],
+    )
+    def test_array_that_breaks_later_is_rejected_from_there(self, send, body, line):
+        document = send(body, "application/json").json()
+
+        assert document["rejected"][-1]["line"] == line
+        assert len(payloads()) == document["accepted"]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "",
+            "flowName=",
+            "flowName=loan&x=1",
+            "flowName=loan&priority=10",
+            "flowName=loan&startAt=soon",
+        ],
+    )
+    def test_wrong_query_is_refused(self, send, query):
+        assert_problem(send(numbered(1), query=query), 400, "query-invalid")
+
+    def test_idempotency_key_is_refused_since_it_names_one_start(self, send):
+        response = send(numbered(1), headers={"Idempotency-Key": "x"})
+
+        assert_problem(response, 400, "header-invalid")
+
+    @pytest.mark.parametrize(
+        ("content_type", "headers"),
+        [
+            ("text/plain", {}),
+            (f"{NDJSON}; charset=latin-1", {}),
+            (NDJSON, {"Content-Encoding": "gzip"}),
+        ],
+    )
+    def test_body_that_is_not_json_in_utf_8_is_refused(self, send, content_type, headers):
+        response = send(numbered(1), content_type, headers=headers)
+
+        assert_problem(response, 415, "unsupported-media-type")
+
+    def test_caller_and_flow_are_checked_as_for_one_start(self, send, anonymous, client, user):
+        make_flow("foreign")
+        asleep = make_flow("asleep", active=False)
+        grant(user, Right.START, asleep)
+
+        assert_problem(send(b"{}", by=anonymous), 401, "not-authenticated")
+        assert_problem(send(b"{}", query="flowName=foreign"), 403, "no-role")
+        assert_problem(send(b"{}", query="flowName=nobody"), 404, "unknown-flow")
+        assert_problem(send(b"{}", query="flowName=asleep"), 409, "flow-not-runnable")
+        assert_problem(client.get(PATH), 405, "method-not-allowed")
+
+    def test_superuser_needs_no_role(self, send, admin):
+        assert send(numbered(1), by=client_of(admin)).json()["accepted"] == 1
+
+
+class TestItems:
+    BODY = b'[{"a": "\\\\", "b": ["]", "\\""]}, "}{,", 7 ,{"c": {"d": [[1], 2]}}]'
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+    def test_elements_are_found_wherever_the_pieces_are_cut(self, size):
+        chunks = [self.BODY[at : at + size] for at in range(0, len(self.BODY), size)]
+
+        found = [json.loads(item.raw) for item in elements(chunks, 100)]
+
+        assert found == json.loads(self.BODY)
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+    def test_lines_are_found_wherever_the_pieces_are_cut(self, size):
+        body = b"aa\n\nbbb\n" + b"c" * 11 + b"\nd"
+        chunks = [body[at : at + size] for at in range(0, len(body), size)]
+
+        assert list(lines(chunks, 10)) == [
+            Item(1, b"aa"),
+            Item(3, b"bbb"),
+            Item(4, b"", "The payload may have at most 10 bytes."),
+            Item(5, b"d"),
+        ]
+
+    def test_what_is_no_array_is_noticed_with_the_first_piece(self):
+        def chunks():
+            yield b"  {"
+            raise AssertionError
+
+        with pytest.raises(Problem):
+            list(elements(chunks(), 10))
