@@ -29,6 +29,7 @@ from flows.models import (
     Run,
     Step,
     StepRun,
+    Tally,
 )
 from flows.plan import StepPlan, flow_plan
 from flows.store import Lease, store
@@ -92,6 +93,7 @@ class Workbench:
         StepRun.objects.filter(step__flow_version__in=versions)._raw_delete("default")
         Message.objects.filter(step__flow_version__in=versions)._raw_delete("default")
         Run.objects.filter(flow_version__in=versions)._raw_delete("default")
+        Tally.objects.filter(flow_name=self.name).delete()
         Step.objects.filter(flow=self.flow).delete()
         Flow.objects.filter(pk=self.flow.pk).delete()
         versions.delete()

@@ -181,14 +181,14 @@ def reprocess(
     (also where it was discarded), QueueFull, PayloadInvalid, and FlowNotRunnable where the step or
     its queue no longer exists.
     """
-    step = _newest(dead_letter.step) if newest_script else dead_letter.step
+    step = newest_step(dead_letter.step) if newest_script else dead_letter.step
     if step.queue_id is None:
         raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
     body = dead_letter.body
     if payload is not None:
         body = with_payload(body, dump_payload(payload))
     version = step.flow_version
-    branch = dead_letter.branch
+    branch, was_of = dead_letter.branch, dead_letter.run.flow_version.flow_name
     run = NewRun(
         dead_letter.run_id,
         version.flow_name,
@@ -206,11 +206,12 @@ def reprocess(
             Run.objects.filter(pk=dead_letter.run_id).update(flow_version=version)
         others_dead = DeadLetter.objects.open().filter(run=dead_letter.run_id).exists()
         message_id = uuid7() if branch else dead_letter.run_id
-        store().put_back(run, message_id, reopens=not others_dead)
+        store().put_back(run, message_id, reopens=not others_dead, was_of=was_of)
     return Run.objects.get(pk=dead_letter.run_id)
 
 
-def _newest(step: StepVersion) -> StepVersion:
+def newest_step(step: StepVersion) -> StepVersion:
+    """Return the step of the same name as the flow has it now. Raises FlowNotRunnable."""
     if flow := step.flow_version.flow:
         for newest in flow.make_version().steps.filter(name=step.name):
             return newest

@@ -391,12 +391,12 @@ def _targets(
     steps = {letter.step_id: letter.step for letter in letters}
     if reprocessing.script == Reprocessing.Script.OWN:
         return dict(steps)
-    return {step_id: _newest(step) for step_id, step in steps.items()}
+    return {step_id: newest_step(step) for step_id, step in steps.items()}
 
 
-def _newest(step: StepVersion) -> StepVersion | FlowError:
+def newest_step(step: StepVersion) -> StepVersion | FlowError:
     try:
-        return engine._newest(step)
+        return engine.newest_step(step)
     except FlowError as error:
         return error
 

@@ -40,10 +40,11 @@ class Store:
             self.ledger.enter({runs[0].flow_name: [len(runs), 0, 0, 0]})
             self.database.wake()
 
-    def put_back(self, run: NewRun, message_id: UUID, reopens: bool) -> None:
+    def put_back(self, run: NewRun, message_id: UUID, reopens: bool, was_of: str) -> None:
         """Let a message of a failed run wait at a step again. Raises QueueFull.
 
-        `reopens`: nothing else of the run is dead, so that it runs again.
+        `reopens`: nothing else of the run is dead, so that it runs again. `was_of`: the name of
+        the flow in whose books it is; it goes over to the other's where that was renamed.
         """
         with self.database.transaction():
             now = moment(self.database.now())
@@ -51,7 +52,11 @@ class Store:
             self.database.each(sql.INSERT_MESSAGE, [message_row(run, now, message_id)])
             if reopens:
                 self.database.each(sql.REOPEN_RUN, [{"id": run.correlation_id.hex}])
-                self.ledger.enter({run.flow_name: [0, 0, -1, 0]})
+            still_failed = 0 if reopens else 1
+            entries = {was_of: [-1, 0, -1, 0]}
+            accepted, _, failed, _ = entries.get(run.flow_name, [0, 0, 0, 0])
+            entries[run.flow_name] = [accepted + 1, 0, failed + still_failed, 0]
+            self.ledger.enter(entries)
             self.database.wake()
 
     # --- single runs -----------------------------------------------------------------------

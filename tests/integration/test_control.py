@@ -319,3 +319,16 @@ def test_the_books_of_a_flow_agree_with_its_rows():
 
     assert (tally.accepted, tally.completed, tally.failed, tally.cancelled) == (20, 14, 4, 1)
     assert Message.objects.count() == 1
+
+
+def test_a_run_that_goes_on_under_its_flow_s_new_name_changes_books():
+    flow = make_flow(codes=[REJECT])
+    engine.start("flow", {})
+    work_until_idle(flow)
+    flow.name = "renamed"
+    flow.save()
+
+    engine.reprocess(DeadLetter.objects.get(), newest_script=True)
+
+    books = {t.flow_name: (t.accepted, t.failed) for t in Tally.objects.all()}
+    assert books == {"flow": (0, 0), "renamed": (1, 0)}
