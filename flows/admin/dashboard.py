@@ -7,9 +7,20 @@ from typing import Any
 
 from django.db.models import Count, Q
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
-from flows.admin.display import STATUS_LABELS, first_line, level, list_of, page_of, uuid7_at
+from flows import conservation
+from flows.admin.books import books
+from flows.admin.display import (
+    STATUS_LABELS,
+    first_line,
+    level,
+    list_of,
+    page_of,
+    rounded,
+    uuid7_at,
+)
 from flows.admin.navigation import may_view
 from flows.admin.queues import step_fed_by
 from flows.models import DeadLetter, Flow, Queue, Run
@@ -26,6 +37,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the user may see to the context of the page."""
     if may_view(request, Run):
         context["run_counts"], context["runs_capped"] = _run_counts()
+        context["books"] = books()
+        context["check_url"] = reverse("admin:flows_run_conservation")
+        context["oldest"] = _oldest_without_progress()
     if may_view(request, Queue):
         context["queue_rows"] = _queue_rows()
         context["queues_url"] = list_of(Queue)
@@ -55,6 +69,14 @@ def _run_counts() -> tuple[list[dict[str, Any]], int | None]:
     return cards, MOST_COUNTED if sum(counts.values()) >= MOST_COUNTED else None
 
 
+def _oldest_without_progress() -> dict[str, Any] | None:
+    stale = conservation.oldest_without_progress()
+    if stale is None:
+        return None
+    url = reverse("admin:flows_run_change", args=[stale.correlation_id])
+    return {"stale": stale, "age": rounded(stale.age), "url": url}
+
+
 def _queue_rows() -> list[dict[str, Any]]:
     """Return the fullest queues."""
     queues = Queue.objects.select_related("state", "step__flow").order_by("-state__depth", "name")
@@ -64,6 +86,7 @@ def _queue_rows() -> list[dict[str, Any]]:
             "url": page_of(queue),
             "level": level(queue.depth, queue.size),
             "feeds": step_fed_by(queue),
+            "flow_paused": hasattr(queue, "step") and queue.step.flow.paused,
         }
         for queue in queues[:MOST_QUEUES]
     ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -8,13 +9,15 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from flows import engine
-from flows.admin.display import first_line, moment, page_of
+from flows.admin.dialogs import dialog, leave_dialog
+from flows.admin.display import first_line, moment, moment_by, page_of
 from flows.admin.filters import (
     DeadLetterFlowFilter,
     DeadLetterStateFilter,
@@ -24,17 +27,39 @@ from flows.admin.filters import (
 )
 from flows.envelope import parse_payload
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid
-from flows.models import DeadLetter
+from flows.models import DeadLetter, Step
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.json_fields import CodeWidget, indented, pretty_json
 
+OWN, NEWEST = "own", "newest"
+STATE_LABELS = {"open": "warning", "reprocessed": "success", "discarded": "info"}
+REASON_LABELS = {
+    DeadLetter.Reason.EXHAUSTED.value: "warning",
+    DeadLetter.Reason.EXPIRED.value: "warning",
+    DeadLetter.Reason.REJECTED.value: "danger",
+    DeadLetter.Reason.INVALID.value: "danger",
+    DeadLetter.Reason.TOO_MANY.value: "danger",
+    DeadLetter.Reason.NO_QUEUE.value: "danger",
+}
+
 
 class ReprocessForm(forms.Form):
+    script = forms.ChoiceField(
+        label="Script version",
+        widget=UnfoldAdminRadioSelectWidget,
+        initial=OWN,
+        required=False,
+        help_text="With the newest the run goes on with the flow as it is now.",
+    )
     payload = forms.CharField(
         widget=CodeWidget(rows=16),
         strip=False,
         help_text="Repair it if that is what the message died of. Earlier steps are not run again.",
     )
+
+    def __init__(self, letter: DeadLetter, data: Any = None) -> None:
+        super().__init__(data, initial={"payload": payload_text(letter)})
+        self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
 
     def clean_payload(self) -> dict[str, Any]:
         try:
@@ -53,7 +78,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         "reason_label",
         "short_error",
         "deliveries",
-        "reprocessed",
+        "state_label",
     )
     list_filter = (
         DeadLetterFlowFilter,
@@ -63,7 +88,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ("dead_at", MomentRangeFilter),
     )
     list_filter_submit = True
-    list_select_related = ("step__flow_version", "reprocessed_by")
+    list_select_related = ("step__flow_version",)
     ordering = ("-id",)
     fieldsets = (
         (
@@ -74,26 +99,30 @@ class DeadLetterAdmin(ReadOnlyAdmin):
                     "flow",
                     "step",
                     "queue",
+                    "branch",
                     "reason",
                     "deliveries",
                     "dead_at",
-                    "reprocessed_at",
-                    "reprocessed_by",
+                    "reprocessed",
+                    "discarded",
                 )
             },
         ),
         ("Error", {"fields": ("error_text",)}),
         ("Message", {"fields": ("message",)}),
     )
-    actions = ("reprocess_selected",)
-    actions_detail = ("reprocess",)
+    actions = ("reprocess_selected", "reprocess_selected_newest", "discard_selected")
+    actions_detail = ("discard", "reprocess")
 
     def has_reprocess_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("flows.change_deadletter")
 
+    def has_discard_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return self.has_reprocess_permission(request, object_id)
+
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         letter = self.get_object(request, str(object_id))
-        if letter is None or letter.reprocessed_at:
+        if letter is None or decision_on(letter) != "open":
             return []
         return super().get_actions_detail(request, object_id)
 
@@ -105,10 +134,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def queue(self, letter: DeadLetter) -> str:
         return letter.step.queue_name
 
-    @display(
-        description="reason",
-        label={"exhausted": "warning", "rejected": "danger", "invalid-output": "danger"},
-    )
+    @display(description="reason", label=REASON_LABELS)
     def reason_label(self, letter: DeadLetter) -> str:
         return letter.reason
 
@@ -116,9 +142,17 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def died(self, letter: DeadLetter) -> str:
         return moment(letter.dead_at)
 
-    @admin.display(description="reprocessed at")
+    @display(description="state", label=STATE_LABELS)
+    def state_label(self, letter: DeadLetter) -> str:
+        return decision_on(letter)
+
+    @admin.display(description="reprocessed")
     def reprocessed(self, letter: DeadLetter) -> str:
-        return moment(letter.reprocessed_at)
+        return moment_by(letter.reprocessed_at, letter.reprocessed_by)
+
+    @admin.display(description="discarded")
+    def discarded(self, letter: DeadLetter) -> str:
+        return moment_by(letter.discarded_at, letter.discarded_by)
 
     @admin.display(description="error")
     def short_error(self, letter: DeadLetter) -> str:
@@ -134,25 +168,78 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Reprocess the selected dead letters", permissions=["reprocess"])
     def reprocess_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
+        self._reprocess_all(request, letters, newest_script=False)
+
+    @admin.action(
+        description="Reprocess the selected dead letters with the newest scripts",
+        permissions=["reprocess"],
+    )
+    def reprocess_selected_newest(
+        self, request: HttpRequest, letters: QuerySet[DeadLetter]
+    ) -> None:
+        self._reprocess_all(request, letters, newest_script=True)
+
+    def _reprocess_all(
+        self, request: HttpRequest, letters: QuerySet[DeadLetter], newest_script: bool
+    ) -> None:
+        def reprocess(letter: DeadLetter) -> None:
+            engine.reprocess(letter, user=request.user, newest_script=newest_script)  # type: ignore[arg-type]
+
+        self._decide(request, letters, reprocess, "reprocessed")
+
+    @admin.action(description="Discard the selected dead letters", permissions=["discard"])
+    def discard_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
+        def discard(letter: DeadLetter) -> None:
+            engine.discard(letter, user=request.user)  # type: ignore[arg-type]
+
+        self._decide(request, letters, discard, "discarded")
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        letters: QuerySet[DeadLetter],
+        verb: Callable[[DeadLetter], None],
+        done_name: str,
+    ) -> None:
+        """Do it to each, the oldest first, and say what came of it."""
         done = skipped = 0
         refused: list[str] = []
         for pk in list(letters.order_by("pk").values_list("pk", flat=True)):
-            letter = DeadLetter.objects.select_related("step").get(pk=pk)
+            letter = DeadLetter.objects.select_related("step__flow_version__flow").get(pk=pk)
             try:
-                engine.reprocess(letter, user=request.user)  # type: ignore[arg-type]
+                verb(letter)
                 done += 1
             except AlreadyReprocessed:
                 skipped += 1
             except FlowError as error:
                 refused.append(f"{letter}: {error}")
         if done:
-            self.message_user(request, f"Reprocessed: {done}.", messages.SUCCESS)
+            self.message_user(request, f"{done_name.capitalize()}: {done}.", messages.SUCCESS)
         if skipped:
-            note = f"Skipped, since they were reprocessed before: {skipped}."
+            note = f"Skipped, since they were reprocessed or discarded before: {skipped}."
             self.message_user(request, note, messages.INFO)
         if refused:
-            note = f"Not reprocessed: {len(refused)}. The first: {refused[0]}"
+            note = f"Not {done_name}: {len(refused)}. The first: {refused[0]}"
             self.message_user(request, note, messages.ERROR)
+
+    @action(
+        description="Discard",
+        icon="delete",
+        permissions=["discard"],
+        dialog=dialog(
+            "Discard this dead letter?",
+            "It is given up: it cannot be reprocessed any more, and its run stays failed.",
+            "Discard",
+        ),
+    )
+    def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        letter = get_object_or_404(DeadLetter, pk=object_id)
+        try:
+            engine.discard(letter, user=request.user)  # type: ignore[arg-type]
+            self.message_user(request, "Discarded: its run stays failed.", messages.SUCCESS)
+        except AlreadyReprocessed:
+            self._say_that_it_was_decided(request, letter)
+        return leave_dialog(page_of(letter))
 
     @action(
         description="Reprocess",
@@ -166,14 +253,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, letter):
             raise PermissionDenied
-        text = payload_text(letter)
-        form = ReprocessForm(request.POST or None, initial={"payload": text})
-        if request.method == "POST" and form.is_valid():
-            # A payload that was left alone travels as it is, digit for digit.
-            changed = _lines(form.data["payload"]) != _lines(text)
-            payload = form.cleaned_data["payload"] if changed else None
-            if response := self._reprocess_one(request, letter, payload, form):
-                return response
+        form = ReprocessForm(letter, request.POST or None)
+        if form.is_valid() and (response := self._reprocess_one(request, letter, form)):
+            return response
         context = {
             **self.admin_site.each_context(request),
             "title": "Reprocess",
@@ -181,22 +263,26 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "original": letter,
             "form": form,
             "letter": letter,
+            "decision": decision_on(letter),
             "first_line": first_line(letter.error),
             "back_url": page_of(letter),
         }
         return TemplateResponse(request, "admin/flows/deadletter/reprocess.html", context)
 
     def _reprocess_one(
-        self,
-        request: HttpRequest,
-        letter: DeadLetter,
-        payload: dict[str, Any] | None,
-        form: ReprocessForm,
+        self, request: HttpRequest, letter: DeadLetter, form: ReprocessForm
     ) -> HttpResponse | None:
+        # A payload that was left alone travels as it is, digit for digit.
+        changed = _lines(form.data["payload"]) != _lines(payload_text(letter))
         try:
-            run = engine.reprocess(letter, user=request.user, payload=payload)  # type: ignore[arg-type]
-        except AlreadyReprocessed as error:
-            self.message_user(request, str(error), messages.WARNING)
+            run = engine.reprocess(
+                letter,
+                user=request.user,  # type: ignore[arg-type]
+                payload=form.cleaned_data["payload"] if changed else None,
+                newest_script=form.cleaned_data["script"] == NEWEST,
+            )
+        except AlreadyReprocessed:
+            self._say_that_it_was_decided(request, letter)
             return redirect(page_of(letter))
         except FlowError as error:
             form.add_error(None, str(error))
@@ -205,6 +291,26 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             request, f"Reprocessed: the run goes on at {letter.step}.", messages.SUCCESS
         )
         return redirect(page_of(run))
+
+    def _say_that_it_was_decided(self, request: HttpRequest, letter: DeadLetter) -> None:
+        letter.refresh_from_db()
+        note = f"The dead letter was {decision_on(letter)} before."
+        self.message_user(request, note, messages.WARNING)
+
+
+def decision_on(letter: DeadLetter) -> str:
+    if letter.discarded_at:
+        return "discarded"
+    return "reprocessed" if letter.reprocessed_at else "open"
+
+
+def script_choices(letter: DeadLetter) -> list[tuple[str, str]]:
+    """Return what the letter's step can be run with; the newest only while the flow has it."""
+    choices = [(OWN, f"its own: {letter.step.script_version}")]
+    present = Step.objects.filter(flow=letter.step.flow_version.flow_id, name=letter.step.name)
+    if step := present.select_related("script").first():
+        choices.append((NEWEST, f"the newest: {step.script.current_version}"))
+    return choices
 
 
 def payload_text(letter: DeadLetter) -> str:

@@ -44,11 +44,18 @@ def moment(value: datetime | None) -> str:
     return "-" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
 
 
+def moment_by(value: datetime | None, user: Any) -> str:
+    return f"{moment(value)} by {user}" if value and user else moment(value)
+
+
 def elapsed(start: datetime | None, end: datetime | None) -> str:
     """Return the time between, short: nobody compares microseconds by eye."""
     if start is None or end is None:
         return ""
-    value = max(end - start, timedelta(0))
+    return rounded(max(end - start, timedelta(0)))
+
+
+def rounded(value: timedelta) -> str:
     if value >= timedelta(minutes=1):
         return format_duration(timedelta(seconds=round(value.total_seconds())))
     return format_duration(timedelta(milliseconds=round(value / timedelta(milliseconds=1))))

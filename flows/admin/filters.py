@@ -78,13 +78,15 @@ class DeadLetterStateFilter(DropdownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("reprocessed", "Reprocessed")]
+        return [("open", "Open"), ("reprocessed", "Reprocessed"), ("discarded", "Discarded")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "open":
             return queryset.filter(reprocessed_at=None, discarded_at=None)
         if self.value() == "reprocessed":
             return queryset.exclude(reprocessed_at=None)
+        if self.value() == "discarded":
+            return queryset.exclude(discarded_at=None)
         return queryset
 
 

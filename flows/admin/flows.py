@@ -20,12 +20,13 @@ from unfold.paginator import InfinitePaginator
 from flows import engine
 from flows.admin.display import link, list_of, page_of
 from flows.admin.examples import example_of
+from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.admin.runs import RunAdmin
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, FlowVersion, Run, Step, StepVersion
-from scripts.admin.base import ConfigurationAdmin, ReadOnlyAdmin, ReadOnlyInline
+from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget
 
@@ -100,6 +101,7 @@ class RunsOfFlowAdmin(RunAdmin):
 
     list_display = ("correlation_id", "status_label", "created", "duration", "warnings")
     search_fields = ()
+    actions: Any = None
     paginator = NewestRuns
     list_per_page = 20
 
@@ -125,15 +127,22 @@ class StartForm(forms.Form):
 
 
 @admin.register(Flow)
-class FlowAdmin(ConfigurationAdmin):
-    list_display = ("name", "active", "path", "kept_for", "open_dead_letters")
-    list_filter = ("active",)
+class FlowAdmin(PausingAdmin):
+    list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
+    list_filter = ("active", "paused")
+    list_select_related = ("paused_by",)
     search_fields = ("name", "description")
-    fieldsets = ((None, {"fields": ("name", "description", "active", "retention", "max_age")}),)
+    fieldsets = (
+        (
+            None,
+            {"fields": ("name", "description", "active", "pause_state", "retention", "max_age")},
+        ),
+    )
+    readonly_fields = ("pause_state",)
     inlines = (StepInline, VersionInline, MappingsOfFlowInline)
-    actions = ("activate", "deactivate")
+    actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_row = ("start",)
-    actions_detail = ("runs", "start")
+    actions_detail = ("runs", "pause", "resume", "start")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
         dead = (
@@ -146,6 +155,11 @@ class FlowAdmin(ConfigurationAdmin):
         )
         flows = super().get_queryset(request).prefetch_related("steps")
         return flows.annotate(dead=Coalesce(Subquery(dead), 0))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Flow | None = None) -> Any:
+        if obj is None:
+            return ((None, {"fields": ("name", "description", "active", "retention", "max_age")}),)
+        return super().get_fieldsets(request, obj)
 
     def get_changeform_datasets(self, request: HttpRequest) -> Any:
         known = request.resolver_match and request.resolver_match.kwargs.get("object_id")
@@ -219,6 +233,7 @@ class FlowAdmin(ConfigurationAdmin):
             "original": flow,
             "form": form,
             "path": self.path(flow),
+            "why_it_waits": why_it_would_wait(flow),
             "back_url": page_of(flow),
         }
         return TemplateResponse(request, "admin/flows/flow/start.html", context)
@@ -235,14 +250,26 @@ class FlowAdmin(ConfigurationAdmin):
             form.add_error(None, str(error))
             return None
         self.message_user(request, f"Run {started.correlation_id} was started.", messages.SUCCESS)
+        if why := why_it_would_wait(flow):
+            self.message_user(request, why, messages.WARNING)
         if not self.has_see_runs_permission(request):
             return redirect(page_of(flow))
         return redirect(reverse("admin:flows_run_change", args=[started.correlation_id]))
 
 
+def why_it_would_wait(flow: Flow) -> str | None:
+    """Say why a run that is started now waits at its first step."""
+    if flow.paused:
+        return "The flow is paused: a run waits until it is resumed."
+    first = flow.steps.select_related("queue").first()
+    if first and first.queue.paused:
+        return f"The queue {first.queue.name!r} is paused: a run waits until it is resumed."
+    return None
+
+
 class StepVersionInline(ReadOnlyInline):
     model = StepVersion
-    fields = ("name", "script", "queue_name")
+    fields = ("name", "script", "queue_name", "waits_for_all")
     readonly_fields = fields
     tab = False
     verbose_name_plural = "steps"
@@ -253,6 +280,10 @@ class StepVersionInline(ReadOnlyInline):
     @admin.display(description="script")
     def script(self, step: StepVersion) -> str:
         return link(page_of(step.script_version), step.script_version)
+
+    @admin.display(description="join", boolean=True)
+    def waits_for_all(self, step: StepVersion) -> bool:
+        return step.join
 
 
 @admin.register(FlowVersion)

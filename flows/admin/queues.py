@@ -2,31 +2,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.forms import Form
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import action, display
-from unfold.enums import ActionVariant
+from unfold.decorators import display
 
 from flows.admin.display import level, link, list_of, page_of
+from flows.admin.pausing import PausingAdmin
 from flows.models import DeadLetter, Queue
-from scripts.admin.base import ConfigurationAdmin
+from flows.waiting import why_queue
 from scripts.admin.durations import format_duration
+
+SHOWN = ("name", "filled", "feeds", "pause_state", "waits_because", "open_dead_letters")
 
 
 @admin.register(Queue)
-class QueueAdmin(ConfigurationAdmin):
+class QueueAdmin(PausingAdmin):
     list_display = ("name", "filled", "feeds", "rate_limit", "open_dead_letters", "state_label")
     list_filter = ("paused",)
-    list_select_related = ("state", "step__flow")
+    list_select_related = ("state", "step__flow", "paused_by")
     search_fields = ("name", "step__name", "step__flow__name")
     fieldsets = (
-        (None, {"fields": ("name", "filled", "feeds", "open_dead_letters")}),
+        (None, {"fields": SHOWN}),
         ("Size and polling", {"fields": ("size", "polling")}),
         (
             "Redelivery",
@@ -48,9 +48,8 @@ class QueueAdmin(ConfigurationAdmin):
                 "description": "No more starts of the step than this in any period.",
             },
         ),
-        ("Pause", {"fields": ("paused",)}),
     )
-    readonly_fields = ("filled", "feeds", "open_dead_letters")
+    readonly_fields = SHOWN[1:]
     actions = ("pause_selected", "resume_selected")
     actions_detail = ("pause", "resume")
 
@@ -79,6 +78,10 @@ class QueueAdmin(ConfigurationAdmin):
     def feeds(self, queue: Queue) -> str | None:
         return step_fed_by(queue)
 
+    @display(description="waits because", empty_value="-")
+    def waits_because(self, queue: Queue) -> str | None:
+        return why_queue(queue)
+
     @display(description="rate limit", empty_value="none")
     def rate_limit(self, queue: Queue) -> str | None:
         if queue.rate_count is None:
@@ -90,74 +93,6 @@ class QueueAdmin(ConfigurationAdmin):
         if not queue.dead:
             return 0
         return link(list_of(DeadLetter, queue=queue.name, state="open"), f"{queue.dead:,}")
-
-    @display(description="state", ordering="paused", label={"paused": "warning", "open": "success"})
-    def state_label(self, queue: Queue) -> str:
-        return "paused" if queue.paused else "open"
-
-    @admin.action(description="Pause the selected queues", permissions=["change"])
-    def pause_selected(self, request: HttpRequest, queues: QuerySet[Queue]) -> None:
-        self._set_paused(request, queues, True)
-
-    @admin.action(description="Resume the selected queues", permissions=["change"])
-    def resume_selected(self, request: HttpRequest, queues: QuerySet[Queue]) -> None:
-        self._set_paused(request, queues, False)
-
-    @action(
-        description="Pause",
-        icon="pause",
-        permissions=["change"],
-        dialog={
-            "title": "Pause this queue?",
-            "description": "Messages wait in it until it is resumed; none is handed out.",
-            "form_class": None,
-            "form_submit_text": "Pause",
-        },
-    )
-    def pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
-        return self._set_one_paused(request, object_id, True)
-
-    @action(
-        description="Resume",
-        icon="play_arrow",
-        permissions=["change"],
-        variant=ActionVariant.PRIMARY,
-        dialog={
-            "title": "Resume this queue?",
-            "description": "Its messages are handed out again.",
-            "form_class": None,
-            "form_submit_text": "Resume",
-        },
-    )
-    def resume(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
-        return self._set_one_paused(request, object_id, False)
-
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Offer the one of pause and resume that changes something."""
-        queue = self.get_object(request, str(object_id))
-        if queue is None:
-            return []
-        idle = "flows_queue_pause" if queue.paused else "flows_queue_resume"
-        offered = super().get_actions_detail(request, object_id)
-        return [each for each in offered if each.action_name != idle]
-
-    def _set_one_paused(self, request: HttpRequest, object_id: str, paused: bool) -> HttpResponse:
-        queue = get_object_or_404(self.get_queryset(request), pk=object_id)
-        self._set_paused(request, Queue.objects.filter(pk=queue.pk), paused)
-        # The dialog was sent by htmx, which loads the whole page only when told so.
-        return HttpResponse(headers={"HX-Redirect": page_of(queue)})
-
-    def _set_paused(self, request: HttpRequest, queues: QuerySet[Queue], paused: bool) -> None:
-        changed = [queue for queue in queues if queue.paused != paused]
-        for queue in changed:
-            queue.paused = paused
-            queue.save(update_fields=["paused"])
-        done = "Paused" if paused else "Resumed"
-        if not changed:
-            self.message_user(request, "Nothing to change.", messages.INFO)
-            return
-        names = ", ".join(queue.name for queue in changed)
-        self.message_user(request, f"{done}: {names}.", messages.SUCCESS)
 
 
 def step_fed_by(queue: Queue) -> SafeString | None:

@@ -4,23 +4,32 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from unfold.decorators import display
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
-from flows.admin.display import STATUS_LABELS, elapsed, link, moment, page_of
+from flows import engine
+from flows.admin.books import checked_books
+from flows.admin.dialogs import dialog, leave_dialog
+from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, moment, page_of
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
-from flows.models import Run
+from flows.models import BranchEnd, Message, Run, StepRun
 from flows.trace import FINISHED, trace
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.json_fields import pretty_json
 
 HEX_DIGITS = 32
+# A step may have had thousands of branches.
+MOST_ATTEMPTS = 50
 
 
 @admin.register(Run)
@@ -45,6 +54,9 @@ class RunAdmin(ReadOnlyAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
     change_form_template = "admin/flows/run/change_form.html"
+    actions: Any = ("cancel_selected",)
+    actions_list: Any = ("conservation",)
+    actions_detail = ("cancel", "let_through")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
@@ -59,7 +71,7 @@ class RunAdmin(ReadOnlyAdmin):
     ) -> Run | None:
         try:
             run = self.get_queryset(request).filter(pk=object_id)
-            return run.select_related("flow_version__flow", "started_by").first()
+            return run.select_related("flow_version__flow", "started_by", "cancelled_by").first()
         except ValidationError:
             return None
 
@@ -67,6 +79,7 @@ class RunAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         run = context["original"]
+        shown = trace(run)
         context |= {
             "title": "Run",
             "run": run,
@@ -75,13 +88,111 @@ class RunAdmin(ReadOnlyAdmin):
             "run_duration": self.duration(run),
             "run_flow": self.flow(run),
             "run_result": None if run.result is None else pretty_json(run.result),
-            "run_steps": [_step(step) for step in trace(run)["steps"]],
+            "run_steps": [_step(step) for step in shown["steps"]],
+            "run_waits_because": shown.get("waitingBecause"),
+            "run_is_let_through": messages_of(run).filter(let_through=True).exists(),
+            "run_branch_ends": BranchEnd.objects.filter(run=run.pk).count(),
             "run_dead_letters": [
                 {"letter": letter, "url": page_of(letter)}
-                for letter in run.dead_letters.select_related("step", "reprocessed_by")
+                for letter in run.dead_letters.select_related(
+                    "step", "reprocessed_by", "discarded_by"
+                )
             ],
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def has_cancel_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("flows.change_run")
+
+    def has_let_through_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("flows.change_run")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Offer what changes something."""
+        run = self.get_object(request, str(object_id))
+        if run is None or run.status in FINISHED:
+            return []
+        offered = super().get_actions_detail(request, object_id)
+        if may_be_let_through(run):
+            return offered
+        return [each for each in offered if each.action_name != "flows_run_let_through"]
+
+    @admin.action(description="Cancel the selected runs", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
+        chosen = list(runs.select_related("flow_version"))
+        cancelled = sum(self._cancel(request, run) for run in chosen)
+        if cancelled:
+            self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
+        if ended := len(chosen) - cancelled:
+            note = f"Skipped, since they had ended before: {ended}."
+            self.message_user(request, note, messages.INFO)
+
+    @action(
+        description="Cancel",
+        icon="cancel",
+        permissions=["cancel"],
+        variant=ActionVariant.DANGER,
+        dialog=dialog(
+            "Cancel this run?",
+            "Its waiting messages leave at once; a script that runs is stopped within 2 s.",
+            "Cancel the run",
+        ),
+    )
+    def cancel(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        run = get_object_or_404(Run.objects.select_related("flow_version"), pk=object_id)
+        if self._cancel(request, run):
+            self.message_user(request, "The run was cancelled.", messages.SUCCESS)
+        else:
+            self._say_that_it_has_ended(request, run)
+        return leave_dialog(page_of(run))
+
+    def _cancel(self, request: HttpRequest, run: Run) -> bool:
+        """Cancel the run and return whether that ended it."""
+        if run.status in FINISHED:
+            return False
+        engine.cancel(run, user=request.user)  # type: ignore[arg-type]
+        return run.status == Run.Status.CANCELLED
+
+    @action(
+        description="Let through",
+        icon="fast_forward",
+        permissions=["let_through"],
+        dialog=dialog(
+            "Let this run through?",
+            "It alone passes where its queues or its flow are paused, up to its end.",
+            "Let through",
+        ),
+    )
+    def let_through(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        run = get_object_or_404(Run, pk=object_id)
+        if engine.let_through(run):
+            note = "The run is let through where its queues or its flow are paused."
+            self.message_user(request, note, messages.SUCCESS)
+        else:
+            self._say_that_it_has_ended(request, run)
+        return leave_dialog(page_of(run))
+
+    def _say_that_it_has_ended(self, request: HttpRequest, run: Run) -> None:
+        run.refresh_from_db()
+        self.message_user(request, f"The run has ended: {run.status}.", messages.INFO)
+
+    def has_conservation_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    @action(description="Check conservation", icon="balance", permissions=["conservation"])
+    def conservation(self, request: HttpRequest) -> HttpResponse:
+        """Hold the books against the rows, all of them: asked for, never along the way."""
+        flows, queues = checked_books()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Conservation",
+            "opts": self.opts,
+            "flow_books": flows,
+            "queue_books": queues,
+            "check_again_url": request.path,
+            "back_url": list_of(Run),
+        }
+        return TemplateResponse(request, "admin/flows/run/conservation.html", context)
 
     @admin.display(description="flow")
     def flow(self, run: Run) -> Any:
@@ -112,23 +223,58 @@ def id_bounds(text: str) -> tuple[UUID, UUID] | None:
     return UUID(digits.ljust(HEX_DIGITS, "0")), UUID(digits.ljust(HEX_DIGITS, "f"))
 
 
+def messages_of(run: Run) -> QuerySet[Message]:
+    """Return the messages of the run: one under its own id, or one for each branch."""
+    return Message.objects.filter(Q(pk=run.pk) | Q(run=run.pk, branch__gt=""))
+
+
+def may_be_let_through(run: Run) -> bool:
+    """Say whether a message of the run waits, or will, because its queue or flow is paused."""
+    paused = (
+        Q(queue__paused=True)
+        | Q(queue__step__flow__paused=True)
+        | Q(step__queue__paused=True)
+        | Q(step__flow_version__flow__paused=True)
+    )
+    return messages_of(run).filter(paused, let_through=False).exists()
+
+
 def _step(step: dict[str, Any]) -> dict[str, Any]:
     """Return a step of the trace with what its template shows."""
+    attempts = _most_telling(step["attempts"])
     return {
         **step,
         "label": STATUS_LABELS.get(step["status"]),
         "duration": _elapsed(step),
+        "hidden_attempts": len(step["attempts"]) - len(attempts),
         "attempts": [
             {
                 **attempt,
+                "name": _attempt_name(attempt),
                 "label": STATUS_LABELS.get(attempt["outcome"], "danger"),
                 "started": parse_datetime(attempt["startedAt"]),
                 "duration": _elapsed(attempt),
                 "logs": "\n".join(map(_log_line, attempt["logs"])),
             }
-            for attempt in step["attempts"]
+            for attempt in attempts
         ],
     }
+
+
+def _most_telling(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the attempts that fit on a page, those that did not complete before the others."""
+    if len(attempts) <= MOST_ATTEMPTS:
+        return attempts
+    numbered = sorted(
+        enumerate(attempts), key=lambda each: each[1]["outcome"] == StepRun.Outcome.COMPLETED
+    )
+    return [attempt for _, attempt in sorted(numbered[:MOST_ATTEMPTS], key=lambda each: each[0])]
+
+
+def _attempt_name(attempt: dict[str, Any]) -> str:
+    name = f"attempt {attempt['attempt']}"
+    branch = attempt.get("branch")
+    return f"Branch {branch}, {name}" if branch else name.capitalize()
 
 
 def _elapsed(times: dict[str, Any]) -> str:

@@ -23,6 +23,13 @@ def add_row(data: dict[str, Any], prefix: str, **values: Any) -> dict[str, Any]:
     return {**data, f"{prefix}-TOTAL_FORMS": index + 1, **row}
 
 
+def answer_dialog(client: Any, url: str) -> Any:
+    """Answer a dialog's question with yes, and return the page that it leads to."""
+    response = client.post(url, {"_form_submitted": "True"})
+    assert response.status_code == 200
+    return client.get(response["HX-Redirect"])
+
+
 def messages_of(response: Any) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 

@@ -5,8 +5,9 @@ import json
 import pytest
 from django.urls import reverse
 
+from flows import engine
 from flows.models import DeadLetter, Message, Run
-from tests.integration.admin.pages import messages_of
+from tests.integration.admin.pages import answer_dialog, messages_of
 
 LIST = "/admin/flows/deadletter/"
 
@@ -38,6 +39,7 @@ def test_list_shows_the_line_that_names_the_error(client, world):
         ("reason=rejected", 0),
         ("state=open", 1),
         ("state=reprocessed", 0),
+        ("state=discarded", 0),
         ("dead_at_from_0=2020-01-01", 1),
         ("dead_at_to_0=2020-01-01", 0),
     ],
@@ -66,7 +68,7 @@ def test_reprocessing_from_the_list_skips_what_was_reprocessed(client, world):
 
     response = reprocess_from_list(client, world.dead_letter)
 
-    assert messages_of(response) == ["Skipped, since they were reprocessed before: 1."]
+    assert messages_of(response) == ["Skipped, since they were reprocessed or discarded before: 1."]
     assert Message.objects.count() == 1
 
 
@@ -125,3 +127,113 @@ def test_who_may_only_look_cannot_reprocess(staff_client, world, page):
     assert client.post(page, {"payload": "{}"}).status_code == 403
     reprocess_from_list(client, world.dead_letter)
     assert Message.objects.count() == 0
+
+
+def edit_script(world):
+    world.script.code = "def run(message, context): return None"
+    world.script.save()
+
+
+def discard_page(letter):
+    return reverse("admin:flows_deadletter_discard", args=[letter.pk])
+
+
+def letter_page(letter):
+    return reverse("admin:flows_deadletter_change", args=[letter.pk])
+
+
+def test_reprocessing_offers_the_own_script_version_and_the_newest(client, world, page):
+    edit_script(world)
+
+    content = client.get(page).content.decode()
+
+    assert "its own: reserve-goods v1" in content
+    assert "the newest: reserve-goods v2" in content
+
+
+def test_reprocessing_keeps_the_script_version_unless_the_newest_is_chosen(client, world, page):
+    edit_script(world)
+
+    client.post(page, {"payload": "{}"})
+
+    assert Message.objects.get().step == world.dead_letter.step
+
+
+def test_reprocessing_with_the_newest_script_takes_the_flow_as_it_is(client, world, page):
+    edit_script(world)
+
+    client.post(page, {"payload": "{}", "script": "newest"})
+
+    step = Message.objects.get().step
+    assert (step.name, step.script_version.number) == ("charge", 2)
+
+
+def test_reprocessing_from_the_list_with_the_newest_scripts(client, world):
+    edit_script(world)
+
+    data = {"action": "reprocess_selected_newest", "_selected_action": [world.dead_letter.pk]}
+    client.post(LIST, data)
+
+    assert Message.objects.get().step.script_version.number == 2
+
+
+def test_the_newest_script_is_not_offered_where_the_step_is_gone(client, world, page):
+    world.flow.steps.filter(name="charge").delete()
+
+    response = client.post(page, {"payload": "{}", "script": "newest"})
+
+    assert response.context["form"].errors["script"]
+    assert Message.objects.count() == 0
+
+
+def test_a_dead_letter_is_discarded_on_its_page(client, world, superuser):
+    client.get(discard_page(world.dead_letter))
+    assert DeadLetter.objects.open().count() == 1
+
+    response = answer_dialog(client, discard_page(world.dead_letter))
+
+    assert messages_of(response) == ["Discarded: its run stays failed."]
+    world.dead_letter.refresh_from_db()
+    assert world.dead_letter.discarded_by == superuser
+    assert Run.objects.get(pk=world.failed.pk).status == Run.Status.FAILED
+    assert client.get(f"{LIST}?state=discarded").context["cl"].result_count == 1
+
+
+def test_a_dead_letter_that_was_decided_on_says_by_whom_and_offers_nothing(client, world):
+    answer_dialog(client, discard_page(world.dead_letter))
+
+    content = client.get(letter_page(world.dead_letter)).content.decode()
+
+    assert "by root" in content
+    assert "/reprocess/" not in content
+    assert "/discard/" not in content
+
+
+def test_what_was_discarded_is_neither_reprocessed_nor_discarded_again(client, world, page):
+    engine.discard(world.dead_letter)
+
+    again = answer_dialog(client, discard_page(world.dead_letter))
+    response = client.post(page, {"payload": "{}"}, follow=True)
+
+    assert messages_of(again) == ["The dead letter was discarded before."]
+    assert messages_of(response) == ["The dead letter was discarded before."]
+    assert Message.objects.count() == 0
+
+
+def test_dead_letters_are_discarded_from_the_list(client, world):
+    data = {"action": "discard_selected", "_selected_action": [world.dead_letter.pk]}
+
+    response = client.post(LIST, data, follow=True)
+
+    assert messages_of(response) == ["Discarded: 1."]
+    assert not DeadLetter.objects.open().exists()
+
+
+def test_who_may_only_look_cannot_discard(staff_client, world):
+    client = staff_client("flows.view_deadletter")
+
+    refused = client.post(discard_page(world.dead_letter), {"_form_submitted": "True"})
+    client.post(LIST, {"action": "discard_selected", "_selected_action": [world.dead_letter.pk]})
+
+    assert refused.status_code == 403
+    assert DeadLetter.objects.open().count() == 1

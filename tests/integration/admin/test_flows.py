@@ -8,8 +8,8 @@ from django.urls import reverse
 
 from flows import engine
 from flows.errors import QueueFull
-from flows.models import Flow, Queue, Run, Step
-from tests.integration.admin.pages import add_row, form_data, messages_of
+from flows.models import Flow, Message, Queue, Run, Step
+from tests.integration.admin.pages import add_row, answer_dialog, form_data, messages_of
 
 
 @pytest.fixture
@@ -253,3 +253,91 @@ def test_start_says_when_the_first_queue_is_full(client, world, monkeypatch):
     response = client.post(start_page(world.flow), {"payload": "{}"})
 
     assert "full" in response.context["form"].non_field_errors()[0]
+
+
+PAYLOAD = '{"orderId": "A-1", "amount": 1}'
+
+
+def test_a_flow_is_paused_and_resumed_on_its_page(client, world, superuser):
+    pause = reverse("admin:flows_flow_pause", args=[world.flow.pk])
+    client.get(pause)
+    world.flow.refresh_from_db()
+    assert world.flow.paused is False
+
+    shown = answer_dialog(client, pause)
+
+    world.flow.refresh_from_db()
+    assert (world.flow.paused, world.flow.paused_by) == (True, superuser)
+    assert messages_of(shown) == ["Paused: order-processing."]
+    assert "paused by root" in shown.content.decode()
+    assert "/pause/" not in shown.content.decode()
+
+    answer_dialog(client, reverse("admin:flows_flow_resume", args=[world.flow.pk]))
+
+    world.flow.refresh_from_db()
+    assert (world.flow.paused, world.flow.paused_by) == (False, None)
+
+
+def test_flows_are_paused_and_resumed_from_the_list(client, world):
+    changelist = reverse("admin:flows_flow_changelist")
+    chosen = [world.flow.pk]
+
+    client.post(changelist, {"action": "pause_selected", "_selected_action": chosen})
+    assert "paused by root" in client.get(changelist).content.decode()
+
+    response = client.post(
+        changelist, {"action": "resume_selected", "_selected_action": chosen}, follow=True
+    )
+    assert messages_of(response) == ["Resumed: order-processing."]
+    assert not Flow.objects.filter(paused=True).exists()
+
+
+def test_saving_a_paused_flow_leaves_it_paused(client, world, superuser, page):
+    engine.pause(world.flow, user=superuser)
+
+    client.post(page, form_data(client.get(page)))
+
+    world.flow.refresh_from_db()
+    assert (world.flow.paused, world.flow.paused_by) == (True, superuser)
+
+
+def test_starting_while_the_flow_is_paused_says_that_it_waits(client, world):
+    engine.pause(world.flow)
+    assert "The flow is paused" in client.get(start_page(world.flow)).content.decode()
+
+    response = client.post(start_page(world.flow), {"payload": PAYLOAD}, follow=True)
+
+    assert "The flow is paused: a run waits until it is resumed." in messages_of(response)
+    assert Message.objects.count() == 1
+
+
+def test_starting_while_the_first_queue_is_paused_says_that_it_waits(client, world):
+    engine.pause(world.orders)
+
+    response = client.post(start_page(world.flow), {"payload": PAYLOAD}, follow=True)
+
+    assert "The queue 'orders' is paused" in messages_of(response)[-1]
+
+
+def test_a_step_is_made_a_join(client, world, page):
+    client.post(page, form_data(client.get(page)) | {"steps-1-join": "on"})
+
+    assert world.flow.steps.get(name="charge").join is True
+    assert world.flow.versions.first().steps.get(name="charge").join is True
+
+
+@pytest.mark.parametrize(("text", "expected"), [("2 h", timedelta(hours=2)), ("", None)])
+def test_the_longest_age_is_set_and_cleared(client, world, page, text, expected):
+    client.post(page, form_data(client.get(page)) | {"max_age": text})
+
+    world.flow.refresh_from_db()
+    assert world.flow.max_age == expected
+
+
+def test_who_may_only_view_flows_cannot_pause_them(staff_client, world):
+    client = staff_client("flows.view_flow")
+    pause = reverse("admin:flows_flow_pause", args=[world.flow.pk])
+
+    assert client.post(pause, {"_form_submitted": "True"}).status_code == 403
+    world.flow.refresh_from_db()
+    assert world.flow.paused is False

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
+from flows import engine
 from flows.models import Queue
 from tests.integration.admin.pages import form_data, messages_of
 
@@ -72,14 +73,16 @@ def test_a_queue_is_paused_and_resumed_on_its_page(client, world, page):
     shown = client.get(response["HX-Redirect"])
     assert messages_of(shown) == ["Paused: billing."]
     assert "Resume" in shown.content.decode()
+    assert "paused by root" in shown.content.decode()
 
 
-def test_queues_are_paused_and_resumed_from_the_list(client, world):
+def test_queues_are_paused_and_resumed_from_the_list(client, world, superuser):
     chosen = [world.orders.pk, world.billing.pk]
     changelist = reverse("admin:flows_queue_changelist")
 
     client.post(changelist, {"action": "pause_selected", "_selected_action": chosen})
-    assert Queue.objects.filter(paused=True).count() == 2
+    assert Queue.objects.filter(paused=True, paused_by=superuser).count() == 2
+    assert "paused by root" in client.get(changelist).content.decode()
 
     client.post(changelist, {"action": "resume_selected", "_selected_action": chosen})
     assert Queue.objects.filter(paused=True).count() == 0
@@ -89,3 +92,12 @@ def test_a_queue_that_feeds_a_step_is_not_deleted(client, world):
     client.post(reverse("admin:flows_queue_delete", args=[world.billing.pk]), {"post": "yes"})
 
     assert Queue.objects.filter(pk=world.billing.pk).exists()
+
+
+def test_the_page_says_why_the_messages_wait(client, world, superuser):
+    engine.start("order-processing", {"orderId": "A-1", "amount": 1})
+    engine.pause(world.orders, user=superuser)
+
+    content = client.get(reverse("admin:flows_queue_change", args=[world.orders.pk])).content
+
+    assert "The queue &#x27;orders&#x27; is paused by root since" in content.decode()

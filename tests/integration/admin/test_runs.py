@@ -5,9 +5,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from flows.admin.runs import id_bounds
-from flows.models import Run
-from tests.integration.admin.conftest import TRACEBACK
+from flows import engine
+from flows.admin.runs import MOST_ATTEMPTS, _step, id_bounds
+from flows.models import Message, Run, StepRun
+from tests.integration.admin.conftest import TRACEBACK, add_attempt
+from tests.integration.admin.pages import answer_dialog, messages_of
 
 LIST = "/admin/flows/run/"
 
@@ -133,3 +135,144 @@ def test_what_the_engine_writes_cannot_be_added_changed_or_deleted(client, world
         assert client.post(reverse(f"{name}_change", args=[obj.pk]), {}).status_code == 403
         assert client.post(reverse(f"{name}_delete", args=[obj.pk]), {}).status_code == 403
         assert type(obj).objects.filter(pk=obj.pk).exists()
+
+
+@pytest.fixture
+def waiting(world):
+    """Return a run with a message that waits in the first queue."""
+    started = engine.start("order-processing", {"orderId": "A-1", "amount": 1})
+    return Run.objects.get(pk=started.correlation_id)
+
+
+def verb_page(verb, run):
+    return reverse(f"admin:flows_run_{verb}", args=[run.pk])
+
+
+def test_a_run_is_cancelled_on_its_page(client, waiting, superuser):
+    assert "/cancel/" in client.get(page_of(waiting)).content.decode()
+    client.get(verb_page("cancel", waiting))
+    assert Message.objects.count() == 1
+
+    shown = answer_dialog(client, verb_page("cancel", waiting))
+
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.cancelled_by) == (Run.Status.CANCELLED, superuser)
+    assert Message.objects.count() == 0
+    assert messages_of(shown) == ["The run was cancelled."]
+    content = shown.content.decode()
+    assert "Cancelled by" in content
+    assert "/cancel/" not in content
+
+
+def test_a_run_that_has_ended_is_not_cancelled(client, world):
+    shown = answer_dialog(client, verb_page("cancel", world.completed))
+
+    assert messages_of(shown) == ["The run has ended: COMPLETED."]
+    world.completed.refresh_from_db()
+    assert world.completed.status == Run.Status.COMPLETED
+
+
+def test_runs_are_cancelled_from_the_list(client, world, waiting):
+    chosen = [waiting.pk, world.completed.pk]
+
+    response = client.post(
+        LIST, {"action": "cancel_selected", "_selected_action": chosen}, follow=True
+    )
+
+    waiting.refresh_from_db()
+    assert waiting.status == Run.Status.CANCELLED
+    assert messages_of(response) == ["Cancelled: 1.", "Skipped, since they had ended before: 1."]
+
+
+def test_a_run_may_be_let_through_only_while_something_is_paused(client, world, waiting):
+    assert "/let_through/" not in client.get(page_of(waiting)).content.decode()
+
+    for target in (world.orders, world.flow):
+        engine.pause(target)
+        assert "/let_through/" in client.get(page_of(waiting)).content.decode()
+        engine.resume(target)
+
+
+def test_a_run_is_let_through(client, world, waiting):
+    engine.pause(world.flow)
+    client.get(verb_page("let_through", waiting))
+    assert Message.objects.get().let_through is False
+
+    shown = answer_dialog(client, verb_page("let_through", waiting))
+
+    assert Message.objects.get().let_through is True
+    assert "is let through" in messages_of(shown)[0]
+    assert "It passes where others are paused." in shown.content.decode()
+    assert "/let_through/" not in shown.content.decode()
+
+
+def test_letting_a_run_through_that_has_ended_says_so(client, world):
+    shown = answer_dialog(client, verb_page("let_through", world.completed))
+
+    assert messages_of(shown) == ["The run has ended: COMPLETED."]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "let_through"])
+def test_who_may_only_view_runs_has_no_verbs(staff_client, world, waiting, verb):
+    engine.pause(world.flow)
+    client = staff_client("flows.view_run")
+
+    assert client.post(verb_page(verb, waiting), {"_form_submitted": "True"}).status_code == 403
+    client.post(LIST, {"action": "cancel_selected", "_selected_action": [waiting.pk]})
+    assert f"/{verb}/" not in client.get(page_of(waiting)).content.decode()
+    message = Message.objects.get()
+    assert (message.pk, message.let_through) == (waiting.pk, False)
+
+
+def test_a_discarded_dead_letter_of_a_run_says_by_whom(client, world, superuser):
+    engine.discard(world.dead_letter, user=superuser)
+
+    assert "discarded" in client.get(page_of(world.failed)).content.decode()
+
+
+def test_a_cancelled_step_shows_as_cancelled(client, world, waiting):
+    add_attempt(waiting, waiting.flow_version.steps.get(name="reserve"), outcome="CANCELLED")
+    engine.cancel(waiting)
+
+    [step, _] = client.get(page_of(waiting)).context["run_steps"]
+
+    assert (step["status"], step["label"]) == ("CANCELLED", "warning")
+    assert (step["attempts"][0]["outcome"], step["attempts"][0]["label"]) == (
+        "CANCELLED",
+        "warning",
+    )
+
+
+def a_step(attempts):
+    times = {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}
+    attempts = [{"attempt": 1, "logs": [], **times, **attempt} for attempt in attempts]
+    return _step({"status": "COMPLETED", **times, "attempts": attempts})
+
+
+def test_an_attempt_is_named_with_its_branch():
+    step = a_step([{"outcome": "COMPLETED", "branch": "1.2"}, {"outcome": "FAILED"}])
+
+    assert [each["name"] for each in step["attempts"]] == ["Branch 1.2, attempt 1", "Attempt 1"]
+
+
+def test_of_many_branches_those_that_did_not_complete_are_shown_first():
+    outcomes = [StepRun.Outcome.COMPLETED] * 100 + [StepRun.Outcome.FAILED]
+
+    step = a_step([{"outcome": outcome, "branch": str(at)} for at, outcome in enumerate(outcomes)])
+
+    assert len(step["attempts"]) == MOST_ATTEMPTS
+    assert step["attempts"][-1]["outcome"] == "FAILED"
+    assert step["hidden_attempts"] == 101 - MOST_ATTEMPTS
+
+
+def test_the_page_says_why_the_run_waits(client, world, waiting, superuser):
+    engine.pause(world.flow, user=superuser)
+
+    assert "is paused by root since" in client.get(page_of(waiting)).content.decode()
+
+
+def test_the_attempts_of_branches_are_named_on_the_page(client, world):
+    charge = world.completed.flow_version.steps.get(name="charge")
+    StepRun.objects.filter(pk=add_attempt(world.completed, charge).pk).update(branch="2")
+
+    assert "Branch 2, attempt 1" in client.get(page_of(world.completed)).content.decode()

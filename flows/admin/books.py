@@ -1,0 +1,54 @@
+"""Is everything that was accepted still there? The books of the flows as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows import conservation
+from flows.conservation import Balance, FlowBalance, QueueBalance
+from flows.models import Tally
+
+HEADS = ("Accepted", "= Unfinished", "+ Completed", "+ Failed", "+ Cancelled")
+CHECKED_HEADS = ("Accepted", "= Waiting", "+ Delayed", "+ Running", *HEADS[2:])
+QUEUE_HEADS = ("Depth", "= Waiting", "+ Held", "Reserved", "= Coming")
+MOST_FLOWS = 12
+
+
+def books() -> dict[str, Any]:
+    """Return the books of the busiest flows as they are kept: a row each, nothing is counted."""
+    tallies = Tally.objects.order_by("-accepted", "flow_name")[:MOST_FLOWS]
+    return {"heads": HEADS, "rows": [_kept(tally) for tally in tallies]}
+
+
+def checked_books() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Hold the books against every row and return those of the flows and of the queues."""
+    balances = conservation.check()
+    flows = [_flow_row(each) for each in balances if isinstance(each, FlowBalance)]
+    queues = [_queue_row(each) for each in balances if isinstance(each, QueueBalance)]
+    return {"heads": CHECKED_HEADS, "rows": flows}, {"heads": QUEUE_HEADS, "rows": queues}
+
+
+def _kept(tally: Tally) -> dict[str, Any]:
+    ended = (tally.completed, tally.failed, tally.cancelled)
+    return _row(tally.flow_name, tally.accepted, tally.accepted - sum(ended), *ended)
+
+
+def _flow_row(flow: FlowBalance) -> dict[str, Any]:
+    unfinished = (flow.waiting, flow.delayed, flow.running)
+    ended = (flow.completed, flow.failed, flow.cancelled)
+    return _row(flow.name, flow.accepted, *unfinished, *ended) | _verdict(flow)
+
+
+def _queue_row(queue: QueueBalance) -> dict[str, Any]:
+    figures = (queue.depth, queue.waiting, queue.held, queue.reserved, queue.coming)
+    return _row(queue.name, *figures) | _verdict(queue)
+
+
+def _row(name: str, *figures: int) -> dict[str, Any]:
+    return {"name": name, "figures": [f"{figure:,}" for figure in figures]}
+
+
+def _verdict(balance: Balance) -> dict[str, Any]:
+    faults = balance.faults()
+    verdict, label = ("differs", "danger") if faults else ("agrees", "success")
+    return {"faults": faults, "verdict": verdict, "label": label}

@@ -1,0 +1,93 @@
+"""What queues and flows have in common: they are paused and resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from flows import engine
+from flows.admin.dialogs import dialog, leave_dialog
+from flows.admin.display import page_of
+from flows.models import Flow, Queue
+from scripts.admin.base import ConfigurationAdmin
+
+STATE_LABELS = {"paused": "warning", "open": "success"}
+
+
+class PausingAdmin(ConfigurationAdmin):
+    """With pause and resume, from the list and on the page; the lists name both actions."""
+
+    @display(description="state", ordering="paused", label=STATE_LABELS)
+    def state_label(self, target: Queue | Flow) -> tuple[str, str]:
+        return ("paused" if target.paused else "open"), self.pause_state(target)
+
+    @admin.display(description="state")
+    def pause_state(self, target: Queue | Flow) -> str:
+        if not target.paused:
+            return "open"
+        return f"paused by {target.paused_by}" if target.paused_by else "paused"
+
+    @admin.action(description="Pause the selected %(verbose_name_plural)s", permissions=["change"])
+    def pause_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
+        self._set_paused(request, targets, True)
+
+    @admin.action(description="Resume the selected %(verbose_name_plural)s", permissions=["change"])
+    def resume_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
+        self._set_paused(request, targets, False)
+
+    @action(
+        description="Pause",
+        icon="pause",
+        permissions=["change"],
+        dialog=dialog(
+            "Pause?",
+            "Its messages wait until it is resumed; none is handed out. What runs goes on.",
+            "Pause",
+        ),
+    )
+    def pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        return self._set_one_paused(request, object_id, True)
+
+    @action(
+        description="Resume",
+        icon="resume",
+        permissions=["change"],
+        variant=ActionVariant.PRIMARY,
+        dialog=dialog("Resume?", "Its messages are handed out again.", "Resume"),
+    )
+    def resume(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        return self._set_one_paused(request, object_id, False)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Offer the one of pause and resume that changes something."""
+        target = self.get_object(request, str(object_id))
+        if target is None:
+            return []
+        idle = f"{self.opts.app_label}_{self.opts.model_name}_"
+        idle += "pause" if target.paused else "resume"
+        offered = super().get_actions_detail(request, object_id)
+        return [each for each in offered if each.action_name != idle]
+
+    def _set_one_paused(self, request: HttpRequest, object_id: str, paused: bool) -> HttpResponse:
+        target = get_object_or_404(self.get_queryset(request), pk=object_id)
+        self._set_paused(request, [target], paused)
+        return leave_dialog(page_of(target))
+
+    def _set_paused(self, request: HttpRequest, targets: Any, paused: bool) -> None:
+        verb = engine.pause if paused else engine.resume
+        changed = [target for target in targets if target.paused != paused]
+        for target in changed:
+            verb(target, user=request.user)  # type: ignore[arg-type]
+        if not changed:
+            self.message_user(request, "Nothing to change.", messages.INFO)
+            return
+        names = ", ".join(target.name for target in changed)
+        done = "Paused" if paused else "Resumed"
+        self.message_user(request, f"{done}: {names}.", messages.SUCCESS)
