@@ -149,7 +149,13 @@ def test_output_without_payload_is_invalid(run: Run) -> None:
     assert error(outcome, OutputInvalid).place == "$.payload"
 
 
-@pytest.mark.parametrize("output", ["None", "[1]", "'text'", "(x for x in [])"])
+def test_list_of_messages_names_the_one_that_is_none(run: Run) -> None:
+    outcome = run("def run(message, context): return [{'payload': 1}, {'payload': 2}, 3]")
+
+    assert error(outcome, OutputInvalid).place == "$[2]"
+
+
+@pytest.mark.parametrize("output", ["None", "1", "'text'", "(x for x in [])"])
 def test_output_that_is_no_object_is_invalid(run: Run, output: str) -> None:
     outcome = run(f"def run(message, context): return {output}")
 
