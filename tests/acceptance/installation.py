@@ -6,13 +6,17 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import psutil
+import psycopg
 
 from tests.waiting import wait_for
 
@@ -29,6 +33,7 @@ def free_port() -> int:
 class Installation:
     def __init__(self, database_url: str, directory: Path) -> None:
         self.directory = directory
+        self.database_url = database_url
         self.port = free_port()
         self.environment = os.environ | {
             "DATABASE_URL": database_url,
@@ -91,6 +96,10 @@ class Installation:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with snapshot(self.database_url) as query:
+            return query(sql)
+
     def family(self) -> list[psutil.Process]:
         assert self.process is not None
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -108,6 +117,24 @@ class Installation:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal_number)
         return self.process.wait(60)
+
+
+class Query(Protocol):
+    def __call__(self, sql: str, /) -> list[tuple[Any, ...]]: ...
+
+
+@contextmanager
+def snapshot(database_url: str) -> Iterator[Query]:
+    """Look into a database past the installation, with one state of it for all queries."""
+    if database_url.startswith("sqlite"):
+        path = database_url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as file:
+            file.execute("BEGIN")
+            yield lambda sql: file.execute(sql).fetchall()
+        return
+    with closing(psycopg.connect(database_url)) as server:
+        server.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        yield lambda sql: server.execute(sql.encode()).fetchall()
 
 
 def command_line(process: psutil.Process) -> list[str]:

@@ -1,0 +1,371 @@
+"""Every process of an installation is killed in turn, and the work goes on with no one helping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.installation import Installation, children, command_line
+from tests.acceptance.test_up import is_at_work
+from tests.databases import fresh_database
+from tests.waiting import wait_for
+
+WORKERS = 2
+RECOVERY_SECONDS = 5.0
+# As in tests.chaos.settings.
+LEASE_SECONDS = GRACE_SECONDS = 2.0
+WORK = (
+    "import time\n"
+    "def run(message, context):\n"
+    "    time.sleep(message['payload'].get('seconds', 0))\n"
+    "    message['payload'].setdefault('trail', []).append(context.step)\n"
+    "    return message\n"
+)
+# A module that a script may import refers to others.
+AROUND_IMPORTS = "import json\nmodules = json.codecs.sys.modules\n"
+BROKEN_CODE = (
+    "def crash(): pass\ncrash.__code__ = crash.__code__.replace(co_code=bytes([100, 255] * 8))\n"
+)
+POISON = {
+    "exits": f"{AROUND_IMPORTS}def harm(): modules['os']._exit(7)\n",
+    "crashes": f"{BROKEN_CODE}def harm(): crash()\n",
+    "hoards": "def harm(): return [bytes(2**20) for _ in range(2**12)]\n",
+    "hangs": "def harm():\n    while True: pass\n",
+}
+CAUSES = {
+    "exits": "exit code 7",
+    "crashes": "sigsegv",
+    "hoards": "memory",
+    "hangs": "time limit",
+}
+POISONED = (
+    "def run(message, context):\n    if message['payload']['bad']: harm()\n    return message\n"
+)
+DELIVERIES = 3
+
+
+def step(name: str, script: str, queue: str, **options: Any) -> dict[str, Any]:
+    return {"name": name, "script": script, "queue": queue, **options}
+
+
+CONFIGURATION = {
+    "scripts": [
+        {"name": "work", "code": WORK},
+        *(
+            {"name": name, "code": harm + POISONED, "timeoutSeconds": 0.4, "memoryMb": 64}
+            for name, harm in POISON.items()
+        ),
+    ],
+    "queues": [
+        *({"name": name, "maxDeliveries": 50} for name in ("first", "second", "alone")),
+        *(
+            {
+                "name": name,
+                "maxDeliveries": DELIVERIES,
+                "backoff": {"initialSeconds": 0.05, "multiplier": 1},
+            }
+            for name in ("doomed", *POISON)
+        ),
+    ],
+    "flows": [
+        {"name": "two", "steps": [step("s0", "work", "first"), step("s1", "work", "second")]},
+        {"name": "one", "steps": [step("s0", "work", "alone")]},
+        {"name": "doomed", "steps": [step("s0", "work", "doomed")]},
+        *({"name": name, "steps": [step("s0", name, name)]} for name in POISON),
+    ],
+}
+
+
+@contextmanager
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, **environment: str
+) -> Iterator[Installation]:
+    directory = tmp_path_factory.mktemp("installation")
+    with fresh_database(directory) as url:
+        installation = Installation(url, directory)
+        installation.environment |= environment
+        try:
+            installation.up("--no-demo")
+            installation.configure(CONFIGURATION)
+            yield installation
+        finally:
+            installation.http.close()
+            if installation.process is not None:
+                installation.stop()
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installed(tmp_path_factory) as installation:
+        yield installation
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation with leases of two seconds."""
+    with installed(tmp_path_factory, DJANGO_SETTINGS_MODULE="tests.chaos.settings") as installation:
+        yield installation
+
+
+# --- the processes of an installation -------------------------------------------------------------
+
+
+class Parts:
+    """Who is who among the processes of `manage.py up`, by parent and age."""
+
+    def __init__(self, installation: Installation) -> None:
+        assert installation.process is not None
+        self.installation = installation
+        self.supervisor = psutil.Process(installation.process.pid)
+
+    def cluster(self) -> psutil.Process:
+        return self._part("qcluster")
+
+    def sentinel(self) -> psutil.Process:
+        return children(self.cluster())[0]
+
+    def web_server(self) -> psutil.Process:
+        return self._part("granian")
+
+    def web_worker(self) -> psutil.Process:
+        return children(self.web_server())[0]
+
+    def zygote(self) -> psutil.Process:
+        return next(child for worker in self.workers() for child in children(worker))
+
+    def script_host(self) -> psutil.Process:
+        return next(host for zygote in children(self.busy_worker()) for host in children(zygote))
+
+    def busy_worker(self) -> psutil.Process:
+        """The worker whose consumer holds a message."""
+        rows = self.installation.rows(
+            "SELECT c.pid FROM flows_consumer c JOIN flows_message m ON m.consumer_id = c.id"
+            " WHERE c.pid IS NOT NULL"
+        )
+        # The consumer of one that was killed is there until somebody notices.
+        return next(worker for (pid,) in rows if is_at_work(worker := psutil.Process(pid)))
+
+    def idle_worker(self) -> psutil.Process:
+        busy = {pid for (pid,) in self.installation.rows("SELECT pid FROM flows_consumer")}
+        return next(worker for worker in self.workers() if worker.pid not in busy)
+
+    def pusher(self) -> psutil.Process:
+        return self._helpers()[-1]
+
+    def monitor(self) -> psutil.Process:
+        return self._helpers()[0]
+
+    def workers(self) -> list[psutil.Process]:
+        return [process for process in self._of_sentinel() if has_zygote(process)]
+
+    def _helpers(self) -> list[psutil.Process]:
+        """Monitor and pusher: the sentinel starts them in this order, after the workers."""
+        return self._of_sentinel()[WORKERS:]
+
+    def _of_sentinel(self) -> list[psutil.Process]:
+        return sorted(children(self.sentinel()), key=lambda process: process.pid)
+
+    def _part(self, word: str) -> psutil.Process:
+        parts = children(self.supervisor)
+        return next(process for process in parts if word in command_line(process))
+
+
+def has_zygote(process: psutil.Process) -> bool:
+    return any({"-I", "-S"} <= set(command_line(child)) for child in children(process))
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def found(find: Any) -> psutil.Process:
+    def look() -> psutil.Process | None:
+        try:
+            return find()
+        except (IndexError, StopIteration, psutil.Error):
+            return None
+
+    process = wait_for(look, 20, find.__name__)
+    assert process is not None
+    return process
+
+
+# --- starting and looking at runs ----------------------------------------------------------------
+
+
+def start_anyhow(installation: Installation, flow: str, payload: dict[str, Any], key: str) -> str:
+    """Start a run however often the web server has to be asked."""
+
+    def ask() -> str | None:
+        try:
+            answer = installation.http.post(
+                "/api/start",
+                params={"flowName": flow},
+                json=payload,
+                headers={"Idempotency-Key": key},
+                timeout=5,
+            )
+        except httpx.TransportError:
+            return None
+        assert answer.status_code in (202, 503), answer.text
+        return answer.json()["correlationId"] if answer.status_code == 202 else None
+
+    run_id = wait_for(ask, 20, "an answer to a start")
+    assert run_id is not None
+    return run_id
+
+
+def await_completion(installation: Installation, run_id: str, seconds: float) -> None:
+    """Look past the web server, which may be the one that was killed."""
+    # Both databases understand the id without its dashes.
+    sql = f"SELECT status FROM flows_run WHERE correlation_id = '{UUID(run_id).hex}'"
+    wait_for(lambda: installation.rows(sql) == [("COMPLETED",)], seconds, f"run {run_id}'s end")
+
+
+def require_one_commit_a_step(installation: Installation, run_id: str, trail: list[str]) -> None:
+    run = installation.run(run_id, wait=20)
+    assert run["status"] == "COMPLETED", run
+    assert run["result"]["payload"]["trail"] == trail
+    for entry in run["steps"]:
+        outcomes = [attempt["outcome"] for attempt in entry["attempts"]]
+        assert outcomes.count("COMPLETED") == 1, run
+
+
+# --- SIGKILL -------------------------------------------------------------------------------------
+
+# Monitor and pusher are told by their age: they come before a worker is replaced.
+VICTIMS = [
+    *("script_host", "zygote", "monitor", "sentinel", "pusher", "cluster"),
+    *("busy_worker", "idle_worker", "web_worker", "web_server"),
+]
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_work_goes_on_though_this_process_is_killed(installation: Installation, victim: str):
+    warm_up(installation)
+    before = [] if victim == "idle_worker" else start_some(installation, victim)
+    process = found(getattr(Parts(installation), victim))
+    family = descendants(process)
+
+    process.kill()
+    killed_at = time.monotonic()
+    after = start_anyhow(installation, "one", {}, f"{victim}-after")
+    await_completion(installation, after, RECOVERY_SECONDS - (time.monotonic() - killed_at))
+
+    for run_id in before:
+        require_one_commit_a_step(installation, run_id, ["s0", "s1"])
+    require_one_commit_a_step(installation, after, ["s0"])
+    wait_for(lambda: not any(map(is_at_work, family)), 5, "the end of the orphans")
+    wait_for(installation.is_ready, 10, "readiness")
+
+
+def warm_up(installation: Installation) -> None:
+    """Have every worker start its zygote, and wait until all are idle."""
+    parts = Parts(installation)
+
+    def is_warm() -> bool:
+        ids = [installation.start("one", {"seconds": 0.1}) for _ in range(8)]
+        for run_id in ids:
+            await_completion(installation, run_id, 20)
+        return len(parts.workers()) == WORKERS
+
+    wait_for(is_warm, 30, "a zygote for each worker")
+    wait_for(lambda: not installation.rows("SELECT 1 FROM flows_consumer"), 10, "idleness")
+
+
+def start_some(installation: Installation, name: str) -> list[str]:
+    return [start_anyhow(installation, "two", {"seconds": 0.05}, f"{name}-{n}") for n in range(40)]
+
+
+def test_a_message_whose_workers_die_is_buried_after_its_last_delivery(
+    installation: Installation,
+):
+    warm_up(installation)
+    run_id = installation.start("doomed", {"seconds": 2})
+
+    for _ in range(DELIVERIES):
+        worker = found(Parts(installation).busy_worker)
+        worker.kill()
+        psutil.wait_procs([worker], 5)
+
+    run = installation.run(run_id, wait=20)
+    assert run["status"] == "FAILED"
+    assert run["steps"][0]["deliveries"] == DELIVERIES
+    assert "worker died" in run["error"]
+
+
+# --- SIGSTOP and SIGTERM -------------------------------------------------------------------------
+
+
+def test_a_worker_stopped_for_longer_than_its_lease_commits_nothing(hasty: Installation):
+    warm_up(hasty)
+    ids = [hasty.start("two", {"seconds": 0.3}) for _ in range(8)]
+    worker = found(Parts(hasty).busy_worker)
+
+    worker.suspend()
+    lost = hasty.rows(f"SELECT id FROM flows_consumer WHERE pid = {worker.pid}")
+    for run_id in ids:
+        await_completion(hasty, run_id, 3 * LEASE_SECONDS + 10)
+    worker.resume()
+
+    wait_for(lambda: says_lease_lost(hasty, lost), 10, "word of the lost lease")
+    for run_id in ids:
+        require_one_commit_a_step(hasty, run_id, ["s0", "s1"])
+
+
+def says_lease_lost(installation: Installation, consumers: list[tuple[int]]) -> bool:
+    log = installation.output.read_text()
+    return any(f"consumer {pk} lost its lease" in log for (pk,) in consumers)
+
+
+def test_a_stop_signal_lets_running_scripts_end_and_releases_those_that_do_not(
+    hasty: Installation,
+):
+    warm_up(hasty)
+    short, long = (hasty.start("one", {"seconds": s}) for s in (0.5, 4))
+    sql = "SELECT COUNT(*) FROM flows_message WHERE consumer_id IS NOT NULL"
+    wait_for(lambda: hasty.rows(sql) == [(2,)], 10, "two messages under way")
+    cluster = Parts(hasty).cluster()
+    stopped_at = time.monotonic()
+
+    cluster.terminate()
+    psutil.wait_procs([cluster], GRACE_SECONDS + 5)
+
+    assert time.monotonic() - stopped_at < GRACE_SECONDS + 5
+    wait_for(lambda: "cluster ended with 0;" in hasty.output.read_text(), 5, "the exit code")
+    for run_id in (short, long):
+        run = hasty.run(run_id, wait=20)
+        assert run["status"] == "COMPLETED"
+        assert run["steps"][0]["deliveries"] == 1
+
+
+# --- poison --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_poison_is_buried_after_its_last_delivery_and_harms_no_neighbour(
+    installation: Installation, poison: str
+):
+    bad = installation.start(poison, {"bad": True})
+    good = [installation.start(poison, {"bad": False}) for _ in range(30)]
+
+    run = installation.run(bad, wait=30)
+
+    assert run["status"] == "FAILED"
+    assert run["steps"][0]["deliveries"] == DELIVERIES
+    assert [attempt["outcome"] for attempt in run["steps"][0]["attempts"]] == ["FAILED"] * 3
+    assert CAUSES[poison] in run["error"].lower(), run["error"]
+    for run_id in good:
+        neighbour = installation.run(run_id, wait=30)
+        assert neighbour["status"] == "COMPLETED"
+        assert neighbour["steps"][0]["deliveries"] == 1

@@ -1,0 +1,126 @@
+"""Named points at which a process kills itself or stops, once.
+
+`CRASH_AT` and `STOP_AT` name one or several of them, separated by commas; `CRASH_MARKS` is a
+directory where each leaves a file with the process id when it has been reached.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows import engine
+from flows.broker import QueueBroker
+from flows.consumer import Session
+from flows.store import Store
+from flows.store.postgresql import PostgreSQL
+from flows.store.sqlite import SQLite
+
+# What this process is in the middle of; a transaction that ends meanwhile is a crash point.
+doing: list[str] = []
+
+
+def crash(point: str) -> None:
+    """Kill or stop this process if it is the first to come to the point."""
+    for variable, number in (("CRASH_AT", signal.SIGKILL), ("STOP_AT", signal.SIGSTOP)):
+        if point in os.environ.get(variable, "").split(",") and leaves_mark(point):
+            os.kill(os.getpid(), number)
+
+
+def leaves_mark(point: str) -> bool:
+    try:
+        with (Path(os.environ["CRASH_MARKS"]) / point).open("x") as mark:
+            mark.write(str(os.getpid()))
+    except FileExistsError:
+        return False
+    return True
+
+
+def arm() -> None:
+    if "CRASH_MARKS" not in os.environ:
+        return
+    for database in (PostgreSQL, SQLite):
+        wrap(database, "transaction", around_transaction)
+    wrap(Store, "start", around_start)
+    wrap(Store, "begin", around_begin)
+    wrap(Store, "commit", around_commit)
+    wrap(Store, "_release", around_release)
+    wrap(Session, "_commit", around_session_commit)
+    wrap(QueueBroker, "_tasks_for_free_workers", around_hand_out)
+    wrap(engine, "start", around_engine_start)
+
+
+def wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return around(original, *args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+@contextmanager
+def around_transaction(original: Callable[..., Any], *args: Any) -> Iterator[None]:
+    with original(*args):
+        yield
+        for what in doing:
+            crash(f"before-commit-of-{what}")
+
+
+def around_start(original: Callable[..., Any], *args: Any) -> None:
+    during("start", original, *args)
+
+
+def around_begin(original: Callable[..., Any], *args: Any) -> Any:
+    lease = original(*args)
+    crash("begun")
+    return lease
+
+
+def around_commit(
+    original: Callable[..., Any], store: Store, lease: Any, done: Any, *args: Any
+) -> Any:
+    what = "results" if done else "claim"
+    taken = during(what, original, store, lease, done, *args)
+    crash(f"after-commit-of-{what}")
+    return taken
+
+
+def around_release(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    original(*args, **kwargs)
+    crash("before-commit-of-release")
+
+
+def around_session_commit(original: Callable[..., Any], session: Session, claim: bool) -> Any:
+    if session.done:
+        crash("scripts-ended")
+    return original(session, claim)
+
+
+def around_hand_out(original: Callable[..., Any], broker: QueueBroker) -> Any:
+    if broker._consumers().filter(pid=None).exists():
+        crash("consumer-opened")
+    tasks = original(broker)
+    if tasks:
+        crash("consumer-sent")
+    return tasks
+
+
+def around_engine_start(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    started = original(*args, **kwargs)
+    crash("started")
+    return started
+
+
+def during(what: str, original: Callable[..., Any], *args: Any) -> Any:
+    doing.append(what)
+    try:
+        return original(*args)
+    finally:
+        doing.remove(what)

@@ -1,0 +1,127 @@
+"""A process is killed at each named point of a message's way; nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.installation import Installation, snapshot
+from tests.acceptance.test_kills import LEASE_SECONDS, await_completion, start_anyhow
+from tests.chaos.checks import Accepted, judge
+from tests.chaos.scripts import TRAIL
+from tests.databases import fresh_database
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.chaos
+
+POINTS = [
+    # In a web process.
+    "before-commit-of-start",
+    "started",
+    # In the pusher.
+    "consumer-opened",
+    "consumer-sent",
+    # In a worker.
+    "begun",
+    "before-commit-of-claim",
+    "after-commit-of-claim",
+    "scripts-ended",
+    "before-commit-of-results",
+    "after-commit-of-results",
+    # In a worker, then in the pusher that puts back what it held.
+    "after-commit-of-claim,before-commit-of-release",
+]
+STEPS = ["s0", "s1", "s2"]
+CONFIGURATION = {
+    "scripts": [{"name": "trail", "code": TRAIL}],
+    "queues": [{"name": name} for name in (*STEPS, "other")],
+    "flows": [
+        {
+            "name": "three",
+            "steps": [{"name": name, "script": "trail", "queue": name} for name in STEPS],
+        },
+        {"name": "other", "steps": [{"name": "other", "script": "trail", "queue": "other"}]},
+    ],
+}
+RUNS = 60
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with fresh_database(tmp_path) as url:
+        installation = Installation(url, tmp_path)
+        installation.environment |= {
+            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "CRASH_MARKS": str(tmp_path),
+        }
+        try:
+            yield installation
+        finally:
+            installation.http.close()
+            if installation.process is not None:
+                installation.stop()
+
+
+@pytest.mark.parametrize("points", POINTS)
+def test_nothing_is_lost_or_doubled_by_a_crash_there(installation: Installation, points: str):
+    installation.environment["CRASH_AT"] = points
+    installation.up("--no-demo")
+    installation.configure(CONFIGURATION)
+
+    began = time.monotonic()
+    history = [
+        Accepted(key, start_anyhow(installation, "three", {}, key), "three", fails=False)
+        for key in map(str, range(RUNS))
+    ]
+    wait_for(lambda: is_at_rest(installation), 30, "rest")
+    seconds = time.monotonic() - began
+
+    for point in points.split(","):
+        assert (installation.directory / point).exists(), f"nothing came to {point}"
+    again = [start_anyhow(installation, "three", {}, start.key) for start in history]
+    assert again == [start.correlation_id for start in history]
+    with snapshot(installation.database_url) as query:
+        findings = judge(query, history, {"three": STEPS})
+    print(f"{points}: {seconds:.1f} s, {findings}")
+    assert findings.nothing(), findings
+
+
+def is_at_rest(installation: Installation) -> bool:
+    return installation.rows("SELECT COUNT(*) FROM flows_message") == [(0,)]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="nothing bounds how long a stopped process may hold its locks"
+)
+def test_work_goes_on_though_a_worker_is_stopped_in_the_middle_of_a_transaction(
+    installation: Installation,
+):
+    """As one on a machine that has lost its network: the server waits for it, with its locks."""
+    installation.environment["STOP_AT"] = "before-commit-of-results"
+    installation.up("--no-demo")
+    installation.configure(CONFIGURATION)
+    mark = installation.directory / "before-commit-of-results"
+    history = [Accepted("first", start_anyhow(installation, "three", {}, "first"), "three", False)]
+    wait_for(mark.exists, 10, "the stop")
+    stopped = psutil.Process(int(mark.read_text()))
+
+    began = time.monotonic()
+    try:
+        for key, flow in (("same", "three"), ("else", "other")):
+            run = start_anyhow(installation, flow, {}, key)
+            history.append(Accepted(key, run, flow, False))
+            await_completion(installation, run, LEASE_SECONDS + 10)
+        wait_for(lambda: is_at_rest(installation), LEASE_SECONDS + 10, "rest")
+    finally:
+        print(f"work went on, or not, in {time.monotonic() - began:.1f} s")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stopped.resume()
+
+    with snapshot(installation.database_url) as query:
+        findings = judge(query, history, {"three": STEPS, "other": ["other"]})
+    assert findings.nothing(), findings

@@ -1,0 +1,137 @@
+"""A rate limit over two clusters: never more starts in any window, whatever is killed."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.chaos.scripts import CODES
+from tests.chaos.system import System
+from tests.databases import fresh_database
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.chaos
+
+RATE = 50
+CONFIGURATION = {
+    "scripts": [{"name": "trail", "code": CODES["trail"]}],
+    "queues": [
+        {
+            "name": "limited",
+            "maxDeliveries": 1000,
+            "rateLimit": {"count": RATE, "periodSeconds": 1},
+        }
+    ],
+    "flows": [
+        {
+            "name": "limited",
+            "steps": [{"name": "s0", "script": "trail", "queue": "limited", "threads": 20}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    with fresh_database(tmp_path) as url:
+        system = System(url, tmp_path)
+        system.begin(CONFIGURATION)
+        try:
+            yield system
+        finally:
+            system.end()
+
+
+def test_no_window_has_more_starts_than_the_rate(system: System):
+    starts = starts_without_faults(system)
+
+    print(f"at most {fullest_window(starts)} in a second")
+    assert fullest_window(starts) <= RATE
+
+
+@pytest.mark.xfail(reason="94 %: a start counts from 40 ms after its claim, and waking up takes 20")
+def test_the_rate_is_used(system: System):
+    starts = starts_without_faults(system)
+
+    # A stretch of whole seconds' worth of starts, without the first ones and the last.
+    used = (8 * RATE) / (starts[10 * RATE] - starts[2 * RATE]) / RATE
+    print(f"{used:.1%} of the rate used")
+    assert used >= 0.95
+
+
+def test_no_window_has_more_starts_than_the_rate_though_workers_are_killed(system: System):
+    seed = secrets.token_hex(4)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    start_many(system, 15 * RATE)
+    next_kill_at, kills = time.monotonic() + 1, 0
+
+    def goes_on() -> bool:
+        nonlocal next_kill_at, kills
+        system.look_after()
+        if time.monotonic() > next_kill_at:
+            kills += kill_one(system, rng)
+            next_kill_at = time.monotonic() + rng.uniform(0.3, 1.5)
+        return is_done(system, 15 * RATE)
+
+    wait_for(goes_on, 90, "the end of all runs")
+
+    starts = started_at(system)
+    print(f"{kills} kills, at most {fullest_window(starts)} in a second")
+    assert fullest_window(starts) <= RATE
+
+
+def starts_without_faults(system: System) -> list[float]:
+    start_many(system, 12 * RATE)
+    wait_for(lambda: is_done(system, 12 * RATE), 60, "the end of all runs")
+    return started_at(system)
+
+
+def start_many(system: System, count: int) -> None:
+    code = f"from flows import engine; engine.start_many('limited', [{{}}] * {count})"
+    system.manage("shell", "--no-imports", "-c", code)
+
+
+def kill_one(system: System, rng: random.Random) -> bool:
+    kind = rng.choice(["worker", "worker", "zygote", "script host", "pusher", "sentinel"])
+    processes = system.processes().get(kind, [])
+    try:
+        rng.choice(processes).kill()
+    except (IndexError, psutil.NoSuchProcess):
+        return False
+    return True
+
+
+def is_done(system: System, count: int) -> bool:
+    sql = "SELECT COUNT(*) FROM flows_run WHERE status = 'COMPLETED'"
+    return system.rows(sql) == [(count,)]
+
+
+def started_at(system: System) -> list[float]:
+    """When each execution of which there is a record has started, in seconds."""
+    return sorted(seconds(at) for (at,) in system.rows("SELECT started_at FROM flows_steprun"))
+
+
+def seconds(at: Any) -> float:
+    """Read a time; SQLite has it as text, in UTC."""
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at + "+00:00")
+    return at.timestamp()
+
+
+def fullest_window(starts: list[float]) -> int:
+    """Return the most starts in any window of a second, open at its end."""
+    most = first = 0
+    for last, at in enumerate(starts):
+        while starts[first] <= at - 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
