@@ -82,7 +82,18 @@ def database(url: str) -> dict[str, Any]:
             "timeout": 30,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
-    elif config["ENGINE"] != "django.db.backends.postgresql":
+    elif config["ENGINE"] == "django.db.backends.postgresql":
+        # A process that froze in a transaction, or lost its network, keeps its locks no longer
+        # than a lease; nobody waits for a lock that long.
+        config["OPTIONS"] = {
+            "options": "-c idle_in_transaction_session_timeout=10s -c lock_timeout=5s",
+            "connect_timeout": 5,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        } | config.get("OPTIONS", {})
+    else:
         raise ImproperlyConfigured("DATABASE_URL must name a SQLite or a PostgreSQL database")
     return config
 

@@ -122,8 +122,8 @@ class QueueBroker(ORM):
         if self.wakeup is not None:
             self.wakeup.close()
             self.wakeup = None
-        connection.close()
-        self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
+        if not answers():
+            self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)
 
     def _open_sessions(self) -> int:
@@ -195,6 +195,16 @@ def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
         return False
     following = step_plan(queue.head_step_id).next_queue_id
     return not following or rooms.get(following, 1) > 0
+
+
+def answers() -> bool:
+    """Whether the database is there after all: a lock that was not to be had is no outage."""
+    connection.close()
+    try:
+        connection.ensure_connection()
+    except DatabaseFault:
+        return False
+    return True
 
 
 def workers() -> int:

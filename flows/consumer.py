@@ -35,7 +35,7 @@ DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 # How often a session with slow scripts is heard of, and hears of cancelled runs.
 HEARTBEAT_SECONDS = 1.0
 # A rate counts a start as at most this much later than its claim.
-START_SECONDS = 0.04
+START_SECONDS = 0.02
 
 _hosts: HostPool | None = None
 
@@ -199,7 +199,7 @@ class Session:
         self.heard_at = time.monotonic()
         self.start_by = begun_at + self.lease.start_within
         took = time.time() - begun_at
-        self.lease.start_within = max(START_SECONDS, 3 * took, self.lease.start_within * 0.9)
+        self.lease.start_within = max(START_SECONDS, 2 * took, self.lease.start_within * 0.9)
         return taken
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:

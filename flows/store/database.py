@@ -41,6 +41,8 @@ class Database(ABC):
 
     # Put behind a SELECT that locks counters (as `s`).
     lock_counters = ""
+    # Put behind a SELECT of rows that somebody else may have locked: it leaves those out.
+    skip_locked = ""
     # How a statement picks the rows whose ids it has put into `taken`.
     is_taken = "id IN (SELECT id FROM taken)"
 

@@ -38,6 +38,12 @@ class Ledger:
             ],
         )
 
+    def refuse_if_full(self, queue_id: int, count: int) -> None:
+        """Raise QueueFull without a lock, so that refusing costs little; `take_room` decides."""
+        for (room,) in self.database.query(sql.ROOM, [queue_id]):
+            if room < count:
+                raise QueueFull(retry_after=1)
+
     def take_room(self, queue_id: int, count: int) -> None:
         """Raises QueueFull where the queue would hold more than its size."""
         if not self.database.change(sql.ADD_DEPTH_WITHIN_SIZE, [count, queue_id, count]):

@@ -36,6 +36,7 @@ class PostgreSQL(Database):
     """A batch travels as one JSON parameter and is one statement."""
 
     lock_counters = "FOR UPDATE OF s"
+    skip_locked = "FOR UPDATE SKIP LOCKED"
     is_taken = "id = ANY(ARRAY(SELECT id FROM taken))"
 
     def transaction(self) -> AbstractContextManager[None]:

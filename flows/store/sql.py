@@ -15,6 +15,11 @@ INSERT_MESSAGE = Batch(
     " {yes_or_no}, {branch}, FALSE, FALSE",
 )
 
+ROOM = """
+    SELECT q.size - s.depth - s.reserved FROM flows_queuestate s
+    JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id = %s
+"""
+
 # Bounded: it changes nothing where the queue would hold more than its size.
 ADD_DEPTH_WITHIN_SIZE = """
     UPDATE flows_queuestate SET depth = depth + %s
@@ -76,8 +81,11 @@ PAID_ATTENTION = "UPDATE flows_consumer SET attention = FALSE WHERE id = %s"
 
 END_LEASE = "DELETE FROM flows_consumer WHERE id = %s"
 
-# Only while it was not heard of since.
-END_LEASE_SEEN = "DELETE FROM flows_consumer WHERE id = %s AND heartbeat_at <= %s"
+# Only while it was not heard of since; one that is just committing is left alone.
+END_LEASE_SEEN = """
+    DELETE FROM flows_consumer WHERE id IN (
+        SELECT id FROM flows_consumer WHERE id = %s AND heartbeat_at <= %s {skip_locked})
+"""
 
 MOVE_CONSUMER = "UPDATE flows_consumer SET queue_id = %s, threads = %s WHERE id = %s"
 

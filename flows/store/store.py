@@ -31,6 +31,7 @@ class Store:
 
     def start(self, runs: Sequence[NewRun]) -> None:
         """Store runs of one flow version with their first messages. Raises QueueFull."""
+        self.ledger.refuse_if_full(runs[0].queue_id, len(runs))
         with self.database.transaction():
             now = moment(self.database.now())
             self.database.each(sql.INSERT_RUN, [new_run_row(run, now) for run in runs])
@@ -201,7 +202,8 @@ class Store:
             died = pid is not None and consumer.host == host and not alive(pid)
             if died or seen_at < now - (begin if pid is None else lease):
                 with self.database.transaction():
-                    if self.database.change(sql.END_LEASE_SEEN, [consumer.pk, moment(seen_at)]):
+                    end = sql.END_LEASE_SEEN.format(skip_locked=self.database.skip_locked)
+                    if self.database.change(end, [consumer.pk, moment(seen_at)]):
                         self._release(consumer.pk, died_with_threads=consumer.threads)
 
     def _release(self, consumer_id: int, died_with_threads: int = 0) -> None:
