@@ -198,10 +198,6 @@ COUNT_WARNING = Batch(
     where="flows_run.correlation_id = {id}",
 )
 
-DROP_RUN = Batch(
-    "UPDATE flows_run SET finished_at = {finished_at}", where="flows_run.correlation_id = {id}"
-)
-
 # The books of a flow; its page is opened with the first entry.
 ENTER_IN_BOOKS = """
     INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
