@@ -99,6 +99,9 @@ def build_step_plan(step_id: int) -> StepPlan:
             code=script.code,
             timeout_seconds=script.timeout.total_seconds(),
             memory_mb=script.memory_mb,
+            input_schema=_schema_text(script.input_schema),
+            output_schema=_schema_text(script.output_schema),
+            network=script.network,
         ),
         site=CallSite(
             flow=step.flow_version.flow_name,
@@ -144,6 +147,10 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
         return jsonschema_rs.validator_for(json.dumps(schema), offline=True)
     except ValueError as error:
         raise FlowNotRunnable(f"The input parameters of the first script: {error}") from error
+
+
+def _schema_text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema) if schema else ""
 
 
 def json_path(parts: Sequence[str | int]) -> str:

@@ -11,8 +11,21 @@ from scripts.errors import ScriptError
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """Code that a script uses: in Python a module, in JavaScript evaluated before the script."""
+
+    name: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """One script version: what a host runs. ``memory_mb`` is what it may take beyond Python's."""
+    """One script version: what a host runs.
+
+    ``memory_mb`` is what it may take beyond Python's. The schemas are JSON text, "" accepts any.
+    With ``network`` and no ``allowed_hosts`` it may call any public host; ``secrets`` names those
+    that it may read.
+    """
 
     version_id: int
     name: str
@@ -20,6 +33,17 @@ class Program:
     code: str
     timeout_seconds: float
     memory_mb: int
+    libraries: tuple[Library, ...] = ()
+    input_schema: str = ""
+    output_schema: str = ""
+    network: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    private_addresses: bool = False
+    secrets: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        # It is a key for every group of calls, and its code may be long.
+        return hash(self.version_id)
 
 
 @dataclass(frozen=True, slots=True)

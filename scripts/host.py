@@ -61,7 +61,9 @@ class Host:
     def serve(self, missing: list[str]) -> NoReturn:
         self._greet(missing)
         program, _ = self._channel.read_frame()
-        script = compiled(program["language"], program["name"], program["code"])
+        script = compiled(
+            program["language"], program["name"], program["code"], program["libraries"]
+        )
         while True:
             self._run_group(script, *self._channel.read_frame())
 

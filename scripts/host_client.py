@@ -74,7 +74,14 @@ class HostClient:
         self.page.close_descriptor()
         program = self.program
         head = orjson.dumps(
-            {"language": program.language, "name": program.name, "code": program.code}
+            {
+                "language": program.language,
+                "name": program.name,
+                "code": program.code,
+                "libraries": [(library.name, library.code) for library in program.libraries],
+                "inputSchema": program.input_schema,
+                "outputSchema": program.output_schema,
+            }
         )
         self._send(wire.HEAD.pack(len(head), 0) + head)
 

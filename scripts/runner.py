@@ -35,14 +35,14 @@ import orjson
 from scripts import wire
 from scripts.answers import Answer, Nonsense, outcome_of
 from scripts.blame import Blame, death, overdue
-from scripts.calls import Call, CallSite, Outcome, Program
+from scripts.calls import Call, CallSite, Library, Outcome, Program
 from scripts.errors import ScriptError, ScriptKilled
 from scripts.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.lane import Lane
 from scripts.pace import Pace, calls_ahead
 from scripts.zygote_client import ZygoteClient
 
-__all__ = ["SCRIPT_UID", "Call", "CallSite", "HostPool", "Outcome", "Program"]
+__all__ = ["SCRIPT_UID", "Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
 
 # The user that scripts run as when the worker is root. No account has to exist.
 SCRIPT_UID = 64123

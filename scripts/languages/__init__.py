@@ -1,6 +1,6 @@
 """The languages that scripts are written in, as the script host sees them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from scripts.errors import ScriptError, ScriptInvalid
@@ -23,8 +23,12 @@ class Script(Protocol):
         """Drop all that the last message left behind."""
 
 
-# The name of a language -> what compiles a script's name and code, or raises ScriptInvalid.
-LANGUAGES: dict[str, Callable[[str, str], Script]] = {
+# The name and code of each library, in the order in which a script is to have them.
+Libraries = Sequence[tuple[str, str]]
+
+# The name of a language -> what compiles a script's name, code and libraries, or raises
+# ScriptInvalid.
+LANGUAGES: dict[str, Callable[[str, str, Libraries], Script]] = {
     "python": python.PythonScript,
 }
 
@@ -34,13 +38,13 @@ def preload() -> None:
     python.preload()
 
 
-def compiled(language: str, name: str, code: str) -> Script:
+def compiled(language: str, name: str, code: str, libraries: Libraries = ()) -> Script:
     """Return the script, or one that says at every call why it cannot be run."""
     compile_script = LANGUAGES.get(language)
     if compile_script is None:
         return _Broken(ScriptInvalid(f"There is no language {language!r}."))
     try:
-        return compile_script(name, code)
+        return compile_script(name, code, libraries)
     except ScriptInvalid as error:
         return _Broken(error)
 

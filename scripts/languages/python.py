@@ -106,7 +106,7 @@ class Reject(Exception):
 class PythonScript:
     """A Python script, compiled once and run with fresh globals for each message."""
 
-    def __init__(self, name: str, code: str) -> None:
+    def __init__(self, name: str, code: str, libraries: Sequence[tuple[str, str]] = ()) -> None:
         self._name = name
         self._lines = code.splitlines()
         self._code = _compile(name, code)
