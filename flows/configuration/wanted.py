@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.configuration import shape
-from flows.configuration.content import python_fault, schema_fault
+from flows.configuration.content import schema_fault
 from flows.configuration.entries import (
     completed_flow,
     completed_queue,
@@ -21,7 +21,7 @@ from flows.configuration.original import (
     original_flow,
 )
 from flows.configuration.placed import Entry
-from scripts.models import Language
+from scripts.faults import script_faults
 
 
 @dataclass(slots=True)
@@ -100,8 +100,9 @@ class _Reader:
         script = entry.values
         if not script["code"].strip():
             self.faults.add(entry.at("code"), "must not be empty")
-        elif script["language"] == Language.PYTHON and (fault := python_fault(script["code"])):
-            self.faults.add(entry.at("code"), fault)
+        else:
+            for found in script_faults(script["language"], script["code"]):
+                self.faults.add(entry.at("code"), str(found))
         for key in ("inputSchema", "outputSchema"):
             if fault := schema_fault(script[key]):
                 self.faults.add(entry.at(key), fault)

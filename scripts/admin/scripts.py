@@ -20,6 +20,7 @@ from scripts.admin.base import (
 )
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, JsonSchemaField, indented
+from scripts.faults import script_faults
 from scripts.models import Script, ScriptVersion
 
 FIRST_CODE = """\
@@ -33,6 +34,13 @@ class ScriptForm(ModelForm):
         model = Script
         fields = "__all__"  # noqa: DJ007  the admin's fieldsets choose
         widgets = {"code": CodeWidget(rows=28)}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if "code" in cleaned and "language" in cleaned:
+            for fault in script_faults(cleaned["language"], cleaned["code"]):
+                self.add_error("code", str(fault))
+        return cleaned
 
 
 class VersionInline(ReadOnlyInline):

@@ -205,14 +205,15 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> types.ModuleType:
-    if level or not _may_import(name, fromlist or ()):
+    if level or not may_import(name, fromlist or ()):
         raise ImportError(
             f"module {name!r} may not be imported; allowed are: {', '.join(MODULES)}", name=name
         )
     return __import__(name, globals, locals, fromlist or (), level)
 
 
-def _may_import(name: str, fromlist: Sequence[str]) -> bool:
+def may_import(name: str, fromlist: Sequence[str]) -> bool:
+    """Tell whether a script may import a module, or these members of it."""
     if name in MODULES or name in _IMPORTED_FOR_SCRIPTS:
         return True
     # from urllib import parse

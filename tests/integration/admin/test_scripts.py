@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 
 from scripts.models import Script
+from tests.builders import ECHO
 from tests.integration.admin.pages import form_data
 
 
@@ -33,7 +34,7 @@ def test_a_version_that_somebody_else_made_keeps_its_author(client, world, page)
 
 def test_a_new_script_has_a_first_version_of_its_author(client, superuser):
     add = reverse("admin:scripts_script_add")
-    data = form_data(client.get(add)) | {"name": "mail", "code": "x = 1", "input_schema": ""}
+    data = form_data(client.get(add)) | {"name": "mail", "code": ECHO, "input_schema": ""}
 
     response = client.post(add, data)
 
@@ -41,6 +42,23 @@ def test_a_new_script_has_a_first_version_of_its_author(client, superuser):
     script = Script.objects.get(name="mail")
     assert script.input_schema == {}
     assert script.current_version.author == superuser
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "faults"),
+    [
+        ("python", "def run(message, context:", ["line 1: '(' was never closed"]),
+        ("python", "import os\ndef run(m): ...", ["line 1: module 'os'", "line 2: run must take"]),
+        ("javascript", "let x = 1;", ["never calls setData(output)"]),
+    ],
+)
+def test_code_that_cannot_run_is_refused_with_the_line(client, world, page, language, code, faults):
+    response = client.post(page, form_data(client.get(page)) | {"language": language, "code": code})
+
+    errors = response.context["adminform"].form.errors["code"]
+    for error, fault in zip(errors, faults, strict=True):
+        assert error.startswith(fault)
+    assert world.script.versions.count() == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+import pytest
+
+from scripts.faults import library_faults, script_faults
+
+RUN = "def run(message, context): return message\n"
+
+
+def faults(code, language="python", libraries=()):
+    return [str(fault) for fault in script_faults(language, code, libraries)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(message, context):\n    return message\n",
+        "def other(message, context): ...\nrun = other\n",
+        "run = lambda message, context: message",
+        "if True:\n    def run(message, context): ...\n",
+        "try:\n    from json import loads as run\nexcept ImportError:\n    run = None\n",
+        "run: object = print",
+        "import re\npattern = '\\d'\ndef run(message, context): return message",
+        "def run(*everything): ...",
+        "def run(message, context, extra=None, *, more=1): ...",
+        "def run(message, /, context): ...",
+        "def run(): ...\ndef run(message, context): ...",
+    ],
+)
+def test_python_code_that_defines_run_is_accepted(code):
+    assert faults(code) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("def run(message, context):\n    return (\n", "line 2: "),
+        ("x = 1\nreturn x\n", "line 2: 'return' outside function"),
+        ("def walk(message, context): ...", "does not define run(message, context)"),
+        ("class A:\n    def run(self): ...", "does not define run"),
+        ("def outer():\n    def run(message, context): ...", "does not define run"),
+        ("print(run)", "does not define run"),
+        ("\n\nasync def run(message, context): ...", "line 3: run must be a plain function"),
+        ("\ndef run(message): ...", "line 2: run must take (message, context)"),
+        ("def run(): ...", "line 1: run must take (message, context)"),
+        ("def run(a, b, c): ...", "line 1: run must take (message, context)"),
+        ("def run(a, b, *, c): ...", "line 1: run must take (message, context)"),
+        ("(" * 500, "line 1: "),
+        ("x = " + "-" * 200_000 + "1", "does not compile"),
+    ],
+)
+def test_other_python_code_is_refused_with_the_line(code, fault):
+    assert [fault in found for found in faults(code)] == [True]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import json, urllib.parse",
+        "import collections.abc as abc",
+        "from urllib import parse",
+        "from datetime import datetime, timedelta",
+        "import money",
+        "from money import rounded",
+        "try:\n    import numpy\nexcept ImportError:\n    numpy = None",
+        "try:\n    import numpy\nexcept (ModuleNotFoundError, ValueError):\n    numpy = None",
+    ],
+)
+def test_imports_of_known_modules_and_of_the_libraries_are_accepted(code):
+    assert faults(f"{code}\n{RUN}", libraries=[("money", "")]) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "module"),
+    [
+        ("import json\nimport os", 2, "os"),
+        ("import urllib", 1, "urllib"),
+        ("from urllib import parse, request", 1, "urllib"),
+        ("import json, socket", 1, "socket"),
+        ("def help():\n    import requests", 2, "requests"),
+        ("try:\n    import numpy\nexcept KeyError:\n    pass", 2, "numpy"),
+        ("try:\n    pass\nexcept ImportError:\n    import numpy", 4, "numpy"),
+    ],
+)
+def test_an_import_that_would_fail_is_refused_with_the_line(code, line, module):
+    [fault] = faults(f"{code}\n{RUN}")
+
+    assert fault.startswith(f"line {line}: module '{module}' may not be imported")
+    assert "urllib.parse" in fault
+
+
+def test_a_relative_import_is_refused():
+    assert faults(f"from . import other\n{RUN}") == [
+        "line 1: a script has no package to import from"
+    ]
+
+
+def test_every_fault_of_python_code_is_named():
+    assert len(faults("import os\nimport sys\ndef run(): ...")) == 3
+
+
+def test_code_is_not_executed():
+    assert faults("raise SystemExit(1)\ndef run(message, context): ...") == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "setData(context.Data)",
+        "fetchAll().then(setData);",
+        "let a = '/*'; setData(a); // '*/'",
+        "/* setData below */ setData(1)",
+    ],
+)
+def test_javascript_that_calls_set_data_is_accepted(code):
+    assert faults(code, "javascript") == []
+
+
+@pytest.mark.parametrize("code", ["", "// setData(1)", "/* a\nsetData(1) */ let setDataLater = 1"])
+def test_javascript_that_never_calls_set_data_is_refused(code):
+    assert faults(code, "javascript") == ["never calls setData(output)"]
+
+
+def test_a_javascript_library_may_call_set_data_for_the_script():
+    library = ("Answers", "var Answers = Answers || (function() { setData(1); })")
+
+    assert faults("new Answers().give()", "javascript", [library]) == []
+
+
+def test_a_library_needs_no_run_and_must_compile():
+    assert library_faults("python", "def rounded(amount): return round(amount, 2)") == []
+    assert [str(fault) for fault in library_faults("python", "\ndef rounded(:")] == [
+        "line 2: invalid syntax"
+    ]
