@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
@@ -38,18 +39,18 @@ def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
 
 
-def kept_secret_key() -> str:
-    """Make a secret key once and keep it in `var/`, readable by its owner alone.
+def kept_key(name: str, new_key: str) -> str:
+    """Keep a key in `var/`, readable by its owner alone: the new one if there is none yet.
 
     The file is linked into place whole, so that processes that start together agree on one key.
     """
-    path = VAR_DIR / "secret_key"
+    path = VAR_DIR / name
     VAR_DIR.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        draft = VAR_DIR / f"secret_key.{os.getpid()}"
+        draft = VAR_DIR / f"{name}.{os.getpid()}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            file.write(new_key)
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -57,6 +58,17 @@ def kept_secret_key() -> str:
         finally:
             draft.unlink()
     return path.read_text()
+
+
+def encryption_keys(name: str) -> list[str]:
+    keys = env_list(name, "")
+    for key in keys:
+        try:
+            Fernet(key)
+        except ValueError as error:
+            # The key itself must not end up in a log.
+            raise ImproperlyConfigured(f"{name} holds something that is no Fernet key") from error
+    return keys
 
 
 def database(url: str) -> dict[str, Any]:
@@ -100,9 +112,17 @@ def database(url: str) -> dict[str, Any]:
 
 DEBUG = env_bool("ASYNCENGINE_DEBUG", False)
 SECRET_KEY_IS_KEPT = not os.environ.get("ASYNCENGINE_SECRET_KEY")
-SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_secret_key()
+SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_key(
+    "secret_key", secrets.token_urlsafe(48)
+)
 ALLOWED_HOSTS = env_list("ASYNCENGINE_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncengine.sqlite3"))}
+
+# With the first of them secrets are encrypted, with any of them decrypted.
+ASYNCENGINE_SECRETS_KEYS = encryption_keys("ASYNCENGINE_SECRETS_KEYS")
+SECRETS_KEY_IS_KEPT = not ASYNCENGINE_SECRETS_KEYS
+if SECRETS_KEY_IS_KEPT:
+    ASYNCENGINE_SECRETS_KEYS = [kept_key("secrets_key", Fernet.generate_key().decode())]
 
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", os.cpu_count() or 1, minimum=1)
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")

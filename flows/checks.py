@@ -16,3 +16,17 @@ def secret_key_comes_from_the_environment(**kwargs: Any) -> list[CheckMessage]:
             id="flows.W001",
         )
     ]
+
+
+@register(deploy=True)
+def keys_of_secrets_come_from_the_environment(**kwargs: Any) -> list[CheckMessage]:
+    if not settings.SECRETS_KEY_IS_KEPT:
+        return []
+    return [
+        Warning(
+            "The key that encrypts the scripts' secrets does not come from the environment.",
+            hint="Set ASYNCENGINE_SECRETS_KEYS, the same on every machine; the one kept in var/ is"
+            " this machine's alone, and without it the secrets are lost.",
+            id="flows.W002",
+        )
+    ]

@@ -18,7 +18,7 @@ import jsonschema_rs
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, StepVersion
-from scripts.runner import CallSite, Program
+from scripts.runner import CallSite, Library, Program
 
 # A payload may be wrong in more places than anybody wants to read.
 MAX_FAULTS = 50
@@ -99,9 +99,13 @@ def build_step_plan(step_id: int) -> StepPlan:
             code=script.code,
             timeout_seconds=script.timeout.total_seconds(),
             memory_mb=script.memory_mb,
+            libraries=tuple(Library(**library) for library in script.libraries),
             input_schema=_schema_text(script.input_schema),
             output_schema=_schema_text(script.output_schema),
             network=script.network,
+            allowed_hosts=tuple(script.allowed_hosts),
+            private_addresses=script.private_addresses,
+            secrets=tuple(script.secrets),
         ),
         site=CallSite(
             flow=step.flow_version.flow_name,

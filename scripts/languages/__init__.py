@@ -33,6 +33,11 @@ LANGUAGES: dict[str, Callable[[str, str, Libraries], Script]] = {
 }
 
 
+def library_name_fault(language: str, name: str) -> str:
+    """Say why no library of the language can have the name, "" where it can."""
+    return python.library_name_fault(name) if language == "python" else ""
+
+
 def preload() -> None:
     """Import all that scripts may need later, when a host can open no file any more."""
     python.preload()

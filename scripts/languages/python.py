@@ -4,8 +4,10 @@ import builtins
 import contextlib
 import datetime
 import importlib
+import keyword
 import math
 import pkgutil
+import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -108,14 +110,23 @@ class PythonScript:
 
     def __init__(self, name: str, code: str, libraries: Sequence[tuple[str, str]] = ()) -> None:
         self._name = name
-        self._lines = code.splitlines()
+        self._lines = {name: code.splitlines()}
         self._code = _compile(name, code)
+        self._libraries: dict[str, types.CodeType] = {}
+        for library, library_code in libraries:
+            file = _library_file(library)
+            self._lines[file] = library_code.splitlines()
+            self._libraries[library] = _compile_library(library, library_code)
         self._scope: dict[str, Any] = {}
+        self._importer: _Importer | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
         message = decode(body)
         own_builtins = _BUILTINS.copy()
         own_builtins["print"] = types.MethodType(_print, context)
+        if self._libraries:
+            self._importer = _Importer(self._libraries, own_builtins)
+            own_builtins["__import__"] = self._importer.load
         scope = self._scope = {"__name__": self._name, "__builtins__": own_builtins}
         exec(self._code, scope)  # noqa: S102 - what a script host is for
         run = scope.get("run")
@@ -141,6 +152,9 @@ class PythonScript:
         # The functions of the script refer to their globals and these to them: without this the
         # garbage collector has to find out.
         self._scope.clear()
+        if self._importer is not None:
+            self._importer.forget()
+            self._importer = None
 
     def _traceback(self, error: BaseException) -> str:
         parts = [f"{joint}{self._frames(link)}{_headline(link)}" for link, joint in _chain(error)]
@@ -148,18 +162,69 @@ class PythonScript:
 
     def _frames(self, error: BaseException) -> str:
         frames = [
-            self._frame(frame.f_code.co_name, line)
+            self._frame(frame.f_code, line)
             for frame, line in _walk(error.__traceback__)
-            if frame.f_code.co_filename == self._name
+            if frame.f_code.co_filename in self._lines
         ]
         if len(frames) > _MAX_FRAMES:
             half = _MAX_FRAMES // 2
             frames[half:-half] = [f"  … {len(frames) - _MAX_FRAMES} more …\n"]
         return "".join(["Traceback (most recent call last):\n", *frames])
 
-    def _frame(self, function: str, line: int) -> str:
-        source = self._lines[line - 1].strip() if 0 < line <= len(self._lines) else ""
-        return f'  File "{self._name}", line {line}, in {function}\n    {source[:200]}\n'
+    def _frame(self, code: types.CodeType, line: int) -> str:
+        lines = self._lines[code.co_filename]
+        source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+        return f'  File "{code.co_filename}", line {line}, in {code.co_name}\n    {source[:200]}\n'
+
+
+class _Importer:
+    """What ``import`` means for one message: the script's libraries, then the allowed modules.
+
+    A library is a module of its own for each message, as the script's globals are.
+    """
+
+    def __init__(
+        self, libraries: Mapping[str, types.CodeType], own_builtins: dict[str, Any]
+    ) -> None:
+        self._libraries = libraries
+        self._builtins = own_builtins
+        self._modules: dict[str, types.ModuleType] = {}
+
+    def load(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> types.ModuleType:
+        if level or name not in self._libraries:
+            return _import(name, globals, locals, fromlist, level, tuple(self._libraries))
+        return self._modules.get(name) or self._load_library(name)
+
+    def forget(self) -> None:
+        for module in self._modules.values():
+            vars(module).clear()
+
+    def _load_library(self, name: str) -> types.ModuleType:
+        module = self._modules[name] = types.ModuleType(name)
+        scope = vars(module)
+        scope["__builtins__"] = self._builtins
+        try:
+            exec(self._libraries[name], scope)  # noqa: S102 - as the script itself
+        except BaseException:
+            del self._modules[name]
+            raise
+        return module
+
+
+def library_name_fault(name: str) -> str:
+    """Say why no library can have the name, "" where it can."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return "A Python library needs a name that a script can import: letters, digits and _."
+    if name in sys.stdlib_module_names:
+        return f"{name} is a module of Python."
+    return ""
 
 
 def preload() -> None:
@@ -198,17 +263,30 @@ def _compile(name: str, code: str) -> types.CodeType:
     return compiled
 
 
+def _library_file(name: str) -> str:
+    # As tracebacks show it; a script may have the same name.
+    return f"library {name}"
+
+
+def _compile_library(name: str, code: str) -> types.CodeType:
+    try:
+        return _compile(_library_file(name), code)
+    except ScriptInvalid as error:
+        # Without its line, which is none of the script's.
+        raise ScriptInvalid(f"library {name}, {error}") from None
+
+
 def _import(
     name: str,
     globals: Mapping[str, object] | None = None,
     locals: Mapping[str, object] | None = None,
     fromlist: Sequence[str] | None = (),
     level: int = 0,
+    libraries: tuple[str, ...] = (),
 ) -> types.ModuleType:
     if level or not may_import(name, fromlist or ()):
-        raise ImportError(
-            f"module {name!r} may not be imported; allowed are: {', '.join(MODULES)}", name=name
-        )
+        allowed = ", ".join((*libraries, *MODULES))
+        raise ImportError(f"module {name!r} may not be imported; allowed are: {allowed}", name=name)
     return __import__(name, globals, locals, fromlist or (), level)
 
 

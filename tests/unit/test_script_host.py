@@ -16,7 +16,7 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.runner import SCRIPT_UID, Call, CallSite, HostPool, Outcome, Program
+from scripts.runner import SCRIPT_UID, Call, CallSite, HostPool, Library, Outcome, Program
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 # The way around the import list: a module that a script may import refers to others.
@@ -48,10 +48,11 @@ def run(pool: HostPool) -> Run:
         is_last: bool = False,
         name: str = "pricing",
         memory_mb: int = 256,
+        **program_options: Any,
     ) -> Outcome:
         envelope = {"correlationId": CORRELATION_ID, "payload": payload or {}}
         call = Call("key", CORRELATION_ID, 2, "d-7", body or json.dumps(envelope).encode())
-        program = Program(1, name, "python", code, 20, memory_mb)
+        program = Program(1, name, "python", code, 20, memory_mb, **program_options)
         pool.submit(program, CallSite("orders", "price", "to-price", is_last), [call], 1)
         outcomes = pool.collect(30)
         assert len(outcomes) == 1
@@ -602,3 +603,89 @@ def test_many_small_objects_meet_the_memory_limit_too(run: Run) -> None:
 
     assert isinstance(outcome.error, ScriptRaised | ScriptKilled)
     assert "emory" in str(outcome.error)
+
+
+PRICES = """
+import rates
+count = 0
+def net(gross):
+    global count
+    count += 1
+    if gross < 0:
+        raise Reject("negative")
+    return gross / rates.VAT
+"""
+RATES = "VAT = 2\n"
+BOTH = (Library("rates", RATES), Library("prices", PRICES))
+
+
+def test_a_library_is_imported_by_its_name_and_may_import_others(run: Run) -> None:
+    code = """
+from prices import net
+import prices as same
+def run(message, context):
+    message["payload"] = {"net": net(8), "same": same.net is net}
+    return message
+"""
+    outcome = run(code, libraries=BOTH)
+
+    assert outcome.error is None
+    assert json.loads(outcome.output)["payload"] == {"net": 4.0, "same": True}
+
+
+def test_a_library_is_fresh_for_each_message(pool: HostPool) -> None:
+    code = """
+import prices
+def run(message, context):
+    prices.net(8)
+    message["payload"] = prices.count
+    return message
+"""
+    program = Program(1, "counting", "python", code, 20, 256, libraries=BOTH)
+    body = json.dumps({"correlationId": CORRELATION_ID, "payload": {}}).encode()
+    calls = [Call(key, CORRELATION_ID, 1, f"d-{key}", body) for key in range(3)]
+    pool.submit(program, CallSite("orders", "count", "q", False), calls, 1)
+
+    outcomes = []
+    while pool.outstanding():
+        outcomes += pool.collect(30)
+
+    assert [json.loads(outcome.output)["payload"] for outcome in outcomes] == [1, 1, 1]
+
+
+def test_a_traceback_names_the_library_and_its_line(run: Run) -> None:
+    code = "import prices\ndef run(message, context):\n    return prices.net(None)\n"
+
+    error = run(code, libraries=BOTH, name="prices").error
+
+    assert isinstance(error, ScriptRaised)
+    assert 'File "prices", line 3, in run\n    return prices.net(None)' in error.traceback
+    assert 'File "library prices", line 7, in net\n    if gross < 0:' in error.traceback
+
+
+def test_a_library_may_reject_a_message(run: Run) -> None:
+    code = "import prices\ndef run(message, context):\n    return prices.net(-1)\n"
+
+    error = run(code, libraries=BOTH).error
+
+    assert isinstance(error, ScriptRejected)
+
+
+def test_a_library_that_does_not_compile_is_named(run: Run) -> None:
+    code = "def run(message, context):\n    return message\n"
+
+    error = run(code, libraries=(Library("prices", "x = ("),)).error
+
+    assert isinstance(error, ScriptInvalid)
+    assert str(error).startswith("library prices, line 1: ")
+    assert error.line is None
+
+
+def test_a_library_may_import_no_more_than_a_script(run: Run) -> None:
+    code = "import prices\ndef run(message, context):\n    return message\n"
+
+    error = run(code, libraries=(Library("prices", "import os"),)).error
+
+    assert str(error).startswith(
+        "ImportError: module 'os' may not be imported; allowed are: prices, "
+    )

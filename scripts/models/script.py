@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from simple_history.models import HistoricalRecords
 
-
-class Language(models.TextChoices):
-    PYTHON = "python", "Python"
-    JAVASCRIPT = "javascript", "JavaScript"
+from scripts.authors import author_of_change
+from scripts.models.language import Language
+from scripts.models.library import Library
 
 
 class ScriptContent(models.Model):
@@ -35,6 +35,14 @@ class ScriptContent(models.Model):
         validators=[MinValueValidator(16), MaxValueValidator(65_536)],
     )
     network = models.BooleanField(default=False, help_text="May the script make outside calls?")
+    allowed_hosts = models.JSONField(
+        default=list, blank=True, help_text="Hosts that it may call; empty: every public one."
+    )
+    private_addresses = models.BooleanField(
+        default=False, help_text="May it call addresses of the private network, too?"
+    )
+    # By name, not by key: a configuration may come before the secrets that it needs.
+    secrets = models.JSONField(default=list, blank=True, help_text="Secrets that it may read.")
 
     class Meta:
         abstract = True
@@ -47,10 +55,10 @@ class ScriptContent(models.Model):
         "timeout",
         "memory_mb",
         "network",
+        "allowed_hosts",
+        "private_addresses",
+        "secrets",
     )
-
-    def content(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.CONTENT_FIELDS}
 
 
 class Script(ScriptContent):
@@ -61,6 +69,8 @@ class Script(ScriptContent):
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()
 
+    _chosen_libraries: list[Library] | None = None
+
     class Meta:
         ordering = ["name"]
 
@@ -70,23 +80,77 @@ class Script(ScriptContent):
     @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
         super().save(*args, **kwargs)
-        self.make_version()
+        if self._chosen_libraries is not None:
+            self._use(self._chosen_libraries)
+            self._chosen_libraries = None
+        self.make_version(author=author_of_change(self))
 
     def clean(self) -> None:
         if self.timeout is not None and self.timeout <= timedelta(0):
             raise ValidationError({"timeout": "The time limit must be longer than zero."})
+        others = [each.name for each in self.libraries if each.language != self.language]
+        if others:
+            raise ValidationError(f"Libraries of another language: {', '.join(others)}.")
+
+    @property
+    def libraries(self) -> list[Library]:
+        """The libraries that it uses, in the order in which they are evaluated.
+
+        Set, they become those of the script when it is saved.
+        """
+        if self._chosen_libraries is not None:
+            return self._chosen_libraries
+        if self.pk is None:
+            return []
+        return [use.library for use in self.library_uses.select_related("library")]
+
+    @libraries.setter
+    def libraries(self, libraries: Iterable[Library]) -> None:
+        self._chosen_libraries = list(libraries)
+
+    def content(self) -> dict[str, Any]:
+        libraries = [{"name": each.name, "code": each.code} for each in self.libraries]
+        fields = {name: getattr(self, name) for name in self.CONTENT_FIELDS}
+        return {**fields, "libraries": libraries}
 
     @property
     def current_version(self) -> ScriptVersion:
         return self.versions.latest("number")
 
-    def make_version(self) -> ScriptVersion:
+    def make_version(self, author: Any = None) -> ScriptVersion:
         """Return the version with the present content, a new one if the latest differs."""
-        latest = self.versions.order_by("number").last()
-        if latest and latest.script_name == self.name and latest.content() == self.content():
+        latest, content = self.versions.order_by("number").last(), self.content()
+        if latest and latest.script_name == self.name and latest.content() == content:
             return latest
         number = latest.number + 1 if latest else 1
-        return self.versions.create(number=number, script_name=self.name, **self.content())
+        return self.versions.create(number=number, script_name=self.name, author=author, **content)
+
+    def _use(self, libraries: list[Library]) -> None:
+        uses = list(self.library_uses.all())
+        if [use.library_id for use in uses] == [library.pk for library in libraries]:
+            return
+        self.library_uses.all().delete()
+        LibraryUse.objects.bulk_create(
+            LibraryUse(script=self, library=library, position=position)
+            for position, library in enumerate(libraries)
+        )
+
+
+class LibraryUse(models.Model):
+    """One of the libraries that a script uses."""
+
+    script = models.ForeignKey(Script, on_delete=models.CASCADE, related_name="library_uses")
+    library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="uses")
+    position = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["script", "position"]
+        constraints = [
+            models.UniqueConstraint("script", "library", name="library_once_per_script"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.script} uses {self.library}"
 
 
 class ScriptVersion(ScriptContent):
@@ -96,6 +160,8 @@ class ScriptVersion(ScriptContent):
         Script, null=True, on_delete=models.SET_NULL, related_name="versions"
     )
     script_name = models.CharField(max_length=100)
+    # Each with its name and code.
+    libraries = models.JSONField(default=list)
     number = models.PositiveIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
     author = models.ForeignKey(
@@ -115,3 +181,6 @@ class ScriptVersion(ScriptContent):
         if not self._state.adding:
             raise TypeError("a script version is immutable: save its script to make a new one")
         super().save(*args, **kwargs)
+
+    def content(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in (*self.CONTENT_FIELDS, "libraries")}

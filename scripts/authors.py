@@ -1,0 +1,17 @@
+"""Who changes what is configured, as far as it is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from simple_history.models import HistoricalRecords
+
+
+def author_of_change(row: models.Model) -> Any:
+    """Return the user whom the history names for a change of the row; None where none is known."""
+    user = getattr(row, "_history_user", None)
+    if user is None:
+        request = getattr(HistoricalRecords.context, "request", None)
+        user = getattr(request, "user", None)
+    return user if user is not None and user.is_authenticated else None

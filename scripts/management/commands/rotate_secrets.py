@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from scripts.encryption import NotDecryptable, encrypt_again
+from scripts.models import Secret
+
+
+class Command(BaseCommand):
+    help = (
+        "Encrypts every secret again with the newest key, the first of ASYNCENGINE_SECRETS_KEYS."
+        " After that the older keys can be taken off the list."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        lost = []
+        with transaction.atomic():
+            secrets = list(Secret.objects.select_for_update())
+            for secret in secrets:
+                try:
+                    encrypted = encrypt_again(secret.encrypted)
+                except NotDecryptable:
+                    lost.append(secret.name)
+                else:
+                    # Not saved as a change: the value is the same, so there is no history of it.
+                    Secret.objects.filter(pk=secret.pk).update(encrypted=encrypted)
+        self.stdout.write(f"{len(secrets) - len(lost)} encrypted with the newest key.")
+        if lost:
+            raise CommandError(f"none of the keys fits these, which stay as they are: {lost}")

@@ -1,0 +1,14 @@
+from scripts.models.language import Language
+from scripts.models.library import Library
+from scripts.models.script import LibraryUse, Script, ScriptContent, ScriptVersion
+from scripts.models.secret import Secret
+
+__all__ = [
+    "Language",
+    "Library",
+    "LibraryUse",
+    "Script",
+    "ScriptContent",
+    "ScriptVersion",
+    "Secret",
+]

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+from simple_history.models import HistoricalRecords
+
+from scripts.encryption import decrypt, encrypt
+
+if TYPE_CHECKING:
+    from scripts.models.script import Script
+
+
+class Secret(models.Model):
+    """A text that scripts may read by its name. It is stored encrypted and never shown again."""
+
+    name = models.CharField(
+        max_length=100,
+        unique=True,
+        validators=[
+            RegexValidator(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", "Letters, digits, and _ . - inside.")
+        ],
+        help_text="What scripts ask for; it cannot be changed later.",
+    )
+    description = models.TextField(blank=True)
+    encrypted = models.TextField(editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField("value changed", editable=False)
+    history = HistoricalRecords(excluded_fields=["encrypted"])
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def set_value(self, value: str) -> None:
+        self.encrypted = encrypt(value)
+        self.changed_at = timezone.now()
+
+    def value(self) -> str:
+        """Raises NotDecryptable where none of the keys fits."""
+        return decrypt(self.encrypted)
+
+    def scripts(self) -> list[Script]:
+        """Return the scripts that may read it. Databases differ in how they look into JSON."""
+        from scripts.models.script import Script
+
+        return [script for script in Script.objects.all() if self.name in script.secrets]

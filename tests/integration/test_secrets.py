@@ -1,0 +1,116 @@
+"""Secrets: encrypted where they are stored, and given to nobody but the scripts that ask."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core import checks
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+
+from scripts import secrets
+from scripts.models import Script, Secret
+from scripts.secrets import SecretUnavailable, forget_secrets, secret_value
+
+OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def old_key(settings):
+    settings.ASYNCENGINE_SECRETS_KEYS = [OLD]
+    forget_secrets()
+
+
+def make_secret(value: str = "swordfish", name: str = "shop.key") -> Secret:
+    secret = Secret(name=name)
+    secret.set_value(value)
+    secret.save()
+    return secret
+
+
+def test_a_value_is_stored_encrypted_and_in_no_history():
+    secret = make_secret()
+
+    row = Secret.objects.filter(pk=secret.pk).values().get()
+    history = secret.history.values().get()
+    assert "swordfish" not in str(row)
+    assert secret.encrypted not in str(history)
+    assert secret_value("shop.key") == "swordfish"
+
+
+def test_a_missing_secret_is_named():
+    with pytest.raises(SecretUnavailable, match=r"There is no secret 'shop\.key'"):
+        secret_value("shop.key")
+
+
+def test_a_secret_of_another_key_is_named(settings):
+    make_secret()
+    settings.ASYNCENGINE_SECRETS_KEYS = [NEW]
+
+    with pytest.raises(SecretUnavailable, match="ASYNCENGINE_SECRETS_KEYS"):
+        secret_value("shop.key")
+
+
+def test_a_value_is_kept_for_a_moment_and_then_read_again(monkeypatch, django_assert_num_queries):
+    secret = make_secret()
+    secret_value("shop.key")
+    secret.set_value("marlin")
+    secret.save()
+
+    with django_assert_num_queries(0):
+        assert secret_value("shop.key") == "swordfish"
+    later = time.monotonic() + secrets.KEPT_SECONDS + 1
+    monkeypatch.setattr(secrets.time, "monotonic", lambda: later)
+    assert secret_value("shop.key") == "marlin"
+
+
+def test_rotation_encrypts_with_the_newest_key_and_writes_no_history(settings, capsys):
+    secret = make_secret()
+    settings.ASYNCENGINE_SECRETS_KEYS = [NEW, OLD]
+
+    call_command("rotate_secrets")
+
+    settings.ASYNCENGINE_SECRETS_KEYS = [NEW]
+    assert secret_value("shop.key") == "swordfish"
+    assert secret.history.count() == 1
+
+
+def test_rotation_names_what_no_key_fits_and_does_the_rest(settings):
+    settings.ASYNCENGINE_SECRETS_KEYS = [Fernet.generate_key().decode()]
+    make_secret(name="lost")
+    settings.ASYNCENGINE_SECRETS_KEYS = [OLD]
+    make_secret()
+    settings.ASYNCENGINE_SECRETS_KEYS = [NEW, OLD]
+
+    with pytest.raises(CommandError, match="lost"):
+        call_command("rotate_secrets")
+
+    settings.ASYNCENGINE_SECRETS_KEYS = [NEW]
+    assert secret_value("shop.key") == "swordfish"
+
+
+@pytest.mark.parametrize("name", ["", "two words", ".hidden", "line\n"])
+def test_a_name_is_one_that_a_script_can_write(name):
+    with pytest.raises(ValidationError):
+        Secret(name=name).full_clean()
+
+
+def test_a_secret_knows_the_scripts_that_may_read_it():
+    secret = make_secret()
+    script = Script.objects.create(name="pay", code="x", secrets=["shop.key", "other"])
+    Script.objects.create(name="none", code="x", secrets=["shop"])
+
+    assert secret.scripts() == [script]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_the_deployment_check_warns_of_a_kept_key(settings, is_kept):
+    settings.SECRETS_KEY_IS_KEPT = is_kept
+
+    found = [each.id for each in checks.run_checks(include_deployment_checks=True)]
+
+    assert ("flows.W002" in found) is is_kept
