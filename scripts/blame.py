@@ -11,6 +11,8 @@ from scripts.host_client import HostClient
 
 # So often may a call be lost without being to blame.
 _MAX_LOSSES = 3
+# A host that took so much of its memory before it died is taken to have died of the limit.
+_NEARLY_FULL = 0.8
 
 
 class Blame:
@@ -60,13 +62,18 @@ def overdue(host: HostClient) -> ScriptError:
     return ScriptTimedOut(limit_seconds=host.program.timeout_seconds)
 
 
-def death(status: int | None, memory: bool) -> ScriptError:
-    """Say how a host ended by itself: its wait status, None or FORK_FAILED if it has none."""
+def death(status: int | None, peak_bytes: int, memory_mb: int) -> ScriptError:
+    """Say how a host ended by itself: its wait status, None or FORK_FAILED if it has none.
+
+    Whether it died of its memory limit can only be guessed, by how near it came.
+    """
     if status is None or status == wire.FORK_FAILED:
         return ScriptKilled("The script's process could not be started or was lost.")
+    was_full = peak_bytes > (memory_mb << 20) * _NEARLY_FULL
     if os.WIFSIGNALED(status):
-        return ScriptKilled(signal=os.WTERMSIG(status), memory=memory)
+        return ScriptKilled(signal=os.WTERMSIG(status), memory=was_full, peak_bytes=peak_bytes)
     code = os.WEXITSTATUS(status)
     if code == wire.EXIT_REFUSED:
         return ScriptKilled("The script's process could not give up its rights.", exit_code=code)
-    return ScriptKilled(exit_code=code, memory=memory or code == wire.EXIT_OUT_OF_MEMORY)
+    was_full = was_full or code == wire.EXIT_OUT_OF_MEMORY
+    return ScriptKilled(exit_code=code, memory=was_full, peak_bytes=peak_bytes)

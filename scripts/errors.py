@@ -69,11 +69,13 @@ class ScriptKilled(ScriptError):
         signal: int | None = None,
         exit_code: int | None = None,
         memory: bool = False,
+        peak_bytes: int = 0,
     ) -> None:
-        super().__init__(message or _death(signal, exit_code, memory))
+        super().__init__(message or _death(signal, exit_code, memory, peak_bytes))
         self.signal = signal
         self.exit_code = exit_code
         self.memory = memory
+        self.peak_bytes = peak_bytes
 
 
 class ScriptTooLate(ScriptError):
@@ -88,8 +90,10 @@ class ScriptInvalid(ScriptError):
         self.line = line
 
 
-def _death(signal: int | None, exit_code: int | None, memory: bool) -> str | None:
-    cause = "The script ran out of memory" if memory else "The script's process was ended"
+def _death(signal: int | None, exit_code: int | None, memory: bool, peak_bytes: int) -> str | None:
+    cause = "The script's process was ended"
+    if memory:
+        cause = f"The script ran out of memory after it had taken {peak_bytes / 2**20:.0f} MB"
     if signal is not None:
         return f"{cause}: signal {signal} ({_signal_name(signal)})."
     if exit_code is not None:

@@ -61,12 +61,14 @@ class HostPool:
     Belongs to the thread that made it: its processes end with that thread. Time limits are watched
     in ``collect``, which therefore is to be called often. What goes wrong with a script is on its
     outcome; no method raises it. ``missing_measures`` names what of the seal this system lacks, as
-    far as hosts have told.
+    far as hosts have told; ``peak_bytes`` is the most that any host that has ended has taken beyond
+    what each begins with.
     """
 
     def __init__(self, uid: int | None = SCRIPT_UID) -> None:
         """Start nothing yet. Under root, scripts will run as the user ``uid``, None: as root."""
         self.missing_measures: set[str] = set()
+        self.peak_bytes = 0
         self._uid = uid if os.geteuid() == 0 else None
         self._selector = selectors.DefaultSelector()
         self._zygote: ZygoteClient | None = None
@@ -140,6 +142,15 @@ class HostPool:
         self._unfinished -= len(withdrawn)
         self._blame.forget(withdrawn)
         return withdrawn
+
+    def end_idle_hosts(self) -> None:
+        """End the hosts that have nothing to do and wait for that, 1 s at most."""
+        idle = [host for hosts in self._idle.values() for host in hosts]
+        for host in idle:
+            self._doom(host)
+        deadline = time.monotonic() + 1.0
+        while any(host.number in self._hosts for host in idle) and time.monotonic() < deadline:
+            self._pump(0.1)
 
     def close(self) -> None:
         """Kill everything, in 2 s at most. Calls that were outstanding are forgotten.
@@ -373,9 +384,10 @@ class HostPool:
         if deaths is None:
             self._lose_zygote()
             return
-        for number, status, memory in deaths:
+        for number, status, peak_bytes in deaths:
+            self.peak_bytes = max(self.peak_bytes, peak_bytes)
             if number in self._hosts:
-                self._bury(self._hosts[number], status, memory)
+                self._bury(self._hosts[number], status, peak_bytes)
 
     def _lose_zygote(self) -> None:
         """Go on without a zygote that somebody killed: its hosts died with it."""
@@ -384,16 +396,16 @@ class HostPool:
             self._zygote.close()
             self._zygote = None
         for host in list(self._hosts.values()):
-            self._bury(host, None, False)
+            self._bury(host, None, 0)
 
-    def _bury(self, host: HostClient, status: int | None, memory: bool) -> None:
+    def _bury(self, host: HostClient, status: int | None, peak_bytes: int) -> None:
         """Report the call that a dead host leaves behind unfinished; run the others again."""
         self._read_the_rest(host)
         self._forget(host)
         lost = dict(host.unanswered())
         guilty = self._blame.guilty_number(host, status)
         if guilty is not None:
-            error = host.sentence or death(status, memory)
+            error = host.sentence or death(status, peak_bytes, host.program.memory_mb)
             self._charge(lost.pop(guilty), error, host.running_since(guilty))
         self._run_again(host, list(lost.values()))
 

@@ -22,7 +22,8 @@ from scripts.errors import (
     ScriptTooLate,
 )
 
-# Worker and zygote: what, host, two values.
+# Worker and zygote: what, host, two values. To fork a host: how many bytes it may take. When one
+# has ended: its wait status, and how many it took at most.
 CONTROL = struct.Struct("<cIqq")
 FORK, KILL, ENDED = b"F", b"K", b"E"
 FORK_FAILED = -1

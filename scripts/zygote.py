@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from scripts.channel import Channel
@@ -52,7 +53,9 @@ class Zygote:
         self._control = control
         self._uid = uid
         self._pids: dict[int, int] = {}
-        self._hosts: dict[int, tuple[int, int]] = {}
+        self._hosts: dict[int, int] = {}
+        # What a host has from the start; pages of files it gets by touching them.
+        self._bytes_at_start = _own_memory_bytes()
         self._wakeup, self._alarm = socket.socketpair()
 
     def run(self) -> None:
@@ -102,7 +105,7 @@ class Zygote:
                 channel, memory = descriptors
                 _become_host(channel, memory, zygote, self._uid, memory_bytes)
             self._pids[host] = pid
-            self._hosts[pid] = (host, memory_bytes)
+            self._hosts[pid] = host
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -111,9 +114,9 @@ class Zygote:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
-            host, memory_bytes = self._hosts.pop(pid)
+            host = self._hosts.pop(pid)
             del self._pids[host]
-            self._tell(ENDED, host, status, _was_full(usage, memory_bytes))
+            self._tell(ENDED, host, status, usage.ru_maxrss * 1024 - self._bytes_at_start)
 
     def _tell(self, what: bytes, host: int, *values: int) -> None:
         with contextlib.suppress(OSError):
@@ -158,7 +161,11 @@ def _become_host(
         os._exit(EXIT_BROKEN)
 
 
-def _was_full(usage: resource.struct_rusage, memory_bytes: int) -> int:
-    """Guess from its peak whether a host died of its memory limit."""
-    own = usage.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(own * 1024 > memory_bytes * 0.8)
+def _own_memory_bytes() -> int:
+    """Return what this process holds in memory, without pages of files."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["RssAnon"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

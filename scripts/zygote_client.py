@@ -44,8 +44,8 @@ class ZygoteClient:
     def kill(self, host: HostClient) -> None:
         self._send(wire.CONTROL.pack(wire.KILL, host.number, 0, 0), [])
 
-    def deaths(self) -> Iterator[tuple[int, int, bool]] | None:
-        """Read which hosts ended, how, and whether for want of memory; None: the zygote ended."""
+    def deaths(self) -> Iterator[tuple[int, int, int]] | None:
+        """Read which hosts ended, how, and their peak of memory; None: the zygote ended."""
         try:
             chunk = self.control.recv(_READ_BYTES)
         except BlockingIOError:
@@ -59,7 +59,7 @@ class ZygoteClient:
         size = len(data) - len(data) % wire.CONTROL.size
         self._inbox = data[size:]
         messages = wire.CONTROL.iter_unpack(data[:size])
-        return ((host, status, bool(memory)) for _, host, status, memory in messages)
+        return ((host, status, max(0, peak)) for _, host, status, peak in messages)
 
     def close(self) -> None:
         """End the zygote; it kills and buries its hosts first."""

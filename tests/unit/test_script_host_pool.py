@@ -460,6 +460,31 @@ def test_exhausted_memory_is_charged_to_the_call_that_took_it(pool: HostPool) ->
     ]
 
 
+def test_a_host_that_dies_with_its_memory_full_is_said_to_have_died_of_that(
+    pool: HostPool,
+) -> None:
+    code = f"{AROUND_IMPORTS}\ndef run(m, c):\n    x = 'x' * 120_000_000\n    os.abort()"
+
+    error = run_all(pool, code, [0])[0].error
+
+    assert isinstance(error, ScriptKilled)
+    assert error.memory
+    assert 110 < error.peak_bytes / 2**20 < 128
+    assert "ran out of memory after it had taken 11" in str(error)
+
+
+def test_ended_hosts_tell_how_much_memory_they_took(pool: HostPool) -> None:
+    run_all(pool, ECHO, [0])
+    pool.end_idle_hosts()
+    little = pool.peak_bytes
+
+    run_all(pool, "def run(m, c):\n    'x' * 50_000_000\n    return m", [0])
+    pool.end_idle_hosts()
+
+    assert 0 < little < 12_000_000
+    assert 49_000_000 < pool.peak_bytes - little < 52_000_000
+
+
 def test_many_calls_that_exhaust_memory_are_each_charged_once(pool: HostPool) -> None:
     outcomes = run_all(pool, "def run(m, c): 'x' * 10**9", [0] * 12, hosts=2)
 
