@@ -40,12 +40,10 @@ from scripts.errors import ScriptError, ScriptKilled
 from scripts.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.lane import Lane
 from scripts.pace import Pace, calls_ahead
+from scripts.seal import SCRIPT_UIDS
 from scripts.zygote_client import ZygoteClient
 
-__all__ = ["SCRIPT_UID", "Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
-
-# The user that scripts run as when the worker is root. No account has to exist.
-SCRIPT_UID = 64123
+__all__ = ["Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
 
 # How long outcomes may wait for more of them to be reported together.
 REPORT_SECONDS = 0.005
@@ -65,11 +63,11 @@ class HostPool:
     what each begins with.
     """
 
-    def __init__(self, uid: int | None = SCRIPT_UID) -> None:
-        """Start nothing yet. Under root, scripts will run as the user ``uid``, None: as root."""
+    def __init__(self, uids: tuple[int, int] = SCRIPT_UIDS) -> None:
+        """Start nothing yet. Under root, scripts will run as these users (see ``seal``)."""
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
-        self._uid = uid if os.geteuid() == 0 else None
+        self._uids = uids if os.geteuid() == 0 else None
         self._selector = selectors.DefaultSelector()
         self._zygote: ZygoteClient | None = None
         self._numbers = count(1)
@@ -224,7 +222,7 @@ class HostPool:
 
     def _new_host(self, program: Program) -> HostClient:
         if self._zygote is None:
-            self._zygote = ZygoteClient(self._uid)
+            self._zygote = ZygoteClient(self._uids)
             self._selector.register(self._zygote.control, selectors.EVENT_READ, None)
         host = HostClient(next(self._numbers), program, self._selector)
         self._hosts[host.number] = host

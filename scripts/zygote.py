@@ -23,7 +23,7 @@ from typing import NoReturn
 from scripts.channel import Channel
 from scripts.host import Host
 from scripts.languages import preload
-from scripts.seal import close_all_but, die_with_parent, seal
+from scripts.seal import die_with_parent, seal
 from scripts.wire import (
     CONTROL,
     ENDED,
@@ -37,21 +37,21 @@ from scripts.wire import (
 
 
 def main() -> NoReturn:
-    """Run the zygote: the worker gives its end of the control socket, its pid and a uid or -1."""
-    control, worker, uid = map(int, sys.argv[1:4])
+    """Run the zygote: the worker gives its end of the control socket, its pid and the uids."""
+    control, worker, *uids = map(int, sys.argv[1:5])
     with contextlib.suppress(OSError, AttributeError):
         die_with_parent(worker)
     _prepare()
-    Zygote(socket.socket(fileno=control), None if uid < 0 else uid).run()
+    Zygote(socket.socket(fileno=control), None if uids[0] < 0 else (uids[0], uids[1])).run()
     os._exit(0)
 
 
 class Zygote:
     """Forks hosts for a worker, kills them when told to, and reports how each one ended."""
 
-    def __init__(self, control: socket.socket, uid: int | None) -> None:
+    def __init__(self, control: socket.socket, uids: tuple[int, int] | None) -> None:
         self._control = control
-        self._uid = uid
+        self._uids = uids
         self._pids: dict[int, int] = {}
         self._hosts: dict[int, int] = {}
         # What a host has from the start; pages of files it gets by touching them.
@@ -103,7 +103,7 @@ class Zygote:
         else:
             if pid == 0:
                 channel, memory = descriptors
-                _become_host(channel, memory, zygote, self._uid, memory_bytes)
+                _become_host(channel, memory, zygote, self._uids, memory_bytes)
             self._pids[host] = pid
             self._hosts[pid] = host
         for descriptor in descriptors:
@@ -146,14 +146,13 @@ def _prepare() -> None:
 
 
 def _become_host(
-    channel: int, memory: int, zygote: int, uid: int | None, memory_bytes: int
+    channel: int, memory: int, zygote: int, uids: tuple[int, int] | None, memory_bytes: int
 ) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         shared = mmap.mmap(memory, SHARED_BYTES)
-        missing = seal(zygote, uid, memory_bytes)
-        close_all_but(channel)
+        missing = seal(zygote, uids, memory_bytes, channel)
         Host(Channel(channel), shared).serve(missing)
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)

@@ -14,18 +14,18 @@ from scripts import wire
 from scripts.host_client import HostClient
 
 _START_ZYGOTE = (
-    "import sys; sys.path += sys.argv[4:]; from scripts.zygote import main; main()  # script host"
+    "import sys; sys.path += sys.argv[5:]; from scripts.zygote import main; main()  # script host"
 )
 _READ_BYTES = 64 * 1024
 
 
 class ZygoteClient:
-    def __init__(self, uid: int | None) -> None:
-        """Start the zygote. Its hosts run as this user, None: as the same user as the worker."""
+    def __init__(self, uids: tuple[int, int] | None) -> None:
+        """Start the zygote. Its hosts run as users of ``seal``, None: as the worker's user."""
         self.control, other_end = socket.socketpair()
         with other_end:
             self._process = subprocess.Popen(
-                _command(other_end.fileno(), uid),
+                _command(other_end.fileno(), uids),
                 pass_fds=[other_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -80,7 +80,7 @@ class ZygoteClient:
                 self.control.setblocking(False)
 
 
-def _command(control: int, uid: int | None) -> list[str]:
+def _command(control: int, uids: tuple[int, int] | None) -> list[str]:
     where = [str(Path(module.__file__ or "").parents[1]) for module in (wire, orjson)]
-    facts = [str(control), str(os.getpid()), str(-1 if uid is None else uid)]
+    facts = map(str, (control, os.getpid(), *(uids or (-1, -1))))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

@@ -16,7 +16,8 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.runner import SCRIPT_UID, Call, CallSite, HostPool, Library, Outcome, Program
+from scripts.runner import Call, CallSite, HostPool, Library, Outcome, Program
+from scripts.seal import OWN_USER, SCRIPT_UIDS
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 # The way around the import list: a module that a script may import refers to others.
@@ -531,23 +532,41 @@ def test_nothing_of_django_is_in_the_host(run: Run) -> None:
 
 def test_host_has_one_descriptor(run: Run) -> None:
     before = f"""{AROUND_IMPORTS}
-def is_open(n):
+def channel():
+    frame = sys._getframe()
+    while not hasattr(frame.f_locals.get("self"), "_channel"):
+        frame = frame.f_back
+    return frame.f_locals["self"]._channel._descriptor
+def was_open(n):
     try:
-        os.fstat(n)
+        os.close(n)
     except OSError:
         return False
     return True
 """
-    outcome = run(returning("[n for n in range(1024) if is_open(n)]", before))
+    outcome = run(returning("[n for n in range(1024) if n != channel() and was_open(n)]", before))
 
-    assert len(payload(outcome)) == 1
+    assert payload(outcome) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_root_becomes_another_user_without_groups(run: Run) -> None:
-    outcome = run(returning("[os.getresuid(), os.getresgid(), os.getgroups()]", AROUND_IMPORTS))
+    facts = "[os.getresuid(), os.getresgid(), os.getgroups(), os.getpid()]"
 
-    assert payload(outcome) == [[SCRIPT_UID] * 3, [SCRIPT_UID] * 3, []]
+    user, group, groups, pid = payload(run(returning(facts, AROUND_IMPORTS)))
+
+    assert user == group == [SCRIPT_UIDS[0] + pid] * 3
+    assert groups == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_hosts_share_a_user_where_there_is_none_for_each() -> None:
+    pool = HostPool(uids=(2**32, SCRIPT_UIDS[1]))
+
+    outcome = run_once(pool, returning("os.getresuid()", AROUND_IMPORTS))
+
+    assert payload(outcome) == [SCRIPT_UIDS[1]] * 3
+    assert pool.missing_measures == {OWN_USER}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -559,19 +578,20 @@ def test_script_cannot_become_root_again(run: Run) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_host_that_cannot_drop_its_user_runs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    pool = HostPool(uid=2**32 - 1)  # what the kernel takes for "leave it as it is"
+    # What the kernel takes for "leave it as it is".
+    outcome = run_once(HostPool(uids=(2**32, 2**32 - 1)), "def run(m, c): return m")
 
-    pool.submit(
-        Program(1, "p", "python", "def run(m, c): return m", 5, 64),
-        CallSite("f", "s", "q", False),
-        [Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')],
-        1,
-    )
-    outcomes = pool.collect(20)
-    pool.close()
-
-    assert error(outcomes[0], ScriptKilled).exit_code == 77
+    assert error(outcome, ScriptKilled).exit_code == 77
     assert "no script will run" in capfd.readouterr().err
+
+
+def run_once(pool: HostPool, code: str) -> Outcome:
+    body = b'{"correlationId":"c","payload":1}'
+    call = Call(1, "c", 1, "d", body)
+    pool.submit(Program(1, "p", "python", code, 5, 64), CallSite("f", "s", "q", False), [call], 1)
+    (outcome,) = pool.collect(20)
+    pool.close()
+    return outcome
 
 
 def test_seal_is_complete_here(pool: HostPool, run: Run) -> None:
