@@ -23,6 +23,7 @@ And of one that goes wrong:
                         go back into their lane                                  blame.py
 """
 
+import logging
 import os
 import selectors
 import time
@@ -44,6 +45,8 @@ from scripts.seal import SCRIPT_UIDS
 from scripts.zygote_client import ZygoteClient
 
 __all__ = ["Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
+
+logger = logging.getLogger(__name__)
 
 # How long outcomes may wait for more of them to be reported together.
 REPORT_SECONDS = 0.005
@@ -293,7 +296,10 @@ class HostPool:
             raise Nonsense
         host.is_greeted = True
         host.progress_at = time.monotonic()
-        self.missing_measures.update(orjson.loads(extra))
+        missing = set(orjson.loads(extra)) - self.missing_measures
+        if missing:
+            logger.warning("scripts are sealed incompletely, missing: %s", ", ".join(missing))
+            self.missing_measures |= missing
 
     def _note_progress(
         self, host: HostClient, finished: list[Outcome], returned: list[Call]

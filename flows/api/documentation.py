@@ -9,7 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from flows.api.errors import CONTENT_TYPE, KINDS, TYPE_BASE
-from flows.api.schemas import health, ref
+from flows.api.schemas import LIVE, READY, ref
 from flows.models import DeadLetter, Run
 from flows.models.runtime import DEFAULT_PRIORITY
 
@@ -502,7 +502,7 @@ IS_LIVE: dict[str, Any] = {
     "summary": "Does the process answer?",
     "auth": [],
     "responses": {
-        (200, "application/json"): answer("It does.", health("live")),
+        (200, "application/json"): answer("It does.", LIVE),
         **refusals("query-invalid", "not-acceptable"),
     },
 }
@@ -515,7 +515,7 @@ IS_READY: dict[str, Any] = {
     "auth": [],
     "parameters": [WAITED],
     "responses": {
-        (200, "application/json"): answer("They can.", health("ready")),
+        (200, "application/json"): answer("They can.", READY),
         **refusals("query-invalid", "database-unavailable", "not-ready", "not-acceptable"),
     },
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
@@ -9,6 +11,7 @@ from rest_framework.request import Request
 from flows.api.documentation import IS_LIVE, IS_READY
 from flows.api.errors import Problem
 from flows.api.view import OpenView, json_response
+from scripts.seal import missing_here
 
 
 class LiveView(OpenView):
@@ -28,7 +31,10 @@ class ReadyView(OpenView):
         if not ReadyView.is_migrated:
             _require_migrations()
             ReadyView.is_migrated = True
-        return json_response({"status": "ready"})
+        answer: dict[str, Any] = {"status": "ready"}
+        if missing := missing_here():
+            answer["missingMeasures"] = missing
+        return json_response(answer)
 
 
 def _require_migrations() -> None:

@@ -279,8 +279,16 @@ PAYLOAD: Schema = {
 }
 
 
-def health(word: str) -> Schema:
-    return record({"status": {"type": "string", "const": word}})
+LIVE = record({"status": {"type": "string", "const": "live"}})
+
+READY = record(
+    {
+        "status": {"type": "string", "const": "ready"},
+        "missingMeasures": listed(TEXT)
+        | {"description": "Measures of the scripts' seal that this machine lacks, if any."},
+    },
+    optional=("missingMeasures",),
+)
 
 
 COMPONENTS: dict[str, Schema] = {

@@ -30,6 +30,15 @@ def test_ready_with_a_migrated_database(anonymous):
     assert anonymous.get(READY).json() == {"status": "ready"}
 
 
+def test_ready_names_what_the_seal_of_scripts_lacks_here(anonymous, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+
+    response = anonymous.get(READY)
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "missingMeasures": ["filter of system calls"]}
+
+
 def test_not_ready_without_a_database(anonymous):
     with mock.patch.object(connection, "cursor", side_effect=OperationalError("gone")):
         response = anonymous.get(READY)
