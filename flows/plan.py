@@ -18,7 +18,8 @@ import jsonschema_rs
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, StepVersion
-from scripts.runner import CallSite, Library, Program
+from scripts.programs import program_of
+from scripts.runner import CallSite, Program
 
 # A payload may be wrong in more places than anybody wants to read.
 MAX_FAULTS = 50
@@ -92,21 +93,7 @@ def build_step_plan(step_id: int) -> StepPlan:
         next_step_id=following.pk if following else None,
         next_queue_id=(following.queue_id or 0) if following else 0,
         next_joins=following.join if following else False,
-        program=Program(
-            version_id=script.pk,
-            name=script.script_name,
-            language=script.language,
-            code=script.code,
-            timeout_seconds=script.timeout.total_seconds(),
-            memory_mb=script.memory_mb,
-            libraries=tuple(Library(**library) for library in script.libraries),
-            input_schema=_schema_text(script.input_schema),
-            output_schema=_schema_text(script.output_schema),
-            network=script.network,
-            allowed_hosts=tuple(script.allowed_hosts),
-            private_addresses=script.private_addresses,
-            secrets=tuple(script.secrets),
-        ),
+        program=program_of(script),
         site=CallSite(
             flow=step.flow_version.flow_name,
             step=step.name,
@@ -151,10 +138,6 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
         return jsonschema_rs.validator_for(json.dumps(schema), offline=True)
     except ValueError as error:
         raise FlowNotRunnable(f"The input parameters of the first script: {error}") from error
-
-
-def _schema_text(schema: dict[str, Any]) -> str:
-    return json.dumps(schema) if schema else ""
 
 
 def json_path(parts: Sequence[str | int]) -> str:

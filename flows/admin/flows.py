@@ -19,7 +19,6 @@ from unfold.paginator import InfinitePaginator
 
 from flows import engine
 from flows.admin.display import link, list_of, page_of
-from flows.admin.examples import example_of
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.rows import DistinctRowForm, DistinctRows
@@ -28,7 +27,8 @@ from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, FlowVersion, Run, Step, StepVersion
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
-from scripts.admin.json_fields import CodeWidget
+from scripts.admin.json_fields import CodeWidget, indented
+from scripts.examples import example_payload
 
 ONE_STEP_A_QUEUE = "A queue feeds one step, and this one feeds a step already."
 ONE_NAME_A_STEP = "Another step of this flow has this name."
@@ -292,3 +292,10 @@ class FlowVersionAdmin(ReadOnlyAdmin):
     search_fields = ("flow_name",)
     fields = ("flow", "number", "created_at")
     inlines = (StepVersionInline,)
+
+
+def example_of(flow: Flow) -> str:
+    """Return JSON text for the start form, `{}` where the first script says nothing."""
+    first = flow.steps.select_related("script").order_by("position", "pk").first()
+    example = example_payload(first.script.input_schema) if first else {}
+    return indented(example if isinstance(example, dict) else {})

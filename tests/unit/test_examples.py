@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.admin.examples import example_payload
+from scripts.examples import example_payload
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.models import Flow
-from scripts.admin.json_fields import indented
-
 BY_TYPE: dict[str, Any] = {
     "string": "",
     "integer": 0,
@@ -15,13 +12,6 @@ BY_TYPE: dict[str, Any] = {
     "null": None,
 }
 DEEPEST = 6
-
-
-def example_of(flow: Flow) -> str:
-    """Return JSON text for the start form, `{}` where the first script says nothing."""
-    first = flow.steps.select_related("script").order_by("position", "pk").first()
-    example = example_payload(first.script.input_schema) if first else {}
-    return indented(example if isinstance(example, dict) else {})
 
 
 def example_payload(schema: Any, depth: int = 0) -> Any:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from scripts.examples import example_payload
+from scripts.models import Script
+from scripts.programs import program_of
+from scripts.trial import SampleInvalid, Trial, run_trial, sample_message
+
+
+class Command(BaseCommand):
+    help = "Tries a script on a sample message, in a real script host and without any flow."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        test = verbs.add_parser(
+            "test",
+            help="Print the output; logs, time and memory go to standard error. Exit code 1"
+            " where there is no output.",
+        )
+        test.add_argument("name", metavar="NAME")
+        test.add_argument(
+            "--input",
+            metavar="FILE|-|JSON",
+            help="The message, or its payload alone. Default: an example of the input parameters.",
+        )
+        test.add_argument(
+            "--code", metavar="FILE", help="Try this code with the script's other settings."
+        )
+        test.add_argument(
+            "--last", action="store_true", help="As a flow's last step: any output will do."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            script = Script.objects.get(name=options["name"])
+        except Script.DoesNotExist:
+            raise CommandError(f"There is no script {options['name']!r}.") from None
+        if options["code"]:
+            script.code = _read_file(options["code"])
+        try:
+            message = sample_message(_sample(script, options["input"]))
+        except SampleInvalid as error:
+            raise CommandError(str(error)) from error
+        trial = run_trial(program_of(script), message, is_last=options["last"])
+        self._report(trial)
+        if trial.error is not None:
+            sys.exit(1)
+
+    def _report(self, trial: Trial) -> None:
+        for line in trial.logs:
+            self.stderr.write(f"{line['level']}: {line['text']}")
+        if trial.warning:
+            self.stderr.write(f"warning: {trial.warning}")
+        self.stderr.write(f"{trial.seconds * 1000:.1f} ms, {trial.peak_bytes / 2**20:.1f} MB")
+        if trial.output is not None:
+            self.stdout.write(json.dumps(json.loads(trial.output), indent=2, ensure_ascii=False))
+        if trial.error is not None:
+            self.stderr.write(self.style.ERROR(trial.heading))
+            if str(trial.error) != trial.heading:
+                self.stderr.write(trial.traceback or str(trial.error))
+
+
+def _sample(script: Script, given: str | None) -> str:
+    if given is None:
+        return json.dumps(example_payload(script.input_schema))
+    if given == "-":
+        return sys.stdin.read()
+    return given if given.lstrip()[:1] in {"{", "[", '"'} else _read_file(given)
+
+
+def _read_file(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"Cannot read {name}: {error}") from error

@@ -1,0 +1,170 @@
+"""The test bench, with real script hosts."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from scripts.errors import (
+    OutputInvalid,
+    ScriptInvalid,
+    ScriptRaised,
+    ScriptRejected,
+    ScriptTimedOut,
+)
+from scripts.runner import Program
+from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
+
+
+def attempt(code, sample="{}", *, timeout_seconds=5.0, is_last=False):
+    program = Program(0, "pricing", "python", code, timeout_seconds, 128)
+    return run_trial(program, sample_message(sample), is_last=is_last)
+
+
+def test_a_trial_tells_output_logs_time_and_memory():
+    code = """
+import time
+def run(message, context):
+    context.log("looking", level="warning")
+    time.sleep(0.05)
+    message["payload"]["size"] = len("x" * 20_000_000)
+    return message
+"""
+    trial = attempt(code, '{"a": 12345678901234567890}')
+
+    assert json.loads(trial.output)["payload"] == {"a": 12345678901234567890, "size": 20_000_000}
+    assert [(line["level"], line["text"]) for line in trial.logs] == [("warning", "looking")]
+    assert 0.05 <= trial.seconds < 1
+    assert 20_000_000 < trial.peak_bytes < 40_000_000
+    assert (trial.error, trial.line, trial.warning) == (None, None, None)
+
+
+def test_an_exception_comes_with_its_traceback_and_the_line_where_it_was_raised():
+    code = "def run(message, context):\n    return half(None)\n\ndef half(x):\n    return x / 2\n"
+
+    trial = attempt(code)
+
+    assert isinstance(trial.error, ScriptRaised)
+    assert trial.line == 5
+    assert 'File "pricing", line 2, in run' in trial.traceback
+    assert trial.heading == "The script raised an exception."
+
+
+def test_the_line_is_that_of_the_script_where_a_library_raised():
+    traceback = (
+        "Traceback (most recent call last):\n"
+        '  File "pricing", line 7, in run\n    round(x)\n'
+        '  File "money", line 3, in round\n    return x\n'
+    )
+
+    assert line_of(ScriptRaised("no", traceback=traceback), "pricing") == 7
+    assert line_of(ScriptRaised("no", traceback=""), "pricing") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "line"),
+    [
+        ("x = 1\ndef run(message, context:\n", ScriptInvalid, 2),
+        ("def run(message, context): raise Reject('too small')", ScriptRejected, None),
+        ("def run(message, context): return 5", OutputInvalid, None),
+    ],
+)
+def test_other_ends_are_told_too(code, error, line):
+    trial = attempt(code)
+
+    assert isinstance(trial.error, error)
+    assert (trial.output, trial.line) == (None, line)
+
+
+def test_the_last_step_may_give_anything():
+    assert attempt("def run(message, context): return [1, None]", is_last=True).output == "[1,null]"
+
+
+def test_an_output_without_correlation_id_is_mended_with_a_warning():
+    trial = attempt("def run(message, context): return {'payload': 1}")
+
+    assert json.loads(trial.output)["payload"] == 1
+    assert "correlationId" in trial.warning
+
+
+def test_an_endless_script_is_ended_at_its_time_limit():
+    began = time.monotonic()
+
+    trial = attempt("def run(message, context):\n    while True: pass", timeout_seconds=0.3)
+
+    assert isinstance(trial.error, ScriptTimedOut)
+    assert "0.3 s" in str(trial.error)
+    assert time.monotonic() - began < 3
+
+
+def test_a_long_time_limit_is_cut_for_trials(monkeypatch):
+    monkeypatch.setattr("scripts.trial.MAX_SECONDS", 0.2)
+
+    trial = attempt("def run(message, context):\n    while True: pass", timeout_seconds=3600)
+
+    assert str(trial.error) == "A trial ends after 0.2 s, whatever its time limit."
+
+
+def test_no_more_trials_run_at_once_than_leave_room_for_others(monkeypatch):
+    monkeypatch.setattr("scripts.trial._turns", threading.BoundedSemaphore(1))
+    results = []
+    busy = threading.Thread(
+        target=lambda: results.append(
+            attempt("import time\ndef run(m, c):\n    time.sleep(1)\n    return m")
+        )
+    )
+    busy.start()
+    deadline = time.monotonic() + 5
+
+    refused = False
+    while not refused and time.monotonic() < deadline and not results:
+        try:
+            attempt("def run(message, context): return message")
+        except TooManyTrials:
+            refused = True
+    busy.join()
+
+    assert refused
+    assert results[0].error is None
+    assert attempt("def run(message, context): return message").error is None
+
+
+@pytest.mark.parametrize(
+    ("sample", "payload"),
+    [
+        ('{"payload": [1]}', [1]),
+        ('{"orderId": 7}', {"orderId": 7}),
+        ("[1, 2]", [1, 2]),
+        ("null", None),
+    ],
+)
+def test_a_sample_without_payload_is_the_payload(sample, payload):
+    message = json.loads(sample_message(sample))
+
+    assert message["payload"] == payload
+    assert len(message["correlationId"]) == 36
+
+
+def test_a_whole_message_is_taken_as_it_is():
+    sample = {"correlationId": "c-1", "payload": {}, "tenant": "a"}
+
+    assert json.loads(sample_message(json.dumps(sample))) == sample
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason", "line"),
+    [
+        ("", "not valid JSON", 1),
+        ('{\n"a": }', "not valid JSON", 2),
+        ("NaN", "NaN is not JSON", None),
+        ("[" * 100_000, "not valid JSON", None),
+        ('"\\ud800"', "lone surrogate", None),
+        ('{"payload": 1, "correlationId": 5}', "correlationId", None),
+    ],
+)
+def test_what_is_no_message_is_refused_with_the_line(sample, reason, line):
+    with pytest.raises(SampleInvalid, match=reason) as refusal:
+        sample_message(sample)
+
+    assert refusal.value.line == line
