@@ -155,6 +155,7 @@ class Session:
         self.bytes_per_message = 1.0
         self.dropped: set[str] = set()
         self.start_by = 0.0
+        self.rests_until = 0.0
         self.tries = 0
         self.retry_at = 0.0
 
@@ -162,7 +163,9 @@ class Session:
         """Seconds until it has to go on, whatever its scripts do."""
         if self.tries:
             return max(self.retry_at - time.monotonic(), 0.0)
-        return 0.0 if self.done or not self.running else 0.5
+        if self.running and not self.done:
+            return 0.5
+        return 0.0 if self.done else max(self.rests_until - time.monotonic(), 0.0)
 
     def finish(self, held_id: str, outcome: Outcome) -> None:
         """Take what came of a call, unless the message is no longer this session's."""
@@ -179,10 +182,10 @@ class Session:
         try:
             if self.tries:
                 self._read_back()
-            if self.done or not self.running:
-                self._submit(self._commit(claim))
-            else:
+            if self.running and not self.done:
                 self._stay_alive()
+            elif self.done or not claim or time.monotonic() >= self.rests_until:
+                self._submit(self._commit(claim))
             self.tries = 0
         except LeaseLost:
             logger.warning("consumer %s lost its lease; nothing is written", self.lease.consumer_id)
@@ -197,8 +200,10 @@ class Session:
         taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
         self.done = []
         self.heard_at = time.monotonic()
+        self.rests_until = self.heard_at + self.lease.free_in
         self.start_by = begun_at + self.lease.start_within
         took = time.time() - begun_at
+        self.lease.clock_ahead = self.lease.renewed_at - begun_at
         self.lease.start_within = max(START_SECONDS, 2 * took, self.lease.start_within * 0.9)
         return taken
 

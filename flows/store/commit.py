@@ -6,6 +6,7 @@ from uuid import UUID
 
 from flows.models import DeadLetter
 from flows.plan import StepPlan, step_plan
+from flows.rate import RateLimit
 from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.database import moment
@@ -49,6 +50,7 @@ class Commit:
         self.returned: list[Done] = []
         self.buried: list[Done] = []
         self.dropped: list[Done] = []
+        self.rates: dict[int, RateLimit] = {}
         self.branches = Branches(self)
 
     def run(self, claim: bool) -> list[Held]:
@@ -56,10 +58,12 @@ class Commit:
         # With scripts still running it stays where it is, else it goes back to where it began.
         claim_at = self.lease.queue_id if self.unfinished else self.lease.home_id
         head = self._head(claim_at) if claim else None
+        self.lease.free_in = 0.0
         self._lock(head)
         for done in self.done:
             self._settle(done)
         self._slow_down_or_recover()
+        self._correct_starts()
         taken = self._carry() if claim and not self.unfinished else []
         if head and not taken:
             taken = self._claim(claim_at, head)
@@ -191,6 +195,9 @@ class Commit:
             # What has a rate starts at once or not at all.
             allowance = counters.rate_limit.allowance(self.now.timestamp())
             held = min(held, threads, self.unfinished + allowance)
+            if not allowance and queue_id == self.lease.queue_id:
+                now = self.now.timestamp()
+                self.lease.free_in = counters.rate_limit.free_at(now) - now
         return max(min(held - self.unfinished, self._room_after(plan)), 0)
 
     def _room_after(self, plan: StepPlan) -> int:
@@ -225,6 +232,16 @@ class Commit:
         until = counters.slow_until and moment(counters.slow_until)
         self.database.change(sql.SLOW_DOWN, [until, self.was_at])
 
+    def _correct_starts(self) -> None:
+        """Tell the rate limit when scripts did start: sooner than they might have."""
+        rate = self.counters[self.was_at].rate_limit
+        if rate is None or not self.done:
+            return
+        for done in self.done:
+            at = done.started_at + self.lease.clock_ahead
+            rate.correct(done.held.booked_at, at if done.ran else None)
+        self.rates[self.was_at] = rate
+
     # --- writing ---------------------------------------------------------------------------
 
     def _mark_running(self, taken: Sequence[Held]) -> None:
@@ -238,8 +255,13 @@ class Commit:
         rate = self.counters[self.lease.queue_id].rate_limit
         self.lease.has_rate = rate is not None
         if taken and rate:
-            rate.add(self.now.timestamp() + self.lease.start_within, len(taken))
-            self.database.change(sql.WRITE_RECENT_STARTS, [rate.write(), self.lease.queue_id])
+            starts_by = self.now.timestamp() + self.lease.start_within
+            rate.add(starts_by, len(taken))
+            for held in taken:
+                held.booked_at = starts_by
+            self.rates[self.lease.queue_id] = rate
+        for queue_id, changed in self.rates.items():
+            self.database.change(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
 
     def _write(self) -> None:
         each, at = self.database.each, moment(self.now)

@@ -21,6 +21,9 @@ from flows.store.database import Database, moment
 from flows.store.ledger import Ledger, limits
 from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
 
+# A lease stays for so long without a message, for its rate limit: opening another takes longer.
+REST_SECONDS = 0.1
+
 
 class Store:
     def __init__(self, database: Database) -> None:
@@ -159,6 +162,7 @@ class Store:
         if not renewed:
             raise LeaseLost
         lease.attention = bool(renewed[0][0])
+        lease.renewed_at = now.timestamp()
         return now
 
     def cancelled(self, lease: Lease) -> set[str]:
@@ -238,7 +242,8 @@ class Store:
         All in one transaction. With nothing unfinished the session goes on with the messages it
         has just handed over where the next queue's threads allow it, else with new ones of the
         queue it began at; where there are none either, its lease ends. With messages unfinished
-        it claims up to its batch size where it is. `claim` false: it takes nothing new.
+        it claims up to its batch size where it is. Where a rate limit allows the next start very
+        soon, the lease stays and `free_in` tells when. `claim` false: it takes nothing new.
         Raises LeaseLost, and then nothing is stored.
         """
         with self.database.transaction():
@@ -246,7 +251,8 @@ class Store:
             if lease.attention:
                 drop(done, self._held_cancelled(lease.consumer_id))
             taken = Commit(self.ledger, lease, done, unfinished, batch, now).run(claim)
-            ended = not taken and not unfinished
+            rests = 0 < lease.free_in <= REST_SECONDS
+            ended = not taken and not unfinished and not rests
             if ended:
                 self.database.change(sql.END_LEASE, [lease.consumer_id])
                 self.database.wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
@@ -39,6 +39,8 @@ class Held:
     deliveries: int
     branch: str = ""
     spilled: bool = False
+    # When the queue's rate limit has its start, in epoch seconds of the database's clock.
+    booked_at: float = field(default=0.0, compare=False)
 
     @property
     def correlation_id(self) -> str:
@@ -92,6 +94,11 @@ class Lease:
     # How long it takes from a claim to the start of a script, at the most; for rate limits.
     start_within: float = 0.05
     has_rate: bool = False
+    renewed_at: float = 0.0
+    # By how much the database's clock is ahead of this machine's, at the most.
+    clock_ahead: float = 0.0
+    # Seconds until its queue's rate limit allows the next start; 0 where that is not what it lacks.
+    free_in: float = 0.0
     attention: bool = False
     closed: bool = False
 

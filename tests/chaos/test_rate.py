@@ -57,9 +57,6 @@ def test_no_window_has_more_starts_than_the_rate(system: System):
     assert fullest_window(starts) <= RATE
 
 
-@pytest.mark.xfail(
-    reason="94.7 %: a start counts from 20 ms after its claim, and waking up takes 20"
-)
 def test_the_rate_is_used(system: System):
     starts = starts_without_faults(system)
 

@@ -184,7 +184,7 @@ class TestHeldBack:
         make_flow(rate_count=2, rate_period=MINUTE)
         run = start()
         now = timezone.now()
-        recent = RateLimit(2, 60, [(now.timestamp(), 2)]).write()
+        recent = RateLimit(2, 60, {now.timestamp(): 2}).write()
         QueueState.objects.filter(queue=queue()).update(recent_starts=recent)
 
         sentence = f"The rate limit of 2 in 60 s is used until {text_of(now + MINUTE)}."

@@ -32,6 +32,29 @@ def test_what_is_allowed_comes_back_when_the_period_is_over():
     assert rate.free_at(12.01) == 12.01
 
 
+def test_a_start_counts_from_when_it_happened_once_that_is_known():
+    rate = limit(3, 2.0)
+    rate.add(10.5, 3)
+
+    rate.correct(10.5, 10.1)
+    rate.correct(10.5, 10.1)
+    rate.correct(10.5, None)
+
+    assert rate.allowance(12.0) == 1
+    assert rate.allowance(12.11) == 3
+
+
+def test_what_is_corrected_stays_a_short_list():
+    rate = limit(10_000, 1.0)
+    rate.add(10.0, 10_000)
+
+    for start in range(10_000):
+        rate.correct(10.0, 9.0 + start / 10_000)
+
+    assert rate.allowance(9.5) == 0
+    assert len(rate.starts) <= 501
+
+
 def test_starts_survive_being_written_and_read():
     rate = limit(5, 1.0)
     rate.add(1.0, 2)
