@@ -8,6 +8,7 @@ no orphan works on, and the stop signals go to the main process, whoever else ge
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import select
@@ -18,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -28,7 +29,13 @@ from django_q.conf import Conf
 from django_q.worker import worker
 
 from flows import consumer
-from flows.processes import die_with_parent
+from flows.processes import die_with_parent, is_stopped
+from flows.store import store
+
+logger = logging.getLogger(__name__)
+
+# So long may a process be stopped in mid-write.
+STOPPED_SECONDS = 5.0
 
 
 class TaskQueue:
@@ -156,11 +163,29 @@ def child(target: Callable[..., None], *args: Any) -> None:
         consumer.close_hosts()
 
 
+class WriteGuard:
+    """Ends processes that were stopped while they alone could write, for nobody else can go on."""
+
+    def __init__(self) -> None:
+        self.stopped_since: dict[int, float] = {}
+
+    def look(self) -> None:
+        now = time.monotonic()
+        stopped = {pid for pid in store().database.writers() if is_stopped(pid)}
+        self.stopped_since = {pid: self.stopped_since.get(pid, now) for pid in stopped}
+        for pid, since in self.stopped_since.items():
+            if now - since > STOPPED_SECONDS:
+                logger.error("process %s is ended: it was stopped in mid-write", pid)
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
+
 class SteadyCluster(Cluster):
     """The main process: it starts the sentinel, replaces it when it dies, and stops it."""
 
     def start(self) -> int:
         self.stop_event = Flag()
+        self.guard = WriteGuard()
         self._spawn_sentinel()
         return self.pid
 
@@ -178,6 +203,7 @@ class SteadyCluster(Cluster):
         self.start()
         while True:
             self.sentinel.join(0.2)
+            self.guard.look()
             if self.sentinel.is_alive():
                 continue
             if self.stop_event.is_set():

@@ -48,11 +48,20 @@ def parent_of(pid: int) -> int | None:
 
 def is_zombie(pid: int) -> bool:
     """A killed process is there until its parent has asked for it, but does no more work."""
+    return state_of(pid) == "Z"
+
+
+def is_stopped(pid: int) -> bool:
+    return state_of(pid) == "T"
+
+
+def state_of(pid: int) -> str:
+    """Return the letter that /proc has for what a process does, "" where it is not to be known."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] == "Z"
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def die_with_parent(parent: int) -> None:

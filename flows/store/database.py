@@ -71,6 +71,10 @@ class Database(ABC):
     def wake(self) -> None:
         """Tell the brokers, with the commit, that there may be work."""
 
+    def writers(self) -> set[int]:
+        """Return the processes that keep all others from writing while they are stopped."""
+        return set()
+
 
 def moment(at: datetime) -> str:
     """Write a time in UTC as Django does in SQLite; always in full, so that texts sort as times."""

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import fcntl
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -12,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from flows.store.database import Batch, Database, Row
+from flows.store.turns import turns, writers
 
 
 class SQLite(Database):
@@ -50,41 +48,11 @@ class SQLite(Database):
     def wake(self) -> None:
         pass
 
+    def writers(self) -> set[int]:
+        return writers(str(connection.settings_dict["NAME"]))
+
 
 @cache
 def as_statement_per_row(batch: Batch) -> str:
     statement, values, where = batch.fill(":")
     return f"{statement} VALUES ({values})" if values else f"{statement} WHERE {where}"
-
-
-class Turns(threading.local):
-    """A lock on a file beside the database. The kernel frees it when its holder dies."""
-
-    descriptor: int | None = None
-    path = ""
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        if (path := str(connection.settings_dict["NAME"])) != self.path:
-            self._open(path)
-        if self.descriptor is None:
-            yield
-            return
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-
-    def _open(self, path: str) -> None:
-        """Open the file anew: threads and processes that share a descriptor share its lock."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-        in_memory = path.startswith("file:") or path == ":memory:"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self.descriptor = None if in_memory else os.open(f"{path}-turn", flags, 0o600)
-        self.path = path
-
-
-turns = Turns()
-os.register_at_fork(after_in_child=lambda: setattr(turns, "path", ""))

@@ -14,7 +14,7 @@ from tests.acceptance.installation import Installation, snapshot
 from tests.acceptance.test_kills import LEASE_SECONDS, await_completion, start_anyhow
 from tests.chaos.checks import Accepted, judge
 from tests.chaos.scripts import TRAIL
-from tests.databases import fresh_database, is_postgresql
+from tests.databases import fresh_database
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.chaos
@@ -95,11 +95,6 @@ def is_at_rest(installation: Installation) -> bool:
     return installation.rows("SELECT COUNT(*) FROM flows_message") == [(0,)]
 
 
-@pytest.mark.xfail(
-    condition=not is_postgresql(),
-    strict=True,
-    reason="nothing bounds how long a stopped process may hold SQLite's only lock",
-)
 def test_work_goes_on_though_a_worker_is_stopped_in_the_middle_of_a_transaction(
     installation: Installation,
 ):

@@ -1,0 +1,76 @@
+"""SQLite's writers queue up for their turn, and none may keep it by being stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.db import connection
+
+# Of the file that SQLite's processes share: the byte whose lock is the right to write, see
+# "WAL-Index Format" in its documentation.
+WRITE_LOCK_BYTE = "120"
+
+
+class Turns(threading.local):
+    """A lock on a file beside the database. The kernel frees it when its holder dies."""
+
+    descriptor: int | None = None
+    path = ""
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        if (path := str(connection.settings_dict["NAME"])) != self.path:
+            self._open(path)
+        if self.descriptor is None:
+            yield
+            return
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+
+    def _open(self, path: str) -> None:
+        """Open the file anew: threads and processes that share a descriptor share its lock."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+        in_memory = path.startswith("file:") or path == ":memory:"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self.descriptor = None if in_memory else os.open(f"{path}-turn", flags, 0o600)
+        self.path = path
+
+
+turns = Turns()
+os.register_at_fork(after_in_child=lambda: setattr(turns, "path", ""))
+
+
+def writers(path: str) -> set[int]:
+    """Return the processes that have the turn or are writing; none where the kernel tells none."""
+    turn, shared = Path(f"{path}-turn"), Path(f"{path}-shm")
+    holders = (lock_holders("FLOCK", turn), lock_holders("POSIX", shared, WRITE_LOCK_BYTE))
+    return {*holders[0], *holders[1]}
+
+
+def lock_holders(kind: str, file: Path, first_byte: str = "0") -> Iterator[int]:
+    """Yield who has a lock on a file. Who waits for one has a line, too, with an arrow first."""
+    with contextlib.suppress(OSError):
+        inode = f":{file.stat().st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, its_kind, *_, pid, its_inode, its_first_byte, _ = line.split()
+            is_alike = its_kind == kind and its_first_byte == first_byte
+            if is_alike and its_inode.endswith(inode) and has_open(int(pid), file):
+                yield int(pid)
+
+
+def has_open(pid: int, file: Path) -> bool:
+    """Tell the file from one of another disk with the same number."""
+    with contextlib.suppress(OSError):
+        descriptors = Path(f"/proc/{pid}/fd").iterdir()
+        return any(each.exists() and each.samefile(file) for each in descriptors)
+    return False
