@@ -7,10 +7,8 @@ change at any time, so it is looked up again when the configuration revision has
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +18,7 @@ from flows.errors import FlowNotRunnable, PayloadInvalid, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, StepVersion
 from scripts.programs import program_of
 from scripts.runner import CallSite, Program
-
-# A payload may be wrong in more places than anybody wants to read.
-MAX_FAULTS = 50
+from scripts.schema import SchemaInvalid, compile_schema, faults_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,7 @@ class FlowPlan:
         """Raise PayloadInvalid with the faults where the first script declares its input."""
         if self.input_schema is None:
             return
-        errors = islice(self.input_schema.iter_errors(payload), MAX_FAULTS)
-        faults = [{"path": json_path(e.instance_path), "detail": e.message} for e in errors]
+        faults = faults_of(self.input_schema, payload)
         if faults:
             raise PayloadInvalid(
                 "The payload does not match the input parameters of the first script.",
@@ -128,17 +123,12 @@ def _flow_plan(name: str, revision: UUID | None) -> FlowPlan:
         active=flow.active,
         flow_version_id=version.pk,
         first=build_step_plan(first.pk) if first else None,
-        input_schema=compile_schema(schema) if schema else None,
+        input_schema=_compiled(schema) if schema else None,
     )
 
 
-def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    """Raises FlowNotRunnable where the schema cannot be used, outside references included."""
+def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     try:
-        return jsonschema_rs.validator_for(json.dumps(schema), offline=True)
-    except ValueError as error:
+        return compile_schema(json.dumps(schema))
+    except SchemaInvalid as error:
         raise FlowNotRunnable(f"The input parameters of the first script: {error}") from error
-
-
-def json_path(parts: Sequence[str | int]) -> str:
-    return "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)

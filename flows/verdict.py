@@ -10,7 +10,14 @@ import orjson
 from flows.errors import StepFailed, StepRejected
 from flows.models import DeadLetter, StepRun
 from flows.store import Done, Fate, Held
-from scripts.errors import OutputInvalid, ScriptError, ScriptRejected, ScriptRetry, ScriptTooLate
+from scripts.errors import (
+    InputInvalid,
+    OutputInvalid,
+    ScriptError,
+    ScriptRejected,
+    ScriptRetry,
+    ScriptTooLate,
+)
 from scripts.runner import Outcome
 
 
@@ -45,7 +52,7 @@ def step_error(error: ScriptError) -> StepFailed | StepRejected:
     """Say what a script's error means for its message."""
     if isinstance(error, ScriptRejected):
         return StepRejected(str(error), reason=DeadLetter.Reason.REJECTED.value)
-    if isinstance(error, OutputInvalid):
+    if isinstance(error, InputInvalid | OutputInvalid):
         return StepRejected(str(error), reason=DeadLetter.Reason.INVALID.value)
     if isinstance(error, ScriptRetry):
         after = None if error.after is None else timedelta(seconds=error.after)

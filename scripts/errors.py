@@ -41,6 +41,14 @@ class ScriptRejected(ScriptError):
         self.reason = reason
 
 
+class InputInvalid(ScriptError):
+    """The message does not match the script's input parameters; it did not run."""
+
+    def __init__(self, message: str | None = None, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 class OutputInvalid(ScriptError):
     """The script's output is not a valid message."""
 

@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 from scripts.channel import Channel
 from scripts.context import Context
 from scripts.envelope import complete, encode, plain_text
-from scripts.errors import ScriptError, ScriptRaised, ScriptTooLate
-from scripts.languages import Script, compiled
+from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised, ScriptTooLate
+from scripts.languages import Broken, Script, compiled
+from scripts.schema import Contract
 from scripts.wire import (
     ANSWER,
     BEGAN,
@@ -57,15 +58,21 @@ class Host:
         self._unsent = 0
         self._flushed_at = 0.0
         self._is_worn_out = False
+        self._contract = Contract()
 
     def serve(self, missing: list[str]) -> NoReturn:
         self._greet(missing)
         program, _ = self._channel.read_frame()
-        script = compiled(
-            program["language"], program["name"], program["code"], program["libraries"]
-        )
+        script = self._load(program)
         while True:
             self._run_group(script, *self._channel.read_frame())
+
+    def _load(self, program: Any) -> Script:
+        try:
+            self._contract = Contract(program["inputSchema"], program["outputSchema"])
+        except ScriptInvalid as error:
+            return Broken(error)
+        return compiled(program["language"], program["name"], program["code"], program["libraries"])
 
     def _greet(self, missing: list[str]) -> None:
         extra = json.dumps(missing).encode()
@@ -114,10 +121,12 @@ class Host:
         warning = error = None
         text = b""
         try:
+            self._contract.check_input(body)
             output = script.run(body, context)
             if not is_last:
                 output, warning = complete(output, correlation_id)
             text = encode(output)
+            self._contract.check_output(text, is_last)
         except ScriptError as reason:
             error = _described(reason)
         except BaseException as reason:

@@ -13,6 +13,7 @@ import mmap
 import struct
 
 from scripts.errors import (
+    InputInvalid,
     OutputInvalid,
     ScriptError,
     ScriptInvalid,
@@ -41,6 +42,7 @@ ERRORS: dict[int, type[ScriptError]] = {
     5: OutputInvalid,
     6: ScriptInvalid,
     8: ScriptTooLate,
+    9: InputInvalid,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 

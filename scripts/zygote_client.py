@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema_rs
 import orjson
 
 from scripts import wire
@@ -81,6 +82,7 @@ class ZygoteClient:
 
 
 def _command(control: int, uids: tuple[int, int] | None) -> list[str]:
-    where = [str(Path(module.__file__ or "").parents[1]) for module in (wire, orjson)]
+    modules = (wire, orjson, jsonschema_rs)
+    where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
     facts = map(str, (control, os.getpid(), *(uids or (-1, -1))))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -21,14 +20,14 @@ from flows.api.documentation import (
     answered_header,
     refusals,
 )
-from flows.api.errors import MOST_ERRORS, Problem
+from flows.api.errors import Problem
 from flows.api.schemas import COUNT, TEXT, Schema, listed, record
 from flows.api.view import ApiView, json_response
 from flows.envelope import parse_payload
 from flows.models import DeadLetter, Reprocessing, Right
-from flows.plan import json_path
 from flows.reprocessing import SAMPLE, DeadLetterFilter, Matched, reprocess_many
 from flows.rights import flows_allowed, rights_by_flow
+from scripts.schema import faults_of
 
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 MOST: Schema = {"type": "integer", "maximum": 2_000_000_000}
@@ -177,9 +176,7 @@ def _flows_to_operate(request: Request) -> list[int] | None:
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
-    errors = islice(VALIDATOR.iter_errors(body), MOST_ERRORS)
-    faults = [{"path": json_path(e.instance_path), "detail": e.message} for e in errors]
-    if faults:
+    if faults := faults_of(VALIDATOR, body):
         raise Problem("payload-invalid", "The request is refused.", errors=faults)
     return body
 

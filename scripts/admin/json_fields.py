@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jsonschema_rs
 from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
+
+from scripts.schema import SchemaInvalid, compile_schema
 
 MONOSPACE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
 
@@ -83,11 +84,8 @@ def schema_fault(schema: dict[str, Any]) -> str:
     """Return what is wrong with a JSON Schema, "" where nothing is."""
     try:
         # As text: a number beyond 64 bits would not survive the conversion otherwise.
-        jsonschema_rs.validator_for(json.dumps(schema), offline=True)
-    except jsonschema_rs.ValidationError as error:
-        path = "".join(f"[{part!r}]" for part in error.instance_path)
-        return f"Not a valid JSON Schema{f' at {path}' if path else ''}: {error.message}."
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        compile_schema(json.dumps(schema))
+    except SchemaInvalid as error:
         return f"Not a valid JSON Schema: {error}."
     return ""
 

@@ -47,15 +47,15 @@ def compiled(language: str, name: str, code: str, libraries: Libraries = ()) -> 
     """Return the script, or one that says at every call why it cannot be run."""
     compile_script = LANGUAGES.get(language)
     if compile_script is None:
-        return _Broken(ScriptInvalid(f"There is no language {language!r}."))
+        return Broken(ScriptInvalid(f"There is no language {language!r}."))
     try:
         return compile_script(name, code, libraries)
     except ScriptInvalid as error:
-        return _Broken(error)
+        return Broken(error)
 
 
-class _Broken:
-    """Stands for a script that does not compile."""
+class Broken:
+    """Stands for a script that cannot be run."""
 
     def __init__(self, error: ScriptInvalid) -> None:
         self._error = error

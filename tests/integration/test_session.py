@@ -149,6 +149,26 @@ def test_an_output_that_is_no_message_is_not_retried(code, named):
     assert named in dead.error
 
 
+@pytest.mark.parametrize(("position", "field"), [(0, "output_schema"), (1, "input_schema")])
+def test_a_payload_that_does_not_match_is_not_retried_and_names_its_fields(position, field):
+    flow = make_flow(codes=[ECHO, ECHO])
+    script = flow.steps.get(position=position).script
+    setattr(script, field, {"properties": {"n": {"type": "string"}}, "required": ["m"]})
+    script.save()
+    engine.start("flow", {"n": 1})
+
+    work_until_idle(flow)
+
+    dead = DeadLetter.objects.get()
+    assert (dead.step.name, dead.reason, dead.deliveries) == (
+        f"flow-{position}",
+        DeadLetter.Reason.INVALID,
+        1,
+    )
+    assert '$.payload.n: 1 is not of type "string"' in dead.error
+    assert '$.payload: "m" is a required property' in dead.error
+
+
 def test_an_output_without_correlation_id_gets_it_back_and_a_warning():
     make_flow(codes=["def run(message, context):\n    return {'payload': {'x': 1}}\n", ECHO])
     started = engine.start("flow", {})

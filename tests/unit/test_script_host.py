@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.errors import (
+    InputInvalid,
     OutputInvalid,
     ScriptError,
     ScriptInvalid,
@@ -709,3 +710,131 @@ def test_a_library_may_import_no_more_than_a_script(run: Run) -> None:
     assert str(error).startswith(
         "ImportError: module 'os' may not be imported; allowed are: prices, "
     )
+
+
+ORDER = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "amount": {"type": "integer"},
+            "lines": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["amount"],
+    }
+)
+ECHO = "def run(message, context):\n    return message\n"
+
+
+def test_a_payload_that_does_not_match_does_not_reach_the_script(run: Run) -> None:
+    code = "def run(message, context):\n    context.log('ran')\n    return message\n"
+
+    outcome = run(code, {"amount": "9", "lines": ["a", 1]}, input_schema=ORDER)
+
+    assert str(error(outcome, InputInvalid)).splitlines() == [
+        "The payload does not match the input parameters.",
+        '$.payload.amount: "9" is not of type "integer"',
+        '$.payload.lines[1]: 1 is not of type "string"',
+    ]
+    assert outcome.logs == []
+    assert run(code, {"amount": 9}, input_schema=ORDER).error is None
+
+
+def test_an_output_that_does_not_match_is_named_by_field(run: Run) -> None:
+    code = "def run(message, context):\n    message['payload'] = {'net': 1}\n    return message\n"
+
+    refused = error(run(code, {"amount": 9}, output_schema=ORDER), OutputInvalid)
+
+    assert str(refused).splitlines() == [
+        "The output does not match the output structure.",
+        '$.payload: "amount" is a required property',
+    ]
+    assert refused.place == "$.payload"
+
+
+def test_each_branch_of_an_output_is_checked(run: Run) -> None:
+    code = """
+def run(message, context):
+    return [{"payload": {"amount": amount}} for amount in (1, 2, 2.5)]
+"""
+    refused = error(run(code, output_schema=ORDER), OutputInvalid)
+
+    assert refused.place == "$[2].payload.amount"
+
+
+@pytest.mark.parametrize(
+    ("result", "place"),
+    [
+        ("{'amount': 1}", None),
+        ("{'payload': {'amount': 1}}", None),
+        ("{'payload': {'amount': '1'}}", "$.payload.amount"),
+        ("{'amount': '1'}", "$.amount"),
+        ("[{'amount': 1}]", None),
+        ("7", None),
+        ("{}", "$"),
+    ],
+)
+def test_the_last_output_is_checked_as_a_whole_unless_it_has_a_payload(
+    run: Run, result: str, place: str | None
+) -> None:
+    schema = '{"properties": {"amount": {"type": "integer"}}, "required": ["amount"]}'
+    code = f"def run(message, context):\n    return {result}\n"
+
+    outcome = run(code, output_schema=schema, is_last=True)
+
+    assert (outcome.error and outcome.error.place) == place
+
+
+def test_what_is_checked_is_what_goes_on(run: Run) -> None:
+    # Python says that True is 1, a tuple is no list and an enum has a value.
+    schema = json.dumps(
+        {
+            "properties": {
+                "flag": {"type": "boolean"},
+                "pair": {"type": "array"},
+                "colour": {"const": "red"},
+                "id": {"type": "string"},
+            }
+        }
+    )
+    code = """
+import enum, uuid
+class Colour(enum.Enum):
+    RED = "red"
+def run(message, context):
+    message["payload"] = {
+        "flag": True, "pair": (1, 2), "colour": Colour.RED, "id": uuid.uuid4(),
+    }
+    return message
+"""
+    assert run(code, output_schema=schema).error is None
+
+
+def test_many_faults_are_named_as_the_first_of_them_and_shortened(run: Run) -> None:
+    payload = {"amount": 1, "lines": [["x" * 5000]] * 300}
+
+    lines = str(error(run(ECHO, payload, input_schema=ORDER), InputInvalid)).splitlines()
+
+    assert len(lines) == 52
+    assert lines[-1] == "…"
+    assert max(map(len, lines)) < 400
+
+
+def test_a_fault_too_deep_to_be_shown_is_refused_all_the_same(run: Run) -> None:
+    code = """
+def run(message, context):
+    deep = []
+    for _ in range(900):
+        deep = [deep]
+    message["payload"] = {"amount": deep}
+    return message
+"""
+    refused = error(run(code, output_schema=ORDER), OutputInvalid)
+
+    assert refused.place == "$.payload"
+    assert "limit" in str(refused)
+
+
+def test_a_schema_that_cannot_be_used_is_named(run: Run) -> None:
+    outcome = run(ECHO, input_schema='{"$ref": "http://example.org/schema"}')
+
+    assert "input parameters" in str(error(outcome, ScriptInvalid))

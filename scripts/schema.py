@@ -1,0 +1,117 @@
+"""JSON Schemas of payloads: what one has to look like, and where it does not.
+
+A ``Contract`` is what a script host holds a script's messages against. The web server checks the
+payload of a start in the same way.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import jsonschema_rs
+
+from scripts.envelope import decode, plain_text
+from scripts.errors import InputInvalid, OutputInvalid, ScriptInvalid
+
+# A payload may be wrong in more places than anybody wants to read.
+MAX_FAULTS = 50
+# The message quotes what it finds wrong, which may be long.
+_MAX_DETAIL_LENGTH = 200
+_MAX_PATH_LENGTH = 100
+
+
+class SchemaInvalid(Exception):
+    """The schema cannot be used."""
+
+
+def compile_schema(text: str) -> jsonschema_rs.Validator:
+    """Raises SchemaInvalid, also for a reference to another document: nothing is fetched."""
+    try:
+        return jsonschema_rs.validator_for(text, offline=True)
+    except jsonschema_rs.ValidationError as error:
+        place = "".join(f"[{part!r}]" for part in error.instance_path)
+        raise SchemaInvalid(f"{place}: {error.message}" if place else error.message) from error
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise SchemaInvalid(str(error)) from error
+
+
+def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, str]]:
+    """Return where the value does not match and why; not all of it where that is much."""
+    try:
+        errors = list(islice(validator.iter_errors(value), MAX_FAULTS))
+    except ValueError as error:
+        # What does not match is nested too deep to be shown.
+        return [{"path": "$", "detail": str(error)}]
+    return [
+        {
+            "path": plain_text(_path(error.instance_path), _MAX_PATH_LENGTH),
+            "detail": plain_text(error.message, _MAX_DETAIL_LENGTH),
+        }
+        for error in errors
+    ]
+
+
+class Contract:
+    """What a script takes and what it gives; "" stands for anything."""
+
+    def __init__(self, input_schema: str = "", output_schema: str = "") -> None:
+        """Raises ScriptInvalid where a schema cannot be used."""
+        self._input = _validator(input_schema, "input parameters")
+        self._output = _validator(output_schema, "output structure")
+
+    def check_input(self, body: bytes) -> None:
+        """Raises InputInvalid with the fields."""
+        if self._input is None:
+            return
+        if faults := _faults(self._input, decode(body)["payload"], "$.payload"):
+            text = "The payload does not match the input parameters."
+            raise InputInvalid(_listed(text, faults), place=faults[0]["path"])
+
+    def check_output(self, text: bytes, is_last: bool) -> None:
+        """Raises OutputInvalid with the fields of the first branch that does not match."""
+        if self._output is None:
+            return
+        for place, value in _payloads(decode(text), is_last):
+            if faults := _faults(self._output, value, place):
+                text_of_all = _listed("The output does not match the output structure.", faults)
+                raise OutputInvalid(text_of_all, place=faults[0]["path"])
+
+
+def _validator(schema: str, what: str) -> jsonschema_rs.Validator | None:
+    if not schema:
+        return None
+    try:
+        return compile_schema(schema)
+    except SchemaInvalid as error:
+        raise ScriptInvalid(f"The schema of the {what} cannot be used: {error}") from None
+
+
+def _payloads(output: Any, is_last: bool) -> Iterator[tuple[str, Any]]:
+    """Yield what the output structure is about, each with its place in the output.
+
+    The last output may be any value, and is meant as a whole where it has no payload.
+    """
+    if isinstance(output, list) and not is_last:
+        for index, branch in enumerate(output):
+            yield f"$[{index}].payload", branch["payload"]
+    elif isinstance(output, dict) and "payload" in output:
+        yield "$.payload", output["payload"]
+    else:
+        yield "$", output
+
+
+def _faults(validator: jsonschema_rs.Validator, value: Any, place: str) -> list[dict[str, str]]:
+    with contextlib.suppress(ValueError):
+        if validator.is_valid(value):
+            return []
+    return [fault | {"path": place + fault["path"][1:]} for fault in faults_of(validator, value)]
+
+
+def _listed(text: str, faults: list[dict[str, str]]) -> str:
+    lines = [f"{fault['path']}: {fault['detail']}" for fault in faults]
+    return "\n".join([text, *lines, *(["…"] if len(faults) == MAX_FAULTS else [])])
+
+
+def _path(parts: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
