@@ -95,6 +95,8 @@ def database(url: str) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
+        # As Django's, but it notices a server that has fallen silent.
+        config["ENGINE"] = "asyncengine.postgresql"
         # A process that froze in a transaction, or lost its network, keeps its locks no longer
         # than a lease; nobody waits for a lock that long.
         config["OPTIONS"] = {

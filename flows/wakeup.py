@@ -6,7 +6,6 @@ import select
 import time
 from abc import ABC, abstractmethod
 
-import psycopg
 from django.db import connection
 
 from flows.store.postgresql import CHANNEL
@@ -35,7 +34,7 @@ class PostgreSQLWakeUp(WakeUp):
         params = connection.get_connection_params()
         params.pop("cursor_factory", None)
         params.pop("context", None)
-        self.listener = psycopg.connect(**params, autocommit=True)
+        self.listener = connection.get_new_connection({**params, "autocommit": True})
         self.listener.execute(f"LISTEN {CHANNEL}")
 
     def look(self) -> None:

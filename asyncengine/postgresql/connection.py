@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any, Self, TypeVar
+
+import psycopg
+
+Result = TypeVar("Result")
+
+# How long nothing may come from the server before it is asked whether it is still there.
+SILENCE_SECONDS = 3.0
+# How often a wait looks at the clock.
+INTERVAL_SECONDS = 0.1
+
+
+class WatchfulConnection(psycopg.Connection[Any]):
+    """A connection that ends when its server does not answer, however long a statement may take.
+
+    The kernel notices a server that is gone, by packets that nobody confirms. It does not notice
+    one that stands still, or a proxy that has lost what is behind it: there every packet is
+    confirmed and no answer comes. So whoever waits in vain connects a second time. A server that
+    is only slow answers that; where it does not, this connection is lost.
+    """
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        connection = super().connect(*args, **kwargs)
+        connection._arguments = args, kwargs
+        return connection
+
+    def wait(
+        self,
+        gen: Generator[Any, Any, Result],
+        interval: float = INTERVAL_SECONDS,
+        timeout: float | None = None,
+    ) -> Result:
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        return super().wait(self._watched(gen), interval)
+
+    def _watched(self, gen: Generator[Any, Any, Result]) -> Generator[Any, Any, Result]:
+        """Pass the wait on, and look at the clock each time that nothing has come."""
+        heard_at = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready:
+                    heard_at = time.monotonic()
+                elif time.monotonic() > heard_at + SILENCE_SECONDS:
+                    self._require_server()
+                    heard_at = time.monotonic()
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    def _require_server(self) -> None:
+        """Raise OperationalError where the server does not answer."""
+        args, kwargs = self._arguments
+        try:
+            psycopg.connect(*args, **kwargs).close()
+        except psycopg.OperationalError as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(
+                f"no answer for {SILENCE_SECONDS:g} s, nor to a new connection: {error}"
+            ) from error

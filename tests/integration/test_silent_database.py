@@ -1,0 +1,79 @@
+"""A PostgreSQL that is connected and does not answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.db import OperationalError, connection
+
+from asyncengine.postgresql import connection as watchful
+from asyncengine.postgresql.base import DatabaseWrapper
+from tests.databases import is_postgresql
+from tests.proxy import Proxy, socket_of
+
+pytestmark = [
+    pytest.mark.skipif(not is_postgresql(), reason="SQLite has no connections"),
+    pytest.mark.django_db(transaction=True),
+]
+
+SILENCE = 0.5
+CONNECT = 1
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    proxy = Proxy(socket_of(os.environ["DATABASE_URL"]))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def database(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseWrapper]:
+    """A connection of Django's through the proxy."""
+    monkeypatch.setattr(watchful, "SILENCE_SECONDS", SILENCE)
+    settings = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": proxy.port}
+    settings["OPTIONS"] = {**settings["OPTIONS"], "connect_timeout": CONNECT}
+    database = DatabaseWrapper(settings, "through the proxy")
+    database.inc_thread_sharing()
+    yield database
+    database.close()
+
+
+def ask(database: DatabaseWrapper, sql: str) -> object:
+    with database.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize("direction", ["requests", "replies", "both"])
+def test_a_statement_that_gets_no_answer_ends(database: DatabaseWrapper, proxy: Proxy, direction):
+    ask(database, "SELECT 1")
+    proxy.silence(direction)
+
+    began = time.monotonic()
+    with pytest.raises(OperationalError, match="no answer"):
+        ask(database, "SELECT 1")
+
+    # libpq waits no less than two seconds for a connection.
+    assert time.monotonic() - began < SILENCE + 2 + 1
+    proxy.drop()
+    database.close_if_unusable_or_obsolete()
+    assert ask(database, "SELECT 2") == 2
+
+
+def test_a_commit_that_gets_no_answer_ends(database: DatabaseWrapper, proxy: Proxy):
+    database.set_autocommit(False)
+    ask(database, "SELECT 1")
+    proxy.silence("both")
+
+    with pytest.raises(OperationalError, match="no answer"):
+        database.commit()
+
+    assert database.connection.closed
+
+
+def test_a_statement_may_be_slow_as_long_as_the_server_answers(database: DatabaseWrapper):
+    assert ask(database, f"SELECT 7 FROM pg_sleep({4 * SILENCE})") == 7
