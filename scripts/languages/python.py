@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import contextvars
 import datetime
 import importlib
 import keyword
@@ -20,6 +21,7 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
+from scripts.languages.frozen import freeze, restore_random
 
 if TYPE_CHECKING:
     from scripts.context import Context
@@ -121,7 +123,10 @@ class PythonScript:
         self._importer: _Importer | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
-        message = decode(body)
+        # In a context of its own, where decimal and others keep what is set for this message alone.
+        return contextvars.Context().run(self._run, decode(body), context)
+
+    def _run(self, message: Any, context: "Context") -> Any:
         own_builtins = _BUILTINS.copy()
         own_builtins["print"] = types.MethodType(_print, context)
         if self._libraries:
@@ -152,6 +157,7 @@ class PythonScript:
         # The functions of the script refer to their globals and these to them: without this the
         # garbage collector has to find out.
         self._scope.clear()
+        restore_random()
         if self._importer is not None:
             self._importer.forget()
             self._importer = None
@@ -240,6 +246,8 @@ def preload() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     _load_time_zones()
+    # Ours, too: the classes are there of what a script is given, such as its context.
+    freeze([*MODULES, *_IMPORTED_FOR_SCRIPTS, "scripts"])
 
 
 def _load_time_zones() -> None:

@@ -129,6 +129,73 @@ def test_each_message_gets_fresh_globals(run: Run) -> None:
     assert payload(first) == payload(second) == [1, 1]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "json.dumps = print",
+        "del json.dumps",
+        "json.decoder.scanstring = print",
+        "json.JSONEncoder.default = print",
+        "math.pi = 3",
+        "collections.abc.Mapping = dict",
+        "collections.Counter.update = print",
+        "enum.IntFlag.added = 1",
+        "decimal.Decimal.added = 1",
+        "Retry.after = 1",
+        "type(context).attempt = 7",
+    ],
+)
+def test_what_all_messages_share_cannot_be_changed(run: Run, change: str) -> None:
+    imports = "import collections.abc, decimal, enum, json, math\n"
+
+    raised = error(run(f"{imports}def run(message, context):\n    {change}"), ScriptRaised)
+
+    assert str(raised).split(":")[0] in {"AttributeError", "TypeError"}
+    assert "share the module" in str(raised) or "immutable type" in str(raised)
+
+
+def test_precision_and_random_numbers_are_chosen_for_one_message(run: Run) -> None:
+    code = """
+import decimal, random
+def run(message, context):
+    before = [decimal.getcontext().prec, random.random()]
+    decimal.getcontext().prec = 3
+    random.seed(7)
+    message["payload"] = [*before, decimal.getcontext().prec, random.random()]
+    return message
+"""
+    first, second = payload(run(code)), payload(run(code))
+
+    assert first[0] == second[0] == 28
+    assert first[1] != second[1]
+    assert first[2:] == second[2:] == [3, 0.32383276483316237]
+
+
+def test_modules_allow_what_programs_do_with_them(run: Run) -> None:
+    before = """
+import abc, collections.abc, dataclasses, enum, functools, json, string, typing
+@collections.abc.Sized.register
+class Box: pass
+class Flags(enum.IntFlag):
+    A = 1
+    B = 2
+class Encoder(json.JSONEncoder):
+    def default(self, value): return "set"
+class Template(string.Template): delimiter = "%"
+@dataclasses.dataclass
+class Pair(typing.Generic[typing.TypeVar("T")]):
+    left: int = 1
+@functools.singledispatch
+def double(value): return value * 2
+double.register(str, lambda value: value)
+"""
+    value = """[isinstance(Box(), collections.abc.Sized), int(Flags(3)),
+        json.dumps({1}, cls=Encoder), Template("%a").substitute(a=1), Pair().left,
+        double(2), double("x")]"""
+
+    assert payload(run(returning(value, before))) == [True, 3, '"set"', "1", 1, 4, "x"]
+
+
 def test_name_is_the_name_of_the_script(run: Run) -> None:
     assert payload(run(returning("__name__"))) == "pricing"
 
