@@ -74,15 +74,17 @@ def _change(
 
 
 def _fields(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    for key in new:
-        if same(old[key], new[key]):
+    for key in {**old, **new}:
+        # What few need has no key where it is not set.
+        before, after = old.get(key), new.get(key)
+        if same(before, after):
             continue
         if key == "backoff":
             yield from _fields("backoff.", old[key], new[key])
         elif key == "steps":
             yield from _steps(old[key], new[key])
         else:
-            yield _field(prefix + key, old[key], new[key])
+            yield _field(prefix + key, before, after)
 
 
 def _field(key: str, old: Any, new: Any) -> str:

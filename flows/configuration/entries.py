@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from flows.models import Flow, Queue, Right, Step
-from scripts.models import Script
+from scripts.models import Library, Script
 
 _MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
@@ -31,6 +31,9 @@ _SCRIPT: dict[str, Any] = {
     "memoryMb": 256,
     "network": False,
 }
+# In the document where they are set.
+_SCRIPT_EXTRAS: dict[str, Any] = {"allowedHosts": [], "privateAddresses": False, "secrets": []}
+_LIBRARY: dict[str, Any] = {"name": "", "language": "python", "code": ""}
 _BACKOFF: dict[str, Any] = {"initialSeconds": 1, "multiplier": 2, "maxSeconds": 300, "jitter": 0.2}
 _QUEUE: dict[str, Any] = {
     "name": "",
@@ -50,11 +53,15 @@ _FLOW: dict[str, Any] = {
 }
 
 
+def completed_library(given: dict[str, Any]) -> dict[str, Any]:
+    return _complete(_LIBRARY, given)
+
+
 def completed_script(given: dict[str, Any]) -> dict[str, Any]:
     entry = _complete(_SCRIPT, given)
     entry["timeoutSeconds"] = _stored(entry["timeoutSeconds"], _SECOND)
     entry["memoryMb"] = int(entry["memoryMb"])
-    return entry
+    return entry | {key: given[key] for key in _SCRIPT_EXTRAS if given.get(key)}
 
 
 def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
@@ -100,19 +107,29 @@ def completed_role(given: dict[str, Any]) -> dict[str, Any]:
     return {right: sorted(given.get(right, [])) for right in Right.values}
 
 
+def library_entry(library: Library) -> dict[str, Any]:
+    return {"name": library.name, "language": library.language, "code": library.code}
+
+
 def script_entry(script: Script) -> dict[str, Any]:
-    return {
+    entry = {
         "name": script.name,
         "description": script.description,
         "language": script.language,
         "code": script.code,
-        "libraries": [],
+        "libraries": [library.name for library in script.libraries],
         "inputSchema": sorted_keys(script.input_schema),
         "outputSchema": sorted_keys(script.output_schema),
         "timeoutSeconds": _in(script.timeout, _SECOND),
         "memoryMb": script.memory_mb,
         "network": script.network,
     }
+    extras = {
+        "allowedHosts": script.allowed_hosts,
+        "privateAddresses": script.private_addresses,
+        "secrets": script.secrets,
+    }
+    return entry | {key: value for key, value in extras.items() if value}
 
 
 def queue_entry(queue: Queue) -> dict[str, Any]:
@@ -156,7 +173,12 @@ def step_entry(step: Step) -> dict[str, Any]:
     return entry | ({"join": True} if step.join else {})
 
 
-def fill_script(script: Script, entry: dict[str, Any]) -> None:
+def fill_library(library: Library, entry: dict[str, Any]) -> None:
+    library.language = entry["language"]
+    library.code = entry["code"]
+
+
+def fill_script(script: Script, entry: dict[str, Any], libraries: dict[str, Library]) -> None:
     script.description = entry["description"]
     script.language = entry["language"]
     script.code = entry["code"]
@@ -165,6 +187,11 @@ def fill_script(script: Script, entry: dict[str, Any]) -> None:
     script.timeout = entry["timeoutSeconds"] * _SECOND
     script.memory_mb = entry["memoryMb"]
     script.network = entry["network"]
+    script.libraries = [libraries[name] for name in entry["libraries"]]
+    extras = _complete(_SCRIPT_EXTRAS, entry)
+    script.allowed_hosts = extras["allowedHosts"]
+    script.private_addresses = extras["privateAddresses"]
+    script.secrets = extras["secrets"]
 
 
 def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:

@@ -12,9 +12,11 @@ from flows.configuration.changes import Changes, compare
 from flows.configuration.entries import (
     completed_queue,
     fill_flow,
+    fill_library,
     fill_queue,
     fill_script,
     flow_entry,
+    library_entry,
     queue_entry,
     same,
     script_entry,
@@ -32,7 +34,7 @@ from flows.models import (
     RoleMapping,
     Step,
 )
-from scripts.models import Script
+from scripts.models import Library, Script
 
 
 def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = False) -> Changes:
@@ -78,7 +80,8 @@ class _Import:
         self.faults = faults
 
     def carry_out(self) -> None:
-        scripts, changed_scripts = self._save_scripts()
+        libraries, changed_libraries = self._save_libraries()
+        scripts, changed_scripts = self._save_scripts(libraries)
         queues = self._save_queues()
         self._remove_flows()
         kept = self._free_queues()
@@ -87,18 +90,31 @@ class _Import:
         self._remove_roles()
         self._remove("queues", "queue", self.intent.removed_queues, self.present.queues)
         self._remove("scripts", "script", self.intent.removed_scripts, self.present.scripts)
+        self._remove("libraries", "library", self.intent.removed_libraries, self.present.libraries)
         touched = Flow.objects.filter(
-            models.Q(name__in=changed_flows) | models.Q(steps__script__name__in=changed_scripts)
+            models.Q(name__in=changed_flows)
+            | models.Q(steps__script__name__in=changed_scripts)
+            | models.Q(steps__script__library_uses__library__name__in=changed_libraries)
         )
         for flow in touched.distinct():
             flow.make_version()
 
-    def _save_scripts(self) -> tuple[dict[str, Script], set[str]]:
+    def _save_libraries(self) -> tuple[dict[str, Library], set[str]]:
+        libraries, changed = dict(self.present.libraries), set()
+        for name, entry in self.wanted.libraries.items():
+            library = libraries.setdefault(name, Library(name=name))
+            if library.pk is None or not same(library_entry(library), entry.values):
+                fill_library(library, entry.values)
+                _save(library)
+                changed.add(name)
+        return libraries, changed
+
+    def _save_scripts(self, libraries: dict[str, Library]) -> tuple[dict[str, Script], set[str]]:
         scripts, changed = dict(self.present.scripts), set()
         for name, entry in self.wanted.scripts.items():
             script = scripts.setdefault(name, Script(name=name))
             if script.pk is None or not same(script_entry(script), entry.values):
-                fill_script(script, entry.values)
+                fill_script(script, entry.values, libraries)
                 _save(script)
                 changed.add(name)
         return scripts, changed

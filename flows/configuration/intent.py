@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flows.configuration.faults import Faults, quoted
+from flows.configuration.faults import Faults, inside, quoted
 from flows.configuration.present import Present
 from flows.configuration.wanted import Wanted
 from flows.models import QueueState, Run
+from scripts.models import Script
 
 _UNFINISHED = (Run.Status.QUEUED, Run.Status.RUNNING)
 
@@ -24,10 +25,16 @@ class Intent:
             for step in flow.parts
             if step.makes_queue
         }
+        self.removed_libraries = self._unnamed("libraries", set(present.libraries))
         self.removed_scripts = self._unnamed("scripts", set(present.scripts))
         self.removed_queues = self._unnamed("queues", set(present.queues)) - self.made_queues
         self.removed_flows = self._unnamed("flows", set(present.flows))
         self.removed_roles = self._unnamed("rbac", set(present.roles))
+        self.kept_scripts = [
+            script
+            for name, script in present.scripts.items()
+            if name not in self.removed_scripts | wanted.named["scripts"]
+        ]
         self.kept_steps = {
             (flow, step.name): step
             for flow, steps in present.steps.items()
@@ -37,6 +44,7 @@ class Intent:
 
     def check(self) -> None:
         """Add to the faults what does not fit together, or to what is there."""
+        self._check_libraries()
         self._check_steps()
         self._check_roles()
         self._check_use()
@@ -47,6 +55,23 @@ class Intent:
         if not self.prune or section not in self.wanted.sections:
             return set()
         return names - self.wanted.named[section]
+
+    def _check_libraries(self) -> None:
+        languages = {
+            name: library.language
+            for name, library in self.present.libraries.items()
+            if name not in self.removed_libraries | self.wanted.named["libraries"]
+        }
+        wanted = self.wanted.libraries.items()
+        languages |= {name: library.values["language"] for name, library in wanted}
+        for script in self.wanted.scripts.values():
+            for index, name in enumerate(script.values["libraries"]):
+                place = inside(script.at("libraries"), index)
+                if name not in languages:
+                    if name not in self.wanted.named["libraries"]:
+                        self.faults.add(place, self._no("library", name))
+                elif languages[name] != script.values["language"]:
+                    self.faults.add(place, f"the library {quoted(name)} is of another language")
 
     def _check_steps(self) -> None:
         scripts = set(self.present.scripts) - self.removed_scripts | self.wanted.named["scripts"]
@@ -78,6 +103,7 @@ class Intent:
 
     def _no(self, kind: str, name: str) -> str:
         removed = {
+            "library": self.removed_libraries,
             "script": self.removed_scripts,
             "queue": self.removed_queues,
             "flow": self.removed_flows,
@@ -87,12 +113,26 @@ class Intent:
         return f"there is no {kind} {quoted(name)}"
 
     def _check_use(self) -> None:
+        for script in self.kept_scripts:
+            for library in script.libraries:
+                if library.name in self.removed_libraries:
+                    used_by = f"the script {quoted(script.name)} uses it"
+                    self._cannot_remove("libraries", "library", library.name, used_by)
+                self._check_language_of_used(library.name, script)
         for (flow, name), step in self.kept_steps.items():
             used_by = f"the step {quoted(name)} of the flow {quoted(flow)} uses it"
             if step.script.name in self.removed_scripts:
                 self._cannot_remove("scripts", "script", step.script.name, used_by)
             if step.queue.name in self.removed_queues:
                 self._cannot_remove("queues", "queue", step.queue.name, used_by)
+
+    def _check_language_of_used(self, name: str, script: Script) -> None:
+        library = self.wanted.libraries.get(name)
+        if library is not None and library.values["language"] != script.language:
+            self.faults.add(
+                library.at("language"),
+                f"the script {quoted(script.name)} uses it, which is of another language",
+            )
 
     def _check_queues_are_free(self) -> None:
         # Locked, so that no message comes in until the queue is gone.

@@ -10,11 +10,12 @@ from django.contrib.auth.models import Group
 from flows.configuration.entries import (
     completed_role,
     flow_entry,
+    library_entry,
     queue_entry,
     script_entry,
 )
 from flows.models import Flow, Queue, Step
-from scripts.models import Script
+from scripts.models import Library, Script
 
 
 def export_configuration() -> dict[str, Any]:
@@ -24,7 +25,7 @@ def export_configuration() -> dict[str, Any]:
     """
     entries = Present.load().entries()
     return {
-        "libraries": [],
+        "libraries": list(entries["library"].values()),
         "scripts": list(entries["script"].values()),
         "queues": list(entries["queue"].values()),
         "flows": list(entries["flow"].values()),
@@ -36,6 +37,7 @@ def export_configuration() -> dict[str, Any]:
 class Present:
     """The rows by name."""
 
+    libraries: dict[str, Library]
     scripts: dict[str, Script]
     queues: dict[str, Queue]
     flows: dict[str, Flow]
@@ -49,7 +51,10 @@ class Present:
         for step in Step.objects.select_related("flow", "script", "queue"):
             steps[step.flow.name].append(step)
         return cls(
-            scripts={script.name: script for script in Script.objects.all()},
+            libraries={library.name: library for library in Library.objects.all()},
+            scripts={
+                script.name: script for script in Script.objects.prefetch_related("library_uses")
+            },
             queues={queue.name: queue for queue in Queue.objects.all()},
             flows=flows,
             steps=steps,
@@ -62,6 +67,7 @@ class Present:
     def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return the entries by kind and name, sorted by name: databases sort differently."""
         kinds: dict[str, dict[str, dict[str, Any]]] = {
+            "library": {name: library_entry(each) for name, each in self.libraries.items()},
             "script": {name: script_entry(script) for name, script in self.scripts.items()},
             "queue": {name: queue_entry(queue) for name, queue in self.queues.items()},
             "flow": {name: flow_entry(flow, self.steps[name]) for name, flow in self.flows.items()},

@@ -52,18 +52,29 @@ NAME = _name(100)
 _SECONDS = _number(0.001, 10**9)
 _FLOW_NAMES = {**_list(_TEXT), "uniqueItems": True}
 
+LIBRARY = _object(
+    {
+        "name": NAME,
+        "language": {"enum": Language.values},
+        "code": {"type": "string", "minLength": 1},
+    },
+    required=("name", "code"),
+)
 SCRIPT = _object(
     {
         "name": NAME,
         "description": _TEXT,
         "language": {"enum": Language.values},
         "code": {"type": "string", "minLength": 1},
-        "libraries": _list(_TEXT),
+        "libraries": {**_list(NAME), "uniqueItems": True},
         "inputSchema": {"type": "object"},
         "outputSchema": {"type": "object"},
         "timeoutSeconds": _SECONDS,
         "memoryMb": _integer(16, 65_536),
         "network": _FLAG,
+        "allowedHosts": {**_list(NAME), "uniqueItems": True},
+        "privateAddresses": _FLAG,
+        "secrets": {**_list(NAME), "uniqueItems": True},
     },
     required=("name", "code"),
 )

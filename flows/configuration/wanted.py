@@ -10,6 +10,7 @@ from flows.configuration import shape
 from flows.configuration.content import schema_fault
 from flows.configuration.entries import (
     completed_flow,
+    completed_library,
     completed_queue,
     completed_role,
     completed_script,
@@ -21,7 +22,9 @@ from flows.configuration.original import (
     original_flow,
 )
 from flows.configuration.placed import Entry
-from scripts.faults import script_faults
+from scripts.faults import Fault, library_faults, script_faults
+from scripts.languages import library_name_fault
+from scripts.models import Language
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Wanted:
     """What a document asks for, by name. Entries with faults are left out."""
 
     sections: set[str] = field(default_factory=set)
+    libraries: dict[str, Entry] = field(default_factory=dict)
     scripts: dict[str, Entry] = field(default_factory=dict)
     queues: dict[str, Entry] = field(default_factory=dict)
     flows: dict[str, Entry] = field(default_factory=dict)
@@ -59,7 +63,7 @@ class _Reader:
 
     def read(self, document: dict[str, Any]) -> Wanted:
         readers: dict[str, Callable[[Any, str], None]] = {
-            "libraries": self._refuse_libraries,
+            "libraries": self._read_libraries,
             "scripts": self._read_scripts,
             "queues": self._read_queues,
             "flows": self._read_flows,
@@ -82,11 +86,17 @@ class _Reader:
                 self.faults.add(place, f"must be {wanted}, not {found}")
         return self.wanted
 
-    def _refuse_libraries(self, libraries: list[Any], place: str) -> None:
-        for index, library in enumerate(libraries):
-            name = library.get("name") if isinstance(library, dict) else library
-            name = quoted(name) if isinstance(name, str) else "without a name"
-            self.faults.add(inside(place, index), f"libraries are not supported: {name}")
+    def _read_libraries(self, libraries: list[Any], place: str) -> None:
+        for item, where in self._entries("libraries", "name", libraries, place):
+            if not shape.check_shape(shape.LIBRARY, item, where, self.faults):
+                continue
+            entry = Entry(where, completed_library(item))
+            language, name, code = (entry.values[key] for key in ("language", "name", "code"))
+            if fault := library_name_fault(language, name):
+                self.faults.add(entry.at("name"), fault)
+            for found in library_faults(language, code):
+                self.faults.add(entry.at("code"), str(found))
+            self.wanted.libraries.setdefault(name, entry)
 
     def _read_scripts(self, scripts: list[Any], place: str) -> None:
         for item, where in self._entries("scripts", "name", scripts, place):
@@ -101,16 +111,21 @@ class _Reader:
         if not script["code"].strip():
             self.faults.add(entry.at("code"), "must not be empty")
         else:
-            for found in script_faults(script["language"], script["code"]):
+            for found in self._code_faults(script):
                 self.faults.add(entry.at("code"), str(found))
         for key in ("inputSchema", "outputSchema"):
             if fault := schema_fault(script[key]):
                 self.faults.add(entry.at(key), fault)
-        for index, library in enumerate(script["libraries"]):
-            self.faults.add(
-                inside(entry.at("libraries"), index),
-                f"libraries are not supported: {quoted(library)}",
-            )
+
+    def _code_faults(self, script: dict[str, Any]) -> list[Fault]:
+        entries = {name: self.wanted.libraries.get(name) for name in script["libraries"]}
+        if script["language"] == Language.JAVASCRIPT and None in entries.values():
+            # The database has the library, which may do what the script does not.
+            return []
+        libraries = [
+            (name, entry.values["code"] if entry else "") for name, entry in entries.items()
+        ]
+        return script_faults(script["language"], script["code"], libraries)
 
     def _read_queues(self, queues: list[Any], place: str) -> None:
         for item, where in self._entries("queues", "name", queues, place):

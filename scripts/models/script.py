@@ -102,7 +102,7 @@ class Script(ScriptContent):
             return self._chosen_libraries
         if self.pk is None:
             return []
-        return [use.library for use in self.library_uses.select_related("library")]
+        return [use.library for use in self.library_uses.all()]
 
     @libraries.setter
     def libraries(self, libraries: Iterable[Library]) -> None:
@@ -126,6 +126,8 @@ class Script(ScriptContent):
         return self.versions.create(number=number, script_name=self.name, author=author, **content)
 
     def _use(self, libraries: list[Library]) -> None:
+        # What was read with the script may have changed since.
+        getattr(self, "_prefetched_objects_cache", {}).pop("library_uses", None)
         uses = list(self.library_uses.all())
         if [use.library_id for use in uses] == [library.pk for library in libraries]:
             return
@@ -136,12 +138,19 @@ class Script(ScriptContent):
         )
 
 
+class LibraryUses(models.Manager["LibraryUse"]):
+    def get_queryset(self) -> models.QuerySet[LibraryUse]:
+        return super().get_queryset().select_related("library")
+
+
 class LibraryUse(models.Model):
     """One of the libraries that a script uses."""
 
     script = models.ForeignKey(Script, on_delete=models.CASCADE, related_name="library_uses")
     library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="uses")
     position = models.PositiveIntegerField()
+
+    objects = LibraryUses()
 
     class Meta:
         ordering = ["script", "position"]

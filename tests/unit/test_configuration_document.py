@@ -25,6 +25,10 @@ def script(**values) -> dict:
     return {"scripts": [{"name": "s", "code": CODE, **values}]}
 
 
+def library(**values) -> dict:
+    return {"libraries": [{"name": "prices", "code": "x = 1", **values}]}
+
+
 def queue(**values) -> dict:
     return {"queues": [{"name": "q", **values}]}
 
@@ -124,8 +128,16 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         (script(code="x = (\n"), "scripts[0].code: line 1: '(' was never closed"),
         (script(code="x = 1"), "scripts[0].code: does not define run(message, context)"),
         (script(language="perl"), 'scripts[0].language: must be one of "python", "javascript"'),
-        (script(libraries=["lib"]), 'scripts[0].libraries[0]: libraries are not supported: "lib"'),
-        ({"libraries": [{"name": "x"}]}, 'libraries[0]: libraries are not supported: "x"'),
+        (script(libraries=["x", "x"]), "scripts[0].libraries: names something twice"),
+        (script(allowedHosts=[""]), "scripts[0].allowedHosts[0]: must not be empty"),
+        (script(secrets="key"), "scripts[0].secrets: must be a list, not a string"),
+        ({"libraries": [{"name": "x"}]}, 'libraries[0]: "code" is missing'),
+        (library(name="json"), "libraries[0].name: json is a module of Python."),
+        (library(code="x = ("), "libraries[0].code: line 1: '(' was never closed"),
+        (
+            {"libraries": [{"name": "x", "code": "y"}] * 2},
+            'libraries[1].name: "x" stands there twice',
+        ),
         (script(inputSchema=[]), "scripts[0].inputSchema: must be an object, not a list"),
         (script(timeoutSeconds=0), "scripts[0].timeoutSeconds: must be at least 0.001"),
         (script(memoryMb=1), "scripts[0].memoryMb: must be at least 16"),

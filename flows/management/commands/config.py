@@ -21,9 +21,12 @@ Make the configuration what the document says, all of it or nothing.
 
 The document says all about what it names: a key that is left out stands for its default, for what
 exists already too. A flow's steps and a role's rights are replaced. What the document does not
-name stays; with --prune it is removed, where the document has the section (scripts, queues, flows,
-rbac) it belongs to. What is in use cannot be removed: a queue with messages, a flow with
-unfinished runs.
+name stays; with --prune it is removed, where the document has the section (libraries, scripts,
+queues, flows, rbac) it belongs to. What is in use cannot be removed: a queue with messages, a flow
+with unfinished runs.
+
+A script may name secrets that are not there: secrets are never in a document, and the script fails
+with their name until somebody enters them.
 
 The original product's flow array and its rbac.config are read as well."""
 
