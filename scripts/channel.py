@@ -2,9 +2,10 @@
 
 import json
 import os
+from collections import deque
 from typing import Any
 
-from scripts.wire import HEAD
+from scripts.wire import EXIT_BROKEN, EXIT_OUT_OF_MEMORY, HEAD, REPLY
 
 
 class Channel:
@@ -12,6 +13,31 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._groups: deque[tuple[Any, bytes]] = deque()
+
+    def read_group(self) -> tuple[Any, bytes]:
+        """Read the next group of calls, past replies that came after their call had ended."""
+        if self._groups:
+            return self._groups.popleft()
+        while True:
+            head, content = self.read_frame()
+            if REPLY not in head:
+                return head, content
+
+    def read_reply(self, call: int) -> tuple[int, bytes]:
+        """Wait for a reply to what this call asked for; set groups aside that come before it."""
+        try:
+            while True:
+                head, content = self.read_frame()
+                if REPLY not in head:
+                    self._groups.append((head, content))
+                elif head[REPLY][0] == call:
+                    return head[REPLY][1], content
+        # A script could catch these and go on, without what was read so far: calls of others.
+        except MemoryError:
+            os._exit(EXIT_OUT_OF_MEMORY)
+        except BaseException:
+            os._exit(EXIT_BROKEN)
 
     def read_frame(self) -> tuple[Any, bytes]:
         head_bytes, body_bytes = HEAD.unpack(self._read(HEAD.size))

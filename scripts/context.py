@@ -1,7 +1,7 @@
 """The second argument of every script: ``run(message, context)``."""
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from scripts.envelope import plain_text
 from scripts.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
@@ -9,10 +9,28 @@ from scripts.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
+class Asker(Protocol):
+    """What gets an answer from the script's worker."""
+
+    def ask(self, call: int, service: str, request: dict[str, Any]) -> int: ...
+
+    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]: ...
+
+
 class Context:
     """What a script knows about its call, besides the message."""
 
-    __slots__ = ("_logs", "attempt", "correlation_id", "delivery_id", "flow", "queue", "step")
+    __slots__ = (
+        "_asker",
+        "_logs",
+        "_number",
+        "attempt",
+        "correlation_id",
+        "delivery_id",
+        "flow",
+        "queue",
+        "step",
+    )
 
     def __init__(
         self,
@@ -23,6 +41,8 @@ class Context:
         attempt: int,
         delivery_id: str,
         logs: list[dict[str, Any]],
+        asker: Asker,
+        number: int,
     ) -> None:
         self.correlation_id = correlation_id
         self.flow = flow
@@ -31,6 +51,8 @@ class Context:
         self.attempt = attempt
         self.delivery_id = delivery_id
         self._logs = logs
+        self._asker = asker
+        self._number = number
 
     def log(self, text: Any, level: str = "info") -> None:
         """Keep a line with the call's result."""
@@ -46,3 +68,17 @@ class Context:
                 "text": plain_text(str(text), MAX_LOG_LENGTH),
             }
         )
+
+    def ask(self, service: str, request: dict[str, Any]) -> int:
+        """Send a request to a service of the worker, and return its number at once.
+
+        What goes wrong is in the reply. Raises RuntimeError when the call has ended.
+        """
+        return self._asker.ask(self._number, service, request)
+
+    def wait(self) -> tuple[int, dict[str, Any]]:
+        """Wait for the next reply, to whichever request. One that failed has error and kind.
+
+        Raises RuntimeError where nothing was asked for that is not replied to.
+        """
+        return self._asker.wait(self._number)

@@ -5,6 +5,7 @@ then runs one group of calls after the other:
 
     serve ─► _run_group ─► _begin    mark the call as begun, unless the worker took it back
                            _call     run the script; its output or its error
+                           say       send what the running call asks of the worker; asker.py
                            _answer   put the answer where the worker finds it even if this dies
                            _flush    send the answers, at the end of a group or every 5 ms
 
@@ -15,8 +16,10 @@ import json
 import mmap
 import os
 import time
+from math import inf, nextafter
 from typing import Any, NoReturn
 
+from scripts.asker import Asker
 from scripts.channel import Channel
 from scripts.context import Context
 from scripts.envelope import complete, encode, plain_text
@@ -25,6 +28,7 @@ from scripts.languages import Broken, Script, compiled
 from scripts.schema import Contract
 from scripts.wire import (
     ANSWER,
+    ASK,
     BEGAN,
     BEGUN,
     HELLO,
@@ -55,6 +59,7 @@ class Host:
         self._times = self._shared.cast("d")
         self._numbers = self._shared.cast("Q")
         self._number = 0
+        self._asker = Asker(self)
         self._unsent = 0
         self._flushed_at = 0.0
         self._is_worn_out = False
@@ -65,7 +70,26 @@ class Host:
         program, _ = self._channel.read_frame()
         script = self._load(program)
         while True:
-            self._run_group(script, *self._channel.read_frame())
+            self._run_group(script, *self._channel.read_group())
+
+    @property
+    def running(self) -> int:
+        """The number of the call that runs."""
+        return self._number
+
+    def say(self, head: bytes, request: bytes) -> None:
+        """Send what the running call asks for, behind the answers of those before it."""
+        if self._unsent:
+            self._send_unsent()
+            # The call goes on, but the worker must not take what it may just be reading there for
+            # answers: it sees by this that they were sent.
+            self._times[BEGAN] = nextafter(self._times[BEGAN], inf)
+        header = ANSWER.pack(self._number, ASK, len(head), len(request), 0.0, 0.0)
+        self._channel.write(header + head + request)
+
+    def hear(self) -> tuple[int, bytes]:
+        """Wait for a reply to what the running call asked for."""
+        return self._channel.read_reply(self._number)
 
     def _load(self, program: Any) -> Script:
         try:
@@ -93,7 +117,17 @@ class Host:
                 self._answer(kind, b"", _extra(error, None, []), started_at, 0.0)
                 continue
             logs: list[dict[str, Any]] = []
-            context = Context(correlation_id, flow, step, queue, attempt, delivery_id, logs)
+            context = Context(
+                correlation_id,
+                flow,
+                step,
+                queue,
+                attempt,
+                delivery_id,
+                logs,
+                self._asker,
+                self._number,
+            )
             kind, output, extra = self._call(script, bodies[start:end], context, is_last)
             ended = _clock()
             self._answer(kind, output, extra, started_at, ended - began)
@@ -162,11 +196,14 @@ class Host:
     def _flush(self) -> None:
         # While this waits for a worker that is busy elsewhere, no call is running.
         self._times[BEGAN] = 0.0
+        self._send_unsent()
+        if self._is_worn_out:
+            os._exit(0)
+
+    def _send_unsent(self) -> None:
         self._channel.write(self._shared[UNSENT_AT : UNSENT_AT + self._unsent])
         self._numbers[UNSENT] = self._unsent = 0
         self._flushed_at = _clock()
-        if self._is_worn_out:
-            os._exit(0)
 
 
 def _explained(script: Script, error: BaseException) -> ScriptError:

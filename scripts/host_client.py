@@ -38,6 +38,9 @@ _START_SECONDS = 10.0
 
 _READ_BYTES = 256 * 1024
 _SOCKET_BUFFER_BYTES = 1024 * 1024
+# More than a host leaves unread that waits for its replies.
+_MAX_OUTBOX_BYTES = 4 * wire.MAX_REPLY_BYTES
+_UNREAD = b'{"error":"Earlier replies were not read.","kind":"busy"}'
 
 
 class HostClient:
@@ -110,24 +113,34 @@ class HostClient:
         self.bytes_in_flight += sum([len(call.body) for call in group.calls])
         self._send(group.frame())
 
+    def reply(self, call: int, number: int, reply: bytes) -> None:
+        """Send the reply to what a call asked for. Raises OSError as ``send`` does."""
+        if len(self._outbox) > _MAX_OUTBOX_BYTES:
+            reply = _UNREAD
+        head = orjson.dumps({wire.REPLY: (call, number)})
+        self._send(wire.HEAD.pack(len(head), len(reply)) + head + reply)
+
     def send_rest(self) -> None:
         """Send more of what the pipe had no room for. Raises OSError as ``send`` does."""
-        content, self._outbox = self._outbox, bytearray()
-        self._selector.modify(self.channel, selectors.EVENT_READ, self)
-        self._send(content)
+        del self._outbox[: self._write(self._outbox)]
+        if not self._outbox:
+            self._selector.modify(self.channel, selectors.EVENT_READ, self)
 
-    def _send(self, content: bytes | bytearray) -> None:
+    def _send(self, content: bytes) -> None:
         """Write as much as goes now, without ever waiting for a host that waits for us."""
         if self._outbox:
             self._outbox += content
             return
-        try:
-            sent = self.channel.send(content)
-        except BlockingIOError:
-            sent = 0
+        sent = self._write(content)
         if sent < len(content):
             self._outbox += memoryview(content)[sent:]
             self._selector.modify(self.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
+
+    def _write(self, content: bytes | bytearray) -> int:
+        try:
+            return self.channel.send(content)
+        except BlockingIOError:
+            return 0
 
     # Answers
 
@@ -219,6 +232,18 @@ class HostClient:
             return True
         # What a script wrote into the page does not help it beyond this.
         return now - self.progress_at >= limit + _FORGERY_SECONDS
+
+    def deadline(self) -> float:
+        """Return until when, by the monotonic clock, the call that runs may run."""
+        now, limit = time.monotonic(), self.program.timeout_seconds
+        return min(max(self.page.began_at, now - limit), now) + limit
+
+    def runs(self, number: int) -> bool:
+        """Tell whether this is the call that the host is at, as far as it has answered."""
+        if self.is_doomed or not self.groups:
+            return False
+        group = self.groups[0]
+        return group.done < group.kept and number == group.first + group.done
 
     def next_look(self, now: float) -> float:
         """Return when to look at a host again that has calls."""

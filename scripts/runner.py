@@ -13,6 +13,7 @@ The way of a call, here unless another file is named:
                         the host runs it, between the worker and it is           host.py, wire.py
     _read               finds its answer in the pipe                             answers.py
     _take_answers       checks the answer and makes an outcome of it
+    _pass_on_replies    meanwhile gives its host what the call has asked for     asks.py
     collect             hands the outcome out
 
 And of one that goes wrong:
@@ -27,7 +28,7 @@ import logging
 import os
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -35,6 +36,7 @@ import orjson
 
 from scripts import wire
 from scripts.answers import Answer, Nonsense, outcome_of
+from scripts.asks import Asks, Service
 from scripts.blame import Blame, death, overdue
 from scripts.calls import Call, CallSite, Library, Outcome, Program
 from scripts.errors import ScriptError, ScriptKilled
@@ -66,13 +68,22 @@ class HostPool:
     what each begins with.
     """
 
-    def __init__(self, uids: tuple[int, int] = SCRIPT_UIDS) -> None:
-        """Start nothing yet. Under root, scripts will run as these users (see ``seal``)."""
+    def __init__(
+        self,
+        uids: tuple[int, int] = SCRIPT_UIDS,
+        services: Mapping[str, Service] | None = None,
+    ) -> None:
+        """Start nothing yet. Under root, scripts will run as these users (see ``seal``).
+
+        ``services`` are what scripts may ask for while they run, by name.
+        """
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
         self._selector = selectors.DefaultSelector()
         self._zygote: ZygoteClient | None = None
+        self._services = {} if services is None else services
+        self._asks: Asks | None = None
         self._numbers = count(1)
         self._hosts: dict[int, HostClient] = {}
         self._idle: dict[Program, list[HostClient]] = {}
@@ -161,6 +172,9 @@ class HostPool:
         if self._zygote is not None:
             self._zygote.close()
             self._zygote = None
+        if self._asks is not None:
+            self._asks.close()
+            self._asks = None
         for host in self._hosts.values():
             host.close()
         self._selector.close()
@@ -176,6 +190,8 @@ class HostPool:
             host = key.data
             if host is None:
                 self._read_deaths()
+            elif host is self._asks:
+                self._pass_on_replies()
             elif host.number in self._hosts:
                 self._serve(host, events)
         now = time.monotonic()
@@ -274,11 +290,14 @@ class HostPool:
         now = time.time()
         try:
             for answer in answers:
-                number, kind, _, extra, _, _ = answer
+                number, kind, output, extra, _, _ = answer
                 if kind == wire.HELLO:
                     self._welcome(host, extra)
                     continue
                 group = host.group_of_next(number)
+                if kind == wire.ASK:
+                    self._take_ask(host, number, output, extra)
+                    continue
                 if kind != wire.RETURNED:
                     finished.append(outcome_of(answer, group, now))
                     self._is_group_done |= group.done + 1 == group.kept
@@ -300,6 +319,21 @@ class HostPool:
         if missing:
             logger.warning("scripts are sealed incompletely, missing: %s", ", ".join(missing))
             self.missing_measures |= missing
+
+    def _take_ask(self, host: HostClient, call: int, head: bytes, request: bytes) -> None:
+        if not host.runs(call):
+            return
+        if self._asks is None:
+            self._asks = Asks(self._services)
+            self._selector.register(self._asks.bell, selectors.EVENT_READ, self._asks)
+        self._asks.take(host, call, head, request)
+
+    def _pass_on_replies(self) -> None:
+        for ask in self._asks.served() if self._asks is not None else ():
+            try:
+                ask.host.reply(ask.call, ask.number, ask.reply)
+            except OSError:
+                self._doom(ask.host)
 
     def _note_progress(
         self, host: HostClient, finished: list[Outcome], returned: list[Call]
@@ -404,6 +438,7 @@ class HostPool:
 
     def _bury(self, host: HostClient, status: int | None, peak_bytes: int) -> None:
         """Report the call that a dead host leaves behind unfinished; run the others again."""
+        host.is_doomed = True
         self._read_the_rest(host)
         self._forget(host)
         lost = dict(host.unanswered())
@@ -421,6 +456,8 @@ class HostPool:
     def _forget(self, host: HostClient) -> None:
         del self._hosts[host.number]
         host.close()
+        if self._asks is not None:
+            self._asks.forget(host)
         if host.lane is not None:
             host.lane.hosts.remove(host)
         idle = self._idle.get(host.program, [])

@@ -4,9 +4,13 @@
     worker ◄── CONTROL ──────────────────────── zygote      a host ended, and how
     worker ── HEAD, JSON, bodies ─────────────► host        its program, then groups of calls
     worker ◄── ANSWER, output, JSON ─────────── host        one a call, in the order of the calls
+    worker ◄── ANSWER, number, JSON ─────────── host        what the running call asks for ...
+    worker ── HEAD, JSON, reply ──────────────► host        ... and the reply to it
     worker ◄── shared page ───────────────────► host        what runs now, what is not sent yet
 
-Calls of a host are numbered from 1. Bodies and outputs are JSON texts that go through as they are.
+Calls of a host are numbered from 1, and so is what a call asks for. Bodies and outputs are JSON
+texts that go through as they are. A reply may come behind groups that the host has not begun, and
+after the end of the call that asked, which it names.
 """
 
 import mmap
@@ -29,8 +33,10 @@ CONTROL = struct.Struct("<cIqq")
 FORK, KILL, ENDED = b"F", b"K", b"E"
 FORK_FAILED = -1
 
-# Worker to host: bytes of JSON, bytes of bodies.
+# Worker to host: bytes of JSON, bytes of bodies or of the reply. The JSON of a reply is an object
+# with this key, of which the value is the numbers of the call and of what it asked for.
 HEAD = struct.Struct("<II")
+REPLY = "reply"
 
 # Host to worker: number of the call, kind, bytes of output, bytes of JSON, start, seconds.
 ANSWER = struct.Struct("<QBIIdd")
@@ -45,6 +51,8 @@ ERRORS: dict[int, type[ScriptError]] = {
     9: InputInvalid,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
+# In the middle of a call: in place of an output b"<number> <service>", and the request as JSON.
+ASK = 9
 
 # The memory that worker and host share. First words of eight bytes, each read and written at once.
 # The host writes when the running call began, by the monotonic clock, 0 between calls ...
@@ -59,6 +67,13 @@ UNSENT = 2
 UNSENT_AT = mmap.PAGESIZE
 MAX_UNSENT_BYTES = 128 * 1024
 SHARED_BYTES = UNSENT_AT + MAX_UNSENT_BYTES
+
+# Of one call: how often it may ask, and how often without having got a reply.
+MAX_ASKS = 1000
+MAX_ASKS_IN_FLIGHT = 8
+MAX_ASK_BYTES = 1024 * 1024
+# As JSON, in which a text may be longer than it is.
+MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 MAX_LOG_LINES = 100
 MAX_LOG_LENGTH = 8 * 1024

@@ -1,0 +1,432 @@
+"""What a script asks of its worker in the middle of a call, and that the reply is its own."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scripts import wire
+from scripts.asks import AskFailed
+from scripts.calls import Program
+from scripts.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
+from scripts.runner import Call, CallSite, HostPool, Outcome
+from tests.waiting import wait_for
+
+SITE = CallSite("orders", "price", "to-price", False)
+ASKING = """
+def ask(context, service, **request):
+    context.ask(service, request)
+    return context.wait()[1]
+"""
+# The host from inside, as a script gets at it by tricks.
+HOST = """
+def host_of(context):
+    return context._asker._host
+"""
+
+
+class Services:
+    """What the scripts of these tests may ask for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.gate = threading.Event()
+        self.by_name: dict[str, Callable[..., dict[str, Any]]] = {
+            "echo": self.echo,
+            "gate": self.wait_at_gate,
+            "fail": self.fail,
+            "break": self.break_down,
+            "large": lambda program, request, deadline: {"text": "x" * request["size"]},
+            "left": lambda program, request, deadline: {"left": deadline - time.monotonic()},
+        }
+
+    def echo(self, program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+        self.asked.append(request)
+        time.sleep(request.get("seconds", 0))
+        return {"name": program.name, **request}
+
+    def wait_at_gate(
+        self, program: Program, request: dict[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        self.asked.append(request)
+        self.gate.wait(30)
+        return request
+
+    def fail(self, program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+        raise AskFailed("no luck", "luck")
+
+    def break_down(
+        self, program: Program, request: dict[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        raise ZeroDivisionError("a detail")
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    services = Services()
+    yield services
+    services.gate.set()
+
+
+@pytest.fixture
+def pool(services: Services) -> Iterator[HostPool]:
+    pool = HostPool(services=services.by_name)
+    yield pool
+    pool.close()
+
+
+def program(code: str, timeout_seconds: float = 20) -> Program:
+    return Program(1, "pricing", "python", code, timeout_seconds, 256)
+
+
+def calls(payloads: list[Any]) -> list[Call]:
+    return [
+        Call(n, f"c-{n}", 1, f"d-{n}", json.dumps({"payload": payload}).encode())
+        for n, payload in enumerate(payloads)
+    ]
+
+
+def collect_all(pool: HostPool, seconds: float = 60) -> dict[Any, Outcome]:
+    outcomes: dict[Any, Outcome] = {}
+    deadline = time.monotonic() + seconds
+    while pool.outstanding():
+        assert time.monotonic() < deadline, f"{pool.outstanding()} calls are still outstanding"
+        outcomes |= {outcome.call.key: outcome for outcome in pool.collect(1)}
+    return outcomes
+
+
+def run_all(
+    pool: HostPool, code: str, payloads: list[Any], hosts: int = 1, **limits: Any
+) -> dict[Any, Outcome]:
+    pool.submit(program(ASKING + HOST + code, **limits), SITE, calls(payloads), hosts)
+    return collect_all(pool)
+
+
+def run(pool: HostPool, body: str, **limits: Any) -> Any:
+    """Return the payload that the body of run() makes of a message."""
+    code = "def run(message, context):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    return payload(run_all(pool, code + "    return message", [{}], **limits)[0])
+
+
+def payload(outcome: Outcome) -> Any:
+    assert outcome.error is None, outcome.error
+    assert outcome.output is not None
+    return json.loads(outcome.output)["payload"]
+
+
+def test_the_reply_to_a_request_comes_back(pool: HostPool) -> None:
+    given = run(pool, "message['payload'] = ask(context, 'echo', n=7, text='ä')")
+
+    assert given == {"name": "pricing", "n": 7, "text": "ä"}
+
+
+def test_each_call_of_a_large_group_gets_its_own_reply(pool: HostPool) -> None:
+    code = """
+import json
+pid = json.codecs.sys.modules['os'].getpid()
+def run(message, context):
+    n = message['payload']
+    if n % 7 == 0:
+        n = ask(context, 'echo', n=n)['n']
+    message['payload'] = [n, pid]
+    return message
+"""
+    run_all(pool, code, list(range(1, 7)))  # so that the pool knows it as fast
+
+    outcomes = run_all(pool, code, list(range(3000)), hosts=2)
+
+    given = [payload(outcomes[n]) for n in range(3000)]
+    assert [n for n, _ in given] == list(range(3000))
+    assert len({pid for _, pid in given}) <= 2, "hosts were lost"
+
+
+def test_requests_are_served_side_by_side_and_replied_to_as_they_are_ready(pool: HostPool) -> None:
+    body = """
+numbers = {context.ask('echo', {'n': n, 'seconds': 0.4 - n * 0.1}): n for n in range(4)}
+replies = [context.wait() for _ in numbers]
+message['payload'] = [(numbers[number], reply['n']) for number, reply in replies]
+"""
+    begun_at = time.monotonic()
+
+    replied = run(pool, body)
+
+    assert replied == [[3, 3], [2, 2], [1, 1], [0, 0]]
+    assert time.monotonic() - begun_at < 0.9
+
+
+def test_more_requests_than_may_be_open_wait_for_their_turn(
+    pool: HostPool, services: Services
+) -> None:
+    body = """
+numbers = [context.ask('gate', {'n': n}) for n in range(50)]
+message['payload'] = sorted(context.wait()[1]['n'] for _ in numbers)
+"""
+    code = "def run(message, context):" + body.replace("\n", "\n    ") + "\n    return message"
+    pool.submit(program(code), SITE, calls([{}]), 1)
+    wait_for(lambda: pool.collect(0.01) or len(services.asked) == wire.MAX_ASKS_IN_FLIGHT)
+    pool.collect(0.3)
+    open_at_once = len(services.asked)
+
+    services.gate.set()
+
+    assert open_at_once == wire.MAX_ASKS_IN_FLIGHT
+    assert payload(collect_all(pool)[0]) == list(range(50))
+
+
+def test_a_failure_is_in_the_reply(pool: HostPool, caplog: pytest.LogCaptureFixture) -> None:
+    body = """
+message['payload'] = [ask(context, name) for name in ('fail', 'break', 'nothing')]
+"""
+    failed, broken, unknown = run(pool, body)
+
+    assert failed == {"error": "no luck", "kind": "luck"}
+    assert broken["kind"] == "internal"
+    assert "a detail" not in broken["error"]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    assert unknown["kind"] == "unknown"
+
+
+def test_a_request_may_not_be_too_large_and_a_reply_neither(pool: HostPool) -> None:
+    body = f"""
+small = ask(context, 'echo', text='x' * {wire.MAX_ASK_BYTES - 100})
+message['payload'] = [
+    len(small['text']),
+    ask(context, 'echo', text='x' * {wire.MAX_ASK_BYTES}).get('kind'),
+    len(ask(context, 'large', size=8_000_000)['text']),
+    ask(context, 'large', size={wire.MAX_REPLY_BYTES}).get('kind'),
+]
+"""
+    assert run(pool, body) == [wire.MAX_ASK_BYTES - 100, "too-large", 8_000_000, "size"]
+
+
+def test_a_call_may_ask_a_thousand_times(pool: HostPool) -> None:
+    body = """
+kinds = [ask(context, 'echo', n=n).get('kind') for n in range(1005)]
+message['payload'] = [kinds.count(None), kinds.count('too-many')]
+"""
+    assert run(pool, body) == [1000, 5]
+    assert run(pool, body) == [1000, 5]
+
+
+def test_waiting_for_nothing_is_an_error(pool: HostPool) -> None:
+    outcome = run_all(pool, "def run(message, context): context.wait()", [{}])[0]
+
+    assert isinstance(outcome.error, ScriptRaised)
+    assert "no reply to wait for" in str(outcome.error)
+
+
+def test_what_is_no_json_cannot_be_asked_for(pool: HostPool) -> None:
+    code = "def run(message, context): context.ask('echo', {'n': float('nan')})"
+
+    outcome = run_all(pool, code, [{}])[0]
+
+    assert isinstance(outcome.error, ScriptRaised)
+
+
+def test_a_reply_that_nobody_waited_for_reaches_no_later_call(pool: HostPool) -> None:
+    code = """
+import time
+def run(message, context):
+    n = message['payload']
+    if n % 3 == 0:
+        for _ in range(5):
+            context.ask('echo', {'n': n, 'seconds': 0.002})
+        time.sleep(0.003 if n % 2 else 0)
+    elif n % 3 == 1:
+        message['payload'] = ask(context, 'echo', n=n)['n']
+    return message
+"""
+    outcomes = run_all(pool, code, list(range(300)))
+
+    assert [payload(outcomes[n]) for n in range(300)] == list(range(300))
+
+
+def test_a_context_is_of_no_use_after_its_call(pool: HostPool) -> None:
+    code = """
+import json
+def run(message, context):
+    if hasattr(json, 'kept'):
+        json.kept.ask('echo', {})
+    json.kept = context
+    return message
+"""
+    outcomes = run_all(pool, code, [1, 2])
+
+    assert outcomes[0].error is None
+    assert "has ended" in str(outcomes[1].error)
+
+
+def test_groups_that_arrive_before_a_reply_are_run_after_it(
+    pool: HostPool, services: Services
+) -> None:
+    code = """
+def run(message, context):
+    if message['payload'] == 'slow':
+        ask(context, 'gate')
+    return message
+"""
+    prepared = program(ASKING + code)
+    pool.submit(prepared, SITE, calls([1] * 50), 1)
+    collect_all(pool)  # so that the pool knows it as fast and sends group after group
+    pool.submit(prepared, SITE, calls(["slow", *[1] * 20]), 1)
+    pool.submit(prepared, SITE, [Call(n, "c", 1, "d", b'{"payload":2}') for n in range(50, 90)], 1)
+    threading.Timer(0.2, services.gate.set).start()
+
+    outcomes = collect_all(pool)
+
+    assert len(outcomes) == 61
+    assert all(outcome.error is None for outcome in outcomes.values())
+
+
+def test_a_request_is_to_be_served_in_the_rest_of_the_time_limit(pool: HostPool) -> None:
+    body = """
+import time
+time.sleep(0.5)
+message['payload'] = ask(context, 'left')['left']
+"""
+    left = run(pool, body, timeout_seconds=5)
+
+    assert 4 < left < 4.51
+
+
+def test_the_time_limit_holds_while_a_script_waits(pool: HostPool) -> None:
+    code = "def run(message, context): ask(context, 'gate')"
+    begun_at = time.monotonic()
+
+    outcome = run_all(pool, code, [{}], timeout_seconds=0.5)[0]
+
+    assert isinstance(outcome.error, ScriptTimedOut)
+    assert 0.5 <= time.monotonic() - begun_at < 1.5
+
+
+def test_the_time_limit_counts_from_the_begin_of_the_call_not_from_its_last_request(
+    pool: HostPool,
+) -> None:
+    code = """
+def run(message, context):
+    while True:
+        ask(context, 'echo', seconds=0.05)
+"""
+    begun_at = time.monotonic()
+
+    outcomes = run_all(pool, code, [{}, {}], hosts=2, timeout_seconds=0.6)
+
+    assert all(isinstance(outcome.error, ScriptTimedOut) for outcome in outcomes.values())
+    assert time.monotonic() - begun_at < 1.6
+
+
+def test_cancel_ends_a_script_that_waits_for_a_reply(pool: HostPool, services: Services) -> None:
+    code = "def run(message, context): ask(context, 'gate')"
+    pool.submit(program(ASKING + code), SITE, calls([1, 2]), 1)
+    wait_for(lambda: pool.collect(0.01) or services.asked)
+
+    withdrawn = pool.cancel({0, 1})
+    outcomes = collect_all(pool, 5)
+
+    assert [call.key for call in withdrawn] == [1]
+    assert isinstance(outcomes[0].error, ScriptKilled)
+
+
+def test_the_reply_to_a_host_that_is_gone_is_dropped(pool: HostPool, services: Services) -> None:
+    code = """
+def run(message, context):
+    if message['payload'] == 'slow':
+        ask(context, 'gate', of='gone')
+    return message
+"""
+    prepared = program(ASKING + code)
+    pool.submit(prepared, SITE, calls(["slow"]), 1)
+    wait_for(lambda: pool.collect(0.01) or services.asked)
+    pool.cancel({0})
+    collect_all(pool, 5)
+
+    services.gate.set()
+    pool.submit(prepared, SITE, calls([1] * 20), 1)
+    outcomes = collect_all(pool)
+
+    assert [payload(outcomes[n]) for n in range(20)] == [1] * 20
+
+
+def test_a_pool_that_is_closed_while_scripts_wait_can_be_used_again(
+    pool: HostPool, services: Services
+) -> None:
+    code = "def run(message, context): ask(context, 'gate')"
+    pool.submit(program(ASKING + code), SITE, calls([1]), 1)
+    wait_for(lambda: pool.collect(0.01) or services.asked)
+
+    pool.close()
+    services.gate.set()
+
+    assert run(pool, "message['payload'] = ask(context, 'echo', n=7)['n']") == 7
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "host.say(b'no number', b'{}')",
+        "host.say(b'99999999999999999999 echo', b'{}')",
+        "host.say(b'1 echo', b'x' * 2_000_000)",
+        "[host.say(b'1 fail', b'{}') or host.hear() for _ in range(1001)]",
+        "[host.say(b'1 gate', b'{}') for _ in range(9)]",
+        "host._number += 1; host.say(b'1 echo', b'{}')",
+    ],
+)
+def test_a_host_that_asks_as_none_does_is_killed(pool: HostPool, trick: str) -> None:
+    code = f"""
+import time
+def run(message, context):
+    host = host_of(context)
+    {trick}
+    time.sleep(5)
+"""
+    outcome = run_all(pool, code, [{}])[0]
+
+    assert isinstance(outcome.error, ScriptKilled)
+    assert "no sense" in str(outcome.error)
+
+
+def test_a_request_that_is_no_object_gets_an_error(pool: HostPool) -> None:
+    body = """
+host = host_of(context)
+replies = []
+for request in (b'[]', b'{', b'null', b'\\xff'):
+    host.say(b'1 echo', request)
+    replies.append(json.loads(host.hear()[1])['kind'])
+message['payload'] = replies
+"""
+    assert run(pool, "import json" + body) == ["invalid"] * 4
+
+
+def test_what_a_host_does_not_read_is_bounded(pool: HostPool) -> None:
+    body = """
+import json, time
+host = host_of(context)
+for n in range(10):
+    host.say(b'%d large' % n, b'{"size": 15000000}')
+    time.sleep(0.1)
+kinds = [json.loads(host.hear()[1]).get('kind') for n in range(10)]
+message['payload'] = [kinds.count(None), kinds.count('busy')]
+"""
+    served, refused = run(pool, body)
+
+    assert served + refused == 10
+    assert refused >= 4
+
+
+def test_memory_that_runs_out_while_a_reply_is_read_is_charged_to_the_call(pool: HostPool) -> None:
+    code = """
+def run(message, context):
+    if message['payload'] == 'greedy':
+        try:
+            replies = [ask(context, 'large', size=8_000_000) for _ in range(100)]
+        except MemoryError:
+            pass
+    return message
+"""
+    outcomes = run_all(pool, code, [1, "greedy", *range(100)])
+
+    assert [n for n, outcome in outcomes.items() if outcome.error is not None] in ([], [1])
+    assert sum(outcome.error is None for outcome in outcomes.values()) >= 101
