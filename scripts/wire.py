@@ -52,7 +52,7 @@ ERRORS: dict[int, type[ScriptError]] = {
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 # In the middle of a call: in place of an output b"<number> <service>", and the request as JSON.
-ASK = 9
+ASK = 10
 
 # The memory that worker and host share. First words of eight bytes, each read and written at once.
 # The host writes when the running call began, by the monotonic clock, 0 between calls ...
