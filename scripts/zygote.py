@@ -11,13 +11,11 @@ import gc
 import importlib.machinery
 import mmap
 import os
-import resource
 import select
 import signal
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import NoReturn
 
 from scripts.channel import Channel
@@ -54,8 +52,7 @@ class Zygote:
         self._uids = uids
         self._pids: dict[int, int] = {}
         self._hosts: dict[int, int] = {}
-        # What a host has from the start; pages of files it gets by touching them.
-        self._bytes_at_start = _own_memory_bytes()
+        self._bytes_at_start = _bytes_of_a_fresh_child()
         self._wakeup, self._alarm = socket.socketpair()
 
     def run(self) -> None:
@@ -160,11 +157,10 @@ def _become_host(
         os._exit(EXIT_BROKEN)
 
 
-def _own_memory_bytes() -> int:
-    """Return what this process holds in memory, without pages of files."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["RssAnon"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _bytes_of_a_fresh_child() -> int:
+    """Return how much memory a forked process is said to have before it has done anything."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    _, _, usage = os.wait4(pid, 0)
+    return usage.ru_maxrss * 1024
