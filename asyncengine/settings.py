@@ -157,6 +157,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "simple_history",
+    # Its vendored Ace alone is used.
+    "django_ace",
 ]
 
 MIDDLEWARE = [

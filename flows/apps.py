@@ -7,7 +7,9 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows import checks, retention, signals  # noqa: F401  checks register themselves
+        from flows import checks, retention, samples, signals  # noqa: F401  checks add themselves
+        from scripts.samples import sources
 
         signals.connect()
+        sources.append(samples.samples_of)
         post_migrate.connect(retention.ensure_schedule, sender=self)

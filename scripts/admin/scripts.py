@@ -18,8 +18,10 @@ from scripts.admin.base import (
     ReadOnlyInline,
     preformatted,
 )
+from scripts.admin.bench import BenchAdmin
 from scripts.admin.durations import format_duration
-from scripts.admin.json_fields import CodeWidget, JsonSchemaField, indented
+from scripts.admin.editor import EditorWidget
+from scripts.admin.json_fields import JsonSchemaField, indented
 from scripts.faults import script_faults
 from scripts.models import Script, ScriptVersion
 
@@ -33,7 +35,7 @@ class ScriptForm(ModelForm):
     class Meta:
         model = Script
         fields = "__all__"  # noqa: DJ007  the admin's fieldsets choose
-        widgets = {"code": CodeWidget(rows=28)}
+        widgets = {"code": EditorWidget(mode_from="language")}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -57,7 +59,7 @@ class VersionInline(ReadOnlyInline):
 
 
 @admin.register(Script)
-class ScriptAdmin(ConfigurationAdmin):
+class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
     form = ScriptForm
     formfield_overrides = {**FORMFIELDS, models.JSONField: {"form_class": JsonSchemaField}}
     preformatted_fields = ("code",)
@@ -65,16 +67,17 @@ class ScriptAdmin(ConfigurationAdmin):
     list_filter = (("language", ChoicesDropdownFilter), "network")
     search_fields = ("name", "description")
     fieldsets = (
-        (None, {"fields": ("name", "description", "language")}),
+        (None, {"fields": (("name", "language"), "description")}),
         ("Code", {"fields": ("code",)}),
-        ("Limits", {"fields": ("timeout", "memory_mb", "network")}),
         (
             "Parameters",
             {
                 "fields": ("input_schema", "output_schema"),
                 "description": "A payload that does not match is refused.",
+                "classes": ("tab",),
             },
         ),
+        ("Limits", {"fields": ("timeout", "memory_mb", "network"), "classes": ("tab",)}),
     )
     inlines = (VersionInline,)
 

@@ -30,7 +30,7 @@ def try_script(*args) -> SimpleNamespace:
     try:
         call_command("script", "test", *args, stdout=out, stderr=err)
     except SystemExit as exit:
-        code = exit.code
+        code = int(exit.code or 0)
     return SimpleNamespace(out=out.getvalue(), err=err.getvalue(), code=code)
 
 

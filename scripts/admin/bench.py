@@ -1,0 +1,143 @@
+"""The test bench of the script page: runs the form's code, saved or not, on a sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_GET, require_POST
+
+from scripts.admin.json_fields import pretty_json
+from scripts.models import Script
+from scripts.programs import program_of
+from scripts.samples import samples_of
+from scripts.trial import SampleInvalid, TooManyTrials, Trial, run_trial, sample_message
+
+if TYPE_CHECKING:
+    from unfold.admin import ModelAdmin as Base
+else:
+    Base = object
+
+# What a script is called and for makes no difference to how it runs.
+IRRELEVANT = {"name", "description"}
+
+
+class BenchAdmin(Base):
+    """Adds the test bench's addresses to the admin of scripts."""
+
+    def get_urls(self) -> list[URLPattern]:
+        def view(address: str, view: Any, name: str) -> URLPattern:
+            return path(address, self.admin_site.admin_view(view), name=f"scripts_script_{name}")
+
+        return [
+            view("try/", self.try_view, "try_new"),
+            view("<path:object_id>/try/", self.try_view, "try"),
+            view("<path:object_id>/samples/", self.samples_view, "samples"),
+            *super().get_urls(),
+        ]
+
+    @method_decorator(require_POST)
+    def try_view(self, request: HttpRequest, object_id: str | None = None) -> JsonResponse:
+        script = self._script(request, object_id)
+        form = self.get_form(request, script, change=script is not None)(
+            request.POST, instance=script
+        )
+        if refusals := _refusals(form):
+            return JsonResponse({"refusals": refusals})
+        draft = form.instance
+        draft.name = draft.name or "script"
+        try:
+            message = sample_message(request.POST.get("sample", ""))
+            trial = run_trial(
+                program_of(draft), message, is_last=request.POST.get("is_last") == "true"
+            )
+        except SampleInvalid as error:
+            refusal = {"field": "sample", "label": "Sample", "text": str(error), "line": error.line}
+            return JsonResponse({"refusals": [refusal]})
+        except TooManyTrials as error:
+            return JsonResponse(
+                {"refusals": [{"field": "", "label": "Not run", "text": str(error)}]}, status=429
+            )
+        return JsonResponse(_described(trial))
+
+    @method_decorator(require_GET)
+    def samples_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
+        script = self._script(request, object_id)
+        samples = [] if script is None else samples_of(script, request.user)
+        return JsonResponse(
+            {
+                "samples": [
+                    {"origin": each.origin, "label": each.label, "text": pretty_json(each.text)}
+                    for each in samples
+                ]
+            }
+        )
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        script = context.get("original")
+        if self.has_change_permission(request, script) or script is None:
+            context["bench"] = _addresses(script)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _script(self, request: HttpRequest, object_id: str | None) -> Script | None:
+        """Return the script to try changes of, None for a new one, if the user may change it."""
+        if object_id is None:
+            if not self.has_add_permission(request):
+                raise PermissionDenied
+            return None
+        script = self.get_object(request, object_id)
+        if script is None:
+            raise Http404
+        if not self.has_change_permission(request, script):
+            raise PermissionDenied
+        return script
+
+
+def _addresses(script: Script | None) -> dict[str, Any]:
+    button = {"type": "button", "id": "bench-run"}
+    if script is None:
+        return {"run_button": button, "try_url": reverse("admin:scripts_script_try_new")}
+    return {
+        "run_button": button,
+        "try_url": reverse("admin:scripts_script_try", args=[script.pk]),
+        "samples_url": reverse("admin:scripts_script_samples", args=[script.pk]),
+    }
+
+
+def _refusals(form: Any) -> list[dict[str, Any]]:
+    return [
+        {"field": name, "label": _label(form, name), "text": text}
+        for name, errors in form.errors.items()
+        if name not in IRRELEVANT
+        for text in errors
+    ]
+
+
+def _label(form: Any, name: str) -> str:
+    return form.fields[name].label or name if name in form.fields else "Script"
+
+
+def _described(trial: Trial) -> dict[str, Any]:
+    return {
+        "output": None if trial.output is None else pretty_json(trial.output),
+        "heading": trial.heading,
+        "error": "" if trial.error is None else str(trial.error),
+        "traceback": trial.traceback,
+        "line": trial.line,
+        "warning": trial.warning or "",
+        "milliseconds": round(trial.seconds * 1000, 1),
+        "memoryMb": round(trial.peak_bytes / 2**20, 1),
+        "logs": [
+            {
+                "after": f"{max(0.0, line['at'] - trial.started_at) * 1000:.0f} ms",
+                "level": line["level"],
+                "text": line["text"],
+            }
+            for line in trial.logs
+        ],
+    }

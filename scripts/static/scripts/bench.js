@@ -1,0 +1,223 @@
+/* The test bench of the script page: sends the form as it stands with a sample, shows the result. */
+
+(() => {
+    "use strict";
+
+    const element = (tag, className, text) => {
+        const made = document.createElement(tag);
+        if (className) made.className = className;
+        if (text !== undefined) made.textContent = text;
+        return made;
+    };
+
+    const storage = {
+        read: (key) => { try { return localStorage.getItem(key); } catch { return null; } },
+        write: (key, text) => { try { localStorage.setItem(key, text); } catch { /* full or forbidden */ } },
+    };
+
+    /* "line 3: …", as the server writes faults of code. */
+    const fault = (text) => {
+        const found = /^line (\d+): /.exec(text);
+        return { line: found ? Number(found[1]) : null, text };
+    };
+
+    class Bench {
+        constructor(root) {
+            this.root = root;
+            this.form = root.closest("form");
+            this.code = document.getElementById("id_code").editor;
+            this.sample = document.getElementById("bench-sample").editor;
+            this.last = document.getElementById("bench-last");
+            this.button = document.getElementById("bench-run");
+            this.result = document.getElementById("bench-result");
+            this.key = `asyncengine.bench.${root.dataset.script}`;
+            this.restore();
+            this.listen();
+            this.loadSamples();
+            this.markRefusedCode();
+        }
+
+        /* What was tried last stays with the browser. */
+        restore() {
+            const kept = storage.read(`${this.key}.sample`);
+            this.isKept = kept !== null;
+            if (this.isKept) this.sample.session.setValue(kept);
+            this.last.checked = storage.read(`${this.key}.last`) === "true";
+        }
+
+        listen() {
+            this.button.addEventListener("click", () => this.run());
+            this.last.addEventListener("change", () => storage.write(`${this.key}.last`, this.last.checked));
+            this.sample.session.on("change", () => storage.write(`${this.key}.sample`, this.sample.getValue()));
+            for (const editor of [this.code, this.sample]) {
+                editor.commands.addCommand({
+                    name: "run",
+                    bindKey: { win: "Ctrl-Enter", mac: "Command-Enter" },
+                    exec: () => this.run(),
+                });
+            }
+            document.addEventListener("editor:theme", ({ detail }) => this.output && this.output.setTheme(detail));
+        }
+
+        async loadSamples() {
+            if (!this.root.dataset.samplesUrl) return;
+            const answer = await fetch(this.root.dataset.samplesUrl, { headers: { Accept: "application/json" } });
+            if (!answer.ok) return;
+            const { samples } = await answer.json();
+            const select = document.getElementById("bench-samples");
+            const groups = new Map();
+            samples.forEach((sample, index) => {
+                if (!groups.has(sample.origin)) {
+                    const group = element("optgroup");
+                    group.label = sample.origin;
+                    groups.set(sample.origin, group);
+                    select.append(group);
+                }
+                const option = element("option", "", sample.label);
+                option.value = index;
+                groups.get(sample.origin).append(option);
+            });
+            select.hidden = samples.length === 0;
+            select.addEventListener("change", () => {
+                if (select.value !== "") this.sample.setValue(samples[select.value].text, -1);
+                select.value = "";
+            });
+            if (!this.isKept && samples.length) this.sample.session.setValue(samples[0].text);
+        }
+
+        markRefusedCode() {
+            const errors = document.querySelectorAll("#bench-code-errors li");
+            window.scriptEditor.markFaults(this.code, [...errors].map((error) => fault(error.textContent)));
+        }
+
+        async run() {
+            if (this.button.disabled) return;
+            this.button.disabled = true;
+            this.result.classList.add("bench-busy");
+            try {
+                this.show(await this.ask());
+            } catch (error) {
+                this.show({ refusals: [{ label: "Not run", text: String(error.message || error) }] });
+            } finally {
+                this.button.disabled = false;
+                this.result.classList.remove("bench-busy");
+            }
+        }
+
+        async ask() {
+            const data = new FormData(this.form);
+            data.set("sample", this.sample.getValue());
+            data.set("is_last", this.last.checked);
+            const answer = await fetch(this.root.dataset.tryUrl, { method: "POST", body: data });
+            const isJson = (answer.headers.get("Content-Type") || "").includes("application/json");
+            if (!isJson) throw new Error(`The server answered ${answer.status}. Is your session still valid?`);
+            return answer.json();
+        }
+
+        show(trial) {
+            if (this.output) this.output.destroy();
+            this.output = null;
+            this.result.replaceChildren();
+            const refusals = (trial.refusals || []).map((refusal) => ({ ...refusal, ...this.lineOf(refusal) }));
+            const inCode = refusals.filter((refusal) => refusal.field === "code");
+            if (trial.line) inCode.push({ line: trial.line, text: trial.error });
+            window.scriptEditor.markFaults(this.code, inCode);
+            window.scriptEditor.markFaults(this.sample, refusals.filter((refusal) => refusal.field === "sample"));
+            if (refusals.length) {
+                this.showHead("Not run", "refused");
+                this.result.append(this.faultList(refusals));
+                return;
+            }
+            this.showTrial(trial);
+        }
+
+        lineOf(refusal) {
+            return refusal.field === "code" ? fault(refusal.text) : {};
+        }
+
+        showTrial(trial) {
+            const failed = trial.output === null;
+            const facts = [`${trial.milliseconds} ms`, `${trial.memoryMb} MB`];
+            this.showHead(failed ? trial.heading : "Output", failed ? "failed" : "passed", facts);
+            if (trial.warning) this.result.append(element("p", "bench-warning", trial.warning));
+            if (failed) this.showError(trial);
+            else this.showOutput(trial.output);
+            if (trial.logs.length) this.showLogs(trial.logs);
+        }
+
+        showHead(title, state, facts = []) {
+            const head = element("header", "bench-bar");
+            head.append(element("h2", `bench-state bench-${state}`, title));
+            for (const fact of facts) head.append(element("span", "bench-fact", fact));
+            this.result.append(head);
+        }
+
+        showError(trial) {
+            if (trial.error !== trial.heading || trial.traceback) {
+                this.result.append(element("pre", "bench-error", trial.traceback || trial.error));
+            }
+            if (trial.line) this.result.append(this.jump(trial.line));
+        }
+
+        jump(line) {
+            const link = element("button", "bench-jump", `Go to line ${line}`);
+            link.type = "button";
+            link.addEventListener("click", () => {
+                this.code.gotoLine(line, 0, true);
+                this.code.focus();
+            });
+            return link;
+        }
+
+        faultList(faults) {
+            const list = element("ul", "bench-faults");
+            for (const each of faults) {
+                const item = element("li");
+                item.append(element("strong", "", each.label), ` ${each.text}`);
+                if (each.field === "code" && each.line) item.append(" ", this.jump(each.line));
+                list.append(item);
+            }
+            return list;
+        }
+
+        showOutput(text) {
+            const box = element("div", "editor bench-output");
+            this.result.append(box);
+            this.output = ace.edit(box, {
+                fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
+                fontSize: 13,
+                highlightActiveLine: false,
+                highlightGutterLine: false,
+                maxLines: 24,
+                mode: "ace/mode/json",
+                readOnly: true,
+                showPrintMargin: false,
+                theme: window.scriptEditor.theme(),
+                useWorker: false,
+                value: text,
+            });
+            this.output.clearSelection();
+            this.output.renderer.$cursorLayer.element.style.display = "none";
+        }
+
+        showLogs(logs) {
+            this.result.append(element("h3", "bench-title", "Logs"));
+            const list = element("ol", "bench-logs");
+            for (const line of logs) {
+                const item = element("li");
+                item.append(
+                    element("span", "bench-time", line.after),
+                    element("span", `bench-level bench-level-${line.level}`, line.level),
+                    element("span", "bench-line", line.text),
+                );
+                list.append(item);
+            }
+            this.result.append(list);
+        }
+    }
+
+    document.addEventListener("DOMContentLoaded", () => {
+        const root = document.getElementById("bench");
+        if (root) new Bench(root);
+    });
+})();

@@ -1,0 +1,86 @@
+/* Turns text areas with data-editor into Ace. The text area stays: it is what the form sends. */
+
+(() => {
+    "use strict";
+
+    const TAB_SIZES = { python: 4, javascript: 2, json: 2 };
+
+    const isDark = () => document.documentElement.classList.contains("dark");
+    const theme = () => `ace/theme/${isDark() ? "github_dark" : "github_light_default"}`;
+
+    const setMode = (editor, mode) => {
+        editor.session.setMode(`ace/mode/${mode}`);
+        editor.session.setTabSize(TAB_SIZES[mode] || 4);
+        // JSHint knows neither top-level await nor what scripts have; JSON's checker is right.
+        editor.session.setUseWorker(mode === "json");
+    };
+
+    const make = (area) => {
+        const box = document.createElement("div");
+        box.className = "editor";
+        box.style.height = `${area.rows * 1.5 * 13 + 10}px`;
+        area.before(box);
+        area.style.display = "none";
+        const editor = ace.edit(box, {
+            fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
+            fontSize: 13,
+            scrollPastEnd: 0.2,
+            showPrintMargin: false,
+            theme: theme(),
+            useSoftTabs: true,
+            value: area.value,
+        });
+        editor.clearSelection();
+        editor.moveCursorTo(0, 0);
+        editor.session.getUndoManager().reset();
+        editor.textInput.getElement().setAttribute("aria-label", area.getAttribute("aria-label") || area.name || "code");
+        return editor;
+    };
+
+    const connect = (area, editor) => {
+        editor.session.on("change", () => {
+            area.value = editor.getValue();
+            // What watches the form for unsaved changes listens to this.
+            area.dispatchEvent(new Event("input", { bubbles: true }));
+        });
+        const language = document.querySelector(`[name="${area.dataset.modeFrom}"]`);
+        setMode(editor, (language && language.value) || area.dataset.editor);
+        if (language) {
+            language.addEventListener("change", () => setMode(editor, language.value));
+        }
+        ace.config.loadModule("ace/ext/language_tools", () => {
+            editor.setOptions({ enableBasicAutocompletion: true });
+        });
+    };
+
+    const marks = new WeakMap();
+
+    /* Mark lines as faulty: faults are {line, text}, lines count from 1. */
+    const markFaults = (editor, faults) => {
+        const session = editor.session;
+        (marks.get(editor) || []).forEach((mark) => session.removeMarker(mark));
+        const Range = ace.require("ace/range").Range;
+        const known = faults.filter((fault) => fault.line && fault.line <= session.getLength());
+        session.setAnnotations(
+            known.map((fault) => ({ row: fault.line - 1, column: 0, text: fault.text, type: "error" })),
+        );
+        marks.set(editor, known.map((fault) =>
+            session.addMarker(new Range(fault.line - 1, 0, fault.line - 1, 1), "editor-fault", "fullLine"),
+        ));
+    };
+
+    const init = () => {
+        const areas = [...document.querySelectorAll("textarea[data-editor]")];
+        for (const area of areas) {
+            area.editor = make(area);
+            connect(area, area.editor);
+        }
+        new MutationObserver(() => {
+            areas.forEach((area) => area.editor.setTheme(theme()));
+            document.dispatchEvent(new CustomEvent("editor:theme", { detail: theme() }));
+        }).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
+    };
+
+    window.scriptEditor = { markFaults, theme };
+    document.addEventListener("DOMContentLoaded", init);
+})();
