@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 import jsonschema_rs
 
@@ -110,7 +109,7 @@ def forget_plans() -> None:
 
 
 @lru_cache(maxsize=1024)
-def _flow_plan(name: str, revision: UUID | None) -> FlowPlan:
+def _flow_plan(name: str, revision: str) -> FlowPlan:
     flow = Flow.objects.filter(name=name).first()
     if flow is None:
         raise UnknownFlow(f"There is no flow {name!r}.")

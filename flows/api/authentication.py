@@ -5,11 +5,13 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from functools import cache
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.utils import timezone
+from django.db.models import Q
+from django.db.models.functions import Now
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.models import get_token_model
 from rest_framework import authentication
@@ -50,8 +52,8 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, Any]:
         digest = _digest(token)
-        if (key := self.good.get(digest)) and (known := self._read(key)):
-            return known.user, known
+        if (key := self.good.get(digest)) and (user := self._user(key)):
+            return user, get_token_model()(pk=key, user=user)
         try:
             user, auth_token = super().authenticate_credentials(token)
         except UnicodeDecodeError as error:
@@ -59,12 +61,9 @@ class TokenAuthentication(KnoxTokenAuthentication):
         self.good.put(digest, auth_token.pk)
         return user, auth_token
 
-    def _read(self, key: str) -> Any:
-        """Return the token if it is still as good as it was."""
-        tokens = get_token_model().objects.select_related("user")
-        found = tokens.filter(pk=key, user__is_active=True).first()
-        expired = found is not None and found.expiry is not None and found.expiry <= timezone.now()
-        return None if expired else found
+    def _user(self, key: str) -> User | None:
+        """Return whose token this is if it is still as good as it was."""
+        return next(iter(get_user_model().objects.raw(_select_user_of_token(), [key])), None)
 
 
 class BasicAuthentication(authentication.BasicAuthentication):
@@ -97,6 +96,16 @@ class SessionAuthentication(authentication.SessionAuthentication):
             super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except PermissionDenied as error:
             raise Problem("csrf-failed", str(error.detail)) from error
+
+
+@cache
+def _select_user_of_token() -> str:
+    """Return the statement, which takes Django ten times as long to write as to execute."""
+    expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
+    users = get_user_model().objects.filter(expiry, is_active=True, auth_token_set__pk=0)
+    statement, params = users.query.sql_with_params()
+    assert len(params) == 1
+    return statement
 
 
 def _digest(secret: bytes) -> bytes:

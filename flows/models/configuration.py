@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import Q
 from simple_history.models import HistoricalRecords
 
@@ -32,8 +32,12 @@ class ConfigurationRevision(models.Model):
         cls.objects.update_or_create(pk=1, defaults={"token": uuid4()})
 
     @classmethod
-    def current(cls) -> UUID | None:
-        return cls.objects.filter(pk=1).values_list("token", flat=True).first()
+    def current(cls) -> str:
+        """Return the token as text; every start asks, so it is read without a QuerySet."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT token FROM flows_configurationrevision")
+            row = cursor.fetchone()
+        return str(row[0]) if row else ""
 
 
 class Queue(models.Model):
