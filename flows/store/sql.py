@@ -100,10 +100,13 @@ HELD_CANCELLED = """
     WHERE m.consumer_id = %s AND r.status = 'CANCELLED'
 """
 
+# They keep their places, before all that came later; but one that was suspected already, and whose
+# worker died again, lets the others go first.
 RELEASE = """
     UPDATE flows_message
     SET queue_id = (SELECT v.queue_id FROM flows_stepversion v WHERE v.id = step_id),
-        consumer_id = NULL, available_at = %s, deliveries = deliveries - %s, suspect = %s
+        consumer_id = NULL, deliveries = deliveries - %s, suspect = %s,
+        available_at = CASE WHEN suspect AND %s THEN %s ELSE available_at END
     WHERE consumer_id = %s
 """
 
@@ -172,7 +175,7 @@ WAIT_AGAIN = Batch(
 
 GIVE_BACK = Batch(
     "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL,"
-    " deliveries = flows_message.deliveries - 1, available_at = {available_at}",
+    " deliveries = flows_message.deliveries - 1",
     where="flows_message.id = {id}",
 )
 

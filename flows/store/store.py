@@ -229,7 +229,7 @@ class Store:
         now = moment(self.database.now())
         uncounted = 0 if 0 < len(held) <= died_with_threads else 1
         suspect = died_with_threads > 0
-        self.database.change(sql.RELEASE, [now, uncounted, suspect, consumer_id])
+        self.database.change(sql.RELEASE, [uncounted, suspect, suspect, now, consumer_id])
         self.database.wake()
 
     # --- one commit of a session -----------------------------------------------------------

@@ -308,6 +308,53 @@ def test_the_messages_of_a_dead_worker_come_back_with_their_delivery_counted():
     assert not Consumer.objects.exists()
 
 
+def test_what_a_dead_worker_held_keeps_its_place_before_what_came_later():
+    make_flow(codes=[ECHO], threads=1)
+    first = engine.start("flow", {}).correlation_id
+    hold_one("flow-0")
+    later = engine.start("flow", {}).correlation_id
+
+    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+
+    assert taken_in_turn("flow-0") == [first, later]
+
+
+def test_what_killed_its_worker_twice_lets_the_others_go_first():
+    make_flow(codes=[ECHO], threads=1)
+    first = engine.start("flow", {}).correlation_id
+    hold_one("flow-0")
+    later = engine.start("flow", {}).correlation_id
+    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    hold_one("flow-0")
+
+    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+
+    assert taken_in_turn("flow-0") == [later, first]
+
+
+def test_a_message_that_came_too_late_to_its_script_keeps_its_place():
+    make_flow(codes=[ECHO], threads=1)
+    first = engine.start("flow", {}).correlation_id
+    lease = open_lease("flow-0")
+    [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    later = engine.start("flow", {}).correlation_id
+
+    returned = Done(held, Fate.RETURNED, "COMPLETED", time.time(), time.time())
+    store().commit(lease, [returned], 0, lambda plan, threads: threads, False)
+
+    assert taken_in_turn("flow-0") == [first, later]
+
+
+def taken_in_turn(queue: str) -> list[UUID]:
+    """Take and finish every message, one at a time."""
+    lease, ids = open_lease(queue), []
+    held = store().commit(lease, [], 0, lambda plan, threads: 1, True)
+    while held:
+        ids.append(UUID(held[0].id))
+        held = store().commit(lease, [passed(h) for h in held], 0, lambda plan, threads: 1, True)
+    return ids
+
+
 def test_a_message_whose_workers_die_is_buried_after_its_last_delivery():
     make_flow(codes=[ECHO], max_deliveries=2)
     started = engine.start("flow", {})
