@@ -62,20 +62,29 @@ class Contract:
 
     def check_input(self, body: bytes) -> None:
         """Raises InputInvalid with the fields."""
-        if self._input is None:
-            return
-        if faults := _faults(self._input, decode(body)["payload"], "$.payload"):
+        if faults := self.input_faults(body):
             text = "The payload does not match the input parameters."
             raise InputInvalid(_listed(text, faults), place=faults[0]["path"])
 
+    def input_faults(self, body: bytes) -> list[dict[str, str]]:
+        """Return where the message does not match and why."""
+        if self._input is None:
+            return []
+        return _faults(self._input, decode(body)["payload"], "$.payload")
+
     def check_output(self, text: bytes, is_last: bool) -> None:
         """Raises OutputInvalid with the fields of the first branch that does not match."""
+        if faults := self.output_faults(text, is_last):
+            text_of_all = _listed("The output does not match the output structure.", faults)
+            raise OutputInvalid(text_of_all, place=faults[0]["path"])
+
+    def output_faults(self, text: bytes, is_last: bool) -> list[dict[str, str]]:
+        """Return where the output does not match and why, of the first branch that does not."""
         if self._output is None:
-            return
-        for place, value in _payloads(decode(text), is_last):
-            if faults := _faults(self._output, value, place):
-                text_of_all = _listed("The output does not match the output structure.", faults)
-                raise OutputInvalid(text_of_all, place=faults[0]["path"])
+            return []
+        payloads = _payloads(decode(text), is_last)
+        checked = (_faults(self._output, value, place) for place, value in payloads)
+        return next((faults for faults in checked if faults), [])
 
 
 def _validator(schema: str, what: str) -> jsonschema_rs.Validator | None:

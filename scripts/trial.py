@@ -16,8 +16,16 @@ from typing import Any
 from uuid_utils.compat import uuid7
 
 from scripts.envelope import encode
-from scripts.errors import OutputInvalid, ScriptError, ScriptInvalid, ScriptKilled, ScriptTimedOut
+from scripts.errors import (
+    InputInvalid,
+    OutputInvalid,
+    ScriptError,
+    ScriptInvalid,
+    ScriptKilled,
+    ScriptTimedOut,
+)
 from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.schema import Contract
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
 MAX_SECONDS = 10.0
@@ -44,12 +52,26 @@ class TooManyTrials(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class SampleMessage:
+    """A message to try a script on, and the path in it of what the sample's text is."""
+
+    body: bytes
+    root: str = "$"
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it. The output is JSON text; ``line`` is that of the code where it failed."""
+    """What came of it.
+
+    The output is JSON text; with an error it is there only where the output structure refused it.
+    ``line`` is that of the code where it failed, ``faults`` are those that the schemas found in the
+    message or the output: path and detail.
+    """
 
     output: str | None
     error: ScriptError | None
     line: int | None
+    faults: list[dict[str, str]]
     logs: list[dict[str, Any]]
     warning: str | None
     started_at: float
@@ -66,7 +88,7 @@ class Trial:
         return getattr(self.error, "traceback", "")
 
 
-def sample_message(text: str) -> bytes:
+def sample_message(text: str) -> SampleMessage:
     """Return the message that a sample stands for: an object with a `payload` is one already,
     anything else becomes the payload of one. Raises SampleInvalid.
     """
@@ -76,12 +98,13 @@ def sample_message(text: str) -> bytes:
         raise SampleInvalid(f"The sample is not valid JSON: {error}", error.lineno) from error
     except (ValueError, RecursionError) as error:
         raise SampleInvalid(f"The sample is not valid JSON: {error}") from error
+    root = "$"
     if not isinstance(sample, dict) or "payload" not in sample:
-        sample = {"payload": sample}
+        sample, root = {"payload": sample}, "$.payload"
     if not isinstance(sample.setdefault("correlationId", str(uuid7())), str):
         raise SampleInvalid("The sample's correlationId is no string.")
     try:
-        return encode(sample)
+        return SampleMessage(encode(sample), root)
     except OutputInvalid as error:
         raise SampleInvalid(f"The sample cannot be a message: {error}") from error
 
@@ -94,14 +117,16 @@ def run_trial(program: Program, message: bytes, *, is_last: bool = False) -> Tri
     if not _turns.acquire(blocking=False):
         raise TooManyTrials
     try:
-        outcome, peak_bytes = _run(program, message, is_last)
+        # The host would keep to itself an output that does not match: it is checked here.
+        outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last)
     finally:
         _turns.release()
-    error = _explained(outcome.error, program)
+    error, faults = _judged(program, message, is_last, outcome)
     return Trial(
         output=None if outcome.output is None else outcome.output.decode(),
         error=error,
         line=None if error is None else line_of(error, program.name),
+        faults=faults,
         logs=outcome.logs,
         warning=outcome.warning,
         started_at=outcome.started_at,
@@ -140,10 +165,26 @@ def _run(program: Program, message: bytes, is_last: bool) -> tuple[Outcome, int]
         pool.close()
 
 
-def _explained(error: ScriptError | None, program: Program) -> ScriptError | None:
+def _judged(
+    program: Program, message: bytes, is_last: bool, outcome: Outcome
+) -> tuple[ScriptError | None, list[dict[str, str]]]:
+    """Return the error, that of the output structure included, and what the schemas found."""
+    error = outcome.error
+    if isinstance(error, InputInvalid):
+        return error, Contract(program.input_schema).input_faults(message)
     if isinstance(error, ScriptTimedOut) and program.timeout_seconds > MAX_SECONDS:
-        return ScriptTimedOut(f"A trial ends after {MAX_SECONDS:g} s, whatever its time limit.")
-    return error
+        text = f"A trial ends after {MAX_SECONDS:g} s, whatever its time limit."
+        return ScriptTimedOut(text), []
+    if outcome.output is None:
+        return error, []
+    try:
+        contract = Contract(output_schema=program.output_schema)
+        contract.check_output(outcome.output, is_last)
+    except ScriptInvalid as reason:
+        return reason, []
+    except OutputInvalid as reason:
+        return reason, contract.output_faults(outcome.output, is_last)
+    return None, []
 
 
 def _refuse_constant(name: str) -> None:

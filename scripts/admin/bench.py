@@ -11,6 +11,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_GET, require_POST
 
 from scripts.admin.json_fields import pretty_json
+from scripts.json_lines import lines_of
 from scripts.models import Script
 from scripts.programs import program_of
 from scripts.samples import samples_of
@@ -49,10 +50,11 @@ class BenchAdmin(Base):
             return JsonResponse({"refusals": refusals})
         draft = form.instance
         draft.name = draft.name or "script"
+        sample = request.POST.get("sample", "").replace("\r\n", "\n")
         try:
-            message = sample_message(request.POST.get("sample", ""))
+            message = sample_message(sample)
             trial = run_trial(
-                program_of(draft), message, is_last=request.POST.get("is_last") == "true"
+                program_of(draft), message.body, is_last=request.POST.get("is_last") == "true"
             )
         except SampleInvalid as error:
             refusal = {"field": "sample", "label": "Sample", "text": str(error), "line": error.line}
@@ -61,7 +63,7 @@ class BenchAdmin(Base):
             return JsonResponse(
                 {"refusals": [{"field": "", "label": "Not run", "text": str(error)}]}, status=429
             )
-        return JsonResponse(_described(trial))
+        return JsonResponse(_described(trial, sample, message.root))
 
     @method_decorator(require_GET)
     def samples_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
@@ -122,9 +124,14 @@ def _label(form: Any, name: str) -> str:
     return form.fields[name].label or name if name in form.fields else "Script"
 
 
-def _described(trial: Trial) -> dict[str, Any]:
+def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
+    output = None if trial.output is None else pretty_json(trial.output)
+    # They are in the output where there is one, else in the message.
+    lines = lines_of(sample, root) if output is None else lines_of(output)
+    faults = [fault | {"line": lines.get(fault["path"])} for fault in trial.faults]
     return {
-        "output": None if trial.output is None else pretty_json(trial.output),
+        "output": output,
+        "faults": faults,
         "heading": trial.heading,
         "error": "" if trial.error is None else str(trial.error),
         "traceback": trial.traceback,

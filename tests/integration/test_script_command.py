@@ -21,7 +21,7 @@ def run(message, context):
 
 @pytest.fixture(autouse=True)
 def script():
-    schema = {"properties": {"amount": {"type": "integer", "minimum": 5}}}
+    schema = {"properties": {"amount": {"type": ["integer", "string"], "minimum": 5}}}
     return make_script("adding", ADDING, input_schema=schema)
 
 
@@ -48,7 +48,7 @@ def test_without_input_an_example_of_the_input_parameters_is_taken():
 
 
 def test_input_and_code_come_from_files(tmp_path):
-    (tmp_path / "sample.json").write_text('{"amount": 1}')
+    (tmp_path / "sample.json").write_text('{"amount": 10}')
     (tmp_path / "code.py").write_text("def run(message, context): return [message['payload']]")
 
     result = try_script(
@@ -56,13 +56,13 @@ def test_input_and_code_come_from_files(tmp_path):
         *("--code", str(tmp_path / "code.py"), "--last"),
     )
 
-    assert json.loads(result.out) == [{"amount": 1}]
+    assert json.loads(result.out) == [{"amount": 10}]
 
 
 def test_input_comes_from_standard_input(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"amount": 2}'))
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"amount": 20}'))
 
-    assert json.loads(try_script("adding", "--input", "-").out)["payload"] == {"amount": 3}
+    assert json.loads(try_script("adding", "--input", "-").out)["payload"] == {"amount": 21}
 
 
 def test_an_error_is_printed_and_the_exit_code_is_1():
@@ -72,6 +72,24 @@ def test_an_error_is_printed_and_the_exit_code_is_1():
     assert "The script raised an exception." in result.err
     assert 'File "adding", line 4, in run' in result.err
     assert "TypeError" in result.err
+
+
+def test_a_message_that_the_input_parameters_refuse_is_told_by_field():
+    result = try_script("adding", "--input", '{"amount": 4}')
+
+    assert result.code == 1
+    assert "$.payload.amount: 4 is less than the minimum of 5" in result.err
+
+
+def test_an_output_that_the_output_structure_refuses_is_shown_beside_the_reason(script):
+    script.output_schema = {"properties": {"amount": {"maximum": 10}}}
+    script.save()
+
+    result = try_script("adding", "--input", '{"amount": 10}')
+
+    assert (result.code, result.out) == (1, "")
+    assert "$.payload.amount: 11 is greater than the maximum of 10" in result.err
+    assert '"amount": 11' in result.err
 
 
 @pytest.mark.parametrize(

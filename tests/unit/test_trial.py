@@ -7,6 +7,7 @@ import time
 import pytest
 
 from scripts.errors import (
+    InputInvalid,
     OutputInvalid,
     ScriptInvalid,
     ScriptRaised,
@@ -17,9 +18,9 @@ from scripts.runner import Program
 from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
 
 
-def attempt(code, sample="{}", *, timeout_seconds=5.0, is_last=False):
-    program = Program(0, "pricing", "python", code, timeout_seconds, 128)
-    return run_trial(program, sample_message(sample), is_last=is_last)
+def attempt(code, sample="{}", *, timeout_seconds=5.0, is_last=False, **fields):
+    program = Program(0, "pricing", "python", code, timeout_seconds, 128, **fields)
+    return run_trial(program, sample_message(sample).body, is_last=is_last)
 
 
 def test_a_trial_tells_output_logs_time_and_memory():
@@ -88,6 +89,25 @@ def test_an_output_without_correlation_id_is_mended_with_a_warning():
     assert "correlationId" in trial.warning
 
 
+AMOUNT = '{"properties": {"amount": {"type": "integer"}}, "required": ["amount"]}'
+
+
+def test_a_message_that_the_input_parameters_refuse_is_told_by_field():
+    trial = attempt("def run(m, c): return m", '{"amount": "a"}', input_schema=AMOUNT)
+
+    assert isinstance(trial.error, InputInvalid)
+    assert trial.output is None
+    assert trial.faults == [{"path": "$.payload.amount", "detail": '"a" is not of type "integer"'}]
+
+
+def test_an_output_that_the_output_structure_refuses_is_shown_and_told_by_field():
+    trial = attempt("def run(m, c): return {'payload': {}}", output_schema=AMOUNT)
+
+    assert isinstance(trial.error, OutputInvalid)
+    assert json.loads(trial.output)["payload"] == {}
+    assert [fault["path"] for fault in trial.faults] == ["$.payload"]
+
+
 def test_an_endless_script_is_ended_at_its_time_limit():
     began = time.monotonic()
 
@@ -131,25 +151,27 @@ def test_no_more_trials_run_at_once_than_leave_room_for_others(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sample", "payload"),
+    ("sample", "payload", "root"),
     [
-        ('{"payload": [1]}', [1]),
-        ('{"orderId": 7}', {"orderId": 7}),
-        ("[1, 2]", [1, 2]),
-        ("null", None),
+        ('{"payload": [1]}', [1], "$"),
+        ('{"orderId": 7}', {"orderId": 7}, "$.payload"),
+        ("[1, 2]", [1, 2], "$.payload"),
+        ("null", None, "$.payload"),
     ],
 )
-def test_a_sample_without_payload_is_the_payload(sample, payload):
-    message = json.loads(sample_message(sample))
+def test_a_sample_without_payload_is_the_payload(sample, payload, root):
+    message = sample_message(sample)
 
-    assert message["payload"] == payload
-    assert len(message["correlationId"]) == 36
+    content = json.loads(message.body)
+    assert content["payload"] == payload
+    assert len(content["correlationId"]) == 36
+    assert message.root == root
 
 
 def test_a_whole_message_is_taken_as_it_is():
     sample = {"correlationId": "c-1", "payload": {}, "tenant": "a"}
 
-    assert json.loads(sample_message(json.dumps(sample))) == sample
+    assert json.loads(sample_message(json.dumps(sample)).body) == sample
 
 
 @pytest.mark.parametrize(

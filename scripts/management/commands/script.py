@@ -48,7 +48,7 @@ class Command(BaseCommand):
             message = sample_message(_sample(script, options["input"]))
         except SampleInvalid as error:
             raise CommandError(str(error)) from error
-        trial = run_trial(program_of(script), message, is_last=options["last"])
+        trial = run_trial(program_of(script), message.body, is_last=options["last"])
         self._report(trial)
         if trial.error is not None:
             sys.exit(1)
@@ -60,7 +60,9 @@ class Command(BaseCommand):
             self.stderr.write(f"warning: {trial.warning}")
         self.stderr.write(f"{trial.seconds * 1000:.1f} ms, {trial.peak_bytes / 2**20:.1f} MB")
         if trial.output is not None:
-            self.stdout.write(json.dumps(json.loads(trial.output), indent=2, ensure_ascii=False))
+            # What the output structure refuses is shown, but is not the output.
+            out = self.stderr if trial.error else self.stdout
+            out.write(json.dumps(json.loads(trial.output), indent=2, ensure_ascii=False))
         if trial.error is not None:
             self.stderr.write(self.style.ERROR(trial.heading))
             if str(trial.error) != trial.heading:

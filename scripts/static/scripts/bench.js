@@ -21,6 +21,8 @@
         return { line: found ? Number(found[1]) : null, text };
     };
 
+    const schemaFault = ({ path, detail, line }) => ({ label: path, text: detail, line });
+
     class Bench {
         constructor(root) {
             this.root = root;
@@ -122,7 +124,9 @@
             const inCode = refusals.filter((refusal) => refusal.field === "code");
             if (trial.line) inCode.push({ line: trial.line, text: trial.error });
             window.scriptEditor.markFaults(this.code, inCode);
-            window.scriptEditor.markFaults(this.sample, refusals.filter((refusal) => refusal.field === "sample"));
+            const inSample = refusals.filter((refusal) => refusal.field === "sample");
+            if (trial.output === null) inSample.push(...trial.faults.map(schemaFault));
+            window.scriptEditor.markFaults(this.sample, inSample);
             if (refusals.length) {
                 this.showHead("Not run", "refused");
                 this.result.append(this.faultList(refusals));
@@ -136,12 +140,15 @@
         }
 
         showTrial(trial) {
-            const failed = trial.output === null;
             const facts = [`${trial.milliseconds} ms`, `${trial.memoryMb} MB`];
-            this.showHead(failed ? trial.heading : "Output", failed ? "failed" : "passed", facts);
+            this.showHead(trial.heading || "Output", trial.error ? "failed" : "passed", facts);
             if (trial.warning) this.result.append(element("p", "bench-warning", trial.warning));
-            if (failed) this.showError(trial);
-            else this.showOutput(trial.output);
+            if (trial.faults.length) this.result.append(this.faultList(trial.faults.map(schemaFault)));
+            else if (trial.error) this.showError(trial);
+            if (trial.output !== null) {
+                this.showOutput(trial.output);
+                window.scriptEditor.markFaults(this.output, trial.faults.map(schemaFault));
+            }
             if (trial.logs.length) this.showLogs(trial.logs);
         }
 

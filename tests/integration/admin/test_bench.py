@@ -74,6 +74,22 @@ def test_unsaved_limits_count_and_the_last_step_may_give_anything(attempt):
     assert json.loads(last["output"]) == [1]
 
 
+def test_what_the_schemas_refuse_is_told_with_its_line(attempt):
+    schema = '{"properties": {"amount": {"maximum": 1}}}'
+    sample = '{\n  "orderId": "A-7",\n  "amount": 2\n}'
+
+    refused = attempt('{\n"orderId": "A-7",\n\n"amount": 0}')
+    output = attempt(sample, output_schema=schema)
+
+    assert [(fault["path"], fault["line"]) for fault in refused["faults"]] == [
+        ("$.payload.amount", 4)
+    ]
+    assert refused["output"] is None
+    [fault] = output["faults"]
+    assert output["output"].splitlines()[fault["line"] - 1].strip() == '"amount": 2'
+    assert "output structure" in output["error"]
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "text"),
     [

@@ -1,0 +1,63 @@
+"""On which line of a JSON text each of its values begins."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+
+_PIECE = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
+
+
+def lines_of(text: str, root: str = "$") -> dict[str, int]:
+    """Return the line, from 1, of every value by its path: `$.payload.items[0].name`.
+
+    ``root`` is the path of the whole. A member begins where its name stands. Of a text that is not
+    JSON, or nested very deep, only the lines up to there are known.
+    """
+    walk = _Walk(text)
+    with contextlib.suppress(StopIteration, RecursionError, ValueError):
+        walk.value(root, *next(walk.pieces))
+    return walk.lines
+
+
+class _Walk:
+    def __init__(self, text: str) -> None:
+        self.pieces = _pieces(text)
+        self.lines: dict[str, int] = {}
+
+    def value(self, path: str, piece: str, line: int) -> None:
+        self.lines[path] = line
+        if piece == "{":
+            self._members(path)
+        elif piece == "[":
+            self._items(path)
+
+    def _members(self, path: str) -> None:
+        for piece, line in self.pieces:
+            if piece == "}":
+                return
+            if piece == ",":
+                continue
+            next(self.pieces)  # the colon
+            member, _ = next(self.pieces)
+            self.value(f"{path}.{json.loads(piece)}", member, line)
+
+    def _items(self, path: str) -> None:
+        index = 0
+        for piece, line in self.pieces:
+            if piece == "]":
+                return
+            if piece != ",":
+                self.value(f"{path}[{index}]", piece, line)
+                index += 1
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    line = 1
+    for match in _PIECE.finditer(text):
+        if match[0] == "\n":
+            line += 1
+        else:
+            yield match[0], line

@@ -1,0 +1,42 @@
+from scripts.json_lines import lines_of
+
+TEXT = """\
+{
+  "payload": {
+    "na}me": "a\\n\\"[",
+    "items": [
+      1, {"x": null},
+      [
+        true
+      ]
+    ]
+  },
+  "rest":
+    -1.5e3
+}
+"""
+
+
+def test_every_value_is_found_on_the_line_where_it_begins():
+    assert lines_of(TEXT) == {
+        "$": 1,
+        "$.payload": 2,
+        "$.payload.na}me": 3,
+        "$.payload.items": 4,
+        "$.payload.items[0]": 5,
+        "$.payload.items[1]": 5,
+        "$.payload.items[1].x": 5,
+        "$.payload.items[2]": 6,
+        "$.payload.items[2][0]": 7,
+        "$.rest": 11,
+    }
+
+
+def test_a_part_has_the_path_of_what_it_is_a_part_of():
+    assert lines_of('\n[\n"a"]', root="$.payload") == {"$.payload": 2, "$.payload[0]": 3}
+
+
+def test_of_what_is_not_json_or_too_deep_the_beginning_is_known():
+    assert lines_of('{"a": [\n1, ') == {"$": 1, "$.a": 1, "$.a[0]": 2}
+    assert lines_of("") == {}
+    assert lines_of("[" * 100_000)["$[0]"] == 1
