@@ -17,8 +17,9 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Case, Count, Exists, Max, OuterRef, Q, Value, When
 
-from flows.models import FlowVersion, Message, QueueState, Run, StepVersion, Tally
+from flows.models import FlowVersion, Message, Queue, QueueState, Run, StepVersion, Tally
 from flows.store import store
+from flows.waiting import Situation
 
 
 @dataclass(slots=True)
@@ -123,14 +124,14 @@ def document(balance: Balance) -> dict[str, Any]:
 
 def oldest_without_progress() -> Stale | None:
     """Return the message that has been ready for the longest time and was not taken."""
-    now = store().database.now()
-    ready = Message.objects.filter(queue__isnull=False, available_at__lte=now)
-    oldest = ready.order_by("available_at").select_related("queue__step__flow").first()
-    if oldest is None or oldest.queue is None:
+    situation = Situation(Queue.objects.all())
+    oldest = situation.oldest()
+    if oldest is None:
         return None
-    step = getattr(oldest.queue, "step", None)
-    paused = oldest.queue.paused or bool(step and step.flow.paused)
-    return Stale(oldest.run_id, oldest.queue.name, now - oldest.available_at, paused)
+    queue = situation.queues[oldest.queue_id]
+    step = getattr(queue, "step", None)
+    paused = queue.paused or bool(step and step.flow.paused)
+    return Stale(oldest.run_id, queue.name, situation.now - oldest.available_at, paused)
 
 
 @contextmanager

@@ -80,6 +80,11 @@ class Situation:
         """Return since when the message that has waited longest is ready."""
         return min((message.available_at for message in self._ready(queue_id)), default=None)
 
+    def oldest(self) -> Any:
+        """Return the message of all that has been ready for the longest time; None: none is."""
+        ready = (message for queue_id in self.queues for message in self._ready(queue_id))
+        return min(ready, key=lambda message: message.available_at, default=None)
+
     # --- what is read ----------------------------------------------------------------------
 
     def _with_state(self, queues: QuerySet[Queue]) -> QuerySet[Queue]:
