@@ -22,7 +22,7 @@ from scripts.group import Group
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
 _MAX_RETRY_SECONDS = 366 * 24 * 3600
 # The attributes of errors that are no texts.
-_NUMBERS = ("after", "line")
+_NUMBERS = ("after", "line", "peak_bytes")
 
 # Number, kind, output, JSON, start, seconds.
 Answer = tuple[int, int, bytes, bytes, float, float]

@@ -62,15 +62,16 @@ def overdue(host: HostClient) -> ScriptError:
     return ScriptTimedOut(limit_seconds=host.program.timeout_seconds)
 
 
-def death(status: int | None, peak_bytes: int, memory_mb: int) -> ScriptError:
+def death(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
     """Say how a host ended by itself: its wait status, None or FORK_FAILED if it has none.
 
-    Whether it died of its memory limit can only be guessed, by how near it came.
+    Whether a script made it die of its memory limit can only be guessed, by how near it came.
     """
     if status is None or status == wire.FORK_FAILED:
         return ScriptKilled("The script's process could not be started or was lost.")
-    was_full = peak_bytes > (memory_mb << 20) * _NEARLY_FULL
+    was_full = peak_bytes > (host.program.memory_mb << 20) * _NEARLY_FULL
     if os.WIFSIGNALED(status):
+        was_full = was_full or host.page.is_writing
         return ScriptKilled(signal=os.WTERMSIG(status), memory=was_full, peak_bytes=peak_bytes)
     code = os.WEXITSTATUS(status)
     if code == wire.EXIT_REFUSED:

@@ -22,6 +22,16 @@ class ScriptRaised(ScriptError):
         self.traceback = traceback
 
 
+class ScriptOutOfMemory(ScriptRaised):
+    """The script ran out of memory, and its process was still there to tell."""
+
+    def __init__(
+        self, message: str | None = None, *, traceback: str = "", peak_bytes: int = 0
+    ) -> None:
+        super().__init__(message or f"{_out_of_memory(peak_bytes)}.", traceback=traceback)
+        self.peak_bytes = peak_bytes
+
+
 class ScriptRetry(ScriptError):
     """The script asked to be run again later."""
 
@@ -101,12 +111,16 @@ class ScriptInvalid(ScriptError):
 def _death(signal: int | None, exit_code: int | None, memory: bool, peak_bytes: int) -> str | None:
     cause = "The script's process was ended"
     if memory:
-        cause = f"The script ran out of memory after it had taken {peak_bytes / 2**20:.0f} MB"
+        cause = _out_of_memory(peak_bytes)
     if signal is not None:
         return f"{cause}: signal {signal} ({_signal_name(signal)})."
     if exit_code is not None:
         return f"{cause}: exit code {exit_code}."
     return f"{cause}." if memory else None
+
+
+def _out_of_memory(peak_bytes: int) -> str:
+    return f"The script ran out of memory after it had taken {peak_bytes / 2**20:.0f} MB"
 
 
 def _signal_name(number: int) -> str:

@@ -15,15 +15,23 @@ The worker's end of it is ``host_client.py``, what goes over the pipe is in ``wi
 import json
 import mmap
 import os
+import resource
 import time
 from math import inf, nextafter
+from traceback import clear_frames
 from typing import Any, NoReturn
 
 from scripts.asker import Asker
 from scripts.channel import Channel
 from scripts.context import Context
 from scripts.envelope import complete, encode, plain_text
-from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised, ScriptTooLate
+from scripts.errors import (
+    ScriptError,
+    ScriptInvalid,
+    ScriptOutOfMemory,
+    ScriptRaised,
+    ScriptTooLate,
+)
 from scripts.languages import Broken, Script, compiled
 from scripts.schema import Contract
 from scripts.wire import (
@@ -40,6 +48,7 @@ from scripts.wire import (
     RETURNED,
     UNSENT,
     UNSENT_AT,
+    WRITTEN,
 )
 
 # Answers leave after so long, so that a long group reports progress.
@@ -63,6 +72,7 @@ class Host:
         self._unsent = 0
         self._flushed_at = 0.0
         self._is_worn_out = False
+        self._peak_kb_at_start = _peak_kb()
         self._contract = Contract()
 
     def serve(self, missing: list[str]) -> NoReturn:
@@ -157,15 +167,22 @@ class Host:
         try:
             self._contract.check_input(body)
             output = script.run(body, context)
+            self._numbers[WRITTEN] = self._number
             if not is_last:
                 output, warning = complete(output, correlation_id)
             text = encode(output)
             self._contract.check_output(text, is_last)
         except ScriptError as reason:
             error = _described(reason)
+        except MemoryError as reason:
+            # The heap is in pieces: another host takes over from here. Until then the script has to
+            # let go of what it took, or there is no telling what happened.
+            self._is_worn_out = True
+            clear_frames(reason.__traceback__)
+            traceback = getattr(_explained(script, reason), "traceback", "")
+            peak_bytes = (_peak_kb() - self._peak_kb_at_start) * 1024
+            error = _described(ScriptOutOfMemory(traceback=traceback, peak_bytes=peak_bytes))
         except BaseException as reason:
-            # After a MemoryError the heap is in pieces: another host takes over from here.
-            self._is_worn_out = isinstance(reason, MemoryError)
             error = _described(_explained(script, reason))
         output = None
         script.forget()
@@ -204,6 +221,11 @@ class Host:
         self._channel.write(self._shared[UNSENT_AT : UNSENT_AT + self._unsent])
         self._numbers[UNSENT] = self._unsent = 0
         self._flushed_at = _clock()
+
+
+def _peak_kb() -> int:
+    """Return the most memory that this process ever took."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _explained(script: Script, error: BaseException) -> ScriptError:

@@ -444,7 +444,7 @@ class HostPool:
         lost = dict(host.unanswered())
         guilty = self._blame.guilty_number(host, status)
         if guilty is not None:
-            error = host.sentence or death(status, peak_bytes, host.program.memory_mb)
+            error = host.sentence or death(host, status, peak_bytes)
             self._charge(lost.pop(guilty), error, host.running_since(guilty))
         self._run_again(host, list(lost.values()))
 

@@ -27,6 +27,11 @@ class SharedPage:
         return self._numbers[wire.BEGUN] if self._times[wire.BEGAN] else 0
 
     @property
+    def is_writing(self) -> bool:
+        """Whether the running call is through with its script."""
+        return self._numbers[wire.WRITTEN] == self._numbers[wire.BEGUN]
+
+    @property
     def begun(self) -> int:
         """The number of the last call that was begun."""
         return self._numbers[wire.BEGUN]

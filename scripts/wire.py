@@ -21,6 +21,7 @@ from scripts.errors import (
     OutputInvalid,
     ScriptError,
     ScriptInvalid,
+    ScriptOutOfMemory,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
@@ -49,6 +50,7 @@ ERRORS: dict[int, type[ScriptError]] = {
     6: ScriptInvalid,
     8: ScriptTooLate,
     9: InputInvalid,
+    11: ScriptOutOfMemory,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 # In the middle of a call: in place of an output b"<number> <service>", and the request as JSON.
@@ -64,6 +66,9 @@ RECALLED = 8
 # Then answers that are not sent yet, so many bytes of them. The worker finds them there when the
 # host hangs or dies in a later call.
 UNSENT = 2
+# The last call of which the output is being written, or was. A host that dies of a signal then has
+# run out of memory: parts written in other languages do not always notice.
+WRITTEN = 3
 UNSENT_AT = mmap.PAGESIZE
 MAX_UNSENT_BYTES = 128 * 1024
 SHARED_BYTES = UNSENT_AT + MAX_UNSENT_BYTES

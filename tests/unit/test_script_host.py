@@ -13,6 +13,7 @@ from scripts.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
+    ScriptOutOfMemory,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
@@ -677,20 +678,39 @@ def run(message, context):
     return message
 """
     first = run(code, memory_mb=100)
-    raised = error(run(code, 1, memory_mb=100), ScriptRaised)
+    full = error(run(code, 1, memory_mb=100), ScriptOutOfMemory)
     second = run(code, memory_mb=100)
 
-    assert str(raised) == "MemoryError"
+    assert str(full).startswith("The script ran out of memory after it had taken ")
+    assert "line 8, in run" in full.traceback
+    assert full.traceback.endswith("MemoryError")
     assert payload(first) != payload(second)
 
 
 def test_many_small_objects_meet_the_memory_limit_too(run: Run) -> None:
     code = "def run(m, c):\n    x = []\n    while True: x.append([len(x)])"
 
-    outcome = run(code, memory_mb=50)
+    full = error(run(code, memory_mb=50), ScriptOutOfMemory)
 
-    assert isinstance(outcome.error, ScriptRaised | ScriptKilled)
-    assert "emory" in str(outcome.error)
+    assert 20 * 2**20 < full.peak_bytes < 55 * 2**20
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "'x' * 60_000_000",
+        "['x' * 1000 + str(n) for n in range(55_000)]",
+        "{str(n): n for n in range(1_000_000)}",
+        "'ä\\0' * 20_000_000",
+        "[n / 7 for n in range(4_000_000)]",
+    ],
+)
+def test_output_too_big_to_be_written_is_a_matter_of_memory(run: Run, output: str) -> None:
+    outcome = run(returning(output), memory_mb=64 if "55_000" in output else 256)
+
+    # What writes JSON is killed by the lack of memory or copes with it, as it happens.
+    assert isinstance(outcome.error, ScriptKilled | ScriptOutOfMemory | OutputInvalid)
+    assert isinstance(outcome.error, OutputInvalid) or "out of memory" in str(outcome.error)
 
 
 PRICES = """

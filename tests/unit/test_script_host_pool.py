@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts.errors import OutputInvalid, ScriptKilled, ScriptRaised, ScriptTimedOut
+from scripts.errors import OutputInvalid, ScriptKilled, ScriptOutOfMemory, ScriptTimedOut
 from scripts.runner import Call, CallSite, HostPool, Outcome, Program
 
 SITE = CallSite("orders", "price", "to-price", False)
@@ -453,9 +453,9 @@ def test_exhausted_memory_is_charged_to_the_call_that_took_it(pool: HostPool) ->
     assert [type(outcomes[key].error) for key in range(6)] == [
         type(None),
         type(None),
-        ScriptRaised,
+        ScriptOutOfMemory,
         type(None),
-        ScriptRaised,
+        ScriptOutOfMemory,
         type(None),
     ]
 
@@ -488,7 +488,7 @@ def test_ended_hosts_tell_how_much_memory_they_took(pool: HostPool) -> None:
 def test_many_calls_that_exhaust_memory_are_each_charged_once(pool: HostPool) -> None:
     outcomes = run_all(pool, "def run(m, c): 'x' * 10**9", [0] * 12, hosts=2)
 
-    assert {str(outcome.error) for outcome in outcomes.values()} == {"MemoryError"}
+    assert {type(outcome.error) for outcome in outcomes.values()} == {ScriptOutOfMemory}
 
 
 def test_invalid_outputs_leave_the_host_alive(pool: HostPool) -> None:
