@@ -111,6 +111,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ("Error", {"fields": ("error_text",)}),
         ("Message", {"fields": ("message",)}),
     )
+    actions_list: Any = ("reprocess_many",)
     actions = ("reprocess_selected", "reprocess_selected_newest", "discard_selected")
     actions_detail = ("discard", "reprocess")
 
@@ -240,6 +241,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         except AlreadyReprocessed:
             self._say_that_it_was_decided(request, letter)
         return leave_dialog(page_of(letter))
+
+    @action(description="Reprocess many", icon="replay", permissions=["reprocess"])
+    def reprocess_many(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:flows_reprocessing_begin")
 
     @action(
         description="Reprocess",

@@ -70,10 +70,10 @@ def first_line(error: str) -> str:
     return line if len(line) <= 120 else f"{line[:119]}…"
 
 
-def level(part: int, whole: int) -> SafeString:
-    """Return `12 / 10,000` over a bar."""
+def level(part: int, whole: int, *, warns: bool = True) -> SafeString:
+    """Return `12 / 10,000` over a bar, which warns where it is nearly full."""
     percent = min(100, round(100 * part / whole)) if whole else 0
-    colour = "bg-red-600" if percent >= 90 else "bg-primary-600"
+    colour = "bg-red-600" if warns and percent >= 90 else "bg-primary-600"
     return format_html(
         '<div style="min-width: 8rem"><div class="mb-1 whitespace-nowrap">{} / {}</div>'
         '<div class="bg-base-100 overflow-hidden rounded-default dark:bg-base-800">'

@@ -13,7 +13,16 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from knox.models import AuthToken
 
 from flows.admin.display import list_of
-from flows.models import Consumer, DeadLetter, Flow, FlowVersion, Queue, RoleMapping, Run
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    Flow,
+    FlowVersion,
+    Queue,
+    Reprocessing,
+    RoleMapping,
+    Run,
+)
 from scripts.models import Script, ScriptVersion
 
 MOST_ON_A_BADGE = 99
@@ -48,6 +57,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 item(request, "Runs", "play_circle", Run),
                 item(request, "Dead letters", "report", DeadLetter)
                 | open_dead_letters_badge(request),
+                item(request, "Reprocessings", "replay", Reprocessing),
             ],
         },
         {

@@ -1,0 +1,191 @@
+"""Reprocessing many dead letters: which, how fast, and how it goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSelectWidget,
+)
+
+from flows import reprocessing
+from flows.admin.dialogs import dialog, leave_dialog
+from flows.admin.display import level, list_of, moment, page_of
+from flows.models import DeadLetter, Flow, Queue, Reprocessing
+from flows.reprocessing import SAMPLE, DeadLetterFilter, Matched
+from scripts.admin.base import ReadOnlyAdmin
+
+State, Script = Reprocessing.State, Reprocessing.Script
+STATE_LABELS = {
+    State.RUNNING.value: "primary",
+    State.STOPPED.value: "warning",
+    State.FINISHED.value: "success",
+}
+ANY = ("", "any")
+
+
+class ReprocessingForm(forms.Form):
+    flow_name = forms.ChoiceField(label="Flow", required=False, widget=UnfoldAdminSelectWidget)
+    queue = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+    reason = forms.ChoiceField(
+        required=False, choices=[ANY, *DeadLetter.Reason.choices], widget=UnfoldAdminSelectWidget
+    )
+    script = forms.ChoiceField(
+        label="Script version",
+        choices=Script.choices,
+        initial=Script.OWN,
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    sample = forms.IntegerField(
+        label="First sample",
+        min_value=0,
+        initial=SAMPLE,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="The runs of so many have to end before it goes on; 0: none.",
+    )
+    stop_after_failures = forms.IntegerField(
+        required=False,
+        min_value=1,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="It stops itself when so many have failed again; empty: never.",
+    )
+    rate_per_second = forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=1_000_000,
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="Empty: as fast as it goes.",
+    )
+
+    def __init__(self, data: Any, initial: Any) -> None:
+        super().__init__(data, initial=initial)
+        for field, model in (("flow_name", Flow), ("queue", Queue)):
+            names = model.objects.order_by("name").values_list("name", flat=True)
+            choices = [ANY, *((name, name) for name in names)]
+            self.fields[field].choices = choices  # type: ignore[attr-defined]
+
+    def reprocess(self, user: Any, *, dry_run: bool) -> Matched:
+        """Begin it, or only count what it would put back."""
+        given = {name: value or None for name, value in self.cleaned_data.items()}
+        return reprocessing.reprocess_many(
+            DeadLetterFilter(given["flow_name"], given["queue"], given["reason"]),
+            user=user,
+            rate_per_second=given["rate_per_second"],
+            stop_after_failures=given["stop_after_failures"],
+            sample=self.cleaned_data["sample"],
+            newest_script=given["script"] == Script.NEWEST,
+            dry_run=dry_run,
+        )
+
+
+@admin.register(Reprocessing)
+class ReprocessingAdmin(ReadOnlyAdmin):
+    list_display = ("begun", "which", "state_label", "progress", "failed_again", "note", "user")
+    list_select_related = ("user",)
+    fieldsets = (
+        (None, {"fields": ("state_label", "note", "begun", "user", "ended")}),
+        ("Which and how", {"fields": ("which", "script", "sample", "stop_after_failures", "rate")}),
+        (
+            "What came of it",
+            {
+                "fields": (
+                    "progress",
+                    "completed",
+                    "failed_again",
+                    "cancelled",
+                    "outstanding",
+                    "refused",
+                    "last_refusal",
+                )
+            },
+        ),
+    )
+    actions_list: Any = ("begin",)
+    actions_detail = ("stop",)
+
+    def has_reprocess_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("flows.change_deadletter")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        found = self.get_object(request, str(object_id))
+        if found is None or found.state != State.RUNNING:
+            return []
+        return super().get_actions_detail(request, object_id)
+
+    @action(
+        description="Reprocess many",
+        icon="replay",
+        permissions=["reprocess"],
+        variant=ActionVariant.PRIMARY,
+    )
+    def begin(self, request: HttpRequest) -> HttpResponse:
+        form = ReprocessingForm(request.POST or None, initial=request.GET.dict())
+        matched = None
+        if form.is_valid():
+            matched = form.reprocess(request.user, dry_run="count" in request.POST)
+        if matched and matched.reprocessing:
+            note = f"{matched.matched} dead letters are being put back."
+            self.message_user(request, note, messages.SUCCESS)
+            return redirect(page_of(matched.reprocessing))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Reprocess many",
+            "opts": self.opts,
+            "form": form,
+            "matched": matched,
+            "back_url": list_of(DeadLetter),
+        }
+        return TemplateResponse(request, "admin/flows/reprocessing/begin.html", context)
+
+    @action(
+        description="Stop",
+        icon="stop_circle",
+        permissions=["reprocess"],
+        variant=ActionVariant.DANGER,
+        dialog=dialog("Stop?", "No more are put back. What was put back goes on.", "Stop"),
+    )
+    def stop(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        found = get_object_or_404(Reprocessing, pk=object_id)
+        reprocessing.stop(found, user=request.user)  # type: ignore[arg-type]
+        self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
+        return leave_dialog(page_of(found))
+
+    @admin.display(description="begun", ordering="id")
+    def begun(self, found: Reprocessing) -> str:
+        return moment(found.created_at)
+
+    @admin.display(description="ended")
+    def ended(self, found: Reprocessing) -> str:
+        return moment(found.finished_at)
+
+    @admin.display(description="dead letters")
+    def which(self, found: Reprocessing) -> str:
+        names = {"flow_name": "flow", "dead_after": "dead after", "dead_before": "dead before"}
+        said = [f"{names.get(name, name)} {value}" for name, value in found.filter.items()]
+        return ", ".join(said) or "all"
+
+    @display(description="state", label=STATE_LABELS)
+    def state_label(self, found: Reprocessing) -> str:
+        return found.state
+
+    @admin.display(description="put back")
+    def progress(self, found: Reprocessing) -> str:
+        return level(found.reprocessed, found.matched, warns=False)
+
+    @admin.display(description="rate")
+    def rate(self, found: Reprocessing) -> str:
+        return f"{found.rate_per_second:g} a second" if found.rate_per_second else "-"
+
+    @admin.display(description="still running")
+    def outstanding(self, found: Reprocessing) -> int:
+        return found.outstanding
