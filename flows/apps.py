@@ -7,9 +7,11 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows import checks, retention, samples, signals  # noqa: F401  checks add themselves
-        from scripts.samples import sources
+        from flows import checks, retention, samples, signals, uses  # noqa: F401  checks add themselves
+        from scripts.samples import sources as sample_sources
+        from scripts.uses import sources as use_sources
 
         signals.connect()
-        sources.append(samples.samples_of)
+        sample_sources.append(samples.samples_of)
+        use_sources.append(uses.uses_of)
         post_migrate.connect(retention.ensure_schedule, sender=self)

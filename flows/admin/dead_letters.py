@@ -16,7 +16,6 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from flows import engine
-from flows.admin.dialogs import dialog, leave_dialog
 from flows.admin.display import first_line, moment, moment_by, page_of
 from flows.admin.filters import (
     DeadLetterFlowFilter,
@@ -29,6 +28,7 @@ from flows.envelope import parse_payload
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid
 from flows.models import DeadLetter, Step
 from scripts.admin.base import ReadOnlyAdmin, preformatted
+from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, indented, pretty_json
 
 OWN, NEWEST = "own", "newest"

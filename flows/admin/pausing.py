@@ -13,10 +13,10 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from flows import engine
-from flows.admin.dialogs import dialog, leave_dialog
 from flows.admin.display import page_of
 from flows.models import Flow, Queue
 from scripts.admin.base import ConfigurationAdmin
+from scripts.admin.dialogs import dialog, leave_dialog
 
 STATE_LABELS = {"paused": "warning", "open": "success"}
 

@@ -19,11 +19,11 @@ from unfold.widgets import (
 )
 
 from flows import reprocessing
-from flows.admin.dialogs import dialog, leave_dialog
 from flows.admin.display import level, list_of, moment, page_of
 from flows.models import DeadLetter, Flow, Queue, Reprocessing
 from flows.reprocessing import SAMPLE, DeadLetterFilter, Matched
 from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.dialogs import dialog, leave_dialog
 
 State, Script = Reprocessing.State, Reprocessing.Script
 STATE_LABELS = {

@@ -19,12 +19,12 @@ from unfold.paginator import InfinitePaginator
 
 from flows import engine
 from flows.admin.books import checked_books
-from flows.admin.dialogs import dialog, leave_dialog
 from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, moment, page_of
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.models import BranchEnd, Message, Run, StepRun
 from flows.trace import FINISHED, trace
 from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.json_fields import pretty_json
 
 HEX_DIGITS = 32

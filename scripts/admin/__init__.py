@@ -1,3 +1,4 @@
-from scripts.admin.scripts import ScriptAdmin, ScriptVersionAdmin
+from scripts.admin.scripts import ScriptAdmin
+from scripts.admin.versions import ScriptVersionAdmin
 
 __all__ = ["ScriptAdmin", "ScriptVersionAdmin"]

@@ -84,6 +84,8 @@ class BenchAdmin(Base):
         script = context.get("original")
         if self.has_change_permission(request, script) or script is None:
             context["bench"] = _addresses(script)
+        # It is on the page itself, in the tab of the versions.
+        context["show_history"] = False
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _script(self, request: HttpRequest, object_id: str | None) -> Script | None:

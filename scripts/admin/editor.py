@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
+
 from scripts.admin.json_fields import CodeWidget
 
 
@@ -18,3 +22,14 @@ class EditorWidget(CodeWidget):
         self.attrs |= {"data-editor": mode}
         if mode_from:
             self.attrs["data-mode-from"] = mode_from
+
+
+class CodeField(forms.CharField):
+    """Code, kept as it is written: a browser sends other line ends, which would be a change."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        return text.replace("\r\n", "\n") if text.strip() else ""

@@ -64,9 +64,8 @@
         session.setAnnotations(
             known.map((fault) => ({ row: fault.line - 1, column: 0, text: fault.text, type: "error" })),
         );
-        marks.set(editor, known.map((fault) =>
-            session.addMarker(new Range(fault.line - 1, 0, fault.line - 1, 1), "editor-fault", "fullLine"),
-        ));
+        const rows = [...new Set(known.map((fault) => fault.line - 1))];
+        marks.set(editor, rows.map((row) => session.addMarker(new Range(row, 0, row, 1), "editor-fault", "fullLine")));
     };
 
     const init = () => {

@@ -48,6 +48,7 @@ def test_a_new_script_has_a_first_version_of_its_author(client, superuser):
     ("language", "code", "faults"),
     [
         ("python", "def run(message, context:", ["line 1: '(' was never closed"]),
+        ("python", " \n", ["This field is required."]),
         ("python", "import os\ndef run(m): ...", ["line 1: module 'os'", "line 2: run must take"]),
         ("javascript", "let x = 1;", ["never calls setData(output)"]),
     ],

@@ -1,0 +1,213 @@
+"""The history of a script: its versions, what each changed, and the way back to one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from unfold.decorators import action
+from unfold.enums import ActionVariant
+
+from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
+from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.durations import format_duration
+from scripts.admin.json_fields import indented
+from scripts.diff import Diff, diff
+from scripts.models import Script, ScriptVersion
+from scripts.restoring import restore
+from scripts.uses import uses_of
+
+# A longer history is in the list of versions; this is for choosing what to compare with.
+MOST_CHOICES = 50
+# Beyond so many characters a list says no more than that there are changes.
+LONGEST_SUMMED_UP = 200_000
+
+
+class VersionInline(ReadOnlyInline):
+    model = ScriptVersion
+    fields = ("version", "saved", "author", "changes")
+    readonly_fields = fields
+    ordering = ("-number",)
+    verbose_name_plural = "history"
+    template_after = "admin/scripts/script/history.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ScriptVersion]:
+        return super().get_queryset(request).select_related("author")
+
+    @admin.display(description="version")
+    def version(self, version: ScriptVersion) -> str:
+        url = reverse("admin:scripts_scriptversion_change", args=[version.pk])
+        return format_html('<a class="text-link" href="{}">Version {}</a>', url, version.number)
+
+    @admin.display(description="saved")
+    def saved(self, version: ScriptVersion) -> str:
+        return f"{version.created_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="changes")
+    def changes(self, version: ScriptVersion) -> str:
+        before = version_before(version)
+        if before is None:
+            return "the first"
+        if len(before.code) + len(version.code) > LONGEST_SUMMED_UP:
+            return "yes"
+        return str(diff(before.content(), version.content()))
+
+
+@admin.register(ScriptVersion)
+class ScriptVersionAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "language", "created_at", "author")
+    list_select_related = ("author",)
+    search_fields = ("script_name",)
+    change_form_before_template = "admin/scripts/scriptversion/changes.html"
+    fieldsets = (
+        (None, {"fields": ("script", "language", "used_by")}),
+        ("Code", {"fields": ("code_text", "library_texts")}),
+        ("Limits", {"fields": ("time_limit", "memory_mb")}),
+        ("Reach", {"fields": ("network", "hosts", "private_addresses", "secret_names")}),
+        ("Parameters", {"fields": ("input_parameters", "output_parameters")}),
+    )
+    actions_detail = ("restore",)
+
+    def has_restore_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("scripts.change_script")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        version = self.get_object(request, str(object_id))
+        if version is None or version.script is None or is_current(version):
+            return []
+        return super().get_actions_detail(request, object_id)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        version = context["original"]
+        other = version_to_compare(version, request.GET.get("against", ""))
+        context |= {
+            "others": versions_beside(version),
+            "other": other,
+            "diff": changes_between(version, other),
+            "is_current": is_current(version),
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="used by")
+    def used_by(self, version: ScriptVersion) -> str:
+        if version.script is None:
+            return "nothing any more: its script was removed"
+        if not is_current(version):
+            return "runs that started with it; new ones take the newest version"
+        return links_to_uses(version.script)
+
+    @admin.display(description="code")
+    def code_text(self, version: ScriptVersion) -> str:
+        return preformatted(version.code)
+
+    @admin.display(description="libraries")
+    def library_texts(self, version: ScriptVersion) -> str:
+        texts = ((each["name"], preformatted(each["code"])) for each in version.libraries)
+        return format_html_join("", "<p>{}</p>{}", texts) or "none"
+
+    @admin.display(description="allowed hosts")
+    def hosts(self, version: ScriptVersion) -> str:
+        return ", ".join(version.allowed_hosts) or "every public one"
+
+    @admin.display(description="secrets")
+    def secret_names(self, version: ScriptVersion) -> str:
+        return ", ".join(version.secrets) or "none"
+
+    @admin.display(description="timeout")
+    def time_limit(self, version: ScriptVersion) -> str:
+        return format_duration(version.timeout)
+
+    @admin.display(description="input schema")
+    def input_parameters(self, version: ScriptVersion) -> str:
+        return preformatted(indented(version.input_schema))
+
+    @admin.display(description="output schema")
+    def output_parameters(self, version: ScriptVersion) -> str:
+        return preformatted(indented(version.output_schema))
+
+    @action(
+        description="Restore this version",
+        icon="history",
+        permissions=["restore"],
+        variant=ActionVariant.PRIMARY,
+        dialog=dialog(
+            "Restore this version?",
+            "The script gets its content back, as a new version. Runs that are under way keep"
+            " theirs.",
+            "Restore",
+        ),
+    )
+    def restore(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        version = get_object_or_404(ScriptVersion, pk=object_id)
+        try:
+            restored = restore(version)
+        except Script.DoesNotExist:
+            self.message_user(request, "Its script was removed.", messages.ERROR)
+            return leave_dialog(page_of(version))
+        except ValidationError as error:
+            note = f"Not restored. {' '.join(error.messages)}"
+            self.message_user(request, note, messages.ERROR)
+            return leave_dialog(page_of(version))
+        note = f"Restored: version {restored.number} is as version {version.number} was."
+        self.message_user(request, note, messages.SUCCESS)
+        return leave_dialog(reverse("admin:scripts_script_change", args=[restored.script_id]))
+
+
+def links_to_uses(script: Script) -> str:
+    links = [(use.url, use.text) for use in uses_of(script)]
+    return format_html_join(", ", '<a class="text-link" href="{}">{}</a>', links) or "no flow"
+
+
+def is_current(version: ScriptVersion) -> bool:
+    newer = ScriptVersion.objects.filter(script=version.script_id, number__gt=version.number)
+    return version.script_id is not None and not newer.exists()
+
+
+def versions_beside(version: ScriptVersion) -> QuerySet[ScriptVersion]:
+    """Return the newest other versions of the script, without their content."""
+    others = ScriptVersion.objects.filter(script=version.script_id).exclude(pk=version.pk)
+    if version.script_id is None:
+        return others.none()
+    return (
+        others.select_related("author")
+        .only("number", "created_at", "author", "script_name")
+        .order_by("-number")[:MOST_CHOICES]
+    )
+
+
+def version_before(version: ScriptVersion) -> ScriptVersion | None:
+    if version.script_id is None:
+        return None
+    earlier = ScriptVersion.objects.filter(script=version.script_id, number__lt=version.number)
+    return earlier.order_by("number").last()
+
+
+def version_to_compare(version: ScriptVersion, number: str) -> ScriptVersion | None:
+    """Return the version of this number, without one that before, and the newest for the first."""
+    others = ScriptVersion.objects.filter(script=version.script_id).exclude(pk=version.pk)
+    if version.script_id is None:
+        return None
+    chosen = others.filter(number=number).first() if re.fullmatch("[0-9]{1,9}", number) else None
+    return chosen or version_before(version) or others.order_by("number").last()
+
+
+def changes_between(version: ScriptVersion, other: ScriptVersion | None) -> Diff | None:
+    """Return what the later of the two changed of the earlier one."""
+    if other is None:
+        return None
+    first, second = sorted((version, other), key=lambda each: each.number)
+    return diff(first.content(), second.content())
+
+
+def page_of(version: ScriptVersion) -> str:
+    return reverse("admin:scripts_scriptversion_change", args=[version.pk])
