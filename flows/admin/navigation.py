@@ -23,7 +23,7 @@ from flows.models import (
     RoleMapping,
     Run,
 )
-from scripts.models import Script, ScriptVersion
+from scripts.models import Library, Script, ScriptVersion, Secret
 
 MOST_ON_A_BADGE = 99
 
@@ -47,6 +47,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 item(request, "Flows", "account_tree", Flow, FlowVersion),
                 item(request, "Scripts", "code", Script, ScriptVersion),
+                item(request, "Libraries", "library_books", Library),
+                item(request, "Secrets", "lock", Secret),
                 item(request, "Queues", "stacks", Queue),
             ],
         },

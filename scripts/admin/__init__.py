@@ -1,4 +1,6 @@
+from scripts.admin.libraries import LibraryAdmin
 from scripts.admin.scripts import ScriptAdmin
+from scripts.admin.secrets import SecretAdmin
 from scripts.admin.versions import ScriptVersionAdmin
 
-__all__ = ["ScriptAdmin", "ScriptVersionAdmin"]
+__all__ = ["LibraryAdmin", "ScriptAdmin", "ScriptVersionAdmin", "SecretAdmin"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from html import unescape
 from typing import Any
 
 from django.contrib.admin import helpers
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.dateparse import parse_duration
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin, TabularInline
@@ -19,6 +21,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from scripts.admin.durations import DurationField, format_duration
 from scripts.admin.json_fields import MONOSPACE, indented
+from scripts.models import Script
 
 FORMFIELDS = {
     models.DurationField: {"form_class": DurationField},
@@ -36,6 +39,14 @@ def preformatted(text: str) -> SafeString:
         SafeString(MONOSPACE),
         text,
     )
+
+
+def links_to_scripts(scripts: Iterable[Script]) -> SafeString | str:
+    """Return the scripts' names, each leading to its page."""
+    pages = [
+        (reverse("admin:scripts_script_change", args=[each.pk]), each.name) for each in scripts
+    ]
+    return format_html_join(", ", '<a class="text-link" href="{}">{}</a>', pages) or "no script"
 
 
 class ConfigurationAdmin(SimpleHistoryAdmin, ModelAdmin):

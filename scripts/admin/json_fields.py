@@ -29,9 +29,22 @@ class CodeWidget(UnfoldAdminTextareaWidget):
         )
 
 
+class ParametersWidget(CodeWidget):
+    """A text area with a JSON Schema that a browser with JavaScript shows as a table, too."""
+
+    class Media:
+        css = {"screen": ("scripts/parameters.css",)}
+        js = ("scripts/parameters.js",)
+
+    def __init__(self, rows: int = 12) -> None:
+        super().__init__(rows=rows)
+        self.attrs |= {"data-parameters": ""}
+
+
 class JsonObjectField(forms.JSONField):
     """A JSON object, shown indented; left empty it is `{}`."""
 
+    widget_class: type[CodeWidget] = CodeWidget
     default_error_messages = {
         "invalid": "This is not valid JSON.",
         "not_an_object": "Must be a JSON object, written in braces: { … }.",
@@ -39,8 +52,7 @@ class JsonObjectField(forms.JSONField):
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs["widget"] = CodeWidget(rows=8)
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "widget": self.widget_class()})
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, forms.fields.InvalidJSONInput):
@@ -63,6 +75,8 @@ class JsonObjectField(forms.JSONField):
 
 class JsonSchemaField(JsonObjectField):
     """A JSON Schema. References to other hosts are refused: nothing is fetched to check one."""
+
+    widget_class = ParametersWidget
 
     def validate(self, value: Any) -> None:
         super().validate(value)

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import models
-from django.forms import ModelForm
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -18,6 +17,7 @@ from scripts.admin.bench import BenchAdmin
 from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
+from scripts.admin.script_fields import ScriptFields
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.faults import script_faults
 from scripts.models import Script
@@ -28,18 +28,19 @@ def run(message, context):
 """
 
 
-class ScriptForm(ModelForm):
+class ScriptForm(ScriptFields):
     code = CodeField(widget=EditorWidget(mode_from="language"))
 
     class Meta:
         model = Script
-        fields = "__all__"  # noqa: DJ007  the admin's fieldsets choose
+        fields = "__all__"
         widgets = {"description": UnfoldAdminExpandableTextareaWidget()}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if "code" in cleaned and "language" in cleaned:
-            for fault in script_faults(cleaned["language"], cleaned["code"]):
+            libraries = [(each.name, each.code) for each in cleaned.get("libraries", ())]
+            for fault in script_faults(cleaned["language"], cleaned["code"], libraries):
                 self.add_error("code", str(fault))
         return cleaned
 
@@ -53,7 +54,7 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
     list_filter = (("language", ChoicesDropdownFilter), "network")
     search_fields = ("name", "description")
     fieldsets = (
-        (None, {"fields": (("name", "language"), "description", "used_by")}),
+        (None, {"fields": (("name", "language"), "description", "libraries", "used_by")}),
         ("Code", {"fields": ("code",)}),
         (
             "Parameters",
@@ -63,7 +64,14 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
                 "classes": ("tab",),
             },
         ),
-        ("Limits", {"fields": ("timeout", "memory_mb", "network"), "classes": ("tab",)}),
+        ("Limits", {"fields": ("timeout", "memory_mb"), "classes": ("tab",)}),
+        (
+            "Outside",
+            {
+                "fields": ("network", "allowed_hosts", "private_addresses", "secrets"),
+                "classes": ("tab",),
+            },
+        ),
     )
     readonly_fields = ("used_by",)
     inlines = (VersionInline,)
@@ -85,9 +93,3 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
     @display(description="version", ordering="latest")
     def current_version(self, script: Any) -> str:
         return f"v{script.latest}"
-
-    def save_model(self, request: HttpRequest, obj: Script, form: Any, change: bool) -> None:
-        known = obj.versions.count() if change else 0
-        super().save_model(request, obj, form, change)
-        # Saving made the version; who did it is known here alone.
-        obj.versions.filter(number__gt=known, author=None).update(author=request.user)

@@ -90,7 +90,7 @@ class Script(ScriptContent):
             raise ValidationError({"timeout": "The time limit must be longer than zero."})
         others = [each.name for each in self.libraries if each.language != self.language]
         if others:
-            raise ValidationError(f"Libraries of another language: {', '.join(others)}.")
+            raise ValidationError({"libraries": f"Of another language: {', '.join(others)}."})
 
     @property
     def libraries(self) -> list[Library]:

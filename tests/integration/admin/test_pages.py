@@ -12,6 +12,8 @@ from django.utils import timezone
 from django_q.models import Failure, Schedule, Success
 from knox.models import AuthToken
 
+from scripts.models import Library, Secret
+
 EMPTY = "empty"
 FULL = "full"
 
@@ -46,6 +48,10 @@ def tasks(db):
 @pytest.fixture
 def everything(world, tasks, superuser):
     AuthToken.objects.create(superuser)
+    Library.objects.create(name="prices", code="VAT = 19")
+    secret = Secret(name="shop.key")
+    secret.set_value("swordfish")
+    secret.save()
     return world
 
 

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+
+from scripts.admin.base import ConfigurationAdmin, links_to_scripts
+from scripts.admin.editor import CodeField, EditorWidget
+from scripts.models import Library
+
+
+class LibraryForm(ModelForm):
+    code = CodeField(widget=EditorWidget(mode_from="language"))
+
+    class Meta:
+        model = Library
+        fields = ("name", "language", "code")
+        help_texts = {"name": "In Python, scripts import it by this name."}
+
+
+@admin.register(Library)
+class LibraryAdmin(ConfigurationAdmin):
+    form = LibraryForm
+    preformatted_fields = ("code",)
+    list_display = ("name", "language", "used_by")
+    list_filter = (("language", ChoicesDropdownFilter),)
+    search_fields = ("name",)
+    readonly_fields = ("scripts",)
+    fieldsets = (
+        (None, {"fields": ("name", "language", "scripts")}),
+        ("Code", {"fields": ("code",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Library]:
+        return super().get_queryset(request).annotate(use_count=models.Count("uses"))
+
+    @admin.display(description="scripts", ordering="use_count")
+    def used_by(self, library: Any) -> int:
+        return library.use_count
+
+    @admin.display(description="used by")
+    def scripts(self, library: Library) -> SafeString | str:
+        return links_to_scripts(library.scripts()) if library.pk else "no script"

@@ -1,0 +1,78 @@
+"""Lists in forms: of names to choose from, and of lines of text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextareaWidget
+
+from scripts.models import Library, Secret
+
+_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:\d{1,5})?|\[[0-9a-f:]+\](:\d{1,5})?")
+
+
+class OrderedSelect(UnfoldAdminSelect2MultipleWidget):
+    """A list to choose from that keeps the order in which it was chosen."""
+
+    class Media:
+        js = ("scripts/ordered_select.js",)
+
+    def __init__(self, attrs: dict[str, Any] | None = None, choices: Any = ()) -> None:
+        super().__init__({"data-ordered": "", **(attrs or {})}, choices)
+
+    def optgroups(self, name: str, value: list[str], attrs: Any = None) -> list[Any]:
+        places = {chosen: place for place, chosen in enumerate(value)}
+        return sorted(
+            super().optgroups(name, value, attrs),
+            key=lambda group: places.get(str(group[1][0]["value"]), len(places)),
+        )
+
+
+class LibrariesField(forms.ModelMultipleChoiceField):
+    """Libraries, as a list in the order in which they were chosen."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Library.objects.all(), widget=OrderedSelect, **kwargs)
+
+    def clean(self, value: Any) -> list[Library]:  # type: ignore[override]
+        found = {str(library.pk): library for library in super().clean(value)}
+        return [found[str(pk)] for pk in value or ()]
+
+    def label_from_instance(self, library: Library) -> str:
+        return f"{library.name} ({library.get_language_display()})"
+
+
+class SecretNamesField(forms.MultipleChoiceField):
+    """Names of secrets. One that is not entered yet stays chosen until it is taken away."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(widget=UnfoldAdminSelect2MultipleWidget, **kwargs)
+
+    def offer(self, chosen: list[str]) -> None:
+        """Offer the secrets that there are, and those that are chosen."""
+        entered = list(Secret.objects.values_list("name", flat=True))
+        missing = [(name, f"{name} (not entered yet)") for name in chosen if name not in entered]
+        self.choices = [*((name, name) for name in entered), *missing]
+
+
+class HostsField(forms.CharField):
+    """Names of hosts, one a line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        hosts = list(dict.fromkeys((super().to_python(value) or "").lower().split()))
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValidationError(f"{host} is not the name of a host.", code="invalid")
+        return hosts
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)

@@ -1,0 +1,34 @@
+"""The fields of a script's form that are no plain fields of its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.forms import ModelForm
+
+from scripts.admin.lists import HostsField, LibrariesField, SecretNamesField
+
+
+class ScriptFields(ModelForm):
+    libraries = LibrariesField(
+        required=False, help_text="Evaluated in this order; in Python the script imports them."
+    )
+    allowed_hosts = HostsField(
+        required=False,
+        help_text="One a line, such as api.example.org; empty: every public host.",
+    )
+    secrets = SecretNamesField(required=False, help_text="Those that the script may read.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "libraries" in self.fields:
+            self.initial.setdefault(
+                "libraries", [library.pk for library in self.instance.libraries]
+            )
+        if isinstance(secrets := self.fields.get("secrets"), SecretNamesField):
+            secrets.offer(self.instance.secrets)
+
+    def _post_clean(self) -> None:
+        if "libraries" in self.cleaned_data:
+            self.instance.libraries = self.cleaned_data["libraries"]
+        super()._post_clean()  # type: ignore[misc]

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from scripts.admin.base import ConfigurationAdmin, links_to_scripts
+from scripts.models import Secret
+
+
+class WriteOnlyWidget(UnfoldAdminTextareaWidget):
+    """Takes a text of several lines, shows dots for it, and never gives it back."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            attrs={
+                "rows": 3,
+                "autocomplete": "off",
+                "spellcheck": "false",
+                "style": "-webkit-text-security: disc;",
+            }
+        )
+
+    def format_value(self, value: Any) -> str:
+        return ""
+
+
+class SecretForm(forms.ModelForm):
+    value = forms.CharField(strip=False, widget=WriteOnlyWidget)
+
+    class Meta:
+        model = Secret
+        fields = ("name", "description")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "value" in self.fields:
+            self.fields["value"].required = False
+            self.fields["value"].help_text = "Stored encrypted and not shown; empty: as it is."
+
+    def save(self, commit: bool = True) -> Secret:
+        if value := self.cleaned_data.get("value"):
+            # A browser sends other line ends than those of the text.
+            self.instance.set_value(value.replace("\r\n", "\n"))
+        return super().save(commit)
+
+
+@admin.register(Secret)
+class SecretAdmin(ConfigurationAdmin):
+    form = SecretForm
+    list_display = ("name", "description", "changed_at", "used_by")
+    search_fields = ("name", "description")
+    readonly_fields = ("changed_at", "scripts")
+    fieldsets = ((None, {"fields": ("name", "description", "value", "changed_at", "scripts")}),)
+
+    @method_decorator(sensitive_post_parameters("value"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
+        return super().changeform_view(*args, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Secret | None = None) -> Any:
+        # Scripts ask for it by its name.
+        return ("name", *self.readonly_fields) if obj else self.readonly_fields
+
+    def get_fieldsets(self, request: HttpRequest, obj: Secret | None = None) -> Any:
+        if obj is None:
+            return ((None, {"fields": ("name", "description", "value")}),)
+        if self.has_change_permission(request, obj):
+            return self.fieldsets
+        return ((None, {"fields": ("name", "description", "changed_at", "scripts")}),)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
+        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        users = [f"Script: {script}" for secret in objs for script in secret.scripts()]
+        return deleted, counts, perms_needed, [*protected, *users]
+
+    @admin.display(description="scripts")
+    def used_by(self, secret: Secret) -> int:
+        return len(secret.scripts())
+
+    @admin.display(description="used by")
+    def scripts(self, secret: Secret) -> SafeString | str:
+        return links_to_scripts(secret.scripts())
