@@ -88,8 +88,12 @@
         }
 
         markRefusedCode() {
-            const errors = document.querySelectorAll("#bench-code-errors li");
-            window.scriptEditor.markFaults(this.code, [...errors].map((error) => fault(error.textContent)));
+            const list = document.getElementById("bench-code-errors");
+            if (!list) return;
+            const texts = [...list.children].map((error) => error.textContent);
+            // Beside the code rather than below it, where nobody sees them.
+            list.remove();
+            this.show({ refusals: texts.map((text) => ({ field: "code", label: "Code", text })) }, "Not saved");
         }
 
         async run() {
@@ -116,7 +120,7 @@
             return answer.json();
         }
 
-        show(trial) {
+        show(trial, refused = "Not run") {
             if (this.output) this.output.destroy();
             this.output = null;
             this.result.replaceChildren();
@@ -128,7 +132,7 @@
             if (trial.output === null) inSample.push(...trial.faults.map(schemaFault));
             window.scriptEditor.markFaults(this.sample, inSample);
             if (refusals.length) {
-                this.showHead("Not run", "refused");
+                this.showHead(refused, "refused");
                 this.result.append(this.faultList(refusals));
                 return;
             }
