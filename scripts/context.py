@@ -54,8 +54,8 @@ class Context:
         self._asker = asker
         self._number = number
 
-    def log(self, text: Any, level: str = "info") -> None:
-        """Keep a line with the call's result."""
+    def log(self, text: Any, level: str = "info", at: float | None = None) -> None:
+        """Keep a line with the call's result, said now or at that epoch second."""
         lines = len(self._logs)
         if lines > MAX_LOG_LINES:
             return
@@ -63,7 +63,7 @@ class Context:
             text, level = f"The log was cut after {MAX_LOG_LINES} lines.", "warning"
         self._logs.append(
             {
-                "at": time.time(),
+                "at": time.time() if at is None else at,
                 "level": level if level in _LEVELS else "info",
                 "text": plain_text(str(text), MAX_LOG_LENGTH),
             }

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.languages import python
+from scripts.languages import javascript, python
 
 # The name and code of each library that a script has.
 Libraries = Sequence[tuple[str, str]]
@@ -40,7 +40,8 @@ def library_faults(language: str, code: str) -> list[Fault]:
     """Return why the code is no library. What it imports is known to its scripts alone."""
     if language == "python":
         return _python_faults(code, (), is_script=False)
-    return []
+    fault = javascript.syntax_fault(code, is_library=True)
+    return [Fault(str(fault), fault.line)] if fault else []
 
 
 def _python_faults(code: str, libraries: Libraries, is_script: bool) -> list[Fault]:
@@ -144,12 +145,15 @@ def _module_level(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 _COMMENT_OR_STRING = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""", re.DOTALL
+    r"""(?<!\\)//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""",
+    re.DOTALL,
 )
 _SET_DATA = re.compile(r"\bsetData\b")
 
 
 def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
+    if fault := javascript.syntax_fault(code):
+        return [Fault(str(fault), fault.line)]
     if any(_names_set_data(each) for each in (code, *(code for _, code in libraries))):
         return []
     return [Fault("never calls setData(output)")]

@@ -106,7 +106,13 @@ class Host:
             self._contract = Contract(program["inputSchema"], program["outputSchema"])
         except ScriptInvalid as error:
             return Broken(error)
-        return compiled(program["language"], program["name"], program["code"], program["libraries"])
+        return compiled(
+            program["language"],
+            program["name"],
+            program["code"],
+            program["libraries"],
+            program["memoryMb"],
+        )
 
     def _greet(self, missing: list[str]) -> None:
         extra = json.dumps(missing).encode()

@@ -84,6 +84,7 @@ class HostClient:
                 "libraries": [(library.name, library.code) for library in program.libraries],
                 "inputSchema": program.input_schema,
                 "outputSchema": program.output_schema,
+                "memoryMb": program.memory_mb,
             }
         )
         self._send(wire.HEAD.pack(len(head), 0) + head)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from scripts.errors import ScriptError, ScriptInvalid
-from scripts.languages import python
+from scripts.languages import javascript, python
 
 
 class Script(Protocol):
@@ -27,8 +27,9 @@ class Script(Protocol):
 Libraries = Sequence[tuple[str, str]]
 
 # The name of a language -> what compiles a script's name, code and libraries, or raises
-# ScriptInvalid.
-LANGUAGES: dict[str, Callable[[str, str, Libraries], Script]] = {
+# ScriptInvalid. The megabytes that the script may take are for engines that count them, 0 is any.
+LANGUAGES: dict[str, Callable[[str, str, Libraries, int], Script]] = {
+    "javascript": javascript.JavaScriptScript,
     "python": python.PythonScript,
 }
 
@@ -40,16 +41,19 @@ def library_name_fault(language: str, name: str) -> str:
 
 def preload() -> None:
     """Import all that scripts may need later, when a host can open no file any more."""
+    javascript.preload()
     python.preload()
 
 
-def compiled(language: str, name: str, code: str, libraries: Libraries = ()) -> Script:
+def compiled(
+    language: str, name: str, code: str, libraries: Libraries = (), memory_mb: int = 0
+) -> Script:
     """Return the script, or one that says at every call why it cannot be run."""
     compile_script = LANGUAGES.get(language)
     if compile_script is None:
         return Broken(ScriptInvalid(f"There is no language {language!r}."))
     try:
-        return compile_script(name, code, libraries)
+        return compile_script(name, code, libraries, memory_mb)
     except ScriptInvalid as error:
         return Broken(error)
 

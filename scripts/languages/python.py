@@ -110,7 +110,9 @@ class Reject(Exception):
 class PythonScript:
     """A Python script, compiled once and run with fresh globals for each message."""
 
-    def __init__(self, name: str, code: str, libraries: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, name: str, code: str, libraries: Sequence[tuple[str, str]] = (), memory_mb: int = 0
+    ) -> None:
         self._name = name
         self._lines = {name: code.splitlines()}
         self._code = _compile(name, code)

@@ -108,6 +108,8 @@ def test_code_is_not_executed():
         "fetchAll().then(setData);",
         "let a = '/*'; setData(a); // '*/'",
         "/* setData below */ setData(1)",
+        "if (/^https?:\\/\\//.test(url)) setData(1); return;",
+        "setData(await http.get('https://a'))",
     ],
 )
 def test_javascript_that_calls_set_data_is_accepted(code):
@@ -117,6 +119,20 @@ def test_javascript_that_calls_set_data_is_accepted(code):
 @pytest.mark.parametrize("code", ["", "// setData(1)", "/* a\nsetData(1) */ let setDataLater = 1"])
 def test_javascript_that_never_calls_set_data_is_refused(code):
     assert faults(code, "javascript") == ["never calls setData(output)"]
+
+
+def test_javascript_that_does_not_compile_is_named_with_its_line():
+    assert faults("let a;\nlet b = = 1; setData(a)", "javascript") == [
+        "line 2: unexpected token in expression: '='"
+    ]
+
+
+def test_javascript_is_read_but_not_executed():
+    assert faults("for (;;); setData(1)", "javascript") == []
+    assert library_faults("javascript", "for (;;);") == []
+    assert [str(fault) for fault in library_faults("javascript", "var A = {\n  a: };")] == [
+        "line 2: unexpected token in expression: '}'"
+    ]
 
 
 def test_a_javascript_library_may_call_set_data_for_the_script():

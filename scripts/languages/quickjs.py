@@ -1,0 +1,324 @@
+"""QuickJS, the JavaScript engine, by its own C interface.
+
+The package quickjs-ng brings the engine and a Python interface to it that knows source text alone:
+every realm would parse script and libraries anew, which takes ten times as long as reading what was
+compiled once. The extension module exports the functions of quickjs.h, and these are used here.
+
+    compiled    source text -> bytecode, which any Realm of this process reads
+    Realm       all that one message's JavaScript sees and leaves behind
+    preload     load the engine, which opens a file
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import re
+from typing import Any
+
+_VERSION = "0.17."
+# What JavaScript may take of the stack, which usually has 8 MB.
+_STACK_BYTES = 4 * 1024 * 1024
+_COMPILE_STACK_BYTES = 256 * 1024
+
+_COMPILE_ONLY = 1 << 5
+_BYTECODE = 1 << 0
+_OPTIONS_VERSION = 1
+
+_LINE = re.compile(r":(\d+):\d+$", re.MULTILINE)
+
+
+class EngineMissing(Exception):
+    """JavaScript cannot be run: the package quickjs-ng is not installed in the expected version."""
+
+
+class SyntaxFault(Exception):
+    """The source text is no JavaScript."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Thrown(Exception):
+    """JavaScript threw a value; the realm keeps it until ``Realm.take_thrown``."""
+
+
+class Value(ctypes.Structure):
+    """JSValue as it is where pointers have 64 bits. Those with a negative tag are counted."""
+
+    _fields_ = (("content", ctypes.c_int64), ("tag", ctypes.c_int64))
+
+
+class _Options(ctypes.Structure):
+    _fields_ = (
+        ("version", ctypes.c_int),
+        ("flags", ctypes.c_int),
+        ("file", ctypes.c_char_p),
+        ("line", ctypes.c_int),
+    )
+
+
+_INTEGER, _NULL, _UNDEFINED, _EXCEPTION = 0, 2, 3, 6
+UNDEFINED = Value(0, _UNDEFINED)
+
+
+def integer(number: int) -> Value:
+    return Value(number, _INTEGER)
+
+
+class _MemoryUsage(ctypes.Structure):
+    _fields_ = (
+        ("taken", ctypes.c_int64),
+        ("limit", ctypes.c_int64),
+        ("others", ctypes.c_int64 * 24),
+    )
+
+
+class _Engine:
+    """The C functions. None of them lets another thread run meanwhile."""
+
+    def __init__(self) -> None:
+        try:
+            library = ctypes.PyDLL(str(importlib.import_module("_quickjs").__file__))
+            self._declare(library)
+        except (ImportError, OSError, AttributeError) as error:
+            raise EngineMissing(f"{EngineMissing.__doc__} ({error})") from None
+        version = self.get_version().decode()
+        if ctypes.sizeof(ctypes.c_void_p) != 8 or not version.startswith(_VERSION):
+            raise EngineMissing(f"{EngineMissing.__doc__} (found {version})")
+
+    def _declare(self, library: ctypes.PyDLL) -> None:
+        pointer, size, text, number = (
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_char_p,
+            ctypes.c_int,
+        )
+        values = ctypes.POINTER(Value)
+
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            found = getattr(library, name)
+            found.restype, found.argtypes = result, arguments
+            return found
+
+        self.get_version = function("JS_GetVersion", text)
+        self.new_runtime = function("JS_NewRuntime", pointer)
+        self.free_runtime = function("JS_FreeRuntime", None, pointer)
+        self.set_memory_limit = function("JS_SetMemoryLimit", None, pointer, size)
+        self.set_max_stack_size = function("JS_SetMaxStackSize", None, pointer, size)
+        self.set_rejection_tracker = function(
+            "JS_SetHostPromiseRejectionTracker", None, pointer, pointer, pointer
+        )
+        self.new_context = function("JS_NewContext", pointer, pointer)
+        self.free_context = function("JS_FreeContext", None, pointer)
+        self.compute_memory_usage = function(
+            "JS_ComputeMemoryUsage", None, pointer, ctypes.POINTER(_MemoryUsage)
+        )
+        self.evaluate = function("JS_Eval2", Value, pointer, text, size, ctypes.POINTER(_Options))
+        self.write_object = function(
+            "JS_WriteObject", pointer, pointer, ctypes.POINTER(size), Value, number
+        )
+        self.free_written = function("js_free", None, pointer, pointer)
+        self.read_object = function("JS_ReadObject", Value, pointer, text, size, number)
+        self.run_function = function("JS_EvalFunction", Value, pointer, Value)
+        self.call = function("JS_Call", Value, pointer, Value, Value, number, values)
+        self.run_job = function("JS_ExecutePendingJob", number, pointer, ctypes.POINTER(pointer))
+        self.take_exception = function("JS_GetException", Value, pointer)
+        self.new_string = function("JS_NewStringLen", Value, pointer, text, size)
+        self.to_text = function(
+            "JS_ToCStringLen2", pointer, pointer, ctypes.POINTER(size), Value, ctypes.c_bool
+        )
+        self.free_text = function("JS_FreeCString", None, pointer, pointer)
+        self.get_property = function("JS_GetPropertyStr", Value, pointer, Value, text)
+        self.duplicate = function("JS_DupValue", Value, pointer, Value)
+        self.free = function("JS_FreeValue", None, pointer, Value)
+
+
+@functools.cache
+def engine() -> _Engine:
+    """Load the engine once. Raises EngineMissing."""
+    return _Engine()
+
+
+def preload() -> None:
+    """Load the engine, if it is there."""
+    try:
+        engine()
+    except EngineMissing:
+        return
+
+
+class Realm:
+    """A JavaScript world with its own globals and its own heap.
+
+    Belongs to one thread, and is to be closed.
+    """
+
+    def __init__(self, memory_bytes: int = 0, stack_bytes: int = _STACK_BYTES) -> None:
+        """Make one that may take so many bytes, 0 for any number. Raises MemoryError."""
+        self._engine = engine()
+        self._context: int | None = None
+        self._kept: list[Value] = []
+        self._rejections: dict[int, tuple[Value, Value]] = {}
+        self._runtime = self._engine.new_runtime()
+        if not self._runtime:
+            raise MemoryError
+        if memory_bytes:
+            self._engine.set_memory_limit(self._runtime, memory_bytes)
+        self._engine.set_max_stack_size(self._runtime, stack_bytes)
+        self._context = self._engine.new_context(self._runtime)
+        if not self._context:
+            self.close()
+            raise MemoryError
+        self._engine.set_rejection_tracker(self._runtime, _on_rejection, None)
+        _realms[self._context] = self
+
+    def close(self) -> None:
+        if self._context:
+            del _realms[self._context]
+            self.free(*self._kept)
+            for values in self._rejections.values():
+                self.free(*values)
+            self._engine.free_context(self._context)
+            self._context = None
+        if self._runtime:
+            self._engine.free_runtime(self._runtime)
+            self._runtime = None
+
+    def run(self, bytecode: bytes) -> Value:
+        """Run what was compiled and return its value, which is to be freed. Raises Thrown."""
+        function = self._checked(
+            self._engine.read_object(self._context, bytecode, len(bytecode), _BYTECODE)
+        )
+        return self._checked(self._engine.run_function(self._context, function))
+
+    def call(self, function: Value, *arguments: Value) -> Value:
+        """Call a function and return its value, which is to be freed. Raises Thrown."""
+        count = len(arguments)
+        values = (Value * count)(*arguments)
+        return self._checked(self._engine.call(self._context, function, UNDEFINED, count, values))
+
+    def run_jobs(self) -> None:
+        """Go on with what waits for promises that are settled. Raises Thrown."""
+        run_job, runtime = self._engine.run_job, self._runtime
+        context = ctypes.c_void_p()
+        while True:
+            done = run_job(runtime, context)
+            if done == 0:
+                return
+            if done < 0:
+                raise Thrown
+
+    def take_rejection(self) -> Value | None:
+        """Return what the first promise was rejected with that nobody has asked, to be freed."""
+        if not self._rejections:
+            return None
+        promise, reason = self._rejections.pop(next(iter(self._rejections)))
+        self.free(promise)
+        return reason
+
+    def take_thrown(self) -> Value:
+        """Return the value that was thrown last, which is to be freed."""
+        thrown: Value = self._engine.take_exception(self._context)
+        return thrown
+
+    def string(self, text: bytes) -> Value:
+        """Make a string, to be freed, of text in UTF-8. Raises Thrown."""
+        return self._checked(self._engine.new_string(self._context, text, len(text)))
+
+    def text(self, value: Value) -> bytes:
+        """Return a value as a text in UTF-8. Raises Thrown."""
+        size = ctypes.c_size_t()
+        pointer = self._engine.to_text(self._context, size, value, False)
+        if not pointer:
+            raise Thrown
+        try:
+            return ctypes.string_at(pointer, size.value)
+        finally:
+            self._engine.free_text(self._context, pointer)
+
+    def is_full(self) -> bool:
+        """Tell whether hardly any memory is left of what may be taken."""
+        usage = _MemoryUsage()
+        self._engine.compute_memory_usage(self._runtime, usage)
+        return 0 < usage.limit < usage.taken * 1.05
+
+    def keep(self, value: Value) -> Value:
+        """Have a value freed with the realm."""
+        self._kept.append(value)
+        return value
+
+    def free(self, *values: Value) -> None:
+        for value in values:
+            self._engine.free(self._context, value)
+
+    def compile(self, source: bytes, file: bytes, first_line: int) -> bytes:
+        """Return the bytecode of source text without running any of it. Raises SyntaxFault."""
+        options = _Options(_OPTIONS_VERSION, _COMPILE_ONLY, file, first_line)
+        function = self._engine.evaluate(self._context, source, len(source), options)
+        if function.tag == _EXCEPTION:
+            raise self._syntax_fault()
+        size = ctypes.c_size_t()
+        pointer = self._engine.write_object(self._context, size, function, _BYTECODE)
+        self.free(function)
+        if not pointer:
+            raise MemoryError
+        try:
+            return ctypes.string_at(pointer, size.value)
+        finally:
+            self._engine.free_written(self._context, pointer)
+
+    def _syntax_fault(self) -> SyntaxFault:
+        error = self.take_thrown()
+        stack = self._engine.get_property(self._context, error, b"stack")
+        try:
+            message = self.text(error).decode(errors="replace")
+            line = _LINE.search(self.text(stack).decode(errors="replace"))
+        except Thrown:
+            return SyntaxFault("It is too large or too deeply nested.", None)
+        finally:
+            self.free(stack, error)
+        return SyntaxFault(message.removeprefix("SyntaxError: "), int(line[1]) if line else None)
+
+    def _checked(self, value: Value) -> Value:
+        if value.tag == _EXCEPTION:
+            raise Thrown
+        return value
+
+    def _note_rejection(self, promise: Value, reason: Value, is_handled: bool) -> None:
+        if is_handled:
+            self.free(*self._rejections.pop(promise.content, ()))
+        else:
+            duplicate = self._engine.duplicate
+            self._rejections[promise.content] = (
+                duplicate(self._context, promise),
+                duplicate(self._context, reason),
+            )
+
+
+def compiled(source: str, file: str, first_line: int = 1) -> bytes:
+    """Return the bytecode of source text without running any of it.
+
+    Its line is that of its first line in messages. Raises SyntaxFault or EngineMissing.
+    """
+    realm = Realm(stack_bytes=_COMPILE_STACK_BYTES)
+    try:
+        return realm.compile(source.encode(), file.encode(errors="replace"), first_line)
+    finally:
+        realm.close()
+
+
+_realms: dict[int, Realm] = {}
+
+
+# Made once: where a host has sealed itself, no new one can be had.
+@ctypes.PYFUNCTYPE(None, ctypes.c_void_p, Value, Value, ctypes.c_bool, ctypes.c_void_p)
+def _tracker(context: int, promise: Value, reason: Value, is_handled: bool, _: None) -> None:
+    realm = _realms.get(context)
+    if realm is not None:
+        realm._note_rejection(promise, reason, is_handled)
+
+
+_on_rejection = ctypes.cast(_tracker, ctypes.c_void_p)
