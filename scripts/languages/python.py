@@ -3,10 +3,8 @@
 import builtins
 import contextlib
 import contextvars
-import datetime
 import importlib
 import keyword
-import math
 import pkgutil
 import sys
 import types
@@ -22,6 +20,7 @@ from scripts.errors import (
     ScriptRetry,
 )
 from scripts.languages.frozen import freeze, restore_random
+from scripts.raised import Reject, Retry
 
 if TYPE_CHECKING:
     from scripts.context import Context
@@ -86,25 +85,6 @@ _MAX_FRAMES = 20
 _MAX_CAUSES = 5
 
 _time_zones: list[Any] = []
-
-
-class Retry(Exception):
-    """Raised by a script to have its message delivered again."""
-
-    def __init__(self, after: Any = None, reason: str = "") -> None:
-        if isinstance(after, str):
-            after, reason = None, after
-        super().__init__(reason)
-        self.after = _seconds(after)
-        self.reason = reason
-
-
-class Reject(Exception):
-    """Raised by a script to send its message to the dead letters."""
-
-    def __init__(self, reason: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class PythonScript:
@@ -322,15 +302,6 @@ def _print(
         print(*values, sep=sep, file=file, **others)
         return
     context.log((" " if sep is None else sep).join(map(str, values)))
-
-
-def _seconds(after: Any) -> float | None:
-    if after is None:
-        return None
-    seconds = after.total_seconds() if isinstance(after, datetime.timedelta) else float(after)
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError("Retry(after) takes seconds from now, not less than 0")
-    return seconds
 
 
 def _failed_before_its_first_line(error: TypeError) -> bool:
