@@ -1,0 +1,104 @@
+"""Which hosts a script may call: its allowed names, and the addresses that are public."""
+
+from __future__ import annotations
+
+import ipaddress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import httpx
+
+# Not among what ``ipaddress`` knows as special, or not in every version of it.
+_SPECIAL_V4 = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",  # shared by the customers of a provider; metadata at some clouds
+        "168.63.129.16/32",  # the wire server of Azure
+        "192.0.0.0/24",  # protocol assignments; metadata at some clouds
+        "192.88.99.0/24",  # relays of 6to4
+        "198.18.0.0/15",
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_SPECIAL_V6 = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments, Teredo among them
+        "2001:db8::/32",
+        "2002::/16",  # 6to4: an IPv4 address in disguise
+        "3fff::/20",
+    )
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address is one of the open internet and of nobody's inner network."""
+    if isinstance(address, IPv6Address):
+        return _is_public_v6(address)
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and not any(address in network for network in _SPECIAL_V4)
+    )
+
+
+def _is_public_v6(address: IPv6Address) -> bool:
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    if address in _NAT64:
+        return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    return (
+        address in _GLOBAL_UNICAST
+        and address.is_global
+        and not any(address in network for network in _SPECIAL_V6)
+    )
+
+
+def is_allowed(host: str, port: int, allowed: tuple[str, ...]) -> bool:
+    """Tell whether a host is among the allowed ones.
+
+    These are ``example.org``, or ``*.example.org`` for every name below it, or an address, each
+    with any port or with that after a colon.
+    """
+    return any(_matches(host, port, pattern) for pattern in allowed)
+
+
+def _matches(host: str, port: int, pattern: str) -> bool:
+    is_wildcard = pattern.startswith("*.")
+    name, wanted_port = _parts(pattern.removeprefix("*."))
+    if wanted_port is not None and wanted_port != port:
+        return False
+    host = plain_host(host)
+    return host.endswith(f".{name}") if is_wildcard else host == name
+
+
+def _parts(pattern: str) -> tuple[str, int | None]:
+    """Read a host as it is written in a list, with its port if it has one."""
+    pattern = pattern.strip()
+    try:
+        return ipaddress.ip_address(pattern).compressed, None
+    except ValueError:
+        pass
+    name, colon, port = pattern.rpartition(":")
+    if not colon or not port.isdigit():
+        return _encoded(pattern), None
+    return _encoded(name), int(port)
+
+
+def _encoded(name: str) -> str:
+    """Return a name as it stands in the URL of a request, where it has no umlauts."""
+    try:
+        return plain_host(httpx.URL(scheme="http", host=name.strip("[]")).raw_host.decode())
+    except (httpx.InvalidURL, ValueError):
+        return name
+
+
+def plain_host(host: str) -> str:
+    """Return the one form of a host among those that mean the same."""
+    host = host.lower().removesuffix(".")
+    try:
+        return ipaddress.ip_address(host).compressed
+    except ValueError:
+        return host
