@@ -8,7 +8,7 @@ well-formed outcome or with ``Nonsense``, upon which it kills the host.
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import orjson
@@ -26,6 +26,8 @@ _NUMBERS = ("after", "line", "peak_bytes")
 
 # Number, kind, output, JSON, start, seconds.
 Answer = tuple[int, int, bytes, bytes, float, float]
+# Makes a text of at most so many characters fit to be stored and read.
+Clean = Callable[[str, int], str]
 
 
 class Nonsense(Exception):
@@ -66,7 +68,7 @@ class AnswerStream:
                 yield answer
 
 
-def outcome_of(answer: Answer, group: Group, now: float) -> Outcome:
+def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_text) -> Outcome:
     """Make the outcome of a group's next call. Raises Nonsense where no host has answered so."""
     _, kind, output, extra, started_at, seconds = answer
     if group.done >= group.kept:
@@ -81,7 +83,7 @@ def outcome_of(answer: Answer, group: Group, now: float) -> Outcome:
             raise Nonsense
         if not extra:
             return Outcome(call, output, None, None, [], started_at, ended_at)
-    error, warning, logs = _details(kind, extra)
+    error, warning, logs = _details(kind, extra, clean)
     result = output if error is None else None
     return Outcome(call, result, error, warning, logs, started_at, ended_at)
 
@@ -117,35 +119,35 @@ def _wanted_bytes(data: bytes, offset: int) -> int:
 
 
 def _details(
-    kind: int, extra: bytes
+    kind: int, extra: bytes, clean: Clean
 ) -> tuple[ScriptError | None, str | None, list[dict[str, Any]]]:
     """Read the part of an answer that only some have."""
     try:
         content = orjson.loads(extra)
         warning = content["warning"]
         return (
-            None if kind == wire.OUTPUT else _error(kind, content["error"]),
-            None if warning is None else plain_text(warning, wire.MAX_TEXT_LENGTH),
-            [_log_line(line) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
+            None if kind == wire.OUTPUT else _error(kind, content["error"], clean),
+            None if warning is None else clean(warning, wire.MAX_TEXT_LENGTH),
+            [_log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Nonsense from None
 
 
-def _error(kind: int, facts: dict[str, Any]) -> ScriptError:
+def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:
     for name, value in facts.items():
         if value is None:
             continue
         if name in _NUMBERS:
             facts[name] = max(0, min(value, _MAX_RETRY_SECONDS))
         else:
-            facts[name] = plain_text(value, wire.MAX_TEXT_LENGTH)
+            facts[name] = clean(value, wire.MAX_TEXT_LENGTH)
     return wire.ERRORS[kind](**facts)
 
 
-def _log_line(line: dict[str, Any]) -> dict[str, Any]:
+def _log_line(line: dict[str, Any], clean: Clean) -> dict[str, Any]:
     return {
         "at": max(0.0, min(line["at"], time.time())),
-        "level": plain_text(line["level"], wire.MAX_LOG_LENGTH),
-        "text": plain_text(line["text"], wire.MAX_LOG_LENGTH),
+        "level": clean(line["level"], wire.MAX_LOG_LENGTH),
+        "text": clean(line["text"], wire.MAX_LOG_LENGTH),
     }

@@ -11,6 +11,8 @@ from scripts.wire import MAX_ASK_BYTES, MAX_ASKS, MAX_ASKS_IN_FLIGHT
 if TYPE_CHECKING:
     from scripts.host import Host
 
+_only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+
 _TOO_MANY = {"error": f"A script may ask {MAX_ASKS} times for a message.", "kind": "too-many"}
 _TOO_LARGE = {"error": f"A request may have {MAX_ASK_BYTES} bytes.", "kind": "too-large"}
 
@@ -33,7 +35,7 @@ class Asker:
         """
         self._require_running(call)
         number = self._asked + 1
-        content = json.dumps(request, allow_nan=False).encode()
+        content = _only_finite(request).encode("utf-8", "replace")
         self._asked = number
         if number > MAX_ASKS:
             self._replies[number] = _TOO_MANY

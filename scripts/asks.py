@@ -31,6 +31,8 @@ Deadline = float
 Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
 
 MAX_THREADS = 64
+# The service of which the replies are secrets, as {value}.
+SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
 
 
 class AskFailed(Exception):
@@ -56,6 +58,8 @@ class Ask:
     deadline: Deadline
     is_wanted: bool = True
     reply: bytes = b""
+    # What the reply gives away.
+    secret: str = ""
 
 
 @dataclass(slots=True)
@@ -123,16 +127,23 @@ class Asks:
         for host in list(self._tabs):
             self.forget(host)
         self._crew.close()
+        for service in self._services.values():
+            if hasattr(service, "close"):
+                service.close()
 
     def _serve(self, ask: Ask) -> None:
         try:
-            reply = orjson.dumps(self._reply(ask))
+            content = self._reply(ask)
+            if ask.service == SECRET_SERVICE:
+                ask.secret = content["value"]
+            reply = orjson.dumps(content)
             if len(reply) > wire.MAX_REPLY_BYTES:
                 raise AskFailed(f"The reply has {len(reply)} bytes, which is too many.", "size")
         except AskFailed as failed:
             reply = failed.reply()
         except Exception:
-            logger.exception("a request of script %r was not served", ask.host.program.name)
+            if ask.is_wanted:
+                logger.exception("a request of script %r was not served", ask.host.program.name)
             reply = AskFailed("The request failed inside the engine.", "internal").reply()
         ask.reply = reply
 

@@ -4,6 +4,8 @@ import time
 from typing import Any, Protocol
 
 from scripts.envelope import plain_text
+from scripts.http import Http
+from scripts.secret_values import Secrets
 from scripts.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
 
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
@@ -24,6 +26,7 @@ class Context:
         "_asker",
         "_logs",
         "_number",
+        "_secrets",
         "attempt",
         "correlation_id",
         "delivery_id",
@@ -69,6 +72,18 @@ class Context:
             }
         )
 
+    @property
+    def http(self) -> Http:
+        """Requests to the outside, as far as the script may make them."""
+        return Http(lambda request: self._reply("http", request))
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets that the script was given, by name."""
+        if not hasattr(self, "_secrets"):
+            self._secrets = Secrets(lambda request: self._reply("secret", request))
+        return self._secrets
+
     def ask(self, service: str, request: dict[str, Any]) -> int:
         """Send a request to a service of the worker, and return its number at once.
 
@@ -82,3 +97,7 @@ class Context:
         Raises RuntimeError where nothing was asked for that is not replied to.
         """
         return self._asker.wait(self._number)
+
+    def _reply(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
+        number = self._asker.ask(self._number, service, request)
+        return self._asker.wait(self._number, number)[1]

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import orjson
 
 from scripts import wire
-from scripts.answers import Answer, AnswerStream, Nonsense
+from scripts.answers import Answer, AnswerStream, Clean, Nonsense
 from scripts.calls import Call, Program
+from scripts.envelope import plain_text
 from scripts.errors import ScriptError
 from scripts.group import Group
+from scripts.mask import Mask
 from scripts.pace import GROUP_SECONDS
 from scripts.shared_page import SharedPage
 
@@ -54,6 +56,9 @@ class HostClient:
         self._selector.register(self.channel, selectors.EVENT_READ, self)
         self._outbox = bytearray()
         self._answers = AnswerStream()
+        # What its texts go through, and what is taken out of them there.
+        self.clean: Clean = plain_text
+        self._mask = Mask()
         # What it was sent and has not answered. The last two leave out what was taken back.
         self.groups: deque[Group] = deque()
         self.sent = 0
@@ -120,6 +125,11 @@ class HostClient:
             reply = _UNREAD
         head = orjson.dumps({wire.REPLY: (call, number)})
         self._send(wire.HEAD.pack(len(head), len(reply)) + head + reply)
+
+    def keep_secret(self, value: str) -> None:
+        """Have a value that the host is about to be given taken out of its texts."""
+        self._mask.add(value)
+        self.clean = self._mask.clean
 
     def send_rest(self) -> None:
         """Send more of what the pipe had no room for. Raises OSError as ``send`` does."""

@@ -75,14 +75,14 @@ class HostPool:
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see ``seal``).
 
-        ``services`` are what scripts may ask for while they run, by name.
+        ``services`` are what scripts may ask for while they run, by name, if not the engine's own.
         """
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
         self._selector = selectors.DefaultSelector()
         self._zygote: ZygoteClient | None = None
-        self._services = {} if services is None else services
+        self._services = services
         self._asks: Asks | None = None
         self._numbers = count(1)
         self._hosts: dict[int, HostClient] = {}
@@ -299,7 +299,7 @@ class HostPool:
                     self._take_ask(host, number, output, extra)
                     continue
                 if kind != wire.RETURNED:
-                    finished.append(outcome_of(answer, group, now))
+                    finished.append(outcome_of(answer, group, now, host.clean))
                     self._is_group_done |= group.done + 1 == group.kept
                 elif group.done < group.kept:
                     returned.append(group.calls[group.done])
@@ -324,12 +324,14 @@ class HostPool:
         if not host.runs(call):
             return
         if self._asks is None:
-            self._asks = Asks(self._services)
+            self._asks = Asks(_engine_services() if self._services is None else self._services)
             self._selector.register(self._asks.bell, selectors.EVENT_READ, self._asks)
         self._asks.take(host, call, head, request)
 
     def _pass_on_replies(self) -> None:
         for ask in self._asks.served() if self._asks is not None else ():
+            if ask.secret:
+                ask.host.keep_secret(ask.secret)
             try:
                 ask.host.reply(ask.call, ask.number, ask.reply)
             except OSError:
@@ -480,3 +482,10 @@ class HostPool:
         else:
             host.lane.put_back(calls)
         self._hungry[host.lane] = None
+
+
+def _engine_services() -> Mapping[str, Service]:
+    # They read the database; a pool does without.
+    from scripts.services import engine_services
+
+    return engine_services()

@@ -1,0 +1,89 @@
+"""Scripts that call others: what that does to their queue, and secrets from the database."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from cryptography.fernet import Fernet
+from django.utils import timezone
+
+from flows import engine
+from flows.consumer import close_hosts
+from flows.models import Message, QueueState, StepRun
+from scripts.models import Script, Secret
+from scripts.secrets import forget_secrets
+from tests.builders import make_flow, run_of, work_until_idle
+from tests.loopback import Loopback, serving
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+def make_calling_flow(code: str, **script: object):
+    flow = make_flow(codes=[code], threads=1)
+    saved = Script.objects.get(name="flow-0")
+    for name, value in ({"network": True, "private_addresses": True} | script).items():
+        setattr(saved, name, value)
+    saved.save()
+    return flow
+
+
+@pytest.mark.django_db
+def test_a_server_that_asks_for_time_slows_the_queue_of_the_script_that_calls_it(server: Loopback):
+    server.answers("/", 429, b"busy", Retry_After="40")
+    flow = make_calling_flow(
+        f'def run(message, context):\n    context.http.get("{server.url()}").raise_for_status()\n'
+    )
+    engine.start("flow", {})
+    begun_at = timezone.now()
+
+    work_until_idle(flow)
+
+    soon, late = begun_at + timedelta(seconds=38), timezone.now() + timedelta(seconds=42)
+    assert soon < QueueState.objects.get().slow_until < late
+    assert soon < Message.objects.get().available_at < late
+    assert "429" in StepRun.objects.get().error
+    assert len(server.received) == 1
+
+
+@pytest.mark.django_db
+def test_a_script_reaches_nobody_unless_its_network_is_on(server: Loopback):
+    flow = make_calling_flow(
+        f'def run(message, context):\n    context.http.get("{server.url()}")\n', network=False
+    )
+    engine.start("flow", {})
+
+    work_until_idle(flow)
+
+    assert "network access is off" in StepRun.objects.get().error
+    assert server.received == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_script_is_given_its_secrets_and_no_others(settings):
+    settings.ASYNCENGINE_SECRETS_KEYS = [Fernet.generate_key().decode()]
+    forget_secrets()
+    for name in ("shop.key", "other.key"):
+        secret = Secret(name=name)
+        secret.set_value("swordfish")
+        secret.save()
+    flow = make_calling_flow(
+        "def run(message, context):\n"
+        "    print(context.secrets['shop.key'])\n"
+        "    message['payload'] = [name in context.secrets for name in ('shop.key', 'other.key')]\n"
+        "    return message\n",
+        secrets=["shop.key"],
+    )
+    started = engine.start("flow", {})
+
+    work_until_idle(flow)
+    close_hosts()  # whose threads may be at the database
+
+    assert json.loads(run_of(started.correlation_id).result)["payload"] == [True, False]
+    assert "***" in str(StepRun.objects.get().logs)
+    assert "swordfish" not in str(StepRun.objects.values().get())

@@ -1,0 +1,338 @@
+"""``context.http`` and ``context.secrets`` as a script sees them, and what is told of them."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scripts.asks import AskFailed
+from scripts.calls import Program
+from scripts.errors import ScriptError, ScriptKilled, ScriptRaised, ScriptRetry, ScriptTimedOut
+from scripts.outside_calls import OutsideCalls
+from scripts.runner import Call, CallSite, HostPool, Outcome
+from tests.loopback import Handler, Loopback, serving
+from tests.waiting import wait_for
+
+VALUES = {"shop.key": "swordfish", "pin": "123", "pem": "BEGIN KEY\nabc/def+ghi==\nEND KEY"}
+
+
+def secret(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    if request["name"] == "away":
+        raise AskFailed("The database is away.", "unavailable")
+    if request["name"] not in VALUES:
+        raise AskFailed(f"There is no secret {request['name']!r}.", "unknown")
+    return {"value": VALUES[request["name"]]}
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[HostPool]:
+    pool = HostPool(services={"http": OutsideCalls(), "secret": secret})
+    yield pool
+    pool.close()
+
+
+def submit(pool: HostPool, body: str, timeout_seconds: float = 20) -> None:
+    code = "def run(message, context):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    rights: Any = {"network": True, "private_addresses": True}
+    program = Program(1, "pricing", "python", code, timeout_seconds, 256, **rights)
+    site = CallSite("orders", "price", "to-price", is_last=True)
+    pool.submit(program, site, [Call("key", "c", 1, "d", b'{"payload":{}}')], 1)
+
+
+def run(pool: HostPool, body: str, **limits: float) -> Outcome:
+    submit(pool, body, **limits)
+    (outcome,) = pool.collect(30)
+    return outcome
+
+
+def result(pool: HostPool, body: str) -> Any:
+    outcome = run(pool, body)
+    assert outcome.error is None, outcome.error
+    return json.loads(outcome.output or b"")
+
+
+def error(pool: HostPool, body: str) -> ScriptError:
+    outcome = run(pool, body)
+    assert outcome.error is not None
+    return outcome.error
+
+
+# Requests
+
+
+def test_a_script_reads_what_a_server_answers(pool: HostPool, server: Loopback) -> None:
+    server.answers("/orders", 200, '{"a": "ü"}'.encode(), X_Number="7")
+
+    given = result(
+        pool,
+        f"""
+r = context.http.get("{server.url("/orders?x=1")}", params={{"y": "a b", "z": [1, 2]}},
+    headers={{"X-Count": 3}}, timeout=5)
+return [r.status, r.ok, r.text, r.json(), r.headers["X-NUMBER"], r.headers.get("x-none"),
+    "X-Number" in r.headers, "content-length" in list(r.headers), r.url, r.raise_for_status() is r]
+""",
+    )
+
+    url = "/orders?x=1&y=a+b&z=1&z=2"
+    assert given == [
+        *[200, True, '{"a": "ü"}', {"a": "ü"}, "7", None, True, True, server.url(url), True],
+    ]
+    assert server.received[0].path == url
+    assert server.received[0].headers["x-count"] == "3"
+
+
+def test_a_script_sends_json_forms_and_text(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 204)
+
+    result(
+        pool,
+        f"""
+url, http = "{server.url()}", context.http
+http.post(url, json={{"n": 1}})
+http.put(url, data={{"a": "x y", "b": [1, 2]}})
+http.patch(url, data="täxt", headers={{"content-type": "text/csv"}})
+http.delete(url)
+http.head(url)
+http.request("options", url)
+""",
+    )
+
+    assert [
+        (r.method, r.body.decode(), r.headers.get("content-type")) for r in server.received
+    ] == [
+        ("POST", '{"n": 1}', "application/json"),
+        ("PUT", "a=x+y&b=1&b=2", "application/x-www-form-urlencoded"),
+        ("PATCH", "täxt", "text/csv"),
+        ("DELETE", "", None),
+        ("HEAD", "", None),
+        ("OPTIONS", "", None),
+    ]
+
+
+def test_a_failure_is_an_error_with_a_kind(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 500, b"broken")
+
+    given = result(
+        pool,
+        f"""
+kinds = []
+for url in ("http://nothing.invalid/", "no url", "{server.url()}"):
+    try:
+        context.http.get(url).raise_for_status()
+    except context.http.Error as error:
+        kinds.append([error.kind, error.status, error.response and error.response.text])
+return kinds
+""",
+    )
+
+    assert given == [["dns", None, None], ["invalid", None, None], ["status", 500, "broken"]]
+
+
+def test_an_error_that_a_script_lets_pass_says_what_was_called(
+    pool: HostPool, server: Loopback
+) -> None:
+    raised = error(
+        pool, f'context.http.get("{server.url("/none?key=swordfish")}").raise_for_status()'
+    )
+
+    assert isinstance(raised, ScriptRaised)
+    assert str(raised) == f"HttpError: GET {server.url('/none')} was answered with 404"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_script_that_is_told_to_wait_is_run_again_then(
+    pool: HostPool, server: Loopback, status: int
+) -> None:
+    server.answers("/", status, Retry_After="17")
+
+    raised = error(pool, f'context.http.get("{server.url()}").raise_for_status()')
+
+    assert isinstance(raised, ScriptRetry)
+    assert raised.after == 17
+    assert str(status) in str(raised)
+
+
+def test_a_script_may_see_to_being_told_to_wait_itself(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 429, b"busy", Retry_After="17")
+    caught = """
+try:
+    context.http.get("{url}").raise_for_status()
+except {kind} as error:
+    return [error.status, error.after, error.response.retry_after, error.response.text]
+"""
+    for kind in ("Retry", "context.http.Error"):
+        given = result(pool, caught.format(url=server.url(), kind=kind))
+        assert given == [429, 17, 17, "busy"]
+
+
+def test_being_refused_without_a_time_to_wait_is_a_failure(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.answers("/", 429)
+
+    raised = error(pool, f'context.http.get("{server.url()}").raise_for_status()')
+
+    assert isinstance(raised, ScriptRaised)
+
+
+def test_a_script_that_waits_for_a_server_meets_its_time_limit(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
+    begun_at = time.monotonic()
+
+    body = f"""
+while True:
+    try:
+        context.http.get("{server.url()}", timeout=0.3)
+    except context.http.Error:
+        pass
+"""
+    outcome = run(pool, body, timeout_seconds=0.7)
+
+    assert isinstance(outcome.error, ScriptTimedOut)
+    assert 0.7 <= time.monotonic() - begun_at < 1.7
+
+
+def test_a_script_hears_of_a_server_that_takes_its_time(pool: HostPool, server: Loopback) -> None:
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
+
+    raised = error(pool, f'context.http.get("{server.url()}", timeout=0.2)')
+
+    assert isinstance(raised, ScriptRaised)
+    assert f"{server.url()} did not answer in time" in str(raised)
+
+
+def test_a_script_that_waits_for_a_server_can_be_cancelled(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
+    submit(pool, f'context.http.get("{server.url()}")')
+    wait_for(lambda: pool.collect(0.01) or server.received)
+
+    pool.cancel({"key"})
+
+    (outcome,) = pool.collect(2)
+    assert isinstance(outcome.error, ScriptKilled)
+
+
+def test_a_closed_pool_leaves_its_requests(server: Loopback) -> None:
+    def page(handler: Handler) -> None:
+        handler.loopback.closing.wait(20)
+
+    server.pages["/"] = page
+    server.answers("/quick", 200, b"x")
+    pool = HostPool(services={"http": OutsideCalls()})
+    submit(pool, f'context.http.get("{server.url()}")')
+    wait_for(lambda: pool.collect(0.01) or server.received)
+
+    begun_at = time.monotonic()
+    pool.close()
+
+    assert time.monotonic() - begun_at < 2
+    assert result(pool, f'return context.http.get("{server.url("/quick")}").text') == "x"
+    pool.close()
+
+
+# Secrets
+
+
+def test_a_script_reads_its_secrets(pool: HostPool) -> None:
+    given = result(
+        pool,
+        """
+secrets = context.secrets
+return [secrets["shop.key"], secrets.get("shop.key"), "shop.key" in secrets,
+    "none" in secrets, secrets.get("none"), secrets.get("none", "other")]
+""",
+    )
+
+    # Outputs are the script's own business.
+    assert given == ["swordfish", "swordfish", True, False, None, "other"]
+
+
+def test_a_secret_that_is_not_there_is_named(pool: HostPool) -> None:
+    raised = error(pool, 'context.secrets["none"]')
+
+    assert str(raised).startswith("KeyError")
+    assert "There is no secret 'none'." in str(raised)
+
+
+@pytest.mark.parametrize("way", ['["away"]', '.get("away", 7)'])
+def test_a_secret_that_cannot_be_read_now_has_no_default(pool: HostPool, way: str) -> None:
+    assert "The database is away." in str(error(pool, f"return context.secrets{way}"))
+
+
+def test_a_secret_is_masked_in_logs_and_errors(pool: HostPool, server: Loopback) -> None:
+    outcome = run(
+        pool,
+        """
+import json, urllib.parse
+key, pem = context.secrets["shop.key"], context.secrets["pem"]
+context.log("the key is " + key, level="debug")
+context.log(f"before{key}after")
+print(json.dumps(pem), repr(pem), urllib.parse.quote(pem), urllib.parse.urlencode({"p": pem}))
+context.log(pem.splitlines()[1])
+context.log("x" * 8188 + key)
+raise ValueError(f"no luck with {key} at " + "x" * 1970 + key)
+""",
+    )
+
+    assert isinstance(outcome.error, ScriptRaised)
+    told = [line["text"] for line in outcome.logs]
+    assert told[:4] == [
+        "the key is ***",
+        "before***after",
+        "\"***\" '***' *** p=***",
+        "***",
+    ]
+    assert told[4] == "x" * 8188 + "***…"
+    everything = f"{outcome.error} {outcome.error.traceback}"
+    assert "no luck with *** at" in everything
+    for part in ("swor", "BEGIN", "abc", "def"):
+        assert part not in everything
+
+
+def test_a_secret_is_masked_where_a_host_dies_or_rejects(pool: HostPool) -> None:
+    rejected = run(pool, 'raise Reject("no " + context.secrets["shop.key"])')
+    again = run(pool, 'raise Retry(after=1, reason="no " + context.secrets["shop.key"])')
+    invalid = run(pool, 'return {context.secrets["shop.key"]: {1}}')
+
+    assert str(rejected.error) == "no ***"
+    assert str(again.error) == "no ***"
+    assert "swordfish" not in str(invalid.error)
+    assert "***" in str(invalid.error)
+
+
+def test_a_secret_in_the_path_of_a_request_is_masked_in_its_error(
+    pool: HostPool, server: Loopback
+) -> None:
+    raised = error(
+        pool,
+        f'url = "{server.url()}bot" + context.secrets["shop.key"] + "/send"\n'
+        "context.http.get(url).raise_for_status()",
+    )
+
+    assert f"{server.url()}bot***/send" in str(raised)
+
+
+def test_short_secrets_are_not_masked(pool: HostPool) -> None:
+    outcome = run(pool, 'print(context.secrets["pin"], 123456)')
+
+    assert outcome.logs[0]["text"] == "123 123456"
+
+
+def test_what_another_script_was_given_is_not_masked(pool: HostPool) -> None:
+    run(pool, 'print(context.secrets["shop.key"])')
+
+    outcome = run(pool, 'print("swordfish")\nreturn 7')
+
+    assert outcome.logs[0]["text"] == "swordfish"
