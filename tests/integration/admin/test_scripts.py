@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
-from scripts.models import Script
+from scripts.models import Library, Script
 from tests.builders import ECHO
 from tests.integration.admin.pages import form_data
 
@@ -60,6 +60,17 @@ def test_code_that_cannot_run_is_refused_with_the_line(client, world, page, lang
     for error, fault in zip(errors, faults, strict=True):
         assert error.startswith(fault)
     assert world.script.versions.count() == 1
+
+
+def test_code_may_import_the_libraries_of_its_script(client, world, page):
+    world.script.libraries = [Library.objects.create(name="money", code="rate = 2")]
+    world.script.save()
+    code = "import money\ndef run(message, context):\n    return message"
+
+    response = client.post(page, form_data(client.get(page)) | {"code": code})
+
+    assert response.status_code == 302
+    assert world.script.current_version.code == code
 
 
 @pytest.mark.parametrize(
