@@ -1,11 +1,13 @@
 """The test bench: runs code, saved or not, on one message in a script host of its own.
 
-Nothing of the engine takes part: no flow, no queue, no database. A trial has processes of its own
-that end with it, and so few of them at once that a web server has threads left for its callers.
+No flow and no queue take part, and nothing is stored; calls to the outside are really made. A
+trial has processes of its own that end with it, and there are so few at once that a web server has
+threads left for its callers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -24,8 +26,12 @@ from scripts.errors import (
     ScriptKilled,
     ScriptTimedOut,
 )
+from scripts.mask import Mask
 from scripts.runner import Call, CallSite, HostPool, Outcome, Program
 from scripts.schema import Contract
+from scripts.secrets import SecretUnavailable, secret_value
+from scripts.services import engine_services
+from scripts.wire import MAX_TEXT_LENGTH
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
 MAX_SECONDS = 10.0
@@ -122,11 +128,15 @@ def run_trial(program: Program, message: bytes, *, is_last: bool = False) -> Tri
     finally:
         _turns.release()
     error, faults = _judged(program, message, is_last, outcome)
+    clean = _mask(program).clean
+    output = None if outcome.output is None else outcome.output.decode()
+    if isinstance(error, OutputInvalid):
+        error = OutputInvalid(clean(str(error), MAX_TEXT_LENGTH), place=error.place)
     return Trial(
-        output=None if outcome.output is None else outcome.output.decode(),
+        output=None if output is None else clean(output, len(output)),
         error=error,
         line=None if error is None else line_of(error, program.name),
-        faults=faults,
+        faults=[each | {"detail": clean(each["detail"], MAX_TEXT_LENGTH)} for each in faults],
         logs=outcome.logs,
         warning=outcome.warning,
         started_at=outcome.started_at,
@@ -150,7 +160,7 @@ def _run(program: Program, message: bytes, is_last: bool) -> tuple[Outcome, int]
     correlation_id = json.loads(message)["correlationId"]
     site = CallSite(flow="trial", step=program.name, queue="trial", is_last=is_last)
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
-    pool = HostPool()
+    pool = HostPool(services=engine_services())
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS
@@ -185,6 +195,18 @@ def _judged(
     except OutputInvalid as reason:
         return reason, contract.output_faults(outcome.output, is_last)
     return None, []
+
+
+def _mask(program: Program) -> Mask:
+    """Return what takes the script's secrets out of what is shown.
+
+    An output is the script's own business, but a secret is not to be read on a page by accident.
+    """
+    mask = Mask()
+    for name in program.secrets:
+        with contextlib.suppress(SecretUnavailable):
+            mask.add(secret_value(name))
+    return mask
 
 
 def _refuse_constant(name: str) -> None:

@@ -18,7 +18,7 @@
     const make = (area) => {
         const box = document.createElement("div");
         box.className = "editor";
-        box.style.height = `${area.rows * 1.5 * 13 + 10}px`;
+        box.style.setProperty("--rows", area.rows);
         area.before(box);
         area.style.display = "none";
         const editor = ace.edit(box, {
@@ -30,6 +30,7 @@
             useSoftTabs: true,
             value: area.value,
         });
+        new ResizeObserver(() => editor.resize()).observe(box);
         editor.clearSelection();
         editor.moveCursorTo(0, 0);
         editor.session.getUndoManager().reset();
