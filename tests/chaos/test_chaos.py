@@ -15,7 +15,6 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.history import History
 from tests.chaos.interventions import ends
 from tests.chaos.scripts import FLOWS, configuration, steps
-from tests.chaos.server import Server, SQLiteFile, restartable_postgresql
+from tests.chaos.server import Server
 from tests.chaos.system import System, seconds_of_chaos
 from tests.waiting import wait_for
 
@@ -39,15 +38,6 @@ QUEUE_SIZE = 200
 LOOK_SECONDS = 0.5
 SHOWN = 4
 RUNS_BY_END = "SELECT status, COUNT(*) FROM flows_run GROUP BY status"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    if request.param == "sqlite":
-        yield SQLiteFile(f"sqlite:///{tmp_path}/chaos.sqlite3")
-        return
-    with restartable_postgresql() as server:
-        yield server
 
 
 def test_nothing_is_lost_or_doubled_whatever_is_killed(server: Server, tmp_path: Path):
