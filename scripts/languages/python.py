@@ -149,14 +149,16 @@ class PythonScript:
         return "\n\n".join(parts)
 
     def _frames(self, error: BaseException) -> str:
-        frames = [
-            self._frame(frame.f_code, line)
+        places = [
+            (frame.f_code, line)
             for frame, line in _walk(error.__traceback__)
             if frame.f_code.co_filename in self._lines
         ]
-        if len(frames) > _MAX_FRAMES:
-            half = _MAX_FRAMES // 2
-            frames[half:-half] = [f"  … {len(frames) - _MAX_FRAMES} more …\n"]
+        half = _MAX_FRAMES // 2 if len(places) > _MAX_FRAMES else len(places)
+        frames = [self._frame(*place) for place in places[:half]]
+        if half < len(places):
+            frames.append(f"  … {len(places) - _MAX_FRAMES} more …\n")
+            frames += [self._frame(*place) for place in places[-half:]]
         return "".join(["Traceback (most recent call last):\n", *frames])
 
     def _frame(self, code: types.CodeType, line: int) -> str:

@@ -1,0 +1,92 @@
+"""What abusive scripts are after, and how one sees that they have not got it.
+
+All of it would be theirs but for the seal: the file may be read by everyone, everyone may write
+into the folder, the listeners take whoever comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Bait:
+    def __init__(self) -> None:
+        self.secret = secrets.token_hex(16)
+        os.environ["BAIT"] = self.secret
+        self.folder = Path(tempfile.mkdtemp(prefix="bait-"))
+        self.folder.chmod(0o777)
+        self.file = self.folder / "secret"
+        self.file.write_text(self.secret)
+        self.file.chmod(0o666)
+        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind(("127.0.0.1", 0))
+        self._unix = socket.socket(socket.AF_UNIX)
+        self._unix.bind(str(self.folder / "socket"))
+        self._unix.listen()
+        for listener in (self._tcp, self._udp, self._unix):
+            listener.setblocking(False)
+        self.signals: list[int] = []
+        self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def described(self, zygote: int, neighbour: int) -> dict[str, Any]:
+        """Return what a script is told, as it may have found out by itself."""
+        return {
+            "folder": str(self.folder),
+            "file": str(self.file),
+            "tcp": self._tcp.getsockname()[1],
+            "udp": self._udp.getsockname()[1],
+            "unix": str(self.folder / "socket"),
+            "worker": os.getpid(),
+            "zygote": zygote,
+            "neighbour": neighbour,
+        }
+
+    def assert_untouched(self, *, told: str, zygote: int) -> None:
+        """Fail if a script has got at anything; told is all that is known of its end."""
+        assert self.secret not in told
+        assert self.file.read_text() == self.secret
+        assert sorted(path.name for path in self.folder.iterdir()) == ["secret", "socket"]
+        assert self.folder.stat().st_mode & 0o777 == 0o777
+        assert [self._callers(listener) for listener in (self._tcp, self._udp, self._unix)] == [
+            0
+        ] * 3
+        assert self.signals == []
+        for process in psutil.Process(zygote).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it was about to end
+                assert process.ppid() == zygote
+
+    def close(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        for listener in (self._tcp, self._udp, self._unix):
+            listener.close()
+        for path in self.folder.iterdir():
+            path.unlink()
+        self.folder.rmdir()
+        del os.environ["BAIT"]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signals.append(number)
+
+    def _callers(self, listener: socket.socket) -> int:
+        try:
+            if listener.type == socket.SOCK_DGRAM:
+                listener.recv(1)
+            else:
+                listener.accept()[0].close()
+        except BlockingIOError:
+            return 0
+        return 1

@@ -1,0 +1,89 @@
+"""Scripts that abuse their host: none reaches anything, each ends with a clear cause."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from tests.abuse.attack import Attack
+from tests.abuse.bait import Bait
+from tests.abuse.python_attacks import PYTHON
+
+ATTACKS = PYTHON
+SITE = CallSite("flow", "step", "queue", False)
+NEIGHBOUR = """
+import json
+os = json.codecs.sys.modules["os"]
+def run(message, context):
+    return message | {"payload": os.getpid()}
+"""
+
+
+@pytest.fixture(scope="module")
+def bait() -> Iterator[Bait]:
+    bait = Bait()
+    yield bait
+    bait.close()
+
+
+@pytest.fixture(scope="module")
+def pool(bait: Bait) -> Iterator[HostPool]:
+    pool = HostPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def neighbour(pool: HostPool) -> int:
+    """Another script's host, which is to live through all of this."""
+    return pid_of_neighbour(pool)
+
+
+def pid_of_neighbour(pool: HostPool) -> int:
+    outcome = run(pool, Attack("", NEIGHBOUR, timeout_seconds=30), NEIGHBOUR, {})
+    assert outcome.output is not None, outcome.error
+    return int(json.loads(outcome.output)["payload"])
+
+
+def run(pool: HostPool, attack: Attack, script: str, payload: object) -> Outcome:
+    body = json.dumps({"correlationId": "c-1", "payload": payload}).encode()
+    program = Program(
+        1, "script", attack.language, script, attack.timeout_seconds, attack.memory_mb
+    )
+    pool.submit(program, SITE, [Call(1, "c-1", 1, "d-1", body)], 1)
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + 60
+    while not outcomes:
+        assert time.monotonic() < deadline, "the script never ended"
+        outcomes = pool.collect(1)
+    assert len(outcomes) == 1
+    return outcomes[0]
+
+
+def told(outcome: Outcome) -> str:
+    """Return in words how a script ended."""
+    if outcome.error is not None:
+        return f"{type(outcome.error).__name__}: {outcome.error}"
+    assert outcome.output is not None
+    return f"output: {outcome.output.decode()} with {len(outcome.logs)} log lines"
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_abusive_script_reaches_nothing_and_ends_with_its_cause(
+    pool: HostPool, bait: Bait, neighbour: int, name: str
+) -> None:
+    attack = ATTACKS[name]
+    zygote = pool._zygote._process.pid
+
+    outcome = run(pool, attack, attack.script, bait.described(zygote, neighbour))
+
+    assert re.fullmatch(attack.cause, told(outcome), re.DOTALL), told(outcome)[:500]
+    everything = f"{told(outcome)}{outcome.logs}{getattr(outcome.error, 'traceback', '')}"
+    bait.assert_untouched(told=everything, zygote=zygote)
+    assert pid_of_neighbour(pool) == neighbour
+    assert pool._zygote._process.pid == zygote
