@@ -12,6 +12,7 @@ from __future__ import annotations
 import email.utils
 import re
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -63,8 +64,10 @@ class OutsideCalls:
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        tls = tls or httpcore.default_ssl_context()
-        self._pools = {private: _pool(tls, private) for private in (False, True)}
+        self._tls = tls
+        self._lock = threading.Lock()
+        # By whether they go to private addresses, too.
+        self._pools: dict[bool, httpcore.ConnectionPool] = {}
 
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
@@ -77,7 +80,7 @@ class OutsideCalls:
         deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
         for _ in range(MAX_REDIRECTS + 1):
             hop.require_allowed(program)
-            reply, location = _exchange(self._pools[program.private_addresses], hop, deadline)
+            reply, location = _exchange(self._pool(program.private_addresses), hop, deadline)
             if location is None:
                 return reply
             hop = hop.redirected(reply["status"], location)
@@ -86,6 +89,14 @@ class OutsideCalls:
     def close(self) -> None:
         for pool in self._pools.values():
             pool.close()
+
+    def _pool(self, private: bool) -> httpcore.ConnectionPool:
+        with self._lock:
+            if private not in self._pools:
+                # Reading the certificates of all authorities takes its time.
+                self._tls = self._tls or httpcore.default_ssl_context()
+                self._pools[private] = _new_pool(self._tls, private)
+            return self._pools[private]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,7 @@ class _Hop:
         )
 
 
-def _pool(tls: ssl.SSLContext, private: bool) -> httpcore.ConnectionPool:
+def _new_pool(tls: ssl.SSLContext, private: bool) -> httpcore.ConnectionPool:
     return httpcore.ConnectionPool(
         ssl_context=tls,
         max_connections=100,
@@ -308,7 +319,9 @@ def _without(headers: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str
 
 
 def _seconds(request: dict[str, Any]) -> float:
-    seconds = request.get("timeout", DEFAULT_SECONDS)
+    seconds = request.get("timeout")
+    if seconds is None:
+        return DEFAULT_SECONDS
     if not isinstance(seconds, int | float) or not seconds > 0:
         raise AskFailed("The timeout must be a number of seconds above 0.", "invalid")
     return float(seconds)
