@@ -22,6 +22,7 @@ class Asker:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.secret_names: tuple[str, ...] = ()
         self._call = 0
         self._asked = 0
         self._in_flight = 0

@@ -14,6 +14,8 @@ _LEVELS = {"debug", "info", "warning", "error", "critical"}
 class Asker(Protocol):
     """What gets an answer from the script's worker."""
 
+    secret_names: tuple[str, ...]
+
     def ask(self, call: int, service: str, request: dict[str, Any]) -> int: ...
 
     def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]: ...
@@ -81,7 +83,9 @@ class Context:
     def secrets(self) -> Secrets:
         """The secrets that the script was given, by name."""
         if not hasattr(self, "_secrets"):
-            self._secrets = Secrets(lambda request: self._reply("secret", request))
+            self._secrets = Secrets(
+                self._asker.secret_names, lambda request: self._reply("secret", request)
+            )
         return self._secrets
 
     def ask(self, service: str, request: dict[str, Any]) -> int:

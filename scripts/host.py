@@ -102,6 +102,7 @@ class Host:
         return self._channel.read_reply(self._number)
 
     def _load(self, program: Any) -> Script:
+        self._asker.secret_names = tuple(program["secrets"])
         try:
             self._contract = Contract(program["inputSchema"], program["outputSchema"])
         except ScriptInvalid as error:

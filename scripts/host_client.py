@@ -89,6 +89,7 @@ class HostClient:
                 "libraries": [(library.name, library.code) for library in program.libraries],
                 "inputSchema": program.input_schema,
                 "outputSchema": program.output_schema,
+                "secrets": program.secrets,
                 "memoryMb": program.memory_mb,
             }
         )

@@ -1,44 +1,44 @@
-"""``context.secrets``: the secrets that a script was given, which its worker knows."""
+"""``context.secrets``: the secrets that a script was given, which its worker reads for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 
-# What keeps a secret from a script for good; the rest may be better at the next try.
+# What keeps a secret from a script for good; all else may be better at the next try.
 _ABSENT = ("unknown", "not-granted")
 
 
-class Secrets:
-    """Reads a secret when the script asks for it, once for a message."""
+class Secrets(Mapping[str, str]):
+    """The values by name, each read when the script asks for it, once for a message.
 
-    def __init__(self, send: Send) -> None:
+    There is nothing under a name that the script was given but that nobody has entered yet.
+    """
+
+    def __init__(self, names: tuple[str, ...], send: Send) -> None:
+        self._names = names
         self._send = send
         self._replies: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> str:
-        """Return the value. Raises KeyError where the script has no such secret."""
+        """Return the value. Raises KeyError, or RuntimeError where it cannot be read now."""
         reply = self._reply(name)
-        if reply.get("kind") in _ABSENT:
+        if "error" not in reply:
+            value: str = reply["value"]
+            return value
+        if reply["kind"] in _ABSENT:
             raise KeyError(reply["error"])
-        value: str = reply["value"]
-        return value
+        raise RuntimeError(reply["error"])
 
-    def __contains__(self, name: str) -> bool:
-        return self._reply(name).get("kind") not in _ABSENT
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names if name in self)
 
-    def get(self, name: str, default: Any = None) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            return default
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
     def _reply(self, name: str) -> dict[str, Any]:
         if name not in self._replies:
-            reply = self._send({"name": name})
-            if "error" in reply and reply["kind"] not in _ABSENT:
-                raise RuntimeError(reply["error"])
-            self._replies[name] = reply
+            self._replies[name] = self._send({"name": name})
         return self._replies[name]

@@ -197,7 +197,7 @@ class _Execution:
             context.attempt,
             context.delivery_id,
             [random.getrandbits(31) for _ in range(3)],
-            {},
+            dict(context.secrets),
         )
         marked = _with_long_integers_marked(body)
         text = self._realm.string(body if marked is None else marked)

@@ -24,6 +24,8 @@ Libraries = Sequence[tuple[str, str]]
 class Replies:
     """Answers requests in the order in which they are given, and remembers what was asked."""
 
+    secret_names: tuple[str, ...] = ()
+
     def __init__(self, *replies: tuple[int, dict[str, Any]]) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._replies: Iterator[tuple[int, dict[str, Any]]] = iter(replies)

@@ -15,6 +15,7 @@ from scripts.runner import Call, CallSite, HostPool, Outcome
 from tests.loopback import Handler, Loopback, serving
 from tests.waiting import wait_for
 
+GIVEN = ("shop.key", "not-entered")
 VALUES = {"shop.key": "swordfish", "pin": "123", "pem": "BEGIN KEY\nabc/def+ghi==\nEND KEY"}
 
 
@@ -41,8 +42,12 @@ def pool() -> Iterator[HostPool]:
 
 def submit(pool: HostPool, body: str, timeout_seconds: float = 20) -> None:
     code = "def run(message, context):\n" + "".join(f"    {line}\n" for line in body.splitlines())
-    rights: Any = {"network": True, "private_addresses": True}
-    program = Program(1, "pricing", "python", code, timeout_seconds, 256, **rights)
+    submit_code(pool, code, "python", timeout_seconds)
+
+
+def submit_code(pool: HostPool, code: str, language: str, timeout_seconds: float = 20) -> None:
+    rights: Any = {"network": True, "private_addresses": True, "secrets": GIVEN}
+    program = Program(1, "pricing", language, code, timeout_seconds, 256, **rights)
     site = CallSite("orders", "price", "to-price", is_last=True)
     pool.submit(program, site, [Call("key", "c", 1, "d", b'{"payload":{}}')], 1)
 
@@ -251,12 +256,13 @@ def test_a_script_reads_its_secrets(pool: HostPool) -> None:
         """
 secrets = context.secrets
 return [secrets["shop.key"], secrets.get("shop.key"), "shop.key" in secrets,
-    "none" in secrets, secrets.get("none"), secrets.get("none", "other")]
+    "none" in secrets, secrets.get("none"), secrets.get("none", "other"), dict(secrets)]
 """,
     )
 
     # Outputs are the script's own business.
-    assert given == ["swordfish", "swordfish", True, False, None, "other"]
+    everything = {"shop.key": "swordfish"}
+    assert given == ["swordfish", "swordfish", True, False, None, "other", everything]
 
 
 def test_a_secret_that_is_not_there_is_named(pool: HostPool) -> None:
@@ -336,3 +342,58 @@ def test_what_another_script_was_given_is_not_masked(pool: HostPool) -> None:
     outcome = run(pool, 'print("swordfish")\nreturn 7')
 
     assert outcome.logs[0]["text"] == "swordfish"
+
+
+# JavaScript, which asks by the same means
+
+
+def run_javascript(pool: HostPool, code: str) -> Outcome:
+    submit_code(pool, code, "javascript")
+    (outcome,) = pool.collect(30)
+    return outcome
+
+
+def test_javascript_makes_requests_side_by_side(pool: HostPool, server: Loopback) -> None:
+    server.answers("/orders", 201, b'{"n": 7}', X_Number="7")
+
+    outcome = run_javascript(
+        pool,
+        f"""
+        const [got, posted, failed] = await Promise.all([
+            http.get("{server.url("/orders")}", {{headers: {{"X-Count": 3}}}}),
+            http.post("{server.url("/orders")}", {{a: 1}}),
+            http.get("http://nothing.invalid/").catch(error => error.kind),
+        ]);
+        setData([got.status, got.ok, got.data.n, got.headers["x-number"], posted.status, failed]);
+        """,
+    )
+
+    assert outcome.error is None, outcome.error
+    assert json.loads(outcome.output or b"") == [201, True, 7, "7", 201, "dns"]
+    got, posted = sorted(server.received, key=lambda received: received.method)
+    assert got.headers["x-count"] == "3"
+    assert posted.body == b'{"a":1}'
+
+
+def test_javascript_is_told_how_long_to_wait(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 429, Retry_After="17")
+
+    outcome = run_javascript(
+        pool,
+        f"""
+        const answer = await http.get("{server.url()}");
+        if (!answer.ok) retry(answer.retryAfter, "busy");
+        setData(answer.data);
+        """,
+    )
+
+    assert isinstance(outcome.error, ScriptRetry)
+    assert outcome.error.after == 17
+
+
+def test_javascript_reads_its_secrets(pool: HostPool) -> None:
+    outcome = run_javascript(
+        pool, 'log(context.secrets["shop.key"]); setData(context.secrets["shop.key"].length)'
+    )
+
+    assert (outcome.output, outcome.logs[0]["text"]) == (b"9", "***")
