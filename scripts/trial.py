@@ -149,10 +149,12 @@ def line_of(error: ScriptError, name: str) -> int | None:
     """Return the line of the script where the error came up, where it is known."""
     if isinstance(error, ScriptInvalid):
         return error.line
-    lines = re.findall(
-        rf'^  File "{re.escape(name)}", line (\d+)', getattr(error, "traceback", ""), re.MULTILINE
-    )
-    return int(lines[-1]) if lines else None
+    traceback, name = getattr(error, "traceback", ""), re.escape(name)
+    # In Python's the innermost comes last, in JavaScript's first.
+    if lines := re.findall(rf'^  File "{name}", line (\d+)', traceback, re.MULTILINE):
+        return int(lines[-1])
+    lines = re.findall(rf"^    at (?:.* \()?{name}:(\d+):\d+\)?$", traceback, re.MULTILINE)
+    return int(lines[0]) if lines else None
 
 
 def _run(program: Program, message: bytes, is_last: bool) -> tuple[Outcome, int]:

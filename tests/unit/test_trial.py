@@ -18,8 +18,8 @@ from scripts.runner import Program
 from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
 
 
-def attempt(code, sample="{}", *, timeout_seconds=5.0, is_last=False, **fields):
-    program = Program(0, "pricing", "python", code, timeout_seconds, 128, **fields)
+def attempt(code, sample="{}", *, language="python", timeout_seconds=5.0, is_last=False, **fields):
+    program = Program(0, "pricing", language, code, timeout_seconds, 128, **fields)
     return run_trial(program, sample_message(sample).body, is_last=is_last)
 
 
@@ -50,6 +50,23 @@ def test_an_exception_comes_with_its_traceback_and_the_line_where_it_was_raised(
     assert trial.line == 5
     assert 'File "pricing", line 2, in run' in trial.traceback
     assert trial.heading == "The script raised an exception."
+
+
+def test_javascript_is_tried_in_the_same_way():
+    code = """log("looking");
+function half(x) {
+    return x.amount.value / 2;
+}
+setData(half(context.Data));"""
+
+    passed = attempt("setData(context.Data)", '{"a": 1}', language="javascript")
+    failed = attempt(code, language="javascript")
+
+    assert json.loads(passed.output)["payload"] == {"a": 1}
+    assert [line["text"] for line in failed.logs] == ["looking"]
+    assert isinstance(failed.error, ScriptRaised)
+    assert failed.line == 3
+    assert "TypeError" in failed.traceback
 
 
 def test_the_line_is_that_of_the_script_where_a_library_raised():
