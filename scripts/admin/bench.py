@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+# What a new script begins with.
+FIRST_CODE = {
+    "python": "def run(message, context):\n    return message\n",
+    "javascript": "const message = context.Data;\n\nsetData(message);\n",
+}
 # What a script is called and for makes no difference to how it runs.
 IRRELEVANT = {"name", "description"}
 
@@ -105,7 +110,11 @@ class BenchAdmin(Base):
 def _addresses(script: Script | None) -> dict[str, Any]:
     button = {"type": "button", "id": "bench-run"}
     if script is None:
-        return {"run_button": button, "try_url": reverse("admin:scripts_script_try_new")}
+        return {
+            "run_button": button,
+            "try_url": reverse("admin:scripts_script_try_new"),
+            "first_code": FIRST_CODE,
+        }
     return {
         "run_button": button,
         "try_url": reverse("admin:scripts_script_try", args=[script.pk]),

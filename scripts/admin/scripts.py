@@ -13,7 +13,7 @@ from scripts.admin.base import (
     FORMFIELDS,
     ConfigurationAdmin,
 )
-from scripts.admin.bench import BenchAdmin
+from scripts.admin.bench import FIRST_CODE, BenchAdmin
 from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
@@ -21,11 +21,6 @@ from scripts.admin.script_fields import ScriptFields
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.faults import script_faults
 from scripts.models import Script
-
-FIRST_CODE = """\
-def run(message, context):
-    return message
-"""
 
 
 class ScriptForm(ScriptFields):
@@ -80,7 +75,7 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
         return super().get_queryset(request).annotate(latest=models.Max("versions__number"))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"code": FIRST_CODE, **super().get_changeform_initial_data(request)}
+        return {"code": FIRST_CODE["python"], **super().get_changeform_initial_data(request)}
 
     @admin.display(description="used by")
     def used_by(self, script: Script) -> str:

@@ -36,6 +36,7 @@
             this.restore();
             this.listen();
             this.loadSamples();
+            this.followLanguage();
             this.markRefusedCode();
         }
 
@@ -85,6 +86,18 @@
                 select.value = "";
             });
             if (!this.isKept && samples.length) this.sample.session.setValue(samples[0].text);
+        }
+
+        /* A new script begins with code of its language, until somebody has written some. */
+        followLanguage() {
+            const element = document.getElementById("bench-first-code");
+            if (!element) return;
+            const firstCode = JSON.parse(element.textContent);
+            const language = this.form.elements.language;
+            language.addEventListener("change", () => {
+                const isUntouched = Object.values(firstCode).includes(this.code.getValue());
+                if (isUntouched) this.code.setValue(firstCode[language.value], -1);
+            });
         }
 
         markRefusedCode() {
