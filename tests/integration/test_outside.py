@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
+from django.db import OperationalError
 from django.utils import timezone
 
 from flows import engine
 from flows.consumer import close_hosts
 from flows.models import Message, QueueState, StepRun
+from scripts import services
+from scripts.asks import AskFailed
+from scripts.calls import Program
 from scripts.models import Script, Secret
 from scripts.secrets import forget_secrets
 from tests.builders import make_flow, run_of, work_until_idle
@@ -62,6 +68,43 @@ def test_a_script_reaches_nobody_unless_its_network_is_on(server: Loopback):
 
     assert "network access is off" in StepRun.objects.get().error
     assert server.received == []
+
+
+def test_a_database_that_is_away_for_a_moment_is_waited_for(monkeypatch):
+    tries = []
+
+    def value(name: str) -> str:
+        tries.append(name)
+        if len(tries) < 3:
+            raise OperationalError("gone")
+        return "swordfish"
+
+    monkeypatch.setattr(services, "secret_value", value)
+    program = Program(1, "pricing", "python", "", 20, 128, secrets=("shop.key",))
+
+    given = secret_in_a_thread(program, "shop.key", seconds=5)
+    tries.clear()
+    failed = secret_in_a_thread(program, "shop.key", seconds=0.3)
+
+    assert given == {"value": "swordfish"}
+    assert isinstance(failed, AskFailed)
+    assert failed.kind == "unavailable"
+
+
+def secret_in_a_thread(program: Program, name: str, seconds: float) -> object:
+    """Ask for a secret as the pool does: in a thread that has a connection of its own."""
+    given: list[object] = []
+
+    def ask() -> None:
+        try:
+            given.append(services.secret(program, {"name": name}, time.monotonic() + seconds))
+        except AskFailed as failed:
+            given.append(failed)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join(20)
+    return given[0]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -150,6 +150,28 @@ def run(message, context):
     assert len({pid for _, pid in given}) <= 2, "hosts were lost"
 
 
+def test_worker_can_tell_that_a_call_has_sent_the_answers_before_it(pool: HostPool) -> None:
+    # It may be reading them in the page at this moment, where the next ones then appear.
+    code = """
+def run(message, context):
+    host, n = host_of(context), message['payload']
+    if n % 5 == 0:
+        unsent, began = host._unsent, host._times[0]
+        ask(context, 'echo')
+        message['payload'] = [bool(unsent), host._times[0] - began, began]
+    return message
+"""
+    run_all(pool, code, list(range(1, 5)))  # so that the pool knows it as fast
+
+    outcomes = run_all(pool, code, list(range(500)))
+
+    given = [payload(outcomes[n]) for n in range(0, 500, 5)]
+    assert any(had_unsent for had_unsent, _, _ in given)
+    for had_unsent, later, began in given:
+        assert began > 0
+        assert 0 < later < 1e-6 if had_unsent else later == 0
+
+
 def test_requests_are_served_side_by_side_and_replied_to_as_they_are_ready(pool: HostPool) -> None:
     body = """
 gates = [context.ask('gate', {}) for _ in range(3)]

@@ -247,6 +247,14 @@ def test_a_closed_pool_leaves_its_requests(server: Loopback) -> None:
     pool.close()
 
 
+@pytest.mark.parametrize(
+    "what", ["type(context)", "type(context.http)", "context.http.Error", "type(context.secrets)"]
+)
+def test_what_a_script_sets_on_these_is_not_there_for_the_next(pool: HostPool, what: str) -> None:
+    assert isinstance(error(pool, f"{what}.left = 1"), ScriptRaised)
+    assert result(pool, f"return hasattr({what}, 'left')") is False
+
+
 # Secrets
 
 
