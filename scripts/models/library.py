@@ -38,9 +38,13 @@ class Library(models.Model):
         for script in self.scripts():
             script.make_version(author=author_of_change(self))
 
+        Else a version might have the old code of one of the two, or both the same number.
+        """
+        list(cls.objects.select_for_update().order_by("pk").values_list("pk"))
+
     def clean(self) -> None:
         wrong = {
-            "name": library_name_fault(self.language, self.name),
+            "name": library_name_fault(self.language, self.name) or self._rename_fault(),
             "code": [str(fault) for fault in library_faults(self.language, self.code)],
             "language": self._language_fault(),
         }
@@ -52,6 +56,10 @@ class Library(models.Model):
         from scripts.models.script import Script
 
         return Script.objects.filter(library_uses__library=self.pk)
+
+    def _rename_fault(self) -> str:
+        users = self.scripts().exclude(library_uses__library__name=self.name)
+        return f"Scripts use it by its name: {', '.join(map(str, users))}." if users else ""
 
     def _language_fault(self) -> str:
         others = self.scripts().exclude(language=self.language).values_list("name", flat=True)

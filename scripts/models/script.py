@@ -79,10 +79,10 @@ class Script(ScriptContent):
 
     @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
+        chosen, self._chosen_libraries = self._chosen_libraries, None
         super().save(*args, **kwargs)
-        if self._chosen_libraries is not None:
-            self._use(self._chosen_libraries)
-            self._chosen_libraries = None
+        if chosen is not None:
+            self._use(chosen)
         self.make_version(author=author_of_change(self))
 
     def clean(self) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import ProtectedError
 
 from flows.engine import start
 from flows.models import Run
 from scripts.models import Library, Script
 from tests.builders import make_flow, run_of, work_until_idle
+from tests.databases import is_postgresql
 
 NET = "def net(gross):\n    return gross / 2\n"
 USES_NET = (
@@ -128,6 +131,47 @@ def test_libraries_and_their_scripts_have_one_language(script, prices):
     script.language = "javascript"
     with pytest.raises(ValidationError, match="prices"):
         script.full_clean()
+
+
+def test_a_library_in_use_keeps_its_name(script, prices):
+    prices.name = "tariffs"
+    with pytest.raises(ValidationError, match="bill"):
+        prices.full_clean()
+
+    script.libraries = []
+    script.save()
+    prices.full_clean()
+
+
+@pytest.mark.skipif(not is_postgresql(), reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_a_script_and_its_library_saved_at_once_leave_the_newest_of_both(script, prices):
+    def save(change):
+        try:
+            for number in range(31):
+                change(number)
+        finally:
+            connection.close()
+
+    def change_library(number):
+        library = Library.objects.get(pk=prices.pk)
+        library.code = f"# {number}\n{NET}"
+        library.save()
+
+    def change_script(number):
+        edited = Script.objects.get(pk=script.pk)
+        edited.code = f"# {number}\n{USES_NET}"
+        edited.libraries = [] if number % 2 else [prices]
+        edited.save()
+
+    with ThreadPoolExecutor() as threads:
+        for saving in [threads.submit(save, each) for each in (change_library, change_script)]:
+            saving.result(timeout=30)
+
+    edited = Script.objects.get(pk=script.pk)
+    assert edited.current_version.content() == edited.content()
+    assert edited.code.startswith("# 30\n")
+    assert edited.libraries[0].code.startswith("# 30\n")
 
 
 def test_a_run_keeps_the_library_that_it_started_with(script, prices):
