@@ -58,7 +58,12 @@ def decode(body: bytes) -> Any:
     """Read a message. Integers keep all their digits, where orjson makes floats of long ones."""
     if _LONG_NUMBER in body.translate(_DIGITS_AS_ZEROS):
         return json.loads(body)
-    return orjson.loads(body)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "Not enough memory" in str(error):
+            raise MemoryError from None
+        raise
 
 
 def complete(output: Any, correlation_id: str) -> tuple[Any, str | None]:
@@ -98,11 +103,15 @@ def encode(value: Any) -> bytes:
     text = _encode_fast(value)
     if text is None:
         text = _Writer().write(value)
+    check_size(text)
+    return text
+
+
+def check_size(text: bytes) -> None:
     if len(text) > MAX_OUTPUT_BYTES:
         raise OutputInvalid(
             f"The output has {len(text)} bytes; at most {MAX_OUTPUT_BYTES} are allowed.", place="$"
         )
-    return text
 
 
 def is_json(text: bytes) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from scripts.envelope import decode, plain_text
+from scripts.envelope import check_size, decode, plain_text
 from scripts.errors import (
     OutputInvalid,
     ScriptError,
@@ -87,7 +87,10 @@ class JavaScriptScript:
     def run(self, body: bytes, context: "Context") -> Any:
         self._realm = Realm(self._memory_bytes)
         try:
-            return decode(_Execution(self._realm, context).run(body, self._libraries, self._code))
+            text = _Execution(self._realm, context).run(body, self._libraries, self._code)
+            # Reading it takes many times as much.
+            check_size(text)
+            return decode(text)
         except Thrown:
             raise _surprise(self._realm) from None
         except _Failed as error:

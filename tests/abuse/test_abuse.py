@@ -12,9 +12,14 @@ import pytest
 from scripts.runner import Call, CallSite, HostPool, Outcome, Program
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
+from tests.abuse.javascript_attacks import JAVASCRIPT
 from tests.abuse.python_attacks import PYTHON
 
-ATTACKS = PYTHON
+ATTACKS = {
+    f"{language} {name}": attack
+    for language, attacks in (("python", PYTHON), ("javascript", JAVASCRIPT))
+    for name, attack in attacks.items()
+}
 SITE = CallSite("flow", "step", "queue", False)
 NEIGHBOUR = """
 import json
