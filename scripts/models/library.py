@@ -38,10 +38,6 @@ class Library(models.Model):
         for script in self.scripts():
             script.make_version(author=author_of_change(self))
 
-        Else a version might have the old code of one of the two, or both the same number.
-        """
-        list(cls.objects.select_for_update().order_by("pk").values_list("pk"))
-
     def clean(self) -> None:
         wrong = {
             "name": library_name_fault(self.language, self.name) or self._rename_fault(),
