@@ -17,25 +17,29 @@ MOST = 5
 LONGEST = 200_000
 
 
-def samples_of(script: Script, user: Any) -> Iterator[Sample]:
-    """Yield the newest dead letters of the script, then messages that wait for it."""
+def samples_of(script: Script, user: Any, choice: str = "") -> Iterator[Sample]:
+    """Yield the newest dead letters of the script, then messages that wait for it.
+
+    A dead letter is chosen by its id.
+    """
     if user.has_perm("flows.view_deadletter"):
-        for letter in _newest_dead_letters(script):
+        for letter in _dead_letters(script, choice):
             label = f"{letter.dead_at:%Y-%m-%d %H:%M:%S} {letter.reason}, {letter.step}"
-            yield Sample("Dead letters", label, letter.body)
+            yield Sample("Dead letters", label, letter.body, is_chosen=str(letter.pk) == choice)
     if user.has_perm("flows.view_run"):
         for message in _waiting_messages(script):
             yield Sample("Runs", f"{message.run_id}, waits for {message.step}", message.body)
 
 
-def _newest_dead_letters(script: Script) -> QuerySet[DeadLetter]:
+def _dead_letters(script: Script, choice: str) -> list[DeadLetter]:
+    """Return the newest that are not too long, after the chosen one if it is none of these."""
     steps = StepVersion.objects.filter(script_version__script=script)
-    letters = DeadLetter.objects.annotate(length=Length("body"))
-    return (
-        letters.filter(step__in=steps, length__lte=LONGEST)
-        .select_related("step")
-        .order_by("-id")[:MOST]
-    )
+    letters = DeadLetter.objects.filter(step__in=steps).select_related("step").order_by("-id")
+    short = letters.annotate(length=Length("body")).filter(length__lte=LONGEST)
+    newest: list[DeadLetter] = list(short[:MOST])
+    if not choice.isdecimal() or choice in {str(letter.pk) for letter in newest}:
+        return newest
+    return [*letters.filter(pk=choice), *newest]
 
 
 def _waiting_messages(script: Script) -> QuerySet[Message]:

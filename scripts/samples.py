@@ -18,17 +18,19 @@ class Sample:
     origin: str
     label: str
     text: str
+    is_chosen: bool = False
 
 
-# A script and the user who asks -> the newest messages that the script got and the user may see.
-Source = Callable[[Script, Any], Iterable[Sample]]
+# A script, the user who asks, and the name of a message to choose, which may be "" -> the newest
+# messages that the script got and the user may see, and the chosen one.
+Source = Callable[[Script, Any, str], Iterable[Sample]]
 
 sources: list[Source] = []
 
 
-def samples_of(script: Script, user: Any) -> list[Sample]:
+def samples_of(script: Script, user: Any, choice: str = "") -> list[Sample]:
     """Return an example of the input parameters, if there are any, and what the sources have."""
-    samples = [sample for source in sources for sample in source(script, user)]
+    samples = [sample for source in sources for sample in source(script, user, choice)]
     if script.input_schema:
         text = json.dumps({"payload": example_payload(script.input_schema)})
         samples.insert(0, Sample("Made up", "from the input parameters", text))

@@ -11,12 +11,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from flows import engine
-from flows.admin.display import first_line, moment, moment_by, page_of
+from flows.admin.display import first_line, link, moment, moment_by, page_of
 from flows.admin.filters import (
     DeadLetterFlowFilter,
     DeadLetterStateFilter,
@@ -98,6 +99,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
                     "run",
                     "flow",
                     "step",
+                    "script",
                     "queue",
                     "branch",
                     "reason",
@@ -130,6 +132,15 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.display(description="flow")
     def flow(self, letter: DeadLetter) -> str:
         return str(letter.step.flow_version)
+
+    @admin.display(description="script")
+    def script(self, letter: DeadLetter) -> str:
+        version = letter.step.script_version
+        shown = link(page_of(version), version)
+        if version.script is None:
+            return shown
+        bench = f"{page_of(version.script)}?sample={letter.pk}"
+        return format_html("{}, {}", shown, link(bench, "try it on this message"))
 
     @admin.display(description="queue")
     def queue(self, letter: DeadLetter) -> str:

@@ -73,11 +73,17 @@ class BenchAdmin(Base):
     @method_decorator(require_GET)
     def samples_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
         script = self._script(request, object_id)
-        samples = [] if script is None else samples_of(script, request.user)
+        choice = request.GET.get("sample", "")
+        samples = [] if script is None else samples_of(script, request.user, choice)
         return JsonResponse(
             {
                 "samples": [
-                    {"origin": each.origin, "label": each.label, "text": pretty_json(each.text)}
+                    {
+                        "origin": each.origin,
+                        "label": each.label,
+                        "text": pretty_json(each.text),
+                        "isChosen": each.is_chosen,
+                    }
                     for each in samples
                 ]
             }

@@ -64,7 +64,10 @@
 
         async loadSamples() {
             if (!this.root.dataset.samplesUrl) return;
-            const answer = await fetch(this.root.dataset.samplesUrl, { headers: { Accept: "application/json" } });
+            // A link to this page may name a sample.
+            const choice = new URLSearchParams(location.search).get("sample") || "";
+            const url = `${this.root.dataset.samplesUrl}?sample=${encodeURIComponent(choice)}`;
+            const answer = await fetch(url, { headers: { Accept: "application/json" } });
             if (!answer.ok) return;
             const { samples } = await answer.json();
             const select = document.getElementById("bench-samples");
@@ -85,7 +88,8 @@
                 if (select.value !== "") this.sample.setValue(samples[select.value].text, -1);
                 select.value = "";
             });
-            if (!this.isKept && samples.length) this.sample.session.setValue(samples[0].text);
+            const chosen = samples.find((sample) => sample.isChosen) || (this.isKept ? null : samples[0]);
+            if (chosen) this.sample.session.setValue(chosen.text);
         }
 
         /* A new script begins with code of its language, until somebody has written some. */

@@ -153,6 +153,34 @@ def test_samples_are_made_up_or_come_from_dead_letters_and_waiting_messages(clie
     assert str(world.completed.pk) in samples[2]["label"]
 
 
+def test_a_dead_letter_leads_to_the_bench_with_its_message(client, world, page):
+    letter = world.dead_letter
+    for _ in range(6):
+        world.dead_letter.pk = None
+        world.dead_letter.save()
+    oldest = world.failed.dead_letters.earliest("pk")
+    body = '{"correlationId": "c", "payload": {"orderId": "first"}}'
+    world.failed.dead_letters.filter(pk=oldest.pk).update(body=body)
+    address = reverse("admin:flows_deadletter_change", args=[oldest.pk])
+
+    content = client.get(address).content.decode()
+    samples = client.get(samples_url(world), {"sample": str(oldest.pk)}).json()["samples"]
+
+    assert f'href="{page}?sample={oldest.pk}"' in content
+    assert len(samples) == 1 + 1 + 5
+    [chosen] = [sample for sample in samples if sample["isChosen"]]
+    assert json.loads(chosen["text"])["payload"] == {"orderId": "first"}
+    assert client.get(page, {"sample": letter.pk}).status_code == 200
+
+
+@pytest.mark.parametrize("choice", ["x", "0", "²", "9" * 30, "-1"])
+def test_a_sample_that_is_not_there_is_not_chosen(client, world, choice):
+    samples = client.get(samples_url(world), {"sample": choice}).json()["samples"]
+
+    assert len(samples) == 2
+    assert not any(sample["isChosen"] for sample in samples)
+
+
 def test_messages_are_shown_only_to_those_who_may_see_runs_and_dead_letters(staff_client, world):
     client = staff_client("scripts.view_script", "scripts.change_script")
 
