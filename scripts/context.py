@@ -88,6 +88,11 @@ class Context:
             )
         return self._secrets
 
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names of the secrets that the script was given, entered or not."""
+        return self._asker.secret_names
+
     def ask(self, service: str, request: dict[str, Any]) -> int:
         """Send a request to a service of the worker, and return its number at once.
 

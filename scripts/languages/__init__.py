@@ -46,7 +46,11 @@ def preload() -> None:
 
 
 def compiled(
-    language: str, name: str, code: str, libraries: Libraries = (), memory_mb: int = 0
+    language: str,
+    name: str,
+    code: str,
+    libraries: Libraries = (),
+    memory_mb: int = 0,
 ) -> Script:
     """Return the script, or one that says at every call why it cannot be run."""
     compile_script = LANGUAGES.get(language)

@@ -15,6 +15,7 @@ import ctypes
 import functools
 import importlib
 import re
+from collections.abc import Collection
 from typing import Any
 
 _VERSION = "0.17."
@@ -24,9 +25,33 @@ _COMPILE_STACK_BYTES = 256 * 1024
 
 _COMPILE_ONLY = 1 << 5
 _BYTECODE = 1 << 0
+_STRIP_SOURCE = 1 << 4
 _OPTIONS_VERSION = 1
 
 _LINE = re.compile(r":(\d+):\d+$", re.MULTILINE)
+
+
+# What JS_NewContext adds to a context, in its order as far as it matters: most of the time that it
+# takes to make a realm.
+_REQUIRED = (
+    "JS_AddIntrinsicBaseObjects",
+    "JS_AddIntrinsicDate",
+    "JS_AddIntrinsicEval",
+    "JS_AddIntrinsicRegExp",
+    "JS_AddIntrinsicJSON",
+    "JS_AddIntrinsicPromise",
+)
+# With the names by which code can get at what is added.
+OPTIONAL = {
+    "JS_AddIntrinsicProxy": r"Proxy",
+    "JS_AddIntrinsicMapSet": r"Map|Set|WeakMap|WeakSet",
+    "JS_AddIntrinsicTypedArrays": (
+        r"(Shared)?ArrayBuffer|(Big)?(Int|Uint|Float)\d+(Clamped)?Array|DataView|Atomics"
+    ),
+    "JS_AddIntrinsicWeakRef": r"WeakRef|FinalizationRegistry",
+    "JS_AddIntrinsicAToB": r"atob|btoa|DOMException",
+    "JS_AddPerformance": r"performance",
+}
 
 
 class EngineMissing(Exception):
@@ -111,7 +136,10 @@ class _Engine:
         self.set_rejection_tracker = function(
             "JS_SetHostPromiseRejectionTracker", None, pointer, pointer, pointer
         )
-        self.new_context = function("JS_NewContext", pointer, pointer)
+        self.new_context = function("JS_NewContextRaw", pointer, pointer)
+        self.built_ins = [
+            (name, function(name, number, pointer)) for name in (*_REQUIRED, *OPTIONAL)
+        ]
         self.free_context = function("JS_FreeContext", None, pointer)
         self.compute_memory_usage = function(
             "JS_ComputeMemoryUsage", None, pointer, ctypes.POINTER(_MemoryUsage)
@@ -156,8 +184,16 @@ class Realm:
     Belongs to one thread, and is to be closed.
     """
 
-    def __init__(self, memory_bytes: int = 0, stack_bytes: int = _STACK_BYTES) -> None:
-        """Make one that may take so many bytes, 0 for any number. Raises MemoryError."""
+    def __init__(
+        self,
+        memory_bytes: int = 0,
+        stack_bytes: int = _STACK_BYTES,
+        omitted: Collection[str] = (),
+    ) -> None:
+        """Make one that may take so many bytes, 0 for any number. Raises MemoryError.
+
+        Of its built-in objects some may be ``omitted``, by the names of OPTIONAL.
+        """
         self._engine = engine()
         self._context: int | None = None
         self._kept: list[Value] = []
@@ -172,8 +208,12 @@ class Realm:
         if not self._context:
             self.close()
             raise MemoryError
-        self._engine.set_rejection_tracker(self._runtime, _on_rejection, None)
         _realms[self._context] = self
+        for name, add in self._engine.built_ins:
+            if name not in omitted and add(self._context) < 0:
+                self.close()
+                raise MemoryError
+        self._engine.set_rejection_tracker(self._runtime, _on_rejection, None)
 
     def close(self) -> None:
         if self._context:
@@ -254,14 +294,13 @@ class Realm:
         for value in values:
             self._engine.free(self._context, value)
 
-    def compile(self, source: bytes, file: bytes, first_line: int) -> bytes:
-        """Return the bytecode of source text without running any of it. Raises SyntaxFault."""
+    def compile(self, source: bytes, file: bytes, first_line: int, flags: int) -> bytes:
         options = _Options(_OPTIONS_VERSION, _COMPILE_ONLY, file, first_line)
         function = self._engine.evaluate(self._context, source, len(source), options)
         if function.tag == _EXCEPTION:
             raise self._syntax_fault()
         size = ctypes.c_size_t()
-        pointer = self._engine.write_object(self._context, size, function, _BYTECODE)
+        pointer = self._engine.write_object(self._context, size, function, flags)
         self.free(function)
         if not pointer:
             raise MemoryError
@@ -298,14 +337,16 @@ class Realm:
             )
 
 
-def compiled(source: str, file: str, first_line: int = 1) -> bytes:
+def compiled(source: str, file: str, first_line: int = 1, *, keep_source: bool = True) -> bytes:
     """Return the bytecode of source text without running any of it.
 
-    Its line is that of its first line in messages. Raises SyntaxFault or EngineMissing.
+    Its line is that of its first line in messages. Functions can be shown as text if the source is
+    kept. Raises SyntaxFault or EngineMissing.
     """
+    flags = _BYTECODE if keep_source else _BYTECODE | _STRIP_SOURCE
     realm = Realm(stack_bytes=_COMPILE_STACK_BYTES)
     try:
-        return realm.compile(source.encode(), file.encode(errors="replace"), first_line)
+        return realm.compile(source.encode(), file.encode(errors="replace"), first_line, flags)
     finally:
         realm.close()
 

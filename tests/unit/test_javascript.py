@@ -617,7 +617,8 @@ setData([r.ok, r.data === undefined])"""
     requests = [request for _, request in replies.asked]
     assert requests[0]["body"] == '{"id":18446744073709551616}'
     assert requests[0]["headers"] == {"Content-Type": "application/json"}
-    assert (requests[1]["body"], requests[1]["headers"]) == ("text", {})
+    assert requests[1]["body"] == "text"
+    assert requests[1]["headers"] == {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def test_several_requests_are_under_way_at_once() -> None:

@@ -1,0 +1,91 @@
+"""What a JavaScript script finds in its realm besides the language: the files beside this one.
+
+To make all of it for each message would take longer than most scripts do. So a script gets what
+its code and its libraries name, and all of it where they could get at something unnamed.
+"""
+
+import functools
+import re
+from pathlib import Path
+
+import orjson
+
+from scripts.languages import quickjs
+
+# The engine's name for all of these files, in stacks.
+FILE = "<engine>"
+
+# The parts, with the names by which code can get at what they give.
+_PARTS = {
+    "log": r"log|ftos|console",
+    "ends": r"retry|reject",
+    "http": r"http",
+    "random": r"random",
+    "secrets": r"secrets",
+}
+# By these, code can get at anything without naming it.
+_UNNAMED = re.compile(r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.)|\\u")
+# Lines of a stack that tell nobody anything.
+_FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
+
+
+class Prelude:
+    """What some code gets: the parts, compiled, and the built-in objects that it does without."""
+
+    def __init__(self, code: str) -> None:
+        self.core = _core()
+        names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
+        self.parts = [_part(name) for name in names]
+        self.has_random, self.has_secrets = "random" in names, "secrets" in names
+        self.omitted = frozenset(
+            name for name, words in quickjs.OPTIONAL.items() if not _can_reach(words, code)
+        )
+        if self.has_secrets:
+            self.omitted -= {"JS_AddIntrinsicProxy"}
+
+
+def preload() -> None:
+    """Compile all, which reads files. Raises EngineMissing."""
+    _core()
+    failures()
+    for name in _PARTS:
+        _part(name)
+
+
+def without_frames(text: str) -> str:
+    """Leave out the lines of a stack that are in these files."""
+    return _FRAMES.sub("", text).rstrip("\n")
+
+
+@functools.cache
+def failures() -> bytes:
+    """Return the part that describes what was thrown."""
+    return _part("failures")
+
+
+def _can_reach(words: str, code: str) -> bool:
+    return bool(_UNNAMED.search(code) or re.search(rf"\b({words})\b", code))
+
+
+@functools.cache
+def _core() -> bytes:
+    # What finds misfits is needed in the middle of setData, and seldom: it goes along as text.
+    return _compiled(f"{_source('core')}({_text(_source('misfits'))})")
+
+
+@functools.cache
+def _part(name: str) -> bytes:
+    return _compiled(_source(name))
+
+
+def _compiled(source: str) -> bytes:
+    return quickjs.compiled(source, FILE, keep_source=False)
+
+
+def _source(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8").rstrip()
+
+
+def _text(source: str) -> str:
+    """Return a source as a string of JavaScript, and no longer than it need be."""
+    return orjson.dumps(re.sub(r"^\s+(//.*)?", "", source, flags=re.MULTILINE)).decode()

@@ -1,0 +1,162 @@
+// What every script finds: context, setData and a world that can be driven from Python.
+//
+// Evaluated before libraries and script in the realm of each message. Its value is the function by
+// which javascript.py drives the realm: engine(what, ...). The other files here are parts, of which
+// a script gets those that it names: (function (kit, context, facts) {...}). Nothing in here calls
+// into Python: logs and requests are collected, and fetched between the jobs.
+//
+// A script may change every built-in, so what is needed later is taken now. It harms only itself:
+// the host believes nothing that comes out.
+(function (misfitsSource) {
+  "use strict";
+  const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6;
+  const MAX_DEPTH = 1000;
+  const { parse, stringify, rawJSON } = JSON;
+  const { isArray } = Array;
+  const { getPrototypeOf, prototype: plain } = Object;
+  const { apply } = Reflect;
+  const { charCodeAt, includes, slice } = String.prototype;
+  const [text, bigint, date, evaluate] = [String, BigInt, Date, eval];
+
+  const kit = {
+    hasNews: false, logs: [], requests: [], refusals: [], throttled: [],
+    verdict: undefined, decision: undefined, settle: undefined,
+    stopIfDecided, revive, withIntegers,
+  };
+  let output, thrown, hasThrown = false, isSettled = false, containers = 0;
+
+  let context, facts;
+
+  function engine(what, first, second, third) {
+    switch (what) {
+      case START: return start(first, second, third);
+      case PART: return first(kit, context, facts);
+      case RUN: return run(first);
+      case TAKE: return take();
+      case SETTLE: return kit.settle(first, second, third);
+      case FAIL: return fail(first);
+      case DESCRIBE: return stringify(first(kit, thrown));
+    }
+  }
+
+  function start(body, told, isMarked) {
+    facts = parse(told);
+    const [correlationId, flow, step, queue, attempt, deliveryId] = facts;
+    context = {
+      Data: isMarked ? parse(body, revive) : parse(body),
+      correlationId, correlation_id: correlationId, flow, step, queue, attempt,
+      deliveryId, delivery_id: deliveryId,
+    };
+    globalThis.context = context;
+    globalThis.setData = setData;
+  }
+
+  async function run(script) {
+    try {
+      await script();
+    } catch (error) {
+      fail(error);
+    }
+    isSettled = true;
+  }
+
+  function fail(error) {
+    if (!hasThrown) {
+      hasThrown = true;
+      thrown = error;
+    }
+  }
+
+  // The output, or " " and all that Python has to know or to do before the script can go on.
+  function take() {
+    const hasOutput = output !== undefined;
+    if (isSettled && hasOutput && !hasThrown && !kit.hasNews) {
+      return output;
+    }
+    const { logs, requests, verdict } = kit;
+    kit.hasNews = verdict !== undefined;
+    kit.logs = [];
+    kit.requests = [];
+    return " " + stringify({ isSettled, hasOutput, hasThrown, verdict, logs, requests });
+  }
+
+  // The last call counts. Copies at once: what is done to the value later is not seen.
+  function setData(value) {
+    stopIfDecided();
+    output = undefined;
+    containers = 0;
+    let copy, problem;
+    try {
+      copy = stringify(value, checked);
+    } catch (error) {
+      problem = { error };
+    }
+    if (copy === undefined || containers > MAX_DEPTH ||
+        apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"])) {
+      evaluate(misfitsSource)(kit, value, MAX_DEPTH);
+      if (problem) {
+        throw problem.error;
+      }
+    }
+    output = copy;
+  }
+
+  // Passes what JSON has and refuses what it would leave out or change without a word.
+  function checked(key, value) {
+    switch (typeof value) {
+      case "string": case "boolean": case "undefined":
+        return value;
+      case "number":
+        if (value - value === 0) {
+          return value;
+        }
+        break;
+      case "bigint":
+        return rawJSON(text(value));
+      case "object":
+        if (value === null) {
+          if (!(this[key] instanceof date)) {
+            return value;
+          }
+          break;
+        }
+        containers++;
+        if (isArray(value)) {
+          return value;
+        }
+        const prototype = getPrototypeOf(value);
+        if (prototype === plain || prototype === null || isPlain(value)) {
+          return value;
+        }
+    }
+    // Which one it is and where is found out by misfits.js.
+    throw undefined;
+  }
+
+  function isPlain(value) {
+    switch (apply(plain.toString, value, [])) {
+      case "[object Object]": case "[object Number]":
+      case "[object String]": case "[object Boolean]":
+        return true;
+    }
+    return false;
+  }
+
+  function stopIfDecided() {
+    if (kit.verdict !== undefined) {
+      throw kit.decision;
+    }
+  }
+
+  // Integers that a number cannot hold come as strings that no message can have.
+  function revive(key, value) {
+    return typeof value === "string" && apply(charCodeAt, value, [0]) === 0 ?
+      bigint(apply(slice, value, [1])) : value;
+  }
+
+  function withIntegers(key, value) {
+    return typeof value === "bigint" ? rawJSON(text(value)) : value;
+  }
+
+  return engine;
+})

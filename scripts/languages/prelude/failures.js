@@ -1,0 +1,36 @@
+// Describes what a script has thrown.
+(function (kit, thrown) {
+  "use strict";
+  const MAX_CAUSES = 5;
+  const { place, reason } = kit.refusals.find((each) => each.refusal === thrown) || {};
+  if (place) {
+    return { place, reason };
+  }
+  const { retryAfter } = kit.throttled.find((each) => each.refused === thrown) || {};
+  try {
+    return { ...described(), retryAfter };
+  } catch {
+    return { message: "Thrown: a value that cannot be shown", stack: "" };
+  }
+
+  function described() {
+    const isMemory = thrown instanceof InternalError && thrown.message === "out of memory";
+    // Without any memory left there is not even an error to throw.
+    const mayBeMemory = isMemory ? "yes" : thrown === null ? "perhaps" : "";
+    let stack = "", joint = "", cause = thrown;
+    for (let i = 0; i < MAX_CAUSES && cause instanceof Error; i++) {
+      stack += joint + headline(cause) + "\n" + String(cause.stack);
+      joint = "\nCaused by ";
+      cause = cause.cause;
+    }
+    return { message: headline(thrown), stack, mayBeMemory };
+  }
+
+  function headline(value) {
+    if (value instanceof Error) {
+      return String(value.name) + (value.message ? ": " + String(value.message) : "");
+    }
+    return "Thrown: " + (typeof value === "object" && value !== null ?
+      JSON.stringify(value, kit.withIntegers) ?? String(value) : String(value));
+  }
+})

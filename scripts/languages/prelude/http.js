@@ -1,0 +1,98 @@
+// http and context.http: requests that the worker makes, several at once if the script likes.
+(function (kit, context) {
+  "use strict";
+  const { parse, stringify } = JSON;
+  const { defineProperty, keys } = Object;
+  const { apply } = Reflect;
+  const { includes, split, toLowerCase } = String.prototype;
+  const [text, error, promise, encode] = [String, Error, Promise, encodeURIComponent];
+  const waiting = {};
+  let last = 0;
+
+  context.http = globalThis.http = {
+    get: (url, options) => request("GET", url, undefined, options),
+    head: (url, options) => request("HEAD", url, undefined, options),
+    post: (url, body, options) => request("POST", url, body, options),
+    put: (url, body, options) => request("PUT", url, body, options),
+    patch: (url, body, options) => request("PATCH", url, body, options),
+    delete: (url, options) => request("DELETE", url, undefined, options),
+    request,
+  };
+
+  // Options are headers, params for the query, and timeout in seconds for the whole of it.
+  function request(method, url, body, options) {
+    return new promise((resolve, fail) => {
+      kit.stopIfDecided();
+      const { headers, params, timeout } = options ?? {};
+      const sent = { method, url: withParams(text(url), params), headers: {}, body: null, timeout };
+      let hasType = false;
+      for (const name of keys(headers ?? {})) {
+        sent.headers[name] = text(headers[name]);
+        hasType ||= apply(toLowerCase, name, []) === "content-type";
+      }
+      if (body !== undefined && body !== null) {
+        const isText = typeof body === "string";
+        sent.body = isText ? body : stringify(body, kit.withIntegers);
+        if (!hasType) {
+          sent.headers["Content-Type"] =
+            isText ? "text/plain; charset=utf-8" : "application/json";
+        }
+      }
+      waiting[++last] = { method, resolve, fail };
+      const { requests } = kit;
+      kit.hasNews = true;
+      requests[requests.length] = [last, sent];
+    });
+  }
+
+  function withParams(url, params) {
+    let mark = apply(includes, url, ["?"]) ? "&" : "?";
+    for (const name of keys(params ?? {})) {
+      url += mark + encode(name) + "=" + encode(params[name]);
+      mark = "&";
+    }
+    return url;
+  }
+
+  // The reply's data comes apart where it has long integers.
+  kit.settle = function (number, answer, data) {
+    const { method, resolve, fail } = waiting[number];
+    delete waiting[number];
+    const reply = parse(answer);
+    if (reply.error !== undefined) {
+      return fail(httpError(reply.error, reply.kind));
+    }
+    const { status, body, url, retryAfter } = reply;
+    const headers = {};
+    for (const name of keys(reply.headers)) {
+      headers[apply(toLowerCase, name, [])] = reply.headers[name];
+    }
+    const response = { status, ok: status >= 200 && status < 300, headers, body, url, retryAfter };
+    try {
+      response.data = data === undefined ? parse(body) : parse(data, kit.revive);
+    } catch {
+      response.data = undefined;
+    }
+    // A 429 or 503 that says when to come again asks for a redelivery, if the script lets it pass.
+    defineProperty(response, "raiseForStatus", { value() {
+      if (status >= 400) {
+        const place = apply(split, url, ["?"])[0];
+        const refused = httpError(`${method} ${place} was answered with ${status}`, "status");
+        refused.response = response;
+        if (retryAfter !== undefined) {
+          kit.throttled[kit.throttled.length] = { refused, retryAfter };
+        }
+        throw refused;
+      }
+      return response;
+    } });
+    return resolve(response);
+  };
+
+  function httpError(message, kind) {
+    const refused = new error(message);
+    refused.name = "HttpError";
+    refused.kind = kind;
+    return refused;
+  }
+})

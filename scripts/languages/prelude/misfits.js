@@ -1,0 +1,93 @@
+// Finds what of a value JSON cannot hold, and throws a TypeError that names its place.
+(function (kit, root, maxDepth) {
+  "use strict";
+  const hints = {
+    __proto__: null, Map: "use Object.fromEntries()", Set: "use Array.from()",
+    Promise: "await it", Error: "use its message", RegExp: "use its source",
+    Date: "use toISOString()",
+  };
+  const found = root === undefined ? ["", "is undefined, which is no output"] :
+    misfitIn(root, "", undefined, 0);
+  if (found) {
+    const [place, reason] = ["$" + found[0], found[1] + "."];
+    const refusal = new TypeError(place + " " + reason);
+    kit.refusals.push({ refusal, place, reason });
+    throw refusal;
+  }
+
+  // [the place below here, the reason], or nothing.
+  function misfitIn(value, key, outer, depth) {
+    if (value !== null && value !== undefined && typeof value.toJSON === "function") {
+      const made = value.toJSON(key);
+      if (made === null && value instanceof Date) {
+        return ["", "is an invalid Date"];
+      }
+      value = made;
+    }
+    const isObject = typeof value === "object" && value !== null;
+    const reason = reasonAgainst(value) || isObject && reasonAgainstDepth(value, outer, depth);
+    if (reason) {
+      return ["", reason];
+    }
+    if (!isObject) {
+      return undefined;
+    }
+    const names = Array.isArray(value) ? undefined : Object.keys(value);
+    const size = names ? names.length : value.length;
+    for (let i = 0, below = { value, outer }; i < size; i++) {
+      const name = names ? names[i] : i;
+      if (names && reasonAgainst(name)) {
+        return ["", "has a key that " + reasonAgainst(name)];
+      }
+      const found = misfitIn(value[name], String(name), below, depth + 1);
+      if (found) {
+        return [step(name) + found[0], found[1]];
+      }
+    }
+    return undefined;
+  }
+
+  function reasonAgainst(value) {
+    switch (typeof value) {
+      case "string":
+        return value.includes("\0") ? "holds a NUL character" : value.isWellFormed() ? "" :
+          "holds a lone surrogate, which is not a character";
+      case "number":
+        return value - value === 0 ? "" : value === value ?
+          "is infinite, which JSON cannot hold" : "is NaN, which JSON cannot hold";
+      case "function":
+        return "is a function, which JSON cannot hold; call it";
+      case "symbol":
+        return "is a symbol, which JSON cannot hold";
+      case "object":
+        return value === null || Array.isArray(value) ? "" :
+          reasonAgainstKind(Object.prototype.toString.call(value).slice(8, -1));
+    }
+    return "";
+  }
+
+  function reasonAgainstKind(kind) {
+    if (/^(Object|Number|String|Boolean)$/.test(kind)) {
+      return "";
+    }
+    const hint = hints[kind] ?? (kind.endsWith("Array") ? "use Array.from()" : "");
+    const article = /^[AEIO]/.test(kind) ? "an" : "a";
+    return `is ${article} ${kind}, which JSON cannot hold` + (hint && "; " + hint);
+  }
+
+  function reasonAgainstDepth(value, outer, depth) {
+    for (let each = outer; each; each = each.outer) {
+      if (each.value === value) {
+        return "contains itself";
+      }
+    }
+    return depth >= maxDepth ? `is nested more than ${maxDepth} deep` : "";
+  }
+
+  function step(key) {
+    if (typeof key === "number") {
+      return `[${key}]`;
+    }
+    return /^[\p{L}_][\p{L}\p{N}_]*$/u.test(key) ? "." + key : `[${JSON.stringify(key)}]`;
+  }
+})

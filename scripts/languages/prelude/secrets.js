@@ -1,0 +1,21 @@
+// context.secrets: those that the script was given, by name, fetched before it began.
+(function (kit, context, facts) {
+  "use strict";
+  const replies = facts[7];
+  const [error, proxy] = [Error, Proxy];
+  const missing = ["unknown", "not-granted"];
+
+  context.secrets = new proxy({}, {
+    get(target, name) {
+      if (typeof name !== "string" || name === "toJSON") {
+        return undefined;
+      }
+      const reply = replies[name] ?? { error: `The script was not given a secret '${name}'.` };
+      if (reply.error !== undefined) {
+        throw new error(reply.error);
+      }
+      return reply.value;
+    },
+    has: (target, name) => name in replies && !missing.includes(replies[name].kind),
+  });
+})

@@ -1,0 +1,235 @@
+"""``http`` and ``context.secrets`` of JavaScript scripts, in a real host with a real server."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scripts.asks import AskFailed
+from scripts.calls import Program
+from scripts.errors import ScriptRaised, ScriptRetry, ScriptTimedOut
+from scripts.outside_calls import OutsideCalls
+from scripts.runner import Call, CallSite, HostPool, Outcome
+from tests.loopback import Handler, Loopback, serving
+
+VALUES = {"shop.key": "swordfish"}
+
+
+def secret(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    if request["name"] not in VALUES:
+        raise AskFailed(f"There is no secret {request['name']!r}.", "unknown")
+    return {"value": VALUES[request["name"]]}
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[HostPool]:
+    pool = HostPool(services={"http": OutsideCalls(), "secret": secret})
+    yield pool
+    pool.close()
+
+
+def run(pool: HostPool, code: str, **rights: Any) -> Outcome:
+    timeout_seconds = rights.pop("timeout_seconds", 20)
+    rights = {"network": True, "private_addresses": True} | rights
+    program = Program(1, "pricing", "javascript", code, timeout_seconds, 256, **rights)
+    site = CallSite("orders", "price", "to-price", is_last=True)
+    pool.submit(program, site, [Call("key", "c", 1, "d", b'{"payload":{}}')], 1)
+    (outcome,) = pool.collect(30)
+    return outcome
+
+
+def result(pool: HostPool, code: str, **rights: Any) -> Any:
+    outcome = run(pool, code, **rights)
+    assert outcome.error is None, outcome.error
+    return json.loads(outcome.output or b"")
+
+
+def test_a_script_reads_what_a_server_answers(pool: HostPool, server: Loopback) -> None:
+    server.answers("/orders", 200, '{"a": "ü"}'.encode(), X_Number="7")
+
+    given = result(
+        pool,
+        f"""
+const r = await http.get("{server.url("/orders?x=1")}", {{
+  params: {{ y: "a b" }}, headers: {{ "X-Count": 3 }}, timeout: 5 }});
+setData([r.status, r.ok, r.body, r.data, r.headers["x-number"], r.url, r.raiseForStatus() === r]);
+""",
+    )
+
+    url = "/orders?x=1&y=a%20b"
+    assert given == [200, True, '{"a": "ü"}', {"a": "ü"}, "7", server.url(url), True]
+    assert server.received[0].path == url
+    assert server.received[0].headers["x-count"] == "3"
+
+
+def test_a_script_sends_objects_and_texts(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 204)
+
+    result(
+        pool,
+        f"""
+const url = "{server.url()}";
+await http.post(url, {{ n: 1 }});
+await http.put(url, "täxt");
+await context.http.patch(url, [1], {{ headers: {{ "content-type": "application/x" }} }});
+await http.delete(url);
+await http.head(url);
+await http.request("OPTIONS", url);
+setData(1);
+""",
+    )
+
+    assert [
+        (r.method, r.body.decode(), r.headers.get("content-type")) for r in server.received
+    ] == [
+        ("POST", '{"n":1}', "application/json"),
+        ("PUT", "täxt", "text/plain; charset=utf-8"),
+        ("PATCH", "[1]", "application/x"),
+        ("DELETE", "", None),
+        ("HEAD", "", None),
+        ("OPTIONS", "", None),
+    ]
+
+
+def test_requests_are_under_way_at_the_same_time(pool: HostPool, server: Loopback) -> None:
+    everybody_is_here = threading.Barrier(5)
+
+    def meet(handler: Handler) -> None:
+        everybody_is_here.wait(20)
+        handler.answer(200, handler.path.rpartition("=")[2].encode(), {})
+
+    server.pages["/meet"] = meet
+
+    given = result(
+        pool,
+        f"""
+const asked = [1, 2, 3, 4, 5].map(n => http.get("{server.url("/meet")}?n=" + n));
+setData((await Promise.all(asked)).map(r => r.data));
+""",
+    )
+
+    assert given == [1, 2, 3, 4, 5]
+
+
+def test_more_requests_than_go_at_once_are_made_all_the_same(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.answers("/", 200, b"1")
+
+    given = result(
+        pool,
+        f"""
+let sum = 0;
+await Promise.all(Array.from({{ length: 50 }}, async () => {{
+  const response = await http.get("{server.url()}");
+  sum += response.data;
+}}));
+setData(sum);
+""",
+    )
+
+    assert given == 50
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_script_that_is_told_to_wait_is_run_again_then(
+    pool: HostPool, server: Loopback, status: int
+) -> None:
+    server.answers("/", status, Retry_After="17")
+    code = f'(await http.get("{server.url("/?key=x")}")).raiseForStatus(); setData(1)'
+
+    retry = run(pool, code).error
+
+    assert isinstance(retry, ScriptRetry)
+    assert retry.after == 17
+    assert str(retry) == f"HttpError: GET {server.url('/')} was answered with {status}"
+
+
+def test_a_script_may_see_to_being_told_to_wait_itself(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 429, b"busy", Retry_After="17")
+    code = f"""
+try {{ (await http.get("{server.url()}")).raiseForStatus(); }}
+catch (e) {{ setData([e.name, e.kind, e.response.status, e.response.retryAfter]); }}"""
+
+    assert result(pool, code) == ["HttpError", "status", 429, 17]
+
+
+def test_a_status_that_is_an_error_is_raised_with_the_line(
+    pool: HostPool, server: Loopback
+) -> None:
+    error = run(
+        pool, f'\n(await http.get("{server.url("/none")}")).raiseForStatus(); setData(1)'
+    ).error
+
+    assert isinstance(error, ScriptRaised)
+    assert str(error) == f"HttpError: GET {server.url('/none')} was answered with 404"
+    assert "at pricing:2:" in error.traceback
+
+
+def test_a_request_that_may_not_be_made_is_refused(pool: HostPool, server: Loopback) -> None:
+    code = f'await http.get("{server.url()}"); setData(1)'
+
+    error = run(pool, code, network=False).error
+
+    assert "network access is off" in str(error)
+    assert server.received == []
+
+
+def test_time_limit_holds_while_a_request_is_waited_for(pool: HostPool, server: Loopback) -> None:
+    server.pages["/slow"] = lambda handler: server.closing.wait(20)
+    code = f"""
+for (;;) {{ try {{ await http.get("{server.url("/slow")}"); }} catch {{}} }}
+setData(1)"""
+
+    outcome = run(pool, code, timeout_seconds=0.5)
+
+    assert type(outcome.error) is ScriptTimedOut
+    assert outcome.finished_at - outcome.started_at < 1.5
+
+
+def test_a_request_of_one_message_is_no_business_of_the_next(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.answers("/", 200, b"7")
+    code = f"""
+const asked = http.get("{server.url()}").then(r => r.data);
+if (context.attempt === 1) {{ await null; null.x; }}
+setData(await asked);"""
+    rights: Any = {"network": True, "private_addresses": True}
+    program = Program(1, "pricing", "javascript", code, 20, 256, **rights)
+    site = CallSite("orders", "price", "to-price", is_last=True)
+    calls = [Call(n, "c", 1 + n % 2, "d", b'{"payload":{}}') for n in range(10)]
+    outcomes: list[Outcome] = []
+
+    pool.submit(program, site, calls, 1)
+    while pool.outstanding():
+        outcomes += pool.collect(20)
+
+    given = {outcome.call.key: outcome.output for outcome in outcomes}
+    assert given == {n: b"7" if n % 2 else None for n in range(10)}
+
+
+def test_secrets_are_read_by_name_and_masked_in_what_is_told(pool: HostPool) -> None:
+    code = """
+log(context.secrets["shop.key"]);
+const tried = n => { try { return context.secrets[n] } catch (e) { return e.message } };
+setData(["shop.key" in context.secrets, "gone" in context.secrets, "other" in context.secrets,
+  tried("gone"), tried("other"), context.secrets["shop.key"].length])"""
+
+    outcome = run(pool, code, secrets=("shop.key", "gone"))
+
+    assert json.loads(outcome.output or b"") == [
+        *[True, False, False],
+        "There is no secret 'gone'.",
+        "The script was not given a secret 'other'.",
+        9,
+    ]
+    assert [line["text"] for line in outcome.logs] == ["***"]
