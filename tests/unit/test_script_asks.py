@@ -1,6 +1,8 @@
 """What a script asks of its worker in the middle of a call, and that the reply is its own."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -376,6 +378,39 @@ def run(message, context):
     outcomes = collect_all(pool)
 
     assert [payload(outcomes[n]) for n in range(20)] == [1] * 20
+
+
+def test_a_host_that_is_killed_while_it_waits_is_charged_to_the_call_that_asked(
+    pool: HostPool, services: Services
+) -> None:
+    code = """
+import json
+pid = json.codecs.sys.modules['os'].getpid()
+def run(message, context):
+    if message['payload'] == 'asks' and context.attempt == 1:
+        ask(context, 'gate', pid=pid)
+    return message
+"""
+    prepared = program(ASKING + code)
+    outcomes: dict[Any, Outcome] = {}
+
+    def has_asked() -> bool:
+        outcomes.update({outcome.call.key: outcome for outcome in pool.collect(0.01)})
+        return bool(services.asked)
+
+    pool.submit(prepared, SITE, calls([1, "asks", 2]), 1)
+    wait_for(has_asked)
+
+    os.kill(services.asked[0]["pid"], signal.SIGKILL)
+    outcomes |= collect_all(pool)
+    services.gate.set()
+
+    error = outcomes[1].error
+    assert isinstance(error, ScriptKilled)
+    assert error.signal == signal.SIGKILL
+    assert [payload(outcomes[0]), payload(outcomes[2])] == [1, 2]
+    pool.submit(prepared, SITE, calls([3, 4]), 1)
+    assert [payload(outcome) for _, outcome in sorted(collect_all(pool).items())] == [3, 4]
 
 
 def test_a_pool_that_is_closed_while_scripts_wait_can_be_used_again(
