@@ -81,7 +81,8 @@ def test_every_dead_letter_is_reprocessed_exactly_once_though_parts_are_killed(s
 
     began = time.monotonic()
     ask_until_answered(system)
-    kills, next_kill_at = [], began
+    kills: list[str] = []
+    next_kill_at = began
     while (put_back := system.rows(PUT_BACK)[0][0]) < LETTERS:
         system.look_after()
         is_due = put_back > LETTERS / 100 and time.monotonic() > next_kill_at
