@@ -244,6 +244,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "flows.api.errors.handle",
+    # By whose address failed logins are counted.
+    "NUM_PROXIES": env_int("ASYNCENGINE_PROXIES", 0),
     # `?format=` is an unknown query parameter like any other.
     "URL_FORMAT_OVERRIDE": None,
 }

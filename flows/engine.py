@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,10 @@ def _new_run(
         priority=priority,
         start_at=start_at,
     )
+
+
+def is_idempotency_key(text: str) -> bool:
+    return bool(IDEMPOTENCY_KEY.fullmatch(text))
 
 
 def _start_once(plan: FlowPlan, run: NewRun, key: str) -> Started:

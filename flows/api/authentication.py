@@ -19,7 +19,9 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from flows.api.errors import Problem
+from flows.api.logins import address_of, failed_logins
 
+BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
 # Of this process alone: what is remembered by it says nothing about the secret.
 DIGEST_KEY = secrets.token_bytes(32)
@@ -83,7 +85,9 @@ class BasicAuthentication(authentication.BasicAuthentication):
         user = get_user_model().objects.filter(username=userid, is_active=True).first()
         if user and self.good.get(_password_digest(user, password)):
             return user, None
-        user, _ = super().authenticate_credentials(userid, password, request)
+        address = "" if request is None else address_of(request)
+        with failed_logins.watch(address, userid):
+            user, _ = super().authenticate_credentials(userid, password, request)
         self.good.put(_password_digest(user, password), True)
         return user, None
 

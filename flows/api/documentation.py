@@ -17,7 +17,7 @@ RUN_ID = "01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e"
 STATUS_URL = f"http://localhost:8000/async/api/runs/{RUN_ID}"
 
 # What every operation behind a login may answer.
-GUARDED = ("not-authenticated", "query-invalid", "database-unavailable")
+GUARDED = ("not-authenticated", "too-many-logins", "query-invalid", "database-unavailable")
 
 QUERY: Literal["query"] = "query"
 HEADER: Literal["header"] = "header"
@@ -62,7 +62,7 @@ def answered_header(name: str, type_: Any, description: str, *on: int) -> OpenAp
 CHALLENGE = answered_header("WWW-Authenticate", str, "How to log in.", 401)
 RETRY_AFTER = "Seconds after which to try again."
 
-WAITED = answered_header("Retry-After", int, RETRY_AFTER, 503)
+WAITED = answered_header("Retry-After", int, RETRY_AFTER, 429, 503)
 CURSOR = OpenApiParameter("cursor", str, QUERY, description="From the `next` of a page.")
 
 
@@ -476,6 +476,7 @@ CREATE_TOKEN: dict[str, Any] = {
             "payload-invalid",
             "query-invalid",
             "not-authenticated",
+            "too-many-logins",
             "payload-too-large",
             "unsupported-media-type",
             "database-unavailable",

@@ -60,6 +60,7 @@ KINDS = {
     "unsupported-media-type": Kind(415, "The body must be JSON in UTF-8."),
     "queue-full": Kind(429, "The first queue of the flow is full."),
     "throttled": Kind(429, "The caller starts too many runs."),
+    "too-many-logins": Kind(429, "Too many logins from this address have failed."),
     "internal-error": Kind(500, "Something went wrong here."),
     "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
     "not-ready": Kind(503, "The database is not prepared."),

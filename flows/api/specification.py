@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from flows.api.flow_operations import add_flows
 from flows.api.schemas import COMPONENTS
+from flows.api.view import checked_query
 
 START_PATH = "/async/api/start"
 
@@ -34,6 +35,10 @@ class PublicView(APIView):
     authentication_classes = []
     permission_classes = []
     content_negotiation_class = GivenForm
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        checked_query(request.query_params, frozenset())
 
 
 class JsonView(PublicView, SpectacularAPIView):

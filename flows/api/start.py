@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.http import HttpResponse
@@ -21,9 +20,6 @@ from flows.errors import UnknownFlow
 from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
 from flows.rights import may
-
-IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
-
 
 START_OPTIONS = frozenset({"priority", "startAt"})
 
@@ -68,7 +64,7 @@ def start_options(query: dict[str, str]) -> dict[str, Any]:
 
 def runnable_plan(request: Request, name: str | None) -> FlowPlan:
     """Return the plan of a flow that the caller may start and that can be started now."""
-    if not name:
+    if not name or not name.strip():
         raise Problem.of_parameter("flowName", "is missing or empty")
     plan = known_plan(name)
     if not may(request.user, Right.START, plan.flow_id):
@@ -86,7 +82,7 @@ def known_plan(name: str) -> FlowPlan:
 
 def _idempotency_key(request: Request) -> str | None:
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if key is None or IDEMPOTENCY_KEY.fullmatch(key):
+    if key is None or engine.is_idempotency_key(key):
         return key
     raise Problem("header-invalid", "Idempotency-Key: must be 1 to 255 printable characters")
 

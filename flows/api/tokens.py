@@ -12,13 +12,14 @@ from knox.settings import knox_settings
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from flows.api.authentication import BasicAuthentication, TokenAuthentication
+from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAuthentication
 from flows.api.body import json_body
 from flows.api.documentation import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.errors import Problem
+from flows.api.logins import address_of, failed_logins
 from flows.api.view import OpenView, json_response
 
-CHALLENGE = {"WWW-Authenticate": 'Basic realm="Async Engine"'}
+CHALLENGE = {"WWW-Authenticate": BASIC}
 
 
 class TokenView(OpenView):
@@ -44,7 +45,7 @@ class TokenView(OpenView):
         except AuthenticationFailed:
             found = None
         if found is None:
-            raise Problem("not-authenticated", headers={"WWW-Authenticate": "Bearer"})
+            raise Problem("not-authenticated", headers={"WWW-Authenticate": BEARER})
         _, token = found
         token.delete()
         return HttpResponse(status=204)
@@ -79,12 +80,16 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 
 def _user(request: Request, name: str, password: str) -> AbstractBaseUser:
-    user = None
-    if "\0" not in name:
-        user = authenticate(request._request, username=name, password=password)
-    if user is None:
-        raise Problem("not-authenticated", "Wrong user name or password.", headers=CHALLENGE)
-    return user
+    try:
+        with failed_logins.watch(address_of(request), name):
+            user = None
+            if "\0" not in name:
+                user = authenticate(request._request, username=name, password=password)
+            if user is None:
+                raise AuthenticationFailed("Wrong user name or password.")
+            return user
+    except AuthenticationFailed as error:
+        raise Problem("not-authenticated", str(error.detail), headers=CHALLENGE) from error
 
 
 def _by_header(request: Request) -> AbstractBaseUser | None:

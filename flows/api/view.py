@@ -8,6 +8,7 @@ from django.http import HttpResponse, QueryDict
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from flows.api.authentication import BASIC, BEARER
 from flows.api.errors import Problem
 
 
@@ -16,6 +17,10 @@ class ApiView(APIView):
 
     query_parameters: frozenset[str] = frozenset()
     query: dict[str, str]
+
+    def get_authenticate_header(self, request: Request) -> str:
+        """Name both ways to log in; but at Basic a browser would ask its user for a password."""
+        return BEARER if "Sec-Fetch-Mode" in request.headers else f"{BASIC}, {BEARER}"
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -4,6 +4,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,8 +40,13 @@ class Command(BaseCommand):
         parser.add_argument("--idempotency-key", metavar="K")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        wait, key = options["wait"], options["idempotency_key"]
+        # Before anything is started.
+        if wait is not None and not 0 <= wait < inf:
+            raise CommandError("--wait must be a number of seconds, 0 or more.")
+        if key is not None and not engine.is_idempotency_key(key):
+            raise CommandError("--idempotency-key must be 1 to 255 printable ASCII characters.")
         payloads = _payloads(options["payload"])
-        key = options["idempotency_key"]
         if isinstance(payloads, bytes):
             try:
                 started = engine.start(options["flow"], payloads, idempotency_key=key)
@@ -51,11 +57,11 @@ class Command(BaseCommand):
             raise CommandError("--idempotency-key goes with a single payload.")
         else:
             ids = _start_each(options["flow"], payloads)
-        if options["wait"] is None:
+        if wait is None:
             for correlation_id in ids:
                 self.stdout.write(str(correlation_id))
         else:
-            self._report(list(ids), options["wait"])
+            self._report(list(ids), wait)
 
     def _report(self, ids: list[UUID], seconds: float) -> None:
         """Print the runs as JSON, several of them a line each."""

@@ -27,6 +27,13 @@ def test_bad_token_is_refused_with_a_challenge(anonymous, user, header):
     response = anonymous.get(PATH, headers={"Authorization": header})
 
     assert_problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"] == 'Basic realm="Async Engine", Bearer'
+
+
+def test_browser_is_not_made_to_ask_for_a_password(anonymous):
+    response = anonymous.get(PATH, headers={"Sec-Fetch-Mode": "cors"})
+
+    assert_problem(response, 401, "not-authenticated")
     assert response["WWW-Authenticate"] == "Bearer"
 
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from flows.api.flow_operations import component_names, embedded
 
-from .conftest import make_flow
+from .conftest import assert_problem, make_flow
 
 JSON = "/async/specifications/openapi.json"
 YAML = "/async/specifications/openapi.yaml"
@@ -62,6 +62,14 @@ def test_document_is_valid_and_has_every_operation(anonymous):
     assert document["openapi"].startswith("3.1")
     ids = {key: operation["operationId"] for key, operation in operations(document).items()}
     assert ids == OPERATIONS
+
+
+@pytest.mark.parametrize("page", ["openapi.json", "openapi.yaml", "swagger-ui/index.html"])
+def test_unknown_query_parameter_is_refused(anonymous, page):
+    response = anonymous.get(f"/async/specifications/{page}?x=1")
+
+    document = assert_problem(response, 400, "query-invalid")
+    assert document["errors"][0]["parameter"] == "x"
 
 
 def test_yaml_and_json_say_the_same(anonymous, flow):

@@ -100,6 +100,24 @@ def test_finished_run_is_printed_as_json(flow, monkeypatch):
     assert document["result"] == {"n": 12345678901234567890123}
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--wait", "-1"),
+        ("--wait", "nan"),
+        ("--wait", "inf"),
+        ("--idempotency-key", ""),
+        ("--idempotency-key", "x" * 256),
+        ("--idempotency-key", "tab\t"),
+    ],
+)
+def test_option_that_is_not_understood_starts_nothing(flow, option, value):
+    with pytest.raises(CommandError, match=option):
+        start("loan", f"{option}={value}")
+
+    assert not Run.objects.exists()
+
+
 def test_failed_run_is_printed_and_fails_the_command(flow, monkeypatch):
     finish_when_waited_for(monkeypatch, "FAILED", error="boom")
     out = io.StringIO()

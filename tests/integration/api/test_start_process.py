@@ -135,11 +135,19 @@ def test_caller_without_credentials_is_asked_for_them(post, anonymous, flow):
     response = post(by=anonymous)
 
     assert_problem(response, 401, "not-authenticated")
-    assert response["WWW-Authenticate"] == "Bearer"
+    assert response["WWW-Authenticate"] == 'Basic realm="Async Engine", Bearer'
 
 
 @pytest.mark.parametrize(
-    "query", ["", "flowName=", "flowName=loan&x=1", "flowName=loan&flowName=loan", "format=json"]
+    "query",
+    [
+        "",
+        "flowName=",
+        "flowName=%20",
+        "flowName=loan&x=1",
+        "flowName=loan&flowName=loan",
+        "format=json",
+    ],
 )
 def test_wrong_query_is_refused_and_the_parameter_named(client, flow, query):
     response = client.post(f"/async/api/start?{query}", "{}", content_type="application/json")
