@@ -1,7 +1,10 @@
 """Django settings. The only place that reads the environment; README lists the variables."""
 
+import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,14 +42,28 @@ def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
 
 
+@contextmanager
+def writing_to(directory: Path, what: str) -> Iterator[None]:
+    """Make the directory if it is not there. Raises ImproperlyConfigured where that, or what is
+    written within, is not allowed."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        yield
+    except OSError as error:
+        raise ImproperlyConfigured(f"{directory} cannot hold {what}: {error.strerror}") from error
+
+
 def kept_key(name: str, new_key: str) -> str:
     """Keep a key in `var/`, readable by its owner alone: the new one if there is none yet.
 
     The file is linked into place whole, so that processes that start together agree on one key.
     """
     path = VAR_DIR / name
-    VAR_DIR.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    if path.exists():
+        return path.read_text()
+    with writing_to(VAR_DIR, f"the {name.replace('_', ' ')}, which is kept there"):
         draft = VAR_DIR / f"{name}.{os.getpid()}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -57,7 +74,7 @@ def kept_key(name: str, new_key: str) -> str:
             pass
         finally:
             draft.unlink()
-    return path.read_text()
+        return path.read_text()
 
 
 def encryption_keys(name: str) -> list[str]:
@@ -86,7 +103,8 @@ def database(url: str) -> dict[str, Any]:
                 "DATABASE_URL names a database in memory: web server and workers share theirs"
             )
         config["NAME"] = str(BASE_DIR / config["NAME"])
-        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        with writing_to(Path(config["NAME"]).parent, "the SQLite database"):
+            pass
         # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for its turn
         # instead of failing in the middle of a transaction.
         config["OPTIONS"] = {
@@ -208,8 +226,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-# Served from the packages themselves: nothing has to be collected before `up` works.
+# Served from the packages themselves: nothing has to be collected before `up` works. Without the
+# directory there is a warning, and it cannot be made where all is read-only.
+with suppress(OSError):
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 WHITENOISE_USE_FINDERS = True
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -263,6 +283,8 @@ SPECTACULAR_SETTINGS = {
     # Without a validatorUrl of null the page asks a service on the internet.
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SERVE_INCLUDE_SCHEMA": False,
+    # The document has the flows in it, and a check is to need no database. A test looks at it.
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "POSTPROCESSING_HOOKS": ["flows.api.specification.complete"],
 }
 

@@ -1,0 +1,82 @@
+"""What is wrong with the surroundings is said in a line that names it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A copy of the project's own files, in which `var` cannot be made."""
+    for name in ("asyncengine", "flows", "scripts", "templates"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "manage.py", tmp_path)
+    # A link would be followed: BASE_DIR is where the settings are.
+    (tmp_path / "asyncengine").unlink()
+    shutil.copytree(ROOT / "asyncengine", tmp_path / "asyncengine")
+    return tmp_path
+
+
+def manage(
+    directory: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=directory,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_directory_that_cannot_hold_the_key_is_named(installed: Path):
+    (installed / "var").write_text("not a directory")
+
+    finished = manage(installed, "check")
+
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines() == [
+        f"{installed}/var cannot hold the secret key, which is kept there: File exists"
+    ]
+
+
+def test_directory_that_cannot_hold_the_database_is_named(installed: Path):
+    (installed / "here").write_text("not a directory")
+
+    finished = manage(installed, "check", DATABASE_URL="sqlite:///here/asyncengine.sqlite3")
+
+    assert finished.returncode == 1
+    assert "/here cannot hold the SQLite database: File exists" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_nothing_needs_to_be_written_where_all_is_given(installed: Path):
+    (installed / "var").write_text("not a directory")
+    from cryptography.fernet import Fernet
+
+    finished = manage(
+        installed,
+        "check",
+        DATABASE_URL="postgres://user:password@localhost/name",
+        ASYNCENGINE_SECRET_KEY="k" * 50,
+        ASYNCENGINE_SECRETS_KEYS=Fernet.generate_key().decode(),
+    )
+
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_deploy_check_needs_no_migrated_database(installed: Path):
+    finished = manage(installed, "check", "--deploy")
+
+    assert finished.returncode == 0, finished.stderr
+    assert "drf_spectacular" not in finished.stderr
+    assert "flows.W001" in finished.stderr
