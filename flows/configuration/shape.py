@@ -108,7 +108,7 @@ FLOW = _object(
         "name": NAME,
         "description": _TEXT,
         "active": _FLAG,
-        "retentionDays": _number(0, 10**5),
+        "retentionDays": _number(0.0001, 10**5),
         "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
         "steps": _list(
             _object(

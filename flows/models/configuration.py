@@ -40,6 +40,15 @@ class ConfigurationRevision(models.Model):
         return str(row[0]) if row else ""
 
 
+def not_longer_than_zero(model: models.Model, *durations: str) -> dict[str, str]:
+    """Return what is wrong with which of the durations."""
+    return {
+        name: "Must be longer than zero."
+        for name in durations
+        if (value := getattr(model, name)) is not None and value <= timedelta(0)
+    }
+
+
 class Queue(models.Model):
     """A bounded queue of messages; it feeds one step."""
 
@@ -110,12 +119,7 @@ class Queue(models.Model):
         QueueState.objects.get_or_create(queue=self)
 
     def clean(self) -> None:
-        durations = ("polling", "backoff_max", "rate_period")
-        wrong = {
-            name: "Must be longer than zero."
-            for name in durations
-            if (value := getattr(self, name)) is not None and value <= timedelta(0)
-        }
+        wrong = not_longer_than_zero(self, "polling", "backoff_max", "rate_period")
         if self.backoff_initial is not None and self.backoff_initial < timedelta(0):
             wrong["backoff_initial"] = "Must not be negative."
         if wrong:
@@ -166,6 +170,10 @@ class Flow(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if wrong := not_longer_than_zero(self, "retention", "max_age"):
+            raise ValidationError(wrong)
 
     @transaction.atomic
     def make_version(self) -> FlowVersion:

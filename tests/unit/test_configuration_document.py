@@ -160,7 +160,7 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
             "queues[0].rateLimit.count: must be at least 1",
         ),
         (flow(name="*"), 'flows[0].name: no flow can have the name "*": it means every'),
-        (flow(retentionDays=-1), "flows[0].retentionDays: must be at least 0"),
+        (flow(retentionDays=0), "flows[0].retentionDays: must be at least 0.0001"),
         (flow(steps=[{"queue": "q"}]), 'flows[0].steps[0]: "script" is missing'),
         (step(threads=0), "flows[0].steps[0].threads: must be at least 1"),
         ({"rbac": {"r": "f"}}, "rbac.r: must be an object, not a string"),

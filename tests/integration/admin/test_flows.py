@@ -334,6 +334,14 @@ def test_the_longest_age_is_set_and_cleared(client, world, page, text, expected)
     assert world.flow.max_age == expected
 
 
+@pytest.mark.parametrize("field", ["retention", "max_age"])
+def test_runs_are_not_kept_and_do_not_live_for_no_time_at_all(client, world, page, field):
+    response = client.post(page, form_data(client.get(page)) | {field: "0 s"})
+
+    assert response.status_code == 200
+    assert "Must be longer than zero." in response.content.decode()
+
+
 def test_who_may_only_view_flows_cannot_pause_them(staff_client, world):
     client = staff_client("flows.view_flow")
     pause = reverse("admin:flows_flow_pause", args=[world.flow.pk])
