@@ -1,0 +1,1 @@
+"""Apache Camel routes that start a flow and wait for its result."""
