@@ -1,0 +1,53 @@
+package asyncengine.pipes;
+
+import java.net.http.HttpResponse;
+import java.time.DateTimeException;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.ZonedDateTime;
+import java.time.format.DateTimeFormatter;
+import org.apache.camel.util.json.DeserializationException;
+import org.apache.camel.util.json.JsonObject;
+import org.apache.camel.util.json.Jsoner;
+
+/** An answer of the engine, or of whatever stands before it. */
+record Answer(int status, String body, Duration retryAfter) {
+
+    static Answer of(HttpResponse<String> response) {
+        String retryAfter = response.headers().firstValue("Retry-After").orElse("");
+        return new Answer(response.statusCode(), response.body(), delay(retryAfter.strip()));
+    }
+
+    boolean isGood() {
+        return status >= 200 && status < 300;
+    }
+
+    /** Whether the same request may be answered otherwise in a moment. */
+    boolean isTransient() {
+        return status == 429 || status == 502 || status == 503 || status == 504;
+    }
+
+    /** The JSON object of the body, an empty one where the body is something else. */
+    JsonObject json() {
+        try {
+            return Jsoner.deserialize(body) instanceof JsonObject object ? object : new JsonObject();
+        } catch (DeserializationException | RuntimeException error) {
+            return new JsonObject();
+        }
+    }
+
+    /** Reads Retry-After, which is a number of seconds or a date; null for anything else. */
+    private static Duration delay(String retryAfter) {
+        if (retryAfter.matches("[0-9]{1,9}")) {
+            return Duration.ofSeconds(Long.parseLong(retryAfter));
+        }
+        try {
+            DateTimeFormatter format = DateTimeFormatter.RFC_1123_DATE_TIME;
+            Instant moment = ZonedDateTime.parse(retryAfter, format).toInstant();
+            Duration delay = Duration.between(Instant.now(), moment);
+            return delay.isNegative() ? Duration.ZERO : delay;
+        } catch (DateTimeException error) {
+            return null;
+        }
+    }
+}

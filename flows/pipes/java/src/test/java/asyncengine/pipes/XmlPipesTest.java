@@ -1,0 +1,9 @@
+package asyncengine.pipes;
+
+class XmlPipesTest extends DslPipesContract {
+
+    @Override
+    String language() {
+        return "xml";
+    }
+}

@@ -1,0 +1,9 @@
+package asyncengine.pipes;
+
+class YamlPipesTest extends DslPipesContract {
+
+    @Override
+    String language() {
+        return "yaml";
+    }
+}
