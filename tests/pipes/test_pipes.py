@@ -1,0 +1,172 @@
+"""The Service Pipes, in a real Camel against a running engine.
+
+The tests themselves are in flows/pipes/java/src/test; here they get an engine, and its restarts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from flows.pipes.snippets import snippets
+from tests.acceptance.conftest import installation
+from tests.acceptance.installation import PASSWORD, ROOT, Installation
+from tests.waiting import wait_for
+
+__all__ = ["installation"]
+
+PIPES = ROOT / "flows" / "pipes"
+# Every character that means something to Java, XML, YAML, Camel or a URL.
+FLOW_NAME = "a \"b\" 'c' & größe <1> {{x}} \\u0041 $1 +%20#;"
+CLERK_PASSWORD = "a&b=c+d%20) } \" ' ö€"
+STRANGER_PASSWORD = "a password of a stranger"
+ECHO = "def run(message, context):\n    return message\n"
+RESULT = "def run(message, context):\n    return message['payload']['result']\n"
+BAD = "def run(message, context):\n    raise Reject('no luck')\n"
+LANGUAGES = ("java", "xml", "yaml")
+CALLS = 500
+# The oldest and the newest; Camel's XML DSL of the newest version is not to be had everywhere.
+VERSIONS = {"4.14.0": LANGUAGES, "4.18.0": ("xml",), "4.22.0": ("java", "yaml")}
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("mvn") and shutil.which("javac")),
+    reason="needs Maven and a JDK of Java 17 or newer: mvn and javac are not on the path",
+)
+
+
+def flow(name: str, script: str = "echo", queue: str = "") -> dict[str, object]:
+    return {"name": name, "steps": [{"name": "s", "script": script, "queue": queue or name}]}
+
+
+FULL = [
+    f"full-{name}{kind}" for name in LANGUAGES for kind in ("", "-for-ever", "-paused", "-said")
+]
+OPEN = [f"restart-{name}{kind}" for name in LANGUAGES for kind in ("", "-once")]
+CONFIGURATION = {
+    "scripts": [
+        {"name": "echo", "code": ECHO},
+        {"name": "result", "code": RESULT},
+        {"name": "bad", "code": BAD},
+    ],
+    "queues": [
+        *({"name": name} for name in ("odd", "echo", "result", "bad", *OPEN)),
+        *({"name": name, "size": 1, "paused": True} for name in FULL),
+    ],
+    "flows": [
+        flow(FLOW_NAME, queue="odd"),
+        *(flow(name) for name in ("echo", *OPEN, *FULL)),
+        flow("result", "result"),
+        flow("bad", "bad"),
+    ],
+    "rbac": {"clerks": {"start": ["*"], "watch": ["*"]}},
+}
+USERS = f"""
+from django.contrib.auth.models import Group, User
+clerk = User.objects.create_user("clerk", password={CLERK_PASSWORD!r})
+clerk.groups.add(Group.objects.get(name="clerks"))
+User.objects.create_user("stranger", password={STRANGER_PASSWORD!r})
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_pipes_keep_their_promises_in_every_language(
+    installation: Installation, tmp_path: Path, version: str
+):
+    languages = VERSIONS[version]
+    installation.up("--no-demo")
+    installation.configure(CONFIGURATION)
+    installation.manage("shell", "-c", USERS)
+    describe_engine(installation, tmp_path)
+    project = shutil.copytree(PIPES, tmp_path / "pipes", ignore=shutil.ignore_patterns("target"))
+
+    code, output = run_maven(installation, project / "java", version)
+
+    assert code == 0, output
+    for language in languages:
+        tests, not_run = report(project / "java", language)
+        assert tests >= 20
+        assert not_run == 0
+        require_each_run_once(installation, f"restart-{language}")
+
+
+def describe_engine(installation: Installation, directory: Path) -> None:
+    """Leave what the tests of the Java side read: where the engine is, and the snippets."""
+    properties = {
+        "engine.url": f"http://127.0.0.1:{installation.port}",
+        "engine.password": PASSWORD,
+        "clerk.password": CLERK_PASSWORD,
+        "stranger.password": STRANGER_PASSWORD,
+    }
+    lines = [f"{key}={value}\n" for key, value in properties.items()]
+    (directory / "engine.properties").write_text("".join(lines))
+    (directory / "flow-name").write_text(FLOW_NAME)
+    java, xml, yaml = (snippet.code for snippet in snippets(FLOW_NAME))
+    (directory / "Snippet.java").write_text(
+        "public class Snippet extends org.apache.camel.builder.RouteBuilder {\n"
+        f'public void configure() {{ from("direct:in")\n{java}\n}} }}\n'
+    )
+    (directory / "snippet.xml").write_text(
+        f'<routes><route><from uri="direct:in"/>\n{xml}\n</route></routes>\n'
+    )
+    steps = "".join(f"        {line}\n" for line in yaml.splitlines())
+    (directory / "snippet.yaml").write_text(
+        f"- route:\n    from:\n      uri: direct:in\n      steps:\n{steps}"
+    )
+
+
+def run_maven(installation: Installation, project: Path, version: str) -> tuple[int, str]:
+    """Run the tests, and restart the engine when they ask for it. Returns exit code and output."""
+    directory = installation.directory
+    command = ["mvn", "--batch-mode", "--quiet", "test", f"-Dcamel.version={version}"]
+    command.append(f"-DargLine=-Dengine.directory={directory}")
+    absent = [language for language in LANGUAGES if language not in VERSIONS[version]]
+    command += [f"-D{language}.test=none" for language in absent]
+    if "xml" in absent:
+        command.append("-Dwithout.xml")
+    log = directory / "maven.log"
+    with log.open("wb") as output:
+        maven = subprocess.Popen(command, cwd=project, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: restarted(installation) or maven.poll() is not None, 600, "Maven")
+        finally:
+            maven.kill()
+    return maven.wait(), log.read_text(errors="replace")[-20_000:]
+
+
+def restarted(installation: Installation) -> bool:
+    """Kill the engine and start it again where a test asks for it. Never true: goes on."""
+    for language in LANGUAGES:
+        wish = installation.directory / f"restart-{language}"
+        if wish.exists():
+            installation.stop(signal.SIGKILL)
+            wish.rename(installation.directory / f"restarted-{language}")
+            installation.up("--no-demo")
+    return False
+
+
+def report(project: Path, language: str) -> tuple[int, int]:
+    """Return how many tests there were, and how many of them were skipped or failed."""
+    name = f"TEST-asyncengine.pipes.{language.capitalize()}PipesTest.xml"
+    suite = ElementTree.parse(project / "target" / "surefire-reports" / name).getroot()
+    not_run = sum(int(suite.get(kind, "0")) for kind in ("skipped", "failures", "errors"))
+    return int(suite.get("tests", "0")), not_run
+
+
+def require_each_run_once(installation: Installation, flow_name: str) -> None:
+    sql = (
+        "SELECT r.status, r.result FROM flows_run r"
+        " JOIN flows_flowversion v ON v.id = r.flow_version_id"
+        f" WHERE v.flow_name = '{flow_name}'"
+    )
+
+    def all_completed() -> bool:
+        return all(status == "COMPLETED" for status, _ in installation.rows(sql))
+
+    wait_for(all_completed, 30, "the end of all runs")
+    payloads = [json.loads(result)["payload"]["n"] for _, result in installation.rows(sql)]
+    assert sorted(payloads) == list(range(CALLS))
