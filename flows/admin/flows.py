@@ -25,6 +25,7 @@ from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.admin.runs import RunAdmin
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, FlowVersion, Run, Step, StepVersion
+from flows.pipes.snippets import snippets
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented
@@ -143,6 +144,7 @@ class FlowAdmin(PausingAdmin):
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_row = ("start",)
     actions_detail = ("runs", "pause", "resume", "start")
+    change_form_after_template = "admin/flows/flow/service_pipe.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
         dead = (
@@ -160,6 +162,13 @@ class FlowAdmin(PausingAdmin):
         if obj is None:
             return ((None, {"fields": ("name", "description", "active", "retention", "max_age")}),)
         return super().get_fieldsets(request, obj)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if flow := context.get("original"):
+            context["service_pipe"] = snippets(flow.name)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_changeform_datasets(self, request: HttpRequest) -> Any:
         known = request.resolver_match and request.resolver_match.kwargs.get("object_id")

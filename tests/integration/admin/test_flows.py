@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils.html import escape
 
 from flows import engine
 from flows.errors import QueueFull
 from flows.models import Flow, Message, Queue, Run, Step
+from flows.pipes.snippets import snippets
 from tests.integration.admin.pages import add_row, answer_dialog, form_data, messages_of
 
 
@@ -349,3 +351,18 @@ def test_who_may_only_view_flows_cannot_pause_them(staff_client, world):
     assert client.post(pause, {"_form_submitted": "True"}).status_code == 403
     world.flow.refresh_from_db()
     assert world.flow.paused is False
+
+
+def test_the_page_shows_the_snippets_of_a_camel_route(client, world, page):
+    Flow.objects.filter(pk=world.flow.pk).update(name='a "<b>"')
+
+    shown = client.get(page).content.decode()
+
+    for snippet in snippets('a "<b>"'):
+        assert escape(snippet.code) in shown
+
+
+def test_a_flow_that_is_not_saved_yet_has_no_snippets(client, world):
+    shown = client.get(reverse("admin:flows_flow_add")).content.decode()
+
+    assert "direct:callAsyncEngine" not in shown
