@@ -36,6 +36,8 @@ from scripts.wire import MAX_TEXT_LENGTH
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
 MAX_SECONDS = 10.0
 MAX_AT_ONCE = 2
+# So long may others take to end theirs.
+TURN_SECONDS = 3.0
 # To start a script's process, and to kill it.
 _PATIENCE_SECONDS = 15.0
 
@@ -120,7 +122,7 @@ def run_trial(program: Program, message: bytes, *, is_last: bool = False) -> Tri
 
     Takes at most ``MAX_SECONDS`` of the script's time. Raises TooManyTrials.
     """
-    if not _turns.acquire(blocking=False):
+    if not _turns.acquire(timeout=TURN_SECONDS):
         raise TooManyTrials
     try:
         # The host would keep to itself an output that does not match: it is checked here.
