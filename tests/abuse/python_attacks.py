@@ -292,7 +292,7 @@ DOORS = {
 CRASHES = {
     "a null pointer": Attack(killed_by("SIGSEGV"), "ctypes.string_at(0)"),
     "broken byte code": Attack(
-        killed_by("SIG(SEGV|ABRT|BUS|ILL)"),
+        rf"{killed_by('SIG(SEGV|ABRT|BUS|ILL)')}|ScriptRaised: SystemError: .*",
         """
         def f(): pass
         f.__code__ = f.__code__.replace(co_code=bytes([124, 250]) * 40, co_stacksize=1)
