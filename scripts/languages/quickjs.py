@@ -15,12 +15,16 @@ import ctypes
 import functools
 import importlib
 import re
+import resource
 from collections.abc import Collection
 from typing import Any
 
 _VERSION = "0.17."
-# What JavaScript may take of the stack, which usually has 8 MB.
+# What JavaScript may take of the stack, which usually has 8 MB; -1 is no limit.
+_stack_limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
 _STACK_BYTES = 4 * 1024 * 1024
+if _stack_limit >= 0:
+    _STACK_BYTES = min(_STACK_BYTES, _stack_limit // 2)
 _COMPILE_STACK_BYTES = 256 * 1024
 
 _COMPILE_ONLY = 1 << 5
@@ -292,7 +296,8 @@ class Realm:
 
     def free(self, *values: Value) -> None:
         for value in values:
-            self._engine.free(self._context, value)
+            if value.tag < 0:
+                self._engine.free(self._context, value)
 
     def compile(self, source: bytes, file: bytes, first_line: int, flags: int) -> bytes:
         options = _Options(_OPTIONS_VERSION, _COMPILE_ONLY, file, first_line)

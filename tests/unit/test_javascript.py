@@ -15,7 +15,9 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
+from scripts.languages import quickjs
 from scripts.languages.javascript import JavaScriptScript
+from scripts.languages.prelude import Prelude
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 Libraries = Sequence[tuple[str, str]]
@@ -520,6 +522,40 @@ def test_library_may_be_what_calls_set_data() -> None:
 def test_deeply_nested_code_is_refused_without_harm() -> None:
     with pytest.raises(ScriptInvalid):
         JavaScriptScript("pricing", "setData(" + "(" * 200_000 + ")" * 200_000 + ")")
+
+
+# What a realm has
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "new Map([[1, 2]]).size",
+        "new WeakSet().has({})",
+        "Uint8Array.of(1, 2).length",
+        "new DataView(new ArrayBuffer(2)).byteLength",
+        "atob(btoa('x'))",
+        "new Proxy({}, {}) instanceof Object",
+        "new WeakRef({}) !== undefined",
+        "performance.now() >= 0",
+        "typeof globalThis['ht' + 'tp'].get",
+        "typeof eval('l' + 'og')",
+        "typeof new Function('return retr' + 'y')()",
+        "typeof [].constructor.constructor('return Ma' + 'p')()",
+        "(function () { return typeof this['reje' + 'ct'] })()",
+        "typeof \\u0068ttp.get",
+        "(() => { const world = this; return typeof world['Uint8' + 'Array'] })()",
+    ],
+)
+def test_everything_there_is_can_be_reached_whichever_way(expression: str) -> None:
+    assert run(f"setData({expression})") not in (None, "undefined")
+
+
+def test_plain_code_does_without_what_it_does_not_name() -> None:
+    prelude = Prelude("// this is prose\nsetData(this.x, context.Data)")
+
+    assert prelude.parts == []
+    assert prelude.omitted == set(quickjs.OPTIONAL)
 
 
 # One message and the next

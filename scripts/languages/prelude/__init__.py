@@ -23,8 +23,11 @@ _PARTS = {
     "random": r"random",
     "secrets": r"secrets",
 }
-# By these, code can get at anything without naming it.
-_UNNAMED = re.compile(r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.)|\\u")
+# By these, code can get at anything without naming it. A word behind "this" is prose in a comment,
+# or ``in`` or ``instanceof``, which give nothing away.
+_UNNAMED = re.compile(
+    r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.|[ \t]+[A-Za-z])|\\u"
+)
 # Lines of a stack that tell nobody anything.
 _FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
 
