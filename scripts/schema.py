@@ -4,7 +4,6 @@ A ``Contract`` is what a script host holds a script's messages against. The web 
 payload of a start in the same way.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -16,6 +15,8 @@ from scripts.errors import InputInvalid, OutputInvalid, ScriptInvalid
 
 # A payload may be wrong in more places than anybody wants to read.
 MAX_FAULTS = 50
+# Values with more parts than this are large.
+MAX_PARTS = 10_000
 # The message quotes what it finds wrong, which may be long.
 _MAX_DETAIL_LENGTH = 200
 _MAX_PATH_LENGTH = 100
@@ -37,9 +38,14 @@ def compile_schema(text: str) -> jsonschema_rs.Validator:
 
 
 def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, str]]:
-    """Return where the value does not match and why; not all of it where that is much."""
+    """Return where the value does not match and why; of a large one only the first place."""
     try:
-        errors = list(islice(validator.iter_errors(value), MAX_FAULTS))
+        if validator.is_valid(value):
+            return []
+        if _is_small(value):
+            errors = list(islice(validator.iter_errors(value), MAX_FAULTS))
+        else:
+            errors = [_first_error(validator, value)]
     except ValueError as error:
         # What does not match is nested too deep to be shown.
         return [{"path": "$", "detail": str(error)}]
@@ -50,6 +56,27 @@ def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, 
         }
         for error in errors
     ]
+
+
+def _is_small(value: Any) -> bool:
+    """Tell whether all that is wrong can be named in a moment: that is more than linear work."""
+    parts, seen = [value], 0
+    while parts and seen <= MAX_PARTS:
+        seen += 1
+        part = parts.pop()
+        if isinstance(part, dict | list):
+            seen += len(part)
+            if seen <= MAX_PARTS:
+                parts += part.values() if isinstance(part, dict) else part
+    return seen <= MAX_PARTS
+
+
+def _first_error(validator: jsonschema_rs.Validator, value: Any) -> jsonschema_rs.ValidationError:
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return error
+    raise AssertionError("what is not valid has an error")
 
 
 class Contract:
@@ -111,9 +138,6 @@ def _payloads(output: Any, is_last: bool) -> Iterator[tuple[str, Any]]:
 
 
 def _faults(validator: jsonschema_rs.Validator, value: Any, place: str) -> list[dict[str, str]]:
-    with contextlib.suppress(ValueError):
-        if validator.is_valid(value):
-            return []
     return [fault | {"path": place + fault["path"][1:]} for fault in faults_of(validator, value)]
 
 
