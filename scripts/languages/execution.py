@@ -89,6 +89,7 @@ class Execution:
             self._realm.string(body if marked is None else marked),
             self._realm.string(orjson.dumps(facts)),
             quickjs.integer(marked is not None),
+            self._realm.string(prelude.misfits()),
         )
         for part in self._prelude.parts:
             self._call(_PART, self._realm.run(part))

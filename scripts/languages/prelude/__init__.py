@@ -8,8 +8,6 @@ import functools
 import re
 from pathlib import Path
 
-import orjson
-
 from scripts.languages import quickjs
 
 # The engine's name for all of these files, in stacks.
@@ -36,7 +34,7 @@ class Prelude:
     """What some code gets: the parts, compiled, and the built-in objects that it does without."""
 
     def __init__(self, code: str) -> None:
-        self.core = _core()
+        self.core = _part("core")
         names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
         self.parts = [_part(name) for name in names]
         self.has_random, self.has_secrets = "random" in names, "secrets" in names
@@ -49,9 +47,8 @@ class Prelude:
 
 def preload() -> None:
     """Compile all, which reads files. Raises EngineMissing."""
-    _core()
-    failures()
-    for name in _PARTS:
+    misfits()
+    for name in ("core", "failures", *_PARTS):
         _part(name)
 
 
@@ -60,10 +57,15 @@ def without_frames(text: str) -> str:
     return _FRAMES.sub("", text).rstrip("\n")
 
 
-@functools.cache
 def failures() -> bytes:
     """Return the part that describes what was thrown."""
     return _part("failures")
+
+
+@functools.cache
+def misfits() -> bytes:
+    """Return the source of the part that names what JSON cannot hold, no longer than need be."""
+    return re.sub(r"^\s+(//.*)?", "", _source("misfits"), flags=re.MULTILINE).encode()
 
 
 def _can_reach(words: str, code: str) -> bool:
@@ -71,24 +73,9 @@ def _can_reach(words: str, code: str) -> bool:
 
 
 @functools.cache
-def _core() -> bytes:
-    # What finds misfits is needed in the middle of setData, and seldom: it goes along as text.
-    return _compiled(f"{_source('core')}({_text(_source('misfits'))})")
-
-
-@functools.cache
 def _part(name: str) -> bytes:
-    return _compiled(_source(name))
-
-
-def _compiled(source: str) -> bytes:
-    return quickjs.compiled(source, FILE, keep_source=False)
+    return quickjs.compiled(_source(name), FILE, keep_source=False)
 
 
 def _source(name: str) -> str:
     return Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8").rstrip()
-
-
-def _text(source: str) -> str:
-    """Return a source as a string of JavaScript, and no longer than it need be."""
-    return orjson.dumps(re.sub(r"^\s+(//.*)?", "", source, flags=re.MULTILINE)).decode()

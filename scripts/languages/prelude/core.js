@@ -7,7 +7,7 @@
 //
 // A script may change every built-in, so what is needed later is taken now. It harms only itself:
 // the host believes nothing that comes out.
-(function (misfitsSource) {
+(function () {
   "use strict";
   const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6;
   const MAX_DEPTH = 1000;
@@ -25,11 +25,11 @@
   };
   let output, thrown, hasThrown = false, isSettled = false, containers = 0;
 
-  let context, facts;
+  let context, facts, misfits;
 
-  function engine(what, first, second, third) {
+  function engine(what, first, second, third, fourth) {
     switch (what) {
-      case START: return start(first, second, third);
+      case START: return start(first, second, third, fourth);
       case PART: return first(kit, context, facts);
       case RUN: return run(first);
       case TAKE: return take();
@@ -39,8 +39,10 @@
     }
   }
 
-  function start(body, told, isMarked) {
+  // What names misfits is needed in the middle of setData, and seldom: it comes as a text.
+  function start(body, told, isMarked, misfitsSource) {
     facts = parse(told);
+    misfits = misfitsSource;
     const [correlationId, flow, step, queue, attempt, deliveryId] = facts;
     context = {
       Data: isMarked ? parse(body, revive) : parse(body),
@@ -93,7 +95,7 @@
     }
     if (copy === undefined || containers > MAX_DEPTH ||
         apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"])) {
-      evaluate(misfitsSource)(kit, value, MAX_DEPTH);
+      evaluate(misfits)(kit, value, MAX_DEPTH);
       if (problem) {
         throw problem.error;
       }
@@ -159,4 +161,4 @@
   }
 
   return engine;
-})
+})()
