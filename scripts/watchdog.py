@@ -1,0 +1,166 @@
+"""Ends what runs too long in a thread of this process, and the process where that does not help.
+
+Code of the project's own runs in its worker, where nothing can be killed but the whole. So an
+exception is raised into the thread when its time is up. Where the thread goes on all the same,
+because it waits in C code or catches whatever comes, the process ends: what it held is delivered
+again, by others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any, NoReturn, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# How long a thread may go on after the exception, in order to clean up.
+PATIENCE_SECONDS = 1.0
+# The process ends that much later where C code does not even let the watchdog look.
+STUCK_SECONDS = 2.0
+IDLE_SECONDS = 60.0
+EXIT_OVERDUE = 71
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """Raised into a thread. Like Ctrl+C, for which drivers know to stop what they wait for."""
+
+
+class Limit:
+    """How long one call may take. ``is_hit`` tells that it was to be ended."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self.seconds = seconds
+        self.what = what
+        self.is_hit = False
+        # When something is to be done about it: first the exception, then the end.
+        self.due_at = inf
+        self.thread = 0
+
+
+class Watchdog:
+    """Watches the calls of all threads. It has a thread of its own while there are any."""
+
+    def __init__(self) -> None:
+        # Taken as it is, not through the condition: that is Python code, in which the exception
+        # could come between taking and having it.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._armed: set[Limit] = set()
+        self._thread: threading.Thread | None = None
+        self._looks_at = inf
+
+    def call(self, limit: Limit, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call the function; raises TimeIsUp if it was to be ended, whatever it made of that."""
+        # The exception can come at any point between arming and disarming, but it comes once: the
+        # second time, disarming goes through.
+        try:
+            try:
+                self._arm(limit)
+                result = function(*arguments)
+            finally:
+                self._disarm(limit)
+        except BaseException as error:
+            self._disarm(limit)
+            if limit.is_hit and not isinstance(error, TimeIsUp):
+                raise TimeIsUp from error
+            raise
+        if limit.is_hit:
+            raise TimeIsUp
+        return result
+
+    def interrupt(self, limit: Limit) -> None:
+        """End a call before its time, even if it has not begun."""
+        with self._lock:
+            if limit in self._armed:
+                self._hit(limit)
+                self._look_by(limit.due_at)
+            else:
+                limit.is_hit = True
+
+    def _arm(self, limit: Limit) -> None:
+        with self._lock:
+            if limit.is_hit:
+                raise TimeIsUp
+            limit.thread = threading.get_ident()
+            limit.due_at = time.monotonic() + limit.seconds
+            self._armed.add(limit)
+            self._look_by(limit.due_at)
+
+    def _disarm(self, limit: Limit) -> None:
+        with self._lock:
+            if limit in self._armed:
+                if limit.is_hit:
+                    # It may not have come yet, and is not to come any more.
+                    raise_into(limit.thread, None)
+                self._armed.discard(limit)
+
+    def _look_by(self, due_at: float) -> None:
+        """Have the thread look at that time at the latest."""
+        if due_at >= self._looks_at:
+            return
+        self._plan(due_at)
+        if self._thread is None:
+            thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            thread.start()
+            self._thread = thread
+        self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._lock:
+            was_idle_for_long = False
+            while self._armed or not was_idle_for_long:
+                for limit in [each for each in self._armed if each.due_at <= time.monotonic()]:
+                    if limit.is_hit:
+                        end_process(limit)
+                    self._hit(limit)
+                self._plan(min((limit.due_at for limit in self._armed), default=inf))
+                is_idle = self._looks_at == inf
+                wait = IDLE_SECONDS if is_idle else max(self._looks_at - time.monotonic(), 0.0)
+                was_idle_for_long = not self._changed.wait(wait) and is_idle
+            self._thread = None
+
+    def _hit(self, limit: Limit) -> None:
+        if limit.is_hit:
+            return
+        limit.is_hit = True
+        limit.due_at = time.monotonic() + PATIENCE_SECONDS
+        raise_into(limit.thread, TimeIsUp)
+
+    def _plan(self, looks_at: float) -> None:
+        """Set the next look, and what happens without it: a timer in C needs no turn to run."""
+        self._looks_at = looks_at
+        if looks_at == inf:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        seconds = max(looks_at - time.monotonic(), 0.0) + PATIENCE_SECONDS + STUCK_SECONDS
+        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+
+
+def raise_into(thread: int, exception: type[BaseException] | None) -> None:
+    """Raise an exception in a thread the next time it runs Python code; None: raise none."""
+    argument = None if exception is None else ctypes.py_object(exception)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), argument)
+
+
+def end_process(limit: Limit) -> NoReturn:
+    with contextlib.suppress(Exception):
+        logger.critical(
+            "process %s ends: %s went on after its time was up", os.getpid(), limit.what
+        )
+        faulthandler.dump_traceback(file=2, all_threads=True)
+    os._exit(EXIT_OVERDUE)
+
+
+watchdog = Watchdog()
+# Its thread is not there after a fork.
+os.register_at_fork(after_in_child=lambda: watchdog.__init__())  # type: ignore[misc]
