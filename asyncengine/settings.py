@@ -146,6 +146,8 @@ if SECRETS_KEY_IS_KEPT:
 
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", os.cpu_count() or 1, minimum=1)
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
+# Modules of the project, with what is inside, whose functions may serve as scripts; none: off.
+ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
 # Set by `manage.py up` for its web server, whose processes are to end with it.
 ASYNCENGINE_UP_PID = env_int("ASYNCENGINE_UP_PID", 0)

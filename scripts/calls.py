@@ -24,7 +24,7 @@ class Program:
 
     ``memory_mb`` is what it may take beyond Python's. The schemas are JSON text, "" accepts any.
     With ``network`` and no ``allowed_hosts`` it may call any public host; ``secrets`` names those
-    that it may read.
+    that it may read. ``in_transaction``: a callable to be run where its output is stored.
     """
 
     version_id: int
@@ -40,6 +40,12 @@ class Program:
     allowed_hosts: tuple[str, ...] = ()
     private_addresses: bool = False
     secrets: tuple[str, ...] = ()
+    in_transaction: bool = False
+
+    @property
+    def is_callable(self) -> bool:
+        """Whether it is no script but a function of the project's own, see ``callables``."""
+        return self.language == "callable"
 
     def __hash__(self) -> int:
         # It is a key for every group of calls, and its code may be long.

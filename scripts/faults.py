@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scripts.callables import callable_fault
 from scripts.languages import javascript, python
 
 # The name and code of each library that a script has.
@@ -29,8 +30,10 @@ class Fault:
 def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
     """Return why the code is no script: it does not compile, imports what is not there, has no end.
 
-    An empty list says that it can be run, not that it runs well.
+    An empty list says that it can be run, not that it runs well. A callable's module is imported.
     """
+    if language == "callable":
+        return [Fault(text)] if (text := callable_fault(code)) else []
     if language == "python":
         return _python_faults(code, libraries, is_script=True)
     return _javascript_faults(code, libraries)

@@ -30,6 +30,7 @@ def program_of(script: ScriptVersion | Script) -> Program:
         allowed_hosts=tuple(content["allowed_hosts"]),
         private_addresses=content["private_addresses"],
         secrets=tuple(content["secrets"]),
+        in_transaction=content["in_transaction"],
     )
 
 

@@ -44,6 +44,14 @@ def make_flow(
     return flow
 
 
+def make_callable(path: str, in_transaction: bool = False) -> Script:
+    """Turn the scripts with this code into callables, and return the last of them."""
+    for script in Script.objects.filter(code=path):
+        script.language, script.in_transaction = "callable", in_transaction
+        script.save()
+    return script
+
+
 def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
     pk = Queue.objects.get(name=queue).pk
     consumer_id = store().open_consumer(pk, threads, cluster, "host")

@@ -32,7 +32,12 @@ _SCRIPT: dict[str, Any] = {
     "network": False,
 }
 # In the document where they are set.
-_SCRIPT_EXTRAS: dict[str, Any] = {"allowedHosts": [], "privateAddresses": False, "secrets": []}
+_SCRIPT_EXTRAS: dict[str, Any] = {
+    "allowedHosts": [],
+    "privateAddresses": False,
+    "secrets": [],
+    "inTransaction": False,
+}
 _LIBRARY: dict[str, Any] = {"name": "", "language": "python", "code": ""}
 _BACKOFF: dict[str, Any] = {"initialSeconds": 1, "multiplier": 2, "maxSeconds": 300, "jitter": 0.2}
 _QUEUE: dict[str, Any] = {
@@ -128,6 +133,7 @@ def script_entry(script: Script) -> dict[str, Any]:
         "allowedHosts": script.allowed_hosts,
         "privateAddresses": script.private_addresses,
         "secrets": script.secrets,
+        "inTransaction": script.in_transaction,
     }
     return entry | {key: value for key, value in extras.items() if value}
 
@@ -192,6 +198,7 @@ def fill_script(script: Script, entry: dict[str, Any], libraries: dict[str, Libr
     script.allowed_hosts = extras["allowedHosts"]
     script.private_addresses = extras["privateAddresses"]
     script.secrets = extras["secrets"]
+    script.in_transaction = extras["inTransaction"]
 
 
 def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ _FLOW_NAMES = {**_list(_TEXT), "uniqueItems": True}
 LIBRARY = _object(
     {
         "name": NAME,
-        "language": {"enum": Language.values},
+        "language": {"enum": [value for value, _ in Language.of_code()]},
         "code": {"type": "string", "minLength": 1},
     },
     required=("name", "code"),
@@ -75,6 +75,7 @@ SCRIPT = _object(
         "allowedHosts": {**_list(NAME), "uniqueItems": True},
         "privateAddresses": _FLAG,
         "secrets": {**_list(NAME), "uniqueItems": True},
+        "inTransaction": _FLAG,
     },
     required=("name", "code"),
 )

@@ -113,6 +113,8 @@ class _Reader:
         else:
             for found in self._code_faults(script):
                 self.faults.add(entry.at("code"), str(found))
+        if script.get("inTransaction") and script["language"] != Language.CALLABLE:
+            self.faults.add(entry.at("inTransaction"), "is for callables alone")
         for key in ("inputSchema", "outputSchema"):
             if fault := schema_fault(script[key]):
                 self.faults.add(entry.at(key), fault)

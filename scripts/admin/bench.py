@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from scripts.admin.json_fields import pretty_json
 from scripts.json_lines import lines_of
-from scripts.models import Script
+from scripts.models import Language, Script
 from scripts.programs import program_of
 from scripts.samples import samples_of
 from scripts.trial import SampleInvalid, TooManyTrials, Trial, run_trial, sample_message
@@ -26,6 +26,13 @@ else:
 FIRST_CODE = {
     "python": "def run(message, context):\n    return message\n",
     "javascript": "const message = context.Data;\n\nsetData(message);\n",
+    "callable": "",
+}
+NOT_HERE = {
+    "field": "",
+    "label": "Not run",
+    "text": "A callable runs in the workers' own processes, not in this one. Where its code is,"
+    " manage.py script test NAME runs it and takes back what it wrote to the database.",
 }
 # What a script is called and for makes no difference to how it runs.
 IRRELEVANT = {"name", "description"}
@@ -54,6 +61,8 @@ class BenchAdmin(Base):
         if refusals := _refusals(form):
             return JsonResponse({"refusals": refusals})
         draft = form.instance
+        if draft.language == Language.CALLABLE:
+            return JsonResponse({"refusals": [NOT_HERE]})
         draft.name = draft.name or "script"
         sample = request.POST.get("sample", "").replace("\r\n", "\n")
         try:

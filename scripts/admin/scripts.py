@@ -19,8 +19,14 @@ from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
 from scripts.admin.script_fields import ScriptFields
 from scripts.admin.versions import VersionInline, links_to_uses
+from scripts.callables import callables_are_on
 from scripts.faults import script_faults
-from scripts.models import Script
+from scripts.models import Language, Script
+
+CALLABLE_HELP = (
+    "Callable: the code is the dotted path of a function(message, context) of the project's own,"
+    " as in myproject.steps.score. It runs in the workers, with the database and without a seal."
+)
 
 
 class ScriptForm(ScriptFields):
@@ -31,9 +37,20 @@ class ScriptForm(ScriptFields):
         fields = "__all__"
         widgets = {"description": UnfoldAdminExpandableTextareaWidget()}
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "language" not in self.fields:
+            return
+        if callables_are_on() or self.instance.language == Language.CALLABLE:
+            self.fields["language"].help_text = CALLABLE_HELP
+        else:
+            field: Any = self.fields["language"]
+            field.choices = Language.of_code()
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if "code" in cleaned and "language" in cleaned:
+        # The model itself looks at callables.
+        if "code" in cleaned and cleaned.get("language") in dict(Language.of_code()):
             libraries = [(each.name, each.code) for each in cleaned.get("libraries", ())]
             for fault in script_faults(cleaned["language"], cleaned["code"], libraries):
                 self.add_error("code", str(fault))
@@ -59,7 +76,10 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
                 "classes": ("tab",),
             },
         ),
-        ("Limits", {"fields": ("timeout", "memory_mb"), "classes": ("tab",)}),
+        (
+            "Limits",
+            {"fields": ("timeout", "memory_mb", "in_transaction"), "classes": ("tab",)},
+        ),
         (
             "Outside",
             {
@@ -73,6 +93,12 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Script]:
         return super().get_queryset(request).annotate(latest=models.Max("versions__number"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Script | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if callables_are_on() or (obj is not None and obj.language == Language.CALLABLE):
+            return fieldsets
+        return [(name, _without(options, "in_transaction")) for name, options in fieldsets]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"code": FIRST_CODE["python"], **super().get_changeform_initial_data(request)}
@@ -88,3 +114,7 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
     @display(description="version", ordering="latest")
     def current_version(self, script: Any) -> str:
         return f"v{script.latest}"
+
+
+def _without(options: Any, field: str) -> dict[str, Any]:
+    return {**options, "fields": tuple(each for each in options["fields"] if each != field)}

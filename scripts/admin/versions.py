@@ -70,7 +70,7 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": ("script", "language", "used_by")}),
         ("Code", {"fields": ("code_text", "library_texts")}),
-        ("Limits", {"fields": ("time_limit", "memory_mb")}),
+        ("Limits", {"fields": ("time_limit", "memory_mb", "in_transaction")}),
         ("Reach", {"fields": ("network", "hosts", "private_addresses", "secret_names")}),
         ("Parameters", {"fields": ("input_parameters", "output_parameters")}),
     )

@@ -19,7 +19,7 @@ class Library(models.Model):
     """Code that scripts of its language share: in Python a module that they import by its name."""
 
     name = models.CharField(max_length=100, unique=True)
-    language = models.CharField(max_length=16, choices=Language, default=Language.PYTHON)
+    language = models.CharField(max_length=16, choices=Language.of_code(), default=Language.PYTHON)
     code = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()

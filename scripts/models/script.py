@@ -11,6 +11,7 @@ from django.db import models, transaction
 from simple_history.models import HistoricalRecords
 
 from scripts.authors import author_of_change
+from scripts.callables import callable_fault
 from scripts.models.language import Language
 from scripts.models.library import Library
 
@@ -43,6 +44,11 @@ class ScriptContent(models.Model):
     )
     # By name, not by key: a configuration may come before the secrets that it needs.
     secrets = models.JSONField(default=list, blank=True, help_text="Secrets that it may read.")
+    in_transaction = models.BooleanField(
+        default=False,
+        help_text="Commit what a callable writes to the database together with the hand-over of"
+        " its output. It has 2 s at most.",
+    )
 
     class Meta:
         abstract = True
@@ -58,6 +64,7 @@ class ScriptContent(models.Model):
         "allowed_hosts",
         "private_addresses",
         "secrets",
+        "in_transaction",
     )
 
 
@@ -91,6 +98,14 @@ class Script(ScriptContent):
         others = [each.name for each in self.libraries if each.language != self.language]
         if others:
             raise ValidationError({"libraries": f"Of another language: {', '.join(others)}."})
+        self._clean_callable()
+
+    def _clean_callable(self) -> None:
+        if self.language == Language.CALLABLE:
+            if fault := callable_fault(self.code):
+                raise ValidationError({"code": fault})
+        elif self.in_transaction:
+            raise ValidationError("Only a callable can run in the transaction of the hand-over.")
 
     @property
     def libraries(self) -> list[Library]:

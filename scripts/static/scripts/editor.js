@@ -9,7 +9,8 @@
     const theme = () => `ace/theme/${isDark() ? "github_dark" : "github_light_default"}`;
 
     const setMode = (editor, mode) => {
-        editor.session.setMode(`ace/mode/${mode}`);
+        // The code of a callable is a dotted path.
+        editor.session.setMode(`ace/mode/${mode === "callable" ? "text" : mode}`);
         editor.session.setTabSize(TAB_SIZES[mode] || 4);
         // JSHint knows neither top-level await nor what scripts have; JSON's checker is right.
         editor.session.setUseWorker(mode === "json");
