@@ -49,7 +49,7 @@ def hosts() -> HostPool:
     """Return this worker's script hosts; they stay warm from shift to shift."""
     global _hosts
     if _hosts is None:
-        _hosts = HostPool()
+        _hosts = HostPool(callables=True)
     return _hosts
 
 

@@ -38,6 +38,7 @@ from scripts import wire
 from scripts.answers import Answer, Nonsense, outcome_of
 from scripts.asks import Asks, Service
 from scripts.blame import Blame, death, overdue
+from scripts.callable_threads import CallableThreads
 from scripts.calls import Call, CallSite, Library, Outcome, Program
 from scripts.errors import ScriptError, ScriptKilled
 from scripts.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
@@ -72,10 +73,12 @@ class HostPool:
         self,
         uids: tuple[int, int] = SCRIPT_UIDS,
         services: Mapping[str, Service] | None = None,
+        callables: bool = False,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see ``seal``).
 
         ``services`` are what scripts may ask for while they run, by name, if not the engine's own.
+        With ``callables`` it runs these, too, in threads of this process.
         """
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
@@ -84,6 +87,8 @@ class HostPool:
         self._zygote: ZygoteClient | None = None
         self._services = services
         self._asks: Asks | None = None
+        self._runs_callables = callables
+        self._threads: CallableThreads | None = None
         self._numbers = count(1)
         self._hosts: dict[int, HostClient] = {}
         self._idle: dict[Program, list[HostClient]] = {}
@@ -106,6 +111,9 @@ class HostPool:
         """
         if not calls:
             return
+        if self._runs_callables and program.is_callable:
+            self._submit_callables(program, site, calls, hosts)
+            return
         lane = self._lanes.get((program, site))
         if lane is None:
             lane = self._lanes[program, site] = Lane(program, site)
@@ -113,6 +121,15 @@ class HostPool:
         lane.waiting.extend(calls)
         self._unfinished += len(calls)
         self._feed(lane, time.monotonic())
+
+    def _submit_callables(
+        self, program: Program, site: CallSite, calls: list[Call], threads: int
+    ) -> None:
+        if self._threads is None:
+            self._threads = CallableThreads()
+            self._selector.register(self._threads.bell, selectors.EVENT_READ, self._threads)
+        self._unfinished += len(calls)
+        self._threads.submit(program, site, calls, threads)
 
     def collect(self, timeout: float) -> list[Outcome]:
         """Wait at most ``timeout`` seconds for outcomes that are worth reporting.
@@ -141,6 +158,10 @@ class HostPool:
         """Return the smoothed run time of a program in seconds, None before its first call."""
         return self._pace.of(program)
 
+    def learn_pace(self, program: Program, seconds: float) -> None:
+        """Take in how long a call took that was made elsewhere."""
+        self._pace.learn(program, seconds, 1)
+
     def cancel(self, keys: set[Any]) -> list[Call]:
         """Withdraw and return the calls with these keys that were not begun; kill those that run.
 
@@ -151,6 +172,8 @@ class HostPool:
                 self._take_back(host, keep=0)
                 self._condemn_if_running(host, keys)
         withdrawn = [call for lane in self._lanes.values() for call in lane.withdraw(keys)]
+        if self._threads is not None:
+            withdrawn += self._threads.cancel(keys)
         self._unfinished -= len(withdrawn)
         self._blame.forget(withdrawn)
         return withdrawn
@@ -175,6 +198,9 @@ class HostPool:
         if self._asks is not None:
             self._asks.close()
             self._asks = None
+        if self._threads is not None:
+            self._threads.close()
+            self._threads = None
         for host in self._hosts.values():
             host.close()
         self._selector.close()
@@ -192,6 +218,8 @@ class HostPool:
                 self._read_deaths()
             elif host is self._asks:
                 self._pass_on_replies()
+            elif host is self._threads:
+                self._take_callables_outcomes()
             elif host.number in self._hosts:
                 self._serve(host, events)
         now = time.monotonic()
@@ -336,6 +364,13 @@ class HostPool:
                 ask.host.reply(ask.call, ask.number, ask.reply)
             except OSError:
                 self._doom(ask.host)
+
+    def _take_callables_outcomes(self) -> None:
+        finished = self._threads.finished() if self._threads is not None else []
+        for program, outcome in finished:
+            self._pace.learn(program, outcome.finished_at - outcome.started_at, 1)
+        if finished:
+            self._report([outcome for _, outcome in finished])
 
     def _note_progress(
         self, host: HostClient, finished: list[Outcome], returned: list[Call]
