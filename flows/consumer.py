@@ -7,16 +7,19 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
-from flows.verdict import age, ended_now, judge, spilled
+from flows.verdict import age, ended_now, judge, returned, spilled
+from flows.within import Functions, TransactionSpoiled, refused
+from scripts.callable_calls import drop_connections
 from scripts.runner import Call, HostPool, Outcome
 
 logger = logging.getLogger(__name__)
@@ -158,6 +161,7 @@ class Session:
         self.rests_until = 0.0
         self.tries = 0
         self.retry_at = 0.0
+        self.functions = Functions(hosts)
 
     def patience(self) -> float:
         """Seconds until it has to go on, whatever its scripts do."""
@@ -190,15 +194,22 @@ class Session:
         except LeaseLost:
             logger.warning("consumer %s lost its lease; nothing is written", self.lease.consumer_id)
             self.forget()
+        except TransactionSpoiled as spoiled:
+            drop_connections()
+            self._settle(spoiled.done)
         except DATABASE_AWAY as error:
             self._try_again_later(error)
+        except DatabaseError as error:
+            self._blame_function(error)
 
     def _commit(self, claim: bool) -> list[Held]:
         """Store what is done and take what comes next."""
-        self._decide_on_failures()
+        self._decide_on_failures(self.done)
         begun_at = time.time()
+        self.functions.begin()
         taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
         self.done = []
+        self.functions.end()
         self.heard_at = time.monotonic()
         self.rests_until = self.heard_at + self.lease.free_in
         self.start_by = begun_at + self.lease.start_within
@@ -210,6 +221,9 @@ class Session:
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
         """One message a thread for slow scripts and unknown ones, many for fast ones."""
         seconds = self.hosts.seconds_per_call(plan.program)
+        if plan.program.in_transaction:
+            # They run one after the other.
+            threads = 1
         if seconds is None:
             return threads
         fitting = min(
@@ -231,8 +245,11 @@ class Session:
         for step_id, messages in by_step.items():
             plan = step_plan(step_id)
             calls = [self._call(held, plan) for held in messages]
-            self.running |= {held.id: held for held in messages}
-            self.hosts.submit(plan.program, plan.site, calls, self.lease.threads)
+            if plan.program.in_transaction:
+                self.done += map(self._to_run_within, messages, calls, [plan] * len(calls))
+            else:
+                self.running |= {held.id: held for held in messages}
+                self.hosts.submit(plan.program, plan.site, calls, self.lease.threads)
             size = sum(len(call.body) for call in calls) / len(calls)
             self.bytes_per_message = max(size, self.bytes_per_message * 0.9)
 
@@ -246,6 +263,36 @@ class Session:
             body=held.body.encode(),
             start_by=self.start_by if self.lease.has_rate else 0.0,
         )
+
+    def _to_run_within(self, held: Held, call: Call, plan: StepPlan) -> Done:
+        """Return what becomes of a message whose callable is to run within the next commit."""
+
+        def run() -> Done:
+            done = self.functions.run(plan, call, held)
+            self._decide_on_failures([done])
+            return done
+
+        return replace(returned(held), within=run)
+
+    def _settle(self, ended: Done) -> None:
+        """Commit again, with what is known of a function whose transaction was rolled back."""
+        self.done = [ended if d.held is ended.held else d for d in self.done]
+
+    def _blame_function(self, error: DatabaseError) -> None:
+        """Settle a commit that the database has refused for what functions have written.
+
+        Some constraints are looked at when a transaction ends. Which function it was is known when
+        it was alone. Raises the error where none has run.
+        """
+        if not self.functions.ran:
+            raise error
+        # Reading back tells the lease again where it is: it may have moved, but for the refusal.
+        self.tries, self.retry_at = 1, 0.0
+        if len(self.functions.ran) > 1:
+            self.functions.alone = True
+            return
+        logger.info("a callable's writes were refused: %s", error)
+        self._settle(refused(self.functions.ran[0], error))
 
     def _stay_alive(self) -> None:
         """Renew the lease while scripts run; give up those that a stopping cluster waits for."""
@@ -301,9 +348,9 @@ class Session:
 
     # --- what came of a delivery -----------------------------------------------------------
 
-    def _decide_on_failures(self) -> None:
+    def _decide_on_failures(self, done: list[Done]) -> None:
         """Let what failed wait for its redelivery, or bury it after its last."""
-        failed = [d for d in self.done if d.fate is Fate.AGAIN]
+        failed = [d for d in done if d.fate is Fate.AGAIN]
         if not failed:
             return
         queue = Queue.objects.select_related("step__flow").get(pk=self.lease.queue_id)

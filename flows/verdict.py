@@ -78,6 +78,11 @@ def spilled(held: Held) -> Done:
     return done
 
 
+def returned(held: Held) -> Done:
+    """Let a message wait again of which the script has not run."""
+    return ended_now(held, Fate.RETURNED, StepRun.Outcome.COMPLETED.value)
+
+
 def age(held: Held) -> timedelta:
     """How long ago the run was started: a UUIDv7 begins with its milliseconds since the epoch."""
     created_at = int(held.run_id.replace("-", "")[:12], 16) / 1000

@@ -62,6 +62,8 @@ def record(message: Any, context: Any) -> Any:
             note("x" * 1000)
         case "swallow an error":
             broken_statement()
+        case "break a constraint":
+            LogEntry.objects.create(user_id=2**30, action_flag=ADDITION, object_repr="of nobody")
         case "close":
             connection.close()
         case "spin":

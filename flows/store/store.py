@@ -244,12 +244,14 @@ class Store:
         queue it began at; where there are none either, its lease ends. With messages unfinished
         it claims up to its batch size where it is. Where a rate limit allows the next start very
         soon, the lease stays and `free_in` tells when. `claim` false: it takes nothing new.
+        What is to run within the transaction does so first, before others can wait for locks.
         Raises LeaseLost, and then nothing is stored.
         """
         with self.database.transaction():
             now = self.heartbeat(lease)
             if lease.attention:
                 drop(done, self._held_cancelled(lease.consumer_id))
+            done = [d.within() if d.within and d.fate is not Fate.DROPPED else d for d in done]
             taken = Commit(self.ledger, lease, done, unfinished, batch, now).run(claim)
             rests = 0 < lease.free_in <= REST_SECONDS
             ended = not taken and not unfinished and not rests

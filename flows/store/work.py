@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -76,6 +77,8 @@ class Done:
     # The script was asked to wait by what it calls, which concerns the whole queue.
     slows: bool = False
     reason: str = ""
+    # Called in the transaction that is to store it, at each try: returns what there is to store.
+    within: Callable[[], Done] | None = None
 
     @property
     def ran(self) -> bool:

@@ -1,0 +1,119 @@
+"""Callables that run within the transaction of a commit, so that their writes share its fate.
+
+The session's thread runs them, at every try of the commit anew: what an earlier try has written is
+gone. Each has a savepoint, to which an exception takes its writes back. An exception that may have
+come anywhere, because the function's time was up, or after which the transaction cannot go on,
+takes the whole of it back, and the commit is tried again with what is known of that function.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, connection, transaction
+
+from flows.models import StepRun
+from flows.plan import StepPlan
+from flows.store import Done, Fate, Held
+from flows.verdict import judge, returned, storable
+from scripts.callable_calls import CallableCall, drop_connections
+from scripts.envelope import plain_text
+from scripts.runner import Call, HostPool
+from scripts.watchdog import Limit, watchdog
+from scripts.wire import MAX_TEXT_LENGTH
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# A function has so long, whatever its time limit: others wait for the locks it takes, and on SQLite
+# for the only one there is.
+MOST_SECONDS = 2.0
+# No further function begins in a transaction that is this old.
+TRANSACTION_SECONDS = 0.5
+
+
+class TransactionSpoiled(Exception):
+    """The transaction has to be rolled back and tried again, with what came of a function."""
+
+    def __init__(self, done: Done) -> None:
+        self.done = done
+        super().__init__(self.__doc__)
+
+
+class Functions:
+    """Those that a session runs within its commits. ``ran``: in the latest try of one."""
+
+    def __init__(self, hosts: HostPool) -> None:
+        self.hosts = hosts
+        self.ran: list[Done] = []
+        # Whether only one is to run in the next try.
+        self.alone = False
+        self.begun_at = 0.0
+
+    def begin(self) -> None:
+        """Take note that a try of a commit begins."""
+        self.ran = []
+        self.begun_at = time.monotonic()
+
+    def end(self) -> None:
+        """Take note that it was made."""
+        self.ran, self.alone = [], False
+
+    def run(self, plan: StepPlan, call: Call, held: Held) -> Done:
+        """Run one in the transaction that is open, if it is not too much. Raises
+        TransactionSpoiled.
+        """
+        age = time.monotonic() - self.begun_at
+        if self.ran and (self.alone or age > TRANSACTION_SECONDS):
+            return returned(held)
+        running = CallableCall(plan.program, plan.site, call, MOST_SECONDS)
+        hooks_before = len(connection.run_on_commit)
+        done = judge(held, running.outcome(around=in_savepoint))
+        self.ran.append(done)
+        self.hosts.learn_pace(plan.program, done.finished_at - done.started_at)
+        if running.limit.is_hit or connection.needs_rollback or connection.closed_in_transaction:
+            raise TransactionSpoiled(done)
+        guard_hooks(hooks_before, running.limit)
+        return done
+
+
+def refused(done: Done, error: DatabaseError) -> Done:
+    """Return what becomes of a message whose callable's writes the database has refused."""
+    text = storable(plain_text(f"{type(error).__name__}: {error}", MAX_TEXT_LENGTH))
+    return replace(
+        done, fate=Fate.AGAIN, outcome=StepRun.Outcome.FAILED.value, output="", error=text
+    )
+
+
+def in_savepoint(run: Callable[[], Result]) -> Result:
+    with transaction.atomic():
+        result = run()
+    if connection.closed_in_transaction:
+        raise RuntimeError("It has closed the connection, and with it ended the transaction.")
+    return result
+
+
+def guard_hooks(since: int, limit: Limit) -> None:
+    """Let what a function has asked to be called after the commit harm nothing that follows."""
+    hooks: list[Any] = connection.run_on_commit
+    hooks[since:] = [
+        (savepoints, guarded(hook, limit), robust) for savepoints, hook, robust in hooks[since:]
+    ]
+
+
+def guarded(hook: Callable[[], object], limit: Limit) -> Callable[[], None]:
+    def call() -> None:
+        own_limit = Limit(limit.seconds, f"on_commit of {limit.what}")
+        try:
+            watchdog.call(own_limit, hook)
+        except BaseException:
+            logger.exception("%s failed; its commit stands", own_limit.what)
+            if own_limit.is_hit:
+                drop_connections()
+
+    return call

@@ -1,0 +1,241 @@
+"""Callables in the transaction of the hand-over: what they write shares its fate."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from flows import engine, within
+from flows.models import Consumer, DeadLetter, Message, QueueState, Run, StepRun
+from flows.store import Store
+from tests.builders import ECHO, TRAIL, make_callable, make_flow, run_of, work, work_until_idle
+from tests.callables import noted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+in_memory = pytest.mark.skipif(
+    "connection.vendor == 'sqlite'", reason="closing the connection would empty SQLite's memory"
+)
+
+
+@pytest.fixture(autouse=True)
+def allowed(settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["tests.callables"]
+
+
+def make_recording_flow(codes=(None,), **queue):
+    """Make a flow of which the steps without a code record in the transaction."""
+    flow = make_flow(codes=[code or "tests.callables.record" for code in codes], **queue)
+    make_callable("tests.callables.record", in_transaction=True)
+    return flow
+
+
+def all_counters():
+    return set(QueueState.objects.values_list("depth", "reserved"))
+
+
+def recorded(ids, *steps):
+    return sorted(f"{id}/{step} {step}" for id in ids for step in steps)
+
+
+def test_what_it_writes_is_there_with_the_hand_over():
+    flow = make_recording_flow([TRAIL, None, ECHO])
+    ids = engine.start_many("flow", [{"n": n} for n in range(30)])
+
+    work_until_idle(flow)
+
+    assert noted() == recorded(ids, "flow-1")
+    for n, id in enumerate(ids):
+        run = run_of(id)
+        assert run.status == Run.Status.COMPLETED
+        assert json.loads(run.result)["payload"] == {"n": n, "trail": ["flow-0", ["flow-1", 1]]}
+    attempt = StepRun.objects.filter(step__name="flow-1").first()
+    assert attempt.outcome == StepRun.Outcome.COMPLETED
+    assert json.loads(attempt.logs)[0]["text"].startswith("recording")
+    assert all_counters() == {(0, 0)}
+    assert not Consumer.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome", "said"),
+    [
+        ("raise", "FAILED", "ValueError: no luck"),
+        ("retry", "FAILED", "busy"),
+        ("reject", "REJECTED", "not for us"),
+        ("no message", "FAILED", "payload"),
+    ],
+)
+def test_what_fails_takes_its_own_writes_back_alone(what, outcome, said):
+    make_recording_flow([None, ECHO])
+    first, _, last = engine.start_many("flow", [{}, {"do": what}, {}])
+
+    work("flow-0")
+
+    assert noted() == recorded([first, last], "flow-0")
+    failed = StepRun.objects.exclude(outcome="COMPLETED").get()
+    assert said in failed.error
+    assert failed.outcome in (outcome, "REJECTED")
+    assert json.loads(failed.logs)
+    assert Message.objects.count() + DeadLetter.objects.count() == 1
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 2
+
+
+def test_a_failure_is_redelivered_and_buried_like_any_other():
+    make_recording_flow(max_deliveries=2, backoff_initial=timedelta(seconds=60))
+    started = engine.start("flow", {"do": "raise"})
+
+    work("flow-0")
+    wait = (Message.objects.get().available_at - timezone.now()).total_seconds()
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
+    work("flow-0")
+
+    assert 40 < wait <= 75
+    assert DeadLetter.objects.get().reason == DeadLetter.Reason.EXHAUSTED
+    assert run_of(started.correlation_id).status == Run.Status.FAILED
+    assert noted() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_commit_in_doubt_neither_loses_nor_doubles_its_writes(monkeypatch, which, when):
+    make_recording_flow([None, None])
+    ids = engine.start_many("flow", [{"n": n} for n in range(5)])
+    real, commits = Store.commit, iter(range(100))
+
+    def commit(store, *args):
+        fault = when if next(commits) == which else None
+        if fault == "before":
+            # Within the transaction: what the functions have written is there and goes again.
+            monkeypatch.setattr(store.ledger, "enter", lose_connection)
+        taken = real(store, *args)
+        if fault == "after":
+            lose_connection()
+        return taken
+
+    def lose_connection(*args):
+        monkeypatch.undo()
+        monkeypatch.setattr(Store, "commit", commit)
+        raise OperationalError("the connection was lost")
+
+    monkeypatch.setattr(Store, "commit", commit)
+    work("flow-0")
+    for name in ("flow-0", "flow-1"):
+        while Message.objects.filter(queue__name=name).exists():
+            work(name)
+
+    assert noted() == recorded(ids, "flow-0", "flow-1")
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 5
+    assert StepRun.objects.count() == 10
+    assert all_counters() == {(0, 0)}
+
+
+def test_a_lost_lease_leaves_nothing_of_what_it_would_write(monkeypatch):
+    make_recording_flow()
+    engine.start("flow", {})
+    real = Store.commit
+
+    def commit(store, lease, done, *args):
+        if done:
+            store.reap("host", lambda pid: False, timedelta(), timedelta())
+        return real(store, lease, done, *args)
+
+    monkeypatch.setattr(Store, "commit", commit)
+    work("flow-0")
+
+    assert noted() == []
+    assert not StepRun.objects.exists()
+
+
+def test_a_cancelled_run_does_not_run_it(monkeypatch):
+    make_recording_flow()
+    started = engine.start("flow", {})
+    real = Store.commit
+
+    def commit(store, lease, done, *args):
+        if done:
+            engine.cancel(run_of(started.correlation_id))
+        return real(store, lease, done, *args)
+
+    monkeypatch.setattr(Store, "commit", commit)
+    work("flow-0")
+
+    assert noted() == []
+    assert run_of(started.correlation_id).status == Run.Status.CANCELLED
+    assert not Message.objects.exists()
+
+
+def test_what_is_too_much_for_one_transaction_waits_uncharged_for_the_next(monkeypatch):
+    make_recording_flow()
+    ids = engine.start_many("flow", [{"n": n} for n in range(40)])
+    monkeypatch.setattr(within, "TRANSACTION_SECONDS", 0.0005)
+
+    while Message.objects.exists():
+        work("flow-0")
+
+    assert noted() == recorded(ids, "flow-0")
+    assert set(StepRun.objects.values_list("delivery", "outcome")) == {(1, "COMPLETED")}
+
+
+def test_its_hooks_run_after_the_commit_and_harm_nothing():
+    flow = make_recording_flow([None, None])
+    ids = engine.start_many("flow", [{"on_commit": "raise"}, {"on_commit": "note"}])
+
+    work_until_idle(flow)
+
+    assert noted() == sorted([*recorded(ids, "flow-0", "flow-1"), "committed", "committed"])
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 2
+
+
+def test_an_error_that_it_swallows_takes_its_writes_back_where_the_database_wants_that():
+    make_recording_flow()
+    one, other = engine.start_many("flow", [{"do": "swallow an error"}, {}])
+
+    work("flow-0")
+
+    if connection.vendor == "postgresql":
+        assert noted() == recorded([other], "flow-0")
+        assert "aborted" in StepRun.objects.get(run_id=one).error
+    else:
+        assert noted() == recorded([one, other], "flow-0")
+
+
+def test_what_the_database_refuses_at_the_commit_fails_alone():
+    """Django's foreign keys are looked at when a transaction ends."""
+    make_recording_flow([None, ECHO])
+    work("flow-0")
+    engine.start("flow", {})
+    work("flow-0")
+    ids = engine.start_many("flow", [{}, {"do": "break a constraint"}, {}])
+
+    for _ in range(5):
+        work("flow-0")
+
+    failed = StepRun.objects.get(outcome="FAILED")
+    assert failed.run_id == ids[1]
+    assert "IntegrityError" in failed.error
+    assert Message.objects.get().run_id == ids[1]
+    assert len(noted()) == 3
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 3
+
+
+@in_memory
+@pytest.mark.parametrize(
+    ("what", "said"), [("close", "closed the connection"), ("spin", "time limit of 0.3 s")]
+)
+def test_one_that_spoils_the_transaction_fails_alone(what, said):
+    flow = make_recording_flow([None, ECHO])
+    script = flow.steps.first().script
+    script.timeout = timedelta(seconds=0.3)
+    script.save()
+    first, spoiler, last = engine.start_many("flow", [{}, {"do": what}, {}])
+
+    work("flow-0")
+    work("flow-0")
+
+    assert noted() == recorded([first, last], "flow-0")
+    failed = StepRun.objects.get(outcome="FAILED")
+    assert failed.run_id == spoiler
+    assert said in failed.error
+    assert Message.objects.get().run_id == spoiler
