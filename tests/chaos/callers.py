@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from itertools import count
 
 import httpx
@@ -16,6 +17,16 @@ from tests.chaos.scripts import FLOWS
 
 # What a caller is told to try again.
 AGAIN = (429, 503)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """When it began, by the monotonic clock, and after how long it was accepted and had ended."""
+
+    began: float
+    accepted: float
+    seconds: float
+    run: str
 
 
 class Callers:
@@ -30,8 +41,7 @@ class Callers:
         self.numbers = count()
         self.answers: Counter[str] = Counter()
         self.surprises: list[str] = []
-        # When each began, by the monotonic clock, and how long it took.
-        self.probes: list[tuple[float, float]] = []
+        self.probes: list[Probe] = []
         self.threads = [
             *(threading.Thread(target=self._call, args=(n,), daemon=True) for n in range(3)),
             threading.Thread(target=self._probe, daemon=True),
@@ -62,10 +72,11 @@ class Callers:
             while not self.stopping.wait(0.1):
                 began = time.monotonic()
                 run = self._start(http, "quick", next(self.numbers))
+                accepted = time.monotonic() - began
                 while not self._has_ended(http, run):
                     if self.stopping.wait(0.02):
                         return
-                self.probes.append((began, time.monotonic() - began))
+                self.probes.append(Probe(began, accepted, time.monotonic() - began, run))
 
     def _client(self) -> httpx.Client:
         return httpx.Client(base_url=self.base_url, headers=self.headers, timeout=5)

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -87,8 +88,8 @@ def storm(system: System, server: Server, seed: str) -> tuple[dict[str, Any], Fi
     with snapshot(server.url) as query:
         findings = judge(query, history, {flow: steps(flow) for flow in FLOWS}, ends(interventions))
     findings.wrong += broken
-    latencies = sorted(seconds for _, seconds in callers.probes)
-    slowest = sorted(callers.probes, key=lambda probe: probe[1])[-SHOWN:]
+    latencies = sorted(probe.seconds for probe in callers.probes)
+    slowest = sorted(callers.probes, key=lambda probe: probe.seconds)[-SHOWN:]
     report = {
         "seed": seed,
         "database": server.name,
@@ -114,12 +115,32 @@ def storm(system: System, server: Server, seed: str) -> tuple[dict[str, Any], Fi
             "longest": round(latencies[-1], 3),
         },
         "slowestProbes": [
-            {"seconds": round(seconds, 1), "faults": faults.between(at, at + seconds)}
-            for at, seconds in slowest
+            {
+                "run": probe.run,
+                "accepted": round(probe.accepted, 1),
+                "seconds": round(probe.seconds, 1),
+                "faults": faults.between(probe.began, probe.began + probe.seconds),
+                "attempts": attempts(system, probe.run),
+            }
+            for probe in slowest
         ],
         "surprises": callers.surprises[:20],
     }
     return report, findings
+
+
+def attempts(system: System, run: str) -> list[str]:
+    """Return what is known of a run: step, delivery, outcome, begin and end."""
+    sql = (
+        "SELECT v.name, s.delivery, s.outcome, s.started_at, s.finished_at FROM flows_steprun s"
+        " JOIN flows_stepversion v ON v.id = s.step_id WHERE CAST(s.run_id AS text) IN"
+        f" ('{run}', '{UUID(run).hex}') ORDER BY s.started_at"
+    )
+    [(started_at,)] = system.rows(
+        "SELECT created_at FROM flows_run WHERE CAST(correlation_id AS text) IN"
+        f" ('{run}', '{UUID(run).hex}')"
+    )
+    return [f"stored {started_at}", *(" ".join(map(str, row)) for row in system.rows(sql))]
 
 
 def look_at_counters(system: System) -> list[str]:
