@@ -91,10 +91,15 @@ class QueueBroker(ORM):
             return []
 
     def _reap_now_and_then(self) -> None:
-        now = time.monotonic()
-        if now - self.reaped_at < REAP_SECONDS:
+        if time.monotonic() - self.reaped_at < REAP_SECONDS:
             return
         seconds = settings.ASYNCENGINE_LEASE_SECONDS
+        # A database that stands still lets this wait, as it does everybody who wants to be heard
+        # of. Who waits for a lock does not wait that long.
+        store().database.now()
+        now = time.monotonic()
+        if now - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):
+            self.patient_until = now + seconds
         silence = timedelta(seconds=seconds if now > self.patient_until else 1e6)
         store().reap(self.host, is_alive, lease=silence, begin=timedelta(seconds=BEGIN_SECONDS))
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]

@@ -1,6 +1,8 @@
 import time
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ
@@ -10,7 +12,7 @@ from django_q.tasks import async_task
 from flows import engine
 from flows.broker import QueueBroker
 from flows.models import Consumer, Queue
-from tests.builders import make_flow
+from tests.builders import make_flow, open_lease
 
 pytestmark = pytest.mark.django_db
 
@@ -111,6 +113,21 @@ def test_a_queue_whose_next_queue_is_full_gives_no_session(broker, workers):
     engine.start("flow", {})
 
     assert broker.dequeue() == []
+
+
+def test_nobody_is_given_up_for_his_silence_where_the_database_was_silent(broker, workers):
+    make_flow()
+    lease = open_lease("flow-0", cluster="elsewhere")
+    broker.patient_until = broker.reaped_at = time.monotonic() - 9
+    Consumer.objects.update(host="elsewhere", heartbeat_at=timezone.now() - timedelta(seconds=11))
+
+    broker.dequeue()
+    assert Consumer.objects.filter(pk=lease.consumer_id).exists()
+
+    # The database has answered all the while, and still nothing was heard.
+    broker.patient_until = broker.reaped_at = time.monotonic() - 1
+    broker.dequeue()
+    assert not Consumer.objects.filter(pk=lease.consumer_id).exists()
 
 
 def test_waiting_for_work_ends_with_the_shortest_polling_time(broker, workers):
