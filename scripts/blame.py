@@ -1,6 +1,7 @@
 """Which call a dead host is charged to, and with what error. Its other calls run again."""
 
 import os
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ from scripts.host_client import HostClient
 _MAX_LOSSES = 3
 # A host that took so much of its memory before it died is taken to have died of the limit.
 _NEARLY_FULL = 0.8
+# What becomes of code that does not look whether it got the memory it asked for.
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 
 
 class Blame:
@@ -71,7 +74,7 @@ def death(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
         return ScriptKilled("The script's process could not be started or was lost.")
     was_full = peak_bytes > (host.program.memory_mb << 20) * _NEARLY_FULL
     if os.WIFSIGNALED(status):
-        was_full = was_full or host.page.is_writing
+        was_full = was_full or (host.page.is_writing and os.WTERMSIG(status) in _CRASHES)
         return ScriptKilled(signal=os.WTERMSIG(status), memory=was_full, peak_bytes=peak_bytes)
     code = os.WEXITSTATUS(status)
     if code == wire.EXIT_REFUSED:

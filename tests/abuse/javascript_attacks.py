@@ -131,7 +131,7 @@ LOOPS = {
     "endless": "for (;;);",
     "endless with exceptions": "for (;;) try { for (;;); } catch {}",
     "a regular expression": "/^(a+)+$/.test('a'.repeat(60) + 'b')",
-    "jobs without end": "const again = () => Promise.resolve().then(again); await again()",
+    "jobs without end": "function f() { Promise.resolve().then(f) } await new Promise(f)",
     "jobs that make jobs": "async function f() { for (;;) await null } f(); await f()",
     "a join that no one wants": "for (;;) new Array(1e7).join('x')",
     "a sort that never ends": "for (;;) Array.from({ length: 1e6 }, Math.random).sort()",

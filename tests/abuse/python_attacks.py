@@ -310,7 +310,11 @@ CRASHES = {
     "its own SIGKILL": Attack(killed_by("SIGKILL"), "os.kill(os.getpid(), 9)"),
     "its own SIGSTOP": Attack(TIMED_OUT, "os.kill(os.getpid(), 19)", timeout_seconds=SECONDS),
     "SystemExit": Attack(r"ScriptRaised: SystemExit: 0", "sys.exit(0)"),
-    "no channel": Attack(output(r'"payload":null'), "os.close(channel())"),
+    "no channel": Attack(
+        # The worker kills it, unless it is done by then.
+        rf"{killed_by('SIGKILL')}|{output('null')}",
+        "os.close(channel())",
+    ),
     "overwritten types": Attack(
         killed_by("SIG(SEGV|ABRT|BUS)"), "ctypes.memset(id(dict) + 16, 255, 256)\nreturn {}"
     ),
