@@ -70,8 +70,14 @@ def system(tmp_path: Path) -> Iterator[System]:
             system.end()
 
 
-def test_abused_queue_takes_no_throughput_from_another(system: System):
+@pytest.fixture
+def bait() -> Iterator[Bait]:
     bait = Bait()
+    yield bait
+    bait.close()
+
+
+def test_abused_queue_takes_no_throughput_from_another(system: System, bait: Bait):
     pids = {"zygote": os.getpid(), "neighbour": os.getpid()}
     attacks = [
         {**bait.described(**pids), "attack": number}
@@ -93,7 +99,6 @@ def test_abused_queue_takes_no_throughput_from_another(system: System):
     ended = system.rows(f"SELECT COUNT(*) {STEP_RUNS_OF} 'abused'")
     print(f"alone {alone}, beside abuse {beside}, medians {rates}, {ended[0][0]} abusive scripts")
     bait.assert_untouched()
-    bait.close()
     assert rates[1] >= 0.9 * rates[0]
 
 
