@@ -20,30 +20,40 @@ WRITE_LOCK_BYTE = "120"
 class Turns(threading.local):
     """A lock on a file beside the database. The kernel frees it when its holder dies."""
 
-    descriptor: int | None = None
+    file: TurnFile | None = None
     path = ""
 
     @contextmanager
     def take(self) -> Iterator[None]:
         if (path := str(connection.settings_dict["NAME"])) != self.path:
             self._open(path)
-        if self.descriptor is None:
+        if self.file is None:
             yield
             return
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        fcntl.flock(self.file.descriptor, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            fcntl.flock(self.file.descriptor, fcntl.LOCK_UN)
 
     def _open(self, path: str) -> None:
         """Open the file anew: threads and processes that share a descriptor share its lock."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
         in_memory = path.startswith("file:") or path == ":memory:"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self.descriptor = None if in_memory else os.open(f"{path}-turn", flags, 0o600)
+        self.file = None if in_memory else TurnFile(f"{path}-turn")
         self.path = path
+
+
+class TurnFile:
+    """A file to be locked, closed with the thread that has opened it."""
+
+    descriptor = -1
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
 
 turns = Turns()

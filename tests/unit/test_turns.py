@@ -4,16 +4,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from flows import cluster
 from flows.cluster import WriteGuard
 from flows.processes import is_alive, is_stopped
 from flows.store.sqlite import SQLite
-from flows.store.turns import writers
+from flows.store.turns import turns, writers
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a lock")
@@ -90,3 +92,25 @@ def test_only_a_process_stopped_in_mid_write_is_ended(database: Path, monkeypatc
             return not is_alive(pid)
 
         wait_for(is_ended, 5, "the end of who was stopped")
+
+
+def test_a_thread_that_ends_leaves_no_descriptor_open(tmp_path, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "some.sqlite3"))
+    opened = []
+
+    def take_turn():
+        with turns.take():
+            opened.append(turns.file.descriptor)
+            os.fstat(opened[0])
+
+    thread = threading.Thread(target=take_turn)
+    thread.start()
+    thread.join()
+
+    assert opened
+    assert not is_open_here(opened[0], tmp_path)
+
+
+def is_open_here(descriptor, directory):
+    link = Path(f"/proc/self/fd/{descriptor}")
+    return link.is_symlink() and str(directory) in str(link.readlink())
