@@ -23,7 +23,15 @@ from django.conf import settings
 from scripts.errors import ScriptInvalid
 from scripts.raised import Reject, Retry
 
-__all__ = ["Function", "Reject", "Retry", "callable_fault", "callables_are_on", "function_at"]
+__all__ = [
+    "Function",
+    "Reject",
+    "Retry",
+    "callable_fault",
+    "callables_are_on",
+    "function_at",
+    "import_fault",
+]
 
 # Takes a message and a context.
 Function = Callable[[Any, Any], Any]
@@ -84,6 +92,15 @@ def _imported(module: str) -> Any:
         raise ScriptInvalid(
             f"The module {module} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+def import_fault(module: str) -> str:
+    """Say why a module cannot be imported, "" where it can."""
+    try:
+        _imported(module)
+    except ScriptInvalid as error:
+        return str(error)
+    return ""
 
 
 def _require_signature(path: str, function: Function) -> None:

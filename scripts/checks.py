@@ -1,7 +1,9 @@
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
+from scripts.callables import import_fault
 from scripts.seal import missing_here
 
 
@@ -17,4 +19,18 @@ def scripts_are_sealed(**kwargs: Any) -> list[CheckMessage]:
             " trust all who write scripts.",
             id="scripts.W001",
         )
+    ]
+
+
+@register()
+def modules_of_callables_are_there(**kwargs: Any) -> list[CheckMessage]:
+    faults = {module: import_fault(module) for module in settings.ASYNCENGINE_CALLABLE_MODULES}
+    return [
+        Warning(
+            f"ASYNCENGINE_CALLABLE_MODULES names {module}, which allows nothing here. {fault}",
+            hint="Name modules or packages as they are imported, separated by commas.",
+            id="scripts.W002",
+        )
+        for module, fault in faults.items()
+        if fault
     ]

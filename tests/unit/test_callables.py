@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from scripts.callables import callable_fault
+from scripts.checks import modules_of_callables_are_there
 from scripts.errors import (
     InputInvalid,
     OutputInvalid,
@@ -69,6 +70,14 @@ def test_callables_are_off_unless_a_module_is_allowed(settings):
     settings.ASYNCENGINE_CALLABLE_MODULES = []
 
     assert "Callables are off" in callable_fault("tests.callables.trail")
+
+
+def test_a_module_that_is_not_there_is_named_by_a_check(settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["tests.callables", "tests.calables", "tests.", "*"]
+
+    names = [warning.msg.split()[2].strip(",") for warning in modules_of_callables_are_there()]
+
+    assert names == ["tests.calables", "tests.", "*"]
 
 
 # --- functions ------------------------------------------------------------------------------------
