@@ -227,7 +227,11 @@ class Store:
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])
         self.ledger.add(counters)
         now = moment(self.database.now())
-        uncounted = 0 if 0 < len(held) <= died_with_threads else 1
+        at_once = died_with_threads
+        if any(plan.program.in_transaction for plan in plans.values()):
+            # They run one after the other.
+            at_once = min(at_once, 1)
+        uncounted = 0 if 0 < len(held) <= at_once else 1
         suspect = died_with_threads > 0
         self.database.change(sql.RELEASE, [uncounted, suspect, suspect, now, consumer_id])
         self.database.wake()

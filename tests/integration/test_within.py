@@ -1,6 +1,7 @@
 """Callables in the transaction of the hand-over: what they write shares its fate."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,17 @@ from django.utils import timezone
 
 from flows import engine, within
 from flows.models import Consumer, DeadLetter, Message, QueueState, Run, StepRun
-from flows.store import Store
-from tests.builders import ECHO, TRAIL, make_callable, make_flow, run_of, work, work_until_idle
+from flows.store import Store, store
+from tests.builders import (
+    ECHO,
+    TRAIL,
+    make_callable,
+    make_flow,
+    open_lease,
+    run_of,
+    work,
+    work_until_idle,
+)
 from tests.callables import noted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -176,6 +186,36 @@ def test_what_is_too_much_for_one_transaction_waits_uncharged_for_the_next(monke
 
     assert noted() == recorded(ids, "flow-0")
     assert set(StepRun.objects.values_list("delivery", "outcome")) == {(1, "COMPLETED")}
+
+
+def test_a_worker_s_death_is_charged_only_where_one_alone_had_begun():
+    make_recording_flow()
+    engine.start_many("flow", [{}, {}])
+    charged = []
+
+    for _ in range(2):
+        lease = open_lease("flow-0", threads=4)
+        assert store().commit(lease, [], 0, lambda plan, threads: threads, True)
+        store().reap("host", lambda pid: False, timedelta(), timedelta())
+        charged.append(sorted(Message.objects.values_list("deliveries", flat=True)))
+
+    # At first both were held, then one alone, for it was suspected.
+    assert charged == [[0, 0], [0, 1]]
+
+
+def test_a_rate_is_kept_and_used():
+    make_recording_flow(rate_count=10, rate_period=timedelta(seconds=0.5))
+    ids = engine.start_many("flow", [{"do": "sleep", "seconds": 0.02}] * 25)
+
+    until = time.monotonic() + 15
+    while Message.objects.exists() and time.monotonic() < until:
+        work("flow-0")
+
+    assert noted() == recorded(ids, "flow-0")
+    starts = sorted(StepRun.objects.values_list("started_at", flat=True))
+    assert len(starts) == 25
+    for first, eleventh in zip(starts, starts[10:], strict=False):
+        assert eleventh - first >= timedelta(seconds=0.5)
 
 
 def test_its_hooks_run_after_the_commit_and_harm_nothing():
