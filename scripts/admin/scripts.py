@@ -24,8 +24,7 @@ from scripts.faults import script_faults
 from scripts.models import Language, Script
 
 CALLABLE_HELP = (
-    "Callable: the code is the dotted path of a function(message, context) of the project's own,"
-    " as in myproject.steps.score. It runs in the workers, with the database and without a seal."
+    "A callable's code is a dotted path in the project, as myproject.steps.score; it runs unsealed."
 )
 
 
