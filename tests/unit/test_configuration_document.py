@@ -127,7 +127,10 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         (script(code=" \n"), "scripts[0].code: must not be empty"),
         (script(code="x = (\n"), "scripts[0].code: line 1: '(' was never closed"),
         (script(code="x = 1"), "scripts[0].code: does not define run(message, context)"),
-        (script(language="perl"), 'scripts[0].language: must be one of "python", "javascript"'),
+        (
+            script(language="perl"),
+            'scripts[0].language: must be one of "python", "javascript", "callable"',
+        ),
         (script(libraries=["x", "x"]), "scripts[0].libraries: names something twice"),
         (script(allowedHosts=[""]), "scripts[0].allowedHosts[0]: must not be empty"),
         (script(secrets="key"), "scripts[0].secrets: must be a list, not a string"),
