@@ -30,9 +30,9 @@ class PayloadInvalid(FlowError):
 
 
 class QueueFull(FlowError):
-    """The first queue of the flow is full; `retry_after` is in seconds."""
+    """The first queue of the flow is full."""
 
-    retry_after: int = 1
+    retry_after: int = 1  # seconds
 
 
 class IdempotencyConflict(FlowError):
