@@ -212,6 +212,25 @@ def test_it_purges_in_batches_and_stops_after_its_budget(monkeypatch):
     assert later() == 4
 
 
+def test_half_of_the_time_of_a_purge_belongs_to_others(monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 1)
+    flow = make_flow(codes=[ECHO])
+    engine.start_many("flow", [{}] * 20)
+    work_until_idle(flow)
+    paused: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(retention.time, "sleep", pause)
+    began = time.monotonic()
+    assert purge(timezone.now() + LATER) == 20
+
+    assert len(paused) >= 20
+    assert sum(paused) > (time.monotonic() - began) / 2
+    assert max(paused) < time.monotonic() - began
+
+
 def test_what_stays_in_between_keeps_nothing_from_being_purged(monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 2)
     flow = make_flow(codes=[ECHO])
