@@ -19,8 +19,8 @@ from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
 from flows.verdict import age, ended_now, judge, returned, spilled
 from flows.within import Functions, TransactionSpoiled, refused
-from scripts.callable_calls import drop_connections
-from scripts.runner import Call, HostPool, Outcome
+from scripts.callables.calls import drop_connections
+from scripts.pool.runner import Call, HostPool, Outcome
 
 logger = logging.getLogger(__name__)
 

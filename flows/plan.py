@@ -15,8 +15,8 @@ import jsonschema_rs
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, StepVersion
+from scripts.pool.runner import CallSite, Program
 from scripts.programs import program_of
-from scripts.runner import CallSite, Program
 from scripts.schema import SchemaInvalid, compile_schema, faults_of
 
 

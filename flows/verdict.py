@@ -18,7 +18,7 @@ from scripts.errors import (
     ScriptRetry,
     ScriptTooLate,
 )
-from scripts.runner import Outcome
+from scripts.pool.runner import Outcome
 
 
 def judge(held: Held, outcome: Outcome) -> Done:

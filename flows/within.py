@@ -20,10 +20,10 @@ from flows.models import StepRun
 from flows.plan import StepPlan
 from flows.store import Done, Fate, Held
 from flows.verdict import judge, returned, storable
-from scripts.callable_calls import CallableCall, drop_connections
+from scripts.callables.calls import CallableCall, drop_connections
+from scripts.callables.watchdog import Limit, watchdog
 from scripts.envelope import plain_text
-from scripts.runner import Call, HostPool
-from scripts.watchdog import Limit, watchdog
+from scripts.pool.runner import Call, HostPool
 from scripts.wire import MAX_TEXT_LENGTH
 
 logger = logging.getLogger(__name__)

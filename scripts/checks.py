@@ -3,8 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-from scripts.callables import import_fault
-from scripts.seal import missing_here
+from scripts.callables.functions import import_fault
+from scripts.host.seal import missing_here
 
 
 @register()

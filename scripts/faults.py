@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.callables import callable_fault
-from scripts.languages import javascript, python
+from scripts.callables.functions import callable_fault
+from scripts.host.languages import javascript, python
 
 # The name and code of each library that a script has.
 Libraries = Sequence[tuple[str, str]]

@@ -18,7 +18,7 @@ from typing import Any
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
-from scripts.callable_calls import CallableCall
+from scripts.callables.calls import CallableCall
 from scripts.envelope import encode
 from scripts.errors import (
     InputInvalid,
@@ -28,11 +28,11 @@ from scripts.errors import (
     ScriptKilled,
     ScriptTimedOut,
 )
-from scripts.mask import Mask
-from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from scripts.schema import Contract
-from scripts.secrets import SecretUnavailable, secret_value
-from scripts.services import engine_services
+from scripts.services.engine import engine_services
+from scripts.services.mask import Mask
+from scripts.services.secrets import SecretUnavailable, secret_value
 from scripts.wire import MAX_TEXT_LENGTH
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.

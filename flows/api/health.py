@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from flows.api.documentation import IS_LIVE, IS_READY
 from flows.api.errors import Problem
 from flows.api.view import OpenView, json_response
-from scripts.seal import missing_here
+from scripts.host.seal import missing_here
 
 
 class LiveView(OpenView):

@@ -23,7 +23,7 @@ from flows.configuration.original import (
 )
 from flows.configuration.placed import Entry
 from scripts.faults import Fault, library_faults, script_faults
-from scripts.languages import library_name_fault
+from scripts.host.languages import library_name_fault
 from scripts.models import Language
 
 

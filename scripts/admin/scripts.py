@@ -19,7 +19,7 @@ from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
 from scripts.admin.script_fields import ScriptFields
 from scripts.admin.versions import VersionInline, links_to_uses
-from scripts.callables import callables_are_on
+from scripts.callables.functions import callables_are_on
 from scripts.faults import script_faults
 from scripts.models import Language, Script
 

@@ -8,7 +8,7 @@ from simple_history.models import HistoricalRecords
 
 from scripts.authors import author_of_change
 from scripts.faults import library_faults
-from scripts.languages import library_name_fault
+from scripts.host.languages import library_name_fault
 from scripts.models.language import Language
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from django.db import models, transaction
 from simple_history.models import HistoricalRecords
 
 from scripts.authors import author_of_change
-from scripts.callables import callable_fault
+from scripts.callables.functions import callable_fault
 from scripts.models.language import Language
 from scripts.models.library import Library
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
 from tests.abuse.javascript_attacks import JAVASCRIPT

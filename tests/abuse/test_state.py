@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 
 SITE = CallSite("flow", "step", "queue", False)
 

@@ -15,7 +15,7 @@ from flows.consumer import Shift, hosts
 from flows.models import Message, Queue, Run, StepRun
 from flows.store import store
 from scripts.models import Library, Script, Secret
-from scripts.secrets import forget_secrets
+from scripts.services.secrets import forget_secrets
 from tests.builders import (
     ECHO,
     TRAIL,

@@ -9,7 +9,7 @@ import pytest
 from flows import demo, engine
 from flows.configuration import export_configuration
 from flows.models import Flow, Run
-from scripts.runner import Call, CallSite, HostPool, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Program
 from tests.builders import work_until_idle
 
 SAMPLE: list[dict[str, Any]] = json.loads(demo.SAMPLE.read_text(encoding="utf-8"))

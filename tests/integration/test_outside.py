@@ -15,11 +15,11 @@ from django.utils import timezone
 from flows import engine
 from flows.consumer import close_hosts
 from flows.models import Message, QueueState, StepRun
-from scripts import services
-from scripts.asks import AskFailed
 from scripts.calls import Program
 from scripts.models import Script, Secret
-from scripts.secrets import forget_secrets
+from scripts.services import engine as services
+from scripts.services.asks import AskFailed
+from scripts.services.secrets import forget_secrets
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.loopback import Loopback, serving
 

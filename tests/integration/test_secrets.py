@@ -10,9 +10,9 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 
-from scripts import secrets
 from scripts.models import Script, Secret
-from scripts.secrets import SecretUnavailable, forget_secrets, secret_value
+from scripts.services import secrets
+from scripts.services.secrets import SecretUnavailable, forget_secrets, secret_value
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 

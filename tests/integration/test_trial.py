@@ -5,8 +5,8 @@ import json
 import pytest
 
 from scripts.models import Secret
-from scripts.runner import Program
-from scripts.secrets import forget_secrets
+from scripts.pool.runner import Program
+from scripts.services.secrets import forget_secrets
 from scripts.trial import run_trial, sample_message
 
 # A secret is read in another thread, which does not see what is not committed.

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from scripts.callables import callable_fault
+from scripts.callables.functions import callable_fault
 from scripts.checks import modules_of_callables_are_there
 from scripts.errors import (
     InputInvalid,
@@ -17,7 +17,7 @@ from scripts.errors import (
     ScriptRetry,
     ScriptTimedOut,
 )
-from scripts.runner import Call, CallSite, HostPool, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Program
 from tests.waiting import wait_for
 
 HERE = "tests.unit.test_callables"
@@ -274,7 +274,7 @@ def test_a_closed_pool_forgets_what_ran_and_can_be_used_again(pool):
 
 
 def test_threads_without_work_end(pool, monkeypatch):
-    monkeypatch.setattr("scripts.callable_threads.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("scripts.callables.threads.IDLE_SECONDS", 0.05)
     submit(pool, "rests", 4, threads=4)
     collect(pool)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from scripts.context import Context
 from scripts.errors import (
     OutputInvalid,
     ScriptError,
@@ -15,9 +14,10 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.languages import quickjs
-from scripts.languages.javascript import JavaScriptScript
-from scripts.languages.prelude import Prelude
+from scripts.host.context import Context
+from scripts.host.languages import quickjs
+from scripts.host.languages.javascript import JavaScriptScript
+from scripts.host.languages.prelude import Prelude
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 Libraries = Sequence[tuple[str, str]]

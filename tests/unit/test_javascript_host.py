@@ -15,7 +15,7 @@ from scripts.errors import (
     ScriptRaised,
     ScriptTimedOut,
 )
-from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 
 SITE = CallSite("orders", "price", "to-price", False)
 LIBRARY = Library(

@@ -18,11 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts import connections, outside_calls
-from scripts.addresses import is_allowed, is_public
-from scripts.asks import AskFailed
 from scripts.calls import Program
-from scripts.outside_calls import MAX_BODY_BYTES, OutsideCalls
+from scripts.services import connections, outside_calls
+from scripts.services.addresses import is_allowed, is_public
+from scripts.services.asks import AskFailed
+from scripts.services.outside_calls import MAX_BODY_BYTES, OutsideCalls
 from tests.loopback import Handler, Loopback, serving
 
 

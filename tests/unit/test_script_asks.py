@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from scripts import wire
-from scripts.asks import AskFailed
 from scripts.calls import Program
 from scripts.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
-from scripts.runner import Call, CallSite, HostPool, Outcome
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome
+from scripts.services.asks import AskFailed
 from tests.waiting import wait_for
 
 SITE = CallSite("orders", "price", "to-price", False)

@@ -18,8 +18,8 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.runner import Call, CallSite, HostPool, Library, Outcome, Program
-from scripts.seal import OWN_USER, SCRIPT_UIDS
+from scripts.host.seal import OWN_USER, SCRIPT_UIDS
+from scripts.pool.runner import Call, CallSite, HostPool, Library, Outcome, Program
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 # The way around the import list: a module that a script may import refers to others.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scripts.errors import OutputInvalid, ScriptKilled, ScriptOutOfMemory, ScriptTimedOut
-from scripts.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 
 SITE = CallSite("orders", "price", "to-price", False)
 ECHO = "def run(message, context): return message"
@@ -575,7 +575,7 @@ def test_pool_can_be_used_again_after_close(pool: HostPool) -> None:
 
 PARENT = """
 import time
-from scripts.runner import Call, CallSite, HostPool, Program
+from scripts.pool.runner import Call, CallSite, HostPool, Program
 
 pool = HostPool()
 code = "while True: pass"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scripts.asks import AskFailed
 from scripts.calls import Program
 from scripts.errors import ScriptError, ScriptKilled, ScriptRaised, ScriptRetry, ScriptTimedOut
-from scripts.outside_calls import OutsideCalls
-from scripts.runner import Call, CallSite, HostPool, Outcome
+from scripts.pool.runner import Call, CallSite, HostPool, Outcome
+from scripts.services.asks import AskFailed
+from scripts.services.outside_calls import OutsideCalls
 from tests.loopback import Handler, Loopback, serving
 from tests.waiting import wait_for
 

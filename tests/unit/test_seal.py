@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from django.core.checks import run_checks
 
-from scripts import seal
+from scripts.host import seal
 
 # Behind a filter that knows no filters, as on a kernel built without them. The numbers of prctl are
 # those of x86-64 and aarch64.
 WITHOUT_FILTERS = """
 import ctypes, json, platform, struct
-from scripts import seccomp
+from scripts.host import seccomp
 from scripts.calls import Call, CallSite, Program
-from scripts.runner import HostPool
-from scripts.seal import missing_here
+from scripts.pool.runner import HostPool
+from scripts.host.seal import missing_here
 
 prctl = {"x86_64": 157, "aarch64": 167}[platform.machine()]
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)

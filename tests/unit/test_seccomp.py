@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from scripts import seccomp, system_calls
-from scripts.seccomp import ALLOW, KILL, REFUSE
+from scripts.host import seccomp, system_calls
+from scripts.host.seccomp import ALLOW, KILL, REFUSE
 
 CHANNEL, PID = 5, 4711
 REFUSED = REFUSE | errno.EPERM

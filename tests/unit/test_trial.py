@@ -14,7 +14,7 @@ from scripts.errors import (
     ScriptRejected,
     ScriptTimedOut,
 )
-from scripts.runner import Program
+from scripts.pool.runner import Program
 from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
 
 

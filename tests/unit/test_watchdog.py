@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scripts.watchdog import EXIT_OVERDUE, Limit, TimeIsUp, Watchdog
+from scripts.callables.watchdog import EXIT_OVERDUE, Limit, TimeIsUp, Watchdog
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def wait_until(at):
 
 END = """
 import time, re
-from scripts.watchdog import Limit, watchdog
+from scripts.callables.watchdog import Limit, watchdog
 def stubborn():
     while True:
         try:

@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from scripts.encryption import NotDecryptable, encrypt_again
 from scripts.models import Secret
+from scripts.services.encryption import NotDecryptable, encrypt_again
 
 
 class Command(BaseCommand):

@@ -1,0 +1,69 @@
+"""What serves ``context.http`` and ``context.secrets`` of a callable: the same, but on the spot."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from scripts.calls import Program
+from scripts.services.asks import SECRET_SERVICE, AskFailed
+from scripts.services.mask import Mask
+
+if TYPE_CHECKING:
+    from scripts.services.outside_calls import OutsideCalls
+
+
+class CallableAsker:
+    """Answers what a callable asks for, in its own thread and on its own connection."""
+
+    def __init__(self, program: Program, seconds: float) -> None:
+        self.secret_names = program.secrets
+        self.mask = Mask()
+        self._program = program
+        self._deadline = time.monotonic() + seconds
+        self._asked = 0
+        self._replies: dict[int, dict[str, Any]] = {}
+
+    def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
+        self._asked += 1
+        try:
+            self._replies[self._asked] = self._serve(service, request)
+        except AskFailed as failed:
+            self._replies[self._asked] = {"error": str(failed), "kind": failed.kind}
+        return self._asked
+
+    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
+        if not self._replies or (number is not None and number not in self._replies):
+            raise RuntimeError("There is no reply to wait for.")
+        number = next(iter(self._replies)) if number is None else number
+        return number, self._replies.pop(number)
+
+    def _serve(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
+        if service == SECRET_SERVICE:
+            return {"value": self._secret(request["name"])}
+        if service != "http":
+            raise AskFailed(f"There is no service {service!r}.", "unknown")
+        if self._program.in_transaction:
+            raise AskFailed("Nobody waits for others within a transaction.", "in-transaction")
+        return _outside_calls()(self._program, request, self._deadline)
+
+    def _secret(self, name: str) -> str:
+        # It reads the database; where there is none to read, nobody asks.
+        from scripts.services.secrets import SecretUnavailable, secret_value
+
+        if name not in self._program.secrets:
+            raise AskFailed(f"The callable was not given a secret {name!r}.", "not-granted")
+        try:
+            value = secret_value(name)
+        except SecretUnavailable as error:
+            raise AskFailed(str(error), "unknown") from error
+        self.mask.add(value)
+        return value
+
+
+@cache
+def _outside_calls() -> OutsideCalls:
+    from scripts.services.outside_calls import OutsideCalls
+
+    return OutsideCalls()

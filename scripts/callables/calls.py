@@ -1,0 +1,150 @@
+"""One message for a callable: what it makes of it is an Outcome, like that of a script."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import types
+from collections.abc import Callable
+from functools import lru_cache
+from math import inf
+from typing import Any
+
+from django.db import connections
+
+from scripts.callables import Reject, Retry
+from scripts.callables.asker import CallableAsker
+from scripts.callables.functions import function_at
+from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
+from scripts.calls import Call, CallSite, Outcome, Program
+from scripts.envelope import complete, decode, encode
+from scripts.errors import (
+    ScriptError,
+    ScriptKilled,
+    ScriptRaised,
+    ScriptRejected,
+    ScriptRetry,
+    ScriptTimedOut,
+    ScriptTooLate,
+)
+from scripts.host.context import Context
+from scripts.schema import Contract
+from scripts.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
+
+_MAX_FRAMES = 20
+
+# The output and a warning if it was mended.
+Output = tuple[bytes, str | None]
+
+
+class CallableCall:
+    """A call of a callable, to be made in this process."""
+
+    def __init__(
+        self, program: Program, site: CallSite, call: Call, most_seconds: float = inf
+    ) -> None:
+        self.program = program
+        self.call = call
+        self.limit = Limit(
+            min(program.timeout_seconds, most_seconds), f"the callable {program.code!r}"
+        )
+        self.is_cancelled = False
+        self._site = site
+        self._logs: list[dict[str, Any]] = []
+        self._asker = CallableAsker(program, self.limit.seconds)
+
+    def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
+        """Run it in this thread; ``around`` may put something round that, it gets what to call."""
+        started_at = time.time()
+        output = warning = error = None
+        try:
+            if self.call.start_by and started_at > self.call.start_by:
+                raise ScriptTooLate
+            output, warning = around(self._watched) if around else self._watched()
+        except BaseException as reason:
+            error = self._explained(reason)
+        for line in self._logs:
+            line["text"] = self._asker.mask.clean(line["text"], MAX_LOG_LENGTH)
+        return Outcome(self.call, output, error, warning, self._logs, started_at, time.time())
+
+    def _watched(self) -> Output:
+        return watchdog.call(self.limit, self._run)
+
+    def _run(self) -> Output:
+        call, site = self.call, self._site
+        contract = contract_of(self.program.input_schema, self.program.output_schema)
+        function = function_at(self.program.code)
+        contract.check_input(call.body)
+        output, warning = function(decode(call.body), self._context()), None
+        if not site.is_last:
+            output, warning = complete(output, call.correlation_id)
+        text = encode(output)
+        contract.check_output(text, site.is_last)
+        return text, warning
+
+    def _context(self) -> Context:
+        call, site = self.call, self._site
+        return Context(
+            call.correlation_id,
+            site.flow,
+            site.step,
+            site.queue,
+            call.attempt,
+            call.delivery_id,
+            self._logs,
+            self._asker,
+            0,
+        )
+
+    def _explained(self, reason: BaseException) -> ScriptError:
+        if self.is_cancelled:
+            return ScriptKilled("cancelled")
+        if isinstance(reason, TimeIsUp):
+            return ScriptTimedOut(limit_seconds=self.limit.seconds)
+        error, clean = explained(reason), self._asker.mask.clean
+        error.args = (clean(str(error), MAX_TEXT_LENGTH),)
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, clean(value, MAX_TEXT_LENGTH))
+        return error
+
+
+@lru_cache(maxsize=256)
+def contract_of(input_schema: str, output_schema: str) -> Contract:
+    return Contract(input_schema, output_schema)
+
+
+def explained(error: BaseException) -> ScriptError:
+    """Tell what an exception of a callable means."""
+    if isinstance(error, ScriptError):
+        return error
+    try:
+        if isinstance(error, Retry):
+            return ScriptRetry(after=error.after, reason=str(error.reason))
+        if isinstance(error, Reject):
+            return ScriptRejected(reason=str(error.reason))
+        headline = "".join(traceback.format_exception_only(error)).strip()
+        frames = _own_frames(error.__traceback__)
+        trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))
+    except Exception:
+        # It fails when it is looked at.
+        return ScriptRaised(type.__repr__(type(error)))
+    # The end tells where it was raised.
+    return ScriptRaised(headline, traceback=trace[-MAX_TEXT_LENGTH:])
+
+
+def _own_frames(frames: types.TracebackType | None) -> types.TracebackType | None:
+    """Leave out those before the callable's own."""
+    frame = frames
+    while frame is not None:
+        if frame.tb_frame.f_code is CallableCall._run.__code__:
+            return frame.tb_next
+        frame = frame.tb_next
+    return frames
+
+
+def drop_connections() -> None:
+    """Close this thread's database connections, whatever state an exception has left them in."""
+    connections.close_all()
+    for each in connections.all(initialized_only=True):
+        del connections[each.alias]

@@ -1,0 +1,94 @@
+"""Which functions may serve as scripts, and the one that a dotted path means."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+
+from scripts.errors import ScriptInvalid
+
+# Takes a message and a context.
+Function = Callable[[Any, Any], Any]
+
+
+def callables_are_on() -> bool:
+    return bool(settings.ASYNCENGINE_CALLABLE_MODULES)
+
+
+def callable_fault(path: str) -> str:
+    """Say why no script can have this path, "" where it can."""
+    try:
+        function_at(path)
+    except ScriptInvalid as error:
+        return str(error)
+    return ""
+
+
+def function_at(path: str) -> Function:
+    """Return the function that a dotted path names. Raises ScriptInvalid with the reason."""
+    return _function_at(path, tuple(settings.ASYNCENGINE_CALLABLE_MODULES))
+
+
+@lru_cache(maxsize=1024)
+def _function_at(path: str, modules: tuple[str, ...]) -> Function:
+    path = path.strip()
+    module, _, name = path.rpartition(".")
+    if not module or not all(part.isidentifier() for part in path.split(".")):
+        raise ScriptInvalid("Give the dotted path of a function, as in myproject.steps.score.")
+    _require_allowed(module, modules)
+    function = getattr(_imported(module), name, None)
+    if function is None:
+        raise ScriptInvalid(f"The module {module} has no {name}.")
+    if not callable(function) or inspect.isclass(function):
+        raise ScriptInvalid(f"{path} is no function.")
+    # Or else what an allowed module has imported for itself could be run, subprocess.run for one.
+    _require_allowed(str(getattr(function, "__module__", None)), modules)
+    _require_signature(path, function)
+    return function
+
+
+def _require_allowed(module: str, modules: tuple[str, ...]) -> None:
+    if not modules:
+        raise ScriptInvalid(
+            "Callables are off: ASYNCENGINE_CALLABLE_MODULES names no module of the project."
+        )
+    if not any(f"{module}.".startswith(f"{allowed}.") for allowed in modules):
+        raise ScriptInvalid(
+            f"The module {module} is not allowed; ASYNCENGINE_CALLABLE_MODULES allows"
+            f" {', '.join(modules)} and what is inside."
+        )
+
+
+def _imported(module: str) -> Any:
+    try:
+        return import_module(module)
+    except (Exception, SystemExit) as error:
+        raise ScriptInvalid(
+            f"The module {module} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def import_fault(module: str) -> str:
+    """Say why a module cannot be imported, "" where it can."""
+    try:
+        _imported(module)
+    except ScriptInvalid as error:
+        return str(error)
+    return ""
+
+
+def _require_signature(path: str, function: Function) -> None:
+    if inspect.iscoroutinefunction(function):
+        raise ScriptInvalid(f"{path} must be a plain function, not an async one.")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise ScriptInvalid(f"{path} must take (message, context).") from error
+    except ValueError:
+        # Some that are made in C do not tell what they take.
+        pass

@@ -1,0 +1,166 @@
+"""The threads of a worker in which callables run, each with database connections of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from django.db import close_old_connections, connections
+
+from scripts.callables.calls import CallableCall, drop_connections
+from scripts.callables.watchdog import watchdog
+from scripts.calls import Call, CallSite, Outcome, Program
+
+logger = logging.getLogger(__name__)
+
+# A thread without work keeps its database connections for so long.
+IDLE_SECONDS = 5.0
+
+
+class CallableThreads:
+    """Runs calls for one other thread, which must never wait for them.
+
+    ``bell`` is readable when there are outcomes. Each step has at most as many threads at once as
+    it was given; they take its calls off one by one.
+    """
+
+    def __init__(self) -> None:
+        self.bell, self._rope = socket.socketpair()
+        for end in (self.bell, self._rope):
+            end.setblocking(False)
+        self._lock = threading.Lock()
+        self._lanes: dict[tuple[Program, CallSite], _Lane] = {}
+        self._running: set[CallableCall] = set()
+        self._finished: deque[tuple[Program, Outcome]] = deque()
+        # How many threads wait for a lane to work at, but for those that were given one.
+        self._idle = 0
+        self._given: SimpleQueue[_Lane | None] = SimpleQueue()
+        self._is_closed = False
+
+    def submit(self, program: Program, site: CallSite, calls: list[Call], threads: int) -> None:
+        with self._lock:
+            lane = self._lanes.get((program, site))
+            if lane is None:
+                lane = self._lanes[program, site] = _Lane((program, site))
+            lane.limit = max(1, threads)
+            lane.waiting.extend(CallableCall(program, site, call) for call in calls)
+            for _ in range(min(lane.limit - lane.threads, len(lane.waiting))):
+                lane.threads += 1
+                self._find_thread(lane)
+
+    def finished(self) -> list[tuple[Program, Outcome]]:
+        """Return what has come since the last time."""
+        with contextlib.suppress(BlockingIOError):
+            self.bell.recv(4096)
+        return [self._finished.popleft() for _ in range(len(self._finished))]
+
+    def cancel(self, keys: set[Any]) -> list[Call]:
+        """Withdraw and return the calls with these keys that were not begun; end those that run."""
+        with self._lock:
+            withdrawn = [call for lane in self._lanes.values() for call in lane.withdraw(keys)]
+            for each in self._running:
+                if each.call.key in keys:
+                    self._end(each)
+        return withdrawn
+
+    def close(self) -> None:
+        """Let the threads end, and end what they are at; nothing comes of it any more."""
+        with self._lock:
+            self._is_closed = True
+            for lane in self._lanes.values():
+                lane.waiting.clear()
+            for each in self._running:
+                self._end(each)
+            for _ in range(self._idle):
+                self._given.put(None)
+            self._idle = 0
+            self.bell.close()
+            self._rope.close()
+
+    def _end(self, running: CallableCall) -> None:
+        running.is_cancelled = True
+        watchdog.interrupt(running.limit)
+
+    def _find_thread(self, lane: _Lane) -> None:
+        if self._idle:
+            self._idle -= 1
+            self._given.put(lane)
+        else:
+            threading.Thread(target=self._work, args=(lane,), name="callables", daemon=True).start()
+
+    def _work(self, lane: _Lane | None) -> None:
+        try:
+            while lane is not None:
+                while running := self._next(lane):
+                    self._run(running)
+                lane = self._next_lane()
+        finally:
+            connections.close_all()
+
+    def _next(self, lane: _Lane) -> CallableCall | None:
+        """Take a call off the lane; None: leave it, it is empty or has too many threads."""
+        with self._lock:
+            if not lane.waiting or lane.threads > lane.limit:
+                lane.threads -= 1
+                if not lane.threads:
+                    self._lanes.pop(lane.key, None)
+                return None
+            running = lane.waiting.popleft()
+            self._running.add(running)
+            return running
+
+    def _run(self, running: CallableCall) -> None:
+        outcome = running.outcome()
+        try:
+            if running.limit.is_hit:
+                drop_connections()
+            else:
+                close_old_connections()
+        except Exception:
+            logger.exception("connections of %s were not closed", running.limit.what)
+        with self._lock:
+            self._running.discard(running)
+            if not self._is_closed:
+                self._finished.append((running.program, outcome))
+                self._ring()
+
+    def _ring(self) -> None:
+        # Where the bell takes no more, it has not been heard for long and goes on ringing.
+        with contextlib.suppress(BlockingIOError):
+            self._rope.send(b"\0")
+
+    def _next_lane(self) -> _Lane | None:
+        with self._lock:
+            if self._is_closed:
+                return None
+            self._idle += 1
+        try:
+            return self._given.get(timeout=IDLE_SECONDS)
+        except Empty:
+            pass
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                return None
+        # It was given one at the last moment.
+        return self._given.get()
+
+
+class _Lane:
+    """The calls of one step that wait, and how many threads are at them."""
+
+    def __init__(self, key: tuple[Program, CallSite]) -> None:
+        self.key = key
+        self.limit = 1
+        self.threads = 0
+        self.waiting: deque[CallableCall] = deque()
+
+    def withdraw(self, keys: set[Any]) -> list[Call]:
+        withdrawn = [each.call for each in self.waiting if each.call.key in keys]
+        self.waiting = deque(each for each in self.waiting if each.call.key not in keys)
+        return withdrawn

@@ -1,0 +1,82 @@
+"""What a running script asks of its worker, seen from its host. The worker's end is ``asks.py``."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from scripts.wire import MAX_ASK_BYTES, MAX_ASKS, MAX_ASKS_IN_FLIGHT
+
+if TYPE_CHECKING:
+    from scripts.host.host import Host
+
+_only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+
+_TOO_MANY = {"error": f"A script may ask {MAX_ASKS} times for a message.", "kind": "too-many"}
+_TOO_LARGE = {"error": f"A request may have {MAX_ASK_BYTES} bytes.", "kind": "too-large"}
+
+
+class Asker:
+    """The requests of the running call. It keeps back those that are too many at once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.secret_names: tuple[str, ...] = ()
+        self._call = 0
+        self._asked = 0
+        self._in_flight = 0
+        self._kept_back: deque[tuple[bytes, bytes]] = deque()
+        self._replies: dict[int, dict[str, Any]] = {}
+
+    def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
+        """Send a request and return its number; ``wait`` gives the reply, be it a refusal.
+
+        Raises RuntimeError when the call has ended, and what ``json`` does of what is no JSON.
+        """
+        self._require_running(call)
+        number = self._asked + 1
+        content = _only_finite(request).encode("utf-8", "replace")
+        self._asked = number
+        if number > MAX_ASKS:
+            self._replies[number] = _TOO_MANY
+        elif len(content) > MAX_ASK_BYTES:
+            self._replies[number] = _TOO_LARGE
+        else:
+            self._kept_back.append((f"{number} {service}".encode("ascii", "replace"), content))
+            self._send()
+        return number
+
+    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
+        """Wait for the next reply, or for the one with this number.
+
+        Raises RuntimeError where no such request is without a reply.
+        """
+        self._require_running(call)
+        while not self._replies or (number is not None and number not in self._replies):
+            if not self._in_flight:
+                raise RuntimeError("There is no reply to wait for.")
+            replied, content = self._host.hear()
+            self._in_flight -= 1
+            self._send()
+            self._replies[replied] = json.loads(content)
+        if number is None:
+            number = next(iter(self._replies))
+        return number, self._replies.pop(number)
+
+    def _require_running(self, call: int) -> None:
+        if call != self._host.running:
+            raise RuntimeError("The call that this context belongs to has ended.")
+        if call != self._call:
+            self._begin(call)
+
+    def _begin(self, call: int) -> None:
+        self._call = call
+        self._asked = self._in_flight = 0
+        self._kept_back.clear()
+        self._replies.clear()
+
+    def _send(self) -> None:
+        while self._kept_back and self._in_flight < MAX_ASKS_IN_FLIGHT:
+            self._host.say(*self._kept_back.popleft())
+            self._in_flight += 1

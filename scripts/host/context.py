@@ -1,0 +1,112 @@
+"""The second argument of every script: ``run(message, context)``."""
+
+import time
+from typing import Any, Protocol
+
+from scripts.envelope import plain_text
+from scripts.host.http import Http
+from scripts.host.secret_values import Secrets
+from scripts.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
+
+_LEVELS = {"debug", "info", "warning", "error", "critical"}
+
+
+class Asker(Protocol):
+    """What gets an answer from the script's worker."""
+
+    secret_names: tuple[str, ...]
+
+    def ask(self, call: int, service: str, request: dict[str, Any]) -> int: ...
+
+    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]: ...
+
+
+class Context:
+    """What a script knows about its call, besides the message."""
+
+    __slots__ = (
+        "_asker",
+        "_logs",
+        "_number",
+        "_secrets",
+        "attempt",
+        "correlation_id",
+        "delivery_id",
+        "flow",
+        "queue",
+        "step",
+    )
+
+    def __init__(
+        self,
+        correlation_id: str,
+        flow: str,
+        step: str,
+        queue: str,
+        attempt: int,
+        delivery_id: str,
+        logs: list[dict[str, Any]],
+        asker: Asker,
+        number: int,
+    ) -> None:
+        self.correlation_id = correlation_id
+        self.flow = flow
+        self.step = step
+        self.queue = queue
+        self.attempt = attempt
+        self.delivery_id = delivery_id
+        self._logs = logs
+        self._asker = asker
+        self._number = number
+
+    def log(self, text: Any, level: str = "info", at: float | None = None) -> None:
+        """Keep a line with the call's result, said now or at that epoch second."""
+        lines = len(self._logs)
+        if lines > MAX_LOG_LINES:
+            return
+        if lines == MAX_LOG_LINES:
+            text, level = f"The log was cut after {MAX_LOG_LINES} lines.", "warning"
+        self._logs.append(
+            {
+                "at": time.time() if at is None else at,
+                "level": level if level in _LEVELS else "info",
+                "text": plain_text(str(text), MAX_LOG_LENGTH),
+            }
+        )
+
+    @property
+    def http(self) -> Http:
+        """Requests to the outside, as far as the script may make them."""
+        return Http(lambda request: self._reply("http", request))
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets that the script was given, by name."""
+        if not hasattr(self, "_secrets"):
+            self._secrets = Secrets(
+                self._asker.secret_names, lambda request: self._reply("secret", request)
+            )
+        return self._secrets
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names of the secrets that the script was given, entered or not."""
+        return self._asker.secret_names
+
+    def ask(self, service: str, request: dict[str, Any]) -> int:
+        """Send a request to a service of the worker, and return its number at once.
+
+        What goes wrong is in the reply. Raises RuntimeError when the call has ended.
+        """
+        return self._asker.ask(self._number, service, request)
+
+    def wait(self) -> tuple[int, dict[str, Any]]:
+        """Wait for the next reply, to whichever request. One that failed has error and kind.
+
+        Raises RuntimeError where nothing was asked for that is not replied to.
+        """
+        return self._asker.wait(self._number)
+
+    def _reply(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
+        number = self._asker.ask(self._number, service, request)
+        return self._asker.wait(self._number, number)[1]

@@ -1,0 +1,257 @@
+"""A script host: the loop that runs one script, call after call, in a process of its own.
+
+The zygote forked and sealed the process. It greets the worker, reads its program, compiles it and
+then runs one group of calls after the other:
+
+    serve ─► _run_group ─► _begin    mark the call as begun, unless the worker took it back
+                           _call     run the script; its output or its error
+                           say       send what the running call asks of the worker; asker.py
+                           _answer   put the answer where the worker finds it even if this dies
+                           _flush    send the answers, at the end of a group or every 5 ms
+
+The worker's end of it is ``host_client.py``, what goes over the pipe is in ``wire.py``.
+"""
+
+import json
+import mmap
+import os
+import resource
+import time
+from math import inf, nextafter
+from traceback import clear_frames
+from typing import Any, NoReturn
+
+from scripts.envelope import complete, encode, plain_text
+from scripts.errors import (
+    ScriptError,
+    ScriptInvalid,
+    ScriptOutOfMemory,
+    ScriptRaised,
+    ScriptTooLate,
+)
+from scripts.host.asker import Asker
+from scripts.host.channel import Channel
+from scripts.host.context import Context
+from scripts.host.languages import Broken, Script, compiled
+from scripts.schema import Contract
+from scripts.wire import (
+    ANSWER,
+    ASK,
+    BEGAN,
+    BEGUN,
+    HELLO,
+    KINDS,
+    MAX_TEXT_LENGTH,
+    MAX_UNSENT_BYTES,
+    OUTPUT,
+    RECALLED,
+    RETURNED,
+    UNSENT,
+    UNSENT_AT,
+    WRITTEN,
+)
+
+# Answers leave after so long, so that a long group reports progress.
+_FLUSH_SECONDS = 0.005
+
+# Taken before a script can put others in their place.
+_now = time.time
+_clock = time.monotonic
+
+
+class Host:
+    """Runs one script, call after call, until the worker closes the channel."""
+
+    def __init__(self, channel: Channel, shared: mmap.mmap) -> None:
+        self._channel = channel
+        self._shared = memoryview(shared)
+        self._times = self._shared.cast("d")
+        self._numbers = self._shared.cast("Q")
+        self._number = 0
+        self._asker = Asker(self)
+        self._unsent = 0
+        self._flushed_at = 0.0
+        self._is_worn_out = False
+        self._peak_kb_at_start = _peak_kb()
+        self._contract = Contract()
+
+    def serve(self, missing: list[str]) -> NoReturn:
+        self._greet(missing)
+        program, _ = self._channel.read_frame()
+        script = self._load(program)
+        while True:
+            self._run_group(script, *self._channel.read_group())
+
+    @property
+    def running(self) -> int:
+        """The number of the call that runs."""
+        return self._number
+
+    def say(self, head: bytes, request: bytes) -> None:
+        """Send what the running call asks for, behind the answers of those before it."""
+        if self._unsent:
+            self._send_unsent()
+            # The call goes on, but the worker must not take what it may just be reading there for
+            # answers: it sees by this that they were sent.
+            self._times[BEGAN] = nextafter(self._times[BEGAN], inf)
+        header = ANSWER.pack(self._number, ASK, len(head), len(request), 0.0, 0.0)
+        self._channel.write(header + head + request)
+
+    def hear(self) -> tuple[int, bytes]:
+        """Wait for a reply to what the running call asked for."""
+        return self._channel.read_reply(self._number)
+
+    def _load(self, program: Any) -> Script:
+        self._asker.secret_names = tuple(program["secrets"])
+        try:
+            self._contract = Contract(program["inputSchema"], program["outputSchema"])
+        except ScriptInvalid as error:
+            return Broken(error)
+        return compiled(
+            program["language"],
+            program["name"],
+            program["code"],
+            program["libraries"],
+            program["memoryMb"],
+        )
+
+    def _greet(self, missing: list[str]) -> None:
+        extra = json.dumps(missing).encode()
+        self._channel.write(ANSWER.pack(0, HELLO, 0, len(extra), 0.0, 0.0) + extra)
+
+    def _run_group(self, script: Script, head: Any, bodies: bytes) -> None:
+        flow, step, queue, is_last = head["site"]
+        end = 0
+        self._flushed_at = _clock()
+        for correlation_id, attempt, delivery_id, size, start_by in head["calls"]:
+            start, end = end, end + size
+            started_at, began = _now(), _clock()
+            if not self._begin(began):
+                self._answer(RETURNED, b"", b"", 0.0, 0.0)
+                continue
+            if start_by and started_at > start_by:
+                kind, error = _described(ScriptTooLate())
+                self._answer(kind, b"", _extra(error, None, []), started_at, 0.0)
+                continue
+            logs: list[dict[str, Any]] = []
+            context = Context(
+                correlation_id,
+                flow,
+                step,
+                queue,
+                attempt,
+                delivery_id,
+                logs,
+                self._asker,
+                self._number,
+            )
+            kind, output, extra = self._call(script, bodies[start:end], context, is_last)
+            ended = _clock()
+            self._answer(kind, output, extra, started_at, ended - began)
+            if ended - self._flushed_at > _FLUSH_SECONDS:
+                self._flush()
+        self._flush()
+
+    def _begin(self, now: float) -> bool:
+        """Mark the next call as begun; False if the worker has taken it back."""
+        self._number += 1
+        numbers, number = self._numbers, self._number
+        if number <= numbers[RECALLED]:
+            return False
+        self._times[BEGAN] = now
+        numbers[BEGUN] = number
+        # The worker recalls first and looks at the mark then. Looking again after marking, one of
+        # the two sees the other.
+        return number > numbers[RECALLED]
+
+    def _call(
+        self, script: Script, body: bytes, context: Context, is_last: bool
+    ) -> tuple[int, bytes, bytes]:
+        """Run the script once; answer the kind of the outcome, the output and all else as JSON."""
+        logs, correlation_id = context._logs, context.correlation_id
+        warning = error = None
+        text = b""
+        try:
+            self._contract.check_input(body)
+            output = script.run(body, context)
+            self._numbers[WRITTEN] = self._number
+            if not is_last:
+                output, warning = complete(output, correlation_id)
+            text = encode(output)
+            self._contract.check_output(text, is_last)
+        except ScriptError as reason:
+            error = _described(reason)
+        except MemoryError as reason:
+            # The heap is in pieces: another host takes over from here. Until then the script has to
+            # let go of what it took, or there is no telling what happened.
+            self._is_worn_out = True
+            clear_frames(reason.__traceback__)
+            traceback = getattr(_explained(script, reason), "traceback", "")
+            peak_bytes = (_peak_kb() - self._peak_kb_at_start) * 1024
+            error = _described(ScriptOutOfMemory(traceback=traceback, peak_bytes=peak_bytes))
+        except BaseException as reason:
+            error = _described(_explained(script, reason))
+        output = None
+        script.forget()
+        if error is None:
+            return OUTPUT, text, _extra(None, warning, logs)
+        return error[0], b"", _extra(error[1], None, logs)
+
+    def _answer(
+        self, kind: int, output: bytes, extra: bytes, started_at: float, seconds: float
+    ) -> None:
+        size = ANSWER.size + len(output) + len(extra)
+        if self._unsent + size > MAX_UNSENT_BYTES:
+            self._flush()
+        header = (self._number, kind, len(output), len(extra), started_at, seconds)
+        if size > MAX_UNSENT_BYTES:
+            self._channel.write(ANSWER.pack(*header) + output + extra)
+            return
+        start = UNSENT_AT + self._unsent
+        ANSWER.pack_into(self._shared, start, *header)
+        start += ANSWER.size
+        self._shared[start : start + len(output)] = output
+        if extra:
+            start += len(output)
+            self._shared[start : start + len(extra)] = extra
+        self._unsent += size
+        self._numbers[UNSENT] = self._unsent
+
+    def _flush(self) -> None:
+        # While this waits for a worker that is busy elsewhere, no call is running.
+        self._times[BEGAN] = 0.0
+        self._send_unsent()
+        if self._is_worn_out:
+            os._exit(0)
+
+    def _send_unsent(self) -> None:
+        self._channel.write(self._shared[UNSENT_AT : UNSENT_AT + self._unsent])
+        self._numbers[UNSENT] = self._unsent = 0
+        self._flushed_at = _clock()
+
+
+def _peak_kb() -> int:
+    """Return the most memory that this process ever took."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _explained(script: Script, error: BaseException) -> ScriptError:
+    try:
+        return script.explain(error)
+    except BaseException:
+        # The script's own exception fails when it is looked at.
+        return ScriptRaised(type.__repr__(type(error)))
+
+
+def _described(error: ScriptError) -> tuple[int, dict[str, Any]]:
+    details = {
+        name: plain_text(value, MAX_TEXT_LENGTH) if isinstance(value, str) else value
+        for name, value in vars(error).items()
+    }
+    return KINDS[type(error)], {"message": plain_text(str(error), MAX_TEXT_LENGTH), **details}
+
+
+def _extra(error: dict[str, Any] | None, warning: str | None, logs: list[dict[str, Any]]) -> bytes:
+    if error is None and warning is None and not logs:
+        return b""
+    return json.dumps({"error": error, "warning": warning, "logs": logs}).encode()

@@ -1,0 +1,180 @@
+"""``context.http``: requests of a Python script, which its worker makes (``outside_calls.py``)."""
+
+from __future__ import annotations
+
+import json as jsons
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from scripts.host.raised import Retry
+
+Send = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class HttpError(Exception):
+    """A request that came to nothing, or a status that is an error.
+
+    ``kind`` says what happened in a word, "status" for a status; ``response`` is what was answered
+    if anything was.
+    """
+
+    def __init__(self, message: str, kind: str = "status", response: Response | None = None):
+        super().__init__(message)
+        self.kind = kind
+        self.response = response
+
+    @property
+    def status(self) -> int | None:
+        return None if self.response is None else self.response.status
+
+
+class Throttled(HttpError, Retry):
+    """429 or 503 with a time to wait. A script that lets it pass is run again after that time."""
+
+    def __init__(self, message: str, response: Response, after: float) -> None:
+        HttpError.__init__(self, message, response=response)
+        self.reason = message
+        self.after = after
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a response, whatever the case of their names."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._headers = {name.lower(): value for name, value in headers.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._headers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    def __repr__(self) -> str:
+        return repr(self._headers)
+
+
+class Response:
+    """What a server answered, after redirects. ``url`` is where these led to."""
+
+    def __init__(self, method: str, reply: dict[str, Any]) -> None:
+        self.status: int = reply["status"]
+        self.headers = Headers(reply["headers"])
+        self.text: str = reply["body"]
+        self.url: str = reply["url"]
+        self.retry_after: float | None = reply.get("retryAfter")
+        self._method = method
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+    def json(self) -> Any:
+        """Read the body as JSON. Raises ValueError if it is none."""
+        return jsons.loads(self.text)
+
+    def raise_for_status(self) -> Response:
+        """Raise an HttpError for a status from 400 on, else return the response.
+
+        A 429 or 503 with a Retry-After is a Retry, too: unless the script catches it, its message
+        is delivered again after that time, and its queue slows down.
+        """
+        if self.ok:
+            return self
+        message = f"{self._method} {self.url.partition('?')[0]} was answered with {self.status}"
+        if self.retry_after is None:
+            raise HttpError(message, response=self)
+        raise Throttled(f"{message}, to be tried again later", self, self.retry_after)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+class Http:
+    """Makes requests, one at a time, and waits for what is answered."""
+
+    Error = HttpError
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        data: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response:
+        """Make a request. ``data`` is text, or fields that go as a form does.
+
+        ``timeout`` is for the whole of it, in seconds. Raises HttpError if nothing is answered;
+        what status was answered is for the script to see.
+        """
+        method = method.upper()
+        own_headers = {str(name): str(value) for name, value in (headers or {}).items()}
+        body, content_type = _body(json, data)
+        if content_type and not any(name.lower() == "content-type" for name in own_headers):
+            own_headers["Content-Type"] = content_type
+        reply = self._send(
+            {
+                "method": method,
+                "url": _with_params(str(url), params),
+                "headers": own_headers,
+                "body": body,
+                "timeout": timeout,
+            }
+        )
+        if "error" in reply:
+            raise HttpError(reply["error"], reply["kind"])
+        return Response(method, reply)
+
+    def get(self, url: str, params: Any = None, **options: Any) -> Response:
+        return self.request("GET", url, params=params, **options)
+
+    def head(self, url: str, params: Any = None, **options: Any) -> Response:
+        return self.request("HEAD", url, params=params, **options)
+
+    def post(self, url: str, json: Any = None, data: Any = None, **options: Any) -> Response:
+        return self.request("POST", url, json=json, data=data, **options)
+
+    def put(self, url: str, json: Any = None, data: Any = None, **options: Any) -> Response:
+        return self.request("PUT", url, json=json, data=data, **options)
+
+    def patch(self, url: str, json: Any = None, data: Any = None, **options: Any) -> Response:
+        return self.request("PATCH", url, json=json, data=data, **options)
+
+    def delete(self, url: str, params: Any = None, **options: Any) -> Response:
+        return self.request("DELETE", url, params=params, **options)
+
+
+def _body(json: Any, data: Any) -> tuple[str | None, str]:
+    """Return the body as text, and its type."""
+    if json is not None:
+        if data is not None:
+            raise TypeError("a request has either json or data")
+        return jsons.dumps(json, allow_nan=False), "application/json"
+    if data is None:
+        return None, ""
+    if isinstance(data, str):
+        return data, "text/plain; charset=utf-8"
+    if isinstance(data, bytes | bytearray):
+        # Bodies go to the worker in JSON.
+        return data.decode(), "application/octet-stream"
+    return urlencode(data, doseq=True), "application/x-www-form-urlencoded"
+
+
+def _with_params(url: str, params: Any) -> str:
+    if not params:
+        return url
+    url, hash_sign, fragment = url.partition("#")
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}{hash_sign}{fragment}"

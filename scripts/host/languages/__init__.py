@@ -1,0 +1,79 @@
+"""The languages that scripts are written in, as the script host sees them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from scripts.errors import ScriptError, ScriptInvalid
+from scripts.host.languages import javascript, python
+
+
+class Script(Protocol):
+    """A compiled script."""
+
+    def run(self, body: bytes, context: Any) -> Any:
+        """Run on one message, given as JSON text, and return the output as a Python value.
+
+        May raise anything: a ScriptError stands for itself, ``explain`` turns all else into one.
+        """
+
+    def explain(self, error: BaseException) -> ScriptError:
+        """Tell what an exception that came out of ``run`` means to the script's author."""
+
+    def forget(self) -> None:
+        """Drop all that the last message left behind."""
+
+
+# The name and code of each library, in the order in which a script is to have them.
+Libraries = Sequence[tuple[str, str]]
+
+# The name of a language -> what compiles a script's name, code and libraries, or raises
+# ScriptInvalid. The megabytes that the script may take are for engines that count them, 0 is any.
+LANGUAGES: dict[str, Callable[[str, str, Libraries, int], Script]] = {
+    "javascript": javascript.JavaScriptScript,
+    "python": python.PythonScript,
+}
+
+
+def library_name_fault(language: str, name: str) -> str:
+    """Say why no library of the language can have the name, "" where it can."""
+    return python.library_name_fault(name) if language == "python" else ""
+
+
+def preload() -> None:
+    """Import all that scripts may need later, when a host can open no file any more."""
+    javascript.preload()
+    python.preload()
+
+
+def compiled(
+    language: str,
+    name: str,
+    code: str,
+    libraries: Libraries = (),
+    memory_mb: int = 0,
+) -> Script:
+    """Return the script, or one that says at every call why it cannot be run."""
+    compile_script = LANGUAGES.get(language)
+    if compile_script is None:
+        return Broken(ScriptInvalid(f"There is no language {language!r}."))
+    try:
+        return compile_script(name, code, libraries, memory_mb)
+    except ScriptInvalid as error:
+        return Broken(error)
+
+
+class Broken:
+    """Stands for a script that cannot be run."""
+
+    def __init__(self, error: ScriptInvalid) -> None:
+        self._error = error
+
+    def run(self, body: bytes, context: Any) -> Any:
+        # Without this the traceback would grow from call to call.
+        raise self._error.with_traceback(None)
+
+    def explain(self, error: BaseException) -> ScriptError:
+        return self._error
+
+    def forget(self) -> None:
+        pass

@@ -1,0 +1,192 @@
+"""One message's way through a JavaScript realm.
+
+Nothing in the realm calls into Python. Between its jobs it is asked what it wants, by a call of the
+engine function that ``prelude/core.js`` makes: lines to log, requests to send, and what came of it.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scripts.envelope import plain_text
+from scripts.errors import OutputInvalid, ScriptRejected, ScriptRetry
+from scripts.host.languages import prelude, quickjs
+from scripts.host.languages.long_integers import with_long_integers_marked
+from scripts.host.languages.prelude import Prelude
+from scripts.host.languages.quickjs import Realm, Thrown, Value
+
+if TYPE_CHECKING:
+    from scripts.host.context import Context
+
+# As in prelude/core.js.
+_START, _PART, _RUN, _TAKE, _SETTLE, _FAIL, _DESCRIBE = map(quickjs.integer, range(7))
+
+MAX_MESSAGE_LENGTH = 2000
+_MAX_PLACE_LENGTH = 200
+
+
+class Failed(Exception):
+    """The script threw, or ended otherwise without an output."""
+
+    def __init__(self, message: str, stack: str = "", may_be_memory: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.stack = stack
+        self.may_be_memory = may_be_memory
+
+
+class Execution:
+    def __init__(self, realm: Realm, prelude: Prelude, context: "Context") -> None:
+        self._realm = realm
+        self._prelude = prelude
+        self._context = context
+        self._engine = realm.keep(realm.run(prelude.core))
+        # Requests under way: their number with the worker -> the script's number for them.
+        self._under_way: dict[int, int] = {}
+
+    def run(self, body: bytes, libraries: Sequence[bytes], code: bytes) -> bytes:
+        """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
+        self._start(body)
+        try:
+            for library in libraries:
+                self._realm.free(self._realm.run(library))
+            script = self._realm.run(code)
+        except Thrown:
+            self._fail(self._realm.take_thrown())
+        else:
+            self._call(_RUN, script)
+        while True:
+            self._run_jobs()
+            output = self._take()
+            if output is not None and not self._under_way:
+                self._look_for_rejections()
+                return output
+            if self._under_way:
+                self._settle(*self._context.wait())
+
+    def _start(self, body: bytes) -> None:
+        context = self._context
+        facts: list[Any] = [
+            context.correlation_id,
+            context.flow,
+            context.step,
+            context.queue,
+            context.attempt,
+            context.delivery_id,
+            None,
+            None,
+        ]
+        if self._prelude.has_random:
+            facts[6] = [random.getrandbits(31) for _ in range(3)]
+        if self._prelude.has_secrets:
+            facts[7] = self._secrets()
+        marked = with_long_integers_marked(body)
+        self._call(
+            _START,
+            self._realm.string(body if marked is None else marked),
+            self._realm.string(orjson.dumps(facts)),
+            quickjs.integer(marked is not None),
+            self._realm.string(prelude.misfits()),
+        )
+        for part in self._prelude.parts:
+            self._call(_PART, self._realm.run(part))
+
+    def _secrets(self) -> dict[str, dict[str, Any]]:
+        """Return the worker's reply for each secret, asked for all at once."""
+        context = self._context
+        asked = {context.ask("secret", {"name": name}): name for name in context.secret_names}
+        replies = [context.wait() for _ in asked]
+        return {asked[number]: reply for number, reply in replies}
+
+    def _run_jobs(self) -> None:
+        try:
+            self._realm.run_jobs()
+        except Thrown:
+            self._fail(self._realm.take_thrown())
+
+    def _take(self) -> bytes | None:
+        """Do what the script asks for, and return its output if it has come to its end."""
+        text = self._answer(_TAKE)
+        if text[:1] != b" ":
+            return text
+        # Unlike orjson this reads lone surrogates, which a script may log.
+        state = json.loads(text)
+        for at, level, line in state["logs"]:
+            self._context.log(prelude.without_frames(line), level, at)
+        self._raise_end(state)
+        for number, request in state["requests"]:
+            self._under_way[self._context.ask("http", request)] = number
+        if self._under_way:
+            return None
+        self._look_for_rejections()
+        if not state["isSettled"]:
+            if self._realm.is_full():
+                raise MemoryError
+            raise Failed("The script waits for a promise that nothing will settle.")
+        if not state["hasOutput"]:
+            raise OutputInvalid("The script did not call setData(output).", place="$")
+        return None
+
+    def _raise_end(self, state: dict[str, Any]) -> None:
+        """Raise what the script has decided or come to, if it has."""
+        if verdict := state.get("verdict"):
+            reason = plain_text(verdict["reason"], MAX_MESSAGE_LENGTH)
+            if verdict["what"] == "reject":
+                raise ScriptRejected(reason=reason)
+            raise ScriptRetry(after=verdict.get("after"), reason=reason)
+        if not state["hasThrown"]:
+            return
+        failure = json.loads(self._answer(_DESCRIBE, self._realm.run(prelude.failures())))
+        if "place" in failure:
+            place = _shortened(failure["place"])
+            raise OutputInvalid(f"{place} {failure['reason']}", place=place)
+        if "retryAfter" in failure:
+            reason = plain_text(failure["message"], MAX_MESSAGE_LENGTH)
+            raise ScriptRetry(after=failure["retryAfter"], reason=reason)
+        raise Failed(failure["message"], failure["stack"], failure.get("mayBeMemory", ""))
+
+    def _look_for_rejections(self) -> None:
+        """Raise what a promise was rejected with, if nobody has asked that promise."""
+        reason = self._realm.take_rejection()
+        if reason is not None:
+            self._fail(reason)
+            self._take()
+
+    def _settle(self, number: int, reply: dict[str, Any]) -> None:
+        arguments = [
+            quickjs.integer(self._under_way.pop(number)),
+            self._realm.string(orjson.dumps(reply)),
+        ]
+        data = with_long_integers_marked(str(reply.get("body", "")).encode())
+        if data is not None:
+            arguments.append(self._realm.string(data))
+        self._call(_SETTLE, *arguments)
+
+    def _fail(self, thrown: Value) -> None:
+        self._call(_FAIL, thrown)
+
+    def _answer(self, what: Value, *arguments: Value) -> bytes:
+        try:
+            value = self._realm.call(self._engine, what, *arguments)
+        finally:
+            self._realm.free(*arguments)
+        text = self._realm.text(value)
+        self._realm.free(value)
+        return text
+
+    def _call(self, *arguments: Value) -> None:
+        """Have the realm do something. Frees the arguments."""
+        try:
+            self._realm.free(self._realm.call(self._engine, *arguments))
+        finally:
+            self._realm.free(*arguments)
+
+
+def _shortened(place: str) -> str:
+    if len(place) <= _MAX_PLACE_LENGTH:
+        return place
+    half = _MAX_PLACE_LENGTH // 2
+    return f"{place[:half]}…{place[-half:]}"

@@ -1,0 +1,178 @@
+"""JavaScript scripts: ``context.Data`` is the message, ``setData(output)`` gives the output.
+
+Each message gets a realm of its own, with libraries and script evaluated anew from bytecode, so
+that nothing is left for the next. A script is the body of an async function.
+
+    JavaScriptScript   a script, compiled once
+    execution.py       one message's way through a realm
+    prelude/           what a script finds there, besides the language
+    quickjs.py         the engine
+"""
+
+import re
+import resource
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from scripts.envelope import check_size, decode, plain_text
+from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised
+from scripts.host.languages import prelude, quickjs
+from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
+from scripts.host.languages.prelude import Prelude
+from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
+
+if TYPE_CHECKING:
+    from scripts.host.context import Context
+
+# The script stands on line 1.
+_BEFORE = "(async function ()\n{\n"
+_AFTER = "\n})"
+_LINES_BEFORE = 2
+# The rest is for what is not JavaScript's: the texts that go in and out, and what is made of them.
+_MEMORY_SHARE = 0.85
+
+_NO_NAME = re.compile(r"^    at <(?:anonymous|eval)> \((.*)\)$")
+_FRAME = re.compile(r"^    at (?:.* \()?([^()]+):(\d+):\d+\)?$")
+
+
+class JavaScriptScript:
+    """A JavaScript script, compiled once and run in a fresh realm for each message."""
+
+    def __init__(
+        self,
+        name: str,
+        code: str,
+        libraries: Sequence[tuple[str, str]] = (),
+        memory_mb: int = 0,
+    ) -> None:
+        """Compile. Raises ScriptInvalid; runs nothing."""
+        all_code = "\n".join([code, *(library_code for _, library_code in libraries)])
+        self._lines = {_file(name): code.splitlines()}
+        self._libraries: list[bytes] = []
+        for library, library_code in libraries:
+            file = _file(f"library {library}")
+            self._lines[file] = library_code.splitlines()
+            try:
+                self._libraries.append(_compiled_library(file, library_code))
+            except SyntaxFault as fault:
+                # Without its line, which is none of the script's.
+                raise ScriptInvalid(f"{file}, {_told(fault)}") from None
+        try:
+            self._code = _compiled_script(_file(name), code)
+        except SyntaxFault as fault:
+            raise ScriptInvalid(_told(fault), line=fault.line) from None
+        if "setData" not in all_code:
+            raise ScriptInvalid("The script never calls setData(output).")
+        self._prelude = Prelude(all_code)
+        self._memory_bytes = int(memory_mb * 2**20 * _MEMORY_SHARE)
+        self._peak_at_start = _peak_bytes()
+        self._realm: Realm | None = None
+
+    def run(self, body: bytes, context: "Context") -> Any:
+        realm = self._realm = Realm(self._memory_bytes, omitted=self._prelude.omitted)
+        try:
+            text = Execution(realm, self._prelude, context).run(body, self._libraries, self._code)
+            # Reading it takes many times as much.
+            check_size(text)
+            return decode(text)
+        except Thrown:
+            raise _surprise(realm) from None
+        except Failed as error:
+            if error.may_be_memory == "yes" or (error.may_be_memory and self._has_been_large()):
+                raise MemoryError from None
+            raise
+
+    def explain(self, error: BaseException) -> ScriptError:
+        if isinstance(error, Failed):
+            return ScriptRaised(
+                plain_text(error.message, MAX_MESSAGE_LENGTH), traceback=self._stack(error.stack)
+            )
+        return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
+
+    def forget(self) -> None:
+        if self._realm is not None:
+            self._realm.close()
+            self._realm = None
+
+    def _has_been_large(self) -> bool:
+        """Tell whether memory may have been short.
+
+        Where none is left, not even an error can be made, and what is thrown is null.
+        """
+        return 0 < self._memory_bytes < 4 * (_peak_bytes() - self._peak_at_start)
+
+    def _stack(self, stack: str) -> str:
+        return "\n".join(self._stack_lines(stack)).rstrip()
+
+    def _stack_lines(self, stack: str) -> Iterator[str]:
+        """Yield the lines of a stack, each frame with the line of source that it is at."""
+        for line in prelude.without_frames(stack).splitlines():
+            yield _NO_NAME.sub(r"    at \1", line)
+            frame = _FRAME.match(line)
+            source = self._lines.get(frame[1], []) if frame else []
+            if frame and 0 < int(frame[2]) <= len(source):
+                yield f"        {source[int(frame[2]) - 1].strip()[:200]}"
+
+
+def preload() -> None:
+    """Load the engine and the prelude, which are files."""
+    try:
+        prelude.preload()
+    except EngineMissing:
+        # Scripts say so when they are compiled.
+        return
+
+
+def syntax_fault(code: str, *, is_library: bool = False) -> SyntaxFault | None:
+    """Return why the code does not compile, if it does not, without running any of it."""
+    try:
+        if is_library:
+            _compiled_library("library", code)
+        else:
+            _compiled_script("script", code)
+    except SyntaxFault as fault:
+        return fault
+    return None
+
+
+def _compiled_script(file: str, code: str) -> bytes:
+    return _compiled(file, code, _BEFORE + code + _AFTER, 1 - _LINES_BEFORE)
+
+
+def _compiled_library(file: str, code: str) -> bytes:
+    return _compiled(file, code, code, 1)
+
+
+def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
+    try:
+        return quickjs.compiled(source, file, first_line)
+    except SyntaxFault as fault:
+        # What is missing at the end is noticed behind it.
+        line = fault.line and max(1, min(fault.line, len(code.splitlines())))
+        raise SyntaxFault(plain_text(str(fault), MAX_MESSAGE_LENGTH), line) from None
+    except UnicodeEncodeError:
+        raise SyntaxFault("It holds a lone surrogate, which is not a character.", None) from None
+    except EngineMissing as error:
+        raise SyntaxFault(str(error), None) from None
+
+
+def _told(fault: SyntaxFault) -> str:
+    return f"line {fault.line}: {fault}" if fault.line else str(fault)
+
+
+def _file(name: str) -> str:
+    """Return what stands for a name in stacks, where it is a part of a line."""
+    return re.sub(r"[\s()]+", " ", name)
+
+
+def _surprise(realm: Realm) -> Exception:
+    """Say what the prelude itself has thrown: it found no room, or no built-in as it was."""
+    try:
+        thrown = realm.text(realm.take_thrown()).decode()
+    except Thrown:
+        return MemoryError()
+    return MemoryError() if thrown in ("null", "InternalError: out of memory") else Failed(thrown)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

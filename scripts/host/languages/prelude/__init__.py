@@ -1,0 +1,81 @@
+"""What a JavaScript script finds in its realm besides the language: the files beside this one.
+
+To make all of it for each message would take longer than most scripts do. So a script gets what
+its code and its libraries name, and all of it where they could get at something unnamed.
+"""
+
+import functools
+import re
+from pathlib import Path
+
+from scripts.host.languages import quickjs
+
+# The engine's name for all of these files, in stacks.
+FILE = "<engine>"
+
+# The parts, with the names by which code can get at what they give.
+_PARTS = {
+    "log": r"log|ftos|console",
+    "ends": r"retry|reject",
+    "http": r"http",
+    "random": r"random",
+    "secrets": r"secrets",
+}
+# By these, code can get at anything without naming it. A word behind "this" is prose in a comment,
+# or ``in`` or ``instanceof``, which give nothing away.
+_UNNAMED = re.compile(
+    r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.|[ \t]+[A-Za-z])|\\u"
+)
+# Lines of a stack that tell nobody anything.
+_FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
+
+
+class Prelude:
+    """What some code gets: the parts, compiled, and the built-in objects that it does without."""
+
+    def __init__(self, code: str) -> None:
+        self.core = _part("core")
+        names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
+        self.parts = [_part(name) for name in names]
+        self.has_random, self.has_secrets = "random" in names, "secrets" in names
+        self.omitted = frozenset(
+            name for name, words in quickjs.OPTIONAL.items() if not _can_reach(words, code)
+        )
+        if self.has_secrets:
+            self.omitted -= {"JS_AddIntrinsicProxy"}
+
+
+def preload() -> None:
+    """Compile all, which reads files. Raises EngineMissing."""
+    misfits()
+    for name in ("core", "failures", *_PARTS):
+        _part(name)
+
+
+def without_frames(text: str) -> str:
+    """Leave out the lines of a stack that are in these files."""
+    return _FRAMES.sub("", text).rstrip("\n")
+
+
+def failures() -> bytes:
+    """Return the part that describes what was thrown."""
+    return _part("failures")
+
+
+@functools.cache
+def misfits() -> bytes:
+    """Return the source of the part that names what JSON cannot hold, no longer than need be."""
+    return re.sub(r"^\s+(//.*)?", "", _source("misfits"), flags=re.MULTILINE).encode()
+
+
+def _can_reach(words: str, code: str) -> bool:
+    return bool(_UNNAMED.search(code) or re.search(rf"\b({words})\b", code))
+
+
+@functools.cache
+def _part(name: str) -> bytes:
+    return quickjs.compiled(_source(name), FILE, keep_source=False)
+
+
+def _source(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8").rstrip()

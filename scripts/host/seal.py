@@ -1,0 +1,137 @@
+"""What a script host gives up before it runs a script: rights, files, processes, memory.
+
+``seal`` takes every measure that the system knows and tells which it lacks; ``missing_here`` tells
+of this machine without taking any. The measure that counts most is the filter of system calls:
+what a host may still ask of the kernel is in ``system_calls.py``.
+"""
+
+import ctypes
+import mmap
+import os
+import platform
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.host import seccomp, system_calls
+from scripts.wire import EXIT_REFUSED
+
+# The users that scripts run as when the worker is root; no account has to exist. A host has one of
+# its own: the first number, with which those begin that systemd leaves to nobody, and its pid. All
+# hosts share the second where a container has no such numbers.
+SCRIPT_UIDS = (0x7000_0000, 64123)
+
+FILTER = "filter of system calls"
+OWN_USER = "user of its own"
+_OF_LINUX = ("death with the worker", "no new privileges", "no tracing")
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def seal(zygote: int, uids: tuple[int, int] | None, memory_bytes: int, channel: int) -> list[str]:
+    """Give up all that a script must not have; answer the measures that this system lacks.
+
+    Of what was inherited only the descriptor ``channel`` is left. Without another user id nothing
+    runs; the rest is a matter of the kernel.
+    """
+    missing = [] if uids is None or _drop_privileges(uids) else [OWN_USER]
+    measures: dict[str, Callable[[], None]] = {
+        "memory limit": lambda: _limit(resource.RLIMIT_AS, _mapped_bytes() + memory_bytes),
+        "death with the worker": lambda: die_with_parent(zygote),
+        "no new privileges": lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1),
+        "no tracing": lambda: _prctl(_PR_SET_DUMPABLE, 0),
+        "no core files": lambda: _limit(resource.RLIMIT_CORE, 0),
+        "no files": lambda: _limit(resource.RLIMIT_FSIZE, 0),
+        "no processes": lambda: _limit(resource.RLIMIT_NPROC, 0),
+        "no descriptors": lambda: _limit(resource.RLIMIT_NOFILE, 0),
+        "nothing open": lambda: _close_all_but(channel),
+        # Last: it refuses what the others need.
+        FILTER: lambda: _filter_system_calls(channel),
+    }
+    return missing + [name for name, measure in measures.items() if not _is_taken(measure)]
+
+
+def missing_here() -> list[str]:
+    """Name the measures that hosts on this machine will lack, as far as can be told beforehand."""
+    missing = [] if sys.platform == "linux" else list(_OF_LINUX)
+    if _architecture() is None or not seccomp.is_known_to_kernel():
+        missing.append(FILTER)
+    return missing
+
+
+def die_with_parent(parent: int) -> None:
+    """End with the thread that started this process.
+
+    Raises OSError or AttributeError where the system knows no such thing.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _drop_privileges(uids: tuple[int, int]) -> bool:
+    """Become an unprivileged user; tell whether it is one that no other host has."""
+    own, shared = uids[0] + os.getpid(), uids[1]
+    if _become(own):
+        return True
+    if not _become(shared):
+        print(f"script host: cannot become user {shared}, no script will run", file=sys.stderr)
+        os._exit(EXIT_REFUSED)
+    return False
+
+
+def _become(uid: int) -> bool:
+    try:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    except (OSError, OverflowError):
+        return False
+    return os.getresuid() == os.getresgid() == (uid, uid, uid) and not os.getgroups()
+
+
+def _close_all_but(descriptor: int) -> None:
+    sys.stdin = sys.stdout = sys.stderr = None
+    os.closerange(0, descriptor)
+    os.closerange(descriptor + 1, descriptor + 4096)
+
+
+def _filter_system_calls(channel: int) -> None:
+    architecture = _architecture()
+    if architecture is None:
+        raise OSError("nobody has looked up the numbers of this architecture's system calls")
+    rules = system_calls.rules(channel, os.getpid())
+    seccomp.install(seccomp.program(architecture, rules, system_calls.REFUSAL))
+
+
+def _architecture() -> seccomp.Architecture | None:
+    if sys.platform != "linux" or sys.maxsize < 2**32:
+        return None
+    return system_calls.ARCHITECTURES.get(platform.machine())
+
+
+def _is_taken(measure: Callable[[], None]) -> bool:
+    try:
+        measure()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def _limit(what: int, value: int) -> None:
+    resource.setrlimit(what, (value, value))
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _mapped_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE

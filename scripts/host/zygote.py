@@ -1,0 +1,166 @@
+"""The zygote: the process that forks script hosts, started as ``python -I -S`` by a worker.
+
+It has imported all that scripts may need, so that a host is there in a few milliseconds, and knows
+no Django, no settings and no environment. ``main`` prepares it, ``Zygote.run`` obeys the worker,
+and ``_become_host`` is where a forked process turns into a host. The worker's end of it is
+``zygote_client.py``.
+"""
+
+import contextlib
+import gc
+import importlib.machinery
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import NoReturn
+
+from scripts.host.channel import Channel
+from scripts.host.host import Host
+from scripts.host.languages import preload
+from scripts.host.seal import die_with_parent, seal
+from scripts.wire import (
+    CONTROL,
+    ENDED,
+    EXIT_BROKEN,
+    EXIT_OUT_OF_MEMORY,
+    FORK,
+    FORK_FAILED,
+    KILL,
+    SHARED_BYTES,
+)
+
+
+def main() -> NoReturn:
+    """Run the zygote: the worker gives its end of the control socket, its pid and the uids."""
+    control, worker, *uids = map(int, sys.argv[1:5])
+    with contextlib.suppress(OSError, AttributeError):
+        die_with_parent(worker)
+    _prepare()
+    Zygote(socket.socket(fileno=control), None if uids[0] < 0 else (uids[0], uids[1])).run()
+    os._exit(0)
+
+
+class Zygote:
+    """Forks hosts for a worker, kills them when told to, and reports how each one ended."""
+
+    def __init__(self, control: socket.socket, uids: tuple[int, int] | None) -> None:
+        self._control = control
+        self._uids = uids
+        self._pids: dict[int, int] = {}
+        self._hosts: dict[int, int] = {}
+        self._bytes_at_start = _bytes_of_a_fresh_child()
+        self._wakeup, self._alarm = socket.socketpair()
+
+    def run(self) -> None:
+        """Serve until the worker is gone."""
+        self._listen_for_deaths()
+        poller = select.poll()
+        poller.register(self._wakeup, select.POLLIN)
+        poller.register(self._control, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poller.poll()]
+            if self._wakeup.fileno() in ready:
+                self._wakeup.recv(4096)
+                self._report_deaths()
+            if self._control.fileno() in ready and not self._obey():
+                break
+        self._end_all()
+
+    def _listen_for_deaths(self) -> None:
+        self._wakeup.setblocking(False)
+        self._alarm.setblocking(False)
+        signal.set_wakeup_fd(self._alarm.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _obey(self) -> bool:
+        """Do what the worker asks for; False when there is no worker any more."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._control, CONTROL.size, 2)
+        except OSError:
+            return False
+        if len(message) < CONTROL.size:
+            return False
+        what, host, memory_bytes, _ = CONTROL.unpack(message)
+        if what == FORK:
+            self._fork(host, memory_bytes, descriptors)
+        elif what == KILL and host in self._pids:
+            os.kill(self._pids[host], signal.SIGKILL)
+        return True
+
+    def _fork(self, host: int, memory_bytes: int, descriptors: list[int]) -> None:
+        zygote = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            self._tell(ENDED, host, FORK_FAILED, 0)
+        else:
+            if pid == 0:
+                channel, memory = descriptors
+                _become_host(channel, memory, zygote, self._uids, memory_bytes)
+            self._pids[host] = pid
+            self._hosts[pid] = host
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _report_deaths(self) -> None:
+        while self._hosts:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            host = self._hosts.pop(pid)
+            del self._pids[host]
+            self._tell(ENDED, host, status, usage.ru_maxrss * 1024 - self._bytes_at_start)
+
+    def _tell(self, what: bytes, host: int, *values: int) -> None:
+        with contextlib.suppress(OSError):
+            self._control.sendall(CONTROL.pack(what, host, *values))
+
+    def _end_all(self) -> None:
+        for pid in self._hosts:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._hosts:
+            os.waitpid(pid, 0)
+
+
+def _prepare() -> None:
+    """Bring the zygote into the state that every host begins with."""
+    # The parent ends its hosts; a signal to the whole process group must not, in mid-drain.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    os.environ.clear()
+    preload()
+    # What is not loaded by now cannot be: say so at once instead of looking for files.
+    sys.meta_path.remove(importlib.machinery.PathFinder)
+    sys.path.clear()
+    gc.collect()
+    gc.freeze()
+
+
+def _become_host(
+    channel: int, memory: int, zygote: int, uids: tuple[int, int] | None, memory_bytes: int
+) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        shared = mmap.mmap(memory, SHARED_BYTES)
+        missing = seal(zygote, uids, memory_bytes, channel)
+        Host(Channel(channel), shared).serve(missing)
+    except MemoryError:
+        os._exit(EXIT_OUT_OF_MEMORY)
+    finally:
+        os._exit(EXIT_BROKEN)
+
+
+def _bytes_of_a_fresh_child() -> int:
+    """Return how much memory a forked process is said to have before it has done anything."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    _, _, usage = os.wait4(pid, 0)
+    return usage.ru_maxrss * 1024

@@ -1,0 +1,153 @@
+"""What a host answers, read by its worker, which believes none of it.
+
+A script can get at its host's pipe by tricks. Whatever it writes there, the worker ends up with a
+well-formed outcome or with ``Nonsense``, upon which it kills the host.
+
+    AnswerStream   cuts the bytes of the pipe, and those found in the shared page, into answers
+    outcome_of     checks one answer and makes an outcome of it
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import orjson
+
+from scripts import wire
+from scripts.calls import Outcome
+from scripts.envelope import MAX_OUTPUT_BYTES, is_json, plain_text
+from scripts.errors import ScriptError
+from scripts.pool.group import Group
+
+_MAX_EXTRA_BYTES = 8 * 1024 * 1024
+_MAX_RETRY_SECONDS = 366 * 24 * 3600
+# The attributes of errors that are no texts.
+_NUMBERS = ("after", "line", "peak_bytes")
+
+# Number, kind, output, JSON, start, seconds.
+Answer = tuple[int, int, bytes, bytes, float, float]
+# Makes a text of at most so many characters fit to be stored and read.
+Clean = Callable[[str, int], str]
+
+
+class Nonsense(Exception):
+    """A host answered what no host answers."""
+
+
+class AnswerStream:
+    """The answers of one host, in order and each of them once."""
+
+    def __init__(self) -> None:
+        self._found_to = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._wanted = 0
+
+    def read(self, chunk: bytes) -> Iterator[Answer]:
+        """Yield the answers that a piece of the pipe's content completes. Raises Nonsense."""
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        if self._size < self._wanted:
+            return
+        data = chunk if len(self._pieces) == 1 else b"".join(self._pieces)
+        used = yield from _complete_answers(data, self._found_to)
+        self._pieces = [data[used:]] if used < len(data) else []
+        self._size = len(data) - used
+        self._wanted = _wanted_bytes(data, used)
+
+    def find(self, unsent: bytes, number: int) -> Iterator[Answer]:
+        """Yield the answers from this number on among those that a host has not sent.
+
+        Those before are known; where some are missing in between, the pipe still has them. Raises
+        Nonsense.
+        """
+        for answer in _complete_answers(unsent, self._found_to):
+            if answer[0] == number:
+                self._found_to = number
+                number += 1
+                yield answer
+
+
+def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_text) -> Outcome:
+    """Make the outcome of a group's next call. Raises Nonsense where no host has answered so."""
+    _, kind, output, extra, started_at, seconds = answer
+    if group.done >= group.kept:
+        raise Nonsense
+    if not group.sent_at <= started_at <= now or not 0 <= seconds <= now:
+        # The clock was set, or a script has forged the answer.
+        started_at, seconds = now, 0.0
+    ended_at = min(started_at + seconds, now)
+    call = group.calls[group.done]
+    if kind == wire.OUTPUT:
+        if not is_json(output):
+            raise Nonsense
+        if not extra:
+            return Outcome(call, output, None, None, [], started_at, ended_at)
+    error, warning, logs = _details(kind, extra, clean)
+    result = output if error is None else None
+    return Outcome(call, result, error, warning, logs, started_at, ended_at)
+
+
+def _complete_answers(data: bytes, known: int) -> Generator[Answer, None, int]:
+    """Yield the complete answers that data begins with, but those up to the known number.
+
+    Returns where the rest begins.
+    """
+    offset, end, head_bytes = 0, len(data), wire.ANSWER.size
+    unpack = wire.ANSWER.unpack_from
+    while end - offset >= head_bytes:
+        number, kind, output_bytes, extra_bytes, started, seconds = unpack(data, offset)
+        if output_bytes > MAX_OUTPUT_BYTES or extra_bytes > _MAX_EXTRA_BYTES:
+            raise Nonsense
+        start = offset + head_bytes
+        middle = start + output_bytes
+        stop = middle + extra_bytes
+        if stop > end:
+            break
+        offset = stop
+        if number > known or kind == wire.HELLO:
+            yield number, kind, data[start:middle], data[middle:stop], started, seconds
+    return offset
+
+
+def _wanted_bytes(data: bytes, offset: int) -> int:
+    """Return how many bytes the answer has that begins there and is not complete."""
+    if len(data) - offset < wire.ANSWER.size:
+        return wire.ANSWER.size
+    _, _, output_bytes, extra_bytes, _, _ = wire.ANSWER.unpack_from(data, offset)
+    return wire.ANSWER.size + int(output_bytes) + int(extra_bytes)
+
+
+def _details(
+    kind: int, extra: bytes, clean: Clean
+) -> tuple[ScriptError | None, str | None, list[dict[str, Any]]]:
+    """Read the part of an answer that only some have."""
+    try:
+        content = orjson.loads(extra)
+        warning = content["warning"]
+        return (
+            None if kind == wire.OUTPUT else _error(kind, content["error"], clean),
+            None if warning is None else clean(warning, wire.MAX_TEXT_LENGTH),
+            [_log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Nonsense from None
+
+
+def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:
+    for name, value in facts.items():
+        if value is None:
+            continue
+        if name in _NUMBERS:
+            facts[name] = max(0, min(value, _MAX_RETRY_SECONDS))
+        else:
+            facts[name] = clean(value, wire.MAX_TEXT_LENGTH)
+    return wire.ERRORS[kind](**facts)
+
+
+def _log_line(line: dict[str, Any], clean: Clean) -> dict[str, Any]:
+    return {
+        "at": max(0.0, min(line["at"], time.time())),
+        "level": clean(line["level"], wire.MAX_LOG_LENGTH),
+        "text": clean(line["text"], wire.MAX_LOG_LENGTH),
+    }

@@ -1,0 +1,302 @@
+"""A worker's view of one script host: what is on its way to it, what came back, how it is.
+
+It never waits: ``send`` writes what the pipe takes, ``read`` returns what the pipe has. What to do
+about a host that is stuck, overdue or dead is for the pool (``runner.py``) to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import orjson
+
+from scripts import wire
+from scripts.calls import Call, Program
+from scripts.envelope import plain_text
+from scripts.errors import ScriptError
+from scripts.pool.answers import Answer, AnswerStream, Clean, Nonsense
+from scripts.pool.group import Group
+from scripts.pool.pace import GROUP_SECONDS
+from scripts.pool.shared_page import SharedPage
+from scripts.services.mask import Mask
+
+if TYPE_CHECKING:
+    from scripts.pool.lane import Lane
+
+MAX_GROUP_BYTES = 1024 * 1024
+# A host without progress for so long is busy with something slow.
+STUCK_SECONDS = 0.01
+# How often a host is looked at that has nothing to fear from its time limit soon.
+LOOK_SECONDS = 0.1
+# What a script can gain by forging the page that shows what it does.
+_FORGERY_SECONDS = 0.9
+_START_SECONDS = 10.0
+
+_READ_BYTES = 256 * 1024
+_SOCKET_BUFFER_BYTES = 1024 * 1024
+# More than a host leaves unread that waits for its replies.
+_MAX_OUTBOX_BYTES = 4 * wire.MAX_REPLY_BYTES
+_UNREAD = b'{"error":"Earlier replies were not read.","kind":"busy"}'
+
+
+class HostClient:
+    def __init__(self, number: int, program: Program, selector: selectors.BaseSelector) -> None:
+        self.number = number
+        self.program = program
+        self.lane: Lane | None = None
+        self.page = SharedPage()
+        self.channel, self.other_end = _channel()
+        self._selector = selector
+        self._selector.register(self.channel, selectors.EVENT_READ, self)
+        self._outbox = bytearray()
+        self._answers = AnswerStream()
+        # What its texts go through, and what is taken out of them there.
+        self.clean: Clean = plain_text
+        self._mask = Mask()
+        # What it was sent and has not answered. The last two leave out what was taken back.
+        self.groups: deque[Group] = deque()
+        self.sent = 0
+        self.in_flight = 0
+        self.bytes_in_flight = 0
+        self.progress_at = time.monotonic()
+        self.is_greeted = False
+        self.talks_nonsense = False
+        # The number of the call behind which all others were taken away.
+        self._relieved_of = 0
+        # It is to be killed, for what if anything, and which call ran then if that is known.
+        self.is_doomed = False
+        self.sentence: ScriptError | None = None
+        self.sentenced_number = 0
+
+    # Sending
+
+    def introduce(self) -> None:
+        """Send what the host runs, once the zygote has its end of the channel."""
+        self.other_end.close()
+        self.page.close_descriptor()
+        program = self.program
+        head = orjson.dumps(
+            {
+                "language": program.language,
+                "name": program.name,
+                "code": program.code,
+                "libraries": [(library.name, library.code) for library in program.libraries],
+                "inputSchema": program.input_schema,
+                "outputSchema": program.output_schema,
+                "secrets": program.secrets,
+                "memoryMb": program.memory_mb,
+            }
+        )
+        self._send(wire.HEAD.pack(len(head), 0) + head)
+
+    def has_room(self, target: int, now: float) -> bool:
+        """Tell whether a host that may have so many calls ahead is to get more now."""
+        return (
+            not self.is_doomed
+            and not self.is_stuck(now)
+            and self.in_flight * 2 <= target
+            and self.bytes_in_flight <= MAX_GROUP_BYTES
+        )
+
+    def is_full(self, pace: float | None, now: float) -> bool:
+        """Tell whether more calls had better go to another host."""
+        if pace is not None and self.in_flight * pace >= GROUP_SECONDS / 2:
+            return True
+        return self.is_doomed or self.is_stuck(now)
+
+    def send(self, group: Group) -> None:
+        """Send calls to be run. Raises OSError if the host has closed the channel."""
+        if not self.in_flight:
+            self.progress_at = time.monotonic()
+        self.groups.append(group)
+        self.sent += len(group.calls)
+        self.in_flight += len(group.calls)
+        self.bytes_in_flight += sum([len(call.body) for call in group.calls])
+        self._send(group.frame())
+
+    def reply(self, call: int, number: int, reply: bytes) -> None:
+        """Send the reply to what a call asked for. Raises OSError as ``send`` does."""
+        if len(self._outbox) > _MAX_OUTBOX_BYTES:
+            reply = _UNREAD
+        head = orjson.dumps({wire.REPLY: (call, number)})
+        self._send(wire.HEAD.pack(len(head), len(reply)) + head + reply)
+
+    def keep_secret(self, value: str) -> None:
+        """Have a value that the host is about to be given taken out of its texts."""
+        self._mask.add(value)
+        self.clean = self._mask.clean
+
+    def send_rest(self) -> None:
+        """Send more of what the pipe had no room for. Raises OSError as ``send`` does."""
+        del self._outbox[: self._write(self._outbox)]
+        if not self._outbox:
+            self._selector.modify(self.channel, selectors.EVENT_READ, self)
+
+    def _send(self, content: bytes) -> None:
+        """Write as much as goes now, without ever waiting for a host that waits for us."""
+        if self._outbox:
+            self._outbox += content
+            return
+        sent = self._write(content)
+        if sent < len(content):
+            self._outbox += memoryview(content)[sent:]
+            self._selector.modify(self.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
+
+    def _write(self, content: bytes | bytearray) -> int:
+        try:
+            return self.channel.send(content)
+        except BlockingIOError:
+            return 0
+
+    # Answers
+
+    def read(self) -> bytes | None:
+        """Read from the host; None if there is nothing now, empty at the end of it all."""
+        try:
+            return self.channel.recv(_READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def answers(self, chunk: bytes) -> Iterator[Answer]:
+        """Yield the answers that what was read completes. Raises Nonsense."""
+        return self._answers.read(chunk)
+
+    def unsent_answers(self, *, is_dead: bool = False) -> Iterator[Answer]:
+        """Yield the answers that a hanging or dead host has not sent. Raises Nonsense."""
+        return self._answers.find(self.page.unsent(is_dead=is_dead), self._next_number)
+
+    def group_of_next(self, number: int) -> Group:
+        """Return the group of the call to be answered next, whose number it must be.
+
+        Raises Nonsense if it is not.
+        """
+        if self.groups:
+            group = self.groups[0]
+            if number == group.first + group.done:
+                return group
+        raise Nonsense
+
+    def cross_off_next(self) -> None:
+        """Count the next call as answered."""
+        group = self.groups[0]
+        if group.done < group.kept:
+            self.in_flight -= 1
+            self.bytes_in_flight -= len(group.calls[group.done].body)
+        group.done += 1
+        if group.done == len(group.calls):
+            self.groups.popleft()
+
+    @property
+    def _next_number(self) -> int:
+        return self.groups[0].first + self.groups[0].done if self.groups else self.sent + 1
+
+    # What it has not answered
+
+    def unanswered(self) -> Iterator[tuple[int, Call]]:
+        """Yield the calls that it has still to answer, with their numbers."""
+        for group in self.groups:
+            for index in range(group.done, group.kept):
+                yield group.first + index, group.calls[index]
+
+    def has_unbegun_calls(self) -> bool:
+        begun = self.page.begun
+        return self.in_flight > 1 and any(number > begun for number, _ in self.unanswered())
+
+    def recall(self, keep: int) -> list[Call]:
+        """Take back the calls that the host has not begun, but the first ``keep``."""
+        self.page.recall(self.sent)
+        first = next((number for number, _ in self.unanswered()), 0)
+        begun = max(self.page.begun, first + keep - 1)
+        taken = [call for group in self.groups for call in group.take_back_after(begun)]
+        self.in_flight -= len(taken)
+        self.bytes_in_flight -= sum(len(call.body) for call in taken)
+        return taken
+
+    # How it is
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether the host is busy with something slow."""
+        if not self.is_greeted or not self.in_flight:
+            return False
+        return self.is_relieved or now - self.progress_at > STUCK_SECONDS
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether the calls behind the slow one that it runs were taken away."""
+        return self._relieved_of == self._next_number
+
+    def mark_relieved(self) -> None:
+        self._relieved_of = self._next_number
+
+    def is_overdue(self, now: float) -> bool:
+        limit = self.program.timeout_seconds
+        if not self.is_greeted:
+            return now - self.progress_at > max(limit, _START_SECONDS)
+        if self.page.running and now - self.page.began_at >= limit:
+            return True
+        # What a script wrote into the page does not help it beyond this.
+        return now - self.progress_at >= limit + _FORGERY_SECONDS
+
+    def deadline(self) -> float:
+        """Return until when, by the monotonic clock, the call that runs may run."""
+        now, limit = time.monotonic(), self.program.timeout_seconds
+        return min(max(self.page.began_at, now - limit), now) + limit
+
+    def runs(self, number: int) -> bool:
+        """Tell whether this is the call that the host is at, as far as it has answered."""
+        if self.is_doomed or not self.groups:
+            return False
+        group = self.groups[0]
+        return group.done < group.kept and number == group.first + group.done
+
+    def next_look(self, now: float) -> float:
+        """Return when to look at a host again that has calls."""
+        may_get_stuck = self.in_flight > 1 and not self.is_relieved
+        look = now + (STUCK_SECONDS if may_get_stuck else LOOK_SECONDS)
+        deadline = self.page.began_at + self.program.timeout_seconds
+        return min(look, deadline) if self.page.running and deadline > now else look
+
+    # Its end
+
+    def condemn(self, error: ScriptError) -> None:
+        """Note why the host is to be killed, and which call it runs."""
+        running = self.page.running
+        self.sentence = error
+        self.sentenced_number = running if running in dict(self.unanswered()) else 0
+
+    def running_since(self, number: int) -> float:
+        """Return since when this call runs, by the monotonic clock; 0 if another runs or none."""
+        return self.page.began_at if number == self.page.running else 0.0
+
+    def has_more(self) -> bool:
+        """Tell whether there is still something to read from a dead host."""
+        try:
+            return bool(self.channel.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def stop_listening(self) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(self.channel)
+
+    def close(self) -> None:
+        self.stop_listening()
+        self.channel.close()
+        self.other_end.close()
+        self.page.close_descriptor()
+
+
+def _channel() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+    ours.setblocking(False)
+    return ours, theirs

@@ -1,0 +1,53 @@
+"""Where the calls of one step wait for a host."""
+
+from collections import deque
+from typing import Any
+
+from scripts.calls import Call, CallSite, Program
+from scripts.pool.group import Group
+from scripts.pool.host_client import MAX_GROUP_BYTES, HostClient
+
+MAX_GROUP_CALLS = 500
+
+
+class Lane:
+    """The calls of one step that wait, and the hosts that are busy with the step."""
+
+    def __init__(self, program: Program, site: CallSite) -> None:
+        self.program = program
+        self.site = site
+        self.limit = 1
+        self.waiting: deque[Call] = deque()
+        self.hosts: list[HostClient] = []
+        self._alone = 0
+
+    def next_group(self, most: int, first: int) -> Group:
+        """Take a group off the waiting calls: at least one, at most so many, none too big."""
+        if self._alone:
+            self._alone -= 1
+            most = 1
+        return Group(self.site, self._take(min(most, MAX_GROUP_CALLS)), first)
+
+    def put_back(self, calls: list[Call]) -> None:
+        self.waiting.extendleft(reversed(calls))
+
+    def put_back_alone(self, calls: list[Call]) -> None:
+        """Put back calls one of which did harm, each to be a group of its own: that tells which."""
+        self.put_back(calls)
+        self._alone = max(self._alone, len(calls))
+
+    def withdraw(self, keys: set[Any]) -> list[Call]:
+        withdrawn = [call for call in self.waiting if call.key in keys]
+        self.waiting = deque(call for call in self.waiting if call.key not in keys)
+        return withdrawn
+
+    def _take(self, most: int) -> list[Call]:
+        waiting = self.waiting
+        calls = [waiting.popleft()]
+        room = MAX_GROUP_BYTES - len(calls[0].body)
+        while waiting and len(calls) < most:
+            room -= len(waiting[0].body)
+            if room < 0:
+                break
+            calls.append(waiting.popleft())
+        return calls

@@ -1,0 +1,89 @@
+"""A worker's end of its zygote, which forks script hosts, kills them and tells how they ended."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema_rs
+import orjson
+
+from scripts import wire
+from scripts.pool.host_client import HostClient
+
+_START_ZYGOTE = (
+    "import sys; sys.path += sys.argv[5:]; from scripts.host.zygote import main; main()"
+    "  # script host"
+)
+_READ_BYTES = 64 * 1024
+
+
+class ZygoteClient:
+    def __init__(self, uids: tuple[int, int] | None) -> None:
+        """Start the zygote. Its hosts run as users of ``seal``, None: as the worker's user."""
+        self.control, other_end = socket.socketpair()
+        with other_end:
+            self._process = subprocess.Popen(
+                _command(other_end.fileno(), uids),
+                pass_fds=[other_end.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                # Some builds of Python find their own library by it. The zygote clears the rest.
+                env={k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
+                start_new_session=True,
+            )
+        self.control.setblocking(False)
+        self._inbox = b""
+
+    def fork(self, host: HostClient) -> None:
+        message = wire.CONTROL.pack(wire.FORK, host.number, host.program.memory_mb << 20, 0)
+        self._send(message, [host.other_end.fileno(), host.page.descriptor])
+
+    def kill(self, host: HostClient) -> None:
+        self._send(wire.CONTROL.pack(wire.KILL, host.number, 0, 0), [])
+
+    def deaths(self) -> Iterator[tuple[int, int, int]] | None:
+        """Read which hosts ended, how, and their peak of memory; None: the zygote ended."""
+        try:
+            chunk = self.control.recv(_READ_BYTES)
+        except BlockingIOError:
+            chunk = b""
+        except OSError:
+            return None
+        else:
+            if not chunk:
+                return None
+        data = self._inbox + chunk
+        size = len(data) - len(data) % wire.CONTROL.size
+        self._inbox = data[size:]
+        messages = wire.CONTROL.iter_unpack(data[:size])
+        return ((host, status, max(0, peak)) for _, host, status, peak in messages)
+
+    def close(self) -> None:
+        """End the zygote; it kills and buries its hosts first."""
+        self.control.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, message: bytes, descriptors: list[int]) -> None:
+        # A zygote that is gone is noticed when its messages are read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.control.setblocking(True)
+            try:
+                socket.send_fds(self.control, [message], descriptors)
+            finally:
+                self.control.setblocking(False)
+
+
+def _command(control: int, uids: tuple[int, int] | None) -> list[str]:
+    modules = (wire, orjson, jsonschema_rs)
+    where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
+    facts = map(str, (control, os.getpid(), *(uids or (-1, -1))))
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

@@ -1,0 +1,175 @@
+"""What running scripts ask of their worker: outside calls, secrets.
+
+A script has no network and no files, but its host can ask: in the middle of a call it sends a
+request and waits for the reply. A service of the worker, a function, makes the reply, in a thread,
+so that the pool goes on watching its hosts. Who asks and what for is told by the host, which
+nobody believes: services look at the program's own rights and at every part of a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scripts import wire
+from scripts.calls import Program
+from scripts.pool.answers import Nonsense
+from scripts.services.crew import Crew
+
+if TYPE_CHECKING:
+    from scripts.pool.host_client import HostClient
+
+logger = logging.getLogger(__name__)
+
+# A request is answered until this moment, by the monotonic clock, or not at all.
+Deadline = float
+Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
+
+MAX_THREADS = 64
+# The service of which the replies are secrets, as {value}.
+SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
+
+
+class AskFailed(Exception):
+    """A request was refused or came to nothing. ``kind`` is a word for programs."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def reply(self) -> bytes:
+        return orjson.dumps({"error": str(self), "kind": self.kind})
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """A request of a host's running call."""
+
+    host: HostClient
+    call: int
+    number: int
+    service: str
+    request: bytes
+    deadline: Deadline
+    is_wanted: bool = True
+    reply: bytes = b""
+    # What the reply gives away.
+    secret: str = ""
+
+
+@dataclass(slots=True)
+class _Tab:
+    """What the latest call of a host has asked for: how often, and what has no reply yet."""
+
+    call: int = 0
+    asked: int = 0
+    open: list[Ask] = field(default_factory=list)
+
+    def turn_to(self, call: int) -> None:
+        self.close()
+        self.call, self.asked = call, 0
+
+    def close(self) -> None:
+        for ask in self.open:
+            ask.is_wanted = False
+            ask.request = b""
+        self.open.clear()
+
+
+class Asks:
+    """The requests of all hosts of a pool."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._services = services
+        self._crew = Crew(self._serve, MAX_THREADS)
+        self._tabs: dict[HostClient, _Tab] = {}
+
+    @property
+    def bell(self) -> Any:
+        """What is readable when requests have been served."""
+        return self._crew.bell
+
+    def take(self, host: HostClient, call: int, head: bytes, request: bytes) -> None:
+        """Begin to serve what the running call of a host asks for. Raises Nonsense."""
+        tab = self._tabs.setdefault(host, _Tab())
+        if tab.call != call:
+            tab.turn_to(call)
+        tab.asked += 1
+        if (
+            tab.asked > wire.MAX_ASKS
+            or len(tab.open) >= wire.MAX_ASKS_IN_FLIGHT
+            or len(request) > wire.MAX_ASK_BYTES
+        ):
+            raise Nonsense
+        ask = Ask(host, call, *_read(head), request, host.deadline())
+        tab.open.append(ask)
+        self._crew.take(ask)
+
+    def served(self) -> list[Ask]:
+        """Return the requests that were served and that somebody still waits for."""
+        served = [ask for ask in self._crew.done() if ask.is_wanted]
+        for ask in served:
+            self._tabs[ask.host].open.remove(ask)
+        return [ask for ask in served if ask.host.runs(ask.call)]
+
+    def forget(self, host: HostClient) -> None:
+        """Drop what a host has asked for that is no more."""
+        tab = self._tabs.pop(host, None)
+        if tab is not None:
+            tab.close()
+
+    def close(self) -> None:
+        for host in list(self._tabs):
+            self.forget(host)
+        self._crew.close()
+        for service in self._services.values():
+            if hasattr(service, "close"):
+                service.close()
+
+    def _serve(self, ask: Ask) -> None:
+        try:
+            content = self._reply(ask)
+            if ask.service == SECRET_SERVICE:
+                ask.secret = content["value"]
+            reply = orjson.dumps(content)
+            if len(reply) > wire.MAX_REPLY_BYTES:
+                raise AskFailed(f"The reply has {len(reply)} bytes, which is too many.", "size")
+        except AskFailed as failed:
+            reply = failed.reply()
+        except Exception:
+            if ask.is_wanted:
+                logger.exception("a request of script %r was not served", ask.host.program.name)
+            reply = AskFailed("The request failed inside the engine.", "internal").reply()
+        ask.reply = reply
+
+    def _reply(self, ask: Ask) -> dict[str, Any]:
+        if not ask.is_wanted:
+            raise AskFailed("Nobody waits for the reply any more.", "gone")
+        if time.monotonic() >= ask.deadline:
+            raise AskFailed("The worker was too busy to serve the request in time.", "busy")
+        service = self._services.get(ask.service)
+        if service is None:
+            raise AskFailed(f"There is no service {ask.service!r}.", "unknown")
+        return service(ask.host.program, _content(ask.request), ask.deadline)
+
+
+def _read(head: bytes) -> tuple[int, str]:
+    number, _, service = head.partition(b" ")
+    if not (number.isdigit() and len(number) <= len(str(wire.MAX_ASKS)) and service.isalpha()):
+        raise Nonsense
+    return int(number), service.decode()
+
+
+def _content(request: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(request)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise AskFailed("The request is not a JSON object.", "invalid")
+    return content

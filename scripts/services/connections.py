@@ -1,0 +1,144 @@
+"""Connections of the worker to the outside: to addresses that were looked at, and in time.
+
+A name is resolved once, here, and the connection is made to one of the addresses found, so that
+none that was refused can be given in the place of one that was not. Certificates are still checked
+against the name.
+
+What httpcore calls a timeout is here a moment of the monotonic clock: a server that sends a byte
+now and then does not get more time by it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import httpcore
+
+from scripts.services.addresses import is_public
+from scripts.services.asks import AskFailed
+
+Moment = float | None
+
+# The system's resolver has a patience of its own, which outlasts that of a script.
+_MAX_LOOKUPS = 32
+_lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+
+
+class CheckedNetwork(httpcore.NetworkBackend):
+    """Connects to public addresses, and to others where those are granted."""
+
+    def __init__(self, *, private: bool) -> None:
+        self._private = private
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Moment = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = self._addresses(host, port, timeout)
+        for remaining in range(len(addresses), 0, -1):
+            seconds = _seconds_until(timeout, httpcore.ConnectTimeout) / remaining
+            try:
+                address = str(addresses[-remaining])
+                return TimedStream(self._plain.connect_tcp(address, port, seconds))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if remaining == 1:
+                    raise
+        raise AskFailed(f"{host} has no address.", "dns")
+
+    def _addresses(self, host: str, port: int, until: Moment) -> list[IPv4Address | IPv6Address]:
+        found = resolve(host, port, until)
+        good = [address for address in found if self._private or is_public(address)]
+        if found and not good:
+            raise AskFailed(
+                f"The script may not call {host}: its address {found[0]} is not a public one.",
+                "private-address",
+            )
+        return good
+
+
+class TimedStream(httpcore.NetworkStream):
+    """A connection of which each read and write is over at the moment given."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: Moment = None) -> bytes:
+        return self._stream.read(max_bytes, _seconds_until(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: Moment = None) -> None:
+        for start in range(0, len(buffer), 64 * 1024):
+            seconds = _seconds_until(timeout, httpcore.WriteTimeout)
+            self._stream.write(buffer[start : start + 64 * 1024], seconds)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: Moment = None,
+    ) -> httpcore.NetworkStream:
+        seconds = _seconds_until(timeout, httpcore.ConnectTimeout)
+        return TimedStream(self._stream.start_tls(ssl_context, server_hostname, seconds))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def resolve(host: str, port: int, until: Moment) -> list[IPv4Address | IPv6Address]:
+    """Return the addresses of a host. Raises AskFailed where they cannot be told in time."""
+    try:
+        return [ipaddress.ip_address(host)]
+    except ValueError:
+        pass
+    found = _look_up(host, port, _seconds_until(until, httpcore.ConnectTimeout))
+    # An IPv6 address may have a scope behind it, which no other notation of it has.
+    texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
+    return [ipaddress.ip_address(text) for text in texts]
+
+
+def _look_up(host: str, port: int, seconds: float) -> list[Any]:
+    answer: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+        finally:
+            _lookups.release()
+
+    begun_at = time.monotonic()
+    if not _lookups.acquire(timeout=seconds):
+        raise AskFailed(f"The look-up of {host} had to wait for too long.", "timeout")
+    threading.Thread(target=ask, name="script-lookup", daemon=True).start()
+    try:
+        found = answer.get(timeout=max(0.001, begun_at + seconds - time.monotonic()))
+    except Empty:
+        raise AskFailed(f"The look-up of {host} took too long.", "timeout") from None
+    if isinstance(found, Exception):
+        raise AskFailed(f"The host {host} is not known: {found}", "dns")
+    return found
+
+
+def _seconds_until(moment: Moment, too_late: type[Exception]) -> float:
+    if moment is None:
+        raise TypeError("a connection needs a moment at which it is over")
+    seconds = moment - time.monotonic()
+    if seconds <= 0:
+        raise too_late("it took too long")
+    return seconds

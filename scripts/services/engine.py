@@ -1,0 +1,47 @@
+"""What scripts may ask their worker for while they run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connection
+
+from scripts.calls import Program
+from scripts.services.asks import SECRET_SERVICE, AskFailed, Deadline, Service
+from scripts.services.encryption import NotDecryptable
+from scripts.services.outside_calls import OutsideCalls
+from scripts.services.secrets import SecretUnavailable, secret_value
+
+_DATABASE_RETRY_SECONDS = 0.2
+
+
+def engine_services() -> dict[str, Service]:
+    return {"http": OutsideCalls(), SECRET_SERVICE: secret}
+
+
+def secret(program: Program, request: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+    """The service ``secret``: {name} to {value}. The pool masks what it gives to a host."""
+    name = request.get("name")
+    if name not in program.secrets:
+        raise AskFailed(f"The script was not given a secret {name!r}.", "not-granted")
+    try:
+        return {"value": _value(name, deadline)}
+    except SecretUnavailable as error:
+        is_there = isinstance(error.__cause__, NotDecryptable)
+        raise AskFailed(str(error), "unavailable" if is_there else "unknown") from error
+    finally:
+        # Of this thread, which may have nothing more to do with the database.
+        connection.close()
+
+
+def _value(name: str, deadline: Deadline) -> str:
+    """Read a secret, in spite of a database that is away for a moment."""
+    while True:
+        try:
+            return secret_value(name)
+        except (OperationalError, InterfaceError):
+            connection.close()
+            if time.monotonic() + _DATABASE_RETRY_SECONDS >= deadline:
+                raise AskFailed("The database is away.", "unavailable") from None
+            time.sleep(_DATABASE_RETRY_SECONDS)

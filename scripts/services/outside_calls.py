@@ -1,0 +1,327 @@
+"""HTTP requests that a worker makes for its scripts.
+
+    OutsideCalls    the service: a request as it was asked for, over redirects, to the reply
+    _Hop            one request to one URL, with what was checked of it
+    _exchange       makes it and reads what comes back, in time and not too much of it
+
+Connections, and which addresses they may go to, are in ``connections.py``.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpcore
+import httpx
+
+from scripts.calls import Program
+from scripts.services.addresses import is_allowed, plain_host
+from scripts.services.asks import AskFailed, Deadline
+from scripts.services.connections import CheckedNetwork
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_REDIRECTS = 5
+MAX_URL_LENGTH = 16 * 1024
+# A server that asks for more is asked again after this.
+MAX_RETRY_AFTER_SECONDS = 3600
+DEFAULT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
+# So long before its time limit a script hears that a server has not answered, and which one.
+_SPARE_SECONDS = 0.2
+# Less than after what servers close an idle connection, which would be the end of a request on it.
+_KEEP_ALIVE_SECONDS = 1.5
+
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_THROTTLED = (429, 503)
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
+# What says how a request is sent is said by who sends it.
+_OWN_HEADERS = re.compile(
+    "accept-encoding|connection|content-length|expect|host|keep-alive|proxy-.*|te|trailer"
+    "|transfer-encoding|upgrade"
+)
+# What is not for another origin than that which the script has named.
+_CONFIDENTIAL = re.compile(r"auth|cookie|credential|key|pass|secret|session|signature|token")
+_CHARSET = re.compile(r"charset\s*=\s*\"?([\w-]+)", re.ASCII | re.IGNORECASE)
+_CHARSETS = {"ascii", "iso-8859-1", "iso-8859-15", "us-ascii", "utf-16", "windows-1252"}
+
+
+class OutsideCalls:
+    """The service ``http``: {method, url, headers, body, timeout} to {status, headers, body, url}.
+
+    ``retryAfter``, in seconds, is in the reply to what was refused with 429 or 503 for a time.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._lock = threading.Lock()
+        # By whether they go to private addresses, too.
+        self._pools: dict[bool, httpcore.ConnectionPool] = {}
+
+    def __call__(
+        self, program: Program, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        if not program.network:
+            raise AskFailed(
+                "The script may not make outside calls: its network access is off.", "network-off"
+            )
+        hop = _Hop.first(request)
+        deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
+        for _ in range(MAX_REDIRECTS + 1):
+            hop.require_allowed(program)
+            reply, location = _exchange(self._pool(program.private_addresses), hop, deadline)
+            if location is None:
+                return reply
+            hop = hop.redirected(reply["status"], location)
+        raise AskFailed(f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects")
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+    def _pool(self, private: bool) -> httpcore.ConnectionPool:
+        with self._lock:
+            if private not in self._pools:
+                # Reading the certificates of all authorities takes its time.
+                self._tls = self._tls or httpcore.default_ssl_context()
+                self._pools[private] = _new_pool(self._tls, private)
+            return self._pools[private]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """A request to one URL."""
+
+    method: str
+    url: httpx.URL
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def first(cls, request: dict[str, Any]) -> _Hop:
+        method, body = request.get("method"), request.get("body")
+        if method not in METHODS:
+            raise AskFailed(f"The method must be one of {', '.join(METHODS)}.", "invalid")
+        if not isinstance(body, str | None):
+            raise AskFailed("The body must be a string.", "invalid")
+        url, headers = _url(request.get("url")), _headers(request.get("headers") or {})
+        if url.userinfo:
+            raise AskFailed("Credentials belong into a header, not into the URL.", "invalid")
+        return cls(method, url, headers, (body or "").encode(errors="replace"))
+
+    @property
+    def host(self) -> str:
+        return plain_host(self.url.raw_host.decode("ascii"))
+
+    @property
+    def port(self) -> int:
+        return self.url.port or _DEFAULT_PORTS[self.url.scheme]
+
+    @property
+    def place(self) -> str:
+        """The URL as it may be told: a query often holds what nobody is to read."""
+        return f"{self.url.scheme}://{self.url.netloc.decode('ascii')}{self.url.path}"[:500]
+
+    def require_allowed(self, program: Program) -> None:
+        if program.allowed_hosts and not is_allowed(self.host, self.port, program.allowed_hosts):
+            raise AskFailed(
+                f"The script may not call {self.host}:{self.port}: "
+                "it is not among its allowed hosts.",
+                "host-not-allowed",
+            )
+
+    def redirected(self, status: int, location: str) -> _Hop:
+        url = _url(location, self.url).copy_with(userinfo=b"")
+        if (self.url.scheme, url.scheme) == ("https", "http"):
+            raise AskFailed(f"{self.place} leads from https to http.", "redirects")
+        hop = replace(self, url=url)
+        if (hop.url.scheme, hop.host, hop.port) != (self.url.scheme, self.host, self.port):
+            hop = replace(hop, headers=_without(self.headers, _CONFIDENTIAL))
+        if status == 303 or (status in (301, 302) and self.method == "POST"):
+            headers = _without(hop.headers, re.compile("^content-"))
+            hop = replace(hop, method="HEAD" if self.method == "HEAD" else "GET", body=b"")
+            hop = replace(hop, headers=headers)
+        return hop
+
+    def for_httpcore(self, deadline: Deadline) -> httpcore.Request:
+        url = httpcore.URL(
+            scheme=self.url.raw_scheme,
+            host=self.url.raw_host,
+            port=self.url.port,
+            target=self.url.raw_path,
+        )
+        headers = [
+            (b"Host", self.url.netloc),
+            (b"Accept-Encoding", b"gzip"),
+            *((name.encode("ascii"), value.encode()) for name, value in self.headers.items()),
+        ]
+        if self.body or self.method in ("PATCH", "POST", "PUT"):
+            headers.append((b"Content-Length", str(len(self.body)).encode("ascii")))
+        connected = min(deadline, time.monotonic() + CONNECT_SECONDS)
+        # Moments, but the last, which httpcore looks at itself: see connections.py.
+        moments = {"connect": connected, "read": deadline, "write": deadline}
+        timeouts = moments | {"pool": deadline - time.monotonic()}
+        extensions = {"timeout": timeouts}
+        return httpcore.Request(
+            self.method, url, headers=headers, content=self.body, extensions=extensions
+        )
+
+
+def _new_pool(tls: ssl.SSLContext, private: bool) -> httpcore.ConnectionPool:
+    return httpcore.ConnectionPool(
+        ssl_context=tls,
+        max_connections=100,
+        max_keepalive_connections=20,
+        keepalive_expiry=_KEEP_ALIVE_SECONDS,
+        network_backend=CheckedNetwork(private=private),
+    )
+
+
+def _exchange(
+    pool: httpcore.ConnectionPool, hop: _Hop, deadline: Deadline
+) -> tuple[dict[str, Any], str | None]:
+    """Make a request; return the reply, and where it leads to if it is a redirect."""
+    try:
+        response = pool.handle_request(hop.for_httpcore(deadline))
+        try:
+            return _reply(hop, response)
+        finally:
+            response.close()
+    except httpcore.TimeoutException:
+        raise AskFailed(f"{hop.place} did not answer in time.", "timeout") from None
+    except httpcore.ConnectError as error:
+        kind = "tls" if isinstance(error.args[0], ssl.SSLError) else "connect"
+        raise AskFailed(f"No connection to {hop.host}:{hop.port}: {error}", kind) from None
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise AskFailed(f"{hop.place} broke off or sent no HTTP: {error}", "protocol") from None
+
+
+def _reply(hop: _Hop, response: httpcore.Response) -> tuple[dict[str, Any], str | None]:
+    headers = _joined(response.headers)
+    reply: dict[str, Any] = {"status": response.status, "headers": headers, "url": str(hop.url)}
+    if response.status in _REDIRECTS and "location" in headers:
+        return reply, headers["location"]
+    body = b"".join(_decoded(hop, response.iter_stream(), headers.get("content-encoding", "")))
+    reply["body"] = body.decode(_charset(headers.get("content-type", "")), "replace")
+    after = _retry_after(headers.get("retry-after", ""))
+    if response.status in _THROTTLED and after is not None:
+        reply["retryAfter"] = after
+    return reply, None
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _decoded(hop: _Hop, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Unpack a body piece by piece: a few bytes can be the beginning of gigabytes."""
+    encoding = encoding.strip().lower()
+    chunks = _bounded(hop, chunks)
+    if encoding in ("gzip", "x-gzip"):
+        return _bounded(hop, _unzipped(hop, chunks))
+    if encoding not in ("", "identity"):
+        raise AskFailed(f"{hop.place} sent a body in an unknown encoding.", "protocol")
+    return chunks
+
+
+def _bounded(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise AskFailed(
+                f"{hop.place} sent a body of more than {MAX_BODY_BYTES} bytes.", "too-large"
+            )
+        yield chunk
+
+
+def _unzipped(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    unzip = None
+    try:
+        for chunk in chunks:
+            while chunk:
+                if unzip is None or unzip.eof:
+                    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                yield unzip.decompress(chunk, 64 * 1024)
+                chunk = unzip.unconsumed_tail or unzip.unused_data
+    except zlib.error as error:
+        raise AskFailed(f"{hop.place} sent a broken body: {error}", "protocol") from None
+    if unzip is not None and not unzip.eof:
+        raise AskFailed(f"{hop.place} sent half a body.", "protocol")
+
+
+def _charset(content_type: str) -> str:
+    found = _CHARSET.search(content_type)
+    name = found[1].lower() if found else ""
+    return name if name in _CHARSETS else "utf-8"
+
+
+def _retry_after(value: str) -> float | None:
+    """Read a Retry-After, which is in seconds or a date (RFC 9110, 10.2.3)."""
+    try:
+        seconds = float(value) if value.strip().isdigit() else _seconds_to(value)
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
+
+
+def _seconds_to(date: str) -> float:
+    return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+
+
+def _url(text: Any, base: httpx.URL | None = None) -> httpx.URL:
+    if not isinstance(text, str) or len(text) > MAX_URL_LENGTH:
+        raise AskFailed(f"A URL is a text of at most {MAX_URL_LENGTH} characters.", "invalid")
+    try:
+        url = base.join(text) if base else httpx.URL(text)
+        port = url.port
+    except (httpx.InvalidURL, ValueError) as error:
+        # Where there are credentials they must not be told.
+        detail = "" if "@" in text else f": {error}"
+        raise AskFailed(f"The URL is not valid{detail}", "invalid") from None
+    if url.scheme not in _DEFAULT_PORTS or not url.raw_host or port == 0 or (port or 0) > 65535:
+        raise AskFailed("A URL must begin with https:// or http:// and a host.", "invalid")
+    return url
+
+
+def _headers(given: Any) -> dict[str, str]:
+    if not isinstance(given, dict):
+        raise AskFailed("The headers must be an object.", "invalid")
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str):
+            raise AskFailed(f"{name[:200]!r} is not a header with a text for a value.", "invalid")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise AskFailed(f"The value of the header {name!r} has control characters.", "invalid")
+        if _OWN_HEADERS.fullmatch(name.lower()):
+            raise AskFailed(f"The header {name!r} cannot be set.", "invalid")
+        headers[name.lower()] = value.strip()
+    return {"user-agent": "async-engine", **headers}
+
+
+def _without(headers: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if not pattern.search(name)}
+
+
+def _seconds(request: dict[str, Any]) -> float:
+    seconds = request.get("timeout")
+    if seconds is None:
+        return DEFAULT_SECONDS
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise AskFailed("The timeout must be a number of seconds above 0.", "invalid")
+    return float(seconds)

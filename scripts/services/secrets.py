@@ -1,0 +1,43 @@
+"""What scripts are given when they ask for a secret."""
+
+from __future__ import annotations
+
+import time
+
+from scripts.models import Secret
+from scripts.services.encryption import NotDecryptable
+
+# A changed value reaches running workers after so long.
+KEPT_SECONDS = 5.0
+
+_kept: dict[str, tuple[float, str]] = {}
+
+
+class SecretUnavailable(Exception):
+    """A secret cannot be read."""
+
+
+def secret_value(name: str) -> str:
+    """Return the value, which may be some seconds old. Raises SecretUnavailable with the reason."""
+    read_at, value = _kept.get(name, (0.0, ""))
+    now = time.monotonic()
+    if not read_at or now - read_at > KEPT_SECONDS:
+        _kept.pop(name, None)
+        value = _read(name)
+        _kept[name] = now, value
+    return value
+
+
+def forget_secrets() -> None:
+    """Drop what is kept in memory; for tests."""
+    _kept.clear()
+
+
+def _read(name: str) -> str:
+    secret = Secret.objects.filter(name=name).first()
+    if secret is None:
+        raise SecretUnavailable(f"There is no secret {name!r}.")
+    try:
+        return secret.value()
+    except NotDecryptable as error:
+        raise SecretUnavailable(f"The secret {name!r} cannot be decrypted: {error}") from error
