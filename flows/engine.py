@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from flows.envelope import dump_payload, parse_payload, with_payload, wrap
 from flows.errors import (
     AlreadyReprocessed,
+    CommitInDoubt,
     FlowNotRunnable,
     IdempotencyConflict,
     PayloadInvalid,
+    QueueFull,
 )
 from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
 from flows.models.runtime import DEFAULT_PRIORITY
@@ -59,13 +62,18 @@ def start(
 
     The flow is given by its name, or by its plan where the caller has just looked it up. Bytes are
     taken as JSON text and travel as they are, numbers of any length included.
-    Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, QueueFull, IdempotencyConflict.
+    Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, QueueFull, IdempotencyConflict, and
+    CommitInDoubt where the database was lost and does not say whether the run is stored.
     """
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
     run = _new_run(plan, payload, user, priority, start_at)
     if idempotency_key is not None:
-        return _start_once(plan, run, idempotency_key)
-    store().start([run])
+        try:
+            return _start_once(plan, run, idempotency_key)
+        except CommitInDoubt as doubt:
+            with _settling(doubt):
+                return _start_once(plan, run, idempotency_key)
+    _store([run])
     return Started(run.correlation_id, plan.name)
 
 
@@ -81,7 +89,7 @@ def start_many(
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
     runs = [_new_run(plan, payload, user, priority, start_at) for payload in payloads]
     if runs:
-        store().start(runs)
+        _store(runs)
     return [run.correlation_id for run in runs]
 
 
@@ -109,6 +117,29 @@ def _new_run(
         priority=priority,
         start_at=start_at,
     )
+
+
+def _store(runs: list[NewRun]) -> None:
+    try:
+        store().start(runs)
+    except CommitInDoubt as doubt:
+        # They are there already, then.
+        with _settling(doubt), suppress(IntegrityError):
+            store().start(runs)
+
+
+@contextmanager
+def _settling(doubt: CommitInDoubt) -> Iterator[None]:
+    """Do once more what may have been stored: the same ids, or the key, keep it from being doubled.
+
+    Should the lost transaction still be under way, this waits for its end. Raises the doubt where
+    the database does not say.
+    """
+    connection.close()
+    try:
+        yield
+    except (DatabaseError, InterfaceError, QueueFull) as error:
+        raise doubt from error
 
 
 def is_idempotency_key(text: str) -> bool:

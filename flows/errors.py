@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.db import OperationalError
+
 
 class FlowError(Exception):
     """Base of the engine's errors, never raised itself. The docstring is the default message."""
@@ -45,6 +47,10 @@ class AlreadyReprocessed(FlowError):
 
 class LeaseLost(FlowError):
     """The lease went elsewhere: write nothing."""
+
+
+class CommitInDoubt(OperationalError):
+    """The connection was lost during a commit: it may have happened or not."""
 
 
 class StepError(FlowError):

@@ -1,13 +1,15 @@
-"""Django's PostgreSQL backend, on connections that do not wait for ever."""
+"""Django's PostgreSQL backend, on connections that do not wait for ever, and say what they lost."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import psycopg
+from django.db import InterfaceError, OperationalError
 from django.db.backends.postgresql import base
 
 from asyncengine.postgresql.connection import WatchfulConnection
+from flows.errors import CommitInDoubt
 
 
 class Driver:
@@ -21,3 +23,11 @@ class Driver:
 
 class DatabaseWrapper(base.DatabaseWrapper):
     Database = Driver()  # type: ignore[assignment]
+
+    def _commit(self) -> None:
+        try:
+            super()._commit()  # type: ignore[misc]
+        except (InterfaceError, OperationalError) as error:
+            if self.connection is None or self.connection.closed:
+                raise CommitInDoubt(f"lost during a commit: {error}") from error
+            raise

@@ -64,6 +64,7 @@ KINDS = {
     "internal-error": Kind(500, "Something went wrong here."),
     "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
     "not-ready": Kind(503, "The database is not prepared."),
+    "outcome-unknown": Kind(504, "The database was lost; what was asked may be done or not."),
 }
 
 # Where only a status is known, as from Django and DRF.
@@ -162,6 +163,9 @@ def as_problem(error: Exception) -> Problem | None:
         return _of_flow_error(error)
     if isinstance(error, APIException):
         return _of_api_exception(error)
+    if isinstance(error, errors.CommitInDoubt):
+        logger.error("A commit is in doubt: %s", error)
+        return Problem("outcome-unknown", headers={"Retry-After": str(DATABASE_RETRY_AFTER)})
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The database does not answer: %s", error)
         return Problem("database-unavailable", headers={"Retry-After": str(DATABASE_RETRY_AFTER)})

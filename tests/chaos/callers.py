@@ -16,7 +16,7 @@ from tests.chaos.history import History
 from tests.chaos.scripts import FLOWS
 
 # What a caller is told to try again.
-AGAIN = (429, 503)
+AGAIN = (429, 503, 504)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 
 from asyncengine.postgresql import connection as watchful
 from asyncengine.postgresql.base import DatabaseWrapper
+from flows.errors import CommitInDoubt
 from tests.databases import is_postgresql
 from tests.proxy import Proxy, socket_of
 
@@ -69,7 +70,7 @@ def test_a_commit_that_gets_no_answer_ends(database: DatabaseWrapper, proxy: Pro
     ask(database, "SELECT 1")
     proxy.silence("both")
 
-    with pytest.raises(OperationalError, match="no answer"):
+    with pytest.raises(CommitInDoubt, match="no answer"):
         database.commit()
 
     assert database.connection.closed

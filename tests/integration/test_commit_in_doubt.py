@@ -1,0 +1,113 @@
+"""The connection is lost during the commit of a start: before it has happened, or after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connections
+
+from flows import engine
+from flows.errors import CommitInDoubt
+from flows.models import IdempotencyKey, Message, Run
+from flows.plan import FlowPlan, flow_plan
+from flows.store import NewRun, store
+from tests.builders import counters, make_flow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Lose = Callable[[bool], None]
+
+
+@pytest.fixture
+def lose(monkeypatch: pytest.MonkeyPatch) -> Lose:
+    """Lose the connection in the commit of the next start; say whether the commit happens."""
+    database: Any = connections["default"]
+    start = store().start
+
+    def lose_next(happens: bool) -> None:
+        def lost() -> None:
+            del database._commit
+            (database._commit if happens else database._rollback)()
+            raise CommitInDoubt("lost")
+
+        def losing(runs: Sequence[NewRun]) -> None:
+            monkeypatch.setattr(store(), "start", start)
+            database._commit = lost
+            start(runs)
+
+        monkeypatch.setattr(store(), "start", losing)
+
+    return lose_next
+
+
+def planned() -> FlowPlan:
+    """Make a flow; looking up its plan would be a commit of its own."""
+    return flow_plan(make_flow().name)
+
+
+@pytest.mark.parametrize("happens", [True, False])
+@pytest.mark.parametrize("key", [None, "order-1"])
+def test_a_start_is_stored_once_whether_or_not_the_commit_happened(
+    lose: Lose, happens: bool, key: str | None
+):
+    plan = planned()
+
+    lose(happens)
+    started = engine.start(plan, {}, idempotency_key=key)
+
+    assert [run.pk for run in Run.objects.all()] == [started.correlation_id]
+    assert Message.objects.get().pk == started.correlation_id
+    assert counters("flow-0") == (1, 0)
+    assert IdempotencyKey.objects.count() == (1 if key else 0)
+
+
+@pytest.mark.parametrize("happens", [True, False])
+def test_many_are_stored_once_whether_or_not_the_commit_happened(lose: Lose, happens: bool):
+    plan = planned()
+
+    lose(happens)
+    ids = engine.start_many(plan, [{}] * 3)
+
+    assert {run.pk for run in Run.objects.all()} == set(ids)
+    assert counters("flow-0") == (3, 0)
+
+
+@pytest.mark.parametrize("key", [None, "order-1"])
+def test_the_doubt_stays_where_the_database_does_not_come_back(
+    lose: Lose, monkeypatch: pytest.MonkeyPatch, key: str | None
+):
+    plan = planned()
+    lose(False)
+
+    def is_away(doubt: CommitInDoubt) -> AbstractContextManager[None]:
+        monkeypatch.setattr(store(), "start", away)
+        return settling(doubt)
+
+    def away(runs: Sequence[NewRun]) -> None:
+        raise OperationalError("away")
+
+    settling = engine._settling
+    monkeypatch.setattr(engine, "_settling", is_away)
+    with pytest.raises(CommitInDoubt):
+        engine.start(plan, {}, idempotency_key=key)
+
+
+def test_the_api_does_not_say_that_nothing_was_stored(
+    lose: Lose, monkeypatch: pytest.MonkeyPatch, client, admin_user
+):
+    flow = make_flow()
+
+    def in_doubt(*args: object, **options: object) -> None:
+        raise CommitInDoubt("lost")
+
+    monkeypatch.setattr(engine, "start", in_doubt)
+    client.force_login(admin_user)
+    path = f"/async/api/start?flowName={flow.name}"
+    answer = client.post(path, "{}", content_type="application/json")
+
+    assert answer.status_code == 504
+    assert answer.json()["type"].endswith("/outcome-unknown")
+    assert answer["Retry-After"]
