@@ -1,6 +1,7 @@
 """What is wrong with code before it ever runs: found by reading it, never by executing it.
 
-The admin and the configuration document refuse a script or a library with the faults named here.
+The admin refuses a script or a library with the faults named here. A configuration document, which
+may come from elsewhere, is taken with those that a script fails of only when it comes to them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ Libraries = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
+    """``may_run``: the script compiles and begins, and fails where it comes to this."""
+
     text: str
     line: int | None = None
+    may_run: bool = False
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.text}" if self.line else self.text
@@ -93,7 +97,7 @@ class _Imports(ast.NodeVisitor):
         if name in self._libraries or python.may_import(name, members):
             return
         text = f"module {name!r} may not be imported; allowed are the script's libraries and: "
-        self.faults.append(Fault(text + ", ".join(python.MODULES), node.lineno))
+        self.faults.append(Fault(text + ", ".join(python.MODULES), node.lineno, may_run=True))
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:
@@ -159,7 +163,7 @@ def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
         return [Fault(str(fault), fault.line)]
     if any(_names_set_data(each) for each in (code, *(code for _, code in libraries))):
         return []
-    return [Fault("never calls setData(output)")]
+    return [Fault("never calls setData(output)", may_run=True)]
 
 
 def _names_set_data(code: str) -> bool:

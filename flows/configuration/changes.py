@@ -29,9 +29,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an import changed, or would change; false where that is nothing."""
+    """What an import changed, or would change; false where that is nothing.
+
+    `warnings` name what the document has and will not work, each with its place.
+    """
 
     items: list[Change] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.items)

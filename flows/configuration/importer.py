@@ -61,6 +61,7 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         _Import(intent, present, faults).carry_out()
         faults.raise_if_any()
         changes = compare(before, Present.load().entries())
+        changes.warnings.extend(wanted.warnings)
         if dry_run:
             transaction.set_rollback(True)
     return changes

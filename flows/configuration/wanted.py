@@ -37,6 +37,8 @@ class Wanted:
     queues: dict[str, Entry] = field(default_factory=dict)
     flows: dict[str, Entry] = field(default_factory=dict)
     roles: dict[str, Entry] = field(default_factory=dict)
+    # What is stored all the same, each with its place.
+    warnings: list[str] = field(default_factory=list)
     # The names of entries with faults too, so that one fault does not lead to others.
     named: dict[str, set[str]] = field(
         default_factory=lambda: {section: set() for section in shape.SECTIONS}
@@ -112,7 +114,10 @@ class _Reader:
             self.faults.add(entry.at("code"), "must not be empty")
         else:
             for found in self._code_faults(script):
-                self.faults.add(entry.at("code"), str(found))
+                if found.may_run:
+                    self.wanted.warnings.append(f"{entry.at('code')}: {found}")
+                else:
+                    self.faults.add(entry.at("code"), str(found))
         if script.get("inTransaction") and script["language"] != Language.CALLABLE:
             self.faults.add(entry.at("inTransaction"), "is for callables alone")
         for key in ("inputSchema", "outputSchema"):

@@ -584,6 +584,26 @@ def test_what_is_left_out_of_a_script_is_taken_away_and_named():
     assert not Script.objects.get().secrets
 
 
+@pytest.mark.parametrize(
+    ("script", "warning"),
+    [
+        (
+            {"name": "n", "code": "import none\n" + ECHO},
+            "scripts[0].code: line 1: module 'none' may not be imported",
+        ),
+        (
+            {"name": "n", "language": "javascript", "code": "log('x')"},
+            "scripts[0].code: never calls setData(output)",
+        ),
+    ],
+)
+def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, warning):
+    changes = import_configuration({"scripts": [script]})
+
+    assert [found.partition("; ")[0] for found in changes.warnings] == [warning]
+    assert Script.objects.get().code == script["code"]
+
+
 def test_a_library_that_is_used_is_not_pruned():
     import_configuration(SHOP)
 
@@ -602,10 +622,6 @@ def test_a_library_that_is_used_is_not_pruned():
         (
             {"scripts": [{"name": "n", "code": ECHO, "libraries": ["none"]}]},
             'scripts[0].libraries[0]: there is no library "none"',
-        ),
-        (
-            {"scripts": [{"name": "n", "code": "import none\n" + ECHO}]},
-            "scripts[0].code: line 1: module 'none' may not be imported",
         ),
         (
             {

@@ -78,4 +78,6 @@ class Command(BaseCommand):
     def _import(self, file: str, dry_run: bool, prune: bool) -> None:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         changes = import_configuration(read_document(raw), dry_run=dry_run, prune=prune)
+        for warning in changes.warnings:
+            self.stderr.write(self.style.WARNING(f"warning: {warning}"))
         self.stdout.write(str(changes))
