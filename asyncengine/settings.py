@@ -12,6 +12,7 @@ from typing import Any
 import dj_database_url
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -296,6 +297,14 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "Configuration Manager",
     "SITE_URL": reverse_lazy("admin:index"),
     "SITE_SYMBOL": "account_tree",
+    # Browsers ask for one on every first visit, and call its absence an error.
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("flows/favicon.svg"),
+        }
+    ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},
 }

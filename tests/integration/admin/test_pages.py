@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 
 import pytest
 from django.contrib import admin
+from django.contrib.staticfiles import finders
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django_q.models import Failure, Schedule, Success
 from knox.models import AuthToken
 
+from flows.models import DeadLetter, Queue
 from scripts.models import Library, Secret
 
 EMPTY = "empty"
@@ -152,6 +154,33 @@ def test_dashboard_counts_runs_by_status(client, world):
 
     counts = {card["status"]: card["count"] for card in response.context["run_counts"]}
     assert counts == {"Queued": 1, "Running": 1, "Completed": 1, "Failed": 1, "Cancelled": 1}
+
+
+def test_head_of_a_page_shows_a_name_as_it_is_written(client, world):
+    content = client.get(url(type(world.flow), "change", world.flow.pk)).content.decode()
+
+    assert re.search(r">\s*order-processing\s*</a>", content)
+    assert re.search(r">\s*Flows\s*</a>", content)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [("", "There are no dead letters"), ("?queue=billing", "No dead letters match")],
+)
+def test_an_empty_list_says_whether_its_filters_are_the_cause(client, db, query, said):
+    Queue.objects.create(name="billing")
+
+    content = client.get(url(DeadLetter, "changelist") + query).content.decode()
+
+    assert said in " ".join(content.split())
+    assert ("Reset filters" in content) is bool(query)
+
+
+def test_every_page_names_an_icon_that_is_there(client, db):
+    content = client.get(reverse("admin:index")).content.decode()
+
+    [icon] = re.findall(r'<link rel="icon" href="/static/([^"]+)"', content)
+    assert finders.find(icon)
 
 
 def test_sidebar_says_how_many_dead_letters_are_open(client, world):
