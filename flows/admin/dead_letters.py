@@ -104,7 +104,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
                     "branch",
                     "reason",
                     "deliveries",
-                    "dead_at",
+                    "died",
                     "reprocessed",
                     "discarded",
                 )

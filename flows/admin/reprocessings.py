@@ -134,7 +134,7 @@ class ReprocessingAdmin(ReadOnlyAdmin):
         if form.is_valid():
             matched = form.reprocess(request.user, dry_run="count" in request.POST)
         if matched and matched.reprocessing:
-            note = f"{matched.matched} dead letters are being put back."
+            note = f"Dead letters that are being put back: {matched.matched:,}."
             self.message_user(request, note, messages.SUCCESS)
             return redirect(page_of(matched.reprocessing))
         context = {

@@ -77,7 +77,7 @@ class Reprocessing(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {self.reprocessed} of {self.matched}"
+        return f"{self.pk}: {self.reprocessed:,} of {self.matched:,}"
 
     @property
     def outstanding(self) -> int:

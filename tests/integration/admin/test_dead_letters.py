@@ -54,6 +54,12 @@ def test_page_shows_the_message_indented(client, world):
     assert "&quot;payload&quot;: {\n    &quot;orderId&quot;" in response.content.decode()
 
 
+def test_page_says_to_the_second_when_the_message_died(client, world):
+    response = client.get(reverse("admin:flows_deadletter_change", args=[world.dead_letter.pk]))
+
+    assert f"{world.dead_letter.dead_at:%Y-%m-%d %H:%M:%S}" in response.content.decode()
+
+
 def test_reprocessing_from_the_list_puts_the_message_back(client, world, superuser):
     response = reprocess_from_list(client, world.dead_letter)
 

@@ -60,7 +60,7 @@ def test_reprocessing_begins_with_what_was_chosen(client, superuser, begin):
     }
     assert (begun.script, begun.sample, begun.user) == ("newest", 5, superuser)
     assert (begun.stop_after_failures, begun.rate_per_second) == (3, 2.5)
-    assert messages_of(response) == ["1 dead letters are being put back."]
+    assert messages_of(response) == ["Dead letters that are being put back: 1."]
     assert "flow order-processing, queue billing, reason exhausted" in text_of(response)
 
 
