@@ -35,7 +35,9 @@ def preformatted(text: str) -> SafeString:
         '<pre class="bg-base-50 border border-base-200 overflow-x-auto p-3 rounded-default text-xs'
         ' dark:bg-base-800 dark:border-base-700" style="{} line-height: 1.5; max-height: 40rem;'
         # As wide as the page has room: unfold keeps what is read-only narrow.
-        ' white-space: pre; width: max(100%, min(100vw - 42rem, 80rem));">{}</pre>',
+        " white-space: pre; width: max(100%, min(100vw - 42rem, 80rem));"
+        # No wider than a phone: there the page itself would grow with the longest line.
+        ' max-width: calc(100vw - 3.75rem);">{}</pre>',
         SafeString(MONOSPACE),
         text,
     )
