@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.text import capfirst
 from django.views.decorators.http import require_GET, require_POST
 
 from scripts.admin.json_fields import pretty_json
@@ -147,7 +148,7 @@ def _refusals(form: Any) -> list[dict[str, Any]]:
 
 
 def _label(form: Any, name: str) -> str:
-    return form.fields[name].label or name if name in form.fields else "Script"
+    return capfirst(form.fields[name].label or name) if name in form.fields else "Script"
 
 
 def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:

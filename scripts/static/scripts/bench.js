@@ -151,9 +151,16 @@
             if (refusals.length) {
                 this.showHead(refused, "refused");
                 this.result.append(this.faultList(refusals));
-                return;
+            } else {
+                this.showTrial(trial);
             }
-            this.showTrial(trial);
+            this.reveal();
+        }
+
+        /* The bar with the buttons may lie over what has just come. */
+        reveal() {
+            const [head, first] = this.result.children;
+            (first || head).scrollIntoView({ block: "nearest" });
         }
 
         lineOf(refusal) {

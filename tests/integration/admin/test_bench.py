@@ -105,7 +105,7 @@ def test_what_cannot_run_is_refused_with_the_field(attempt, changes, field, text
 
     assert refusal["field"] == field
     assert text in refusal["text"]
-    assert refusal["label"]
+    assert refusal["label"][0].isupper()
 
 
 def test_a_script_without_a_name_can_be_tried_before_it_is_saved(client):
