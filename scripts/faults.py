@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,11 @@ def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[F
 
 
 def library_faults(language: str, code: str) -> list[Fault]:
-    """Return why the code is no library. What it imports is known to its scripts alone."""
+    """Return why the code is no library.
+
+    Which other libraries it can import is known to its scripts alone, which modules of Python is
+    not.
+    """
     if language == "python":
         return _python_faults(code, (), is_script=False)
     fault = javascript.syntax_fault(code, is_library=True)
@@ -63,9 +68,7 @@ def _python_faults(code: str, libraries: Libraries, is_script: bool) -> list[Fau
         return [Fault(error.msg, error.lineno)]
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         return [Fault(f"does not compile: {error or type(error).__name__}")]
-    if not is_script:
-        return []
-    return [*imports.faults, *_run_faults(tree)]
+    return [*imports.faults, *_run_faults(tree)] if is_script else imports.faults_of_modules
 
 
 class _Imports(ast.NodeVisitor):
@@ -73,6 +76,8 @@ class _Imports(ast.NodeVisitor):
 
     def __init__(self, libraries: set[str]) -> None:
         self.faults: list[Fault] = []
+        # Those among them that no library can help with: none has the name of such a module.
+        self.faults_of_modules: list[Fault] = []
         self._libraries = libraries
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -98,6 +103,8 @@ class _Imports(ast.NodeVisitor):
             return
         text = f"module {name!r} may not be imported; allowed are the script's libraries and: "
         self.faults.append(Fault(text + ", ".join(python.MODULES), node.lineno, may_run=True))
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            self.faults_of_modules.append(self.faults[-1])
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:

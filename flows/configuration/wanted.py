@@ -96,8 +96,7 @@ class _Reader:
             language, name, code = (entry.values[key] for key in ("language", "name", "code"))
             if fault := library_name_fault(language, name):
                 self.faults.add(entry.at("name"), fault)
-            for found in library_faults(language, code):
-                self.faults.add(entry.at("code"), str(found))
+            self._add_code_faults(entry, library_faults(language, code))
             self.wanted.libraries.setdefault(name, entry)
 
     def _read_scripts(self, scripts: list[Any], place: str) -> None:
@@ -113,16 +112,19 @@ class _Reader:
         if not script["code"].strip():
             self.faults.add(entry.at("code"), "must not be empty")
         else:
-            for found in self._code_faults(script):
-                if found.may_run:
-                    self.wanted.warnings.append(f"{entry.at('code')}: {found}")
-                else:
-                    self.faults.add(entry.at("code"), str(found))
+            self._add_code_faults(entry, self._code_faults(script))
         if script.get("inTransaction") and script["language"] != Language.CALLABLE:
             self.faults.add(entry.at("inTransaction"), "is for callables alone")
         for key in ("inputSchema", "outputSchema"):
             if fault := schema_fault(script[key]):
                 self.faults.add(entry.at(key), fault)
+
+    def _add_code_faults(self, entry: Entry, found: list[Fault]) -> None:
+        for each in found:
+            if each.may_run:
+                self.wanted.warnings.append(f"{entry.at('code')}: {each}")
+            else:
+                self.faults.add(entry.at("code"), str(each))
 
     def _code_faults(self, script: dict[str, Any]) -> list[Fault]:
         entries = {name: self.wanted.libraries.get(name) for name in script["libraries"]}

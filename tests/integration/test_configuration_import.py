@@ -604,6 +604,14 @@ def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, wa
     assert Script.objects.get().code == script["code"]
 
 
+def test_a_library_that_imports_what_no_script_may_import_is_a_warning():
+    changes = import_configuration({"libraries": [{"name": "files", "code": "import os"}]})
+
+    assert [found.partition("; ")[0] for found in changes.warnings] == [
+        "libraries[0].code: line 1: module 'os' may not be imported"
+    ]
+
+
 def test_a_library_that_is_used_is_not_pruned():
     import_configuration(SHOP)
 

@@ -141,6 +141,22 @@ def test_a_javascript_library_may_call_set_data_for_the_script():
     assert faults("new Answers().give()", "javascript", [library]) == []
 
 
+@pytest.mark.parametrize("code", ["\nimport os", "\nfrom os.path import join"])
+def test_a_library_imports_no_module_that_a_script_may_not(code):
+    (fault,) = library_faults("python", code)
+
+    assert fault.line == 2
+    assert fault.text.startswith(f"module '{code.split()[1]}' may not be imported")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import json", "import other_library", "try:\n    import os\nexcept ImportError:\n    0"],
+)
+def test_a_library_may_import_modules_libraries_and_what_it_can_do_without(code):
+    assert library_faults("python", code) == []
+
+
 def test_a_library_needs_no_run_and_must_compile():
     assert library_faults("python", "def rounded(amount): return round(amount, 2)") == []
     assert [str(fault) for fault in library_faults("python", "\ndef rounded(:")] == [
