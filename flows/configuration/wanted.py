@@ -25,6 +25,7 @@ from flows.configuration.placed import Entry
 from scripts.faults import Fault, library_faults, script_faults
 from scripts.host.languages import library_name_fault
 from scripts.models import Language
+from scripts.services.addresses import allowed_host_fault
 
 
 @dataclass(slots=True)
@@ -115,6 +116,9 @@ class _Reader:
             self._add_code_faults(entry, self._code_faults(script))
         if script.get("inTransaction") and script["language"] != Language.CALLABLE:
             self.faults.add(entry.at("inTransaction"), "is for callables alone")
+        for index, host in enumerate(script.get("allowedHosts", [])):
+            if no_host := allowed_host_fault(host):
+                self.faults.add(inside(entry.at("allowedHosts"), index), no_host)
         for key in ("inputSchema", "outputSchema"):
             if fault := schema_fault(script[key]):
                 self.faults.add(entry.at(key), fault)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django import forms
@@ -10,8 +9,7 @@ from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextareaWidget
 
 from scripts.models import Library, Secret
-
-_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:\d{1,5})?|\[[0-9a-f:]+\](:\d{1,5})?")
+from scripts.services.addresses import allowed_host_fault
 
 
 class OrderedSelect(UnfoldAdminSelect2MultipleWidget):
@@ -70,8 +68,8 @@ class HostsField(forms.CharField):
     def to_python(self, value: Any) -> Any:
         hosts = list(dict.fromkeys((super().to_python(value) or "").lower().split()))
         for host in hosts:
-            if not _HOST.fullmatch(host):
-                raise ValidationError(f"{host} is not the name of a host.", code="invalid")
+            if fault := allowed_host_fault(host):
+                raise ValidationError(fault, code="invalid")
         return hosts
 
     def has_changed(self, initial: Any, data: Any) -> bool:

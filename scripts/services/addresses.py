@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpx
@@ -31,6 +32,11 @@ _SPECIAL_V6 = tuple(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+_NAME_OR_ADDRESS = re.compile(
+    r"(\*\.)?[\w-]+(\.[\w-]+)*\.?(:\d{1,5})?|\[[0-9a-f:.]+\](:\d{1,5})?|[0-9a-f.]*:[0-9a-f:.]+",
+    re.IGNORECASE,
+)
+
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is one of the open internet and of nobody's inner network."""
@@ -54,6 +60,11 @@ def _is_public_v6(address: IPv6Address) -> bool:
         and address.is_global
         and not any(address in network for network in _SPECIAL_V6)
     )
+
+
+def allowed_host_fault(host: str) -> str:
+    """Say why a text, such as a whole URL, allows no host; "" where it does."""
+    return "" if _NAME_OR_ADDRESS.fullmatch(host) else f"{host} is not the name of a host."
 
 
 def is_allowed(host: str, port: int, allowed: tuple[str, ...]) -> bool:

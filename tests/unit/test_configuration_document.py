@@ -133,6 +133,10 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         ),
         (script(libraries=["x", "x"]), "scripts[0].libraries: names something twice"),
         (script(allowedHosts=[""]), "scripts[0].allowedHosts[0]: must not be empty"),
+        (
+            script(allowedHosts=["api.example.org", "https://example.org/path"]),
+            "scripts[0].allowedHosts[1]: https://example.org/path is not the name of a host.",
+        ),
         (script(secrets="key"), "scripts[0].secrets: must be a list, not a string"),
         ({"libraries": [{"name": "x"}]}, 'libraries[0]: "code" is missing'),
         (library(name="json"), "libraries[0].name: json is a module of Python."),

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scripts.calls import Program
 from scripts.services import connections, outside_calls
-from scripts.services.addresses import is_allowed, is_public
+from scripts.services.addresses import allowed_host_fault, is_allowed, is_public
 from scripts.services.asks import AskFailed
 from scripts.services.outside_calls import MAX_BODY_BYTES, OutsideCalls
 from tests.loopback import Handler, Loopback, serving
@@ -781,3 +781,16 @@ def test_a_time_to_wait_is_read_in_seconds_and_as_a_date(
     assert after("99999999") == outside_calls.MAX_RETRY_AFTER_SECONDS
     assert [after(value) for value in ("-1", "soon", "", "1e9", "²")] == [None] * 5
     assert after("17", 500) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["example.org", "*.example.org:8443", "bücher.example", "127.0.0.1:80", "::1", "[::1]:80"],
+)
+def test_a_name_or_an_address_can_be_an_allowed_host(host: str) -> None:
+    assert allowed_host_fault(host) == ""
+
+
+@pytest.mark.parametrize("host", ["https://example.org", "example.org/path", "a b", "a@b", "*"])
+def test_what_is_no_host_cannot_be_an_allowed_one(host: str) -> None:
+    assert allowed_host_fault(host) == f"{host} is not the name of a host."
