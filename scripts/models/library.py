@@ -51,6 +51,9 @@ class Library(models.Model):
         """Return the scripts that use it, by name."""
         from scripts.models.script import Script
 
+        if self.pk is None:
+            # Or else it would be those that use no library.
+            return Script.objects.none()
         return Script.objects.filter(library_uses__library=self.pk)
 
     def _rename_fault(self) -> str:

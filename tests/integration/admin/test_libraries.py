@@ -23,7 +23,7 @@ def change(obj) -> str:
     return reverse(f"admin:scripts_{obj._meta.model_name}_change", args=[obj.pk])
 
 
-def test_a_library_is_added_and_refused_where_it_cannot_work(client, db):
+def test_a_library_is_added_and_refused_where_it_cannot_work(client, world):
     data = {"name": "prices", "language": "python", "code": "VAT = ("}
 
     refused = client.post(ADD, data)
