@@ -140,7 +140,8 @@ class Batch:
         try:
             self._plan.require_valid(parse_payload(item.raw))
         except PayloadInvalid as error:
-            return "; ".join([str(error), *(f"{e['path']}: {e['detail']}" for e in error.errors)])
+            fields = "; ".join(f"{e['path']}: {e['detail']}" for e in error.errors)
+            return f"{error} {fields}".rstrip()
         return ""
 
     def require_any(self) -> None:

@@ -186,7 +186,7 @@ class TestRejected:
         assert document["accepted"] == 1
         first, second = document["rejected"]
         assert (first["line"], second["line"]) == (2, 3)
-        assert "$.n: " in first["detail"]
+        assert "of the first script. $.n: " in first["detail"]
 
     @pytest.mark.parametrize("content_type", [NDJSON, "application/json"])
     def test_payload_over_the_limit_is_rejected_alone(self, send, settings, content_type):
