@@ -43,7 +43,7 @@ def _function_at(path: str, modules: tuple[str, ...]) -> Function:
     _require_allowed(module, modules)
     function = getattr(_imported(module), name, None)
     if function is None:
-        raise ScriptInvalid(f"The module {module} has no {name}.")
+        raise ScriptInvalid(f"The module {module} has no function {name!r}.")
     if not callable(function) or inspect.isclass(function):
         raise ScriptInvalid(f"{path} is no function.")
     # Or else what an allowed module has imported for itself could be run, subprocess.run for one.

@@ -73,7 +73,7 @@ def test_the_document_has_callables_and_says_only_where_they_run_in_the_transact
     ("script", "fault"),
     [
         ({"language": "callable", "code": "os.system"}, "scripts[0].code: The module os is not"),
-        ({"language": "callable", "code": "tests.callables.absent"}, "has no absent"),
+        ({"language": "callable", "code": "tests.callables.absent"}, "has no function 'absent'"),
         ({"language": "callable", "code": ECHO}, "dotted path"),
         ({"code": ECHO, "inTransaction": True}, "scripts[0].inTransaction: is for callables"),
         ({"language": "callable", "code": PATH, "inTransaction": 1}, "must be true or false"),
@@ -97,7 +97,7 @@ def test_no_library_is_a_callable():
 
 
 def test_a_script_refuses_what_cannot_run():
-    with pytest.raises(ValidationError, match="has no absent"):
+    with pytest.raises(ValidationError, match="has no function 'absent'"):
         Script(name="s", language="callable", code="tests.callables.absent").full_clean()
     with pytest.raises(ValidationError, match="Only a callable"):
         Script(name="s", code=ECHO, in_transaction=True).full_clean()

@@ -46,7 +46,7 @@ def pool():
         ("", "dotted path"),
         ("trail", "dotted path"),
         ("tests.callables.trail()", "dotted path"),
-        ("tests.callables.absent", "has no absent"),
+        ("tests.callables.absent", "has no function 'absent'"),
         ("tests.callables.absent.trail", "cannot be imported: ModuleNotFoundError"),
         ("tests.callables.hooks", "is no function"),
         ("tests.callables.Note", "is no function"),
@@ -189,7 +189,7 @@ def test_its_output_is_completed_as_that_of_a_script(pool):
         ("asks_for_time", ScriptRetry, "busy"),
         ("rejects", ScriptRejected, "no"),
         ("leaves", ScriptRaised, "SystemExit: 3"),
-        ("absent", ScriptInvalid, "has no absent"),
+        ("absent", ScriptInvalid, "has no function 'absent'"),
     ],
 )
 def test_what_goes_wrong_is_told_as_of_a_script(pool, name, kind, said):
