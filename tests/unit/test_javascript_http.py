@@ -174,6 +174,16 @@ def test_a_status_that_is_an_error_is_raised_with_the_line(
     assert "at pricing:2:" in error.traceback
 
 
+def test_a_call_that_fails_names_the_line_of_the_script(pool: HostPool) -> None:
+    code = 'const ask = () =>\n  http.get("http://127.0.0.1:1/");\nsetData(await ask());'
+
+    error = run(pool, code, network=False).error
+
+    assert isinstance(error, ScriptRaised)
+    assert error.traceback.startswith(f"{error}\n    at ask (pricing:2:")
+    assert '        http.get("http://127.0.0.1:1/");\n    at pricing:3:' in error.traceback
+
+
 def test_a_request_that_may_not_be_made_is_refused(pool: HostPool, server: Loopback) -> None:
     code = f'await http.get("{server.url()}"); setData(1)'
 

@@ -21,6 +21,8 @@
 
   // Options are headers, params for the query, and timeout in seconds for the whole of it.
   function request(method, url, body, options) {
+    // When the reply comes, nothing tells any more where the script has asked for it.
+    const refused = new error("");
     return new promise((resolve, fail) => {
       kit.stopIfDecided();
       const { headers, params, timeout } = options ?? {};
@@ -38,7 +40,7 @@
             isText ? "text/plain; charset=utf-8" : "application/json";
         }
       }
-      waiting[++last] = { method, resolve, fail };
+      waiting[++last] = { method, resolve, fail, refused };
       const { requests } = kit;
       kit.hasNews = true;
       requests[requests.length] = [last, sent];
@@ -56,11 +58,11 @@
 
   // The reply's data comes apart where it has long integers.
   kit.settle = function (number, answer, data) {
-    const { method, resolve, fail } = waiting[number];
+    const { method, resolve, fail, refused } = waiting[number];
     delete waiting[number];
     const reply = parse(answer);
     if (reply.error !== undefined) {
-      return fail(httpError(reply.error, reply.kind));
+      return fail(httpError(refused, reply.error, reply.kind));
     }
     const { status, body, url, retryAfter } = reply;
     const headers = {};
@@ -77,7 +79,8 @@
     defineProperty(response, "raiseForStatus", { value() {
       if (status >= 400) {
         const place = apply(split, url, ["?"])[0];
-        const refused = httpError(`${method} ${place} was answered with ${status}`, "status");
+        const said = `${method} ${place} was answered with ${status}`;
+        const refused = httpError(new error(""), said, "status");
         refused.response = response;
         if (retryAfter !== undefined) {
           kit.throttled[kit.throttled.length] = { refused, retryAfter };
@@ -89,8 +92,8 @@
     return resolve(response);
   };
 
-  function httpError(message, kind) {
-    const refused = new error(message);
+  function httpError(refused, message, kind) {
+    refused.message = message;
     refused.name = "HttpError";
     refused.kind = kind;
     return refused;
