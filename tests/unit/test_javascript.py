@@ -303,6 +303,12 @@ def test_what_json_cannot_hold_is_named_with_its_place(value: str, message: str)
     assert caught.value.place == message.split(" is ")[0].split(" h")[0]
 
 
+def test_integer_that_python_does_not_read_is_no_output() -> None:
+    assert run("setData(7n ** 4000n)") == 7**4000
+    with pytest.raises(OutputInvalid, match=r"holds an integer with too many digits\.$"):
+        run("setData(7n ** 40_000n)")
+
+
 def test_cycle_is_named_with_its_place() -> None:
     with pytest.raises(OutputInvalid, match=r"^\$\.a\[0\] contains itself\.$"):
         run("const o = { a: [] }; o.a.push(o); setData(o)")

@@ -9,13 +9,14 @@ that nothing is left for the next. A script is the body of an async function.
     quickjs.py         the engine
 """
 
+import json
 import re
 import resource
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scripts.envelope import check_size, decode, plain_text
-from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised
+from scripts.errors import OutputInvalid, ScriptError, ScriptInvalid, ScriptRaised
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
 from scripts.host.languages.prelude import Prelude
@@ -74,7 +75,7 @@ class JavaScriptScript:
             text = Execution(realm, self._prelude, context).run(body, self._libraries, self._code)
             # Reading it takes many times as much.
             check_size(text)
-            return decode(text)
+            return _read(text)
         except Thrown:
             raise _surprise(realm) from None
         except Failed as error:
@@ -158,6 +159,17 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
 
 def _told(fault: SyntaxFault) -> str:
     return f"line {fault.line}: {fault}" if fault.line else str(fault)
+
+
+def _read(text: bytes) -> Any:
+    try:
+        return decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python's own words for it name what only Python has.
+        message = "The output holds an integer with too many digits."
+        raise OutputInvalid(message, place="$") from None
 
 
 def _file(name: str) -> str:
