@@ -176,6 +176,14 @@ def test_an_empty_list_says_whether_its_filters_are_the_cause(client, db, query,
     assert ("Reset filters" in content) is bool(query)
 
 
+@BY_LABEL
+def test_moments_are_written_alike_everywhere(client, everything, model):
+    pages = [url(model, "changelist")]
+    pages += [url(model, "change", obj.pk) for obj in model._default_manager.all()]
+    for page in pages:
+        assert not re.search(r"\d [ap]\.m\.", client.get(page).content.decode())
+
+
 def test_every_page_names_an_icon_that_is_there(client, db):
     content = client.get(reverse("admin:index")).content.decode()
 
