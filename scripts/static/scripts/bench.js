@@ -219,6 +219,7 @@
             const box = element("div", "editor bench-output");
             this.result.append(box);
             this.output = ace.edit(box, {
+                enableKeyboardAccessibility: true,
                 fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
                 fontSize: 13,
                 highlightActiveLine: false,

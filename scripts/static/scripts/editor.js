@@ -24,6 +24,8 @@
         area.style.display = "none";
         const editor = ace.edit(box, {
             fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
+            // Else the tab key never leaves it: Escape does now, and Enter begins to edit.
+            enableKeyboardAccessibility: true,
             fontSize: 13,
             scrollPastEnd: 0.2,
             showPrintMargin: false,
@@ -70,11 +72,20 @@
         marks.set(editor, rows.map((row) => session.addMarker(new Range(row, 0, row, 1), "editor-fault", "fullLine")));
     };
 
+    /* What the server refused with a line, on a page without a bench, which does it itself. */
+    const markRefused = (area) => {
+        const row = area.closest(".field-line");
+        const texts = row ? [...row.querySelectorAll("li")].map((error) => error.textContent.trim()) : [];
+        const faults = texts.map((text) => ({ line: Number(/^line (\d+): /.exec(text)?.[1]), text }));
+        if (faults.length) markFaults(area.editor, faults);
+    };
+
     const init = () => {
         const areas = [...document.querySelectorAll("textarea[data-editor]")];
         for (const area of areas) {
             area.editor = make(area);
             connect(area, area.editor);
+            markRefused(area);
         }
         new MutationObserver(() => {
             areas.forEach((area) => area.editor.setTheme(theme()));
