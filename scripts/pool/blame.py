@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts import wire
 from scripts.calls import Call
+from scripts.envelope import MAX_OUTPUT_BYTES
 from scripts.errors import ScriptError, ScriptKilled, ScriptTimedOut
 from scripts.pool.host_client import HostClient
 
@@ -16,6 +17,12 @@ _MAX_LOSSES = 3
 _NEARLY_FULL = 0.8
 # What becomes of code that does not look whether it got the memory it asked for.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
+
+# Writing asks for many times what a text has, so the host may be far from its limit before that.
+_TOO_MUCH_TO_WRITE = (
+    "The script ran out of memory when its output was written; "
+    f"an output may have {MAX_OUTPUT_BYTES} bytes."
+)
 
 
 class Blame:
@@ -74,8 +81,12 @@ def death(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
         return ScriptKilled("The script's process could not be started or was lost.")
     was_full = peak_bytes > (host.program.memory_mb << 20) * _NEARLY_FULL
     if os.WIFSIGNALED(status):
-        was_full = was_full or (host.page.is_writing and os.WTERMSIG(status) in _CRASHES)
-        return ScriptKilled(signal=os.WTERMSIG(status), memory=was_full, peak_bytes=peak_bytes)
+        signal_number = os.WTERMSIG(status)
+        if not was_full and host.page.is_writing and signal_number in _CRASHES:
+            return ScriptKilled(
+                _TOO_MUCH_TO_WRITE, signal=signal_number, memory=True, peak_bytes=peak_bytes
+            )
+        return ScriptKilled(signal=signal_number, memory=was_full, peak_bytes=peak_bytes)
     code = os.WEXITSTATUS(status)
     if code == wire.EXIT_REFUSED:
         return ScriptKilled("The script's process could not give up its rights.", exit_code=code)

@@ -713,6 +713,16 @@ def test_output_too_big_to_be_written_is_a_matter_of_memory(run: Run, output: st
     assert isinstance(outcome.error, OutputInvalid) or "out of memory" in str(outcome.error)
 
 
+def test_death_of_an_output_far_from_the_memory_limit_says_how_large_one_may_be(run: Run) -> None:
+    killed = error(run(returning("'x' * 60_000_000")), ScriptKilled)
+
+    assert killed.memory
+    assert str(killed) == (
+        "The script ran out of memory when its output was written; "
+        "an output may have 8388608 bytes."
+    )
+
+
 PRICES = """
 import rates
 count = 0
