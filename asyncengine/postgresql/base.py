@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 import psycopg
@@ -23,6 +24,18 @@ class Driver:
 
 class DatabaseWrapper(base.DatabaseWrapper):
     Database = Driver()  # type: ignore[assignment]
+
+    def is_usable(self) -> bool:
+        """Tell whether the connection is still there; each request asks.
+
+        A server has nothing to say to a connection at rest but that it ends it. Only where
+        something has come is it asked, which Django's own backend does each time.
+        """
+        if self.connection is None or self.connection.closed:
+            return False
+        poller = select.poll()
+        poller.register(self.connection.fileno(), select.POLLIN)
+        return not poller.poll(0) or super().is_usable()
 
     def _commit(self) -> None:
         try:

@@ -14,6 +14,7 @@ from asyncengine.postgresql.base import DatabaseWrapper
 from flows.errors import CommitInDoubt
 from tests.databases import is_postgresql
 from tests.proxy import Proxy, socket_of
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(not is_postgresql(), reason="SQLite has no connections"),
@@ -78,3 +79,15 @@ def test_a_commit_that_gets_no_answer_ends(database: DatabaseWrapper, proxy: Pro
 
 def test_a_statement_may_be_slow_as_long_as_the_server_answers(database: DatabaseWrapper):
     assert ask(database, f"SELECT 7 FROM pg_sleep({4 * SILENCE})") == 7
+
+
+def test_a_connection_at_rest_is_usable_until_its_server_has_ended_it(database: DatabaseWrapper):
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    assert database.is_usable()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    wait_for(lambda: not database.is_usable(), 5, "the end of the connection")
