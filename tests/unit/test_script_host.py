@@ -669,6 +669,15 @@ def test_seal_is_complete_here(pool: HostPool, run: Run) -> None:
     assert pool.missing_measures == set()
 
 
+def test_the_members_of_a_group_of_exceptions_are_named(run: Run) -> None:
+    code = "def run(m, c):\n    raise ExceptionGroup('two', [ValueError('a'), KeyError('b')])"
+
+    raised = error(run(code), ScriptRaised)
+
+    assert str(raised) == "ExceptionGroup: two (2 sub-exceptions)"
+    assert raised.traceback.endswith(f"{raised}\n  - ValueError: a\n  - KeyError: 'b'")
+
+
 def test_memory_limit_ends_in_a_memory_error_and_the_host_is_replaced(run: Run) -> None:
     code = f"""{AROUND_IMPORTS}
 def run(message, context):

@@ -145,7 +145,10 @@ class PythonScript:
             self._importer = None
 
     def _traceback(self, error: BaseException) -> str:
-        parts = [f"{joint}{self._frames(link)}{_headline(link)}" for link, joint in _chain(error)]
+        parts = [
+            f"{joint}{self._frames(link)}{_headline(link)}{_members(link)}"
+            for link, joint in _chain(error)
+        ]
         return "\n\n".join(parts)
 
     def _frames(self, error: BaseException) -> str:
@@ -342,6 +345,13 @@ def _headline(error: BaseException) -> str:
     name = type(error).__qualname__
     said = _text(error)
     return f"{name}: {said}" if said else name
+
+
+def _members(error: BaseException) -> str:
+    """Name what is in a group of exceptions, a line each."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ""
+    return "".join(f"\n  - {_headline(member)}" for member in error.exceptions[:_MAX_CAUSES])
 
 
 def _text(value: Any) -> str:
