@@ -184,6 +184,15 @@ def test_moments_are_written_alike_everywhere(client, everything, model):
         assert not re.search(r"\d [ap]\.m\.", client.get(page).content.decode())
 
 
+@pytest.mark.parametrize("page", ["/admin/", "/async/specifications/swagger-ui/index.html"])
+def test_pages_may_call_no_other_host(client, db, page):
+    response = client.get(page)
+
+    policy = dict(each.split(" ", 1) for each in response["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'self'"
+    assert not re.search(r"https?:|\*", response["Content-Security-Policy"])
+
+
 def test_every_page_names_an_icon_that_is_there(client, db):
     content = client.get(reverse("admin:index")).content.decode()
 
