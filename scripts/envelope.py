@@ -94,7 +94,10 @@ def _complete_one(
     given = output["correlationId"]
     # A subclass may claim to be equal to anything.
     if type(given) is not str or given != correlation_id:
-        raise OutputInvalid("The output has another correlationId.", place=f"{place}.correlationId")
+        raise OutputInvalid(
+            f"The output has another correlationId: {_shown(given)}.",
+            place=f"{place}.correlationId",
+        )
     return output, None
 
 
@@ -149,6 +152,13 @@ def _not_a_message(output: Any) -> str:
         return "The output is None: does run() return the message?"
     hint = next((f" ({hint})" for kind, hint in _HINTS.items() if isinstance(output, kind)), "")
     return f"The output is {_named(output)}{hint}; it must be an object with a payload."
+
+
+def _shown(value: Any) -> str:
+    """Write what a script may have taken for a correlation id, and name the type of all else."""
+    if value is None or type(value) is str:
+        return json.dumps(value)[:100]
+    return _named(value)
 
 
 def _named(value: Any) -> str:

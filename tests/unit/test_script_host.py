@@ -208,10 +208,16 @@ def test_missing_correlation_id_is_put_back_with_a_warning(run: Run) -> None:
     assert outcome.warning == "correlationId was missing and put back"
 
 
-def test_another_correlation_id_is_invalid(run: Run) -> None:
-    outcome = run("def run(message, context): return message | {'correlationId': 'x'}")
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("'x'", '"x"'), ("None", "null"), ("7", "an int"), ("'y' * 1000", '"' + "y" * 99)],
+)
+def test_another_correlation_id_is_invalid_and_shown(run: Run, given: str, shown: str) -> None:
+    outcome = run(f"def run(message, context): return message | {{'correlationId': {given}}}")
 
-    assert error(outcome, OutputInvalid).place == "$.correlationId"
+    refused = error(outcome, OutputInvalid)
+    assert refused.place == "$.correlationId"
+    assert str(refused) == f"The output has another correlationId: {shown}."
 
 
 def test_output_without_payload_is_invalid(run: Run) -> None:
