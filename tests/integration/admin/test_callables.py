@@ -49,7 +49,7 @@ def test_a_callable_is_saved_with_its_path(client, world, page, allowed):
     ("path", "said"),
     [
         ("os.system", "module os is not allowed"),
-        ("tests.callables.absent", "has no absent"),
+        ("tests.callables.absent", "has no function 'absent'"),
         ("tests.callables.hooks", "is no function"),
     ],
 )
