@@ -33,6 +33,8 @@ class Loopback:
     port: int = 0
     pages: dict[str, Page] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
+    # How many connections it has closed.
+    closed: int = 0
     # Set at the end; pages that never end wait for it.
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -92,12 +94,21 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads, block_on_close = True, False
+    loopback: Loopback
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.loopback.closed += 1
+
+
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """Serve on every address of this machine until the end of the block."""
     loopback = Loopback()
-    server = ThreadingHTTPServer(("", 0), type("Page", (Handler,), {"loopback": loopback}))
-    server.daemon_threads, server.block_on_close = True, False
+    server = Server(("", 0), type("Page", (Handler,), {"loopback": loopback}))
+    server.loopback = loopback
     if tls is not None:
         server.socket = tls.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
