@@ -32,6 +32,14 @@ STATE_LABELS = {
     State.FINISHED.value: "success",
 }
 ANY = ("", "any")
+# What is said of a filter, in the order in which it is said.
+WORDS = {
+    "flow_name": "flow",
+    "queue": "queue",
+    "reason": "reason",
+    "dead_after": "dead after",
+    "dead_before": "dead before",
+}
 
 
 class ReprocessingForm(forms.Form):
@@ -170,8 +178,7 @@ class ReprocessingAdmin(ReadOnlyAdmin):
 
     @admin.display(description="dead letters")
     def which(self, found: Reprocessing) -> str:
-        names = {"flow_name": "flow", "dead_after": "dead after", "dead_before": "dead before"}
-        said = [f"{names.get(name, name)} {value}" for name, value in found.filter.items()]
+        said = [f"{WORDS[name]} {found.filter[name]}" for name in WORDS if name in found.filter]
         return ", ".join(said) or "all"
 
     @display(description="state", label=STATE_LABELS)
