@@ -46,6 +46,14 @@ def parent_of(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[1])
 
 
+def command_of(pid: int) -> bytes:
+    """Return the command line of a process, b"" where it is not to be known."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def is_zombie(pid: int) -> bool:
     """A killed process is there until its parent has asked for it, but does no more work."""
     return state_of(pid) == "Z"

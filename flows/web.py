@@ -6,7 +6,7 @@ import sys
 from django.conf import settings
 
 from asyncengine.wsgi import application
-from flows.processes import die_with_parent, parent_of
+from flows.processes import command_of, die_with_parent, parent_of
 
 __all__ = ["application"]
 
@@ -14,9 +14,11 @@ __all__ = ["application"]
 # with the usual 5 ms the slowest of many calls at once took twice as long.
 sys.setswitchinterval(0.0005)
 die_with_parent(os.getppid())
-# The server may have died before: then this process was given to somebody else already.
-if settings.ASYNCENGINE_UP_PID and parent_of(os.getppid()) not in {
-    settings.ASYNCENGINE_UP_PID,
-    None,
-}:
+# The server may have died before: then this process was given to somebody else already. By that it
+# was forked, so that its command is the same, in a container too, where it may be process 1.
+was_given_to_init = os.getppid() == 1 and command_of(1) != command_of(os.getpid())
+known_to_up = {settings.ASYNCENGINE_UP_PID, None}
+if was_given_to_init or (
+    settings.ASYNCENGINE_UP_PID and parent_of(os.getppid()) not in known_to_up
+):
     os._exit(1)

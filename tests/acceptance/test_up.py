@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 
 import httpx
 import psutil
@@ -113,6 +114,24 @@ def test_no_process_is_left_when_up_is_killed(installation: Installation):
     installation.process.wait()
 
     wait_for(lambda: not any(map(is_at_work, family)), 10, "the end of every process")
+
+
+def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
+    installation: Installation,
+):
+    serve = ["granian", "--interface", "wsgi", "--port", str(installation.port), "--workers", "2"]
+    server = psutil.Popen(
+        [sys.executable, "-m", *serve, "flows.web:application"],
+        cwd=ROOT,
+        env=installation.environment,
+        stderr=subprocess.DEVNULL,
+    )
+    workers = wait_for(server.children, 20, "the first web process")
+
+    server.kill()
+    server.wait()
+
+    wait_for(lambda: not any(map(is_at_work, workers)), 20, "the end of every web process")
 
 
 def test_a_part_that_is_killed_is_started_again(installation: Installation):
