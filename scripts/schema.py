@@ -4,6 +4,7 @@ A ``Contract`` is what a script host holds a script's messages against. The web 
 payload of a start in the same way.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -35,6 +36,16 @@ def compile_schema(text: str) -> jsonschema_rs.Validator:
         raise SchemaInvalid(f"{place}: {error.message}" if place else error.message) from error
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise SchemaInvalid(str(error)) from error
+
+
+def schema_fault(schema: dict[str, Any]) -> str:
+    """Return why an object is no JSON Schema that can be used, "" where it is one."""
+    try:
+        # As text: a number beyond 64 bits would not survive the conversion otherwise.
+        compile_schema(json.dumps(schema))
+    except SchemaInvalid as error:
+        return str(error)
+    return ""
 
 
 def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, str]]:

@@ -30,7 +30,6 @@ from scripts.errors import (
 )
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from scripts.schema import Contract
-from scripts.services.engine import engine_services
 from scripts.services.mask import Mask
 from scripts.services.secrets import SecretUnavailable, secret_value
 from scripts.wire import MAX_TEXT_LENGTH
@@ -169,7 +168,7 @@ def _run(program: Program, message: bytes, is_last: bool) -> tuple[Outcome, int]
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
         return _run_here(CallableCall(limited, site, call)), 0
-    pool = HostPool(services=engine_services())
+    pool = HostPool()
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS

@@ -2,7 +2,6 @@
 
 text      bytes to document and back
 shape     which keys and values an entry may have
-content   what is inside a script: its code and its schemas
 original  the formats of the original product
 entries   an entry completed with the defaults, a row as an entry, and back to a row
 wanted    the document read, each entry with its place

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.configuration import shape
-from flows.configuration.content import schema_fault
 from flows.configuration.entries import (
     completed_flow,
     completed_library,
@@ -25,6 +24,7 @@ from flows.configuration.placed import Entry
 from scripts.faults import Fault, library_faults, script_faults
 from scripts.host.languages import library_name_fault
 from scripts.models import Language
+from scripts.schema import schema_fault
 from scripts.services.addresses import allowed_host_fault
 
 
@@ -121,7 +121,7 @@ class _Reader:
                 self.faults.add(inside(entry.at("allowedHosts"), index), no_host)
         for key in ("inputSchema", "outputSchema"):
             if fault := schema_fault(script[key]):
-                self.faults.add(entry.at(key), fault)
+                self.faults.add(entry.at(key), f"is not a JSON Schema: {fault}")
 
     def _add_code_faults(self, entry: Entry, found: list[Fault]) -> None:
         for each in found:

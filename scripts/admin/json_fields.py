@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from scripts.schema import SchemaInvalid, compile_schema
+from scripts.schema import schema_fault
 
 MONOSPACE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
 
@@ -81,7 +81,7 @@ class JsonSchemaField(JsonObjectField):
     def validate(self, value: Any) -> None:
         super().validate(value)
         if value and (fault := schema_fault(value)):
-            raise ValidationError(fault, code="invalid_schema")
+            raise ValidationError(f"Not a valid JSON Schema: {fault}.", code="invalid_schema")
 
 
 def is_storable(value: Any) -> bool:
@@ -92,16 +92,6 @@ def is_storable(value: Any) -> bool:
     except ValueError:
         return False
     return "\\u0000" not in text
-
-
-def schema_fault(schema: dict[str, Any]) -> str:
-    """Return what is wrong with a JSON Schema, "" where nothing is."""
-    try:
-        # As text: a number beyond 64 bits would not survive the conversion otherwise.
-        compile_schema(json.dumps(schema))
-    except SchemaInvalid as error:
-        return f"Not a valid JSON Schema: {error}."
-    return ""
 
 
 def indented(value: Any) -> str:

@@ -42,7 +42,9 @@ def server() -> Iterator[PostgreSQLServer]:
 
 
 @pytest.mark.parametrize("direction", ["requests", "replies", "both"])
-def test_a_proxy_that_falls_silent(server: PostgreSQLServer, tmp_path: Path, direction: Direction):
+def test_nothing_is_lost_and_nobody_hangs_where_a_proxy_falls_silent(
+    server: PostgreSQLServer, tmp_path: Path, direction: Direction
+):
     """It confirms every packet, so that the kernel notices nothing."""
     proxy = Proxy(socket_of(server.url))
     system = System(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", tmp_path)
@@ -56,7 +58,9 @@ def test_a_proxy_that_falls_silent(server: PostgreSQLServer, tmp_path: Path, dir
 
 
 @needs_root
-def test_a_network_that_loses_every_packet(server: PostgreSQLServer, tmp_path: Path):
+def test_nothing_is_lost_and_nobody_hangs_where_a_network_loses_every_packet(
+    server: PostgreSQLServer, tmp_path: Path
+):
     with other_host() as host:
         system = System(server.listen_on(host.here), tmp_path)
         system.move_to(host, *system.commands)

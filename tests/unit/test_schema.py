@@ -1,6 +1,8 @@
 import json
 
-from scripts.schema import MAX_FAULTS, compile_schema, faults_of
+import pytest
+
+from scripts.schema import MAX_FAULTS, compile_schema, faults_of, schema_fault
 
 TEXTS = compile_schema(json.dumps({"type": "array", "items": {"type": "string"}}))
 
@@ -27,3 +29,31 @@ def test_a_fault_that_is_nested_too_deep_is_one_all_the_same():
         deep = [deep]
 
     assert faults_of(TEXTS, deep)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"amount": {"minimum": 2**70}}},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"},
+        {"$defs": {"a": {"type": "string"}}, "$ref": "#/$defs/a"},
+    ],
+)
+def test_a_json_schema_is_accepted(schema):
+    assert schema_fault(schema) == ""
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        ({"properties": {"a": {"type": "wrong"}}}, "['properties']['a']['type']"),
+        ({"pattern": "("}, "regex"),
+        ({"$ref": "#/nowhere"}, "/nowhere"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "http://127.0.0.1:9/schema.json"),
+        ({"$ref": "file:///etc/hostname"}, "file:///etc/hostname"),
+        ({"$schema": "http://example.com/unknown"}, "http://example.com/unknown"),
+    ],
+)
+def test_what_is_no_json_schema_or_points_outside_is_refused(schema, fault):
+    assert fault in schema_fault(schema)
