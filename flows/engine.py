@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import orjson
 from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from flows.digest import is_of_request, request_digest
 from flows.envelope import dump_payload, parse_payload, with_payload, wrap
 from flows.errors import (
     AlreadyReprocessed,
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
-IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+# Without a comma: WSGI puts one between the values of a header that was sent twice.
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def start(
     """Start a run. It is stored when this returns, or with the transaction around it.
 
     Of the messages that wait in a queue those of a higher priority go first, 0 to 9; before
-    `start_at` the run waits.
+    `start_at` the run waits. An idempotency key belongs to the user and the flow.
 
     The flow is given by its name, or by its plan where the caller has just looked it up. Bytes are
     taken as JSON text and travel as they are, numbers of any length included.
@@ -68,11 +69,12 @@ def start(
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
     run = _new_run(plan, payload, user, priority, start_at)
     if idempotency_key is not None:
+        key = _key_of(run, idempotency_key, start_at)
         try:
-            return _start_once(plan, run, idempotency_key)
+            return _start_once(run, key)
         except CommitInDoubt as doubt:
             with _settling(doubt):
-                return _start_once(plan, run, idempotency_key)
+                return _start_once(run, key)
     _store([run])
     return Started(run.correlation_id, plan.name)
 
@@ -115,7 +117,8 @@ def _new_run(
         body=wrap(correlation_id, raw),
         user_id=user.pk if user else None,
         priority=priority,
-        start_at=start_at,
+        # One in the past would go before those that have waited.
+        start_at=start_at if start_at and start_at > timezone.now() else None,
     )
 
 
@@ -146,44 +149,46 @@ def is_idempotency_key(text: str) -> bool:
     return bool(IDEMPOTENCY_KEY.fullmatch(text))
 
 
-def _start_once(plan: FlowPlan, run: NewRun, key: str) -> Started:
-    digest = payload_digest(run.body)
-    IdempotencyKey.objects.filter(
-        flow_name=plan.name, key=key, created_at__lt=timezone.now() - IDEMPOTENCY_KEY_AGE
-    ).delete()
-    if known := _known_start(plan, key, digest):
+def _key_of(run: NewRun, key: str, start_at: datetime | None) -> IdempotencyKey:
+    """Return the row of a caller's key, not saved yet, with the digest of what is asked for."""
+    return IdempotencyKey(
+        flow_name=run.flow_name,
+        caller="" if run.user_id is None else str(run.user_id),
+        key=key,
+        body_digest=request_digest(run.body, run.priority, start_at),
+        run_id=run.correlation_id,
+    )
+
+
+def _start_once(run: NewRun, key: IdempotencyKey) -> Started:
+    same_key = IdempotencyKey.objects.filter(
+        flow_name=key.flow_name, caller=key.caller, key=key.key
+    )
+    same_key.filter(created_at__lt=timezone.now() - IDEMPOTENCY_KEY_AGE).delete()
+    if known := _known_start(same_key, run, key):
         return known
     try:
         with transaction.atomic():
             store().start([run])
-            IdempotencyKey.objects.create(
-                flow_name=plan.name,
-                key=key,
-                body_digest=digest,
-                run_id=run.correlation_id,
-                created_at=timezone.now(),
-            )
+            key.created_at = timezone.now()
+            key.save(force_insert=True)
     except IntegrityError:
         # Another call with the same key was faster: its run is the answer.
-        if known := _known_start(plan, key, digest):
+        if known := _known_start(same_key, run, key):
             return known
         raise
-    return Started(run.correlation_id, plan.name)
+    return Started(run.correlation_id, run.flow_name)
 
 
-def payload_digest(body: str) -> str:
-    """Return what is the same for the same payload, however it was written."""
-    payload = orjson.loads(body)["payload"]
-    return hashlib.sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _known_start(plan: FlowPlan, key: str, digest: str) -> Started | None:
-    known = IdempotencyKey.objects.filter(flow_name=plan.name, key=key).first()
+def _known_start(
+    same_key: QuerySet[IdempotencyKey], run: NewRun, key: IdempotencyKey
+) -> Started | None:
+    known = same_key.first()
     if known is None:
         return None
-    if known.body_digest != digest:
+    if not is_of_request(known.body_digest, key.body_digest, run.body):
         raise IdempotencyConflict
-    return Started(known.run_id, plan.name, repeated=True)
+    return Started(known.run_id, run.flow_name, repeated=True)
 
 
 # --- runs and dead letters ---------------------------------------------------------------------

@@ -38,7 +38,7 @@ class QueueFull(FlowError):
 
 
 class IdempotencyConflict(FlowError):
-    """The idempotency key was used for another payload."""
+    """The idempotency key was used for another request."""
 
 
 class AlreadyReprocessed(FlowError):

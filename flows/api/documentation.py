@@ -102,9 +102,17 @@ START: dict[str, Any] = {
         *START_OPTIONS,
         OpenApiParameter(
             "Idempotency-Key",
-            {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"},
+            {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": "^[\\x20-\\x2b\\x2d-\\x7e]+$",
+            },
             HEADER,
             description="The caller's name for this start.",
+        ),
+        answered_header(
+            "Idempotent-Replayed", str, "`true`: the run was started by an earlier call.", 202
         ),
         answered_header("Location", OpenApiTypes.URI, "Where the run is to be seen.", 202),
         answered_header("Retry-After", int, RETRY_AFTER, 429, 503, 504),

@@ -53,7 +53,7 @@ KINDS = {
     "method-not-allowed": Kind(405, "The method is not allowed here."),
     "not-acceptable": Kind(406, "Nothing that the caller accepts can be given."),
     "flow-not-runnable": Kind(409, "The flow is inactive or has no steps."),
-    "idempotency-conflict": Kind(409, "The idempotency key was used for another payload."),
+    "idempotency-conflict": Kind(409, "The idempotency key was used for another request."),
     "already-reprocessed": Kind(409, "The dead letter was reprocessed before."),
     "length-required": Kind(411, "The request needs a Content-Length."),
     "payload-too-large": Kind(413, "The payload is too large."),

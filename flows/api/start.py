@@ -6,7 +6,6 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
@@ -47,7 +46,10 @@ def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpRe
     user: Any = request.user
     body = json_body(request._request)
     started = engine.start(plan, body, user=user, idempotency_key=key, **options)
-    return accepted(request, started)
+    response = accepted(request, started)
+    if started.repeated:
+        response["Idempotent-Replayed"] = "true"
+    return response
 
 
 def start_options(query: dict[str, str]) -> dict[str, Any]:
@@ -55,9 +57,7 @@ def start_options(query: dict[str, str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if (priority := parameters.digit(query, "priority")) is not None:
         options["priority"] = priority
-    start_at = parameters.moment(query, "startAt")
-    # One in the past would go before those that have waited.
-    if start_at and start_at > timezone.now():
+    if (start_at := parameters.moment(query, "startAt")) is not None:
         options["start_at"] = start_at
     return options
 
@@ -84,7 +84,10 @@ def _idempotency_key(request: Request) -> str | None:
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None or engine.is_idempotency_key(key):
         return key
-    raise Problem("header-invalid", "Idempotency-Key: must be 1 to 255 printable characters")
+    raise Problem(
+        "header-invalid",
+        "Idempotency-Key: must be one header of 1 to 255 printable characters without a comma",
+    )
 
 
 def accepted(request: Request, run: engine.Started, status: str = "QUEUED") -> HttpResponse:

@@ -326,14 +326,21 @@ class IdempotencyKey(models.Model):
     """The caller's name for a start: the same key gives the same run."""
 
     flow_name = models.CharField(max_length=100)
+    # Text, not a foreign key: no user stands for the commands, and NULL is never equal to NULL.
+    caller = models.CharField(
+        max_length=64, db_default="", help_text="The user's primary key; empty: a command."
+    )
     key = models.CharField(max_length=255)
+    # Of all that the caller asked for, see flows/digest.py.
     body_digest = models.CharField(max_length=64)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint("flow_name", "key", name="idempotency_key_once_per_flow"),
+            models.UniqueConstraint(
+                "flow_name", "caller", "key", name="idempotency_key_once_per_caller"
+            ),
         ]
 
     def __str__(self) -> str:

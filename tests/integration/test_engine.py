@@ -1,7 +1,12 @@
+import hashlib
 import json
+from datetime import timedelta
+from unittest import mock
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 
 from flows import engine
 from flows.errors import (
@@ -11,7 +16,7 @@ from flows.errors import (
     QueueFull,
     UnknownFlow,
 )
-from flows.models import Flow, Message, Run
+from flows.models import Flow, IdempotencyKey, Message, Run
 from tests.builders import counters, make_flow, run_of
 
 pytestmark = pytest.mark.django_db
@@ -140,6 +145,67 @@ def test_the_same_idempotency_key_with_another_payload_is_a_conflict():
         engine.start("flow", {"a": 2}, idempotency_key="order-1")
 
     assert Run.objects.count() == 1
+
+
+def test_the_same_key_of_another_user_is_another_start():
+    make_flow()
+    one, other = (User.objects.create_user(name) for name in ("one", "other"))
+
+    ids = {
+        engine.start("flow", {"a": 1}, idempotency_key="order-1", user=user).correlation_id
+        for user in (one, other, None)
+        for _ in range(2)
+    }
+
+    assert len(ids) == Run.objects.count() == 3
+    assert engine.start("flow", {"a": 2}, idempotency_key="order-2", user=other)
+
+
+def test_the_same_key_of_another_flow_is_another_start():
+    make_flow()
+    make_flow("other")
+
+    first = engine.start("flow", {}, idempotency_key="order-1")
+    second = engine.start("other", {}, idempotency_key="order-1")
+
+    assert first.correlation_id != second.correlation_id
+
+
+def test_a_start_time_that_has_passed_since_is_still_the_same_request():
+    make_flow()
+    start_at = timezone.now() + timedelta(hours=1)
+    first = engine.start("flow", {}, idempotency_key="order-1", start_at=start_at)
+
+    with mock.patch("flows.engine.timezone.now", return_value=start_at + timedelta(hours=1)):
+        again = engine.start("flow", {}, idempotency_key="order-1", start_at=start_at)
+        with pytest.raises(IdempotencyConflict):
+            engine.start("flow", {}, idempotency_key="order-1")
+
+    assert again.correlation_id == first.correlation_id
+
+
+@pytest.mark.parametrize("depth", [100, 199])
+def test_a_deep_payload_may_have_a_key(depth):
+    make_flow()
+    payload = b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+    first = engine.start("flow", payload, idempotency_key="order-1")
+    again = engine.start("flow", payload, idempotency_key="order-1")
+
+    assert again.correlation_id == first.correlation_id
+
+
+def test_a_key_from_before_the_callers_were_told_apart_still_counts():
+    make_flow()
+    first = engine.start("flow", {"b": 1, "a": 2}, idempotency_key="order-1")
+    digest = hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
+    IdempotencyKey.objects.update(body_digest=digest)
+
+    again = engine.start("flow", {"a": 2, "b": 1}, idempotency_key="order-1")
+
+    assert again.correlation_id == first.correlation_id
+    with pytest.raises(IdempotencyConflict):
+        engine.start("flow", {"a": 2, "b": 3}, idempotency_key="order-1")
 
 
 def test_editing_a_script_gives_the_flow_a_new_version_and_old_runs_keep_theirs():

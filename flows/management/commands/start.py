@@ -45,7 +45,9 @@ class Command(BaseCommand):
         if wait is not None and not 0 <= wait < inf:
             raise CommandError("--wait must be a number of seconds, 0 or more.")
         if key is not None and not engine.is_idempotency_key(key):
-            raise CommandError("--idempotency-key must be 1 to 255 printable ASCII characters.")
+            raise CommandError(
+                "--idempotency-key must be 1 to 255 printable ASCII characters without a comma."
+            )
         payloads = _payloads(options["payload"])
         if isinstance(payloads, bytes):
             try:

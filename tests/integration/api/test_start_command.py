@@ -109,6 +109,7 @@ def test_finished_run_is_printed_as_json(flow, monkeypatch):
         ("--idempotency-key", ""),
         ("--idempotency-key", "x" * 256),
         ("--idempotency-key", "tab\t"),
+        ("--idempotency-key", "a,b"),
     ],
 )
 def test_option_that_is_not_understood_starts_nothing(flow, option, value):

@@ -310,7 +310,70 @@ def test_same_idempotency_key_answers_with_the_same_run(post, user, flow):
 
     assert first.status_code == second.status_code == 202
     assert first.json() == second.json()
+    assert "Idempotent-Replayed" not in first
+    assert second["Idempotent-Replayed"] == "true"
     assert Run.objects.count() == 1
+
+
+def test_same_idempotency_key_of_another_user_starts_a_run_of_that_user(post, user, admin, flow):
+    grant(user, flow=flow)
+    key = {"Idempotency-Key": "order 17"}
+
+    mine = post(headers=key).json()
+    response = post(body=b'{"amount": 6}', headers=key, by=client_of(admin))
+
+    assert response.status_code == 202
+    assert response.json()["correlationId"] != mine["correlationId"]
+    assert Run.objects.get(pk=response.json()["correlationId"]).started_by == admin
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ({}, None),
+        ({"priority": "4"}, None),
+        ({"priority": "5"}, "idempotency-conflict"),
+        ({"startAt": "2001-01-01T00:00:00Z"}, "idempotency-conflict"),
+    ],
+)
+def test_the_options_of_a_start_are_compared(client, user, flow, query, word):
+    grant(user, flow=flow)
+
+    def start(**more: str) -> Any:
+        query = {"flowName": "loan"} | more
+        headers = {"Idempotency-Key": "order 17"}
+        body, kind = b"{}", "application/json"
+        return client.post("/async/api/start", body, kind, headers=headers, query_params=query)
+
+    assert start().status_code == 202
+    if word:
+        assert_problem(start(**query), 409, word)
+    else:
+        assert start(**query)["Idempotent-Replayed"] == "true"
+
+
+def test_both_addresses_of_a_start_share_their_keys(post, client, user, flow):
+    grant(user, flow=flow)
+    key = {"Idempotency-Key": "order 17"}
+
+    first = post(headers=key)
+    second = client.post(
+        "/async/api/flows/loan/start", b'{"amount":5}', "application/json", headers=key
+    )
+
+    assert second.json() == first.json()
+
+
+@pytest.mark.parametrize("depth", [190, 254, 300, 600, 980, 1100])
+def test_deep_payload_with_a_key_is_taken_or_refused(post, user, flow, depth):
+    grant(user, flow=flow)
+    body = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+
+    answers = [post(body=body, headers={"Idempotency-Key": "deep"}) for _ in range(2)]
+
+    assert answers[0].status_code == answers[1].status_code
+    if answers[0].status_code != 202:
+        assert_problem(answers[0], 400, "payload-invalid")
 
 
 def test_same_idempotency_key_with_another_body_is_a_conflict(post, user, flow):
@@ -321,7 +384,7 @@ def test_same_idempotency_key_with_another_body_is_a_conflict(post, user, flow):
     assert_problem(post(body=b'{"amount": 6}', headers=key), 409, "idempotency-conflict")
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "ä", "a\tb"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "ä", "a\tb", "a,b"])
 def test_idempotency_key_that_cannot_be_one_is_refused(post, user, flow, key):
     grant(user, flow=flow)
 

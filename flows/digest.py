@@ -1,0 +1,67 @@
+"""What is the same for the same start, however it was written: idempotency keys are held to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from flows.errors import PayloadInvalid
+
+# Marks the digests of this form. Those of the first form have no mark, see `_first_digest`.
+FORM = "2:"
+
+
+class Digits(str):
+    """A number as it is written; its representation has no quotes, unlike that of a text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def request_digest(body: str, priority: int, start_at: datetime | None) -> str:
+    """Return the digest of all that makes one start different from another.
+
+    The order of keys, white space and how characters are escaped do not count. The digits of a
+    number do: a script may tell 1 from 1.0. Moments are compared, not how they are written.
+    Raises PayloadInvalid where the payload is nested too deep.
+    """
+    try:
+        payload = json.loads(
+            body, object_pairs_hook=_in_order, parse_int=Digits, parse_float=Digits
+        )["payload"]
+        moment = start_at and start_at.astimezone(UTC).isoformat()
+        canonical = ascii((payload, priority, moment))
+    except RecursionError as error:
+        raise PayloadInvalid("The payload is nested too deep.") from error
+    # 248 bits and the mark fill the 64 characters of the column.
+    return FORM + hashlib.sha256(canonical.encode()).hexdigest()[: 64 - len(FORM)]
+
+
+def is_of_request(known: str, digest: str, body: str) -> bool:
+    """Say whether a stored digest is that of the request with this digest and this body."""
+    if known.startswith(FORM):
+        return known == digest
+    return known == _first_digest(body)
+
+
+def _in_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(sorted(pairs, key=itemgetter(0)))
+
+
+def _first_digest(body: str) -> str | None:
+    """Return the digest as it was stored up to the migration 0007, without mark and options.
+
+    Such keys count for a day after the migration. None where there was no such digest.
+    """
+    try:
+        payload = orjson.loads(body)["payload"]
+        return hashlib.sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None

@@ -1,0 +1,130 @@
+"""Idempotency keys under contention, and over the change that gave them to their callers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from flows import engine
+from flows.errors import IdempotencyConflict
+from flows.models import IdempotencyKey, Run
+from tests.builders import make_flow, run_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BEFORE, AFTER = "0006_reprocessing", "0007_idempotency_keys_by_caller"
+
+
+def at_once(calls: list[Any]) -> list[Any]:
+    """Make the calls at the same moment, a thread each; return the answers in their order."""
+    barrier = Barrier(len(calls))
+
+    def call(do: Any) -> Any:
+        barrier.wait(30)
+        try:
+            return until_not_locked(do)
+        except IdempotencyConflict as error:
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def test_one_key_of_two_users_at_once_starts_a_run_for_each():
+    make_flow()
+    users = [User.objects.create_user(name) for name in ("one", "other")] * 4
+
+    started = at_once(
+        [lambda u=user: engine.start("flow", {}, idempotency_key="k", user=u) for user in users]
+    )
+
+    assert Run.objects.count() == 2
+    for user, answer in zip(users, started, strict=True):
+        assert run_of(answer.correlation_id).started_by == user
+    assert [answer.repeated for answer in started].count(False) == 2
+
+
+def test_one_key_for_different_requests_at_once_starts_one_of_them():
+    make_flow()
+
+    answers = at_once(
+        [lambda n=n: engine.start("flow", {"n": n}, idempotency_key="k") for n in range(6)]
+    )
+
+    assert Run.objects.count() == IdempotencyKey.objects.count() == 1
+    assert [isinstance(answer, IdempotencyConflict) for answer in answers].count(False) == 1
+
+
+def until_not_locked(do: Any) -> Any:
+    """Call again while SQLite's database in memory, which tests use, lets no writer wait."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return do()
+        except OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def migrate() -> Iterator[Any]:
+    def to(name: str) -> None:
+        MigrationExecutor(connection).migrate([("flows", name)])
+
+    yield to
+    executor = MigrationExecutor(connection)
+    executor.migrate([node for node in executor.loader.graph.leaf_nodes() if node[0] == "flows"])
+
+
+def test_keys_from_before_go_to_the_users_who_started_their_runs(migrate):
+    make_flow()
+    user = User.objects.create_user("one")
+    mine = engine.start("flow", {}, user=user, idempotency_key="mine").correlation_id
+    ours = engine.start("flow", {}, idempotency_key="command").correlation_id
+
+    migrate(BEFORE)
+    migrate(AFTER)
+
+    assert set(IdempotencyKey.objects.values_list("run", "caller")) == {
+        (mine, str(user.pk)),
+        (ours, ""),
+    }
+
+
+def test_going_back_leaves_one_of_the_keys_that_several_users_have(migrate):
+    make_flow()
+    users = [User.objects.create_user(name) for name in ("one", "other")]
+    for user in users:
+        engine.start("flow", {}, user=user, idempotency_key="k")
+
+    migrate(BEFORE)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT run_id, created_at FROM flows_idempotencykey")
+        assert len(cursor.fetchall()) == 1
+
+
+def test_a_process_that_does_not_know_callers_yet_can_still_keep_a_key():
+    make_flow()
+    run_id = engine.start("flow", {}).correlation_id
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO flows_idempotencykey (flow_name, key, body_digest, run_id, created_at)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            ["flow", "k", "x" * 64, run_id.hex, str(timezone.now())],
+        )
+
+    assert IdempotencyKey.objects.get().caller == ""
