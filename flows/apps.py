@@ -7,10 +7,20 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows import checks, retention, samples, signals, uses  # noqa: F401  checks add themselves
+        from flows import (
+            allowed_tasks,
+            checks,  # noqa: F401  checks add themselves
+            plain_pickles,
+            retention,
+            samples,
+            signals,
+            uses,
+        )
         from scripts.samples import sources as sample_sources
         from scripts.uses import sources as use_sources
 
+        plain_pickles.install()
+        allowed_tasks.connect()
         signals.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)

@@ -17,6 +17,7 @@ from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.signing import SignedPackage
 
+from flows.allowed_tasks import judged_package
 from flows.models import Consumer, Queue
 from flows.plan import step_plan
 from flows.processes import is_alive, this_host
@@ -81,7 +82,7 @@ class QueueBroker(ORM):
             self._look()
             self._wake_reprocessings()
             opened = self._open_sessions()
-            tasks = [*(super().dequeue() or []), *self._tasks_for_free_workers()]
+            tasks = [*self._tasks_of_django_q2(), *self._tasks_for_free_workers()]
             if not tasks and not opened:
                 self._wait()
             return tasks
@@ -89,6 +90,9 @@ class QueueBroker(ORM):
             logger.exception("the broker lost the database; it tries again")
             self._start_afresh()
             return []
+
+    def _tasks_of_django_q2(self) -> list[tuple[int | str, str]]:
+        return [(pk, judged_package(package)) for pk, package in super().dequeue() or []]
 
     def _reap_now_and_then(self) -> None:
         if time.monotonic() - self.reaped_at < REAP_SECONDS:

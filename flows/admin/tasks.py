@@ -1,23 +1,120 @@
-"""django-q2's own tasks and schedules, on the pages of the Configuration Manager."""
+"""django-q2's own tasks and schedules, on the pages of the Configuration Manager.
+
+They name functions that the workers run outside the sandbox, so they are for superusers alone.
+"""
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.http import HttpRequest
 from django_q import admin as django_q_admin
+from django_q.conf import croniter
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
+from flows.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin
+
+NOT_PLAIN = "Must be plain values, such as 1, 'two', [3]."
 
 for model in (Failure, OrmQ, Schedule, Success):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 
 
+class ForSuperusers:
+    """Staff with model permissions see nothing of it."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_superuser(request)
+
+
+class ChangedBySuperusers(ForSuperusers):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_superuser(request)
+
+
+def is_superuser(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)
+
+
+class ScheduleForm(forms.ModelForm):
+    """Refuses what the scheduler could not read: one such row would stop every schedule."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not croniter and "schedule_type" in self.fields:
+            choices = [each for each in Schedule.TYPE if each[0] != Schedule.CRON]
+            self.fields["schedule_type"].choices = choices  # type: ignore[attr-defined]
+
+    def clean_func(self) -> str:
+        return _allowed(self.cleaned_data["func"])
+
+    def clean_hook(self) -> str | None:
+        hook = self.cleaned_data["hook"]
+        return _allowed(hook) if hook else hook
+
+    def clean_args(self) -> str | None:
+        text = self.cleaned_data["args"]
+        if text:
+            try:
+                ast.literal_eval(text)
+            except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+                raise forms.ValidationError(NOT_PLAIN) from error
+        return text
+
+    def clean_kwargs(self) -> str | None:
+        text = self.cleaned_data["kwargs"]
+        if text and not _are_keywords(text):
+            raise forms.ValidationError("Must be keywords with plain values, such as x=1, y='two'.")
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("schedule_type") == Schedule.CRON and not cleaned.get("cron"):
+            self.add_error("cron", "Give the cron expression.")
+        return cleaned
+
+
+def _allowed(path: str) -> str:
+    if fault := task_fault(path):
+        raise forms.ValidationError(fault)
+    return path
+
+
+def _are_keywords(text: str) -> bool:
+    """Say whether django-q2's scheduler reads the text as keyword arguments."""
+    try:
+        return isinstance(ast.literal_eval(text), dict)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        pass
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            return False
+        for keyword in call.keywords:
+            ast.literal_eval(keyword.value)
+        return all(keyword.arg for keyword in call.keywords)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return False
+
+
 @admin.register(Schedule)
-class ScheduleAdmin(django_q_admin.ScheduleAdmin, ModelAdmin):
+class ScheduleAdmin(ChangedBySuperusers, django_q_admin.ScheduleAdmin, ModelAdmin):
+    form = ScheduleForm
     list_display = (
         "name",
         "func",
@@ -37,16 +134,16 @@ class ScheduleAdmin(django_q_admin.ScheduleAdmin, ModelAdmin):
 
 
 @admin.register(Success)
-class SuccessAdmin(ReadOnlyAdmin, django_q_admin.TaskAdmin):
+class SuccessAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.TaskAdmin):
     list_filter = ("group", "cluster")
 
 
 @admin.register(Failure)
-class FailureAdmin(ReadOnlyAdmin, django_q_admin.FailAdmin):
+class FailureAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.FailAdmin):
     list_filter = ("group", "cluster")
 
 
 @admin.register(OrmQ)
-class QueuedTaskAdmin(ReadOnlyAdmin, django_q_admin.QueueAdmin):
+class QueuedTaskAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.QueueAdmin):
     fields: Any = ("key", "lock", "task_id", "name", "group", "func", "args", "kwargs", "q_options")
     readonly_fields: Any = fields

@@ -37,6 +37,17 @@ def function_at(path: str) -> Function:
 @lru_cache(maxsize=1024)
 def _function_at(path: str, modules: tuple[str, ...]) -> Function:
     path = path.strip()
+    function = _allowed_function(path, modules)
+    _require_signature(path, function)
+    return function
+
+
+def allowed_function(path: str) -> Callable[..., Any]:
+    """Return the function at a dotted path, whatever it takes. Raises ScriptInvalid."""
+    return _allowed_function(path, tuple(settings.ASYNCENGINE_CALLABLE_MODULES))
+
+
+def _allowed_function(path: str, modules: tuple[str, ...]) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     if not module or not all(part.isidentifier() for part in path.split(".")):
         raise ScriptInvalid("Give the dotted path of a function, as in myproject.steps.score.")
@@ -48,7 +59,6 @@ def _function_at(path: str, modules: tuple[str, ...]) -> Function:
         raise ScriptInvalid(f"{path} is no function.")
     # Or else what an allowed module has imported for itself could be run, subprocess.run for one.
     _require_allowed(str(getattr(function, "__module__", None)), modules)
-    _require_signature(path, function)
     return function
 
 

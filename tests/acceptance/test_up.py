@@ -190,6 +190,7 @@ def test_the_sample_of_the_demo_runs_through(installation: Installation):
 
 
 def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(installation: Installation):
+    installation.environment["ASYNCENGINE_CALLABLE_MODULES"] = "math"
     installation.up("--no-demo")
     code = (
         "from django_q.tasks import async_task, schedule, result\n"

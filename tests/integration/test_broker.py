@@ -140,7 +140,8 @@ def test_waiting_for_work_ends_with_the_shortest_polling_time(broker, workers):
     assert time.monotonic() - started_at < 5
 
 
-def test_tasks_of_django_q2_come_through_the_same_broker(broker, workers):
+def test_tasks_of_django_q2_come_through_the_same_broker(broker, workers, settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["math"]
     async_task("math.copysign", 2, -2)
 
     [(task_id, package)] = broker.dequeue()
