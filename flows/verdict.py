@@ -9,6 +9,7 @@ import orjson
 
 from flows.errors import StepFailed, StepRejected
 from flows.models import DeadLetter, StepRun
+from flows.plan import step_plan
 from flows.store import Done, Fate, Held
 from scripts.errors import (
     InputInvalid,
@@ -18,6 +19,7 @@ from scripts.errors import (
     ScriptRetry,
     ScriptTooLate,
 )
+from scripts.json_text import items_of
 from scripts.pool.runner import Outcome
 
 
@@ -33,6 +35,8 @@ def judge(held: Held, outcome: Outcome) -> Done:
     )
     if outcome.error is None:
         done.output = (outcome.output or b"null").decode()
+        if done.output.lstrip()[:1] == "[" and not step_plan(held.step_id).site.is_last:
+            done.branches = [text for text, _ in items_of(done.output)]
         return done
     if isinstance(outcome.error, ScriptTooLate):
         done.fate = Fate.RETURNED
@@ -74,7 +78,8 @@ def ended_now(held: Held, fate: Fate, outcome: str) -> Done:
 def spilled(held: Held) -> Done:
     """Go on with what found no room after a step that is done."""
     done = ended_now(held, Fate.PASSED, StepRun.Outcome.COMPLETED.value)
-    done.output = held.body
+    (first, _), *items = items_of(held.body)
+    done.first_branch, done.branches = int(first), [text for text, _ in items]
     return done
 
 

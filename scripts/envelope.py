@@ -1,6 +1,6 @@
 """Messages as JSON text: read before a script runs, checked and written after it has run.
 
-Used inside the script host, whatever the language of the script. Only ``is_json`` and
+Used inside the script host, whatever the language of the script. Only
 ``plain_text`` are for the worker, too, which looks at what comes out of a host.
 """
 
@@ -9,7 +9,6 @@ import decimal
 import enum
 import json
 import math
-import re
 import types
 import uuid
 from collections.abc import Iterator
@@ -37,8 +36,6 @@ _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte 
     b" " * 128
 )
 _LONG_NUMBER = b"0" * 19
-# Its first digits are kept: they may be those of an escape in a string.
-_VERY_LONG_NUMBER = re.compile(rb"(?<!\d)(\d{4})\d{296,}")
 
 _HINTS: dict[type, str] = {
     decimal.Decimal: "use str() or float()",
@@ -115,17 +112,6 @@ def check_size(text: bytes) -> None:
         raise OutputInvalid(
             f"The output has {len(text)} bytes; at most {MAX_OUTPUT_BYTES} are allowed.", place="$"
         )
-
-
-def is_json(text: bytes) -> bool:
-    """Tell whether a text is JSON in UTF-8, as strictly as orjson does."""
-    try:
-        orjson.loads(text)
-    except ValueError:
-        # orjson refuses integers of more than 308 digits, JSON does not.
-        shorter = _VERY_LONG_NUMBER.sub(rb"\1", text)
-        return shorter != text and is_json(shorter)
-    return True
 
 
 def plain_text(text: str, length: int) -> str:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from flows.models import DeadLetter
 from flows.plan import StepPlan, step_plan
 from flows.store import sql
 from flows.store.work import Done, Fate, Held
+from scripts.json_text import member_of
 
 if TYPE_CHECKING:
     from flows.store.commit import Commit
@@ -38,7 +38,7 @@ class Branches:
         """Send each envelope of a list on; what finds no room stays at its step for later."""
         held = done.held
         self._look_up_urgency(held)
-        first, outputs = read_list(done)
+        first, outputs = done.first_branch, done.branches or []
         queue = self.commit.counters[plan.next_queue_id]
         if len(outputs) > queue.size:
             self._refuse(done, len(outputs), queue.size)
@@ -133,7 +133,7 @@ class Branches:
 
     def _join(self, last: Held, plan: StepPlan, bodies: list[str], at: str) -> None:
         """Go on as one message, with the run's own id; the last branch leaves it its room."""
-        payloads = ",".join(payload_text(body) for body in bodies)
+        payloads = ",".join(member_of(body, "payload") for body in bodies)
         body = f'{{"correlationId":"{last.correlation_id}","payload":[{payloads}]}}'
         self._children.clear()
         self._send(last, plan, "", body)
@@ -142,27 +142,3 @@ class Branches:
         self.commit.database.each(sql.INSERT_MESSAGE, [joined | {"available_at": at}])
         self.commit.database.query(sql.COUNT_BRANCHES, [1, last.run_id])
         self.commit.database.wake()
-
-
-def read_list(done: Done) -> tuple[int, list[str]]:
-    """Return the number of the first output and each output's text, digit for digit.
-
-    What was spilled begins with that number.
-    """
-    items = split_array(done.output)
-    return (int(items[0]), items[1:]) if done.held.spilled else (0, items)
-
-
-def split_array(text: str) -> list[str]:
-    """Cut the text of a JSON array into the texts of its items."""
-    items: list[str] = []
-    decoder, at = json.JSONDecoder(), 1
-    while text[at] != "]":
-        _, end = decoder.raw_decode(text, at)
-        items.append(text[at:end])
-        at = end + 1 if text[end] == "," else end
-    return items
-
-
-def payload_text(body: str) -> str:
-    return json.dumps(json.loads(body)["payload"], ensure_ascii=False, separators=(",", ":"))

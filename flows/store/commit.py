@@ -107,7 +107,7 @@ class Commit:
             self.buried.append(done)
         elif done.fate is Fate.DROPPED:
             self.dropped.append(done)
-        elif plan.next_step_id is not None and (done.held.spilled or done.output[0] == "["):
+        elif plan.next_step_id is not None and done.branches is not None:
             self.branches.fan_out(done, plan)
         elif done.held.branch and (plan.next_step_id is None or plan.next_joins):
             self.branches.end(done.held, done.output)

@@ -69,6 +69,9 @@ class Done:
     started_at: float
     finished_at: float
     output: str = ""
+    # Where the output is a list that fans out: its messages, of which the first has this number.
+    branches: list[str] | None = None
+    first_branch: int = 0
     error: str = ""
     logs: str = ""
     warning: bool = False

@@ -28,6 +28,7 @@ from scripts.errors import (
     ScriptTooLate,
 )
 from scripts.host.context import Context
+from scripts.outputs import fault_of
 from scripts.schema import Contract
 from scripts.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 
@@ -79,6 +80,8 @@ class CallableCall:
         if not site.is_last:
             output, warning = complete(output, call.correlation_id)
         text = encode(output)
+        if fault := fault_of(text, call.body, call.correlation_id, site.is_last):
+            raise fault
         contract.check_output(text, site.is_last)
         return text, warning
 

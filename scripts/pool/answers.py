@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 
 from scripts import wire
-from scripts.calls import Outcome
-from scripts.envelope import MAX_OUTPUT_BYTES, is_json, plain_text
-from scripts.errors import ScriptError
+from scripts.calls import Call, Outcome
+from scripts.envelope import MAX_OUTPUT_BYTES, plain_text
+from scripts.errors import OutputInvalid, ScriptError
+from scripts.outputs import fault_of
 from scripts.pool.group import Group
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
@@ -78,14 +79,24 @@ def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_te
         started_at, seconds = now, 0.0
     ended_at = min(started_at + seconds, now)
     call = group.calls[group.done]
-    if kind == wire.OUTPUT:
-        if not is_json(output):
-            raise Nonsense
-        if not extra:
-            return Outcome(call, output, None, None, [], started_at, ended_at)
-    error, warning, logs = _details(kind, extra, clean)
+    fault = _judged(output, call, group) if kind == wire.OUTPUT else None
+    if kind == wire.OUTPUT and fault is None and not extra:
+        return Outcome(call, output, None, None, [], started_at, ended_at)
+    error: ScriptError | None = None
+    warning: str | None = None
+    logs: list[dict[str, Any]] = []
+    if extra or kind != wire.OUTPUT:
+        error, warning, logs = _details(kind, extra, clean)
+    error = fault or error
     result = output if error is None else None
     return Outcome(call, result, error, warning, logs, started_at, ended_at)
+
+
+def _judged(output: bytes, call: Call, group: Group) -> OutputInvalid | None:
+    try:
+        return fault_of(output, call.body, call.correlation_id, group.site.is_last)
+    except ValueError:
+        raise Nonsense from None
 
 
 def _complete_answers(data: bytes, known: int) -> Generator[Answer, None, int]:

@@ -513,7 +513,8 @@ FORGERIES = {
         output("forged"),
         """
         import struct
-        forged = b'{"payload":"forged"}'
+        known = message["correlationId"]
+        forged = b'{"correlationId":"' + known.encode() + b'","payload":"forged"}'
         head = struct.pack("<QBIIdd", host()._number, 1, len(forged), 0, 0.0, 0.0)
         os.write(channel(), head + forged)
         """,
