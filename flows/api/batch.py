@@ -1,16 +1,19 @@
-"""Starting many runs by one request: read, checked and stored in chunks, however many there are."""
+"""Starting many runs by one request: read, checked and stored in chunks, however many there are.
+
+Chunk by chunk in the order of the lines. Where the queue is full or the database away it stops.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -19,7 +22,7 @@ from rest_framework.request import Request
 from flows import engine
 from flows.api.body import is_ndjson, json_chunks
 from flows.api.documentation import START_BATCH
-from flows.api.errors import Problem
+from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
@@ -32,6 +35,8 @@ CHUNK_ITEMS = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 # What an answer may have in memory; a longer one is put together in files.
 ANSWER_BYTES = 1024 * 1024
+# What is read of a body behind the line where its batch stopped.
+DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 class BatchView(ApiView):
@@ -43,21 +48,29 @@ class BatchView(ApiView):
         plan = runnable_plan(request, self.query.get("flowName"))
         if "HTTP_IDEMPOTENCY_KEY" in request.META:
             raise Problem("header-invalid", "Idempotency-Key: names one start, not a batch")
+        body = json_chunks(request._request)
         batch = Batch(plan, {"user": request.user, **options})
         try:
-            for chunk in chunked(_items(request)):
-                batch.start(chunk)
-            batch.require_any()
+            batch.start_all(_items(request, body))
+            if batch.stopped_by:
+                discard(body)
             return batch.answer()
         except BaseException:
             batch.close()
             raise
 
 
-def _items(request: Request) -> Iterator[Item]:
-    chunks = json_chunks(request._request)
+def _items(request: Request, body: Iterator[bytes]) -> Iterator[Item]:
     split = lines if is_ndjson(request._request) else elements
-    return split(chunks, settings.ASYNCENGINE_MAX_PAYLOAD_BYTES)
+    return split(body, settings.ASYNCENGINE_MAX_PAYLOAD_BYTES)
+
+
+def discard(body: Iterator[bytes]) -> None:
+    """Read on without looking: most clients read an answer only when they have sent all."""
+    left = DISCARDED_BYTES
+    with suppress(OSError):
+        while left > 0 and (chunk := next(body, b"")):
+            left -= len(chunk)
 
 
 def chunked(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -75,48 +88,56 @@ def chunked(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 class Batch:
-    """Starts chunks of payloads and keeps account of what was accepted and what not, and why."""
+    """Starts payloads in their order, and keeps account of what was accepted and what not, and why.
+
+    It stops at the first payload that could be started at another time: what was accepted has no
+    holes but payloads that can never be started.
+    """
 
     def __init__(self, plan: FlowPlan, options: dict[str, Any]) -> None:
         self.accepted = 0
-        self._full: QueueFull | None = None
+        self.stopped_by: Problem | None = None
+        self._next_line: int | None = None
         self._plan = plan
         self._options = options
         self._ids, self._rejected = Listing(), Listing()
 
-    def start(self, items: Sequence[Item]) -> None:
-        """Start what can be started. Where the queue gets full, what comes first has the room.
+    def start_all(self, items: Iterable[Item]) -> None:
+        """Start the items, as far as it goes. Raises Problem where it stopped with none started."""
+        for chunk in chunked(items):
+            self._start(chunk)
+            if self.stopped_by:
+                break
+        if self.stopped_by and not self.accepted:
+            raise self.stopped_by
 
-        Raises OperationalError or InterfaceError while nothing has been accepted.
-        """
-        faults = {item.line: item.fault for item in items if item.fault}
+    def _start(self, items: Sequence[Item]) -> None:
+        faults = {item.line: Problem(item.word, item.fault) for item in items if item.fault}
         sound = [item for item in items if not item.fault]
-        reason = "The database did not answer."
         before = self.accepted
         try:
-            sound = self._start_valid(sound, faults)
-            reason = str(self._full)
-        except (OperationalError, InterfaceError):
-            if not self.accepted:
+            self._start_valid(sound, faults)
+        except (QueueFull, DatabaseError, InterfaceError) as error:
+            self.stopped_by = as_problem(error)
+            if self.stopped_by is None:
                 raise
-            if not connection.in_atomic_block:
-                connection.close_if_unusable_or_obsolete()
-        left = [item for item in sound if item.line not in faults][self.accepted - before :]
-        faults |= {item.line: reason for item in left}
+            close_if_unusable()
+            left = [item.line for item in sound if item.line not in faults]
+            self._next_line = left[self.accepted - before]
+            faults[self._next_line] = self.stopped_by
         for line in sorted(faults):
-            self._rejected.add({"line": line, "detail": faults[line]})
+            if self._next_line is None or line <= self._next_line:
+                self._reject(line, faults[line])
 
-    def _start_valid(self, items: list[Item], faults: dict[int, str]) -> list[Item]:
-        """Start the valid ones of the items, and return them. The others are noted as faults."""
+    def _start_valid(self, items: list[Item], faults: dict[int, Problem]) -> None:
+        """Start the valid ones of the items. The others are noted as faults."""
         try:
             self._start_at_once(items)
         except PayloadInvalid:
             faults |= {item.line: fault for item in items if (fault := self._fault(item))}
-            items = [item for item in items if item.line not in faults]
-            self._start_as_fits(items)
+            self._start_as_fits([item for item in items if item.line not in faults])
         except QueueFull:
             self._start_as_fits(items)
-        return items
 
     def _start_at_once(self, items: Sequence[Item]) -> None:
         ids = engine.start_many(self._plan, [item.raw for item in items], **self._options)
@@ -124,38 +145,41 @@ class Batch:
         for correlation_id in ids:
             self._ids.add(correlation_id)
 
-    def _start_as_fits(self, items: Sequence[Item]) -> bool:
-        """Start the first of the items, as many as the queue has room for; say whether all."""
+    def _start_as_fits(self, items: Sequence[Item]) -> None:
+        """Start the first of the items. Raises QueueFull where there is no room for the rest."""
         try:
             self._start_at_once(items)
-            return True
-        except QueueFull as error:
-            self._full = error
-        if len(items) == 1:
-            return False
+            return
+        except QueueFull:
+            if len(items) == 1:
+                raise
         half = len(items) // 2
-        return self._start_as_fits(items[:half]) and self._start_as_fits(items[half:])
+        self._start_as_fits(items[:half])
+        self._start_as_fits(items[half:])
 
-    def _fault(self, item: Item) -> str:
+    def _fault(self, item: Item) -> Problem | None:
         try:
             self._plan.require_valid(parse_payload(item.raw))
         except PayloadInvalid as error:
             fields = "; ".join(f"{e['path']}: {e['detail']}" for e in error.errors)
-            return f"{error} {fields}".rstrip()
-        return ""
+            return Problem("payload-invalid", f"{error} {fields}".rstrip())
+        return None
 
-    def require_any(self) -> None:
-        """Raise Problem where nothing was accepted because the queue is full."""
-        if self._full and not self.accepted:
-            retry_after = {"Retry-After": str(self._full.retry_after)}
-            raise Problem("queue-full", str(self._full), headers=retry_after)
+    def _reject(self, line: int, problem: Problem) -> None:
+        document = problem.document()
+        self._rejected.add({"line": line, "type": document["type"], "detail": document["detail"]})
 
     def answer(self) -> HttpResponseBase:
         if self._rejected.size + self._ids.size <= ANSWER_BYTES:
             with closing(self):
-                return json_response(b"".join(self), status=202)
+                return json_response(b"".join(self), status=202, headers=self._headers())
         # The response closes what it is given.
-        return StreamingHttpResponse(self, status=202, content_type="application/json")
+        return StreamingHttpResponse(
+            self, status=202, content_type="application/json", headers=self._headers()
+        )
+
+    def _headers(self) -> dict[str, str]:
+        return self.stopped_by.headers if self.stopped_by else {}
 
     def __iter__(self) -> Iterator[bytes]:
         """Return the pieces of the answer."""
@@ -163,11 +187,17 @@ class Batch:
         yield from self._rejected.read()
         yield b'],"correlationIds":['
         yield from self._ids.read()
-        yield b"]}"
+        yield b"]}" if self._next_line is None else b'],"nextLine":%d}' % self._next_line
 
     def close(self) -> None:
         self._ids.close()
         self._rejected.close()
+
+
+def close_if_unusable() -> None:
+    """Have the next query open a connection where this one is lost."""
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
 
 
 class Listing:

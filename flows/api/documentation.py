@@ -187,13 +187,15 @@ START_BATCH: dict[str, Any] = {
         " and stored in chunks while they come, so a batch may be of any length; each payload is"
         " held to the limit of a single start. A payload that is refused is answered with its"
         " line, counted from 1 and with the empty ones, or with its place in the array; the others"
-        " are started. Where the queue is full the rest is refused so. What was accepted stays"
-        " so, also where the connection breaks."
+        " are started, in their order. Where the queue is full, or the database is lost, the batch"
+        " stops: the last refusal says why, and `nextLine` where to go on after `Retry-After`."
+        " After `outcome-unknown` that line and some behind it may be stored. What was accepted"
+        " stays so, also where the connection breaks."
     ),
     "parameters": [
         FLOW_NAME,
         *START_OPTIONS,
-        answered_header("Retry-After", int, RETRY_AFTER, 429, 503, 504),
+        answered_header("Retry-After", int, RETRY_AFTER, 202, 429, 503, 504),
         CHALLENGE,
     ],
     "request": {
@@ -206,8 +208,20 @@ START_BATCH: dict[str, Any] = {
             ref("BatchStarted"),
             {
                 "accepted": 1,
-                "rejected": [{"line": 2, "detail": "The payload must be a JSON object."}],
+                "rejected": [
+                    {
+                        "line": 2,
+                        "type": f"{TYPE_BASE}payload-invalid",
+                        "detail": "The payload must be a JSON object.",
+                    },
+                    {
+                        "line": 3,
+                        "type": f"{TYPE_BASE}queue-full",
+                        "detail": "The first queue of the flow is full.",
+                    },
+                ],
                 "correlationIds": [RUN_ID],
+                "nextLine": 3,
             },
         ),
         **refusals(

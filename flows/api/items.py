@@ -14,11 +14,15 @@ OUTSIDE = re.compile(rb'["\[\]{},]')
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A payload as it came, by its line or its place in the array, from 1; or what is wrong."""
+    """A payload as it came, by its line or its place in the array, from 1; or what is wrong.
+
+    `word` is the fault's in the table of problems.
+    """
 
     line: int
     raw: bytes
     fault: str = ""
+    word: str = "payload-invalid"
 
 
 class Gathered:
@@ -41,7 +45,8 @@ class Gathered:
         self._size = 0
         self._parts.clear()
         if size > self._longest:
-            return Item(line, b"", f"The payload may have at most {self._longest} bytes.")
+            fault = f"The payload may have at most {self._longest} bytes."
+            return Item(line, b"", fault, "payload-too-large")
         return Item(line, raw)
 
 

@@ -37,14 +37,16 @@ def page_of(name: str) -> Schema:
     return record({"results": listed(ref(name)), "next": following})
 
 
+PROBLEM_TYPE: Schema = {
+    "type": "string",
+    "format": "uri-reference",
+    "enum": [TYPE_BASE + word for word in KINDS],
+    "description": "Ends in a fixed word for the cause.",
+}
+
 PROBLEM = record(
     {
-        "type": {
-            "type": "string",
-            "format": "uri-reference",
-            "enum": [TYPE_BASE + word for word in KINDS],
-            "description": "Ends in a fixed word for the cause.",
-        },
+        "type": PROBLEM_TYPE,
         "title": TEXT,
         "status": {"type": "integer"},
         "detail": TEXT,
@@ -142,6 +144,8 @@ RUN = record(
 
 RUN_PAGE = page_of("RunSummary")
 
+LINE: Schema = {"type": "integer", "minimum": 1}
+
 BATCH_STARTED = record(
     {
         "accepted": COUNT,
@@ -149,16 +153,22 @@ BATCH_STARTED = record(
             record(
                 {
                     "line": {
-                        "type": "integer",
-                        "minimum": 1,
+                        **LINE,
                         "description": "The line, or the place in the array, from 1.",
                     },
+                    "type": PROBLEM_TYPE,
                     "detail": TEXT,
                 }
             )
         ),
         "correlationIds": listed(CORRELATION_ID),
+        "nextLine": {
+            **LINE,
+            "description": "Where the batch stopped: it and what follows was not started, and may"
+            " be sent again. Absent where the whole batch was looked at.",
+        },
     },
+    optional=("nextLine",),
     description="What became of a batch; the ids are in the order of the accepted lines.",
 )
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from flows import engine
 from flows.api.errors import Problem
 from flows.api.items import Item, elements, lines
+from flows.errors import CommitInDoubt, QueueFull
 from flows.models import Message, Queue, QueueState, Right, Run
 
 from .conftest import assert_problem, client_of, grant, make_flow
@@ -198,35 +199,101 @@ class TestRejected:
 
         assert document["accepted"] == 2
         [entry] = document["rejected"]
-        assert entry == {"line": 2, "detail": "The payload may have at most 50 bytes."}
+        assert entry == {
+            "line": 2,
+            "type": "/async/problems/payload-too-large",
+            "detail": "The payload may have at most 50 bytes.",
+        }
 
-    def test_what_has_no_room_is_rejected_and_what_came_first_has_it(self, send):
+    def test_batch_stops_at_the_first_line_that_has_no_room(self, send):
         room(7)
 
-        document = send(b"no\n" + numbered(20)).json()
+        response = send(b"no\n" + numbered(20))
 
+        document = response.json()
+        assert response.status_code == 202
+        assert int(response["Retry-After"]) >= 1
         assert document["accepted"] == 7
         assert [payload["n"] for payload in payloads()] == list(range(7))
-        assert [entry["line"] for entry in document["rejected"]] == [1, *range(9, 22)]
-        assert "full" in document["rejected"][-1]["detail"]
+        assert [entry["line"] for entry in document["rejected"]] == [1, 9]
+        assert document["rejected"][0]["type"] == "/async/problems/payload-invalid"
+        assert document["rejected"][1]["type"] == "/async/problems/queue-full"
+        assert document["nextLine"] == 9
         assert QueueState.objects.get(queue__name="loan queue 1").depth == 7
 
-    def test_later_chunks_have_the_room_that_comes(self, send, monkeypatch):
+    @pytest.mark.parametrize("chunk", [1, 7, 500])
+    @pytest.mark.parametrize("size", [1, 5, 13, 30, 60])
+    @pytest.mark.parametrize("form", [NDJSON, "application/json"])
+    def test_what_is_accepted_has_no_holes(self, send, monkeypatch, chunk, size, form):
+        monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", chunk)
+        room(size)
+        items = [b"[]" if n % 4 == 2 else b'{"n": %d}' % n for n in range(40)]
+        body = b"\n".join(items) if form == NDJSON else b"[%s]" % b",".join(items)
+
+        document = send(body, form).json()
+
+        sound = [n for n in range(40) if n % 4 != 2]
+        stop = sound[size] if size < len(sound) else None
+        assert [payload["n"] for payload in payloads()] == sound[:size]
+        assert document.get("nextLine") == (stop if stop is None else stop + 1)
+        refused = [n + 1 for n in range(40) if n % 4 == 2 and (stop is None or n < stop)]
+        assert [entry["line"] for entry in document["rejected"]] == refused + (
+            [] if stop is None else [stop + 1]
+        )
+
+    def test_room_that_comes_later_is_not_given_to_later_lines(self, send, monkeypatch):
         monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", 4)
         room(2)
 
         def make_room(*args: Any, **more: Any) -> Any:
-            # Of the second chunk.
-            if b'"n": 4' in args[1][0]:
-                room(10)
-            return start_many(*args, **more)
+            try:
+                return start_many(*args, **more)
+            except QueueFull:
+                if len(args[1]) == 1:
+                    room(10)
+                raise
 
         start_many = engine.start_many
         with mock.patch("flows.engine.start_many", side_effect=make_room):
             document = send(numbered(8)).json()
 
-        assert [payload["n"] for payload in payloads()] == [0, 1, 4, 5, 6, 7]
-        assert [entry["line"] for entry in document["rejected"]] == [3, 4]
+        assert [payload["n"] for payload in payloads()] == [0, 1]
+        assert document["nextLine"] == 3
+
+    def test_what_follows_can_be_sent_again_from_the_line_that_is_named(self, send):
+        room(7)
+        lines = numbered(20).splitlines(keepends=True)
+        first = send(b"".join(lines)).json()
+        room(100)
+
+        second = send(b"".join(lines[first["nextLine"] - 1 :])).json()
+
+        assert "nextLine" not in second
+        assert [payload["n"] for payload in payloads()] == list(range(20))
+
+    def test_rest_of_a_batch_that_stopped_is_read_so_that_its_answer_is(self, send):
+        class Counted(BytesIO):
+            end = 0
+
+            def read(self, size: int | None = -1) -> bytes:
+                piece = super().read(size)
+                Counted.end = self.tell()
+                return piece
+
+            readline = read
+
+        room(1)
+        body = numbered(50_000)
+
+        response = send(
+            b"is not looked at",
+            CONTENT_LENGTH="",
+            HTTP_TRANSFER_ENCODING="chunked",
+            **{"wsgi.input_terminated": True, "wsgi.input": Counted(body)},
+        )
+
+        assert response.json()["nextLine"] == 2
+        assert Counted.end == len(body)
 
     def test_queue_that_takes_nothing_refuses_the_batch(self, send):
         room(1)
@@ -238,10 +305,17 @@ class TestRejected:
         assert int(response["Retry-After"]) >= 1
         assert Run.objects.count() == 1
 
-    def test_database_that_goes_away_later_rejects_what_was_not_stored(self, send, monkeypatch):
+    @pytest.mark.parametrize(
+        ("error", "word"),
+        [
+            (OperationalError("away"), "database-unavailable"),
+            (CommitInDoubt("lost"), "outcome-unknown"),
+        ],
+    )
+    def test_database_that_goes_away_stops_the_batch(self, send, monkeypatch, error, word):
         monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", 2)
         start_many = engine.start_many
-        answers = [start_many, mock.Mock(side_effect=OperationalError("away")), start_many]
+        answers = [start_many, mock.Mock(side_effect=error), start_many]
 
         def answer(*args: Any, **more: Any) -> Any:
             return answers.pop(0)(*args, **more)
@@ -249,8 +323,10 @@ class TestRejected:
         with mock.patch("flows.engine.start_many", side_effect=answer):
             document = send(numbered(6)).json()
 
-        assert document["accepted"] == 4
-        assert [entry["line"] for entry in document["rejected"]] == [3, 4]
+        assert document["accepted"] == 2
+        [entry] = document["rejected"]
+        assert (entry["line"], entry["type"]) == (3, f"/async/problems/{word}")
+        assert document["nextLine"] == 3
 
     def test_database_that_is_away_from_the_first_is_said_so(self, send):
         with mock.patch("flows.engine.start_many", side_effect=OperationalError("away")):
@@ -344,7 +420,7 @@ class TestItems:
         assert list(lines(chunks, 10)) == [
             Item(1, b"aa"),
             Item(3, b"bbb"),
-            Item(4, b"", "The payload may have at most 10 bytes."),
+            Item(4, b"", "The payload may have at most 10 bytes.", "payload-too-large"),
             Item(5, b"d"),
         ]
 
