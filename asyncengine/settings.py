@@ -18,6 +18,11 @@ from django.urls import reverse_lazy
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
+# Files of this process are its user's alone: the SQLite database holds tokens, payloads and logs.
+os.umask(os.umask(0o077) | 0o077)
+# What SQLite and its writers keep beside the database.
+SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn")
+
 
 def env_text(name: str, default: str) -> str:
     return os.environ.get(name, "").strip() or default
@@ -41,6 +46,13 @@ def env_int(name: str, default: int, minimum: int = 0) -> int:
 
 def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
+
+
+def close_to_others(path: Path) -> None:
+    """Take from other users what an earlier version has left open to them."""
+    with suppress(OSError):
+        if (mode := path.stat().st_mode) & 0o077:
+            path.chmod(mode & 0o700)
 
 
 @contextmanager
@@ -105,7 +117,8 @@ def database(url: str) -> dict[str, Any]:
             )
         config["NAME"] = str(BASE_DIR / config["NAME"])
         with writing_to(Path(config["NAME"]).parent, "the SQLite database"):
-            pass
+            for suffix in SQLITE_FILES:
+                close_to_others(Path(config["NAME"] + suffix))
         # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for its turn
         # instead of failing in the middle of a transaction.
         config["OPTIONS"] = {
@@ -131,6 +144,7 @@ def database(url: str) -> dict[str, Any]:
     return config
 
 
+close_to_others(VAR_DIR)
 DEBUG = env_bool("ASYNCENGINE_DEBUG", False)
 SECRET_KEY_IS_KEPT = not os.environ.get("ASYNCENGINE_SECRET_KEY")
 SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_key(
@@ -149,6 +163,8 @@ ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", os.cpu_count() or 1, minimu
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
 # Modules of the project, with what is inside, whose functions may serve as scripts; none: off.
 ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")
+# Run scripts although their processes cannot be sealed on this machine.
+ASYNCENGINE_UNSEALED_SCRIPTS = env_bool("ASYNCENGINE_UNSEALED_SCRIPTS", False)
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
 # Set by `manage.py up` for its web server, whose processes are to end with it.
 ASYNCENGINE_UP_PID = env_int("ASYNCENGINE_UP_PID", 0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,46 @@ def installed(tmp_path: Path) -> Path:
     (tmp_path / "asyncengine").unlink()
     shutil.copytree(ROOT / "asyncengine", tmp_path / "asyncengine")
     return tmp_path
+
+
+def test_the_sqlite_database_is_its_users_alone(tmp_path: Path) -> None:
+    database = tmp_path / "db.sqlite3"
+
+    done = manage(ROOT, "migrate", "-v0", DATABASE_URL=f"sqlite:///{database}")
+
+    assert done.returncode == 0, done.stderr
+    assert modes(tmp_path) == {"0o600"}
+
+
+def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
+    database = tmp_path / "db.sqlite3"
+    for suffix in ("", "-wal", "-shm", "-turn", "-journal"):
+        (tmp_path / f"db.sqlite3{suffix}").touch(0o666)
+        (tmp_path / f"db.sqlite3{suffix}").chmod(0o664)
+    database.unlink()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE kept (id)")
+    database.chmod(0o664)
+
+    done = manage(ROOT, "check", DATABASE_URL=f"sqlite:///{database}")
+
+    assert done.returncode == 0, done.stderr
+    assert modes(tmp_path) == {"0o600"}
+
+
+def test_var_is_its_users_alone(installed: Path) -> None:
+    (installed / "var").mkdir(mode=0o755)
+    (installed / "var").chmod(0o755)
+
+    done = manage(installed, "check")
+
+    assert done.returncode == 0, done.stderr
+    assert (installed / "var").stat().st_mode & 0o777 == 0o700
+    assert modes(installed / "var") <= {"0o600", "0o700"}
+
+
+def modes(directory: Path) -> set[str]:
+    return {oct(path.stat().st_mode & 0o777) for path in directory.iterdir()}
 
 
 def manage(
