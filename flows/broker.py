@@ -24,6 +24,7 @@ from flows.processes import is_alive, this_host
 from flows.reprocessing import wake_overdue
 from flows.store import Ready, store
 from flows.wakeup import WakeUp, wakeup
+from scripts.sandbox import missing_measures, scripts_may_run
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class QueueBroker(ORM):
         self.is_busy = False
         self.next_start_in = 60.0
         self.wakeup: WakeUp | None = None
+        self.has_warned = False
 
     def enqueue(self, task: str) -> int:
         task_id = super().enqueue(task)
@@ -136,7 +138,13 @@ class QueueBroker(ORM):
         time.sleep(0.5)
 
     def _open_sessions(self) -> int:
-        """Open a session on every queue that can be served, one each; return how many."""
+        """Open a session on every queue that can be served, one each; return how many.
+
+        None where scripts cannot be sealed: their messages wait for a machine that can.
+        """
+        if not scripts_may_run():
+            self._warn_of_the_sandbox()
+            return 0
         room = SESSIONS_PER_WORKER * workers() - self._consumers().count()
         opened = 0
         for queue in self._in_turn(store().ready())[: max(room, 0)]:
@@ -145,6 +153,15 @@ class QueueBroker(ORM):
                 self.served_at[queue.queue_id] = time.monotonic()
                 opened += 1
         return opened
+
+    def _warn_of_the_sandbox(self) -> None:
+        if not self.has_warned:
+            self.has_warned = True
+            logger.error(
+                "no script runs on this machine, for its sandbox cannot be closed; missing: %s."
+                " ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run unsealed.",
+                ", ".join(missing_measures()),
+            )
 
     def _tasks_for_free_workers(self) -> list[tuple[str, str]]:
         """Send sessions that nobody has begun to workers that are free."""

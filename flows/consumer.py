@@ -52,7 +52,7 @@ def hosts() -> HostPool:
     """Return this worker's script hosts; they stay warm from shift to shift."""
     global _hosts
     if _hosts is None:
-        _hosts = HostPool(callables=True)
+        _hosts = HostPool(callables=True, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     return _hosts
 
 
@@ -99,6 +99,7 @@ class Shift:
             # After a surprise their leases run out, and what they held is delivered again.
             for session in self.sessions:
                 session.forget()
+            self.hosts.rest()
 
     def begin(self, consumer_id: int) -> None:
         try:

@@ -4,19 +4,21 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
 from scripts.callables.functions import import_fault
-from scripts.host.seal import missing_here
+from scripts.sandbox import missing_measures, scripts_may_run
 
 
 @register()
 def scripts_are_sealed(**kwargs: Any) -> list[CheckMessage]:
-    missing = missing_here()
+    missing = missing_measures()
     if not missing:
         return []
+    consequence = "Scripts run unsealed" if scripts_may_run() else "No script runs"
     return [
         Warning(
-            f"Scripts are sealed incompletely here. Missing: {', '.join(missing)}.",
-            hint="Run workers on Linux with seccomp filters, on x86-64 or aarch64, if you do not"
-            " trust all who write scripts.",
+            f"{consequence} here, for their sandbox cannot be closed. Missing:"
+            f" {', '.join(missing)}.",
+            hint="Run workers on Linux with seccomp filters, on x86-64 or aarch64. If you trust all"
+            " who write scripts, ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run all the same.",
             id="scripts.W001",
         )
     ]

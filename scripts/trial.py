@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
@@ -168,7 +169,7 @@ def _run(program: Program, message: bytes, is_last: bool) -> tuple[Outcome, int]
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
         return _run_here(CallableCall(limited, site, call)), 0
-    pool = HostPool()
+    pool = HostPool(unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS

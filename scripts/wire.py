@@ -1,6 +1,6 @@
 """The protocol between a worker, its zygote and its hosts. All three import this.
 
-    worker ── CONTROL, with two descriptors ──► zygote      fork a host, or kill one
+    worker ── CONTROL, with two descriptors ──► zygote      fork a host, kill or watch one
     worker ◄── CONTROL ──────────────────────── zygote      a host ended, and how
     worker ── HEAD, JSON, bodies ─────────────► host        its program, then groups of calls
     worker ◄── ANSWER, output, JSON ─────────── host        one a call, in the order of the calls
@@ -29,9 +29,10 @@ from scripts.errors import (
 )
 
 # Worker and zygote: what, host, two values. To fork a host: how many bytes it may take. When one
-# has ended: its wait status, and how many it took at most.
+# has ended: its wait status, and how many it took at most. A host that rests has no call and is
+# not to compute.
 CONTROL = struct.Struct("<cIqq")
-FORK, KILL, ENDED = b"F", b"K", b"E"
+FORK, KILL, ENDED, REST, WORK = b"F", b"K", b"E", b"R", b"W"
 FORK_FAILED = -1
 
 # Worker to host: bytes of JSON, bytes of bodies or of the reply. The JSON of a reply is an object

@@ -537,11 +537,18 @@ IS_READY: dict[str, Any] = {
     "operation_id": "isReady",
     "tags": ["health"],
     "summary": "Can starts be taken?",
-    "description": "Ready is a process whose database answers and has every migration.",
+    "description": "Ready is a process whose database answers and has every migration, on a machine"
+    " that can seal scripts or, with ASYNCENGINE_UNSEALED_SCRIPTS, need not.",
     "auth": [],
     "parameters": [WAITED],
     "responses": {
         (200, "application/json"): answer("They can.", READY),
-        **refusals("query-invalid", "database-unavailable", "not-ready", "not-acceptable"),
+        **refusals(
+            "query-invalid",
+            "database-unavailable",
+            "not-ready",
+            "scripts-not-sealed",
+            "not-acceptable",
+        ),
     },
 }

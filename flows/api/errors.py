@@ -64,6 +64,7 @@ KINDS = {
     "internal-error": Kind(500, "Something went wrong here."),
     "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
     "not-ready": Kind(503, "The database is not prepared."),
+    "scripts-not-sealed": Kind(503, "Scripts cannot be sealed here."),
     "outcome-unknown": Kind(504, "The database was lost; what was asked may be done or not."),
 }
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from flows.api.documentation import IS_LIVE, IS_READY
 from flows.api.errors import Problem
 from flows.api.view import OpenView, json_response
-from scripts.host.seal import missing_here
+from scripts.sandbox import missing_measures, scripts_may_run
 
 
 class LiveView(OpenView):
@@ -32,7 +32,14 @@ class ReadyView(OpenView):
             _require_migrations()
             ReadyView.is_migrated = True
         answer: dict[str, Any] = {"status": "ready"}
-        if missing := missing_here():
+        if not scripts_may_run():
+            raise Problem(
+                "scripts-not-sealed",
+                "The sandbox of scripts cannot be closed on this machine, so none runs."
+                " `manage.py check` tells what is missing; ASYNCENGINE_UNSEALED_SCRIPTS=1 lets"
+                " scripts run unsealed.",
+            )
+        if missing := missing_measures():
             answer["missingMeasures"] = missing
         return json_response(answer)
 

@@ -75,8 +75,12 @@ class Host:
         self._peak_kb_at_start = _peak_kb()
         self._contract = Contract()
 
-    def serve(self, missing: list[str]) -> NoReturn:
-        self._greet(missing)
+    def greet(self, missing: list[str]) -> None:
+        """Tell the worker which measures of the seal this process lacks."""
+        extra = json.dumps(missing).encode()
+        self._channel.write(ANSWER.pack(0, HELLO, 0, len(extra), 0.0, 0.0) + extra)
+
+    def serve(self) -> NoReturn:
         program, _ = self._channel.read_frame()
         script = self._load(program)
         while True:
@@ -114,10 +118,6 @@ class Host:
             program["libraries"],
             program["memoryMb"],
         )
-
-    def _greet(self, missing: list[str]) -> None:
-        extra = json.dumps(missing).encode()
-        self._channel.write(ANSWER.pack(0, HELLO, 0, len(extra), 0.0, 0.0) + extra)
 
     def _run_group(self, script: Script, head: Any, bodies: bytes) -> None:
         flow, step, queue, is_last = head["site"]

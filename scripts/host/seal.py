@@ -1,19 +1,22 @@
 """What a script host gives up before it runs a script: rights, files, processes, memory.
 
 ``seal`` takes every measure that the system knows and tells which it lacks; ``missing_here`` tells
-of this machine without taking any. The measure that counts most is the filter of system calls:
+of this machine without taking any. Where one is missing that ``is_closed`` asks for, no
+script runs. The measure that counts most is the filter of system calls:
 what a host may still ask of the kernel is in ``system_calls.py``.
 """
 
 import ctypes
+import json
 import mmap
 import os
 import platform
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from scripts.host import seccomp, system_calls
 from scripts.wire import EXIT_REFUSED
@@ -25,7 +28,7 @@ SCRIPT_UIDS = (0x7000_0000, 64123)
 
 FILTER = "filter of system calls"
 OWN_USER = "user of its own"
-_OF_LINUX = ("death with the worker", "no new privileges", "no tracing")
+_OF_LINUX = ("death with the worker", "no new privileges", "no tracing", "no writable code")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -46,6 +49,7 @@ def seal(zygote: int, uids: tuple[int, int] | None, memory_bytes: int, channel: 
         "death with the worker": lambda: die_with_parent(zygote),
         "no new privileges": lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1),
         "no tracing": lambda: _prctl(_PR_SET_DUMPABLE, 0),
+        "no writable code": _close_writable_code,
         "no core files": lambda: _limit(resource.RLIMIT_CORE, 0),
         "no files": lambda: _limit(resource.RLIMIT_FSIZE, 0),
         "no processes": lambda: _limit(resource.RLIMIT_NPROC, 0),
@@ -57,12 +61,27 @@ def seal(zygote: int, uids: tuple[int, int] | None, memory_bytes: int, channel: 
     return missing + [name for name, measure in measures.items() if not _is_taken(measure)]
 
 
+def is_closed(missing: list[str]) -> bool:
+    """Tell whether a process that lacks these measures is a sandbox all the same.
+
+    Where hosts share a user id, the filter still keeps each from the others.
+    """
+    return set(missing) <= {OWN_USER}
+
+
 def missing_here() -> list[str]:
-    """Name the measures that hosts on this machine will lack, as far as can be told beforehand."""
+    """Name the measures that hosts on this machine will lack, as far as the system says."""
     missing = [] if sys.platform == "linux" else list(_OF_LINUX)
     if _architecture() is None or not seccomp.is_known_to_kernel():
         missing.append(FILTER)
     return missing
+
+
+def tell_what_is_missing() -> NoReturn:
+    """Seal this process, write the measures that are missing to stdout as JSON, and end."""
+    missing = seal(os.getppid(), None, 1 << 28, channel=1)
+    os.write(1, json.dumps(missing).encode())
+    os._exit(0)
 
 
 def die_with_parent(parent: int) -> None:
@@ -105,7 +124,7 @@ def _close_all_but(descriptor: int) -> None:
 def _filter_system_calls(channel: int) -> None:
     architecture = _architecture()
     if architecture is None:
-        raise OSError("nobody has looked up the numbers of this architecture's system calls")
+        raise OSError("the numbers of this architecture's system calls are not known")
     rules = system_calls.rules(channel, os.getpid())
     seccomp.install(seccomp.program(architecture, rules, system_calls.REFUSAL))
 
@@ -114,6 +133,28 @@ def _architecture() -> seccomp.Architecture | None:
     if sys.platform != "linux" or sys.maxsize < 2**32:
         return None
     return system_calls.ARCHITECTURES.get(platform.machine())
+
+
+def _close_writable_code() -> None:
+    """Take the right to write from all memory that can be executed.
+
+    The calls that C code makes back into Python go through such a page. They need to run it alone;
+    new ones cannot be made after this. Raises OSError where some of it is left.
+    """
+    for start, end in _writable_code():
+        address, size = ctypes.c_void_p(start), ctypes.c_size_t(end - start)
+        if _libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_EXEC) != 0:
+            raise OSError(ctypes.get_errno(), "mprotect")
+    if any(_writable_code()):
+        raise OSError("there is memory that can be written and executed")
+
+
+def _writable_code() -> Iterator[tuple[int, int]]:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, *_ = line.split()
+        if "w" in rights and "x" in rights:
+            start, _, end = place.partition("-")
+            yield int(start, 16), int(end, 16)
 
 
 def _is_taken(measure: Callable[[], None]) -> bool:

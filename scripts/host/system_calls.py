@@ -22,6 +22,9 @@ _MAP_HUGETLB = 0x40000
 # kernels, and need a second thread to make sense. Two flags say whose it is and which clock counts.
 _FUTEX_OPERATIONS = (0, 1, 9, 10)
 _FUTEX_FLAGS = 0x180
+# linux/time.h: the clocks of all, and those of the own process and thread. Numbers below zero are
+# the clocks of other processes, which tell how long these have computed.
+_CLOCKS = (0, 1, 2, 3, 4, 5, 6, 7, 11)
 
 _NUMBERS_X86_64 = {
     "read": 0,
@@ -111,6 +114,7 @@ def rules(channel: int, pid: int) -> dict[str, Rule]:
     to_itself = (Condition(0, equals=(pid,)),)
     not_executable = Condition(2, mask=mmap.PROT_EXEC, equals=(0,))
     anonymous = Condition(3, mask=mmap.MAP_ANONYMOUS | _MAP_HUGETLB, equals=(mmap.MAP_ANONYMOUS,))
+    known_clock = (Condition(0, equals=_CLOCKS),)
     known_futex = Condition(1, mask=0xFFFFFFFF ^ _FUTEX_FLAGS, equals=_FUTEX_OPERATIONS)
     conditions: dict[str, Rule] = {
         "read": on_channel,
@@ -118,6 +122,9 @@ def rules(channel: int, pid: int) -> dict[str, Rule]:
         "mmap": (not_executable, anonymous),
         "mprotect": (not_executable,),
         "futex": (known_futex,),
+        "clock_gettime": known_clock,
+        "clock_getres": known_clock,
+        "clock_nanosleep": known_clock,
         # What abort() does.
         "kill": to_itself,
         "tgkill": to_itself,

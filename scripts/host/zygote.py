@@ -21,37 +21,56 @@ from typing import NoReturn
 from scripts.host.channel import Channel
 from scripts.host.host import Host
 from scripts.host.languages import preload
-from scripts.host.seal import die_with_parent, seal
+from scripts.host.seal import die_with_parent, is_closed, seal
 from scripts.wire import (
     CONTROL,
     ENDED,
     EXIT_BROKEN,
     EXIT_OUT_OF_MEMORY,
+    EXIT_REFUSED,
     FORK,
     FORK_FAILED,
     KILL,
+    REST,
     SHARED_BYTES,
+    WORK,
 )
+
+# How often hosts that rest are looked at, and how much of a core one may use meanwhile. Waiting for
+# a call uses none.
+_LOOK_SECONDS = 1.0
+_RESTLESS_SECONDS = 0.2
 
 
 def main() -> NoReturn:
-    """Run the zygote: the worker gives its end of the control socket, its pid and the uids."""
-    control, worker, *uids = map(int, sys.argv[1:5])
+    """Run the zygote.
+
+    The worker gives its end of the control socket, its pid, the uids, and 1 where scripts are to
+    run although their processes cannot be sealed.
+    """
+    control, worker, *uids, unsealed = map(int, sys.argv[1:6])
     with contextlib.suppress(OSError, AttributeError):
         die_with_parent(worker)
     _prepare()
-    Zygote(socket.socket(fileno=control), None if uids[0] < 0 else (uids[0], uids[1])).run()
+    users = None if uids[0] < 0 else (uids[0], uids[1])
+    Zygote(socket.socket(fileno=control), users, bool(unsealed)).run()
     os._exit(0)
 
 
 class Zygote:
     """Forks hosts for a worker, kills them when told to, and reports how each one ended."""
 
-    def __init__(self, control: socket.socket, uids: tuple[int, int] | None) -> None:
+    def __init__(
+        self, control: socket.socket, uids: tuple[int, int] | None, unsealed: bool
+    ) -> None:
         self._control = control
         self._uids = uids
+        self._unsealed = unsealed
         self._pids: dict[int, int] = {}
         self._hosts: dict[int, int] = {}
+        # Hosts that have nothing to do, with the CPU seconds that they had used when that began.
+        self._resting: dict[int, float] = {}
+        self._next_look = 0.0
         self._bytes_at_start = _bytes_of_a_fresh_child()
         self._wakeup, self._alarm = socket.socketpair()
 
@@ -62,12 +81,16 @@ class Zygote:
         poller.register(self._wakeup, select.POLLIN)
         poller.register(self._control, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in poller.poll()]
+            patience = _LOOK_SECONDS * 1000 if self._resting else None
+            ready = [descriptor for descriptor, _ in poller.poll(patience)]
             if self._wakeup.fileno() in ready:
                 self._wakeup.recv(4096)
                 self._report_deaths()
-            if self._control.fileno() in ready and not self._obey():
-                break
+            if self._control.fileno() in ready:
+                if not self._obey():
+                    break
+            elif time.monotonic() >= self._next_look:
+                self._end_those_that_do_not_rest()
         self._end_all()
 
     def _listen_for_deaths(self) -> None:
@@ -89,7 +112,18 @@ class Zygote:
             self._fork(host, memory_bytes, descriptors)
         elif what == KILL and host in self._pids:
             os.kill(self._pids[host], signal.SIGKILL)
+        elif what == REST and host in self._pids:
+            self._resting[host] = _cpu_seconds(self._pids[host])
+        elif what == WORK:
+            self._resting.pop(host, None)
         return True
+
+    def _end_those_that_do_not_rest(self) -> None:
+        """Kill hosts that compute although they have no call: their script goes on in secret."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        for host, used in self._resting.items():
+            if _cpu_seconds(self._pids[host]) - used > _RESTLESS_SECONDS:
+                os.kill(self._pids[host], signal.SIGKILL)
 
     def _fork(self, host: int, memory_bytes: int, descriptors: list[int]) -> None:
         zygote = os.getpid()
@@ -100,7 +134,9 @@ class Zygote:
         else:
             if pid == 0:
                 channel, memory = descriptors
-                _become_host(channel, memory, zygote, self._uids, memory_bytes)
+                _become_host(
+                    channel, memory, zygote, self._uids, memory_bytes, unsealed=self._unsealed
+                )
             self._pids[host] = pid
             self._hosts[pid] = host
         for descriptor in descriptors:
@@ -113,6 +149,7 @@ class Zygote:
                 return
             host = self._hosts.pop(pid)
             del self._pids[host]
+            self._resting.pop(host, None)
             self._tell(ENDED, host, status, usage.ru_maxrss * 1024 - self._bytes_at_start)
 
     def _tell(self, what: bytes, host: int, *values: int) -> None:
@@ -143,18 +180,36 @@ def _prepare() -> None:
 
 
 def _become_host(
-    channel: int, memory: int, zygote: int, uids: tuple[int, int] | None, memory_bytes: int
+    channel: int,
+    memory: int,
+    zygote: int,
+    uids: tuple[int, int] | None,
+    memory_bytes: int,
+    *,
+    unsealed: bool,
 ) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         shared = mmap.mmap(memory, SHARED_BYTES)
         missing = seal(zygote, uids, memory_bytes, channel)
-        Host(Channel(channel), shared).serve(missing)
+        host = Host(Channel(channel), shared)
+        host.greet(missing)
+        if not unsealed and not is_closed(missing):
+            os._exit(EXIT_REFUSED)
+        host.serve()
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)
     finally:
         os._exit(EXIT_BROKEN)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return how long a process has computed; 0 where the system does not tell."""
+    # The number of its clock, as clock_getcpuclockid(3) makes it.
+    with contextlib.suppress(OSError, AttributeError):
+        return time.clock_gettime((~pid << 3) | 2)
+    return 0.0
 
 
 def _bytes_of_a_fresh_child() -> int:

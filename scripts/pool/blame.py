@@ -13,6 +13,9 @@ from scripts.pool.host_client import HostClient
 
 # So often may a call be lost without being to blame.
 _MAX_LOSSES = 3
+# So often may a host say that it has not begun a call that was left to it: it can just have looked
+# when the worker took others back.
+_MAX_RETURNS = 3
 # A host that took so much of its memory before it died is taken to have died of the limit.
 _NEARLY_FULL = 0.8
 # What becomes of code that does not look whether it got the memory it asked for.
@@ -30,6 +33,7 @@ class Blame:
 
     def __init__(self) -> None:
         self._losses: dict[Any, int] = {}
+        self._returns: dict[Any, int] = {}
 
     def guilty_number(self, host: HostClient, status: int | None) -> int | None:
         """Find the call that a host died of, if it died of one."""
@@ -53,12 +57,19 @@ class Blame:
 
     def forget(self, calls: Iterable[Call]) -> None:
         """Forget what is known of calls that have come to an end."""
-        if self._losses:
+        if self._losses or self._returns:
             for call in calls:
                 self._losses.pop(call.key, None)
+                self._returns.pop(call.key, None)
+
+    def has_come_back_too_often(self, call: Call) -> bool:
+        """Count a call that comes back as not begun."""
+        returns = self._returns[call.key] = self._returns.get(call.key, 0) + 1
+        return returns > _MAX_RETURNS
 
     def clear(self) -> None:
         self._losses.clear()
+        self._returns.clear()
 
     def _has_lost_too_often(self, call: Call) -> bool:
         losses = self._losses[call.key] = self._losses.get(call.key, 0) + 1
@@ -89,6 +100,11 @@ def death(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
         return ScriptKilled(signal=signal_number, memory=was_full, peak_bytes=peak_bytes)
     code = os.WEXITSTATUS(status)
     if code == wire.EXIT_REFUSED:
-        return ScriptKilled("The script's process could not give up its rights.", exit_code=code)
+        return ScriptKilled(_refused(host.missing_measures), exit_code=code)
     was_full = was_full or code == wire.EXIT_OUT_OF_MEMORY
     return ScriptKilled(exit_code=code, memory=was_full, peak_bytes=peak_bytes)
+
+
+def _refused(missing: list[str]) -> str:
+    text = "The script did not run: its process could not be sealed"
+    return f"{text}. Missing here: {', '.join(missing)}." if missing else f"{text}."

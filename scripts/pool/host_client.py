@@ -62,10 +62,14 @@ class HostClient:
         # What it was sent and has not answered. The last two leave out what was taken back.
         self.groups: deque[Group] = deque()
         self.sent = 0
+        self.recalled = 0
         self.in_flight = 0
         self.bytes_in_flight = 0
         self.progress_at = time.monotonic()
         self.is_greeted = False
+        self.missing_measures: list[str] = []
+        # Whether the zygote kills it when it computes.
+        self.is_watched = False
         self.talks_nonsense = False
         # The number of the call behind which all others were taken away.
         self._relieved_of = 0
@@ -212,6 +216,7 @@ class HostClient:
 
     def recall(self, keep: int) -> list[Call]:
         """Take back the calls that the host has not begun, but the first ``keep``."""
+        self.recalled = self.sent
         self.page.recall(self.sent)
         first = next((number for number, _ in self.unanswered()), 0)
         begun = max(self.page.begun, first + keep - 1)

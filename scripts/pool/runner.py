@@ -74,16 +74,19 @@ class HostPool:
         uids: tuple[int, int] = SCRIPT_UIDS,
         services: Mapping[str, Service] | None = None,
         callables: bool = False,
+        unsealed: bool = False,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see ``seal``).
 
         ``services`` are what scripts may ask for while they run, by name, if not the engine's own.
-        With ``callables`` it runs these, too, in threads of this process.
+        With ``callables`` it runs these, too, in threads of this process. ``unsealed``: scripts run
+        although their processes cannot be sealed here.
         """
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
         self._selector = selectors.DefaultSelector()
+        self._unsealed = unsealed
         self._zygote: ZygoteClient | None = None
         self._services = services
         self._asks: Asks | None = None
@@ -178,6 +181,16 @@ class HostPool:
         self._blame.forget(withdrawn)
         return withdrawn
 
+    def rest(self) -> None:
+        """Say that this pool may not be asked for a while.
+
+        Hosts that have nothing to do are watched until they are used again: one whose script goes
+        on computing behind its answer is killed, whether the pool is asked or not.
+        """
+        for hosts in self._idle.values():
+            for host in hosts:
+                self._watch(host)
+
     def end_idle_hosts(self) -> None:
         """End the hosts that have nothing to do and wait for that, 1 s at most."""
         idle = [host for hosts in self._idle.values() for host in hosts]
@@ -263,13 +276,16 @@ class HostPool:
     def _take_host(self, lane: Lane) -> HostClient:
         idle = self._idle.get(lane.program)
         host = idle.pop() if idle else self._new_host(lane.program)
+        if host.is_watched and self._zygote is not None:
+            self._zygote.stop_watching(host)
+            host.is_watched = False
         host.lane = lane
         lane.hosts.append(host)
         return host
 
     def _new_host(self, program: Program) -> HostClient:
         if self._zygote is None:
-            self._zygote = ZygoteClient(self._uids)
+            self._zygote = ZygoteClient(self._uids, self._unsealed)
             self._selector.register(self._zygote.control, selectors.EVENT_READ, None)
         host = HostClient(next(self._numbers), program, self._selector)
         self._hosts[host.number] = host
@@ -330,7 +346,7 @@ class HostPool:
                     finished.append(outcome_of(answer, group, now, host.clean))
                     self._is_group_done |= group.done + 1 == group.kept
                 elif group.done < group.kept:
-                    returned.append(group.calls[group.done])
+                    returned.append(self._returned(host, number, group.calls[group.done]))
                 host.cross_off_next()
         except Nonsense:
             host.talks_nonsense = True
@@ -338,12 +354,22 @@ class HostPool:
         if host.talks_nonsense:
             self._condemn(host, ScriptKilled("protocol: the host's answer made no sense"))
 
+    def _returned(self, host: HostClient, number: int, call: Call) -> Call:
+        """Return a call that its host has not begun. Raises Nonsense where that cannot be true.
+
+        A script could forge it, and go on for ever while its message comes again and again.
+        """
+        if number > host.recalled or self._blame.has_come_back_too_often(call):
+            raise Nonsense
+        return call
+
     def _welcome(self, host: HostClient, extra: bytes) -> None:
         if host.is_greeted:
             raise Nonsense
         host.is_greeted = True
         host.progress_at = time.monotonic()
-        missing = set(orjson.loads(extra)) - self.missing_measures
+        host.missing_measures = list(orjson.loads(extra))
+        missing = set(host.missing_measures) - self.missing_measures
         if missing:
             logger.warning("scripts are sealed incompletely, missing: %s", ", ".join(missing))
             self.missing_measures |= missing
@@ -376,7 +402,7 @@ class HostPool:
         self, host: HostClient, finished: list[Outcome], returned: list[Call]
     ) -> None:
         if host.lane is not None:
-            host.lane.put_back(returned)
+            host.lane.put_back_alone(returned)
             self._hungry[host.lane] = None
         if not finished:
             return
@@ -429,10 +455,16 @@ class HostPool:
         idle = self._idle.get(host.program, [])
         if host not in idle:
             return
+        self._watch(host)
         patience = IDLE_SECONDS if len(self._hosts) <= MAX_HOSTS else IDLE_SECONDS_IN_A_CROWD
         if now - host.progress_at > patience:
             idle.remove(host)
             self._doom(host)
+
+    def _watch(self, host: HostClient) -> None:
+        if not host.is_watched and self._zygote is not None:
+            self._zygote.watch(host)
+            host.is_watched = True
 
     def _condemn_if_running(self, host: HostClient, keys: set[Any]) -> None:
         if not host.in_flight:

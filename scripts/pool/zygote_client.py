@@ -15,19 +15,22 @@ from scripts import wire
 from scripts.pool.host_client import HostClient
 
 _START_ZYGOTE = (
-    "import sys; sys.path += sys.argv[5:]; from scripts.host.zygote import main; main()"
+    "import sys; sys.path += sys.argv[6:]; from scripts.host.zygote import main; main()"
     "  # script host"
 )
 _READ_BYTES = 64 * 1024
 
 
 class ZygoteClient:
-    def __init__(self, uids: tuple[int, int] | None) -> None:
-        """Start the zygote. Its hosts run as users of ``seal``, None: as the worker's user."""
+    def __init__(self, uids: tuple[int, int] | None, unsealed: bool = False) -> None:
+        """Start the zygote. Its hosts run as users of ``seal``, None: as the worker's user.
+
+        ``unsealed``: they run scripts even where they cannot be sealed.
+        """
         self.control, other_end = socket.socketpair()
         with other_end:
             self._process = subprocess.Popen(
-                _command(other_end.fileno(), uids),
+                _command(other_end.fileno(), uids, unsealed),
                 pass_fds=[other_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -45,6 +48,13 @@ class ZygoteClient:
 
     def kill(self, host: HostClient) -> None:
         self._send(wire.CONTROL.pack(wire.KILL, host.number, 0, 0), [])
+
+    def watch(self, host: HostClient) -> None:
+        """Have a host killed that computes while it has no call."""
+        self._send(wire.CONTROL.pack(wire.REST, host.number, 0, 0), [])
+
+    def stop_watching(self, host: HostClient) -> None:
+        self._send(wire.CONTROL.pack(wire.WORK, host.number, 0, 0), [])
 
     def deaths(self) -> Iterator[tuple[int, int, int]] | None:
         """Read which hosts ended, how, and their peak of memory; None: the zygote ended."""
@@ -82,8 +92,8 @@ class ZygoteClient:
                 self.control.setblocking(False)
 
 
-def _command(control: int, uids: tuple[int, int] | None) -> list[str]:
+def _command(control: int, uids: tuple[int, int] | None, unsealed: bool) -> list[str]:
     modules = (wire, orjson, jsonschema_rs)
     where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
-    facts = map(str, (control, os.getpid(), *(uids or (-1, -1))))
+    facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(unsealed)))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

@@ -255,6 +255,16 @@ _CALLS: dict[str, tuple[int | None, int, str]] = {
     "kexec_load": (246, 104, "0, 0, 0, 0"),
     "init_module": (175, 105, "b'x', 1, b''"),
     "reboot": (169, 142, "0xfee1dead, 672274793, 0x89abcdef, 0"),
+    "clock_gettime of the worker": (
+        228,
+        113,
+        "(~bait['worker'] << 3) | 2, ctypes.create_string_buffer(16)",
+    ),
+    "clock_getres of a neighbour": (
+        229,
+        114,
+        "(~bait['neighbour'] << 3) | 2, ctypes.create_string_buffer(16)",
+    ),
     "clock_settime": (227, 112, "0, bytes(16)"),
     "sethostname": (170, 161, "b'x', 1"),
     "syslog": (103, 116, "3, ctypes.create_string_buffer(99), 99"),
@@ -532,6 +542,14 @@ FORGERIES = {
         """
         import struct
         os.write(channel(), struct.pack("<QBIIdd", host()._number, 1, 2**32 - 1, 0, 0.0, 0.0))
+        while True: pass
+        """,
+    ),
+    "a call that was never begun": Attack(
+        NONSENSE,
+        """
+        import struct
+        os.write(channel(), struct.pack("<QBIIdd", host()._number, 7, 0, 0, 0.0, 0.0))
         while True: pass
         """,
     ),

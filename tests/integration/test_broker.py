@@ -53,6 +53,17 @@ def test_a_ready_message_gives_one_session_on_its_queue(broker, workers):
     assert Consumer.objects.get().pid is None
 
 
+def test_messages_wait_where_scripts_cannot_be_sealed(broker, workers, monkeypatch, settings):
+    make_flow()
+    engine.start("flow", {})
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+
+    assert broker.dequeue() == []
+
+    settings.ASYNCENGINE_UNSEALED_SCRIPTS = True
+    assert queues_of(broker.dequeue()) == ["flow-0"]
+
+
 def test_one_message_is_worth_no_second_session(broker, workers):
     make_flow()
     engine.start("flow", {})

@@ -1,43 +1,52 @@
-"""That a system which lacks a measure of the seal is told so, and runs scripts without it."""
+"""That a system which lacks a measure of the seal is told so, and runs no script unless told to."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from django.core.checks import run_checks
 
 from scripts.host import seal
+from scripts.pool.runner import Call, CallSite, HostPool, Program
+from scripts.sandbox import missing_measures
 
-# Behind a filter that knows no filters, as on a kernel built without them. The numbers of prctl are
-# those of x86-64 and aarch64.
-WITHOUT_FILTERS = """
-import ctypes, json, platform, struct
+# Behind a filter that refuses a call with this first argument, as on a kernel that lacks it. The
+# numbers are those of x86-64 and aarch64.
+WITHOUT_A_CALL = """
+import ctypes, json, platform, struct, sys
 from scripts.host import seccomp
 from scripts.calls import Call, CallSite, Program
 from scripts.pool.runner import HostPool
-from scripts.host.seal import missing_here
+import django
+django.setup()
+from scripts.sandbox import missing_measures, scripts_may_run
 
-prctl = {"x86_64": 157, "aarch64": 167}[platform.machine()]
+number, option, unsealed = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3] == "unsealed"
+call = int(number[platform.machine() != "x86_64"])
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
 seccomp.install(b"".join(struct.pack("HBBI", *instruction) for instruction in [
-    (0x20, 0, 0, 0), (0x15, 0, 3, prctl), (0x20, 0, 0, 16), (0x15, 0, 1, 22),
+    (0x20, 0, 0, 0), (0x15, 0, 3, call), (0x20, 0, 0, 16), (0x15, 0, 1, option),
     (0x06, 0, 0, 0x50016), (0x06, 0, 0, 0x7FFF0000),
 ]))
-pool = HostPool()
+pool = HostPool(unsealed=unsealed)
 program = Program(1, "echo", "python", "def run(m, c): return m", 5, 64)
 call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
 pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
 (outcome,) = pool.collect(20)
-print(json.dumps([missing_here(), sorted(pool.missing_measures), outcome.output.decode()]))
+output = outcome.output and outcome.output.decode()
+beforehand = [missing_measures(), scripts_may_run()]
+print(json.dumps([*beforehand, sorted(pool.missing_measures), output, str(outcome.error)]))
 pool.close()
 """
 
 
 def test_nothing_is_missing_here() -> None:
-    assert seal.missing_here() == []
+    assert seal.missing_here() == missing_measures() == []
     assert "scripts.W001" not in {message.id for message in run_checks()}
 
 
@@ -49,7 +58,19 @@ def test_check_names_an_architecture_that_nobody_knows(
 
     (warning,) = [message for message in run_checks() if message.id == "scripts.W001"]
 
+    assert warning.msg.startswith("No script runs here")
     assert warning.msg.endswith("Missing: filter of system calls.")
+
+
+def test_check_tells_that_scripts_run_unsealed(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    settings.ASYNCENGINE_UNSEALED_SCRIPTS = True
+
+    (warning,) = [message for message in run_checks() if message.id == "scripts.W001"]
+
+    assert warning.msg.startswith("Scripts run unsealed here")
 
 
 def test_check_names_what_only_linux_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,22 +80,72 @@ def test_check_names_what_only_linux_has(monkeypatch: pytest.MonkeyPatch) -> Non
         "death with the worker",
         "no new privileges",
         "no tracing",
+        "no writable code",
         "filter of system calls",
     ]
 
 
-def test_kernel_without_filters_is_told_and_scripts_run() -> None:
+# The call that a measure needs, by its numbers, and its first argument.
+MEASURES = {
+    "filter of system calls": ("157,167", 22),
+    "no new privileges": ("157,167", 38),
+    "no tracing": ("157,167", 4),
+    "death with the worker": ("157,167", 1),
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_no_script_runs_where_a_measure_of_the_seal_is_missing(measure: str) -> None:
+    beforehand, may_run, told, output, error, log = run_without(measure, "sealed")
+
+    assert measure in beforehand
+    assert set(beforehand) <= set(told)
+    assert not may_run
+    assert output is None
+    assert "The script did not run: its process could not be sealed. Missing here:" in error
+    assert measure in error
+    assert "scripts are sealed incompletely, missing: " in log
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_scripts_run_unsealed_where_that_is_wanted(measure: str) -> None:
+    _, may_run, told, output, _, _ = run_without(measure, "unsealed")
+
+    assert may_run
+    assert measure in told
+    assert json.loads(output)["payload"] == 1
+
+
+def run_without(measure: str, sealed: str) -> list[Any]:
+    numbers, option = MEASURES[measure]
     process = subprocess.run(
-        [sys.executable, "-c", WITHOUT_FILTERS],
+        [sys.executable, "-c", WITHOUT_A_CALL, numbers, str(option), sealed],
         cwd=Path(__file__).parents[2],
-        env=os.environ,
+        env=os.environ | {"ASYNCENGINE_UNSEALED_SCRIPTS": str(int(sealed == "unsealed"))},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
+    return [*json.loads(process.stdout), process.stderr]
 
-    beforehand, told, output = json.loads(process.stdout)
-    assert beforehand == told == ["filter of system calls"]
-    assert json.loads(output)["payload"] == 1
-    assert "scripts are sealed incompletely, missing: filter of system calls" in process.stderr
+
+def test_no_memory_of_a_host_can_be_written_and_executed() -> None:
+    pool = HostPool()
+    program = Program(1, "echo", "javascript", "setData(context.Data)", 5, 64)
+    call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
+    pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
+    (outcome,) = pool.collect(20)
+    (host,) = psutil.Process(zygote_of(pool)).children()
+
+    rights = [line.split()[1] for line in Path(f"/proc/{host.pid}/maps").read_text().splitlines()]
+
+    assert outcome.output is not None
+    assert any("x" in each for each in rights)
+    assert [each for each in rights if "w" in each and "x" in each] == []
+    pool.close()
+
+
+def zygote_of(pool: HostPool) -> int:
+    assert pool._zygote is not None
+    return pool._zygote._process.pid

@@ -148,7 +148,16 @@ def test_all_that_no_rule_names_is_refused(machine: str, verdict: Verdict) -> No
     assert verdicts == {REFUSED}
 
 
-@pytest.mark.parametrize("name", ["brk", "munmap", "clock_gettime", "getrandom", "exit_group"])
+@pytest.mark.parametrize("name", ["clock_gettime", "clock_getres", "clock_nanosleep"])
+def test_clocks_are_those_of_all_and_the_own_ones(verdict: Verdict, name: str) -> None:
+    own = {clock: verdict(name, clock) for clock in (0, 1, 2, 3, 4, 5, 6, 7, 11)}
+    of_others = [(~PID << 3) | kind for kind in (0, 1, 2, 4, 6)] + [(~5 << 3) | 3, -6, -2]
+
+    assert set(own.values()) == {ALLOW}
+    assert {verdict(name, clock) for clock in (*of_others, 8, 9, 10, 12, 2**31)} == {REFUSED}
+
+
+@pytest.mark.parametrize("name", ["brk", "munmap", "gettimeofday", "getrandom", "exit_group"])
 def test_harmless_calls_are_allowed(verdict: Verdict, name: str) -> None:
     assert verdict(name, 1, 2, 3, 4, 5, 6) == ALLOW
 

@@ -30,7 +30,14 @@ def test_ready_with_a_migrated_database(anonymous):
     assert anonymous.get(READY).json() == {"status": "ready"}
 
 
-def test_ready_names_what_the_seal_of_scripts_lacks_here(anonymous, monkeypatch):
+def test_not_ready_where_scripts_cannot_be_sealed(anonymous, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+
+    assert_problem(anonymous.get(READY), 503, "scripts-not-sealed")
+
+
+def test_ready_names_what_the_seal_of_scripts_lacks_here(anonymous, monkeypatch, settings):
+    settings.ASYNCENGINE_UNSEALED_SCRIPTS = True
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
 
     response = anonymous.get(READY)
