@@ -12,8 +12,8 @@ class FlowsConfig(AppConfig):
             checks,  # noqa: F401  checks add themselves
             plain_pickles,
             retention,
+            revision,
             samples,
-            signals,
             uses,
         )
         from scripts.samples import sources as sample_sources
@@ -21,7 +21,7 @@ class FlowsConfig(AppConfig):
 
         plain_pickles.install()
         allowed_tasks.connect()
-        signals.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)
+        post_migrate.connect(revision.ensure_triggers, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)

@@ -1,7 +1,8 @@
 """What the hot path knows of flows and steps, kept in memory.
 
-A step version never changes, so its plan is kept for good. What a flow's name stands for may
-change at any time, so it is looked up again when the configuration revision has moved.
+A step version never changes and its id never comes again, so its plan is kept for good. What a
+flow's name stands for may change at any time, so its plan is kept under the configuration revision.
+Both hold for what a transaction reads that is rolled back later: nobody meets its revision again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from flows.models import ConfigurationRevision, Flow, StepVersion
 from scripts.pool.runner import CallSite, Program
 from scripts.programs import program_of
 from scripts.schema import SchemaInvalid, compile_schema, faults_of
+
+# Beyond this many all are dropped: most are of revisions that have passed.
+MOST_FLOW_PLANS = 1024
+# How often a flow is read while others change the configuration.
+READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +105,37 @@ def build_step_plan(step_id: int) -> StepPlan:
 
 def flow_plan(name: str) -> FlowPlan:
     """Return the plan of the flow as it is configured now. Raises UnknownFlow."""
-    return _flow_plan(name, ConfigurationRevision.current())
+    plan = None
+    for _ in range(READINGS):
+        revision = ConfigurationRevision.current()
+        if plan := _flow_plans.get((name, revision)):
+            return plan
+        plan = build_flow_plan(name)
+        # Else the plan was made of two configurations, or has made the version that it is of.
+        if ConfigurationRevision.current() == revision:
+            _remember(name, revision, plan)
+            return plan
+    assert plan is not None
+    return plan
 
 
-def forget_plans() -> None:
-    """Drop what is kept in memory; for tests, whose rolled back rows come again with other ids."""
-    step_plan.cache_clear()
-    _flow_plan.cache_clear()
+_flow_plans: dict[tuple[str, str], FlowPlan] = {}
 
 
-@lru_cache(maxsize=1024)
-def _flow_plan(name: str, revision: str) -> FlowPlan:
+def _remember(name: str, revision: str, plan: FlowPlan) -> None:
+    if len(_flow_plans) >= MOST_FLOW_PLANS:
+        _flow_plans.clear()
+    _flow_plans[name, revision] = plan
+
+
+def build_flow_plan(name: str) -> FlowPlan:
     flow = Flow.objects.filter(name=name).first()
     if flow is None:
         raise UnknownFlow(f"There is no flow {name!r}.")
-    version = flow.make_version()
+    try:
+        version = flow.make_version()
+    except Flow.DoesNotExist as error:
+        raise UnknownFlow(f"There is no flow {name!r} any more.") from error
     first = version.steps.select_related("script_version").order_by("position").first()
     schema = first and first.script_version.input_schema
     return FlowPlan(

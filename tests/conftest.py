@@ -4,7 +4,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from flows import consumer
-from flows.plan import forget_plans
 
 # The machine may be busy: how long an example takes says nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,8 +14,3 @@ settings.load_profile("patient")
 def script_hosts_end_with_the_tests() -> Iterator[None]:
     yield
     consumer.close_hosts()
-
-
-@pytest.fixture(autouse=True)
-def plans_are_forgotten() -> None:
-    forget_plans()

@@ -52,7 +52,7 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
     faults.raise_if_any()
     wanted = read_wanted(document, faults)
     with transaction.atomic():
-        _wait_for_turn()
+        ConfigurationRevision.lock()
         present = Present.load()
         before = present.entries()
         intent = Intent(wanted, present, prune, faults)
@@ -65,12 +65,6 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         if dry_run:
             transaction.set_rollback(True)
     return changes
-
-
-def _wait_for_turn() -> None:
-    """Take the row that every change of the configuration takes, so that imports do not mix."""
-    ConfigurationRevision.objects.get_or_create(pk=1)
-    ConfigurationRevision.objects.select_for_update().get(pk=1)
 
 
 class _Import:

@@ -9,17 +9,18 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connection, models, transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 from simple_history.models import HistoricalRecords
 
 from flows.backoff import Backoff
-from scripts.models import Script, ScriptVersion
+from scripts.models import Script, ScriptVersion, unrepeatable_id
 
 
 class ConfigurationRevision(models.Model):
     """One row whose token changes with every change, so that a process sees it at once.
 
-    Random, not counted: a number that was rolled back would come again for something else.
+    Triggers change it, see flows/revision.py. Random, not counted: a number that was rolled back
+    would come again for something else.
     """
 
     token = models.UUIDField(default=uuid4)
@@ -28,8 +29,10 @@ class ConfigurationRevision(models.Model):
         return str(self.token)
 
     @classmethod
-    def advance(cls) -> None:
-        cls.objects.update_or_create(pk=1, defaults={"token": uuid4()})
+    def lock(cls) -> None:
+        """Let no other transaction change the configuration until this one ends."""
+        cls.objects.get_or_create(pk=1)
+        cls.objects.select_for_update().get(pk=1)
 
     @classmethod
     def current(cls) -> str:
@@ -113,9 +116,13 @@ class Queue(models.Model):
 
     @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+        self.make_state()
+
+    def make_state(self) -> None:
+        """Make the counters, which a data migration or a bulk insert does not."""
         from flows.models.runtime import QueueState
 
-        super().save(*args, **kwargs)
         QueueState.objects.get_or_create(queue=self)
 
     def clean(self) -> None:
@@ -175,24 +182,39 @@ class Flow(models.Model):
         if wrong := not_longer_than_zero(self, "retention", "max_age"):
             raise ValidationError(wrong)
 
-    @transaction.atomic
     def make_version(self) -> FlowVersion:
         """Return the version with the present steps, a new one if the latest differs.
 
         A step's script counts with its version, so editing a script gives its flows new versions.
         """
-        Flow.objects.select_for_update().get(pk=self.pk)
-        steps = [step.snapshot() for step in self.steps.select_related("script", "queue")]
+        return self._current_version() or self._make_version()
+
+    def _current_version(self) -> FlowVersion | None:
+        """Return the latest version if it has the present steps."""
         latest = self.versions.order_by("number").last()
-        if latest and latest.flow_name == self.name and latest.snapshot() == steps:
-            return latest
-        number = latest.number + 1 if latest else 1
-        version = self.versions.create(number=number, flow_name=self.name)
+        is_current = latest and latest.flow_name == self.name and latest.snapshot() == self._steps()
+        return latest if is_current else None
+
+    @transaction.atomic
+    def _make_version(self) -> FlowVersion:
+        # Nothing is changed while it is read, so that the version is a state that there was.
+        ConfigurationRevision.lock()
+        self.refresh_from_db(fields=["name"])
+        for step in self.steps.select_related("script", "queue"):
+            step.script.make_version()
+            step.queue.make_state()
+        if current := self._current_version():
+            return current
+        latest = self.versions.aggregate(number=Max("number"))["number"] or 0
+        version = self.versions.create(pk=unrepeatable_id(), number=latest + 1, flow_name=self.name)
         StepVersion.objects.bulk_create(
-            StepVersion(flow_version=version, position=position, **step)
-            for position, step in enumerate(steps)
+            StepVersion(pk=unrepeatable_id(), flow_version=version, position=position, **step)
+            for position, step in enumerate(self._steps())
         )
         return version
+
+    def _steps(self) -> list[dict[str, Any]]:
+        return [step.snapshot() for step in self.steps.select_related("script", "queue")]
 
 
 class Step(models.Model):
@@ -225,9 +247,10 @@ class Step(models.Model):
         return self.name
 
     def snapshot(self) -> dict[str, Any]:
+        version = self.script.matching_version()
         return {
             "name": self.name,
-            "script_version_id": self.script.current_version.pk,
+            "script_version_id": version.pk if version else None,
             "queue_id": self.queue_id,
             "queue_name": self.queue.name,
             "join": self.join,

@@ -1,3 +1,4 @@
+from scripts.models.ids import unrepeatable_id
 from scripts.models.language import Language
 from scripts.models.library import Library
 from scripts.models.script import LibraryUse, Script, ScriptContent, ScriptVersion
@@ -11,4 +12,5 @@ __all__ = [
     "ScriptContent",
     "ScriptVersion",
     "Secret",
+    "unrepeatable_id",
 ]

@@ -8,10 +8,12 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
+from django.db.models import Max
 from simple_history.models import HistoricalRecords
 
 from scripts.authors import author_of_change
 from scripts.callables.functions import callable_fault
+from scripts.models.ids import unrepeatable_id
 from scripts.models.language import Language
 from scripts.models.library import Library
 
@@ -132,13 +134,25 @@ class Script(ScriptContent):
     def current_version(self) -> ScriptVersion:
         return self.versions.latest("number")
 
+    def matching_version(self) -> ScriptVersion | None:
+        """Return the latest version if it has the present content."""
+        latest = self.versions.order_by("number").last()
+        if latest and latest.script_name == self.name and latest.content() == self.content():
+            return latest
+        return None
+
     def make_version(self, author: Any = None) -> ScriptVersion:
         """Return the version with the present content, a new one if the latest differs."""
-        latest, content = self.versions.order_by("number").last(), self.content()
-        if latest and latest.script_name == self.name and latest.content() == content:
-            return latest
-        number = latest.number + 1 if latest else 1
-        return self.versions.create(number=number, script_name=self.name, author=author, **content)
+        if matching := self.matching_version():
+            return matching
+        latest = self.versions.aggregate(number=Max("number"))["number"] or 0
+        return self.versions.create(
+            pk=unrepeatable_id(),
+            number=latest + 1,
+            script_name=self.name,
+            author=author,
+            **self.content(),
+        )
 
     def _use(self, libraries: list[Library]) -> None:
         # What was read with the script may have changed since.
