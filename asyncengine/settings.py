@@ -304,9 +304,9 @@ SPECTACULAR_SETTINGS = {
     # Without a validatorUrl of null the page asks a service on the internet.
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SERVE_INCLUDE_SCHEMA": False,
-    # The document has the flows in it, and a check is to need no database. A test looks at it.
+    # A test looks at the document.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
-    "POSTPROCESSING_HOOKS": ["flows.api.specification.complete"],
+    "POSTPROCESSING_HOOKS": ["flows.api.document.complete"],
 }
 
 UNFOLD: dict[str, Any] = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import User
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -20,6 +21,7 @@ from rest_framework.request import Request
 
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
+from flows.rights import Caller
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
@@ -100,6 +102,19 @@ class SessionAuthentication(authentication.SessionAuthentication):
             super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except PermissionDenied as error:
             raise Problem("csrf-failed", str(error.detail)) from error
+
+
+def recognised(request: Request) -> Caller:
+    """Return who asks where no login is needed; credentials that are not good count as none.
+
+    Raises Problem after too many failed logins.
+    """
+    for door in (TokenAuthentication(), BasicAuthentication()):
+        with suppress(AuthenticationFailed):
+            if found := door.authenticate(request):
+                user: Caller = found[0]
+                return user
+    return get_user(request._request)
 
 
 @cache

@@ -538,7 +538,8 @@ IS_READY: dict[str, Any] = {
     "tags": ["health"],
     "summary": "Can starts be taken?",
     "description": "Ready is a process whose database answers and has every migration, on a machine"
-    " that can seal scripts or, with ASYNCENGINE_UNSEALED_SCRIPTS, need not.",
+    " that can seal scripts or, with ASYNCENGINE_UNSEALED_SCRIPTS, need not. Staff who log in are"
+    " told which measures are missing.",
     "auth": [],
     "parameters": [WAITED],
     "responses": {

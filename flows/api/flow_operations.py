@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import jsonschema_rs
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 from django.urls import reverse
 
 from flows.api.schemas import PAYLOAD, Schema, ref
@@ -27,11 +27,19 @@ class NotEmbeddable(Exception):
     """The schema refers to something that the document does not have."""
 
 
-def add_flows(document: dict[str, Any], start: dict[str, Any]) -> None:
-    """Add the operation of every active flow: `start`, with a path and a payload of its own."""
-    flows = list(_active_flows())
-    names = component_names((flow.pk, flow.name) for flow in flows)
-    for flow in flows:
+def add_flows(
+    document: dict[str, Any], start: dict[str, Any], flow_ids: Collection[int] | None = None
+) -> None:
+    """Add the operation of every active flow: `start`, with a path and a payload of its own.
+
+    Of the flows with these ids alone, unless there are none given. What a component is called does
+    not depend on it.
+    """
+    if flow_ids is not None and not flow_ids:
+        return
+    active = Flow.objects.filter(active=True)
+    names = component_names(active.values_list("pk", "name"))
+    for flow in _with_first_scripts(active if flow_ids is None else active.filter(pk__in=flow_ids)):
         # The name as it is: callers can tell it without looking it up.
         operation_id = f"start_{flow.name}"
         component = f"{names[flow.pk]}_payload"
@@ -80,9 +88,9 @@ def embedded(schema: Any, component: str) -> Schema:
         return {**PAYLOAD, "description": "Matches the input parameters of the first script."}
 
 
-def _active_flows() -> Iterable[Flow]:
+def _with_first_scripts(flows: QuerySet[Flow]) -> QuerySet[Flow]:
     steps = Step.objects.order_by("position", "id").select_related("script")
-    return Flow.objects.filter(active=True).prefetch_related(Prefetch("steps", steps))
+    return flows.prefetch_related(Prefetch("steps", steps))
 
 
 def _operation(
@@ -94,7 +102,7 @@ def _operation(
         "tags": ["flows"],
         "summary": f"Start a run of {flow.name}",
         "description": flow.description or start["description"],
-        "parameters": [p for p in start["parameters"] if p["name"] != "flowName"],
+        "parameters": [p for p in start["parameters"] if p.get("name") != "flowName"],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": ref(component)}},

@@ -1,23 +1,23 @@
-"""The OpenAPI document, made for each request from what is configured, and its page."""
+"""The pages of the OpenAPI document, and the ways to log in that it names."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
+from django.utils.cache import get_conditional_response, patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer2
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from flows.api.flow_operations import add_flows
-from flows.api.schemas import COMPONENTS
+from flows.api.authentication import recognised
+from flows.api.document import Document, as_json, as_yaml, document_for
 from flows.api.view import checked_query
-
-START_PATH = "/async/api/start"
 
 
 class GivenForm(DefaultContentNegotiation):
@@ -30,7 +30,7 @@ class GivenForm(DefaultContentNegotiation):
 
 
 class PublicView(APIView):
-    """What the views of the document have in common: no login, one form."""
+    """What the views of the document have in common: no login is needed, one form."""
 
     authentication_classes = []
     permission_classes = []
@@ -41,12 +41,39 @@ class PublicView(APIView):
         checked_query(request.query_params, frozenset())
 
 
-class JsonView(PublicView, SpectacularAPIView):
-    renderer_classes = [OpenApiJsonRenderer2]
+class DocumentView(PublicView):
+    """Gives the document in a form. Credentials that are not good count as none."""
+
+    content_type = ""
+    file_name = ""
+
+    @staticmethod
+    def render(document: Document) -> bytes:
+        raise NotImplementedError
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> HttpResponse:
+        document = document_for(recognised(request), self.render)
+        response = HttpResponse(document.body, content_type=self.content_type)
+        response["Content-Disposition"] = f'inline; filename="{self.file_name}"'
+        response["ETag"] = document.etag
+        # A caller's browser may keep it, but asks each time whether it is still the same.
+        response["Cache-Control"] = "private, no-cache"
+        patch_vary_headers(response, ["Authorization", "Cookie"])
+        answer = get_conditional_response(request._request, document.etag, response=response)
+        return answer or response
 
 
-class YamlView(PublicView, SpectacularAPIView):
-    renderer_classes = [OpenApiYamlRenderer2]
+class JsonView(DocumentView):
+    content_type = "application/json"
+    file_name = "openapi.json"
+    render = staticmethod(as_json)
+
+
+class YamlView(DocumentView):
+    content_type = "application/yaml"
+    file_name = "openapi.yaml"
+    render = staticmethod(as_yaml)
 
 
 class SwaggerView(PublicView, SpectacularSwaggerView):
@@ -81,12 +108,3 @@ class SessionScheme(OpenApiAuthenticationExtension):
             "name": settings.SESSION_COOKIE_NAME,
             "description": "The login of the admin; with the CSRF token where something changes.",
         }
-
-
-def complete(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Add the shapes and the flows (drf-spectacular's POSTPROCESSING_HOOKS)."""
-    result["components"].setdefault("schemas", {}).update(COMPONENTS)
-    start = result["paths"][START_PATH]["post"]
-    start["requestBody"]["required"] = True
-    add_flows(result, start)
-    return result

@@ -10,6 +10,7 @@ from django.test import Client
 from knox.models import AuthToken
 
 from flows.api.authentication import BasicAuthentication, TokenAuthentication
+from flows.api.document import documents
 from flows.api.logins import failed_logins
 from flows.models import Flow, Queue, Right, RoleMapping, Step
 from scripts.models import Script
@@ -29,6 +30,7 @@ def _nothing_remembered() -> None:
     TokenAuthentication.good._values.clear()
     BasicAuthentication.good._values.clear()
     failed_logins.clear()
+    documents.clear()
 
 
 def make_flow(name: str = "loan", *, steps: int = 2, schema: Any = None, **fields: Any) -> Flow:

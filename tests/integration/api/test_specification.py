@@ -4,15 +4,19 @@ import json
 import re
 from html.parser import HTMLParser
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 from django.contrib.staticfiles import finders
+from django.test import Client
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from flows.api.flow_operations import component_names, embedded
+from flows.api.document import Documents, as_json
+from flows.api.flow_operations import add_flows, component_names, embedded
+from flows.models import Right
 
-from .conftest import assert_problem, make_flow
+from .conftest import assert_problem, basic, client_of, grant, make_flow
 
 JSON = "/async/specifications/openapi.json"
 YAML = "/async/specifications/openapi.yaml"
@@ -42,10 +46,36 @@ OPERATIONS = {
 
 
 def operations(document):
+    """Return the operations by method and path, with their shared parts in place."""
     return {
-        (method, path): operation
+        (method, path): resolved(document, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
+    }
+
+
+PUBLIC_PATHS = {path for _, path in OPERATIONS}
+
+
+@pytest.fixture
+def everybody(admin):
+    """A client that may start every flow."""
+    return client_of(admin)
+
+
+def resolved(document, operation):
+    components = document["components"]
+
+    def look_up(part, kind):
+        reference = part.get("$ref", "")
+        return components[kind][reference.rpartition("/")[2]] if reference else part
+
+    return operation | {
+        "responses": {
+            status: look_up(response, "responses")
+            for status, response in operation["responses"].items()
+        },
+        "parameters": [look_up(part, "parameters") for part in operation.get("parameters", [])],
     }
 
 
@@ -72,14 +102,14 @@ def test_unknown_query_parameter_is_refused(anonymous, page):
     assert document["errors"][0]["parameter"] == "x"
 
 
-def test_yaml_and_json_say_the_same(anonymous, flow):
-    response = anonymous.get(YAML, headers={"Accept": "text/html"})
+def test_yaml_and_json_say_the_same(everybody, flow):
+    response = everybody.get(YAML, headers={"Accept": "text/html"})
 
-    assert yaml.safe_load(response.content) == anonymous.get(JSON).json()
+    assert yaml.safe_load(response.content) == everybody.get(JSON).json()
 
 
-def test_every_operation_is_described_with_its_refusals(anonymous, flow):
-    for operation in operations(anonymous.get(JSON).json()).values():
+def test_every_operation_is_described_with_its_refusals(everybody, flow):
+    for operation in operations(everybody.get(JSON).json()).values():
         assert operation["summary"]
         assert operation["tags"]
         refused = {code: r for code, r in operation["responses"].items() if code >= "400"}
@@ -89,7 +119,8 @@ def test_every_operation_is_described_with_its_refusals(anonymous, flow):
 
 
 def test_headers_are_documented_where_they_come(anonymous):
-    responses = anonymous.get(JSON).json()["paths"]["/async/api/start"]["post"]["responses"]
+    document = anonymous.get(JSON).json()
+    responses = operations(document)["post", "/async/api/start"]["responses"]
 
     assert set(responses) >= {
         *("202", "400", "401", "403", "404", "409", "413", "415", "429", "503")
@@ -111,7 +142,7 @@ def test_callers_may_log_in_in_three_ways(anonymous):
     ]
 
 
-def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(anonymous):
+def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(everybody):
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -121,11 +152,11 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(anon
     make_flow("Loan application", schema=schema, description="Lends money.")
     make_flow("asleep", active=False)
 
-    document = anonymous.get(JSON).json()
+    document = everybody.get(JSON).json()
 
     validate(document)
     assert "/async/api/flows/asleep/start" not in document["paths"]
-    operation = document["paths"]["/async/api/flows/Loan%20application/start"]["post"]
+    operation = operations(document)["post", "/async/api/flows/Loan%20application/start"]
     assert operation["operationId"] == "start_Loan application"
     assert operation["description"] == "Lends money."
     assert "flowName" not in [parameter["name"] for parameter in operation["parameters"]]
@@ -137,19 +168,19 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(anon
     assert properties["amount"] == {"$ref": f"#/components/schemas/{component}/$defs/amount"}
 
 
-def test_new_flow_is_in_the_next_document(anonymous):
-    assert "/async/api/flows/loan/start" not in anonymous.get(JSON).json()["paths"]
+def test_new_flow_is_in_the_next_document(everybody):
+    assert "/async/api/flows/loan/start" not in everybody.get(JSON).json()["paths"]
 
     make_flow()
 
-    assert "/async/api/flows/loan/start" in anonymous.get(JSON).json()["paths"]
+    assert "/async/api/flows/loan/start" in everybody.get(JSON).json()["paths"]
 
 
 @pytest.mark.parametrize("name", ["{x}", "a/b", "ä ö", "日本", "50%", "a?b#c", "start"])
-def test_document_is_valid_whatever_a_flow_is_called(anonymous, name):
+def test_document_is_valid_whatever_a_flow_is_called(everybody, name):
     make_flow(name)
 
-    document = anonymous.get(JSON).json()
+    document = everybody.get(JSON).json()
 
     validate(document)
     assert len(operations(document)) == len(OPERATIONS) + 1
@@ -171,10 +202,10 @@ def test_document_is_valid_whatever_a_flow_is_called(anonymous, name):
         {"type": "object", "properties": {"child": {"$ref": "#"}}},
     ],
 )
-def test_document_is_valid_whatever_the_schema_of_a_script(anonymous, schema):
+def test_document_is_valid_whatever_the_schema_of_a_script(everybody, schema):
     make_flow(schema=schema)
 
-    document = anonymous.get(JSON).json()
+    document = everybody.get(JSON).json()
 
     validate(document)
     assert '"$ref": "https://' not in json.dumps(document).replace(
@@ -239,8 +270,150 @@ def test_page_and_all_that_it_loads_come_from_here(anonymous):
     assert '"validatorUrl": null' in page
 
 
-def test_page_and_document_do_not_look_at_credentials(anonymous):
+def test_credentials_that_are_not_good_count_as_none(anonymous, flow):
     broken = {"Authorization": "Bearer broken", "Accept": "application/xml"}
 
     assert anonymous.get(PAGE, headers=broken).status_code == 200
-    assert anonymous.get(JSON, headers=broken).status_code == 200
+    for headers in (broken, basic("nobody", "guess")):
+        response = anonymous.get(JSON, headers=headers)
+        assert response.status_code == 200
+        assert response.content == anonymous.get(JSON).content
+
+
+class TestWhatACallerSees:
+    @pytest.fixture(autouse=True)
+    def _flows(self, db):
+        self.mine, self.foreign = make_flow("mine"), make_flow("foreign")
+
+    def names(self, by, **more):
+        document = by.get(JSON, **more).json()
+        validate(document)
+        own = [path for path in document["paths"] if path not in PUBLIC_PATHS]
+        text = json.dumps(document)
+        assert all((flow.name in text) == (f"/{flow.name}/" in str(own)) for flow in self.flows)
+        return {path.split("/")[4] for path in own}
+
+    @property
+    def flows(self):
+        return [self.mine, self.foreign]
+
+    def test_no_flow_without_a_login(self, anonymous):
+        assert self.names(anonymous) == set()
+
+    @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])
+    def test_no_flow_that_may_only_be_seen(self, client, user, right):
+        grant(user, right)
+
+        assert self.names(client) == set()
+
+    def test_those_that_the_caller_may_start(self, client, user):
+        grant(user, Right.START, self.mine)
+
+        assert self.names(client) == {"mine"}
+
+    def test_all_with_a_right_to_all_and_for_superusers(self, client, user, admin):
+        grant(user, Right.START)
+
+        assert self.names(client) == self.names(client_of(admin)) == {"mine", "foreign"}
+
+    def test_by_every_way_to_log_in(self, anonymous, user):
+        grant(user, Right.START, self.mine)
+        by_session = Client()
+        by_session.force_login(user)
+
+        assert self.names(anonymous, headers=basic("caller")) == {"mine"}
+        assert self.names(by_session) == {"mine"}
+
+    def test_a_right_that_is_taken_counts_at_once(self, client, user):
+        role = grant(user, Right.START, self.mine)
+        assert self.names(client) == {"mine"}
+
+        user.groups.clear()
+        assert self.names(client) == set()
+
+        user.groups.add(role.role)
+        role.delete()
+        assert self.names(client) == set()
+
+    def test_a_name_is_the_same_for_all_who_see_it(self, client, user, admin):
+        twin = make_flow("mi-ne")
+        make_flow("mi ne")
+        grant(user, Right.START, twin)
+
+        def component(by):
+            document = by.get(JSON).json()
+            post = document["paths"]["/async/api/flows/mi-ne/start"]["post"]
+            return post["requestBody"]["content"]["application/json"]["schema"]
+
+        assert component(client) == component(client_of(admin))
+
+
+class TestCache:
+    @pytest.mark.parametrize("path", [JSON, YAML])
+    def test_it_is_made_once_for_a_revision_and_a_set_of_flows(
+        self, client, user, admin, flow, path
+    ):
+        grant(user, Right.START, flow)
+        other = client_of(admin)
+        with mock.patch("flows.api.document.add_flows", wraps=add_flows) as made:
+            for _ in range(3):
+                client.get(path)
+                other.get(path)
+            assert made.call_count == 2
+
+            flow.description = "Another."
+            flow.save()
+            client.get(path)
+            client.get(path)
+            assert made.call_count == 3
+
+    def test_document_without_flows_needs_no_database(self, anonymous, django_assert_num_queries):
+        anonymous.get(JSON)
+        make_flow()
+
+        with django_assert_num_queries(0):
+            assert anonymous.get(JSON).status_code == 200
+
+    def test_number_of_documents_is_bounded(self):
+        kept = Documents(size=3)
+
+        for n in range(10):
+            kept.get(str(n), frozenset(), as_json)
+
+        assert len(kept._kept) == 3
+
+    @pytest.mark.parametrize("path", [JSON, YAML])
+    def test_unchanged_document_is_not_sent_again(self, client, user, flow, path):
+        grant(user, Right.START, flow)
+        first = client.get(path)
+        known = {"If-None-Match": first["ETag"]}
+
+        second = client.get(path, headers=known)
+
+        assert (second.status_code, second.content) == (304, b"")
+        assert second["ETag"] == first["ETag"]
+        for response in (first, second):
+            assert response["Cache-Control"] == "private, no-cache"
+            assert {"Authorization", "Cookie"} <= set(response["Vary"].split(", "))
+        make_flow("not startable")
+        assert client.get(path, headers=known).status_code == 304
+        flow.description = "Another."
+        flow.save()
+        assert client.get(path, headers=known).status_code == 200
+
+    def test_tag_of_one_caller_is_not_that_of_another(self, anonymous, client, user, flow):
+        grant(user, Right.START, flow)
+        known = {"If-None-Match": anonymous.get(JSON)["ETag"]}
+
+        assert anonymous.get(JSON, headers=known).status_code == 304
+        assert client.get(JSON, headers=known).status_code == 200
+
+
+def test_document_grows_little_with_a_flow(everybody):
+    sizes = []
+    for n in range(3):
+        make_flow(f"flow {n}")
+        sizes.append(len(everybody.get(JSON).content))
+
+    assert sizes[2] - sizes[1] == sizes[1] - sizes[0] < 3_000
+    assert sizes[2] < 100_000

@@ -1,0 +1,152 @@
+"""The OpenAPI document: the part that everybody may read, and the flows that a caller may start.
+
+The first part is made once in a process. The whole is made once for each configuration revision
+and each set of flows, and kept as the bytes that are sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import orjson
+import yaml
+from drf_spectacular.generators import SchemaGenerator
+from yaml import CSafeDumper
+
+from flows.api.flow_operations import add_flows
+from flows.api.schemas import COMPONENTS
+from flows.models import ConfigurationRevision, Right
+from flows.rights import Caller, rights_by_flow
+
+START_PATH = "/async/api/start"
+# How many documents a process keeps; one is some 100 kB.
+KEPT = 64
+
+Document = dict[str, Any]
+# None: all flows.
+FlowIds = frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A document as it is sent, and the tag that tells it from every other."""
+
+    body: bytes
+    etag: str
+
+
+def document_for(user: Caller, render: Callable[[Document], bytes]) -> Rendered:
+    """Return the document with an operation for each active flow that the user may start."""
+    flow_ids = _startable(user)
+    # Without a flow the document is the same in every revision.
+    revision = "" if flow_ids == frozenset() else ConfigurationRevision.current()
+    return documents.get(revision, flow_ids, render)
+
+
+def as_json(document: Document) -> bytes:
+    return orjson.dumps(document)
+
+
+def as_yaml(document: Document) -> bytes:
+    # Read anew, no part is in it twice: YAML would write the second one as a reference.
+    separate = orjson.loads(orjson.dumps(document))
+    text: str = yaml.dump(separate, Dumper=CSafeDumper, allow_unicode=True, sort_keys=False)
+    return text.encode()
+
+
+class Documents:
+    """Those asked for last. One thread makes a document, others that want one wait for it."""
+
+    def __init__(self, size: int = KEPT) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._kept: OrderedDict[Any, Rendered] = OrderedDict()
+
+    def get(
+        self, revision: str, flow_ids: FlowIds, render: Callable[[Document], bytes]
+    ) -> Rendered:
+        key = (revision, flow_ids, render)
+        with self._lock:
+            rendered = self._kept.pop(key, None) or self._make(flow_ids, render)
+            self._kept[key] = rendered
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return rendered
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+    def _make(self, flow_ids: FlowIds, render: Callable[[Document], bytes]) -> Rendered:
+        document = orjson.loads(_public_part())
+        add_flows(document, document["paths"][START_PATH]["post"], flow_ids)
+        body = render(document)
+        return Rendered(body, f'"{hashlib.sha256(body).hexdigest()}"')
+
+
+documents = Documents()
+
+
+def _startable(user: Caller) -> FlowIds:
+    rights = rights_by_flow(user)
+    if Right.START in rights[None]:
+        return None
+    return frozenset(pk for pk, given in rights.items() if pk and Right.START in given)
+
+
+@cache
+def _public_part() -> bytes:
+    return orjson.dumps(SchemaGenerator().get_schema(request=None, public=True))
+
+
+def complete(result: Document, **kwargs: Any) -> Document:
+    """Add the shapes, and state what is repeated once (drf-spectacular's POSTPROCESSING_HOOKS)."""
+    result["components"].setdefault("schemas", {}).update(COMPONENTS)
+    start = result["paths"][START_PATH]["post"]
+    start["requestBody"]["required"] = True
+    share_responses(result)
+    share_parameters(result, start)
+    return result
+
+
+def share_responses(document: Document) -> None:
+    """Move the refusals, and the answer of a start, to the components, each once."""
+    shared: dict[str, Any] = document["components"].setdefault("responses", {})
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if status >= "400" or path == START_PATH:
+                    name = _kept_as(shared, _name_of(response), response)
+                    operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+
+
+def share_parameters(document: Document, start: dict[str, Any]) -> None:
+    """Move the parameters that all starts have to the components."""
+    shared: dict[str, Any] = document["components"].setdefault("parameters", {})
+    for position, parameter in enumerate(start["parameters"]):
+        name = parameter["name"].replace("-", "")
+        if name != "flowName":
+            shared[name] = parameter
+            start["parameters"][position] = {"$ref": f"#/components/parameters/{name}"}
+
+
+def _name_of(response: dict[str, Any]) -> str:
+    """Return what a response is called: by its examples, which have the words of the problems."""
+    [content] = response["content"].values()
+    name = "Or".join(content["examples"])
+    return "RunStarted" if name == "Answer" else name
+
+
+def _kept_as(shared: dict[str, Any], name: str, response: dict[str, Any]) -> str:
+    """Keep a response under the name, or, where another has it, under one with a number."""
+    candidate, number = name, 1
+    while shared.setdefault(candidate, response) != response:
+        number += 1
+        candidate = f"{name}{number}"
+    return candidate
