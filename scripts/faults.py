@@ -162,16 +162,17 @@ _COMMENT_OR_STRING = re.compile(
     r"""(?<!\\)//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""",
     re.DOTALL,
 )
-_SET_DATA = re.compile(r"\bsetData\b")
+# What can end a script other than by an error.
+_END = re.compile(r"\b(setData|reject|retry)\b")
 
 
 def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
     if fault := javascript.syntax_fault(code):
         return [Fault(str(fault), fault.line)]
-    if any(_names_set_data(each) for each in (code, *(code for _, code in libraries))):
+    if any(_names_an_end(each) for each in (code, *(code for _, code in libraries))):
         return []
     return [Fault("never calls setData(output)", may_run=True)]
 
 
-def _names_set_data(code: str) -> bool:
-    return _SET_DATA.search(_COMMENT_OR_STRING.sub(lambda match: match[1] or " ", code)) is not None
+def _names_an_end(code: str) -> bool:
+    return _END.search(_COMMENT_OR_STRING.sub(lambda match: match[1] or " ", code)) is not None

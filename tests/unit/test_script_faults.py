@@ -110,9 +110,11 @@ def test_code_is_not_executed():
         "/* setData below */ setData(1)",
         "if (/^https?:\\/\\//.test(url)) setData(1); return;",
         "setData(await http.get('https://a'))",
+        "reject('not a customer');",
+        "retry(60)",
     ],
 )
-def test_javascript_that_calls_set_data_is_accepted(code):
+def test_javascript_that_calls_what_ends_it_is_accepted(code):
     assert faults(code, "javascript") == []
 
 

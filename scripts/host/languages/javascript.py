@@ -62,8 +62,6 @@ class JavaScriptScript:
             self._code = _compiled_script(_file(name), code)
         except SyntaxFault as fault:
             raise ScriptInvalid(_told(fault), line=fault.line) from None
-        if "setData" not in all_code:
-            raise ScriptInvalid("The script never calls setData(output).")
         self._prelude = Prelude(all_code)
         self._memory_bytes = int(memory_mb * 2**20 * _MEMORY_SHARE)
         self._peak_at_start = _peak_bytes()
