@@ -9,6 +9,7 @@ import decimal
 import enum
 import json
 import math
+import re
 import types
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,14 @@ from typing import Any, NoReturn
 import orjson
 
 from scripts.errors import OutputInvalid
+from scripts.numerals import (
+    Numerals,
+    as_written,
+    exact,
+    is_as_written,
+    loads,
+    writing_of,
+)
 
 MAX_DEPTH = 1000
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
@@ -30,12 +39,7 @@ _OPTIONS = (
 _only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 _quote = json.encoder.encode_basestring
 
-# Turns every digit into "0" and all else into a blank, which finds a long number faster than a
-# regular expression does.
-_DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + (
-    b" " * 128
-)
-_LONG_NUMBER = b"0" * 19
+_VERY_LONG_NUMBER = re.compile(rb"\d{309}")
 
 _HINTS: dict[type, str] = {
     decimal.Decimal: "use str() or float()",
@@ -51,16 +55,33 @@ _HINTS: dict[type, str] = {
 }
 
 
-def decode(body: bytes) -> Any:
-    """Read a message. Integers keep all their digits, where orjson makes floats of long ones."""
-    if _LONG_NUMBER in body.translate(_DIGITS_AS_ZEROS):
-        return json.loads(body)
+def decode(body: bytes, numerals: Numerals | None = None) -> Any:
+    """Read a message; ``encode`` writes the numbers of it that are left alone as they came.
+
+    How they were written is added to ``numerals``. Raises ValueError where it is no JSON.
+    """
+    value = _strict(body)
+    return (
+        value if is_as_written(body, value) else loads(body, {} if numerals is None else numerals)
+    )
+
+
+def decode_exactly(body: bytes) -> Any:
+    """Read a message with numbers as large as they are written, for a JSON Schema."""
+    value = _strict(body)
+    return value if is_as_written(body, value) else exact(body)
+
+
+def _strict(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if "Not enough memory" in str(error):
             raise MemoryError from None
-        raise
+        # orjson refuses integers of more than 308 digits, JSON does not.
+        if not _VERY_LONG_NUMBER.search(body):
+            raise
+        return json.loads(body)
 
 
 def complete(output: Any, correlation_id: str) -> tuple[Any, str | None]:
@@ -98,11 +119,14 @@ def _complete_one(
     return output, None
 
 
-def encode(value: Any) -> bytes:
-    """Write a value as JSON text. Raises OutputInvalid naming the place that JSON cannot hold."""
-    text = _encode_fast(value)
+def encode(value: Any, numerals: Numerals | None = None) -> bytes:
+    """Write a value as JSON text. Raises OutputInvalid naming the place that JSON cannot hold.
+
+    Numbers that ``decode`` has read are written as they came.
+    """
+    text = _encode_fast(value, numerals)
     if text is None:
-        text = _Writer().write(value)
+        text = _Writer(numerals).write(value)
     check_size(text)
     return text
 
@@ -121,10 +145,10 @@ def plain_text(text: str, length: int) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _encode_fast(value: Any) -> bytes | None:
+def _encode_fast(value: Any, numerals: Numerals | None) -> bytes | None:
     """Write what orjson writes faithfully; None where a closer look is needed."""
     try:
-        text = orjson.dumps(value, option=_OPTIONS)
+        text = orjson.dumps(as_written(value, numerals) if numerals else value, option=_OPTIONS)
         if b"null" in text:
             # orjson writes NaN and the infinities as null.
             _only_finite(value)
@@ -168,7 +192,8 @@ class _Container:
 class _Writer:
     """Writes JSON without recursion and always knows where in the value it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, numerals: Numerals | None = None) -> None:
+        self._numerals = numerals
         self._text: list[str] = []
         self._open: list[_Container] = []
         self._identities: set[int] = set()
@@ -243,14 +268,14 @@ class _Writer:
 
     def _write_integer(self, value: int) -> None:
         try:
-            self._text.append(int.__repr__(value))
+            self._text.append(writing_of(value, self._numerals) or int.__repr__(value))
         except ValueError:
             self._refuse("is an integer with too many digits")
 
     def _write_float(self, value: float) -> None:
         if not math.isfinite(value):
             self._refuse(f"is {'NaN' if math.isnan(value) else 'infinite'}, which JSON cannot hold")
-        self._text.append(float.__repr__(value))
+        self._text.append(writing_of(value, self._numerals) or float.__repr__(value))
 
     def _refuse_type(self, value: Any) -> NoReturn:
         hint = next((f"; {hint}" for kind, hint in _HINTS.items() if isinstance(value, kind)), "")

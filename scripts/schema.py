@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from scripts.envelope import decode, plain_text
+from scripts.envelope import decode_exactly, plain_text
 from scripts.errors import InputInvalid, OutputInvalid, ScriptInvalid
 
 # A payload may be wrong in more places than anybody wants to read.
@@ -108,7 +108,7 @@ class Contract:
         """Return where the message does not match and why."""
         if self._input is None:
             return []
-        return _faults(self._input, decode(body)["payload"], "$.payload")
+        return _faults(self._input, decode_exactly(body)["payload"], "$.payload")
 
     def check_output(self, text: bytes, is_last: bool) -> None:
         """Raises OutputInvalid with the fields of the first branch that does not match."""
@@ -120,7 +120,7 @@ class Contract:
         """Return where the output does not match and why, of the first branch that does not."""
         if self._output is None:
             return []
-        payloads = _payloads(decode(text), is_last)
+        payloads = _payloads(decode_exactly(text), is_last)
         checked = (_faults(self._output, value, place) for place, value in payloads)
         return next((faults for faults in checked if faults), [])
 

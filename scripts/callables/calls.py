@@ -76,10 +76,11 @@ class CallableCall:
         contract = contract_of(self.program.input_schema, self.program.output_schema)
         function = function_at(self.program.code)
         contract.check_input(call.body)
-        output, warning = function(decode(call.body), self._context()), None
+        context = self._context()
+        output, warning = function(decode(call.body, context._numerals), context), None
         if not site.is_last:
             output, warning = complete(output, call.correlation_id)
-        text = encode(output)
+        text = encode(output, context._numerals)
         if fault := fault_of(text, call.body, call.correlation_id, site.is_last):
             raise fault
         contract.check_output(text, site.is_last)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from scripts.envelope import plain_text
 from scripts.host.http import Http
 from scripts.host.secret_values import Secrets
+from scripts.numerals import Numerals
 from scripts.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
 
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
@@ -28,6 +29,7 @@ class Context:
         "_asker",
         "_logs",
         "_number",
+        "_numerals",
         "_secrets",
         "attempt",
         "correlation_id",
@@ -58,6 +60,8 @@ class Context:
         self._logs = logs
         self._asker = asker
         self._number = number
+        # How the numbers of what it was given were written.
+        self._numerals: Numerals = {}
 
     def log(self, text: Any, level: str = "info", at: float | None = None) -> None:
         """Keep a line with the call's result, said now or at that epoch second."""

@@ -177,7 +177,7 @@ class Host:
             self._numbers[WRITTEN] = self._number
             if not is_last:
                 output, warning = complete(output, correlation_id)
-            text = encode(output)
+            text = encode(output, context._numerals)
             self._contract.check_output(text, is_last)
         except ScriptError as reason:
             error = _described(reason)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from scripts.schema import MAX_FAULTS, compile_schema, faults_of, schema_fault
+from scripts.schema import MAX_FAULTS, Contract, compile_schema, faults_of, schema_fault
 
 TEXTS = compile_schema(json.dumps({"type": "array", "items": {"type": "string"}}))
 
@@ -57,3 +57,42 @@ def test_a_json_schema_is_accepted(schema):
 )
 def test_what_is_no_json_schema_or_points_outside_is_refused(schema, fault):
     assert fault in schema_fault(schema)
+
+
+HUGE = 12345678901234567890123
+
+
+@pytest.mark.parametrize(
+    ("rule", "number", "matches"),
+    [
+        (f'{{"const":{HUGE}}}', f"{HUGE}", True),
+        (f'{{"const":{HUGE}}}', f"{HUGE + 1}", False),
+        (f'{{"enum":[{HUGE}]}}', f"{HUGE - 1}", False),
+        (f'{{"maximum":{HUGE - 1}}}', f"{HUGE}", False),
+        (f'{{"maximum":{HUGE}}}', f"{HUGE}", True),
+        ('{"maximum":18446744073709551616}', "18446744073709551617", False),
+        ('{"minimum":9007199254740993}', "9007199254740992", False),
+        ('{"multipleOf":10}', f"{HUGE}0", True),
+        ('{"multipleOf":10}', f"{HUGE}1", False),
+        ('{"multipleOf":0.01}', "1234567890123456.78", True),
+        ('{"multipleOf":0.01}', "1234567890123456.785", False),
+        ('{"multipleOf":0.1}', "0.3", True),
+        ('{"maximum":0.3}', "0.30000000000000004", False),
+        ('{"maximum":0.1}', "0.10000000000000000001", False),
+        ('{"exclusiveMinimum":0}', "-0", False),
+        ('{"type":"integer"}', "1.0", True),
+        ('{"type":"integer"}', "1.50", False),
+        ('{"type":"integer"}', "1234567890123456.7", False),
+        ('{"type":"integer"}', "12345678901234567890.5", False),
+        ('{"type":"string"}', "1.50", False),
+        ('{"maximum":5}', "1e-400", True),
+        ('{"uniqueItems":true}', f"[{HUGE},{HUGE + 1}]", True),
+        ('{"uniqueItems":true}', "[1.0,1]", False),
+    ],
+)
+def test_numbers_are_judged_as_they_are_written(rule: str, number: str, matches: bool) -> None:
+    contract = Contract(input_schema=rule)
+
+    faults = contract.input_faults(f'{{"payload":{number}}}'.encode())
+
+    assert (faults == []) is matches, faults

@@ -14,9 +14,9 @@ import orjson
 from scripts.envelope import plain_text
 from scripts.errors import OutputInvalid, ScriptRejected, ScriptRetry
 from scripts.host.languages import prelude, quickjs
-from scripts.host.languages.long_integers import with_long_integers_marked
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
+from scripts.numerals import may_change
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -47,9 +47,14 @@ class Execution:
         # Requests under way: their number with the worker -> the script's number for them.
         self._under_way: dict[int, int] = {}
 
-    def run(self, body: bytes, libraries: Sequence[bytes], code: bytes) -> bytes:
-        """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
-        self._start(body)
+    def run(
+        self, body: bytes, orders: bytes | None, libraries: Sequence[bytes], code: bytes
+    ) -> bytes:
+        """Return the output as JSON text. Raises ScriptError, Failed or Thrown.
+
+        ``orders`` are those of ``key_orders``.
+        """
+        self._start(body, orders)
         try:
             for library in libraries:
                 self._realm.free(self._realm.run(library))
@@ -67,7 +72,7 @@ class Execution:
             if self._under_way:
                 self._settle(*self._context.wait())
 
-    def _start(self, body: bytes) -> None:
+    def _start(self, body: bytes, orders: bytes | None) -> None:
         context = self._context
         facts: list[Any] = [
             context.correlation_id,
@@ -83,14 +88,16 @@ class Execution:
             facts[6] = [random.getrandbits(31) for _ in range(3)]
         if self._prelude.has_secrets:
             facts[7] = self._secrets()
-        marked = with_long_integers_marked(body)
-        self._call(
-            _START,
-            self._realm.string(body if marked is None else marked),
+        arguments = [
+            self._realm.string(body),
             self._realm.string(orjson.dumps(facts)),
-            quickjs.integer(marked is not None),
             self._realm.string(prelude.misfits()),
-        )
+        ]
+        if orders is not None or may_change(body):
+            arguments.append(self._realm.run(prelude.numerals()))
+        if orders is not None:
+            arguments.append(self._realm.string(orders))
+        self._call(_START, *arguments)
         for part in self._prelude.parts:
             self._call(_PART, self._realm.run(part))
 
@@ -160,9 +167,8 @@ class Execution:
             quickjs.integer(self._under_way.pop(number)),
             self._realm.string(orjson.dumps(reply)),
         ]
-        data = with_long_integers_marked(str(reply.get("body", "")).encode())
-        if data is not None:
-            arguments.append(self._realm.string(data))
+        if may_change(str(reply.get("body", "")).encode()):
+            arguments.append(self._realm.run(prelude.numerals()))
         self._call(_SETTLE, *arguments)
 
     def _fail(self, thrown: Value) -> None:

@@ -19,8 +19,10 @@ from scripts.envelope import check_size, decode, plain_text
 from scripts.errors import OutputInvalid, ScriptError, ScriptInvalid, ScriptRaised
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
+from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
+from scripts.numerals import Numerals, may_change
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -68,12 +70,17 @@ class JavaScriptScript:
         self._realm: Realm | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
-        realm = self._realm = Realm(self._memory_bytes, omitted=self._prelude.omitted)
+        orders = key_orders(body)
+        omitted = self._prelude.omitted
+        if orders is not None or may_change(body):
+            omitted -= prelude.BUILT_INS_OF_NUMERALS
+        realm = self._realm = Realm(self._memory_bytes, omitted=omitted)
         try:
-            text = Execution(realm, self._prelude, context).run(body, self._libraries, self._code)
+            execution = Execution(realm, self._prelude, context)
+            text = execution.run(body, orders, self._libraries, self._code)
             # Reading it takes many times as much.
             check_size(text)
-            return _read(text)
+            return _read(text, context._numerals)
         except Thrown:
             raise _surprise(realm) from None
         except Failed as error:
@@ -159,9 +166,9 @@ def _told(fault: SyntaxFault) -> str:
     return f"line {fault.line}: {fault}" if fault.line else str(fault)
 
 
-def _read(text: bytes) -> Any:
+def _read(text: bytes, numerals: Numerals) -> Any:
     try:
-        return decode(text)
+        return decode(text, numerals)
     except json.JSONDecodeError:
         raise
     except ValueError:

@@ -106,7 +106,7 @@ class PythonScript:
 
     def run(self, body: bytes, context: "Context") -> Any:
         # In a context of its own, where decimal and others keep what is set for this message alone.
-        return contextvars.Context().run(self._run, decode(body), context)
+        return contextvars.Context().run(self._run, decode(body, context._numerals), context)
 
     def _run(self, message: Any, context: "Context") -> Any:
         own_builtins = _BUILTINS.copy()

@@ -30,6 +30,10 @@ _UNNAMED = re.compile(
 _FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
 
 
+# What the part numerals needs.
+BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
+
+
 class Prelude:
     """What some code gets: the parts, compiled, and the built-in objects that it does without."""
 
@@ -43,12 +47,15 @@ class Prelude:
         )
         if self.has_secrets:
             self.omitted -= {"JS_AddIntrinsicProxy"}
+        if "http" in names:
+            # A reply may have numbers that its data needs them for.
+            self.omitted -= BUILT_INS_OF_NUMERALS
 
 
 def preload() -> None:
     """Compile all, which reads files. Raises EngineMissing."""
     misfits()
-    for name in ("core", "failures", *_PARTS):
+    for name in ("core", "failures", "numerals", *_PARTS):
         _part(name)
 
 
@@ -60,6 +67,11 @@ def without_frames(text: str) -> str:
 def failures() -> bytes:
     """Return the part that describes what was thrown."""
     return _part("failures")
+
+
+def numerals() -> bytes:
+    """Return the part that remembers how numbers were written."""
+    return _part("numerals")
 
 
 @functools.cache

@@ -15,21 +15,23 @@
   const { isArray } = Array;
   const { getPrototypeOf, prototype: plain } = Object;
   const { apply } = Reflect;
-  const { charCodeAt, includes, slice } = String.prototype;
-  const [text, bigint, date, evaluate] = [String, BigInt, Date, eval];
+  const { includes } = String.prototype;
+  const [text, date, evaluate] = [String, Date, eval];
 
   const kit = {
     hasNews: false, logs: [], requests: [], refusals: [], throttled: [],
     verdict: undefined, decision: undefined, settle: undefined,
-    stopIfDecided, revive, withIntegers,
+    stopIfDecided, copied, withIntegers,
   };
   let output, thrown, hasThrown = false, isSettled = false, containers = 0;
 
+  // Only there where a text has numbers or keys that would not come out as they went in.
+  let numerals;
   let context, facts, misfits;
 
-  function engine(what, first, second, third, fourth) {
+  function engine(what, first, second, third, fourth, fifth) {
     switch (what) {
-      case START: return start(first, second, third, fourth);
+      case START: return start(first, second, third, fourth, fifth);
       case PART: return first(kit, context, facts);
       case RUN: return run(first);
       case TAKE: return take();
@@ -40,12 +42,12 @@
   }
 
   // What names misfits is needed in the middle of setData, and seldom: it comes as a text.
-  function start(body, told, isMarked, misfitsSource) {
+  function start(body, told, misfitsSource, makeNumerals, orders) {
     facts = parse(told);
     misfits = misfitsSource;
     const [correlationId, flow, step, queue, attempt, deliveryId] = facts;
     context = {
-      Data: isMarked ? parse(body, revive) : parse(body),
+      Data: kit.read(body, makeNumerals, orders),
       correlationId, correlation_id: correlationId, flow, step, queue, attempt,
       deliveryId, delivery_id: deliveryId,
     };
@@ -86,6 +88,11 @@
   function setData(value) {
     stopIfDecided();
     output = undefined;
+    output = copied(value, "$");
+  }
+
+  // As JSON text. What JSON cannot hold is refused with its place, which begins with this one.
+  function copied(value, place) {
     containers = 0;
     let copy, problem;
     try {
@@ -95,12 +102,12 @@
     }
     if (copy === undefined || containers > MAX_DEPTH ||
         apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"])) {
-      evaluate(misfits)(kit, value, MAX_DEPTH);
+      evaluate(misfits)(kit, value, MAX_DEPTH, place);
       if (problem) {
         throw problem.error;
       }
     }
-    output = copy;
+    return copy;
   }
 
   // Passes what JSON has and refuses what it would leave out or change without a word.
@@ -110,7 +117,7 @@
         return value;
       case "number":
         if (value - value === 0) {
-          return value;
+          return numerals === undefined ? value : numerals.written(this, key, value);
         }
         break;
       case "bigint":
@@ -128,7 +135,7 @@
         }
         const prototype = getPrototypeOf(value);
         if (prototype === plain || prototype === null || isPlain(value)) {
-          return value;
+          return numerals === undefined ? value : numerals.ordered(value);
         }
     }
     // Which one it is and where is found out by misfits.js.
@@ -150,11 +157,14 @@
     }
   }
 
-  // Integers that a number cannot hold come as strings that no message can have.
-  function revive(key, value) {
-    return typeof value === "string" && apply(charCodeAt, value, [0]) === 0 ?
-      bigint(apply(slice, value, [1])) : value;
-  }
+  // makeNumerals is the part of that name, for a text with numbers or keys at risk.
+  kit.read = function (body, makeNumerals, orders) {
+    if (makeNumerals === undefined) {
+      return parse(body);
+    }
+    numerals ??= makeNumerals(kit);
+    return numerals.parsed(body, orders);
+  };
 
   function withIntegers(key, value) {
     return typeof value === "bigint" ? rawJSON(text(value)) : value;

@@ -1,7 +1,7 @@
 // http and context.http: requests that the worker makes, several at once if the script likes.
 (function (kit, context) {
   "use strict";
-  const { parse, stringify } = JSON;
+  const { parse } = JSON;
   const { defineProperty, keys } = Object;
   const { apply } = Reflect;
   const { includes, split, toLowerCase } = String.prototype;
@@ -34,7 +34,7 @@
       }
       if (body !== undefined && body !== null) {
         const isText = typeof body === "string";
-        sent.body = isText ? body : stringify(body, kit.withIntegers);
+        sent.body = isText ? body : kit.copied(body, "body");
         if (!hasType) {
           sent.headers["Content-Type"] =
             isText ? "text/plain; charset=utf-8" : "application/json";
@@ -56,8 +56,7 @@
     return url;
   }
 
-  // The reply's data comes apart where it has long integers.
-  kit.settle = function (number, answer, data) {
+  kit.settle = function (number, answer, makeNumerals) {
     const { method, resolve, fail, refused } = waiting[number];
     delete waiting[number];
     const reply = parse(answer);
@@ -71,7 +70,7 @@
     }
     const response = { status, ok: status >= 200 && status < 300, headers, body, url, retryAfter };
     try {
-      response.data = data === undefined ? parse(body) : parse(data, kit.revive);
+      response.data = kit.read(body, makeNumerals);
     } catch {
       response.data = undefined;
     }

@@ -1,5 +1,5 @@
 // Finds what of a value JSON cannot hold, and throws a TypeError that names its place.
-(function (kit, root, maxDepth) {
+(function (kit, root, maxDepth, whole) {
   "use strict";
   const hints = {
     __proto__: null, Map: "use Object.fromEntries()", Set: "use Array.from()",
@@ -9,9 +9,11 @@
   const found = root === undefined ? ["", "is undefined, which is no output"] :
     misfitIn(root, "", undefined, 0);
   if (found) {
-    const [place, reason] = ["$" + found[0], found[1] + "."];
+    const [place, reason] = [whole + found[0], found[1] + "."];
     const refusal = new TypeError(place + " " + reason);
-    kit.refusals.push({ refusal, place, reason });
+    if (whole === "$") {
+      kit.refusals.push({ refusal, place, reason });
+    }
     throw refusal;
   }
 

@@ -1,0 +1,115 @@
+"""How the numbers of a message are written: one that a script leaves alone goes out as it came.
+
+A script gets ordinary numbers. Python would write some of them in another way than they came: 1.50,
+1e5, -0, or 1234567890123456.78, which a double cannot hold. Their writing is remembered beside the
+object and found again by its identity. What a script computes is another object.
+"""
+
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+# The identity of a number -> the number, which keeps the identity its own, and its writing.
+Numerals = dict[int, tuple[Any, str]]
+
+# Numbers that Python or JavaScript may write in another way, and some more: those of 16 digits,
+# with an exponent, with a zero at the end of their fraction or many at its beginning, and -0.
+_AT_RISK = re.compile(
+    rb"[\[:,\s](?=[-\d])"
+    rb"(?:-0(?![.\d])|-?(?:\d[\d.]{15}|\d++(?:[eE]|\.\d++(?:(?<=0)|[eE]))|0\.00000))"
+)
+_BLANKS = b" \t\n\r"
+# A schema compares smaller numbers wrongly when it gets all their digits.
+_SMALLEST_EXPONENT = -300
+
+
+class MinusZero(int):
+    """The integer -0, which Python does not have."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> "MinusZero":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "MinusZero":
+        return self
+
+
+# Scripts may show the name.
+MinusZero.__name__ = MinusZero.__qualname__ = "int"
+
+
+def may_change(text: bytes) -> bool:
+    """Tell whether a JSON text has numbers that would be written in another way."""
+    return text[:1] in b"-0123456789" or _AT_RISK.search(text) is not None
+
+
+def is_as_written(text: bytes, value: Any) -> bool:
+    """Tell whether Python would write the value that a JSON text stands for as it stands there."""
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        # It is nested deeper than orjson writes.
+        return not may_change(text)
+    if written == text:
+        return True
+    # In strings the same blanks are taken away on both sides.
+    if written.translate(None, _BLANKS) == text.translate(None, _BLANKS):
+        return True
+    return not may_change(text)
+
+
+def loads(text: bytes | str, numerals: Numerals) -> Any:
+    """Read JSON text and remember how its numbers were written. Integers keep all their digits."""
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        numerals[id(value)] = value, digits
+        return value
+
+    def integer(digits: str) -> int:
+        if digits != "-0":
+            return int(digits)
+        zero = MinusZero()
+        numerals[id(zero)] = zero, digits
+        return zero
+
+    return json.loads(text, parse_float=number, parse_int=integer)
+
+
+def exact(text: bytes) -> Any:
+    """Read JSON text with numbers that are as large as they are written, for a JSON Schema.
+
+    Those that Python might write in another way are Decimal.
+    """
+    return json.loads(text, parse_float=_decimal)
+
+
+def as_written(value: Any, numerals: Numerals) -> Any:
+    """Return the value for orjson to write, its remembered numbers replaced by their writing.
+
+    Raises RecursionError where it is nested very deep or contains itself.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {key: as_written(item, numerals) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [as_written(item, numerals) for item in value]
+    if kind is float or kind is MinusZero:
+        written = writing_of(value, numerals)
+        return value if written is None else orjson.Fragment(written)
+    return value
+
+
+def writing_of(number: Any, numerals: Numerals | None) -> str | None:
+    """Return how a number was written, None where a script has made it."""
+    known = numerals.get(id(number)) if numerals else None
+    return known[1] if known is not None else None
+
+
+def _decimal(digits: str) -> Decimal | float:
+    value = Decimal(digits)
+    return value if value.adjusted() > _SMALLEST_EXPONENT or not value else float(digits)
