@@ -2,7 +2,8 @@
 
 A completed entry is compared with a row's entry to see what an import changes, so both have the
 same keys and their numbers in the same form. What few need (`join`, `maxAgeSeconds`) is there only
-where it is set.
+where it is set. A queue's `paused` is set by operators at run time: a document that does not
+mention it leaves it as it is.
 """
 
 from __future__ import annotations
@@ -47,7 +48,6 @@ _QUEUE: dict[str, Any] = {
     "maxDeliveries": 5,
     "backoff": {},
     "rateLimit": None,
-    "paused": False,
 }
 _FLOW: dict[str, Any] = {
     "name": "",
@@ -86,7 +86,7 @@ def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
             "count": int(limit["count"]),
             "periodSeconds": _stored(limit["periodSeconds"], _SECOND),
         }
-    return entry
+    return entry | {key: given[key] for key in ("paused",) if key in given}
 
 
 def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
@@ -212,7 +212,8 @@ def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:
     queue.backoff_jitter = backoff["jitter"]
     queue.rate_count = limit["count"] if limit else None
     queue.rate_period = limit["periodSeconds"] * _SECOND if limit else _SECOND
-    queue.paused = entry["paused"]
+    if queue.paused != entry["paused"]:
+        queue.paused, queue.paused_by = entry["paused"], None
 
 
 def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:

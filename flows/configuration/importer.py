@@ -123,8 +123,9 @@ class _Import:
         given = {name: entry.values for name, entry in self.wanted.queues.items()}
         for name, values in {**made, **given}.items():
             queue = queues.setdefault(name, Queue(name=name))
-            if queue.pk is None or not same(queue_entry(queue), values):
-                fill_queue(queue, values)
+            wanted = {"paused": queue.paused} | values
+            if queue.pk is None or not same(queue_entry(queue), wanted):
+                fill_queue(queue, wanted)
                 _save(queue)
         return queues
 

@@ -21,9 +21,13 @@ from scripts.models import Library, Script
 def export_configuration() -> dict[str, Any]:
     """Return the whole configuration as one document, sorted by name, steps in their order.
 
-    A role is a group that has a right to a flow; other groups are not in it.
+    A role is a group that has a right to a flow; other groups are not in it. A queue's `paused` is
+    in it only where it is true, so that importing it elsewhere resumes nothing there.
     """
     entries = Present.load().entries()
+    for queue in entries["queue"].values():
+        if not queue["paused"]:
+            del queue["paused"]
     return {
         "libraries": list(entries["library"].values()),
         "scripts": list(entries["script"].values()),

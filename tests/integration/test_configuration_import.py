@@ -144,12 +144,26 @@ def test_a_dry_run_tells_the_same_and_stores_nothing():
 
 
 def test_a_key_that_is_left_out_goes_back_to_its_default():
-    import_configuration(edited(queues=[{"name": "q", "size": 5, "paused": True}, {"name": "p"}]))
+    import_configuration(edited(queues=[{"name": "q", "size": 5}, {"name": "p"}]))
 
     assert lines({"queues": [{"name": "q"}]}) == [
-        'changed queue "q": size 5 → 10000; paused true → false',
+        'changed queue "q": size 5 → 10000',
         "0 added, 1 changed, 0 removed.",
     ]
+
+
+def test_a_queue_that_an_operator_paused_stays_paused_unless_the_document_speaks_of_it():
+    import_configuration(edited(queues=[{"name": "q"}, {"name": "p"}]))
+    engine.pause(Queue.objects.get(name="q"))
+
+    silent = lines({"queues": [{"name": "q"}]})
+    other_change = lines({"queues": [{"name": "q", "size": 5}]})
+    speaking = lines({"queues": [{"name": "q", "size": 5, "paused": False}]})
+
+    assert silent == ["Nothing to change."]
+    assert other_change == ['changed queue "q": size 10000 → 5', "0 added, 1 changed, 0 removed."]
+    assert speaking == ['changed queue "q": paused true → false', "0 added, 1 changed, 0 removed."]
+    assert not Queue.objects.get(name="q").paused
 
 
 def test_a_section_alone_leaves_the_others_as_they_are():

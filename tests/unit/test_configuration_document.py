@@ -63,7 +63,6 @@ def test_keys_that_are_left_out_take_the_documented_defaults():
         "maxDeliveries": 5,
         "backoff": {"initialSeconds": 1, "multiplier": 2, "maxSeconds": 300, "jitter": 0.2},
         "rateLimit": None,
-        "paused": False,
     }
     assert wanted.flows["f"].values == {
         "name": "f",
