@@ -12,6 +12,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
+from flows.models.runtime import DeadLetterQuerySet
 
 Caller = User | AnonymousUser | AbstractBaseUser
 
@@ -92,8 +93,13 @@ def queues_seen(user: Caller) -> QuerySet[Queue]:
 
 def dead_letters_seen(user: Caller) -> QuerySet[DeadLetter]:
     """Return the open dead letters of the flows that the user watches or operates."""
+    return dead_letters_known(user).open()
+
+
+def dead_letters_known(user: Caller) -> DeadLetterQuerySet:
+    """Return the dead letters of those flows, decided ones included."""
     rights = rights_by_flow(user)
-    letters = DeadLetter.objects.open()
+    letters = DeadLetter.objects.all()
     if rights[None] & SEES_EVERY_RUN:
         return letters
     return letters.filter(step__flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))

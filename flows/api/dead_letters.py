@@ -30,7 +30,7 @@ from flows.api.pages import PAGE_SIZE, newest_page
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Right
-from flows.rights import dead_letters_seen, may
+from flows.rights import dead_letters_known, dead_letters_seen, may
 from flows.trace import rfc3339
 
 # A page ends early where its messages are large.
@@ -75,8 +75,9 @@ class ReprocessView(ApiView):
 
 
 def _find(request: Request, id: int) -> DeadLetter:
-    """Return the dead letter. Raises Problem where it is gone, or is not the caller's to decide."""
-    letters = DeadLetter.objects.select_related("step__flow_version__flow")
+    """Return the dead letter. Raises Problem where there is none that the caller may see, where
+    it was discarded, or where the caller may only see it."""
+    letters = dead_letters_known(request.user).select_related("step__flow_version__flow")
     letter = letters.filter(pk=id, discarded_at=None).first()
     if letter is None:
         raise Problem("not-found", "There is no dead letter of this id.")

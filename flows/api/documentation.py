@@ -258,7 +258,7 @@ GET_RUN: dict[str, Any] = {
     ],
     "responses": {
         (200, "application/json"): answer("The run.", ref("Run"), RUN),
-        **refusals(*GUARDED, "no-role", "not-found", "not-acceptable"),
+        **refusals(*GUARDED, "not-found", "not-acceptable"),
     },
 }
 
@@ -354,7 +354,7 @@ def _of_a_queue(operation_id: str, summary: str, description: str, *words: str) 
         "request": None,
         "responses": {
             (200, "application/json"): answer("The queue.", ref("Queue"), QUEUE),
-            **refusals(*GUARDED, "no-role", *words, "unknown-queue", "not-acceptable"),
+            **refusals(*GUARDED, *words, "unknown-queue", "not-acceptable"),
         },
     }
 
@@ -368,12 +368,14 @@ PAUSE_QUEUE = _of_a_queue(
     "pauseQueue",
     "Pause a queue",
     "Its messages wait; what is at a script goes on. A paused queue stays as it is.",
+    "no-role",
     "csrf-failed",
 )
 RESUME_QUEUE = _of_a_queue(
     "resumeQueue",
     "Resume a queue",
     "Its messages are handed out again. A queue that is not paused stays as it is.",
+    "no-role",
     "csrf-failed",
 )
 
@@ -477,7 +479,7 @@ GET_FLOW: dict[str, Any] = {
     ],
     "responses": {
         (200, "application/json"): answer("The flow.", ref("Flow")),
-        **refusals(*GUARDED, "no-role", "unknown-flow", "not-acceptable"),
+        **refusals(*GUARDED, "unknown-flow", "not-acceptable"),
     },
 }
 

@@ -33,12 +33,11 @@ class FlowsView(ApiView):
 class FlowView(ApiView):
     @extend_schema(**GET_FLOW)
     def get(self, request: Request, name: str) -> HttpResponse:
-        flow = None if "\0" in name else _with_steps(Flow.objects.all()).filter(name=name).first()
+        seen = flows_allowed(request.user, SEES_FLOW)
+        flow = None if "\0" in name else _with_steps(seen).filter(name=name).first()
         if flow is None:
             raise Problem("unknown-flow", f"There is no flow {name!r}.")
         rights = rights_on(request.user, flow.pk)
-        if not rights & SEES_FLOW:
-            raise Problem("no-role", f"None of your roles may see the flow {name!r}.")
         return json_response(_document(request, flow, rights))
 
 

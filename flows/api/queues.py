@@ -26,7 +26,7 @@ from flows.api.errors import Problem
 from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right
-from flows.rights import SEES_EVERY_RUN, queues_seen, rights_on
+from flows.rights import may, queues_seen
 from flows.waiting import PRIORITIES, Situation
 
 # Up to so many messages the waiting ones are counted.
@@ -45,14 +45,14 @@ class QueuesView(ApiView):
 class QueueView(ApiView):
     @extend_schema(**GET_QUEUE)
     def get(self, request: Request, name: str) -> HttpResponse:
-        queue = find(request, name, SEES_EVERY_RUN, "see")
+        queue = find(request, name)
         return json_response(documents([queue])[0])
 
 
 class PauseQueueView(ApiView):
     @extend_schema(**PAUSE_QUEUE)
     def post(self, request: Request, name: str) -> HttpResponse:
-        queue = find(request, name, {Right.OPERATE}, "pause")
+        queue = find_to_operate(request, name, "pause")
         user: Any = request.user
         engine.pause(queue, user=user)
         return json_response(documents([queue])[0])
@@ -61,23 +61,29 @@ class PauseQueueView(ApiView):
 class ResumeQueueView(ApiView):
     @extend_schema(**RESUME_QUEUE)
     def post(self, request: Request, name: str) -> HttpResponse:
-        queue = find(request, name, {Right.OPERATE}, "resume")
+        queue = find_to_operate(request, name, "resume")
         user: Any = request.user
         engine.resume(queue, user=user)
         return json_response(documents([queue])[0])
 
 
-def find(request: Request, name: str, rights: set[str] | frozenset[str], verb: str) -> Queue:
-    """Return the queue. Raises Problem where there is none, or the caller has none of the rights.
-
-    The rights to a queue are those to the flow of which it feeds a step.
-    """
-    queues = Queue.objects.select_related("step")
+def find(request: Request, name: str) -> Queue:
+    """Return the queue. Raises Problem where there is none, or none that the caller may see."""
+    queues = queues_seen(request.user).select_related("step")
     queue = None if "\0" in name else queues.filter(name=name).first()
     if queue is None:
         raise Problem("unknown-queue", f"There is no queue {name!r}.")
+    return queue
+
+
+def find_to_operate(request: Request, name: str, verb: str) -> Queue:
+    """Return the queue. Raises Problem as `find` does, or where the caller may only see it.
+
+    The rights to a queue are those to the flow of which it feeds a step.
+    """
+    queue = find(request, name)
     step = getattr(queue, "step", None)
-    if not rights & rights_on(request.user, step.flow_id if step else None):
+    if not may(request.user, Right.OPERATE, step.flow_id if step else None):
         raise Problem("no-role", f"None of your roles may {verb} the queue {name!r}.")
     return queue
 

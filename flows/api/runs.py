@@ -18,7 +18,7 @@ from flows.api.errors import Problem
 from flows.api.pages import newest_page
 from flows.api.view import ApiView, json_response
 from flows.models import Run
-from flows.rights import may_cancel, may_read, runs_seen
+from flows.rights import may_cancel, runs_seen
 from flows.trace import summaries, trace_json, wait_until_finished
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -55,15 +55,13 @@ class RunView(ApiView):
     @extend_schema(**GET_RUN)
     def get(self, request: Request, id: str) -> HttpResponse:
         seconds = self._wait_seconds()
-        run = _find(id)
-        if not may_read(request.user, run):
-            raise Problem("no-role", "None of your roles may see this run.")
+        run = _find(request, id)
         if seconds and WAITING_ROOM.acquire(blocking=False):
             try:
                 wait_until_finished(run.pk, seconds)
             finally:
                 WAITING_ROOM.release()
-            run = _find(id)
+            run = _find(request, id)
         return json_response(trace_json(run))
 
     def _wait_seconds(self) -> float:
@@ -76,7 +74,7 @@ class RunView(ApiView):
 class CancelRunView(ApiView):
     @extend_schema(**CANCEL_RUN)
     def post(self, request: Request, id: str) -> HttpResponse:
-        run = _find(id)
+        run = _find(request, id)
         if not may_cancel(request.user, run):
             raise Problem("no-role", "None of your roles may cancel this run.")
         user: Any = request.user
@@ -102,8 +100,10 @@ def _first_id(moment: datetime, apart: timedelta) -> UUID:
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
-def _find(text: str) -> Run:
-    run = Run.objects.select_related("flow_version").filter(pk=_parse(text)).first()
+def _find(request: Request, text: str) -> Run:
+    """Return the run. Raises Problem where there is none that the caller may see."""
+    runs = runs_seen(request.user).select_related("flow_version")
+    run = runs.filter(pk=_parse(text)).first()
     return run or _refuse()
 
 

@@ -253,11 +253,11 @@ def test_who_may_only_start_sees_own_runs(client, user, flow):
     grant(user, Right.START, flow)
 
     assert get(client, begin(user)).status_code == 200
-    assert_problem(get(client, begin()), 403, "no-role")
+    assert_problem(get(client, begin()), 404, "not-found")
 
 
 def test_own_run_is_not_seen_without_a_role(client, user, flow):
-    assert_problem(get(client, begin(user)), 403, "no-role")
+    assert_problem(get(client, begin(user)), 404, "not-found")
 
 
 def test_run_of_a_deleted_flow_is_seen_by_who_watches_every_flow(client, user, flow):
@@ -265,7 +265,7 @@ def test_run_of_a_deleted_flow_is_seen_by_who_watches_every_flow(client, user, f
     mapping = grant(user, Right.WATCH, flow)
     flow.delete()
     assert not type(mapping).objects.exists()
-    assert_problem(get(client, run), 403, "no-role")
+    assert_problem(get(client, run), 404, "not-found")
 
     grant(user, Right.WATCH, None)
 
@@ -333,6 +333,6 @@ def test_wait_needs_a_right_first(client, user, flow):
     run = begin()
 
     with mock.patch("flows.api.runs.wait_until_finished") as wait:
-        assert_problem(get(client, run, "?wait=30"), 403, "no-role")
+        assert_problem(get(client, run, "?wait=30"), 404, "not-found")
 
     assert not wait.called

@@ -125,11 +125,11 @@ class TestSeen:
         assert shown["name"] == "a/b c%"
 
     @pytest.mark.parametrize("right", [None, Right.START])
-    def test_caller_without_the_right_is_refused(self, client, user, flow, right):
+    def test_queue_that_the_caller_may_not_see_is_not_found(self, client, user, flow, right):
         if right:
             grant(user, right, flow)
 
-        assert_problem(client.get(FIRST), 403, "no-role")
+        assert_problem(client.get(FIRST), 404, "unknown-queue")
 
     @pytest.mark.parametrize("name", ["nobody", "%00"])
     def test_unknown_queue_is_not_found(self, client, name):

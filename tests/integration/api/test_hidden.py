@@ -1,0 +1,189 @@
+"""What a caller may not see is not there: no answer tells it from what does not exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from flows import engine
+from flows.models import Queue, Right
+
+from .conftest import assert_problem, client_of, grant, make_flow
+from .test_dead_letters import bury
+
+NO_RUN = UUID("01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
+SEES_FLOW, SEES_RUNS = {Right.START, Right.WATCH}, {Right.WATCH, Right.OPERATE}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call with the name of a thing in its path, and which rights see it and which do it."""
+
+    method: str
+    path: str
+    sees: set[Right]
+    does: set[Right]
+    is_own_run: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+OPERATE = {Right.OPERATE}
+OPERATIONS = [
+    Operation("get", "flows/{flow}", SEES_FLOW, SEES_FLOW),
+    Operation("get", "queues/{queue}", SEES_RUNS, SEES_RUNS),
+    Operation("post", "queues/{queue}/pause", SEES_RUNS, OPERATE),
+    Operation("post", "queues/{queue}/resume", SEES_RUNS, OPERATE),
+    Operation("get", "runs/{run}", SEES_RUNS, SEES_RUNS),
+    Operation("get", "runs/{run}?wait=0.01", SEES_RUNS, SEES_RUNS),
+    Operation("post", "runs/{run}/cancel", SEES_RUNS, OPERATE),
+    Operation("get", "runs/{own}", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),
+    Operation("post", "runs/{own}/cancel", SEES_RUNS | {Right.START}, {*OPERATE, Right.START}),
+    Operation("post", "dead-letters/{letter}/reprocess", SEES_RUNS, OPERATE),
+    Operation("delete", "dead-letters/{letter}", SEES_RUNS, OPERATE),
+]
+RIGHTS = [
+    set(some)
+    for some in chain.from_iterable(combinations(Right, count) for count in range(len(Right) + 1))
+]
+
+
+@pytest.fixture
+def things(flow, user) -> dict[str, Any]:
+    """What is there, by its kind."""
+    make_flow("other")
+    letter = bury()
+    return {
+        "flow": "loan",
+        "queue": "loan queue 1",
+        "run": engine.start("loan", {}).correlation_id,
+        "own": engine.start("loan", {}, user=user).correlation_id,
+        "letter": letter.pk,
+    }
+
+
+# The same length as of those that are there.
+NOTHING = {
+    "flow": "laon",
+    "queue": "laon queue 1",
+    "run": NO_RUN,
+    "own": NO_RUN,
+    "letter": 987_654_321,
+}
+
+
+def ask(by: Any, operation: Operation, names: dict[str, Any]) -> Any:
+    path = f"/async/api/{operation.path.format(**names)}"
+    return getattr(by, operation.method)(path, content_type="application/json")
+
+
+def shape(response: Any, names: dict[str, Any]) -> Any:
+    """Return all of a response but the name that was asked for."""
+    body = response.content
+    for name in ("flow", "queue"):
+        body = body.replace(str(names[name]).encode(), b"NAME")
+    return response.status_code, dict(response.headers), body
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize("rights", RIGHTS, ids=lambda rights: "+".join(sorted(rights)) or "none")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_who_does_who_is_refused_and_who_sees_nothing(
+    client, user, flow, things, operation, rights, everywhere
+):
+    for right in rights:
+        grant(user, right, None if everywhere else flow)
+
+    response = ask(client, operation, things)
+
+    if rights & operation.does:
+        assert response.status_code < 400
+    elif rights & operation.sees:
+        assert_problem(response, 403, "no-role")
+    else:
+        assert response.status_code == 404
+        missing = ask(client, operation, NOTHING)
+        assert shape(response, things) == shape(missing, NOTHING)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_rights_to_another_flow_show_nothing(client, user, things, operation):
+    other = make_flow("another")
+    for right in Right:
+        grant(user, right, other)
+
+    hidden, missing = ask(client, operation, things), ask(client, operation, NOTHING)
+
+    assert hidden.status_code == 404
+    assert shape(hidden, things) == shape(missing, NOTHING)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_what_is_hidden_takes_the_same_statements_as_what_is_not_there(
+    client, user, things, operation
+):
+    grant(user, Right.START, make_flow("another"))
+    ask(client, operation, NOTHING)
+
+    with CaptureQueriesContext(connection) as for_hidden:
+        ask(client, operation, things)
+    with CaptureQueriesContext(connection) as for_missing:
+        ask(client, operation, NOTHING)
+
+    assert len(for_hidden) == len(for_missing)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs", "flowName"),
+        ("dead-letters", "flowName"),
+        ("dead-letters", "queue"),
+    ],
+)
+def test_lists_tell_nothing_of_what_is_hidden(client, user, things, path, name):
+    grant(user, Right.WATCH, make_flow("another"))
+    kind = "queue" if name == "queue" else "flow"
+
+    hidden, missing = (
+        client.get(f"/async/api/{path}", {name: names[kind]}) for names in (things, NOTHING)
+    )
+
+    assert shape(hidden, things) == shape(missing, NOTHING)
+
+
+def test_bulk_reprocessing_tells_nothing_of_what_is_hidden(client, user, things):
+    grant(user, Right.OPERATE, make_flow("another"))
+
+    def count(names: dict[str, Any]) -> Any:
+        body = {"filter": {"flowName": names["flow"]}, "dryRun": True}
+        path = "/async/api/dead-letters/reprocess"
+        return client.post(path, body, content_type="application/json")
+
+    assert count(things).json()["matched"] == 0
+    assert shape(count(things), things) == shape(count(NOTHING), NOTHING)
+
+
+def test_queue_without_a_step_is_hidden_from_all_but_those_who_see_every_flow(
+    client, user, flow, admin
+):
+    Queue.objects.create(name="spare")
+    grant(user, Right.WATCH, flow)
+    grant(user, Right.OPERATE, flow)
+
+    assert_problem(client.get("/async/api/queues/spare"), 404, "unknown-queue")
+    assert client_of(admin).get("/async/api/queues/spare").status_code == 200
+
+
+def test_start_still_tells_what_the_caller_may_not_start(client, things):
+    for path in ("start?flowName={}", "start/batch?flowName={}", "flows/{}/start"):
+        for name, status in ((things["flow"], 403), (NOTHING["flow"], 404)):
+            url = f"/async/api/{path.format(name)}"
+            assert client.post(url, b"[]", content_type="application/json").status_code == status
