@@ -7,11 +7,11 @@ threads left for its callers.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,8 +31,9 @@ from scripts.errors import (
 )
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from scripts.schema import Contract
-from scripts.services.mask import Mask
-from scripts.services.secrets import SecretUnavailable, secret_value
+from scripts.services.asks import Service
+from scripts.services.mask import mask_of
+from scripts.services.secrets import known_values
 from scripts.wire import MAX_TEXT_LENGTH
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
@@ -119,8 +120,16 @@ def sample_message(text: str) -> SampleMessage:
         raise SampleInvalid(f"The sample cannot be a message: {error}") from error
 
 
-def run_trial(program: Program, message: bytes, *, is_last: bool = False) -> Trial:
+def run_trial(
+    program: Program,
+    message: bytes,
+    *,
+    is_last: bool = False,
+    services: Mapping[str, Service] | None = None,
+) -> Trial:
     """Run the program on the message; as the last step of a flow its output may be anything.
+
+    ``services`` are what it may ask for, if not the engine's own.
 
     Takes at most ``MAX_SECONDS`` of the script's time. A callable runs in this process, which ends
     if it cannot be stopped; what it writes to the database is taken back. Raises TooManyTrials.
@@ -129,11 +138,11 @@ def run_trial(program: Program, message: bytes, *, is_last: bool = False) -> Tri
         raise TooManyTrials
     try:
         # The host would keep to itself an output that does not match: it is checked here.
-        outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last)
+        outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last, services)
     finally:
         _turns.release()
     error, faults = _judged(program, message, is_last, outcome)
-    clean = _mask(program).clean
+    clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
     if isinstance(error, OutputInvalid):
         error = OutputInvalid(clean(str(error), MAX_TEXT_LENGTH), place=error.place)
@@ -162,14 +171,16 @@ def line_of(error: ScriptError, name: str) -> int | None:
     return int(lines[0]) if lines else None
 
 
-def _run(program: Program, message: bytes, is_last: bool) -> tuple[Outcome, int]:
+def _run(
+    program: Program, message: bytes, is_last: bool, services: Mapping[str, Service] | None
+) -> tuple[Outcome, int]:
     limited = replace(program, timeout_seconds=min(program.timeout_seconds, MAX_SECONDS))
     correlation_id = json.loads(message)["correlationId"]
     site = CallSite(flow="trial", step=program.name, queue="trial", is_last=is_last)
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
         return _run_here(CallableCall(limited, site, call)), 0
-    pool = HostPool(unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+    pool = HostPool(services=services, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS
@@ -211,18 +222,6 @@ def _run_here(running: CallableCall) -> Outcome:
         outcome = running.outcome()
         transaction.set_rollback(True)
     return outcome
-
-
-def _mask(program: Program) -> Mask:
-    """Return what takes the script's secrets out of what is shown.
-
-    A script can only tell those that it has asked for, but it may have asked for all.
-    """
-    mask = Mask()
-    for name in program.secrets:
-        with contextlib.suppress(SecretUnavailable):
-            mask.add(secret_value(name))
-    return mask
 
 
 def _refuse_constant(name: str) -> None:

@@ -23,7 +23,7 @@ from flows.models import (
     RoleMapping,
     Run,
 )
-from scripts.models import Library, Script, ScriptVersion, Secret
+from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
 
 MOST_ON_A_BADGE = 99
 
@@ -49,6 +49,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 item(request, "Scripts", "code", Script, ScriptVersion),
                 item(request, "Libraries", "library_books", Library),
                 item(request, "Secrets", "lock", Secret),
+                item(request, "Trials", "labs", TrialRecord),
                 item(request, "Queues", "stacks", Queue),
             ],
         },

@@ -1,6 +1,7 @@
 from scripts.admin.libraries import LibraryAdmin
 from scripts.admin.scripts import ScriptAdmin
 from scripts.admin.secrets import SecretAdmin
+from scripts.admin.trials import TrialRecordAdmin
 from scripts.admin.versions import ScriptVersionAdmin
 
-__all__ = ["LibraryAdmin", "ScriptAdmin", "ScriptVersionAdmin", "SecretAdmin"]
+__all__ = ["LibraryAdmin", "ScriptAdmin", "ScriptVersionAdmin", "SecretAdmin", "TrialRecordAdmin"]

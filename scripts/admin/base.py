@@ -8,6 +8,7 @@ from html import unescape
 from typing import Any
 
 from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -75,9 +76,17 @@ class ConfigurationAdmin(SimpleHistoryAdmin, ModelAdmin):
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         # unfold's templates want these; it sets them in its change view alone.
+        if request.method == "POST":
+            self._require_change(request, str(kwargs.get("object_id") or args[0]))
         helpers.AdminForm = AdminForm  # type: ignore[misc]
         helpers.Fieldline = Fieldline  # type: ignore[misc]
         return super().history_form_view(request, *args, **kwargs)
+
+    def _require_change(self, request: HttpRequest, object_id: str) -> None:
+        # django-simple-history reverts for those who may only look.
+        obj = self.get_object(request, object_id)
+        if obj is None or not self.has_change_permission(request, obj):
+            raise PermissionDenied
 
 
 class ReadOnly:

@@ -12,11 +12,20 @@ from django.utils.text import capfirst
 from django.views.decorators.http import require_GET, require_POST
 
 from scripts.admin.json_fields import pretty_json
+from scripts.grants import Grant, missing_to_try
 from scripts.json_lines import lines_of
 from scripts.models import Language, Script
 from scripts.programs import program_of
 from scripts.samples import samples_of
-from scripts.trial import SampleInvalid, TooManyTrials, Trial, run_trial, sample_message
+from scripts.trial import (
+    SampleInvalid,
+    SampleMessage,
+    TooManyTrials,
+    Trial,
+    run_trial,
+    sample_message,
+)
+from scripts.trial_records import recorded
 
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
@@ -56,21 +65,22 @@ class BenchAdmin(Base):
     @method_decorator(require_POST)
     def try_view(self, request: HttpRequest, object_id: str | None = None) -> JsonResponse:
         script = self._script(request, object_id)
-        form = self.get_form(request, script, change=script is not None)(
-            request.POST, instance=script
-        )
+        form_class = self.get_form(request, script, change=script is not None)
+        # A trial saves nothing: it asks for the grants of what is tried.
+        form_class.user = None
+        form = form_class(request.POST, instance=script)
         if refusals := _refusals(form):
             return JsonResponse({"refusals": refusals})
         draft = form.instance
+        if missing := missing_to_try(request.user, draft):
+            return JsonResponse({"refusals": [_not_granted(grant) for grant in missing]})
         if draft.language == Language.CALLABLE:
             return JsonResponse({"refusals": [NOT_HERE]})
         draft.name = draft.name or "script"
         sample = request.POST.get("sample", "").replace("\r\n", "\n")
         try:
             message = sample_message(sample)
-            trial = run_trial(
-                program_of(draft), message.body, is_last=request.POST.get("is_last") == "true"
-            )
+            trial = self._run(request, draft, script, message)
         except SampleInvalid as error:
             refusal = {"field": "sample", "label": "Sample", "text": str(error), "line": error.line}
             return JsonResponse({"refusals": [refusal]})
@@ -79,6 +89,14 @@ class BenchAdmin(Base):
                 {"refusals": [{"field": "", "label": "Not run", "text": str(error)}]}, status=429
             )
         return JsonResponse(_described(trial, sample, message.root))
+
+    def _run(
+        self, request: HttpRequest, draft: Script, script: Script | None, message: SampleMessage
+    ) -> Trial:
+        program, name = program_of(draft), request.user.get_username()
+        is_last = request.POST.get("is_last") == "true"
+        with recorded(program, name, request.user, script) as services:
+            return run_trial(program, message.body, is_last=is_last, services=services)
 
     @method_decorator(require_GET)
     def samples_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
@@ -121,6 +139,10 @@ class BenchAdmin(Base):
         if not self.has_change_permission(request, script):
             raise PermissionDenied
         return script
+
+
+def _not_granted(grant: Grant) -> dict[str, Any]:
+    return {"field": grant.field, "label": "Not run", "text": str(grant)}
 
 
 def _addresses(script: Script | None) -> dict[str, Any]:

@@ -11,16 +11,29 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from scripts.admin.base import ConfigurationAdmin, links_to_scripts
 from scripts.admin.editor import CodeField, EditorWidget
+from scripts.grants import scripts_out_of_reach
 from scripts.models import Library
 
 
 class LibraryForm(ModelForm):
+    # Who saves it.
+    user: Any
     code = CodeField(widget=EditorWidget(mode_from="language"))
 
     class Meta:
         model = Library
         fields = ("name", "language", "code")
         help_texts = {"name": "In Python, scripts import it by this name."}
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if scripts := scripts_out_of_reach(self.user, self.instance):
+            names = ", ".join(map(str, scripts))
+            self.add_error(
+                "code" if "code" in self.fields else None,
+                f"Scripts that use it read secrets or call hosts for which you have no permission:"
+                f" {names}.",
+            )
 
 
 @admin.register(Library)
@@ -35,6 +48,10 @@ class LibraryAdmin(ConfigurationAdmin):
         (None, {"fields": ("name", "language", "scripts")}),
         ("Code", {"fields": ("code",)}),
     )
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)
+        return type(form.__name__, (form,), {"user": request.user})
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Library]:
         return super().get_queryset(request).annotate(use_count=models.Count("uses"))

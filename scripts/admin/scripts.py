@@ -21,6 +21,7 @@ from scripts.admin.script_fields import ScriptFields
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.callables.functions import callables_are_on
 from scripts.faults import script_faults
+from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
 CALLABLE_HELP = (
@@ -30,6 +31,8 @@ CALLABLE_HELP = (
 
 class ScriptForm(ScriptFields):
     code = CodeField(widget=EditorWidget(mode_from="language"))
+    # Who saves it; None on the test bench, which looks at what the user may try.
+    user: Any = None
 
     class Meta:
         model = Script
@@ -54,6 +57,11 @@ class ScriptForm(ScriptFields):
             for fault in script_faults(cleaned["language"], cleaned["code"], libraries):
                 self.add_error("code", str(fault))
         return cleaned
+
+    def _post_clean(self) -> None:
+        super()._post_clean()
+        for grant in missing_to_save(self.user, self.instance) if self.user else ():
+            self.add_error(grant.field if grant.field in self.fields else None, str(grant))
 
 
 @admin.register(Script)
@@ -98,6 +106,10 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
         if callables_are_on() or (obj is not None and obj.language == Language.CALLABLE):
             return fieldsets
         return [(name, _without(options, "in_transaction")) for name, options in fieldsets]
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)
+        return type(form.__name__, (form,), {"user": request.user})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"code": FIRST_CODE["python"], **super().get_changeform_initial_data(request)}

@@ -21,6 +21,7 @@ from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
 from scripts.diff import Diff, diff
+from scripts.grants import missing_to_try
 from scripts.models import Script, ScriptVersion
 from scripts.restoring import restore
 from scripts.uses import uses_of
@@ -149,6 +150,9 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
     )
     def restore(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         version = get_object_or_404(ScriptVersion, pk=object_id)
+        if missing := missing_to_try(request.user, version):
+            self.message_user(request, f"Not restored. {missing[0]}", messages.ERROR)
+            return leave_dialog(page_of(version))
         try:
             restored = restore(version)
         except Script.DoesNotExist:

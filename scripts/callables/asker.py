@@ -7,8 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from scripts.calls import Program
+from scripts.envelope import plain_text
 from scripts.services.asks import SECRET_SERVICE, AskFailed
-from scripts.services.mask import Mask
+from scripts.services.mask import mask_of
 
 if TYPE_CHECKING:
     from scripts.services.outside_calls import OutsideCalls
@@ -19,11 +20,20 @@ class CallableAsker:
 
     def __init__(self, program: Program, seconds: float) -> None:
         self.secret_names = program.secrets
-        self.mask = Mask()
+        self._given: list[str] = []
         self._program = program
         self._deadline = time.monotonic() + seconds
         self._asked = 0
         self._replies: dict[int, dict[str, Any]] = {}
+
+    def clean(self, text: str, length: int) -> str:
+        """Take every secret that the callable may read out of a text of it."""
+        if not self._program.secrets:
+            return plain_text(text, length)
+        from scripts.services.secrets import known_values
+
+        values = dict.fromkeys([*known_values(self._program.secrets), *self._given])
+        return mask_of(tuple(values)).clean(text, length)
 
     def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
         self._asked += 1
@@ -58,7 +68,7 @@ class CallableAsker:
             value = secret_value(name)
         except SecretUnavailable as error:
             raise AskFailed(str(error), "unknown") from error
-        self.mask.add(value)
+        self._given.append(value)
         return value
 
 

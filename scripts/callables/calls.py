@@ -65,7 +65,7 @@ class CallableCall:
         except BaseException as reason:
             error = self._explained(reason)
         for line in self._logs:
-            line["text"] = self._asker.mask.clean(line["text"], MAX_LOG_LENGTH)
+            line["text"] = self._asker.clean(line["text"], MAX_LOG_LENGTH)
         return Outcome(self.call, output, error, warning, self._logs, started_at, time.time())
 
     def _watched(self) -> Output:
@@ -105,7 +105,7 @@ class CallableCall:
             return ScriptKilled("cancelled")
         if isinstance(reason, TimeIsUp):
             return ScriptTimedOut(limit_seconds=self.limit.seconds)
-        error, clean = explained(reason), self._asker.mask.clean
+        error, clean = explained(reason), self._asker.clean
         error.args = (clean(str(error), MAX_TEXT_LENGTH),)
         for name, value in vars(error).items():
             if isinstance(value, str):

@@ -3,6 +3,7 @@ from scripts.models.language import Language
 from scripts.models.library import Library
 from scripts.models.script import LibraryUse, Script, ScriptContent, ScriptVersion
 from scripts.models.secret import Secret
+from scripts.models.trial_record import TrialRecord
 
 __all__ = [
     "Language",
@@ -12,5 +13,6 @@ __all__ = [
     "ScriptContent",
     "ScriptVersion",
     "Secret",
+    "TrialRecord",
     "unrepeatable_id",
 ]

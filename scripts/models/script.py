@@ -82,6 +82,12 @@ class Script(ScriptContent):
 
     class Meta:
         ordering = ["name"]
+        # See ``scripts.grants``.
+        permissions = [
+            ("use_secrets", "Can use secrets in scripts"),
+            ("call_private_addresses", "Can let scripts call private addresses"),
+            ("call_any_host", "Can let scripts call any host"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -18,13 +18,11 @@ import orjson
 
 from scripts import wire
 from scripts.calls import Call, Program
-from scripts.envelope import plain_text
 from scripts.errors import ScriptError
-from scripts.pool.answers import Answer, AnswerStream, Clean, Nonsense
+from scripts.pool.answers import Answer, AnswerStream, Nonsense
 from scripts.pool.group import Group
 from scripts.pool.pace import GROUP_SECONDS
 from scripts.pool.shared_page import SharedPage
-from scripts.services.mask import Mask
 
 if TYPE_CHECKING:
     from scripts.pool.lane import Lane
@@ -56,9 +54,9 @@ class HostClient:
         self._selector.register(self.channel, selectors.EVENT_READ, self)
         self._outbox = bytearray()
         self._answers = AnswerStream()
-        # What its texts go through, and what is taken out of them there.
-        self.clean: Clean = plain_text
-        self._mask = Mask()
+        # The call that has asked for secrets last, and what it was given.
+        self._asked_by = 0
+        self._given: tuple[str, ...] = ()
         # What it was sent and has not answered. The last two leave out what was taken back.
         self.groups: deque[Group] = deque()
         self.sent = 0
@@ -131,10 +129,14 @@ class HostClient:
         head = orjson.dumps({wire.REPLY: (call, number)})
         self._send(wire.HEAD.pack(len(head), len(reply)) + head + reply)
 
-    def keep_secret(self, value: str) -> None:
-        """Have a value that the host is about to be given taken out of its texts."""
-        self._mask.add(value)
-        self.clean = self._mask.clean
+    def keep_secret(self, call: int, value: str) -> None:
+        """Note a value that a call is about to be given, which its texts are not to hold."""
+        self._given = (*self.secrets_of(call), value)
+        self._asked_by = call
+
+    def secrets_of(self, call: int) -> tuple[str, ...]:
+        """Return what a call was given; what others were given is no matter of its texts."""
+        return self._given if call == self._asked_by else ()
 
     def send_rest(self) -> None:
         """Send more of what the pipe had no room for. Raises OSError as ``send`` does."""

@@ -37,15 +37,17 @@ import orjson
 from scripts import wire
 from scripts.callables.threads import CallableThreads
 from scripts.calls import Call, CallSite, Library, Outcome, Program
+from scripts.envelope import plain_text
 from scripts.errors import ScriptError, ScriptKilled
 from scripts.host.seal import SCRIPT_UIDS
-from scripts.pool.answers import Answer, Nonsense, outcome_of
+from scripts.pool.answers import Answer, Clean, Nonsense, outcome_of
 from scripts.pool.blame import Blame, death, overdue
 from scripts.pool.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.pool.lane import Lane
 from scripts.pool.pace import Pace, calls_ahead
 from scripts.pool.zygote_client import ZygoteClient
-from scripts.services.asks import Asks, Service
+from scripts.services.asks import SECRET_SERVICE, Asks, Service
+from scripts.services.mask import mask_of
 
 __all__ = ["Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
 
@@ -90,6 +92,7 @@ class HostPool:
         self._zygote: ZygoteClient | None = None
         self._services = services
         self._asks: Asks | None = None
+        self._secrets: Any = None
         self._runs_callables = callables
         self._threads: CallableThreads | None = None
         self._numbers = count(1)
@@ -343,7 +346,7 @@ class HostPool:
                     self._take_ask(host, number, output, extra)
                     continue
                 if kind != wire.RETURNED:
-                    finished.append(outcome_of(answer, group, now, host.clean))
+                    finished.append(outcome_of(answer, group, now, self._clean(host, number)))
                     self._is_group_done |= group.done + 1 == group.kept
                 elif group.done < group.kept:
                     returned.append(self._returned(host, number, group.calls[group.done]))
@@ -362,6 +365,28 @@ class HostPool:
         if number > host.recalled or self._blame.has_come_back_too_often(call):
             raise Nonsense
         return call
+
+    def _clean(self, host: HostClient, call: int) -> Clean:
+        """Return what takes secrets out of the texts of a call.
+
+        It knows every secret that the script may read, asked for or not, so that a text is told in
+        the same way by a new host and by one that has served others.
+        """
+        if not host.program.secrets:
+            return plain_text
+
+        def clean(text: str, length: int) -> str:
+            values = (*self._readable_secrets(host.program), *host.secrets_of(call))
+            return mask_of(tuple(dict.fromkeys(values))).clean(text, length)
+
+        return clean
+
+    def _readable_secrets(self, program: Program) -> tuple[str, ...]:
+        if self._secrets is None:
+            services = _engine_services() if self._services is None else self._services
+            self._secrets = services.get(SECRET_SERVICE)
+        values = getattr(self._secrets, "values", None)
+        return () if values is None else values(program)
 
     def _welcome(self, host: HostClient, extra: bytes) -> None:
         if host.is_greeted:
@@ -385,7 +410,7 @@ class HostPool:
     def _pass_on_replies(self) -> None:
         for ask in self._asks.served() if self._asks is not None else ():
             if ask.secret:
-                ask.host.keep_secret(ask.secret)
+                ask.host.keep_secret(ask.call, ask.secret)
             try:
                 ask.host.reply(ask.call, ask.number, ask.reply)
             except OSError:

@@ -11,28 +11,36 @@ from scripts.calls import Program
 from scripts.services.asks import SECRET_SERVICE, AskFailed, Deadline, Service
 from scripts.services.encryption import NotDecryptable
 from scripts.services.outside_calls import OutsideCalls
-from scripts.services.secrets import SecretUnavailable, secret_value
+from scripts.services.secrets import SecretUnavailable, known_values, secret_value
 
 _DATABASE_RETRY_SECONDS = 0.2
 
 
 def engine_services() -> dict[str, Service]:
-    return {"http": OutsideCalls(), SECRET_SERVICE: secret}
+    return {"http": OutsideCalls(), SECRET_SERVICE: Secrets()}
 
 
-def secret(program: Program, request: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
-    """The service ``secret``: {name} to {value}. The pool masks what it gives to a host."""
-    name = request.get("name")
-    if name not in program.secrets:
-        raise AskFailed(f"The script was not given a secret {name!r}.", "not-granted")
-    try:
-        return {"value": _value(name, deadline)}
-    except SecretUnavailable as error:
-        is_there = isinstance(error.__cause__, NotDecryptable)
-        raise AskFailed(str(error), "unavailable" if is_there else "unknown") from error
-    finally:
-        # Of this thread, which may have nothing more to do with the database.
-        connection.close()
+class Secrets:
+    """The service ``secret``: {name} to {value}."""
+
+    def __call__(
+        self, program: Program, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        name = request.get("name")
+        if name not in program.secrets:
+            raise AskFailed(f"The script was not given a secret {name!r}.", "not-granted")
+        try:
+            return {"value": _value(name, deadline)}
+        except SecretUnavailable as error:
+            is_there = isinstance(error.__cause__, NotDecryptable)
+            raise AskFailed(str(error), "unavailable" if is_there else "unknown") from error
+        finally:
+            # Of this thread, which may have nothing more to do with the database.
+            connection.close()
+
+    def values(self, program: Program) -> tuple[str, ...]:
+        """Return every secret that the program may read, for the mask of its texts."""
+        return known_values(program.secrets)
 
 
 def _value(name: str, deadline: Deadline) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from scripts.envelope import plain_text
@@ -15,25 +17,26 @@ MIN_LENGTH = 4
 # Where a text was cut; see ``plain_text``.
 _CUT = "…"
 _MAX_CUTS = 20
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 class Mask:
-    """The secrets that a host was given, as they may appear in its texts."""
+    """The secrets that a run may know, as they may appear in its texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, values: Iterable[str] = ()) -> None:
         self._forms: list[str] = []
-        self._pattern = re.compile("(?!)")
+        for value in values:
+            self.add(value)
 
     def add(self, value: str) -> None:
-        forms = {*self._forms, *_forms(value)}
-        if len(forms) > len(self._forms):
-            # The longest first: a secret may be a part of another.
-            self._forms = sorted(forms, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, self._forms)))
+        # The longest first: a secret may be a part of another.
+        self._forms = sorted({*self._forms, *_forms(value)}, key=len, reverse=True)
 
     def clean(self, text: str, length: int) -> str:
         """Do what ``plain_text`` does, without the secrets."""
-        text = self._pattern.sub(MASK, text)
+        # A value of many lines has hundreds of forms, and few texts have any of them.
+        if found := [form for form in self._forms if form in text]:
+            text = re.sub("|".join(map(re.escape, found)), MASK, text)
         if _CUT in text:
             text = self._without_beginnings(text)
         return plain_text(text, length)
@@ -49,6 +52,12 @@ class Mask:
         return text
 
 
+@lru_cache(maxsize=16)
+def mask_of(values: tuple[str, ...]) -> Mask:
+    """Return the mask of these values. It is shared: nothing is to be added to it."""
+    return Mask(values)
+
+
 def _forms(value: str) -> Iterator[str]:
     """Yield a value as it is, and as JSON, URLs, tracebacks and line by line output have it."""
     for part in {value, *value.splitlines()}:
@@ -58,9 +67,29 @@ def _forms(value: str) -> Iterator[str]:
         yield json.dumps(part)[1:-1]
         yield json.dumps(part, ensure_ascii=False)[1:-1]
         yield repr(part)[1:-1]
-        yield quote(part)
-        yield quote(part, safe="")
-        yield quote_plus(part)
+        yield from _url_forms(part)
+        yield from _encoded_forms(part.encode("utf-8", "surrogatepass"))
+
+
+def _url_forms(value: str) -> Iterator[str]:
+    raw = value.encode("utf-8", "surrogatepass")
+    every = "".join(f"%{byte:02X}" for byte in raw)
+    for form in (quote(raw), quote(raw, safe=""), quote_plus(raw), every):
+        yield form
+        yield _ESCAPE.sub(lambda found: found[0].lower(), form)
+
+
+def _encoded_forms(raw: bytes) -> Iterator[str]:
+    """Yield it in hexadecimal digits and in base64, where it may stand within something longer."""
+    yield raw.hex()
+    yield raw.hex().upper()
+    for before in range(3):
+        encoded = b64encode(bytes(before) + raw).decode()
+        # The characters that hold bits of the value alone, wherever it begins.
+        inside = encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+        if len(inside) >= MIN_LENGTH:
+            yield inside
+            yield inside.replace("+", "-").replace("/", "_")
 
 
 def _begins_at(form: str, text: str, end: int) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+
+from django.db.utils import Error as DatabaseFault
 
 from scripts.models import Secret
 from scripts.services.encryption import NotDecryptable
@@ -22,10 +25,24 @@ def secret_value(name: str) -> str:
     read_at, value = _kept.get(name, (0.0, ""))
     now = time.monotonic()
     if not read_at or now - read_at > KEPT_SECONDS:
-        _kept.pop(name, None)
         value = _read(name)
         _kept[name] = now, value
     return value
+
+
+def known_values(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the values of those that can be read, for a mask.
+
+    Where the database is away, a value that was given to a script before still counts.
+    """
+    values = []
+    for name in names:
+        try:
+            values.append(secret_value(name))
+        except (SecretUnavailable, DatabaseFault):
+            if name in _kept:
+                values.append(_kept[name][1])
+    return tuple(values)
 
 
 def forget_secrets() -> None:

@@ -97,7 +97,7 @@ def secret_in_a_thread(program: Program, name: str, seconds: float) -> object:
 
     def ask() -> None:
         try:
-            given.append(services.secret(program, {"name": name}, time.monotonic() + seconds))
+            given.append(services.Secrets()(program, {"name": name}, time.monotonic() + seconds))
         except AskFailed as failed:
             given.append(failed)
 

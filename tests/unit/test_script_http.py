@@ -315,6 +315,48 @@ raise ValueError(f"no luck with {key} at " + "x" * 1970 + key)
         assert part not in everything
 
 
+class Readable:
+    """The service of secrets as the engine's is: it knows what a script may read."""
+
+    def __call__(self, program: Program, request: dict[str, Any], deadline: float) -> Any:
+        return secret(program, request, deadline)
+
+    def values(self, program: Program) -> tuple[str, ...]:
+        return ("swordfish",)
+
+
+def test_a_secret_is_masked_in_a_host_that_was_never_given_it() -> None:
+    pool = HostPool(services={"secret": Readable()})
+
+    try:
+        outcome = run(pool, 'print("sword" + "fish")')
+    finally:
+        pool.close()
+
+    assert outcome.logs[0]["text"] == "***"
+
+
+def test_what_one_message_was_given_does_not_mask_the_texts_of_the_next(pool: HostPool) -> None:
+    code = """
+def run(message, context):
+    if message["payload"]["reads"]:
+        print(context.secrets["shop.key"])
+    print("sword" + "fish")
+    return message
+"""
+    program = Program(1, "pricing", "python", code, 20, 256, secrets=GIVEN)
+    site = CallSite("orders", "price", "to-price", is_last=True)
+    told = []
+
+    for reads in ("true", "false", "true"):
+        body = f'{{"payload":{{"reads":{reads}}}}}'.encode()
+        pool.submit(program, site, [Call("key", "c", 1, "d", body)], 1)
+        (outcome,) = pool.collect(30)
+        told.append([line["text"] for line in outcome.logs])
+
+    assert told == [["***", "***"], ["swordfish"], ["***", "***"]]
+
+
 def test_a_secret_is_masked_where_a_host_dies_or_rejects(pool: HostPool) -> None:
     rejected = run(pool, 'raise Reject("no " + context.secrets["shop.key"])')
     again = run(pool, 'raise Retry(after=1, reason="no " + context.secrets["shop.key"])')

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from argparse import ArgumentParser
@@ -12,6 +13,7 @@ from scripts.examples import example_payload
 from scripts.models import Script
 from scripts.programs import program_of
 from scripts.trial import SampleInvalid, Trial, run_trial, sample_message
+from scripts.trial_records import recorded
 
 
 class Command(BaseCommand):
@@ -48,7 +50,9 @@ class Command(BaseCommand):
             message = sample_message(_sample(script, options["input"]))
         except SampleInvalid as error:
             raise CommandError(str(error)) from error
-        trial = run_trial(program_of(script), message.body, is_last=options["last"])
+        program, name = program_of(script), f"command line, {getpass.getuser()}"
+        with recorded(program, name, script=script) as services:
+            trial = run_trial(program, message.body, is_last=options["last"], services=services)
         self._report(trial)
         if trial.error is not None:
             sys.exit(1)

@@ -1,0 +1,83 @@
+"""What a script may only do where a user with the permission for it says so.
+
+A script that reads a secret can give it away, in another writing than the mask knows. So who
+writes the code of such a script, or tries it, needs a permission of its own for that; the
+permission to change scripts is not enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.models import Library, Script
+from scripts.models.script import ScriptContent
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permission, the field of a script that asks for it, and what it allows."""
+
+    permission: str
+    field: str
+    allows: str
+
+    def __str__(self) -> str:
+        return f"Only a user with the permission {self.permission!r} may {self.allows}."
+
+
+SECRETS = Grant(
+    "scripts.use_secrets", "secrets", "write, change or try a script that reads secrets"
+)
+PRIVATE = Grant(
+    "scripts.call_private_addresses",
+    "private_addresses",
+    "write, change or try a script that calls private addresses",
+)
+ANY_HOST = Grant(
+    "scripts.call_any_host",
+    "allowed_hosts",
+    "write, change or try a script that calls any host; list the hosts that it calls",
+)
+
+
+def grants_of(script: ScriptContent) -> list[Grant]:
+    """Return what the script may do that asks for a permission."""
+    grants = [SECRETS] if script.secrets else []
+    if script.network and script.private_addresses:
+        grants.append(PRIVATE)
+    if script.network and _reaches_any_host(script.allowed_hosts):
+        grants.append(ANY_HOST)
+    return grants
+
+
+def missing_to_try(user: Any, script: ScriptContent) -> list[Grant]:
+    """Return the grants of the script that the user has no permission for."""
+    return [each for each in grants_of(script) if not user.has_perm(each.permission)]
+
+
+def missing_to_save(user: Any, script: Script) -> list[Grant]:
+    """Return the grants that the user lacks for what the script would become.
+
+    What leaves alone what runs, such as another description, asks for none.
+    """
+    present = Script.objects.filter(pk=script.pk).first() if script.pk else None
+    if present is not None and present.content() == script.content():
+        return []
+    return missing_to_try(user, script)
+
+
+def scripts_out_of_reach(user: Any, library: Library) -> list[Script]:
+    """Return the scripts that would run the library's new code with grants that the user lacks."""
+    present = Library.objects.filter(pk=library.pk).first() if library.pk else None
+    if present is None or (present.code, present.language) == (library.code, library.language):
+        return []
+    return [each for each in library.scripts() if missing_to_try(user, each)]
+
+
+def _reaches_any_host(hosts: list[str]) -> bool:
+    """Say whether a list is open: it is empty, or has all names below a top-level domain."""
+    patterns = [host.rpartition(":")[0] or host for host in hosts]
+    return not hosts or any(
+        each.startswith("*.") and "." not in each[2:].strip(".") for each in patterns
+    )
