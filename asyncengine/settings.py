@@ -15,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from asyncengine.postgresql.session_settings import session_settings
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
@@ -101,19 +103,19 @@ def encryption_keys(name: str) -> list[str]:
     return keys
 
 
-def database(url: str) -> dict[str, Any]:
-    """Turn DATABASE_URL into Django's settings; a relative SQLite path starts beside manage.py."""
+def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
+    """Turn a URL into Django's settings; a relative SQLite path starts beside manage.py."""
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url))
     except (ValueError, dj_database_url.UnknownSchemeError) as error:
-        raise ImproperlyConfigured(f"DATABASE_URL is not understood: {error}") from error
+        raise ImproperlyConfigured(f"{variable} is not understood: {error}") from error
     # A worker keeps its connection from one consumer session to the next.
     config["CONN_MAX_AGE"] = 600
     config["CONN_HEALTH_CHECKS"] = True
     if config["ENGINE"] == "django.db.backends.sqlite3":
         if config["NAME"] in {"", ":memory:"}:
             raise ImproperlyConfigured(
-                "DATABASE_URL names a database in memory: web server and workers share theirs"
+                f"{variable} names a database in memory: web server and workers share theirs"
             )
         config["NAME"] = str(BASE_DIR / config["NAME"])
         with writing_to(Path(config["NAME"]).parent, "the SQLite database"):
@@ -129,18 +131,29 @@ def database(url: str) -> dict[str, Any]:
     elif config["ENGINE"] == "django.db.backends.postgresql":
         # As Django's, but it notices a server that has fallen silent.
         config["ENGINE"] = "asyncengine.postgresql"
-        # A process that froze in a transaction, or lost its network, keeps its locks no longer
-        # than a lease; nobody waits for a lock that long.
+        options: dict[str, Any] = config.get("OPTIONS", {})
         config["OPTIONS"] = {
-            "options": "-c idle_in_transaction_session_timeout=10s -c lock_timeout=5s",
             "connect_timeout": 5,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-        } | config.get("OPTIONS", {})
+            "session_settings": session_settings(options.pop("options", "")),
+        } | options
     else:
-        raise ImproperlyConfigured("DATABASE_URL must name a SQLite or a PostgreSQL database")
+        raise ImproperlyConfigured(f"{variable} must name a SQLite or a PostgreSQL database")
+    return config
+
+
+def direct_database(url: str, engine: str) -> dict[str, Any] | None:
+    """Return the way past a pooler to the same database; None where there is no pooler."""
+    if not url:
+        return None
+    config = database(url, "DATABASE_DIRECT_URL")
+    if not config["ENGINE"] == engine == "asyncengine.postgresql":
+        raise ImproperlyConfigured(
+            "DATABASE_DIRECT_URL is for a pooler: both it and DATABASE_URL must name PostgreSQL"
+        )
     return config
 
 
@@ -152,6 +165,10 @@ SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_key(
 )
 ALLOWED_HOSTS = env_list("ASYNCENGINE_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncengine.sqlite3"))}
+# For what a pooler does not pass on: notifications.
+ASYNCENGINE_DIRECT_DATABASE = direct_database(
+    env_text("DATABASE_DIRECT_URL", ""), DATABASES["default"]["ENGINE"]
+)
 
 # With the first of them secrets are encrypted, with any of them decrypted.
 ASYNCENGINE_SECRETS_KEYS = encryption_keys("ASYNCENGINE_SECRETS_KEYS")

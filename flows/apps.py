@@ -10,6 +10,7 @@ class FlowsConfig(AppConfig):
         from flows import (
             allowed_tasks,
             checks,  # noqa: F401  checks add themselves
+            database_checks,  # noqa: F401
             plain_pickles,
             retention,
             revision,

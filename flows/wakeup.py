@@ -5,7 +5,9 @@ from __future__ import annotations
 import select
 import time
 from abc import ABC, abstractmethod
+from typing import Any
 
+from django.conf import settings
 from django.db import connection
 
 from flows.store.postgresql import CHANNEL
@@ -28,23 +30,31 @@ class WakeUp(ABC):
 
 
 class PostgreSQLWakeUp(WakeUp):
-    """LISTEN on a connection of its own."""
+    """LISTEN on a connection of its own, past the pooler where there is one.
+
+    Its errors are Django's, as those of every other use of the database.
+    """
 
     def __init__(self) -> None:
-        params = connection.get_connection_params()
+        database = direct_database()
+        params = database.get_connection_params()
         params.pop("cursor_factory", None)
         params.pop("context", None)
-        self.listener = connection.get_new_connection({**params, "autocommit": True})
-        self.listener.execute(f"LISTEN {CHANNEL}")
+        with connection.wrap_database_errors:
+            self.listener = database.get_new_connection({**params, "autocommit": True})
+            self.listener.execute(f"LISTEN {CHANNEL}")
 
     def look(self) -> None:
         # Notifications are kept by the connection until they are read.
-        for _ in self.listener.notifies(timeout=0):
-            pass
+        self._read(timeout=0)
 
     def wait(self, seconds: float) -> None:
-        for _ in self.listener.notifies(timeout=seconds, stop_after=1):
-            pass
+        self._read(timeout=seconds, stop_after=1)
+
+    def _read(self, **until: float) -> None:
+        with connection.wrap_database_errors:
+            for _ in self.listener.notifies(**until):
+                pass
 
     def close(self) -> None:
         self.listener.close()
@@ -70,6 +80,16 @@ class SQLiteWakeUp(WakeUp):
 
     def close(self) -> None:
         pass
+
+
+def direct_database() -> Any:
+    """Return the database without a pooler between."""
+    direct = settings.ASYNCENGINE_DIRECT_DATABASE
+    if direct is None:
+        return connection
+    from asyncengine.postgresql.base import DatabaseWrapper
+
+    return DatabaseWrapper(connection.settings_dict | direct, "direct")
 
 
 def wakeup() -> WakeUp:

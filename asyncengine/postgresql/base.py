@@ -1,4 +1,7 @@
-"""Django's PostgreSQL backend, on connections that do not wait for ever, and say what they lost."""
+"""Django's PostgreSQL backend, on connections that do not wait for ever, and say what they lost.
+
+They take no settings over from their role, database and server, and may go through a pooler.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import select
 from typing import Any
 
 import psycopg
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.db.backends.postgresql import base
 
 from asyncengine.postgresql.connection import WatchfulConnection
+from asyncengine.postgresql.session_settings import known_to
 from flows.errors import CommitInDoubt
 
 
@@ -25,13 +29,51 @@ class Driver:
 class DatabaseWrapper(base.DatabaseWrapper):
     Database = Driver()  # type: ignore[assignment]
 
+    def get_connection_params(self) -> dict[str, Any]:
+        params = super().get_connection_params()
+        params.pop("session_settings", None)
+        return params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        connection: WatchfulConnection = super().get_new_connection(conn_params)
+        try:
+            connection.deferrable = False
+            if connection.isolation_level is None:
+                connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            connection.set_up(self._settings_of(connection))
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_pooled:
+            # A cursor on the server belongs to a session, and the next fetch may get another.
+            self.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
+        return connection
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        super()._set_autocommit(autocommit)  # type: ignore[misc]
+        if not autocommit and self.is_pooled:
+            with self.wrap_database_errors:
+                self.connection.set_up_transaction(self._settings_of(self.connection))
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler stands between; known once connected."""
+        return getattr(self.connection, "is_pooled", False)
+
+    def _settings_of(self, connection: WatchfulConnection) -> dict[str, str]:
+        wanted: dict[str, str] = self.settings_dict["OPTIONS"].get("session_settings", {})
+        return known_to(connection.info.server_version) | wanted
+
     def is_usable(self) -> bool:
         """Tell whether the connection is still there; each request asks.
 
         A server has nothing to say to a connection at rest but that it ends it. Only where
-        something has come is it asked, which Django's own backend does each time.
+        something has come is it asked, which Django's own backend does each time. One that takes no
+        writes is given up: what a database says of that counts for new connections.
         """
         if self.connection is None or self.connection.closed:
+            return False
+        if not self.connection.takes_writes:
             return False
         poller = select.poll()
         poller.register(self.connection.fileno(), select.POLLIN)
@@ -40,7 +82,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _commit(self) -> None:
         try:
             super()._commit()  # type: ignore[misc]
-        except (InterfaceError, OperationalError) as error:
-            if self.connection is None or self.connection.closed:
+        except (DatabaseError, InterfaceError) as error:
+            # The models stand beside it, and need this backend.
+            from flows.store.troubles import Trouble, trouble_of
+
+            is_gone = self.connection is None or self.connection.closed
+            if is_gone or trouble_of(error) is Trouble.AWAY:
                 raise CommitInDoubt(f"lost during a commit: {error}") from error
             raise

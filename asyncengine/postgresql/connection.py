@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -24,12 +24,39 @@ class WatchfulConnection(psycopg.Connection[Any]):
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    # Whether a pooler answers, which may give each transaction another session of the server.
+    is_pooled = False
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
         connection = super().connect(*args, **kwargs)
         connection._arguments = args, kwargs
         return connection
+
+    def set_up(self, settings: Mapping[str, str]) -> None:
+        """Set the session, and learn whether it is the server's own: a pooler makes its pids up."""
+        was, self.autocommit = self.autocommit, True
+        *_, pid = self._set(settings, local=False)
+        self.autocommit = was
+        self.is_pooled = pid != self.info.backend_pid
+
+    def set_up_transaction(self, settings: Mapping[str, str]) -> None:
+        """Set the session that a pooler has given to the transaction that begins with this."""
+        self._set(settings, local=True)
+
+    def _set(self, settings: Mapping[str, str], local: bool) -> tuple[Any, ...]:
+        calls = "set_config(%s, %s, %s), " * len(settings)
+        values = [part for name, value in settings.items() for part in (name, value, local)]
+        cursor = psycopg.Cursor(self).execute(f"SELECT {calls}pg_backend_pid()".encode(), values)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        assert row is not None
+        return row
+
+    @property
+    def takes_writes(self) -> bool:
+        """Whether the server has said so, which servers before 14 and poolers do not."""
+        names = ("default_transaction_read_only", "in_hot_standby")
+        return all(self.info.parameter_status(name) != "on" for name in names)
 
     def wait(
         self,

@@ -1,0 +1,69 @@
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from asyncengine.postgresql.session_settings import SESSION_SETTINGS, session_settings
+from asyncengine.settings import database, direct_database
+
+POSTGRESQL = "asyncengine.postgresql"
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("", {}),
+        ("-c work_mem=12MB", {"work_mem": "12MB"}),
+        ("-cwork_mem=12MB", {"work_mem": "12MB"}),
+        ("--work-mem=12MB", {"work_mem": "12MB"}),
+        ("-c search_path=one,two -c jit=on", {"search_path": "one,two", "jit": "on"}),
+        ("-c search_path=one,\\ two", {"search_path": "one, two"}),
+        ("-c timezone=Europe/Berlin", {"TimeZone": "Europe/Berlin"}),
+        ("  -c   a.b=c=d ", {"a.b": "c=d"}),
+        ("-c lock_timeout=", {"lock_timeout": ""}),
+    ],
+)
+def test_options_of_a_url_are_settings_of_the_session(options: str, wanted: dict[str, str]):
+    assert session_settings(options) == SESSION_SETTINGS | wanted
+
+
+@pytest.mark.parametrize("options", ["-c", "work_mem=12MB", "-c work_mem", "-F", "-S 100"])
+def test_options_that_are_no_settings_are_refused(options: str):
+    with pytest.raises(ImproperlyConfigured, match="-c name=value"):
+        session_settings(options)
+
+
+def test_no_options_are_left_for_the_start_up_message_that_poolers_refuse():
+    config = database("postgres://user@host/name?options=-c%20work_mem%3D12MB&sslmode=require")
+
+    assert "options" not in config["OPTIONS"]
+    assert config["OPTIONS"]["sslmode"] == "require"
+    assert config["OPTIONS"]["session_settings"]["work_mem"] == "12MB"
+
+
+def test_a_schema_in_the_url_is_the_search_path():
+    config = database("postgres://user@host/name?currentSchema=engine")
+
+    assert config["OPTIONS"]["session_settings"]["search_path"] == "engine"
+
+
+def test_there_is_no_way_past_a_pooler_without_a_url():
+    assert direct_database("", POSTGRESQL) is None
+
+
+def test_the_way_past_a_pooler_names_another_host():
+    direct = direct_database("postgres://user@behind:5433/name", POSTGRESQL)
+
+    assert direct is not None
+    assert (direct["HOST"], direct["PORT"], direct["NAME"]) == ("behind", 5433, "name")
+
+
+@pytest.mark.parametrize(
+    ("url", "engine"),
+    [
+        ("sqlite:///file", POSTGRESQL),
+        ("postgres://host/name", "django.db.backends.sqlite3"),
+        ("mongo://host/name", POSTGRESQL),
+    ],
+)
+def test_a_way_past_a_pooler_leads_from_postgresql_to_postgresql(url: str, engine: str):
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_DIRECT_URL"):
+        direct_database(url, engine)
