@@ -26,7 +26,7 @@ from flows.configuration.intent import Intent
 from flows.configuration.placed import Entry
 from flows.configuration.present import Present
 from flows.configuration.text import check_values
-from flows.configuration.wanted import read_wanted
+from flows.configuration.wanted import Wanted, read_wanted
 from flows.models import (
     ConfigurationRevision,
     Flow,
@@ -48,9 +48,7 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
     With `dry_run` the changes are made, compared and rolled back.
     """
     faults = Faults()
-    check_values(document, faults)
-    faults.raise_if_any()
-    wanted = read_wanted(document, faults)
+    wanted = _read(document, faults)
     with transaction.atomic():
         ConfigurationRevision.lock()
         present = Present.load()
@@ -65,6 +63,23 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         if dry_run:
             transaction.set_rollback(True)
     return changes
+
+
+def check_document(document: Any) -> list[str]:
+    """Return the warnings of a document that is valid by itself; needs no database.
+
+    Whether what it refers to is there is not looked at. Raises ConfigurationInvalid.
+    """
+    faults = Faults()
+    wanted = _read(document, faults)
+    faults.raise_if_any()
+    return wanted.warnings
+
+
+def _read(document: Any, faults: Faults) -> Wanted:
+    check_values(document, faults)
+    faults.raise_if_any()
+    return read_wanted(document, faults)
 
 
 class _Import:

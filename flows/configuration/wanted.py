@@ -73,7 +73,8 @@ class _Reader:
             "rbac": self._read_roles,
         }
         for key in document:
-            if key not in readers:
+            # Editors look for the schema of a document there.
+            if key not in readers and key != "$schema":
                 self.faults.add("", f"unknown key {quoted(key)}: known are {', '.join(readers)}")
         for section, read in readers.items():
             expected = dict if section == "rbac" else list

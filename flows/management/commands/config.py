@@ -9,12 +9,20 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from flows.configuration import (
+    Changes,
     ConfigurationInvalid,
+    check_document,
     export_configuration,
     import_configuration,
+    read_directory,
     read_document,
+    schema_text,
+    write_directory,
     write_document,
 )
+
+# The exit code of --check, as that of `terraform plan -detailed-exitcode`.
+WOULD_CHANGE = 2
 
 _IMPORT_HELP = """\
 Make the configuration what the document says, all of it or nothing.
@@ -35,16 +43,32 @@ class Command(BaseCommand):
     help = "Writes the whole configuration as one JSON document, or reads it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        actions = parser.add_subparsers(dest="action", required=True, metavar="export|import")
+        actions = parser.add_subparsers(
+            dest="action", required=True, metavar="export|import|schema"
+        )
         export = actions.add_parser("export", help="write the whole configuration")
         export.add_argument("file", nargs="?", default="-", metavar="FILE", help="else to stdout")
+        export.add_argument(
+            "--directory",
+            metavar="DIRECTORY",
+            help="write the document and the code of scripts and libraries into files there",
+        )
+        actions.add_parser("schema", help="write the document's JSON Schema to stdout")
         import_ = actions.add_parser(
             "import",
             help="make the configuration what a document says",
             description=_IMPORT_HELP,
             formatter_class=RawDescriptionHelpFormatter,
         )
-        import_.add_argument("file", metavar="FILE", help="the document; - reads stdin")
+        import_.add_argument(
+            "file", metavar="FILE", help="the document or its directory; - reads stdin"
+        )
+        import_.add_argument(
+            "--check",
+            action="store_true",
+            help="as --dry-run, with exit code 2 where something would change; without a database"
+            " it checks the document alone",
+        )
         import_.add_argument(
             "--dry-run", action="store_true", help="print what would change and store nothing"
         )
@@ -54,10 +78,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            if options["action"] == "export":
-                self._export(options["file"])
+            if options["action"] == "schema":
+                self.stdout.write(schema_text(), ending="")
+            elif options["action"] == "export":
+                self._export(options["file"], options["directory"])
+            elif options["check"]:
+                self._check(read(options["file"]), options["prune"])
             else:
-                self._import(options["file"], options["dry_run"], options["prune"])
+                self._import(read(options["file"]), options["dry_run"], options["prune"])
         except ConfigurationInvalid as error:
             raise CommandError(f"nothing was changed:\n{error}") from error
         except DatabaseError as error:
@@ -68,16 +96,43 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{error.filename or options['file']}: {error.strerror}") from error
 
-    def _export(self, file: str) -> None:
+    def _export(self, file: str, directory: str | None) -> None:
+        if directory is not None:
+            if file != "-":
+                raise CommandError("give a FILE or --directory, not both")
+            write_directory(export_configuration(), Path(directory))
+            return
         text = write_document(export_configuration())
         if file == "-":
             self.stdout.write(text, ending="")
         else:
             Path(file).write_text(text, encoding="utf-8", newline="\n")
 
-    def _import(self, file: str, dry_run: bool, prune: bool) -> None:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        changes = import_configuration(read_document(raw), dry_run=dry_run, prune=prune)
-        for warning in changes.warnings:
-            self.stderr.write(self.style.WARNING(f"warning: {warning}"))
+    def _import(self, document: Any, dry_run: bool, prune: bool) -> Changes:
+        changes = import_configuration(document, dry_run=dry_run, prune=prune)
+        self._warn(changes.warnings)
         self.stdout.write(str(changes))
+        return changes
+
+    def _check(self, document: Any, prune: bool) -> None:
+        try:
+            changes = self._import(document, dry_run=True, prune=prune)
+        except DatabaseError as error:
+            self._warn(check_document(document))
+            reason = str(error).strip().splitlines()[0]
+            self.stdout.write(f"The document is valid. What it would change is not known: {reason}")
+            return
+        if changes.items:
+            raise SystemExit(WOULD_CHANGE)
+
+    def _warn(self, warnings: list[str]) -> None:
+        for warning in warnings:
+            self.stderr.write(self.style.WARNING(f"warning: {warning}"))
+
+
+def read(file: str) -> Any:
+    """Return the document of a file, of a directory or, with `-`, of stdin."""
+    if file == "-":
+        return read_document(sys.stdin.buffer.read())
+    path = Path(file)
+    return read_directory(path) if path.is_dir() else read_document(path.read_bytes())
