@@ -213,7 +213,7 @@ def reprocess(
     dead_letter: DeadLetter,
     *,
     user: User | None = None,
-    payload: dict[str, Any] | None = None,
+    payload: dict[str, Any] | bytes | None = None,
     newest_script: bool = False,
 ) -> Run:
     """Put a dead letter back at the step where it failed, with a new payload if one is given.
@@ -228,7 +228,7 @@ def reprocess(
         raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
     body = dead_letter.body
     if payload is not None:
-        body = with_payload(body, dump_payload(payload))
+        body = with_payload(body, _payload_text(payload))
     version = step.flow_version
     branch, was_of = dead_letter.branch, dead_letter.run.flow_version.flow_name
     run = NewRun(
@@ -250,6 +250,13 @@ def reprocess(
         message_id = uuid7() if branch else dead_letter.run_id
         store().put_back(run, message_id, reopens=not others_dead, was_of=was_of)
     return Run.objects.get(pk=dead_letter.run_id)
+
+
+def _payload_text(payload: dict[str, Any] | bytes) -> bytes:
+    if not isinstance(payload, bytes):
+        return dump_payload(payload)
+    parse_payload(payload)
+    return payload
 
 
 def newest_step(step: StepVersion) -> StepVersion:

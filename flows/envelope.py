@@ -3,32 +3,86 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from flows.errors import PayloadInvalid
+from scripts.json_layout import member, path_step, place_at, with_member
+from scripts.numerals import may_change
+from scripts.strict_json import Refused, read_exactly
+
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
+# Bytes. Where a larger body is broken is told by line and column alone.
+_MOST_TO_SEARCH = 100_000
 
 
-def parse_payload(raw: bytes) -> dict[str, Any]:
-    """Return the payload, a JSON object.
+def parse_payload(raw: bytes, what: str = "The payload") -> dict[str, Any]:
+    """Return the payload, a JSON object, with numbers as large as they are written.
 
-    Raises PayloadInvalid for everything that could not travel: broken or too deep JSON, NaN and
-    Infinity, lone surrogates, NUL characters, and values that are not an object.
+    Those that a double cannot be trusted with are Decimal or int. Raises PayloadInvalid for
+    everything that could not travel: broken or too deep JSON, NaN and Infinity, numbers beyond a
+    double, keys that stand twice in one object, lone surrogates, NUL characters, and values that
+    are not an object.
     """
     try:
         payload = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise PayloadInvalid(f"The body is not valid JSON: {error}") from error
+        raise _not_json(raw, error) from error
     if not isinstance(payload, dict):
-        raise PayloadInvalid("The payload must be a JSON object.")
+        raise PayloadInvalid(f"{what} must be a JSON object.")
     if b"\\u0000" in raw and (path := find_nul(payload)):
         raise PayloadInvalid(
             f"The character \\u0000 cannot be stored: {path}",
             errors=[{"path": path, "detail": "contains the character \\u0000"}],
         )
-    return payload
+    return _exact(payload, raw)
+
+
+def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
+    try:
+        # Of a number that is too large it tells the place.
+        read_exactly(raw)
+    except Refused as refused:
+        return _refused(refused)
+    except (ValueError, RecursionError):
+        pass
+    message = f"The body is not valid JSON: {error}"
+    if len(raw) > _MOST_TO_SEARCH:
+        return PayloadInvalid(message)
+    place = place_at(raw.decode(errors="replace"), error.pos)
+    return PayloadInvalid(message, errors=[{"path": place, "detail": error.msg}])
+
+
+def _exact(payload: dict[str, Any], raw: bytes) -> dict[str, Any]:
+    """Return the payload with exact numbers; one that orjson has read as it is written is that.
+
+    orjson takes the last of keys that stand twice. It writes a colon after each key, and those in
+    strings as they are.
+    """
+    try:
+        written = orjson.dumps(payload)
+    except TypeError:
+        # It is nested deeper than orjson writes.
+        written = b""
+    if written == raw:
+        return payload
+    has_all_keys = written.count(b":") == raw.count(b":") and not _ESCAPED_COLON.search(raw)
+    if has_all_keys and not may_change(raw):
+        return payload
+    try:
+        exact: dict[str, Any] = read_exactly(raw)
+        return exact
+    except Refused as refused:
+        raise _refused(refused) from refused
+    except RecursionError as error:
+        raise PayloadInvalid("The payload is nested too deep.") from error
+
+
+def _refused(refused: Refused) -> PayloadInvalid:
+    return PayloadInvalid(str(refused), errors=[{"path": refused.place, "detail": refused.detail}])
 
 
 def find_nul(value: Any) -> str | None:
@@ -44,7 +98,7 @@ def find_nul(value: Any) -> str | None:
         if isinstance(item, dict):
             if any("\0" in key for key in item):
                 return path
-            todo.extend((f"{path}.{key}", child) for key, child in item.items())
+            todo.extend((path + path_step(key), child) for key, child in item.items())
         elif isinstance(item, list):
             todo.extend((f"{path}[{index}]", child) for index, child in enumerate(item))
     return None
@@ -66,8 +120,10 @@ def wrap(correlation_id: UUID, payload: bytes) -> str:
 
 
 def with_payload(body: str, payload: bytes) -> str:
-    """Return the envelope with another payload; its additional properties stay."""
-    envelope = json.loads(body)
-    envelope.pop("payload", None)
-    rest = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
-    return f'{rest[:-1]},"payload":{payload.decode()}}}'
+    """Return the envelope with another payload; all else stays as it is written."""
+    return with_member(body, "payload", payload.decode())
+
+
+def payload_of(body: str) -> str | None:
+    """Return the payload of an envelope as it is written there, None where it has none."""
+    return member(body, "payload")

@@ -21,6 +21,8 @@ _AT_RISK = re.compile(
     rb"[\[:,\s](?=[-\d])"
     rb"(?:-0(?![.\d])|-?(?:\d[\d.]{15}|\d++(?:[eE]|\.\d++(?:(?<=0)|[eE]))|0\.00000))"
 )
+# The integers that orjson writes.
+_LEAST, _MOST = -(2**63), 2**64 - 1
 _BLANKS = b" \t\n\r"
 # A schema compares smaller numbers wrongly when it gets all their digits.
 _SMALLEST_EXPONENT = -300
@@ -85,7 +87,15 @@ def exact(text: bytes) -> Any:
 
     Those that Python might write in another way are Decimal.
     """
-    return json.loads(text, parse_float=_decimal)
+    return json.loads(text, parse_float=decimal)
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON text with integers of any length, else as orjson does."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(as_written(value, {}))
 
 
 def as_written(value: Any, numerals: Numerals) -> Any:
@@ -101,6 +111,8 @@ def as_written(value: Any, numerals: Numerals) -> Any:
     if kind is float or kind is MinusZero:
         written = writing_of(value, numerals)
         return value if written is None else orjson.Fragment(written)
+    if kind is int and not _LEAST <= value <= _MOST:
+        return orjson.Fragment(int.__repr__(value))
     return value
 
 
@@ -110,6 +122,7 @@ def writing_of(number: Any, numerals: Numerals | None) -> str | None:
     return known[1] if known is not None else None
 
 
-def _decimal(digits: str) -> Decimal | float:
+def decimal(digits: str) -> Decimal | float:
+    """Return a number as large as it is written, as far as a JSON Schema can tell."""
     value = Decimal(digits)
     return value if value.adjusted() > _SMALLEST_EXPONENT or not value else float(digits)

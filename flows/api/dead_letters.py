@@ -5,8 +5,6 @@ Those of many at once (`reprocessDeadLetters`) stand beside `ReprocessView`.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +27,15 @@ from flows.api.errors import Problem
 from flows.api.pages import PAGE_SIZE, newest_page
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
+from flows.envelope import parse_payload, payload_of
 from flows.models import DeadLetter, Right
 from flows.rights import dead_letters_known, dead_letters_seen, may
 from flows.trace import rfc3339
+from scripts.json_text import member_of
 
 # A page ends early where its messages are large.
 PAGE_BYTES = 8 * 1024 * 1024
 SCRIPTS = ("own", "newest")
-TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]', flags=re.DOTALL)
 
 
 class DeadLettersView(ApiView):
@@ -90,7 +89,7 @@ def _options(raw: bytes) -> dict[str, Any]:
     """Return what the body asks for, for the engine. Raises Problem where it is unknown."""
     if not raw.strip():
         return {}
-    document = _parse(raw)
+    document = parse_payload(raw, "The body")
     faults = {name: "unknown" for name in document if name not in {"payload", "script"}}
     if not isinstance(document.get("payload", {}), dict):
         faults["payload"] = "must be a JSON object"
@@ -99,22 +98,12 @@ def _options(raw: bytes) -> dict[str, Any]:
     if faults:
         errors = [{"path": f"$.{name}", "detail": detail} for name, detail in faults.items()]
         raise Problem("payload-invalid", "The body is refused.", errors=errors)
+    payload = member_of(raw.decode(), "payload") if "payload" in document else None
     return {
-        "payload": document.get("payload"),
+        # As it is written, digit for digit.
+        "payload": None if payload is None else payload.encode(),
         "newest_script": document.get("script") == "newest",
     }
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        # The first is the stricter one, the second keeps numbers of any length.
-        orjson.loads(raw)
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise Problem("payload-invalid", f"The body is not valid JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise Problem("payload-invalid", "The body must be a JSON object.")
-    return document
 
 
 def _fitting(letters: QuerySet[DeadLetter]) -> int:
@@ -148,21 +137,3 @@ def _documents(letters: Sequence[DeadLetter]) -> list[dict[str, Any]]:
 
 def _fragment(text: str | None) -> orjson.Fragment | None:
     return None if text is None else orjson.Fragment(text)
-
-
-def payload_of(body: str) -> str | None:
-    """Return the payload of an envelope digit for digit as it is written there."""
-    depth, name, begin = 0, "", -1
-    for token in TOKEN.finditer(body):
-        mark = body[token.start()]
-        if mark in "}]" or (mark == "," and depth == 1):
-            if depth == 1 and begin >= 0:
-                return body[begin : token.start()].strip()
-            depth -= mark != ","
-        elif mark in "{[":
-            depth += 1
-        elif depth == 1 and begin < 0:
-            if mark == ":" and name == '"payload"':
-                begin = token.end()
-            name = token[0] if mark == '"' else ""
-    return None

@@ -3,13 +3,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from django.http import HttpResponse, QueryDict
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from flows.api.authentication import BASIC, BEARER
 from flows.api.errors import Problem
+from scripts.numerals import dumps
 
 
 class ApiView(APIView):
@@ -48,5 +48,5 @@ def json_response(
     document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
     """Answer with JSON; bytes are JSON already."""
-    body = document if isinstance(document, bytes) else orjson.dumps(document)
+    body = document if isinstance(document, bytes) else dumps(document)
     return HttpResponse(body, content_type="application/json", status=status, headers=headers)

@@ -1,10 +1,14 @@
 import json
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from flows.envelope import dump_payload, parse_payload, wrap
+from flows.envelope import dump_payload, parse_payload, payload_of, with_payload, wrap
 from flows.errors import PayloadInvalid
+from tests.documents import content, objects
 
 REFUSED = {
     "broken": b'{"a": ',
@@ -23,6 +27,10 @@ REFUSED = {
     "10,000 deep": b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
     "byte order mark": b'\xef\xbb\xbf{"a": 1}',
     "trailing text": b'{"a": 1} x',
+    "key twice": b'{"a": 1, "a": 2}',
+    "key twice, escaped": b'{"a": 1, "\\u0061": 2}',
+    "key twice, and a colon escaped": b'{"a": 1, "a": "\\u003a"}',
+    "number of 5,000 digits": b'{"a": 0.' + b"1" * 5000 + b"}",
 }
 
 
@@ -39,6 +47,66 @@ def test_the_place_of_a_nul_character_is_named():
         parse_payload(REFUSED["NUL in a value"])
 
     assert refusal.value.errors[0]["path"] == "$.a[1].b"
+
+
+PLACES = {
+    b'{"a":{"b":[{"c":1,"c":2}]}}': "$.a.b[0].c",
+    b'{"x y":{"":1, "":2}}': '$["x y"][""]',
+    b'{"\\u003a":1, "b": {":":1,":":2}}': '$.b[":"]',
+    b'{"a":[1,1e400]}': "$.a[1]",
+    b'{"a":{"b":-1E+999}}': "$.a.b",
+    b'{"a":[1' + b"0" * 400 + b"]}": "$.a[0]",
+    b'{"n":{"d":1.' + b"2" * 5000 + b"}}": "$.n.d",
+    b'{"a":[1,NaN]}': "$.a[1]",
+    b'{"a":[1,{"b":"\\ud800"}]}': "$.a[1].b",
+}
+
+
+@pytest.mark.parametrize(("raw", "place"), PLACES.items(), ids=PLACES.values())
+def test_the_place_of_what_is_refused_is_named(raw, place):
+    with pytest.raises(PayloadInvalid) as refusal:
+        parse_payload(raw)
+
+    assert [fault["path"] for fault in refusal.value.errors] == [place]
+
+
+@given(objects())
+@example('{"a":"::","b":{"c":":"}}')
+@example('{"a":"\\u003a"}')
+def test_any_object_is_taken_and_its_numbers_are_as_large_as_they_are_written(text):
+    payload = parse_payload(text.encode())
+
+    assert _sizes(payload) == _sizes(json.loads(text, parse_float=Decimal))
+
+
+def _sizes(value):
+    if isinstance(value, dict):
+        return [(key, _sizes(item)) for key, item in value.items()]
+    if isinstance(value, list):
+        return [_sizes(item) for item in value]
+    if isinstance(value, float | Decimal):
+        number = Decimal(repr(value)) if isinstance(value, float) else value
+        # What is smaller than any double is as good as nothing.
+        return number if number.adjusted() > -300 else 0
+    return value
+
+
+@given(objects(), objects(), st.sampled_from(["a", "é", "__proto__", "1", ":", "", '"']))
+def test_a_key_that_stands_twice_is_refused_wherever_it_is(first, second, key):
+    name, escaped = json.dumps(key), json.dumps(key, ensure_ascii=False)
+
+    with pytest.raises(PayloadInvalid, match="stands twice"):
+        parse_payload(f'{{"x":[{first},{{{name}:{first}, {escaped}:{second}}}]}}'.encode())
+
+
+@given(objects(), objects())
+def test_another_payload_leaves_the_rest_of_the_envelope_as_it_is_written(old, new):
+    body = f'{{"correlationId":"c","payload":{old},"price":12.50}}'
+
+    changed = with_payload(body, new.encode())
+
+    assert content(changed) == content(f'{{"correlationId":"c","payload":{new},"price":12.50}}')
+    assert content(payload_of(changed)) == content(new)
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul_character():

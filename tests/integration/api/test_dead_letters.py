@@ -196,6 +196,20 @@ class TestReprocessed:
         assert response.status_code == 202
         assert json.loads(Message.objects.get().body)["payload"] == {"amount": number}
 
+    def test_another_payload_travels_as_the_text_that_came(self, operator):
+        payload = '{"total": 1.10, "huge": 12345678901234567890.50, "a\\u00e4": -0}'
+
+        reprocess(operator, bury(), f'{{"script": "own", "payload": {payload}}}'.encode())
+
+        assert payload in Message.objects.get().body
+
+    def test_place_of_what_is_wrong_in_another_payload_is_named(self, operator):
+        body = b'{"payload": {"a": [{"b": 1, "b": 2}]}}'
+
+        document = assert_problem(reprocess(operator, bury(), body), 400, "payload-invalid")
+
+        assert document["errors"][0]["path"] == "$.payload.a[0].b"
+
     def test_newest_script_is_taken_if_asked_for(self, operator, flow):
         letters = [bury(), bury()]
         script = flow.steps.last().script

@@ -32,6 +32,17 @@ def test_superuser_sees_every_flow_and_has_every_right(admin, flow):
     assert shown["rights"] == ["operate", "start", "watch"]
 
 
+def test_schema_with_numbers_of_any_length_is_shown_as_it_is(client, user):
+    schema = {"properties": {"n": {"maximum": 2**64, "minimum": -(10**30), "multipleOf": 0.01}}}
+    grant(user, Right.WATCH, make_flow(schema=schema))
+
+    response = client.get(PATH)
+
+    assert response.status_code == 200
+    assert response.json()["results"][0]["inputSchema"] == schema
+    assert client.get(f"{PATH}/loan").json()["inputSchema"] == schema
+
+
 def test_flow_is_shown_with_steps_schema_and_rights(client, user):
     schema = {"type": "object", "required": ["amount"]}
     flow = make_flow(schema=schema, description="Lends money.")

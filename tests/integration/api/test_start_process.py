@@ -51,6 +51,33 @@ def test_payload_travels_as_the_text_that_came(post, user, flow):
     assert body in Message.objects.get().body
 
 
+def test_key_that_stands_twice_is_refused_with_its_place(post, user, flow):
+    grant(user, flow=flow)
+
+    document = assert_problem(post(body=b'{"a": {"b": 1, "b": 2}}'), 400, "payload-invalid")
+
+    assert document["errors"] == [
+        {"path": "$.a.b", "detail": "is a key that stands twice in one object"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "number", "status"),
+    [
+        ({"const": 2**80}, 2**80, 202),
+        ({"const": 2**80}, 2**80 + 1, 400),
+        ({"maximum": 2**64}, 2**64 + 1, 400),
+        ({"multipleOf": 0.01}, "1234567890123456.78", 202),
+        ({"multipleOf": 0.01}, "1234567890123456.785", 400),
+        ({"type": "integer"}, "12345678901234567890.5", 400),
+    ],
+)
+def test_numbers_are_judged_as_they_are_written(post, user, rule, number, status):
+    grant(user, flow=make_flow(schema={"properties": {"amount": rule}}))
+
+    assert post(body=f'{{"amount": {number}}}'.encode()).status_code == status
+
+
 @pytest.mark.django_db(transaction=True)
 def test_start_is_committed_before_it_is_answered(post, user, monkeypatch):
     grant(user, flow=make_flow())
