@@ -31,6 +31,12 @@ class PayloadInvalid(FlowError):
     errors: list[dict[str, str]] = []
 
 
+class PayloadNotChecked(FlowError):
+    """The payload takes long to be checked, and others are being checked; nothing was stored."""
+
+    retry_after: int = 5  # seconds
+
+
 class QueueFull(FlowError):
     """The first queue of the flow is full."""
 

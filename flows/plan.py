@@ -7,18 +7,17 @@ Both hold for what a transaction reads that is rolled back later: nobody meets i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import jsonschema_rs
-
-from flows.errors import FlowNotRunnable, PayloadInvalid, UnknownFlow
+from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, StepVersion
+from scripts.examiner import NotExamined
+from scripts.payload_schema import PayloadSchema
 from scripts.pool.runner import CallSite, Program
 from scripts.programs import program_of
-from scripts.schema import SchemaInvalid, compile_schema, faults_of
+from scripts.schema import SchemaInvalid
 
 # Beyond this many all are dropped: most are of revisions that have passed.
 MOST_FLOW_PLANS = 1024
@@ -53,7 +52,7 @@ class FlowPlan:
     active: bool
     flow_version_id: int
     first: StepPlan | None
-    input_schema: jsonschema_rs.Validator | None
+    input_schema: PayloadSchema | None
 
     def require_runnable(self) -> StepPlan:
         if not self.active:
@@ -63,10 +62,18 @@ class FlowPlan:
         return self.first
 
     def require_valid(self, payload: Any) -> None:
-        """Raise PayloadInvalid with the faults where the first script declares its input."""
+        """Raise PayloadInvalid with the faults where the first script declares its input.
+
+        Raises PayloadNotChecked where that takes too long for now.
+        """
         if self.input_schema is None:
             return
-        faults = faults_of(self.input_schema, payload)
+        try:
+            faults = self.input_schema.faults(payload)
+        except NotExamined as error:
+            raise PayloadNotChecked from error
+        except SchemaInvalid as error:
+            raise _unusable(error) from error
         if faults:
             raise PayloadInvalid(
                 "The payload does not match the input parameters of the first script.",
@@ -148,8 +155,12 @@ def build_flow_plan(name: str) -> FlowPlan:
     )
 
 
-def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+def _compiled(schema: dict[str, Any]) -> PayloadSchema:
     try:
-        return compile_schema(json.dumps(schema))
+        return PayloadSchema(schema)
     except SchemaInvalid as error:
-        raise FlowNotRunnable(f"The input parameters of the first script: {error}") from error
+        raise _unusable(error) from error
+
+
+def _unusable(error: SchemaInvalid) -> FlowNotRunnable:
+    return FlowNotRunnable(f"The input parameters of the first script: {error}")

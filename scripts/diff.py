@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Any
+
+# Of a text so many lines are shown, and so many characters of each.
+MAX_LINES = 2_000
+_MAX_LINE_LENGTH = 1_000
+# One step of a comparison looks at so many pairs of equal lines at most.
+_MAX_PAIRS = 1_000_000
 
 SAME, GONE, NEW, GAP = "same", "gone", "new", "gap"
 _CONTEXT_LINES = 3
@@ -27,8 +35,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class TextDiff:
+    """What is different in a text, unless that took too long: then there are no lines.
+
+    ``is_cut``: there are more lines than are shown.
+    """
+
     title: str
     lines: list[Line]
+    is_too_different: bool = False
+    is_cut: bool = False
 
     @property
     def added(self) -> int:
@@ -59,16 +74,31 @@ class Diff:
         code = [text for text in self.texts if text.title == "Code"]
         titles = [text.title for text in self.texts if text.title != "Code"]
         titles += [value.title for value in self.values]
-        counts = [f"+{text.added} \N{MINUS SIGN}{text.removed}" for text in code]
+        counts = [_counts(text) for text in code]
         return ", ".join(counts + [title[0].lower() + title[1:] for title in titles])
 
 
-def diff(before: dict[str, Any], after: dict[str, Any]) -> Diff:
-    """Compare the contents of two versions, as ``ScriptVersion.content`` gives them."""
+class Patience:
+    """How long comparisons may take together, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self._until
+
+
+def diff(before: dict[str, Any], after: dict[str, Any], patience: Patience | None = None) -> Diff:
+    """Compare the contents of two versions, as ``ScriptVersion.content`` gives them.
+
+    Texts that differ in too many places are only said to differ; without ``patience``, after 1 s.
+    """
     found = Diff()
+    patience = patience or Patience(1.0)
     for title, old, new in _texts(before, after):
         if old != new:
-            found.texts.append(TextDiff(title, list(_lines(old, new))))
+            found.texts.append(_text_diff(title, old, new, patience))
     for name in after:
         if name not in {"code", "libraries", *_SCHEMAS} and before[name] != after[name]:
             title = name.replace("_", " ").capitalize().replace(" mb", " (MB)")
@@ -86,21 +116,67 @@ def _texts(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str,
         yield title, _schema_text(before[name]), _schema_text(after[name])
 
 
-def _lines(before: str, after: str) -> Iterator[Line]:
+def _text_diff(title: str, before: str, after: str, patience: Patience) -> TextDiff:
+    try:
+        lines = list(islice(_lines(before, after, patience), MAX_LINES + 1))
+    except _TooDifferent:
+        return TextDiff(title, [], is_too_different=True)
+    return TextDiff(title, lines[:MAX_LINES], is_cut=len(lines) > MAX_LINES)
+
+
+class _TooDifferent(Exception):
+    """It takes too long to say what is different."""
+
+
+class _Matcher(difflib.SequenceMatcher[str]):
+    """Compares lines, as long as it may."""
+
+    patience: Patience
+
+    def find_longest_match(
+        self, alo: int = 0, ahi: Any = None, blo: int = 0, bhi: Any = None
+    ) -> Any:
+        if self.patience.is_over:
+            raise _TooDifferent
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
+def _matcher(old: list[str], new: list[str], patience: Patience) -> _Matcher:
+    matcher = _Matcher(None, old, new)
+    matcher.patience = patience
+    places: Any = matcher.b2j  # type: ignore[attr-defined]
+    pairs = sum(len(places.get(line, ())) for line in old)
+    if pairs > _MAX_PAIRS:
+        raise _TooDifferent
+    return matcher
+
+
+def _lines(before: str, after: str, patience: Patience) -> Iterator[Line]:
     old, new = before.splitlines(), after.splitlines()
-    groups = difflib.SequenceMatcher(None, old, new).get_grouped_opcodes(_CONTEXT_LINES)
+    groups = _matcher(old, new, patience).get_grouped_opcodes(_CONTEXT_LINES)
     for index, group in enumerate(groups):
         if index:
             yield Line(GAP, None, None, "")
         for tag, old_from, old_to, new_from, new_to in group:
             if tag == "equal":
                 for offset, text in enumerate(old[old_from:old_to]):
-                    yield Line(SAME, old_from + offset + 1, new_from + offset + 1, text)
+                    yield Line(SAME, old_from + offset + 1, new_from + offset + 1, _shown(text))
                 continue
             for number in range(old_from, old_to):
-                yield Line(GONE, number + 1, None, old[number])
+                yield Line(GONE, number + 1, None, _shown(old[number]))
             for number in range(new_from, new_to):
-                yield Line(NEW, None, number + 1, new[number])
+                yield Line(NEW, None, number + 1, _shown(new[number]))
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _MAX_LINE_LENGTH else f"{text[:_MAX_LINE_LENGTH]}…"
+
+
+def _counts(text: TextDiff) -> str:
+    if text.is_too_different:
+        return "code"
+    more = " and more" if text.is_cut else ""
+    return f"+{text.added} \N{MINUS SIGN}{text.removed}{more}"
 
 
 def _schema_text(schema: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with code before it ever runs: found by reading it, never by executing it.
+"""What is wrong with what an author writes, before it ever runs: found in a sealed process.
 
 The admin refuses a script or a library with the faults named here. A configuration document, which
 may come from elsewhere, is taken with those that a script fails of only when it comes to them.
@@ -6,30 +6,24 @@ may come from elsewhere, is taken with those that a script fails of only when it
 
 from __future__ import annotations
 
-import ast
-import re
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from typing import Any
 
 from scripts.callables.functions import callable_fault
-from scripts.host.languages import javascript, python
+from scripts.code_faults import Fault, Libraries
+from scripts.examiner import NotExamined, examiner
 
-# The name and code of each library that a script has.
-Libraries = Sequence[tuple[str, str]]
+__all__ = [
+    "MAX_CODE_BYTES",
+    "Fault",
+    "Libraries",
+    "library_faults",
+    "schema_fault",
+    "script_faults",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """``may_run``: the script compiles and begins, and fails where it comes to this."""
-
-    text: str
-    line: int | None = None
-    may_run: bool = False
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.text}" if self.line else self.text
+MAX_CODE_BYTES = 256 * 1024
 
 
 def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
@@ -39,9 +33,7 @@ def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[F
     """
     if language == "callable":
         return [Fault(text)] if (text := callable_fault(code)) else []
-    if language == "python":
-        return _python_faults(code, libraries, is_script=True)
-    return _javascript_faults(code, libraries)
+    return _size_faults(code) or _found("script", language, code, list(libraries))
 
 
 def library_faults(language: str, code: str) -> list[Fault]:
@@ -50,129 +42,29 @@ def library_faults(language: str, code: str) -> list[Fault]:
     Which other libraries it can import is known to its scripts alone, which modules of Python is
     not.
     """
-    if language == "python":
-        return _python_faults(code, (), is_script=False)
-    fault = javascript.syntax_fault(code, is_library=True)
-    return [Fault(str(fault), fault.line)] if fault else []
+    return _size_faults(code) or _found("library", language, code)
 
 
-def _python_faults(code: str, libraries: Libraries, is_script: bool) -> list[Fault]:
+def schema_fault(schema: dict[str, Any]) -> str:
+    """Return why an object is no JSON Schema that can be used, "" where it is one."""
+    text = json.dumps(schema)
+    if len(text) > MAX_CODE_BYTES:
+        return f"It has {len(text)} bytes; at most {MAX_CODE_BYTES} are allowed."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
-            compile(tree, "script", "exec", dont_inherit=True)
-        imports = _Imports({name for name, _ in libraries})
-        imports.visit(tree)
-    except SyntaxError as error:
-        return [Fault(error.msg, error.lineno)]
-    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
-        return [Fault(f"does not compile: {error or type(error).__name__}")]
-    return [*imports.faults, *_run_faults(tree)] if is_script else imports.faults_of_modules
+        return str(examiner.ask("schema", text))
+    except NotExamined as error:
+        return str(error)
 
 
-class _Imports(ast.NodeVisitor):
-    """Finds imports that would fail, wherever they stand."""
-
-    def __init__(self, libraries: set[str]) -> None:
-        self.faults: list[Fault] = []
-        # Those among them that no library can help with: none has the name of such a module.
-        self.faults_of_modules: list[Fault] = []
-        self._libraries = libraries
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._check(node, alias.name, ())
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if node.level:
-            self.faults.append(Fault("a script has no package to import from", node.lineno))
-        else:
-            self._check(node, node.module or "", [alias.name for alias in node.names])
-
-    def visit_Try(self, node: ast.Try) -> None:
-        if not any(_catches_import_error(handler) for handler in node.handlers):
-            return self.generic_visit(node)
-        # It says itself what is to be done without the module.
-        for part in (*node.handlers, *node.orelse, *node.finalbody):
-            self.visit(part)
-        return None
-
-    def _check(self, node: ast.stmt, name: str, members: Sequence[str]) -> None:
-        if name in self._libraries or python.may_import(name, members):
-            return
-        text = f"module {name!r} may not be imported; allowed are the script's libraries and: "
-        self.faults.append(Fault(text + ", ".join(python.MODULES), node.lineno, may_run=True))
-        if name.partition(".")[0] in sys.stdlib_module_names:
-            self.faults_of_modules.append(self.faults[-1])
-
-
-def _catches_import_error(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    names = {kind.id for kind in kinds if isinstance(kind, ast.Name)}
-    return not names.isdisjoint({"ImportError", "ModuleNotFoundError", "Exception"})
-
-
-def _run_faults(tree: ast.Module) -> list[Fault]:
-    found = [_run_fault(node) for node in _module_level(tree) if _binds_run(node)]
-    if not found:
-        return [Fault("does not define run(message, context)")]
-    # One of several definitions that will do is enough: which one counts is not known before.
-    return [] if None in found else [fault for fault in found if fault][-1:]
-
-
-def _run_fault(node: ast.AST) -> Fault | None:
-    if isinstance(node, ast.AsyncFunctionDef):
-        return Fault("run must be a plain function, not an async one", node.lineno)
-    if isinstance(node, ast.FunctionDef) and not _takes_two(node.args):
-        return Fault("run must take (message, context)", node.lineno)
-    return None
-
-
-def _takes_two(args: ast.arguments) -> bool:
-    positional = len(args.posonlyargs) + len(args.args)
-    has_room = positional >= 2 or args.vararg is not None
-    return has_room and positional - len(args.defaults) <= 2 and None not in args.kw_defaults
-
-
-def _binds_run(node: ast.AST) -> bool:
-    match node:
-        case ast.FunctionDef(name="run") | ast.AsyncFunctionDef(name="run"):
-            return True
-        case ast.Name(id="run", ctx=ast.Store()):
-            return True
-        case ast.alias(name=name, asname=asname):
-            return (asname or name) == "run"
-    return False
-
-
-def _module_level(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the nodes whose names are the module's own, in ifs and tries too."""
-    todo: list[ast.AST] = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            todo.extend(ast.iter_child_nodes(node))
-
-
-_COMMENT_OR_STRING = re.compile(
-    r"""(?<!\\)//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""",
-    re.DOTALL,
-)
-# What can end a script other than by an error.
-_END = re.compile(r"\b(setData|reject|retry)\b")
-
-
-def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
-    if fault := javascript.syntax_fault(code):
-        return [Fault(str(fault), fault.line)]
-    if any(_names_an_end(each) for each in (code, *(code for _, code in libraries))):
+def _size_faults(code: str) -> list[Fault]:
+    size = len(code.encode(errors="replace"))
+    if size <= MAX_CODE_BYTES:
         return []
-    return [Fault("never calls setData(output)", may_run=True)]
+    return [Fault(f"The code has {size} bytes; at most {MAX_CODE_BYTES} are allowed.")]
 
 
-def _names_an_end(code: str) -> bool:
-    return _END.search(_COMMENT_OR_STRING.sub(lambda match: match[1] or " ", code)) is not None
+def _found(what: str, language: str, code: str, *rest: Sequence[Any]) -> list[Fault]:
+    try:
+        return [Fault(*each) for each in examiner.ask(what, language, code, *rest)]
+    except NotExamined as error:
+        return [Fault(str(error))]

@@ -9,7 +9,6 @@ from scripts.faults import script_faults
 from scripts.models import Library, Script, ScriptVersion
 
 
-@transaction.atomic
 def restore(version: ScriptVersion) -> ScriptVersion:
     """Make the content of a version the script's own again, and return the version that it became.
 
@@ -19,15 +18,19 @@ def restore(version: ScriptVersion) -> ScriptVersion:
     """
     if version.script_id is None:
         raise Script.DoesNotExist
-    script = Script.objects.select_for_update().get(pk=version.script_id)
+    libraries = [(each.name, each.code) for each in _libraries(version)]
+    # Before the transaction, for that can take seconds.
+    if faults := script_faults(version.language, version.code, libraries):
+        raise ValidationError([str(fault) for fault in faults])
+    return _restored(version, version.script_id)
+
+
+@transaction.atomic
+def _restored(version: ScriptVersion, script_id: int) -> ScriptVersion:
+    script = Script.objects.select_for_update().get(pk=script_id)
     for name in script.CONTENT_FIELDS:
         setattr(script, name, getattr(version, name))
     script.libraries = _libraries(version)
-    faults = script_faults(
-        script.language, script.code, [(each.name, each.code) for each in script.libraries]
-    )
-    if faults:
-        raise ValidationError([str(fault) for fault in faults])
     script.full_clean()
     script.save()
     return script.current_version

@@ -13,6 +13,7 @@ import jsonschema_rs
 
 from scripts.envelope import decode_exactly, plain_text
 from scripts.errors import InputInvalid, OutputInvalid, ScriptInvalid
+from scripts.schema_size import MAX_EXPANSION, SchemaSize
 
 # A payload may be wrong in more places than anybody wants to read.
 MAX_FAULTS = 50
@@ -21,6 +22,12 @@ MAX_PARTS = 10_000
 # The message quotes what it finds wrong, which may be long.
 _MAX_DETAIL_LENGTH = 200
 _MAX_PATH_LENGTH = 100
+# A pattern may be compiled to so many bytes. One that looks back or ahead gives up after so many
+# steps; all others take time in proportion to the text.
+_PATTERNS = jsonschema_rs.FancyRegexOptions(
+    backtrack_limit=100_000, size_limit=1 << 20, dfa_size_limit=1 << 20
+)
+_PLAIN_PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
 
 
 class SchemaInvalid(Exception):
@@ -29,8 +36,26 @@ class SchemaInvalid(Exception):
 
 def compile_schema(text: str) -> jsonschema_rs.Validator:
     """Raises SchemaInvalid, also for a reference to another document: nothing is fetched."""
+    require_bounded(SchemaSize.of(text))
+    return _compiled(text, _PATTERNS)
+
+
+def compile_plain(text: str) -> jsonschema_rs.Validator:
+    """Compile a schema whose patterns all take time in proportion to a text. Raises SchemaInvalid
+    for others, too.
+    """
+    return _compiled(text, _PLAIN_PATTERNS)
+
+
+def require_bounded(size: SchemaSize) -> None:
+    """Raise SchemaInvalid where references make more of a schema than can be looked at."""
+    if size.expansion > MAX_EXPANSION:
+        raise SchemaInvalid(f"With its references followed it has more than {MAX_EXPANSION} parts.")
+
+
+def _compiled(text: str, patterns: Any) -> jsonschema_rs.Validator:
     try:
-        return jsonschema_rs.validator_for(text, offline=True)
+        return jsonschema_rs.validator_for(text, offline=True, pattern_options=patterns)
     except jsonschema_rs.ValidationError as error:
         place = "".join(f"[{part!r}]" for part in error.instance_path)
         raise SchemaInvalid(f"{place}: {error.message}" if place else error.message) from error
@@ -40,9 +65,14 @@ def compile_schema(text: str) -> jsonschema_rs.Validator:
 
 def schema_fault(schema: dict[str, Any]) -> str:
     """Return why an object is no JSON Schema that can be used, "" where it is one."""
+    # As text: a number beyond 64 bits would not survive the conversion otherwise.
+    return schema_text_fault(json.dumps(schema))
+
+
+def schema_text_fault(text: str) -> str:
+    """Do what ``schema_fault`` does for a schema that is written already."""
     try:
-        # As text: a number beyond 64 bits would not survive the conversion otherwise.
-        compile_schema(json.dumps(schema))
+        compile_schema(text)
     except SchemaInvalid as error:
         return str(error)
     return ""
@@ -113,8 +143,11 @@ class Contract:
     def check_output(self, text: bytes, is_last: bool) -> None:
         """Raises OutputInvalid with the fields of the first branch that does not match."""
         if faults := self.output_faults(text, is_last):
-            text_of_all = _listed("The output does not match the output structure.", faults)
-            raise OutputInvalid(text_of_all, place=faults[0]["path"])
+            raise self.refused_output(faults)
+
+    def refused_output(self, faults: list[dict[str, str]]) -> OutputInvalid:
+        text = _listed("The output does not match the output structure.", faults)
+        return OutputInvalid(text, place=faults[0]["path"] if faults else None)
 
     def output_faults(self, text: bytes, is_last: bool) -> list[dict[str, str]]:
         """Return where the output does not match and why, of the first branch that does not."""

@@ -29,8 +29,8 @@ from scripts.errors import (
     ScriptKilled,
     ScriptTimedOut,
 )
+from scripts.examiner import NotExamined, examiner
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
-from scripts.schema import Contract
 from scripts.services.asks import Service
 from scripts.services.mask import mask_of
 from scripts.services.secrets import known_values
@@ -201,20 +201,30 @@ def _judged(
     """Return the error, that of the output structure included, and what the schemas found."""
     error = outcome.error
     if isinstance(error, InputInvalid):
-        return error, Contract(program.input_schema).input_faults(message)
+        return error, _examined("input", program.input_schema, message.decode()) or []
     if isinstance(error, ScriptTimedOut) and program.timeout_seconds > MAX_SECONDS:
         text = f"A trial ends after {MAX_SECONDS:g} s, whatever its time limit."
         return ScriptTimedOut(text), []
     if outcome.output is None:
         return error, []
-    try:
-        contract = Contract(output_schema=program.output_schema)
-        contract.check_output(outcome.output, is_last)
-    except ScriptInvalid as reason:
-        return reason, []
-    except OutputInvalid as reason:
-        return reason, contract.output_faults(outcome.output, is_last)
+    if not program.output_schema:
+        return None, []
+    found = _examined("output", program.output_schema, outcome.output.decode(), is_last)
+    if found is None:
+        return OutputInvalid("The output could not be held against the output structure."), []
+    if "invalid" in found:
+        return ScriptInvalid(found["invalid"]), []
+    if "error" in found:
+        return OutputInvalid(found["error"], place=found["place"]), found["faults"]
     return None, []
+
+
+def _examined(what: str, *arguments: Any) -> Any:
+    """Return what a sealed process finds, None where it takes too long."""
+    try:
+        return examiner.ask(what, *arguments)
+    except NotExamined:
+        return None
 
 
 def _run_here(running: CallableCall) -> Outcome:

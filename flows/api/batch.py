@@ -27,7 +27,7 @@ from flows.api.items import Item, elements, lines
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
 from flows.envelope import parse_payload
-from flows.errors import PayloadInvalid, QueueFull
+from flows.errors import PayloadInvalid, PayloadNotChecked, QueueFull
 from flows.plan import FlowPlan
 
 # What is stored in one transaction.
@@ -117,7 +117,7 @@ class Batch:
         before = self.accepted
         try:
             self._start_valid(sound, faults)
-        except (QueueFull, DatabaseError, InterfaceError) as error:
+        except (QueueFull, PayloadNotChecked, DatabaseError, InterfaceError) as error:
             self.stopped_by = as_problem(error)
             if self.stopped_by is None:
                 raise

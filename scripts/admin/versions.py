@@ -20,7 +20,7 @@ from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
-from scripts.diff import Diff, diff
+from scripts.diff import Diff, Patience, diff
 from scripts.grants import missing_to_try
 from scripts.models import Script, ScriptVersion
 from scripts.restoring import restore
@@ -30,6 +30,8 @@ from scripts.uses import uses_of
 MOST_CHOICES = 50
 # Beyond so many characters a list says no more than that there are changes.
 LONGEST_SUMMED_UP = 200_000
+# All comparisons of a history together take so long at most.
+HISTORY_SECONDS = 1.0
 
 
 class VersionInline(ReadOnlyInline):
@@ -39,6 +41,7 @@ class VersionInline(ReadOnlyInline):
     ordering = ("-number",)
     verbose_name_plural = "history"
     template_after = "admin/scripts/script/history.html"
+    patience: Patience | None = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ScriptVersion]:
         return super().get_queryset(request).select_related("author")
@@ -59,7 +62,10 @@ class VersionInline(ReadOnlyInline):
             return "the first"
         if len(before.code) + len(version.code) > LONGEST_SUMMED_UP:
             return "yes"
-        return str(diff(before.content(), version.content()))
+        # An inline is made anew for each request.
+        if self.patience is None:
+            self.patience = Patience(HISTORY_SECONDS)
+        return str(diff(before.content(), version.content(), self.patience))
 
 
 @admin.register(ScriptVersion)

@@ -1,6 +1,6 @@
 from datetime import timedelta
 
-from scripts.diff import diff
+from scripts.diff import MAX_LINES, Patience, diff
 from scripts.models import Script
 
 
@@ -72,3 +72,38 @@ def test_libraries_and_schemas_are_compared_as_texts_and_settings_as_values():
 
 def test_a_change_of_code_is_summed_up_by_its_lines():
     assert str(diff(content("a\n"), content("a\nb\n"))) == "+1 \N{MINUS SIGN}0"
+
+
+def test_texts_that_are_too_different_are_only_said_to_differ():
+    # Each line is there 300 times, in another order.
+    old = "\n".join(str(n * 7 % 120) for n in range(35_000))
+    new = "\n".join(str(n * 11 % 120) for n in range(35_000))
+
+    found = diff(content(old), content(new))
+
+    [code] = found.texts
+    assert code.is_too_different
+    assert code.lines == []
+    assert str(found) == "code"
+
+
+def test_nothing_is_compared_when_patience_is_over():
+    [code] = diff(content("a"), content("b"), Patience(-1)).texts
+
+    assert code.is_too_different
+
+
+def test_of_many_differences_the_first_are_shown():
+    found = diff(content("\n".join(map(str, range(9_000)))), content("x"))
+
+    [code] = found.texts
+    assert code.is_cut
+    assert len(code.lines) == MAX_LINES
+    assert str(found) == "+0 \N{MINUS SIGN}2000 and more"
+
+
+def test_a_difference_behind_the_end_of_what_is_shown_of_a_line_is_one():
+    [code] = diff(content("x" * 5_000 + "a"), content("x" * 5_000 + "b")).texts
+
+    assert [line.kind for line in code.lines] == ["gone", "new"]
+    assert all(len(line.text) == 1_001 for line in code.lines)

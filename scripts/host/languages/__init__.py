@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from scripts.errors import ScriptError, ScriptInvalid
-from scripts.host.languages import javascript, python
+from scripts.host.languages import examination, javascript, python
 
 
 class Script(Protocol):
@@ -26,9 +26,13 @@ class Script(Protocol):
 # The name and code of each library, in the order in which a script is to have them.
 Libraries = Sequence[tuple[str, str]]
 
+EXAMINATION = "examination"
+
 # The name of a language -> what compiles a script's name, code and libraries, or raises
 # ScriptInvalid. The megabytes that the script may take are for engines that count them, 0 is any.
 LANGUAGES: dict[str, Callable[[str, str, Libraries, int], Script]] = {
+    # None that an author can choose.
+    EXAMINATION: examination.Examination,
     "javascript": javascript.JavaScriptScript,
     "python": python.PythonScript,
 }

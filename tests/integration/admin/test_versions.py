@@ -43,6 +43,19 @@ def test_the_history_tab_says_what_each_version_changed(client, script):
     assert reverse("admin:scripts_script_history", args=[script.pk]) in content
 
 
+def test_pages_of_versions_that_are_costly_to_compare_are_shown(client, script):
+    for factor in (7, 11, 13, 17):
+        script.code = "\n".join(f"#{n * factor % 120}" for n in range(18_000))
+        script.save()
+
+    history = client.get(reverse("admin:scripts_script_change", args=[script.pk]))
+    version = client.get(page_of(script, 6))
+
+    assert history.status_code == 200
+    assert version.context["diff"].texts[0].is_too_different
+    assert "too different to be compared" in version.content.decode()
+
+
 def test_a_version_shows_what_it_changed_of_the_one_before(client, script):
     response = client.get(page_of(script, 2))
 

@@ -252,6 +252,33 @@ def test_payload_is_held_to_the_input_parameters_of_the_first_script(post, user)
     assert document["errors"] == [{"path": "$.amount", "detail": mock.ANY}]
 
 
+def twice_at_each_level():
+    part = {"properties": {"a": {"$ref": "#"}}}
+    return {"anyOf": [{"allOf": [part, part], "required": ["a"]}, part | {"required": ["none"]}]}
+
+
+def test_start_whose_payload_takes_too_long_to_check_is_refused(post, user):
+    grant(user, flow=make_flow(schema=twice_at_each_level()))
+
+    response = post(body=b'{"a":' * 190 + b"{}" + b"}" * 190)
+
+    document = assert_problem(response, 400, "payload-invalid")
+
+    assert document["errors"][0]["detail"].startswith("It could not be checked.")
+    assert not Run.objects.exists()
+
+
+def test_start_that_would_wait_for_other_checks_is_asked_to_come_again(post, user, monkeypatch):
+    grant(user, flow=make_flow(schema=twice_at_each_level()))
+    monkeypatch.setattr("scripts.examiner.MAX_WAITING", 0)
+
+    response = post(body=b'{"a": {}}')
+
+    assert_problem(response, 503, "busy")
+    assert response["Retry-After"] == "5"
+    assert not Run.objects.exists()
+
+
 def test_refusal_stays_small_however_much_is_wrong(post, user):
     many = {"type": "object", "additionalProperties": {"type": "integer"}}
     grant(user, flow=make_flow(schema=many))

@@ -1,0 +1,89 @@
+"""Looks at what authors write, in the place of a script.
+
+Compiling code or a schema, and holding a value against a schema, can take any time and memory. A
+script host has bounds for both, so the web server sends such work to one: see ``examiner.py``. A
+message is one piece of work, and the output says what was found. Nothing of it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import astuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+
+# As a module: it imports this package, too.
+from scripts import code_faults
+from scripts.envelope import decode
+from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised
+from scripts.schema import Contract, SchemaInvalid, compile_schema, faults_of, schema_text_fault
+
+if TYPE_CHECKING:
+    from scripts.host.context import Context
+
+
+class Examination:
+    """The work that a message names, with its arguments."""
+
+    def __init__(self, name: str, code: str, libraries: Any = (), memory_mb: int = 0) -> None:
+        pass
+
+    def run(self, body: bytes, context: Context) -> Any:
+        work = json.loads(body)["payload"]
+        return _WORK[work["what"]](*work["arguments"])
+
+    def explain(self, error: BaseException) -> ScriptError:
+        return ScriptRaised(f"{type(error).__name__}: {error}")
+
+    def forget(self) -> None:
+        pass
+
+
+def _script(language: str, code: str, libraries: list[Any]) -> list[Any]:
+    return [astuple(fault) for fault in code_faults.script_faults(language, code, libraries)]
+
+
+def _library(language: str, code: str) -> list[Any]:
+    return [astuple(fault) for fault in code_faults.library_faults(language, code)]
+
+
+def _value(schema: str, text: str) -> dict[str, Any]:
+    """Say where the value does not match, or why the schema cannot be used."""
+    try:
+        validator = _validator(schema)
+    except SchemaInvalid as error:
+        return {"invalid": str(error)}
+    return {"faults": faults_of(validator, decode(text.encode()))}
+
+
+def _input(schema: str, message: str) -> list[dict[str, str]]:
+    return Contract(schema).input_faults(message.encode())
+
+
+def _output(schema: str, output: str, is_last: bool) -> dict[str, Any]:
+    """Say where a script's output does not match, and what its error is then."""
+    try:
+        contract = Contract(output_schema=schema)
+        faults = contract.output_faults(output.encode(), is_last)
+    except ScriptInvalid as error:
+        return {"invalid": str(error)}
+    refused = contract.refused_output(faults)
+    return {"faults": faults, "error": str(refused), "place": refused.place} if faults else {}
+
+
+@lru_cache(maxsize=16)
+def _validator(schema: str) -> jsonschema_rs.Validator:
+    return compile_schema(schema)
+
+
+_WORK: dict[str, Callable[..., Any]] = {
+    "script": _script,
+    "library": _library,
+    "schema": schema_text_fault,
+    "value": _value,
+    "input": _input,
+    "output": _output,
+}
