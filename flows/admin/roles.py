@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
@@ -14,6 +15,12 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
+from flows.admin.delegation import (
+    NOT_OWN_RIGHT,
+    may_give_mapping,
+    may_give_role,
+    permissions_to_give,
+)
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
 from scripts.admin.base import ConfigurationAdmin
@@ -28,12 +35,39 @@ Group._meta.verbose_name_plural = "roles"
 
 class RoleMappingForm(DistinctRowForm):
     violation = ("right", REPEATED)
+    # Who saves it.
+    giver: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         flow = self.fields.get("flow")
         if isinstance(flow, ModelChoiceField):
             flow.empty_label = "every flow"
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if not self.may_be_given():
+            self.add_error("right" if "right" in self.fields else None, NOT_OWN_RIGHT)
+
+    def may_be_given(self) -> bool:
+        """Say whether the user has both what the mapping gives now and what it is to give.
+
+        What is stored counts: on a page of the history the form begins with an earlier state.
+        """
+        mapping = self.instance
+        before = set(RoleMapping.objects.filter(pk=mapping.pk).values_list("role", "right", "flow"))
+        after = (mapping.role_id, mapping.right, mapping.flow_id)
+        if before == {after} and not self.data.get(f"{self.prefix}-DELETE"):
+            return True
+        given = {*before, after}
+        return all(may_give_mapping(self.giver, right, flow_id) for _, right, flow_id in given)
+
+
+class Mappings(DistinctRows):
+    def clean(self) -> None:
+        super().clean()
+        if any(not form.may_be_given() for form in self.deleted_forms):
+            raise ValidationError(NOT_OWN_RIGHT)
 
 
 class RoleMappingInline(TabularInline):
@@ -42,8 +76,12 @@ class RoleMappingInline(TabularInline):
     extra = 0
     hide_title = True
 
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        form = type("RoleMappingForm", (self.form,), {"giver": request.user})
+        return super().get_formset(request, obj, form=form, **kwargs)
 
-class MappingsOfRole(DistinctRows):
+
+class MappingsOfRole(Mappings):
     distinct = ((("right", "flow"), REPEATED),)
 
 
@@ -52,7 +90,7 @@ class MappingsOfRoleInline(RoleMappingInline):
     fields = ("right", "flow")
 
 
-class MappingsOfFlow(DistinctRows):
+class MappingsOfFlow(Mappings):
     distinct = ((("role", "right"), REPEATED),)
 
 
@@ -74,6 +112,21 @@ class RoleMappingAdmin(ConfigurationAdmin):
     list_select_related = ("role", "flow")
     search_fields = ("role__name", "flow__name")
     fields = ("role", "right", "flow")
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)
+        return type(form.__name__, (form,), {"giver": request.user})
+
+    def has_change_permission(self, request: HttpRequest, obj: RoleMapping | None = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or self._may_give(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: RoleMapping | None = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or self._may_give(request, obj))
+
+    def _may_give(self, request: HttpRequest, mapping: RoleMapping) -> bool:
+        return may_give_mapping(request.user, mapping.right, mapping.flow_id)
 
     @display(
         description="right",
@@ -106,6 +159,20 @@ class RoleAdmin(GroupAdmin, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         groups = super().get_queryset(request).prefetch_related("role_mappings__flow")
         return groups.annotate(member_count=Count("user"))
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or may_give_role(request.user, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or may_give_role(request.user, obj))
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:  # type: ignore[override]
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if field and db_field.name == "permissions":
+            field.queryset = permissions_to_give(request.user).select_related("content_type")
+        return field
 
     @admin.display(description="rights")
     def rights(self, group: Group) -> str:

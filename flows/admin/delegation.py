@@ -1,0 +1,71 @@
+"""Who may give what to whom: a superuser everything, others what they have themselves.
+
+The permission to change users or roles would otherwise be that to become a superuser: by the own
+page, by the password of another, or by a role with more in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
+
+from flows.models import RoleMapping
+from flows.rights import rights_by_flow
+
+NOT_OWN_RIGHT = "Only a right that you have yourself can be given or taken away."
+
+
+def permissions_to_give(giver: Any) -> QuerySet[Permission]:
+    """Return the permissions that a user has and may therefore give."""
+    if giver.is_superuser:
+        return Permission.objects.all()
+    return _permissions_of(giver)
+
+
+def may_give_mapping(giver: Any, right: str, flow_id: int | None) -> bool:
+    """Say whether a user has the right to the flow; None stands for every flow."""
+    if giver.is_superuser:
+        return True
+    rights = rights_by_flow(giver)
+    return right in rights[None] | (rights[flow_id] if flow_id else set())
+
+
+def roles_to_give(giver: Any) -> QuerySet[Group]:
+    """Return the roles that hold nothing that the user lacks."""
+    if giver.is_superuser:
+        return Group.objects.all()
+    own = set(_permissions_of(giver).values_list("pk", flat=True))
+    too_much = Group.objects.filter(permissions__in=Permission.objects.exclude(pk__in=own))
+    rights = rights_by_flow(giver)
+    beyond = {
+        role_id
+        for role_id, right, flow_id in RoleMapping.objects.values_list("role", "right", "flow")
+        if right not in rights[None] | (rights[flow_id] if flow_id else set())
+    }
+    return Group.objects.exclude(pk__in=too_much).exclude(pk__in=beyond)
+
+
+def may_give_role(giver: Any, role: Group) -> bool:
+    return roles_to_give(giver).filter(pk=role.pk).exists()
+
+
+def may_edit_user(editor: Any, user: Any) -> bool:
+    """Say whether the editor has all that the user has: who sets a password can use the account.
+
+    What an inactive user has counts too, since the editor could activate the account.
+    """
+    if editor.is_superuser or editor.pk == user.pk:
+        return True
+    if user.is_superuser:
+        return False
+    own = set(_permissions_of(editor).values_list("pk", flat=True))
+    if not set(_permissions_of(user).values_list("pk", flat=True)) <= own:
+        return False
+    mappings = RoleMapping.objects.filter(role__user=user.pk).values_list("right", "flow")
+    return all(may_give_mapping(editor, right, flow_id) for right, flow_id in mappings)
+
+
+def _permissions_of(user: Any) -> QuerySet[Permission]:
+    return Permission.objects.filter(Q(user=user.pk) | Q(group__user=user.pk)).distinct()
