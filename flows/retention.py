@@ -25,7 +25,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
 
 from flows.engine import IDEMPOTENCY_KEY_AGE
-from flows.models import DeadLetter, FlowVersion, IdempotencyKey, Message, Run, Tally
+from flows.models import DeadLetter, FlowVersion, IdempotencyKey, LoginCount, Message, Run, Tally
 from flows.store import store
 
 # So many runs in one transaction: on SQLite nobody else can write meanwhile, some 20 ms.
@@ -41,7 +41,7 @@ Entry = tuple[str, str]
 
 
 def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SECONDS) -> int:
-    """Purge runs and idempotency keys that are too old; return how many runs.
+    """Purge what is too old: idempotency keys, counts of logins, runs; return how many runs.
 
     It stops after the budget and goes on where it was when it is called again; None: no limit.
     """
@@ -91,7 +91,7 @@ def ensure_schedule(**kwargs: Any) -> None:
 
 def _batches(now: datetime) -> Iterator[int]:
     """Purge batch by batch; yield how many runs each had."""
-    while _purge_keys(now):
+    while _purge_keys(now) or _purge_logins(now):
         yield 0
     for version, retention in _versions():
         after: UUID | None = UUID(int=0)
@@ -158,6 +158,14 @@ def _purge_keys(now: datetime) -> int:
         expired = IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEY_AGE)
         batch = list(expired.order_by("created_at").values_list("pk", flat=True)[:BATCH])
         return IdempotencyKey.objects.filter(pk__in=batch).delete()[0] if batch else 0
+
+
+def _purge_logins(now: datetime) -> int:
+    """Delete a batch of the counts of logins that no longer count; return how many."""
+    overdue = LoginCount.objects.overdue(now)
+    batch = list(overdue.order_by("changed_at").values_list("pk", flat=True)[:BATCH])
+    # One that was counted again meanwhile stays.
+    return overdue.filter(pk__in=batch).delete()[0] if batch else 0
 
 
 def first_id_at(moment: datetime) -> UUID:

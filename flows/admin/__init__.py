@@ -6,6 +6,7 @@ from flows.admin import (
     consumers,
     dead_letters,
     flows,
+    login,
     queues,
     reprocessings,
     roles,
@@ -16,11 +17,13 @@ from flows.admin import (
 )
 
 admin.site.index_title = "Dashboard"
+admin.site.login_form = login.LoginForm
 
 __all__ = [
     "consumers",
     "dead_letters",
     "flows",
+    "login",
     "queues",
     "reprocessings",
     "roles",

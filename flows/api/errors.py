@@ -60,7 +60,9 @@ KINDS = {
     "unsupported-media-type": Kind(415, "The body must be JSON in UTF-8."),
     "queue-full": Kind(429, "The first queue of the flow is full."),
     "throttled": Kind(429, "The caller starts too many runs."),
-    "too-many-logins": Kind(429, "Too many logins from this address have failed."),
+    "too-many-logins": Kind(
+        429, "Too many logins from this address, or at this account, have failed."
+    ),
     "internal-error": Kind(500, "Something went wrong here."),
     "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
     "busy": Kind(503, "The payload cannot be checked now; nothing was stored."),

@@ -1,100 +1,164 @@
-"""Guessing passwords is made slow: who fails too often from an address has to wait.
+"""Guessing passwords is made slow, at every door: what has failed too often has to wait.
 
-Counted in each web process on its own, in bounded memory. Tokens are not concerned: they are too
-long to be guessed.
+Counted by address and by account, in the database: for all processes, and over their restarts.
+Tokens are not concerned: they are too long to be guessed.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Iterator
+import hashlib
+import logging
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import Any
 
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
 from django.http import HttpRequest
+from django.utils import timezone
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from flows.api.errors import Problem
+from flows.models import LoginCount
+from flows.models.logins import ACCOUNT_WITHIN, KNOWN, WITHIN
 
+logger = logging.getLogger(__name__)
+
+# From one address, whatever the account; and at an account from where it has logged in before.
 MOST_FAILURES = 10
-WITHIN_SECONDS = 60.0
-KNOWN_SECONDS = 24 * 3600.0
+WITHIN_SECONDS = WITHIN.total_seconds()
+# At one account, from whatever address: many addresses are cheap, and most people have one.
+MOST_FAILURES_OF_ACCOUNT = 30
+ACCOUNT_WITHIN_SECONDS = ACCOUNT_WITHIN.total_seconds()
+KNOWN_SECONDS = KNOWN.total_seconds()
+# That an account is known at an address is written no more often than this.
+KNOWN_AGAIN_SECONDS = 3600.0
+# The clocks of two hosts. A count that begins later than that is of a clock that went wrong.
+CLOCKS_APART = timedelta(seconds=10)
+# A caller with IPv6 has a whole network of at least this prefix.
+IPV6_PREFIX = 64
 
-# An address, and the user where he has logged in from there before.
-Caller = tuple[str, str]
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What is counted together: its key, how many failures it may have, within which time."""
+
+    what: str
+    key: str
+    most: int = MOST_FAILURES
+    within_seconds: float = WITHIN_SECONDS
+
+    def wait_seconds(self, row: LoginCount | None, now: datetime) -> float:
+        """Return how long the next login has to wait, 0 or less: not at all."""
+        if row is None or row.began_at is None or row.failures < self.most:
+            return 0.0
+        if row.began_at > now + CLOCKS_APART:
+            return 0.0
+        return (row.began_at - now).total_seconds() + self.within_seconds
 
 
 class FailedLogins:
-    """Who has logged in from an address before is counted apart from all others there.
+    """An account that has logged in from an address before is counted apart from all others there.
 
-    So somebody who guesses at passwords behind the same proxy does not lock out those who know
-    theirs. A login that succeeds is never counted.
+    So a guesser behind the same proxy, or at the same account from elsewhere, does not lock out
+    those who know their passwords. A login that succeeds is never counted.
     """
 
-    def __init__(self, size: int = 10_000) -> None:
-        self.size = size
-        self.lock = threading.Lock()
-        # When the count began and how far it is; the oldest come first, and go first.
-        self.failures: OrderedDict[Caller, tuple[float, int]] = OrderedDict()
-        self.known: OrderedDict[Caller, float] = OrderedDict()
-
     @contextmanager
-    def watch(self, address: str, name: str) -> Iterator[None]:
-        """Count a login that fails within with AuthenticationFailed.
+    def watch(
+        self, address: str, name: str, failure: type[Exception] = AuthenticationFailed
+    ) -> Iterator[None]:
+        """Count a login that fails within with the exception.
 
         Raises Problem where too many have failed: then the password is not even looked at.
         """
-        caller = self._caller(address, name)
-        self._require_patience(caller)
+        pair = Counter("this account at this address", _key("pair", address, name))
+        others = (
+            Counter("this address", _key("address", address)),
+            Counter(
+                "this account",
+                _key("account", name),
+                MOST_FAILURES_OF_ACCOUNT,
+                ACCOUNT_WITHIN_SECONDS,
+            ),
+        )
+        now = timezone.now()
+        rows = LoginCount.objects.in_bulk([pair.key, *(other.key for other in others)])
+        is_known = _is_within(rows.get(pair.key), KNOWN_SECONDS, now)
+        counters = (pair,) if is_known else others
+        _require_patience(counters, rows, now)
         try:
             yield
-        except AuthenticationFailed:
-            self._count(caller)
+        except failure:
+            for counter in counters:
+                _count(counter, address)
             raise
-        with self.lock:
-            keep(self.known, (address, name), time.monotonic(), self.size)
-
-    def clear(self) -> None:
-        with self.lock:
-            self.failures.clear()
-            self.known.clear()
-
-    def _caller(self, address: str, name: str) -> Caller:
-        logged_in_at = self.known.get((address, name))
-        is_known = logged_in_at is not None and time.monotonic() < logged_in_at + KNOWN_SECONDS
-        return (address, name if is_known else "")
-
-    def _require_patience(self, caller: Caller) -> None:
-        began_at, count = self.failures.get(caller, (0.0, 0))
-        wait = began_at + WITHIN_SECONDS - time.monotonic()
-        if count >= MOST_FAILURES and wait > 0:
-            raise Problem("too-many-logins", headers={"Retry-After": str(ceil(wait))})
-
-    def _count(self, caller: Caller) -> None:
-        now = time.monotonic()
-        with self.lock:
-            began_at, count = self.failures.get(caller, (now, 0))
-            if now > began_at + WITHIN_SECONDS:
-                began_at, count = now, 0
-            keep(self.failures, caller, (began_at, count + 1), self.size)
-
-
-def keep(values: OrderedDict[Caller, Any], key: Caller, value: Any, size: int) -> None:
-    """Remember a value as the newest; the oldest is forgotten where there are too many."""
-    values[key] = value
-    values.move_to_end(key)
-    if len(values) > size:
-        values.popitem(last=False)
+        if not _is_within(rows.get(pair.key), KNOWN_AGAIN_SECONDS, now):
+            LoginCount.objects.update_or_create(pk=pair.key, defaults={"known_at": now})
 
 
 failed_logins = FailedLogins()
 
 
 def address_of(request: Request | HttpRequest) -> str:
-    """Return the caller's address, behind as many proxies as NUM_PROXIES says."""
-    return BaseThrottle().get_ident(request)  # type: ignore[arg-type]
+    """Return the caller's address, behind as many proxies as NUM_PROXIES says.
+
+    Of IPv6 it is the network that one caller has.
+    """
+    text = BaseThrottle().get_ident(request)  # type: ignore[arg-type]
+    try:
+        address = ip_address(text.strip())
+    except (AttributeError, ValueError):
+        return str(text or "")
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return str(ip_network((int(address), IPV6_PREFIX), strict=False))
+    return str(address)
+
+
+def _key(*parts: str) -> str:
+    """Return the key of a row. Names that a login form takes for the same are the same here."""
+    plain = (unicodedata.normalize("NFKC", part).casefold() for part in parts)
+    return hashlib.sha256("\0".join(plain).encode(errors="surrogatepass")).hexdigest()
+
+
+def _is_within(row: LoginCount | None, seconds: float, now: datetime) -> bool:
+    if row is None or row.known_at is None:
+        return False
+    return now < row.known_at + timedelta(seconds=seconds)
+
+
+def _require_patience(
+    counters: Iterable[Counter], rows: dict[Any, LoginCount], now: datetime
+) -> None:
+    wait = max(counter.wait_seconds(rows.get(counter.key), now) for counter in counters)
+    if wait > 0:
+        raise Problem("too-many-logins", headers={"Retry-After": str(ceil(wait))})
+
+
+def _count(counter: Counter, address: str) -> None:
+    """Count a failure: one more within the time, or the first of a new count."""
+    now = timezone.now()
+    since = now - timedelta(seconds=counter.within_seconds)
+    row = LoginCount.objects.filter(pk=counter.key)
+    going_on = row.filter(began_at__gt=since, began_at__lte=now + CLOCKS_APART)
+    if not going_on.update(failures=F("failures") + 1, changed_at=now):
+        begun = {"began_at": now, "failures": 1, "changed_at": now}
+        try:
+            with transaction.atomic():
+                LoginCount.objects.create(pk=counter.key, **begun)
+        except IntegrityError:
+            # It is there: of another time, or begun by another process just now.
+            overdue = Q(began_at=None) | ~Q(began_at__gt=since, began_at__lte=now + CLOCKS_APART)
+            if not row.filter(overdue).update(**begun):
+                row.update(failures=F("failures") + 1, changed_at=now)
+    if going_on.filter(failures=counter.most).exists():
+        logger.warning("Too many failed logins at %s; the last came from %s", counter.what, address)

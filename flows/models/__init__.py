@@ -8,6 +8,7 @@ from flows.models.configuration import (
     Step,
     StepVersion,
 )
+from flows.models.logins import LoginCount
 from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.runtime import (
     BranchEnd,
@@ -29,6 +30,7 @@ __all__ = [
     "Flow",
     "FlowVersion",
     "IdempotencyKey",
+    "LoginCount",
     "Message",
     "Queue",
     "QueueState",

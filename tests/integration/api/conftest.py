@@ -11,7 +11,6 @@ from knox.models import AuthToken
 
 from flows.api.authentication import BasicAuthentication, TokenAuthentication
 from flows.api.document import documents
-from flows.api.logins import failed_logins
 from flows.models import Flow, Queue, Right, RoleMapping, Step
 from scripts.models import Script
 
@@ -29,7 +28,6 @@ def _api_settings(settings: Any, tmp_path: Any) -> None:
 def _nothing_remembered() -> None:
     TokenAuthentication.good._values.clear()
     BasicAuthentication.good._values.clear()
-    failed_logins.clear()
     documents.clear()
 
 

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import models
+from django.db.models import F, Q
+
+# How long failures from an address, and at an account, count together.
+WITHIN = timedelta(minutes=1)
+ACCOUNT_WITHIN = timedelta(minutes=10)
+# How long an account is known at the address from where it has logged in.
+KNOWN = timedelta(hours=24)
+
+
+class LoginCountQuerySet(models.QuerySet["LoginCount"]):
+    def overdue(self, now: datetime) -> LoginCountQuerySet:
+        """Those that no longer count."""
+        unknown = Q(known_at=None) | Q(known_at__lt=now - KNOWN)
+        return self.filter(unknown, changed_at__lt=now - max(WITHIN, ACCOUNT_WITHIN))
+
+
+class LoginCount(models.Model):
+    """Failed logins from an address, at an account, or at an account from an address.
+
+    Rows say nothing about whether there is such an account: the names that are tried count.
+    """
+
+    # A digest: a name that is tried may be of any length, and may be a password by mistake.
+    key = models.CharField(max_length=64, primary_key=True)
+    began_at = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(default=0)
+    known_at = models.DateTimeField(null=True, help_text="Of the last login that succeeded.")
+    # The purge looks for those that no longer count.
+    changed_at = models.DateTimeField(auto_now=True)
+
+    objects = LoginCountQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(F("changed_at"), name="login_count_by_change")]
+
+    def __str__(self) -> str:
+        return self.key
