@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,9 +36,9 @@ LONGEST_PAUSE_SECONDS = 0.05
 
 
 def trace(run: Run) -> dict[str, Any]:
-    """Return the run with its steps and attempts as it is shown to callers."""
+    """Return the run with its steps and attempts; its result, which may be long, is left out."""
     document = _outline(run)
-    document["result"] = None if run.result is None else _parse(run.result)
+    del document["result"]
     return document
 
 
@@ -306,15 +305,3 @@ def _status(run: Run, place: Place, reached: bool) -> str:
     if reached and run.status == Run.Status.CANCELLED:
         return Run.Status.CANCELLED
     return Run.Status.FAILED if place.attempts else PENDING
-
-
-def _parse(text: str) -> Any:
-    return json.loads(text, parse_int=_integer)
-
-
-def _integer(digits: str) -> int | str:
-    """Return the number, or its digits where it is longer than Python converts."""
-    try:
-        return int(digits)
-    except ValueError:
-        return digits

@@ -5,7 +5,7 @@
     with_member   an object with another text for it
     place_at      the path of what stands at a position
 
-All but ``place_at`` are for text that is known to be JSON. None recurses: any depth will do.
+``member`` and ``with_member`` are for text that is known to be JSON. None recurses.
 """
 
 from __future__ import annotations
@@ -23,15 +23,32 @@ _INDENT = "  "
 
 
 def indented(text: str) -> str:
-    """Write each value on a line of its own; escaped characters are shown where they can be."""
+    """Write each value on a line of its own; escaped characters are shown where they can be.
+
+    What is no JSON comes back as it is, and so does what is nested too deep for any parser.
+    """
     try:
         value = orjson.loads(text)
-        if orjson.dumps(value).decode() == text:
-            return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    except (orjson.JSONDecodeError, TypeError):
-        # It is nested very deep, or its numbers are very long.
-        pass
+        written = orjson.dumps(value)
+    except TypeError:
+        # It is nested deeper than orjson writes.
+        written = b""
+    except orjson.JSONDecodeError:
+        if not _is_json(text):
+            return text
+        written = b""
+    if written.decode() == text:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     return "".join(_indented_pieces(text))
+
+
+def _is_json(text: str) -> bool:
+    """Tell whether it is JSON with integers of more digits than orjson reads."""
+    try:
+        json.loads(text, parse_int=str)
+    except (ValueError, RecursionError):
+        return False
+    return "\\ud" not in text.lower()
 
 
 def _indented_pieces(text: str) -> Iterator[str]:

@@ -30,10 +30,12 @@ from scripts.errors import (
     ScriptTimedOut,
 )
 from scripts.examiner import NotExamined, examiner
+from scripts.numerals import Numerals, loads
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from scripts.services.asks import Service
 from scripts.services.mask import mask_of
 from scripts.services.secrets import known_values
+from scripts.strict_json import read_exactly
 from scripts.wire import MAX_TEXT_LENGTH
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
@@ -104,7 +106,9 @@ def sample_message(text: str) -> SampleMessage:
     anything else becomes the payload of one. Raises SampleInvalid.
     """
     try:
-        sample = json.loads(text, parse_constant=_refuse_constant)
+        read_exactly(text)
+        numerals: Numerals = {}
+        sample = loads(text, numerals)
     except json.JSONDecodeError as error:
         raise SampleInvalid(f"The sample is not valid JSON: {error}", error.lineno) from error
     except (ValueError, RecursionError) as error:
@@ -115,7 +119,7 @@ def sample_message(text: str) -> SampleMessage:
     if not isinstance(sample.setdefault("correlationId", str(uuid7())), str):
         raise SampleInvalid("The sample's correlationId is no string.")
     try:
-        return SampleMessage(encode(sample), root)
+        return SampleMessage(encode(sample, numerals), root)
     except OutputInvalid as error:
         raise SampleInvalid(f"The sample cannot be a message: {error}") from error
 
@@ -232,7 +236,3 @@ def _run_here(running: CallableCall) -> Outcome:
         outcome = running.outcome()
         transaction.set_rollback(True)
     return outcome
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +24,12 @@ from flows.admin.filters import (
     QueueFilter,
     ReasonFilter,
 )
-from flows.envelope import parse_payload
+from flows.envelope import parse_payload, payload_of
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid
 from flows.models import DeadLetter, Step
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
-from scripts.admin.json_fields import CodeWidget, indented, pretty_json
+from scripts.admin.json_fields import CodeWidget, pretty_json
 
 OWN, NEWEST = "own", "newest"
 STATE_LABELS = {"open": "warning", "reprocessed": "success", "discarded": "info"}
@@ -62,11 +61,17 @@ class ReprocessForm(forms.Form):
         super().__init__(data, initial={"payload": payload_text(letter)})
         self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
 
-    def clean_payload(self) -> dict[str, Any]:
+    def clean_payload(self) -> bytes | None:
+        """Return the text as it was written, None where it was left alone."""
+        text = self.cleaned_data["payload"]
+        if _plain(text) == _plain(self.initial["payload"]):
+            return None
         try:
-            return parse_payload(self.cleaned_data["payload"].encode())
+            payload: bytes = text.encode()
+            parse_payload(payload)
         except PayloadInvalid as error:
             raise forms.ValidationError(str(error)) from error
+        return payload
 
 
 @admin.register(DeadLetter)
@@ -288,13 +293,11 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def _reprocess_one(
         self, request: HttpRequest, letter: DeadLetter, form: ReprocessForm
     ) -> HttpResponse | None:
-        # A payload that was left alone travels as it is, digit for digit.
-        changed = _lines(form.data["payload"]) != _lines(payload_text(letter))
         try:
             run = engine.reprocess(
                 letter,
                 user=request.user,  # type: ignore[arg-type]
-                payload=form.cleaned_data["payload"] if changed else None,
+                payload=form.cleaned_data["payload"],
                 newest_script=form.cleaned_data["script"] == NEWEST,
             )
         except AlreadyReprocessed:
@@ -330,12 +333,10 @@ def script_choices(letter: DeadLetter) -> list[tuple[str, str]]:
 
 
 def payload_text(letter: DeadLetter) -> str:
-    try:
-        payload = json.loads(letter.body)["payload"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return letter.body
-    return indented(payload)
+    payload = payload_of(letter.body)
+    return letter.body if payload is None else pretty_json(payload)
 
 
-def _lines(text: str) -> list[str]:
-    return text.strip().splitlines()
+def _plain(text: str) -> str:
+    """Return a text as it was before a browser ended its lines in its own way."""
+    return text.replace("\r\n", "\n").strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from flows.configuration.faults import ConfigurationInvalid, Faults, inside
@@ -22,7 +23,9 @@ def read_document(raw: bytes) -> Any:
             f"The document is not UTF-8: byte {error.start} (0x{raw[error.start]:02x}) is wrong."
         ) from error
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        return json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_float
+        )
     except RecursionError as error:
         raise ConfigurationInvalid(_too_deep()) from error
     except ValueError as error:
@@ -85,6 +88,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {json.dumps(key)} stands twice in one object")
         result[key] = value
     return result
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isfinite(value) and Decimal(digits) != Decimal(repr(value)):
+        raise ValueError(f"the number {digits} has more digits than a double can hold")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

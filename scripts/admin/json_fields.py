@@ -9,7 +9,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from scripts import json_layout
 from scripts.faults import schema_fault
+from scripts.strict_json import Refused, read_plainly
 
 MONOSPACE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
 
@@ -59,7 +61,19 @@ class JsonObjectField(forms.JSONField):
             return value
         return indented(value)
 
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        # What was typed is shown again as it was typed.
+        return forms.fields.InvalidJSONInput(data) if isinstance(data, str) else data
+
     def to_python(self, value: Any) -> Any:
+        try:
+            if isinstance(value, str) and value.strip():
+                read_plainly(value)
+        except Refused as error:
+            raise ValidationError(str(error), code="invalid") from error
+        except (ValueError, RecursionError):
+            # The field says so itself.
+            pass
         try:
             value = super().to_python(value)
         except RecursionError as error:
@@ -107,8 +121,5 @@ def indented(value: Any) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """Return JSON text indented; text that is not JSON comes back as it is."""
-    try:
-        return indented(json.loads(text))
-    except (ValueError, RecursionError):
-        return text
+    """Return JSON text indented, digit for digit; text that is not JSON comes back as it is."""
+    return json_layout.indented(text)

@@ -47,6 +47,15 @@ def test_without_input_an_example_of_the_input_parameters_is_taken():
     assert json.loads(try_script("adding").out)["payload"] == {"amount": 6}
 
 
+def test_output_is_printed_digit_for_digit(script):
+    script.code = "def run(message, context): return message"
+    script.save()
+
+    result = try_script("adding", "--input", '{"amount": 7.0, "price": 1.10, "d": 1e5}')
+
+    assert '"amount": 7.0,\n    "price": 1.10,\n    "d": 1e5\n' in result.out
+
+
 def test_input_and_code_come_from_files(tmp_path):
     (tmp_path / "sample.json").write_text('{"amount": 10}')
     (tmp_path / "code.py").write_text("def run(message, context): return [message['payload']]")

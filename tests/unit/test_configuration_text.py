@@ -95,6 +95,11 @@ def test_a_number_beyond_the_floats_is_refused():
     assert fault == {"path": "queues[0]", "detail": "is not a number that JSON has"}
 
 
+def test_a_decimal_that_no_float_holds_is_refused():
+    with pytest.raises(ConfigurationInvalid, match=r"1234567890123456\.78"):
+        read_document(b'{"scripts": [{"inputSchema": {"maximum": 1234567890123456.78}}]}')
+
+
 def test_a_place_reads_like_a_path_in_the_document():
     assert inside("", "flows", 2, "steps", 0, "script") == "flows[2].steps[0].script"
     assert inside("rbac", "loan-officers", "start") == "rbac.loan-officers.start"

@@ -16,6 +16,7 @@ from scripts.errors import (
 )
 from scripts.pool.runner import Program
 from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
+from tests.documents import content
 
 
 def attempt(code, sample="{}", *, language="python", timeout_seconds=5.0, is_last=False, **fields):
@@ -184,6 +185,25 @@ def test_a_sample_without_payload_is_the_payload(sample, payload, root):
     assert content["payload"] == payload
     assert len(content["correlationId"]) == 36
     assert message.root == root
+
+
+def test_numbers_of_a_sample_are_taken_as_they_are_written():
+    sample = '{"total": 1.10, "e": 1e5, "z": -0, "d": 1234567890123456.78}'
+
+    trials = [
+        attempt("def run(message, context): return message", sample),
+        attempt("setData(context.Data)", sample, language="javascript"),
+    ]
+
+    for trial in trials:
+        [payload, _] = content(trial.output)[1]
+        assert payload == ("payload", content(sample))
+
+
+@pytest.mark.parametrize("sample", ['{"payload": {"a": 1, "a": 2}}', '{"a": 1e400}'])
+def test_sample_that_says_what_cannot_travel_is_refused_with_the_place(sample):
+    with pytest.raises(SampleInvalid, match=r"\$(\.payload)?\.a is a"):
+        sample_message(sample)
 
 
 def test_a_whole_message_is_taken_as_it_is():

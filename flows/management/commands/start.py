@@ -16,6 +16,7 @@ from flows import engine
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import Run
 from flows.trace import FINISHED, trace_json, wait_until_finished
+from scripts.json_text import items_of
 
 CHUNK = 500
 
@@ -83,7 +84,7 @@ class Command(BaseCommand):
         return run.status
 
 
-def _payloads(text: str) -> bytes | list[Any]:
+def _payloads(text: str) -> bytes | list[bytes]:
     """Return one payload as it is written, or the list of them that a file has."""
     if text == "-":
         return _split(sys.stdin.buffer.read())
@@ -95,11 +96,12 @@ def _payloads(text: str) -> bytes | list[Any]:
         raise CommandError(f"Cannot read {text[1:]}: {error.strerror}") from error
 
 
-def _split(raw: bytes) -> bytes | list[Any]:
+def _split(raw: bytes) -> bytes | list[bytes]:
     raw = raw.strip()
     if raw.startswith(b"["):
         try:
-            return list(orjson.loads(raw))
+            orjson.loads(raw)
+            return [text.encode() for text, _ in items_of(raw.decode())]
         except orjson.JSONDecodeError as error:
             raise CommandError(f"The payload is not valid JSON: {error}") from error
     lines = [line for line in raw.splitlines() if line.strip()]
@@ -115,7 +117,7 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _start_each(flow: str, payloads: list[Any]) -> Iterator[UUID]:
+def _start_each(flow: str, payloads: list[bytes]) -> Iterator[UUID]:
     for first in range(0, len(payloads), CHUNK):
         chunk = payloads[first : first + CHUNK]
         try:

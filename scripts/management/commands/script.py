@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from scripts.examples import example_payload
+from scripts.json_layout import indented
 from scripts.models import Script
 from scripts.programs import program_of
 from scripts.trial import SampleInvalid, Trial, run_trial, sample_message
@@ -66,7 +67,7 @@ class Command(BaseCommand):
         if trial.output is not None:
             # What the output structure refuses is shown, but is not the output.
             out = self.stderr if trial.error else self.stdout
-            out.write(json.dumps(json.loads(trial.output), indent=2, ensure_ascii=False))
+            out.write(indented(trial.output))
         if trial.error is not None:
             self.stderr.write(self.style.ERROR(trial.heading))
             if str(trial.error) != trial.heading:

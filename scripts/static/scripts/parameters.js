@@ -16,11 +16,25 @@
 
     const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
+    /* Whether JavaScript would write the schema's numbers, names and their order as they are: it
+     * rounds, sorts names that are numbers, takes __proto__ for something else, and drops the first
+     * of two members of one name. */
+    const wouldStay = (schema, text) => {
+        const outside = text.replace(/"(?:\\.|[^"\\])*"/g, '""');
+        const numbers = outside.match(/-?\d[\d.eE+-]*/g) || [];
+        const colons = (json) => json.replace(/"(?:\\.|[^"\\])*"/g, '""').split(":").length;
+        return (
+            numbers.every((number) => String(Number(number)) === number) &&
+            colons(text) === colons(JSON.stringify(schema)) &&
+            !/__proto__/.test(text) &&
+            !/"\d+"\s*:/.test(text)
+        );
+    };
+
     /* The schema as rows, or null where the table cannot show all of it. */
     const rowsOf = (schema, text) => {
         const { type = "object", properties = {}, required = [], ...rest } = schema;
-        // JavaScript would round such numbers, and take such a name for something else.
-        const isExact = !/\d{16}/.test(text) && !/__proto__/.test(text);
+        const isExact = wouldStay(schema, text);
         const known = Object.keys(rest).every(
             (key) => SILENT.includes(key) || (key === "additionalProperties" && typeof rest[key] === "boolean"),
         );

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from django.urls import reverse
 
 from flows import engine
 from flows.models import DeadLetter, Message, Run
+from tests.documents import content
 from tests.integration.admin.pages import answer_dialog, messages_of
 
 LIST = "/admin/flows/deadletter/"
@@ -107,6 +109,46 @@ def test_reprocessing_with_a_repaired_payload(client, world, page):
     client.post(page, {"payload": '{"orderId": "A-2"}'})
 
     assert json.loads(Message.objects.get().body)["payload"] == {"orderId": "A-2"}
+
+
+EXACT = '{"huge":12345678901234567890123,"price":1.10,"e":1e5,"z":-0,"l":"\\u2028","iban":"bad"}'
+
+
+def test_repair_of_one_field_leaves_the_others_digit_for_digit(client, world, page):
+    body = f'{{"correlationId":"c","payload":{EXACT},"rate":1234567890123456.78}}'
+    DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body=body)
+    payload = client.get(page).context["form"].initial["payload"]
+
+    client.post(page, {"payload": payload.replace('"bad"', '"good"').replace("\n", "\r\n")})
+
+    repaired = Message.objects.get().body
+    assert content(repaired) == content(body.replace('"bad"', '"good"'))
+
+
+def test_message_is_shown_as_it_is_written(client, world):
+    body = f'{{"correlationId":"c","payload":{EXACT}}}'
+    DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body=body)
+
+    shown = html.unescape(client.get(letter_page(world.dead_letter)).content.decode())
+
+    for line in EXACT.strip("{}").split(","):
+        assert line.replace(":", ": ") in shown
+
+
+def test_payload_that_no_form_would_take_goes_on_where_it_is_left_alone(client, world, page):
+    body = '{"correlationId":"c","payload":[1.0]}'
+    DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body=body)
+
+    client.post(page, {"payload": client.get(page).context["form"].initial["payload"]})
+
+    assert Message.objects.get().body == body
+
+
+def test_repair_is_refused_with_the_place(client, world, page):
+    response = client.post(page, {"payload": '{"a": {"b": 1, "b": 2}}'})
+
+    assert "$.a.b is a key that stands twice" in response.context["form"].errors["payload"][0]
+    assert Message.objects.count() == 0
 
 
 def test_reprocessing_refuses_a_payload_that_is_not_an_object(client, world, page):

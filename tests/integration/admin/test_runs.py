@@ -103,6 +103,24 @@ def test_a_completed_run_shows_its_result_indented_and_its_logs(client, world):
     assert "reserved" in content
 
 
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ("[" * 200 + "1.10" + "]" * 200, "1.10"),
+        ('{"a":' * 20_000 + "-0" + "}" * 20_000, "-0}"),
+        ('{"n":' + "1" * 5000 + ',"x":1.50}', "1" * 5000 + ",\n  &quot;x&quot;: 1.50"),
+    ],
+    ids=["deep", "deeper than any parser", "more digits than Python reads"],
+)
+def test_a_result_is_shown_as_it_is_written_however_deep_and_long(client, world, result, shown):
+    Run.objects.filter(pk=world.completed.pk).update(result=result)
+
+    response = client.get(page_of(world.completed))
+
+    assert response.status_code == 200
+    assert shown in response.content.decode()
+
+
 def test_only_a_run_that_goes_on_looks_for_news(client, world):
     going_on = Run.objects.get(status=Run.Status.RUNNING)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from datetime import timedelta
 
 import pytest
@@ -92,6 +93,24 @@ def test_a_schema_that_is_none_is_refused_with_the_reason(client, world, page, s
     assert response.status_code == 200
     assert reason in response.context["adminform"].form.errors["input_schema"][0]
     assert world.script.versions.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ('{"maximum": 1234567890123456.78}', "$.maximum is a number with more digits"),
+        ('{"properties": {"a": {}, "a": {"type": "string"}}}', "$.properties.a is a key"),
+        ('{"maximum": 1e400}', "$.maximum is a number beyond"),
+    ],
+)
+def test_a_schema_that_would_change_is_refused_and_shown_again(client, page, schema, place):
+    form = form_data(client.get(page)) | {"input_schema": schema}
+
+    response = client.post(page, form)
+
+    errors = response.context["adminform"].form.errors
+    assert errors["input_schema"][0].startswith(place)
+    assert schema in html.unescape(response.content.decode())
 
 
 def test_limits_are_entered_as_people_write_them(client, world, page):

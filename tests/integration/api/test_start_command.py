@@ -53,6 +53,17 @@ def test_array_and_lines_start_a_run_for_each_element(flow, monkeypatch, text):
     assert sorted(payload["n"] for payload in payloads) == [1, 2]
 
 
+def test_elements_of_an_array_travel_as_they_are_written(flow, tmp_path):
+    file = tmp_path / "payloads.json"
+    file.write_text('[{"n": 1.10, "h": 12345678901234567890123}, {"n": -0}]')
+
+    start("loan", "--payload", f"@{file}")
+
+    bodies = "".join(Message.objects.values_list("body", flat=True))
+    assert '{"n": 1.10, "h": 12345678901234567890123}' in bodies
+    assert '{"n": -0}' in bodies
+
+
 def test_elements_are_started_in_chunks_and_those_left_are_named(flow, tmp_path):
     Queue.objects.filter(name="loan queue 1").update(size=1000)
     file = tmp_path / "payloads.json"
