@@ -15,6 +15,7 @@ class FlowsConfig(AppConfig):
             retention,
             revision,
             samples,
+            tokens,
             uses,
         )
         from scripts.samples import sources as sample_sources
@@ -22,6 +23,7 @@ class FlowsConfig(AppConfig):
 
         plain_pickles.install()
         allowed_tasks.connect()
+        tokens.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)
         post_migrate.connect(revision.ensure_triggers, sender=self)

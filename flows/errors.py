@@ -47,6 +47,14 @@ class IdempotencyConflict(FlowError):
     """The idempotency key was used for another request."""
 
 
+class TooManyTokens(FlowError):
+    """The user has as many tokens as a user may have, all without an end: revoke some."""
+
+
+class PasswordChanged(FlowError):
+    """The password was changed just now."""
+
+
 class AlreadyReprocessed(FlowError):
     """The dead letter was reprocessed before."""
 

@@ -23,6 +23,7 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
+from knox.models import get_token_model
 
 from flows.engine import IDEMPOTENCY_KEY_AGE
 from flows.models import DeadLetter, FlowVersion, IdempotencyKey, LoginCount, Message, Run, Tally
@@ -41,7 +42,7 @@ Entry = tuple[str, str]
 
 
 def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SECONDS) -> int:
-    """Purge what is too old: idempotency keys, counts of logins, runs; return how many runs.
+    """Purge what is too old: idempotency keys, logins, tokens, runs; return how many runs.
 
     It stops after the budget and goes on where it was when it is called again; None: no limit.
     """
@@ -91,7 +92,7 @@ def ensure_schedule(**kwargs: Any) -> None:
 
 def _batches(now: datetime) -> Iterator[int]:
     """Purge batch by batch; yield how many runs each had."""
-    while _purge_keys(now) or _purge_logins(now):
+    while _purge_keys(now) or _purge_logins(now) or _purge_tokens(now):
         yield 0
     for version, retention in _versions():
         after: UUID | None = UUID(int=0)
@@ -166,6 +167,14 @@ def _purge_logins(now: datetime) -> int:
     batch = list(overdue.order_by("changed_at").values_list("pk", flat=True)[:BATCH])
     # One that was counted again meanwhile stays.
     return overdue.filter(pk__in=batch).delete()[0] if batch else 0
+
+
+def _purge_tokens(now: datetime) -> int:
+    """Delete a batch of the bearer tokens that have expired; return how many."""
+    expired = get_token_model().objects.filter(expiry__lt=now)
+    batch = list(expired.order_by("expiry").values_list("pk", flat=True)[:BATCH])
+    count: int = expired.filter(pk__in=batch).delete()[0] if batch else 0
+    return count
 
 
 def first_id_at(moment: datetime) -> UUID:

@@ -7,6 +7,7 @@ from typing import Any
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -19,6 +20,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from flows.admin.display import list_of
+from flows.tokens import has_room, most_tokens
 
 # One word for one thing. Migrations do not look at these.
 AuthToken._meta.app_config.verbose_name = "API access"
@@ -33,6 +35,14 @@ class TokenForm(ModelForm):
         model = AuthToken
         fields = ("user", "expiry")
         help_texts = {"expiry": "Left empty, the token never expires."}
+
+    def clean_user(self) -> Any:
+        user = self.cleaned_data["user"]
+        if not has_room(user):
+            raise ValidationError(
+                f"The user has {most_tokens()} tokens, as many as a user may have: revoke some."
+            )
+        return user
 
 
 @admin.register(AuthToken)

@@ -492,7 +492,9 @@ CREATE_TOKEN: dict[str, Any] = {
     "summary": "Make a bearer token",
     "description": (
         "By user name and password in the body, or, without a body, by HTTP Basic. Credentials in"
-        " the body count whatever the Authorization header says."
+        " the body count whatever the Authorization header says. A user has at most 100 tokens: one"
+        " more revokes the one that ends soonest, never one without an end. A changed password and"
+        " a deactivated user revoke all."
     ),
     "auth": [{"basicAuth": []}, {}],
     "parameters": [
@@ -507,6 +509,7 @@ CREATE_TOKEN: dict[str, Any] = {
             "query-invalid",
             "not-authenticated",
             "too-many-logins",
+            "too-many-tokens",
             "payload-too-large",
             "unsupported-media-type",
             "database-unavailable",

@@ -54,6 +54,7 @@ KINDS = {
     "not-acceptable": Kind(406, "Nothing that the caller accepts can be given."),
     "flow-not-runnable": Kind(409, "The flow is inactive or has no steps."),
     "idempotency-conflict": Kind(409, "The idempotency key was used for another request."),
+    "too-many-tokens": Kind(409, "The user has as many tokens as a user may have."),
     "already-reprocessed": Kind(409, "The dead letter was reprocessed before."),
     "length-required": Kind(411, "The request needs a Content-Length."),
     "payload-too-large": Kind(413, "The payload is too large."),
@@ -91,6 +92,7 @@ WORD_BY_FLOW_ERROR = {
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
     errors.IdempotencyConflict: "idempotency-conflict",
+    errors.TooManyTokens: "too-many-tokens",
     errors.AlreadyReprocessed: "already-reprocessed",
 }
 

@@ -7,7 +7,6 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
-from knox.models import get_token_model
 from knox.settings import knox_settings
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -18,6 +17,8 @@ from flows.api.documentation import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
 from flows.api.view import OpenView, json_response
+from flows.errors import PasswordChanged
+from flows.tokens import make_token
 
 CHALLENGE = {"WWW-Authenticate": BASIC}
 
@@ -30,7 +31,10 @@ class TokenView(OpenView):
         user = _by_body(request) or _by_header(request)
         if user is None:
             raise Problem("not-authenticated", headers=CHALLENGE)
-        _, token = get_token_model().objects.create(user)
+        try:
+            token = make_token(user)
+        except PasswordChanged as error:
+            raise Problem("not-authenticated", str(error), headers=CHALLENGE) from error
         document = {
             "accessToken": token,
             "tokenType": "Bearer",

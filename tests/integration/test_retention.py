@@ -6,9 +6,11 @@ from io import StringIO
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
 from django_q.models import Schedule
+from knox.models import AuthToken
 from uuid_utils.compat import uuid7
 
 from flows import engine, retention
@@ -25,6 +27,7 @@ from flows.models import (
 )
 from flows.retention import ensure_schedule, purge, purgeable
 from flows.store import store
+from flows.tokens import make_token
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -175,6 +178,19 @@ def test_a_run_stays_while_its_idempotency_key_counts():
     assert start("flow", idempotency_key="key") == run_id
 
     assert purge(timezone.now() + timedelta(hours=25)) == 1
+
+
+def test_expired_tokens_go_and_others_stay():
+    user = User.objects.create_user("caller")
+    make_token(user)
+    AuthToken.objects.create(user, expiry=None)
+    with_end = AuthToken.objects.get(expiry__isnull=False)
+
+    purge(with_end.expiry - timedelta(seconds=1))
+    assert AuthToken.objects.count() == 2
+
+    purge(with_end.expiry + timedelta(seconds=1))
+    assert AuthToken.objects.get().expiry is None
 
 
 def test_idempotency_keys_go_after_a_day():

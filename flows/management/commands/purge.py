@@ -8,8 +8,9 @@ from flows.retention import purge, purgeable
 
 class Command(BaseCommand):
     help = (
-        "Deletes the finished runs that are older than their flow keeps them, and idempotency keys"
-        " older than a day. The workers do so by themselves every ten minutes."
+        "Deletes the finished runs that are older than their flow keeps them, idempotency keys"
+        " older than a day, and bearer tokens that have expired. The workers do so by themselves"
+        " every ten minutes."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

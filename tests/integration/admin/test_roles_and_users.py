@@ -105,6 +105,29 @@ def test_tokens_are_revoked_from_the_list(client, superuser):
     assert AuthToken.objects.count() == 0
 
 
+def test_user_with_as_many_tokens_as_one_may_have_gets_no_more(client, superuser, settings):
+    settings.REST_KNOX = settings.REST_KNOX | {"TOKEN_LIMIT_PER_USER": 1}
+    AuthToken.objects.create(superuser)
+
+    response = client.post(reverse("admin:knox_authtoken_add"), {"user": superuser.pk})
+
+    assert response.context["adminform"].form.errors["user"]
+    assert AuthToken.objects.count() == 1
+
+
+def test_password_changed_on_its_page_revokes_the_tokens(client, superuser):
+    user = User.objects.create_user("caller")
+    AuthToken.objects.create(user)
+
+    response = client.post(
+        reverse("admin:auth_user_password_change", args=[user.pk]),
+        {"password1": "battery staple", "password2": "battery staple"},
+    )
+
+    assert response.status_code == 302
+    assert not AuthToken.objects.exists()
+
+
 def test_only_a_superuser_makes_a_token_for_somebody_else(staff_client, superuser):
     client = staff_client("knox.add_authtoken")
 

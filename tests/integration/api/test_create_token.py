@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import pytest
 from knox.models import AuthToken
+
+from flows.errors import PasswordChanged
 
 from .conftest import PASSWORD, assert_problem, basic
 
@@ -110,3 +113,30 @@ def test_token_is_revoked_by_its_own_call_and_good_for_nothing_then(anonymous, u
 
 def test_revoking_without_a_token_is_refused(anonymous):
     assert_problem(anonymous.delete("/async/api/auth/token"), 401, "not-authenticated")
+
+
+def test_token_is_refused_after_the_password_was_changed(anonymous, user):
+    token = ask(anonymous, headers=basic("caller")).json()["accessToken"]
+    headers = {"Authorization": f"Bearer {token}"}
+    assert anonymous.get("/async/api/flows", headers=headers).status_code == 200
+
+    user.set_password("battery staple")
+    user.save()
+
+    assert_problem(anonymous.get("/async/api/flows", headers=headers), 401, "not-authenticated")
+
+
+def test_user_whose_tokens_are_all_without_an_end_is_told_to_revoke_some(anonymous, user, settings):
+    settings.REST_KNOX = settings.REST_KNOX | {"TOKEN_LIMIT_PER_USER": 1}
+    AuthToken.objects.create(user, expiry=None)
+
+    assert_problem(ask(anonymous, headers=basic("caller")), 409, "too-many-tokens")
+    assert AuthToken.objects.count() == 1
+
+
+def test_password_that_is_changed_during_the_call_makes_no_token(anonymous, user):
+    with mock.patch("flows.api.tokens.make_token", side_effect=PasswordChanged):
+        response = ask(anonymous, headers=basic("caller"))
+
+    assert_problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"].startswith("Basic")

@@ -1,0 +1,103 @@
+"""Bearer tokens: so many a user at most, and none outlives the password that it was made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import get_hasher, identify_hasher
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.signals import post_save, pre_save
+from django.utils import timezone
+from knox.models import get_token_model
+from knox.settings import knox_settings
+
+from flows.errors import PasswordChanged, TooManyTokens
+
+CREDENTIALS = frozenset({"password", "is_active"})
+
+
+def make_token(user: AbstractBaseUser) -> str:
+    """Make a token for a user whose password was found good, and return it.
+
+    Where the user has as many as a user may have, the one that ends soonest is revoked; one
+    without an end never is. Raises TooManyTokens where all are without an end, and PasswordChanged
+    where the password was changed after the user was read.
+    """
+    with transaction.atomic():
+        # Two that make tokens for one user take turns, and a change of the password waits.
+        users = get_user_model().objects.select_for_update().filter(pk=user.pk, is_active=True)
+        if not users.filter(password=user.password).exists():
+            raise PasswordChanged
+        tokens = tokens_of(user)
+        tokens.filter(expiry__lt=timezone.now()).delete()
+        _revoke_soonest_ending(tokens, tokens.count() + 1 - most_tokens())
+        token: str = get_token_model().objects.create(user)[1]
+        return token
+
+
+def has_room(user: AbstractBaseUser) -> bool:
+    """Say whether the user may have one more token without losing another."""
+    ended = tokens_of(user).filter(expiry__lt=timezone.now()).count()
+    return tokens_of(user).count() - ended < most_tokens()
+
+
+def tokens_of(user: AbstractBaseUser) -> QuerySet[Any]:
+    tokens: QuerySet[Any] = get_token_model().objects.filter(user=user.pk)
+    return tokens
+
+
+def most_tokens() -> int:
+    return int(knox_settings.TOKEN_LIMIT_PER_USER)
+
+
+def _revoke_soonest_ending(tokens: QuerySet[Any], count: int) -> None:
+    if count <= 0:
+        return
+    ending = tokens.exclude(expiry=None).order_by("expiry").values_list("pk", flat=True)
+    revoked = list(ending[:count])
+    if len(revoked) < count:
+        raise TooManyTokens
+    tokens.filter(pk__in=revoked).delete()
+
+
+# --- changed credentials -----------------------------------------------------------------------
+
+
+def connect() -> None:
+    model = get_user_model()
+    pre_save.connect(_note_change, sender=model, dispatch_uid="credentials-noted")
+    post_save.connect(_revoke_if_changed, sender=model, dispatch_uid="credentials-changed")
+
+
+def _note_change(sender: Any, instance: Any, raw: bool, update_fields: Any, **kwargs: Any) -> None:
+    instance._revokes_tokens = False
+    if raw or not instance.pk or (update_fields and not CREDENTIALS & set(update_fields)):
+        return
+    if stored := sender._default_manager.filter(pk=instance.pk).first():
+        instance._revokes_tokens = stored.is_active != instance.is_active or (
+            stored.password != instance.password
+            and not _is_only_hashed_anew(instance, stored.password, update_fields)
+        )
+
+
+def _is_only_hashed_anew(user: Any, stored: str, update_fields: Any) -> bool:
+    """Say whether a login has stored the same password by a stronger hash.
+
+    Django does so with nothing else, without the raw password that a change leaves on the user, and
+    only where the old hash was due.
+    """
+    if user._password is not None or set(update_fields or ()) != {"password"}:
+        return False
+    try:
+        used, preferred = identify_hasher(stored), get_hasher()
+    except ValueError:
+        return False
+    return used.algorithm != preferred.algorithm or bool(preferred.must_update(stored))
+
+
+def _revoke_if_changed(sender: Any, instance: Any, **kwargs: Any) -> None:
+    if instance._revokes_tokens:
+        tokens_of(instance).delete()
