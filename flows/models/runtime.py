@@ -154,8 +154,7 @@ class Message(models.Model):
     available_at = models.DateTimeField()
     priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
     let_through = models.BooleanField(default=False, help_text="It passes where others pause.")
-    branch = models.CharField(
-        max_length=255,
+    branch = models.TextField(
         default="",
         blank=True,
         help_text="Which branch of its run, as numbers with points; empty before any fan-out.",
@@ -228,7 +227,7 @@ class StepRun(models.Model):
     finished_at = models.DateTimeField()
     error = models.TextField(default="", blank=True)
     logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
-    branch = models.CharField(max_length=255, default="", blank=True)
+    branch = models.TextField(default="", blank=True)
 
     class Meta:
         ordering = ["id"]
@@ -260,7 +259,7 @@ class DeadLetter(models.Model):
     error = models.TextField(help_text="With the script's traceback.")
     body = models.TextField(help_text="The envelope as the step received it, JSON.")
     deliveries = models.PositiveIntegerField()
-    branch = models.CharField(max_length=255, default="", blank=True)
+    branch = models.TextField(default="", blank=True)
     dead_at = models.DateTimeField(db_index=True)
     reprocessed_at = models.DateTimeField(null=True, blank=True)
     reprocessed_by = models.ForeignKey(
@@ -294,7 +293,7 @@ class BranchEnd(models.Model):
     """A branch that has come to its end, or to the join where it waits for the others."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="branch_ends")
-    branch = models.CharField(max_length=255)
+    branch = models.TextField()
     body = models.TextField(help_text="Its last output, JSON.")
 
     class Meta:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 COMPLETED, FAILED = 1, 2
 
+# A branch is named by the number it has at each fan-out that led to it. An index of PostgreSQL
+# takes names of up to 2,700 characters.
+MAX_FAN_OUTS = 200
+
 
 class Branches:
     """What a commit does for runs that fan out: the list a step gave goes on as branches.
@@ -40,8 +44,8 @@ class Branches:
         self._look_up_urgency(held)
         first, outputs = done.first_branch, done.branches or []
         queue = self.commit.counters[plan.next_queue_id]
-        if len(outputs) > queue.size:
-            self._refuse(done, len(outputs), queue.size)
+        if fault := fault_of_fan_out(held, len(outputs), queue.size):
+            self._refuse(done, fault)
             return
         going = outputs if plan.next_joins else outputs[: queue.room]
         for number, body in enumerate(going, first):
@@ -114,9 +118,8 @@ class Branches:
         self.commit.counters[self.commit.was_at].depth_change += 1
         self._spills.append((held, f"[{first},{','.join(rest)}]"))
 
-    def _refuse(self, done: Done, count: int, size: int) -> None:
-        done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.TOO_MANY.value
-        done.error = f"It returned {count} messages, the next queue holds {size}."
+    def _refuse(self, done: Done, error: str) -> None:
+        done.fate, done.reason, done.error = Fate.BURIED, DeadLetter.Reason.TOO_MANY.value, error
         self.commit.buried.append(done)
 
     def _all_ended(self, last: Held, at: str) -> None:
@@ -142,3 +145,11 @@ class Branches:
         self.commit.database.each(sql.INSERT_MESSAGE, [joined | {"available_at": at}])
         self.commit.database.query(sql.COUNT_BRANCHES, [1, last.run_id])
         self.commit.database.wake()
+
+
+def fault_of_fan_out(held: Held, count: int, size: int) -> str | None:
+    if count > size:
+        return f"It returned {count} messages, the next queue holds {size}."
+    if held.branch.count(".") + 1 >= MAX_FAN_OUTS:
+        return f"It has fanned out {MAX_FAN_OUTS} times already; that is the most."
+    return None

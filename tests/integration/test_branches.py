@@ -233,3 +233,34 @@ def test_digits_of_long_numbers_survive_a_fan_out():
     work_until_idle(flow)
 
     assert "12345678901234567890123" in (run_of(run.pk).result or "")
+
+
+def test_a_step_may_fan_out_again_and_again():
+    one = "def run(message, context):\n    return [message]\n"
+    flow = make_flow(codes=[one] * 45 + [ECHO])
+    run = engine.start("flow", {"n": 7}).correlation_id
+
+    work_until_idle(flow)
+
+    assert [item["payload"] for item in json.loads(run_of(run).result or "")] == [{"n": 7}]
+    assert at_rest()
+
+
+def test_fan_outs_of_fan_outs_come_to_an_end_that_says_why():
+    flow = make_flow(codes=[SPLIT, SPLIT, ECHO])
+    Queue.objects.filter(name="flow-1").update(paused=True)
+    run = start(1)
+    work_until_idle(flow)
+    Message.objects.update(branch=".".join(["000000"] * 200), body=message_body(run))
+    Queue.objects.filter(name="flow-1").update(paused=False)
+
+    work_until_idle(flow)
+
+    dead = DeadLetter.objects.get()
+    assert dead.reason == DeadLetter.Reason.TOO_MANY
+    assert "200 times" in dead.error
+    assert run_of(run.pk).status == Run.Status.FAILED
+
+
+def message_body(run: Run) -> str:
+    return json.dumps({"correlationId": str(run.pk), "payload": {"count": 1}})
