@@ -14,10 +14,18 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from flows.errors import LeaseLost
+from flows.isolation import (
+    LAST_RESORT_DELAY,
+    gone_on,
+    is_of_a_message,
+    judged,
+    substitutes,
+    unjudged,
+)
 from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
-from flows.verdict import age, ended_now, judge, returned, spilled
+from flows.verdict import age, ended_now, returned
 from flows.within import Functions, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
 from scripts.pool.runner import Call, HostPool, Outcome
@@ -92,7 +100,7 @@ class Shift:
             while self.sessions:
                 self._collect()
                 for session in self.sessions:
-                    session.go_on(self._may_claim())
+                    self._go_on(session)
                 self.sessions = [s for s in self.sessions if not s.lease.closed]
                 self._adopt_now_and_then()
         finally:
@@ -111,9 +119,18 @@ class Shift:
             logger.info("consumer %s was not begun: the database is away", consumer_id)
             return
         session = Session(lease, self.hosts)
-        session.go_on(self._may_claim())
+        self._go_on(session)
         if not lease.closed:
             self.sessions.append(session)
+
+    def _go_on(self, session: Session) -> None:
+        """Go on with a session; after a surprise it ends, and the others do not."""
+        try:
+            session.go_on(self._may_claim())
+        except Exception:
+            # Its lease runs out, and what it held is delivered again.
+            logger.exception("consumer %s has failed", session.lease.consumer_id)
+            session.forget()
 
     def _collect(self) -> None:
         until_adoption = max(self.adopts_at - time.monotonic(), 0.0)
@@ -175,7 +192,7 @@ class Session:
     def finish(self, held_id: str, outcome: Outcome) -> None:
         """Take what came of a call, unless the message is no longer this session's."""
         if held := self.running.pop(held_id, None):
-            done = judge(held, outcome)
+            done = judged(held, outcome)
             if held_id in self.dropped:
                 done.fate, done.outcome = Fate.DROPPED, StepRun.Outcome.CANCELLED.value
             self.done.append(done)
@@ -200,11 +217,24 @@ class Session:
             self._settle(spoiled.done)
         except DATABASE_AWAY as error:
             self._try_again_later(error)
-        except DatabaseError as error:
-            self._blame_function(error)
 
     def _commit(self, claim: bool) -> list[Held]:
-        """Store what is done and take what comes next."""
+        """Store what is done and take what comes next; store it apart where that raises."""
+        try:
+            return self._commit_all(claim)
+        except Exception as error:
+            if not is_of_a_message(error) or not (self.done or claim):
+                raise
+            logger.info("consumer %s stores apart: %r", self.lease.consumer_id, error)
+            cause = error
+        # That tells the lease again where it is: it would have moved.
+        self.store.held(self.lease)
+        if not self.done:
+            return self._claim_apart(cause)
+        self._store_apart(self.done)
+        return []
+
+    def _commit_all(self, claim: bool) -> list[Held]:
         self._decide_on_failures(self.done)
         begun_at = time.time()
         self.functions.begin()
@@ -238,7 +268,7 @@ class Session:
         by_step: dict[int, list[Held]] = {}
         for held in taken:
             if held.spilled:
-                self.done.append(spilled(held))
+                self.done.append(gone_on(held))
             elif held.deliveries > 1 and self._is_exhausted(held):
                 self.done.append(self._given_up(held))
             else:
@@ -279,21 +309,72 @@ class Session:
         """Commit again, with what is known of a function whose transaction was rolled back."""
         self.done = [ended if d.held is ended.held else d for d in self.done]
 
-    def _blame_function(self, error: DatabaseError) -> None:
-        """Settle a commit that the database has refused for what functions have written.
+    # --- one message alone -----------------------------------------------------------------
 
-        Some constraints are looked at when a transaction ends. Which function it was is known when
-        it was alone. Raises the error where none has run.
-        """
-        if not self.functions.ran:
+    def _store_apart(self, done: list[Done]) -> None:
+        """Store what is done in smaller and smaller parts, to find the message that raises."""
+        try:
+            self._commit_part(done)
+        except Exception as error:
+            if not is_of_a_message(error):
+                raise
+            if len(done) == 1:
+                self._store_instead(done[0], error)
+                return
+            half = len(done) // 2
+            self._store_apart(done[:half])
+            self._store_apart(done[half:])
+
+    def _commit_part(self, part: list[Done]) -> None:
+        """Store some of what is done, take nothing new and keep the lease."""
+        self._decide_on_failures(part)
+        self.functions.begin()
+        unfinished = len(self.running) + len(self.done)
+        self.store.commit(self.lease, part, unfinished, self._batch_size, claim=False)
+        stored = {d.held.id for d in part}
+        self.done = [d for d in self.done if d.held.id not in stored]
+
+    def _claim_apart(self, error: Exception) -> list[Held]:
+        """Take one message; where that raises, bury it, or let it wait if it cannot be taken."""
+        unfinished = len(self.running)
+        for marks in (True, False):
+            try:
+                taken = self.store.commit(
+                    self.lease, [], unfinished, lambda plan, threads: unfinished + 1, True, marks
+                )
+            except Exception as another:
+                if not is_of_a_message(another):
+                    raise
+                error = another
+                self.store.held(self.lease)
+                continue
+            if marks or not taken:
+                return taken
+            self.done += [unjudged(held, error) for held in taken]
+            return []
+        logger.error("the first message of a queue cannot be taken", exc_info=error)
+        if not self.store.put_off_head(self.lease, bool(unfinished), LAST_RESORT_DELAY):
             raise error
-        # Reading back tells the lease again where it is: it may have moved, but for the refusal.
-        self.tries, self.retry_at = 1, 0.0
-        if len(self.functions.ran) > 1:
-            self.functions.alone = True
+        return []
+
+    def _store_instead(self, done: Done, error: Exception) -> None:
+        """Store something else of a delivery that raises alone. Raises the error if nothing is."""
+        if self.functions.ran and isinstance(error, DatabaseError):
+            # Some constraints are looked at when a transaction ends.
+            logger.info("a callable's writes were refused: %s", error)
+            self._store_apart([refused(self.functions.ran[0], error)])
             return
-        logger.info("a callable's writes were refused: %s", error)
-        self._settle(refused(self.functions.ran[0], error))
+        held = done.held
+        logger.error("message %s of run %s is buried", held.id, held.run_id, exc_info=error)
+        for instead in substitutes(done, error):
+            try:
+                self._commit_part([instead])
+                return
+            except Exception as another:
+                if not is_of_a_message(another):
+                    raise
+                logger.info("message %s as %s: %r", held.id, instead.fate.name, another)
+        raise error
 
     def _stay_alive(self) -> None:
         """Renew the lease while scripts run; give up those that a stopping cluster waits for."""
@@ -337,13 +418,12 @@ class Session:
     def _read_back(self) -> None:
         """Settle a commit in doubt: the connection may have been lost before or after it.
 
-        A commit is whole or nothing. If the messages that are done are still held as they were,
-        it did not happen and is made again; if not, what the lease holds now is what it took.
+        A commit is whole or nothing. Where messages that are done are still held as they were,
+        it did not happen and is made again; else what the lease holds now is what it took.
         Raises LeaseLost where the lease has ended, be it by that commit.
         """
         held = {message.id: message for message in self.store.held(self.lease)}
-        if not all(held.get(d.held.id) == d.held for d in self.done):
-            self.done = []
+        self.done = [d for d in self.done if held.get(d.held.id) == d.held]
         known = {*self.running, *(d.held.id for d in self.done)}
         self._submit([message for id, message in held.items() if id not in known])
 

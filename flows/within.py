@@ -51,8 +51,6 @@ class Functions:
     def __init__(self, hosts: HostPool) -> None:
         self.hosts = hosts
         self.ran: list[Done] = []
-        # Whether only one is to run in the next try.
-        self.alone = False
         self.begun_at = 0.0
 
     def begin(self) -> None:
@@ -62,14 +60,14 @@ class Functions:
 
     def end(self) -> None:
         """Take note that it was made."""
-        self.ran, self.alone = [], False
+        self.ran = []
 
     def run(self, plan: StepPlan, call: Call, held: Held) -> Done:
         """Run one in the transaction that is open, if it is not too much. Raises
         TransactionSpoiled.
         """
         age = time.monotonic() - self.begun_at
-        if self.ran and (self.alone or age > TRANSACTION_SECONDS):
+        if self.ran and age > TRANSACTION_SECONDS:
             return returned(held)
         running = CallableCall(plan.program, plan.site, call, MOST_SECONDS)
         hooks_before = len(connection.run_on_commit)

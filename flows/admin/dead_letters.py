@@ -40,6 +40,8 @@ REASON_LABELS = {
     DeadLetter.Reason.INVALID.value: "danger",
     DeadLetter.Reason.TOO_MANY.value: "danger",
     DeadLetter.Reason.NO_QUEUE.value: "danger",
+    DeadLetter.Reason.TOO_LARGE.value: "danger",
+    DeadLetter.Reason.NOT_STORABLE.value: "danger",
 }
 
 

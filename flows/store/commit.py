@@ -53,7 +53,7 @@ class Commit:
         self.rates: dict[int, RateLimit] = {}
         self.branches = Branches(self)
 
-    def run(self, claim: bool) -> list[Held]:
+    def run(self, claim: bool, marks: bool = True) -> list[Held]:
         """Return what the session does next."""
         # With scripts still running it stays where it is, else it goes back to where it began.
         claim_at = self.lease.queue_id if self.unfinished else self.lease.home_id
@@ -68,7 +68,8 @@ class Commit:
         if head and not taken:
             taken = self._claim(claim_at, head)
         self.database.go_by_keys()
-        self._mark_running(taken)
+        if marks:
+            self._mark_running(taken)
         self._note_starts(taken)
         self._write()
         self.ledger.add(self.counters)
@@ -100,7 +101,8 @@ class Commit:
             done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.NO_QUEUE.value
             done.error = "The queue of the next step no longer exists."
         if done.fate in (Fate.AGAIN, Fate.RETURNED):
-            (self.again if done.fate is Fate.AGAIN else self.returned).append(done)
+            waits = done.fate is Fate.AGAIN or done.delay is not None
+            (self.again if waits else self.returned).append(done)
             return
         self.counters[self.was_at].depth_change -= 1
         if done.fate is Fate.BURIED:

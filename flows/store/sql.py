@@ -143,6 +143,8 @@ TAKE = """
     RETURNING CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch, spilled
 """
 
+PUT_OFF = "UPDATE flows_message SET available_at = %s WHERE id = %s"
+
 MARK_RUNNING = Batch(
     "UPDATE flows_run SET status = 'RUNNING', started_at = {started_at}",
     where="flows_run.correlation_id = {id} AND flows_run.status = 'QUEUED'",

@@ -6,6 +6,7 @@ consumer, the counters of the queues by id, messages, runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -19,7 +20,10 @@ from flows.store import sql
 from flows.store.commit import BatchSize, Commit
 from flows.store.database import Database, moment
 from flows.store.ledger import Ledger, limits
+from flows.store.troubles import trouble_of
 from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
+
+logger = logging.getLogger(__name__)
 
 # A lease stays for so long without a message, for its rate limit: opening another takes longer.
 REST_SECONDS = 0.1
@@ -205,10 +209,19 @@ class Store:
             pid, seen_at = consumer.pid, consumer.heartbeat_at
             died = pid is not None and consumer.host == host and not alive(pid)
             if died or seen_at < now - (begin if pid is None else lease):
-                with self.database.transaction():
-                    end = sql.END_LEASE_SEEN.format(skip_locked=self.database.skip_locked)
-                    if self.database.change(end, [consumer.pk, moment(seen_at)]):
-                        self._release(consumer.pk, died_with_threads=consumer.threads)
+                try:
+                    self._end_dead(consumer)
+                except Exception as error:
+                    if trouble_of(error) is not None:
+                        raise
+                    # The others' messages wait for nothing that is wrong with this one's.
+                    logger.exception("consumer %s has died and is not ended", consumer.pk)
+
+    def _end_dead(self, consumer: Consumer) -> None:
+        with self.database.transaction():
+            end = sql.END_LEASE_SEEN.format(skip_locked=self.database.skip_locked)
+            if self.database.change(end, [consumer.pk, moment(consumer.heartbeat_at)]):
+                self._release(consumer.pk, died_with_threads=consumer.threads)
 
     def _release(self, consumer_id: int, died_with_threads: int = 0) -> None:
         """Let everything wait again that a consumer held, but for what was cancelled."""
@@ -239,7 +252,13 @@ class Store:
     # --- one commit of a session -----------------------------------------------------------
 
     def commit(
-        self, lease: Lease, done: Sequence[Done], unfinished: int, batch: BatchSize, claim: bool
+        self,
+        lease: Lease,
+        done: Sequence[Done],
+        unfinished: int,
+        batch: BatchSize,
+        claim: bool,
+        marks: bool = True,
     ) -> list[Held]:
         """Store what happened, hand the outputs over and take what the session does next.
 
@@ -249,6 +268,7 @@ class Store:
         it claims up to its batch size where it is. Where a rate limit allows the next start very
         soon, the lease stays and `free_in` tells when. `claim` false: it takes nothing new.
         What is to run within the transaction does so first, before others can wait for locks.
+        `marks` false: the runs of what it takes do not become RUNNING.
         Raises LeaseLost, and then nothing is stored.
         """
         with self.database.transaction():
@@ -256,7 +276,7 @@ class Store:
             if lease.attention:
                 drop(done, self._held_cancelled(lease.consumer_id))
             done = [d.within() if d.within and d.fate is not Fate.DROPPED else d for d in done]
-            taken = Commit(self.ledger, lease, done, unfinished, batch, now).run(claim)
+            taken = Commit(self.ledger, lease, done, unfinished, batch, now).run(claim, marks)
             rests = 0 < lease.free_in <= REST_SECONDS
             ended = not taken and not unfinished and not rests
             if ended:
@@ -264,6 +284,18 @@ class Store:
                 self.database.wake()
         lease.closed = ended
         return taken
+
+    def put_off_head(self, lease: Lease, unfinished: bool, by: timedelta) -> bool:
+        """Let the message wait that the lease would take next; tell whether there was one."""
+        queue_id = lease.queue_id if unfinished else lease.home_id
+        head = sql.HEAD.format(columns="CAST(h.id AS text)", queue="%s", now="%s")
+        with self.database.transaction():
+            now = self.heartbeat(lease)
+            self.ledger.lock([queue_id])
+            rows = self.database.query(head, [queue_id, moment(now)])
+            for (id,) in rows:
+                self.database.change(sql.PUT_OFF, [moment(now + by), id])
+            return bool(rows)
 
 
 def new_run_row(run: NewRun, now: str) -> dict[str, object]:

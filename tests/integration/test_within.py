@@ -251,6 +251,7 @@ def test_what_the_database_refuses_at_the_commit_fails_alone():
 
     for _ in range(5):
         work("flow-0")
+        work("flow-1")
 
     failed = StepRun.objects.get(outcome="FAILED")
     assert failed.run_id == ids[1]
