@@ -1,6 +1,11 @@
 import os
 
-from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
-application = get_asgi_application()
+wsgi = get_wsgi_application()
+
+# It reads settings and models, so that Django has to be set up first.
+from flows.front.application import Front  # noqa: E402
+
+application = Front(wsgi)

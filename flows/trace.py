@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -70,6 +70,12 @@ def wait_until_finished(run_id: UUID, seconds: float) -> bool:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
     return True
+
+
+def finished_among(run_ids: Collection[UUID]) -> set[UUID]:
+    """Return which of the runs have ended. Those that are not there any more count as well."""
+    states = Run.objects.filter(pk__in=run_ids).values_list("pk", "status")
+    return set(run_ids) - {pk for pk, status in states if status not in FINISHED}
 
 
 def rfc3339(moment: datetime | None) -> str | None:

@@ -104,12 +104,25 @@ class Batch:
 
     def start_all(self, items: Iterable[Item]) -> None:
         """Start the items, as far as it goes. Raises Problem where it stopped with none started."""
-        for chunk in chunked(items):
-            self._start(chunk)
-            if self.stopped_by:
-                break
+        line = 0
+        try:
+            for chunk in chunked(items):
+                self._start(chunk)
+                line = chunk[-1].line
+                if self.stopped_by:
+                    break
+        except OSError as error:
+            self._stop_at(line + 1, error)
         if self.stopped_by and not self.accepted:
             raise self.stopped_by
+
+    def _stop_at(self, line: int, error: OSError) -> None:
+        """Stop where the body broke off. What had come of a chunk by then was not started."""
+        self.stopped_by = as_problem(error)
+        if self.stopped_by is None:
+            raise error
+        self._next_line = line
+        self._reject(line, self.stopped_by)
 
     def _start(self, items: Sequence[Item]) -> None:
         faults = {item.line: Problem(item.word, item.fault) for item in items if item.fault}

@@ -9,28 +9,41 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from flows.api.errors import Problem
+from flows.front.faults import BodyIncomplete, BodyTooLarge
 
 CHUNK_BYTES = 64 * 1024
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
 def json_body(request: HttpRequest) -> bytes:
-    """Return the body as it came. Raises Problem where it is too large or says it is not JSON."""
+    """Return the body as it came. Raises Problem where it says that it is not JSON, and
+    RequestFault where it is too large or incomplete."""
     _require_json(request)
     limit = settings.ASYNCENGINE_MAX_PAYLOAD_BYTES
-    if declared_length(request) > limit:
-        raise _too_large(limit)
-    return _read(_stream(request), limit)
+    length = declared_length(request)
+    if length > limit:
+        raise BodyTooLarge(limit)
+    body = _read(_stream(request), limit)
+    if len(body) < length:
+        raise BodyIncomplete
+    return body
 
 
 def json_chunks(request: HttpRequest) -> Iterator[bytes]:
-    """Return the body piece by piece, however long it is. Raises Problem as `json_body` does."""
+    """Return the body piece by piece, however long it is. Raises as `json_body` does."""
     if not is_ndjson(request):
         _require_json(request)
     _require_plain_utf_8(request)
-    declared_length(request)
-    stream = _stream(request)
-    return iter(lambda: stream.read(CHUNK_BYTES), b"")
+    return _chunks(_stream(request), declared_length(request))
+
+
+def _chunks(stream: Any, length: int) -> Iterator[bytes]:
+    size = 0
+    while chunk := stream.read(CHUNK_BYTES):
+        size += len(chunk)
+        yield chunk
+    if size < length:
+        raise BodyIncomplete
 
 
 def is_ndjson(request: HttpRequest) -> bool:
@@ -80,10 +93,6 @@ def _read(stream: Any, limit: int) -> bytes:
     while chunk := stream.read(min(CHUNK_BYTES, limit + 1 - size)):
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise BodyTooLarge(limit)
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _too_large(limit: int) -> Problem:
-    return Problem("payload-too-large", f"The body may have at most {limit} bytes.")

@@ -16,6 +16,9 @@ from flows.models.runtime import DEFAULT_PRIORITY
 RUN_ID = "01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e"
 STATUS_URL = f"http://localhost:8000/async/api/runs/{RUN_ID}"
 
+# What an operation that takes a body may answer.
+RECEIVED = ("body-incomplete", "body-too-slow", "overloaded")
+
 # What every operation behind a login may answer.
 GUARDED = ("not-authenticated", "too-many-logins", "query-invalid", "database-unavailable")
 
@@ -131,6 +134,7 @@ START: dict[str, Any] = {
             "flow-not-runnable",
             "busy",
             "idempotency-conflict",
+            *RECEIVED,
             "payload-too-large",
             "unsupported-media-type",
             "queue-full",
@@ -234,6 +238,7 @@ START_BATCH: dict[str, Any] = {
             "unknown-flow",
             "flow-not-runnable",
             "busy",
+            *RECEIVED,
             "unsupported-media-type",
             "queue-full",
             "outcome-unknown",
@@ -248,7 +253,8 @@ GET_RUN: dict[str, Any] = {
     "summary": "See a run, or wait for its end",
     "description": (
         "The run with its steps and their attempts. With `wait` the answer comes at the end of"
-        " the run, or after so many seconds; a wait of more than 60 seconds counts as 60."
+        " the run, or after so many seconds; a wait of more than 60 seconds counts as 60. A user"
+        " may have some hundred waits at a time; a wait beyond them is refused with 429."
     ),
     "parameters": [
         OpenApiParameter("id", OpenApiTypes.UUID, PATH, description="The correlation id."),
@@ -260,7 +266,7 @@ GET_RUN: dict[str, Any] = {
     ],
     "responses": {
         (200, "application/json"): answer("The run.", ref("Run"), RUN),
-        **refusals(*GUARDED, "not-found", "not-acceptable"),
+        **refusals(*GUARDED, "not-found", "too-many-waiting", "not-acceptable"),
     },
 }
 
@@ -433,6 +439,7 @@ REPROCESS_DEAD_LETTER: dict[str, Any] = {
             "already-reprocessed",
             "flow-not-runnable",
             "busy",
+            *RECEIVED,
             "payload-too-large",
             "unsupported-media-type",
             "queue-full",
@@ -510,6 +517,7 @@ CREATE_TOKEN: dict[str, Any] = {
             "not-authenticated",
             "too-many-logins",
             "too-many-tokens",
+            *RECEIVED,
             "payload-too-large",
             "unsupported-media-type",
             "database-unavailable",

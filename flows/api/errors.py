@@ -20,6 +20,7 @@ from django.http.request import UnreadablePostError
 from rest_framework.exceptions import APIException
 
 from flows import errors
+from flows.front.faults import RequestFault
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Kind:
 
 KINDS = {
     "bad-request": Kind(400, "The request cannot be understood."),
+    "body-incomplete": Kind(400, "The body ended before its announced end."),
     "query-invalid": Kind(400, "The query parameters are refused."),
     "header-invalid": Kind(400, "A header is refused."),
     "payload-invalid": Kind(400, "The payload is refused."),
@@ -52,6 +54,7 @@ KINDS = {
     "unknown-queue": Kind(404, "There is no queue of this name."),
     "method-not-allowed": Kind(405, "The method is not allowed here."),
     "not-acceptable": Kind(406, "Nothing that the caller accepts can be given."),
+    "body-too-slow": Kind(408, "The body came too slowly."),
     "flow-not-runnable": Kind(409, "The flow is inactive or has no steps."),
     "idempotency-conflict": Kind(409, "The idempotency key was used for another request."),
     "too-many-tokens": Kind(409, "The user has as many tokens as a user may have."),
@@ -64,9 +67,11 @@ KINDS = {
     "too-many-logins": Kind(
         429, "Too many logins from this address, or at this account, have failed."
     ),
+    "too-many-waiting": Kind(429, "Too many callers wait for the ends of runs."),
     "internal-error": Kind(500, "Something went wrong here."),
     "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
     "busy": Kind(503, "The payload cannot be checked now; nothing was stored."),
+    "overloaded": Kind(503, "The server has no room for the request now; nothing was stored."),
     "not-ready": Kind(503, "The database is not prepared."),
     "scripts-not-sealed": Kind(503, "Scripts cannot be sealed here."),
     "outcome-unknown": Kind(504, "The database was lost; what was asked may be done or not."),
@@ -180,6 +185,9 @@ def as_problem(error: Exception) -> Problem | None:
         return Problem("not-found")
     if isinstance(error, PermissionDenied):
         return Problem("no-role")
+    fault = error.__cause__ if isinstance(error, UnreadablePostError) else error
+    if isinstance(fault, RequestFault):
+        return Problem(fault.word, fault.detail, headers=fault.headers)
     if isinstance(error, RequestDataTooBig):
         return Problem("payload-too-large")
     if isinstance(error, SuspiciousOperation | UnreadablePostError):

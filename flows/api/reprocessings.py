@@ -15,6 +15,7 @@ from flows.api.body import json_body
 from flows.api.documentation import (
     CHALLENGE,
     GUARDED,
+    RECEIVED,
     RETRY_AFTER,
     answer,
     answered_header,
@@ -136,6 +137,7 @@ REPROCESS_DEAD_LETTERS: dict[str, Any] = {
             *GUARDED,
             "no-role",
             "csrf-failed",
+            *RECEIVED,
             "payload-too-large",
             "unsupported-media-type",
             "not-acceptable",

@@ -17,13 +17,15 @@ from flows.api.documentation import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.errors import Problem
 from flows.api.pages import newest_page
 from flows.api.view import ApiView, json_response
+from flows.front.faults import TooManyWaiting
+from flows.front.waiters import WAIT, Wait
 from flows.models import Run
 from flows.rights import may_cancel, runs_seen
-from flows.trace import summaries, trace_json, wait_until_finished
+from flows.trace import FINISHED, summaries, trace_json, wait_until_finished
 
 LONGEST_WAIT_SECONDS = 60.0
-# Who waits holds a thread of the web server. Beyond so many a process answers at once with what
-# is, so that starts and probes never wait for those who wait.
+# Under a server without the front a caller that waits holds a thread. Beyond so many a process
+# refuses, so that starts and probes never wait for those who wait.
 WAITING_ROOM = BoundedSemaphore(8)
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # A run's id has the time of the process that started it, its row that of the database.
@@ -56,12 +58,14 @@ class RunView(ApiView):
     def get(self, request: Request, id: str) -> HttpResponse:
         seconds = self._wait_seconds()
         run = _find(request, id)
-        if seconds and WAITING_ROOM.acquire(blocking=False):
-            try:
-                wait_until_finished(run.pk, seconds)
-            finally:
-                WAITING_ROOM.release()
-            run = _find(request, id)
+        if seconds and run.status not in FINISHED:
+            wait: Wait | None = request.META.get(WAIT)
+            if wait is None:
+                _wait_here(run, seconds)
+                run = _find(request, id)
+            elif not wait.is_over:
+                wait.until_finished(run.pk, request.user.pk, seconds)
+                return HttpResponse()
         return json_response(trace_json(run))
 
     def _wait_seconds(self) -> float:
@@ -69,6 +73,16 @@ class RunView(ApiView):
         if not NUMBER.fullmatch(text):
             raise Problem.of_parameter("wait", "must be a number of seconds, 0 or more")
         return min(float(text), LONGEST_WAIT_SECONDS)
+
+
+def _wait_here(run: Run, seconds: float) -> None:
+    """Wait in the thread, where no front does it. Raises TooManyWaiting."""
+    if not WAITING_ROOM.acquire(blocking=False):
+        raise TooManyWaiting
+    try:
+        wait_until_finished(run.pk, seconds)
+    finally:
+        WAITING_ROOM.release()
 
 
 class CancelRunView(ApiView):

@@ -119,7 +119,7 @@ def test_no_process_is_left_when_up_is_killed(installation: Installation):
 def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
     installation: Installation,
 ):
-    serve = ["granian", "--interface", "wsgi", "--port", str(installation.port), "--workers", "2"]
+    serve = ["granian", "--interface", "asginl", "--port", str(installation.port), "--workers", "2"]
     server = psutil.Popen(
         [sys.executable, "-m", *serve, "flows.web:application"],
         cwd=ROOT,

@@ -18,8 +18,9 @@ from flows.models import Flow
 from flows.supervisor import Part, PartUnsteady, Supervisor, managed
 
 WEB_WORKERS = 2
-# Callers that wait for the end of a run hold a thread each, and only sleep.
-WEB_THREADS = 16
+# Connections of a worker. One that is idle costs little, and one that is not accepted cannot even
+# ask whether the server is alive.
+WEB_CONNECTIONS = 8_192
 
 
 class Command(BaseCommand):
@@ -87,9 +88,11 @@ def web(host: str, port: int) -> Part:
     return Part(
         "web server",
         [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi"),
+            *(sys.executable, "-m", "granian", "--interface", "asginl"),
             *("--host", host, "--port", str(port)),
-            *("--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)),
+            *("--workers", str(WEB_WORKERS), "--backpressure", str(WEB_CONNECTIONS)),
+            # A connection of HTTP/2 would be many callers.
+            *("--http", "1", "--backlog", "2048"),
             *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
             *("--log-level", "error", "--no-ws"),
             "flows.web:application",

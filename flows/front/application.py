@@ -1,0 +1,178 @@
+"""The front as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+
+from flows.api.errors import Problem, ProblemResponse, as_problem
+from flows.front.answer import Answer, Send, Wsgi
+from flows.front.body import (
+    Held,
+    Receive,
+    Room,
+    StreamedInput,
+    Upload,
+    read_ahead,
+    read_whole,
+    whole_input,
+)
+from flows.front.environ import Scope, environ_of, header
+from flows.front.faults import BodyTooLarge, Overloaded
+from flows.front.waiters import WAIT, Wait, Waiters, look
+
+logger = logging.getLogger(__name__)
+
+THREADS = 16
+# Of the threads those that a body may hold while it comes, and how long one waits for such a one.
+STREAMS = 4
+STREAM_WAIT_SECONDS = 30.0
+LIVE_PATH = "/async/health/live"
+PROBES = "/async/health/"
+# The operations whose bodies may be of any length.
+STREAMED_PATHS = frozenset({"/async/api/start/batch"})
+
+
+class Front:
+    """Takes requests in and has the WSGI application answer them in threads."""
+
+    def __init__(self, wsgi: Wsgi, threads: int = THREADS) -> None:
+        self._wsgi = wsgi
+        self._threads = ThreadPoolExecutor(threads, "request")
+        # Readiness is told, too, while all others are busy.
+        self._probes = ThreadPoolExecutor(1, "probe")
+        self._streams = asyncio.Semaphore(STREAMS)
+        self._room = Room()
+        self._waiters = Waiters(look)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif scope["type"] != "http":
+            raise NotImplementedError(f"{scope['type']} is not served")
+        elif _is_live_probe(scope):
+            await Answer(_live, {}).send(send, self._probes, last=False)
+        else:
+            await self._exchange(scope, receive, send)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        upload, held = Upload(receive, _length(scope)), Held(self._room)
+        threads = self._probes if scope["path"].startswith(PROBES) else self._threads
+        try:
+            answer = await self._answer(scope, upload, held, threads)
+        except CallerGone:
+            return
+        except Exception as error:
+            answer = _refusal(error)
+        finally:
+            held.release()
+        await answer.send(send, threads, last=not upload.is_whole)
+        await upload.linger()
+
+    async def _answer(self, scope: Scope, upload: Upload, held: Held, threads: Executor) -> Answer:
+        if scope["path"] in STREAMED_PATHS:
+            await read_ahead(upload, held)
+            if not upload.is_whole:
+                async with self._stream():
+                    loop = asyncio.get_running_loop()
+                    environ = environ_of(scope, StreamedInput(upload, held, loop))
+                    return await self._ask(environ, threads)
+        else:
+            await _read(scope, upload, held)
+        return await self._ask_until_over(scope, upload, held, threads)
+
+    async def _ask_until_over(
+        self, scope: Scope, upload: Upload, held: Held, threads: Executor
+    ) -> Answer:
+        """Ask; where the view has to wait, wait without a thread, and ask again."""
+        wait = Wait()
+        answer = await self._ask(_environ(scope, held, wait), threads)
+        if wait.run_id is None:
+            return answer
+        if not await self._waiters.wait(wait, upload.gone):
+            raise CallerGone
+        return await self._ask(_environ(scope, held, Wait(is_over=True)), threads)
+
+    async def _ask(self, environ: dict[str, Any], threads: Executor) -> Answer:
+        ask = partial(Answer, self._wsgi, environ)
+        return await asyncio.get_running_loop().run_in_executor(threads, ask)
+
+    @asynccontextmanager
+    async def _stream(self) -> AsyncIterator[None]:
+        """Have one of the threads that a body may hold. Raises Overloaded."""
+        try:
+            async with asyncio.timeout(STREAM_WAIT_SECONDS):
+                await self._streams.acquire()
+        except TimeoutError as error:
+            raise Overloaded from error
+        try:
+            yield
+        finally:
+            self._streams.release()
+
+
+class CallerGone(Exception):
+    """The connection was closed while its request was under way."""
+
+
+async def _read(scope: Scope, upload: Upload, held: Held) -> None:
+    """Raises RequestFault, before anything is read where the body says that it is too large."""
+    is_api = scope["path"].startswith("/async/")
+    limit: int = (
+        settings.ASYNCENGINE_MAX_PAYLOAD_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    )
+    if (upload.length or 0) > limit:
+        raise BodyTooLarge(limit)
+    await read_whole(upload, held, limit)
+
+
+def _environ(scope: Scope, held: Held, wait: Wait) -> dict[str, Any]:
+    environ = environ_of(scope, whole_input(held))
+    environ[WAIT] = wait
+    if held.size:
+        # Of a body in chunks, too: its length is known by now.
+        environ["CONTENT_LENGTH"] = str(held.size)
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+    return environ
+
+
+def _length(scope: Scope) -> int | None:
+    """Return the length of the body, None where only its end will tell."""
+    if (text := header(scope, b"content-length")) is not None and text.isdigit():
+        return int(text)
+    is_chunked = header(scope, b"transfer-encoding") is not None
+    return None if is_chunked or not scope["http_version"].startswith("1") else 0
+
+
+def _is_live_probe(scope: Scope) -> bool:
+    is_read = scope["method"] in {"GET", "HEAD"}
+    return is_read and scope["path"] == LIVE_PATH and not scope["query_string"]
+
+
+def _live(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    body = b'{"status":"live"}'
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response("200 OK", headers)
+    return [body]
+
+
+def _refusal(error: Exception) -> Answer:
+    """Return the answer to a request that came to no view, or of which one made a surprise."""
+    problem = as_problem(error)
+    if problem is None:
+        logger.error("A request could not be answered", exc_info=error)
+        problem = Problem("internal-error")
+    response = ProblemResponse(problem)
+
+    def refuse(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response(f"{response.status_code} {response.reason_phrase}", response.items())
+        return response
+
+    return Answer(refuse, {})

@@ -1,0 +1,158 @@
+"""The body of a request, received with a bounded patience and in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable
+from io import BytesIO, RawIOBase
+from typing import Any, BinaryIO
+
+from flows.front.faults import BodyIncomplete, BodyTooLarge, BodyTooSlow, Overloaded
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+# A body may keep the server waiting for this long at a time, and on average for a second with each
+# so many bytes.
+PATIENCE_SECONDS = 10.0
+BYTES_PER_SECOND = 1024
+# What every body may have in memory. What is beyond that is taken from a process's `Room`.
+FREE_BYTES = 32 * 1024
+ROOM_BYTES = 64 * 1024 * 1024
+# Of a body of any length: what is there before its request is given a thread.
+READ_AHEAD_BYTES = 256 * 1024
+# A refused body is read for a moment yet: a connection that is closed with something unread on it
+# is reset, and the caller may lose the answer.
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 8 * 1024 * 1024
+
+
+class Upload:
+    """A body as it comes. The time that the server itself takes between its pieces is free."""
+
+    def __init__(self, receive: Receive, length: int | None) -> None:
+        """`length` is that which was announced, None where only the end will tell."""
+        self._receive = receive
+        self._patience = PATIENCE_SECONDS
+        self.length = length
+        self.size = 0
+        self.is_whole = length == 0
+
+    async def next(self) -> bytes:
+        """Return the next piece, which may be empty. Raises BodyIncomplete, BodyTooSlow."""
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(self._patience):
+                message = await self._receive()
+        except TimeoutError as error:
+            self._patience = 0.0
+            raise BodyTooSlow from error
+        if message["type"] == "http.disconnect":
+            raise BodyIncomplete
+        piece: bytes = message.get("body", b"")
+        self.size += len(piece)
+        self._spend(time.monotonic() - begun, len(piece))
+        self.is_whole = self.size == self.length or not message.get("more_body", False)
+        if self.is_whole and self.length not in {None, self.size}:
+            raise BodyIncomplete
+        return piece
+
+    def _spend(self, seconds: float, size: int) -> None:
+        left = self._patience - seconds + size / BYTES_PER_SECOND
+        self._patience = min(left, PATIENCE_SECONDS)
+
+    async def gone(self) -> None:
+        """Return when the caller has closed the connection."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def linger(self) -> None:
+        """Read on for a moment and throw away what comes."""
+        most = self.size + LINGER_BYTES
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self.is_whole and self.size < most:
+                    await self.next()
+        except (TimeoutError, BodyIncomplete, BodyTooSlow):
+            return
+
+
+class Room:
+    """Memory for bodies that all requests of a process share."""
+
+    def __init__(self, size: int = ROOM_BYTES) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """Raises Overloaded where there is not so much left."""
+        if size > self._left:
+            raise Overloaded
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
+class Held:
+    """What a request holds in memory of its body."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._taken = 0
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Raises Overloaded."""
+        self.pieces.append(piece)
+        self.size += len(piece)
+        beyond = max(self.size - FREE_BYTES, 0) - self._taken
+        if beyond:
+            self._room.take(beyond)
+            self._taken += beyond
+
+    def release(self) -> None:
+        self._room.give_back(self._taken)
+        self._taken = 0
+
+
+async def read_whole(upload: Upload, held: Held, limit: int) -> None:
+    """Raises RequestFault, BodyTooLarge with the first byte beyond the limit."""
+    while not upload.is_whole:
+        held.add(await upload.next())
+        if held.size > limit:
+            raise BodyTooLarge(limit)
+
+
+async def read_ahead(upload: Upload, held: Held) -> None:
+    """Read the beginning, all of a short body. Raises RequestFault."""
+    while not upload.is_whole and held.size < READ_AHEAD_BYTES:
+        held.add(await upload.next())
+
+
+def whole_input(held: Held) -> BinaryIO:
+    return BytesIO(b"".join(held.pieces))
+
+
+class StreamedInput(RawIOBase):
+    """A body of any length, read by a thread while it comes. Its reads raise RequestFault."""
+
+    def __init__(self, upload: Upload, held: Held, loop: AbstractEventLoop) -> None:
+        super().__init__()
+        self._upload = upload
+        self._rest = memoryview(b"".join(held.pieces))
+        self._loop = loop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Return how many bytes there were, as soon as there are some; 0 at the end."""
+        while not self._rest and not self._upload.is_whole:
+            coming = asyncio.run_coroutine_threadsafe(self._upload.next(), self._loop)
+            self._rest = memoryview(coming.result())
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size

@@ -1,0 +1,138 @@
+"""Callers that wait for the end of a run: each holds a connection, all of them one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from asyncio import Future
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import close_old_connections
+
+from flows.front.faults import TooManyWaiting
+from flows.trace import finished_among
+
+logger = logging.getLogger(__name__)
+
+# In one process: how many may wait in all, and of one user.
+MOST = 2_000
+MOST_OF_A_USER = 500
+# The database is asked no more often than this, and with a sixth of the time at most.
+LEAST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 1.0
+PAUSE_FACTOR = 5
+
+
+# Where a `Wait` stands in the environment.
+WAIT = "asyncengine.wait"
+
+
+@dataclass
+class Wait:
+    """Stands in the environment of a request. A view that has to wait fills it in.
+
+    What the view answers then is thrown away, and the view is asked again with `is_over`.
+    """
+
+    is_over: bool = False
+    run_id: UUID | None = None
+    user_id: Any = None
+    seconds: float = 0.0
+
+    def until_finished(self, run_id: UUID, user_id: Any, seconds: float) -> None:
+        self.run_id, self.user_id, self.seconds = run_id, user_id, seconds
+
+
+class Waiters:
+    """Those of one process. `look` returns which of the runs have ended; it has its own thread."""
+
+    def __init__(self, look: Callable[[Collection[UUID]], set[UUID]]) -> None:
+        self._look = look
+        self._thread = ThreadPoolExecutor(1, "waiters")
+        self._by_run: dict[UUID, set[Future[None]]] = defaultdict(set)
+        self._by_user: Counter[Any] = Counter()
+        self._watching: asyncio.Task[None] | None = None
+        self._is_failing = False
+
+    async def wait(self, wait: Wait, gone: Callable[[], Awaitable[None]]) -> bool:
+        """Wait as the view has asked for. Return False where the caller has gone meanwhile.
+
+        Raises TooManyWaiting.
+        """
+        assert wait.run_id is not None
+        with self._place(wait.user_id), self._ended(wait.run_id) as ended:
+            gone_task = asyncio.ensure_future(gone())
+            try:
+                await asyncio.wait(
+                    {ended, gone_task},
+                    timeout=wait.seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                return not gone_task.done()
+            finally:
+                gone_task.cancel()
+
+    @contextmanager
+    def _place(self, user_id: Any) -> Iterator[None]:
+        if self._by_user.total() >= MOST or self._by_user[user_id] >= MOST_OF_A_USER:
+            raise TooManyWaiting
+        self._by_user[user_id] += 1
+        try:
+            yield
+        finally:
+            self._by_user[user_id] -= 1
+            if not self._by_user[user_id]:
+                del self._by_user[user_id]
+
+    @contextmanager
+    def _ended(self, run_id: UUID) -> Iterator[Future[None]]:
+        """Return what is done at the end of the run."""
+        ended = asyncio.get_running_loop().create_future()
+        self._by_run[run_id].add(ended)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        try:
+            yield ended
+        finally:
+            self._by_run[run_id].discard(ended)
+            if not self._by_run[run_id]:
+                del self._by_run[run_id]
+
+    async def _watch(self) -> None:
+        while self._by_run:
+            begun = time.monotonic()
+            for run_id in await self._finished():
+                for ended in self._by_run.get(run_id, ()):
+                    if not ended.done():
+                        ended.set_result(None)
+            pause = PAUSE_FACTOR * (time.monotonic() - begun)
+            await asyncio.sleep(min(max(pause, LEAST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS))
+
+    async def _finished(self) -> set[UUID]:
+        loop = asyncio.get_running_loop()
+        try:
+            finished = await loop.run_in_executor(self._thread, self._look, list(self._by_run))
+        except Exception:
+            # Those who wait are answered in the end, by a view that finds the fault itself.
+            if not self._is_failing:
+                logger.exception("Cannot look which runs have ended")
+            self._is_failing = True
+            return set()
+        self._is_failing = False
+        return finished
+
+
+def look(run_ids: Collection[UUID]) -> set[UUID]:
+    """Return which of the runs have ended, from a thread that serves no requests."""
+    close_old_connections()
+    try:
+        return finished_among(run_ids)
+    finally:
+        close_old_connections()

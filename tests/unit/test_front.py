@@ -1,0 +1,218 @@
+"""The front by itself: an ASGI application between scripted callers and views."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from flows.front import answer as answers
+from flows.front import body as bodies
+from flows.front import waiters as waiting
+from flows.front.answer import Answer
+from flows.front.body import Held, Room, StreamedInput, Upload, read_whole
+from flows.front.environ import environ_of
+from flows.front.faults import (
+    BodyIncomplete,
+    BodyTooLarge,
+    BodyTooSlow,
+    Overloaded,
+    TooManyWaiting,
+)
+from flows.front.waiters import Wait, Waiters
+
+RUN = UUID(int=7)
+
+
+def upload_of(*messages: Any, length: int | None = None) -> Upload:
+    """An upload of pieces, and of what an ASGI server says beside them; then silence."""
+    coming = iter(messages)
+
+    async def receive() -> dict[str, Any]:
+        message = next(coming, None)
+        if message is None:
+            await asyncio.Event().wait()
+        if isinstance(message, bytes):
+            return {"type": "http.request", "body": message, "more_body": True}
+        assert message is not None
+        return message
+
+    return Upload(receive, length)
+
+
+END = {"type": "http.request", "body": b"", "more_body": False}
+GONE = {"type": "http.disconnect"}
+
+
+def read(upload: Upload, limit: int = 100, room: Room | None = None) -> bytes:
+    held = Held(room or Room())
+    asyncio.run(read_whole(upload, held, limit))
+    return b"".join(held.pieces)
+
+
+def test_a_body_is_whole_at_its_length_or_at_its_end():
+    assert read(upload_of(b"ab", b"c", length=3)) == b"abc"
+    assert read(upload_of(b"ab", b"c", END)) == b"abc"
+    assert read(upload_of(length=0)) == b""
+
+
+@pytest.mark.parametrize("last", [GONE, END])
+def test_a_body_that_ends_before_its_length_is_incomplete(last: dict[str, Any]):
+    with pytest.raises(BodyIncomplete):
+        read(upload_of(b"ab", last, length=3))
+
+
+def test_a_body_beyond_the_limit_is_refused_with_the_first_byte_too_many():
+    with pytest.raises(BodyTooLarge):
+        read(upload_of(b"a" * 100, b"b"))
+
+
+def test_what_came_fast_is_no_credit_for_silence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.05)
+    upload = upload_of(b"a" * 1_000_000)
+
+    with pytest.raises(BodyTooSlow):
+        read(upload, limit=2_000_000)
+
+    assert upload.size == 1_000_000
+
+
+def test_bodies_share_the_room_beyond_their_first_bytes_and_give_it_back():
+    room = Room(100)
+    first, second = Held(room), Held(room)
+    first.add(b"a" * (bodies.FREE_BYTES + 60))
+    second.add(b"a" * bodies.FREE_BYTES)
+
+    with pytest.raises(Overloaded):
+        second.add(b"b" * 60)
+
+    first.release()
+    Held(room).add(b"c" * (bodies.FREE_BYTES + 60))
+
+
+def test_a_streamed_body_is_read_by_a_thread_while_it_comes():
+    async def read_in_thread() -> bytes:
+        upload = upload_of(b"cd\nef", b"gh", END)
+        held = Held(Room())
+        held.add(b"ab")
+        stream = StreamedInput(upload, held, asyncio.get_running_loop())
+        return await asyncio.to_thread(lambda: stream.readline() + b"|" + stream.read())
+
+    assert asyncio.run(read_in_thread()) == b"abcd\n|efgh"
+
+
+def test_a_caller_that_reads_nothing_holds_no_thread(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answers, "PIECE_BYTES", 1)
+    monkeypatch.setattr(answers, "SEND_SECONDS", 0.2)
+    closed = threading.Event()
+
+    class Response:
+        def __iter__(self) -> Any:
+            return iter([b"a", b"b", b"c"])
+
+        def close(self) -> None:
+            closed.set()
+
+    def view(environ: Any, start_response: Any) -> Response:
+        start_response("200 OK", [])
+        return Response()
+
+    async def send_nowhere(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def exchange() -> bool:
+        threads = ThreadPoolExecutor(1)
+        sending = asyncio.create_task(Answer(view, {}).send(send_nowhere, threads, last=False))
+        is_free = await asyncio.get_running_loop().run_in_executor(threads, lambda: True)
+        with pytest.raises(TimeoutError):
+            await sending
+        return is_free
+
+    assert asyncio.run(exchange())
+    assert closed.is_set()
+
+
+def waiters(**ended: Any) -> Waiters:
+    return Waiters(lambda run_ids: set(run_ids) if ended else set())
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def at_once() -> None:
+    return
+
+
+def wait_of(user_id: int, seconds: float = 60.0) -> Wait:
+    wait = Wait()
+    wait.until_finished(RUN, user_id, seconds)
+    return wait
+
+
+def test_a_wait_ends_with_its_run_with_its_seconds_or_with_its_caller():
+    async def scenario() -> None:
+        assert await waiters(ended=True).wait(wait_of(1), never)
+        assert await waiters().wait(wait_of(1, 0.01), never)
+        assert not await waiters().wait(wait_of(1), at_once)
+
+    asyncio.run(scenario())
+
+
+def test_a_user_has_a_share_of_the_places_and_gets_it_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waiting, "MOST_OF_A_USER", 1)
+
+    async def scenario() -> None:
+        room = waiters()
+        first = asyncio.create_task(room.wait(wait_of(1), never))
+        await asyncio.sleep(0)
+
+        with pytest.raises(TooManyWaiting):
+            await room.wait(wait_of(1), never)
+        assert await room.wait(wait_of(2, 0.01), never)
+
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert await room.wait(wait_of(1, 0.01), never)
+
+    asyncio.run(scenario())
+
+
+def test_a_database_that_is_away_ends_no_wait_and_stops_no_looking():
+    is_away = iter([True, False])
+
+    def look(run_ids: Any) -> set[UUID]:
+        if next(is_away):
+            raise RuntimeError("away")
+        return {RUN}
+
+    assert asyncio.run(Waiters(look).wait(wait_of(1), never))
+
+
+def scope_of(*headers: tuple[bytes, bytes], path: bytes = b"/") -> dict[str, Any]:
+    return {
+        "method": "GET",
+        "raw_path": path,
+        "query_string": b"",
+        "http_version": "1.1",
+        "headers": headers,
+    }
+
+
+def test_headers_that_would_become_those_of_a_proxy_are_dropped():
+    scope = scope_of((b"x_forwarded_for", b"1.1.1.1"), (b"x-forwarded-for", b"2.2.2.2"))
+
+    environ = environ_of(scope, bodies.whole_input(Held(Room())))
+
+    assert environ["HTTP_X_FORWARDED_FOR"] == "2.2.2.2"
+
+
+def test_the_path_keeps_its_bytes():
+    environ = environ_of(scope_of(path=b"/a%FF%2Fb"), bodies.whole_input(Held(Room())))
+
+    assert environ["PATH_INFO"] == "/a\xff/b"
