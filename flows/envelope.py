@@ -11,6 +11,7 @@ import orjson
 
 from flows.errors import PayloadInvalid
 from scripts.json_layout import member, path_step, place_at, with_member
+from scripts.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
 from scripts.numerals import may_change
 from scripts.strict_json import Refused, read_exactly
 
@@ -19,14 +20,19 @@ _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 _MOST_TO_SEARCH = 100_000
 
 
-def parse_payload(raw: bytes, what: str = "The payload") -> dict[str, Any]:
+def parse_payload(raw: bytes, what: str = "The payload", around: int = 0) -> dict[str, Any]:
     """Return the payload, a JSON object, with numbers as large as they are written.
 
-    Those that a double cannot be trusted with are Decimal or int. Raises PayloadInvalid for
+    Those that a double cannot be trusted with are Decimal or int. It may be nested MAX_DEPTH deep,
+    and as many levels deeper as are ``around`` the payload. Raises PayloadInvalid for
     everything that could not travel: broken or too deep JSON, NaN and Infinity, numbers beyond a
     double, keys that stand twice in one object, lone surrogates, NUL characters, and values that
     are not an object.
     """
+    if is_deeper_than(raw, MAX_DEPTH + around):
+        place = place_deeper_than(raw, MAX_DEPTH + around)
+        detail = f"is nested more than {MAX_DEPTH} deep"
+        raise PayloadInvalid(f"{place} {detail}.", errors=[{"path": place, "detail": detail}])
     try:
         payload = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -47,7 +53,7 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
         read_exactly(raw)
     except Refused as refused:
         return _refused(refused)
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
     message = f"The body is not valid JSON: {error}"
     if len(raw) > _MOST_TO_SEARCH:
@@ -62,11 +68,7 @@ def _exact(payload: dict[str, Any], raw: bytes) -> dict[str, Any]:
     orjson takes the last of keys that stand twice. It writes a colon after each key, and those in
     strings as they are.
     """
-    try:
-        written = orjson.dumps(payload)
-    except TypeError:
-        # It is nested deeper than orjson writes.
-        written = b""
+    written = orjson.dumps(payload)
     if written == raw:
         return payload
     has_all_keys = written.count(b":") == raw.count(b":") and not _ESCAPED_COLON.search(raw)
@@ -77,8 +79,6 @@ def _exact(payload: dict[str, Any], raw: bytes) -> dict[str, Any]:
         return exact
     except Refused as refused:
         raise _refused(refused) from refused
-    except RecursionError as error:
-        raise PayloadInvalid("The payload is nested too deep.") from error
 
 
 def _refused(refused: Refused) -> PayloadInvalid:

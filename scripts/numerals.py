@@ -7,6 +7,7 @@ object and found again by its identity. What a script computes is another object
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -90,36 +91,44 @@ def exact(text: bytes) -> Any:
     return json.loads(text, parse_float=decimal)
 
 
-def dumps(value: Any) -> bytes:
-    """Write JSON text with integers of any length, else as orjson does."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return orjson.dumps(as_written(value, {}))
-
-
 def as_written(value: Any, numerals: Numerals) -> Any:
     """Return the value for orjson to write, its remembered numbers replaced by their writing.
 
     Raises RecursionError where it is nested very deep or contains itself.
     """
-    kind = type(value)
-    if kind is dict:
-        return {key: as_written(item, numerals) for key, item in value.items()}
-    if kind is list or kind is tuple:
-        return [as_written(item, numerals) for item in value]
-    if kind is float or kind is MinusZero:
-        written = writing_of(value, numerals)
-        return value if written is None else orjson.Fragment(written)
-    if kind is int and not _LEAST <= value <= _MOST:
-        return orjson.Fragment(int.__repr__(value))
-    return value
+    return _replaced(value, lambda number: writing_of(number, numerals))
 
 
 def writing_of(number: Any, numerals: Numerals | None) -> str | None:
     """Return how a number was written, None where a script has made it."""
     known = numerals.get(id(number)) if numerals else None
     return known[1] if known is not None else None
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON text with Decimals and with integers of any length, else as orjson does."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_replaced(value, _writing_for_orjson))
+
+
+def _writing_for_orjson(value: Any) -> str | None:
+    if isinstance(value, Decimal) or (type(value) is int and not _LEAST <= value <= _MOST):
+        return str(value)
+    return None
+
+
+def _replaced(value: Any, writing: Callable[[Any], str | None]) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _replaced(item, writing) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_replaced(item, writing) for item in value]
+    if kind is str or value is None:
+        return value
+    text = writing(value)
+    return value if text is None else orjson.Fragment(text)
 
 
 def decimal(digits: str) -> Decimal | float:

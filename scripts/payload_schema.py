@@ -16,6 +16,7 @@ import jsonschema_rs
 
 from scripts.envelope import plain_text
 from scripts.examiner import ExaminerBusy, TooMuchToExamine, examiner
+from scripts.numerals import dumps
 from scripts.schema import SchemaInvalid, compile_plain, faults_of, require_bounded
 from scripts.schema_size import SchemaSize
 
@@ -73,7 +74,7 @@ class PayloadSchema:
             if self._spent > _SPARE_SECONDS:
                 raise ExaminerBusy
         try:
-            found = examiner.ask("value", self._text, json.dumps(value, ensure_ascii=False))
+            found = examiner.ask("value", self._text, dumps(value).decode())
         except TooMuchToExamine as error:
             return [{"path": "$", "detail": f"It could not be checked. {error}"}]
         finally:

@@ -89,7 +89,7 @@ def _options(raw: bytes) -> dict[str, Any]:
     """Return what the body asks for, for the engine. Raises Problem where it is unknown."""
     if not raw.strip():
         return {}
-    document = parse_payload(raw, "The body")
+    document = parse_payload(raw, "The body", around=1)
     faults = {name: "unknown" for name in document if name not in {"payload", "script"}}
     if not isinstance(document.get("payload", {}), dict):
         faults["payload"] = "must be a JSON object"

@@ -7,6 +7,7 @@ and each set of flows, and kept as the bytes that are sent.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from flows.api.flow_operations import add_flows
 from flows.api.schemas import COMPONENTS
 from flows.models import ConfigurationRevision, Right
 from flows.rights import Caller, rights_by_flow
+from scripts.numerals import dumps
 
 START_PATH = "/async/api/start"
 # How many documents a process keeps; one is some 100 kB.
@@ -50,12 +52,12 @@ def document_for(user: Caller, render: Callable[[Document], bytes]) -> Rendered:
 
 
 def as_json(document: Document) -> bytes:
-    return orjson.dumps(document)
+    return dumps(document)
 
 
 def as_yaml(document: Document) -> bytes:
     # Read anew, no part is in it twice: YAML would write the second one as a reference.
-    separate = orjson.loads(orjson.dumps(document))
+    separate = json.loads(dumps(document))
     text: str = yaml.dump(separate, Dumper=CSafeDumper, allow_unicode=True, sort_keys=False)
     return text.encode()
 

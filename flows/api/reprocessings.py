@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import jsonschema_rs
+import orjson
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -152,7 +153,9 @@ class ReprocessDeadLettersView(ApiView):
     @extend_schema(**REPROCESS_DEAD_LETTERS)
     def post(self, request: Request) -> HttpResponse:
         flow_ids = _flows_to_operate(request)
-        body = _checked(parse_payload(json_body(request._request)))
+        raw = json_body(request._request)
+        _require_valid(parse_payload(raw))
+        body = orjson.loads(raw)
         user: Any = request.user
         found = reprocess_many(
             _filter(body["filter"]),
@@ -177,10 +180,9 @@ def _flows_to_operate(request: Request) -> list[int] | None:
     return ids
 
 
-def _checked(body: dict[str, Any]) -> dict[str, Any]:
+def _require_valid(body: dict[str, Any]) -> None:
     if faults := faults_of(VALIDATOR, body):
         raise Problem("payload-invalid", "The request is refused.", errors=faults)
-    return body
 
 
 def _filter(given: dict[str, str]) -> DeadLetterFilter:

@@ -49,6 +49,17 @@ def test_the_place_of_a_nul_character_is_named():
     assert refusal.value.errors[0]["path"] == "$.a[1].b"
 
 
+DEEP = b'{"a":' * 199 + b"[1.0]" + b"}" * 199
+
+
+def test_a_payload_may_be_nested_200_deep():
+    assert parse_payload(DEEP)
+
+    with pytest.raises(PayloadInvalid, match="nested more than 200 deep") as refusal:
+        parse_payload(b'{"x":' + DEEP + b"}")
+    assert refusal.value.errors[0]["path"].startswith("$.x.a")
+
+
 PLACES = {
     b'{"a":{"b":[{"c":1,"c":2}]}}': "$.a.b[0].c",
     b'{"x y":{"":1, "":2}}': '$["x y"][""]',

@@ -17,7 +17,7 @@ import jsonschema_rs
 
 # As a module: it imports this package, too.
 from scripts import code_faults
-from scripts.envelope import decode
+from scripts.envelope import decode_exactly
 from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised
 from scripts.schema import Contract, SchemaInvalid, compile_schema, faults_of, schema_text_fault
 
@@ -56,7 +56,7 @@ def _value(schema: str, text: str) -> dict[str, Any]:
         validator = _validator(schema)
     except SchemaInvalid as error:
         return {"invalid": str(error)}
-    return {"faults": faults_of(validator, decode(text.encode()))}
+    return {"faults": faults_of(validator, decode_exactly(text.encode()))}
 
 
 def _input(schema: str, message: str) -> list[dict[str, str]]:

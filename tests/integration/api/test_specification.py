@@ -168,6 +168,17 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(ever
     assert properties["amount"] == {"$ref": f"#/components/schemas/{component}/$defs/amount"}
 
 
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_schema_with_numbers_of_any_length_is_in_the_document(everybody, form):
+    make_flow(schema={"properties": {"n": {"maximum": 2**64, "minimum": -(10**30)}}})
+
+    response = everybody.get(f"/async/specifications/openapi.{form}")
+
+    assert response.status_code == 200
+    assert str(2**64) in response.content.decode()
+    assert str(-(10**30)) in response.content.decode()
+
+
 def test_new_flow_is_in_the_next_document(everybody):
     assert "/async/api/flows/loan/start" not in everybody.get(JSON).json()["paths"]
 

@@ -70,6 +70,11 @@ def test_key_that_stands_twice_is_refused_with_its_place(post, user, flow):
         ({"multipleOf": 0.01}, "1234567890123456.78", 202),
         ({"multipleOf": 0.01}, "1234567890123456.785", 400),
         ({"type": "integer"}, "12345678901234567890.5", 400),
+        # Patterns that look ahead are for another process.
+        ({"pattern": "(?=a)", "const": 1.1}, "1.10", 202),
+        ({"pattern": "(?=a)", "maximum": 2**80}, 2**80, 202),
+        ({"pattern": "(?=a)", "maximum": 2**80}, 2**80 + 1, 400),
+        ({"pattern": "(?=a)", "multipleOf": 0.01}, "1234567890123456.785", 400),
     ],
 )
 def test_numbers_are_judged_as_they_are_written(post, user, rule, number, status):
