@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,11 +27,15 @@ from flows.errors import (
 )
 from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
 from flows.models.runtime import DEFAULT_PRIORITY
+from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+# A mapping of Python values, or JSON text, which travels as it is.
+Payload = Mapping[str, Any] | bytes
 
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
 # Without a comma: WSGI puts one between the values of a header that was sent twice.
@@ -49,9 +53,9 @@ class Started:
 
 def start(
     flow: str | FlowPlan,
-    payload: dict[str, Any] | bytes,
+    payload: Payload,
     *,
-    user: User | None = None,
+    user: AbstractBaseUser | None = None,
     idempotency_key: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
@@ -63,9 +67,11 @@ def start(
 
     The flow is given by its name, or by its plan where the caller has just looked it up. Bytes are
     taken as JSON text and travel as they are, numbers of any length included.
-    Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, QueueFull, IdempotencyConflict, and
-    CommitInDoubt where the database was lost and does not say whether the run is stored.
+    Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
+    IdempotencyConflict, and CommitInDoubt where the database was lost and does not say whether the
+    run is stored.
     """
+    check_options(priority, start_at, idempotency_key)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
     run = _new_run(plan, payload, user, priority, start_at)
     if idempotency_key is not None:
@@ -81,30 +87,47 @@ def start(
 
 def start_many(
     flow: str | FlowPlan,
-    payloads: Iterable[dict[str, Any] | bytes],
+    payloads: Iterable[Payload],
     *,
-    user: User | None = None,
+    user: AbstractBaseUser | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
 ) -> list[UUID]:
-    """Start a run for each payload, all in one transaction or none. Raises as `start` does."""
+    """Start a run for each payload, all in one transaction or none. Raises as `start` does.
+
+    PayloadInvalid names the payload: `$[3].amount` is in the fourth.
+    """
+    check_options(priority, start_at)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
-    runs = [_new_run(plan, payload, user, priority, start_at) for payload in payloads]
+    runs = []
+    for number, payload in enumerate(payloads):
+        try:
+            runs.append(_new_run(plan, payload, user, priority, start_at))
+        except PayloadInvalid as error:
+            raise _numbered(error, number) from error
     if runs:
         _store(runs)
     return [run.correlation_id for run in runs]
 
 
+def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:
+    """Return the refusal with its places below the number of the payload."""
+    errors = [
+        fault
+        | ({"path": f"$[{number}]{fault['path'].removeprefix('$')}"} if "path" in fault else {})
+        for fault in error.errors
+    ]
+    return PayloadInvalid(f"Payload {number}: {error}", errors=errors)
+
+
 def _new_run(
     plan: FlowPlan,
-    payload: dict[str, Any] | bytes,
-    user: User | None,
+    payload: Payload,
+    user: AbstractBaseUser | None,
     priority: int,
     start_at: datetime | None,
 ) -> NewRun:
     first = plan.require_runnable()
-    if not 0 <= priority <= 9:
-        raise PayloadInvalid("The priority must be 0 to 9.")
     raw = payload if isinstance(payload, bytes) else dump_payload(payload)
     plan.require_valid(parse_payload(raw))
     correlation_id = uuid7()
@@ -194,7 +217,7 @@ def _known_start(
 # --- runs and dead letters ---------------------------------------------------------------------
 
 
-def cancel(run: Run, *, user: User | None = None) -> Run:
+def cancel(run: Run, *, user: AbstractBaseUser | None = None) -> Run:
     """Cancel a run. Its waiting message leaves at once, a running script is stopped within 2 s.
 
     A run that has ended stays as it is.
@@ -212,8 +235,8 @@ def let_through(run: Run) -> bool:
 def reprocess(
     dead_letter: DeadLetter,
     *,
-    user: User | None = None,
-    payload: dict[str, Any] | bytes | None = None,
+    user: AbstractBaseUser | None = None,
+    payload: Payload | None = None,
     newest_script: bool = False,
 ) -> Run:
     """Put a dead letter back at the step where it failed, with a new payload if one is given.
@@ -252,7 +275,7 @@ def reprocess(
     return Run.objects.get(pk=dead_letter.run_id)
 
 
-def _payload_text(payload: dict[str, Any] | bytes) -> bytes:
+def _payload_text(payload: Payload) -> bytes:
     if not isinstance(payload, bytes):
         return dump_payload(payload)
     parse_payload(payload)
@@ -267,7 +290,7 @@ def newest_step(step: StepVersion) -> StepVersion:
     raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
 
 
-def discard(dead_letter: DeadLetter, *, user: User | None = None) -> None:
+def discard(dead_letter: DeadLetter, *, user: AbstractBaseUser | None = None) -> None:
     """Give a dead letter up; its run stays failed. Raises AlreadyReprocessed."""
     taken = DeadLetter.objects.open().filter(pk=dead_letter.pk)
     if not taken.update(discarded_at=timezone.now(), discarded_by=user):
@@ -277,19 +300,20 @@ def discard(dead_letter: DeadLetter, *, user: User | None = None) -> None:
 # --- pausing -----------------------------------------------------------------------------------
 
 
-def pause(target: Queue | Flow, *, user: User | None = None) -> None:
+def pause(target: Queue | Flow, *, user: AbstractBaseUser | None = None) -> None:
     """Let the messages of a queue, or of all queues of a flow, wait. What runs goes on."""
     _set_paused(target, True, user)
 
 
-def resume(target: Queue | Flow, *, user: User | None = None) -> None:
+def resume(target: Queue | Flow, *, user: AbstractBaseUser | None = None) -> None:
     _set_paused(target, False, user)
 
 
-def _set_paused(target: Queue | Flow, paused: bool, user: User | None) -> None:
+def _set_paused(target: Queue | Flow, paused: bool, user: AbstractBaseUser | None) -> None:
     target.refresh_from_db()
     if target.paused == paused:
         return
-    target.paused, target.paused_by = paused, user if paused else None
+    target.paused = paused
+    target.paused_by_id = user.pk if user and paused else None
     target.save(update_fields=["paused", "paused_by"])
     store().database.wake()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 import orjson
 
 from flows.errors import PayloadInvalid
+from flows.python_payload import write_payload
 from scripts.json_layout import member, path_step, place_at, with_member
 from scripts.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
 from scripts.numerals import may_change
@@ -106,11 +106,7 @@ def find_nul(value: Any) -> str | None:
 
 def dump_payload(payload: Any) -> bytes:
     """Serialise a Python payload and hold it to the same rules as one that came as text."""
-    try:
-        raw = json.dumps(payload, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        encoded = raw.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise PayloadInvalid(f"The payload is not JSON: {error}") from error
+    encoded = write_payload(payload)
     parse_payload(encoded)
     return encoded
 

@@ -17,8 +17,27 @@ class FlowError(Exception):
             setattr(self, name, value)
 
 
-class UnknownFlow(FlowError):
+class NotFound(FlowError):
+    """There is no such run, dead letter or queue."""
+
+
+class UnknownFlow(NotFound):
     """There is no flow of this name."""
+
+
+class OptionInvalid(FlowError, ValueError):
+    """An option of a call has a value that it cannot have."""
+
+
+class RunFailed(FlowError):
+    """The run has failed or was cancelled; it has no result."""
+
+    status: str = "FAILED"
+    error: str = ""
+
+
+class RunNotFinished(FlowError):
+    """The run has not come to its end."""
 
 
 class FlowNotRunnable(FlowError):

@@ -1,0 +1,35 @@
+"""What Python callers may give a start beside its payload; HTTP callers are judged by the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from flows.errors import OptionInvalid
+
+LONGEST_KEY = 255
+
+
+def check_options(priority: Any, start_at: Any, idempotency_key: Any = None) -> None:
+    """Raise OptionInvalid, which is a ValueError, with the option and what it must be."""
+    if type(priority) is not int or not 0 <= priority <= 9:
+        raise OptionInvalid(f"priority must be a whole number from 0 to 9, not {priority!r}.")
+    if start_at is not None:
+        if not isinstance(start_at, datetime):
+            raise OptionInvalid(f"start_at must be a datetime, not {start_at!r}.")
+        if timezone.is_naive(start_at):
+            raise OptionInvalid("start_at must have a time zone.")
+    if idempotency_key is not None and (fault := _key_fault(idempotency_key)):
+        raise OptionInvalid(f"idempotency_key must {fault}.")
+
+
+def _key_fault(key: Any) -> str:
+    if not isinstance(key, str):
+        return f"be a string, not {key!r}"
+    if not 1 <= len(key) <= LONGEST_KEY:
+        return f"have 1 to {LONGEST_KEY} characters, not {len(key)}"
+    if not key.isprintable():
+        return "have printable characters alone"
+    return ""

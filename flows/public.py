@@ -1,0 +1,238 @@
+"""What a Django project may import of the engine. Everything else is private and may change.
+
+    from flows import public
+
+    run = public.start("loan-application", {"amount": 5000}, user=request.user)
+    public.result(run, wait=10)
+
+Runs, dead letters, flows and queues are named by their ids and names, not by instances. Each call
+does one thing and is committed with the transaction around it, or by itself where there is none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import orjson
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.db.transaction import TransactionManagementError
+
+from flows import engine, trace
+from flows.engine import Payload
+from flows.errors import (
+    AlreadyReprocessed,
+    CommitInDoubt,
+    FlowError,
+    FlowNotRunnable,
+    IdempotencyConflict,
+    NotFound,
+    PayloadInvalid,
+    QueueFull,
+    RunFailed,
+    RunNotFinished,
+    UnknownFlow,
+)
+from flows.models import DeadLetter, Flow, Queue, Run
+from flows.models.runtime import DEFAULT_PRIORITY
+from flows.signals import dead_letter_made, run_finished
+from scripts.callables import Reject, Retry
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+__all__ = [
+    "AlreadyReprocessed",
+    "CommitInDoubt",
+    "FlowError",
+    "FlowNotRunnable",
+    "IdempotencyConflict",
+    "NotFound",
+    "PayloadInvalid",
+    "QueueFull",
+    "Reject",
+    "Retry",
+    "RunFailed",
+    "RunNotFinished",
+    "UnknownFlow",
+    "astart",
+    "cancel",
+    "dead_letter_made",
+    "discard",
+    "pause",
+    "reprocess",
+    "result",
+    "resume",
+    "run_finished",
+    "start",
+    "start_many",
+    "status",
+]
+
+Found = TypeVar("Found", Flow, Queue)
+
+
+def start(
+    flow: str,
+    payload: Payload,
+    *,
+    user: AbstractBaseUser | None = None,
+    idempotency_key: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
+) -> UUID:
+    """Start a run and return its correlation id.
+
+    The run is stored when this returns, or with the transaction around it. The payload is a JSON
+    object: a mapping, in which datetime, date, time, timedelta, UUID and Decimal are written as
+    `DjangoJSONEncoder` writes them, or bytes of JSON, which travel digit for digit. Of the messages
+    that wait in a queue those of a higher priority go first, 0 to 9; before `start_at`, which has a
+    time zone, the run waits. The same idempotency key of the same user and flow gives the same run
+    for a day.
+
+    Raises UnknownFlow; FlowNotRunnable where it is inactive or has no steps; PayloadInvalid, with
+    the places in `errors`; QueueFull, with `retry_after` seconds; IdempotencyConflict where the key
+    was used for another request; ValueError for a key, a priority or a time that cannot be; and
+    CommitInDoubt where the database was lost and does not say whether the run is stored.
+    """
+    started = engine.start(
+        flow,
+        payload,
+        user=user,
+        idempotency_key=idempotency_key,
+        priority=priority,
+        start_at=start_at,
+    )
+    return started.correlation_id
+
+
+async def astart(flow: str, payload: Payload, **options: Any) -> UUID:
+    """Start a run from asynchronous code: `start` in a thread, in a transaction of its own."""
+    return await sync_to_async(start)(flow, payload, **options)
+
+
+def start_many(
+    flow: str,
+    payloads: Iterable[Payload],
+    *,
+    user: AbstractBaseUser | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
+) -> list[UUID]:
+    """Start a run for each payload, all of them or none, and return their ids in order.
+
+    Raises as `start` does; the message of PayloadInvalid names the payload by its number.
+    """
+    return engine.start_many(flow, payloads, user=user, priority=priority, start_at=start_at)
+
+
+def status(run: UUID | str) -> str:
+    """Return QUEUED, RUNNING, COMPLETED, FAILED or CANCELLED. Raises NotFound."""
+    return _run(run).status
+
+
+def result(run: UUID | str, wait: float = 0.0) -> Any:
+    """Return the result of a completed run, after waiting for its end for at most `wait` seconds.
+
+    Raises RunFailed where it failed or was cancelled, with its `status` and `error`; RunNotFinished
+    where it goes on; NotFound; and TransactionManagementError where it would wait within a
+    transaction, whose own starts are not visible to the workers, and which on SQLite keeps them
+    from writing.
+    """
+    deadline = time.monotonic() + wait
+    found = _run(run)
+    if wait > 0 and found.status not in trace.FINISHED:
+        if connection.in_atomic_block:
+            raise TransactionManagementError("Wait for a run outside of a transaction.")
+        trace.wait_until_finished(found.pk, max(deadline - time.monotonic(), 0.0))
+        found.refresh_from_db()
+    if found.status == Run.Status.COMPLETED:
+        return orjson.loads(found.result or "null")
+    if found.status in trace.FINISHED:
+        message = f"The run {found.pk} is {found.status}: {found.error or 'no error'}"
+        raise RunFailed(message, status=found.status, error=found.error)
+    raise RunNotFinished(f"The run {found.pk} is {found.status}.")
+
+
+def cancel(run: UUID | str, *, user: AbstractBaseUser | None = None) -> str:
+    """Cancel a run and return its status; one that has ended stays as it is. Raises NotFound."""
+    return engine.cancel(_run(run), user=user).status
+
+
+def reprocess(
+    dead_letter: int,
+    *,
+    user: AbstractBaseUser | None = None,
+    payload: Payload | None = None,
+    newest_script: bool = False,
+) -> UUID:
+    """Put a dead letter back at the step where it failed, and return its run's id.
+
+    With a payload in place of its own, if one is given; with `newest_script` at the flow as it is
+    now. Raises NotFound, AlreadyReprocessed, QueueFull, PayloadInvalid and FlowNotRunnable.
+    """
+    letter = _dead_letter(dead_letter)
+    return engine.reprocess(letter, user=user, payload=payload, newest_script=newest_script).pk
+
+
+def discard(dead_letter: int, *, user: AbstractBaseUser | None = None) -> None:
+    """Give a dead letter up; its run stays failed. Raises NotFound and AlreadyReprocessed."""
+    engine.discard(_dead_letter(dead_letter), user=user)
+
+
+def pause(
+    *,
+    flow: str | None = None,
+    queue: str | None = None,
+    user: AbstractBaseUser | None = None,
+) -> None:
+    """Let the messages of a queue, or of all queues of a flow, wait. What runs goes on.
+
+    Raises UnknownFlow and NotFound, and TypeError unless one of them is named.
+    """
+    engine.pause(_target(flow, queue), user=user)
+
+
+def resume(
+    *,
+    flow: str | None = None,
+    queue: str | None = None,
+    user: AbstractBaseUser | None = None,
+) -> None:
+    """End a pause. Raises as `pause` does."""
+    engine.resume(_target(flow, queue), user=user)
+
+
+def _run(run: UUID | str) -> Run:
+    try:
+        return Run.objects.select_related("flow_version").get(pk=UUID(str(run)))
+    except (ValueError, Run.DoesNotExist) as error:
+        raise NotFound(f"There is no run {run}.") from error
+
+
+def _dead_letter(pk: int) -> DeadLetter:
+    letters = DeadLetter.objects.select_related("step", "run__flow_version")
+    try:
+        return letters.get(pk=pk)
+    except (ValueError, TypeError, DeadLetter.DoesNotExist) as error:
+        raise NotFound(f"There is no dead letter {pk}.") from error
+
+
+def _target(flow: str | None, queue: str | None) -> Flow | Queue:
+    if (flow is None) == (queue is None):
+        raise TypeError("Name either a flow or a queue.")
+    if flow is not None:
+        return _named(Flow, flow, UnknownFlow(f"There is no flow {flow!r}."))
+    assert queue is not None
+    return _named(Queue, queue, NotFound(f"There is no queue {queue!r}."))
+
+
+def _named(model: type[Found], name: str, missing: NotFound) -> Found:
+    # No database can look up a NUL.
+    if "\0" not in name and (found := model._default_manager.filter(name=name).first()):
+        return found
+    raise missing

@@ -1,0 +1,288 @@
+"""The one module that a Django project imports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.db import connections, transaction
+from django.db.transaction import TransactionManagementError
+from django.utils import timezone
+from django.utils.translation import gettext_lazy
+
+from flows import public
+from flows.models import DeadLetter, Flow, Message, Queue, Run
+from tests.builders import ECHO, make_flow, work_until_idle
+
+pytestmark = pytest.mark.django_db
+
+REJECT = "def run(message, context):\n    raise Reject('no')\n"
+PAYLOAD = "def run(message, context):\n    return message['payload']\n"
+
+
+def payload_of(run: UUID) -> dict:
+    return json.loads(Message.objects.get(pk=run).body)["payload"]
+
+
+def test_a_run_is_started_worked_on_and_its_result_read_by_its_id():
+    flow = make_flow(codes=[PAYLOAD])
+
+    run = public.start("flow", {"amount": 1})
+    queued = public.status(run)
+    work_until_idle(flow)
+
+    assert queued == "QUEUED"
+    assert public.status(str(run)) == "COMPLETED"
+    assert public.result(run) == {"amount": 1}
+
+
+def test_many_runs_are_started_all_or_none():
+    make_flow()
+
+    runs = public.start_many("flow", ({"n": n} for n in range(3)))
+    with pytest.raises(public.PayloadInvalid) as refusal:
+        public.start_many("flow", [{"n": 1}, {"n": {1, 2}}])
+
+    assert [payload_of(run) for run in runs] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert refusal.value.errors == [
+        {"path": "$[1].n", "detail": "is of type set, which JSON does not have"}
+    ]
+    assert Run.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_is_started_from_asynchronous_code():
+    make_flow()
+
+    async def start() -> UUID:
+        try:
+            return await public.astart("flow", {"n": 1})
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    run = asyncio.run(start())
+
+    assert payload_of(run) == {"n": 1}
+
+
+def test_the_result_of_a_run_that_has_none_says_why():
+    flow = make_flow(codes=[REJECT])
+    run = public.start("flow", {})
+
+    with pytest.raises(public.RunNotFinished, match="QUEUED"):
+        public.result(run)
+    work_until_idle(flow)
+    with pytest.raises(public.RunFailed, match="no") as failed:
+        public.result(run)
+
+    assert failed.value.status == "FAILED"
+    assert "no" in failed.value.error
+
+
+def test_waiting_within_a_transaction_is_refused():
+    make_flow()
+    run = public.start("flow", {})
+
+    with pytest.raises(TransactionManagementError, match="outside of a transaction"):
+        public.result(run, wait=1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waiting_ends_with_the_time_that_was_given():
+    make_flow()
+    run = public.start("flow", {})
+
+    with pytest.raises(public.RunNotFinished):
+        public.result(run, wait=0.05)
+
+
+def test_a_run_is_cancelled_by_its_id():
+    make_flow()
+    user = User.objects.create_user("operator")
+    run = public.start("flow", {})
+
+    status = public.cancel(run, user=user)
+
+    assert status == public.status(run) == "CANCELLED"
+    assert Run.objects.get().cancelled_by == user
+    with pytest.raises(public.RunFailed, match="CANCELLED"):
+        public.result(run)
+
+
+def test_a_dead_letter_is_reprocessed_and_discarded_by_its_id():
+    flow = make_flow(codes=[REJECT])
+    for _ in range(2):
+        public.start("flow", {"n": 1})
+    work_until_idle(flow)
+    first, second = DeadLetter.objects.order_by("pk")
+
+    run = public.reprocess(first.pk, payload={"n": 2})
+    public.discard(second.pk)
+
+    assert run == first.run_id
+    assert payload_of(run) == {"n": 2}
+    for call in (public.reprocess, public.discard):
+        with pytest.raises(public.AlreadyReprocessed):
+            call(second.pk)
+
+
+def test_a_flow_and_a_queue_are_paused_and_resumed_by_their_names():
+    make_flow()
+
+    public.pause(flow="flow")
+    public.pause(queue="flow-0")
+
+    assert (Flow.objects.get().paused, Queue.objects.get(name="flow-0").paused) == (True, True)
+    public.resume(flow="flow")
+    public.resume(queue="flow-0")
+    assert (Flow.objects.get().paused, Queue.objects.get(name="flow-0").paused) == (False, False)
+
+
+@pytest.mark.parametrize("names", [{}, {"flow": "a", "queue": "b"}])
+def test_a_pause_names_one_thing(names):
+    with pytest.raises(TypeError, match="either a flow or a queue"):
+        public.pause(**names)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: public.status(uuid4()),
+        lambda: public.status("no id"),
+        lambda: public.status(None),
+        lambda: public.result(uuid4(), wait=1),
+        lambda: public.cancel("x"),
+        lambda: public.reprocess(7),
+        lambda: public.reprocess("seven"),
+        lambda: public.discard(None),
+        lambda: public.start("nowhere", {}),
+        lambda: public.start("no\0where", {}),
+        lambda: public.pause(flow="nowhere"),
+        lambda: public.pause(queue="nowhere"),
+        lambda: public.pause(queue="no\0where"),
+        lambda: public.resume(flow="no\0where"),
+    ],
+)
+def test_what_is_not_there_is_told_as_such(call):
+    with pytest.raises(public.NotFound):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"priority": 5.5}, "priority must be a whole number from 0 to 9, not 5.5"),
+        ({"priority": True}, "priority must be a whole number from 0 to 9, not True"),
+        ({"priority": 10}, "priority"),
+        ({"priority": "5"}, "priority"),
+        ({"start_at": "2030-01-01"}, "start_at must be a datetime"),
+        ({"start_at": date(2030, 1, 1)}, "start_at must be a datetime"),
+        ({"start_at": datetime(2030, 1, 1)}, "start_at must have a time zone"),
+        ({"idempotency_key": ""}, "idempotency_key must have 1 to 255 characters, not 0"),
+        ({"idempotency_key": "k" * 300}, "not 300"),
+        ({"idempotency_key": "a\0b"}, "printable"),
+        ({"idempotency_key": 7}, "idempotency_key must be a string, not 7"),
+    ],
+)
+def test_an_option_that_cannot_be_is_a_value_error_that_names_it(options, told):
+    make_flow()
+
+    with pytest.raises(ValueError, match=told) as refusal:
+        public.start("flow", {}, **options)
+
+    assert isinstance(refusal.value, public.FlowError)
+    assert not Run.objects.exists()
+
+
+def test_values_of_django_travel_as_its_own_encoder_writes_them():
+    make_flow()
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    id = uuid4()
+
+    run = public.start(
+        "flow",
+        {
+            "moment": moment,
+            "date": date(2026, 1, 2),
+            "time": timedelta(seconds=90),
+            "id": id,
+            "price": Decimal("1.10"),
+            "text": gettext_lazy("Yes"),
+            "tuple": (1, 2),
+        },
+    )
+
+    assert payload_of(run) == {
+        "moment": "2026-01-02T03:04:05.678Z",
+        "date": "2026-01-02",
+        "time": "P0DT00H01M30S",
+        "id": str(id),
+        "price": "1.10",
+        "text": "Yes",
+        "tuple": [1, 2],
+    }
+
+
+CYCLE: dict = {"list": []}
+CYCLE["list"].append(CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("payload", "place", "told"),
+    [
+        ({"a": [0, {1}]}, "$.a[1]", "is of type set"),
+        ({"a": {"b c": object()}}, '$.a["b c"]', "is of type object"),
+        ({"a": float("nan")}, "$.a", "is nan, which JSON does not have"),
+        ({"a": [float("-inf")]}, "$.a[0]", "is -inf"),
+        ({"a": "\ud800"}, "$.a", "half a character"),
+        ({"\ud800": 1}, "$", "half a character"),
+        ({"a": {(1, 2): 1}}, "$.a", "has the key (1, 2)"),
+        (CYCLE, "$.list[0]", "contains itself"),
+        ({"a": b"bytes"}, "$.a", "is of type bytes"),
+        ({1: "a", "1": "b"}, "$", "twice"),
+        ({"a": datetime(2026, 1, 1).time().replace(tzinfo=UTC)}, "$.a", "timezone-aware times"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_place(payload, place, told):
+    make_flow()
+
+    with pytest.raises(public.PayloadInvalid) as refusal:
+        public.start("flow", payload)
+
+    [fault] = refusal.value.errors
+    assert fault["path"].startswith(place)
+    assert told in fault["detail"]
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("payload", [[], "text", 7, None])
+def test_a_payload_that_is_no_object_is_refused(payload):
+    make_flow()
+
+    with pytest.raises(public.PayloadInvalid, match="must be a JSON object"):
+        public.start("flow", payload)
+
+
+def test_a_start_is_taken_back_with_the_transaction_around_it():
+    make_flow()
+
+    with transaction.atomic():
+        public.start("flow", {})
+        transaction.set_rollback(True)
+
+    assert not Run.objects.exists()
+
+
+def test_a_start_waits_for_its_time():
+    flow = make_flow(codes=[ECHO])
+
+    run = public.start("flow", {}, start_at=timezone.now() + timedelta(hours=1))
+    work_until_idle(flow)
+
+    assert public.status(run) == "QUEUED"
