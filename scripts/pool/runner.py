@@ -404,7 +404,8 @@ class HostPool:
             return
         if self._asks is None:
             self._asks = Asks(_engine_services() if self._services is None else self._services)
-            self._selector.register(self._asks.bell, selectors.EVENT_READ, self._asks)
+            for bell in self._asks.bells:
+                self._selector.register(bell, selectors.EVENT_READ, self._asks)
         self._asks.take(host, call, head, request)
 
     def _pass_on_replies(self) -> None:

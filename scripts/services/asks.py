@@ -9,6 +9,7 @@ nobody believes: services look at the program's own rights and at every part of 
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,12 @@ logger = logging.getLogger(__name__)
 Deadline = float
 Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
 
-MAX_THREADS = 64
+# For all outside calls of a worker, for those of one script, and what each script has for sure.
+MAX_THREADS = 256
+MAX_THREADS_OF_A_SCRIPT = 64
+THREADS_FOR_SURE = 4
+# Secrets have threads of their own: to read one takes a moment, and it never waits behind calls.
+SECRET_THREADS = 8
 # The service of which the replies are secrets, as {value}.
 SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
 
@@ -86,13 +92,16 @@ class Asks:
 
     def __init__(self, services: Mapping[str, Service]) -> None:
         self._services = services
-        self._crew = Crew(self._serve, MAX_THREADS)
+        self._for_calls: Crew[Ask] = Crew(
+            self._serve, MAX_THREADS, MAX_THREADS_OF_A_SCRIPT, THREADS_FOR_SURE
+        )
+        self._for_secrets: Crew[Ask] = Crew(self._serve, SECRET_THREADS, SECRET_THREADS)
         self._tabs: dict[HostClient, _Tab] = {}
 
     @property
-    def bell(self) -> Any:
+    def bells(self) -> tuple[socket.socket, ...]:
         """What is readable when requests have been served."""
-        return self._crew.bell
+        return self._for_calls.bell, self._for_secrets.bell
 
     def take(self, host: HostClient, call: int, head: bytes, request: bytes) -> None:
         """Begin to serve what the running call of a host asks for. Raises Nonsense."""
@@ -108,11 +117,13 @@ class Asks:
             raise Nonsense
         ask = Ask(host, call, *_read(head), request, host.deadline())
         tab.open.append(ask)
-        self._crew.take(ask)
+        crew = self._for_secrets if ask.service == SECRET_SERVICE else self._for_calls
+        crew.take(ask, host.program.name)
 
     def served(self) -> list[Ask]:
         """Return the requests that were served and that somebody still waits for."""
-        served = [ask for ask in self._crew.done() if ask.is_wanted]
+        done = [*self._for_secrets.done(), *self._for_calls.done()]
+        served = [ask for ask in done if ask.is_wanted]
         for ask in served:
             self._tabs[ask.host].open.remove(ask)
         return [ask for ask in served if ask.host.runs(ask.call)]
@@ -126,7 +137,8 @@ class Asks:
     def close(self) -> None:
         for host in list(self._tabs):
             self.forget(host)
-        self._crew.close()
+        self._for_calls.close()
+        self._for_secrets.close()
         for service in self._services.values():
             if hasattr(service, "close"):
                 service.close()

@@ -493,3 +493,35 @@ def run(message, context):
 
     assert [n for n, outcome in outcomes.items() if outcome.error is not None] in ([], [1])
     assert sum(outcome.error is None for outcome in outcomes.values()) >= 101
+
+
+def test_a_script_with_slow_calls_keeps_no_other_waiting(services: Services) -> None:
+    services.by_name["secret"] = lambda program, request, deadline: {"value": "swordfish"}
+    pool = HostPool(services=services.by_name)
+    slow = f"""{ASKING}
+def run(message, context):
+    for _ in range(8):
+        context.ask("gate", {{}})
+    context.wait()
+    return message
+"""
+    other = f"""{ASKING}
+def run(message, context):
+    message["payload"] = [ask(context, "secret"), ask(context, "echo")["name"]]
+    return message
+"""
+    body = b'{"correlationId":"c","payload":1}'
+    calls = [Call(("slow", n), "c", 1, "d", body) for n in range(10)]
+    pool.submit(Program(1, "slow", "python", slow, 60, 64), SITE, calls, hosts=10)
+    wait_for(lambda: pool.collect(0.05) or len(services.asked) >= 64)
+
+    pool.submit(
+        Program(2, "other", "python", other, 60, 64), SITE, [Call("o", "c", 1, "d", body)], hosts=1
+    )
+
+    outcomes: list[Outcome] = []
+    wait_for(lambda: outcomes.extend(pool.collect(0.1)) or outcomes)
+    assert [outcome.call.key for outcome in outcomes] == ["o"]
+    assert json.loads(outcomes[0].output or b"")["payload"] == [{"value": "swordfish"}, "other"]
+    services.gate.set()
+    pool.close()
