@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -59,14 +60,23 @@ class Headers(Mapping[str, str]):
     def __repr__(self) -> str:
         return repr(self._headers)
 
+    def get_list(self, name: str) -> list[str]:
+        """Return the values of a header that may come more than once, such as Set-Cookie."""
+        return self[name].split("\n") if name in self else []
+
 
 class Response:
-    """What a server answered, after redirects. ``url`` is where these led to."""
+    """What a server answered, after redirects. ``url`` is where these led to.
+
+    ``content`` is the body as bytes, ``text`` what they say in the answer's charset.
+    """
 
     def __init__(self, method: str, reply: dict[str, Any]) -> None:
         self.status: int = reply["status"]
         self.headers = Headers(reply["headers"])
-        self.text: str = reply["body"]
+        self._text: str | None = reply["body"]
+        self._no_text: str = reply.get("noText", "")
+        self._base64: str | None = reply.get("base64")
         self.url: str = reply["url"]
         self.retry_after: float | None = reply.get("retryAfter")
         self._method = method
@@ -74,6 +84,20 @@ class Response:
     @property
     def ok(self) -> bool:
         return self.status < 400
+
+    @property
+    def text(self) -> str:
+        """Raises HttpError of the kind "encoding" where the body is no text."""
+        if self._text is None:
+            message = f"The body of {self.url.partition('?')[0]} is no text: {self._no_text}."
+            raise HttpError(f"{message} Its bytes are in content.", "encoding", self)
+        return self._text
+
+    @property
+    def content(self) -> bytes:
+        if self._base64 is not None:
+            return b64decode(self._base64)
+        return (self._text or "").encode()
 
     def json(self) -> Any:
         """Read the body as JSON. Raises ValueError if it is none."""
@@ -115,7 +139,7 @@ class Http:
         headers: Mapping[str, Any] | None = None,
         timeout: float = 10,
     ) -> Response:
-        """Make a request. ``data`` is text, or fields that go as a form does.
+        """Make a request. ``data`` is text, bytes, or fields that go as a form does.
 
         ``timeout`` is for the whole of it, in seconds. Raises HttpError if nothing is answered;
         what status was answered is for the script to see.
@@ -123,6 +147,7 @@ class Http:
         method = method.upper()
         own_headers = {str(name): str(value) for name, value in (headers or {}).items()}
         body, content_type = _body(json, data)
+        sent = {"base64": b64encode(body).decode()} if isinstance(body, bytes) else {"body": body}
         if content_type and not any(name.lower() == "content-type" for name in own_headers):
             own_headers["Content-Type"] = content_type
         reply = self._send(
@@ -130,8 +155,8 @@ class Http:
                 "method": method,
                 "url": _with_params(str(url), params),
                 "headers": own_headers,
-                "body": body,
                 "timeout": timeout,
+                **sent,
             }
         )
         if "error" in reply:
@@ -157,8 +182,8 @@ class Http:
         return self.request("DELETE", url, params=params, **options)
 
 
-def _body(json: Any, data: Any) -> tuple[str | None, str]:
-    """Return the body as text, and its type."""
+def _body(json: Any, data: Any) -> tuple[str | bytes | None, str]:
+    """Return the body, and its type."""
     if json is not None:
         if data is not None:
             raise TypeError("a request has either json or data")
@@ -168,8 +193,7 @@ def _body(json: Any, data: Any) -> tuple[str | None, str]:
     if isinstance(data, str):
         return data, "text/plain; charset=utf-8"
     if isinstance(data, bytes | bytearray):
-        # Bodies go to the worker in JSON.
-        return data.decode(), "application/octet-stream"
+        return bytes(data), "application/octet-stream"
     return urlencode(data, doseq=True), "application/x-www-form-urlencoded"
 
 

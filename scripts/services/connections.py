@@ -27,9 +27,9 @@ from scripts.services.asks import AskFailed
 
 Moment = float | None
 
-# The system's resolver has a patience of its own, which outlasts that of a script.
-_MAX_LOOKUPS = 32
-_lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+# The system's resolver has a patience of its own, which outlasts that of a script. Each script
+# version may have so many look-ups under way, and keeps none from those of others.
+_MAX_LOOKUPS = 16
 
 
 class CheckedNetwork(httpcore.NetworkBackend):
@@ -37,6 +37,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
 
     def __init__(self, *, private: bool) -> None:
         self._private = private
+        self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -59,7 +60,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
         raise AskFailed(f"{host} has no address.", "dns")
 
     def _addresses(self, host: str, port: int, until: Moment) -> list[IPv4Address | IPv6Address]:
-        found = resolve(host, port, until)
+        found = resolve(host, port, until, self._lookups)
         good = [address for address in found if self._private or is_public(address)]
         if found and not good:
             raise AskFailed(
@@ -99,19 +100,23 @@ class TimedStream(httpcore.NetworkStream):
         self._stream.close()
 
 
-def resolve(host: str, port: int, until: Moment) -> list[IPv4Address | IPv6Address]:
+def resolve(
+    host: str, port: int, until: Moment, lookups: threading.BoundedSemaphore
+) -> list[IPv4Address | IPv6Address]:
     """Return the addresses of a host. Raises AskFailed where they cannot be told in time."""
     try:
         return [ipaddress.ip_address(host)]
     except ValueError:
         pass
-    found = _look_up(host, port, _seconds_until(until, httpcore.ConnectTimeout))
+    found = _look_up(host, port, _seconds_until(until, httpcore.ConnectTimeout), lookups)
     # An IPv6 address may have a scope behind it, which no other notation of it has.
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
     return [ipaddress.ip_address(text) for text in texts]
 
 
-def _look_up(host: str, port: int, seconds: float) -> list[Any]:
+def _look_up(
+    host: str, port: int, seconds: float, lookups: threading.BoundedSemaphore
+) -> list[Any]:
     answer: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def ask() -> None:
@@ -120,10 +125,10 @@ def _look_up(host: str, port: int, seconds: float) -> list[Any]:
         except (OSError, UnicodeError) as error:
             answer.put(error)
         finally:
-            _lookups.release()
+            lookups.release()
 
     begun_at = time.monotonic()
-    if not _lookups.acquire(timeout=seconds):
+    if not lookups.acquire(timeout=seconds):
         raise AskFailed(f"The look-up of {host} had to wait for too long.", "timeout")
     threading.Thread(target=ask, name="script-lookup", daemon=True).start()
     try:

@@ -4,7 +4,8 @@
     _Hop            one request to one URL, with what was checked of it
     _exchange       makes it and reads what comes back, in time and not too much of it
 
-Connections, and which addresses they may go to, are in ``connections.py``.
+Connections, and which addresses they may go to, are in ``connections.py``; what the bytes of an
+answer mean is in ``bodies.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import ssl
 import threading
 import time
 import zlib
+from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +28,7 @@ import httpx
 from scripts.calls import Program
 from scripts.services.addresses import is_allowed, plain_host
 from scripts.services.asks import AskFailed, Deadline
+from scripts.services.bodies import described, header_text, location_text
 from scripts.services.connections import CheckedNetwork
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -38,6 +42,10 @@ CONNECT_SECONDS = 5.0
 _SPARE_SECONDS = 0.2
 # Less than after what servers close an idle connection, which would be the end of a request on it.
 _KEEP_ALIVE_SECONDS = 1.5
+# Connections of a script that makes no calls for so long are closed.
+_IDLE_SECONDS = 10.0
+# What can be sent again where a server has just closed the connection: it changes nothing there.
+_SAFE_METHODS = ("GET", "HEAD")
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -53,21 +61,19 @@ _OWN_HEADERS = re.compile(
 )
 # What is not for another origin than that which the script has named.
 _CONFIDENTIAL = re.compile(r"auth|cookie|credential|key|pass|secret|session|signature|token")
-_CHARSET = re.compile(r"charset\s*=\s*\"?([\w-]+)", re.ASCII | re.IGNORECASE)
-_CHARSETS = {"ascii", "iso-8859-1", "iso-8859-15", "us-ascii", "utf-16", "windows-1252"}
 
 
 class OutsideCalls:
     """The service ``http``: {method, url, headers, body, timeout} to {status, headers, body, url}.
 
     ``retryAfter``, in seconds, is in the reply to what was refused with 429 or 503 for a time.
+    Bytes come and go as ``base64``. Each version of a script has connections of its own.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self._lock = threading.Lock()
-        # By whether they go to private addresses, too.
-        self._pools: dict[bool, httpcore.ConnectionPool] = {}
+        self._pools: dict[tuple[int, str, bool], _Pool] = {}
 
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
@@ -78,25 +84,54 @@ class OutsideCalls:
             )
         hop = _Hop.first(request)
         deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
-        for _ in range(MAX_REDIRECTS + 1):
-            hop.require_allowed(program)
-            reply, location = _exchange(self._pool(program.private_addresses), hop, deadline)
-            if location is None:
-                return reply
-            hop = hop.redirected(reply["status"], location)
+        with self._pool(program) as pool:
+            for _ in range(MAX_REDIRECTS + 1):
+                hop.require_allowed(program)
+                reply, location = _exchange(pool, hop, deadline)
+                if location is None:
+                    return reply
+                hop = hop.redirected(reply["status"], location)
         raise AskFailed(f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects")
 
     def close(self) -> None:
-        for pool in self._pools.values():
-            pool.close()
-
-    def _pool(self, private: bool) -> httpcore.ConnectionPool:
         with self._lock:
-            if private not in self._pools:
+            pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.connections.close()
+
+    @contextmanager
+    def _pool(self, program: Program) -> Iterator[httpcore.ConnectionPool]:
+        """Give the connections of a script version, for one request."""
+        key = (program.version_id, program.name, program.private_addresses)
+        with self._lock:
+            self._close_idle_pools()
+            if key not in self._pools:
                 # Reading the certificates of all authorities takes its time.
                 self._tls = self._tls or httpcore.default_ssl_context()
-                self._pools[private] = _new_pool(self._tls, private)
-            return self._pools[private]
+                self._pools[key] = _Pool(_new_pool(self._tls, program.private_addresses))
+            pool = self._pools[key]
+            pool.users += 1
+        try:
+            yield pool.connections
+        finally:
+            with self._lock:
+                pool.users -= 1
+                pool.used_at = time.monotonic()
+
+    def _close_idle_pools(self) -> None:
+        until = time.monotonic() - _IDLE_SECONDS
+        for key, pool in list(self._pools.items()):
+            if not pool.users and pool.used_at < until:
+                self._pools.pop(key).connections.close()
+
+
+@dataclass(slots=True)
+class _Pool:
+    """The connections of one script version, and how many requests are using them."""
+
+    connections: httpcore.ConnectionPool
+    users: int = 0
+    used_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +150,13 @@ class _Hop:
             raise AskFailed(f"The method must be one of {', '.join(METHODS)}.", "invalid")
         if not isinstance(body, str | None):
             raise AskFailed("The body must be a string.", "invalid")
+        content = (body or "").encode(errors="replace")
+        if request.get("base64") is not None:
+            content = _bytes(request["base64"])
         url, headers = _url(request.get("url")), _headers(request.get("headers") or {})
         if url.userinfo:
             raise AskFailed("Credentials belong into a header, not into the URL.", "invalid")
-        return cls(method, url, headers, (body or "").encode(errors="replace"))
+        return cls(method, url, headers, content)
 
     @property
     def host(self) -> str:
@@ -154,7 +192,7 @@ class _Hop:
             hop = replace(hop, headers=headers)
         return hop
 
-    def for_httpcore(self, deadline: Deadline) -> httpcore.Request:
+    def for_httpcore(self, deadline: Deadline, progress: _Progress) -> httpcore.Request:
         url = httpcore.URL(
             scheme=self.url.raw_scheme,
             host=self.url.raw_host,
@@ -172,7 +210,7 @@ class _Hop:
         # Moments, but the last, which httpcore looks at itself: see connections.py.
         moments = {"connect": connected, "read": deadline, "write": deadline}
         timeouts = moments | {"pool": deadline - time.monotonic()}
-        extensions = {"timeout": timeouts}
+        extensions = {"timeout": timeouts, "trace": progress.note}
         return httpcore.Request(
             self.method, url, headers=headers, content=self.body, extensions=extensions
         )
@@ -191,20 +229,82 @@ def _new_pool(tls: ssl.SSLContext, private: bool) -> httpcore.ConnectionPool:
 def _exchange(
     pool: httpcore.ConnectionPool, hop: _Hop, deadline: Deadline
 ) -> tuple[dict[str, Any], str | None]:
-    """Make a request; return the reply, and where it leads to if it is a redirect."""
-    try:
-        response = pool.handle_request(hop.for_httpcore(deadline))
+    """Make a request; return the reply, and where it leads to if it is a redirect.
+
+    A server may close a connection that was idle at the moment when a request is sent on it. What
+    changes nothing there is sent again, as often as there are such connections.
+    """
+    while True:
+        progress = _Progress()
         try:
-            return _reply(hop, response)
-        finally:
-            response.close()
-    except httpcore.TimeoutException:
-        raise AskFailed(f"{hop.place} did not answer in time.", "timeout") from None
-    except httpcore.ConnectError as error:
-        kind = "tls" if isinstance(error.args[0], ssl.SSLError) else "connect"
-        raise AskFailed(f"No connection to {hop.host}:{hop.port}: {error}", kind) from None
-    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise AskFailed(f"{hop.place} broke off or sent no HTTP: {error}", "protocol") from None
+            return _exchange_once(pool, hop, deadline, progress)
+        except httpcore.TimeoutException:
+            late = f"{hop.place} did not answer in time."
+            raise AskFailed(late + progress.doubt(hop), "timeout") from None
+        except httpcore.ConnectError as error:
+            kind = "tls" if isinstance(error.args[0], ssl.SSLError) else "connect"
+            raise AskFailed(f"No connection to {hop.host}:{hop.port}: {error}", kind) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            if progress.was_left_on_an_old_connection and hop.method in _SAFE_METHODS:
+                continue
+            broken = f"{hop.place} broke off or sent no HTTP: {error}"
+            raise AskFailed(broken + progress.doubt(hop), "protocol") from None
+
+
+class _Progress:
+    """How far a request has come, as httpcore tells it."""
+
+    def __init__(self) -> None:
+        self._is_connected_anew = False
+        self._is_sent = False
+        self._is_answered = False
+
+    def note(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.started":
+            self._is_connected_anew = True
+        elif event == "http11.send_request_headers.started":
+            self._is_sent = True
+        elif event == "http11.receive_response_headers.complete":
+            self._is_answered = True
+
+    @property
+    def was_left_on_an_old_connection(self) -> bool:
+        return self._is_sent and not self._is_connected_anew and not self._is_answered
+
+    def doubt(self, hop: _Hop) -> str:
+        """Say that a request may have had its effect, where that is so."""
+        if not self._is_sent or hop.method in _SAFE_METHODS:
+            return ""
+        return f" The {hop.method} may have been received, and was not sent again."
+
+
+def _exchange_once(
+    pool: httpcore.ConnectionPool, hop: _Hop, deadline: Deadline, progress: _Progress
+) -> tuple[dict[str, Any], str | None]:
+    response = pool.handle_request(hop.for_httpcore(deadline, progress))
+    try:
+        reply = _reply(hop, response)
+        if _has_more(response):
+            # It would be taken for the answer to the next request.
+            response.extensions["network_stream"].close()
+        return reply
+    finally:
+        response.close()
+
+
+def _has_more(response: httpcore.Response) -> bool:
+    """Tell whether a server has sent more than its answer.
+
+    What is still on its way is found by httpcore, which closes an idle connection that has
+    something to be read. Where another version of httpcore hides what it has read, no connection is
+    used twice.
+    """
+    stream: Any = response.stream
+    try:
+        content, _ = stream._stream._connection._h11_state.trailing_data
+    except AttributeError:
+        return True
+    return bool(content)
 
 
 def _reply(hop: _Hop, response: httpcore.Response) -> tuple[dict[str, Any], str | None]:
@@ -213,7 +313,7 @@ def _reply(hop: _Hop, response: httpcore.Response) -> tuple[dict[str, Any], str 
     if response.status in _REDIRECTS and "location" in headers:
         return reply, headers["location"]
     body = b"".join(_decoded(hop, response.iter_stream(), headers.get("content-encoding", "")))
-    reply["body"] = body.decode(_charset(headers.get("content-type", "")), "replace")
+    reply |= described(body, headers.get("content-type", ""))
     after = _retry_after(headers.get("retry-after", ""))
     if response.status in _THROTTLED and after is not None:
         reply["retryAfter"] = after
@@ -223,8 +323,11 @@ def _reply(hop: _Hop, response: httpcore.Response) -> tuple[dict[str, Any], str 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     joined: dict[str, str] = {}
     for raw_name, raw_value in headers:
-        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        name = raw_name.decode("ascii").lower()
+        value = location_text(raw_value) if name == "location" else header_text(raw_value)
+        # A cookie may have commas in it (RFC 9110, 5.3).
+        separator = "\n" if name == "set-cookie" else ", "
+        joined[name] = f"{joined[name]}{separator}{value}" if name in joined else value
     return joined
 
 
@@ -255,6 +358,11 @@ def _unzipped(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
     try:
         for chunk in chunks:
             while chunk:
+                if unzip is not None and unzip.eof:
+                    # Some servers fill up the last block.
+                    chunk = chunk.lstrip(b"\0")
+                    if not chunk:
+                        break
                 if unzip is None or unzip.eof:
                     unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
                 yield unzip.decompress(chunk, 64 * 1024)
@@ -265,10 +373,11 @@ def _unzipped(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise AskFailed(f"{hop.place} sent half a body.", "protocol")
 
 
-def _charset(content_type: str) -> str:
-    found = _CHARSET.search(content_type)
-    name = found[1].lower() if found else ""
-    return name if name in _CHARSETS else "utf-8"
+def _bytes(text: Any) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise AskFailed("The body is not base64.", "invalid") from None
 
 
 def _retry_after(value: str) -> float | None:

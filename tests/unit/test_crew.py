@@ -50,7 +50,12 @@ def test_jobs_are_done_side_by_side_and_the_bell_rings(work: Work) -> None:
     work.gates["a"].set()
 
     done: list[Job] = []
-    wait_for(lambda: done.extend(work.crew.done()) or len(done) == 5)
+
+    def all_are_done() -> bool:
+        done.extend(work.crew.done())
+        return len(done) == 5
+
+    wait_for(all_are_done)
     assert sorted(done) == [("a", number) for number in range(5)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -243,3 +244,41 @@ setData(["shop.key" in context.secrets, "gone" in context.secrets, "other" in co
         9,
     ]
     assert [line["text"] for line in outcome.logs] == ["***"]
+
+
+def test_a_script_gets_text_in_its_charset_and_bytes_in_base64(
+    pool: HostPool, server: Loopback
+) -> None:
+    pdf = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3"
+    server.answers("/pdf", 200, pdf, Content_Type="application/pdf")
+    server.answers("/ru", 200, "Привет".encode("cp1251"), Content_Type="text/x; charset=cp1251")
+    server.answers("/mark", 200, b'\xef\xbb\xbf{"a": 1}', Content_Type="application/json")
+    server.answers("/", 204)
+
+    def cookies(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+        handler.wfile.write(b"Set-Cookie: a=1, 2\r\nSet-Cookie: b=3\r\n\r\n")
+
+    server.pages["/cookies"] = cookies
+
+    given = result(
+        pool,
+        f"""
+const at = "{server.url("")}";
+const pdf = await http.get(at + "/pdf");
+const ru = await http.get(at + "/ru");
+const mark = await http.get(at + "/mark");
+const cookies = await http.get(at + "/cookies");
+await http.put(at + "/", pdf.base64, {{ base64: true }});
+let told;
+try {{ pdf.body }} catch (error) {{ told = [error.name, error.kind, error.message] }}
+setData([pdf.base64, pdf.data === undefined, told, ru.body, mark.data.a, cookies.setCookies,
+  ru.setCookies]);
+""",
+    )
+
+    encoded = b64encode(pdf).decode()
+    message = f"The body of {server.url('/pdf')} is no text: byte 10 is not utf-8, of 14 bytes."
+    told = ["HttpError", "encoding", f"{message} Its bytes are in base64."]
+    assert given == [encoded, True, told, "Привет", 1, ["a=1, 2", "b=3"], []]
+    assert server.received[-1].body == pdf

@@ -519,8 +519,7 @@ def run(message, context):
         Program(2, "other", "python", other, 60, 64), SITE, [Call("o", "c", 1, "d", body)], hosts=1
     )
 
-    outcomes: list[Outcome] = []
-    wait_for(lambda: outcomes.extend(pool.collect(0.1)) or outcomes)
+    outcomes = wait_for(lambda: pool.collect(0.1))
     assert [outcome.call.key for outcome in outcomes] == ["o"]
     assert json.loads(outcomes[0].output or b"")["payload"] == [{"value": "swordfish"}, "other"]
     services.gate.set()

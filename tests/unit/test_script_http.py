@@ -122,6 +122,59 @@ http.request("options", url)
     ]
 
 
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3"
+
+
+def bytes_from_outside(server: Loopback) -> None:
+    server.answers("/pdf", 200, PDF, Content_Type="application/pdf")
+    server.answers("/ru", 200, "Привет".encode("cp1251"), Content_Type="text/x; charset=cp1251")
+    server.answers("/mark", 200, b'\xef\xbb\xbf{"a": 1}', Content_Type="application/json")
+
+    def cookies(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+        handler.wfile.write(b"Set-Cookie: a=1, 2\r\nSet-Cookie: b=3\r\n\r\n")
+
+    server.pages["/cookies"] = cookies
+
+
+def test_a_script_gets_text_in_its_charset_and_bytes_as_they_are(
+    pool: HostPool, server: Loopback
+) -> None:
+    bytes_from_outside(server)
+    server.answers("/", 204)
+
+    given = result(
+        pool,
+        f"""
+get = lambda path: context.http.get("{server.url("")}" + path)
+pdf, ru, mark, cookies = get("/pdf"), get("/ru"), get("/mark"), get("/cookies")
+context.http.put("{server.url()}", data=pdf.content)
+return [pdf.content.hex(), ru.text, ru.content.hex(), mark.json(), mark.content.hex(),
+    cookies.headers.get_list("Set-Cookie"), cookies.headers.get_list("X-None"),
+    cookies.content.hex()]
+""",
+    )
+
+    assert given == [
+        *[PDF.hex(), "Привет", "Привет".encode("cp1251").hex(), {"a": 1}],
+        *[b'\xef\xbb\xbf{"a": 1}'.hex(), ["a=1, 2", "b=3"], [], ""],
+    ]
+    assert server.received[-1].body == PDF
+    assert server.received[-1].headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("read", ["text", "json()"])
+def test_bytes_are_not_read_as_text_without_a_word(
+    pool: HostPool, server: Loopback, read: str
+) -> None:
+    bytes_from_outside(server)
+
+    raised = error(pool, f'return context.http.get("{server.url("/pdf?key=secret")}").{read}')
+
+    assert "/pdf is no text: byte 10 is not utf-8" in str(raised)
+    assert "secret" not in str(raised)
+
+
 def test_a_failure_is_an_error_with_a_kind(pool: HostPool, server: Loopback) -> None:
     server.answers("/", 500, b"broken")
 

@@ -19,20 +19,26 @@
     request,
   };
 
-  // Options are headers, params for the query, and timeout in seconds for the whole of it.
+  // Options are headers, params for the query, timeout in seconds for the whole of it, and base64:
+  // true where the body is bytes in that writing.
   function request(method, url, body, options) {
     // When the reply comes, nothing tells any more where the script has asked for it.
     const refused = new error("");
     return new promise((resolve, fail) => {
       kit.stopIfDecided();
-      const { headers, params, timeout } = options ?? {};
+      const { headers, params, timeout, base64 } = options ?? {};
       const sent = { method, url: withParams(text(url), params), headers: {}, body: null, timeout };
       let hasType = false;
       for (const name of keys(headers ?? {})) {
         sent.headers[name] = text(headers[name]);
         hasType ||= apply(toLowerCase, name, []) === "content-type";
       }
-      if (body !== undefined && body !== null) {
+      if (base64) {
+        sent.base64 = text(body);
+        if (!hasType) {
+          sent.headers["Content-Type"] = "application/octet-stream";
+        }
+      } else if (body !== undefined && body !== null) {
         const isText = typeof body === "string";
         sent.body = isText ? body : kit.copied(body, "body");
         if (!hasType) {
@@ -63,14 +69,27 @@
     if (reply.error !== undefined) {
       return fail(httpError(refused, reply.error, reply.kind));
     }
-    const { status, body, url, retryAfter } = reply;
+    const { status, body, url, retryAfter, base64, noText } = reply;
     const headers = {};
     for (const name of keys(reply.headers)) {
       headers[apply(toLowerCase, name, [])] = reply.headers[name];
     }
     const response = { status, ok: status >= 200 && status < 300, headers, body, url, retryAfter };
+    const cookies = headers["set-cookie"];
+    response.setCookies = cookies === undefined ? [] : apply(split, cookies, ["\n"]);
+    if (base64 !== undefined) {
+      response.base64 = base64;
+    }
+    if (noText !== undefined) {
+      // To read it as text is an error; its bytes are there.
+      defineProperty(response, "body", { get() {
+        const place = apply(split, url, ["?"])[0];
+        const said = `The body of ${place} is no text: ${noText}. Its bytes are in base64.`;
+        throw httpError(new error(""), said, "encoding");
+      } });
+    }
     try {
-      response.data = kit.read(body, makeNumerals);
+      response.data = noText === undefined ? kit.read(body, makeNumerals) : undefined;
     } catch {
       response.data = undefined;
     }
