@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.consumer import Shift, hosts
-from flows.errors import AlreadyReprocessed, PayloadInvalid
+from flows.errors import AlreadyReprocessed, OptionInvalid
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run, StepRun, Tally
 from flows.store import store
 from tests.builders import (
@@ -52,7 +52,7 @@ def test_messages_of_a_higher_priority_go_first():
 def test_a_priority_beyond_0_to_9_is_refused(priority):
     make_flow()
 
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(OptionInvalid):
         engine.start("flow", {}, priority=priority)
 
 
