@@ -8,3 +8,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("async/", include("flows.api.urls")),
 ]
+
+handler500 = "flows.unavailable.server_error"

@@ -23,6 +23,7 @@ from flows.plan import step_plan
 from flows.processes import is_alive, this_host
 from flows.reprocessing import wake_overdue
 from flows.store import Ready, store
+from flows.store.troubles import Trouble, trouble_of
 from flows.wakeup import WakeUp, wakeup
 from scripts.sandbox import missing_measures, scripts_may_run
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 SESSION = "consumer-"
 REAP_SECONDS = 1.0
+# A consumer that was not heard of for this long may be one that cannot write.
+QUIET_SECONDS = 3.0
 # An opened consumer that no worker has begun after this time is given to another.
 BEGIN_SECONDS = 3.0
 SESSIONS_PER_WORKER = 16
@@ -88,9 +91,8 @@ class QueueBroker(ORM):
             if not tasks and not opened:
                 self._wait()
             return tasks
-        except (DatabaseFault, OSError):
-            logger.exception("the broker lost the database; it tries again")
-            self._start_afresh()
+        except (DatabaseFault, OSError) as error:
+            self._start_afresh(error)
             return []
 
     def _tasks_of_django_q2(self) -> list[tuple[int | str, str]]:
@@ -102,7 +104,7 @@ class QueueBroker(ORM):
         seconds = settings.ASYNCENGINE_LEASE_SECONDS
         # A database that stands still lets this wait, as it does everybody who wants to be heard
         # of. Who waits for a lock does not wait that long.
-        store().database.now()
+        store().require_writable(timedelta(seconds=QUIET_SECONDS))
         now = time.monotonic()
         if now - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):
             self.patient_until = now + seconds
@@ -129,11 +131,19 @@ class QueueBroker(ORM):
         if self.wakeup is not None:
             self.wakeup.wait(min(self.polling, max(self.next_start_in, 0.001)))
 
-    def _start_afresh(self) -> None:
+    def _start_afresh(self, error: Exception) -> None:
+        """Connect anew. Where nothing could be written, no consumer could be heard of."""
+        trouble = trouble_of(error)
+        if trouble:
+            logger.warning("the broker cannot use the database: %s. %s", trouble.value, error)
+        else:
+            logger.exception("the broker lost the database; it tries again")
         if self.wakeup is not None:
             self.wakeup.close()
             self.wakeup = None
-        if not answers():
+        connection.close()
+        # A lock that was not to be had is no outage.
+        if trouble is not Trouble.BUSY:
             self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)
 
@@ -221,16 +231,6 @@ def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
         return False
     following = step_plan(queue.head_step_id).next_queue_id
     return not following or rooms.get(following, 1) > 0
-
-
-def answers() -> bool:
-    """Whether the database is there after all: a lock that was not to be had is no outage."""
-    connection.close()
-    try:
-        connection.ensure_connection()
-    except DatabaseFault:
-        return False
-    return True
 
 
 def workers() -> int:

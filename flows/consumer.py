@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from flows.errors import LeaseLost
 from flows.isolation import (
@@ -25,6 +25,7 @@ from flows.isolation import (
 from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
+from flows.store.troubles import Trouble, trouble_of
 from flows.verdict import age, ended_now, returned
 from flows.within import Functions, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
@@ -39,8 +40,8 @@ BATCH_MESSAGES = 500
 BATCH_BYTES = 8 * 1024 * 1024
 # How often a busy worker looks for a consumer that the broker has opened for its cluster.
 ADOPT_SECONDS = 0.05
-# Waits between tries to reach a database that is away.
-DATABASE_AWAY = (OperationalError, InterfaceError)
+DATABASE_ERRORS = (DatabaseError, InterfaceError)
+# Waits between tries where the database cannot be used.
 DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 # How often a session with slow scripts is heard of, and hears of cancelled runs.
@@ -70,6 +71,12 @@ def close_hosts() -> None:
     if _hosts is not None:
         _hosts.close()
         _hosts = None
+
+
+def require_trouble(error: Exception) -> None:
+    """Raise the error where it is not the database that is in trouble."""
+    if trouble_of(error) is None:
+        raise error
 
 
 class Draining(Protocol):
@@ -115,8 +122,10 @@ class Shift:
         except LeaseLost:
             logger.debug("consumer %s was begun by another or has ended", consumer_id)
             return
-        except DATABASE_AWAY:
-            logger.info("consumer %s was not begun: the database is away", consumer_id)
+        except DATABASE_ERRORS as error:
+            require_trouble(error)
+            logger.info("consumer %s was not begun: %s", consumer_id, error)
+            connection.close()
             return
         session = Session(lease, self.hosts)
         self._go_on(session)
@@ -155,7 +164,8 @@ class Shift:
         self.adopts_at = now + ADOPT_SECONDS * len(self.sessions)
         try:
             opened = Consumer.objects.filter(cluster=self.cluster, pid=None).order_by("id").first()
-        except DATABASE_AWAY:
+        except DATABASE_ERRORS as error:
+            require_trouble(error)
             # Each session finds out for itself, and knows what to do.
             return
         if opened is not None:
@@ -215,8 +225,10 @@ class Session:
         except TransactionSpoiled as spoiled:
             drop_connections()
             self._settle(spoiled.done)
-        except DATABASE_AWAY as error:
-            self._try_again_later(error)
+        except DATABASE_ERRORS as error:
+            if not (trouble := trouble_of(error)):
+                raise
+            self._try_again_later(error, trouble)
 
     def _commit(self, claim: bool) -> list[Held]:
         """Store what is done and take what comes next; store it apart where that raises."""
@@ -406,10 +418,11 @@ class Session:
 
     # --- without a database ----------------------------------------------------------------
 
-    def _try_again_later(self, error: Exception) -> None:
+    def _try_again_later(self, error: Exception, trouble: Trouble) -> None:
         """Keep what is done: scripts that ran are not to run again because of the database."""
         if self.tries == 0:
-            logger.warning("consumer %s: the database is away: %s", self.lease.consumer_id, error)
+            lease, what = self.lease.consumer_id, trouble.value
+            logger.warning("consumer %s cannot use the database: %s. %s", lease, what, error)
         connection.close()
         wait = DATABASE_RETRY_SECONDS[min(self.tries, len(DATABASE_RETRY_SECONDS) - 1)]
         self.retry_at = time.monotonic() + wait

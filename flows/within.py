@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 
 from flows.models import StepRun
 from flows.plan import StepPlan
@@ -80,7 +80,7 @@ class Functions:
         return done
 
 
-def refused(done: Done, error: DatabaseError) -> Done:
+def refused(done: Done, error: Exception) -> Done:
     """Return what becomes of a message whose callable's writes the database has refused."""
     text = storable(plain_text(f"{type(error).__name__}: {error}", MAX_TEXT_LENGTH))
     return replace(

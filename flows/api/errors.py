@@ -14,13 +14,14 @@ from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
 )
-from django.db import InterfaceError, OperationalError
+from django.db import connection
 from django.http import Http404, HttpResponse
 from django.http.request import UnreadablePostError
 from rest_framework.exceptions import APIException
 
 from flows import errors
 from flows.front.faults import RequestFault
+from flows.store.troubles import trouble_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ KINDS = {
     ),
     "too-many-waiting": Kind(429, "Too many callers wait for the ends of runs."),
     "internal-error": Kind(500, "Something went wrong here."),
-    "database-unavailable": Kind(503, "The database does not answer; nothing was stored."),
+    "database-unavailable": Kind(503, "The database cannot be used now; nothing was stored."),
     "busy": Kind(503, "The payload cannot be checked now; nothing was stored."),
     "overloaded": Kind(503, "The server has no room for the request now; nothing was stored."),
     "not-ready": Kind(503, "The database is not prepared."),
@@ -165,6 +166,9 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     None for a surprise: Django logs it with its traceback, and the middleware answers.
     """
     problem = as_problem(error)
+    if trouble_of(error) and not connection.in_atomic_block:
+        # Its successor may reach another server, or find this one writing again.
+        connection.close()
     return ProblemResponse(problem) if problem else None
 
 
@@ -178,8 +182,8 @@ def as_problem(error: Exception) -> Problem | None:
     if isinstance(error, errors.CommitInDoubt):
         logger.error("A commit is in doubt: %s", error)
         return Problem("outcome-unknown", headers={"Retry-After": str(DATABASE_RETRY_AFTER)})
-    if isinstance(error, OperationalError | InterfaceError):
-        logger.error("The database does not answer: %s", error)
+    if (trouble := trouble_of(error)) and trouble.passes:
+        logger.error("The database cannot be used: %s. %s", trouble.value, error)
         return Problem("database-unavailable", headers={"Retry-After": str(DATABASE_RETRY_AFTER)})
     if isinstance(error, Http404 | ObjectDoesNotExist):
         return Problem("not-found")

@@ -10,8 +10,9 @@ from rest_framework.request import Request
 
 from flows.api.authentication import recognised
 from flows.api.documentation import IS_LIVE, IS_READY
-from flows.api.errors import Problem
+from flows.api.errors import DATABASE_RETRY_AFTER, Problem
 from flows.api.view import OpenView, json_response
+from flows.store import store
 from scripts.sandbox import missing_measures, scripts_may_run
 
 
@@ -29,6 +30,9 @@ class ReadyView(OpenView):
     def get(self, request: Request) -> HttpResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+        if reason := store().database.unwritable():
+            retry = {"Retry-After": str(DATABASE_RETRY_AFTER)}
+            raise Problem("database-unavailable", reason, headers=retry)
         if not ReadyView.is_migrated:
             _require_migrations()
             ReadyView.is_migrated = True

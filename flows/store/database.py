@@ -71,6 +71,10 @@ class Database(ABC):
     def wake(self) -> None:
         """Tell the brokers, with the commit, that there may be work."""
 
+    @abstractmethod
+    def unwritable(self) -> str:
+        """Return why nothing can be written now; empty where it can, as far as one can tell."""
+
     def writers(self) -> set[int]:
         """Return the processes that keep all others from writing while they are stopped."""
         return set()

@@ -67,6 +67,10 @@ class PostgreSQL(Database):
     def wake(self) -> None:
         self._execute(f"NOTIFY {CHANNEL}")
 
+    def unwritable(self) -> str:
+        [(read_only,)] = self.query("SHOW transaction_read_only")
+        return "The database is read-only." if read_only == "on" else ""
+
     def _execute(self, sql: str, params: Sequence[Any] = ()) -> psycopg.Cursor[Any]:
         connection.ensure_connection()
         # Django's own cursor would write every body into the text of the statement.

@@ -81,6 +81,12 @@ PAID_ATTENTION = "UPDATE flows_consumer SET attention = FALSE WHERE id = %s"
 
 END_LEASE = "DELETE FROM flows_consumer WHERE id = %s"
 
+# Changes nothing, and fails where nothing can be changed.
+TOUCH_QUIET = """
+    UPDATE flows_consumer SET host = host WHERE id IN (
+        SELECT id FROM flows_consumer WHERE heartbeat_at < %s LIMIT 1 {skip_locked})
+"""
+
 # Only while it was not heard of since; one that is just committing is left alone.
 END_LEASE_SEEN = """
     DELETE FROM flows_consumer WHERE id IN (

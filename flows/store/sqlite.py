@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
 
 from flows.store.database import Batch, Database, Row
+from flows.store.troubles import Trouble, trouble_of
 from flows.store.turns import turns, writers
+
+# A disk with less than this has no room for the next commits.
+LEAST_FREE_BYTES = 1024 * 1024
 
 
 class SQLite(Database):
@@ -47,6 +54,26 @@ class SQLite(Database):
 
     def wake(self) -> None:
         pass
+
+    def unwritable(self) -> str:
+        path = Path(str(connection.settings_dict["NAME"]))
+        if not path.is_file():
+            # In memory, or just being looked for by all.
+            return ""
+        if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
+            return "The disk with the database is full."
+        return self._refusal(path)
+
+    def _refusal(self, path: Path) -> str:
+        """Ask for the right to write, on a connection that does not wait for it."""
+        try:
+            with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as file:
+                file.execute("BEGIN IMMEDIATE")
+                file.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            # Where another writes, writing is possible.
+            return "" if trouble_of(error) is Trouble.BUSY else f"The database refuses: {error}."
+        return ""
 
     def writers(self) -> set[int]:
         return writers(str(connection.settings_dict["NAME"]))

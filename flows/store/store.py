@@ -194,6 +194,17 @@ class Store:
                 self._release(lease.consumer_id)
         lease.closed = True
 
+    def require_writable(self, quiet: timedelta) -> None:
+        """Write, where a consumer is quiet: its heartbeats may be what the database refuses.
+
+        Raises the error of the database where it is so, and where it does not answer.
+        """
+        before = self.database.now() - quiet
+        if Consumer.objects.filter(heartbeat_at__lt=before).exists():
+            touch = sql.TOUCH_QUIET.format(skip_locked=self.database.skip_locked)
+            with self.database.transaction():
+                self.database.change(touch, [moment(before)])
+
     def reap(
         self, host: str, alive: Callable[[int], bool], lease: timedelta, begin: timedelta
     ) -> None:
