@@ -254,4 +254,6 @@ def _described(error: ScriptError) -> tuple[int, dict[str, Any]]:
 def _extra(error: dict[str, Any] | None, warning: str | None, logs: list[dict[str, Any]]) -> bytes:
     if error is None and warning is None and not logs:
         return b""
-    return json.dumps({"error": error, "warning": warning, "logs": logs}).encode()
+    # Escaped, the longest log that is allowed would take more than an answer may.
+    content = {"error": error, "warning": warning, "logs": logs}
+    return json.dumps(content, ensure_ascii=False).encode()

@@ -90,6 +90,26 @@ def run(message, context):
 # Messages in and out
 
 
+@pytest.mark.parametrize("character", ["\U0001f600", "\x01", "\x7f", "\u2028", "é", '"', "\\"])
+@pytest.mark.parametrize("ends", ["return message", "raise ValueError(line)"])
+def test_the_longest_log_is_told_whatever_it_is_made_of(
+    run: Run, character: str, ends: str
+) -> None:
+    code = f"""
+def run(message, context):
+    line = {character!r} * 10_000
+    for _ in range(200):
+        context.log(line)
+    {ends}
+"""
+
+    outcome = run(code)
+
+    assert [type(outcome.error)] == [ScriptRaised if "raise" in ends else type(None)]
+    assert len(outcome.logs) == 101
+    assert outcome.logs[0]["text"] == character * 8192 + "…"
+
+
 def test_output_is_the_message_that_run_returns(run: Run) -> None:
     code = "def run(message, context):\n    message['payload']['b'] = 2\n    return message"
 
@@ -309,12 +329,12 @@ def test_result_nested_very_deep_is_refused(run: Run) -> None:
 
 
 def test_result_nested_less_deep_goes_through(run: Run) -> None:
-    code = returning("deep", "deep = []\nfor _ in range(900): deep = [deep]\n")
+    code = returning("deep", "deep = []\nfor _ in range(190): deep = [deep]\n")
 
     outcome = run(code)
 
     assert outcome.output is not None
-    assert outcome.output.count(b"[") == 901
+    assert outcome.output.count(b"[") == 191
 
 
 def test_subclasses_of_json_types_are_written_as_these(run: Run) -> None:
