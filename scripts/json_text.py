@@ -66,11 +66,7 @@ def place_deeper_than(text: bytes, levels: int, root: str = "$") -> str:
 def _path_step(step: int | bytes) -> str:
     if isinstance(step, int):
         return f"[{step}]"
-    try:
-        key = json.loads(step) if step else ""
-    except ValueError:
-        # The text is no JSON either.
-        key = "…"
+    key = json.loads(step) if step else ""
     return f".{key}" if key.isidentifier() else f"[{json.dumps(key, ensure_ascii=False)}]"
 
 

@@ -81,7 +81,7 @@ class Context:
     @property
     def http(self) -> Http:
         """Requests to the outside, as far as the script may make them."""
-        return Http(lambda request: self._reply("http", request))
+        return Http(lambda request: self._reply("http", request), self._numerals)
 
     @property
     def secrets(self) -> Secrets:

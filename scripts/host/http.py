@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from scripts.envelope import encode
+from scripts.errors import OutputInvalid
 from scripts.host.raised import Retry
+from scripts.numerals import Numerals, loads, may_change
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -71,7 +74,10 @@ class Response:
     ``content`` is the body as bytes, ``text`` what they say in the answer's charset.
     """
 
-    def __init__(self, method: str, reply: dict[str, Any]) -> None:
+    def __init__(
+        self, method: str, reply: dict[str, Any], numerals: Numerals | None = None
+    ) -> None:
+        self._numerals: Numerals = {} if numerals is None else numerals
         self.status: int = reply["status"]
         self.headers = Headers(reply["headers"])
         self._text: str | None = reply["body"]
@@ -100,7 +106,12 @@ class Response:
         return (self._text or "").encode()
 
     def json(self) -> Any:
-        """Read the body as JSON. Raises ValueError if it is none."""
+        """Read the body as JSON. Raises ValueError if it is none.
+
+        Numbers of it that are left alone go on as they are written there.
+        """
+        if may_change(self.text.encode(errors="replace")):
+            return loads(self.text, self._numerals)
         return jsons.loads(self.text)
 
     def raise_for_status(self) -> Response:
@@ -125,8 +136,10 @@ class Http:
 
     Error = HttpError
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, numerals: Numerals | None = None) -> None:
+        """Take what sends a request, and how the numbers of the message were written."""
         self._send = send
+        self._numerals: Numerals = {} if numerals is None else numerals
 
     def request(
         self,
@@ -145,8 +158,10 @@ class Http:
         what status was answered is for the script to see.
         """
         method = method.upper()
-        own_headers = {str(name): str(value) for name, value in (headers or {}).items()}
-        body, content_type = _body(json, data)
+        own_headers = {
+            str(name): str(value) for name, value in (headers or {}).items() if value is not None
+        }
+        body, content_type = _body(json, data, self._numerals)
         sent = {"base64": b64encode(body).decode()} if isinstance(body, bytes) else {"body": body}
         if content_type and not any(name.lower() == "content-type" for name in own_headers):
             own_headers["Content-Type"] = content_type
@@ -161,7 +176,7 @@ class Http:
         )
         if "error" in reply:
             raise HttpError(reply["error"], reply["kind"])
-        return Response(method, reply)
+        return Response(method, reply, self._numerals)
 
     def get(self, url: str, params: Any = None, **options: Any) -> Response:
         return self.request("GET", url, params=params, **options)
@@ -182,12 +197,12 @@ class Http:
         return self.request("DELETE", url, params=params, **options)
 
 
-def _body(json: Any, data: Any) -> tuple[str | bytes | None, str]:
+def _body(json: Any, data: Any, numerals: Numerals) -> tuple[str | bytes | None, str]:
     """Return the body, and its type."""
     if json is not None:
         if data is not None:
             raise TypeError("a request has either json or data")
-        return jsons.dumps(json, allow_nan=False), "application/json"
+        return _json_text(json, numerals), "application/json"
     if data is None:
         return None, ""
     if isinstance(data, str):
@@ -197,7 +212,30 @@ def _body(json: Any, data: Any) -> tuple[str | bytes | None, str]:
     return urlencode(data, doseq=True), "application/x-www-form-urlencoded"
 
 
+def _json_text(value: Any, numerals: Numerals) -> str:
+    """Write JSON. Raises ValueError or TypeError that name the place of what it cannot hold."""
+    try:
+        text = jsons.dumps(value, allow_nan=False)
+        # Only then is there a number that came in another writing.
+        return encode(value, numerals).decode() if numerals else text
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        try:
+            encode(value)
+        except OutputInvalid as invalid:
+            raise kind(f"json: {invalid}") from None
+        raise
+    except OutputInvalid:
+        # Python writes some keys that are no texts, such as numbers, as texts.
+        return text
+
+
 def _with_params(url: str, params: Any) -> str:
+    if not params:
+        return url
+    if isinstance(params, Mapping):
+        # As other clients do; urlencode would send the text None.
+        params = {name: value for name, value in params.items() if value is not None}
     if not params:
         return url
     url, hash_sign, fragment = url.partition("#")

@@ -9,7 +9,7 @@ class Retry(Exception):
     """Raised by a script to have its message delivered again."""
 
     def __init__(self, after: Any = None, reason: str = "") -> None:
-        if isinstance(after, str):
+        if isinstance(after, str) and not reason and not _is_number(after):
             after, reason = None, after
         super().__init__(reason)
         self.after = _seconds(after)
@@ -24,10 +24,22 @@ class Reject(Exception):
         self.reason = reason
 
 
+def _is_number(text: str) -> bool:
+    """A text with a number is one: settings and headers often come as texts."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _seconds(after: Any) -> float | None:
     if after is None:
         return None
-    seconds = after.total_seconds() if isinstance(after, datetime.timedelta) else float(after)
+    try:
+        seconds = after.total_seconds() if isinstance(after, datetime.timedelta) else float(after)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("Retry(after) takes seconds from now, not less than 0")
     return seconds

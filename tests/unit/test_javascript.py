@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scripts.envelope import encode
 from scripts.errors import (
     OutputInvalid,
     ScriptError,
@@ -364,6 +365,11 @@ def test_keys_and_texts_full_of_digits_stay_as_they_are() -> None:
         ("retry('busy')", None, "busy"),
         ("retry({ after: 3, reason: 'busy' })", 3, "busy"),
         ("retry({ reason: 'busy' })", None, "busy"),
+        ("retry('60', 'busy')", 60, "busy"),
+        ("retry('60')", 60, ""),
+        ("retry(60n, 'busy')", 60, "busy"),
+        ("retry({ after: '2.5', reason: 'busy' })", 2.5, "busy"),
+        ("retry(null, { code: 5 })", None, '{"code":5}'),
     ],
 )
 def test_retry_asks_for_redelivery(call: str, after: float | None, reason: str) -> None:
@@ -373,8 +379,20 @@ def test_retry_asks_for_redelivery(call: str, after: float | None, reason: str) 
     assert (caught.value.after, caught.value.reason) == (after, reason)
 
 
-def test_retry_at_an_impossible_time_is_the_scripts_mistake() -> None:
-    assert str(raised("retry(-1); setData(1)")).startswith("RangeError: retry(after)")
+@pytest.mark.parametrize(
+    "arguments",
+    ["-1", "NaN", "'soon', 'busy'", "Infinity", "true", "[60]", "() => 5"],
+)
+def test_retry_at_an_impossible_time_is_the_scripts_mistake(arguments: str) -> None:
+    message = str(raised(f"retry({arguments}); setData(1)"))
+
+    assert message.startswith(("RangeError: retry(after)", "TypeError: retry("))
+
+
+def test_option_of_retry_that_is_unknown_is_named() -> None:
+    message = str(raised("retry({ seconds: 60, reason: 'busy' })"))
+
+    assert message == "TypeError: retry() takes after and reason, not seconds"
 
 
 @pytest.mark.parametrize(
@@ -388,6 +406,24 @@ def test_script_that_only_ends_needs_no_output(code: str, kind: type[ScriptError
 
 def test_output_may_be_given_by_a_name_made_at_run_time() -> None:
     assert run("globalThis['set' + 'Data'](4)") == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("{ reason: 'x' }", "x"),
+        ("{ code: 5, total: NaN }", '{"code":5,"total":"NaN"}'),
+        ("new Error('x')", "Error: x"),
+        ("[1, 2n]", "[1,2]"),
+        ("5", "5"),
+        ("null", ""),
+    ],
+)
+def test_reason_may_be_anything_and_is_told_whole(given: str, reason: str) -> None:
+    with pytest.raises(ScriptRejected) as caught:
+        run(f"reject({given})")
+
+    assert caught.value.reason == reason
 
 
 def test_reject_names_its_reason() -> None:
@@ -478,6 +514,74 @@ def test_cause_of_an_error_is_told() -> None:
 )
 def test_anything_thrown_is_reported_as_thrown(code: str, message: str) -> None:
     assert str(raised(f"{code}; setData(1)", memory_mb=4096)).startswith(message)
+
+
+@pytest.mark.parametrize("memory_mb", [8, 64, 256])
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("throw null", "Thrown: null"),
+        ("throw undefined", "Thrown: undefined"),
+        ("await Promise.reject(null)", "Thrown: null"),
+        ("Promise.reject()", "Thrown: undefined"),
+        ("throw { amount: NaN }", 'Thrown: {"amount":"NaN"}'),
+    ],
+)
+def test_null_that_a_script_throws_is_not_told_as_memory(
+    code: str, message: str, memory_mb: int
+) -> None:
+    # The process has taken more than this script may, but for others.
+    large = bytearray(300 * 2**20)
+
+    assert str(raised(f"{code}; setData(1)", memory_mb=memory_mb)) == message
+    assert len(large) == 300 * 2**20
+
+
+# What is done as people of a place do it
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "new Date(0).toLocaleString('de-DE', { timeZone: 'Europe/Berlin', hour: 'numeric' })",
+        "new Date(0).toLocaleDateString()",
+        "new Date(0).toLocaleTimeString('en-US')",
+        "(1234.5).toLocaleString('de-DE')",
+        "(1234.5).toLocaleString()",
+        "(1234n).toLocaleString()",
+        "[1234.5].toLocaleString()",
+        "Number.prototype.toLocaleString.call(5)",
+        "'ä'.localeCompare('z')",
+        "'a'.localeCompare('b', 'cs')",
+        "'a'.localeCompare('A', undefined, { sensitivity: 'base' })",
+        "'i'.toLocaleUpperCase('tr')",
+        "'I'.toLocaleLowerCase(['az-Latn'])",
+    ],
+)
+def test_what_needs_the_habits_of_a_place_says_that_they_are_not_there(expression: str) -> None:
+    message = str(raised(f"setData({expression})"))
+
+    assert message.startswith("TypeError: ")
+    assert "as there is no Intl" in message
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        (
+            "['b 1', 'B', 'a', '10', 'Z', 'a b'].sort((x, y) => x.localeCompare(y))",
+            ["10", "a", "a b", "B", "b 1", "Z"],
+        ),
+        (
+            "['a'.localeCompare('A'), 'A'.localeCompare('a', 'en'), 'ä'.localeCompare('ä')]",
+            [-1, 1, 0],
+        ),
+        ("'ß'.toLocaleUpperCase() + 'É'.toLocaleLowerCase('fr-FR')", "SSé"),
+        ("['a', 'b'].toLocaleString()", "a,b"),
+    ],
+)
+def test_what_is_alike_everywhere_is_done(expression: str, value: Any) -> None:
+    assert run(f"setData({expression})") == value
 
 
 def test_rejected_promise_that_is_asked_later_is_no_mistake() -> None:
@@ -671,6 +775,78 @@ setData([r.ok, r.data === undefined])"""
     assert requests[0]["headers"] == {"Content-Type": "application/json"}
     assert requests[1]["body"] == "text"
     assert requests[1]["headers"] == {"Content-Type": "text/plain; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'u', { amount: NaN }", "TypeError: body.amount is NaN, which JSON cannot hold."),
+        ("'u', [1, [Infinity]]", "TypeError: body[1][0] is infinite, which JSON cannot hold."),
+        ("'u', new Map()", "TypeError: body is a Map, which JSON cannot hold; use Object.from"),
+        ("'u', () => 1", "TypeError: body is a function, which JSON cannot hold; call it."),
+        ("'u', new Uint8Array(2)", "TypeError: body is a Uint8Array, which JSON cannot hold"),
+        (
+            "'u', {}, { header: {} }",
+            "TypeError: a request takes headers, params, timeout and base64",
+        ),
+        ("'u', {}, { params: 'a=1' }", "TypeError: params must be an object"),
+        ("'u', {}, { params: { a: {} } }", "TypeError: params.a must be a text, a number or a bo"),
+        ("'u', {}, { params: { a: NaN } }", "TypeError: params.a must be a text, a number or a b"),
+        ("'u', {}, { headers: new Map([['X', '1']]) }", "TypeError: headers must be an object"),
+        ("'u', {}, { headers: { X: ['1', '2'] } }", "TypeError: headers.X must be a text"),
+        ("'u', {}, { timeout: NaN }", "TypeError: timeout must be a number of seconds above 0"),
+        ("'u', {}, 5", "TypeError: options must be an object"),
+    ],
+)
+def test_request_that_would_be_sent_as_something_else_is_refused(
+    arguments: str, message: str
+) -> None:
+    replies = Replies()
+
+    error = raised(f"await http.post({arguments}); setData(1)", replies=replies)
+
+    assert str(error).startswith(message)
+    assert replies.asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "params", "sent"),
+    [
+        ("http://a/p#top", "{ q: 'x y' }", "http://a/p?q=x%20y#top"),
+        ("http://a/p?b=1#top", "{ q: 1 }", "http://a/p?b=1&q=1#top"),
+        ("http://a/#?x", "{ q: 1 }", "http://a/?q=1#?x"),
+        (
+            "http://a/",
+            "{ a: [1, null, 'x'], b: undefined, c: null, d: true }",
+            "http://a/?a=1&a=x&d=true",
+        ),
+        ("http://a/#top", "{}", "http://a/#top"),
+    ],
+)
+def test_params_are_in_the_query_whatever_the_url(url: str, params: str, sent: str) -> None:
+    replies = Replies((1, page("")))
+
+    run(
+        f"await http.request('get', {url!r}, null, {{ params: {params} }}); setData(1)",
+        replies=replies,
+    )
+
+    [(_, request)] = replies.asked
+    assert (request["url"], request["method"]) == (sent, "GET")
+
+
+def test_numbers_go_to_and_come_from_a_server_as_they_are_written() -> None:
+    replies = Replies((1, page('{"rate": 1.10, "id": 1234567890123456.78, "n": 1e5}')))
+    code = "const r = await http.post('http://a/', context.Data.payload); setData(r.data)"
+    body = b'{"correlationId":"c","payload":{"total":12.50,"z":-0}}'
+    context = Context("c", "f", "s", "q", 1, "d", [], replies, 1)
+    script = JavaScriptScript("p", code)
+
+    output = encode(script.run(body, context), context._numerals)
+
+    script.forget()
+    assert output == b'{"rate":1.10,"id":1234567890123456.78,"n":1e5}'
+    assert replies.asked[0][1]["body"] == '{"total":12.50,"z":-0}'
 
 
 def test_several_requests_are_under_way_at_once() -> None:

@@ -175,6 +175,47 @@ def test_bytes_are_not_read_as_text_without_a_word(
     assert "secret" not in str(raised)
 
 
+def test_numbers_go_to_and_come_from_a_server_as_they_are_written(
+    pool: HostPool, server: Loopback
+) -> None:
+    body = b'{"rate": 1.10, "id": 1234567890123456.78, "n": 1e5}'
+    server.answers("/rates", 200, body)
+    url = server.url("/rates")
+
+    outcome = run(
+        pool,
+        f"got = context.http.get({url!r}).json()\ncontext.http.post({url!r}, json=got)\nreturn got",
+    )
+
+    assert outcome.output == b'{"rate":1.10,"id":1234567890123456.78,"n":1e5}'
+    assert server.received[-1].body == b'{"rate":1.10,"id":1234567890123456.78,"n":1e5}'
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{'amount': float('nan')}", "ValueError: json: $.amount is NaN, which JSON cannot hold."),
+        ("[1, {2}]", "TypeError: json: $[1] is a set, which JSON cannot hold; use a list."),
+    ],
+)
+def test_json_that_is_none_is_refused_with_its_place(
+    pool: HostPool, value: str, message: str
+) -> None:
+    assert str(error(pool, f"context.http.post('http://a/', json={value})")) == message
+
+
+def test_a_param_or_header_that_is_none_is_left_out(pool: HostPool, server: Loopback) -> None:
+    server.answers("/rates", 200, b"{}")
+
+    run(
+        pool,
+        f"context.http.get({server.url('/rates')!r}, {{'a': None, 'b': 1}}, headers={{'X': None}})",
+    )
+
+    assert server.received[-1].path == "/rates?b=1"
+    assert "x" not in server.received[-1].headers
+
+
 def test_a_failure_is_an_error_with_a_kind(pool: HostPool, server: Loopback) -> None:
     server.answers("/", 500, b"broken")
 

@@ -34,6 +34,11 @@ _LINES_BEFORE = 2
 # The rest is for what is not JavaScript's: the texts that go in and out, and what is made of them.
 _MEMORY_SHARE = 0.85
 
+# Code that may throw what is no new error; code made at run time may do anything.
+_THROWS_ANYTHING = re.compile(
+    r"\bthrow\b(?!\s+new\b)|\breject\b|\\u|\b(eval|Function|constructor|globalThis)\b"
+)
+
 _NO_NAME = re.compile(r"^    at <(?:anonymous|eval)> \((.*)\)$")
 _FRAME = re.compile(r"^    at (?:.* \()?([^()]+):(\d+):\d+\)?$")
 
@@ -66,10 +71,12 @@ class JavaScriptScript:
             raise ScriptInvalid(_told(fault), line=fault.line) from None
         self._prelude = Prelude(all_code)
         self._memory_bytes = int(memory_mb * 2**20 * _MEMORY_SHARE)
-        self._peak_at_start = _peak_bytes()
+        self._may_throw_null = bool(_THROWS_ANYTHING.search(all_code))
+        self._peak_before = 0
         self._realm: Realm | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
+        self._peak_before = _peak_bytes()
         orders = key_orders(body)
         omitted = self._prelude.omitted
         if orders is not None or may_change(body):
@@ -84,7 +91,7 @@ class JavaScriptScript:
         except Thrown:
             raise _surprise(realm) from None
         except Failed as error:
-            if error.may_be_memory == "yes" or (error.may_be_memory and self._has_been_large()):
+            if error.may_be_memory == "yes" or (error.may_be_memory and self._was_full(realm)):
                 raise MemoryError from None
             raise
 
@@ -100,12 +107,15 @@ class JavaScriptScript:
             self._realm.close()
             self._realm = None
 
-    def _has_been_large(self) -> bool:
-        """Tell whether memory may have been short.
+    def _was_full(self, realm: Realm) -> bool:
+        """Tell whether null was thrown because there was no memory left for an error.
 
-        Where none is left, not even an error can be made, and what is thrown is null.
+        A script may also throw null itself. Where its code looks like that, it is believed to have
+        done so unless this message has taken most of the memory.
         """
-        return 0 < self._memory_bytes < 4 * (_peak_bytes() - self._peak_at_start)
+        if not self._may_throw_null or realm.is_full():
+            return True
+        return 0 < self._memory_bytes < 2 * (_peak_bytes() - self._peak_before)
 
     def _stack(self, stack: str) -> str:
         return "\n".join(self._stack_lines(stack)).rstrip()

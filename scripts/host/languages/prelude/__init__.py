@@ -18,6 +18,7 @@ _PARTS = {
     "log": r"log|ftos|console",
     "ends": r"retry|reject",
     "http": r"http",
+    "locale": r"toLocale\w*|localeCompare",
     "random": r"random",
     "secrets": r"secrets",
 }

@@ -21,7 +21,7 @@
   const kit = {
     hasNews: false, logs: [], requests: [], refusals: [], throttled: [],
     verdict: undefined, decision: undefined, settle: undefined,
-    stopIfDecided, copied, withIntegers,
+    stopIfDecided, copied, withShownNumbers,
   };
   let output, thrown, hasThrown = false, isSettled = false, containers = 0;
 
@@ -166,8 +166,15 @@
     return numerals.parsed(body, orders);
   };
 
-  function withIntegers(key, value) {
-    return typeof value === "bigint" ? rawJSON(text(value)) : value;
+  // For people: JSON would refuse a BigInt and write NaN as null.
+  function withShownNumbers(key, value) {
+    switch (typeof value) {
+      case "bigint":
+        return rawJSON(text(value));
+      case "number":
+        return value - value === 0 ? value : text(value);
+    }
+    return value;
   }
 
   return engine;

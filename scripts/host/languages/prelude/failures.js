@@ -14,7 +14,9 @@
   }
 
   function described() {
-    const isMemory = thrown instanceof InternalError && thrown.message === "out of memory";
+    // There may not even be room for its message.
+    const isMemory = thrown instanceof InternalError &&
+      (thrown.message === "out of memory" || thrown.message === "");
     // Without any memory left there is not even an error to throw.
     const mayBeMemory = isMemory ? "yes" : thrown === null ? "perhaps" : "";
     let stack = "", joint = "", cause = thrown;
@@ -31,6 +33,6 @@
       return String(value.name) + (value.message ? ": " + String(value.message) : "");
     }
     return "Thrown: " + (typeof value === "object" && value !== null ?
-      JSON.stringify(value, kit.withIntegers) ?? String(value) : String(value));
+      JSON.stringify(value, kit.withShownNumbers) ?? String(value) : String(value));
   }
 })

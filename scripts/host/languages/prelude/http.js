@@ -4,8 +4,11 @@
   const { parse } = JSON;
   const { defineProperty, keys } = Object;
   const { apply } = Reflect;
-  const { includes, split, toLowerCase } = String.prototype;
-  const [text, error, promise, encode] = [String, Error, Promise, encodeURIComponent];
+  const { isArray } = Array;
+  const { toString } = Object.prototype;
+  const { includes, indexOf, slice, split, toLowerCase, toUpperCase } = String.prototype;
+  const [text, error, typeError] = [String, Error, TypeError];
+  const [promise, encode] = [Promise, encodeURIComponent];
   const waiting = {};
   let last = 0;
 
@@ -26,15 +29,19 @@
     const refused = new error("");
     return new promise((resolve, fail) => {
       kit.stopIfDecided();
-      const { headers, params, timeout, base64 } = options ?? {};
+      method = apply(toUpperCase, text(method), []);
+      const { headers, params, timeout, base64 } = checkedOptions(options);
       const sent = { method, url: withParams(text(url), params), headers: {}, body: null, timeout };
       let hasType = false;
-      for (const name of keys(headers ?? {})) {
-        sent.headers[name] = text(headers[name]);
+      for (const [name, value] of members("headers", headers)) {
+        sent.headers[name] = value;
         hasType ||= apply(toLowerCase, name, []) === "content-type";
       }
       if (base64) {
-        sent.base64 = text(body);
+        if (typeof body !== "string") {
+          throw new typeError("the body of a request with base64 must be a text in that writing");
+        }
+        sent.base64 = body;
         if (!hasType) {
           sent.headers["Content-Type"] = "application/octet-stream";
         }
@@ -53,13 +60,65 @@
     });
   }
 
+  // What is misspelt would be ignored.
+  function checkedOptions(options) {
+    for (const name of options === undefined || options === null ? [] : names("options", options)) {
+      switch (name) {
+        case "headers": case "params": case "timeout": case "base64":
+          continue;
+      }
+      throw new typeError(`a request takes headers, params, timeout and base64, not ${name}`);
+    }
+    const { timeout } = options ?? {};
+    if (timeout !== undefined && timeout !== null && !(timeout > 0 && timeout - timeout === 0)) {
+      throw new typeError("timeout must be a number of seconds above 0");
+    }
+    return options ?? {};
+  }
+
+  function names(what, given) {
+    if (apply(toString, given, []) !== "[object Object]") {
+      throw new typeError(`${what} must be an object`);
+    }
+    return keys(given);
+  }
+
+  // Those that are undefined or null are left out. Of params an array gives one for each item.
+  function members(what, given) {
+    const found = [];
+    for (const name of given === undefined || given === null ? [] : names(what, given)) {
+      const isList = what === "params" && isArray(given[name]);
+      const values = isList ? given[name] : [given[name]];
+      for (let i = 0; i < values.length; i++) {
+        if (values[i] !== undefined && values[i] !== null) {
+          found[found.length] = [name, plainText(`${what}.${name}`, values[i])];
+        }
+      }
+    }
+    return found;
+  }
+
+  function plainText(place, value) {
+    const kind = typeof value;
+    const isPlain = kind === "string" || kind === "boolean" || kind === "bigint" ||
+      kind === "number" && value - value === 0;
+    if (!isPlain) {
+      throw new typeError(`${place} must be a text, a number or a boolean`);
+    }
+    return text(value);
+  }
+
+  // They go before a fragment.
   function withParams(url, params) {
-    let mark = apply(includes, url, ["?"]) ? "&" : "?";
-    for (const name of keys(params ?? {})) {
-      url += mark + encode(name) + "=" + encode(params[name]);
+    const at = apply(indexOf, url, ["#"]);
+    const fragment = at < 0 ? "" : apply(slice, url, [at]);
+    let target = at < 0 ? url : apply(slice, url, [0, at]);
+    let mark = apply(includes, target, ["?"]) ? "&" : "?";
+    for (const [name, value] of members("params", params)) {
+      target += mark + encode(name) + "=" + encode(value);
       mark = "&";
     }
-    return url;
+    return target + fragment;
   }
 
   kit.settle = function (number, answer, makeNumerals) {

@@ -48,7 +48,7 @@
     }
     try {
       return value instanceof error ? text(value) + "\n" + text(value.stack) :
-        stringify(value, kit.withIntegers) ?? text(value);
+        stringify(value, kit.withShownNumbers) ?? text(value);
     } catch {
       return apply(toString, value, []);
     }
