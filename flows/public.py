@@ -32,6 +32,7 @@ from flows.errors import (
     IdempotencyConflict,
     NotFound,
     PayloadInvalid,
+    PayloadNotChecked,
     QueueFull,
     RunFailed,
     RunNotFinished,
@@ -53,6 +54,7 @@ __all__ = [
     "IdempotencyConflict",
     "NotFound",
     "PayloadInvalid",
+    "PayloadNotChecked",
     "QueueFull",
     "Reject",
     "Retry",
@@ -95,9 +97,10 @@ def start(
     for a day.
 
     Raises UnknownFlow; FlowNotRunnable where it is inactive or has no steps; PayloadInvalid, with
-    the places in `errors`; QueueFull, with `retry_after` seconds; IdempotencyConflict where the key
-    was used for another request; ValueError for a key, a priority or a time that cannot be; and
-    CommitInDoubt where the database was lost and does not say whether the run is stored.
+    the places in `errors`; PayloadNotChecked where checking it has to wait and QueueFull, both with
+    `retry_after` seconds; IdempotencyConflict where the key was used for another request;
+    ValueError for a key, a priority or a time that cannot be; and CommitInDoubt where the database
+    was lost and does not say whether the run is stored.
     """
     started = engine.start(
         flow,

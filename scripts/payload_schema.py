@@ -17,7 +17,7 @@ import jsonschema_rs
 from scripts.envelope import plain_text
 from scripts.examiner import ExaminerBusy, TooMuchToExamine, examiner
 from scripts.numerals import dumps
-from scripts.schema import SchemaInvalid, compile_plain, faults_of, require_bounded
+from scripts.schema import SchemaInvalid, compile_plain, faults_of, matches, require_bounded
 from scripts.schema_size import SchemaSize
 
 # Parts of the schema times those of the value: to look whether it matches, and to say where not.
@@ -51,10 +51,10 @@ class PayloadSchema:
         parts = parts_of(value, _CHEAP_TO_CHECK // self._size.expansion)
         if parts * self._size.expansion > _CHEAP_TO_CHECK:
             return self._examined(value)
-        if self._validator.is_valid(value):
+        if matches(self._validator, value):
             return []
         if parts * self._size.expansion > _CHEAP_TO_EXPLAIN:
-            return self._examined(value)
+            return self._explained(dumps(value).decode())
         return faults_of(self._validator, value)
 
     def _plain_validator(self) -> jsonschema_rs.Validator | None:
@@ -67,22 +67,38 @@ class PayloadSchema:
             return None
 
     def _examined(self, value: Any) -> list[dict[str, str]]:
+        """Have it checked elsewhere; then, where it does not match, have that explained."""
+        text = dumps(value).decode()
+        try:
+            if self._ask("matches", text):
+                return []
+        except TooMuchToExamine as error:
+            return [{"path": "$", "detail": f"It could not be checked. {error}"}]
+        return self._explained(text)
+
+    def _explained(self, text: str) -> list[dict[str, str]]:
+        try:
+            return list(self._ask("faults", text))
+        except TooMuchToExamine as error:
+            detail = f"It does not match, and where cannot be said. {error}"
+            return [{"path": "$", "detail": detail}]
+
+    def _ask(self, what: str, text: str) -> Any:
+        """Return what is found. Raises ExaminerBusy, also where the schema has had its share."""
+        begun_at = time.monotonic()
         with self._lock:
-            now = time.monotonic()
-            self._spent = max(0.0, self._spent - (now - self._spent_at) * _SHARE)
-            self._spent_at = now
+            self._spent = max(0.0, self._spent - (begun_at - self._spent_at) * _SHARE)
+            self._spent_at = begun_at
             if self._spent > _SPARE_SECONDS:
                 raise ExaminerBusy
         try:
-            found = examiner.ask("value", self._text, dumps(value).decode())
-        except TooMuchToExamine as error:
-            return [{"path": "$", "detail": f"It could not be checked. {error}"}]
+            found = examiner.ask(what, self._text, text)
         finally:
             with self._lock:
-                self._spent += time.monotonic() - now
+                self._spent += time.monotonic() - begun_at
         if "invalid" in found:
             raise SchemaInvalid(plain_text(found["invalid"], 1000))
-        return list(found["faults"])
+        return found["found"]
 
 
 def parts_of(value: Any, most: int) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
-from functools import cache
+import time
 from pathlib import Path
 
 from django.conf import settings
@@ -13,17 +14,21 @@ from django.conf import settings
 from scripts import wire
 from scripts.host.seal import is_closed, missing_here
 
+logger = logging.getLogger(__name__)
+
 _PROBE = (
     "import sys; sys.path.append(sys.argv[1])"
     "; from scripts.host.seal import tell_what_is_missing; tell_what_is_missing()"
 )
 _PROBE_SECONDS = 20
+# A machine may have no process to spare for a moment, so it is tried again after this.
+_AGAIN_SECONDS = 5.0
 _NO_PROBE = "a process that can seal itself"
 
 
 def missing_measures() -> list[str]:
     """Name the measures of the seal that this machine lacks; a process tries each, once."""
-    return missing_here() or list(_tried())
+    return missing_here() or _probe.read()
 
 
 def scripts_may_run() -> bool:
@@ -31,8 +36,25 @@ def scripts_may_run() -> bool:
     return bool(settings.ASYNCENGINE_UNSEALED_SCRIPTS) or is_closed(missing_measures())
 
 
-@cache
-def _tried() -> tuple[str, ...]:
+class _Probe:
+    """What a process that tried every measure has told."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] | None = None
+        self.again_at = 0.0
+
+    def read(self) -> list[str]:
+        if self.missing is None and time.monotonic() >= self.again_at:
+            self.missing = _try_all()
+            self.again_at = time.monotonic() + _AGAIN_SECONDS
+        return [_NO_PROBE] if self.missing is None else self.missing
+
+
+_probe = _Probe()
+
+
+def _try_all() -> list[str] | None:
+    """Return what is missing, None where no process could be had to tell it."""
     where = str(Path(wire.__file__).parents[1])
     try:
         done = subprocess.run(
@@ -41,6 +63,7 @@ def _tried() -> tuple[str, ...]:
             timeout=_PROBE_SECONDS,
             check=True,
         )
-        return tuple(json.loads(done.stdout))
+        return list(json.loads(done.stdout))
     except (OSError, ValueError, subprocess.SubprocessError):
-        return (_NO_PROBE,)
+        logger.exception("whether scripts can be sealed here could not be tried")
+        return None

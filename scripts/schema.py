@@ -22,12 +22,12 @@ MAX_PARTS = 10_000
 # The message quotes what it finds wrong, which may be long.
 _MAX_DETAIL_LENGTH = 200
 _MAX_PATH_LENGTH = 100
-# A pattern may be compiled to so many bytes. One that looks back or ahead gives up after so many
-# steps; all others take time in proportion to the text.
-_PATTERNS = jsonschema_rs.FancyRegexOptions(
-    backtrack_limit=100_000, size_limit=1 << 20, dfa_size_limit=1 << 20
-)
-_PLAIN_PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
+# A pattern that looks back or ahead gives up after so many steps; all others take time in
+# proportion to the text.
+_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
+# What a process keeps for long may have small patterns alone. Some that look harmless take
+# megabytes compiled, such as a character class of all letters, 200 times.
+_PLAIN_PATTERNS = jsonschema_rs.RegexOptions(size_limit=128 << 10, dfa_size_limit=128 << 10)
 
 
 class SchemaInvalid(Exception):
@@ -76,6 +76,14 @@ def schema_text_fault(text: str) -> str:
     except SchemaInvalid as error:
         return str(error)
     return ""
+
+
+def matches(validator: jsonschema_rs.Validator, value: Any) -> bool:
+    """Tell whether a value matches; one that is nested too deep to be looked at does not."""
+    try:
+        return validator.is_valid(value)
+    except ValueError:
+        return False
 
 
 def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from django.core.checks import run_checks
 
+from scripts import sandbox
 from scripts.host import seal
 from scripts.pool.runner import Call, CallSite, HostPool, Program
 from scripts.sandbox import missing_measures
@@ -128,6 +129,18 @@ def run_without(measure: str, sealed: str) -> list[Any]:
         check=True,
     )
     return [*json.loads(process.stdout), process.stderr]
+
+
+def test_a_machine_that_had_no_process_to_spare_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sandbox, "_probe", sandbox._Probe())
+    monkeypatch.setattr(sandbox, "_AGAIN_SECONDS", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nowhere")
+        assert not sandbox.scripts_may_run()
+
+    assert sandbox.scripts_may_run()
 
 
 def test_no_memory_of_a_host_can_be_written_and_executed() -> None:

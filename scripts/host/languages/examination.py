@@ -19,7 +19,14 @@ import jsonschema_rs
 from scripts import code_faults
 from scripts.envelope import decode_exactly
 from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised
-from scripts.schema import Contract, SchemaInvalid, compile_schema, faults_of, schema_text_fault
+from scripts.schema import (
+    Contract,
+    SchemaInvalid,
+    compile_schema,
+    faults_of,
+    matches,
+    schema_text_fault,
+)
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -50,13 +57,21 @@ def _library(language: str, code: str) -> list[Any]:
     return [astuple(fault) for fault in code_faults.library_faults(language, code)]
 
 
-def _value(schema: str, text: str) -> dict[str, Any]:
-    """Say where the value does not match, or why the schema cannot be used."""
+def _matches(schema: str, text: str) -> dict[str, Any]:
+    return _of_value(matches, schema, text)
+
+
+def _faults(schema: str, text: str) -> dict[str, Any]:
+    return _of_value(faults_of, schema, text)
+
+
+def _of_value(find: Callable[..., Any], schema: str, text: str) -> dict[str, Any]:
+    """Return what is found, or why the schema cannot be used."""
     try:
         validator = _validator(schema)
     except SchemaInvalid as error:
         return {"invalid": str(error)}
-    return {"faults": faults_of(validator, decode_exactly(text.encode()))}
+    return {"found": find(validator, decode_exactly(text.encode()))}
 
 
 def _input(schema: str, message: str) -> list[dict[str, str]]:
@@ -83,7 +98,8 @@ _WORK: dict[str, Callable[..., Any]] = {
     "script": _script,
     "library": _library,
     "schema": schema_text_fault,
-    "value": _value,
+    "matches": _matches,
+    "faults": _faults,
     "input": _input,
     "output": _output,
 }

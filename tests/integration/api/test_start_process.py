@@ -269,7 +269,7 @@ def test_start_whose_payload_takes_too_long_to_check_is_refused(post, user):
 
     document = assert_problem(response, 400, "payload-invalid")
 
-    assert document["errors"][0]["detail"].startswith("It could not be checked.")
+    assert "It takes more than 2 s or 256 MB to look at it." in document["errors"][0]["detail"]
     assert not Run.objects.exists()
 
 
