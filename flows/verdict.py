@@ -11,6 +11,7 @@ from flows.errors import StepFailed, StepRejected
 from flows.models import DeadLetter, StepRun
 from flows.plan import step_plan
 from flows.store import Done, Fate, Held
+from flows.store.sizes import fault_of_text
 from scripts.errors import (
     InputInvalid,
     OutputInvalid,
@@ -35,7 +36,10 @@ def judge(held: Held, outcome: Outcome) -> Done:
     )
     if outcome.error is None:
         done.output = (outcome.output or b"null").decode()
-        if done.output.lstrip()[:1] == "[" and not step_plan(held.step_id).site.is_last:
+        is_last = step_plan(held.step_id).site.is_last
+        if is_last and (fault := fault_of_text(done.output)):
+            return too_large(done, fault)
+        if not is_last and done.output.lstrip()[:1] == "[":
             done.branches = [text for text, _ in items_of(done.output)]
         return done
     if isinstance(outcome.error, ScriptTooLate):
@@ -49,6 +53,12 @@ def judge(held: Held, outcome: Outcome) -> Done:
     else:
         done.fate, done.outcome = Fate.AGAIN, StepRun.Outcome.FAILED.value
         done.delay, done.slows = error.after, error.after is not None
+    return done
+
+
+def too_large(done: Done, error: str) -> Done:
+    done.fate, done.outcome = Fate.BURIED, StepRun.Outcome.REJECTED.value
+    done.reason, done.error, done.output = DeadLetter.Reason.TOO_LARGE.value, error, ""
     return done
 
 

@@ -252,7 +252,7 @@ class DeadLetter(models.Model):
         EXPIRED = "expired", "the run is older than its flow allows"
         TOO_MANY = "too-many-branches", "it fans out to more than the next queue holds"
         NO_QUEUE = "no-queue", "the queue of the next step is gone"
-        TOO_LARGE = "too-large", "the outputs of its branches are too large together"
+        TOO_LARGE = "too-large", "the result is larger than allowed"
         NOT_STORABLE = "not-storable", "what came of it could not be stored"
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="dead_letters")

@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 from flows.models import DeadLetter
 from flows.plan import StepPlan, step_plan
 from flows.store import sql
+from flows.store.sizes import fault_of_ends, fault_of_text
 from flows.store.work import Done, Fate, Held
 from scripts.json_text import member_of
 
@@ -125,19 +126,30 @@ class Branches:
     def _all_ended(self, last: Held, at: str) -> None:
         plan = step_plan(last.step_id)
         database = self.commit.database
+        if fault := fault_of_ends(database, last.run_id):
+            self._fail(last, plan, fault, at)
+            return
         bodies = [row[0] for row in database.query(sql.BRANCH_ENDS, [last.run_id])]
+        body = joined(last, bodies) if plan.next_joins else f"[{','.join(bodies)}]"
+        if fault := fault_of_text(body):
+            self._fail(last, plan, fault, at)
+            return
         database.change(sql.FORGET_BRANCH_ENDS, [last.run_id])
         if plan.next_joins:
-            self._join(last, plan, bodies, at)
+            self._join(last, plan, body, at)
             return
-        result = f"[{','.join(bodies)}]"
-        database.each(sql.COMPLETE_RUN, [{"id": last.run_id, "result": result, "finished_at": at}])
+        database.each(sql.COMPLETE_RUN, [{"id": last.run_id, "result": body, "finished_at": at}])
         self.entries.append((plan.site.flow, COMPLETED))
 
-    def _join(self, last: Held, plan: StepPlan, bodies: list[str], at: str) -> None:
+    def _fail(self, last: Held, plan: StepPlan, error: str, at: str) -> None:
+        """Fail a run whose outputs cannot be put together; there is no message to bury."""
+        self.commit.database.change(sql.FORGET_BRANCH_ENDS, [last.run_id])
+        row = {"id": last.run_id, "error": error, "finished_at": at}
+        self.commit.database.each(sql.FAIL_RUN, [row])
+        self.entries.append((plan.site.flow, FAILED))
+
+    def _join(self, last: Held, plan: StepPlan, body: str, at: str) -> None:
         """Go on as one message, with the run's own id; the last branch leaves it its room."""
-        payloads = ",".join(member_of(body, "payload") for body in bodies)
-        body = f'{{"correlationId":"{last.correlation_id}","payload":[{payloads}]}}'
         self._children.clear()
         self._send(last, plan, "", body)
         [joined] = self._children
@@ -145,6 +157,11 @@ class Branches:
         self.commit.database.each(sql.INSERT_MESSAGE, [joined | {"available_at": at}])
         self.commit.database.query(sql.COUNT_BRANCHES, [1, last.run_id])
         self.commit.database.wake()
+
+
+def joined(last: Held, bodies: list[str]) -> str:
+    payloads = ",".join(member_of(body, "payload") for body in bodies)
+    return f'{{"correlationId":"{last.correlation_id}","payload":[{payloads}]}}'
 
 
 def fault_of_fan_out(held: Held, count: int, size: int) -> str | None:

@@ -45,6 +45,8 @@ class Database(ABC):
     skip_locked = ""
     # How a statement picks the rows whose ids it has put into `taken`.
     is_taken = "id IN (SELECT id FROM taken)"
+    # How many bytes a body has, in UTF-8.
+    bytes_of = "LENGTH(CAST(body AS BLOB))"
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]: ...

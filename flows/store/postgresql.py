@@ -38,6 +38,7 @@ class PostgreSQL(Database):
     lock_counters = "FOR UPDATE OF s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     is_taken = "id = ANY(ARRAY(SELECT id FROM taken))"
+    bytes_of = "OCTET_LENGTH(body)"
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction.atomic()

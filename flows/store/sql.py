@@ -260,6 +260,10 @@ COUNT_BRANCHES = """
 
 BRANCH_ENDS = "SELECT body FROM flows_branchend WHERE run_id = %s ORDER BY branch"
 
+SIZE_OF_ENDS = """
+    SELECT COUNT(*), COALESCE(SUM({bytes}), 0) FROM flows_branchend WHERE run_id = %s
+"""
+
 FORGET_BRANCH_ENDS = "DELETE FROM flows_branchend WHERE run_id = %s"
 
 # A run fails once, however many of its branches do.

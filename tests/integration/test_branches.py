@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import BranchEnd, DeadLetter, Message, Queue, QueueState, Run, Step, Tally
+from flows.store import sql, store
 from tests.builders import ECHO, counters, make_flow, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -264,3 +265,71 @@ def test_fan_outs_of_fan_outs_come_to_an_end_that_says_why():
 
 def message_body(run: Run) -> str:
     return json.dumps({"correlationId": str(run.pk), "payload": {"count": 1}})
+
+
+LARGE = "def run(message, context):\n    return {'payload': {'n': 1, 'text': 'ä' * 500}}\n"
+
+
+def test_outputs_that_are_too_large_together_fail_their_run_with_the_cause(settings):
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 10_000
+    flow = make_flow(codes=[SPLIT, LARGE])
+    fitting, too_large = start(8), start(20)
+
+    work_until_idle(flow)
+
+    assert run_of(fitting.pk).status == Run.Status.COMPLETED
+    failed = run_of(too_large.pk)
+    assert (failed.status, failed.result) == (Run.Status.FAILED, None)
+    assert "20 branches" in failed.error
+    assert "ASYNCENGINE_MAX_RESULT_BYTES allows 10,000" in failed.error
+    tally = Tally.objects.get()
+    assert (tally.accepted, tally.completed, tally.failed) == (2, 1, 1)
+    assert at_rest()
+
+
+def test_what_a_join_would_get_has_the_same_bound(settings):
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 10_000
+    flow = make_flow(codes=[SPLIT, LARGE, SUM])
+    Step.objects.filter(name="flow-2").update(join=True)
+    fitting, too_large = start(8), start(20)
+
+    work_until_idle(flow)
+
+    assert run_of(fitting.pk).result == "8"
+    assert run_of(too_large.pk).status == Run.Status.FAILED
+    assert "MAX_RESULT_BYTES" in run_of(too_large.pk).error
+    assert at_rest()
+
+
+def test_outputs_that_are_too_large_are_never_read(settings, monkeypatch):
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 10_000
+    flow = make_flow(codes=[SPLIT, LARGE])
+    start(20)
+    database = type(store().database)
+    query, read = database.query, []
+
+    def noting(self, statement, params=()):
+        read.append(statement)
+        return query(self, statement, params)
+
+    monkeypatch.setattr(database, "query", noting)
+
+    work_until_idle(flow)
+
+    assert sql.BRANCH_ENDS not in read
+
+
+def test_a_single_result_that_is_too_large_is_a_dead_letter(settings):
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 1000
+    flow = make_flow(codes=[LARGE])
+    run = start(1)
+
+    work_until_idle(flow)
+
+    dead = DeadLetter.objects.get(run=run)
+    assert dead.reason == DeadLetter.Reason.TOO_LARGE
+    assert "MAX_RESULT_BYTES allows 1,000" in dead.error
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 2000
+    engine.reprocess(dead)
+    work_until_idle(flow)
+    assert run_of(run.pk).status == Run.Status.COMPLETED
