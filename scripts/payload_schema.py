@@ -46,6 +46,12 @@ class PayloadSchema:
 
     def faults(self, value: Any) -> list[dict[str, str]]:
         """Return where the value does not match. Raises ExaminerBusy where that is for later."""
+        try:
+            return self._faults(value)
+        except RecursionError:
+            return [{"path": "$", "detail": "It is nested too deep to be checked."}]
+
+    def _faults(self, value: Any) -> list[dict[str, str]]:
         if self._validator is None:
             return self._examined(value)
         parts = parts_of(value, _CHEAP_TO_CHECK // self._size.expansion)

@@ -188,7 +188,7 @@ def test_plain_schemas_and_others_find_the_same(
     assert [fault["path"] for fault in PayloadSchema(schema).faults(value)] == paths
 
 
-@pytest.mark.parametrize("schema", [{"items": {"type": "array"}}, {"items": {"$ref": "#"}}])
+@pytest.mark.parametrize("schema", [{"items": {"type": "string"}}, {"items": {"$ref": "#"}}])
 def test_a_value_that_is_nested_too_deep_has_a_fault(schema: dict[str, Any]) -> None:
     deep: list[Any] = []
     for _ in range(600):
