@@ -16,7 +16,14 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from flows.digest import is_of_request, request_digest
-from flows.envelope import dump_payload, parse_payload, with_payload, wrap
+from flows.envelope import (
+    dump_payload,
+    parse_payload,
+    parse_value,
+    takes_any_payload,
+    with_payload,
+    wrap,
+)
 from flows.errors import (
     AlreadyReprocessed,
     CommitInDoubt,
@@ -29,6 +36,7 @@ from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersi
 from flows.models.runtime import DEFAULT_PRIORITY
 from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
+from flows.python_payload import write_payload
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
@@ -251,7 +259,7 @@ def reprocess(
         raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
     body = dead_letter.body
     if payload is not None:
-        body = with_payload(body, _payload_text(payload))
+        body = _repaired(body, payload)
     version = step.flow_version
     branch, was_of = dead_letter.branch, dead_letter.run.flow_version.flow_name
     run = NewRun(
@@ -275,11 +283,14 @@ def reprocess(
     return Run.objects.get(pk=dead_letter.run_id)
 
 
-def _payload_text(payload: Payload) -> bytes:
-    if not isinstance(payload, bytes):
-        return dump_payload(payload)
-    parse_payload(payload)
-    return payload
+def _repaired(body: str, payload: Payload) -> str:
+    """Return the envelope with that payload. An object gives way to objects alone."""
+    raw = payload if isinstance(payload, bytes) else write_payload(payload)
+    if takes_any_payload(body):
+        parse_value(raw)
+    else:
+        parse_payload(raw)
+    return with_payload(body, raw)
 
 
 def newest_step(step: StepVersion) -> StepVersion:

@@ -21,30 +21,35 @@ _MOST_TO_SEARCH = 100_000
 
 
 def parse_payload(raw: bytes, what: str = "The payload", around: int = 0) -> dict[str, Any]:
-    """Return the payload, a JSON object, with numbers as large as they are written.
+    """Return the payload of a start, a JSON object. Raises as `parse_value` does."""
+    payload = parse_value(raw, around)
+    if not isinstance(payload, dict):
+        raise PayloadInvalid(f"{what} must be a JSON object.")
+    return payload
+
+
+def parse_value(raw: bytes, around: int = 0) -> Any:
+    """Return a payload with numbers as large as they are written.
 
     Those that a double cannot be trusted with are Decimal or int. It may be nested MAX_DEPTH deep,
-    and as many levels deeper as are ``around`` the payload. Raises PayloadInvalid for
-    everything that could not travel: broken or too deep JSON, NaN and Infinity, numbers beyond a
-    double, keys that stand twice in one object, lone surrogates, NUL characters, and values that
-    are not an object.
+    and as many levels deeper as are ``around`` the payload. Raises PayloadInvalid for everything
+    that could not travel: broken or too deep JSON, NaN and Infinity, numbers beyond a double, keys
+    that stand twice in one object, lone surrogates and NUL characters.
     """
     if is_deeper_than(raw, MAX_DEPTH + around):
         place = place_deeper_than(raw, MAX_DEPTH + around)
         detail = f"is nested more than {MAX_DEPTH} deep"
         raise PayloadInvalid(f"{place} {detail}.", errors=[{"path": place, "detail": detail}])
     try:
-        payload = orjson.loads(raw)
+        value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _not_json(raw, error) from error
-    if not isinstance(payload, dict):
-        raise PayloadInvalid(f"{what} must be a JSON object.")
-    if b"\\u0000" in raw and (path := find_nul(payload)):
+    if b"\\u0000" in raw and (path := find_nul(value)):
         raise PayloadInvalid(
             f"The character \\u0000 cannot be stored: {path}",
             errors=[{"path": path, "detail": "contains the character \\u0000"}],
         )
-    return _exact(payload, raw)
+    return _exact(value, raw)
 
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
@@ -62,21 +67,20 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
     return PayloadInvalid(message, errors=[{"path": place, "detail": error.msg}])
 
 
-def _exact(payload: dict[str, Any], raw: bytes) -> dict[str, Any]:
-    """Return the payload with exact numbers; one that orjson has read as it is written is that.
+def _exact(value: Any, raw: bytes) -> Any:
+    """Return the value with exact numbers; one that orjson has read as it is written is that.
 
     orjson takes the last of keys that stand twice. It writes a colon after each key, and those in
     strings as they are.
     """
-    written = orjson.dumps(payload)
+    written = orjson.dumps(value)
     if written == raw:
-        return payload
+        return value
     has_all_keys = written.count(b":") == raw.count(b":") and not _ESCAPED_COLON.search(raw)
     if has_all_keys and not may_change(raw):
-        return payload
+        return value
     try:
-        exact: dict[str, Any] = read_exactly(raw)
-        return exact
+        return read_exactly(raw)
     except Refused as refused:
         raise _refused(refused) from refused
 
@@ -123,3 +127,8 @@ def with_payload(body: str, payload: bytes) -> str:
 def payload_of(body: str) -> str | None:
     """Return the payload of an envelope as it is written there, None where it has none."""
     return member(body, "payload")
+
+
+def takes_any_payload(body: str) -> bool:
+    """Say whether the payload is no object, as behind a join: then any value may follow."""
+    return not (payload_of(body) or "{").startswith("{")

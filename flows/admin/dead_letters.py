@@ -24,7 +24,7 @@ from flows.admin.filters import (
     QueueFilter,
     ReasonFilter,
 )
-from flows.envelope import parse_payload, payload_of
+from flows.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid
 from flows.models import DeadLetter, Step
 from scripts.admin.base import ReadOnlyAdmin, preformatted
@@ -61,6 +61,7 @@ class ReprocessForm(forms.Form):
 
     def __init__(self, letter: DeadLetter, data: Any = None) -> None:
         super().__init__(data, initial={"payload": payload_text(letter)})
+        self.letter = letter
         self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
 
     def clean_payload(self) -> bytes | None:
@@ -70,7 +71,10 @@ class ReprocessForm(forms.Form):
             return None
         try:
             payload: bytes = text.encode()
-            parse_payload(payload)
+            if takes_any_payload(self.letter.body):
+                parse_value(payload)
+            else:
+                parse_payload(payload)
         except PayloadInvalid as error:
             raise forms.ValidationError(str(error)) from error
         return payload

@@ -27,7 +27,7 @@ from flows.api.errors import Problem
 from flows.api.pages import PAGE_SIZE, newest_page
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
-from flows.envelope import parse_payload, payload_of
+from flows.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
 from flows.rights import dead_letters_known, dead_letters_seen, may
 from flows.trace import rfc3339
@@ -66,7 +66,7 @@ class ReprocessView(ApiView):
     @extend_schema(**REPROCESS_DEAD_LETTER)
     def post(self, request: Request, id: int) -> HttpResponse:
         letter = _find(request, id)
-        options = _options(json_body(request._request))
+        options = _options(json_body(request._request), letter)
         user: Any = request.user
         run = engine.reprocess(letter, user=user, **options)
         put_back = engine.Started(run.pk, letter.step.flow_version.flow_name)
@@ -85,13 +85,14 @@ def _find(request: Request, id: int) -> DeadLetter:
     return letter
 
 
-def _options(raw: bytes) -> dict[str, Any]:
+def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     """Return what the body asks for, for the engine. Raises Problem where it is unknown."""
     if not raw.strip():
         return {}
     document = parse_payload(raw, "The body", around=1)
     faults = {name: "unknown" for name in document if name not in {"payload", "script"}}
-    if not isinstance(document.get("payload", {}), dict):
+    is_object = isinstance(document.get("payload", {}), dict)
+    if not is_object and not takes_any_payload(letter.body):
         faults["payload"] = "must be a JSON object"
     if document.get("script", "own") not in SCRIPTS:
         faults["script"] = f"must be one of {', '.join(SCRIPTS)}"

@@ -144,6 +144,15 @@ def test_payload_that_no_form_would_take_goes_on_where_it_is_left_alone(client, 
     assert Message.objects.get().body == body
 
 
+def test_list_that_a_join_was_given_can_be_repaired(client, world, page):
+    body = '{"correlationId":"c","payload":[{"a":1.0},{"a":"bad"}]}'
+    DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body=body)
+
+    client.post(page, {"payload": '[{"a":1.0},{"a":2.50}]'})
+
+    assert Message.objects.get().body == body.replace('"bad"', "2.50")
+
+
 def test_repair_is_refused_with_the_place(client, world, page):
     response = client.post(page, {"payload": '{"a": {"b": 1, "b": 2}}'})
 

@@ -203,6 +203,15 @@ class TestReprocessed:
 
         assert payload in Message.objects.get().body
 
+    @pytest.mark.parametrize("payload", ["[1.0, {}]", "5.0", "null", '{"a": 1.0}'])
+    def test_what_a_join_was_given_gives_way_to_any_value(self, operator, payload):
+        letter = bury()
+        DeadLetter.objects.update(body='{"correlationId":"x","payload":[1, 2]}')
+
+        assert reprocess(operator, letter, f'{{"payload":{payload}}}'.encode()).status_code == 202
+
+        assert Message.objects.get().body == f'{{"correlationId":"x","payload":{payload}}}'
+
     def test_place_of_what_is_wrong_in_another_payload_is_named(self, operator):
         body = b'{"payload": {"a": [{"b": 1, "b": 2}]}}'
 
