@@ -15,12 +15,12 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards connections on a TCP port of its own to a local socket of the server.
+    """Forwards connections on a TCP port of its own to the server: its local socket, or its port.
 
     While it is silent it takes what it gets, new connections too, and forwards none of it.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str | tuple[str, int]) -> None:
         self.upstream = upstream
         self.flows = {"requests": threading.Event(), "replies": threading.Event()}
         self.connections: list[tuple[socket.socket, socket.socket]] = []
@@ -56,9 +56,8 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self.listener.accept()
-                server = socket.socket(socket.AF_UNIX)
                 try:
-                    server.connect(self.upstream)
+                    server = self._connect()
                 except OSError:
                     reset(client)
                     continue
@@ -66,6 +65,13 @@ class Proxy:
                     self.connections.append((client, server))
                 for args in ((client, server, "requests"), (server, client, "replies")):
                     threading.Thread(target=self._pump, args=args, daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if not isinstance(self.upstream, str):
+            return socket.create_connection(self.upstream)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.upstream)
+        return server
 
     def _pump(self, source: socket.socket, target: socket.socket, direction: str) -> None:
         """Pass on what comes, and the end: to be read by a peer that still has something to say."""
@@ -87,6 +93,9 @@ def reset(end: socket.socket) -> None:
     end.close()
 
 
-def socket_of(url: str) -> str:
-    """Return the local socket of a server from the wheel."""
-    return parse_qs(urlsplit(url).query)["host"][0] + "/.s.PGSQL.5432"
+def address_of(url: str) -> str | tuple[str, int]:
+    """Return the local socket of a server, or its host and port."""
+    parts = urlsplit(url)
+    if directories := parse_qs(parts.query).get("host"):
+        return directories[0] + "/.s.PGSQL.5432"
+    return parts.hostname or "127.0.0.1", parts.port or 5432

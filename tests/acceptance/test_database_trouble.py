@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -79,7 +80,7 @@ def end_connections(url: str) -> None:
 
 
 def set_read_only(url: str, on: bool) -> None:
-    name = url.rsplit("/", 1)[1].split("?")[0]
+    name = urlsplit(url).path.removeprefix("/")
     ask(url, f"ALTER DATABASE {name} SET default_transaction_read_only = {on}")
 
 

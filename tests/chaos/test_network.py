@@ -22,7 +22,7 @@ from tests.chaos.network import needs_root, other_host
 from tests.chaos.scripts import FLOWS, configuration, steps
 from tests.chaos.server import PostgreSQLServer, restartable_postgresql
 from tests.chaos.system import System
-from tests.proxy import Direction, Proxy, socket_of
+from tests.proxy import Direction, Proxy, address_of
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.chaos
@@ -46,7 +46,7 @@ def test_nothing_is_lost_and_nobody_hangs_where_a_proxy_falls_silent(
     server: PostgreSQLServer, tmp_path: Path, direction: Direction
 ):
     """It confirms every packet, so that the kernel notices nothing."""
-    proxy = Proxy(socket_of(server.url))
+    proxy = Proxy(address_of(server.url))
     system = System(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", tmp_path)
     try:
         system.begin(configuration(size=1000))

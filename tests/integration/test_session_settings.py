@@ -12,6 +12,9 @@ from asyncengine.postgresql.session_settings import SESSION_SETTINGS
 from flows import engine
 from flows.database_checks import database_fits
 from flows.models import Run
+from flows.store import store
+from flows.store.database import moment
+from flows.store.sql import READY_QUEUES
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.databases import is_postgresql
 
@@ -102,6 +105,17 @@ def test_transactions_have_their_isolation_whatever_the_database_says(hostile: N
         database.close()
 
     assert (isolation, deferrable) == ("read committed", "off")
+
+
+def test_no_query_is_compiled_before_it_runs(hostile: None):
+    connection.close()
+    make_flow()
+    now = moment(store().database.now())
+
+    plan = store().database.query(f"EXPLAIN ANALYZE {READY_QUEUES}", [now, now])
+
+    assert "Execution Time" in str(plan)
+    assert "JIT" not in str(plan)
 
 
 def test_a_flow_runs_under_hostile_settings(hostile: None):

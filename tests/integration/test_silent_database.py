@@ -13,7 +13,7 @@ from asyncengine.postgresql import connection as watchful
 from asyncengine.postgresql.base import DatabaseWrapper
 from flows.errors import CommitInDoubt
 from tests.databases import is_postgresql
-from tests.proxy import Proxy, socket_of
+from tests.proxy import Proxy, address_of
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -27,7 +27,7 @@ CONNECT = 1
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    proxy = Proxy(socket_of(os.environ["DATABASE_URL"]))
+    proxy = Proxy(address_of(os.environ["DATABASE_URL"]))
     yield proxy
     proxy.close()
 
