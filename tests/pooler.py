@@ -26,10 +26,11 @@ POOLER_TESTS = [
     pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed"),
 ]
 
+# In session mode each client needs a session of its own.
 # It takes no start-up parameter but those that it knows, as it comes: `options` is none of them.
 CONFIGURATION = """
 [databases]
-* = {server_at} pool_size=8
+* = {server_at} pool_size=40
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {own_port}
