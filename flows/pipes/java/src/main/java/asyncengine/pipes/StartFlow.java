@@ -9,6 +9,7 @@ import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.util.UUID;
 import org.apache.camel.Exchange;
+import org.apache.camel.ExchangePropertyKey;
 import org.apache.camel.Message;
 import org.apache.camel.Processor;
 
@@ -17,6 +18,9 @@ class StartFlow implements Processor {
 
     /** A key that was made here stays until the start has succeeded: a redelivery needs it. */
     private static final String MADE_KEY = "CamelAsyncEngineIdempotencyKey";
+
+    /** Which start it was made for: the parts of a split have the properties too. */
+    private static final String MADE_KEY_OF = "CamelAsyncEngineIdempotencyKeyOf";
 
     private final AsyncEngine engine;
 
@@ -53,15 +57,29 @@ class StartFlow implements Processor {
 
     private static String idempotencyKey(Exchange exchange) {
         String key = exchange.getProperty(IDEMPOTENCY_KEY, String.class);
-        if (key == null) {
+        if (key == null && !isPart(exchange)) {
             key = exchange.getMessage().getHeader(IDEMPOTENCY_KEY_HEADER, String.class);
         }
-        if (key == null) {
-            key = exchange.getProperty(MADE_KEY, String.class);
-        }
-        if (key == null) {
+        return key == null ? madeKey(exchange) : key;
+    }
+
+    /**
+     * Says whether a message may be one of several that came of one. The header names one start:
+     * with it the parts would become one run, or be refused.
+     */
+    private static boolean isPart(Exchange exchange) {
+        return exchange.getProperty(ExchangePropertyKey.SPLIT_INDEX) != null
+                || exchange.getProperty(ExchangePropertyKey.LOOP_INDEX) != null
+                || exchange.getProperty(ExchangePropertyKey.MULTICAST_INDEX) != null;
+    }
+
+    private static String madeKey(Exchange exchange) {
+        String part = exchange.getExchangeId() + "/" + exchange.getProperty(ExchangePropertyKey.LOOP_INDEX);
+        String key = exchange.getProperty(MADE_KEY, String.class);
+        if (key == null || !part.equals(exchange.getProperty(MADE_KEY_OF))) {
             key = UUID.randomUUID().toString();
             exchange.setProperty(MADE_KEY, key);
+            exchange.setProperty(MADE_KEY_OF, part);
         }
         return key;
     }

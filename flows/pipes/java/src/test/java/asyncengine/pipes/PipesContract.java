@@ -297,6 +297,161 @@ abstract class PipesContract {
         }
     }
 
+    // --- several starts of one message ---------------------------------------------------------
+
+    private static final RouteBuilder SEVERAL = new RouteBuilder() {
+        @Override
+        public void configure() {
+            from("direct:split").setProperty("flowName", constant("echo"))
+                    .split(body().tokenize(" ")).to("direct:callAsyncEngine");
+            from("direct:parallel").setProperty("flowName", constant("echo"))
+                    .split(body().tokenize(" ")).parallelProcessing().to("direct:callAsyncEngine");
+            from("direct:nested").setProperty("flowName", constant("echo"))
+                    .split(body().tokenize(";")).split(body().tokenize(" ")).to("direct:callAsyncEngine");
+            from("direct:loop").setProperty("flowName", constant("echo"))
+                    .loop(5).copy().to("direct:callAsyncEngine");
+            from("direct:multicast").setProperty("flowName", constant("echo"))
+                    .multicast().to("direct:callAsyncEngine", "direct:again");
+            from("direct:again").to("direct:callAsyncEngine");
+            from("direct:recipients").setProperty("flowName", constant("echo"))
+                    .recipientList(constant("direct:callAsyncEngine,direct:again"));
+            from("direct:after-failure").setProperty("flowName", constant("echo"))
+                    .doTry().to("direct:callAsyncEngine").doCatch(Exception.class).end()
+                    .split(body().tokenize(" ")).to("direct:callAsyncEngine");
+            from("direct:own-keys").setProperty("flowName", constant("echo"))
+                    .split(body().tokenize(" "))
+                    .setProperty(
+                            "idempotencyKey",
+                            simple("${header.Idempotency-Key}-${exchangeProperty.CamelSplitIndex}"))
+                    .to("direct:callAsyncEngine");
+        }
+    };
+
+    private static Exchange sendWithKey(Application application, String uri, String body, String key) {
+        return application.send(uri, exchange -> {
+            exchange.getMessage().setHeader("Idempotency-Key", key);
+            exchange.getMessage().setBody(body);
+        });
+    }
+
+    private static void requireStarts(Gateway gateway, int count) {
+        List<Seen> good = gateway.seen.stream().filter(seen -> seen.status() == 202).toList();
+        assertEquals(count, good.size());
+        assertEquals(count, good.stream().map(seen -> seen.header("Idempotency-Key")).distinct().count());
+    }
+
+    @Test
+    void anIncomingKeyDoesNotMakeOneRunOfTheParts() throws Exception {
+        Map<String, Integer> startsByBody = Map.of("{} {} {} {} {}", 5, "{} {\"a\":1} {\"a\":2}", 3);
+        for (String route : List.of("direct:split", "direct:parallel", "direct:nested")) {
+            for (Map.Entry<String, Integer> each : startsByBody.entrySet()) {
+                try (Gateway gateway = new Gateway();
+                        Application application =
+                                new Application(this::addPipes, clerk(gateway, Map.of()), SEVERAL)) {
+                    assertNull(sendWithKey(application, route, each.getKey(), "from outside").getException());
+
+                    requireStarts(gateway, each.getValue());
+                }
+            }
+        }
+    }
+
+    @Test
+    void anIncomingKeyDoesNotMakeOneRunOfTheSamePartsOfSeveralParts() throws Exception {
+        try (Gateway gateway = new Gateway();
+                Application application = new Application(this::addPipes, clerk(gateway, Map.of()), SEVERAL)) {
+            Exchange called = sendWithKey(application, "direct:nested", "{} {};{} {};{\"a\":1}", "from outside");
+
+            assertNull(called.getException());
+            requireStarts(gateway, 5);
+        }
+    }
+
+    @Test
+    void anIncomingKeyDoesNotMakeOneRunOfRepeatedSteps() throws Exception {
+        Map<String, Integer> startsByRoute =
+                Map.of("direct:loop", 5, "direct:multicast", 2, "direct:recipients", 2);
+        for (Map.Entry<String, Integer> each : startsByRoute.entrySet()) {
+            try (Gateway gateway = new Gateway();
+                    Application application =
+                            new Application(this::addPipes, clerk(gateway, Map.of()), SEVERAL)) {
+                assertNull(sendWithKey(application, each.getKey(), "{}", "from outside").getException());
+
+                requireStarts(gateway, each.getValue());
+            }
+        }
+    }
+
+    @Test
+    void aKeyThatWasMadeForAStartThatFailedIsNotThatOfTheParts() throws Exception {
+        try (Gateway gateway = new Gateway();
+                Application application = new Application(
+                        this::addPipes, clerk(gateway, Map.of("asyncengine.retries", "0")), SEVERAL)) {
+            gateway.faults.add(Fault.answering(503, null));
+
+            Exchange called = application.send(
+                    "direct:after-failure", exchange -> exchange.getMessage().setBody("{} {} {}"));
+
+            assertNull(called.getException());
+            requireStarts(gateway, 3);
+        }
+    }
+
+    @Test
+    void theHeaderCountsAgainAfterAnEarlierCallOfTheSameExchange() throws Exception {
+        RouteBuilder caller = new RouteBuilder() {
+            @Override
+            public void configure() {
+                from("direct:twice")
+                        .setProperty("flowName", constant("echo"))
+                        .to("direct:callAsyncEngine")
+                        .to("direct:awaitAsyncEngine")
+                        .setProperty("flowName", constant("result"))
+                        .setBody(constant("{\"result\":1}"))
+                        .to("direct:callAsyncEngine");
+            }
+        };
+        try (Gateway gateway = new Gateway();
+                Application application = new Application(this::addPipes, clerk(gateway, Map.of()), caller)) {
+            String key = "twice of " + language() + " " + System.nanoTime();
+
+            assertNull(sendWithKey(application, "direct:twice", "{}", key).getException());
+
+            List<String> keys = gateway.seen.stream()
+                    .filter(seen -> seen.status() == 202)
+                    .map(seen -> seen.header("Idempotency-Key"))
+                    .toList();
+            assertEquals(List.of(key, key), keys);
+        }
+    }
+
+    @Test
+    void partsWithKeysOfTheirOwnAreSafeToRepeat() throws Exception {
+        try (Gateway gateway = new Gateway();
+                Application application = new Application(this::addPipes, clerk(gateway, Map.of()), SEVERAL)) {
+            String key = "own keys of " + language() + " " + System.nanoTime();
+            for (int times = 0; times < 2; times++) {
+                Exchange called = sendWithKey(application, "direct:own-keys", "{} {} {\"a\":1}", key);
+                assertNull(called.getException());
+            }
+
+            List<String> keys = gateway.seen.stream().map(seen -> seen.header("Idempotency-Key")).toList();
+            assertEquals(6, keys.size());
+            assertEquals(List.of(key + "-0", key + "-1", key + "-2"), keys.subList(0, 3));
+            assertEquals(keys.subList(0, 3), keys.subList(3, 6));
+        }
+    }
+
+    private static Map<String, String> clerk(Gateway gateway, Map<String, String> more) {
+        Map<String, String> all = new HashMap<>(Map.of(
+                "asyncengine.url", gateway.url(),
+                "asyncengine.username", "clerk",
+                "asyncengine.password", Engine.property("clerk.password"),
+                "asyncengine.retryDelay", "100"));
+        all.putAll(more);
+        return all;
+    }
+
     // --- trying again --------------------------------------------------------------------------
 
     @Test
