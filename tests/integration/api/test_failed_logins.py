@@ -166,7 +166,7 @@ def test_failures_of_long_ago_do_not_add_up(anonymous, user):
         assert fail(anonymous, 1) == [429]
 
 
-def test_clock_that_went_wrong_locks_nobody_out(anonymous, user):
+def test_clock_that_went_wrong_locks_no_caller_out(anonymous, user):
     with later(30 * 24 * 3600):
         fail(anonymous)
 
