@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +12,7 @@ import orjson
 
 from flows.errors import PayloadInvalid
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Marks the digests of this form. Those of the first form have no mark, see `_first_digest`.
 FORM = "2:"
 
@@ -36,7 +37,7 @@ def request_digest(body: str, priority: int, start_at: datetime | None) -> str:
         payload = json.loads(
             body, object_pairs_hook=_in_order, parse_int=Digits, parse_float=Digits
         )["payload"]
-        moment = start_at and start_at.astimezone(UTC).isoformat()
+        moment = start_at and (start_at - EPOCH) // timedelta(microseconds=1)
         canonical = ascii((payload, priority, moment))
     except RecursionError as error:
         raise PayloadInvalid("The payload is nested too deep.") from error

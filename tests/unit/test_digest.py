@@ -150,3 +150,14 @@ def test_a_start_time_is_the_same_in_every_zone():
     berlin = NOON.astimezone(timezone(timedelta(hours=1)))
 
     assert digest("{}", 4, NOON) == digest("{}", 4, berlin)
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+    ],
+)
+def test_a_start_time_at_the_edge_of_the_calendar_counts_too(edge):
+    assert digest("{}", 4, edge) != digest("{}", 4, NOON)
