@@ -15,6 +15,7 @@ from scripts.samples import Sample
 MOST = 5
 # Characters; a page has to hold them all.
 LONGEST = 200_000
+LONGEST_CHOSEN = 1024 * 1024
 
 
 def samples_of(script: Script, user: Any, choice: str = "") -> Iterator[Sample]:
@@ -39,7 +40,8 @@ def _dead_letters(script: Script, choice: str) -> list[DeadLetter]:
     newest: list[DeadLetter] = list(short[:MOST])
     if not choice.isdecimal() or choice in {str(letter.pk) for letter in newest}:
         return newest
-    return [*letters.filter(pk=choice), *newest]
+    chosen = letters.annotate(length=Length("body")).filter(pk=choice, length__lte=LONGEST_CHOSEN)
+    return [*chosen, *newest]
 
 
 def _waiting_messages(script: Script) -> QuerySet[Message]:

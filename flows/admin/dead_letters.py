@@ -24,6 +24,13 @@ from flows.admin.filters import (
     QueueFilter,
     ReasonFilter,
 )
+from flows.admin.long_texts import (
+    EDITABLE,
+    LongTexts,
+    is_longer_than,
+    shown_text,
+    whole_url,
+)
 from flows.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid
 from flows.models import DeadLetter, Step
@@ -60,7 +67,10 @@ class ReprocessForm(forms.Form):
     )
 
     def __init__(self, letter: DeadLetter, data: Any = None) -> None:
-        super().__init__(data, initial={"payload": payload_text(letter)})
+        is_long = is_longer_than(letter, "body", EDITABLE)
+        super().__init__(data, initial={} if is_long else {"payload": payload_text(letter)})
+        if is_long:
+            del self.fields["payload"]
         self.letter = letter
         self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
 
@@ -81,7 +91,8 @@ class ReprocessForm(forms.Form):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
+    long_texts = ("body",)
     list_display = (
         "died",
         "flow",
@@ -187,7 +198,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.display(description="as the step received it")
     def message(self, letter: DeadLetter) -> str:
-        return preformatted(pretty_json(letter.body))
+        return shown_text(letter, "body")
 
     @admin.action(description="Reprocess the selected dead letters", permissions=["reprocess"])
     def reprocess_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
@@ -293,6 +304,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "decision": decision_on(letter),
             "first_line": first_line(letter.error),
             "back_url": page_of(letter),
+            "whole_url": whole_url(letter, "body"),
         }
         return TemplateResponse(request, "admin/flows/deadletter/reprocess.html", context)
 
@@ -303,7 +315,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             run = engine.reprocess(
                 letter,
                 user=request.user,  # type: ignore[arg-type]
-                payload=form.cleaned_data["payload"],
+                payload=form.cleaned_data.get("payload"),
                 newest_script=form.cleaned_data["script"] == NEWEST,
             )
         except AlreadyReprocessed:

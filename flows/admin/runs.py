@@ -21,21 +21,24 @@ from flows import engine
 from flows.admin.books import checked_books
 from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, moment, page_of
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
+from flows.admin.long_texts import LongTexts, shown_text
 from flows.models import BranchEnd, Message, Run, StepRun
 from flows.trace import FINISHED, trace
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
-from scripts.admin.json_fields import pretty_json
 
 HEX_DIGITS = 32
 # A step may have had thousands of branches.
 MOST_ATTEMPTS = 50
+# Characters of an attempt's logs.
+MOST_LOGS = 20_000
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(LongTexts, ReadOnlyAdmin):
     """Made for millions of rows: nothing counts, and every order is that of the key."""
 
+    long_texts = ("result",)
     list_display: Any = (
         "correlation_id",
         "flow",
@@ -87,7 +90,7 @@ class RunAdmin(ReadOnlyAdmin):
             "run_status_label": STATUS_LABELS.get(run.status),
             "run_duration": self.duration(run),
             "run_flow": self.flow(run),
-            "run_result": None if run.result is None else pretty_json(run.result),
+            "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
             "run_steps": [_step(step) for step in shown["steps"]],
             "run_waits_because": shown.get("waitingBecause"),
             "run_is_let_through": messages_of(run).filter(let_through=True).exists(),
@@ -254,7 +257,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
                 "label": STATUS_LABELS.get(attempt["outcome"], "danger"),
                 "started": parse_datetime(attempt["startedAt"]),
                 "duration": _elapsed(attempt),
-                "logs": "\n".join(map(_log_line, attempt["logs"])),
+                "logs": _cut("\n".join(map(_log_line, attempt["logs"]))),
             }
             for attempt in attempts
         ],
@@ -280,6 +283,12 @@ def _attempt_name(attempt: dict[str, Any]) -> str:
 def _elapsed(times: dict[str, Any]) -> str:
     start, end = times["startedAt"], times["finishedAt"]
     return elapsed(parse_datetime(start), parse_datetime(end)) if start and end else ""
+
+
+def _cut(logs: str) -> str:
+    return (
+        logs if len(logs) <= MOST_LOGS else f"{logs[:MOST_LOGS]}\n… cut here; the API has the rest"
+    )
 
 
 def _log_line(entry: dict[str, Any]) -> str:
