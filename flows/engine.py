@@ -228,9 +228,10 @@ def _known_start(
 def cancel(run: Run, *, user: AbstractBaseUser | None = None) -> Run:
     """Cancel a run. Its waiting message leaves at once, a running script is stopped within 2 s.
 
-    A run that has ended stays as it is.
+    One that is failed, since a branch died, and goes on with others is cancelled as well, and its
+    dead letters are discarded. A run that has ended stays as it is.
     """
-    store().cancel(run.pk, run.flow_version.flow_name, user.pk if user else None)
+    store().cancel(run.pk, user.pk if user else None)
     run.refresh_from_db()
     return run
 
@@ -255,31 +256,39 @@ def reprocess(
     its queue no longer exists.
     """
     step = newest_step(dead_letter.step) if newest_script else dead_letter.step
+    return reprocess_at(step, dead_letter, user=user, payload=payload, follows=newest_script)
+
+
+def reprocess_at(
+    step: StepVersion,
+    dead_letter: DeadLetter,
+    *,
+    user: AbstractBaseUser | None = None,
+    payload: Payload | None = None,
+    follows: bool = False,
+) -> Run:
+    """Put a dead letter back at this step; `follows`: its run gets that step's flow version.
+
+    Raises as `reprocess` does.
+    """
+    if not DeadLetter.objects.open().filter(pk=dead_letter.pk).exists():
+        raise AlreadyReprocessed
     if step.queue_id is None:
         raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
     body = dead_letter.body
     if payload is not None:
         body = _repaired(body, payload)
     version = step.flow_version
-    branch, was_of = dead_letter.branch, dead_letter.run.flow_version.flow_name
-    run = NewRun(
+    message = NewRun(
         dead_letter.run_id,
         version.flow_name,
         version.pk,
         step.pk,
         step.queue_id,
         body,
-        branch=branch,
+        branch=dead_letter.branch,
     )
-    with transaction.atomic():
-        taken = DeadLetter.objects.open().filter(pk=dead_letter.pk)
-        if not taken.update(reprocessed_at=timezone.now(), reprocessed_by=user):
-            raise AlreadyReprocessed
-        if newest_script:
-            Run.objects.filter(pk=dead_letter.run_id).update(flow_version=version)
-        others_dead = DeadLetter.objects.open().filter(run=dead_letter.run_id).exists()
-        message_id = uuid7() if branch else dead_letter.run_id
-        store().put_back(run, message_id, reopens=not others_dead, was_of=was_of)
+    store().put_back(dead_letter, message, user.pk if user else None, follows)
     return Run.objects.get(pk=dead_letter.run_id)
 
 
@@ -301,11 +310,15 @@ def newest_step(step: StepVersion) -> StepVersion:
     raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
 
 
-def discard(dead_letter: DeadLetter, *, user: AbstractBaseUser | None = None) -> None:
-    """Give a dead letter up; its run stays failed. Raises AlreadyReprocessed."""
-    taken = DeadLetter.objects.open().filter(pk=dead_letter.pk)
-    if not taken.update(discarded_at=timezone.now(), discarded_by=user):
-        raise AlreadyReprocessed
+def discard(dead_letter: DeadLetter, *, user: AbstractBaseUser | None = None) -> Run:
+    """Give a dead letter up.
+
+    A run whose dead letters are all discarded stays failed. Where another branch of it was put back
+    and has not died again, the run goes on without the branches that were given up. Raises
+    AlreadyReprocessed, and QueueFull where it would go on at a join whose queue is full.
+    """
+    store().discard(dead_letter, user.pk if user else None)
+    return Run.objects.get(pk=dead_letter.run_id)
 
 
 # --- pausing -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
-from flows.models import ConfigurationRevision, Flow, StepVersion
+from flows.models import ConfigurationRevision, Flow, FlowVersion, StepVersion
 from scripts.examiner import NotExamined
 from scripts.payload_schema import PayloadSchema
 from scripts.pool.runner import CallSite, Program
@@ -30,6 +30,8 @@ class StepPlan:
     """How a message at a step version goes on.
 
     The ids of queues are 0 where there is none: after the last step, or because it was removed.
+    `meets_step_id` is the next step with a join, where branches come together that leave this one;
+    None: they do at the end of the flow.
     """
 
     step_id: int
@@ -39,6 +41,8 @@ class StepPlan:
     next_step_id: int | None
     next_queue_id: int
     next_joins: bool
+    meets_step_id: int | None
+    meets_queue_id: int
     program: Program
     site: CallSite
 
@@ -88,9 +92,11 @@ def step_plan(step_id: int) -> StepPlan:
 
 def build_step_plan(step_id: int) -> StepPlan:
     step = StepVersion.objects.select_related("flow_version", "script_version").get(pk=step_id)
-    following = StepVersion.objects.filter(
-        flow_version=step.flow_version, position=step.position + 1
-    ).first()
+    later = StepVersion.objects.filter(
+        flow_version=step.flow_version, position__gt=step.position
+    ).order_by("position")
+    following = later.first()
+    meets = later.filter(join=True).first()
     script = step.script_version
     return StepPlan(
         step_id=step.pk,
@@ -100,6 +106,8 @@ def build_step_plan(step_id: int) -> StepPlan:
         next_step_id=following.pk if following else None,
         next_queue_id=(following.queue_id or 0) if following else 0,
         next_joins=following.join if following else False,
+        meets_step_id=meets.pk if meets else None,
+        meets_queue_id=(meets.queue_id or 0) if meets else 0,
         program=program_of(script),
         site=CallSite(
             flow=step.flow_version.flow_name,
@@ -108,6 +116,25 @@ def build_step_plan(step_id: int) -> StepPlan:
             is_last=following is None,
         ),
     )
+
+
+@lru_cache(maxsize=4096)
+def meeting_plan(step_id: int, flow_version_id: int) -> StepPlan | None:
+    """Return the step with a join where the branches of a run of this version come together.
+
+    They may have left a step of another version, since a dead letter went on with the newest: it
+    is the step of the same name that counts. None: they come together at the end of the flow.
+    """
+    plan = step_plan(step_id)
+    if plan.flow_version_id != flow_version_id:
+        same = StepVersion.objects.filter(flow_version=flow_version_id, name=plan.site.step).first()
+        plan = step_plan(same.pk) if same else plan
+    return step_plan(plan.meets_step_id) if plan.meets_step_id else None
+
+
+@lru_cache(maxsize=4096)
+def flow_name_of(flow_version_id: int) -> str:
+    return FlowVersion.objects.values_list("flow_name", flat=True).get(pk=flow_version_id)
 
 
 def flow_plan(name: str) -> FlowPlan:

@@ -363,7 +363,7 @@ def _put_back_some(reprocessing: Reprocessing, now: datetime) -> float:
         most = min(most, reprocessing.sample - reprocessing.reprocessed)
     letters = _next_letters(reprocessing, most)
     targets = _targets(reprocessing, letters)
-    _lock(targets.values())
+    _lock(targets.values(), letters)
     before = reprocessing.reprocessed
     pause = _put_back(reprocessing, letters, targets)
     if len(letters) < most and not pause:
@@ -401,8 +401,8 @@ def newest_step(step: StepVersion) -> StepVersion | FlowError:
         return error
 
 
-def _lock(targets: Collection[StepVersion | FlowError]) -> None:
-    """Lock the counters and the books that the letters will change, in everybody's order.
+def _lock(targets: Collection[StepVersion | FlowError], letters: Sequence[DeadLetter]) -> None:
+    """Lock the counters, runs and books that the letters will change, in everybody's order.
 
     Taken letter by letter they would be locked in any order, and a session's commit that goes the
     other way would deadlock with this.
@@ -410,6 +410,8 @@ def _lock(targets: Collection[StepVersion | FlowError]) -> None:
     steps = [target for target in targets if isinstance(target, StepVersion)]
     counters = QueueState.objects.filter(pk__in={step.queue_id for step in steps} - {None})
     list(counters.order_by("pk").select_for_update().values_list("pk"))
+    runs = Run.objects.filter(pk__in={letter.run_id for letter in letters})
+    list(runs.order_by("pk").select_for_update(no_key=True).values_list("pk"))
     books = Tally.objects.filter(pk__in={step.flow_version.flow_name for step in steps})
     list(books.order_by("pk").select_for_update().values_list("pk"))
 
@@ -449,8 +451,5 @@ def _put_back_one(
 ) -> None:
     if isinstance(target, FlowError):
         raise target
-    # Not stored: the dead letter stays where it died.
-    letter.step = target
-    engine.reprocess(letter, user=reprocessing.user)
-    if reprocessing.script == Reprocessing.Script.NEWEST:
-        Run.objects.filter(pk=letter.run_id).update(flow_version=target.flow_version)
+    follows = reprocessing.script == Reprocessing.Script.NEWEST
+    engine.reprocess_at(target, letter, user=reprocessing.user, follows=follows)

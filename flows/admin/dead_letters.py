@@ -32,8 +32,8 @@ from flows.admin.long_texts import (
     whole_url,
 )
 from flows.envelope import parse_payload, parse_value, payload_of, takes_any_payload
-from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid
-from flows.models import DeadLetter, Step
+from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFull
+from flows.models import DeadLetter, Run, Step
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
@@ -262,17 +262,22 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
         permissions=["discard"],
         dialog=dialog(
             "Discard this dead letter?",
-            "It is given up: it cannot be reprocessed any more, and its run stays failed.",
+            "It is given up: it cannot be reprocessed any more, and its run stays failed."
+            " A run with another branch that was put back goes on without this one.",
             "Discard",
         ),
     )
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         letter = get_object_or_404(DeadLetter, pk=object_id)
         try:
-            engine.discard(letter, user=request.user)  # type: ignore[arg-type]
-            self.message_user(request, "Discarded: its run stays failed.", messages.SUCCESS)
+            run = engine.discard(letter, user=request.user)  # type: ignore[arg-type]
+            stays = run.status == Run.Status.FAILED
+            note = "its run stays failed" if stays else "its run goes on without it"
+            self.message_user(request, f"Discarded: {note}.", messages.SUCCESS)
         except AlreadyReprocessed:
             self._say_that_it_was_decided(request, letter)
+        except QueueFull as error:
+            self.message_user(request, str(error), messages.ERROR)
         return leave_dialog(page_of(letter))
 
     @action(description="Reprocess many", icon="replay", permissions=["reprocess"])

@@ -86,7 +86,7 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
         context |= {
             "title": "Run",
             "run": run,
-            "run_finished": run.status in FINISHED,
+            "run_finished": has_ended(run),
             "run_status_label": STATUS_LABELS.get(run.status),
             "run_duration": self.duration(run),
             "run_flow": self.flow(run),
@@ -113,7 +113,7 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Offer what changes something."""
         run = self.get_object(request, str(object_id))
-        if run is None or run.status in FINISHED:
+        if run is None or has_ended(run):
             return []
         offered = super().get_actions_detail(request, object_id)
         if may_be_let_through(run):
@@ -151,7 +151,7 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
 
     def _cancel(self, request: HttpRequest, run: Run) -> bool:
         """Cancel the run and return whether that ended it."""
-        if run.status in FINISHED:
+        if has_ended(run):
             return False
         engine.cancel(run, user=request.user)  # type: ignore[arg-type]
         return run.status == Run.Status.CANCELLED
@@ -224,6 +224,13 @@ def id_bounds(text: str) -> tuple[UUID, UUID] | None:
     if not digits or len(digits) > HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
         return None
     return UUID(digits.ljust(HEX_DIGITS, "0")), UUID(digits.ljust(HEX_DIGITS, "f"))
+
+
+def has_ended(run: Run) -> bool:
+    """Whether nothing of it moves; one that is failed may go on with other branches."""
+    if run.status == Run.Status.FAILED:
+        return not messages_of(run).exists()
+    return run.status in FINISHED
 
 
 def messages_of(run: Run) -> QuerySet[Message]:

@@ -306,8 +306,9 @@ CANCEL_RUN: dict[str, Any] = {
     "summary": "Cancel a run",
     "description": (
         "A waiting message leaves its queue at once; a script at work is stopped soon after. A run"
-        " that has ended stays as it is, and is the answer. It takes the right to operate the"
-        " flow, or to start it where the run is an own one."
+        " that has failed and goes on with other branches is cancelled, too, and its dead letters"
+        " are discarded. A run that has ended stays as it is, and is the answer. It takes the right"
+        " to operate the flow, or to start it where the run is an own one."
     ),
     "parameters": [
         OpenApiParameter("id", OpenApiTypes.UUID, PATH, description="The correlation id."),
@@ -453,12 +454,22 @@ DISCARD_DEAD_LETTER: dict[str, Any] = {
     "operation_id": "discardDeadLetter",
     "tags": ["dead letters"],
     "summary": "Give a dead letter up",
-    "description": "Its run stays failed.",
+    "description": (
+        "Its run stays failed. A run with branches goes on without this one where another dead"
+        " letter of it was reprocessed and none is open any more; 429 says that the queue of the"
+        " step where its branches meet is full."
+    ),
     "parameters": [DEAD_LETTER_ID, WAITED, CHALLENGE],
     "responses": {
         204: OpenApiResponse(description="It is discarded."),
         **refusals(
-            *GUARDED, "no-role", "csrf-failed", "not-found", "already-reprocessed", "not-acceptable"
+            *GUARDED,
+            "no-role",
+            "csrf-failed",
+            "not-found",
+            "already-reprocessed",
+            "queue-full",
+            "not-acceptable",
         ),
     },
 }

@@ -85,21 +85,21 @@ class Commit:
             plan = step_plan(step_id)
             if plan.next_step_id:
                 ids |= {plan.next_queue_id, step_plan(plan.next_step_id).next_queue_id}
+        ids |= {step_plan(d.held.step_id).meets_queue_id for d in self.done if d.is_branched}
         if head:
             ids |= {self.lease.home_id, head.plan.next_queue_id}
-        self.counters = self.ledger.lock(ids)
+        self.counters.update(self.ledger.lock(ids))
 
     def _settle(self, done: Done) -> None:
         """Decide where a message goes and count it there."""
         plan = step_plan(done.held.step_id)
         self._reserve(plan, -1)
-        if (
-            done.fate is Fate.PASSED
-            and plan.next_step_id
-            and plan.next_queue_id not in self.counters
-        ):
-            done.fate, done.reason = Fate.BURIED, DeadLetter.Reason.NO_QUEUE.value
+        has_no_queue = plan.next_step_id is not None and plan.next_queue_id not in self.counters
+        if done.fate is Fate.PASSED and has_no_queue:
+            done.reason = DeadLetter.Reason.NO_QUEUE.value
             done.error = "The queue of the next step no longer exists."
+            if not done.held.spilled:
+                done.fate = Fate.BURIED
         if done.fate in (Fate.AGAIN, Fate.RETURNED):
             waits = done.fate is Fate.AGAIN or done.delay is not None
             (self.again if waits else self.returned).append(done)
@@ -109,10 +109,12 @@ class Commit:
             self.buried.append(done)
         elif done.fate is Fate.DROPPED:
             self.dropped.append(done)
+        elif has_no_queue:
+            self.branches.bury_rest(done, plan)
         elif plan.next_step_id is not None and done.branches is not None:
             self.branches.fan_out(done, plan)
         elif done.held.branch and (plan.next_step_id is None or plan.next_joins):
-            self.branches.end(done.held, done.output)
+            self.branches.end(done.held, plan, done.output)
         elif plan.next_step_id is None:
             self.completed.append(done)
         else:
@@ -273,11 +275,11 @@ class Commit:
         each(sql.WAIT_AGAIN, [self._again_row(done) for done in self.again])
         each(sql.GIVE_BACK, [self._again_row(done) for done in self.returned])
         left = [done.held for done in (*self.completed, *self.buried, *self.dropped)]
-        each(sql.DELETE_MESSAGE, [{"id": held.id} for held in (*left, *self.branches.left)])
+        each(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
         each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
         each(sql.FAIL_RUN, [ended_row(done, at) for done in self.buried if not done.held.branch])
         each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.done if done.warning])
-        self.branches.write(at)
+        self.branches.write()
         if self.buried:
             DeadLetter.objects.bulk_create(dead_letter(done, self.now) for done in self.buried)
         if self.handed or self.again or self.returned:

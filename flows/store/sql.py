@@ -230,7 +230,7 @@ DELETE_WAITING = "DELETE FROM flows_message WHERE id = %s AND queue_id = %s"
 
 CANCEL_RUN = """
     UPDATE flows_run SET status = 'CANCELLED', cancelled_by_id = %s, finished_at = %s
-    WHERE correlation_id = %s AND status IN ('QUEUED', 'RUNNING')
+    WHERE correlation_id = %s
 """
 
 LET_THROUGH = """
@@ -255,7 +255,8 @@ END_BRANCH = Batch(
 
 # The lock on the run decides which of two branches that end at the same time is the last.
 COUNT_BRANCHES = """
-    UPDATE flows_run SET branches = branches + %s WHERE correlation_id = %s RETURNING branches
+    UPDATE flows_run SET branches = branches + %s WHERE correlation_id = %s
+    RETURNING branches, status, flow_version_id
 """
 
 BRANCH_ENDS = "SELECT body FROM flows_branchend WHERE run_id = %s ORDER BY branch"
@@ -269,5 +270,5 @@ FORGET_BRANCH_ENDS = "DELETE FROM flows_branchend WHERE run_id = %s"
 # A run fails once, however many of its branches do.
 FAIL_RUN_OF_BRANCH = """
     UPDATE flows_run SET status = 'FAILED', error = %s, finished_at = %s
-    WHERE correlation_id = %s AND status <> 'FAILED'
+    WHERE correlation_id = %s AND status IN ('QUEUED', 'RUNNING') RETURNING flow_version_id
 """

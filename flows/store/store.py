@@ -1,7 +1,7 @@
 """Start, claim, commit, release and bury messages: each public method is one transaction.
 
 Locks are always taken in this order, so that two sessions never wait for each other: the own
-consumer, the counters of the queues by id, messages, runs.
+consumer, the counters of the queues by id, messages, runs by id, dead letters, the books.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
+from uuid_utils.compat import uuid7
 
 from flows.errors import LeaseLost
-from flows.models import Consumer, StepRun
-from flows.plan import step_plan
+from flows.models import Consumer, DeadLetter, Run, StepRun
+from flows.plan import flow_name_of, step_plan
 from flows.store import sql
 from flows.store.commit import BatchSize, Commit
 from flows.store.database import Database, moment
+from flows.store.decisions import Decision, locked_run
 from flows.store.ledger import Ledger, limits
 from flows.store.troubles import trouble_of
 from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
@@ -48,31 +50,33 @@ class Store:
             self.ledger.enter({runs[0].flow_name: [len(runs), 0, 0, 0]})
             self.database.wake()
 
-    def put_back(self, run: NewRun, message_id: UUID, reopens: bool, was_of: str) -> None:
-        """Let a message of a failed run wait at a step again. Raises QueueFull.
+    def put_back(
+        self, letter: DeadLetter, message: NewRun, user_id: int | None, follows: bool
+    ) -> None:
+        """Let a message wait in place of a dead letter. Raises QueueFull, AlreadyReprocessed.
 
-        `reopens`: nothing else of the run is dead, so that it runs again. `was_of`: the name of
-        the flow in whose books it is; it goes over to the other's where that was renamed.
+        `follows`: the run has the message's flow version from now on.
         """
         with self.database.transaction():
-            now = moment(self.database.now())
-            self.ledger.take_room(run.queue_id, 1)
-            self.database.each(sql.INSERT_MESSAGE, [message_row(run, now, message_id)])
-            if reopens:
-                self.database.each(sql.REOPEN_RUN, [{"id": run.correlation_id.hex}])
-            still_failed = 0 if reopens else 1
-            entries = {was_of: [-1, 0, -1, 0]}
-            accepted, _, failed, _ = entries.get(run.flow_name, [0, 0, 0, 0])
-            entries[run.flow_name] = [accepted + 1, 0, failed + still_failed, 0]
-            self.ledger.enter(entries)
-            self.database.wake()
+            decision = Decision(self.ledger, letter, user_id)
+            id = uuid7() if letter.branch else letter.run_id
+            row = message_row(message, moment(decision.now), id)
+            decision.put_back(row, message.flow_version_id if follows else None)
+
+    def discard(self, letter: DeadLetter, user_id: int | None) -> None:
+        """Give a dead letter up. Raises AlreadyReprocessed, and QueueFull where its run would go
+        on at a join whose queue is full.
+        """
+        with self.database.transaction():
+            Decision(self.ledger, letter, user_id).discard()
 
     # --- single runs -----------------------------------------------------------------------
 
-    def cancel(self, run_id: UUID, flow_name: str, user_id: int | None) -> bool:
+    def cancel(self, run_id: UUID, user_id: int | None) -> bool:
         """Cancel a run. Waiting messages leave at once; who holds one is asked for attention.
 
-        Returns false where the run has ended already.
+        A run that is failed since a branch died, and goes on with others, is cancelled, too; its
+        dead letters are discarded. Returns false where the run has ended already.
         """
         while True:
             with self.database.transaction():
@@ -82,13 +86,18 @@ class Store:
                     # A message has moved on meanwhile: look again where it is.
                     transaction.set_rollback(True)
                     continue
-                now = moment(self.database.now())
-                cancelled = self.database.change(sql.CANCEL_RUN, [user_id, now, run_id.hex])
-                if not cancelled:
+                run = locked_run(run_id)
+                if run.status in (Run.Status.COMPLETED, Run.Status.CANCELLED):
                     transaction.set_rollback(True)
                     return False
+                now = self.database.now()
+                self.database.change(sql.CANCEL_RUN, [user_id, moment(now), run_id.hex])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
-                self.ledger.enter({flow_name: [0, 0, 0, 1]})
+                letters = DeadLetter.objects.open().filter(run=run_id)
+                letters.update(discarded_at=now, discarded_by=user_id)
+                was_failed = run.status == Run.Status.FAILED
+                entry = [0, 0, -1 if was_failed else 0, 1]
+                self.ledger.enter({flow_name_of(run.flow_version_id): entry})
                 self.database.wake()
                 return True
 

@@ -88,6 +88,11 @@ class Done:
         """Whether a script ran, of which there is something to tell."""
         return not self.held.spilled and self.fate is not Fate.RETURNED
 
+    @property
+    def is_branched(self) -> bool:
+        """Whether it is one of several messages of its run, or becomes several."""
+        return bool(self.held.branch) or self.branches is not None
+
 
 @dataclass(slots=True)
 class Lease:

@@ -120,6 +120,8 @@ def test_a_thousand_dead_letters_are_put_back_exactly_once_each():
 
 @pytest.mark.parametrize("killed_at", ["before the commit", "after the commit"])
 def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_at):
+    # However slow the machine is, two batches are one turn.
+    monkeypatch.setattr(reprocessing, "SLICE_SECONDS", 600.0)
     flow = make_flow(codes=[REJECT])
     letters = bury(flow, 120)
     repair(flow)

@@ -190,6 +190,18 @@ def test_a_run_that_has_ended_is_not_cancelled(client, world):
     assert world.completed.status == Run.Status.COMPLETED
 
 
+def test_a_failed_run_whose_other_branches_go_on_is_cancelled_on_its_page(client, world, waiting):
+    Run.objects.filter(pk=waiting.pk).update(status=Run.Status.FAILED)
+    assert "/cancel/" in client.get(page_of(waiting)).content.decode()
+
+    shown = answer_dialog(client, verb_page("cancel", waiting))
+
+    assert messages_of(shown) == ["The run was cancelled."]
+    waiting.refresh_from_db()
+    assert waiting.status == Run.Status.CANCELLED
+    assert not Message.objects.filter(run=waiting).exists()
+
+
 def test_runs_are_cancelled_from_the_list(client, world, waiting):
     chosen = [waiting.pk, world.completed.pk]
 

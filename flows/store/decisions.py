@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef
+
+from flows.errors import AlreadyReprocessed, QueueFull
+from flows.models import DeadLetter, Run
+from flows.plan import flow_name_of, meeting_plan, step_plan
+from flows.store import sql
+from flows.store.database import Row
+from flows.store.ledger import Ledger
+from flows.store.run_end import FAILED, Gathered, RunEnd
+from flows.store.work import Counters
+
+if TYPE_CHECKING:
+    from flows.models.runtime import DeadLetterQuerySet
+
+ACCEPTED = 0
+
+
+def locked_run(run_id: UUID) -> Run:
+    """Lock a run, so that what is decided about it at the same time comes before or after.
+
+    The counters of queues are locked earlier, dead letters and the books later.
+    """
+    # Branches that end meanwhile refer to it, and are not kept waiting.
+    return Run.objects.select_for_update(of=("self",), no_key=True).get(pk=run_id)
+
+
+class Decision:
+    """What somebody decides about a dead letter, within a transaction that locks its run.
+
+    A run is failed while a dead letter of it is open. When the last one has been decided, it goes
+    on if a dead letter was put back and has not died again, without the branches whose dead letter
+    was discarded. If all were discarded, it stays failed. In which order, and what else of the run
+    has ended by then, changes nothing.
+    """
+
+    def __init__(self, ledger: Ledger, letter: DeadLetter, user_id: int | None) -> None:
+        self.ledger = ledger
+        self.database = ledger.database
+        self.letter = letter
+        self.user_id = user_id
+        self.now: datetime = ledger.database.now()
+        self.entries: list[tuple[str, int, int]] = []
+
+    def put_back(self, message: Row, follows: int | None) -> None:
+        """Let the message wait at its step. Raises QueueFull, AlreadyReprocessed.
+
+        `follows`: the flow version that the run has from now on, None for its own.
+        """
+        self.ledger.take_room(message["queue_id"], 1)
+        run = locked_run(self.letter.run_id)
+        self._decide(reprocessed_at=self.now, reprocessed_by=self.user_id)
+        self.database.each(sql.INSERT_MESSAGE, [message])
+        if follows is not None:
+            self._follow(run, follows)
+        if not self._has_open_letters():
+            self._reopen(run)
+        self._enter(self.entries)
+        self.database.wake()
+
+    def discard(self) -> None:
+        """Go on without its message. Raises AlreadyReprocessed, and QueueFull where the run would
+        go on at a join whose queue is full.
+        """
+        counters = self.ledger.lock({step_plan(self.letter.step_id).meets_queue_id})
+        run = locked_run(self.letter.run_id)
+        self._decide(discarded_at=self.now, discarded_by=self.user_id)
+        Run.objects.filter(pk=run.pk).update(branches=run.branches - 1)
+        if self._goes_on(run):
+            self._reopen(run)
+        if run.branches == 1:
+            self._end(run, counters)
+        self._enter(self.entries)
+
+    def _decide(self, **decision: Any) -> None:
+        letters = DeadLetter.objects.open().filter(pk=self.letter.pk)
+        if not letters.update(**decision):
+            raise AlreadyReprocessed
+
+    def _has_open_letters(self) -> bool:
+        return DeadLetter.objects.open().filter(run=self.letter.run_id).exists()
+
+    def _goes_on(self, run: Run) -> bool:
+        """Whether all are decided, and a branch was put back that has not died again."""
+        if not self.letter.branch or self._has_open_letters():
+            return False
+        letters = self._letters_of_fan_out(run)
+        later = letters.filter(branch=OuterRef("branch"), pk__gt=OuterRef("pk"))
+        return letters.filter(~Exists(later), reprocessed_at__isnull=False).exists()
+
+    def _letters_of_fan_out(self, run: Run) -> DeadLetterQuerySet:
+        """Return the dead letters of branches that meet where this one would have met them."""
+        letters = DeadLetter.objects.filter(run=run, branch__gt="")
+        version, steps = run.flow_version_id, letters.order_by().values_list("step", flat=True)
+        meets = meeting_plan(self.letter.step_id, version)
+        return letters.filter(
+            step__in=[s for s in steps.distinct() if meeting_plan(s, version) == meets]
+        )
+
+    def _end(self, run: Run, counters: dict[int, Counters]) -> None:
+        end = RunEnd(self.ledger, counters, self.now)
+        gathered = Gathered(run.pk, run.status, run.flow_version_id, self.letter.step_id)
+        if not end.take_room(gathered):
+            raise QueueFull("The queue where the branches of its run meet is full.", retry_after=1)
+        end.reach(gathered)
+        self.ledger.add(counters)
+        self.entries += [(name, column, 1) for name, column in end.entries]
+
+    def _reopen(self, run: Run) -> None:
+        if run.status == Run.Status.FAILED:
+            run.status = Run.Status.RUNNING
+            self.database.each(sql.REOPEN_RUN, [{"id": run.pk.hex}])
+            self.entries.append((flow_name_of(run.flow_version_id), FAILED, -1))
+
+    def _follow(self, run: Run, version_id: int) -> None:
+        """Give the run another version of its flow, which may have been renamed meanwhile."""
+        columns = (ACCEPTED, FAILED) if run.status == Run.Status.FAILED else (ACCEPTED,)
+        for column in columns:
+            self.entries.append((flow_name_of(run.flow_version_id), column, -1))
+            self.entries.append((flow_name_of(version_id), column, 1))
+        run.flow_version_id = version_id
+        run.save(update_fields=["flow_version"])
+
+    def _enter(self, entries: Sequence[tuple[str, int, int]]) -> None:
+        books: dict[str, list[int]] = {}
+        for flow_name, column, change in entries:
+            books.setdefault(flow_name, [0, 0, 0, 0])[column] += change
+        self.ledger.enter(books)

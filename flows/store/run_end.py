@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from flows.models import DeadLetter, Run
+from flows.models.runtime import DEFAULT_PRIORITY
+from flows.plan import StepPlan, flow_name_of, meeting_plan
+from flows.store import sql
+from flows.store.database import moment
+from flows.store.ledger import Ledger
+from flows.store.sizes import fault_of_ends, fault_of_text
+from flows.store.work import Counters
+from scripts.json_text import member_of
+
+COMPLETED, FAILED = 1, 2
+UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A run of which no branch can arrive any more. It is locked.
+
+    `step_id` is a step that a branch has left last, of whatever version.
+    """
+
+    correlation_id: UUID
+    status: str
+    flow_version_id: int
+    step_id: int
+    priority: int = DEFAULT_PRIORITY
+    let_through: bool = False
+
+    @property
+    def join(self) -> StepPlan | None:
+        """The step with the join where it goes on; None: it does not."""
+        if self.status not in UNFINISHED:
+            return None
+        return meeting_plan(self.step_id, self.flow_version_id)
+
+
+class RunEnd:
+    """What becomes of a run when no branch of it can arrive any more.
+
+    It is the same in whichever way the last one has ended: with an output, with an empty list, or
+    as a dead letter that is discarded. A run that is failed by then stays failed.
+    """
+
+    def __init__(self, ledger: Ledger, counters: dict[int, Counters], now: datetime) -> None:
+        self.ledger = ledger
+        self.database = ledger.database
+        self.counters = counters
+        self.now = now
+        # For the books: the flow's name and the column that goes up.
+        self.entries: list[tuple[str, int]] = []
+
+    def take_room(self, run: Gathered) -> bool:
+        """Count the message of the join, if there is one, in its queue; false: that is full."""
+        queue = run.join and self._counters_of(run.join.queue_id)
+        if queue and not queue.room:
+            return False
+        if queue:
+            queue.depth_change += 1
+        return True
+
+    def reach(self, run: Gathered) -> None:
+        """Complete the run, or let it go on at the join, for which `take_room` has counted it.
+
+        It fails where its outputs are too large together.
+        """
+        body, fault = self._gather(run)
+        if run.status not in UNFINISHED:
+            return
+        if fault:
+            self._give_room_back(run)
+            self._fail(run, fault)
+        elif run.join:
+            self._go_on_at(run.join, run, body)
+        else:
+            self._complete(run, body)
+
+    def _gather(self, run: Gathered) -> tuple[str, str | None]:
+        """Put the outputs together and forget them; return also what is wrong with them."""
+        id, body = run.correlation_id.hex, ""
+        fault = fault_of_ends(self.database, id)
+        if fault is None and run.status in UNFINISHED:
+            ends = [row[0] for row in self.database.query(sql.BRANCH_ENDS, [id])]
+            body = joined(run, ends) if run.join else f"[{','.join(ends)}]"
+            fault = fault_of_text(body)
+        self.database.change(sql.FORGET_BRANCH_ENDS, [id])
+        return body, fault
+
+    def _give_room_back(self, run: Gathered) -> None:
+        if queue := run.join and self._counters_of(run.join.queue_id):
+            queue.depth_change -= 1
+
+    def _fail(self, run: Gathered, error: str) -> None:
+        failed = [error, moment(self.now), run.correlation_id.hex]
+        for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
+            self.entries.append((flow_name_of(version_id), FAILED))
+
+    def _counters_of(self, queue_id: int) -> Counters | None:
+        if queue_id not in self.counters:
+            self.counters.update(self.ledger.lock([queue_id]))
+        return self.counters.get(queue_id)
+
+    def _complete(self, run: Gathered, result: str) -> None:
+        row = {"id": run.correlation_id.hex, "result": result, "finished_at": moment(self.now)}
+        self.database.each(sql.COMPLETE_RUN, [row])
+        self.entries.append((flow_name_of(run.flow_version_id), COMPLETED))
+
+    def _go_on_at(self, join: StepPlan, run: Gathered, body: str) -> None:
+        """Go on as one message, which has the run's own id."""
+        self.database.query(sql.COUNT_BRANCHES, [1, run.correlation_id.hex])
+        if join.queue_id not in self.counters:
+            self._bury(join, run, body)
+            return
+        row = {
+            "id": run.correlation_id.hex,
+            "run_id": run.correlation_id.hex,
+            "step_id": join.step_id,
+            "queue_id": join.queue_id,
+            "body": body,
+            "priority": run.priority,
+            "yes_or_no": bool(run.let_through),
+            "branch": "",
+            "available_at": moment(self.now),
+        }
+        self.database.each(sql.INSERT_MESSAGE, [row])
+        self.database.wake()
+
+    def _bury(self, join: StepPlan, run: Gathered, body: str) -> None:
+        error = f"The queue of the step {join.site.step!r}, where its branches meet, is gone."
+        DeadLetter.objects.create(
+            run_id=run.correlation_id,
+            step_id=join.step_id,
+            reason=DeadLetter.Reason.NO_QUEUE,
+            error=error,
+            body=body,
+            deliveries=0,
+            dead_at=self.now,
+        )
+        self._fail(run, error)
+
+
+def joined(run: Gathered, ends: list[str]) -> str:
+    payloads = ",".join(map(payload_of, ends))
+    return f'{{"correlationId":"{run.correlation_id}","payload":[{payloads}]}}'
+
+
+def payload_of(output: str) -> str:
+    """Return the payload of an output, or the output itself where it is no message.
+
+    It is none after the last step, where branches of an older version of the flow have ended.
+    """
+    try:
+        return member_of(output, "payload")
+    except (KeyError, ValueError):
+        return output
