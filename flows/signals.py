@@ -5,10 +5,46 @@ raises is logged and harms nothing; one that is slow keeps its worker, so let it
 task for what takes long. They are sent at most once: a process killed after the commit sends none.
 """
 
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import transaction
 from django.dispatch import Signal
+
+if TYPE_CHECKING:
+    from flows.models import DeadLetter
 
 # With correlation_id (UUID), flow_name and status: COMPLETED, FAILED or CANCELLED.
 run_finished = Signal()
 
 # With dead_letter_id (int), correlation_id (UUID), flow_name, step_name and reason.
 dead_letter_made = Signal()
+
+
+def announce_end(run_id: UUID | str, flow_name: str, status: str) -> None:
+    """Send `run_finished` with the commit of the transaction that is open."""
+    if run_finished.has_listeners():
+        id = UUID(str(run_id))
+        values = {"correlation_id": id, "flow_name": flow_name, "status": str(status)}
+        transaction.on_commit(partial(_send, run_finished, values))
+
+
+def announce_letter(letter: DeadLetter, flow_name: str, step_name: str) -> None:
+    """Send `dead_letter_made` with the commit of the transaction that is open."""
+    if dead_letter_made.has_listeners():
+        values = {
+            "dead_letter_id": letter.pk,
+            "correlation_id": UUID(str(letter.run_id)),
+            "flow_name": flow_name,
+            "step_name": step_name,
+            "reason": str(letter.reason),
+        }
+        transaction.on_commit(partial(_send, dead_letter_made, values))
+
+
+def _send(signal: Signal, values: dict[str, object]) -> None:
+    # Django logs what a receiver raises.
+    signal.send_robust(sender=None, **values)

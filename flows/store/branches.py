@@ -8,8 +8,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from flows.models import DeadLetter
+from flows.models import DeadLetter, Run
 from flows.plan import StepPlan, flow_name_of
+from flows.signals import announce_end
 from flows.store import sql
 from flows.store.database import moment
 from flows.store.run_end import FAILED, Gathered, RunEnd
@@ -168,6 +169,7 @@ class Branches:
             sql.FAIL_RUN_OF_BRANCH, [error, at, run_id]
         ):
             self.entries.append((flow_name_of(version_id), FAILED))
+            announce_end(run_id, flow_name_of(version_id), Run.Status.FAILED)
 
     def _count(self, run_id: str) -> Gathered | None:
         database = self.commit.database

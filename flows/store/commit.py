@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from flows.models import DeadLetter
+from flows.models import DeadLetter, Run
 from flows.plan import StepPlan, step_plan
 from flows.rate import RateLimit
+from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.database import moment
@@ -281,7 +282,10 @@ class Commit:
         each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.done if done.warning])
         self.branches.write()
         if self.buried:
-            DeadLetter.objects.bulk_create(dead_letter(done, self.now) for done in self.buried)
+            letters = [dead_letter(done, self.now) for done in self.buried]
+            for letter in DeadLetter.objects.bulk_create(letters):
+                site = step_plan(letter.step_id).site
+                announce_letter(letter, site.flow, site.step)
         if self.handed or self.again or self.returned:
             self.database.wake()
 
@@ -293,10 +297,12 @@ class Commit:
         """For the books; cancelled runs were entered when they were cancelled."""
         books: dict[str, list[int]] = {}
         failed = [done for done in self.buried if not done.held.branch]
-        for column, ended in ((1, self.completed), (2, failed)):
+        ends = ((1, Run.Status.COMPLETED, self.completed), (2, Run.Status.FAILED, failed))
+        for column, status, ended in ends:
             for done in ended:
                 flow_name = step_plan(done.held.step_id).site.flow
                 books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
+                announce_end(done.held.run_id, flow_name, status)
         for flow_name, column in self.branches.entries:
             books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
         return books

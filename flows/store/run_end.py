@@ -7,6 +7,7 @@ from uuid import UUID
 from flows.models import DeadLetter, Run
 from flows.models.runtime import DEFAULT_PRIORITY
 from flows.plan import StepPlan, flow_name_of, meeting_plan
+from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.database import moment
 from flows.store.ledger import Ledger
@@ -99,6 +100,7 @@ class RunEnd:
         failed = [error, moment(self.now), run.correlation_id.hex]
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
             self.entries.append((flow_name_of(version_id), FAILED))
+            announce_end(run.correlation_id, flow_name_of(version_id), Run.Status.FAILED)
 
     def _counters_of(self, queue_id: int) -> Counters | None:
         if queue_id not in self.counters:
@@ -108,7 +110,9 @@ class RunEnd:
     def _complete(self, run: Gathered, result: str) -> None:
         row = {"id": run.correlation_id.hex, "result": result, "finished_at": moment(self.now)}
         self.database.each(sql.COMPLETE_RUN, [row])
-        self.entries.append((flow_name_of(run.flow_version_id), COMPLETED))
+        flow_name = flow_name_of(run.flow_version_id)
+        self.entries.append((flow_name, COMPLETED))
+        announce_end(run.correlation_id, flow_name, Run.Status.COMPLETED)
 
     def _go_on_at(self, join: StepPlan, run: Gathered, body: str) -> None:
         """Go on as one message, which has the run's own id."""
@@ -132,7 +136,7 @@ class RunEnd:
 
     def _bury(self, join: StepPlan, run: Gathered, body: str) -> None:
         error = f"The queue of the step {join.site.step!r}, where its branches meet, is gone."
-        DeadLetter.objects.create(
+        letter = DeadLetter.objects.create(
             run_id=run.correlation_id,
             step_id=join.step_id,
             reason=DeadLetter.Reason.NO_QUEUE,
@@ -141,6 +145,7 @@ class RunEnd:
             deliveries=0,
             dead_at=self.now,
         )
+        announce_letter(letter, join.site.flow, join.site.step)
         self._fail(run, error)
 
 

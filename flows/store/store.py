@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Run, StepRun
 from flows.plan import flow_name_of, step_plan
+from flows.signals import announce_end
 from flows.store import sql
 from flows.store.commit import BatchSize, Commit
 from flows.store.database import Database, moment
@@ -97,7 +98,9 @@ class Store:
                 letters.update(discarded_at=now, discarded_by=user_id)
                 was_failed = run.status == Run.Status.FAILED
                 entry = [0, 0, -1 if was_failed else 0, 1]
-                self.ledger.enter({flow_name_of(run.flow_version_id): entry})
+                flow_name = flow_name_of(run.flow_version_id)
+                self.ledger.enter({flow_name: entry})
+                announce_end(run_id, flow_name, Run.Status.CANCELLED)
                 self.database.wake()
                 return True
 
