@@ -22,6 +22,7 @@ _AT_RISK = re.compile(
     rb"[\[:,\s](?=[-\d])"
     rb"(?:-0(?![.\d])|-?(?:\d[\d.]{15}|\d++(?:[eE]|\.\d++(?:(?<=0)|[eE]))|0\.00000))"
 )
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # The integers that orjson writes.
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _BLANKS = b" \t\n\r"
@@ -47,7 +48,18 @@ MinusZero.__name__ = MinusZero.__qualname__ = "int"
 
 def may_change(text: bytes) -> bool:
     """Tell whether a JSON text has numbers that would be written in another way."""
-    return text[:1] in b"-0123456789" or _AT_RISK.search(text) is not None
+    if text[:1] in b"-0123456789":
+        return True
+    quotes = at = 0
+    for match in _AT_RISK.finditer(text):
+        # What looks like one is often a part of a string.
+        if text.find(b"\\", at, match.start()) >= 0:
+            return _AT_RISK.search(_STRING.sub(b'""', text)) is not None
+        quotes += text.count(b'"', at, match.start())
+        at = match.start()
+        if quotes % 2 == 0:
+            return True
+    return False
 
 
 def is_as_written(text: bytes, value: Any) -> bool:

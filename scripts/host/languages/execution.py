@@ -47,14 +47,8 @@ class Execution:
         # Requests under way: their number with the worker -> the script's number for them.
         self._under_way: dict[int, int] = {}
 
-    def run(
-        self, body: bytes, orders: bytes | None, libraries: Sequence[bytes], code: bytes
-    ) -> bytes:
-        """Return the output as JSON text. Raises ScriptError, Failed or Thrown.
-
-        ``orders`` are those of ``key_orders``.
-        """
-        self._start(body, orders)
+    def run(self, libraries: Sequence[bytes], code: bytes) -> bytes:
+        """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
         try:
             for library in libraries:
                 self._realm.free(self._realm.run(library))
@@ -72,7 +66,12 @@ class Execution:
             if self._under_way:
                 self._settle(*self._context.wait())
 
-    def _start(self, body: bytes, orders: bytes | None) -> None:
+    def start(self, body: bytes, *, remembers: bool, orders: bytes | None) -> None:
+        """Make what a script finds. Raises Thrown.
+
+        Told so, the realm remembers how the numbers of the message are written, and the orders of
+        its keys, which are those of ``key_orders``.
+        """
         context = self._context
         facts: list[Any] = [
             context.correlation_id,
@@ -93,7 +92,7 @@ class Execution:
             self._realm.string(orjson.dumps(facts)),
             self._realm.string(prelude.misfits()),
         ]
-        if orders is not None or may_change(body):
+        if remembers:
             arguments.append(self._realm.run(prelude.numerals()))
         if orders is not None:
             arguments.append(self._realm.string(orders))

@@ -78,13 +78,17 @@ class JavaScriptScript:
     def run(self, body: bytes, context: "Context") -> Any:
         self._peak_before = _peak_bytes()
         orders = key_orders(body)
+        remembers = orders is not None or may_change(body)
         omitted = self._prelude.omitted
-        if orders is not None or may_change(body):
+        if orders is not None:
+            omitted -= prelude.BUILT_INS_OF_ORDERS
+        elif remembers:
             omitted -= prelude.BUILT_INS_OF_NUMERALS
         realm = self._realm = Realm(self._memory_bytes, omitted=omitted)
         try:
             execution = Execution(realm, self._prelude, context)
-            text = execution.run(body, orders, self._libraries, self._code)
+            execution.start(body, remembers=remembers, orders=orders)
+            text = execution.run(self._libraries, self._code)
             # Reading it takes many times as much.
             check_size(text)
             return _read(text, context._numerals)

@@ -31,8 +31,9 @@ _UNNAMED = re.compile(
 _FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
 
 
-# What the part numerals needs.
-BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
+# What the part numerals needs, and what else for orders of keys.
+BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
+BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
 
 
 class Prelude:

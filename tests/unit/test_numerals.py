@@ -1,0 +1,39 @@
+"""Which texts have numbers that a language would write in another way."""
+
+import json
+
+import orjson
+import pytest
+from hypothesis import example, given
+
+from scripts.numerals import may_change
+from tests.documents import content, values
+
+
+@given(values())
+@example("[-0]")
+@example('{"a":1e5}')
+def test_what_is_not_at_risk_is_written_as_it_came(text: str) -> None:
+    if not may_change(text.encode()):
+        assert content(orjson.dumps(json.loads(text))) == content(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"note":"call at 12.50, or 1e5","n":12.5}',
+        '{"note":"\\" 12.50","more":"[-0, 1.0]","n":[1,-2,0.5]}',
+        '{"at":"2026-01-01 10:00:00.000000","id":"0190a1b2: 12345678901234567890"}',
+        '["\\\\"," 1.50"]',
+        "{}",
+    ],
+)
+def test_what_looks_like_a_number_in_a_string_is_none(text: str) -> None:
+    assert not may_change(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["1.0", '{"a":"\\"","b":1.50}', '["x: 1.50",1.50]', '["\\\\",-0]', "[ 1E5]", "[0.10]"]
+)
+def test_a_number_behind_strings_is_found(text: str) -> None:
+    assert may_change(text.encode())
