@@ -98,6 +98,7 @@ WORD_BY_FLOW_ERROR = {
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
     errors.IdempotencyConflict: "idempotency-conflict",
+    errors.PasswordChanged: "not-authenticated",
     errors.TooManyTokens: "too-many-tokens",
     errors.AlreadyReprocessed: "already-reprocessed",
 }
