@@ -219,6 +219,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "flows.api.middleware.ProblemMiddleware",
+    "flows.api.middleware.CharsetMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

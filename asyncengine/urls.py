@@ -1,9 +1,12 @@
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from flows.admin.login import login_page
 
 urlpatterns = [
+    # What "View site" and "Return to site" lead to, and the address that is typed by hand.
+    path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login/", login_page),
     path("admin/", admin.site.urls),
     path("async/", include("flows.api.urls")),

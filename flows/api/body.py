@@ -12,6 +12,8 @@ from flows.api.errors import Problem
 from flows.front.faults import BodyIncomplete, BodyTooLarge
 
 CHUNK_BYTES = 64 * 1024
+# US-ASCII is a part of it.
+UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
@@ -63,7 +65,7 @@ def _require_json(request: HttpRequest) -> None:
 
 def _require_plain_utf_8(request: HttpRequest) -> None:
     charset = (request.content_params or {}).get("charset", "utf-8")
-    if charset.strip('"').lower() not in {"utf-8", "utf8", "us-ascii"}:
+    if charset.strip('"').lower() not in UTF_8:
         raise Problem("unsupported-media-type", f"The body must be in UTF-8, not {charset}.")
     coding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if coding not in {"", "identity"}:

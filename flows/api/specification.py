@@ -35,6 +35,8 @@ class PublicView(APIView):
     authentication_classes = []
     permission_classes = []
     content_negotiation_class = GivenForm
+    # An answer to OPTIONS would be of a form that they do not have.
+    metadata_class = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
