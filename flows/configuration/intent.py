@@ -7,6 +7,7 @@ from flows.configuration.present import Present
 from flows.configuration.wanted import Wanted
 from flows.models import QueueState, Run
 from scripts.models import Script
+from scripts.names import address_fault
 
 _UNFINISHED = (Run.Status.QUEUED, Run.Status.RUNNING)
 
@@ -44,12 +45,29 @@ class Intent:
 
     def check(self) -> None:
         """Add to the faults what does not fit together, or to what is there."""
+        self._check_names()
         self._check_libraries()
         self._check_steps()
         self._check_roles()
         self._check_use()
         self._check_queues_are_free()
         self._check_flows_are_free()
+
+    def _check_names(self) -> None:
+        """Look at the new names of what is reached by its name; those that are stored may stay."""
+        for entries, present in (
+            (self.wanted.queues, self.present.queues),
+            (self.wanted.flows, self.present.flows),
+        ):
+            for name, entry in entries.items():
+                if name not in present and (fault := address_fault(name)):
+                    self.faults.add(entry.at("name"), fault)
+        for flow in self.wanted.flows.values():
+            for step in flow.parts:
+                name = step.values["queue"]
+                is_new = step.makes_queue and name not in self.present.queues
+                if is_new and (fault := address_fault(name)):
+                    self.faults.add(step.at("queue"), fault)
 
     def _unnamed(self, section: str, names: set[str]) -> set[str]:
         if not self.prune or section not in self.wanted.sections:

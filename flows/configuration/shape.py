@@ -9,10 +9,10 @@ import jsonschema_rs
 from flows.configuration.faults import Faults, inside
 from flows.models import Right
 from scripts.models import Language
+from scripts.names import CONTROL
 
 SECTIONS = ("libraries", "scripts", "queues", "flows", "rbac")
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
 _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}
 
@@ -30,7 +30,7 @@ def _name(longest: int) -> dict[str, Any]:
         "type": "string",
         "minLength": 1,
         "maxLength": longest,
-        "pattern": rf"^(?:$|(?=.*\S)[^{_CONTROL}]+$)",
+        "pattern": rf"^(?:$|(?=.*\S)[^{CONTROL}]+$)",
     }
 
 

@@ -14,6 +14,7 @@ from simple_history.models import HistoricalRecords
 
 from flows.backoff import Backoff
 from scripts.models import Script, ScriptVersion, unrepeatable_id
+from scripts.names import require_name
 
 
 class ConfigurationRevision(models.Model):
@@ -126,6 +127,7 @@ class Queue(models.Model):
         QueueState.objects.get_or_create(queue=self)
 
     def clean(self) -> None:
+        require_name(self, in_addresses=True)
         wrong = not_longer_than_zero(self, "polling", "backoff_max", "rate_period")
         if self.backoff_initial is not None and self.backoff_initial < timedelta(0):
             wrong["backoff_initial"] = "Must not be negative."
@@ -179,6 +181,7 @@ class Flow(models.Model):
         return self.name
 
     def clean(self) -> None:
+        require_name(self, in_addresses=True)
         if wrong := not_longer_than_zero(self, "retention", "max_age"):
             raise ValidationError(wrong)
 
@@ -245,6 +248,9 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        require_name(self)
 
     def snapshot(self) -> dict[str, Any]:
         version = self.script.matching_version()

@@ -10,6 +10,7 @@ from scripts.authors import author_of_change
 from scripts.faults import library_faults
 from scripts.host.languages import library_name_fault
 from scripts.models.language import Language
+from scripts.names import require_name
 
 if TYPE_CHECKING:
     from scripts.models.script import Script
@@ -39,6 +40,7 @@ class Library(models.Model):
             script.make_version(author=author_of_change(self))
 
     def clean(self) -> None:
+        require_name(self)
         wrong = {
             "name": library_name_fault(self.language, self.name) or self._rename_fault(),
             "code": [str(fault) for fault in library_faults(self.language, self.code)],

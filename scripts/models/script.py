@@ -16,6 +16,7 @@ from scripts.callables.functions import callable_fault
 from scripts.models.ids import unrepeatable_id
 from scripts.models.language import Language
 from scripts.models.library import Library
+from scripts.names import require_name
 
 
 class ScriptContent(models.Model):
@@ -101,6 +102,7 @@ class Script(ScriptContent):
         self.make_version(author=author_of_change(self))
 
     def clean(self) -> None:
+        require_name(self)
         if self.timeout is not None and self.timeout <= timedelta(0):
             raise ValidationError({"timeout": "The time limit must be longer than zero."})
         others = [each.name for each in self.libraries if each.language != self.language]

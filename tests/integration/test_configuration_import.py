@@ -682,3 +682,26 @@ def test_a_longest_age_can_be_set_on_a_flow_that_had_none_and_taken_away():
 def test_an_unknown_section_with_an_empty_list_makes_no_role():
     with pytest.raises(ConfigurationInvalid, match="unknown key"):
         import_configuration({"flow": []})
+
+
+@pytest.mark.parametrize("name", ["..", "a/start", "a//b"])
+def test_new_names_that_are_other_addresses_are_refused_and_stored_ones_stay(name):
+    document = edited(queues=[*DOCUMENT["queues"], {"name": name}], flows=[{"name": name}])
+    del document["rbac"]
+
+    faults = faults_of(document)
+
+    assert [fault.split(":")[0].strip() for fault in faults] == ["queues[2].name", "flows[0].name"]
+    Queue.objects.create(name=name)
+    Flow.objects.create(name=name)
+    assert not any(name in line for line in lines(document) if line.startswith("added"))
+
+
+def test_a_queue_that_an_original_flow_would_make_is_named_by_the_rule():
+    mapping = {"sourceQueueName": "a/pause", "endpointName": "s", "initial": True}
+    flow = {"flowName": "original", "queueMappings": [mapping]}
+    make_script("s")
+
+    [fault] = faults_of([flow])
+
+    assert 'must not end in "/pause"' in fault

@@ -1,0 +1,43 @@
+"""What things may be called: one rule for the admin and the configuration document."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+
+# In the notation of regular expressions.
+CONTROL = r"\x00-\x1f\x7f-\x9f"
+CONTROL_CHARACTERS = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
+# The last part of an address that asks for something else than the thing itself.
+VERBS = frozenset({"start", "pause", "resume"})
+
+
+def name_fault(name: str) -> str | None:
+    """Return what is wrong with the name of anything."""
+    if not name.strip() or CONTROL_CHARACTERS & set(name):
+        return "must not be blank or contain control characters"
+    return None
+
+
+def address_fault(name: str) -> str | None:
+    """Return what is wrong with a name that stands in addresses, as those of flows and queues do.
+
+    Clients and proxies resolve dots and merge slashes, and a verb at the end would be done.
+    """
+    parts = name.split("/")
+    if "" in parts or not {".", ".."}.isdisjoint(parts):
+        return 'must not have an empty part, "." or ".." between its slashes'
+    if len(parts) > 1 and parts[-1] in VERBS:
+        return f'must not end in "/{parts[-1]}": its address would be that of the operation'
+    return name_fault(name)
+
+
+def require_name(model: Model, *, in_addresses: bool = False) -> None:
+    """Raise ValidationError where the model's name is new and wrong; a stored one may stay."""
+    name: str = model.name  # type: ignore[attr-defined]
+    fault = address_fault(name) if in_addresses else name_fault(name)
+    if in_addresses and name == "*":
+        fault = 'must not be "*": it means every flow'
+    stored = type(model)._default_manager.filter(pk=model.pk, name=name)
+    if fault and not (model.pk and stored.exists()):
+        raise ValidationError({"name": f"The name {fault}."})

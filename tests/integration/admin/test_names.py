@@ -1,0 +1,52 @@
+"""What the admin takes as a name is what the configuration document takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from flows.models import Flow, Queue
+from scripts.models import Script
+
+STEPS = {"steps-TOTAL_FORMS": "0", "steps-INITIAL_FORMS": "0"}
+DURATIONS = {"retention": "30 days", "polling": "100 ms"}
+
+
+def refused(client: Client, model: Any, name: str, pk: Any = None, **values: str) -> str:
+    """Post a model's form; return what is said about the name."""
+    page = f"admin:{model._meta.app_label}_{model._meta.model_name}_"
+    url = reverse(f"{page}change", args=[pk]) if pk else reverse(f"{page}add")
+    form = client.get(url).context["adminform"].form
+    given = {field: form.get_initial_for_field(form.fields[field], field) for field in form.fields}
+    filled = {field: value for field, value in given.items() if value is not None}
+    response = client.post(url, {**filled, **STEPS, **values, "name": name})
+    if response.status_code == 302:
+        return ""
+    return str(response.context["adminform"].form.errors.get("name", ""))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", [Flow, Queue])
+@pytest.mark.parametrize("name", ["..", "a/start", "a/resume", "a//b", "a\r\nb", "*"])
+def test_a_flow_or_queue_that_no_address_reaches_is_refused(
+    admin_client: Client, model: Any, name: str
+):
+    assert "must not" in refused(admin_client, model, name)
+    assert not model.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_script_with_control_characters_in_its_name_is_refused(admin_client: Client):
+    assert "must not" in refused(admin_client, Script, "a\r\nb")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", [Flow, Queue])
+def test_a_name_that_is_stored_may_stay(admin_client: Client, model: Any):
+    stored = model.objects.create(name="a/start")
+
+    assert refused(admin_client, model, "a/start", stored.pk) == ""
+    assert "must not" in refused(admin_client, model, "b/start", stored.pk)
