@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema_rs
@@ -199,9 +199,12 @@ def _moment(given: dict[str, str], name: str) -> datetime | None:
     if name not in given:
         return None
     try:
-        return datetime.fromisoformat(given[name].upper())
-    except ValueError as error:
-        # RFC 3339 has leap seconds, Python has none.
+        moment = datetime.fromisoformat(given[name].upper())
+        moment.astimezone(UTC)
+        return moment
+    except (ValueError, OverflowError) as error:
+        # RFC 3339 has leap seconds and, by the offset, moments outside of the years 1 to 9999;
+        # Python has neither.
         fault = {"path": f"$.filter.{name}", "detail": str(error)}
         raise Problem("payload-invalid", "The request is refused.", errors=[fault]) from error
 

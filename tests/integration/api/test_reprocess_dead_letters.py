@@ -157,6 +157,8 @@ def test_a_login_is_needed(anonymous):
         ({"filter": {"reason": "bad luck"}}, "$.filter.reason"),
         ({"filter": {"deadAfter": "yesterday"}}, "$.filter.deadAfter"),
         ({"filter": {"deadAfter": "2016-12-31T23:59:60Z"}}, "$.filter.deadAfter"),
+        ({"filter": {"deadAfter": "9999-12-31T23:59:59-12:00"}}, "$.filter.deadAfter"),
+        ({"filter": {"deadBefore": "0001-01-01T00:00:00+14:00"}}, "$.filter.deadBefore"),
         ({"filter": {}, "ratePerSecond": 0}, "$.ratePerSecond"),
         ({"filter": {}, "ratePerSecond": "10"}, "$.ratePerSecond"),
         ({"filter": {}, "stopAfterFailures": 0}, "$.stopAfterFailures"),
