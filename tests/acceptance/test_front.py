@@ -242,6 +242,13 @@ def writes_blocked(url: str) -> Iterator[None]:
         yield
 
 
+def test_a_start_by_command_says_nothing_but_the_id(served: Installation):
+    started = served.manage("start", "parked")
+
+    assert len(started.stdout.split()) == 1
+    assert started.stderr == ""
+
+
 def test_all_callers_that_wait_for_a_run_are_answered_at_its_end(served: Installation):
     run = served.start("parked", {})
 
