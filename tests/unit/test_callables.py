@@ -172,6 +172,15 @@ def test_a_callable_has_the_message_and_the_context_that_scripts_have(pool):
     assert pool.seconds_per_call(program("echo")) is not None
 
 
+def test_numbers_that_it_leaves_alone_go_out_as_they_came(pool):
+    body = b'{"correlationId":"c-1","payload":{"a":1.50,"b":[1e5,-0,1234567890123456.78]}}'
+
+    pool.submit(program("echo"), site(), [Call("key", "c-1", 1, "d", body)], 1)
+    (outcome,) = collect(pool)
+
+    assert outcome.output == body
+
+
 def test_its_output_is_completed_as_that_of_a_script(pool):
     submit(pool, "bare")
     (outcome,) = collect(pool)
