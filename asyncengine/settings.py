@@ -23,7 +23,7 @@ VAR_DIR = BASE_DIR / "var"
 # Files of this process are its user's alone: the SQLite database holds tokens, payloads and logs.
 os.umask(os.umask(0o077) | 0o077)
 # What SQLite and its writers keep beside the database.
-SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn")
+SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn", "-clock")
 
 
 def env_text(name: str, default: str) -> str:

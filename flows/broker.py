@@ -104,6 +104,7 @@ class QueueBroker(ORM):
         seconds = settings.ASYNCENGINE_LEASE_SECONDS
         # A database that stands still lets this wait, as it does everybody who wants to be heard
         # of. Who waits for a lock does not wait that long.
+        store().settle_clock()
         store().require_writable(timedelta(seconds=QUIET_SECONDS))
         now = time.monotonic()
         if now - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):

@@ -23,14 +23,17 @@ from contextlib import nullcontext, suppress
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
+import django_q.cluster
 from django import db
 from django_q.cluster import Cluster, Sentinel, get_mp_context
 from django_q.conf import Conf
+from django_q.scheduler import scheduler
 from django_q.worker import worker
 
 from flows import consumer
 from flows.processes import die_with_parent, is_stopped
 from flows.store import store
+from flows.store.clock import machine_clock
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +127,16 @@ class Timer:
 
     def get_lock(self) -> nullcontext[None]:
         return nullcontext()
+
+
+def schedule_by_a_steady_clock(broker: Any) -> None:
+    """Leave schedules alone while the clock has jumped: they would be put off by as much."""
+    if not machine_clock().has_jumped:
+        scheduler(broker=broker)
+
+
+# The sentinel calls it by its name in that module.
+django_q.cluster.scheduler = schedule_by_a_steady_clock
 
 
 class SteadySentinel(Sentinel):

@@ -248,7 +248,7 @@ class Session:
 
     def _commit_all(self, claim: bool) -> list[Held]:
         self._decide_on_failures(self.done)
-        begun_at = time.time()
+        begun_at, began = time.time(), time.monotonic()
         self.functions.begin()
         taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
         self.done = []
@@ -256,7 +256,8 @@ class Session:
         self.heard_at = time.monotonic()
         self.rests_until = self.heard_at + self.lease.free_in
         self.start_by = begun_at + self.lease.start_within
-        took = time.time() - begun_at
+        # Not by the clock, which may be set meanwhile.
+        took = self.heard_at - began
         self.lease.clock_ahead = self.lease.renewed_at - begun_at
         self.lease.start_within = max(START_SECONDS, 2 * took, self.lease.start_within * 0.9)
         return taken

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from flows.digest import is_of_request, request_digest
@@ -149,7 +148,7 @@ def _new_run(
         user_id=user.pk if user else None,
         priority=priority,
         # One in the past would go before those that have waited.
-        start_at=start_at if start_at and start_at > timezone.now() else None,
+        start_at=start_at if start_at and start_at > store().database.now() else None,
     )
 
 
@@ -195,13 +194,13 @@ def _start_once(run: NewRun, key: IdempotencyKey) -> Started:
     same_key = IdempotencyKey.objects.filter(
         flow_name=key.flow_name, caller=key.caller, key=key.key
     )
-    same_key.filter(created_at__lt=timezone.now() - IDEMPOTENCY_KEY_AGE).delete()
+    key.created_at = store().database.now()
+    same_key.filter(created_at__lt=key.created_at - IDEMPOTENCY_KEY_AGE).delete()
     if known := _known_start(same_key, run, key):
         return known
     try:
         with transaction.atomic():
             store().start([run])
-            key.created_at = timezone.now()
             key.save(force_insert=True)
     except IntegrityError:
         # Another call with the same key was faster: its run is the answer.

@@ -58,3 +58,9 @@ class RateLimit:
         if self.allowance(now):
             return now
         return min(self.starts) + self.period_seconds
+
+
+def shifted(recent: str, seconds: float) -> str:
+    """Return what `write` has given with every start that much later."""
+    starts = [[at + seconds, count] for at, count in json.loads(recent or "[]")]
+    return json.dumps(starts)

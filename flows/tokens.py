@@ -10,11 +10,11 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_save, pre_save
-from django.utils import timezone
 from knox.models import get_token_model
 from knox.settings import knox_settings
 
 from flows.errors import PasswordChanged, TooManyTokens
+from flows.store import store
 
 CREDENTIALS = frozenset({"password", "is_active"})
 
@@ -32,7 +32,7 @@ def make_token(user: AbstractBaseUser) -> str:
         if not users.filter(password=user.password).exists():
             raise PasswordChanged
         tokens = tokens_of(user)
-        tokens.filter(expiry__lt=timezone.now()).delete()
+        tokens.filter(expiry__lt=store().database.now()).delete()
         _revoke_soonest_ending(tokens, tokens.count() + 1 - most_tokens())
         token: str = get_token_model().objects.create(user)[1]
         return token
@@ -40,7 +40,7 @@ def make_token(user: AbstractBaseUser) -> str:
 
 def has_room(user: AbstractBaseUser) -> bool:
     """Say whether the user may have one more token without losing another."""
-    ended = tokens_of(user).filter(expiry__lt=timezone.now()).count()
+    ended = tokens_of(user).filter(expiry__lt=store().database.now()).count()
     return tokens_of(user).count() - ended < most_tokens()
 
 

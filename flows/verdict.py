@@ -11,6 +11,7 @@ from flows.errors import StepFailed, StepRejected
 from flows.models import DeadLetter, StepRun
 from flows.plan import step_plan
 from flows.store import Done, Fate, Held
+from flows.store.clock import machine_clock
 from flows.store.sizes import fault_of_text
 from scripts.errors import (
     InputInvalid,
@@ -101,4 +102,4 @@ def returned(held: Held) -> Done:
 def age(held: Held) -> timedelta:
     """How long ago the run was started: a UUIDv7 begins with its milliseconds since the epoch."""
     created_at = int(held.run_id.replace("-", "")[:12], 16) / 1000
-    return timedelta(seconds=time.time() - created_at)
+    return timedelta(seconds=machine_clock().now() - created_at)

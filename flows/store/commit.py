@@ -18,6 +18,8 @@ from flows.store.work import Counters, Done, Fate, HandedOver, Head, Held, Lease
 BatchSize = Callable[[StepPlan, int], int]
 
 UNLIMITED = 1_000_000
+# A script starts within this time before the moment that it was booked for.
+START_SECONDS = 60.0
 
 
 class Commit:
@@ -243,9 +245,14 @@ class Commit:
         if rate is None or not self.done:
             return
         for done in self.done:
-            at = done.started_at + self.lease.clock_ahead
+            at = self._plausible_start(done)
             rate.correct(done.held.booked_at, at if done.ran else None)
         self.rates[self.was_at] = rate
+
+    def _plausible_start(self, done: Done) -> float:
+        """Return when a script started, or might have where the clock was set meanwhile."""
+        at, booked = done.started_at + self.lease.clock_ahead, done.held.booked_at
+        return at if booked - START_SECONDS <= at <= self.now.timestamp() else booked
 
     # --- writing ---------------------------------------------------------------------------
 

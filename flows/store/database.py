@@ -69,6 +69,10 @@ class Database(ABC):
     def now(self) -> datetime:
         """Return the clock that leases and waiting times go by."""
 
+    def settle_clock(self) -> tuple[datetime, datetime] | None:
+        """Follow a clock that was set, once it has stayed so; return the time before and after."""
+        return None
+
     @abstractmethod
     def wake(self) -> None:
         """Tell the brokers, with the commit, that there may be work."""

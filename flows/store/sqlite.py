@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from flows.store.clock import machine_clock
 from flows.store.database import Batch, Database, Row
 from flows.store.troubles import Trouble, trouble_of
 from flows.store.turns import turns, writers
@@ -23,8 +24,8 @@ class SQLite(Database):
     """One writer at a time: BEGIN IMMEDIATE is the only lock there is, and all that is needed.
 
     Who finds it taken would sleep and try again, up to 100 ms at a time; so writers of the hot path
-    queue up for their turn first. The clock is this machine's; a SQLite file is never shared
-    between machines. Brokers watch `PRAGMA data_version`, so nobody has to wake them.
+    queue up for their turn first. The clock is this machine's, see `clock`; a SQLite file is never
+    shared between machines. Brokers watch `PRAGMA data_version`, so nobody has to wake them.
     """
 
     @contextmanager
@@ -50,7 +51,14 @@ class SQLite(Database):
         pass
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.fromtimestamp(machine_clock().now(), UTC)
+
+    def settle_clock(self) -> tuple[datetime, datetime] | None:
+        settled = machine_clock().settle()
+        if settled is None:
+            return None
+        was, now = (datetime.fromtimestamp(at, UTC) for at in settled)
+        return was, now
 
     def wake(self) -> None:
         pass

@@ -22,6 +22,7 @@ from flows.store import sql
 from flows.store.commit import BatchSize, Commit
 from flows.store.database import Database, moment
 from flows.store.decisions import Decision, locked_run
+from flows.store.jump import mend
 from flows.store.ledger import Ledger, limits
 from flows.store.troubles import trouble_of
 from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
@@ -216,6 +217,12 @@ class Store:
             touch = sql.TOUCH_QUIET.format(skip_locked=self.database.skip_locked)
             with self.database.transaction():
                 self.database.change(touch, [moment(before)])
+
+    def settle_clock(self) -> None:
+        """Follow a clock that was set, and mend what is stored by the time before."""
+        if settled := self.database.settle_clock():
+            with self.database.transaction():
+                mend(*settled)
 
     def reap(
         self, host: str, alive: Callable[[int], bool], lease: timedelta, begin: timedelta

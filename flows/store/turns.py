@@ -12,6 +12,8 @@ from pathlib import Path
 
 from django.db import connection
 
+from flows.store.clock import in_memory
+
 # Of the file that SQLite's processes share: the byte whose lock is the right to write, see
 # "WAL-Index Format" in its documentation.
 WRITE_LOCK_BYTE = "120"
@@ -38,8 +40,7 @@ class Turns(threading.local):
 
     def _open(self, path: str) -> None:
         """Open the file anew: threads and processes that share a descriptor share its lock."""
-        in_memory = path.startswith("file:") or path == ":memory:"
-        self.file = None if in_memory else TurnFile(f"{path}-turn")
+        self.file = None if in_memory(path) else TurnFile(f"{path}-turn")
         self.path = path
 
 

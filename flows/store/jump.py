@@ -1,0 +1,31 @@
+"""What is stored by the time before is moved to the time after, when a clock that was set is
+followed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import F, Q
+
+from flows.models import Consumer, IdempotencyKey, Message, QueueState, Reprocessing
+from flows.rate import shifted
+
+
+def mend(was: datetime, now: datetime) -> None:
+    """Move leases and rates, and where the clock was ahead, what would wait for it to come again.
+
+    A start that a caller has put off stays where the caller wants it.
+    """
+    jump = now - was
+    # None of them was silent.
+    Consumer.objects.update(heartbeat_at=now)
+    for state in QueueState.objects.exclude(recent_starts=""):
+        state.recent_starts = shifted(state.recent_starts, jump.total_seconds())
+        state.save(update_fields=["recent_starts"])
+    QueueState.objects.exclude(slow_until=None).update(slow_until=F("slow_until") + jump)
+    if jump < timedelta(0):
+        is_put_off = Q(deliveries=0, available_at__gt=was)
+        waiting = Message.objects.filter(available_at__gt=now).exclude(is_put_off)
+        waiting.update(available_at=F("available_at") + jump)
+        Reprocessing.objects.filter(due_at__gt=now).update(due_at=now)
+        IdempotencyKey.objects.filter(created_at__gt=now).update(created_at=now)
