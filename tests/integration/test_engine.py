@@ -17,6 +17,7 @@ from flows.errors import (
     UnknownFlow,
 )
 from flows.models import Flow, IdempotencyKey, Message, Run
+from flows.store import store
 from tests.builders import counters, make_flow, run_of
 
 pytestmark = pytest.mark.django_db
@@ -176,7 +177,8 @@ def test_a_start_time_that_has_passed_since_is_still_the_same_request():
     start_at = timezone.now() + timedelta(hours=1)
     first = engine.start("flow", {}, idempotency_key="order-1", start_at=start_at)
 
-    with mock.patch("flows.engine.timezone.now", return_value=start_at + timedelta(hours=1)):
+    later = start_at + timedelta(hours=1)
+    with mock.patch.object(store().database, "now", return_value=later):
         again = engine.start("flow", {}, idempotency_key="order-1", start_at=start_at)
         with pytest.raises(IdempotencyConflict):
             engine.start("flow", {}, idempotency_key="order-1")
