@@ -26,6 +26,7 @@ from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
 from flows.store.troubles import Trouble, trouble_of
+from flows.store.work import BATCH_SECONDS
 from flows.verdict import age, ended_now, returned
 from flows.within import Functions, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
@@ -33,14 +34,12 @@ from scripts.pool.runner import Call, HostPool, Outcome
 
 logger = logging.getLogger(__name__)
 
-# A batch is about this much work: long enough that its transaction costs little, short enough
-# that what it finished is soon to be seen.
-BATCH_SECONDS = 0.1
 BATCH_MESSAGES = 500
 BATCH_BYTES = 8 * 1024 * 1024
 # How often a busy worker looks for a consumer that the broker has opened for its cluster.
 ADOPT_SECONDS = 0.05
 DATABASE_ERRORS = (DatabaseError, InterfaceError)
+
 # Waits between tries where the database cannot be used.
 DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 

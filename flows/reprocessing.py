@@ -31,7 +31,7 @@ from flows.models import (
     Tally,
 )
 from flows.models.reprocessing import ReprocessedLetter as Letter
-from flows.rate import RateLimit
+from flows.rate import RateLimit, starts_of
 from flows.store import store
 
 if TYPE_CHECKING:
@@ -349,9 +349,7 @@ def _rate(reprocessing: Reprocessing) -> RateLimit | None:
     if rate is None:
         return None
     count = max(int(rate), 1)
-    limit = RateLimit.read(count, 0, reprocessing.recent_starts)
-    limit.period_seconds = count / rate
-    return limit
+    return RateLimit(count, count / rate, starts_of(reprocessing.recent_starts))
 
 
 def _put_back_some(reprocessing: Reprocessing, now: datetime) -> float:

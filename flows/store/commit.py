@@ -12,7 +12,7 @@ from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.database import moment
 from flows.store.ledger import Ledger
-from flows.store.work import Counters, Done, Fate, HandedOver, Head, Held, Lease
+from flows.store.work import BATCH_SECONDS, Counters, Done, Fate, HandedOver, Head, Held, Lease
 
 # How many messages of this step a session with so many threads takes at once.
 BatchSize = Callable[[StepPlan, int], int]
@@ -201,11 +201,18 @@ class Commit:
         elif counters.rate_limit:
             # What has a rate starts at once or not at all.
             allowance = counters.rate_limit.allowance(self.now.timestamp())
-            held = min(held, threads, self.unfinished + allowance)
+            held = min(held, max(threads, self._startable(held)), self.unfinished + allowance)
             if not allowance and queue_id == self.lease.queue_id:
                 now = self.now.timestamp()
                 self.lease.free_in = counters.rate_limit.free_at(now) - now
         return max(min(held - self.unfinished, self._room_after(plan)), 0)
+
+    def _startable(self, batch: int) -> int:
+        """How many of a batch are sure to start within the time that their starts are booked for.
+
+        Half of it is for the way to the scripts.
+        """
+        return int(batch * self.lease.start_within / 2 / BATCH_SECONDS)
 
     def _room_after(self, plan: StepPlan) -> int:
         following = self.counters.get(plan.next_queue_id)

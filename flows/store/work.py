@@ -12,6 +12,10 @@ from flows.models.runtime import DEFAULT_PRIORITY
 from flows.plan import StepPlan
 from flows.rate import RateLimit
 
+# A batch is about this much work: long enough that its transaction costs little, short enough
+# that what it finished is soon to be seen.
+BATCH_SECONDS = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class NewRun:

@@ -283,6 +283,19 @@ def test_a_rate_limit_holds_for_messages_that_a_session_would_carry_on():
     assert counters("flow-1") == (7, 0)
 
 
+@pytest.mark.parametrize(("batch", "taken"), [(4, 4), (500, 125)])
+def test_under_a_rate_limit_no_more_are_taken_than_start_within_their_booked_time(batch, taken):
+    make_flow(codes=[ECHO], threads=4, rate_count=10_000, rate_period=timedelta(seconds=3600))
+    engine.start_many("flow", [{"n": n} for n in range(200)])
+    lease = open_lease("flow-0")
+    # Half of this is for scripts that run one after the other.
+    lease.start_within = 0.05
+
+    held = store().commit(lease, [], 0, lambda plan, threads: batch, claim=True)
+
+    assert len(held) == taken
+
+
 def test_a_queue_whose_script_was_asked_to_wait_goes_on_with_one_message_at_a_time():
     busy = (
         "def run(message, context):\n"
