@@ -18,7 +18,7 @@ from django_q.conf import Conf
 from django_q.signing import SignedPackage
 
 from flows.allowed_tasks import judged_package
-from flows.models import Consumer, Queue
+from flows.models import Consumer, Queue, StepVersion
 from flows.plan import step_plan
 from flows.processes import is_alive, this_host
 from flows.reprocessing import wake_overdue
@@ -230,7 +230,11 @@ def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
         return False
     if queue.rate_limit and not queue.rate_limit.allowance(now.timestamp()):
         return False
-    following = step_plan(queue.head_step_id).next_queue_id
+    try:
+        following = step_plan(queue.head_step_id).next_queue_id
+    except StepVersion.DoesNotExist:
+        # The step was deleted: a session puts the message off.
+        return True
     return not following or rooms.get(following, 1) > 0
 
 

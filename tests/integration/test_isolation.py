@@ -176,6 +176,17 @@ def test_what_cannot_even_be_buried_waits_and_harms_no_other(
     assert counters("flow-0") == (1, 0)
 
 
+def test_a_message_whose_step_was_deleted_keeps_no_other_waiting() -> None:
+    flow = make_flow(codes=[ECHO])
+    first, bad, last = engine.start_many("flow", [{}, {}, {}])
+    Message.objects.filter(run=bad).update(step_id=10**9)
+
+    work_until_idle(flow)
+
+    assert {run_of(pk).status for pk in (first, last)} == {Run.Status.COMPLETED}
+    assert Message.objects.get().run_id == bad
+
+
 def test_one_session_that_fails_ends_no_other_of_its_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
