@@ -564,9 +564,9 @@ IS_READY: dict[str, Any] = {
     "operation_id": "isReady",
     "tags": ["health"],
     "summary": "Can starts be taken?",
-    "description": "Ready is a process whose database answers and has every migration, on a machine"
-    " that can seal scripts or, with ASYNCENGINE_UNSEALED_SCRIPTS, need not. Staff who log in are"
-    " told which measures are missing.",
+    "description": "Ready is a process whose database takes writes and has every migration, on a"
+    " machine that can seal scripts or, with ASYNCENGINE_UNSEALED_SCRIPTS, need not. Staff who"
+    " log in are told which measures are missing.",
     "auth": [],
     "parameters": [WAITED],
     "responses": {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +50,10 @@ class Database(ABC):
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]: ...
+
+    def set_up(self) -> AbstractContextManager[None]:
+        """Have a statement run as sessions are set up, in a transaction where that needs one."""
+        return nullcontext()
 
     @abstractmethod
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]: ...

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -42,6 +42,11 @@ class PostgreSQL(Database):
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction.atomic()
+
+    def set_up(self) -> AbstractContextManager[None]:
+        connection.ensure_connection()
+        # A pooler gives a session that is not set up to what stands alone.
+        return self.transaction() if getattr(connection, "is_pooled", False) else nullcontext()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         return self._execute(sql, params).fetchall()

@@ -137,7 +137,8 @@ class Store:
     def ready(self) -> list[Ready]:
         """Return every queue with what the broker needs to choose one."""
         now = moment(self.database.now())
-        rows = self.database.query(sql.READY_QUEUES, [now, now])
+        with self.database.set_up():
+            rows = self.database.query(sql.READY_QUEUES, [now, now])
         return [Ready(*row[:8], **limits(*row[8:])) for row in rows]
 
     def open_consumer(self, queue_id: int, wanted: int, cluster: str, host: str) -> int | None:

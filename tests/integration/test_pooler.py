@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from asyncengine.postgresql.session_settings import SESSION_SETTINGS
 from flows import engine
 from flows.database_checks import database_fits
 from flows.models import Run
+from flows.store import store
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.pooler import POOLER_TESTS, pooler
 
@@ -100,6 +102,17 @@ def in_a_transaction(client: DatabaseWrapper) -> dict[str, str]:
     with client.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join('current_setting(%s)' for _ in names)}", names)
         return dict(zip(names, cursor.fetchone(), strict=True))
+
+
+def test_the_query_of_the_broker_is_not_compiled_in_whatever_session_it_gets(pooled: None):
+    store().ready()
+    with contextlib.closing(another_client()) as client:
+        # This one has the session that was set up, so that the next is new.
+        in_a_transaction(client)
+        with store().database.set_up():
+            [(jit,)] = store().database.query("SHOW jit")
+
+    assert jit == "off"
 
 
 @BOTH_MODES
