@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import dj_database_url
 from cryptography.fernet import Fernet
@@ -92,6 +94,25 @@ def kept_key(name: str, new_key: str) -> str:
         return path.read_text()
 
 
+def public_url(name: str) -> SplitResult:
+    """Return the address as browsers write it, without a slash at its end; empty: there is none."""
+    value = env_text(name, "")
+    try:
+        url = urlsplit(value)
+        host, port = url.hostname or "", url.port
+        host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is no address: {error}") from error
+    if value and (url.scheme not in {"http", "https"} or not host):
+        raise ImproperlyConfigured(f"{name} must begin with https:// or http:// and a host")
+    is_plain = re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path) is not None
+    if "@" in url.netloc or url.query or url.fragment or not is_plain:
+        raise ImproperlyConfigured(f"{name} must have nothing but a scheme, a host and a path")
+    is_default = port in {None, {"http": 80, "https": 443}.get(url.scheme)}
+    netloc = host if is_default else f"{host}:{port}"
+    return url._replace(netloc=netloc, path=url.path.rstrip("/"))
+
+
 def encryption_keys(name: str) -> list[str]:
     keys = env_list(name, "")
     for key in keys:
@@ -164,6 +185,18 @@ SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_key(
     "secret_key", secrets.token_urlsafe(48)
 )
 ALLOWED_HOSTS = env_list("ASYNCENGINE_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+# The address that callers use. Hosts, cookies, redirects and the addresses in answers follow it.
+PUBLIC_URL = public_url("ASYNCENGINE_URL")
+ASYNCENGINE_URL = PUBLIC_URL.geturl()
+# Proxies before the web server, whose X-Forwarded-* headers are believed.
+ASYNCENGINE_PROXIES = env_int("ASYNCENGINE_PROXIES", 0)
+if ASYNCENGINE_URL:
+    ALLOWED_HOSTS.append(PUBLIC_URL.netloc.removesuffix(f":{PUBLIC_URL.port}"))
+    CSRF_TRUSTED_ORIGINS = [f"{PUBLIC_URL.scheme}://{PUBLIC_URL.netloc}"]
+    FORCE_SCRIPT_NAME = PUBLIC_URL.path or None
+    SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PUBLIC_URL.path or "/"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.scheme == "https"
+SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.scheme == "https" else 0
 DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncengine.sqlite3"))}
 # For what a pooler does not pass on: notifications.
 ASYNCENGINE_DIRECT_DATABASE = direct_database(
@@ -219,6 +252,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "flows.api.middleware.ProblemMiddleware",
+    "flows.public_address.PublicAddressMiddleware",
     "flows.api.middleware.CharsetMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -265,7 +299,7 @@ FORMAT_MODULE_PATH = "asyncengine.formats"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{PUBLIC_URL.path}/static/"
 STATIC_ROOT = VAR_DIR / "static"
 # Served from the packages themselves: nothing has to be collected before `up` works. Without the
 # directory there is a warning, and it cannot be made where all is read-only.
@@ -306,7 +340,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "flows.api.errors.handle",
     # By whose address failed logins are counted.
-    "NUM_PROXIES": env_int("ASYNCENGINE_PROXIES", 0),
+    "NUM_PROXIES": ASYNCENGINE_PROXIES,
     # `?format=` is an unknown query parameter like any other.
     "URL_FORMAT_OVERRIDE": None,
 }
@@ -326,6 +360,8 @@ SPECTACULAR_SETTINGS = {
     # Without a validatorUrl of null the page asks a service on the internet.
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SERVE_INCLUDE_SCHEMA": False,
+    # Paths are below this; without an address they are those of the server that gives the document.
+    "SERVERS": [{"url": ASYNCENGINE_URL}] if ASYNCENGINE_URL else [],
     # A test looks at the document.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "POSTPROCESSING_HOOKS": ["flows.api.document.complete"],
@@ -361,6 +397,7 @@ LOGGING = {
         "flows": {"level": "INFO"},
         # A caller's mistakes are answered, not logged.
         "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "scripts": {"level": "INFO"},
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
     },

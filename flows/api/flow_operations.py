@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from flows.api.schemas import PAYLOAD, Schema, ref
 from flows.models import Flow, Step
+from flows.public_address import inner_path
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Keywords whose value has schemas under names of the author's own.
@@ -46,7 +47,8 @@ def add_flows(
         steps = flow.steps.all()
         schema = steps[0].script.input_schema if steps else {}
         document["components"]["schemas"][component] = embedded(schema, component)
-        path = reverse("api:flow-start", args=[flow.name]).replace("{", "%7B").replace("}", "%7D")
+        path = inner_path(reverse("api:flow-start", args=[flow.name]))
+        path = path.replace("{", "%7B").replace("}", "%7D")
         document["paths"][path] = {"post": _operation(start, flow, operation_id, component)}
 
 

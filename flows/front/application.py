@@ -27,6 +27,7 @@ from flows.front.body import (
 from flows.front.environ import Scope, environ_of, header
 from flows.front.faults import BodyTooLarge, Overloaded
 from flows.front.waiters import WAIT, Wait, Waiters, look
+from flows.public_address import PROBES, inner_path
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ THREADS = 16
 STREAMS = 4
 STREAM_WAIT_SECONDS = 30.0
 LIVE_PATH = "/async/health/live"
-PROBES = "/async/health/"
 # The operations whose bodies may be of any length.
 STREAMED_PATHS = frozenset({"/async/api/start/batch"})
 
@@ -55,9 +55,11 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
-        elif scope["type"] != "http":
+            return
+        if scope["type"] != "http":
             raise NotImplementedError(f"{scope['type']} is not served")
-        elif _is_live_probe(scope):
+        scope = {**scope, "path": inner_path(scope["path"])}
+        if _is_live_probe(scope):
             await Answer(_live, {}).send(send, self._probes, last=False)
         else:
             await self._exchange(scope, receive, send)

@@ -63,8 +63,9 @@ class Command(BaseCommand):
 
     def _announce(self, host: str, port: int, password: str | None) -> None:
         base = f"http://{'127.0.0.1' if host in ANY_HOST else host}:{port}"
-        self._say(f"Configuration Manager  {base}/admin/")
-        self._say(f"Swagger UI             {base}/async/specifications/swagger-ui/index.html")
+        public = settings.ASYNCENGINE_URL or base
+        self._say(f"Configuration Manager  {public}/admin/")
+        self._say(f"Swagger UI             {public}/async/specifications/swagger-ui/index.html")
         if password:
             self._say(f"Log in as admin with the password {password} (it is shown only now).")
         if Flow.objects.filter(name=demo.FLOW_NAME).exists():
