@@ -159,9 +159,10 @@ class Message(models.Model):
         blank=True,
         help_text="Which branch of its run, as numbers with points; empty before any fan-out.",
     )
-    suspect = models.BooleanField(
-        default=False,
-        help_text="A worker died while it held this: it is delivered alone, to find who did it.",
+    suspects = models.PositiveSmallIntegerField(
+        default=0,
+        help_text="A worker died while it held this: so many like it are delivered together, to"
+        " find which it was; 0: it is not suspected.",
     )
     spilled = models.BooleanField(
         default=False,

@@ -60,6 +60,7 @@ class Commit:
         """Return what the session does next."""
         # With scripts still running it stays where it is, else it goes back to where it began.
         claim_at = self.lease.queue_id if self.unfinished else self.lease.home_id
+        claim = claim and not (self.unfinished and self.lease.suspects)
         head = self._head(claim_at) if claim else None
         self.lease.free_in = 0.0
         self._lock(head)
@@ -143,6 +144,7 @@ class Commit:
         self.handed = [h for h in self.handed if h.held.id not in kept]
         self._move(queue_id, threads)
         self._reserve(plan, len(self.kept))
+        self.lease.suspects = False
         return [
             Held(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch) for h in self.kept
         ]
@@ -160,8 +162,8 @@ class Commit:
             if head.plan.next_queue_id not in self.counters:
                 self.counters |= self.ledger.lock([head.plan.next_queue_id])
         count = self._fitting(head.plan, queue_id, threads)
-        if head.alone:
-            count = min(count, 0 if self.unfinished else 1)
+        if head.suspects:
+            count = min(count, 0 if self.unfinished else head.suspects)
         if count < 1:
             return []
         if moves or threads < self.lease.threads:
@@ -171,17 +173,18 @@ class Commit:
             [queue_id, moment(self.now), head.plan.step_id, count, self.lease.consumer_id],
         )
         self._reserve(head.plan, len(rows))
+        self.lease.suspects = head.suspects > 0
         return sorted((Held(*row) for row in rows), key=lambda held: held.id)
 
     def _head(self, queue_id: int) -> Head | None:
         """Return the first message that is ready in the queue, paused or not."""
-        columns = "h.step_id, h.priority, h.suspect"
+        columns = "h.step_id, h.priority, h.suspects"
         statement = sql.HEAD.format(columns=columns, queue="%s", now="%s")
-        for step_id, priority, suspect in self.database.query(
+        for step_id, priority, suspects in self.database.query(
             statement, [queue_id, moment(self.now)]
         ):
-            which = f"priority = {priority} AND suspect = {'TRUE' if suspect else 'FALSE'}"
-            return Head(step_plan(step_id), which, alone=bool(suspect))
+            which = f"priority = {priority} AND suspects = {suspects}"
+            return Head(step_plan(step_id), which, suspects)
         return None
 
     def _head_let_through(self, queue_id: int) -> Head | None:
@@ -266,8 +269,8 @@ class Commit:
     def _mark_running(self, taken: Sequence[Held]) -> None:
         """A run begins with the first delivery of its first message."""
         at = moment(self.now)
-        first = [h for h in taken if h.deliveries == 1 and step_plan(h.step_id).position == 0]
-        self.database.each(sql.MARK_RUNNING, [{"id": h.id, "started_at": at} for h in first])
+        first = [{"id": h.id, "started_at": at} for h in taken if is_first(h)]
+        self.database.each(sql.MARK_RUNNING, first)
 
     def _note_starts(self, taken: Sequence[Held]) -> None:
         """Write down what starts now where there is a rate limit."""
@@ -289,6 +292,7 @@ class Commit:
         each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
         each(sql.WAIT_AGAIN, [self._again_row(done) for done in self.again])
         each(sql.GIVE_BACK, [self._again_row(done) for done in self.returned])
+        each(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.returned if is_first(d.held)])
         left = [done.held for done in (*self.completed, *self.buried, *self.dropped)]
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
         each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
@@ -320,6 +324,11 @@ class Commit:
         for flow_name, column in self.branches.entries:
             books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
         return books
+
+
+def is_first(held: Held) -> bool:
+    """Whether it is the first delivery of the first message of its run."""
+    return held.deliveries == 1 and step_plan(held.step_id).position == 0
 
 
 def handed_row(handed: HandedOver, at: str) -> dict[str, object]:

@@ -10,9 +10,9 @@ INSERT_RUN = Batch(
 
 INSERT_MESSAGE = Batch(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
-    " priority, let_through, branch, suspect, spilled)",
+    " priority, let_through, branch, suspects, spilled)",
     values="{id}, {run_id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority},"
-    " {yes_or_no}, {branch}, FALSE, FALSE",
+    " {yes_or_no}, {branch}, 0, FALSE",
 )
 
 ROOM = """
@@ -106,13 +106,16 @@ HELD_CANCELLED = """
     WHERE m.consumer_id = %s AND r.status = 'CANCELLED'
 """
 
-# They keep their places, before all that came later; but one that was suspected already, and whose
-# worker died again, lets the others go first.
+# They keep their places, before all that came later; but those that were suspected already, and
+# whose worker died again, let the others go first. A delivery is taken back, or counts up to a
+# bound.
 RELEASE = """
     UPDATE flows_message
     SET queue_id = (SELECT v.queue_id FROM flows_stepversion v WHERE v.id = step_id),
-        consumer_id = NULL, deliveries = deliveries - %s, suspect = %s,
-        available_at = CASE WHEN suspect AND %s THEN %s ELSE available_at END
+        consumer_id = NULL,
+        deliveries = CASE WHEN deliveries <= %s THEN deliveries ELSE deliveries - 1 END,
+        available_at = CASE WHEN suspects > 0 AND %s > 0 THEN %s ELSE available_at END,
+        suspects = %s
     WHERE consumer_id = %s
 """
 
@@ -156,6 +159,13 @@ MARK_RUNNING = Batch(
     where="flows_run.correlation_id = {id} AND flows_run.status = 'QUEUED'",
 )
 
+# Its message is given back, and its script has not run.
+MARK_QUEUED = Batch(
+    "UPDATE flows_run SET status = 'QUEUED', started_at = NULL",
+    where="flows_run.correlation_id = {id} AND flows_run.status = 'RUNNING' AND NOT EXISTS"
+    " (SELECT 1 FROM flows_steprun WHERE flows_steprun.run_id = flows_run.correlation_id)",
+)
+
 INSERT_STEP_RUN = Batch(
     "INSERT INTO flows_steprun (run_id, step_id, delivery, outcome, started_at, finished_at,"
     " error, logs, branch)",
@@ -165,13 +175,13 @@ INSERT_STEP_RUN = Batch(
 
 # A held message goes on to the next step with the consumer that holds it.
 KEEP = Batch(
-    "UPDATE flows_message SET step_id = {step_id}, body = {body}, deliveries = 1, suspect = FALSE",
+    "UPDATE flows_message SET step_id = {step_id}, body = {body}, deliveries = 1, suspects = 0",
     where="flows_message.id = {id}",
 )
 
 HAND_OVER = Batch(
     "UPDATE flows_message SET step_id = {step_id}, body = {body}, queue_id = {queue_id},"
-    " consumer_id = NULL, deliveries = 0, suspect = FALSE, available_at = {available_at}",
+    " consumer_id = NULL, deliveries = 0, suspects = 0, available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 

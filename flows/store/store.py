@@ -15,7 +15,7 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from flows.errors import LeaseLost
-from flows.models import Consumer, DeadLetter, Run, StepRun
+from flows.models import Consumer, DeadLetter, Message, Queue, Run, StepRun
 from flows.plan import flow_name_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 # A lease stays for so long without a message, for its rate limit: opening another takes longer.
 REST_SECONDS = 0.1
+ALL = 1_000_000_000
 
 
 class Store:
@@ -230,10 +231,11 @@ class Store:
     ) -> None:
         """End the leases of consumers that died: by their pid here, elsewhere by their heartbeat.
 
-        `begin` is how long an opened consumer may wait for a worker. The messages wait again, each
-        to be delivered alone: one of them may have killed the worker. Where all of them had begun,
-        no more than there were threads, their deliveries stay counted, so that a message that kills
-        workers is buried in the end.
+        `begin` is how long an opened consumer may wait for a worker. The messages wait again, half
+        as many of them to be delivered together, for one of them may have killed the worker: after
+        some more deaths that is alone. Then its deliveries stay counted, so that a message that
+        kills workers is buried in the end, as those do at the first death where all had begun, no
+        more than there were threads.
         """
         now = self.database.now()
         for consumer in Consumer.objects.all():
@@ -270,15 +272,30 @@ class Store:
                 counters[plan.queue_id].depth_change -= 1
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])
         self.ledger.add(counters)
-        now = moment(self.database.now())
-        at_once = died_with_threads
-        if any(plan.program.in_transaction for plan in plans.values()):
-            # They run one after the other.
-            at_once = min(at_once, 1)
-        uncounted = 0 if 0 < len(held) <= at_once else 1
-        suspect = died_with_threads > 0
-        self.database.change(sql.RELEASE, [uncounted, suspect, suspect, now, consumer_id])
+        now, suspects = moment(self.database.now()), 0
+        if died_with_threads:
+            suspects = (len(held) + 1) // 2
+        counted = self._counted_up_to(consumer_id, held, died_with_threads)
+        self.database.change(sql.RELEASE, [counted, suspects, now, suspects, consumer_id])
         self.database.wake()
+
+    def _counted_up_to(self, consumer_id: int, held: Sequence[Held], died_with_threads: int) -> int:
+        """Return up to how many deliveries the last one counts of what a consumer held."""
+        if not died_with_threads or not held:
+            return 0
+        if len(held) == 1:
+            return ALL
+        plans = [step_plan(h.step_id) for h in held]
+        # Of what is run within a transaction, one after the other, not all had begun.
+        had_begun = len(held) <= died_with_threads and not any(
+            plan.program.in_transaction for plan in plans
+        )
+        suspected = Message.objects.filter(consumer_id=consumer_id, suspects__gt=0).exists()
+        if not had_begun or suspected:
+            return 0
+        # It was one of them; none of the others is to lose its last delivery by that.
+        queues = Queue.objects.filter(pk__in={plan.queue_id for plan in plans})
+        return min(queues.values_list("max_deliveries", flat=True), default=1) - 1
 
     # --- one commit of a session -----------------------------------------------------------
 

@@ -115,6 +115,8 @@ class Lease:
     # Seconds until its queue's rate limit allows the next start; 0 where that is not what it lacks.
     free_in: float = 0.0
     attention: bool = False
+    # What it holds is suspected: it takes nothing beside it.
+    suspects: bool = False
     closed: bool = False
 
 
@@ -170,4 +172,5 @@ class Head:
 
     plan: StepPlan
     which: str
-    alone: bool = False
+    # It is one of those of which so many are taken together and nothing beside them; 0: it is not.
+    suspects: int = 0

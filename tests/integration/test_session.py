@@ -1,16 +1,19 @@
 import json
 import time
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flows import engine
 from flows.consumer import Session, Shift, consume, hosts
 from flows.errors import AlreadyReprocessed
 from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, Step, StepRun
-from flows.store import Done, Fate, Held, store
+from flows.store import Done, Fate, Held, Lease, store
 from tests.builders import (
     ECHO,
     RAISING,
@@ -371,6 +374,88 @@ def test_a_message_whose_workers_die_is_buried_after_its_last_delivery():
     assert counters("flow-0") == (0, 0)
 
 
+def die() -> None:
+    """End all leases as those of workers that died."""
+    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+
+
+def take(threads: int) -> tuple[Lease, list[Held]]:
+    lease = open_lease("flow-0", threads=threads)
+    return lease, store().commit(lease, [], 0, lambda plan, threads: threads, True)
+
+
+def test_what_a_dead_worker_held_is_delivered_in_halves_at_once():
+    make_flow(codes=[ECHO], threads=8)
+    engine.start_many("flow", [{"n": n} for n in range(9)])
+    take(8)
+    die()
+
+    lease, first = take(8)
+    second = store().commit(lease, [passed(h) for h in first], 0, lambda p, threads: threads, True)
+    third = store().commit(lease, [passed(h) for h in second], 0, lambda p, threads: threads, True)
+
+    assert [len(first), len(second), len(third)] == [4, 4, 1]
+
+
+def test_suspects_become_fewer_with_every_death_of_a_worker():
+    make_flow(codes=[ECHO], threads=8)
+    engine.start_many("flow", [{"n": n} for n in range(8)])
+    sizes = []
+
+    for _ in range(5):
+        _, held = take(8)
+        sizes.append(len(held))
+        die()
+
+    # The other half went first when the first had died a second time.
+    assert sizes == [8, 4, 4, 2, 2]
+
+
+def test_nothing_is_taken_beside_suspects():
+    make_flow(codes=[ECHO], threads=4)
+    engine.start("flow", {})
+    take(4)
+    die()
+    lease, [suspect] = take(4)
+    engine.start("flow", {})
+
+    assert store().commit(lease, [], 1, lambda plan, threads: threads, True) == []
+
+    assert store().commit(lease, [passed(suspect)], 0, lambda plan, threads: threads, True)
+    assert not lease.suspects
+
+
+@given(
+    messages=st.integers(1, 20),
+    killer=st.integers(0, 19),
+    threads=st.sampled_from([1, 2, 8, 50]),
+    most=st.integers(1, 4),
+)
+@settings(max_examples=15)
+def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
+    messages, killer, threads, most
+):
+    with transaction.atomic():
+        name = f"flow{uuid4().hex[:8]}"
+        make_flow(name, codes=[ECHO], threads=threads, max_deliveries=most)
+        ids = engine.start_many(name, [{"n": n} for n in range(messages)])
+        guilty, deaths, exhausted = str(ids[killer % messages]), 0, []
+        while not exhausted:
+            lease = open_lease(f"{name}-0", threads=threads)
+            held = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+            assert held
+            exhausted = [h.correlation_id for h in held if h.deliveries > most]
+            if guilty in {h.correlation_id for h in held}:
+                deaths += 1
+                die()
+            else:
+                store().commit(lease, [passed(h) for h in held], 0, lambda p, t: t, False)
+
+        assert exhausted == [guilty]
+        assert deaths <= 2 * (messages.bit_length() + most)
+        transaction.set_rollback(True)
+
+
 def test_a_live_consumer_is_left_alone():
     make_flow()
     lease = open_lease("flow-0")
@@ -463,15 +548,15 @@ def test_neighbours_of_a_message_that_kills_its_worker_are_neither_charged_nor_b
             deaths += 1
             store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
         elif held:
-            assert len(held) == 1
             store().commit(lease, [passed(h) for h in held], 0, lambda plan, threads: 5, False)
-        assert deaths < 5
-        if deaths == 3:
+        assert deaths < 6
+        if deaths == 4:
             work("flow-0")
 
     assert DeadLetter.objects.get().run_id == ids[3]
     assert DeadLetter.objects.get().deliveries == 2
-    assert deaths == 3
+    # Among five, among two, and alone for both of its deliveries.
+    assert deaths == 4
     others = Run.objects.exclude(pk=ids[3])
     assert set(others.values_list("status", flat=True)) == {Run.Status.COMPLETED}
     assert set(StepRun.objects.exclude(run=ids[3]).values_list("delivery", flat=True)) == {1}
