@@ -71,7 +71,12 @@ class Situation:
             return standing_still
         if message.available_at > self.now:
             return _why_delayed(message)
-        return self._why_not_taken(queue_id, message.step_id, message.available_at)
+        return (
+            self._why_no_room(message.step_id)
+            or self._why_others_first(message)
+            or self._why_not_taken(queue_id, message.step_id, message.available_at)
+            or self._why_not_noticed(message)
+        )
 
     def why_held(self) -> str | None:
         return NOBODY_WORKS if self.nobody_works else None
@@ -186,6 +191,31 @@ class Situation:
             return "The workers are busy with other queues."
         return None
 
+    def _why_others_first(self, message: Message) -> str | None:
+        """Say so where a more urgent message is ready: it is that one which threads and rate are
+        for."""
+        first = self._ready(message.queue_id or 0)[:1]
+        if not first or first[0].priority <= message.priority or message.let_through:
+            return None
+        return (
+            f"Messages of a higher priority go first: one of priority {first[0].priority} is ready,"
+            f" this has {message.priority}."
+        )
+
+    def _why_not_noticed(self, message: Message) -> str | None:
+        """Say what is left where a session on the queue has not taken it for a while."""
+        if message.available_at > self.now - UNNOTICED or not self._somebody_works:
+            return None
+        queue = self.queues[message.queue_id or 0]
+        if message.suspects:
+            return "A worker died while it held this message: it waits to be delivered with few."
+        if queue.rate_count is not None:
+            seconds = queue.rate_period.total_seconds()
+            return (
+                f"It waits for its turn in the rate limit of {queue.rate_count} in {seconds:g} s."
+            )
+        return "Other messages of the queue go first."
+
     def _why_held_back(self, queue_id: int, step_id: int) -> str | None:
         queue = self.queues[queue_id]
         return (
@@ -239,6 +269,10 @@ def _why_busy(queue: Any) -> str | None:
 
 def _why_delayed(message: Message) -> str:
     until = text_of(message.available_at)
+    if message.spilled:
+        return (
+            f"Its branches have all ended; it looks for room in the queue of the join at {until}."
+        )
     if message.deliveries:
         return f"After delivery {message.deliveries} it waits for its back-off until {until}."
     return f"The start is delayed until {until}."

@@ -439,7 +439,8 @@ def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
         name = f"flow{uuid4().hex[:8]}"
         make_flow(name, codes=[ECHO], threads=threads, max_deliveries=most)
         ids = engine.start_many(name, [{"n": n} for n in range(messages)])
-        guilty, deaths, exhausted = str(ids[killer % messages]), 0, []
+        guilty, deaths = str(ids[killer % messages]), 0
+        exhausted: list[str] = []
         while not exhausted:
             lease = open_lease(f"{name}-0", threads=threads)
             held = store().commit(lease, [], 0, lambda plan, threads: threads, True)

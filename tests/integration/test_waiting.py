@@ -7,9 +7,10 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from flows import engine
-from flows.models import Consumer, Flow, Message, Queue, QueueState, Run
+from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run
 from flows.rate import RateLimit
 from flows.store import store
+from flows.verdict import returned
 from flows.waiting import NOBODY_WORKS, text_of, why_queue, why_run
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 
@@ -52,6 +53,44 @@ def test_nothing_keeps_an_empty_queue_and_what_was_just_started():
 
     assert why_queue(queue()) is None
     assert why_run(run) is None
+
+
+def test_a_run_whose_first_message_is_given_back_unused_is_queued_again():
+    make_flow(rate_count=5, rate_period=MINUTE)
+    run = start()
+    lease = open_lease("flow-0")
+    [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    assert run_of(run.pk).status == Run.Status.RUNNING
+
+    store().commit(lease, [returned(held)], 0, lambda plan, threads: threads, False)
+
+    run.refresh_from_db()
+    assert (run.status, run.started_at) == (Run.Status.QUEUED, None)
+    assert Message.objects.get().deliveries == 0
+
+
+def test_a_run_that_was_put_back_and_given_back_is_still_running():
+    flow = make_flow(codes=["def run(message, context):\n    raise Reject('no')\n"])
+    run = start()
+    work_until_idle(flow)
+    engine.reprocess(DeadLetter.objects.get())
+    lease = open_lease("flow-0")
+    [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+
+    store().commit(lease, [returned(held)], 0, lambda plan, threads: threads, False)
+
+    assert run_of(run.pk).status == Run.Status.RUNNING
+
+
+def test_a_run_that_looks_for_room_at_its_join_says_so():
+    make_flow()
+    run = start()
+    at = timezone.now() + MINUTE
+    Message.objects.update(spilled=True, available_at=at)
+
+    assert why_run(run) == (
+        f"Its branches have all ended; it looks for room in the queue of the join at {text_of(at)}."
+    )
 
 
 def test_a_run_that_has_ended_does_not_wait():
@@ -219,6 +258,38 @@ class TestHeldBack:
         assert why_queue(queue()) == "All threads are busy, 3 of 3."
         assert why_run(runs[3]) == "All threads are busy, 3 of 3."
         assert why_run(runs[0]) is None
+
+    def test_a_starved_priority_says_which_one_goes_first(self):
+        make_flow(threads=1)
+        low = start(priority=0)
+        urgent = [start(priority=9) for _ in range(3)]
+        lease = open_lease("flow-0", threads=1)
+        store().commit(lease, [], 0, lambda plan, threads: threads, True)
+
+        assert why_run(low) == (
+            "Messages of a higher priority go first: one of priority 9 is ready, this has 0."
+        )
+        assert why_run(urgent[2]) == "All threads are busy, 1 of 1."
+
+    def test_a_priority_that_is_delayed_starves_nothing(self):
+        make_flow(threads=1)
+        start(priority=9, start_at=timezone.now() + MINUTE)
+
+        assert why_run(start(priority=0)) is None
+
+    def test_a_message_that_is_not_taken_though_threads_are_free_says_why(self):
+        make_flow(threads=4)
+        run = start()
+        open_lease("flow-0", threads=1)
+        let_time_pass()
+        assert why_run(run) == "Other messages of the queue go first."
+
+        Message.objects.update(suspects=2)
+        assert "A worker died" in (why_run(run) or "")
+
+        Message.objects.update(suspects=0)
+        Queue.objects.filter(name="flow-0").update(rate_count=2, rate_period=MINUTE)
+        assert why_run(run) == "It waits for its turn in the rate limit of 2 in 60 s."
 
     def test_threads_that_are_left_keep_nothing(self):
         make_flow(threads=4)
