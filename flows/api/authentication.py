@@ -29,6 +29,10 @@ REMEMBER_SECONDS = 5.0
 DIGEST_KEY = secrets.token_bytes(32)
 
 
+# Stands for a token's key in a statement that is kept.
+PLACE = "its key"
+
+
 class Memory:
     """Remembers values by a digest for `REMEMBER_SECONDS`, so many at most."""
 
@@ -67,7 +71,9 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
     def _user(self, key: str) -> User | None:
         """Return whose token this is if it is still as good as it was."""
-        return next(iter(get_user_model().objects.raw(_select_user_of_token(), [key])), None)
+        statement, params = _select_user_of_token()
+        values = [key if value == PLACE else value for value in params]
+        return next(iter(get_user_model().objects.raw(statement, values)), None)
 
 
 class BasicAuthentication(authentication.BasicAuthentication):
@@ -118,13 +124,14 @@ def recognised(request: Request) -> Caller:
 
 
 @cache
-def _select_user_of_token() -> str:
-    """Return the statement, which takes Django ten times as long to write as to execute."""
+def _select_user_of_token() -> tuple[str, tuple[Any, ...]]:
+    """Return the statement, which takes Django ten times as long to write as to execute, and its
+    values with `PLACE` in the token's place.
+    """
     expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
-    users = get_user_model().objects.filter(expiry, is_active=True, auth_token_set__pk=0)
+    users = get_user_model().objects.filter(expiry, is_active=True, auth_token_set__pk=PLACE)
     statement, params = users.query.sql_with_params()
-    assert len(params) == 1
-    return statement
+    return statement, params
 
 
 def _digest(secret: bytes) -> bytes:
