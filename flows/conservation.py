@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Case, Count, Exists, Max, OuterRef, Q, Value, When
+from django.db.models import Case, Count, Exists, Max, OuterRef, Q, QuerySet, Value, When
 
 from flows.models import FlowVersion, Message, Queue, QueueState, Run, StepVersion, Tally
 from flows.store import store
@@ -122,9 +122,12 @@ def document(balance: Balance) -> dict[str, Any]:
     return {"kind": balance.kind, **asdict(balance), "faults": balance.faults()}
 
 
-def oldest_without_progress() -> Stale | None:
-    """Return the message that has been ready for the longest time and was not taken."""
-    situation = Situation(Queue.objects.all())
+def oldest_without_progress(queues: QuerySet[Queue] | None = None) -> Stale | None:
+    """Return the message that has been ready for the longest time and was not taken.
+
+    Of all queues, if none are given.
+    """
+    situation = Situation(Queue.objects.all() if queues is None else queues)
     oldest = situation.oldest()
     if oldest is None:
         return None

@@ -15,6 +15,8 @@ from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
 from flows.models.runtime import DeadLetterQuerySet
 
 Caller = User | AnonymousUser | AbstractBaseUser
+# By the flow's id; those to every flow are under None.
+Rights = Mapping[int | None, Set[str]]
 
 SEES_FLOW = frozenset({Right.START, Right.WATCH})
 SEES_EVERY_RUN = frozenset({Right.WATCH, Right.OPERATE})
@@ -69,15 +71,18 @@ def _reaches(user: Caller, run: Run, rights_to_every_run: Set[str]) -> bool:
 
 
 def runs_seen(user: Caller) -> QuerySet[Run]:
-    """Return the runs that `may_read` allows, by one condition on the flow versions."""
-    rights = rights_by_flow(user)
+    """Return the runs that `may_read` allows."""
+    return Run.objects.filter(seen_runs(user, rights_by_flow(user)) or Q())
+
+
+def seen_runs(user: Caller, rights: Rights) -> Q | None:
+    """Return the condition of `runs_seen`, on the flow versions; None: every run."""
     if rights[None] & SEES_EVERY_RUN:
-        return Run.objects.all()
+        return None
     seen = Q(flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
     if Right.START in rights[None]:
-        return Run.objects.filter(seen | Q(started_by=user.pk))
-    started = Q(started_by=user.pk, flow_version__flow__in=flows_with(rights, {Right.START}))
-    return Run.objects.filter(seen | started)
+        return seen | Q(started_by=user.pk)
+    return seen | Q(started_by=user.pk, flow_version__flow__in=flows_with(rights, {Right.START}))
 
 
 def queues_seen(user: Caller) -> QuerySet[Queue]:
@@ -105,7 +110,7 @@ def dead_letters_known(user: Caller) -> DeadLetterQuerySet:
     return letters.filter(step__flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
 
 
-def flows_with(rights: Mapping[int | None, Set[str]], wanted: Set[str]) -> list[int]:
+def flows_with(rights: Rights, wanted: Set[str]) -> list[int]:
     """Return the ids of the flows that are named with at least one of the wanted rights."""
     return [flow_id for flow_id, given in rights.items() if flow_id and given & wanted]
 

@@ -9,6 +9,13 @@ from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from flows.models import DeadLetter, Message, Step, StepVersion
+from flows.rights import (
+    SEES_EVERY_RUN,
+    dead_letters_known,
+    flows_with,
+    queues_seen,
+    rights_by_flow,
+)
 from scripts.models import Script
 from scripts.samples import Sample
 
@@ -23,19 +30,18 @@ def samples_of(script: Script, user: Any, choice: str = "") -> Iterator[Sample]:
 
     A dead letter is chosen by its id.
     """
-    if user.has_perm("flows.view_deadletter"):
-        for letter in _dead_letters(script, choice):
-            label = f"{letter.dead_at:%Y-%m-%d %H:%M:%S} {letter.reason}, {letter.step}"
-            yield Sample("Dead letters", label, letter.body, is_chosen=str(letter.pk) == choice)
-    if user.has_perm("flows.view_run"):
-        for message in _waiting_messages(script):
-            yield Sample("Runs", f"{message.run_id}, waits for {message.step}", message.body)
+    for letter in _dead_letters(script, user, choice):
+        label = f"{letter.dead_at:%Y-%m-%d %H:%M:%S} {letter.reason}, {letter.step}"
+        yield Sample("Dead letters", label, letter.body, is_chosen=str(letter.pk) == choice)
+    for message in _waiting_messages(script, user):
+        yield Sample("Runs", f"{message.run_id}, waits for {message.step}", message.body)
 
 
-def _dead_letters(script: Script, choice: str) -> list[DeadLetter]:
+def _dead_letters(script: Script, user: Any, choice: str) -> list[DeadLetter]:
     """Return the newest that are not too long, after the chosen one if it is none of these."""
     steps = StepVersion.objects.filter(script_version__script=script)
-    letters = DeadLetter.objects.filter(step__in=steps).select_related("step").order_by("-id")
+    letters = dead_letters_known(user).filter(step__in=steps).select_related("step")
+    letters = letters.order_by("-id")
     short = letters.annotate(length=Length("body")).filter(length__lte=LONGEST)
     newest: list[DeadLetter] = list(short[:MOST])
     if not choice.isdecimal() or choice in {str(letter.pk) for letter in newest}:
@@ -44,10 +50,15 @@ def _dead_letters(script: Script, choice: str) -> list[DeadLetter]:
     return [*chosen, *newest]
 
 
-def _waiting_messages(script: Script) -> QuerySet[Message]:
+def _waiting_messages(script: Script, user: Any) -> QuerySet[Message]:
     # By queue, which has an index. What comes next is the message that a change would meet first.
-    queues = Step.objects.filter(script=script).values("queue")
+    queues = Step.objects.filter(script=script, queue__in=queues_seen(user)).values("queue")
     messages = Message.objects.annotate(length=Length("body"))
+    rights = rights_by_flow(user)
+    if not rights[None] & SEES_EVERY_RUN:
+        # A queue may still hold messages of a flow that it fed before.
+        flows = flows_with(rights, SEES_EVERY_RUN)
+        messages = messages.filter(step__flow_version__flow__in=flows)
     return (
         messages.filter(queue__in=queues, length__lte=LONGEST, spilled=False)
         .select_related("step")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from flows import conservation
 from flows.conservation import Balance, FlowBalance, QueueBalance
-from flows.models import Tally
+from flows.models import Flow, Tally
 
 HEADS = ("Accepted", "= Unfinished", "+ Completed", "+ Failed", "+ Cancelled")
 CHECKED_HEADS = ("Accepted", "= Waiting", "+ Delayed", "+ Running", *HEADS[2:])
@@ -14,10 +16,15 @@ QUEUE_HEADS = ("Depth", "= Waiting", "+ Held", "Reserved", "= Coming")
 MOST_FLOWS = 12
 
 
-def books() -> dict[str, Any]:
-    """Return the books of the busiest flows as they are kept: a row each, nothing is counted."""
-    tallies = Tally.objects.order_by("-accepted", "flow_name")[:MOST_FLOWS]
-    return {"heads": HEADS, "rows": [_kept(tally) for tally in tallies]}
+def books(flows: QuerySet[Flow] | None) -> dict[str, Any]:
+    """Return the books of the busiest of these flows as they are kept: nothing is counted.
+
+    None stands for every flow, those that are gone included.
+    """
+    tallies = Tally.objects.order_by("-accepted", "flow_name")
+    if flows is not None:
+        tallies = tallies.filter(flow_name__in=flows.values("name"))
+    return {"heads": HEADS, "rows": [_kept(tally) for tally in tallies[:MOST_FLOWS]]}
 
 
 def checked_books() -> tuple[dict[str, Any], dict[str, Any]]:

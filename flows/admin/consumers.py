@@ -1,20 +1,30 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from unfold.contrib.filters.admin import RelatedDropdownFilter
+from django.db.models import Q
+from django.http import HttpRequest
 
+from flows.admin.by_role import ByRole, rights_of, sees_every_flow
 from flows.admin.display import moment
+from flows.admin.filters import QueueOfRowFilter
 from flows.models import Consumer
+from flows.rights import SEES_EVERY_RUN, flows_with
 from scripts.admin.base import ReadOnlyAdmin
 
 
 @admin.register(Consumer)
-class ConsumerAdmin(ReadOnlyAdmin):
+class ConsumerAdmin(ByRole, ReadOnlyAdmin):
+    opened_by = SEES_EVERY_RUN
     list_display = ("id", "queue", "threads", "cluster", "host", "pid", "since", "heartbeat")
-    list_filter = (("queue", RelatedDropdownFilter), "cluster", "host")
+    list_filter = (("queue", QueueOfRowFilter), "cluster", "host")
     list_select_related = ("queue",)
     search_fields = ("host", "queue__name")
     fields = list_display
+
+    def seen(self, request: HttpRequest) -> Q | None:
+        if sees_every_flow(request):
+            return None
+        return Q(queue__step__flow__in=flows_with(rights_of(request), SEES_EVERY_RUN))
 
     @admin.display(description="since", ordering="created_at")
     def since(self, consumer: Consumer) -> str:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from flows import conservation
 from flows.admin.books import books
+from flows.admin.by_role import has_right_somewhere, may_view, sees_every_flow
 from flows.admin.display import (
     STATUS_LABELS,
     first_line,
@@ -21,10 +22,16 @@ from flows.admin.display import (
     rounded,
     uuid7_at,
 )
-from flows.admin.navigation import may_view
 from flows.admin.queues import step_fed_by
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.runtime import Status
+from flows.rights import (
+    SEES_EVERY_RUN,
+    dead_letters_seen,
+    flows_allowed,
+    queues_seen,
+    runs_seen,
+)
 
 PERIOD = timedelta(hours=24)
 # Counting more would take seconds; the cards say that they stop here.
@@ -35,25 +42,29 @@ MOST_DEAD_LETTERS = 8
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the user may see to the context of the page."""
+    user: Any = request.user
     if may_view(request, Run):
-        context["run_counts"], context["runs_capped"] = _run_counts()
-        context["books"] = books()
-        context["check_url"] = reverse("admin:flows_run_conservation")
-        context["oldest"] = _oldest_without_progress()
+        context["run_counts"], context["runs_capped"] = _run_counts(user)
+    if has_right_somewhere(request, SEES_EVERY_RUN):
+        is_everywhere = sees_every_flow(request)
+        flows = None if is_everywhere else flows_allowed(user, SEES_EVERY_RUN)
+        context["books"] = books(flows)
+        context["oldest"] = _oldest_without_progress(user)
+        context["check_url"] = is_everywhere and reverse("admin:flows_run_conservation")
     if may_view(request, Queue):
-        context["queue_rows"] = _queue_rows()
+        context["queue_rows"] = _queue_rows(user)
         context["queues_url"] = list_of(Queue)
     if may_view(request, DeadLetter):
-        context["dead_letter_rows"] = _dead_letter_rows()
+        context["dead_letter_rows"] = _dead_letter_rows(user)
         context["dead_letters_url"] = list_of(DeadLetter, state="open")
-    context["has_no_flows"] = may_view(request, Flow) and not Flow.objects.exists()
+    context["has_no_flows"] = sees_every_flow(request) and not Flow.objects.exists()
     context["flows_url"] = list_of(Flow)
     return context
 
 
-def _run_counts() -> tuple[list[dict[str, Any]], int | None]:
+def _run_counts(user: Any) -> tuple[list[dict[str, Any]], int | None]:
     """Return a card a status, and the limit where it was reached."""
-    newest = Run.objects.filter(pk__gte=uuid7_at(timezone.now() - PERIOD))[:MOST_COUNTED]
+    newest = runs_seen(user).filter(pk__gte=uuid7_at(timezone.now() - PERIOD))[:MOST_COUNTED]
     counts = newest.aggregate(
         **{status.value: Count("pk", filter=Q(status=status.value)) for status in Status}
     )
@@ -69,17 +80,19 @@ def _run_counts() -> tuple[list[dict[str, Any]], int | None]:
     return cards, MOST_COUNTED if sum(counts.values()) >= MOST_COUNTED else None
 
 
-def _oldest_without_progress() -> dict[str, Any] | None:
-    stale = conservation.oldest_without_progress()
+def _oldest_without_progress(user: Any) -> dict[str, Any] | None:
+    stale = conservation.oldest_without_progress(queues_seen(user))
     if stale is None:
         return None
     url = reverse("admin:flows_run_change", args=[stale.correlation_id])
     return {"stale": stale, "age": rounded(stale.age), "url": url}
 
 
-def _queue_rows() -> list[dict[str, Any]]:
+def _queue_rows(user: Any) -> list[dict[str, Any]]:
     """Return the fullest queues."""
-    queues = Queue.objects.select_related("state", "step__flow").order_by("-state__depth", "name")
+    queues = (
+        queues_seen(user).select_related("state", "step__flow").order_by("-state__depth", "name")
+    )
     return [
         {
             "queue": queue,
@@ -92,8 +105,8 @@ def _queue_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _dead_letter_rows() -> list[dict[str, Any]]:
-    letters = DeadLetter.objects.open().select_related("step__flow_version")
+def _dead_letter_rows(user: Any) -> list[dict[str, Any]]:
+    letters = dead_letters_seen(user).select_related("step__flow_version")
     return [
         {"letter": letter, "url": page_of(letter), "error": first_line(letter.error)}
         for letter in letters.order_by("-id")[:MOST_DEAD_LETTERS]

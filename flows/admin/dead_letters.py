@@ -5,8 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -16,6 +15,7 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from flows import engine
+from flows.admin.by_role import ByRole, rights_of, sees_every_flow
 from flows.admin.display import first_line, link, moment, moment_by, page_of
 from flows.admin.filters import (
     DeadLetterFlowFilter,
@@ -33,7 +33,8 @@ from flows.admin.long_texts import (
 )
 from flows.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFull
-from flows.models import DeadLetter, Run, Step
+from flows.models import DeadLetter, Right, Run, Step
+from flows.rights import SEES_EVERY_RUN, flows_with
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
@@ -91,7 +92,8 @@ class ReprocessForm(forms.Form):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
+class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
+    opened_by = SEES_EVERY_RUN
     long_texts = ("body",)
     list_display = (
         "died",
@@ -139,11 +141,13 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
     actions = ("reprocess_selected", "reprocess_selected_newest", "discard_selected")
     actions_detail = ("discard", "reprocess")
 
-    def has_reprocess_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("flows.change_deadletter")
+    def seen(self, request: HttpRequest) -> Q | None:
+        if sees_every_flow(request):
+            return None
+        return Q(step__flow_version__flow__in=flows_with(rights_of(request), SEES_EVERY_RUN))
 
-    def has_discard_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return self.has_reprocess_permission(request, object_id)
+    def flow_of(self, obj: DeadLetter) -> int | None:
+        return obj.step.flow_version.flow_id
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         letter = self.get_object(request, str(object_id))
@@ -200,13 +204,13 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
     def message(self, letter: DeadLetter) -> str:
         return shown_text(letter, "body")
 
-    @admin.action(description="Reprocess the selected dead letters", permissions=["reprocess"])
+    @admin.action(description="Reprocess the selected dead letters", permissions=["operate"])
     def reprocess_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         self._reprocess_all(request, letters, newest_script=False)
 
     @admin.action(
         description="Reprocess the selected dead letters with the newest scripts",
-        permissions=["reprocess"],
+        permissions=["operate"],
     )
     def reprocess_selected_newest(
         self, request: HttpRequest, letters: QuerySet[DeadLetter]
@@ -221,7 +225,7 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
 
         self._decide(request, letters, reprocess, "reprocessed")
 
-    @admin.action(description="Discard the selected dead letters", permissions=["discard"])
+    @admin.action(description="Discard the selected dead letters", permissions=["operate"])
     def discard_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         def discard(letter: DeadLetter) -> None:
             engine.discard(letter, user=request.user)  # type: ignore[arg-type]
@@ -238,7 +242,12 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
         """Do it to each, the oldest first, and say what came of it."""
         done = skipped = 0
         refused: list[str] = []
-        for pk in list(letters.order_by("pk").values_list("pk", flat=True)):
+        chosen = letters.select_related("step__flow_version").order_by("pk")
+        operated = self.permitted(request, Right.OPERATE, chosen)
+        if left_out := len(chosen) - len(operated):
+            note = f"Left out, since none of your roles operates their flows: {left_out}."
+            self.message_user(request, note, messages.WARNING)
+        for pk in [letter.pk for letter in operated]:
             letter = DeadLetter.objects.select_related("step__flow_version__flow").get(pk=pk)
             try:
                 verb(letter)
@@ -259,7 +268,7 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
     @action(
         description="Discard",
         icon="delete",
-        permissions=["discard"],
+        permissions=["operate"],
         dialog=dialog(
             "Discard this dead letter?",
             "It is given up: it cannot be reprocessed any more, and its run stays failed."
@@ -280,22 +289,20 @@ class DeadLetterAdmin(LongTexts, ReadOnlyAdmin):
             self.message_user(request, str(error), messages.ERROR)
         return leave_dialog(page_of(letter))
 
-    @action(description="Reprocess many", icon="replay", permissions=["reprocess"])
+    @action(description="Reprocess many", icon="replay", permissions=["operate"])
     def reprocess_many(self, request: HttpRequest) -> HttpResponse:
         return redirect("admin:flows_reprocessing_begin")
 
     @action(
         description="Reprocess",
         icon="replay",
-        permissions=["reprocess"],
+        permissions=["operate"],
         variant=ActionVariant.PRIMARY,
     )
     def reprocess(self, request: HttpRequest, object_id: str) -> HttpResponse:
         letter = self.get_object(request, object_id)
         if letter is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if not self.has_view_permission(request, letter):
-            raise PermissionDenied
         form = ReprocessForm(letter, request.POST or None)
         if form.is_valid() and (response := self._reprocess_one(request, letter, form)):
             return response

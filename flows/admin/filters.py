@@ -9,11 +9,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_time
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import (
+    DropdownFilter,
+    RangeDateTimeFilter,
+    RelatedDropdownFilter,
+)
 
 from flows.admin.display import uuid7_at
-from flows.models import DeadLetter, Flow, FlowVersion, Queue, StepVersion
+from flows.models import DeadLetter, FlowVersion, Right, StepVersion
 from flows.models.runtime import Status
+from flows.rights import flows_allowed, queues_seen
 
 
 class FlowFilter(DropdownFilter):
@@ -22,7 +27,7 @@ class FlowFilter(DropdownFilter):
     lookup = "flow_version__in"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = Flow.objects.values_list("name", flat=True)
+        names = flows_allowed(request.user, Right.values).values_list("name", flat=True)
         return [(name, name) for name in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -42,7 +47,7 @@ class QueueFilter(DropdownFilter):
     parameter_name = "queue"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
+        return [(name, name) for name in queues_seen(request.user).values_list("name", flat=True)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
@@ -88,6 +93,20 @@ class DeadLetterStateFilter(DropdownFilter):
         if self.value() == "discarded":
             return queryset.exclude(discarded_at=None)
         return queryset
+
+
+class FlowOfRowFilter(RelatedDropdownFilter):
+    """Of rows that have the flow itself."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        return [(flow.pk, flow.name) for flow in flows_allowed(request.user, Right.values)]
+
+
+class QueueOfRowFilter(RelatedDropdownFilter):
+    """Of rows that have the queue itself."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        return [(queue.pk, queue.name) for queue in queues_seen(request.user)]
 
 
 class AgeFilter(DropdownFilter):

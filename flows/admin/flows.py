@@ -4,8 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -18,14 +17,16 @@ from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from flows import engine
+from flows.admin.by_role import ByRole, has_right, may_view, rights_of
 from flows.admin.display import link, list_of, page_of
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.admin.runs import RunAdmin
 from flows.errors import FlowError, PayloadInvalid
-from flows.models import DeadLetter, Flow, FlowVersion, Run, Step, StepVersion
+from flows.models import DeadLetter, Flow, FlowVersion, Right, Run, Step, StepVersion
 from flows.pipes.snippets import snippets
+from flows.rights import flows_with, queues_seen
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented
@@ -62,7 +63,14 @@ class StepFormSet(DistinctRows):
                 form.instance.position = place
 
 
-class StepInline(TabularInline):
+class OfSeenFlow:
+    """Rows of a flow's page: to be seen by those who see the page."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+
+class StepInline(OfSeenFlow, TabularInline):
     model = Step
     form = StepForm
     formset = StepFormSet
@@ -73,8 +81,13 @@ class StepInline(TabularInline):
     autocomplete_fields = ("script", "queue")
     verbose_name_plural = "steps, in the order in which a message goes through them"
 
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "queue":
+            kwargs["queryset"] = queues_seen(request.user)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-class VersionInline(ReadOnlyInline):
+
+class VersionInline(OfSeenFlow, ReadOnlyInline):
     model = FlowVersion
     fields = ("version", "created_at", "path")
     readonly_fields = fields
@@ -146,6 +159,13 @@ class FlowAdmin(PausingAdmin):
     actions_detail = ("runs", "pause", "resume", "start")
     change_form_after_template = "admin/flows/flow/service_pipe.html"
 
+    def seen(self, request: HttpRequest) -> Q | None:
+        rights = rights_of(request)
+        return None if rights[None] else Q(pk__in=flows_with(rights, set(Right.values)))
+
+    def flow_of(self, obj: Flow) -> int | None:
+        return obj.pk
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
         dead = (
             DeadLetter.objects.open()
@@ -172,7 +192,7 @@ class FlowAdmin(PausingAdmin):
 
     def get_changeform_datasets(self, request: HttpRequest) -> Any:
         known = request.resolver_match and request.resolver_match.kwargs.get("object_id")
-        return (RunsOfFlow,) if known and request.user.has_perm("flows.view_run") else ()
+        return (RunsOfFlow,) if known and self.has_see_runs_permission(request) else ()
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -215,10 +235,16 @@ class FlowAdmin(PausingAdmin):
         return redirect(list_of(Run, flow=flow.name))
 
     def has_see_runs_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("flows.view_run")
+        return may_view(request, Run)
 
     def has_start_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("flows.add_run")
+        return self.may(request, Right.START, object_id)
+
+    def get_actions_row(self, request: HttpRequest) -> list[Any]:
+        """Offer to start from the list where that goes for every row of it."""
+        flows = self.get_queryset(request).values_list("pk", flat=True)
+        may_start_all = all(has_right(request, {Right.START}, pk) for pk in flows)
+        return super().get_actions_row(request) if may_start_all else []
 
     @action(
         description="Start",
@@ -230,8 +256,6 @@ class FlowAdmin(PausingAdmin):
         flow = self.get_object(request, object_id)
         if flow is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if not self.has_view_permission(request, flow):
-            raise PermissionDenied
         form = StartForm(request.POST or None, initial={"payload": example_of(flow)})
         if form.is_valid() and (response := self._start(request, flow, form)):
             return response
@@ -276,7 +300,7 @@ def why_it_would_wait(flow: Flow) -> str | None:
     return None
 
 
-class StepVersionInline(ReadOnlyInline):
+class StepVersionInline(OfSeenFlow, ReadOnlyInline):
     model = StepVersion
     fields = ("name", "script", "queue_name", "waits_for_all")
     readonly_fields = fields
@@ -296,11 +320,15 @@ class StepVersionInline(ReadOnlyInline):
 
 
 @admin.register(FlowVersion)
-class FlowVersionAdmin(ReadOnlyAdmin):
+class FlowVersionAdmin(ByRole, ReadOnlyAdmin):
     list_display = ("__str__", "created_at")
     search_fields = ("flow_name",)
     fields = ("flow", "number", "created_at")
     inlines = (StepVersionInline,)
+
+    def seen(self, request: HttpRequest) -> Q | None:
+        rights = rights_of(request)
+        return None if rights[None] else Q(flow__in=flows_with(rights, set(Right.values)))
 
 
 def example_of(flow: Flow) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db import models
 from django.http import HttpRequest
 from django.urls import reverse
 from django_q.models import Failure, OrmQ, Schedule, Success
 from knox.models import AuthToken
 
+from flows.admin.by_role import may_view
 from flows.admin.display import list_of
 from flows.models import (
     Consumer,
@@ -23,9 +24,12 @@ from flows.models import (
     RoleMapping,
     Run,
 )
+from flows.rights import dead_letters_seen
 from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
 
 MOST_ON_A_BADGE = 99
+
+User = get_user_model()
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
@@ -100,14 +104,10 @@ def item(
     }
 
 
-def may_view(request: HttpRequest, model: type[models.Model]) -> bool:
-    return admin.site.get_model_admin(model).has_view_permission(request)
-
-
 def open_dead_letters_badge(request: HttpRequest) -> dict[str, str]:
     if not may_view(request, DeadLetter):
         return {}
-    found = DeadLetter.objects.open().order_by()[: MOST_ON_A_BADGE + 1]
+    found = dead_letters_seen(request.user).order_by()[: MOST_ON_A_BADGE + 1]
     count = found.count()
     if not count:
         return {}

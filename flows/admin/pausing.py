@@ -13,15 +13,16 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from flows import engine
+from flows.admin.by_role import ByRole
 from flows.admin.display import page_of
-from flows.models import Flow, Queue
+from flows.models import Flow, Queue, Right
 from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
 
 STATE_LABELS = {"paused": "warning", "open": "success"}
 
 
-class PausingAdmin(ConfigurationAdmin):
+class PausingAdmin(ByRole, ConfigurationAdmin):
     """With pause and resume, from the list and on the page; the lists name both actions."""
 
     @display(description="state", ordering="paused", label=STATE_LABELS)
@@ -34,18 +35,20 @@ class PausingAdmin(ConfigurationAdmin):
             return "open"
         return f"paused by {target.paused_by}" if target.paused_by else "paused"
 
-    @admin.action(description="Pause the selected %(verbose_name_plural)s", permissions=["change"])
+    @admin.action(description="Pause the selected %(verbose_name_plural)s", permissions=["operate"])
     def pause_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
         self._set_paused(request, targets, True)
 
-    @admin.action(description="Resume the selected %(verbose_name_plural)s", permissions=["change"])
+    @admin.action(
+        description="Resume the selected %(verbose_name_plural)s", permissions=["operate"]
+    )
     def resume_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
         self._set_paused(request, targets, False)
 
     @action(
         description="Pause",
         icon="pause",
-        permissions=["change"],
+        permissions=["operate"],
         dialog=dialog(
             "Pause?",
             "Its messages wait until it is resumed; none is handed out. What runs goes on.",
@@ -58,7 +61,7 @@ class PausingAdmin(ConfigurationAdmin):
     @action(
         description="Resume",
         icon="resume",
-        permissions=["change"],
+        permissions=["operate"],
         variant=ActionVariant.PRIMARY,
         dialog=dialog("Resume?", "Its messages are handed out again.", "Resume"),
     )
@@ -82,7 +85,11 @@ class PausingAdmin(ConfigurationAdmin):
 
     def _set_paused(self, request: HttpRequest, targets: Any, paused: bool) -> None:
         verb = engine.pause if paused else engine.resume
-        changed = [target for target in targets if target.paused != paused]
+        operated = self.permitted(request, Right.OPERATE, targets)
+        if left_out := len(targets) - len(operated):
+            note = f"Left out, since none of your roles operates them: {left_out}."
+            self.message_user(request, note, messages.WARNING)
+        changed = [target for target in operated if target.paused != paused]
         for target in changed:
             verb(target, user=request.user)  # type: ignore[arg-type]
         if not changed:

@@ -3,16 +3,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from flows.admin.by_role import rights_of, sees_every_flow
 from flows.admin.display import level, link, list_of, page_of
 from flows.admin.pausing import PausingAdmin
 from flows.models import DeadLetter, Queue
+from flows.rights import SEES_EVERY_RUN, flows_with
 from flows.waiting import why_queue
 from scripts.admin.durations import format_duration
 
@@ -52,6 +54,17 @@ class QueueAdmin(PausingAdmin):
     readonly_fields = SHOWN[1:]
     actions = ("pause_selected", "resume_selected")
     actions_detail = ("pause", "resume")
+
+    opened_by = SEES_EVERY_RUN
+
+    def seen(self, request: HttpRequest) -> Q | None:
+        if sees_every_flow(request):
+            return None
+        return Q(step__flow__in=flows_with(rights_of(request), SEES_EVERY_RUN))
+
+    def flow_of(self, obj: Queue) -> int | None:
+        step = getattr(obj, "step", None)
+        return step.flow_id if step else None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Queue]:
         dead = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -19,9 +20,16 @@ from unfold.widgets import (
 )
 
 from flows import reprocessing
+from flows.admin.by_role import (
+    ByRole,
+    has_right_everywhere,
+    has_right_somewhere,
+    rights_of,
+)
 from flows.admin.display import level, list_of, moment, page_of
-from flows.models import DeadLetter, Flow, Queue, Reprocessing
+from flows.models import DeadLetter, Queue, Reprocessing, Right
 from flows.reprocessing import SAMPLE, DeadLetterFilter, Matched
+from flows.rights import flows_allowed, flows_with, rights_by_flow
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
 
@@ -75,10 +83,17 @@ class ReprocessingForm(forms.Form):
         help_text="Empty: as fast as it goes.",
     )
 
-    def __init__(self, data: Any, initial: Any) -> None:
+    def __init__(self, data: Any, initial: Any, user: Any) -> None:
         super().__init__(data, initial=initial)
-        for field, model in (("flow_name", Flow), ("queue", Queue)):
-            names = model.objects.order_by("name").values_list("name", flat=True)
+        flows = flows_allowed(user, {Right.OPERATE})
+        is_everywhere = Right.OPERATE in rights_by_flow(user)[None]
+        # Those that are gone belong to every flow alone.
+        self.flow_ids = None if is_everywhere else list(flows.values_list("pk", flat=True))
+        queues = (
+            Queue.objects.all() if is_everywhere else Queue.objects.filter(step__flow__in=flows)
+        )
+        for field, rows in (("flow_name", flows), ("queue", queues)):
+            names = rows.order_by("name").values_list("name", flat=True)
             choices = [ANY, *((name, name) for name in names)]
             self.fields[field].choices = choices  # type: ignore[attr-defined]
 
@@ -88,6 +103,7 @@ class ReprocessingForm(forms.Form):
         return reprocessing.reprocess_many(
             DeadLetterFilter(given["flow_name"], given["queue"], given["reason"]),
             user=user,
+            flow_ids=self.flow_ids,
             rate_per_second=given["rate_per_second"],
             stop_after_failures=given["stop_after_failures"],
             sample=self.cleaned_data["sample"],
@@ -97,7 +113,8 @@ class ReprocessingForm(forms.Form):
 
 
 @admin.register(Reprocessing)
-class ReprocessingAdmin(ReadOnlyAdmin):
+class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
+    opened_by = frozenset({Right.OPERATE})
     list_display = ("begun", "which", "state_label", "progress", "failed_again", "note", "user")
     list_select_related = ("user",)
     fieldsets = (
@@ -121,8 +138,19 @@ class ReprocessingAdmin(ReadOnlyAdmin):
     actions_list: Any = ("begin",)
     actions_detail = ("stop",)
 
-    def has_reprocess_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("flows.change_deadletter")
+    def seen(self, request: HttpRequest) -> Q | None:
+        """An own one, as long as the user operates all its flows; or all, for who operates all."""
+        if has_right_everywhere(request, {Right.OPERATE}):
+            return None
+        operated = set(flows_with(rights_of(request), {Right.OPERATE}))
+        own = Reprocessing.objects.filter(user=request.user.pk).exclude(flow_ids=None)
+        flow_ids = own.values_list("pk", "flow_ids")
+        return Q(pk__in=[pk for pk, flows in flow_ids if set(flows or ()) <= operated])
+
+    def has_operate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        if object_id is not None and self.get_object(request, str(object_id)) is None:
+            return request.user.is_superuser
+        return has_right_somewhere(request, {Right.OPERATE})
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         found = self.get_object(request, str(object_id))
@@ -133,11 +161,11 @@ class ReprocessingAdmin(ReadOnlyAdmin):
     @action(
         description="Reprocess many",
         icon="replay",
-        permissions=["reprocess"],
+        permissions=["operate"],
         variant=ActionVariant.PRIMARY,
     )
     def begin(self, request: HttpRequest) -> HttpResponse:
-        form = ReprocessingForm(request.POST or None, initial=request.GET.dict())
+        form = ReprocessingForm(request.POST or None, initial=request.GET.dict(), user=request.user)
         matched = None
         if form.is_valid():
             matched = form.reprocess(request.user, dry_run="count" in request.POST)
@@ -158,7 +186,7 @@ class ReprocessingAdmin(ReadOnlyAdmin):
     @action(
         description="Stop",
         icon="stop_circle",
-        permissions=["reprocess"],
+        permissions=["operate"],
         variant=ActionVariant.DANGER,
         dialog=dialog("Stop?", "No more are put back. What was put back goes on.", "Stop"),
     )

@@ -8,21 +8,24 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
+from flows.admin.by_role import rights_of
 from flows.admin.delegation import (
     NOT_OWN_RIGHT,
     may_give_mapping,
     may_give_role,
     permissions_to_give,
 )
+from flows.admin.filters import FlowOfRowFilter
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
+from flows.rights import flows_allowed, flows_with
 from scripts.admin.base import ConfigurationAdmin
 
 REPEATED = "The role has this right already."
@@ -43,6 +46,7 @@ class RoleMappingForm(DistinctRowForm):
         flow = self.fields.get("flow")
         if isinstance(flow, ModelChoiceField):
             flow.empty_label = "every flow"
+            flow.queryset = flows_allowed(self.giver, Right.values)
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -80,6 +84,9 @@ class RoleMappingInline(TabularInline):
         form = type("RoleMappingForm", (self.form,), {"giver": request.user})
         return super().get_formset(request, obj, form=form, **kwargs)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RoleMapping]:
+        return _seen(request, super().get_queryset(request))
+
 
 class MappingsOfRole(Mappings):
     distinct = ((("right", "flow"), REPEATED),)
@@ -107,11 +114,18 @@ class RoleMappingAdmin(ConfigurationAdmin):
     list_filter = (
         ("role", RelatedDropdownFilter),
         ("right", ChoicesDropdownFilter),
-        ("flow", RelatedDropdownFilter),
+        ("flow", FlowOfRowFilter),
     )
     list_select_related = ("role", "flow")
     search_fields = ("role__name", "flow__name")
     fields = ("role", "right", "flow")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RoleMapping]:
+        return _seen(request, super().get_queryset(request))
+
+    def has_view_permission(self, request: HttpRequest, obj: RoleMapping | None = None) -> bool:
+        allowed = super().has_view_permission(request, obj)
+        return allowed and (obj is None or self.get_queryset(request).filter(pk=obj.pk).exists())
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)
@@ -157,7 +171,9 @@ class RoleAdmin(GroupAdmin, ModelAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
-        groups = super().get_queryset(request).prefetch_related("role_mappings__flow")
+        mappings = _seen(request, RoleMapping.objects.select_related("flow"))
+        seen = Prefetch("role_mappings", mappings, to_attr="seen_mappings")
+        groups = super().get_queryset(request).prefetch_related(seen)
         return groups.annotate(member_count=Count("user"))
 
     def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
@@ -175,8 +191,8 @@ class RoleAdmin(GroupAdmin, ModelAdmin):
         return field
 
     @admin.display(description="rights")
-    def rights(self, group: Group) -> str:
-        texts = [f"{each.right} {each.flow or 'every flow'}" for each in _mappings(group)]
+    def rights(self, group: Any) -> str:
+        texts = [f"{each.right} {each.flow or 'every flow'}" for each in group.seen_mappings]
         return ", ".join(texts[:5]) + (" …" if len(texts) > 5 else "")
 
     @admin.display(description="members", ordering="member_count")
@@ -184,5 +200,9 @@ class RoleAdmin(GroupAdmin, ModelAdmin):
         return group.member_count  # type: ignore[attr-defined]
 
 
-def _mappings(group: Group) -> list[RoleMapping]:
-    return list(group.role_mappings.all())
+def _seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> QuerySet[RoleMapping]:
+    """Leave out mappings to flows that the user does not see."""
+    rights = rights_of(request)
+    if rights[None]:
+        return mappings
+    return mappings.filter(Q(flow=None) | Q(flow__in=flows_with(rights, set(Right.values))))

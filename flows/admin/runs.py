@@ -19,10 +19,12 @@ from unfold.paginator import InfinitePaginator
 
 from flows import engine
 from flows.admin.books import checked_books
+from flows.admin.by_role import ByRole, has_right, has_right_somewhere, rights_of, sees_every_flow
 from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, moment, page_of
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.admin.long_texts import LongTexts, shown_text
-from flows.models import BranchEnd, Message, Run, StepRun
+from flows.models import BranchEnd, Message, Right, Run, StepRun
+from flows.rights import SEES_EVERY_RUN, may_cancel, seen_runs
 from flows.trace import FINISHED, trace
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
@@ -35,7 +37,7 @@ MOST_LOGS = 20_000
 
 
 @admin.register(Run)
-class RunAdmin(LongTexts, ReadOnlyAdmin):
+class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
     """Made for millions of rows: nothing counts, and every order is that of the key."""
 
     long_texts = ("result",)
@@ -61,6 +63,12 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
     actions_list: Any = ("conservation",)
     actions_detail = ("cancel", "let_through")
 
+    def seen(self, request: HttpRequest) -> Q | None:
+        return seen_runs(request.user, rights_of(request))
+
+    def flow_of(self, obj: Run) -> int | None:
+        return obj.flow_version.flow_id
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
     ) -> tuple[QuerySet[Run], bool]:
@@ -82,6 +90,7 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         run = context["original"]
+        watches = has_right(request, SEES_EVERY_RUN, self.flow_of(run))
         shown = trace(run)
         context |= {
             "title": "Run",
@@ -100,15 +109,18 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
                 for letter in run.dead_letters.select_related(
                     "step", "reprocessed_by", "discarded_by"
                 )
+                if watches
             ],
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_cancel_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("flows.change_run")
-
-    def has_let_through_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("flows.change_run")
+        if object_id is None:
+            return has_right_somewhere(request, {Right.OPERATE, Right.START})
+        if request.user.is_superuser:
+            return True
+        run = self.get_object(request, str(object_id))
+        return run is not None and may_cancel(request.user, run)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Offer what changes something."""
@@ -122,7 +134,12 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
 
     @admin.action(description="Cancel the selected runs", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
-        chosen = list(runs.select_related("flow_version"))
+        chosen = [
+            run for run in runs.select_related("flow_version") if may_cancel(request.user, run)
+        ]
+        if left_out := runs.count() - len(chosen):
+            note = f"Left out, since you may not cancel them: {left_out}."
+            self.message_user(request, note, messages.WARNING)
         cancelled = sum(self._cancel(request, run) for run in chosen)
         if cancelled:
             self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
@@ -159,7 +176,7 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
     @action(
         description="Let through",
         icon="fast_forward",
-        permissions=["let_through"],
+        permissions=["operate"],
         dialog=dialog(
             "Let this run through?",
             "It alone passes where its queues or its flow are paused, up to its end.",
@@ -180,7 +197,7 @@ class RunAdmin(LongTexts, ReadOnlyAdmin):
         self.message_user(request, f"The run has ended: {run.status}.", messages.INFO)
 
     def has_conservation_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
+        return sees_every_flow(request)
 
     @action(description="Check conservation", icon="balance", permissions=["conservation"])
     def conservation(self, request: HttpRequest) -> HttpResponse:

@@ -23,6 +23,7 @@ from scripts.callables.functions import callables_are_on
 from scripts.faults import script_faults
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
+from scripts.uses import uses_of
 
 CALLABLE_HELP = (
     "A callable's code is a dotted path in the project, as myproject.steps.score; it runs unsealed."
@@ -72,6 +73,8 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
     list_display = ("name", "language", "limits", "network", "current_version")
     list_filter = (("language", ChoicesDropdownFilter), "network")
     search_fields = ("name", "description")
+    # Grouped rows have no order of the model's own, and a choice of scripts is paged.
+    ordering = ("name",)
     fieldsets = (
         (None, {"fields": (("name", "language"), "description", "libraries", "used_by")}),
         ("Code", {"fields": ("code",)}),
@@ -101,6 +104,21 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Script]:
         return super().get_queryset(request).annotate(latest=models.Max("versions__number"))
 
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        script = super().get_object(request, *args, **kwargs)
+        if script is not None:
+            # What it is used by depends on who asks.
+            script.viewer = request.user
+        return script
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
+        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        if protected:
+            # The steps, and those of flows that the user does not see without their names.
+            uses = [f"{each}: {use.text}" for each in objs for use in uses_of(each, request.user)]
+            protected = list(dict.fromkeys(uses))
+        return deleted, counts, perms_needed, protected
+
     def get_fieldsets(self, request: HttpRequest, obj: Script | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
         if callables_are_on() or (obj is not None and obj.language == Language.CALLABLE):
@@ -115,8 +133,8 @@ class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
         return {"code": FIRST_CODE["python"], **super().get_changeform_initial_data(request)}
 
     @admin.display(description="used by")
-    def used_by(self, script: Script) -> str:
-        return links_to_uses(script) if script.pk else "no flow yet"
+    def used_by(self, script: Any) -> str:
+        return links_to_uses(script, script.viewer) if script.pk else "no flow yet"
 
     @admin.display(description="limits", ordering="timeout")
     def limits(self, script: Script) -> str:

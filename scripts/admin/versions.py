@@ -83,6 +83,13 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("restore",)
 
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        version = super().get_object(request, *args, **kwargs)
+        if version is not None:
+            # What it is used by depends on who asks.
+            version.viewer = request.user
+        return version
+
     def has_restore_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("scripts.change_script")
 
@@ -106,12 +113,12 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="used by")
-    def used_by(self, version: ScriptVersion) -> str:
+    def used_by(self, version: Any) -> str:
         if version.script is None:
             return "nothing any more: its script was removed"
         if not is_current(version):
             return "runs that started with it; new ones take the newest version"
-        return links_to_uses(version.script)
+        return links_to_uses(version.script, version.viewer)
 
     @admin.display(description="code")
     def code_text(self, version: ScriptVersion) -> str:
@@ -173,9 +180,14 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
         return leave_dialog(reverse("admin:scripts_script_change", args=[restored.script_id]))
 
 
-def links_to_uses(script: Script) -> str:
-    links = [(use.url, use.text) for use in uses_of(script)]
-    return format_html_join(", ", '<a class="text-link" href="{}">{}</a>', links) or "no flow"
+def links_to_uses(script: Script, viewer: Any) -> str:
+    links = [
+        format_html('<a class="text-link" href="{}">{}</a>', use.url, use.text)
+        if use.url
+        else use.text
+        for use in uses_of(script, viewer)
+    ]
+    return format_html_join(", ", "{}", ((each,) for each in links)) or "no flow"
 
 
 def is_current(version: ScriptVersion) -> bool:

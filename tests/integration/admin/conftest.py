@@ -93,6 +93,18 @@ def staff_client(db):
 
 
 @pytest.fixture
+def give_right(db):
+    """Give the staff member a role with a right to a flow; None stands for every flow."""
+
+    def give(right: str, flow: Flow | None = None) -> None:
+        role = Group.objects.create(name=f"{right} {flow or 'every flow'}")
+        RoleMapping.objects.create(role=role, right=right, flow=flow)
+        User.objects.get(username="staff").groups.add(role)
+
+    return give
+
+
+@pytest.fixture
 def world(db) -> World:
     script = Script.objects.create(
         name="reserve-goods",

@@ -35,16 +35,21 @@ def test_staff_without_permissions_see_no_list(staff_client, world, model):
     assert staff_client().get(reverse(name)).status_code == 403
 
 
-def test_staff_see_what_they_may_view(staff_client, world):
-    response = staff_client("flows.view_queue", "flows.view_flow").get(reverse("admin:index"))
+def test_a_permission_opens_the_page_and_shows_no_row(staff_client, world):
+    client = staff_client("flows.view_queue", "flows.view_flow")
+
+    response = client.get(reverse("admin:index"))
 
     assert shown(response) == ["Dashboard", "Flows", "Queues"]
     assert "run_counts" not in response.context
-    assert response.context["queue_rows"]
+    assert response.context["queue_rows"] == []
+    assert world.flow.name not in client.get(reverse("admin:flows_flow_changelist")).text
 
 
 @pytest.mark.parametrize("page", ["flows_flow", "flows_queue", "scripts_script", "auth_group"])
-def test_who_may_view_sees_the_page_without_buttons_that_change(staff_client, world, page):
+def test_who_may_view_sees_the_page_without_buttons_that_change(
+    staff_client, world, give_right, page
+):
     objects = {
         "flows_flow": world.flow,
         "flows_queue": world.billing,
@@ -53,6 +58,7 @@ def test_who_may_view_sees_the_page_without_buttons_that_change(staff_client, wo
     }
     app, model = page.split("_")
     client = staff_client(f"{app}.view_{model}")
+    give_right("watch", world.flow)
 
     response = client.get(reverse(f"admin:{page}_change", args=[objects[page].pk]))
 
@@ -72,14 +78,16 @@ def test_who_may_not_start_gets_no_start_form(staff_client, world):
     assert Message.objects.count() == 0
 
 
-def test_who_may_start_but_not_see_runs_comes_back_to_the_flow(staff_client, world):
-    client = staff_client("flows.view_flow", "flows.add_run")
+def test_who_may_start_comes_to_the_own_run(staff_client, world, give_right):
+    client = staff_client()
+    give_right("start", world.flow)
     page = reverse("admin:flows_flow_start", args=[world.flow.pk])
 
     response = client.post(page, {"payload": '{"orderId": "A-1", "amount": 1}'})
 
-    assert response.url == reverse("admin:flows_flow_change", args=[world.flow.pk])
-    assert Message.objects.count() == 1
+    run = Message.objects.get().run_id
+    assert response.url == reverse("admin:flows_run_change", args=[run])
+    assert client.get(response.url).status_code == 200
 
 
 def test_who_may_only_view_queues_cannot_pause_them(staff_client, world):

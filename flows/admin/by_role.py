@@ -1,0 +1,113 @@
+"""Rows, pages and buttons follow the roles, as the API does.
+
+A role of any flow opens the pages of what the engine has of it, and so does Django's permission to
+view them; which rows there are, the roles alone decide. To change what is configured takes Django's
+permission, and that the row is seen.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+
+from flows.models import Right
+from flows.rights import SEES_EVERY_RUN, rights_by_flow
+
+if TYPE_CHECKING:
+    from unfold.admin import ModelAdmin as Base
+else:
+    Base = object
+
+
+def rights_of(request: Any) -> defaultdict[int | None, set[str]]:
+    """Return the rights of who asks by the flow's id, read once a request."""
+    if not hasattr(request, "rights_by_flow"):
+        request.rights_by_flow = rights_by_flow(request.user)
+    return request.rights_by_flow
+
+
+def has_right(request: HttpRequest, rights: Collection[str], flow_id: int | None) -> bool:
+    """Say whether the user has one of the rights to the flow; None: one that was deleted."""
+    given = rights_of(request)
+    return bool((given[None] | given[flow_id]) & set(rights))
+
+
+def has_right_somewhere(request: HttpRequest, rights: Collection[str]) -> bool:
+    return any(given & set(rights) for given in rights_of(request).values())
+
+
+def has_right_everywhere(request: HttpRequest, rights: Collection[str]) -> bool:
+    """Say whether the user has one of the rights to every flow, those that are gone included."""
+    return bool(rights_of(request)[None] & set(rights))
+
+
+def sees_every_flow(request: HttpRequest) -> bool:
+    return has_right_everywhere(request, SEES_EVERY_RUN)
+
+
+def may_view(request: HttpRequest, model: type[Model]) -> bool:
+    """Say whether the pages of a model are open to the user."""
+    return admin.site.get_model_admin(model).has_view_permission(request)
+
+
+class ByRole(Base):
+    """For what belongs to flows."""
+
+    # Any of these, to any flow, opens the pages.
+    opened_by: frozenset[str] = frozenset(Right.values)
+
+    def seen(self, request: HttpRequest) -> Q | None:
+        """Return the condition for the rows that the user sees; None: all of them."""
+        raise NotImplementedError
+
+    def flow_of(self, obj: Any) -> int | None:
+        """Return the id of the flow that an object belongs to; None: it is gone, or none."""
+        raise NotImplementedError
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows, condition = super().get_queryset(request), self.seen(request)
+        return rows if condition is None else rows.filter(condition)
+
+    def sees(self, request: HttpRequest, obj: Any) -> bool:
+        condition = self.seen(request)
+        if condition is None:
+            return True
+        return self.model._base_manager.filter(condition, pk=obj.pk).exists()
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is not None:
+            return self.sees(request, obj)
+        return has_right_somewhere(request, self.opened_by) or super().has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or self.sees(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or self.sees(request, obj))
+
+    def has_operate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return self.may(request, Right.OPERATE, object_id)
+
+    def may(self, request: HttpRequest, right: str, object_id: Any = None) -> bool:
+        """Say whether the user has the right to the object's flow; without an object to any."""
+        if object_id is None:
+            return has_right_somewhere(request, {right})
+        if request.user.is_superuser:
+            # One that is not there is told so.
+            return True
+        obj = self.get_object(request, str(object_id))
+        return obj is not None and has_right(request, {right}, self.flow_of(obj))
+
+    def permitted(self, request: HttpRequest, right: str, objs: Any) -> list[Any]:
+        """Return those of the objects to whose flow the user has the right."""
+        return [obj for obj in objs if has_right(request, {right}, self.flow_of(obj))]
