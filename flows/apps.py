@@ -11,6 +11,7 @@ class FlowsConfig(AppConfig):
             allowed_tasks,
             checks,  # noqa: F401  checks add themselves
             database_checks,  # noqa: F401
+            deleted_users,
             plain_pickles,
             retention,
             revision,
@@ -23,6 +24,7 @@ class FlowsConfig(AppConfig):
 
         plain_pickles.install()
         allowed_tasks.connect()
+        deleted_users.connect()
         tokens.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)

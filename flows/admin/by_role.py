@@ -25,7 +25,7 @@ else:
 
 
 def rights_of(request: Any) -> defaultdict[int | None, set[str]]:
-    """Return the rights of who asks by the flow's id, read once a request."""
+    """Return the rights of the request's user by the flow's id, read once a request."""
     if not hasattr(request, "rights_by_flow"):
         request.rights_by_flow = rights_by_flow(request.user)
     return request.rights_by_flow

@@ -27,6 +27,7 @@ from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
 from flows.rights import flows_allowed, flows_with
 from scripts.admin.base import ConfigurationAdmin
+from scripts.admin.conflicts import ConflictAdmin
 
 REPEATED = "The role has this right already."
 
@@ -159,7 +160,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RoleAdmin(GroupAdmin, ModelAdmin):
+class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     list_display = ("name", "rights", "members")
     inlines = (MappingsOfRoleInline,)
     fieldsets = (

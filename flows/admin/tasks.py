@@ -18,6 +18,7 @@ from unfold.admin import ModelAdmin
 
 from flows.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.conflicts import ConflictAdmin
 
 NOT_PLAIN = "Must be plain values, such as 1, 'two', [3]."
 
@@ -113,7 +114,7 @@ def _are_keywords(text: str) -> bool:
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(ChangedBySuperusers, django_q_admin.ScheduleAdmin, ModelAdmin):
+class ScheduleAdmin(ConflictAdmin, ChangedBySuperusers, django_q_admin.ScheduleAdmin, ModelAdmin):
     form = ScheduleForm
     list_display = (
         "name",

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
+from flows.deleted_users import DEACTIVATE, rows_that_name
+from scripts.admin.conflicts import ConflictAdmin
 
 User = get_user_model()
 
@@ -19,7 +22,7 @@ admin.site.unregister(User)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     """Only a superuser edits one, and others give no more than they have; see ``delegation``."""
 
     form = UserChangeForm
@@ -28,6 +31,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     list_display = ("username", "email", "roles", "is_staff", "is_superuser", "is_active")
     list_filter = ("is_active", "is_staff", "is_superuser", ("groups", RelatedDropdownFilter))
     readonly_fields = ("last_login", "date_joined")
+    actions = ("deactivate",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -53,6 +57,26 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         elif field and db_field.name == "user_permissions":
             field.queryset = permissions_to_give(request.user).select_related("content_type")
         return field
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
+        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        for user in objs:
+            for rows in rows_that_name(user):
+                name = capfirst(str(rows.model._meta.verbose_name_plural))
+                protected.append(f"{name} that name {user}. {DEACTIVATE}")
+        return deleted, counts, perms_needed, protected
+
+    @admin.action(description="Deactivate the selected users", permissions=["change"])
+    def deactivate(self, request: HttpRequest, users: QuerySet[Any]) -> None:
+        chosen = [user for user in users if self.has_change_permission(request, user)]
+        if left_out := len(users) - len(chosen):
+            note = f"Left out, since they have more than you have: {left_out}."
+            self.message_user(request, note, messages.WARNING)
+        for user in chosen:
+            user.is_active = False
+            user.save(update_fields=["is_active"])
+            self.log_change(request, user, "Deactivated.")
+        self.message_user(request, f"Deactivated: {len(chosen)}.", messages.SUCCESS)
 
     @admin.display(description="roles")
     def roles(self, user: Any) -> str:

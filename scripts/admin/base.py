@@ -20,6 +20,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminForm, Fieldline
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.durations import DurationField, format_duration
 from scripts.admin.json_fields import MONOSPACE, indented
 from scripts.models import Script
@@ -52,7 +53,7 @@ def links_to_scripts(scripts: Iterable[Script]) -> SafeString | str:
     return format_html_join(", ", '<a class="text-link" href="{}">{}</a>', pages) or "no script"
 
 
-class ConfigurationAdmin(SimpleHistoryAdmin, ModelAdmin):
+class ConfigurationAdmin(ConflictAdmin, SimpleHistoryAdmin, ModelAdmin):
     """For what people configure: with a history, and durations in people's writing."""
 
     formfield_overrides = FORMFIELDS

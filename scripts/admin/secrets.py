@@ -56,12 +56,16 @@ class SecretAdmin(ConfigurationAdmin):
     form = SecretForm
     list_display = ("name", "description", "changed_at", "used_by")
     search_fields = ("name", "description")
+    unshown_fields = ("value",)
     readonly_fields = ("changed_at", "scripts")
     fieldsets = ((None, {"fields": ("name", "description", "value", "changed_at", "scripts")}),)
 
     @method_decorator(sensitive_post_parameters("value"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
         return super().changeform_view(*args, **kwargs)
+
+    def unshown_state(self, obj: Secret) -> str:
+        return obj.encrypted
 
     def get_readonly_fields(self, request: HttpRequest, obj: Secret | None = None) -> Any:
         # Scripts ask for it by its name.

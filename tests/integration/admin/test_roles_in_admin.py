@@ -171,6 +171,8 @@ def pages_of(theirs: Theirs):
     for obj in (theirs.flow, theirs.queue, theirs.mapping):
         old = obj.history.first()
         yield address(type(obj), "simple_history", obj.pk, old.history_id)
+    yield address(Run, "result", theirs.run.pk)
+    yield address(DeadLetter, "body", theirs.letter.pk)
     for obj, pages in {
         theirs.flow: ("start", "pause", "resume", "runs"),
         theirs.queue: ("pause", "resume"),

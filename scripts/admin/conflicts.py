@@ -1,0 +1,225 @@
+"""A page that was opened before another user saved does not undo what that user saved.
+
+The page carries a digest of what it shows. Where that is no longer what is stored when the page is
+sent, nothing is saved: a page shows both values, and the user decides.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import get_content_type_for_model
+from django.contrib.admin.utils import flatten_fieldsets, unquote
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.text import capfirst
+
+if TYPE_CHECKING:
+    from unfold.admin import ModelAdmin as Base
+else:
+    Base = object
+
+# The field of a page that says what it was made from.
+SEEN = "_seen"
+NOT_SHOWN = "not shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field with what is stored and what the page would make of it."""
+
+    label: str
+    stored: str
+    mine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The forms of a change page."""
+
+    form: Any
+    formsets: list[Any]
+
+
+class ConflictAdmin(Base):
+    """Refuses to save a page that shows what is no longer stored."""
+
+    # Their values are given back to no browser.
+    unshown_fields: tuple[str, ...] = ()
+
+    def unshown_state(self, obj: Any) -> str:
+        """Return what else the object holds than its form shows."""
+        return ""
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        obj = context.get("original")
+        if obj is not None and self.has_change_permission(request, obj):
+            formsets = [inline.formset for inline in context["inline_admin_formsets"]]
+            page = Page(context["adminform"].form, formsets)
+            # After an error the page still shows what it showed first.
+            context["seen_state"] = request.POST.get(SEEN) or self._digest(page, obj)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _changeform_view(
+        self, request: HttpRequest, object_id: Any, form_url: Any, extra_context: Any
+    ) -> HttpResponse:
+        if request.method == "POST" and object_id is not None and SEEN in request.POST:
+            conflict = self._conflict(request, unquote(object_id))
+            if conflict is not None:
+                return conflict
+        return super()._changeform_view(request, object_id, form_url, extra_context)
+
+    def _conflict(self, request: HttpRequest, object_id: str) -> HttpResponse | None:
+        """Return the page that shows a conflict, None where there is none."""
+        obj = self.get_object(request, object_id)
+        if obj is None or not self.has_change_permission(request, obj):
+            return None
+        # A user who saves at the same moment waits here, and then sees what was saved.
+        self.model._base_manager.select_for_update().filter(pk=obj.pk).first()
+        stored = self._page(request, object_id, is_sent=False)
+        digest = self._digest(stored, stored.form.instance)
+        if digest == request.POST[SEEN]:
+            return None
+        found = list(self._differences(stored, self._page(request, object_id, is_sent=True)))
+        return self._conflict_page(request, obj, found, digest) if found else None
+
+    def _page(self, request: HttpRequest, object_id: str, *, is_sent: bool) -> Page:
+        """Return the page's forms as the browser has sent them, or as they would be shown now."""
+        if not is_sent:
+            request = copy.copy(request)
+            request.method = "GET"
+        obj = self.get_object(request, object_id)
+        fields = flatten_fieldsets(self.get_fieldsets(request, obj))
+        form_class = self.get_form(request, obj, change=True, fields=fields)
+        form = form_class(request.POST if is_sent else None, instance=obj)
+        formsets, _ = self._create_formsets(request, obj, change=True)
+        return Page(form, formsets)
+
+    def _digest(self, page: Page, obj: Any) -> str:
+        shown = [
+            [name, _text(page.form[name], stored=True)]
+            for name in page.form.fields
+            if name not in self.unshown_fields and not page.form.fields[name].disabled
+        ]
+        rows = [[each.prefix, *_stored_rows(each)] for each in page.formsets if _is_editable(each)]
+        text = json.dumps([shown, rows, self.unshown_state(obj)])
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _differences(self, stored: Page, mine: Page) -> Iterator[Difference]:
+        for name in mine.form.changed_data:
+            label = capfirst(str(mine.form[name].label))
+            if name in self.unshown_fields:
+                yield Difference(label, NOT_SHOWN, NOT_SHOWN)
+            else:
+                yield Difference(label, _text(stored.form[name]), _text(mine.form[name]))
+        for before, after in zip(stored.formsets, mine.formsets, strict=True):
+            if _is_editable(after):
+                rows, sent = _stored_rows(before), _sent_rows(after)
+                if rows != sent:
+                    label = capfirst(str(after.model._meta.verbose_name_plural))
+                    yield Difference(label, "\n".join(rows), "\n".join(sent))
+
+    def _conflict_page(
+        self, request: HttpRequest, obj: Any, found: list[Difference], digest: str
+    ) -> HttpResponse:
+        unshown = any(request.POST.get(name) for name in self.unshown_fields)
+        left_out = {"csrfmiddlewaretoken", SEEN, *self.unshown_fields}
+        sent = [
+            (name, value)
+            for name, values in request.POST.lists()
+            if name not in left_out
+            for value in values
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Saved by another user meanwhile",
+            "opts": self.opts,
+            "original": obj,
+            "differences": found,
+            "saved": _last_change(obj),
+            "sent": [] if unshown else sent,
+            "seen_state": digest,
+        }
+        return TemplateResponse(request, "admin/conflict.html", context, status=409)
+
+
+def _is_editable(formset: Any) -> bool:
+    return formset.max_num != 0
+
+
+def _stored_rows(formset: Any) -> list[str]:
+    return [_row(form, stored=True) for form in formset.initial_forms]
+
+
+def _sent_rows(formset: Any) -> list[str]:
+    return [
+        _row(form)
+        for form in formset.forms
+        if not form.data.get(f"{form.prefix}-DELETE")
+        and (form.instance.pk is not None or form.has_changed())
+    ]
+
+
+def _row(form: Any, *, stored: bool = False) -> str:
+    """Return a row as a line of its fields, without those that the page hides."""
+    shown = [
+        f"{form[name].label}: {_text(form[name], stored=stored)}"
+        for name, field in form.fields.items()
+        if name not in {"DELETE", form._meta.model._meta.pk.name}
+        and not isinstance(field, forms.models.InlineForeignKeyField)
+    ]
+    return ", ".join(shown)
+
+
+def _text(bound: Any, *, stored: bool = False) -> str:
+    """Return a field's value as text; ``stored``: what it had before anything was sent."""
+    field = bound.field
+    value = field.prepare_value(bound.initial) if stored else bound.value()
+    if isinstance(field, forms.ModelChoiceField):
+        return _chosen_rows(field, value)
+    if isinstance(bound.field.widget, forms.MultiWidget):
+        parts = value if isinstance(value, list) else field.widget.decompress(value)
+        return " ".join("" if part is None else str(part) for part in parts)
+    if isinstance(field, forms.BooleanField):
+        return "yes" if value else "no"
+    parts = value if isinstance(value, list | tuple) else [value]
+    labels: Any = {}
+    if isinstance(field, forms.ChoiceField):
+        choices: Any = field.choices
+        labels = {str(key): label for key, label in choices}
+    texts = ["" if part is None else str(labels.get(str(part), part)) for part in parts]
+    return ", ".join(texts).replace("\r\n", "\n")
+
+
+def _chosen_rows(field: Any, value: Any) -> str:
+    """Return the names of the rows that a field points at."""
+    if value is None or value == "":
+        return ""
+    keys = value if isinstance(value, list | tuple) else [value]
+    try:
+        rows = field.queryset.model._base_manager.filter(pk__in=keys)
+        return ", ".join(sorted(map(str, rows)))
+    except (TypeError, ValueError):
+        # What was sent is no key; the form refuses it.
+        return str(value)
+
+
+def _last_change(obj: Any) -> tuple[Any, Any] | None:
+    """Return when and by whom the object was saved last, as far as that is known."""
+    if hasattr(obj, "history"):
+        record = obj.history.first()
+        return (record.history_date, record.history_user) if record else None
+    entries = LogEntry.objects.filter(
+        content_type=get_content_type_for_model(obj), object_id=str(obj.pk)
+    )
+    entry = entries.order_by("-action_time").first()
+    return (entry.action_time, entry.user) if entry else None
