@@ -22,6 +22,7 @@ from flows.isolation import (
     substitutes,
     unjudged,
 )
+from flows.memory import LARGE_BYTES, give_back
 from flows.models import Consumer, DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
@@ -98,6 +99,8 @@ class Shift:
         self.sessions: list[Session] = []
         self.ends_at = time.monotonic() + settings.ASYNCENGINE_SLICE_SECONDS
         self.adopts_at = time.monotonic() + ADOPT_SECONDS
+        # Of the largest batch, or output.
+        self.most_bytes = 0
 
     def work(self, consumer_id: int) -> None:
         """Work on this session, and on those that the broker opens meanwhile, until all end."""
@@ -113,6 +116,8 @@ class Shift:
             # After a surprise their leases run out, and what they held is delivered again.
             for session in self.sessions:
                 session.forget()
+            if self.most_bytes > LARGE_BYTES:
+                give_back()
             self.hosts.rest()
 
     def begin(self, consumer_id: int) -> None:
@@ -139,6 +144,7 @@ class Shift:
             # Its lease runs out, and what it held is delivered again.
             logger.exception("consumer %s has failed", session.lease.consumer_id)
             session.forget()
+        self.most_bytes = max(self.most_bytes, session.most_bytes)
 
     def _collect(self) -> None:
         until_adoption = max(self.adopts_at - time.monotonic(), 0.0)
@@ -183,6 +189,7 @@ class Session:
         self.heard_at = time.monotonic()
         self.draining_since: float | None = None
         self.bytes_per_message = 1.0
+        self.most_bytes = 0
         self.dropped: set[str] = set()
         self.start_by = 0.0
         self.rests_until = 0.0
@@ -202,6 +209,7 @@ class Session:
         """Take what came of a call, unless the message is no longer this session's."""
         if held := self.running.pop(held_id, None):
             done = judged(held, outcome)
+            self.most_bytes = max(self.most_bytes, len(done.output))
             if held_id in self.dropped:
                 done.fate, done.outcome = Fate.DROPPED, StepRun.Outcome.CANCELLED.value
             self.done.append(done)
@@ -293,8 +301,9 @@ class Session:
             else:
                 self.running |= {held.id: held for held in messages}
                 self.hosts.submit(plan.program, plan.site, calls, self.lease.threads)
-            size = sum(len(call.body) for call in calls) / len(calls)
-            self.bytes_per_message = max(size, self.bytes_per_message * 0.9)
+            size = sum(len(call.body) for call in calls)
+            self.most_bytes = max(self.most_bytes, size)
+            self.bytes_per_message = max(size / len(calls), self.bytes_per_message * 0.9)
 
     def _call(self, held: Held, plan: StepPlan) -> Call:
         correlation_id = held.correlation_id
