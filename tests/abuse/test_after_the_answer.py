@@ -18,7 +18,7 @@ SITE = CallSite("flow", "step", "queue", False)
 # Answers its own call, then does as told. The worker takes the call for ended.
 FORGED_OUTPUT = """
 import struct
-forged = json.dumps({"payload": os.getpid()}).encode()
+forged = json.dumps({"correlationId": "c-1", "payload": os.getpid()}).encode()
 head = struct.pack("<QBIIdd", host()._number, 1, len(forged), 0, 0.0, 0.0)
 os.write(channel(), head + forged)
 """
