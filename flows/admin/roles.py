@@ -126,7 +126,16 @@ class RoleMappingAdmin(ConfigurationAdmin):
 
     def has_view_permission(self, request: HttpRequest, obj: RoleMapping | None = None) -> bool:
         allowed = super().has_view_permission(request, obj)
-        return allowed and (obj is None or self.get_queryset(request).filter(pk=obj.pk).exists())
+        if obj is None or rights_of(request)[None]:
+            return allowed
+        return allowed and self.get_queryset(request).filter(pk=obj.pk).exists()
+
+    def has_view_history_or_change_history_permission(
+        self, request: HttpRequest, obj: RoleMapping | None = None
+    ) -> bool:
+        # A mapping may have been one to another flow before.
+        allowed = super().has_view_history_or_change_history_permission(request, obj)
+        return allowed and bool(rights_of(request)[None])
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)

@@ -20,6 +20,8 @@ from flows.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.conflicts import ConflictAdmin
 
+# What a text that is no literal of Python leads to.
+UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 NOT_PLAIN = "Must be plain values, such as 1, 'two', [3]."
 
 for model in (Failure, OrmQ, Schedule, Success):
@@ -73,7 +75,7 @@ class ScheduleForm(forms.ModelForm):
         if text:
             try:
                 ast.literal_eval(text)
-            except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+            except UNREADABLE as error:
                 raise forms.ValidationError(NOT_PLAIN) from error
         return text
 
@@ -97,20 +99,27 @@ def _allowed(path: str) -> str:
 
 
 def _are_keywords(text: str) -> bool:
-    """Say whether django-q2's scheduler reads the text as keyword arguments."""
+    """Say whether django-q2's scheduler can use the text as keyword arguments."""
+    keywords = _keywords(text)
+    if keywords is None or not all(isinstance(name, str) for name in keywords):
+        return False
+    return isinstance(keywords.get("q_options", {}), dict)
+
+
+def _keywords(text: str) -> dict[Any, Any] | None:
+    """Read a text as the scheduler does: a dict, or what stands in the brackets of a call."""
     try:
-        return isinstance(ast.literal_eval(text), dict)
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        value = ast.literal_eval(text)
+        return value if isinstance(value, dict) else None
+    except UNREADABLE:
         pass
     try:
         call = ast.parse(f"f({text})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
-            return False
-        for keyword in call.keywords:
-            ast.literal_eval(keyword.value)
-        return all(keyword.arg for keyword in call.keywords)
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        return False
+            return None
+        return {each.arg: ast.literal_eval(each.value) for each in call.keywords}
+    except UNREADABLE:
+        return None
 
 
 @admin.register(Schedule)

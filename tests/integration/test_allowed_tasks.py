@@ -370,6 +370,8 @@ def test_a_schedule_of_the_engines_own_task_is_saved(superuser_client):
         ("kwargs", "x=open('a')"),
         ("kwargs", "[1]"),
         ("kwargs", "**{}"),
+        ("kwargs", "{1: 2}"),
+        ("kwargs", "q_options=1"),
         ("schedule_type", "C"),
     ],
 )

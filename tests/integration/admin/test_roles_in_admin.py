@@ -39,7 +39,7 @@ SECRET_WORD = "hushhush"
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 # Django's permissions beside the role: none, to look at everything, and everything.
 PERMISSIONS = ["none", "view", "all"]
-RIGHTS = [(), ("start",), ("watch",), ("operate",), ("start", "watch", "operate")]
+RIGHTS = [(), ("start",), ("watch",), ("operate",)]
 
 
 @dataclass
@@ -318,6 +318,31 @@ def test_reprocessing_takes_the_right_to_operate(staff, own, hidden, right, perm
     assert (own.letter.reprocessed_at is not None) is operates
     made = list(Reprocessing.objects.order_by("pk")[count:])
     assert [each.flow_ids for each in made] == [[own.flow.pk]] * operates
+
+
+def test_the_history_of_a_mapping_tells_of_no_flow_that_it_named_before(staff, own, hidden):
+    mapping = RoleMapping.objects.create(
+        role=Group.objects.create(name="moved"), right="start", flow=hidden.flow
+    )
+    first = mapping.history.first()
+    mapping.flow = own.flow
+    mapping.save()
+    client = staff(("start",), "all")
+
+    pages = [
+        client.get(address(RoleMapping, "history", mapping.pk)),
+        client.get(address(RoleMapping, "simple_history", mapping.pk, first.history_id)),
+    ]
+
+    assert [page.status_code for page in pages] == [403, 403]
+    assert own.flow.name in told_by(client.get(address(RoleMapping, "change", mapping.pk)))
+
+
+def test_a_superuser_sees_the_history_of_a_mapping_that_was_deleted(client, own):
+    pk = own.mapping.pk
+    own.mapping.delete()
+
+    assert client.get(address(RoleMapping, "history", pk)).status_code == 200
 
 
 @pytest.mark.parametrize("action", ["pause_selected", "reprocess_selected", "discard_selected"])
