@@ -218,6 +218,8 @@ ASYNCENGINE_UNSEALED_SCRIPTS = env_bool("ASYNCENGINE_UNSEALED_SCRIPTS", False)
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
 # The largest result of a run, and the largest input of a join.
 ASYNCENGINE_MAX_RESULT_BYTES = env_int("ASYNCENGINE_MAX_RESULT_BYTES", 8 * 1024**2, minimum=1)
+# How far in the future a start may lie.
+ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
 # Set by `manage.py up` for its web server, whose processes are to end with it.
 ASYNCENGINE_UP_PID = env_int("ASYNCENGINE_UP_PID", 0)
 # A consumer that was not heard of for this long has lost its lease.

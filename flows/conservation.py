@@ -75,11 +75,14 @@ class QueueBalance:
     waiting: int = 0
     held: int = 0
     coming: int = 0
+    delayed: int = 0
+    delayed_starts: int = 0
 
     def faults(self) -> list[str]:
         return disagreements(
             (
                 ("depth", self.depth, "waiting or held messages", self.waiting + self.held),
+                ("delayed", self.delayed, "delayed starts", self.delayed_starts),
                 ("reserved", self.reserved, "held messages that come to it", self.coming),
             )
         )
@@ -216,12 +219,15 @@ def _messages_without_run() -> Iterator[tuple[str, int]]:
 
 def _queue_balances() -> list[QueueBalance]:
     balances = {
-        state.pk: QueueBalance(state.queue.name, state.depth, state.reserved)
+        state.pk: QueueBalance(state.queue.name, state.depth, state.reserved, delayed=state.delayed)
         for state in QueueState.objects.select_related("queue").order_by("queue__name")
     }
-    waiting = Message.objects.filter(queue__isnull=False).order_by().values_list("queue")
-    for queue_id, count in waiting.annotate(n=Count("pk")):
-        balances[queue_id].waiting += count
+    waiting = Message.objects.filter(queue__isnull=False).order_by().values_list("queue", "delayed")
+    for queue_id, delayed, count in waiting.annotate(n=Count("pk")):
+        if delayed:
+            balances[queue_id].delayed_starts += count
+        else:
+            balances[queue_id].waiting += count
     queues, following = _queues_of_steps()
     held = Message.objects.filter(queue=None).order_by().values_list("step")
     for step_id, count in held.annotate(n=Count("pk")):

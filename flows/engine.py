@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
 from django.db.models import QuerySet
 from uuid_utils.compat import uuid7
@@ -26,6 +27,7 @@ from flows.envelope import (
 from flows.errors import (
     AlreadyReprocessed,
     CommitInDoubt,
+    DelayTooLong,
     FlowNotRunnable,
     IdempotencyConflict,
     PayloadInvalid,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 Payload = Mapping[str, Any] | bytes
 
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
+SECONDS_PER_DAY = 86_400
 # Without a comma: WSGI puts one between the values of a header that was sent twice.
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
 
@@ -135,6 +138,9 @@ def _new_run(
     start_at: datetime | None,
 ) -> NewRun:
     first = plan.require_runnable()
+    now = store().database.now()
+    if start_at is not None:
+        _check_delay(start_at - now)
     raw = payload if isinstance(payload, bytes) else dump_payload(payload)
     plan.require_valid(parse_payload(raw))
     correlation_id = uuid7()
@@ -148,8 +154,16 @@ def _new_run(
         user_id=user.pk if user else None,
         priority=priority,
         # One in the past would go before those that have waited.
-        start_at=start_at if start_at and start_at > store().database.now() else None,
+        start_at=start_at if start_at and start_at > now else None,
     )
+
+
+def _check_delay(delay: timedelta) -> None:
+    most = settings.ASYNCENGINE_MAX_DELAY_DAYS
+    if delay.total_seconds() > most * SECONDS_PER_DAY:
+        detail = f"may be {most} days from now at the most"
+        fault = {"parameter": "startAt", "detail": detail}
+        raise DelayTooLong(f"startAt: {detail}.", errors=[fault])
 
 
 def _store(runs: list[NewRun]) -> None:

@@ -29,6 +29,13 @@ class OptionInvalid(FlowError, ValueError):
     """An option of a call has a value that it cannot have."""
 
 
+class DelayTooLong(OptionInvalid):
+    """The start lies too far in the future."""
+
+    # As a problem of the API has them.
+    errors: list[dict[str, str]] = []
+
+
 class RunFailed(FlowError):
     """The run has failed or was cancelled; it has no result."""
 

@@ -72,7 +72,8 @@ class Situation:
         if message.available_at > self.now:
             return _why_delayed(message)
         return (
-            self._why_no_room(message.step_id)
+            self._why_not_admitted(message)
+            or self._why_no_room(message.step_id)
             or self._why_others_first(message)
             or self._why_not_taken(queue_id, message.step_id, message.available_at)
             or self._why_not_noticed(message)
@@ -142,7 +143,9 @@ class Situation:
             return False
         if self._last_heard is not None:
             return True
-        everywhere = Situation(Queue.objects.filter(state__depth__gt=0))
+        everywhere = Situation(
+            Queue.objects.filter(Q(state__depth__gt=0) | Q(state__delayed__gt=0))
+        )
         return any(everywhere._is_unnoticed(queue_id) for queue_id in everywhere.queues)
 
     def _is_unnoticed(self, queue_id: int) -> bool:
@@ -190,6 +193,14 @@ class Situation:
         if is_unnoticed and self._somebody_works and not self.queues[queue_id].granted:
             return "The workers are busy with other queues."
         return None
+
+    def _why_not_admitted(self, message: Message) -> str | None:
+        """A delayed start whose time has come needs room in its queue."""
+        queue = self.queues[message.queue_id or 0]
+        taken = queue.state.depth + queue.state.reserved
+        if not message.delayed or taken < queue.size:
+            return None
+        return f"Its time has come, and its queue is full, {taken} of {queue.size}."
 
     def _why_others_first(self, message: Message) -> str | None:
         """Say so where a more urgent message is ready: it is that one which threads and rate are

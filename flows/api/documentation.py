@@ -81,7 +81,12 @@ START_OPTIONS = [
         "Of the messages that wait in a queue those of a higher priority go first.",
         {"type": "integer", "minimum": 0, "maximum": 9, "default": DEFAULT_PRIORITY},
     ),
-    _filter("startAt", "Before this time the run waits.", OpenApiTypes.DATETIME),
+    _filter(
+        "startAt",
+        "Before this time the run waits. It may be ASYNCENGINE_MAX_DELAY_DAYS from now at the most,"
+        " 400 unless set. A queue takes as many delayed starts as its size beside its messages.",
+        OpenApiTypes.DATETIME,
+    ),
 ]
 
 STARTED = {

@@ -95,6 +95,7 @@ WORD_BY_FLOW_ERROR = {
     errors.UnknownFlow: "unknown-flow",
     errors.FlowNotRunnable: "flow-not-runnable",
     errors.PayloadInvalid: "payload-invalid",
+    errors.DelayTooLong: "query-invalid",
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
     errors.IdempotencyConflict: "idempotency-conflict",

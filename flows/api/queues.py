@@ -106,7 +106,7 @@ def _document(queue: Any, delayed: int, situation: Situation) -> dict[str, Any]:
         "size": queue.size,
         "depth": queue.in_it,
         "running": _running(queue, granted),
-        "delayed": delayed,
+        "delayed": delayed + queue.delayed_starts,
         "deadLetters": queue.dead,
         "oldestAgeSeconds": None if age is None else round(age.total_seconds(), 3),
         "paused": queue.paused,
@@ -141,21 +141,24 @@ class CountOf(Subquery):
 def _counted(queues: QuerySet[Queue]) -> QuerySet[Any]:
     """Add the counts, in the statement that reads the depth: they are of the same moment."""
     # In the order of the index, and so many at the most: read any other way, it is the table.
-    waiting = Message.objects.filter(queue=OuterRef("pk")).order_by("priority", "available_at")
+    waiting = Message.objects.filter(queue=OuterRef("pk"), delayed=False)
+    waiting = waiting.order_by("priority", "available_at")
     few = When(state__depth__lte=COUNTED, then=CountOf(waiting.values("priority")[:COUNTED]))
     dead = DeadLetter.objects.open().filter(step__queue=OuterRef("pk")).order_by()
     return queues.annotate(
         in_it=F("state__depth"),
+        delayed_starts=F("state__delayed"),
         waiting=Case(few, default=Value(None)),
         dead=CountOf(dead.values("pk")),
     )
 
 
 def _delayed(ids: Sequence[int], now: datetime) -> Counter[int]:
-    """Count by queue the messages that wait for a time.
+    """Count by queue the messages in it that wait for a time, delayed starts apart.
 
     With every priority named, the time bounds the range of the index that is read.
     """
     waiting = Message.objects.filter(queue__in=ids, priority__in=PRIORITIES, available_at__gt=now)
+    waiting = waiting.filter(delayed=False)
     counts = waiting.order_by().values_list("queue").annotate(count=Count("queue"))
     return Counter(dict(counts))

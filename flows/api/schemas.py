@@ -176,13 +176,21 @@ QUEUE = record(
     {
         "name": TEXT,
         "size": {"type": "integer", "minimum": 1},
-        "depth": {**COUNT, "description": "Messages in it, those at a script included."},
+        "depth": {
+            **COUNT,
+            "description": "Messages in it, those at a script included; at most its size.",
+        },
         "running": {
             **COUNT,
             "description": "Messages at a script: of those that sessions hold, at most one for"
             " each thread.",
         },
-        "delayed": {**COUNT, "description": "Messages that wait for a time."},
+        "delayed": {
+            **COUNT,
+            "description": "Messages that wait for a time: redeliveries, which are in its depth,"
+            " and delayed starts, which are not until a worker takes them. Of these there are at"
+            " most as many as its size.",
+        },
         "deadLetters": {**COUNT, "description": "Open ones."},
         "oldestAgeSeconds": {
             "type": ["number", "null"],

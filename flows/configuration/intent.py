@@ -162,8 +162,8 @@ class Intent:
             unfinished = Run.objects.filter(
                 status__in=_UNFINISHED, flow_version__steps__queue=queue
             )
-            if state.depth:
-                self._cannot_remove("queues", "queue", name, f"messages in it: {state.depth}")
+            if messages := state.depth + state.delayed:
+                self._cannot_remove("queues", "queue", name, f"messages in it: {messages}")
             elif state.reserved or unfinished.exists():
                 self._cannot_remove("queues", "queue", name, "unfinished runs still need it")
 

@@ -61,7 +61,8 @@ class Run(models.Model):
 class QueueState(models.Model):
     """The counters of a queue, apart from its configuration: they change with every batch.
 
-    `depth + reserved` never exceeds the queue's size.
+    `depth + reserved` never exceeds the queue's size, nor does `delayed`. A delayed start is in
+    `delayed` until a worker takes it, which it can where the queue has room, and in `depth` then.
     """
 
     queue = models.OneToOneField(
@@ -70,6 +71,9 @@ class QueueState(models.Model):
     depth = models.PositiveIntegerField(default=0, help_text="Messages in it, held ones included.")
     reserved = models.PositiveIntegerField(
         default=0, help_text="Room kept for messages that the step before is running."
+    )
+    delayed = models.PositiveIntegerField(
+        default=0, help_text="Delayed starts that no worker has taken yet, beside its depth."
     )
     recent_starts = models.TextField(
         default="", blank=True, help_text="What the rate limit counts; JSON, see flows/rate.py."
@@ -154,6 +158,9 @@ class Message(models.Model):
     available_at = models.DateTimeField()
     priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
     let_through = models.BooleanField(default=False, help_text="It passes where others pause.")
+    delayed = models.BooleanField(
+        default=False, help_text="A delayed start: counted apart until a worker takes it."
+    )
     branch = models.TextField(
         default="",
         blank=True,

@@ -130,6 +130,7 @@ class Branches:
                 "body": body,
                 "priority": priority,
                 "yes_or_no": bool(let_through),
+                "delayed": False,
                 "branch": branch,
             }
         )

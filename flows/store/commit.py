@@ -154,43 +154,65 @@ class Commit:
         moves = queue_id != self.lease.queue_id
         # Asked anew each time: the step may have been given fewer threads meanwhile.
         threads = self._movable_threads(queue_id)
-        if self.counters[queue_id].paused:
-            let_through = self._head_let_through(queue_id)
-            if let_through is None:
-                return []
-            head = let_through
-            if head.plan.next_queue_id not in self.counters:
-                self.counters |= self.ledger.lock([head.plan.next_queue_id])
+        admitted = self._admitted(queue_id, head)
+        if admitted is None:
+            return []
+        head, room = admitted, self.counters[queue_id].room
         count = self._fitting(head.plan, queue_id, threads)
         if head.suspects:
             count = min(count, 0 if self.unfinished else head.suspects)
+        if head.delayed:
+            count = min(count, room)
         if count < 1:
             return []
         if moves or threads < self.lease.threads:
             self._move(queue_id, max(threads, self.unfinished))
+        which = head.which if head.delayed or room >= count else f"{head.which} AND NOT delayed"
         rows = self.database.query(
-            sql.TAKE.format(which=head.which, is_taken=self.database.is_taken),
+            sql.TAKE.format(which=which, is_taken=self.database.is_taken),
             [queue_id, moment(self.now), head.plan.step_id, count, self.lease.consumer_id],
         )
+        self._admit(queue_id, sum(bool(delayed) for delayed, *_ in rows))
         self._reserve(head.plan, len(rows))
         self.lease.suspects = head.suspects > 0
-        return sorted((Held(*row) for row in rows), key=lambda held: held.id)
+        return sorted((Held(*row) for _, *row in rows), key=lambda held: held.id)
 
-    def _head(self, queue_id: int) -> Head | None:
+    def _admitted(self, queue_id: int, head: Head) -> Head | None:
+        """Return the first message that may be taken: let through where others pause, and no
+        delayed start where the queue has no room for it."""
+        counters = self.counters[queue_id]
+        and_which = "" if counters.room else sql.NOT_DELAYED
+        first: Head | None = head
+        if counters.paused:
+            first = self._head_let_through(queue_id, and_which)
+        elif head.delayed and not counters.room:
+            first = self._head(queue_id, and_which)
+        if first and first.plan.next_queue_id not in self.counters:
+            self.counters |= self.ledger.lock([first.plan.next_queue_id])
+        return first
+
+    def _admit(self, queue_id: int, count: int) -> None:
+        """Count delayed starts as messages in their queue, from now on."""
+        self.counters[queue_id].delayed_change -= count
+        self.counters[queue_id].depth_change += count
+
+    def _head(self, queue_id: int, and_which: str = "") -> Head | None:
         """Return the first message that is ready in the queue, paused or not."""
-        columns = "h.step_id, h.priority, h.suspects"
-        statement = sql.HEAD.format(columns=columns, queue="%s", now="%s")
-        for step_id, priority, suspects in self.database.query(
+        columns = "h.step_id, h.priority, h.suspects, h.delayed"
+        statement = sql.HEAD.format(columns=columns, queue="%s", now="%s", and_which=and_which)
+        for step_id, priority, suspects, delayed in self.database.query(
             statement, [queue_id, moment(self.now)]
         ):
             which = f"priority = {priority} AND suspects = {suspects}"
-            return Head(step_plan(step_id), which, suspects)
+            return Head(step_plan(step_id), which, suspects, bool(delayed))
         return None
 
-    def _head_let_through(self, queue_id: int) -> Head | None:
-        statement = sql.HEAD_LET_THROUGH.format(columns="m.step_id", queue="%s", now="%s")
-        for (step_id,) in self.database.query(statement, [queue_id, moment(self.now)]):
-            return Head(step_plan(step_id), "let_through")
+    def _head_let_through(self, queue_id: int, and_which: str) -> Head | None:
+        statement = sql.HEAD_LET_THROUGH.format(
+            columns="m.step_id, m.delayed", queue="%s", now="%s", and_which=and_which
+        )
+        for step_id, delayed in self.database.query(statement, [queue_id, moment(self.now)]):
+            return Head(step_plan(step_id), "let_through", delayed=bool(delayed))
         return None
 
     def _fitting(self, plan: StepPlan, queue_id: int, threads: int) -> int:

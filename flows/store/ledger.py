@@ -10,6 +10,9 @@ from flows.store import sql
 from flows.store.database import Database
 from flows.store.work import Counters
 
+TOO_MANY_DELAYED = "The first queue of the flow has as many delayed starts as its size."
+DELAYED_RETRY_AFTER = 60
+
 
 class Ledger:
     """The counters of the queues and the books of the flows."""
@@ -32,9 +35,14 @@ class Ledger:
         self.database.each(
             sql.ADD_TO_COUNTERS,
             [
-                {"queue_id": id, "depth": c.depth_change, "reserved": c.reserved_change}
+                {
+                    "queue_id": id,
+                    "depth": c.depth_change,
+                    "reserved": c.reserved_change,
+                    "delayed_starts": c.delayed_change,
+                }
                 for id, c in counters.items()
-                if c.depth_change or c.reserved_change
+                if c.depth_change or c.reserved_change or c.delayed_change
             ],
         )
 
@@ -48,6 +56,17 @@ class Ledger:
         """Raises QueueFull where the queue would hold more than its size."""
         if not self.database.change(sql.ADD_DEPTH_WITHIN_SIZE, [count, queue_id, count]):
             raise QueueFull(retry_after=1)
+
+    def refuse_if_too_many_delayed(self, queue_id: int, count: int) -> None:
+        for (room,) in self.database.query(sql.DELAYED_ROOM, [queue_id]):
+            if room < count:
+                raise QueueFull(TOO_MANY_DELAYED, retry_after=DELAYED_RETRY_AFTER)
+
+    def take_room_for_delayed(self, queue_id: int, count: int) -> None:
+        """Raises QueueFull where there would be more delayed starts than the queue's size."""
+        values = [count, queue_id, count]
+        if not self.database.change(sql.ADD_DELAYED_WITHIN_SIZE, values):
+            raise QueueFull(TOO_MANY_DELAYED, retry_after=DELAYED_RETRY_AFTER)
 
     def granted_threads(self, queue_id: int, except_consumer_id: int = 0) -> int:
         """Count the threads of a queue that its consumers have; exact under its lock."""

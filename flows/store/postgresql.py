@@ -29,6 +29,8 @@ TYPES = {
     "user_id": "int",
     "priority": "smallint",
     "yes_or_no": "boolean",
+    "delayed": "boolean",
+    "delayed_starts": "int",
 }
 
 

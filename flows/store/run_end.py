@@ -128,6 +128,7 @@ class RunEnd:
             "body": body,
             "priority": run.priority,
             "yes_or_no": bool(run.let_through),
+            "delayed": False,
             "branch": "",
             "available_at": moment(self.now),
         }

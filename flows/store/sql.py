@@ -10,9 +10,9 @@ INSERT_RUN = Batch(
 
 INSERT_MESSAGE = Batch(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
-    " priority, let_through, branch, suspects, spilled)",
+    " priority, let_through, delayed, branch, suspects, spilled)",
     values="{id}, {run_id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority},"
-    " {yes_or_no}, {branch}, 0, FALSE",
+    " {yes_or_no}, {delayed}, {branch}, 0, FALSE",
 )
 
 ROOM = """
@@ -27,6 +27,18 @@ ADD_DEPTH_WITHIN_SIZE = """
           <= (SELECT size FROM flows_queue WHERE id = queue_id)
 """
 
+# Delayed starts have the size of the queue once more, beside the messages in it.
+DELAYED_ROOM = """
+    SELECT q.size - s.delayed FROM flows_queuestate s
+    JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id = %s
+"""
+
+ADD_DELAYED_WITHIN_SIZE = """
+    UPDATE flows_queuestate SET delayed = delayed + %s
+    WHERE queue_id = %s AND delayed + %s
+          <= (SELECT size FROM flows_queue WHERE id = queue_id)
+"""
+
 # Where the messages of a queue stand still: itself or its flow is paused. Needs q and f.
 PAUSED = "(q.paused OR COALESCE(f.paused, q.paused))"
 
@@ -38,6 +50,7 @@ HEAD = """
             SELECT p.column1 AS priority, (
                 SELECT m.id FROM flows_message m
                 WHERE m.queue_id = {queue} AND m.priority = p.column1 AND m.available_at <= {now}
+                    {and_which}
                 ORDER BY m.available_at LIMIT 1) AS id
             FROM (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p) AS heads
         WHERE id IS NOT NULL ORDER BY priority DESC LIMIT 1)
@@ -46,18 +59,24 @@ HEAD = """
 # Where all others pause: the messages that somebody lets through.
 HEAD_LET_THROUGH = """
     SELECT {columns} FROM flows_message m
-    WHERE m.queue_id = {queue} AND m.let_through AND m.available_at <= {now} LIMIT 1
+    WHERE m.queue_id = {queue} AND m.let_through AND m.available_at <= {now} {and_which} LIMIT 1
 """
 
+# A delayed start needs room in its queue before it can be taken.
+NOT_DELAYED = "AND NOT m.delayed"
+
 # What every queue is up to, for the broker.
+FITS = "AND (NOT m.delayed OR s.depth + s.reserved < q.size)"
 HEADS = {
-    "head": HEAD.format(columns="h.step_id", queue="q.id", now="%s"),
-    "let_through": HEAD_LET_THROUGH.format(columns="m.step_id", queue="q.id", now="%s"),
+    "head": HEAD.format(columns="h.step_id", queue="q.id", now="%s", and_which=FITS),
+    "let_through": HEAD_LET_THROUGH.format(
+        columns="m.step_id", queue="q.id", now="%s", and_which=FITS
+    ),
 }
 READY_QUEUES = f"""
-    SELECT q.id, s.depth, q.size - s.depth - s.reserved, {PAUSED}, COALESCE(t.threads, 1),
-           COALESCE(c.threads, 0), COALESCE(c.consumers, 0),
-           CASE WHEN s.depth = 0 THEN NULL
+    SELECT q.id, s.depth + s.delayed, q.size - s.depth - s.reserved, {PAUSED},
+           COALESCE(t.threads, 1), COALESCE(c.threads, 0), COALESCE(c.consumers, 0),
+           CASE WHEN s.depth + s.delayed = 0 THEN NULL
                 WHEN {PAUSED} THEN ({HEADS["let_through"]})
                 ELSE ({HEADS["head"]}) END,
            q.rate_count, q.rate_period, s.recent_starts, s.slow_until
@@ -112,7 +131,7 @@ HELD_CANCELLED = """
 RELEASE = """
     UPDATE flows_message
     SET queue_id = (SELECT v.queue_id FROM flows_stepversion v WHERE v.id = step_id),
-        consumer_id = NULL,
+        consumer_id = NULL, delayed = FALSE,
         deliveries = CASE WHEN deliveries <= %s THEN deliveries ELSE deliveries - 1 END,
         available_at = CASE WHEN suspects > 0 AND %s > 0 THEN %s ELSE available_at END,
         suspects = %s
@@ -132,7 +151,8 @@ LOCK_COUNTERS = f"""
 
 ADD_TO_COUNTERS = Batch(
     "UPDATE flows_queuestate SET depth = flows_queuestate.depth + {depth},"
-    " reserved = flows_queuestate.reserved + {reserved}",
+    " reserved = flows_queuestate.reserved + {reserved},"
+    " delayed = flows_queuestate.delayed + {delayed_starts}",
     where="flows_queuestate.queue_id = {queue_id}",
 )
 
@@ -149,7 +169,8 @@ TAKE = """
         ORDER BY available_at LIMIT %s)
     UPDATE flows_message SET consumer_id = %s, queue_id = NULL, deliveries = deliveries + 1
     WHERE {is_taken}
-    RETURNING CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch, spilled
+    RETURNING delayed, CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch,
+        spilled
 """
 
 PUT_OFF = "UPDATE flows_message SET available_at = %s WHERE id = %s"
@@ -181,18 +202,19 @@ KEEP = Batch(
 
 HAND_OVER = Batch(
     "UPDATE flows_message SET step_id = {step_id}, body = {body}, queue_id = {queue_id},"
-    " consumer_id = NULL, deliveries = 0, suspects = 0, available_at = {available_at}",
+    " consumer_id = NULL, deliveries = 0, suspects = 0, delayed = FALSE,"
+    " available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 
 WAIT_AGAIN = Batch(
-    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL,"
+    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
     " available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 
 GIVE_BACK = Batch(
-    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL,"
+    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
     " deliveries = flows_message.deliveries - 1",
     where="flows_message.id = {id}",
 )
@@ -230,13 +252,13 @@ ENTER_IN_BOOKS = """
 """
 
 MESSAGES_OF_RUN = """
-    SELECT CAST(id AS text), queue_id, consumer_id FROM flows_message
+    SELECT CAST(id AS text), queue_id, consumer_id, delayed FROM flows_message
     WHERE id = %s OR (run_id = %s AND branch > '')
 """
 
 ASK_FOR_ATTENTION = "UPDATE flows_consumer SET attention = TRUE WHERE id = %s"
 
-DELETE_WAITING = "DELETE FROM flows_message WHERE id = %s AND queue_id = %s"
+DELETE_WAITING = "DELETE FROM flows_message WHERE id = %s AND queue_id = %s AND delayed = %s"
 
 CANCEL_RUN = """
     UPDATE flows_run SET status = 'CANCELLED', cancelled_by_id = %s, finished_at = %s
@@ -255,7 +277,7 @@ URGENCY = "SELECT priority, let_through FROM flows_message WHERE id = %s"
 # What is left of a fan-out waits at its step, which is done, for room in the next queue.
 SPILL = """
     UPDATE flows_message SET body = %s, spilled = TRUE, queue_id = %s, consumer_id = NULL,
-        deliveries = deliveries - 1, available_at = %s
+        delayed = FALSE, deliveries = deliveries - 1, available_at = %s
     WHERE id = %s
 """
 

@@ -43,15 +43,25 @@ class Store:
 
     def start(self, runs: Sequence[NewRun]) -> None:
         """Store runs of one flow version with their first messages. Raises QueueFull."""
-        self.ledger.refuse_if_full(runs[0].queue_id, len(runs))
+        delayed = sum(run.start_at is not None for run in runs)
+        self._refuse_if_full(runs[0].queue_id, len(runs) - delayed, delayed)
         with self.database.transaction():
             now = moment(self.database.now())
             self.database.each(sql.INSERT_RUN, [new_run_row(run, now) for run in runs])
             self.database.each(sql.INSERT_MESSAGE, [message_row(run, now) for run in runs])
             # The counters come last: starts wait for each other only while they commit.
-            self.ledger.take_room(runs[0].queue_id, len(runs))
+            if ready := len(runs) - delayed:
+                self.ledger.take_room(runs[0].queue_id, ready)
+            if delayed:
+                self.ledger.take_room_for_delayed(runs[0].queue_id, delayed)
             self.ledger.enter({runs[0].flow_name: [len(runs), 0, 0, 0]})
             self.database.wake()
+
+    def _refuse_if_full(self, queue_id: int, ready: int, delayed: int) -> None:
+        if ready:
+            self.ledger.refuse_if_full(queue_id, ready)
+        if delayed:
+            self.ledger.refuse_if_too_many_delayed(queue_id, delayed)
 
     def put_back(
         self, letter: DeadLetter, message: NewRun, user_id: int | None, follows: bool
@@ -107,23 +117,26 @@ class Store:
                 return True
 
     def _withdraw(self, run_id: UUID) -> bool:
-        asked = {holder for _, _, holder in self._messages_of(run_id) if holder}
+        asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}
         for consumer_id in sorted(asked):
             self.database.change(sql.ASK_FOR_ATTENTION, [consumer_id])
         # Only now nobody who holds one of them can commit.
         messages = self._messages_of(run_id)
-        counters = self.ledger.lock({queue_id for _, queue_id, _ in messages if queue_id})
-        for id, queue_id, holder in messages:
+        counters = self.ledger.lock({queue_id for _, queue_id, *_ in messages if queue_id})
+        for id, queue_id, holder, delayed in messages:
             if holder and holder not in asked:
                 return False
             if queue_id:
-                if not self.database.change(sql.DELETE_WAITING, [id, queue_id]):
+                if not self.database.change(sql.DELETE_WAITING, [id, queue_id, delayed]):
                     return False
-                counters[queue_id].depth_change -= 1
+                if delayed:
+                    counters[queue_id].delayed_change -= 1
+                else:
+                    counters[queue_id].depth_change -= 1
         self.ledger.add(counters)
         return True
 
-    def _messages_of(self, run_id: UUID) -> list[tuple[str, int | None, int | None]]:
+    def _messages_of(self, run_id: UUID) -> list[tuple[str, int | None, int | None, bool]]:
         return self.database.query(sql.MESSAGES_OF_RUN, [run_id.hex, run_id.hex])
 
     def let_through(self, run_id: UUID) -> bool:
@@ -336,7 +349,7 @@ class Store:
     def put_off_head(self, lease: Lease, unfinished: bool, by: timedelta) -> bool:
         """Let the message wait that the lease would take next; tell whether there was one."""
         queue_id = lease.queue_id if unfinished else lease.home_id
-        head = sql.HEAD.format(columns="CAST(h.id AS text)", queue="%s", now="%s")
+        head = sql.HEAD.format(columns="CAST(h.id AS text)", queue="%s", now="%s", and_which="")
         with self.database.transaction():
             now = self.heartbeat(lease)
             self.ledger.lock([queue_id])
@@ -365,6 +378,7 @@ def message_row(run: NewRun, now: str, message_id: UUID | None = None) -> dict[s
         "available_at": moment(run.start_at) if run.start_at else now,
         "priority": run.priority,
         "yes_or_no": False,
+        "delayed": run.start_at is not None,
         "branch": run.branch,
     }
 

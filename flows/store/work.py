@@ -149,6 +149,7 @@ class Counters:
     slow_until: datetime | None = None
     depth_change: int = 0
     reserved_change: int = 0
+    delayed_change: int = 0
 
     @property
     def room(self) -> int:
@@ -174,3 +175,5 @@ class Head:
     which: str
     # It is one of those of which so many are taken together and nothing beside them; 0: it is not.
     suspects: int = 0
+    # It is a delayed start, which needs room in its queue.
+    delayed: bool = False

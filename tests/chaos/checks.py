@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 QUEUES = """
     SELECT q.name, q.size, s.depth, s.reserved, t.threads,
         (SELECT COUNT(*) FROM flows_message m JOIN flows_stepversion v ON v.id = m.step_id
-         WHERE v.queue_id = q.id),
+         WHERE v.queue_id = q.id AND NOT (m.delayed AND m.consumer_id IS NULL)),
         (SELECT COUNT(*) FROM flows_message m JOIN flows_stepversion v ON v.id = m.step_id
          JOIN flows_stepversion n
             ON n.flow_version_id = v.flow_version_id AND n.position = v.position + 1

@@ -386,9 +386,10 @@ def take(threads: int) -> tuple[Lease, list[Held]]:
 
 def test_what_a_dead_worker_held_is_delivered_in_halves_at_once():
     make_flow(codes=[ECHO], threads=8)
-    engine.start_many("flow", [{"n": n} for n in range(9)])
+    engine.start_many("flow", [{"n": n} for n in range(8)])
     take(8)
     die()
+    engine.start("flow", {})
 
     lease, first = take(8)
     second = store().commit(lease, [passed(h) for h in first], 0, lambda p, threads: threads, True)

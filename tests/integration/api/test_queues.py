@@ -49,7 +49,7 @@ class TestSeen:
         assert document == {
             "name": "loan queue 1",
             "size": 10000,
-            "depth": 9,
+            "depth": 7,
             "running": 3,
             "delayed": 2,
             "deadLetters": 0,

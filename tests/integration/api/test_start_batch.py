@@ -363,6 +363,7 @@ class TestRefused:
             "flowName=loan&x=1",
             "flowName=loan&priority=10",
             "flowName=loan&startAt=soon",
+            "flowName=loan&startAt=9999-12-31T00:00:00Z",
         ],
     )
     def test_wrong_query_is_refused(self, send, query):

@@ -151,6 +151,7 @@ def test_start_in_the_past_goes_before_no_other(client, user, flow):
         *("priority=10", "priority=-1", "priority=", "priority=high", "priority=4.0"),
         *("startAt=", "startAt=soon", "startAt=2026-11-02", "startAt=2026-11-02T09:30:00"),
         "startAt=9999-12-31T23:59:59-14:00",
+        "startAt=9999-12-31T00:00:00Z",
     ],
 )
 def test_wrong_priority_or_time_is_refused(client, user, flow, path, query):
