@@ -19,6 +19,7 @@ class FlowsConfig(AppConfig):
             tokens,
             uses,
         )
+        from flows.store import pending_starts
         from scripts.samples import sources as sample_sources
         from scripts.uses import sources as use_sources
 
@@ -29,4 +30,5 @@ class FlowsConfig(AppConfig):
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)
         post_migrate.connect(revision.ensure_triggers, sender=self)
+        post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)

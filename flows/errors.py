@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 
 
 class FlowError(Exception):
@@ -67,6 +67,10 @@ class QueueFull(FlowError):
     """The first queue of the flow is full."""
 
     retry_after: int = 1  # seconds
+
+
+class QueueFullAtCommit(QueueFull, DatabaseError):
+    """The first queue of a flow was filled by others before this transaction could commit."""
 
 
 class IdempotencyConflict(FlowError):

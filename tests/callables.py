@@ -11,6 +11,7 @@ from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
+from flows import engine
 from scripts.callables import Reject, Retry
 
 run_command = subprocess.run
@@ -142,3 +143,10 @@ def leave_mark(message: Any, context: Any) -> Any:
 def mark_and_spin(message: Any, context: Any) -> Any:
     leave_mark(message, context)
     spin_whatever_comes()
+
+
+def start_another(message: Any, context: Any) -> Any:
+    """Start a run of the flow that the payload names."""
+    if name := message["payload"].get("start"):
+        engine.start(name, {})
+    return message

@@ -14,7 +14,7 @@ from django.db.backends.postgresql import base
 
 from asyncengine.postgresql.connection import WatchfulConnection
 from asyncengine.postgresql.session_settings import known_to
-from flows.errors import CommitInDoubt
+from flows.errors import CommitInDoubt, QueueFullAtCommit
 
 
 class Driver:
@@ -84,7 +84,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super()._commit()  # type: ignore[misc]
         except (DatabaseError, InterfaceError) as error:
             # The models stand beside it, and need this backend.
+            from flows.store.pending_starts import is_queue_full
             from flows.store.troubles import Trouble, trouble_of
+
+            if is_queue_full(error):
+                raise QueueFullAtCommit from error
 
             is_gone = self.connection is None or self.connection.closed
             if is_gone or trouble_of(error) is Trouble.AWAY:

@@ -10,10 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 SESSION_SETTINGS = {
     # Compiling our queries takes longer than running them: 50 ms instead of 1.
     "jit": "off",
-    # A process that froze in a transaction, or lost its network, keeps its locks no longer than
-    # a lease; no other process waits for a lock that long.
-    "idle_in_transaction_session_timeout": "10s",
-    "lock_timeout": "5s",
+    # The engine bounds its own transactions, see flows/store/postgresql.py. Those of the project
+    # around it are not ended.
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "0",
     "statement_timeout": "0",
     "idle_session_timeout": "0",
     "default_transaction_isolation": "read committed",

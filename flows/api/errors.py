@@ -98,6 +98,7 @@ WORD_BY_FLOW_ERROR = {
     errors.DelayTooLong: "query-invalid",
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
+    errors.QueueFullAtCommit: "queue-full",
     errors.IdempotencyConflict: "idempotency-conflict",
     errors.PasswordChanged: "not-authenticated",
     errors.TooManyTokens: "too-many-tokens",

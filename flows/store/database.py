@@ -21,28 +21,36 @@ class Batch:
     statement: str
     values: str = ""
     where: str = ""
+    # Rows that agree in this are one; on PostgreSQL alone.
+    group: str = ""
 
     def names(self) -> list[str]:
         return list(
             dict.fromkeys(re.findall(r"{(\w+)}", str((self.statement, self.values, self.where))))
         )
 
-    def fill(self, mark: str) -> tuple[str, str, str]:
-        """Return the parts with `{name}` written as the mark and the name."""
-        statement, values, where = (
-            re.sub(r"{(\w+)}", rf"{mark}\1", part)
-            for part in (self.statement, self.values, self.where)
-        )
-        return statement, values, where
+    def fill(self, mark: str) -> Batch:
+        """Return it with `{name}` written as the mark and the name."""
+        parts = (self.statement, self.values, self.where, self.group)
+        return Batch(*(re.sub(r"{(\w+)}", rf"{mark}\1", part) for part in parts))
 
 
 class Database(ABC):
     """What the two databases do differently. Times are written as text, see `moment`."""
 
+    # The statements that store a run with its first message. Whether they also note what is to be
+    # counted in the queue and in the books, which the commit then does.
+    start_statements: Sequence[Batch] = ()
+    counts_with_commit = False
     # Put behind a SELECT that locks counters (as `s`).
     lock_counters = ""
     # Put behind a SELECT of rows that somebody else may have locked: it leaves those out.
     skip_locked = ""
+    # Which counters (as `s`) to lock for these ids, and what the transaction's own starts have not
+    # taken yet: room, and room for delayed ones.
+    locks_counters_of = "s.queue_id IN ({ids})"
+    pending_room = "0"
+    pending_delayed = "0"
     # How a statement picks the rows whose ids it has put into `taken`.
     is_taken = "id IN (SELECT id FROM taken)"
     # How many bytes a body has, in UTF-8.
@@ -64,6 +72,18 @@ class Database(ABC):
 
     @abstractmethod
     def each(self, batch: Batch, rows: Sequence[Row]) -> None: ...
+
+    @abstractmethod
+    def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
+        """Execute several statements for the same rows."""
+
+    @abstractmethod
+    def enter(self, entries: Mapping[str, Sequence[int]]) -> None:
+        """Add to the books of flows, in the order of their names."""
+
+    @abstractmethod
+    def take_pending_room(self) -> None:
+        """Take the room of the transaction's own starts. Raises QueueFull."""
 
     @abstractmethod
     def go_by_keys(self) -> None:

@@ -21,14 +21,28 @@ class Ledger:
         self.database = database
 
     def lock(self, queue_ids: Collection[int]) -> dict[int, Counters]:
-        """Lock the counters of queues until the end of the transaction; 0 stands for no queue."""
+        """Lock the counters of queues until the end of the transaction; 0 stands for no queue.
+
+        Those in which the transaction has started runs are locked with them, and their room is
+        taken. Raises QueueFull where there is none.
+        """
         ids = sorted(set(queue_ids) - {0})
         if not ids:
             return {}
         marks = ", ".join(["%s"] * len(ids))
-        statement = sql.LOCK_COUNTERS.format(ids=marks, lock=self.database.lock_counters)
+        statement = sql.LOCK_COUNTERS.format(
+            pending_room=self.database.pending_room,
+            pending_delayed=self.database.pending_delayed,
+            locks_counters_of=self.database.locks_counters_of.format(ids=marks),
+            lock=self.database.lock_counters,
+        )
         rows = self.database.query(statement, ids)
-        return {row[0]: Counters(*row[1:6], **limits(*row[6:])) for row in rows}
+        if any(pending or delayed for pending, delayed, *_ in rows):
+            self.database.take_pending_room()
+        return {
+            id: Counters(depth + pending, *counters[:4], **limits(*counters[4:]))
+            for pending, _, id, depth, *counters in rows
+        }
 
     def add(self, counters: dict[int, Counters]) -> None:
         """Write the changes of locked counters."""
@@ -48,7 +62,8 @@ class Ledger:
 
     def refuse_if_full(self, queue_id: int, count: int) -> None:
         """Raise QueueFull without a lock, so that refusing costs little; `take_room` decides."""
-        for (room,) in self.database.query(sql.ROOM, [queue_id]):
+        statement = sql.ROOM.format(pending_room=self.database.pending_room)
+        for (room,) in self.database.query(statement, [queue_id]):
             if room < count:
                 raise QueueFull(retry_after=1)
 
@@ -58,7 +73,8 @@ class Ledger:
             raise QueueFull(retry_after=1)
 
     def refuse_if_too_many_delayed(self, queue_id: int, count: int) -> None:
-        for (room,) in self.database.query(sql.DELAYED_ROOM, [queue_id]):
+        statement = sql.DELAYED_ROOM.format(pending_delayed=self.database.pending_delayed)
+        for (room,) in self.database.query(statement, [queue_id]):
             if room < count:
                 raise QueueFull(TOO_MANY_DELAYED, retry_after=DELAYED_RETRY_AFTER)
 
@@ -74,9 +90,9 @@ class Ledger:
 
     def enter(self, entries: dict[str, list[int]]) -> None:
         """Enter runs accepted, completed, failed and cancelled, by the name of their flow."""
-        for flow_name, changes in sorted(entries.items()):
-            if any(changes):
-                self.database.change(sql.ENTER_IN_BOOKS, [flow_name, *changes])
+        changed = {name: changes for name, changes in sorted(entries.items()) if any(changes)}
+        if changed:
+            self.database.enter(changed)
 
 
 def limits(count: int | None, period: Any, recent: str, slow_until: Any) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 import orjson
 import psycopg
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
+from flows.errors import QueueFullAtCommit
+from flows.store import sql as statements
 from flows.store.database import Batch, Database, Row
+from flows.store.pending_starts import OWN, is_queue_full
 
 CHANNEL = "asyncengine_work"
 
@@ -34,16 +37,56 @@ TYPES = {
 }
 
 
+# A process that froze in a transaction of the engine's, or lost its network, keeps its locks no
+# longer than a lease; no other one waits for a lock that long. They end with the transaction: those
+# of the project have the limits that the project gives them.
+LIMITS = "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '5s'"
+
+# See flows/store/pending_starts.py.
+PENDING_START = Batch(
+    "INSERT INTO flows_pendingstart (xid, queue_id, room, delayed, flow_name, accepted)",
+    values="pg_current_xact_id(), {queue_id}, COUNT(*) FILTER (WHERE NOT {delayed}),"
+    " COUNT(*) FILTER (WHERE {delayed}), {flow_name}, COUNT(*)",
+    group="{queue_id}, {flow_name}",
+)
+
+# With the starts of the same transaction, so that the books of all flows are taken in one order.
+ENTER = f"""
+    WITH entry AS (
+        SELECT * FROM json_to_recordset(%s::json) AS e(
+            flow_name text, accepted bigint, completed bigint, failed bigint, cancelled bigint)
+        UNION ALL
+        SELECT flow_name, accepted, 0, 0, 0 FROM flows_pendingstart WHERE {OWN}),
+    entered AS (UPDATE flows_pendingstart SET accepted = 0 WHERE {OWN})
+    INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
+    SELECT flow_name, SUM(accepted), SUM(completed), SUM(failed), SUM(cancelled)
+    FROM entry GROUP BY flow_name ORDER BY flow_name COLLATE "C"
+    {statements.ADD_TO_BOOKS}
+"""
+
+
 class PostgreSQL(Database):
     """A batch travels as one JSON parameter and is one statement."""
 
+    start_statements = (statements.INSERT_RUN, statements.INSERT_MESSAGE, PENDING_START)
+    counts_with_commit = True
+    locks_counters_of = f"""s.queue_id = ANY(ARRAY[{{ids}}]::bigint[] || ARRAY(
+        SELECT queue_id FROM flows_pendingstart WHERE {OWN} AND room + delayed > 0))"""
+    pending_room = f"""(SELECT COALESCE(SUM(p.room), 0)::int FROM flows_pendingstart p
+        WHERE {OWN} AND p.queue_id = s.queue_id)"""
+    pending_delayed = pending_room.replace("p.room", "p.delayed")
     lock_counters = "FOR UPDATE OF s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     is_taken = "id = ANY(ARRAY(SELECT id FROM taken))"
     bytes_of = "OCTET_LENGTH(body)"
 
-    def transaction(self) -> AbstractContextManager[None]:
-        return transaction.atomic()
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        is_own = connection.get_autocommit()
+        with transaction.atomic():
+            if is_own:
+                self._execute(LIMITS)
+            yield
 
     def set_up(self) -> AbstractContextManager[None]:
         connection.ensure_connection()
@@ -59,6 +102,24 @@ class PostgreSQL(Database):
     def each(self, batch: Batch, rows: Sequence[Row]) -> None:
         if rows:
             self._execute(as_one_statement(batch), [orjson.dumps(rows).decode()])
+
+    def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
+        self._execute(as_one_statement_of(tuple(batches)), [orjson.dumps(rows).decode()])
+
+    def enter(self, entries: Mapping[str, Sequence[int]]) -> None:
+        columns = ("flow_name", "accepted", "completed", "failed", "cancelled")
+        rows = [
+            dict(zip(columns, (name, *changes), strict=True)) for name, changes in entries.items()
+        ]
+        self._execute(ENTER, [orjson.dumps(rows).decode()])
+
+    def take_pending_room(self) -> None:
+        try:
+            self._execute("SELECT flows_take_room()")
+        except DatabaseError as error:
+            if is_queue_full(error):
+                raise QueueFullAtCommit from error
+            raise
 
     def go_by_keys(self) -> None:
         # Vacuumed while it was empty, the table of messages counts as empty until the next time.
@@ -88,10 +149,29 @@ class PostgreSQL(Database):
 
 @cache
 def as_one_statement(batch: Batch) -> str:
-    columns = ", ".join(f"{name} {TYPES.get(name, 'text')}" for name in batch.names())
-    rows = f"json_to_recordset(%s::json) AS d({columns})"
-    statement, values, where = batch.fill("d.")
-    if values:
-        return f"{statement} SELECT {values} FROM {rows}"
-    joined = "USING" if statement.startswith("DELETE") else "FROM"
-    return f"{statement} {joined} {rows} WHERE {where}"
+    rows = recordset(batch.names())
+    batch = batch.fill("d.")
+    if batch.values:
+        return f"{batch.statement} SELECT {batch.values} FROM {rows}"
+    joined = "USING" if batch.statement.startswith("DELETE") else "FROM"
+    return f"{batch.statement} {joined} {rows} WHERE {batch.where}"
+
+
+@cache
+def as_one_statement_of(batches: tuple[Batch, ...]) -> str:
+    """Return inserts of the same rows as one statement."""
+    names = list(dict.fromkeys(name for batch in batches for name in batch.names()))
+    inserts = [batch.fill("d.") for batch in batches]
+    selects = [
+        f"{insert.statement} SELECT {insert.values} FROM d"
+        + (f" GROUP BY {insert.group}" if insert.group else "")
+        for insert in inserts
+    ]
+    parts = [f"d AS MATERIALIZED (SELECT * FROM {recordset(names)})"]
+    parts += [f"insert_{number} AS ({select})" for number, select in enumerate(selects[:-1])]
+    return f"WITH {', '.join(parts)} {selects[-1]}"
+
+
+def recordset(names: Sequence[str]) -> str:
+    columns = ", ".join(f"{name} {TYPES.get(name, 'text')}" for name in names)
+    return f"json_to_recordset(%s::json) AS d({columns})"

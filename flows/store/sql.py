@@ -16,7 +16,7 @@ INSERT_MESSAGE = Batch(
 )
 
 ROOM = """
-    SELECT q.size - s.depth - s.reserved FROM flows_queuestate s
+    SELECT q.size - s.depth - s.reserved - {pending_room} FROM flows_queuestate s
     JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id = %s
 """
 
@@ -29,7 +29,7 @@ ADD_DEPTH_WITHIN_SIZE = """
 
 # Delayed starts have the size of the queue once more, beside the messages in it.
 DELAYED_ROOM = """
-    SELECT q.size - s.delayed FROM flows_queuestate s
+    SELECT q.size - s.delayed - {pending_delayed} FROM flows_queuestate s
     JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id = %s
 """
 
@@ -140,13 +140,13 @@ RELEASE = """
 
 # In the order of the ids, so that two commits never wait for each other.
 LOCK_COUNTERS = f"""
-    SELECT s.queue_id, s.depth, s.reserved, q.size, {PAUSED}, COALESCE(t.threads, 1),
-           q.rate_count, q.rate_period, s.recent_starts, s.slow_until
+    SELECT {{pending_room}}, {{pending_delayed}}, s.queue_id, s.depth, s.reserved, q.size, {PAUSED},
+           COALESCE(t.threads, 1), q.rate_count, q.rate_period, s.recent_starts, s.slow_until
     FROM flows_queuestate s
     JOIN flows_queue q ON q.id = s.queue_id
     LEFT JOIN flows_step t ON t.queue_id = q.id
     LEFT JOIN flows_flow f ON f.id = t.flow_id
-    WHERE s.queue_id IN ({{ids}}) ORDER BY s.queue_id {{lock}}
+    WHERE {{locks_counters_of}} ORDER BY s.queue_id {{lock}}
 """
 
 ADD_TO_COUNTERS = Batch(
@@ -242,13 +242,15 @@ COUNT_WARNING = Batch(
 )
 
 # The books of a flow; its page is opened with the first entry.
-ENTER_IN_BOOKS = """
-    INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
-    VALUES (%s, %s, %s, %s, %s)
+ADD_TO_BOOKS = """
     ON CONFLICT (flow_name) DO UPDATE SET accepted = flows_tally.accepted + excluded.accepted,
         completed = flows_tally.completed + excluded.completed,
         failed = flows_tally.failed + excluded.failed,
         cancelled = flows_tally.cancelled + excluded.cancelled
+"""
+ENTER_IN_BOOKS = f"""
+    INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
+    VALUES (%s, %s, %s, %s, %s) {ADD_TO_BOOKS}
 """
 
 MESSAGES_OF_RUN = """

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from flows.store import sql
 from flows.store.clock import machine_clock
 from flows.store.database import Batch, Database, Row
 from flows.store.troubles import Trouble, trouble_of
@@ -27,6 +28,8 @@ class SQLite(Database):
     queue up for their turn first. The clock is this machine's, see `clock`; a SQLite file is never
     shared between machines. Brokers watch `PRAGMA data_version`, so nobody has to wake them.
     """
+
+    start_statements = (sql.INSERT_RUN, sql.INSERT_MESSAGE)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -46,6 +49,17 @@ class SQLite(Database):
     def each(self, batch: Batch, rows: Sequence[Row]) -> None:
         with connection.wrap_database_errors:
             connection.connection.executemany(as_statement_per_row(batch), rows)
+
+    def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
+        for batch in batches:
+            self.each(batch, rows)
+
+    def enter(self, entries: Mapping[str, Sequence[int]]) -> None:
+        for flow_name, changes in entries.items():
+            self.change(sql.ENTER_IN_BOOKS, [flow_name, *changes])
+
+    def take_pending_room(self) -> None:
+        pass
 
     def go_by_keys(self) -> None:
         pass
@@ -89,5 +103,7 @@ class SQLite(Database):
 
 @cache
 def as_statement_per_row(batch: Batch) -> str:
-    statement, values, where = batch.fill(":")
-    return f"{statement} VALUES ({values})" if values else f"{statement} WHERE {where}"
+    batch = batch.fill(":")
+    if batch.values:
+        return f"{batch.statement} VALUES ({batch.values})"
+    return f"{batch.statement} WHERE {batch.where}"

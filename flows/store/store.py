@@ -42,14 +42,19 @@ class Store:
     # --- start -----------------------------------------------------------------------------
 
     def start(self, runs: Sequence[NewRun]) -> None:
-        """Store runs of one flow version with their first messages. Raises QueueFull."""
+        """Store runs of one flow version with their first messages. Raises QueueFull.
+
+        On PostgreSQL the queue and the books count them with the commit, so that a transaction of
+        the caller's keeps no others waiting; it raises QueueFullAtCommit there.
+        """
         delayed = sum(run.start_at is not None for run in runs)
         self._refuse_if_full(runs[0].queue_id, len(runs) - delayed, delayed)
         with self.database.transaction():
             now = moment(self.database.now())
-            self.database.each(sql.INSERT_RUN, [new_run_row(run, now) for run in runs])
-            self.database.each(sql.INSERT_MESSAGE, [message_row(run, now) for run in runs])
-            # The counters come last: starts wait for each other only while they commit.
+            rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
+            self.database.each_of(self.database.start_statements, rows)
+            if self.database.counts_with_commit:
+                return
             if ready := len(runs) - delayed:
                 self.ledger.take_room(runs[0].queue_id, ready)
             if delayed:
@@ -362,6 +367,7 @@ class Store:
 def new_run_row(run: NewRun, now: str) -> dict[str, object]:
     return {
         "id": run.correlation_id.hex,
+        "flow_name": run.flow_name,
         "flow_version_id": run.flow_version_id,
         "user_id": run.user_id,
         "started_at": now,

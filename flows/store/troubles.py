@@ -14,6 +14,8 @@ from enum import Enum
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
 
+from flows.store.pending_starts import QUEUE_FULL
+
 
 class Trouble(Enum):
     """What is wrong with the database, whichever statement comes next."""
@@ -66,6 +68,7 @@ BY_SQLSTATE: dict[str, Trouble | None] = {
     "44": None,
     "54": None,
     "P0": None,
+    QUEUE_FULL: None,
     # Also for a value that does not fit into memory.
     "XX": None,
 }

@@ -1,0 +1,246 @@
+"""A start keeps nobody waiting for the end of the transaction around it, and counts exactly."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.utils import timezone
+
+from flows import conservation, engine
+from flows.errors import QueueFull
+from flows.models import Message, QueueState, Run
+from flows.store import store
+from tests.builders import counters, make_callable, make_flow, run_of, work_until_idle
+from tests.databases import is_postgresql
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# SQLite has one writer, and the database of the tests is in the memory of one thread.
+side_by_side = pytest.mark.skipif(not is_postgresql(), reason="SQLite has one writer at a time")
+
+
+class RolledBack(Exception):
+    """Takes a transaction back."""
+
+
+def imbalances() -> list[str]:
+    return [fault for balance in conservation.check() for fault in balance.faults()]
+
+
+def at_the_same_time(*calls: Callable[[], object], seconds: float = 60) -> list[Exception]:
+    """Call them in threads with connections of their own; return what they have raised."""
+    raised: list[Exception] = []
+
+    def run(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:
+            raised.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[call], daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds)
+    assert not any(thread.is_alive() for thread in threads)
+    return raised
+
+
+@side_by_side
+def test_a_start_in_an_open_transaction_holds_up_no_start_and_no_worker():
+    flow = make_flow()
+    before = engine.start("flow", {}).correlation_id
+
+    with transaction.atomic():
+        within = engine.start("flow", {}).correlation_id
+        raised = at_the_same_time(lambda: engine.start("flow", {}))
+        raised += at_the_same_time(lambda: work_until_idle(flow))
+        met = at_the_same_time(lambda: run_of(before).status == Run.Status.COMPLETED or 1 / 0)
+        unseen = at_the_same_time(lambda: Run.objects.filter(pk=within).exists() and 1 / 0)
+    work_until_idle(flow)
+
+    assert raised == met == unseen == []
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.Status.COMPLETED}
+    assert Run.objects.count() == 3
+    assert imbalances() == []
+
+
+@side_by_side
+def test_transactions_that_start_two_flows_in_any_order_never_wait_crosswise():
+    make_flow("a")
+    make_flow("b")
+
+    def start_both() -> None:
+        for _ in range(25):
+            with transaction.atomic():
+                for name in random.sample(["a", "b"], 2):
+                    engine.start(name, {})
+
+    raised = at_the_same_time(*[start_both] * 8)
+
+    assert raised == []
+    assert counters("a-0") == counters("b-0") == (200, 0)
+    assert imbalances() == []
+
+
+@side_by_side
+def test_starts_at_the_same_time_never_fill_a_queue_above_its_size():
+    make_flow(size=7)
+
+    def start_many_times() -> None:
+        for _ in range(5):
+            with suppress(QueueFull), transaction.atomic():
+                engine.start("flow", {})
+                engine.start_many("flow", [{}, {}])
+
+    raised = at_the_same_time(*[start_many_times] * 4)
+
+    assert raised == []
+    assert counters("flow-0") == (6, 0)
+    assert Message.objects.count() == Run.objects.count() == 6
+    assert imbalances() == []
+
+
+@side_by_side
+def test_a_queue_that_others_have_filled_refuses_the_commit_and_takes_it_back():
+    flow = make_flow(size=1)
+    engine.start("flow", {})
+    work_until_idle(flow)
+
+    def start_as_another_does() -> None:
+        with transaction.atomic():
+            User.objects.create(username="written with the start")
+            engine.start("flow", {})
+            assert at_the_same_time(lambda: engine.start("flow", {})) == []
+
+    with pytest.raises(QueueFull):
+        start_as_another_does()
+
+    assert not User.objects.exists()
+    assert Run.objects.filter(status=Run.Status.QUEUED).count() == 1
+    assert counters("flow-0") == (1, 0)
+    assert imbalances() == []
+
+
+@side_by_side
+def test_the_engine_s_limits_do_not_reach_the_transactions_around_a_start():
+    make_flow()
+
+    def limits() -> set[str]:
+        names = ("lock_timeout", "idle_in_transaction_session_timeout")
+        return {store().database.query(f"SHOW {name}")[0][0] for name in names}
+
+    with transaction.atomic():
+        engine.start("flow", {})
+        around = limits()
+    with store().database.transaction():
+        own = limits()
+
+    assert around == {"0"}
+    assert own == {"5s", "10s"}
+    assert limits() == {"0"}
+
+
+def test_a_transaction_counts_its_own_starts_when_it_asks_for_room():
+    make_flow(size=3)
+
+    with transaction.atomic():
+        engine.start_many("flow", [{}, {}])
+        engine.start("flow", {})
+        with pytest.raises(QueueFull):
+            engine.start("flow", {})
+
+    assert counters("flow-0") == (3, 0)
+    assert imbalances() == []
+
+
+def test_a_start_that_is_taken_back_to_a_savepoint_is_not_counted():
+    make_flow(size=2)
+
+    with transaction.atomic():
+        engine.start("flow", {})
+        with suppress(RolledBack), transaction.atomic():
+            engine.start("flow", {})
+            raise RolledBack
+        engine.start("flow", {})
+
+    assert counters("flow-0") == (2, 0)
+    assert imbalances() == []
+
+
+def test_a_run_that_is_cancelled_in_the_transaction_that_starts_it_is_counted_once():
+    make_flow("a")
+    make_flow("b")
+
+    with transaction.atomic():
+        kept = engine.start("b", {}).correlation_id
+        cancelled = engine.start("a", {}).correlation_id
+        engine.cancel(run_of(cancelled))
+        engine.start("a", {})
+
+    assert run_of(cancelled).status == Run.Status.CANCELLED
+    assert run_of(kept).status == Run.Status.QUEUED
+    assert counters("a-0") == counters("b-0") == (1, 0)
+    assert imbalances() == []
+
+
+def test_delayed_starts_of_a_transaction_are_counted_apart():
+    make_flow(size=2)
+    later = timezone.now() + timedelta(hours=1)
+
+    with transaction.atomic():
+        engine.start_many("flow", [{}, {}], start_at=later)
+        with pytest.raises(QueueFull):
+            engine.start("flow", {}, start_at=later)
+        cancelled = engine.start("flow", {}).correlation_id
+        engine.cancel(run_of(cancelled))
+        engine.start_many("flow", [{}, {}])
+        with pytest.raises(QueueFull):
+            engine.start("flow", {})
+
+    assert QueueState.objects.values_list("depth", "delayed").get(queue__name="flow-0") == (2, 2)
+    assert imbalances() == []
+
+
+@pytest.fixture
+def starting(settings):
+    """Make flows whose steps start a run of the flow that the payload names."""
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["tests.callables"]
+    flows = [make_flow(name, ["tests.callables.start_another"], size=10) for name in "ab"]
+    make_callable("tests.callables.start_another", in_transaction=True)
+    return flows
+
+
+def test_what_a_callable_starts_in_its_transaction_is_counted_with_the_commit(starting):
+    for name, other in ("ab", "ba"):
+        engine.start_many(name, [{"start": other}, {"start": name}, {}])
+
+    for flow in starting * 2:
+        work_until_idle(flow)
+
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == Run.objects.count() == 10
+    assert counters("a-0") == counters("b-0") == (0, 0)
+    assert imbalances() == []
+
+
+@side_by_side
+def test_workers_whose_callables_start_each_other_s_flows_do_not_wait_crosswise(starting):
+    for name, other in ("ab", "ba"):
+        engine.start_many(name, [{"start": other}] * 4)
+
+    raised = at_the_same_time(*[lambda flow=flow: work_until_idle(flow) for flow in starting])
+    for flow in starting:
+        work_until_idle(flow)
+
+    assert raised == []
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == Run.objects.count() == 16
+    assert imbalances() == []
