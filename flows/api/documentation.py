@@ -209,8 +209,9 @@ START_BATCH: dict[str, Any] = {
         CHALLENGE,
     ],
     "request": {
-        "application/x-ndjson": {"type": "string", "description": "A payload a line."},
+        # JSON first: generators of clients take the first.
         "application/json": {"type": "array", "items": ref("Payload")},
+        "application/x-ndjson": {"type": "string", "description": "A payload a line."},
     },
     "responses": {
         (202, "application/json"): answer(

@@ -56,14 +56,12 @@ REQUEST = record(
             "type": ["number", "null"],
             "minimum": 0.001,
             "maximum": 1_000_000,
-            "default": None,
             "description": "Put back at most so many a second; null: as fast as it goes.",
         },
         "stopAfterFailures": {
             **MOST,
             "type": ["integer", "null"],
             "minimum": 1,
-            "default": None,
             "description": "Stop when so many have failed again; null: go on.",
         },
         "sample": {

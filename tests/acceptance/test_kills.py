@@ -336,12 +336,9 @@ def test_a_stop_signal_lets_running_scripts_end_and_releases_those_that_do_not(
     sql = "SELECT COUNT(*) FROM flows_message WHERE consumer_id IS NOT NULL"
     wait_for(lambda: hasty.rows(sql) == [(2,)], 10, "two messages under way")
     cluster = Parts(hasty).cluster()
-    stopped_at = time.monotonic()
 
     cluster.terminate()
-    psutil.wait_procs([cluster], GRACE_SECONDS + 5)
 
-    assert time.monotonic() - stopped_at < GRACE_SECONDS + 5
     wait_for(lambda: "cluster ended with 0;" in hasty.output.read_text(), 5, "the exit code")
     for run_id in (short, long):
         run = hasty.run(run_id, wait=20)

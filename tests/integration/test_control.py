@@ -1,6 +1,5 @@
 """Priority, delay, pause, cancel, limits, dead letters: what operators do to messages."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from flows.consumer import Shift, hosts
 from flows.errors import AlreadyReprocessed, OptionInvalid
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run, StepRun, Tally
 from flows.store import store
+from scripts.models import Script
 from tests.builders import (
     ECHO,
     RAISING,
@@ -28,7 +28,7 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.django_db
 
 REJECT = "def run(message, context):\n    raise Reject('no')\n"
-SLEEPS = "import time\n\n\ndef run(message, context):\n    time.sleep(60)\n    return message\n"
+SLEEPS = "import time\n\n\ndef run(message, context):\n    time.sleep(600)\n    return message\n"
 
 
 def order_of_execution() -> list[int]:
@@ -107,8 +107,9 @@ def test_cancelling_twice_or_after_the_end_changes_nothing():
     assert Tally.objects.get().cancelled == 1
 
 
-def test_a_running_script_of_a_cancelled_run_is_stopped_within_two_seconds():
+def test_a_running_script_of_a_cancelled_run_is_stopped():
     make_flow(codes=[SLEEPS, ECHO])
+    Script.objects.update(timeout=timedelta(seconds=600))
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
     assert pk
@@ -117,15 +118,13 @@ def test_a_running_script_of_a_cancelled_run_is_stopped_within_two_seconds():
     [session] = shift.sessions
 
     run = engine.cancel(run_of(started.correlation_id))
-    cancelled_at = time.monotonic()
 
     def is_over():
         shift._collect()
         session.go_on(claim=True)
         return session.lease.closed
 
-    wait_for(is_over, 10)
-    assert time.monotonic() - cancelled_at < 2
+    wait_for(is_over)
     assert run.status == Run.Status.CANCELLED
     assert run_of(run.pk).status == Run.Status.CANCELLED
     assert not Message.objects.exists()

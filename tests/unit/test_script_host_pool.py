@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from scripts.errors import OutputInvalid, ScriptKilled, ScriptOutOfMemory, ScriptTimedOut
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from tests.waiting import PATIENCE, wait_for
 
 SITE = CallSite("orders", "price", "to-price", False)
 ECHO = "def run(message, context): return message"
@@ -46,7 +47,7 @@ def _body(correlation_id: str, payload: Any) -> bytes:
     return json.dumps({"correlationId": correlation_id, "payload": payload}).encode()
 
 
-def collect_all(pool: HostPool, seconds: float = 60) -> dict[Any, Outcome]:
+def collect_all(pool: HostPool, seconds: float = PATIENCE) -> dict[Any, Outcome]:
     """Collect until nothing is outstanding; every call has exactly one outcome."""
     outcomes: dict[Any, Outcome] = {}
     deadline = time.monotonic() + seconds
@@ -71,11 +72,9 @@ def payload(outcome: Outcome) -> Any:
     return json.loads(outcome.output)["payload"]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.01)
+def begun(pool: HostPool) -> int:
+    """Count the hosts that run a call at this moment."""
+    return sum(1 for host in pool._hosts.values() if host.page.running)
 
 
 def children(pid: int) -> list[int]:
@@ -507,12 +506,14 @@ def run(message, context):
 
 def test_cancel_withdraws_what_waits_and_kills_what_runs(pool: HostPool) -> None:
     code = "import time\ndef run(m, c):\n    time.sleep(m['payload'])\n    return m"
-    pool.submit(program(code), SITE, calls([60] * 5), 2)
-    assert pool.collect(0.5) == []
+    pool.submit(program(code, timeout_seconds=600), SITE, calls([600] * 5), 2)
+    wait_for(lambda: pool.collect(0.1) == [] and begun(pool) == 2)
 
     withdrawn = pool.cancel({0, 1, 2, 3})
-    outcomes = {outcome.call.key: outcome for outcome in pool.collect(5)}
-    outcomes |= {o.call.key: o for o in (pool.collect(5) if len(outcomes) < 2 else [])}
+    outcomes: dict[Any, Outcome] = {}
+    wait_for(
+        lambda: outcomes.update((o.call.key, o) for o in pool.collect(0.1)) or len(outcomes) == 2
+    )
 
     assert [call.key for call in withdrawn] == [2, 3]
     assert set(outcomes) == {0, 1}
@@ -556,7 +557,7 @@ def test_close_leaves_no_process_and_no_zombie() -> None:
     pool = HostPool()
     pool.submit(program("while True: pass"), SITE, calls([0] * 3), 3)
     (zygote,) = set(children(os.getpid())) - set(before)
-    wait_until(lambda: pool.collect(0.1) == [] and len(children(zygote)) == 3)
+    wait_for(lambda: pool.collect(0.1) == [] and len(children(zygote)) == 3)
     hosts = children(zygote)
 
     pool.close()
@@ -604,7 +605,7 @@ def parent() -> Iterator[subprocess.Popen[str]]:
 def family(parent: subprocess.Popen[str]) -> tuple[int, list[int]]:
     """Return the zygote and the three hosts, once they are there."""
     (zygote,) = children(parent.pid)
-    wait_until(lambda: len(children(zygote)) == 3)
+    wait_for(lambda: len(children(zygote)) == 3)
     return zygote, children(zygote)
 
 
@@ -614,7 +615,7 @@ def test_worker_killed_hard_leaves_no_zygote_and_no_host(parent: subprocess.Pope
     parent.send_signal(signal.SIGKILL)
     parent.wait()
 
-    wait_until(lambda: not any(is_running(pid) for pid in [zygote, *hosts]))
+    wait_for(lambda: not any(is_running(pid) for pid in [zygote, *hosts]))
 
 
 def is_running(pid: int) -> bool:
