@@ -205,11 +205,16 @@ class Situation:
     def _why_others_first(self, message: Message) -> str | None:
         """Say so where a more urgent message is ready: it is that one which threads and rate are
         for."""
-        first = self._ready(message.queue_id or 0)[:1]
-        if not first or first[0].priority <= message.priority or message.let_through:
+        if message.let_through:
+            return None
+        more_urgent = Message.objects.filter(
+            queue=message.queue_id, priority__gt=message.priority, available_at__lte=self.now
+        )
+        highest = more_urgent.order_by("-priority").values_list("priority", flat=True).first()
+        if highest is None:
             return None
         return (
-            f"Messages of a higher priority go first: one of priority {first[0].priority} is ready,"
+            f"Messages of a higher priority go first: one of priority {highest} is ready,"
             f" this has {message.priority}."
         )
 

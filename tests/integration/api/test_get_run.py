@@ -239,7 +239,7 @@ def test_number_of_queries_does_not_grow_with_steps_and_attempts(user):
     with CaptureQueriesContext(connection) as queries:
         trace(run)
 
-    assert len(queries) <= 11
+    assert len(queries) <= 12
 
 
 @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])
