@@ -118,6 +118,29 @@ def test_every_operation_is_described_with_its_refusals(everybody, flow):
             assert list(response["content"]) == ["application/problem+json"]
 
 
+def test_generators_of_clients_find_what_they_can_read(anonymous):
+    document = anonymous.get(JSON).json()
+
+    defaults = [node["default"] for node in objects_in(document) if "default" in node]
+    first_types = {
+        next(iter(operation["requestBody"]["content"]))
+        for operation in operations(document).values()
+        if "requestBody" in operation
+    }
+
+    assert None not in defaults
+    assert first_types == {"application/json"}
+
+
+def objects_in(value):
+    """Yield every object in a JSON value."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, dict | list):
+            yield from objects_in(item)
+
+
 def test_headers_are_documented_where_they_come(anonymous):
     document = anonymous.get(JSON).json()
     responses = operations(document)["post", "/async/api/start"]["responses"]
