@@ -83,7 +83,7 @@ def start(
     """
     check_options(priority, start_at, idempotency_key)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
-    run = _new_run(plan, payload, user, priority, start_at)
+    run = _new_run(plan, payload, user, priority, _delayed_until(start_at))
     if idempotency_key is not None:
         key = _key_of(run, idempotency_key, start_at)
         try:
@@ -109,10 +109,11 @@ def start_many(
     """
     check_options(priority, start_at)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
+    delayed_until = _delayed_until(start_at)
     runs = []
     for number, payload in enumerate(payloads):
         try:
-            runs.append(_new_run(plan, payload, user, priority, start_at))
+            runs.append(_new_run(plan, payload, user, priority, delayed_until))
         except PayloadInvalid as error:
             raise _numbered(error, number) from error
     if runs:
@@ -135,12 +136,9 @@ def _new_run(
     payload: Payload,
     user: AbstractBaseUser | None,
     priority: int,
-    start_at: datetime | None,
+    delayed_until: datetime | None,
 ) -> NewRun:
     first = plan.require_runnable()
-    now = store().database.now()
-    if start_at is not None:
-        _check_delay(start_at - now)
     raw = payload if isinstance(payload, bytes) else dump_payload(payload)
     plan.require_valid(parse_payload(raw))
     correlation_id = uuid7()
@@ -153,17 +151,23 @@ def _new_run(
         body=wrap(correlation_id, raw),
         user_id=user.pk if user else None,
         priority=priority,
-        # One in the past would go before those that have waited.
-        start_at=start_at if start_at and start_at > now else None,
+        start_at=delayed_until,
     )
 
 
-def _check_delay(delay: timedelta) -> None:
-    most = settings.ASYNCENGINE_MAX_DELAY_DAYS
+def _delayed_until(start_at: datetime | None) -> datetime | None:
+    """Return until when the run waits: one in the past would go before those that have waited.
+
+    Raises DelayTooLong.
+    """
+    if start_at is None:
+        return None
+    delay, most = start_at - store().database.now(), settings.ASYNCENGINE_MAX_DELAY_DAYS
     if delay.total_seconds() > most * SECONDS_PER_DAY:
         detail = f"may be {most} days from now at the most"
         fault = {"parameter": "startAt", "detail": detail}
         raise DelayTooLong(f"startAt: {detail}.", errors=[fault])
+    return start_at if delay > timedelta(0) else None
 
 
 def _store(runs: list[NewRun]) -> None:
