@@ -7,6 +7,7 @@ task for what takes long. They are sent at most once: a process killed after the
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -14,8 +15,12 @@ from uuid import UUID
 from django.db import transaction
 from django.dispatch import Signal
 
+from scripts.callables.leftovers import Leftovers, apart
+
 if TYPE_CHECKING:
     from flows.models import DeadLetter
+
+logger = logging.getLogger(__name__)
 
 # With correlation_id (UUID), flow_name and status: COMPLETED, FAILED or CANCELLED.
 run_finished = Signal()
@@ -46,5 +51,8 @@ def announce_letter(letter: DeadLetter, flow_name: str, step_name: str) -> None:
 
 
 def _send(signal: Signal, values: dict[str, object]) -> None:
+    leftovers = Leftovers()
     # Django logs what a receiver raises.
-    signal.send_robust(sender=None, **values)
+    apart(partial(signal.send_robust, sender=None, **values))
+    if fault := leftovers.put_right():
+        logger.error("a receiver of a signal: %s", fault)

@@ -9,6 +9,7 @@ takes the whole of it back, and the commit is tried again with what is known of 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +19,10 @@ from django.db import connection, transaction
 
 from flows.models import StepRun
 from flows.plan import StepPlan
-from flows.store import Done, Fate, Held
+from flows.store import Done, Fate, Held, store
 from flows.verdict import judge, returned, storable
 from scripts.callables.calls import CallableCall, drop_connections
+from scripts.callables.leftovers import Leftovers, apart, renew, uses_of
 from scripts.callables.watchdog import Limit, watchdog
 from scripts.envelope import plain_text
 from scripts.pool.runner import Call, HostPool
@@ -29,6 +31,9 @@ from scripts.wire import MAX_TEXT_LENGTH
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+# What psycopg calls a connection in a transaction that has not failed.
+INTRANS = 2
 
 # A function has so long, whatever its time limit: others wait for the locks it takes, and on SQLite
 # for the only one there is.
@@ -90,10 +95,73 @@ def refused(done: Done, error: Exception) -> Done:
 
 def in_savepoint(run: Callable[[], Result]) -> Result:
     with transaction.atomic():
-        result = run()
+        result = run_wholly(run)
     if connection.closed_in_transaction:
         raise RuntimeError("It has closed the connection, and with it ended the transaction.")
     return result
+
+
+def run_wholly(run: Callable[[], Result]) -> Result:
+    """Run it so that the transaction, its savepoints and the sessions are as they were before.
+
+    Raises RuntimeError where something that the function has written would not be committed.
+    """
+    blocks, savepoints = connection.atomic_blocks, connection.savepoint_ids
+    depths = len(blocks), len(savepoints)
+    wrappers, uses = list(connection.execute_wrappers), uses_of(connection)
+    leftovers, guard = Leftovers(), EndGuard()
+    connection.execute_wrappers.append(guard)
+    fault = ""
+    try:
+        result = run()
+        if len(savepoints) > depths[1]:
+            fault = "It has left a transaction open: an atomic block has no end."
+        elif connection.needs_rollback and not connection.closed_in_transaction:
+            fault = "It has marked the transaction for rollback: what it wrote is not committed."
+    finally:
+        del blocks[depths[0] :], savepoints[depths[1] :]
+        connection.execute_wrappers[:] = wrappers
+        put_session_right(guard, uses)
+        fault = leftovers.put_right() or fault
+    if fault:
+        raise RuntimeError(fault)
+    return result
+
+
+class EndGuard:
+    """Refuses statements that would end the engine's transaction, and sees changes on SQLite."""
+
+    ENDS = re.compile(
+        r"\s*(COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
+        r"|.*;\s*(COMMIT|ROLLBACK)\s*;?\s*$",
+        re.IGNORECASE | re.DOTALL,
+    )
+    CHANGES = re.compile(r"\s*(PRAGMA|ATTACH|DETACH|CREATE\s+TEMP)", re.IGNORECASE)
+
+    def __init__(self) -> None:
+        self.has_changed = False
+
+    def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        text = str(sql)
+        if end := self.ENDS.match(text):
+            word = (end[1] or end[4]).upper()
+            raise RuntimeError(f"{word} would end the transaction of the hand-over.")
+        self.has_changed = self.has_changed or self.CHANGES.match(text) is not None
+        return execute(sql, params, many, context)
+
+
+def put_session_right(guard: EndGuard, uses: object) -> None:
+    """Reset a session that was used, on SQLite after the commit where a statement changed it."""
+    raw = connection.connection
+    if connection.closed_in_transaction or raw is None:
+        return
+    if connection.vendor == "sqlite":
+        if guard.has_changed:
+            transaction.on_commit(connection.close)
+    # A transaction that has failed is rolled back, and its settings are with it.
+    elif uses_of(connection) != uses and raw.info.transaction_status == INTRANS:
+        renew(connection)
+        store().database.limit_transaction()
 
 
 def guard_hooks(since: int, limit: Limit) -> None:
@@ -106,12 +174,15 @@ def guard_hooks(since: int, limit: Limit) -> None:
 
 def guarded(hook: Callable[[], object], limit: Limit) -> Callable[[], None]:
     def call() -> None:
+        leftovers = Leftovers()
         own_limit = Limit(limit.seconds, f"on_commit of {limit.what}")
         try:
-            watchdog.call(own_limit, hook)
+            watchdog.call(own_limit, apart, hook)
         except BaseException:
             logger.exception("%s failed; its commit stands", own_limit.what)
             if own_limit.is_hit:
                 drop_connections()
+        if fault := leftovers.put_right():
+            logger.error("%s: %s", own_limit.what, fault)
 
     return call

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import decimal
 import subprocess
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
+from django.urls import get_script_prefix, set_script_prefix
+from django.utils import timezone, translation
 
 from flows import engine
 from scripts.callables import Reject, Retry
@@ -131,7 +135,12 @@ def noting_hook() -> None:
     note("committed")
 
 
-hooks = {"note": noting_hook, "raise": raising_hook, "spin": spin}
+hooks = {
+    "note": noting_hook,
+    "raise": raising_hook,
+    "spin": spin,
+    "leave": lambda: leave_context(connection),
+}
 
 
 def leave_mark(message: Any, context: Any) -> Any:
@@ -150,3 +159,101 @@ def start_another(message: Any, context: Any) -> Any:
     if name := message["payload"].get("start"):
         engine.start(name, {})
     return message
+
+
+def leave_state(message: Any, context: Any) -> Any:
+    """Tell the state that it finds, then leave behind what the payload wants."""
+    payload = message["payload"]
+    payload["found"] = thread_state()
+    alias = payload.get("alias", "default")
+    leftovers[payload.get("leave", "nothing")](connections[alias])
+    return message
+
+
+def thread_state() -> list[Any]:
+    return [
+        translation.get_language(),
+        timezone.get_current_timezone_name(),
+        decimal.getcontext().prec,
+        own_variable.get(""),
+        get_script_prefix(),
+        connection.get_autocommit() or connection.in_atomic_block,
+        len(connection.savepoint_ids),
+        session_state(),
+    ]
+
+
+def session_state() -> Any:
+    asked = (
+        "SELECT current_setting('search_path'), current_setting('statement_timeout'),"
+        " current_setting('lock_timeout'),"
+        " current_setting('TimeZone'), current_user = session_user,"
+        " (SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),"
+        " (SELECT COUNT(*) FROM pg_prepared_statements),"
+        " (SELECT COUNT(*) FROM pg_listening_channels()),"
+        " to_regclass('pg_temp.mine') IS NULL"
+    )
+    if connection.vendor == "sqlite":
+        asked = "SELECT (SELECT COUNT(*) FROM sqlite_temp_master)"
+    with connection.cursor() as cursor:
+        cursor.execute(asked)
+        return list(cursor.fetchone())
+
+
+def statement(*texts: str) -> Any:
+    def leave(connection: Any) -> None:
+        with connection.cursor() as cursor:
+            for text in texts:
+                cursor.execute(text)
+
+    return leave
+
+
+def leave_context(connection: Any) -> None:
+    translation.activate("de")
+    timezone.activate("Asia/Tokyo")
+    decimal.getcontext().prec = 3
+    own_variable.set("mine")
+    set_script_prefix("/mine/")
+
+
+def leave_open_block(connection: Any) -> None:
+    transaction.atomic(using=connection.alias).__enter__()
+
+
+def leave_wrapper(connection: Any) -> None:
+    def fail(*args: Any) -> None:
+        raise AssertionError("the wrapper of another message")
+
+    connection.execute_wrappers.append(fail)
+
+
+own_variable: ContextVar[str] = ContextVar("own_variable")
+leftovers: dict[str, Any] = {
+    "nothing": lambda connection: None,
+    "context": leave_context,
+    "begin": statement("BEGIN"),
+    "write": lambda connection: note("left"),
+    "begin and write": statement(
+        "BEGIN",
+        "INSERT INTO django_admin_log"
+        " (action_time, object_repr, action_flag, change_message, user_id)"
+        " SELECT now(), 'never to be seen', 1, '', MIN(id) FROM auth_user",
+    ),
+    "autocommit off": lambda connection: connection.set_autocommit(False),
+    "raw autocommit off": lambda connection: setattr(connection.connection, "autocommit", False),
+    "block": leave_open_block,
+    "rollback": lambda connection: connection.set_rollback(True),
+    "commit": statement("COMMIT"),
+    "wrapper": leave_wrapper,
+    "search path": statement("SET search_path = pg_catalog"),
+    "setting by function": statement("SELECT set_config('search_path', 'pg_catalog', false)"),
+    "local setting": statement("SET LOCAL search_path = pg_catalog"),
+    "timeout": statement("SET statement_timeout = '7s'"),
+    "time zone": statement("SET TimeZone = 'Asia/Tokyo'"),
+    "role": statement("SET ROLE pg_read_all_data"),
+    "advisory lock": statement("SELECT pg_advisory_lock(57)"),
+    "prepared": statement("PREPARE mine AS SELECT 1"),
+    "listen": statement("LISTEN mine"),
+    "temporary table": statement("CREATE TEMP TABLE mine (n int)"),
+}

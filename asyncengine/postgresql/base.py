@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.postgresql import base
+from django.db.backends.signals import connection_created
 
 from asyncengine.postgresql.connection import WatchfulConnection
 from asyncengine.postgresql.session_settings import known_to
@@ -54,6 +55,30 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not autocommit and self.is_pooled:
             with self.wrap_database_errors:
                 self.connection.set_up_transaction(self._settings_of(self.connection))
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        self._traits = self.connection.traits()
+
+    def renew(self) -> None:
+        """Put the session back as it was when it was new; close one that cannot be.
+
+        It may stand in a transaction. Behind a pooler there is no session to put back: each
+        transaction gets one and sets it up.
+        """
+        raw = self.connection
+        if raw is None:
+            return
+        if not self.in_atomic_block and (
+            raw.closed or raw.traits() != self._traits or not raw.autocommit
+        ):
+            self.close()
+        elif not raw.is_pooled:
+            with self.wrap_database_errors:
+                raw.reset(self._settings_of(raw))
+                self._configure_connection(raw)  # type: ignore[attr-defined]
+            # Receivers may set up sessions, too.
+            connection_created.send(sender=self.__class__, connection=self)
 
     @property
     def is_pooled(self) -> bool:

@@ -13,6 +13,11 @@ SILENCE_SECONDS = 3.0
 # How often a wait looks at the clock.
 INTERVAL_SECONDS = 0.1
 
+RESET = (
+    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *;"
+    " SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; "
+)
+
 
 class WatchfulConnection(psycopg.Connection[Any]):
     """A connection that ends when its server does not answer, however long a statement may take.
@@ -26,6 +31,8 @@ class WatchfulConnection(psycopg.Connection[Any]):
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     # Whether a pooler answers, which may give each transaction another session of the server.
     is_pooled = False
+    # How often it has waited for the server: a number that every use of it changes.
+    uses = 0
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
@@ -52,6 +59,26 @@ class WatchfulConnection(psycopg.Connection[Any]):
         assert row is not None
         return row
 
+    def reset(self, settings: Mapping[str, str]) -> None:
+        """Undo what has changed the session, as DISCARD ALL does, which no transaction allows."""
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+        values = [part for pair in settings.items() for part in pair]
+        # psycopg knows the names of those that it has prepared itself.
+        reset = RESET if self.prepare_threshold is not None else f"{RESET}DEALLOCATE ALL; "
+        psycopg.ClientCursor(self).execute(f"{reset}SELECT {calls}".encode(), values)
+
+    def traits(self) -> tuple[object, ...]:
+        """Return what its user may have set at the connection itself."""
+        return (
+            self.autocommit,
+            self.isolation_level,
+            self.read_only,
+            self.deferrable,
+            self.row_factory,
+            self.cursor_factory,
+            self.prepare_threshold,
+        )
+
     @property
     def takes_writes(self) -> bool:
         """Whether the server has said so, which servers before 14 and poolers do not."""
@@ -64,6 +91,7 @@ class WatchfulConnection(psycopg.Connection[Any]):
         interval: float = INTERVAL_SECONDS,
         timeout: float | None = None,
     ) -> Result:
+        self.uses += 1
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         return super().wait(self._watched(gen), interval)

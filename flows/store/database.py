@@ -59,6 +59,10 @@ class Database(ABC):
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]: ...
 
+    def limit_transaction(self) -> None:
+        """Limit how long the transaction that is open may rest, and wait for locks."""
+        return
+
     def set_up(self) -> AbstractContextManager[None]:
         """Have a statement run as sessions are set up, in a transaction where that needs one."""
         return nullcontext()

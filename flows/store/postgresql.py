@@ -85,8 +85,11 @@ class PostgreSQL(Database):
         is_own = connection.get_autocommit()
         with transaction.atomic():
             if is_own:
-                self._execute(LIMITS)
+                self.limit_transaction()
             yield
+
+    def limit_transaction(self) -> None:
+        self._execute(LIMITS)
 
     def set_up(self) -> AbstractContextManager[None]:
         connection.ensure_connection()

@@ -15,6 +15,7 @@ from django.db import connections
 from scripts.callables import Reject, Retry
 from scripts.callables.asker import CallableAsker
 from scripts.callables.functions import function_at
+from scripts.callables.leftovers import apart
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.calls import Call, CallSite, Outcome, Program
 from scripts.envelope import complete, decode, encode
@@ -69,7 +70,7 @@ class CallableCall:
         return Outcome(self.call, output, error, warning, self._logs, started_at, time.time())
 
     def _watched(self) -> Output:
-        return watchdog.call(self.limit, self._run)
+        return watchdog.call(self.limit, apart, self._run)
 
     def _run(self) -> Output:
         call, site = self.call, self._site

@@ -7,14 +7,17 @@ import logging
 import socket
 import threading
 from collections import deque
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from django.db import close_old_connections, connections
 
 from scripts.callables.calls import CallableCall, drop_connections
+from scripts.callables.leftovers import Leftovers
 from scripts.callables.watchdog import watchdog
 from scripts.calls import Call, CallSite, Outcome, Program
+from scripts.errors import ScriptRaised
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +118,14 @@ class CallableThreads:
             return running
 
     def _run(self, running: CallableCall) -> None:
+        leftovers = Leftovers()
         outcome = running.outcome()
         try:
             if running.limit.is_hit:
                 drop_connections()
-            else:
-                close_old_connections()
+            elif fault := leftovers.put_right():
+                outcome = uncommitted(outcome, fault)
+            close_old_connections()
         except Exception:
             logger.exception("connections of %s were not closed", running.limit.what)
         with self._lock:
@@ -149,6 +154,13 @@ class CallableThreads:
                 return None
         # It was given one at the last moment.
         return self._given.get()
+
+
+def uncommitted(outcome: Outcome, fault: str) -> Outcome:
+    """Make work that was left uncommitted the error of its message, unless it has another."""
+    if outcome.error is not None:
+        return outcome
+    return replace(outcome, output=None, error=ScriptRaised(fault))
 
 
 class _Lane:
