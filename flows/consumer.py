@@ -44,6 +44,10 @@ DATABASE_ERRORS = (DatabaseError, InterfaceError)
 # Waits between tries where the database cannot be used.
 DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
+# How often the database may refuse a commit with callables, by an error that might pass, before
+# their writes are held to be the cause.
+MOST_REFUSALS = 5
+
 # How often a session with slow scripts is heard of, and hears of cancelled runs.
 HEARTBEAT_SECONDS = 1.0
 # A rate counts a start as at most this much later than its claim.
@@ -195,6 +199,7 @@ class Session:
         self.rests_until = 0.0
         self.tries = 0
         self.retry_at = 0.0
+        self.refusals = 0
         self.functions = Functions(hosts)
 
     def patience(self) -> float:
@@ -217,6 +222,10 @@ class Session:
     def go_on(self, claim: bool) -> None:
         """Commit what is done and start what comes next; without a database, try again later."""
         if self.tries and time.monotonic() < self.retry_at:
+            return
+        if self.tries and self._is_out_of_grace():
+            logger.warning("consumer %s ends with what it could not store", self.lease.consumer_id)
+            self.forget()
             return
         try:
             if self.tries:
@@ -242,15 +251,20 @@ class Session:
         try:
             return self._commit_all(claim)
         except Exception as error:
-            if not is_of_a_message(error) or not (self.done or claim):
+            is_refused = self._is_of_functions(error)
+            if not (is_refused or is_of_a_message(error)) or not (self.done or claim):
                 raise
             logger.info("consumer %s stores apart: %r", self.lease.consumer_id, error)
             cause = error
-        # That tells the lease again where it is: it would have moved.
-        self.store.held(self.lease)
+        # Both tell the lease again where it is: it would have moved.
+        if is_refused:
+            self._read_back()
+        else:
+            self.store.held(self.lease)
         if not self.done:
-            return self._claim_apart(cause)
+            return [] if is_refused else self._claim_apart(cause)
         self._store_apart(self.done)
+        self.refusals = 0
         return []
 
     def _commit_all(self, claim: bool) -> list[Held]:
@@ -259,6 +273,7 @@ class Session:
         self.functions.begin()
         taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
         self.done = []
+        self.refusals = 0
         self.functions.end()
         self.heard_at = time.monotonic()
         self.rests_until = self.heard_at + self.lease.free_in
@@ -337,14 +352,34 @@ class Session:
         try:
             self._commit_part(done)
         except Exception as error:
-            if not is_of_a_message(error):
+            if self._is_of_functions(error):
+                # It may be in doubt whether they are stored.
+                self._read_back()
+                left = {d.held.id for d in self.done}
+                done = [d for d in done if d.held.id in left]
+            elif not is_of_a_message(error):
                 raise
+            if not done:
+                return
             if len(done) == 1:
                 self._store_instead(done[0], error)
                 return
             half = len(done) // 2
             self._store_apart(done[:half])
             self._store_apart(done[half:])
+
+    def _is_of_functions(self, error: Exception) -> bool:
+        """Tell whether the database has refused commits with functions again and again.
+
+        It looks as if the database were in trouble, but it takes what else this session writes.
+        """
+        if trouble_of(error) is None or not self.functions.ran:
+            return False
+        self.refusals += 1
+        if self.refusals <= MOST_REFUSALS:
+            return False
+        connection.close()
+        return True
 
     def _commit_part(self, part: list[Done]) -> None:
         """Store some of what is done, take nothing new and keep the lease."""
@@ -380,7 +415,7 @@ class Session:
 
     def _store_instead(self, done: Done, error: Exception) -> None:
         """Store something else of a delivery that raises alone. Raises the error if nothing is."""
-        if self.functions.ran and isinstance(error, DatabaseError):
+        if self.functions.ran and isinstance(error, DATABASE_ERRORS):
             # Some constraints are looked at when a transaction ends.
             logger.info("a callable's writes were refused: %s", error)
             self._store_apart([refused(self.functions.ran[0], error)])
@@ -404,11 +439,16 @@ class Session:
             self.heard_at = time.monotonic()
         if self.lease.attention:
             self._stop(self.store.cancelled(self.lease))
-        if draining.is_set():
-            self.draining_since = self.draining_since or time.monotonic()
-            if time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS:
-                self.forget()
-                self.store.close(self.lease)
+        if self._is_out_of_grace():
+            self.forget()
+            self.store.close(self.lease)
+
+    def _is_out_of_grace(self) -> bool:
+        """Tell whether the cluster has been stopping for longer than a script may take."""
+        if not draining.is_set():
+            return False
+        self.draining_since = self.draining_since or time.monotonic()
+        return time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS
 
     def _stop(self, cancelled: set[str]) -> None:
         """End the scripts of cancelled runs; what comes of them is dropped at the next commit."""

@@ -16,6 +16,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from flows import engine
+from flows.models import Run
 from scripts.callables import Reject, Retry
 
 run_command = subprocess.run
@@ -257,3 +258,25 @@ leftovers: dict[str, Any] = {
     "listen": statement("LISTEN mine"),
     "temporary table": statement("CREATE TEMP TABLE mine (n int)"),
 }
+
+
+def cancel_another(message: Any, context: Any) -> Any:
+    """Cancel the runs that the payload names, or its own; then raise where that asks for it."""
+    note(f"{context.delivery_id} {context.step}")
+    payload = message["payload"]
+    for id in payload.get("cancel", []):
+        engine.cancel(Run.objects.get(pk=message["correlationId"] if id == "own" else id))
+    if payload.get("raise"):
+        raise ValueError("no luck")
+    return message
+
+
+def when_cursed() -> None:
+    """Do nothing here; a test puts its own in place of this."""
+
+
+def note_that_it_is_cursed(message: Any, context: Any) -> Any:
+    if message["payload"].get("cursed"):
+        note("cursed")
+        when_cursed()
+    return message

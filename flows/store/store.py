@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -341,7 +342,7 @@ class Store:
             now = self.heartbeat(lease)
             if lease.attention:
                 drop(done, self._held_cancelled(lease.consumer_id))
-            done = [d.within() if d.within and d.fate is not Fate.DROPPED else d for d in done]
+            done = self._run_within(lease, done)
             taken = Commit(self.ledger, lease, done, unfinished, batch, now).run(claim, marks)
             rests = 0 < lease.free_in <= REST_SECONDS
             ended = not taken and not unfinished and not rests
@@ -350,6 +351,16 @@ class Store:
                 self.database.wake()
         lease.closed = ended
         return taken
+
+    def _run_within(self, lease: Lease, done: Sequence[Done]) -> Sequence[Done]:
+        """Call what is to run within the transaction, and drop what that has cancelled."""
+        if not any(d.within and d.fate is not Fate.DROPPED for d in done):
+            return done
+        done = [d.within() if d.within and d.fate is not Fate.DROPPED else d for d in done]
+        # Copies, for a cancellation in this transaction may be rolled back with it.
+        done = [replace(d) for d in done]
+        drop(done, self._held_cancelled(lease.consumer_id))
+        return done
 
     def put_off_head(self, lease: Lease, unfinished: bool, by: timedelta) -> bool:
         """Let the message wait that the lease would take next; tell whether there was one."""
