@@ -12,6 +12,7 @@ class FlowsConfig(AppConfig):
             checks,  # noqa: F401  checks add themselves
             database_checks,  # noqa: F401
             deleted_users,
+            live_runs,
             plain_pickles,
             retention,
             revision,
@@ -27,6 +28,7 @@ class FlowsConfig(AppConfig):
         allowed_tasks.connect()
         deleted_users.connect()
         tokens.connect()
+        live_runs.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)
         post_migrate.connect(revision.ensure_triggers, sender=self)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.db.models import ProtectedError
 
 from flows import consumer, engine, isolation
 from flows.consumer import Shift, hosts
@@ -251,11 +252,33 @@ def test_a_spilled_list_that_cannot_be_read_is_buried() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "delete",
+    [
+        lambda runs: runs.delete(),
+        lambda runs: runs.get().delete(),
+        lambda runs: runs.order_by("pk").filter(status="QUEUED").delete(),
+    ],
+)
+def test_the_models_refuse_to_delete_a_run_that_is_under_way(delete) -> None:
+    flow = make_flow()
+    live = engine.start("flow", {}).correlation_id
+
+    with pytest.raises(ProtectedError, match="cancel it first"):
+        delete(Run.objects.filter(pk=live))
+    work_until_idle(flow)
+
+    assert run_of(live).status == Run.Status.COMPLETED
+    assert Run.objects.all().delete()[0] > 0
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("what", ALL)
 def test_a_message_of_a_run_that_was_deleted_harms_no_other(what: str) -> None:
     flow = make_flow(codes=[DO, ECHO], max_deliveries=1)
     gone, *others = engine.start_many("flow", [{"do": what}, {}, {}])
-    Run.objects.filter(pk=gone).delete()
+    # As SQL by hand does: the models refuse it.
+    Run.objects.filter(pk=gone)._raw_delete("default")
 
     work_until_idle(flow)
 
