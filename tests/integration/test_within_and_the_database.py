@@ -90,7 +90,7 @@ def test_a_run_that_waits_and_is_cancelled_by_a_callable_is_not_run():
 
 # A deferred trigger of a project's own, that says what usually passes.
 REFUSING = """
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION refuse_cursed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF NEW.object_repr = 'cursed' THEN
             RAISE EXCEPTION 'the ledger is closed' USING ERRCODE = '40001';
@@ -98,7 +98,7 @@ REFUSING = """
         RETURN NULL;
     END $$;
     CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON django_admin_log
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_cursed();
 """
 
 
@@ -115,7 +115,7 @@ def cursed_commits(monkeypatch) -> Iterator[None]:
         try:
             yield
         finally:
-            run_sql("DROP TRIGGER refusing ON django_admin_log; DROP FUNCTION refuse")
+            run_sql("DROP TRIGGER refusing ON django_admin_log; DROP FUNCTION refuse_cursed")
         return
     cursed: list[bool] = []
 
