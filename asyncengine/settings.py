@@ -391,9 +391,19 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"},
+        "line": {
+            "format": "%(asctime)s %(levelname)s %(process)d %(name)s%(of_message)s: %(message)s"
+        },
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # What callables log says which message they are at.
+    "filters": {"message": {"()": "scripts.callables.logs.MessageFilter"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["message"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": "INFO" if DEBUG else "WARNING"},
     "loggers": {
         "flows": {"level": "INFO"},

@@ -16,6 +16,7 @@ from scripts.callables import Reject, Retry
 from scripts.callables.asker import CallableAsker
 from scripts.callables.functions import function_at
 from scripts.callables.leftovers import apart
+from scripts.callables.logs import MessageOfLogs, message_of_logs
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.calls import Call, CallSite, Outcome, Program
 from scripts.envelope import complete, decode, encode
@@ -74,6 +75,8 @@ class CallableCall:
 
     def _run(self) -> Output:
         call, site = self.call, self._site
+        # It ends with the context in which this runs.
+        message_of_logs.set(MessageOfLogs(call.correlation_id, site.flow, site.step, call.attempt))
         contract = contract_of(self.program.input_schema, self.program.output_schema)
         function = function_at(self.program.code)
         contract.check_input(call.body)
