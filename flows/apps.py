@@ -9,7 +9,8 @@ class FlowsConfig(AppConfig):
     def ready(self) -> None:
         from flows import (
             allowed_tasks,
-            checks,  # noqa: F401  checks add themselves
+            callable_checks,  # noqa: F401  checks add themselves
+            checks,  # noqa: F401
             database_checks,  # noqa: F401
             deleted_users,
             live_runs,

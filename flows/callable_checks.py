@@ -1,0 +1,107 @@
+"""What callables and the connections of a project need: `check` tells what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError, InterfaceError
+
+from scripts.callables.functions import callable_fault
+from scripts.models import Language, Script
+
+OWN_POSTGRESQL = "asyncengine.postgresql"
+POSTGRESQL = frozenset({"django.db.backends.postgresql", "django.contrib.gis.db.backends.postgis"})
+# What keeps a connection from waiting for ever on a network that has gone.
+NETWORK_GUARDS = ("connect_timeout", "keepalives_idle", "tcp_user_timeout")
+
+
+@register(Tags.database)
+def callables_are_there(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Resolve the function of each callable, where a command has asked for the database."""
+    if not databases or "default" not in databases:
+        return []
+    try:
+        scripts = list(
+            Script.objects.filter(language=Language.CALLABLE).values_list("name", "code")
+        )
+    except (DatabaseError, InterfaceError):
+        # There are no tables yet, or no database, which another check tells.
+        return []
+    return [
+        # No error: that would keep `migrate` from running, and with it the code from being mended.
+        Warning(
+            f"The callable {name!r} cannot run here. {fault}",
+            hint="Its messages fail on this machine until its code is corrected or its module is"
+            " there and allowed.",
+            id="flows.W010",
+        )
+        for name, code in sorted(scripts)
+        if (fault := callable_fault(code))
+    ]
+
+
+@register()
+def connections_have_their_guards(**kwargs: Any) -> list[CheckMessage]:
+    """Look at the settings of the database alone: it need not be there."""
+    return faults_of(settings.DATABASES["default"])
+
+
+def faults_of(database: dict[str, Any]) -> list[CheckMessage]:
+    options: dict[str, Any] = database.get("OPTIONS") or {}
+    engine = database["ENGINE"]
+    if engine == "django.db.backends.sqlite3":
+        return list(faults_of_sqlite(options))
+    if engine == OWN_POSTGRESQL or engine in POSTGRESQL:
+        return list(faults_of_postgresql(engine, options))
+    return []
+
+
+def faults_of_sqlite(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    if options.get("transaction_mode") != "IMMEDIATE":
+        yield Warning(
+            "Transactions on SQLite do not begin with IMMEDIATE: where two processes write, one"
+            " fails with `database is locked` in the middle of its transaction.",
+            hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 30} of the database'
+            " `default`, or use asyncengine.settings.database(URL).",
+            id="flows.W006",
+        )
+
+
+def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
+    if options.get("pool"):
+        yield Error(
+            "The database `default` has a pool of psycopg's: its threads do not survive the fork"
+            " of the workers, which then hang and do not hear SIGTERM.",
+            hint="Remove `pool` from OPTIONS. Workers keep their connections without it; before a"
+            " web server of many threads put PgBouncer.",
+            id="flows.E003",
+        )
+    if engine != OWN_POSTGRESQL:
+        yield Warning(
+            f"The database `default` uses {engine}: its connections wait for ever where the server"
+            " falls silent, what callables change in a session costs a new connection, and a lost"
+            " commit is not told from a failed one.",
+            hint="Set ENGINE to asyncengine.postgresql, or use asyncengine.settings.database(URL).",
+            id="flows.W007",
+        )
+    elif "session_settings" not in options:
+        yield Warning(
+            "The sessions of the database `default` are not set up: they have the settings of their"
+            " role and server (search_path, isolation, statement_timeout, jit …).",
+            hint="Set session_settings in OPTIONS to"
+            " asyncengine.postgresql.session_settings.session_settings(''), or use"
+            " asyncengine.settings.database(URL).",
+            id="flows.W008",
+        )
+    if missing := [name for name in NETWORK_GUARDS if name not in options]:
+        yield Warning(
+            f"OPTIONS of the database `default` leave out {', '.join(missing)}: a connection whose"
+            " network has gone is noticed after minutes or hours.",
+            hint="Set them as asyncengine.settings.database(URL) does.",
+            id="flows.W009",
+        )
