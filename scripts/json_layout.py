@@ -145,7 +145,13 @@ class _Walk:
 
 
 def path_step(step: str | int) -> str:
-    """Return what a path has for one more step: `.name`, `[3]` or `["a name"]`."""
+    """Return what a path has for one more step: `.name`, `[3]` or `["a name"]`.
+
+    It can always be written: half a character in a name is written as its escape.
+    """
     if isinstance(step, int):
         return f"[{step}]"
-    return f".{step}" if _NAME.fullmatch(step) else f"[{json.dumps(step, ensure_ascii=False)}]"
+    if _NAME.fullmatch(step):
+        return f".{step}"
+    quoted = json.dumps(step, ensure_ascii=False)
+    return f"[{quoted.encode(errors='backslashreplace').decode()}]"

@@ -8,7 +8,8 @@ object and found again by its identity. What a script computes is another object
 import json
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -82,7 +83,9 @@ def loads(text: bytes | str, numerals: Numerals) -> Any:
 
     def number(digits: str) -> float:
         value = float(digits)
-        numerals[id(value)] = value, digits
+        # What is too large for a float has no JSON, however it was written.
+        if isfinite(value):
+            numerals[id(value)] = value, digits
         return value
 
     def integer(digits: str) -> int:
@@ -145,5 +148,9 @@ def _replaced(value: Any, writing: Callable[[Any], str | None]) -> Any:
 
 def decimal(digits: str) -> Decimal | float:
     """Return a number as large as it is written, as far as a JSON Schema can tell."""
-    value = Decimal(digits)
+    try:
+        value = Decimal(digits)
+    except InvalidOperation:
+        # Its exponent is beyond what Decimal holds.
+        return float(digits)
     return value if value.adjusted() > _SMALLEST_EXPONENT or not value else float(digits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from math import isinf
 from typing import Any
 
@@ -101,9 +101,18 @@ def _plain_number(digits: str) -> Any:
     value = float(digits)
     if isinf(value) or len(digits) > MAX_DIGITS:
         return _Fault(_TOO_LARGE if isinf(value) else _TOO_LONG)
-    if Decimal(digits) != Decimal(repr(value)):
+    if not is_exact(digits, value):
         return _Fault(f"is a number with more digits than a double can hold, which has {value!r}")
     return value
+
+
+def is_exact(digits: str, value: float) -> bool:
+    """Tell whether the float has the value of the number that is written."""
+    try:
+        return Decimal(digits) == Decimal(repr(value))
+    except InvalidOperation:
+        # The exponent is beyond what Decimal holds: no float is as small, but for zero itself.
+        return not value and not digits.lower().partition("e")[0].strip("-0.")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -5,6 +5,7 @@ Chunk by chunk in the order of the lines. Where the queue is full or the databas
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -13,7 +14,7 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import connection
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -27,8 +28,10 @@ from flows.api.items import Item, elements, lines
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
 from flows.envelope import parse_payload
-from flows.errors import PayloadInvalid, PayloadNotChecked, QueueFull
+from flows.errors import PayloadInvalid, QueueFull
 from flows.plan import FlowPlan
+
+logger = logging.getLogger(__name__)
 
 # What is stored in one transaction.
 CHUNK_ITEMS = 500
@@ -130,10 +133,12 @@ class Batch:
         before = self.accepted
         try:
             self._start_valid(sound, faults)
-        except (QueueFull, PayloadNotChecked, DatabaseError, InterfaceError) as error:
+        except Exception as error:
+            # What was accepted before has to be answered, whatever this is.
             self.stopped_by = as_problem(error)
             if self.stopped_by is None:
-                raise
+                logger.exception("A batch stopped.")
+                self.stopped_by = Problem("internal-error")
             close_if_unusable()
             left = [item.line for item in sound if item.line not in faults]
             self._next_line = left[self.accepted - before]
@@ -174,8 +179,9 @@ class Batch:
         try:
             self._plan.require_valid(parse_payload(item.raw))
         except PayloadInvalid as error:
-            fields = "; ".join(f"{e['path']}: {e['detail']}" for e in error.errors)
-            return Problem("payload-invalid", f"{error} {fields}".rstrip())
+            fields = [f"{e['path']}: {e['detail']}" for e in error.errors]
+            untold = [field for field in fields if field.replace(": ", " ", 1) not in str(error)]
+            return Problem("payload-invalid", f"{error} {'; '.join(untold)}".rstrip())
         return None
 
     def _reject(self, line: int, problem: Problem) -> None:

@@ -226,4 +226,5 @@ def _of_api_exception(error: APIException) -> Problem:
 
 
 def _shortened(text: str) -> str:
+    text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"

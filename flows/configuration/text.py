@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any, NoReturn
 
 from flows.configuration.faults import ConfigurationInvalid, Faults, inside
+from scripts.strict_json import is_exact
 
 # What checks the schemas of scripts ends at 128 levels.
 MAX_DEPTH = 100
@@ -92,7 +92,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _float(digits: str) -> float:
     value = float(digits)
-    if math.isfinite(value) and Decimal(digits) != Decimal(repr(value)):
+    if math.isfinite(value) and not is_exact(digits, value):
         raise ValueError(f"the number {digits} has more digits than a double can hold")
     return value
 

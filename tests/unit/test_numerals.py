@@ -6,7 +6,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 
-from scripts.numerals import may_change
+from scripts.numerals import loads, may_change
 from tests.documents import content, values
 
 
@@ -37,3 +37,12 @@ def test_what_looks_like_a_number_in_a_string_is_none(text: str) -> None:
 )
 def test_a_number_behind_strings_is_found(text: str) -> None:
     assert may_change(text.encode())
+
+
+def test_a_number_beyond_a_float_has_no_writing() -> None:
+    numerals: dict[int, tuple[object, str]] = {}
+
+    value = loads(b'{"a":1e999}', numerals)
+
+    assert value == {"a": float("inf")}
+    assert numerals == {}

@@ -74,7 +74,7 @@ class Command(BaseCommand):
             self._say(
                 f"  curl -u {shlex.quote(user)} -H 'Content-Type: application/json'"
                 f" -d {shlex.quote(demo.example_application())}"
-                f" '{base}/async/api/start?flowName={demo.FLOW_NAME}'"
+                f" '{public}/async/api/start?flowName={demo.FLOW_NAME}'"
             )
 
     def _say(self, line: str) -> None:
