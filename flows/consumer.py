@@ -31,6 +31,7 @@ from flows.store.work import BATCH_SECONDS
 from flows.verdict import age, ended_now, returned
 from flows.within import Functions, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
+from scripts.callables.leftovers import close_left_open
 from scripts.pool.runner import Call, HostPool, Outcome
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Shift:
 
     def work(self, consumer_id: int) -> None:
         """Work on this session, and on those that the broker opens meanwhile, until all end."""
+        close_left_open()
         self.begin(consumer_id)
         try:
             while self.sessions:

@@ -86,6 +86,14 @@ class Leftovers:
             drop(connection)
 
 
+def close_left_open() -> None:
+    """Close connections that a task of this process has left in a transaction by hand."""
+    for each in connections.all(initialized_only=True):
+        if is_in_transaction(each) and not each.in_atomic_block:
+            logger.error("a task has left a transaction open on %r: it is undone", each.alias)
+            each.close()
+
+
 def renew(connection: BaseDatabaseWrapper) -> None:
     """Reset the session of a connection, whose backend must know how."""
     connection.renew()  # type: ignore[attr-defined]

@@ -8,9 +8,11 @@ from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from flows import engine
-from flows.models import Run, StepRun
+from flows.consumer import Shift, hosts
+from flows.models import Queue, Run, StepRun
+from flows.store import store
 from tests.builders import make_callable, make_flow, run_of, work
-from tests.callables import noted
+from tests.callables import leftovers, noted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -159,3 +161,16 @@ def test_a_hook_leaves_nothing_behind():
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 2
     assert connection.get_autocommit()
     assert len(noted()) == 2
+
+
+@on_postgresql
+def test_a_transaction_that_a_task_left_open_keeps_no_worker_from_working():
+    make_leaving_flow(in_transaction=False)
+    id = engine.start("flow", {}).correlation_id
+    left = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "host")
+    leftovers["begin"](connection)
+
+    Shift(hosts(), "cluster").work(left)
+
+    assert run_of(id).status == Run.Status.COMPLETED
+    assert connection.get_autocommit()
