@@ -255,7 +255,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "flows.api.middleware.ProblemMiddleware",
     "flows.public_address.PublicAddressMiddleware",
-    "flows.api.middleware.CharsetMiddleware",
+    "flows.api.middleware.TextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -266,6 +266,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "flows.content_policy.ContentPolicyMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "flows.admin.malformed.MalformedMiddleware",
 ]
 
 ROOT_URLCONF = "asyncengine.urls"

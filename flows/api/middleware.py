@@ -25,18 +25,24 @@ class ProblemMiddleware:
         return response
 
 
-class CharsetMiddleware:
-    """Refuse bodies in another charset than UTF-8; the operations of the API do that themselves."""
+class TextMiddleware:
+    """Refuse text that pages cannot take; the operations of the API do that themselves.
+
+    That is another charset than UTF-8, and NUL, which PostgreSQL has in no text.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        charset = (request.content_params or {}).get("charset", "utf-8")
-        is_utf_8 = charset.strip('"').lower() in UTF_8
-        if is_utf_8 or request.path_info.startswith("/async/"):
+        if request.path_info.startswith("/async/"):
             return self.get_response(request)
-        return HttpResponse("The request must be in UTF-8.", "text/plain", status=415)
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        if charset.strip('"').lower() not in UTF_8:
+            return HttpResponse("The request must be in UTF-8.", "text/plain", status=415)
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            return HttpResponse("An address has no NUL in it.", "text/plain", status=400)
+        return self.get_response(request)
 
 
 def _state_problem(response: HttpResponseBase) -> None:

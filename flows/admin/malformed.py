@@ -1,0 +1,74 @@
+"""Addresses of the admin that lead nowhere: they are refused, not taken to the database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.core.exceptions import BadRequest, FieldError, ValidationError
+from django.db import DataError, ProgrammingError
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+
+logger = logging.getLogger(__name__)
+
+# What lookups raise for values that do not fit them, in Django and in the databases.
+OF_LOOKUPS = (
+    *(IncorrectLookupParameters, FieldError, ValidationError, DataError, ProgrammingError),
+    *(ValueError, TypeError, LookupError, ArithmeticError),
+)
+# Django answers these itself where there is no such object.
+ANSWERED = ("_change", "_delete")
+
+
+class MalformedMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        """Raise Http404 or BadRequest where a key is none of the model's."""
+        admin: ModelAdmin[Any] | None = getattr(view, "model_admin", None)
+        if admin is None:
+            return
+        object_id = None if url_name(request).endswith(ANSWERED) else kwargs.get("object_id")
+        if object_id and not is_key(admin.model, unquote(object_id)):
+            raise Http404
+        if is_list(request) and request.method == "POST":
+            chosen = request.POST.getlist("_selected_action")
+            if not all(is_key(admin.model, key) for key in chosen):
+                raise BadRequest("What was selected is nothing of this list.")
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Lead to the list without the filter, as Django does for those that it checks itself."""
+        is_asked_for = request.method == "GET" and ERROR_FLAG not in request.GET and request.GET
+        if not (is_list(request) and is_asked_for and isinstance(error, OF_LOOKUPS)):
+            return None
+        logger.warning("A list cannot be filtered by what was asked for", exc_info=error)
+        return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+
+
+def url_name(request: HttpRequest) -> str:
+    return (request.resolver_match and request.resolver_match.url_name) or ""
+
+
+def is_list(request: HttpRequest) -> bool:
+    return url_name(request).endswith("_changelist")
+
+
+def is_key(model: type[Model], text: str) -> bool:
+    try:
+        model._meta.pk.clean(text, None)
+    except (ValidationError, ValueError):
+        return False
+    return "\0" not in text

@@ -1,0 +1,61 @@
+"""Whatever stands in an address of the admin, there is an answer and no surprise."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib import admin
+from django.db import models
+from django.test import Client
+from django.urls import reverse
+
+from tests.integration.admin.conftest import World
+
+# Of each kind that one of the lookups or databases does not like.
+VALUES = ["\0", "x", "99999999999999999999", "10000-01-01"]
+# PostgreSQL answers nothing more in a transaction in which a statement has failed.
+TRANSACTIONS_OF_ITS_OWN = pytest.mark.django_db(transaction=True)
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+
+
+def list_of(model: type[models.Model]) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def parameters_of(response: Any) -> set[str]:
+    """Return what the filters of a list take, and what Django takes beside them."""
+    found = getattr(response, "context_data", None) or {}
+    filters = found["cl"].filter_specs if "cl" in found else []
+    return {"q", "o", "p", "e"}.union(*(spec.expected_parameters() or () for spec in filters))
+
+
+@TRANSACTIONS_OF_ITS_OWN
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_no_filter_of_a_list_is_a_surprise(
+    admin_client: Client, world: World, model: type[models.Model]
+):
+    url = list_of(model)
+    lookups = {f"{field.name}__range" for field in model._meta.fields[:2]}
+
+    for name in parameters_of(admin_client.get(url)) | lookups:
+        for value in VALUES:
+            assert admin_client.get(url, {name: value}).status_code in {200, 302, 400, 403}
+
+
+@TRANSACTIONS_OF_ITS_OWN
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_no_key_in_an_address_or_a_selection_is_a_surprise(
+    admin_client: Client, world: World, model: type[models.Model]
+):
+    for value in VALUES:
+        look_for(admin_client, list_of(model), value)
+
+
+def look_for(admin_client: Client, url: str, value: str) -> None:
+    for page in ("change/", "delete/", "history/", ""):
+        answer = admin_client.get(f"{url}{quote(value, safe='')}/{page}")
+        assert answer.status_code in {200, 302, 400, 403, 404}
+    action = {"action": "delete_selected", "_selected_action": value}
+    assert admin_client.post(url, action).status_code in {200, 302, 400, 403}
