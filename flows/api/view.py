@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse, QueryDict
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -12,9 +13,21 @@ from flows.api.errors import Problem
 from scripts.numerals import dumps
 
 
+class OneForm(DefaultContentNegotiation):
+    """Spares those that take anything, which are most callers, the comparison of media types."""
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> Any:
+        if request.META.get("HTTP_ACCEPT", "*/*") == "*/*":
+            return renderers[0], renderers[0].media_type
+        return super().select_renderer(request, renderers, format_suffix)
+
+
 class ApiView(APIView):
     """Base of the operations: a login is needed, and only known query parameters are taken."""
 
+    content_negotiation_class = OneForm
     query_parameters: frozenset[str] = frozenset()
     query: dict[str, str]
 

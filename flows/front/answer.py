@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Executor
 from typing import Any
+
+from flows.front.threads import Threads
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -55,18 +56,18 @@ class Answer:
     def _is_complete(self) -> bool:
         return self._response is None
 
-    async def send(self, send: Send, threads: Executor, *, last: bool) -> None:
+    async def send(self, send: Send, threads: Threads, *, last: bool) -> None:
         """Send it; `last` announces that the connection is closed behind it."""
         headers = [*self._headers, (b"connection", b"close")] if last else self._headers
         try:
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             await self._send_piece(send)
             while not self._is_complete:
-                await self._in(threads, self._advance)
+                await threads.run(self._advance)
                 await self._send_piece(send)
         finally:
             if not self._is_complete:
-                await self._in(threads, self._close)
+                await threads.run(self._close)
 
     def _advance(self) -> None:
         self._piece = self._next_piece()
@@ -80,7 +81,3 @@ class Answer:
                     "more_body": not self._is_complete,
                 }
             )
-
-    @staticmethod
-    async def _in(threads: Executor, function: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(threads, function)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -26,14 +25,16 @@ from flows.front.body import (
 )
 from flows.front.environ import Scope, environ_of, header
 from flows.front.faults import BodyTooLarge, Overloaded
+from flows.front.threads import Threads
 from flows.front.waiters import WAIT, Wait, Waiters, look
 from flows.public_address import PROBES, inner_path
 
 logger = logging.getLogger(__name__)
 
-THREADS = 16
+# Those that answer wait for the database alone: callers that wait for a run hold none.
+THREADS = 8
 # Of the threads those that a body may hold while it comes, and how long one waits for such a one.
-STREAMS = 4
+STREAMS = 3
 STREAM_WAIT_SECONDS = 30.0
 LIVE_PATH = "/async/health/live"
 # The operations whose bodies may be of any length.
@@ -45,9 +46,9 @@ class Front:
 
     def __init__(self, wsgi: Wsgi, threads: int = THREADS) -> None:
         self._wsgi = wsgi
-        self._threads = ThreadPoolExecutor(threads, "request")
+        self._threads = Threads(threads, "request")
         # Readiness is told, too, while all others are busy.
-        self._probes = ThreadPoolExecutor(1, "probe")
+        self._probes = Threads(1, "probe")
         self._streams = asyncio.Semaphore(STREAMS)
         self._room = Room()
         self._waiters = Waiters(look)
@@ -78,7 +79,7 @@ class Front:
         await answer.send(send, threads, last=not upload.is_whole)
         await upload.linger()
 
-    async def _answer(self, scope: Scope, upload: Upload, held: Held, threads: Executor) -> Answer:
+    async def _answer(self, scope: Scope, upload: Upload, held: Held, threads: Threads) -> Answer:
         if scope["path"] in STREAMED_PATHS:
             await read_ahead(upload, held)
             if not upload.is_whole:
@@ -91,7 +92,7 @@ class Front:
         return await self._ask_until_over(scope, upload, held, threads)
 
     async def _ask_until_over(
-        self, scope: Scope, upload: Upload, held: Held, threads: Executor
+        self, scope: Scope, upload: Upload, held: Held, threads: Threads
     ) -> Answer:
         """Ask; where the view has to wait, wait without a thread, and ask again."""
         wait = Wait()
@@ -102,9 +103,8 @@ class Front:
             raise CallerGone
         return await self._ask(_environ(scope, held, Wait(is_over=True)), threads)
 
-    async def _ask(self, environ: dict[str, Any], threads: Executor) -> Answer:
-        ask = partial(Answer, self._wsgi, environ)
-        return await asyncio.get_running_loop().run_in_executor(threads, ask)
+    async def _ask(self, environ: dict[str, Any], threads: Threads) -> Answer:
+        return await threads.run(partial(Answer, self._wsgi, environ))
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[None]:

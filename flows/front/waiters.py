@@ -8,7 +8,6 @@ import time
 from asyncio import Future
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from uuid import UUID
 from django.db import close_old_connections
 
 from flows.front.faults import TooManyWaiting
+from flows.front.threads import Threads
 from flows.trace import finished_among
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Waiters:
 
     def __init__(self, look: Callable[[Collection[UUID]], set[UUID]]) -> None:
         self._look = look
-        self._thread = ThreadPoolExecutor(1, "waiters")
+        self._thread = Threads(1, "waiters")
         self._by_run: dict[UUID, set[Future[None]]] = defaultdict(set)
         self._by_user: Counter[Any] = Counter()
         self._watching: asyncio.Task[None] | None = None
@@ -116,9 +116,9 @@ class Waiters:
             await asyncio.sleep(min(max(pause, LEAST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS))
 
     async def _finished(self) -> set[UUID]:
-        loop = asyncio.get_running_loop()
+        run_ids = list(self._by_run)
         try:
-            finished = await loop.run_in_executor(self._thread, self._look, list(self._by_run))
+            finished = await self._thread.run(lambda: self._look(run_ids))
         except Exception:
             # Those who wait are answered in the end, by a view that finds the fault itself.
             if not self._is_failing:

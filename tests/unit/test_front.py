@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from flows.front.faults import (
     Overloaded,
     TooManyWaiting,
 )
+from flows.front.threads import Threads
 from flows.front.waiters import Wait, Waiters
 
 RUN = UUID(int=7)
@@ -126,9 +126,9 @@ def test_a_caller_that_reads_nothing_holds_no_thread(monkeypatch: pytest.MonkeyP
             await asyncio.Event().wait()
 
     async def exchange() -> bool:
-        threads = ThreadPoolExecutor(1)
+        threads = Threads(1, "request")
         sending = asyncio.create_task(Answer(view, {}).send(send_nowhere, threads, last=False))
-        is_free = await asyncio.get_running_loop().run_in_executor(threads, lambda: True)
+        is_free = await threads.run(lambda: True)
         with pytest.raises(TimeoutError):
             await sending
         return is_free
@@ -216,3 +216,32 @@ def test_the_path_keeps_its_bytes():
     environ = environ_of(scope_of(path=b"/a%FF%2Fb"), bodies.whole_input(Held(Room())))
 
     assert environ["PATH_INFO"] == "/a\xff/b"
+
+
+def test_the_thread_that_was_busy_last_is_taken_first_and_what_is_too_much_waits():
+    async def scenario() -> None:
+        threads = Threads(2, "request")
+        go_on = threading.Event()
+        both = [threads.run(lambda: go_on.wait(30) and threading.get_ident()) for _ in range(2)]
+        third = threads.run(threading.get_ident)
+        go_on.set()
+        idents = await asyncio.gather(*both, third)
+        assert len(set(idents[:2])) == 2
+        assert idents[2] in idents[:2]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_thread_raises_is_raised_where_it_is_awaited_and_the_thread_goes_on():
+    def fail(error: Exception) -> None:
+        raise error
+
+    async def scenario() -> None:
+        threads = Threads(1, "request")
+        with pytest.raises(ValueError, match="no"):
+            await threads.run(lambda: fail(ValueError("no")))
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await threads.run(lambda: fail(StopIteration()))
+        assert await threads.run(lambda: 7) == 7
+
+    asyncio.run(scenario())
