@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
+from scripts.json_layout import path_step
+
 # Payloads may be nested so deep. Every parser and writer on a payload's way goes deeper.
 MAX_DEPTH = 200
 # Python reads and writes no integers with more digits.
@@ -64,10 +66,7 @@ def place_deeper_than(text: bytes, levels: int, root: str = "$") -> str:
 
 
 def _path_step(step: int | bytes) -> str:
-    if isinstance(step, int):
-        return f"[{step}]"
-    key = json.loads(step) if step else ""
-    return f".{key}" if key.isidentifier() else f"[{json.dumps(key, ensure_ascii=False)}]"
+    return path_step(step if isinstance(step, int) else json.loads(step) if step else "")
 
 
 def shortened(place: str) -> str:
