@@ -19,6 +19,7 @@ import httpx
 import psutil
 import psycopg
 
+from tests.databases import fresh_database
 from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -124,6 +125,20 @@ class Installation:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal_number)
         return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(directory: Path, configuration: dict[str, Any]) -> Iterator[Installation]:
+    """Run an installation with a configuration, on a database of its own."""
+    with fresh_database(directory) as url:
+        installation = Installation(url, directory)
+        installation.up("--no-demo")
+        installation.configure(configuration)
+        try:
+            yield installation
+        finally:
+            installation.http.close()
+            installation.stop()
 
 
 class Query(Protocol):

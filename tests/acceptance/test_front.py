@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
-from tests.acceptance.installation import Installation, snapshot
+from tests.acceptance.installation import Installation, serving, snapshot
 from tests.acceptance.wire import ADMIN, Wire, chunk
-from tests.databases import fresh_database, is_postgresql
+from tests.databases import is_postgresql
 from tests.waiting import wait_for
 
 START = "/async/api/start?flowName=parked"
@@ -33,16 +33,8 @@ PARKED = {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    directory = tmp_path_factory.mktemp("front")
-    with fresh_database(directory) as url:
-        installation = Installation(url, directory)
-        installation.up("--no-demo")
-        installation.configure(PARKED)
-        try:
-            yield installation
-        finally:
-            installation.http.close()
-            installation.stop()
+    with serving(tmp_path_factory.mktemp("front"), PARKED) as installation:
+        yield installation
 
 
 def runs(served: Installation) -> int:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.installation import Installation
+from tests.acceptance.installation import Installation, serving
 from tests.acceptance.wire import Wire
-from tests.databases import fresh_database
 
 START = "/async/api/start?flowName=parked"
 BATCH = "/async/api/start/batch?flowName=small"
@@ -29,16 +28,8 @@ CONFIGURATION = {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    directory = tmp_path_factory.mktemp("repeated")
-    with fresh_database(directory) as url:
-        installation = Installation(url, directory)
-        installation.up("--no-demo")
-        installation.configure(CONFIGURATION)
-        try:
-            yield installation
-        finally:
-            installation.http.close()
-            installation.stop()
+    with serving(tmp_path_factory.mktemp("repeated"), CONFIGURATION) as installation:
+        yield installation
 
 
 def start(served: Installation, *headers: str) -> tuple[int, str, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -55,12 +54,9 @@ def test_a_statement_that_gets_no_answer_ends(database: DatabaseWrapper, proxy: 
     ask(database, "SELECT 1")
     proxy.silence(direction)
 
-    began = time.monotonic()
     with pytest.raises(OperationalError, match="no answer"):
         ask(database, "SELECT 1")
 
-    # libpq waits no less than two seconds for a connection.
-    assert time.monotonic() - began < SILENCE + 2 + 1
     proxy.drop()
     database.close_if_unusable_or_obsolete()
     assert ask(database, "SELECT 2") == 2

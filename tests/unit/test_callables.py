@@ -18,7 +18,7 @@ from scripts.errors import (
     ScriptTimedOut,
 )
 from scripts.pool.runner import Call, CallSite, HostPool, Program
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 HERE = "tests.unit.test_callables"
 MESSAGE = b'{"correlationId":"c","payload":{"n":12345678901234567890}}'
@@ -149,7 +149,7 @@ def submit(pool, name, count=1, *, threads=1, seconds=5.0, step="step", key="", 
 
 
 def collect(pool):
-    outcomes, until = [], time.monotonic() + 20
+    outcomes, until = [], time.monotonic() + PATIENCE
     while pool.outstanding() and time.monotonic() < until:
         outcomes += pool.collect(1.0)
     assert not pool.outstanding()
@@ -232,16 +232,13 @@ def test_its_schemas_are_held_against_its_messages(pool):
 
 
 def test_one_that_takes_too_long_is_ended_and_keeps_no_other_waiting(pool):
-    began = time.monotonic()
-    submit(pool, "spins", 2, seconds=0.3)
+    submit(pool, "spins", 2, seconds=3)
     submit(pool, "echo", 50, step="other")
 
     first = pool.collect(5.0)
     assert {outcome.call.key[0] for outcome in first} == {"echo"}
-    assert time.monotonic() - began < 0.3
     late = [outcome for outcome in collect(pool) if outcome.error]
     assert [type(outcome.error) for outcome in late] == [ScriptTimedOut] * 2
-    assert time.monotonic() - began < 2.0
 
 
 def test_no_step_has_more_threads_than_it_was_given(pool):

@@ -16,6 +16,7 @@ from scripts.errors import (
     ScriptTimedOut,
 )
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from tests.waiting import PATIENCE
 
 SITE = CallSite("orders", "price", "to-price", False)
 LIBRARY = Library(
@@ -47,7 +48,7 @@ def run_all(
     ]
     pool.submit(program, SITE, calls, hosts)
     outcomes: dict[Any, Outcome] = {}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while pool.outstanding():
         assert time.monotonic() < deadline
         outcomes |= {outcome.call.key: outcome for outcome in pool.collect(1)}

@@ -779,17 +779,15 @@ def test_a_resolver_that_hangs_does_not_hold_up_a_request(
 
         @staticmethod
         def getaddrinfo(*args: Any, **options: Any) -> list[Any]:
-            free.wait(20)
+            free.wait()
             return []
 
     monkeypatch.setattr(connections, "socket", Hanging)
-    begun_at = time.monotonic()
 
     failed = refusal(service, "http://shop.example/", timeout=0.3)
     free.set()
 
     assert failed.kind == "timeout"
-    assert time.monotonic() - begun_at < 1
 
 
 # Redirects
@@ -879,17 +877,16 @@ def test_a_server_that_answers_slowly_is_not_waited_for(
         begun_at = time.monotonic()
         failed = refusal(service, server.url(path), timeout=0.3)
         assert failed.kind == "timeout"
-        assert 0.3 <= time.monotonic() - begun_at < 1
+        assert time.monotonic() - begun_at >= 0.3
 
 
 def test_a_request_ends_before_the_time_of_its_script(
     service: OutsideCalls, server: Loopback
 ) -> None:
-    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
-    begun_at = time.monotonic()
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait()
 
-    assert refusal(service, server.url(), seconds=0.7, timeout=60).kind == "timeout"
-    assert 0.4 < time.monotonic() - begun_at < 0.7
+    # Its own time would be more than the test's.
+    assert refusal(service, server.url(), seconds=0.7, timeout=3600).kind == "timeout"
 
 
 def test_a_host_that_takes_no_connection_is_not_waited_for(service: OutsideCalls) -> None:
@@ -901,14 +898,11 @@ def test_a_host_that_takes_no_connection_is_not_waited_for(service: OutsideCalls
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(full.getsockname())
-        begun_at = time.monotonic()
-
         failed = refusal(service, url, timeout=0.3)
 
         for one in waiting:
             one.close()
     assert failed.kind == "timeout"
-    assert time.monotonic() - begun_at < 1
 
 
 def test_a_refused_connection_is_named(service: OutsideCalls) -> None:

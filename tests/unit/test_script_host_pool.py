@@ -127,14 +127,15 @@ def test_fast_script_uses_one_host_though_it_may_use_more(pool: HostPool) -> Non
 
 
 def test_slow_calls_run_side_by_side(pool: HostPool) -> None:
-    code = "import time\ndef run(m, c):\n    time.sleep(0.5)\n    return m"
-    run_all(pool, ECHO, [0])
+    code = "import time\ndef run(m, c):\n    time.sleep(600)\n    return m"
 
-    began = time.monotonic()
-    outcomes = run_all(pool, code, list(range(20)), hosts=20)
+    pool.submit(program(code, timeout_seconds=600), SITE, calls([0] * 20), 20)
+    wait_for(lambda: pool.collect(0.1) == [] and begun(pool) == 20)
+    pool.cancel(set(range(20)))
+    outcomes = collect_all(pool)
 
-    assert time.monotonic() - began < 1.4
-    assert all(outcome.error is None for outcome in outcomes.values())
+    assert len(outcomes) == 20
+    assert not any(outcome.error is None for outcome in outcomes.values())
 
 
 def test_a_step_never_has_more_hosts_than_threads(pool: HostPool) -> None:
@@ -150,15 +151,15 @@ def test_a_step_never_has_more_hosts_than_threads(pool: HostPool) -> None:
 
 def test_calls_behind_a_slow_one_go_to_another_host(pool: HostPool) -> None:
     code = "import time\ndef run(m, c):\n    time.sleep(m['payload'])\n    return m"
-    run_all(pool, code, [0] * 200)
+    run_all(pool, code, [0] * 200, timeout_seconds=600)
 
-    pool.submit(program(code), SITE, calls([0] * 10 + [1.5] + [0] * 100), 2)
-    began = time.monotonic()
+    slow = program(code, timeout_seconds=600)
+    pool.submit(slow, SITE, calls([0] * 10 + [600] + [0] * 100), 2)
     outcomes: list[Outcome] = []
     while len(outcomes) < 110:
         outcomes += pool.collect(1)
+    pool.cancel({10})
 
-    assert time.monotonic() - began < 1
     assert {outcome.call.key for outcome in outcomes} == set(range(111)) - {10}
     assert list(collect_all(pool)) == [10]
 
@@ -200,10 +201,8 @@ def test_run_time_is_measured(pool: HostPool) -> None:
 
 
 def test_collect_with_nothing_outstanding_returns_at_once(pool: HostPool) -> None:
-    began = time.monotonic()
-
-    assert pool.collect(30) == []
-    assert time.monotonic() - began < 1
+    # Longer than the test may take.
+    assert pool.collect(3600) == []
 
 
 def test_collect_waits_no_longer_than_its_timeout(pool: HostPool) -> None:
@@ -270,7 +269,9 @@ def test_endless_module_body_meets_the_time_limit(pool: HostPool) -> None:
         "host._times[0] = 1e300",
     ],
 )
-def test_forging_the_shared_page_buys_less_than_a_second(pool: HostPool, forgery: str) -> None:
+def test_forging_the_shared_page_does_not_put_the_time_limit_off(
+    pool: HostPool, forgery: str
+) -> None:
     code = f"""{AROUND_IMPORTS}
 def run(message, context):
     frame = json.codecs.sys._getframe()
@@ -280,13 +281,9 @@ def run(message, context):
     while True:
         {forgery}
 """
-    run_all(pool, ECHO, [0])
-    began = time.monotonic()
-
     outcomes = run_all(pool, code, [0], timeout_seconds=0.3)
 
     assert isinstance(outcomes[0].error, ScriptTimedOut)
-    assert time.monotonic() - began < 1.5
 
 
 # Deaths
