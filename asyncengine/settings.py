@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from asyncengine.cores import allowed_cores
 from asyncengine.postgresql.session_settings import session_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -124,6 +125,10 @@ def encryption_keys(name: str) -> list[str]:
     return keys
 
 
+# SQLite's log of writes is cut to this when it begins anew; it takes 4 MB between two checkpoints.
+SQLITE_LOG_BYTES = 16 * 1024 * 1024
+
+
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """Turn a URL into Django's settings; a relative SQLite path starts beside manage.py."""
     try:
@@ -143,11 +148,15 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
             for suffix in SQLITE_FILES:
                 close_to_others(Path(config["NAME"] + suffix))
         # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for its turn
-        # instead of failing in the middle of a transaction.
+        # instead of failing in the middle of a transaction. The log of writes shrinks again when
+        # a long reader that let it grow has gone.
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+            "init_command": (
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                f"PRAGMA journal_size_limit={SQLITE_LOG_BYTES};"
+            ),
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
         # As Django's, but it notices a server that has fallen silent.
@@ -209,7 +218,7 @@ SECRETS_KEY_IS_KEPT = not ASYNCENGINE_SECRETS_KEYS
 if SECRETS_KEY_IS_KEPT:
     ASYNCENGINE_SECRETS_KEYS = [kept_key("secrets_key", Fernet.generate_key().decode())]
 
-ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", os.cpu_count() or 1, minimum=1)
+ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores(), minimum=1)
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
 # Modules of the project, with what is inside, whose functions may serve as scripts; none: off.
 ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")

@@ -98,8 +98,14 @@ def web(host: str, port: int) -> Part:
             *("--log-level", "error", "--no-ws"),
             "flows.web:application",
         ],
-        {"PYTHONPATH": str(settings.BASE_DIR), "ASYNCENGINE_UP_PID": str(os.getpid())},
+        {"PYTHONPATH": python_path(), "ASYNCENGINE_UP_PID": str(os.getpid())},
     )
+
+
+def python_path() -> str:
+    """Return the caller's own path with the project first: the server finds it by that."""
+    own = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join([str(settings.BASE_DIR), *([own] if own else [])])
 
 
 def cluster(workers: int) -> Part:
