@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jsonschema_rs
 import orjson
+import tzdata
 
 from scripts import wire
 from scripts.pool.host_client import HostClient
@@ -93,7 +94,8 @@ class ZygoteClient:
 
 
 def _command(control: int, uids: tuple[int, int] | None, unsealed: bool) -> list[str]:
-    modules = (wire, orjson, jsonschema_rs)
+    # The time zones: where the system has none, zoneinfo looks there.
+    modules = (wire, orjson, jsonschema_rs, tzdata)
     where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
     facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(unsealed)))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

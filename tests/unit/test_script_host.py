@@ -19,6 +19,7 @@ from scripts.errors import (
     ScriptRetry,
 )
 from scripts.host.seal import OWN_USER, SCRIPT_UIDS
+from scripts.pool import zygote_client
 from scripts.pool.runner import Call, CallSite, HostPool, Library, Outcome, Program
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
@@ -568,6 +569,42 @@ hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1)
         ["a", "b"],
         "a%20b",
         3,
+    ]
+
+
+def test_time_zones_are_there_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = "import zoneinfo; zoneinfo.reset_tzpath([]); "
+    monkeypatch.setattr(zygote_client, "_START_ZYGOTE", without + zygote_client._START_ZYGOTE)
+    zones = [
+        "Europe/Berlin",
+        "America/New_York",
+        "Asia/Kolkata",
+        "Pacific/Chatham",
+        "UTC",
+        "EST5EDT",
+    ]
+    before = """
+from datetime import datetime
+from zoneinfo import ZoneInfo, available_timezones
+"""
+    value = f"[str(datetime(2026, 7, 1, tzinfo=ZoneInfo(z)).utcoffset()) for z in {zones}]"
+    body = json.dumps({"correlationId": CORRELATION_ID, "payload": {}}).encode()
+    pool = HostPool()
+    try:
+        call = Call("key", CORRELATION_ID, 1, "d", body)
+        program = Program(1, "zones", "python", returning(value, before), 20, 256)
+        pool.submit(program, CallSite("orders", "price", "to-price", False), [call], 1)
+        [outcome] = pool.collect(60)
+    finally:
+        pool.close()
+
+    assert payload(outcome) == [
+        "2:00:00",
+        "-1 day, 20:00:00",
+        "5:30:00",
+        "12:45:00",
+        "0:00:00",
+        "-1 day, 20:00:00",
     ]
 
 
