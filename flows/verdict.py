@@ -24,6 +24,9 @@ from scripts.errors import (
 from scripts.json_text import items_of
 from scripts.pool.runner import Outcome
 
+# A script may ask to be redelivered after so long.
+LONGEST_DELAY = timedelta(days=366)
+
 
 def judge(held: Held, outcome: Outcome) -> Done:
     done = Done(
@@ -70,10 +73,31 @@ def step_error(error: ScriptError) -> StepFailed | StepRejected:
     if isinstance(error, InputInvalid | OutputInvalid):
         return StepRejected(str(error), reason=DeadLetter.Reason.INVALID.value)
     if isinstance(error, ScriptRetry):
-        after = None if error.after is None else timedelta(seconds=error.after)
-        return StepFailed(str(error), after=after)
+        return asked_for_redelivery(error)
     traceback = getattr(error, "traceback", "")
     return StepFailed(f"{error}\n\n{traceback}".strip())
+
+
+def asked_for_redelivery(error: ScriptRetry) -> StepFailed:
+    """Take a delay for what it says; one that cannot be meant is that of the back-off."""
+    after = error.after
+    if after is None:
+        return StepFailed(str(error))
+    # A callable is of this process and may have put anything there.
+    if isinstance(after, int | float) and 0 <= after <= LONGEST_DELAY.total_seconds():
+        return StepFailed(str(error), after=timedelta(seconds=after))
+    return StepFailed(
+        f"It asked for a redelivery after {shown(after)} seconds; at most {LONGEST_DELAY.days} days"
+        f" can be asked for, so the back-off of its queue decides. {error}".strip()
+    )
+
+
+def shown(value: object) -> str:
+    try:
+        return repr(value)[:100]
+    except ValueError:
+        # An integer of thousands of digits.
+        return "too many"
 
 
 def storable(text: str) -> str:

@@ -21,9 +21,9 @@ from scripts.outputs import fault_of
 from scripts.pool.group import Group
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
-_MAX_RETRY_SECONDS = 366 * 24 * 3600
-# The attributes of errors that are no texts.
-_NUMBERS = ("after", "line", "peak_bytes")
+_MAX_NUMBER = 2**62
+# The attributes of errors that are no texts, but for "after".
+_NUMBERS = ("line", "peak_bytes")
 
 # Number, kind, output, JSON, start, seconds.
 Answer = tuple[int, int, bytes, bytes, float, float]
@@ -149,8 +149,10 @@ def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:
     for name, value in facts.items():
         if value is None:
             continue
-        if name in _NUMBERS:
-            facts[name] = max(0, min(value, _MAX_RETRY_SECONDS))
+        if name == "after":
+            facts[name] = max(0.0, float(value))
+        elif name in _NUMBERS:
+            facts[name] = max(0, min(value, _MAX_NUMBER))
         else:
             facts[name] = clean(value, wire.MAX_TEXT_LENGTH)
     return wire.ERRORS[kind](**facts)

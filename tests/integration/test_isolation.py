@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -233,6 +234,21 @@ def test_an_outcome_that_the_worker_cannot_judge_buries_its_message(
 
     assert run_of(good).status == Run.Status.COMPLETED
     assert "OverflowError: days" in DeadLetter.objects.get(run=bad).error
+
+
+@pytest.mark.parametrize("seconds", ["1e18", "1e10", "366 * 24 * 3600 + 1"])
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_redelivery_that_is_asked_for_in_ages_harms_nothing(seconds: str, language: str) -> None:
+    code = f"def run(message, context):\n    raise Retry({seconds}, 'busy')\n"
+    flow = make_flow(codes=[code if language == "python" else f"retry({seconds}, 'busy')"])
+    flow.steps.get().script.__class__.objects.update(language=language)
+    run = engine.start("flow", {}).correlation_id
+
+    work_until_idle(flow)
+
+    waiting = Message.objects.get(run=run)
+    assert waiting.available_at < store().database.now() + timedelta(minutes=1)
+    assert "at most 366 days" in StepRun.objects.get(run=run).error
 
 
 def test_a_spilled_list_that_cannot_be_read_is_buried() -> None:
