@@ -66,7 +66,14 @@ def place_deeper_than(text: bytes, levels: int, root: str = "$") -> str:
 
 
 def _path_step(step: int | bytes) -> str:
-    return path_step(step if isinstance(step, int) else json.loads(step) if step else "")
+    if isinstance(step, int):
+        return path_step(step)
+    try:
+        key = json.loads(step) if step else ""
+    except ValueError:
+        # The text is no JSON either.
+        key = "…"
+    return path_step(key)
 
 
 def shortened(place: str) -> str:

@@ -30,6 +30,7 @@ from scripts.errors import (
     ScriptTimedOut,
 )
 from scripts.examiner import NotExamined, examiner
+from scripts.json_text import MAX_DEPTH, is_deeper_than
 from scripts.numerals import Numerals, loads
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from scripts.services.asks import Service
@@ -105,6 +106,8 @@ def sample_message(text: str) -> SampleMessage:
     """Return the message that a sample stands for: an object with a `payload` is one already,
     anything else becomes the payload of one. Raises SampleInvalid.
     """
+    if is_deeper_than(text.encode("utf-8", "replace"), MAX_DEPTH + 1):
+        raise SampleInvalid(f"The sample is nested more than {MAX_DEPTH} deep.")
     try:
         read_exactly(text)
         numerals: Numerals = {}

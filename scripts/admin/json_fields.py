@@ -11,6 +11,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from scripts import json_layout
 from scripts.faults import schema_fault
+from scripts.json_text import MAX_DEPTH, is_deeper_than
 from scripts.strict_json import Refused, read_plainly
 
 MONOSPACE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
@@ -50,6 +51,7 @@ class JsonObjectField(forms.JSONField):
     default_error_messages = {
         "invalid": "This is not valid JSON.",
         "not_an_object": "Must be a JSON object, written in braces: { … }.",
+        "too_deep": f"It may be nested {MAX_DEPTH} deep at most.",
         "not_storable": "NaN, Infinity, \\u0000 and lone surrogates cannot be stored.",
     }
 
@@ -66,6 +68,8 @@ class JsonObjectField(forms.JSONField):
         return forms.fields.InvalidJSONInput(data) if isinstance(data, str) else data
 
     def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and is_deeper_than(value.encode("utf-8", "replace"), MAX_DEPTH):
+            raise ValidationError(self.error_messages["too_deep"], code="too_deep")
         try:
             if isinstance(value, str) and value.strip():
                 read_plainly(value)

@@ -82,6 +82,8 @@ def test_what_is_no_list_is_refused(text: str) -> None:
         (b'{"a":[1,{"b c":[]}]}', "$.a[1]"),
         (b'["[", {"x":1,"y":{"z":{}}}]', "$[1].y"),
         (b'{"a":{"]":1},"\\"{":[ [ ]]}', '$["\\"{"][0]'),
+        (b'{"\\x":[[', '$["…"][0]'),
+        (b'{"\xff":[[', '$["…"][0]'),
     ],
 )
 def test_the_place_is_told_that_is_too_deep(text: bytes, place: str) -> None:

@@ -102,7 +102,7 @@ def _split(raw: bytes) -> bytes | list[bytes]:
         try:
             orjson.loads(raw)
             return [text.encode() for text, _ in items_of(raw.decode())]
-        except orjson.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise CommandError(f"The payload is not valid JSON: {error}") from error
     lines = [line for line in raw.splitlines() if line.strip()]
     # A payload may be written over many lines; NDJSON has a whole object on the first.

@@ -294,3 +294,28 @@ def test_who_may_only_look_cannot_discard(staff_client, world):
 
     assert refused.status_code == 403
     assert DeadLetter.objects.open().count() == 1
+
+
+@pytest.mark.parametrize("levels", [201, 255, 970, 1023, 5000])
+def test_a_payload_that_is_nested_too_deep_is_refused_in_the_form(client, world, page, levels):
+    payload = '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+
+    response = client.post(page, {"script": "own", "payload": payload})
+
+    assert "is nested more than 200 deep" in response.rendered_content
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize("levels", [201, 970, 1023, 5000])
+def test_a_deep_dead_letter_is_shown_and_can_be_put_back_as_it_is(client, world, page, levels):
+    letter = world.dead_letter
+    payload = '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+    letter.body = f'{{"correlationId":"{letter.run_id}","payload":{payload}}}'
+    letter.save()
+
+    shown = client.get(reverse("admin:flows_deadletter_change", args=[letter.pk]))
+    form = client.get(page).context["form"]
+    client.post(page, {"script": "own", "payload": form.initial["payload"]})
+
+    assert shown.status_code == 200
+    assert payload in Message.objects.get().body

@@ -306,3 +306,12 @@ def test_the_attempts_of_branches_are_named_on_the_page(client, world):
     StepRun.objects.filter(pk=add_attempt(world.completed, charge).pk).update(branch="2")
 
     assert "Branch 2, attempt 1" in client.get(page_of(world.completed)).content.decode()
+
+
+@pytest.mark.parametrize("levels", [201, 970, 1023, 5000])
+def test_page_shows_a_result_however_deep_it_is_nested(client, world, levels):
+    Run.objects.filter(pk=world.completed.pk).update(result="[" * levels + "]" * levels)
+
+    response = client.get(reverse("admin:flows_run_change", args=[world.completed.pk]))
+
+    assert response.status_code == 200
