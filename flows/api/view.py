@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, QueryDict
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
@@ -25,11 +26,19 @@ class OneForm(DefaultContentNegotiation):
 
 
 class ApiView(APIView):
-    """Base of the operations: a login is needed, and only known query parameters are taken."""
+    """Base of the operations: a login is needed, and only known query parameters are taken.
+
+    ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made, and
+    one that waits for a run must not keep the workers from writing, as a transaction does on SQLite.
+    """
 
     content_negotiation_class = OneForm
     query_parameters: frozenset[str] = frozenset()
     query: dict[str, str]
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        return non_atomic_requests(super().as_view(**initkwargs))
 
     def get_authenticate_header(self, request: Request) -> str:
         """Name both ways to log in; but at Basic a browser would ask its user for a password."""
