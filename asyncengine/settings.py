@@ -239,12 +239,13 @@ ASYNCENGINE_SLICE_SECONDS = 1.0
 ASYNCENGINE_GRACE_SECONDS = 10.0
 
 INSTALLED_APPS = [
+    # flows stands before unfold, whose templates it overrides, and before django_q: its `qcluster`
+    # command is the one that survives kills.
+    "flows",
+    "scripts",
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.simple_history",
-    # flows stands before django_q: its `qcluster` command is the one that survives kills.
-    "flows",
-    "scripts",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -283,7 +284,6 @@ WSGI_APPLICATION = "asyncengine.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

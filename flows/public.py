@@ -41,7 +41,7 @@ from flows.errors import (
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.runtime import DEFAULT_PRIORITY
 from flows.signals import dead_letter_made, run_finished
-from scripts.callables import Reject, Retry
+from scripts.callables import Context, Message, Reject, Retry
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -49,10 +49,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AlreadyReprocessed",
     "CommitInDoubt",
+    "Context",
     "FlowError",
     "FlowNotRunnable",
     "IdempotencyConflict",
+    "Message",
     "NotFound",
+    "Payload",
     "PayloadInvalid",
     "PayloadNotChecked",
     "QueueFull",
@@ -113,9 +116,24 @@ def start(
     return started.correlation_id
 
 
-async def astart(flow: str, payload: Payload, **options: Any) -> UUID:
+async def astart(
+    flow: str,
+    payload: Payload,
+    *,
+    user: AbstractBaseUser | None = None,
+    idempotency_key: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
+) -> UUID:
     """Start a run from asynchronous code: `start` in a thread, in a transaction of its own."""
-    return await sync_to_async(start)(flow, payload, **options)
+    return await sync_to_async(start)(
+        flow,
+        payload,
+        user=user,
+        idempotency_key=idempotency_key,
+        priority=priority,
+        start_at=start_at,
+    )
 
 
 def start_many(

@@ -28,8 +28,8 @@ class OneForm(DefaultContentNegotiation):
 class ApiView(APIView):
     """Base of the operations: a login is needed, and only known query parameters are taken.
 
-    ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made, and
-    one that waits for a run must not keep the workers from writing, as a transaction does on SQLite.
+    ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made. A call
+    that waits for a run must not keep workers from writing, as a transaction does on SQLite.
     """
 
     content_negotiation_class = OneForm

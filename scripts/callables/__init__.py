@@ -1,8 +1,8 @@
 """Callables: functions of the project's own code that serve as scripts.
 
-    from scripts.callables import Reject, Retry
+    from scripts.callables import Context, Message, Reject, Retry
 
-    def score(message, context):
+    def score(message: Message, context: Context) -> Message:
         ...
         return message
 
@@ -10,6 +10,12 @@ The code of such a script is the dotted path of its function. It runs in the wor
 and its models, if ASYNCENGINE_CALLABLE_MODULES allows its module.
 """
 
+from typing import Any
+
+from scripts.host.context import Context
 from scripts.host.raised import Reject, Retry
 
-__all__ = ["Reject", "Retry"]
+__all__ = ["Context", "Message", "Reject", "Retry"]
+
+# With `correlationId`, `payload` and what earlier steps have put beside them.
+Message = dict[str, Any]

@@ -2,17 +2,23 @@
 
 import datetime
 import math
-from typing import Any
+from typing import Any, SupportsFloat
 
 
 class Retry(Exception):
     """Raised by a script to have its message delivered again."""
 
-    def __init__(self, after: Any = None, reason: str = "") -> None:
+    def __init__(
+        self, after: SupportsFloat | str | datetime.timedelta | None = None, reason: str = ""
+    ) -> None:
+        """Take the time to wait, in seconds if it is a number or a text with one.
+
+        A text that is no number is the reason. Raises ValueError for a time that cannot be.
+        """
         if isinstance(after, str) and not reason and not _is_number(after):
-            after, reason = None, after
+            reason, after = after, None
         super().__init__(reason)
-        self.after = _seconds(after)
+        self.after: float | None = _seconds(after)
         self.reason = reason
 
 

@@ -1,0 +1,109 @@
+"""What is installed is whole, and typed for those who install it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("asyncengine", "flows", "scripts")
+USERS_MODULE = ROOT / "tests/users_module.py"
+# Not for those who install it: documents, the Java of the Service Pipes and what Python made.
+LEFT_OUT = {".md", ".java", ".pyc"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the packages as pip installs them, from a wheel."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    for name in PACKAGES:
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "target")
+        )
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    run(
+        *("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
+        *("--disable-pip-version-check", "--wheel-dir", str(source / "dist"), str(source)),
+    )
+    (wheel,) = (source / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(built)
+    return built
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def mypy(module: Path, site: Path) -> str:
+    """Return what mypy says of a module of a project, in whose environment the packages are."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file="),
+            *("--cache-dir", str(site / ".mypy_cache"), module.name),
+        ],
+        # A directory on Python's path is to mypy what site-packages are.
+        env=os.environ | {"PYTHONPATH": str(site)},
+        cwd=module.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def files_of(directory: Path) -> set[str]:
+    return {
+        str(path.relative_to(directory))
+        for name in PACKAGES
+        for path in (directory / name).rglob("*")
+        if path.is_file() and path.suffix not in LEFT_OUT and "pipes/java" not in str(path)
+    }
+
+
+def test_the_wheel_has_every_file_of_the_packages(site):
+    expected = files_of(ROOT)
+
+    assert expected - files_of(site) == set()
+    assert {"flows/py.typed", "scripts/py.typed"} <= expected
+    assert {"flows/templates/admin/login.html", "scripts/static/scripts/editor.js"} <= expected
+
+
+def test_a_users_module_is_well_typed_in_the_strict_mode_of_mypy(site, tmp_path):
+    shutil.copy(USERS_MODULE, tmp_path)
+
+    said = mypy(tmp_path / USERS_MODULE.name, site)
+
+    assert said == "Success: no issues found in 1 source file\n"
+
+
+def test_the_strict_mode_of_mypy_finds_what_is_wrong_in_a_users_module(site, tmp_path):
+    wrong = [
+        "public.start('flow', {}, priority='high')",
+        "public.start('flow', [1])",
+        "public.start('flow', {}, idempotency_key=5)",
+        "public.pause('flow')",
+        "public.result(5)",
+        "public.reprocess('letter')",
+        "public.start_many('flow', {'a': 1})",
+        "public.Retry(after=[])",
+        "public.Reject(5)",
+        "public.flow_plan",
+        "number: int = public.status('run')",
+    ]
+    module = tmp_path / "wrong.py"
+    module.write_text("from flows import public\n\n" + "\n".join(wrong) + "\n")
+
+    said = mypy(module, site)
+
+    lines = {int(line.split(":")[1]) for line in said.splitlines() if ": error:" in line}
+    assert lines == set(range(3, 3 + len(wrong))), said
