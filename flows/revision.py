@@ -25,17 +25,26 @@ TABLES = (
     "scripts_scriptversion",
 )
 
+# A setting that a transaction has, up to its end or a rollback to a savepoint before, where it has
+# changed the configuration; and one that it has where it does no more than add versions.
+CHANGES = "asyncengine.changes_configuration"
+ADDS_VERSIONS = "asyncengine.adds_versions"
+
 # Before the first row is changed: whoever changes the configuration takes the revision's row first,
 # so that two who do never wait for each other.
-POSTGRESQL_FUNCTION = """
+POSTGRESQL_FUNCTION = f"""
     CREATE OR REPLACE FUNCTION flows_configuration_changes() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
+        IF current_setting('{ADDS_VERSIONS}', true) = 'on' THEN
+            RETURN NULL;
+        END IF;
+        PERFORM set_config('{CHANGES}', 'on', true);
         EXECUTE format('INSERT INTO %I.flows_configurationrevision (id, token)'
                        ' VALUES (1, gen_random_uuid())'
                        ' ON CONFLICT (id) DO UPDATE SET token = excluded.token', TG_TABLE_SCHEMA);
         RETURN NULL;
     END $$
-"""
+"""  # noqa: S608  the names are those above
 
 POSTGRESQL_TRIGGER = """
     CREATE OR REPLACE TRIGGER configuration_changes

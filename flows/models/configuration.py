@@ -190,7 +190,12 @@ class Flow(models.Model):
 
         A step's script counts with its version, so editing a script gives its flows new versions.
         """
-        return self._current_version() or self._make_version()
+        return self._current_version() or self._version_made_apart() or self._make_version()
+
+    def _version_made_apart(self) -> FlowVersion | None:
+        from flows.models.version_maker import make_apart
+
+        return self._current_version() if make_apart(self) else None
 
     def _current_version(self) -> FlowVersion | None:
         """Return the latest version if it has the present steps."""
@@ -202,6 +207,10 @@ class Flow(models.Model):
     def _make_version(self) -> FlowVersion:
         # Nothing is changed while it is read, so that the version is a state that there was.
         ConfigurationRevision.lock()
+        return self.add_version()
+
+    def add_version(self) -> FlowVersion:
+        """Return the version with the present steps. The caller has nothing change meanwhile."""
         self.refresh_from_db(fields=["name"])
         for step in self.steps.select_related("script", "queue"):
             step.script.make_version()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from flows import conservation, engine
@@ -18,12 +16,9 @@ from flows.errors import QueueFull
 from flows.models import Message, QueueState, Run
 from flows.store import store
 from tests.builders import counters, make_callable, make_flow, run_of, work_until_idle
-from tests.databases import is_postgresql
+from tests.side_by_side import at_the_same_time, side_by_side
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-# SQLite has one writer, and the database of the tests is in the memory of one thread.
-side_by_side = pytest.mark.skipif(not is_postgresql(), reason="SQLite has one writer at a time")
 
 
 class RolledBack(Exception):
@@ -32,27 +27,6 @@ class RolledBack(Exception):
 
 def imbalances() -> list[str]:
     return [fault for balance in conservation.check() for fault in balance.faults()]
-
-
-def at_the_same_time(*calls: Callable[[], object], seconds: float = 60) -> list[Exception]:
-    """Call them in threads with connections of their own; return what they have raised."""
-    raised: list[Exception] = []
-
-    def run(call: Callable[[], object]) -> None:
-        try:
-            call()
-        except Exception as error:
-            raised.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[call], daemon=True) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(seconds)
-    assert not any(thread.is_alive() for thread in threads)
-    return raised
 
 
 @side_by_side

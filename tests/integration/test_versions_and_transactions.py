@@ -1,0 +1,137 @@
+"""The version that a start has to make keeps nobody waiting for the caller's COMMIT."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from flows import conservation, engine
+from flows.models import Flow, FlowVersion, Queue, Run
+from scripts.models import Script
+from tests.builders import make_flow, run_of
+from tests.side_by_side import at_the_same_time, side_by_side
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class RolledBack(Exception):
+    """Takes a transaction back."""
+
+
+@pytest.fixture(autouse=True)
+def edited():
+    """Make two flows that were started, and then edited where no signal tells of it."""
+    for name in "ab":
+        make_flow(name, ["# old"])
+        engine.start(name, {})
+    Script.objects.update(code="# edited")
+    assert FlowVersion.objects.count() == 2
+
+
+def code_of(correlation_id) -> str:
+    return run_of(correlation_id).flow_version.steps.get().script_version.code
+
+
+def imbalances() -> list[str]:
+    return [fault for balance in conservation.check() for fault in balance.faults()]
+
+
+@side_by_side
+def test_the_first_start_after_an_edit_keeps_nobody_waiting():
+    with transaction.atomic():
+        engine.start("a", {})
+        raised = at_the_same_time(
+            lambda: engine.start("b", {}),
+            lambda: engine.start("a", {}),
+            lambda: Queue.objects.update(size=77),
+        )
+
+    assert raised == []
+    assert FlowVersion.objects.count() == 4
+    assert {code_of(run.pk) for run in Run.objects.order_by("-pk")[:3]} == {"# edited"}
+    assert imbalances() == []
+
+
+@side_by_side
+def test_an_edit_that_is_not_committed_keeps_no_first_start_waiting():
+    with transaction.atomic():
+        Script.objects.filter(name="a-0").update(code="# own")
+        own = engine.start("a", {}).correlation_id
+        raised = at_the_same_time(lambda: engine.start("b", {}))
+    other = Run.objects.filter(flow_version__flow_name="b").first()
+
+    assert raised == []
+    assert code_of(own) == "# own"
+    assert code_of(other.pk) == "# edited"
+    assert imbalances() == []
+
+
+@side_by_side
+def test_first_starts_at_the_same_time_make_one_version():
+    raised = at_the_same_time(*[lambda: engine.start("a", {})] * 8)
+
+    assert raised == []
+    assert FlowVersion.objects.filter(flow_name="a").count() == 2
+    assert {code_of(run.pk) for run in Run.objects.order_by("-pk")[:8]} == {"# edited"}
+
+
+@side_by_side
+def test_the_version_stays_where_the_start_is_taken_back():
+    with suppress(RolledBack), transaction.atomic():
+        engine.start("a", {})
+        made = FlowVersion.objects.get(flow_name="a", number=2)
+        raise RolledBack
+    started = engine.start("a", {}).correlation_id
+
+    assert run_of(started).flow_version == made
+    assert FlowVersion.objects.filter(flow_name="a").count() == 2
+
+
+def test_what_a_transaction_has_edited_is_its_own_version_and_goes_with_it():
+    with suppress(RolledBack), transaction.atomic():
+        Script.objects.filter(name="a-0").update(code="# own")
+        engine.start("a", {})
+        assert FlowVersion.objects.filter(flow_name="a").count() == 2
+        raise RolledBack
+
+    assert FlowVersion.objects.filter(flow_name="a").count() == 1
+    assert code_of(engine.start("a", {}).correlation_id) == "# edited"
+
+
+def test_an_edit_back_to_a_savepoint_leaves_the_configuration_unchanged_to_a_start():
+    with transaction.atomic():
+        with suppress(RolledBack), transaction.atomic():
+            Script.objects.filter(name="a-0").update(code="# taken back")
+            engine.start("a", {})
+            raise RolledBack
+        started = engine.start("a", {}).correlation_id
+
+    assert code_of(started) == "# edited"
+    assert imbalances() == []
+
+
+@side_by_side
+def test_a_transaction_that_sees_one_moment_makes_the_version_itself():
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        started = engine.start("a", {}).correlation_id
+
+    assert code_of(started) == "# edited"
+
+
+@side_by_side
+def test_without_another_connection_the_transaction_makes_the_version_itself(monkeypatch):
+    def refuse(self):
+        raise OperationalError("too many clients")
+
+    with transaction.atomic():
+        assert Flow.objects.exists()
+        monkeypatch.setattr(BaseDatabaseWrapper, "connect", refuse)
+        started = engine.start("a", {}).correlation_id
+        monkeypatch.undo()
+
+    assert code_of(started) == "# edited"
