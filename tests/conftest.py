@@ -1,4 +1,6 @@
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from django.db import connection
@@ -7,10 +9,43 @@ from pytest_django import DjangoDbBlocker
 
 from flows import consumer
 from tests.databases import is_postgresql
+from tests.halves import running_halves
 
 # The machine may be busy: how long an example takes says nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+HALVES = pytest.StashKey[ExitStack]()
+# Tests that take long begin first, so that no process has much left when the others are done. What
+# waits for other processes comes last.
+FIRST = ("acceptance", "pipes", "abuse")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the tests on PostgreSQL beside the others where the whole suite runs."""
+    config = session.config
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    is_selected = config.option.keyword or config.option.markexpr != "not chaos"
+    is_worker = hasattr(config, "workerinput")
+    if is_whole and not (is_selected or is_worker or config.option.collectonly or is_postgresql()):
+        stack = config.stash[HALVES] = ExitStack()
+        os.environ["ASYNCENGINE_TEST_HALVES"] = str(stack.enter_context(running_halves()))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if stack := session.config.stash.get(HALVES, None):
+        stack.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    room = item.path.parent.name
+    if item.path.name == "test_postgresql.py":
+        return len(FIRST) + 1
+    return FIRST.index(room) if room in FIRST else len(FIRST)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,12 +69,17 @@ def starts_are_counted_at_once(request: pytest.FixtureRequest) -> None:
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """End the sessions that threads and poolers of tests still have when all tests have run.
 
-    PostgreSQL drops no database that another session uses.
+    PostgreSQL drops no database that another session uses, and a thread may connect again.
     """
     yield
     if is_postgresql():
-        with django_db_blocker.unblock(), connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        with django_db_blocker.unblock():
+            name = connection.settings_dict["NAME"]
+            connection.close()
+            with connection._nodb_cursor() as cursor:
+                cursor.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+                    " WHERE datname = %s",
+                    [name],
+                )

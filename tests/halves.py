@@ -1,0 +1,119 @@
+"""The tests that need a database, once more on a real PostgreSQL, beside the others.
+
+Where this machine has a server on its path, the integration tests run on that one, as it comes and
+over TCP: people install such a one. It may compile queries, has other versions and defaults, and is
+not reached by a local socket. The acceptance tests run on the server from the wheel, so that both
+are used and none of the tests runs twice. Without a server on the path all run on the wheel's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psycopg
+
+from tests.databases import installed_postgresql, installed_postgresql_server, postgresql_server
+
+TESTS = Path(__file__).parent
+KINDS = ("acceptance", "integration")
+
+
+@dataclass(frozen=True)
+class Half:
+    """What is known of a run of pytest in another process."""
+
+    directory: Path
+    kind: str
+
+    @property
+    def log(self) -> Path:
+        return self.directory / f"{self.kind}.log"
+
+    @property
+    def report(self) -> Path:
+        return self.directory / f"{self.kind}.xml"
+
+    @property
+    def code(self) -> str:
+        """Return the exit code, empty while the run goes on."""
+        path = self.directory / f"{self.kind}.code"
+        return path.read_text().strip() if path.exists() else ""
+
+    def end(self) -> str:
+        """Return the last lines that the run printed."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+    def failures(self) -> dict[str, str]:
+        """Return what went wrong, by the name of the test; nothing where no test came to run."""
+        if not self.report.exists():
+            return {}
+        cases = ElementTree.parse(self.report).iter("testcase")
+        return {
+            f"{case.get('classname')}::{case.get('name')}": "\n".join(
+                part.text or part.get("message") or "" for part in case if _is_failure(part)
+            )
+            for case in cases
+            if any(map(_is_failure, case))
+        }
+
+
+def _is_failure(part: ElementTree.Element) -> bool:
+    return part.tag in ("failure", "error")
+
+
+@contextmanager
+def running_halves() -> Iterator[Path]:
+    """Start a run of each kind, and yield the directory with what becomes of them."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halves-")))
+        wheel = stack.enter_context(postgresql_server())
+        programs = installed_postgresql()
+        installed = programs and stack.enter_context(installed_postgresql_server(programs))
+        urls = {"acceptance": wheel, "integration": installed or wheel}
+        for url in {*urls.values()}:
+            _wait_for_no_disk(url)
+        for kind, url in urls.items():
+            stack.callback(_stop, _start(Half(directory, kind), url))
+        yield directory
+
+
+def _wait_for_no_disk(url: str) -> None:
+    """Commits need not wait for the disk: none of these tests takes the server's power away."""
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute("ALTER SYSTEM SET synchronous_commit = off")
+        server.execute("SELECT pg_reload_conf()")
+
+
+def _start(half: Half, url: str) -> subprocess.Popen[bytes]:
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"),
+        *(f"--junit-xml={half.report}", f"--basetemp={half.directory / half.kind}"),
+        str(TESTS / half.kind),
+    ]
+    # The code is there when all of it is written.
+    script = '"$@"; echo $? > "$0.new" && mv "$0.new" "$0"'
+    with half.log.open("wb") as log:
+        return subprocess.Popen(
+            ["sh", "-c", script, str(half.log.with_suffix(".code")), *command],
+            env=os.environ | {"DATABASE_URL": url},
+            cwd=TESTS.parent,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _stop(run: subprocess.Popen[bytes]) -> None:
+    """End a run that nothing waits for any more; pytest ends the processes of its tests."""
+    if run.poll() is None:
+        os.killpg(run.pid, signal.SIGINT)
+    run.wait(60)
