@@ -4,6 +4,7 @@
     configuration.schema.json  its JSON Schema, for editors
     scripts/score.py           one file for each script and library, named after it
     libraries/Money.js
+    typings/, mypy.ini …       what editors and type checkers know scripts by
 
 Version control shows changes of code line by line, and editors know the language. A callable's
 dotted path stays in the document.
@@ -18,6 +19,7 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.configuration.editor_files import write_editor_files
 from flows.configuration.faults import Faults, inside
 from flows.configuration.schema import schema_text
 from flows.configuration.text import read_document, write_document
@@ -48,6 +50,7 @@ def write_directory(document: dict[str, Any], directory: Path) -> None:
         path.write_bytes(code.encode())
     (directory / DOCUMENT).write_bytes(write_document(taken_apart).encode())
     (directory / SCHEMA).write_text(schema_text(), encoding="utf-8", newline="\n")
+    write_editor_files(document, directory)
     for name in was_written - files.keys():
         (directory / name).unlink(missing_ok=True)
 

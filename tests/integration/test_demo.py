@@ -9,16 +9,13 @@ import pytest
 from flows import demo, engine
 from flows.configuration import export_configuration
 from flows.models import Flow, Run
+from scripts.callables import Reject
 from scripts.pool.runner import Call, CallSite, HostPool, Program
 from tests.builders import work_until_idle
 
 SAMPLE: list[dict[str, Any]] = json.loads(demo.SAMPLE.read_text(encoding="utf-8"))
 EXAMPLE: dict[str, Any] = json.loads(demo.example_application())
 DECISIONS = {"APPROVED", "REFERRED", "DECLINED"}
-
-
-class Reject(Exception):
-    pass
 
 
 class Context:
@@ -38,7 +35,7 @@ def steps(scripts) -> list:
 
 
 def plain_run(code: str):
-    scope: dict[str, Any] = {"Reject": Reject}
+    scope: dict[str, Any] = {}
     exec(compile(code, "script", "exec"), scope)
     return scope["run"]
 

@@ -139,6 +139,10 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         (script(secrets="key"), "scripts[0].secrets: must be a list, not a string"),
         ({"libraries": [{"name": "x"}]}, 'libraries[0]: "code" is missing'),
         (library(name="json"), "libraries[0].name: json is a module of Python."),
+        (
+            library(name="asyncengine_script"),
+            "libraries[0].name: asyncengine_script is a module of the engine.",
+        ),
         (library(code="x = ("), "libraries[0].code: line 1: '(' was never closed"),
         (
             {"libraries": [{"name": "x", "code": "y"}] * 2},

@@ -165,15 +165,51 @@ def test_each_message_gets_fresh_globals(run: Run) -> None:
         "decimal.Decimal.added = 1",
         "Retry.after = 1",
         "type(context).attempt = 7",
+        "asyncengine_script.Retry = 1",
+        "asyncengine_script.Response.status = 1",
     ],
 )
 def test_what_all_messages_share_cannot_be_changed(run: Run, change: str) -> None:
-    imports = "import collections.abc, decimal, enum, json, math\n"
+    imports = "import asyncengine_script, collections.abc, decimal, enum, json, math\n"
 
     raised = error(run(f"{imports}def run(message, context):\n    {change}"), ScriptRaised)
 
     assert str(raised).split(":")[0] in {"AttributeError", "TypeError"}
     assert "share the module" in str(raised) or "immutable type" in str(raised)
+
+
+def test_types_and_exceptions_can_be_imported_and_are_those_in_scope(run: Run) -> None:
+    code = """
+from __future__ import annotations
+import asyncengine_script
+from asyncengine_script import Context, Message, Reject as Refused, Retry as Again
+def run(message: Message, context: Context) -> Message:
+    message["payload"] = [
+        Again is Retry, Refused is Reject, isinstance(context, Context), isinstance(message, dict),
+        asyncengine_script.HttpError is context.http.Error, sorted(asyncengine_script.__all__),
+    ]
+    return message
+"""
+
+    same = payload(run(code))
+
+    assert same[:5] == [True] * 5
+    assert {"Context", "Message", "Reject", "Response", "Retry"} <= set(same[5])
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [("Retry(after=5)", ScriptRetry), ("Reject('no')", ScriptRejected)],
+)
+def test_what_a_library_imports_and_raises_counts(
+    run: Run, raised: str, kind: type[ScriptError]
+) -> None:
+    library = f"from asyncengine_script import Reject, Retry\ndef end():\n    raise {raised}\n"
+    code = "import ends\ndef run(message, context):\n    ends.end()\n"
+
+    outcome = run(code, libraries=(Library("ends", library),))
+
+    assert type(outcome.error) is kind
 
 
 def test_precision_and_random_numbers_are_chosen_for_one_message(run: Run) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("asyncengine", "flows", "scripts")
+PACKAGES = ("asyncengine", "asyncengine_script", "flows", "scripts")
 USERS_MODULE = ROOT / "tests/users_module.py"
 # Not for those who install it: documents, the Java of the Service Pipes and what Python made.
 LEFT_OUT = {".md", ".java", ".pyc"}

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 # What a script may import. The list is for the author: it says early what will not work. The wall
 # is the host process.
 MODULES = (
+    "__future__",
     "abc",
     "array",
+    # Ours: the types of what a script gets and raises.
+    "asyncengine_script",
     "base64",
     "binascii",
     "bisect",
@@ -217,6 +220,8 @@ def library_name_fault(name: str) -> str:
         return "A Python library needs a name that a script can import: letters, digits and _."
     if name in sys.stdlib_module_names:
         return f"{name} is a module of Python."
+    if name in MODULES:
+        return f"{name} is a module of the engine."
     return ""
 
 

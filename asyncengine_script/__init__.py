@@ -1,0 +1,32 @@
+"""What Python scripts may import of the engine, for their types and for those who read them.
+
+    from asyncengine_script import Context, Message, Reject, Retry
+
+
+    def run(message: Message, context: Context) -> Message: ...
+
+`Reject` and `Retry` are in scope without it, too. `__init__.pyi` beside this stands alone: it goes
+to the authors of scripts, who need not have the engine.
+"""
+
+from typing import Any
+
+from scripts.host.context import Context
+from scripts.host.http import Headers, Http, HttpError, Response
+from scripts.host.raised import Reject, Retry
+from scripts.host.secret_values import Secrets
+
+__all__ = [
+    "Context",
+    "Headers",
+    "Http",
+    "HttpError",
+    "Message",
+    "Reject",
+    "Response",
+    "Retry",
+    "Secrets",
+]
+
+# With `correlationId`, `payload` and what earlier steps have put beside them.
+Message = dict[str, Any]

@@ -1,0 +1,182 @@
+"""What Python scripts may import of Async Engine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, SupportsFloat, TypeAlias
+
+__all__ = [
+    "Context",
+    "Headers",
+    "Http",
+    "HttpError",
+    "Message",
+    "Reject",
+    "Response",
+    "Retry",
+    "Secrets",
+]
+
+# With `correlationId`, `payload` and what earlier steps have put beside them.
+Message: TypeAlias = dict[str, Any]
+
+class Retry(Exception):
+    """Raised by a script to have its message delivered again."""
+
+    after: float | None
+    reason: str
+    def __init__(
+        self, after: SupportsFloat | str | timedelta | None = None, reason: str = ""
+    ) -> None:
+        """Take the time to wait, in seconds if it is a number or a text with one."""
+
+class Reject(Exception):
+    """Raised by a script to send its message to the dead letters."""
+
+    reason: str
+    def __init__(self, reason: str = "") -> None: ...
+
+class Context:
+    """What a script knows about its call, besides the message."""
+
+    correlation_id: str
+    flow: str
+    step: str
+    queue: str
+    # From 1 on.
+    attempt: int
+    # The same over redeliveries of a step: it makes effects outside idempotent.
+    delivery_id: str
+    def log(self, text: object, level: str = "info") -> None:
+        """Keep a line with the attempt: debug, info, warning, error or critical."""
+
+    @property
+    def http(self) -> Http:
+        """Requests to the outside, as far as the script may make them."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets that the script was given, by name."""
+
+class Secrets(Mapping[str, str]):
+    def __getitem__(self, name: str) -> str: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+
+_Fields: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
+
+class Http:
+    """Makes requests, one at a time. `timeout` is in seconds, for the whole of one.
+
+    Each raises HttpError where nothing is answered.
+    """
+
+    Error: type[HttpError]
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: _Fields | None = None,
+        json: Any = None,
+        data: str | bytes | bytearray | _Fields | None = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+    def get(
+        self,
+        url: str,
+        params: _Fields | None = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+    def head(
+        self,
+        url: str,
+        params: _Fields | None = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+    def delete(
+        self,
+        url: str,
+        params: _Fields | None = None,
+        *,
+        json: Any = None,
+        data: str | bytes | bytearray | _Fields | None = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+    def post(
+        self,
+        url: str,
+        json: Any = None,
+        data: str | bytes | bytearray | _Fields | None = None,
+        *,
+        params: _Fields | None = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+    def put(
+        self,
+        url: str,
+        json: Any = None,
+        data: str | bytes | bytearray | _Fields | None = None,
+        *,
+        params: _Fields | None = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+    def patch(
+        self,
+        url: str,
+        json: Any = None,
+        data: str | bytes | bytearray | _Fields | None = None,
+        *,
+        params: _Fields | None = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: float = 10,
+    ) -> Response: ...
+
+class Headers(Mapping[str, str]):
+    """The headers of a response, whatever the case of their names."""
+
+    def __getitem__(self, name: str) -> str: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def get_list(self, name: str) -> list[str]:
+        """Return the values of a header that may come more than once, such as Set-Cookie."""
+
+class Response:
+    """What a server answered, after redirects. `url` is where these led to."""
+
+    status: int
+    headers: Headers
+    url: str
+    # In seconds, where the server says so.
+    retry_after: float | None
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def text(self) -> str:
+        """Raises HttpError of the kind "encoding" where the body is no text."""
+
+    @property
+    def content(self) -> bytes: ...
+    def json(self) -> Any:
+        """Read the body as JSON. Raises ValueError if it is none."""
+
+    def raise_for_status(self) -> Response:
+        """Raise an HttpError for a status from 400 on, else return the response.
+
+        A 429 or 503 with a Retry-After is a Retry, too.
+        """
+
+class HttpError(Exception):
+    """A request that came to nothing, or a status that is an error; `kind` says which in a word."""
+
+    kind: str
+    response: Response | None
+    @property
+    def status(self) -> int | None: ...

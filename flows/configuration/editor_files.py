@@ -1,0 +1,111 @@
+"""What editors, linters and type checkers need beside the scripts of a directory.
+
+    typings/asyncengine_script.pyi  the types of Python scripts, which they import by that name
+    typings/__builtins__.pyi        Retry and Reject without the import, as Pyright reads it
+    typings/asyncengine.d.ts        what JavaScript scripts find
+    typings/libraries.d.ts          what the JavaScript libraries define for them
+    mypy.ini, ruff.toml, pyrightconfig.json, tsconfig.json
+                                    settings, for `mypy scripts`, `ruff check`, Pyright and `tsc`
+
+Settings are the author's from the first export on. Typings say in their first line whose they are:
+with that line they are written anew, so that they fit the engine; without it they stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncengine_script
+
+OURS = "Written by `config export`, which overwrites it. Without this line it stays as it is."
+COMMENTS = {".pyi": "#", ".ts": "//"}
+# Settings have another ending there, so that no tool takes them for those of the directory.
+SOURCES = Path(__file__).parent / "for_editors"
+STUB = Path(asyncengine_script.__file__).with_suffix(".pyi")
+
+# Where else an author may have said the same: files, or a table of pyproject.toml.
+ELSEWHERE = {
+    "mypy.ini": ((".mypy.ini", "setup.cfg"), "[tool.mypy"),
+    "pyrightconfig.json": ((), "[tool.pyright"),
+    "ruff.toml": ((".ruff.toml",), "[tool.ruff"),
+    "tsconfig.json": (("jsconfig.json",), ""),
+}
+
+# What stands at the beginning of a line is in the scope of the scripts that use the library.
+DEFINED = re.compile(r"^(?:var|let|const|class|(?:async\s+)?function\*?)\s+([\w$]+)", re.MULTILINE)
+
+
+def write_editor_files(document: dict[str, Any], directory: Path) -> None:
+    """Write those of the languages that the document has, and nothing over what is the author's."""
+    for name, text in _settings(document):
+        if not _has_settings(directory, name):
+            (directory / name).write_text(text, encoding="utf-8", newline="\n")
+    for name, text in _typings(document):
+        path = directory / "typings" / name
+        first_line = f"{COMMENTS[path.suffix]} {OURS}\n"
+        if _is_ours(path, first_line):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(first_line + text, encoding="utf-8", newline="\n")
+
+
+def _settings(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if _codes(document, "python"):
+        for name in ("mypy.ini", "pyrightconfig.json", "ruff.toml"):
+            yield name, _source(f"{name}.in")
+    if _codes(document, "javascript"):
+        yield "tsconfig.json", _source("tsconfig.json.in")
+
+
+def _typings(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if _codes(document, "python"):
+        yield "asyncengine_script.pyi", STUB.read_text(encoding="utf-8")
+        yield "__builtins__.pyi", _source("__builtins__.pyi")
+    if _codes(document, "javascript"):
+        yield "asyncengine.d.ts", _source("asyncengine.d.ts")
+        yield "libraries.d.ts", libraries_text(_codes(document, "javascript", "libraries"))
+
+
+def libraries_text(codes: list[str]) -> str:
+    """Return declarations of what the libraries define, whose types only they know."""
+    names = sorted({name for code in codes for name in DEFINED.findall(code)})
+    return "".join(["export {};\n", *_global(names)])
+
+
+def _global(names: list[str]) -> Iterator[str]:
+    if names:
+        yield "declare global {\n"
+        yield from (f"  var {name}: any;\n" for name in names)
+        yield "}\n"
+
+
+def _codes(document: dict[str, Any], language: str, *sections: str) -> list[str]:
+    entries = [
+        entry
+        for section in sections or ("scripts", "libraries")
+        for entry in document.get(section, [])
+    ]
+    return [entry["code"] for entry in entries if entry.get("language", "python") == language]
+
+
+def _has_settings(directory: Path, name: str) -> bool:
+    others, table = ELSEWHERE[name]
+    if any((directory / each).exists() for each in (name, *others)):
+        return True
+    project = directory / "pyproject.toml"
+    return bool(table) and project.exists() and table.encode() in project.read_bytes()
+
+
+def _is_ours(path: Path, first_line: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8").startswith(first_line)
+    except FileNotFoundError:
+        return True
+    except (UnicodeDecodeError, OSError):
+        return False
+
+
+def _source(name: str) -> str:
+    return (SOURCES / name).read_text(encoding="utf-8")

@@ -1,0 +1,2 @@
+from asyncengine_script import Reject as Reject
+from asyncengine_script import Retry as Retry
