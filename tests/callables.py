@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import decimal
+import operator
 import subprocess
 import time
 from contextvars import ContextVar
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,31 @@ class Note:
     """No function."""
 
 
+class Doubling:
+    """Its instances are called like functions, and say where they come from."""
+
+    def __call__(self, message: Any, context: Any) -> Any:
+        return message | {"payload": {"n": 2 * message["payload"]["n"]}}
+
+
+double = Doubling()
+
+
 async def later(message: Any, context: Any) -> Any:
+    return message
+
+
+def add(amount: int, message: Any, context: Any) -> Any:
+    return message
+
+
+add_one = partial(add, 1)
+run_nothing = partial(subprocess.run, ["true"])
+payload_of = operator.itemgetter("payload")
+
+
+@lru_cache
+def remembered(message: Any, context: Any) -> Any:
     return message
 
 

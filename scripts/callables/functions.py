@@ -57,9 +57,26 @@ def _allowed_function(path: str, modules: tuple[str, ...]) -> Callable[..., Any]
         raise ScriptInvalid(f"The module {module} has no function {name!r}.")
     if not callable(function) or inspect.isclass(function):
         raise ScriptInvalid(f"{path} is no function.")
+    _require_function(path, function, modules)
     # Or else what an allowed module has imported for itself could be run, subprocess.run for one.
     _require_allowed(str(getattr(function, "__module__", None)), modules)
     return function
+
+
+def _require_function(path: str, found: Any, modules: tuple[str, ...]) -> None:
+    """Refuse an object of a class from elsewhere: its module says nothing about what it calls."""
+    if inspect.isroutine(found) or "__module__" in getattr(found, "__dict__", {}):
+        return
+    kind = type(found)
+    if not _is_allowed(kind.__module__, modules):
+        raise ScriptInvalid(
+            f"{path} is an object of {kind.__module__}.{kind.__qualname__}, not a function: write a"
+            " function (def) that calls it, and name that one."
+        )
+
+
+def _is_allowed(module: str, modules: tuple[str, ...]) -> bool:
+    return any(f"{module}.".startswith(f"{allowed}.") for allowed in modules)
 
 
 def _require_allowed(module: str, modules: tuple[str, ...]) -> None:
@@ -67,7 +84,7 @@ def _require_allowed(module: str, modules: tuple[str, ...]) -> None:
         raise ScriptInvalid(
             "Callables are off: ASYNCENGINE_CALLABLE_MODULES names no module of the project."
         )
-    if not any(f"{module}.".startswith(f"{allowed}.") for allowed in modules):
+    if not _is_allowed(module, modules):
         raise ScriptInvalid(
             f"The module {module} is not allowed; ASYNCENGINE_CALLABLE_MODULES allows"
             f" {', '.join(modules)} and what is inside."

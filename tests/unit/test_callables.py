@@ -50,6 +50,11 @@ def pool():
         ("tests.callables.absent.trail", "cannot be imported: ModuleNotFoundError"),
         ("tests.callables.hooks", "is no function"),
         ("tests.callables.Note", "is no function"),
+        ("tests.callables.double", ""),
+        ("tests.callables.remembered", ""),
+        ("tests.callables.add_one", "an object of functools.partial, not a function: write a"),
+        ("tests.callables.run_nothing", "an object of functools.partial, not a function"),
+        ("tests.callables.payload_of", "an object of operator.itemgetter, not a function"),
         ("tests.callables.later", "not an async one"),
         ("tests.callables.takes_one", "must take (message, context)"),
         # Imported there, from a module that is not allowed.
