@@ -220,6 +220,12 @@ if SECRETS_KEY_IS_KEPT:
 
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores(), minimum=1)
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
+# Fields of the superuser that `up` makes, named as `createsuperuser --noinput` names them.
+ASYNCENGINE_ADMIN_FIELDS = {
+    name.removeprefix("DJANGO_SUPERUSER_").lower(): value
+    for name, value in os.environ.items()
+    if name.startswith("DJANGO_SUPERUSER_")
+}
 # Modules of the project, with what is inside, whose functions may serve as scripts; none: off.
 ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")
 # Run scripts although their processes cannot be sealed on this machine.

@@ -19,6 +19,7 @@ class FlowsConfig(AppConfig):
             revision,
             samples,
             tokens,
+            user_checks,  # noqa: F401
             uses,
         )
         from flows.store import pending_starts

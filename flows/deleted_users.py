@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models.signals import pre_delete
 
+from flows.users import user_models
+
 DEACTIVATE = "Deactivate the user instead."
+RECORDS = frozenset({"flows", "scripts"})
 
 
 def connect() -> None:
-    pre_delete.connect(refuse, sender=get_user_model(), dispatch_uid="user-with-record")
+    for model in user_models():
+        pre_delete.connect(refuse, sender=model, dispatch_uid="user-with-record")
 
 
 def refuse(sender: Any, instance: Any, **kwargs: Any) -> None:
@@ -34,7 +37,10 @@ def rows_that_name(user: Any) -> Iterator[models.QuerySet[Any]]:
         field = getattr(relation, "field", None)
         if field is None or relation.many_to_many:
             continue
-        is_record = relation.on_delete is models.SET_NULL or relation.related_model is LogEntry
+        model = relation.related_model
+        # What becomes of a project's own rows, its models say.
+        is_own = relation.on_delete is models.SET_NULL and model._meta.app_label in RECORDS
+        is_record = is_own or model is LogEntry
         if is_record:
             rows = relation.related_model._base_manager.filter(**{field.name: user.pk})
             if rows.exists():

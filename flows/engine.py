@@ -39,6 +39,7 @@ from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
 from flows.python_payload import write_payload
 from flows.store import NewRun, store
+from flows.users import caller_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -201,7 +202,7 @@ def _key_of(run: NewRun, key: str, start_at: datetime | None) -> IdempotencyKey:
     """Return the row of a caller's key, not saved yet, with the digest of what is asked for."""
     return IdempotencyKey(
         flow_name=run.flow_name,
-        caller="" if run.user_id is None else str(run.user_id),
+        caller=caller_of(run.user_id),
         key=key,
         body_digest=request_digest(run.body, run.priority, start_at),
         run_id=run.correlation_id,

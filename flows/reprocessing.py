@@ -35,8 +35,6 @@ from flows.rate import RateLimit, starts_of
 from flows.store import store
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
     from flows.models.runtime import DeadLetterQuerySet
 
 logger = logging.getLogger(__name__)
@@ -129,7 +127,7 @@ class Matched:
 def reprocess_many(
     filter: DeadLetterFilter,
     *,
-    user: User | None = None,
+    user: Any = None,
     flow_ids: Collection[int] | None = None,
     rate_per_second: float | None = None,
     stop_after_failures: int | None = None,
@@ -167,7 +165,7 @@ def reprocess_many(
     return Matched(matched, steps, reprocessing)
 
 
-def stop(reprocessing: Reprocessing, *, user: User | None = None) -> None:
+def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
     """Put no more back; what was put back goes on. One that has ended stays as it is."""
     running = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.RUNNING)
     note = f"Stopped by {user.get_username()}." if user else "Stopped."

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Set
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
 from flows.models.runtime import DeadLetterQuerySet
+from flows.users import members
 
-Caller = User | AnonymousUser | AbstractBaseUser
+Caller = AnonymousUser | AbstractBaseUser
 # By the flow's id; those to every flow are under None.
 Rights = Mapping[int | None, Set[str]]
 
@@ -122,4 +123,4 @@ def _is_almighty(user: Caller) -> bool:
 def _mappings(user: Caller) -> QuerySet[RoleMapping]:
     if not user.is_active or user.pk is None:
         return RoleMapping.objects.none()
-    return RoleMapping.objects.filter(role__user=user.pk).order_by()
+    return RoleMapping.objects.filter(**{f"role__{members()}": user.pk}).order_by()

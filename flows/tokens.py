@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import get_hasher, identify_hasher
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
@@ -15,6 +14,7 @@ from knox.settings import knox_settings
 
 from flows.errors import PasswordChanged, TooManyTokens
 from flows.store import store
+from flows.users import all_users, user_models
 
 CREDENTIALS = frozenset({"password", "is_active"})
 
@@ -28,8 +28,8 @@ def make_token(user: AbstractBaseUser) -> str:
     """
     with transaction.atomic():
         # Two that make tokens for one user take turns, and a change of the password waits.
-        users = get_user_model().objects.select_for_update().filter(pk=user.pk, is_active=True)
-        if not users.filter(password=user.password).exists():
+        stored = all_users().select_for_update().filter(pk=user.pk).first()
+        if stored is None or not stored.is_active or stored.password != user.password:
             raise PasswordChanged
         tokens = tokens_of(user)
         tokens.filter(expiry__lt=store().database.now()).delete()
@@ -67,16 +67,16 @@ def _revoke_soonest_ending(tokens: QuerySet[Any], count: int) -> None:
 
 
 def connect() -> None:
-    model = get_user_model()
-    pre_save.connect(_note_change, sender=model, dispatch_uid="credentials-noted")
-    post_save.connect(_revoke_if_changed, sender=model, dispatch_uid="credentials-changed")
+    for model in user_models():
+        pre_save.connect(_note_change, sender=model, dispatch_uid="credentials-noted")
+        post_save.connect(_revoke_if_changed, sender=model, dispatch_uid="credentials-changed")
 
 
 def _note_change(sender: Any, instance: Any, raw: bool, update_fields: Any, **kwargs: Any) -> None:
     instance._revokes_tokens = False
     if raw or not instance.pk or (update_fields and not CREDENTIALS & set(update_fields)):
         return
-    if stored := sender._default_manager.filter(pk=instance.pk).first():
+    if stored := all_users().filter(pk=instance.pk).first():
         instance._revokes_tokens = stored.is_active != instance.is_active or (
             stored.password != instance.password
             and not _is_only_hashed_anew(instance, stored.password, update_fields)

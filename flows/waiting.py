@@ -16,6 +16,7 @@ from flows.models import Consumer, Flow, Message, Queue, Run
 from flows.plan import step_plan
 from flows.rate import RateLimit
 from flows.store import store
+from flows.users import user_name_field
 
 PRIORITIES = range(10)
 WORKED_ON_FIRST = (F("consumer_id").desc(nulls_last=True), "available_at")
@@ -321,5 +322,5 @@ def _pauses(model: type[Queue] | type[Flow], ids: Iterable[int]) -> dict[int, Pa
     rows = history.filter(~Exists(history.filter(later, paused=False)), id__in=ids, paused=True)
     # Of several the first, which comes last.
     changes = rows.order_by("-history_id")
-    names = changes.values_list("id", "history_date", "history_user__username")
+    names = changes.values_list("id", "history_date", f"history_user__{user_name_field()}")
     return {pk: (at, name) for pk, at, name in names}

@@ -19,6 +19,10 @@ from flows.admin import (
 admin.site.index_title = "Dashboard"
 admin.site.login_form = login.LoginForm
 
+# An app that comes later may register users and roles itself, which can be done once.
+admin.autodiscover()
+users.register()
+
 __all__ = [
     "consumers",
     "dead_letters",

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from flows.models import RoleMapping
 from flows.rights import rights_by_flow
+from flows.users import members
 
 NOT_OWN_RIGHT = "Only a right that you have yourself can be given or taken away."
 
@@ -63,9 +64,13 @@ def may_edit_user(editor: Any, user: Any) -> bool:
     own = set(_permissions_of(editor).values_list("pk", flat=True))
     if not set(_permissions_of(user).values_list("pk", flat=True)) <= own:
         return False
-    mappings = RoleMapping.objects.filter(role__user=user.pk).values_list("right", "flow")
-    return all(may_give_mapping(editor, right, flow_id) for right, flow_id in mappings)
+    mappings = RoleMapping.objects.filter(**{f"role__{members()}": user.pk})
+    return all(
+        may_give_mapping(editor, right, flow_id)
+        for right, flow_id in mappings.values_list("right", "flow")
+    )
 
 
 def _permissions_of(user: Any) -> QuerySet[Permission]:
-    return Permission.objects.filter(Q(user=user.pk) | Q(group__user=user.pk)).distinct()
+    own = Q(pk__in=user.user_permissions.values("pk"))
+    return Permission.objects.filter(own | Q(group__in=user.groups.values("pk"))).distinct()

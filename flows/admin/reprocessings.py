@@ -192,7 +192,7 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
     )
     def stop(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         found = get_object_or_404(Reprocessing, pk=object_id)
-        reprocessing.stop(found, user=request.user)  # type: ignore[arg-type]
+        reprocessing.stop(found, user=request.user)
         self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
         return leave_dialog(page_of(found))
 

@@ -23,9 +23,11 @@ from flows.admin.delegation import (
     permissions_to_give,
 )
 from flows.admin.filters import FlowOfRowFilter
+from flows.admin.registering import register_unless_own
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
 from flows.rights import flows_allowed, flows_with
+from flows.users import members
 from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.conflicts import ConflictAdmin
 
@@ -165,10 +167,6 @@ class RoleMappingAdmin(ConfigurationAdmin):
         return mapping.flow.name if mapping.flow else "every flow"
 
 
-admin.site.unregister(Group)
-
-
-@admin.register(Group)
 class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     list_display = ("name", "rights", "members")
     inlines = (MappingsOfRoleInline,)
@@ -184,7 +182,7 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
         mappings = _seen(request, RoleMapping.objects.select_related("flow"))
         seen = Prefetch("role_mappings", mappings, to_attr="seen_mappings")
         groups = super().get_queryset(request).prefetch_related(seen)
-        return groups.annotate(member_count=Count("user"))
+        return groups.annotate(member_count=Count(members()))
 
     def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         allowed = super().has_change_permission(request, obj)
@@ -216,3 +214,6 @@ def _seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> QuerySet[Rol
     if rights[None]:
         return mappings
     return mappings.filter(Q(flow=None) | Q(flow__in=flows_with(rights, set(Right.values))))
+
+
+register_unless_own(Group, RoleAdmin, GroupAdmin)

@@ -6,7 +6,6 @@ from typing import Any
 
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
 from django.contrib import admin, messages
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import ModelForm
@@ -14,25 +13,28 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
-from knox.models import AuthToken, get_digest_token
+from knox.models import AuthToken, get_digest_token, get_token_model
 from knox.settings import CONSTANTS, knox_settings
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from flows.admin.display import list_of
 from flows.tokens import has_room, most_tokens
+from flows.users import all_users, user_name_field
 
 # One word for one thing. Migrations do not look at these.
-AuthToken._meta.app_config.verbose_name = "API access"
-AuthToken._meta.verbose_name = "API token"
-AuthToken._meta.verbose_name_plural = "API tokens"
+Token: Any = get_token_model()
+Token._meta.app_config.verbose_name = "API access"
+Token._meta.verbose_name = "API token"
+Token._meta.verbose_name_plural = "API tokens"
 
-admin.site.unregister(AuthToken)
+if admin.site.is_registered(Token):
+    admin.site.unregister(Token)
 
 
 class TokenForm(ModelForm):
     class Meta:
-        model = AuthToken
+        model = Token
         fields = ("user", "expiry")
         help_texts = {"expiry": "Left empty, the token never expires."}
 
@@ -45,12 +47,12 @@ class TokenForm(ModelForm):
         return user
 
 
-@admin.register(AuthToken)
+@admin.register(Token)
 class TokenAdmin(ModelAdmin):
     form = TokenForm
     list_display = ("begins_with", "user", "created", "expiry", "state")
     list_select_related = ("user",)
-    search_fields = ("token_key", "user__username")
+    search_fields = ("token_key", f"user__{user_name_field()}")
     ordering = ("-created",)
     fields = ("user", "expiry")
     readonly_fields = ("begins_with", "created")
@@ -74,7 +76,7 @@ class TokenAdmin(ModelAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         # A token acts as its user: only a superuser makes one for somebody else.
         if db_field.name == "user" and not request.user.is_superuser:
-            kwargs["queryset"] = User.objects.filter(username=request.user.get_username())
+            kwargs["queryset"] = all_users().filter(pk=request.user.pk)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: AuthToken, form: Any, change: bool) -> None:
@@ -96,7 +98,7 @@ class TokenAdmin(ModelAdmin):
             "made_token": request.made_token,  # type: ignore[attr-defined]
             "owner": token.user,
             "expiry": token.expiry,
-            "list_url": list_of(AuthToken),
+            "list_url": list_of(Token),
         }
         response = TemplateResponse(request, "admin/knox/authtoken/made.html", context)
         add_never_cache_headers(response)

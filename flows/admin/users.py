@@ -1,3 +1,5 @@
+"""Users, of whatever model the project has; a class that the project registers itself stays."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -13,25 +15,33 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
+from flows.admin.registering import register_unless_own
+from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
 from flows.deleted_users import DEACTIVATE, rows_that_name
 from scripts.admin.conflicts import ConflictAdmin
 
-User = get_user_model()
+User: Any = get_user_model()
+FIELDS = UserFields(User)
 
-admin.site.unregister(User)
 
-
-@admin.register(User)
 class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     """Only a superuser edits one, and others give no more than they have; see ``delegation``."""
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "roles", "is_staff", "is_superuser", "is_active")
-    list_filter = ("is_active", "is_staff", "is_superuser", ("groups", RelatedDropdownFilter))
-    readonly_fields = ("last_login", "date_joined")
-    actions = ("deactivate",)
+    fieldsets = FIELDS.sections()
+    add_fieldsets = FIELDS.sections_of_new()
+    list_display = FIELDS.columns()
+    list_filter = (
+        *FIELDS.there(*FLAGS),
+        *((name, RelatedDropdownFilter) for name in FIELDS.there("groups")),
+    )
+    search_fields = FIELDS.searched()
+    ordering = (FIELDS.name,)
+    filter_horizontal = FIELDS.there(*GIVEN)
+    readonly_fields = FIELDS.there(*DATES)
+    actions = ("deactivate",) if FIELDS.there("is_active") else ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -81,3 +91,8 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     @admin.display(description="roles")
     def roles(self, user: Any) -> str:
         return ", ".join(sorted(group.name for group in user.groups.all()))
+
+
+def register() -> None:
+    """Register the class, after every app of the project has had its turn."""
+    register_unless_own(User, UserAdmin, DjangoUserAdmin)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from django.contrib.auth import get_user, get_user_model
-from django.contrib.auth.models import User
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Q
 from django.db.models.functions import Now
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
 from flows.rights import Caller
+from flows.users import all_users, user_named, user_with_password
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
@@ -58,7 +59,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
     good = Memory()
 
-    def authenticate_credentials(self, token: bytes) -> tuple[User, Any]:
+    def authenticate_credentials(self, token: bytes) -> tuple[AbstractBaseUser, Any]:
         digest = _digest(token)
         if (key := self.good.get(digest)) and (user := self._user(key)):
             return user, get_token_model()(pk=key, user=user)
@@ -69,11 +70,12 @@ class TokenAuthentication(KnoxTokenAuthentication):
         self.good.put(digest, auth_token.pk)
         return user, auth_token
 
-    def _user(self, key: str) -> User | None:
+    def _user(self, key: str) -> AbstractBaseUser | None:
         """Return whose token this is if it is still as good as it was."""
         statement, params = _select_user_of_token()
         values = [key if value == PLACE else value for value in params]
-        return next(iter(get_user_model().objects.raw(statement, values)), None)
+        user: AbstractBaseUser | None = next(iter(all_users().raw(statement, values)), None)
+        return user if user and user.is_active else None
 
 
 class BasicAuthentication(authentication.BasicAuthentication):
@@ -87,15 +89,14 @@ class BasicAuthentication(authentication.BasicAuthentication):
 
     def authenticate_credentials(
         self, userid: str, password: str, request: Any = None
-    ) -> tuple[User, None]:
-        if "\0" in userid:
-            raise AuthenticationFailed("Invalid username/password.")
-        user = get_user_model().objects.filter(username=userid, is_active=True).first()
-        if user and self.good.get(_password_digest(user, password)):
+    ) -> tuple[AbstractBaseUser, None]:
+        if (user := user_named(userid)) and self.good.get(_password_digest(user, password)):
             return user, None
         address = "" if request is None else address_of(request)
         with failed_logins.watch(address, userid):
-            user, _ = super().authenticate_credentials(userid, password, request)
+            user = user_with_password(request, userid, password)
+            if user is None:
+                raise AuthenticationFailed("Invalid username/password.")
         self.good.put(_password_digest(user, password), True)
         return user, None
 
@@ -129,7 +130,7 @@ def _select_user_of_token() -> tuple[str, tuple[Any, ...]]:
     values with `PLACE` in the token's place.
     """
     expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
-    users = get_user_model().objects.filter(expiry, is_active=True, auth_token_set__pk=PLACE)
+    users = all_users().filter(expiry, auth_token_set__pk=PLACE)
     statement, params = users.query.sql_with_params()
     return statement, params
 
@@ -138,5 +139,5 @@ def _digest(secret: bytes) -> bytes:
     return hmac.digest(DIGEST_KEY, secret, "sha256")
 
 
-def _password_digest(user: User, password: str) -> bytes:
+def _password_digest(user: AbstractBaseUser, password: str) -> bytes:
     return _digest(f"{user.pk}\0{user.password}\0{password}".encode())

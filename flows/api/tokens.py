@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from django.contrib.auth import authenticate
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
@@ -19,6 +18,7 @@ from flows.api.logins import address_of, failed_logins
 from flows.api.view import OpenView, json_response
 from flows.errors import PasswordChanged
 from flows.tokens import make_token
+from flows.users import user_with_password
 
 CHALLENGE = {"WWW-Authenticate": BASIC}
 
@@ -86,9 +86,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
 def _user(request: Request, name: str, password: str) -> AbstractBaseUser:
     try:
         with failed_logins.watch(address_of(request), name):
-            user = None
-            if "\0" not in name:
-                user = authenticate(request._request, username=name, password=password)
+            user = user_with_password(request._request, name, password)
             if user is None:
                 raise AuthenticationFailed("Wrong user name or password.")
             return user

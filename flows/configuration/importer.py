@@ -34,6 +34,7 @@ from flows.models import (
     RoleMapping,
     Step,
 )
+from flows.users import has_members
 from scripts.models import Library, Script
 
 
@@ -227,7 +228,7 @@ class _Import:
             # Read again: the rights to a removed flow went with it.
             for mapping in role.role_mappings.order_by("pk"):
                 _delete(mapping)
-            if had_rights and not role.user_set.exists() and not role.permissions.exists():
+            if had_rights and not has_members(role) and not role.permissions.exists():
                 role.delete()
 
     def _remove(self, section: str, kind: str, names: set[str], rows: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Decision:
     has ended by then, changes nothing.
     """
 
-    def __init__(self, ledger: Ledger, letter: DeadLetter, user_id: int | None) -> None:
+    def __init__(self, ledger: Ledger, letter: DeadLetter, user_id: Any) -> None:
         self.ledger = ledger
         self.database = ledger.database
         self.letter = letter

@@ -14,6 +14,7 @@ from flows.errors import QueueFullAtCommit
 from flows.store import sql as statements
 from flows.store.database import Batch, Database, Row
 from flows.store.pending_starts import OWN, is_queue_full
+from flows.users import key_field
 
 CHANNEL = "asyncengine_work"
 
@@ -29,7 +30,6 @@ TYPES = {
     "reserved": "int",
     "step_id": "bigint",
     "flow_version_id": "bigint",
-    "user_id": "int",
     "priority": "smallint",
     "yes_or_no": "boolean",
     "delayed": "boolean",
@@ -176,5 +176,12 @@ def as_one_statement_of(batches: tuple[Batch, ...]) -> str:
 
 
 def recordset(names: Sequence[str]) -> str:
-    columns = ", ".join(f"{name} {TYPES.get(name, 'text')}" for name in names)
+    columns = ", ".join(f"{name} {type_of(name)}" for name in names)
     return f"json_to_recordset(%s::json) AS d({columns})"
+
+
+def type_of(name: str) -> str:
+    """Return the type of a value; that of a user's key follows AUTH_USER_MODEL."""
+    if name == "user_id":
+        return str(key_field().db_type(connection))
+    return TYPES.get(name, "text")

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -27,6 +28,7 @@ from flows.store.jump import mend
 from flows.store.ledger import Ledger, limits
 from flows.store.troubles import trouble_of
 from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
+from flows.users import key_in_database
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +71,7 @@ class Store:
         if delayed:
             self.ledger.refuse_if_too_many_delayed(queue_id, delayed)
 
-    def put_back(
-        self, letter: DeadLetter, message: NewRun, user_id: int | None, follows: bool
-    ) -> None:
+    def put_back(self, letter: DeadLetter, message: NewRun, user_id: Any, follows: bool) -> None:
         """Let a message wait in place of a dead letter. Raises QueueFull, AlreadyReprocessed.
 
         `follows`: the run has the message's flow version from now on.
@@ -82,7 +82,7 @@ class Store:
             row = message_row(message, moment(decision.now), id)
             decision.put_back(row, message.flow_version_id if follows else None)
 
-    def discard(self, letter: DeadLetter, user_id: int | None) -> None:
+    def discard(self, letter: DeadLetter, user_id: Any) -> None:
         """Give a dead letter up. Raises AlreadyReprocessed, and QueueFull where its run would go
         on at a join whose queue is full.
         """
@@ -91,7 +91,7 @@ class Store:
 
     # --- single runs -----------------------------------------------------------------------
 
-    def cancel(self, run_id: UUID, user_id: int | None) -> bool:
+    def cancel(self, run_id: UUID, user_id: Any) -> bool:
         """Cancel a run. Waiting messages leave at once; who holds one is asked for attention.
 
         A run that is failed since a branch died, and goes on with others, is cancelled, too; its
@@ -109,8 +109,8 @@ class Store:
                 if run.status in (Run.Status.COMPLETED, Run.Status.CANCELLED):
                     transaction.set_rollback(True)
                     return False
-                now = self.database.now()
-                self.database.change(sql.CANCEL_RUN, [user_id, moment(now), run_id.hex])
+                now, by = self.database.now(), key_in_database(user_id)
+                self.database.change(sql.CANCEL_RUN, [by, moment(now), run_id.hex])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
                 letters = DeadLetter.objects.open().filter(run=run_id)
                 letters.update(discarded_at=now, discarded_by=user_id)
@@ -380,7 +380,7 @@ def new_run_row(run: NewRun, now: str) -> dict[str, object]:
         "id": run.correlation_id.hex,
         "flow_name": run.flow_name,
         "flow_version_id": run.flow_version_id,
-        "user_id": run.user_id,
+        "user_id": key_in_database(run.user_id),
         "started_at": now,
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from flows.models.runtime import DEFAULT_PRIORITY
@@ -27,7 +28,8 @@ class NewRun:
     step_id: int
     queue_id: int
     body: str
-    user_id: int | None = None
+    # A key of whatever type those of AUTH_USER_MODEL have.
+    user_id: Any = None
     branch: str = ""
     priority: int = DEFAULT_PRIORITY
     start_at: datetime | None = None

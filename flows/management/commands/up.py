@@ -6,21 +6,31 @@ import shlex
 import socket
 import sys
 from argparse import ArgumentParser
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from flows import demo
+from flows.administrator import NAME, NoAdministrator, make_administrator
 from flows.models import Flow
 from flows.supervisor import Part, PartUnsteady, Supervisor, managed
+from flows.users import all_users
 
 WEB_WORKERS = 2
 # Connections of a worker. One that is idle costs little, and one that is not accepted cannot even
 # ask whether the server is alive.
 WEB_CONNECTIONS = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """Who may log in, and with which password where one was made up."""
+
+    name: str
+    password: str | None = None
 
 
 class Command(BaseCommand):
@@ -40,36 +50,42 @@ class Command(BaseCommand):
             raise CommandError("--port must be 1 to 65535")
         require_free(host, port)
         call_command("migrate", interactive=False, verbosity=0)
-        password = self._fill_if_empty(with_demo=not options["no_demo"])
+        admin = self._fill_if_empty(with_demo=not options["no_demo"])
         supervisor = Supervisor([web(host, port), cluster(options["workers"])], self._say)
         try:
             supervisor.run(
                 is_ready=lambda: answers(host, port),
-                ready=lambda: self._announce(host, port, password),
+                ready=lambda: self._announce(host, port, admin),
             )
         except PartUnsteady as error:
             raise CommandError(str(error)) from error
 
-    def _fill_if_empty(self, with_demo: bool) -> str | None:
-        """Make the demo and `admin` in an empty database; return a password made up for it."""
-        users = get_user_model().objects
-        if users.exists():
-            return None
+    def _fill_if_empty(self, with_demo: bool) -> Administrator:
+        """Make the demo and a superuser in an empty database."""
+        if all_users().exists():
+            return Administrator(NAME)
         if with_demo and not Flow.objects.exists():
             demo.install_demo()
         password = settings.ASYNCENGINE_ADMIN_PASSWORD or secrets.token_urlsafe(12)
-        users.create_superuser("admin", "", password)
-        return None if settings.ASYNCENGINE_ADMIN_PASSWORD else password
+        try:
+            name = make_administrator(password, getattr(settings, "ASYNCENGINE_ADMIN_FIELDS", {}))
+        except NoAdministrator as error:
+            self._say(f"There is no administrator yet. {error}")
+            self._say("Make one with the command createsuperuser.")
+            return Administrator(NAME)
+        return Administrator(name, None if settings.ASYNCENGINE_ADMIN_PASSWORD else password)
 
-    def _announce(self, host: str, port: int, password: str | None) -> None:
+    def _announce(self, host: str, port: int, admin: Administrator) -> None:
         base = f"http://{'127.0.0.1' if host in ANY_HOST else host}:{port}"
         public = settings.ASYNCENGINE_URL or base
         self._say(f"Configuration Manager  {public}/admin/")
         self._say(f"Swagger UI             {public}/async/specifications/swagger-ui/index.html")
-        if password:
-            self._say(f"Log in as admin with the password {password} (it is shown only now).")
+        if admin.password:
+            self._say(
+                f"Log in as {admin.name} with the password {admin.password} (it is shown only now)."
+            )
         if Flow.objects.filter(name=demo.FLOW_NAME).exists():
-            user = f"admin:{password}" if password else "admin"
+            user = f"{admin.name}:{admin.password}" if admin.password else admin.name
             self._say("Start the demo flow:")
             self._say(
                 f"  curl -u {shlex.quote(user)} -H 'Content-Type: application/json'"

@@ -1,0 +1,58 @@
+"""The first superuser, of whatever model the project's users have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+
+NAME, EMAIL = "admin", "admin@localhost"
+
+
+class NoAdministrator(Exception):
+    """No superuser could be made: the model wants what cannot be made up, or refuses it."""
+
+
+def make_administrator(password: str, given: Mapping[str, str]) -> str:
+    """Make a superuser and return the name to log in with. Raises NoAdministrator.
+
+    `given` has texts by field, as `createsuperuser` takes them. What is not given, of the name and
+    the fields that the model requires, is made up where the field takes a text or may be empty.
+    """
+    model: Any = get_user_model()
+    wanted = (model.USERNAME_FIELD, *model.REQUIRED_FIELDS)
+    values = {name: _value(model, name, given) for name in wanted}
+    try:
+        with transaction.atomic():
+            user = model._default_manager.create_superuser(**values, password=password)
+    except Exception as error:
+        # The manager is the project's own: whatever it raises, the rest can start without.
+        raise NoAdministrator(f"{type(error).__name__}: {error}") from error
+    return str(user.get_username())
+
+
+def _value(model: Any, name: str, given: Mapping[str, str]) -> Any:
+    field = model._meta.get_field(name)
+    if name not in given and name != model.USERNAME_FIELD:
+        if field.has_default() or field.null:
+            return field.get_default()
+        if field.blank:
+            return ""
+    text = given.get(name, _made_up(field))
+    try:
+        return field.clean(text, None)
+    except ValidationError as error:
+        raise NoAdministrator(
+            f"DJANGO_SUPERUSER_{name.upper()} must be set: {' '.join(error.messages)}"
+        ) from error
+
+
+def _made_up(field: Any) -> Any:
+    if isinstance(field, models.EmailField):
+        return EMAIL
+    if isinstance(field, models.CharField | models.TextField):
+        return NAME[: field.max_length]
+    return False if isinstance(field, models.BooleanField) else None
