@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import models
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import escape
 from django_q.models import Failure, OrmQ, Schedule, Success
-from knox.models import AuthToken
+from knox.models import get_token_model
 
 from flows.admin.by_role import may_view
 from flows.admin.display import list_of
@@ -28,11 +31,26 @@ from flows.rights import dead_letters_seen
 from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
 
 MOST_ON_A_BADGE = 99
+ENGINE = frozenset({"flows", "scripts"})
 
 User = get_user_model()
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the engine's groups, then one for each app that has others on its pages."""
+    groups = own_groups(request)
+    for group in groups:
+        # A project may have taken a model from the site.
+        group["items"] = [each for each in group["items"] if is_there(each)]
+    shown = {each["model"] for group in groups for each in group["items"] if "model" in each}
+    return groups + project_groups(request, shown)
+
+
+def is_there(item: dict[str, Any]) -> bool:
+    return "model" not in item or admin.site.is_registered(item["model"])
+
+
+def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
     dashboard = reverse("admin:index")
     return [
         {
@@ -74,7 +92,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 item(request, "Users", "person", User),
                 item(request, "Roles", "groups", Group),
                 item(request, "Role mappings", "key", RoleMapping),
-                item(request, "API tokens", "vpn_key", AuthToken),
+                item(request, "API tokens", "vpn_key", get_token_model()),
             ],
         },
         {
@@ -95,12 +113,40 @@ def item(
     request: HttpRequest, title: str, icon: str, model: type[models.Model], *parts: type
 ) -> dict[str, Any]:
     """Return a link to a list; it is active on the pages of the model and of its parts."""
+    found = [list_of(each) for each in (model, *parts) if admin.site.is_registered(each)]
     return {
         "title": title,
         "icon": icon,
-        "link": list_of(model),
-        "active": any(request.path.startswith(list_of(each)) for each in (model, *parts)),
+        "model": model,
+        "link": found[0] if found else "",
+        "active": any(request.path.startswith(each) for each in found),
         "permission": lambda request: may_view(request, model),
+    }
+
+
+def project_groups(request: HttpRequest, shown: set[type]) -> list[dict[str, Any]]:
+    """Return a group for each app with the models that the user may view, change or add."""
+    groups = []
+    for app in apps.get_app_configs():
+        if app.label in ENGINE:
+            continue
+        for found in admin.site.get_app_list(request, app_label=app.label):
+            others = [each for each in found["models"] if each["model"] not in shown]
+            items = [project_item(request, each) for each in others]
+            groups.append({"title": found["name"], "separator": True, "items": items})
+    return sorted(
+        [group for group in groups if group["items"]], key=lambda group: str(group["title"]).lower()
+    )
+
+
+def project_item(request: HttpRequest, model: dict[str, Any]) -> dict[str, Any]:
+    link = model["admin_url"] or model["add_url"]
+    return {
+        # The sidebar takes titles as HTML.
+        "title": escape(model["name"]),
+        "icon": "table_rows",
+        "link": link,
+        "active": request.path.startswith(link),
     }
 
 
