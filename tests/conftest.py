@@ -11,6 +11,9 @@ from flows import consumer
 from tests.databases import is_postgresql
 from tests.halves import running_halves
 
+# It has a suite of its own, which a test runs.
+collect_ignore = ["project"]
+
 # The machine may be busy: how long an example takes says nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

@@ -33,6 +33,10 @@ def free_port() -> int:
 
 
 class Installation:
+    # Where its manage.py is, and who its administrator is.
+    project = ROOT
+    administrator = "admin"
+
     def __init__(self, database_url: str, directory: Path) -> None:
         self.directory = directory
         self.database_url = database_url
@@ -45,7 +49,7 @@ class Installation:
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}/async",
-            auth=("admin", PASSWORD),
+            auth=(self.administrator, PASSWORD),
             timeout=PATIENCE,
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -55,7 +59,7 @@ class Installation:
         with self.output.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--port", str(self.port), *options],
-                cwd=ROOT,
+                cwd=self.project,
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -74,7 +78,7 @@ class Installation:
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         finished = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            cwd=self.project,
             env=self.environment,
             capture_output=True,
             text=True,

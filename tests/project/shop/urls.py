@@ -1,0 +1,11 @@
+from django.urls import include, path
+
+from orders import views
+
+urlpatterns = [
+    path("shop/orders/", views.place, name="place-order"),
+    path("shop/orders/<uuid:run>/", views.look, name="look-at-order"),
+    path("shop/invoices/<int:pk>/", views.invoice, name="invoice"),
+    path("", include("asyncengine.urls")),
+]
+handler500 = "flows.unavailable.server_error"

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+
+from accounts.models import User
+
+PROJECT = Path(__file__).resolve().parent.parent
+PASSWORD = "a password of the shop"
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: LazySettings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def configuration(db: None) -> None:
+    """Have the flow of the shop, and count starts that no test commits."""
+    call_command("config", "import", str(PROJECT / "order.json"), verbosity=0)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS flows_starts_are_counted IMMEDIATE")
+
+
+@pytest.fixture
+def boss(db: None) -> User:
+    return User.objects.create_superuser("boss@example.org", "The Boss", PASSWORD)
+
+
+@pytest.fixture
+def clerk(configuration: None) -> User:
+    user = User.objects.create_user("Clerk@example.org", "A Clerk", PASSWORD)
+    user.is_staff = True
+    user.save()
+    user.groups.add(Group.objects.get(name="clerks"))
+    return user
+
+
+@pytest.fixture
+def client_of() -> Any:
+    def make(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+def as_json(response: Any) -> Any:
+    return json.loads(response.content)

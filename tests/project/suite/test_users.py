@@ -1,0 +1,185 @@
+"""Users who log in with their e-mail address and have UUIDs for keys."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import ProtectedError
+from django.test import Client
+
+from accounts.models import Staff, User
+from flows import public
+from flows.administrator import make_administrator
+from flows.errors import IdempotencyConflict
+from flows.models import Run
+from flows.tokens import tokens_of
+from suite.conftest import PASSWORD, as_json
+
+START = "/async/api/start?flowName=order"
+ORDER = {"order": 1, "amount": "10.00"}
+
+
+def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def make_token(name: str) -> Any:
+    return Client().post(
+        "/async/api/auth/token",
+        {"userName": name, "password": PASSWORD},
+        content_type="application/json",
+    )
+
+
+def start(headers: dict[str, str], **more: str) -> Any:
+    return Client().post(START, ORDER, content_type="application/json", headers={**headers, **more})
+
+
+def test_nothing_is_wrong_with_the_project() -> None:
+    said = io.StringIO()
+
+    call_command("check", "--fail-level", "WARNING", "--database", "default", stdout=said)
+    call_command("makemigrations", "--check", "--dry-run", stdout=said)
+
+    assert "no issues" in said.getvalue()
+
+
+@pytest.mark.parametrize("name", ["Clerk@example.org", "CLERK@EXAMPLE.ORG"])
+def test_basic_starts_a_run_for_the_user_whom_the_model_finds(clerk: User, name: str) -> None:
+    first, second = start(basic(name)), start(basic(name))
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert {run.started_by for run in Run.objects.all()} == {clerk}
+
+
+def test_a_wrong_password_and_an_inactive_user_are_refused_by_every_door(clerk: User) -> None:
+    token = as_json(make_token(clerk.email))["accessToken"]
+    assert start(basic(clerk.email)).status_code == 202
+    User.objects.filter(pk=clerk.pk).update(is_active=False)
+
+    answers = [start(basic(clerk.email)), start(basic(clerk.email, "x")), start(bearer(token))]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    assert make_token(clerk.email).status_code == 401
+
+
+def test_a_token_for_the_email_starts_runs_until_the_password_changes(clerk: User) -> None:
+    token = as_json(make_token(clerk.email))["accessToken"]
+    before = [start(bearer(token)).status_code, start(bearer(token)).status_code]
+
+    clerk.set_password("another one")
+    clerk.save()
+
+    assert before == [202, 202]
+    assert start(bearer(token)).status_code == 401
+
+
+def test_tokens_end_with_the_password_through_a_proxy_of_the_model_too(clerk: User) -> None:
+    make_token(clerk.email)
+    staff = Staff.objects.get(pk=clerk.pk)
+
+    staff.set_password("another one")
+    staff.save()
+
+    assert not tokens_of(clerk).exists()
+
+
+@pytest.mark.parametrize("model", [User, Staff])
+def test_a_user_who_started_a_run_is_not_deleted(clerk: User, model: type[User]) -> None:
+    public.start("order", ORDER, user=clerk)
+
+    with transaction.atomic(), pytest.raises(ProtectedError, match="Deactivate"):
+        model.objects.get(pk=clerk.pk).delete()
+
+    assert User.objects.filter(pk=clerk.pk).exists()
+
+
+def test_roles_decide_what_a_user_may_do(clerk: User) -> None:
+    stranger = User.objects.create_user("stranger@example.org", "A Stranger", PASSWORD)
+
+    assert start(basic(clerk.email)).status_code == 202
+    assert start(basic(stranger.email)).status_code == 403
+    own = Client().get("/async/api/runs", headers=basic(stranger.email))
+    assert as_json(own)["results"] == []
+
+
+def test_an_idempotency_key_belongs_to_its_user(clerk: User, boss: User) -> None:
+    headers = {"Idempotency-Key": "k"}
+    runs = [
+        as_json(start(basic(user.email), **headers))["correlationId"]
+        for user in (clerk, boss, clerk)
+    ]
+
+    assert runs[0] == runs[2] != runs[1]
+    assert public.start("order", ORDER, user=clerk, idempotency_key="k") == UUID(runs[0])
+    with pytest.raises(IdempotencyConflict):
+        public.start("order", {"order": 2, "amount": 1}, user=clerk, idempotency_key="k")
+
+
+def test_runs_name_who_started_and_who_cancelled_them(clerk: User, boss: User) -> None:
+    run = public.start("order", ORDER, user=clerk)
+
+    public.cancel(run, user=boss)
+
+    found = Run.objects.get(pk=run)
+    assert (found.started_by, found.cancelled_by) == (clerk, boss)
+
+
+def test_a_pause_names_who_paused(boss: User, client_of: Any) -> None:
+    public.pause(queue="price", user=boss)
+    run = public.start("order", ORDER, user=boss)
+
+    trace = as_json(client_of(boss).get(f"/async/api/runs/{run}"))
+    queues = as_json(client_of(boss).get("/async/api/queues"))["results"]
+
+    assert trace["status"] == "QUEUED"
+    (price,) = (queue for queue in queues if queue["name"] == "price")
+    assert "boss@example.org" in str(price)
+
+
+def test_a_role_goes_with_the_document_only_where_it_has_no_members(clerk: User) -> None:
+    document = {"scripts": [], "queues": [], "flows": [], "rbac": {}}
+
+    from flows.configuration.importer import import_configuration
+
+    import_configuration(document, prune=True)
+
+    assert Group.objects.filter(name="clerks").exists()
+    clerk.groups.clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "admin@localhost"),
+        ({"email": "root@example.org", "full_name": "R"}, "root@example.org"),
+    ],
+)
+def test_the_administrator_of_up_can_log_in(given: dict[str, str], name: str) -> None:
+    made = make_administrator(PASSWORD, given)
+
+    user = get_user_model().objects.get()
+    assert made == user.email == name
+    assert user.is_superuser
+    assert Client().login(username=name, password=PASSWORD)
+
+
+def test_the_keys_of_users_have_the_type_of_the_model() -> None:
+    with connection.cursor() as cursor:
+        columns = connection.introspection.get_table_description(cursor, "flows_run")
+    (column,) = (each for each in columns if each.name == "started_by_id")
+    kind = connection.introspection.get_field_type(column.type_code, column)
+
+    assert kind == ("UUIDField" if connection.vendor == "postgresql" else "CharField")
