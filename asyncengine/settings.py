@@ -218,7 +218,9 @@ SECRETS_KEY_IS_KEPT = not ASYNCENGINE_SECRETS_KEYS
 if SECRETS_KEY_IS_KEPT:
     ASYNCENGINE_SECRETS_KEYS = [kept_key("secrets_key", Fernet.generate_key().decode())]
 
-ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores(), minimum=1)
+# Of one cluster: workers for flows, and beside them workers for django-q2's own tasks.
+ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores())
+ASYNCENGINE_TASK_WORKERS = env_int("ASYNCENGINE_TASK_WORKERS", max(ASYNCENGINE_WORKERS - 1, 1))
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
 # Fields of the superuser that `up` makes, named as `createsuperuser --noinput` names them.
 ASYNCENGINE_ADMIN_FIELDS = {
@@ -334,6 +336,9 @@ Q_CLUSTER = {
     "broker_class": "flows.broker.QueueBroker",
     "orm": "default",
     "workers": ASYNCENGINE_WORKERS,
+    "task_workers": ASYNCENGINE_TASK_WORKERS,
+    # What a cluster of another name has of its own, by its name.
+    "ALT_CLUSTERS": {},
     # The broker waits for work itself and wakes up when there is some.
     "poll": 0,
     "recycle": 10_000,

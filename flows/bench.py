@@ -18,6 +18,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
 
 from flows import engine
 from flows.models import (
@@ -41,6 +45,9 @@ SLEEPING = "import time\n\n\ndef run(message, context):\n    time.sleep(0.05)\n 
 CHUNK = 1_000
 LATENCY_RUNS = 50
 DEADLINE_SECONDS = 600
+LONG_TASKS = 20
+LONG_TASK_SECONDS = 3.0
+BETWEEN_RUNS_SECONDS = 0.02
 
 
 class BenchFailed(Exception):
@@ -168,10 +175,59 @@ def backlog(runs: int) -> dict[str, Any]:
     }
 
 
+def tasks(runs: int) -> dict[str, Any]:
+    """A trivial flow beside twenty long tasks of django-q2: single runs, start call to end."""
+    with workbench(TRIVIAL, steps=1, threads=4, size=runs + CHUNK) as (bench, workers):
+        alone = [one_run(bench, number) for number in range(LATENCY_RUNS)]
+        with long_tasks() as waiting:
+            beside = []
+            for number in range(runs):
+                beside.append(one_run(bench, number))
+                time.sleep(BETWEEN_RUNS_SECONDS)
+            left = waiting.count()
+        return {
+            **about("tasks", workers),
+            "taskWorkers": settings.ASYNCENGINE_TASK_WORKERS,
+            "runs": runs,
+            "tasks": LONG_TASKS,
+            "tasksLeft": left,
+            "latencyMs": percentiles(beside),
+            "latencyAloneMs": percentiles(alone),
+        }
+
+
+@contextmanager
+def long_tasks() -> Iterator[QuerySet[OrmQ]]:
+    """Queue long tasks; yield those that have not ended, and remove them afterwards."""
+    broker = get_broker()
+    task: dict[str, Any] = {
+        "name": "bench",
+        "func": "flows.bench.long_task",
+        "args": (),
+        "kwargs": {},
+    }
+    task |= {"started": timezone.now(), "save": False}
+    ids = [
+        broker.enqueue(SignedPackage.dumps({**task, "id": secrets.token_hex(16)}))
+        for _ in range(LONG_TASKS)
+    ]
+    rows = OrmQ.objects.filter(pk__in=ids)
+    try:
+        yield rows
+    finally:
+        rows.delete()
+
+
+def long_task() -> None:
+    """Keep a worker for some seconds. This is the function of a django-q2 task."""
+    time.sleep(LONG_TASK_SECONDS)
+
+
 WORKLOADS: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
     "flow3": (flow3, 20_000),
     "io": (io, 2_000),
     "backlog": (backlog, 1_000_000),
+    "tasks": (tasks, 200),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import time
 from datetime import datetime, timedelta
 from math import ceil
@@ -15,9 +16,11 @@ from django.db.utils import Error as DatabaseFault
 from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
+from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from flows.allowed_tasks import judged_package
+from flows.allowed_tasks import is_of_engine, judged_package
+from flows.lanes import SESSION, Bell, Lanes
 from flows.models import Consumer, Queue, StepVersion
 from flows.plan import step_plan
 from flows.processes import is_alive, this_host
@@ -29,7 +32,8 @@ from scripts.sandbox import missing_measures, scripts_may_run
 
 logger = logging.getLogger(__name__)
 
-SESSION = "consumer-"
+# The engine's own tasks wait apart from the project's; every cluster takes them.
+ENGINE_LIST = f"{Conf.PREFIX}/engine"
 REAP_SECONDS = 1.0
 # A consumer that was not heard of for this long may be one that cannot write.
 QUIET_SECONDS = 3.0
@@ -42,9 +46,10 @@ BUSY_SECONDS = 0.02
 class QueueBroker(ORM):
     """Hands out consumer sessions beside django-q2's own tasks.
 
-    A session goes to a worker that is free, else to one that is busy: it looks for sessions that
-    were opened for its cluster and works on several side by side. Queues take turns: the one that
-    was served longest ago comes first.
+    A session goes to a flow worker that is free, else to one that is busy: it looks for sessions
+    that were opened for its cluster and works on several side by side. Queues take turns: the one
+    that was served longest ago comes first. A task is taken from its list when a worker for tasks
+    is free, so that it does not wait here while another cluster could run it.
     """
 
     def __init__(self, list_key: str | None = None) -> None:
@@ -63,11 +68,14 @@ class QueueBroker(ORM):
         self.next_start_in = 60.0
         self.wakeup: WakeUp | None = None
         self.has_warned = False
+        # The cluster's; None in a process that only queues tasks.
+        self.lanes: Lanes | None = None
 
     def enqueue(self, task: str) -> int:
-        task_id = super().enqueue(task)
+        key = ENGINE_LIST if is_of_engine(task) else self.list_key
+        queued = self.get_connection().create(key=key, payload=task, lock=timezone.now())
         store().database.wake()
-        return task_id
+        return queued.pk
 
     def acknowledge(self, task_id: int | str) -> None:
         if not str(task_id).startswith(SESSION):
@@ -96,7 +104,24 @@ class QueueBroker(ORM):
             return []
 
     def _tasks_of_django_q2(self) -> list[tuple[int | str, str]]:
-        return [(pk, judged_package(package)) for pk, package in super().dequeue() or []]
+        """Take as many tasks as workers are free for them, the engine's own first."""
+        lanes = self.lanes
+        for_tasks = Conf.BULK if lanes is None else lanes.free_for_tasks()
+        for_engine = 0 if lanes is None else lanes.free_for_engine()
+        own = self._taken(ENGINE_LIST, for_engine + for_tasks)
+        others = self._taken(self.list_key, for_tasks - max(len(own) - for_engine, 0))
+        return [(row.pk, judged_package(row.payload)) for row in (*own, *others)]
+
+    def _taken(self, key: str, most: int) -> list[OrmQ]:
+        if most < 1:
+            return []
+        rows = self.get_connection().filter(key=key, lock__lt=timezone.now())
+        # Where another cluster was faster, the row's lock has changed.
+        return [
+            row
+            for row in rows.order_by("lock", "pk")[:most]
+            if self.get_connection().filter(pk=row.pk, lock=row.lock).update(lock=self.timeout(row))
+        ]
 
     def _reap_now_and_then(self) -> None:
         if time.monotonic() - self.reaped_at < REAP_SECONDS:
@@ -121,16 +146,21 @@ class QueueBroker(ORM):
             self.reprocessings_at = now + wake_overdue()
 
     def _look(self) -> None:
+        for bell in self._bells():
+            bell.silence()
         if self.wakeup is None:
             self.wakeup = wakeup()
         self.wakeup.look()
 
     def _wait(self) -> None:
         # Every commit of a busy worker wakes the broker, and hardly ever is there more to do.
-        if self.is_busy:
-            time.sleep(BUSY_SECONDS)
+        if self.is_busy and select.select(self._bells(), [], [], BUSY_SECONDS)[0]:
+            return
         if self.wakeup is not None:
-            self.wakeup.wait(min(self.polling, max(self.next_start_in, 0.001)))
+            self.wakeup.wait(min(self.polling, max(self.next_start_in, 0.001)), self._bells())
+
+    def _bells(self) -> list[Bell]:
+        return [self.lanes.bell] if self.lanes else []
 
     def _start_afresh(self, error: Exception) -> None:
         """Connect anew. Where nothing could be written, no consumer could be heard of."""
@@ -153,13 +183,15 @@ class QueueBroker(ORM):
 
         None where scripts cannot be sealed: their messages wait for a machine that can.
         """
+        if not flow_workers():
+            return 0
         if not scripts_may_run():
             self._warn_of_the_sandbox()
             return 0
-        room = SESSIONS_PER_WORKER * workers() - self._consumers().count()
+        room = SESSIONS_PER_WORKER * flow_workers() - self._consumers().count()
         opened = 0
         for queue in self._in_turn(store().ready())[: max(room, 0)]:
-            share = ceil(queue.threads / workers())
+            share = ceil(queue.threads / flow_workers())
             if store().open_consumer(queue.queue_id, share, self.cluster, self.host):
                 self.served_at[queue.queue_id] = time.monotonic()
                 opened += 1
@@ -176,10 +208,12 @@ class QueueBroker(ORM):
 
     def _tasks_for_free_workers(self) -> list[tuple[str, str]]:
         """Send sessions that nobody has begun to workers that are free."""
+        if not flow_workers():
+            return []
         rows = self._consumers().order_by("id").values_list("id", "pid")
         waiting = [pk for pk, pid in rows if pid is None]
         self.sent &= set(waiting)
-        free = workers() - len({pid for _, pid in rows if pid}) - len(self.sent)
+        free = flow_workers() - len({pid for _, pid in rows if pid}) - len(self.sent)
         self.is_busy = free < 1
         sending = [pk for pk in waiting if pk not in self.sent][: max(free, 0)]
         self.sent |= set(sending)
@@ -238,5 +272,11 @@ def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
     return not following or rooms.get(following, 1) > 0
 
 
-def workers() -> int:
-    return int(Conf.WORKERS)
+def flow_workers() -> int:
+    # django-q2 takes 0 for a number that is not given.
+    return 0 if Conf.conf.get("workers") == 0 else int(Conf.WORKERS)
+
+
+def task_workers() -> int:
+    default = max(flow_workers() - 1, 1)
+    return int(Conf.conf.get("task_workers", default))

@@ -10,12 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-import select
 import signal
-import socket
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -31,6 +26,8 @@ from django_q.scheduler import scheduler
 from django_q.worker import worker
 
 from flows import consumer
+from flows.broker import flow_workers, task_workers
+from flows.lanes import Lanes
 from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
@@ -39,57 +36,6 @@ logger = logging.getLogger(__name__)
 
 # So long may a process be stopped in mid-write.
 STOPPED_SECONDS = 5.0
-
-
-class TaskQueue:
-    """A queue between processes on a socket pair: each packet is one task, taken by one reader.
-
-    Pickled, as django-q2's tasks are; they never leave the cluster's processes. A task larger
-    than a packet travels as an open file.
-    """
-
-    MAX_PACKET = 32 * 1024
-
-    def __init__(self) -> None:
-        # macOS has no sequenced packets on local sockets; its datagrams do as well there.
-        kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
-        self.reader, self.writer = socket.socketpair(socket.AF_UNIX, kind)
-
-    def put(self, item: Any) -> None:
-        packet = pickle.dumps(item)
-        if len(packet) <= self.MAX_PACKET:
-            self.writer.send(packet)
-            return
-        with tempfile.TemporaryFile() as file:
-            file.write(packet)
-            file.flush()
-            socket.send_fds(self.writer, [b"file"], [file.fileno()])
-
-    def get(self) -> Any:
-        packet, descriptors, _, _ = socket.recv_fds(self.reader, self.MAX_PACKET, 1)
-        for descriptor in descriptors:
-            with os.fdopen(descriptor, "rb") as file:
-                file.seek(0)
-                packet = file.read()
-        return pickle.loads(packet)  # noqa: S301  written by this cluster
-
-    def shut(self) -> None:
-        """Let go of both ends in this process."""
-        self.reader.close()
-        self.writer.close()
-
-    def empty(self) -> bool:
-        readable, _, _ = select.select([self.reader], [], [], 0)
-        return not readable
-
-    def qsize(self) -> int:
-        return 0 if self.empty() else 1
-
-    def close(self) -> None:
-        """Nothing to flush: what was put is with the kernel."""
-
-    def join_thread(self) -> None:
-        """There is no feeder thread."""
 
 
 class Flag:
@@ -145,11 +91,13 @@ class SteadySentinel(Sentinel):
         super().__init__(stop_event, start_event, cluster_id, start=False)
         # The main process alone decides about the end, by the stop event.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self.task_queue = TaskQueue()
-        self.result_queue = TaskQueue()
+        lanes = Lanes(flow_workers(), task_workers())
+        self.task_queue = self.broker.lanes = lanes
+        self.result_queue = lanes.results
+        self.pool_size = lanes.workers()
         self.event_out = Flag()
         consumer.draining = stop_event
-        consumer.is_awaited = lambda: not self.task_queue.empty()
+        consumer.is_awaited = lambda: not lanes.flows.empty()
         self.start()
 
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
@@ -157,10 +105,9 @@ class SteadySentinel(Sentinel):
 
     def spawn_worker(self) -> None:
         timer = Timer()
-        process = self.spawn_process(
-            worker, self.task_queue, self.result_queue, timer, self.timeout
-        )
-        process.timer = timer
+        lane = self.task_queue.without_worker([process.lane for process in self.pool])
+        process = self.spawn_process(worker, lane, self.result_queue, timer, self.timeout)
+        process.timer, process.lane = timer, lane
         # Deaf to SIGTERM as all of them, so that an overdue one has to be killed.
         process.terminate = process.kill
         self.pool.append(process)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import select
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 
+from flows.lanes import Bell
 from flows.store.postgresql import CHANNEL
 
 # How often SQLite is asked whether somebody has written; one look costs some microseconds.
@@ -22,8 +24,8 @@ class WakeUp(ABC):
         """Remember how things stand: whatever happens after this ends the next `wait`."""
 
     @abstractmethod
-    def wait(self, seconds: float) -> None:
-        """Return when there may be work, at the latest after so many seconds."""
+    def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
+        """Return when there may be work or a bell rings, at the latest after so many seconds."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -46,15 +48,13 @@ class PostgreSQLWakeUp(WakeUp):
 
     def look(self) -> None:
         # Notifications are kept by the connection until they are read.
-        self._read(timeout=0)
-
-    def wait(self, seconds: float) -> None:
-        self._read(timeout=seconds, stop_after=1)
-
-    def _read(self, **until: float) -> None:
         with connection.wrap_database_errors:
-            for _ in self.listener.notifies(**until):
+            for _ in self.listener.notifies(timeout=0):
                 pass
+
+    def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
+        select.select([self.listener, *bells], [], [], seconds)
+        self.look()
 
     def close(self) -> None:
         self.listener.close()
@@ -73,10 +73,11 @@ class SQLiteWakeUp(WakeUp):
     def look(self) -> None:
         self.version = self._data_version()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
         deadline = time.monotonic() + seconds
         while self._data_version() == self.version and time.monotonic() < deadline:
-            select.select([], [], [], SQLITE_LOOK_SECONDS)
+            if select.select(bells, [], [], SQLITE_LOOK_SECONDS)[0]:
+                return
 
     def close(self) -> None:
         pass

@@ -18,6 +18,8 @@ from tests.databases import fresh_database
 from tests.waiting import wait_for
 
 WORKERS = 2
+# One for django-q2's tasks, one for the engine's own.
+TASK_WORKERS = 2
 RECOVERY_SECONDS = 5.0
 # As in tests.chaos.settings.
 LEASE_SECONDS = GRACE_SECONDS = 2.0
@@ -167,7 +169,7 @@ class Parts:
 
     def _helpers(self) -> list[psutil.Process]:
         """Monitor and pusher: the sentinel starts them in this order, after the workers."""
-        return self._of_sentinel()[WORKERS:]
+        return self._of_sentinel()[WORKERS + TASK_WORKERS :]
 
     def _of_sentinel(self) -> list[psutil.Process]:
         return sorted(children(self.sentinel()), key=lambda process: process.pid)

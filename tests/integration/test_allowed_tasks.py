@@ -24,7 +24,8 @@ from django_q.worker import worker
 from flows import allowed_tasks, reprocessing, retention
 from flows.allowed_tasks import TaskRefused, task_fault
 from flows.broker import QueueBroker
-from flows.cluster import TaskQueue, Timer
+from flows.cluster import Timer
+from flows.task_queue import TaskQueue
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,8 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from flows import engine
-from flows.broker import QueueBroker
+from flows.broker import ENGINE_LIST, QueueBroker
+from flows.lanes import Lanes
 from flows.models import Consumer, Queue
 from tests.builders import make_flow, open_lease
 
@@ -165,3 +166,70 @@ def test_acknowledging_a_session_touches_no_task_of_django_q2(broker, workers):
     broker.acknowledge("consumer-1")
 
     assert OrmQ.objects.count() == 1
+
+
+@pytest.fixture
+def lanes(broker, workers):
+    """The lanes of a cluster whose workers do not wait for a task yet."""
+    broker.lanes = Lanes(flow_workers=2, task_workers=2)
+    yield broker.lanes
+    broker.lanes.shut()
+
+
+def funcs(tasks):
+    return [SignedPackage.loads(package)["func"] for _, package in tasks]
+
+
+def test_tasks_stay_in_their_list_until_a_worker_is_free_for_them(broker, lanes, settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["math"]
+    for number in range(3):
+        async_task("math.sqrt", number)
+
+    assert broker.dequeue() == []
+    for lane in lanes.tasks:
+        lane.waits.value = 1
+    taken = broker.dequeue()
+
+    assert [SignedPackage.loads(package)["args"] for _, package in taken] == [(0,), (1,)]
+    for task_id, package in taken:
+        lanes.put({**SignedPackage.loads(package), "ack_id": task_id})
+    assert broker.dequeue() == []
+
+
+def test_sessions_are_opened_whatever_the_workers_for_tasks_do(broker, lanes):
+    make_flow()
+    engine.start("flow", {})
+
+    assert queues_of(broker.dequeue()) == ["flow-0"]
+
+
+def test_no_session_is_opened_where_no_worker_is_for_flows(broker, monkeypatch):
+    monkeypatch.setitem(Conf.conf, "workers", 0)
+    make_flow()
+    engine.start("flow", {})
+
+    assert broker.dequeue() == []
+    assert not Consumer.objects.exists()
+
+
+def test_the_engines_own_tasks_wait_apart_and_come_first(broker, lanes, settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["math"]
+    async_task("math.sqrt", 4)
+    async_task("flows.retention.purge")
+    assert OrmQ.objects.filter(key=ENGINE_LIST).count() == 1
+
+    lanes.engine[0].waits.value = 1
+    assert funcs(broker.dequeue()) == ["flows.retention.purge"]
+    lanes.tasks[0].waits.value = 1
+    assert funcs(broker.dequeue()) == ["math.sqrt"]
+
+
+def test_the_engines_own_tasks_take_workers_for_tasks_where_theirs_is_busy(broker, lanes, settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["math"]
+    async_task("math.sqrt", 4)
+    for _ in range(2):
+        async_task("flows.retention.purge")
+    for lane in lanes.tasks:
+        lane.waits.value = 1
+
+    assert funcs(broker.dequeue()) == ["flows.retention.purge"] * 2

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster import Flag, TaskQueue, Timer
+from flows.cluster import Flag, Timer
+from flows.task_queue import TaskQueue
 
 
 @pytest.fixture

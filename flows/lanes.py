@@ -1,0 +1,149 @@
+"""The lanes of a cluster: which of its workers a task goes to.
+
+Workers for flows stand apart from workers for tasks. A task of a project runs for as long as it
+likes, and django-q2 cannot interrupt it for a flow: a worker that flows need must not begin one.
+Extra workers are better than a share of the same ones: they keep flows going where a cluster has
+one worker for them, and each number means one thing. An idle worker takes some 6 MB of memory.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.sharedctypes import RawValue
+from typing import Any
+
+from flows.allowed_tasks import ENGINE_TASKS
+from flows.task_queue import PACKETS, TaskQueue
+
+# How django-q2 ends a worker, and how the broker names consumer sessions.
+STOP = "STOP"
+SESSION = "consumer-"
+# The engine's own tasks are short and have a worker of their own, so that no other delays them.
+ENGINE_WORKERS = 1
+
+
+class Bell:
+    """Wakes the process that listens; any number of processes ring it."""
+
+    def __init__(self) -> None:
+        self.ear, self.hand = socket.socketpair(socket.AF_UNIX, PACKETS)
+        self.ear.setblocking(False)
+        self.hand.setblocking(False)
+
+    def fileno(self) -> int:
+        return self.ear.fileno()
+
+    def ring(self) -> None:
+        # Where it is full, it rings already.
+        with suppress(BlockingIOError):
+            self.hand.send(b".")
+
+    def silence(self) -> None:
+        """Forget what has rung. What happens after this rings anew."""
+        with suppress(BlockingIOError):
+            while self.ear.recv(1):
+                pass
+
+    def shut(self) -> None:
+        self.ear.close()
+        self.hand.close()
+
+
+class Lane(TaskQueue):
+    """The queue of one worker, which shows whether that worker waits for a task.
+
+    A worker that replaces a dead one takes over its lane, with the task that is in it.
+    """
+
+    def __init__(self, rings: Callable[[], None]) -> None:
+        super().__init__()
+        self.waits = RawValue("b", 0)
+        self.rings = rings
+
+    def get(self) -> Any:
+        if self.empty():
+            self.waits.value = 1
+            self.rings()
+            select.select([self.reader], [], [])
+        # In this order, a task is always seen: in the lane, or with the worker.
+        self.waits.value = 0
+        return super().get()
+
+    def is_free(self) -> bool:
+        return bool(self.waits.value) and self.empty()
+
+
+class Lanes:
+    """The task queue of a cluster: one for all flow workers, one for each of the others."""
+
+    def __init__(self, flow_workers: int, task_workers: int) -> None:
+        self.bell = Bell()
+        self.flow_workers = flow_workers
+        self.flows = TaskQueue()
+        self.engine = [Lane(self.bell.ring) for _ in range(ENGINE_WORKERS)]
+        self.tasks = [Lane(self.bell.ring) for _ in range(task_workers)]
+        self.results = Lane(self.bell.ring)
+        self.are_stopped = False
+
+    def workers(self) -> int:
+        return self.flow_workers + len(self.engine) + len(self.tasks)
+
+    def without_worker(self, manned: list[TaskQueue]) -> TaskQueue:
+        """Return the queue that lacks a worker, where each of the workers that live has one."""
+        if manned.count(self.flows) < self.flow_workers:
+            return self.flows
+        return next(lane for lane in (*self.engine, *self.tasks) if lane not in manned)
+
+    def put(self, task: Any) -> None:
+        """Put a consumer session, a task or STOP where a worker gets it.
+
+        There is one STOP for each worker.
+        """
+        if task == STOP:
+            self._stop_one()
+        elif str(task["ack_id"]).startswith(SESSION):
+            self.flows.put(task)
+        else:
+            lanes = self.tasks
+            if task["func"] in ENGINE_TASKS or not lanes:
+                lanes = [*self.engine, *self.tasks]
+            next((lane for lane in lanes if lane.is_free()), lanes[0]).put(task)
+
+    def _stop_one(self) -> None:
+        self.flows.put(STOP)
+        if not self.are_stopped:
+            self.are_stopped = True
+            for lane in (*self.engine, *self.tasks):
+                lane.put(STOP)
+
+    def free_for_tasks(self) -> int:
+        return sum(lane.is_free() for lane in self.tasks)
+
+    def free_for_engine(self) -> int:
+        return sum(lane.is_free() for lane in self.engine)
+
+    def are_at_rest(self) -> bool:
+        """Tell whether no task is under way, nor the result of one."""
+        everything = (*self.engine, *self.tasks, self.results)
+        return self.flows.empty() and all(lane.is_free() for lane in everything)
+
+    def empty(self) -> bool:
+        return all(queue.empty() for queue in (self.flows, *self.engine, *self.tasks))
+
+    def qsize(self) -> int:
+        return sum(queue.qsize() for queue in (self.flows, *self.engine, *self.tasks))
+
+    def close(self) -> None:
+        """Nothing to flush, as in each of them."""
+
+    def join_thread(self) -> None:
+        """There is no feeder thread."""
+
+    def shut(self) -> None:
+        """Let go of all of them in this process."""
+        self.bell.shut()
+        for queue in (self.flows, self.results, *self.engine, *self.tasks):
+            queue.shut()

@@ -1,0 +1,125 @@
+import os
+import select
+
+import pytest
+
+from flows.lanes import STOP, Lanes
+from flows.task_queue import TaskQueue
+from tests.waiting import wait_for
+
+SESSION = {"ack_id": "consumer-1", "func": "flows.consumer.consume"}
+OWN = {"ack_id": 1, "func": "flows.retention.purge"}
+
+
+@pytest.fixture
+def lanes():
+    lanes = Lanes(flow_workers=2, task_workers=2)
+    yield lanes
+    lanes.shut()
+
+
+def task(number):
+    return {"ack_id": number, "func": "project.tasks.report"}
+
+
+def worker_waits(lane):
+    """Have a process wait for a task in the lane, as a worker does; return its pid."""
+    pid = os.fork()
+    if pid == 0:
+        lane.get()
+        os._exit(0)
+    wait_for(lambda: lane.waits.value, what="a worker that waits")
+    return pid
+
+
+@pytest.fixture
+def waiting(lanes):
+    pids = [worker_waits(lane) for lane in (*lanes.engine, *lanes.tasks)]
+    yield pids
+    for lane in (*lanes.engine, *lanes.tasks):
+        lane.put(STOP)
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+
+
+def test_a_session_goes_to_the_workers_for_flows(lanes):
+    lanes.put(SESSION)
+
+    assert lanes.flows.get() == SESSION
+    assert lanes.empty()
+
+
+def test_no_worker_is_free_before_it_waits(lanes):
+    assert lanes.free_for_tasks() == lanes.free_for_engine() == 0
+
+
+def test_each_task_takes_a_worker_that_waits(lanes, waiting):
+    assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (1, 2)
+
+    lanes.put(task(1))
+    assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (1, 1)
+    lanes.put(task(2))
+    assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (1, 0)
+    lanes.put(OWN)
+    assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (0, 0)
+
+
+def test_the_engines_own_task_takes_any_worker_that_waits(lanes, waiting):
+    lanes.put(OWN)
+    lanes.put(OWN)
+
+    assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (0, 1)
+
+
+def test_a_worker_that_begins_to_wait_rings(lanes):
+    pid = worker_waits(lanes.tasks[0])
+
+    readable, _, _ = select.select([lanes.bell], [], [], 10)
+
+    assert readable
+    lanes.bell.silence()
+    assert select.select([lanes.bell], [], [], 0)[0] == []
+    lanes.tasks[0].put(STOP)
+    os.waitpid(pid, 0)
+
+
+def test_a_bell_that_is_rung_for_ever_keeps_no_one_waiting(lanes):
+    for _ in range(10_000):
+        lanes.bell.ring()
+
+    lanes.bell.silence()
+
+    assert select.select([lanes.bell], [], [], 0)[0] == []
+
+
+def test_every_worker_gets_a_stop(lanes):
+    for _ in range(lanes.workers()):
+        lanes.put(STOP)
+
+    assert [queue.get() for queue in (lanes.flows, lanes.flows, *lanes.engine, *lanes.tasks)] == [
+        STOP
+    ] * 5
+
+
+def test_a_stop_comes_after_the_task_that_no_worker_has_read(lanes):
+    lanes.tasks[0].put(task(1))
+
+    for _ in range(lanes.workers()):
+        lanes.put(STOP)
+
+    assert [lanes.tasks[0].get(), lanes.tasks[0].get()] == [task(1), STOP]
+
+
+def test_a_new_worker_takes_the_place_of_the_one_that_died(lanes):
+    manned: list[TaskQueue] = []
+    for _ in range(lanes.workers()):
+        manned.append(lanes.without_worker(manned))
+    assert manned == [lanes.flows, lanes.flows, *lanes.engine, *lanes.tasks]
+
+    for lane in (lanes.flows, *lanes.engine, *lanes.tasks):
+        left = list(manned)
+        left.remove(lane)
+        assert lanes.without_worker(left) is lane
