@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import ceil
 
@@ -41,6 +42,8 @@ QUIET_SECONDS = 3.0
 BEGIN_SECONDS = 3.0
 SESSIONS_PER_WORKER = 16
 BUSY_SECONDS = 0.02
+# A cluster that ends when nothing is ready waits so long for what a rate limit holds back.
+RATE_PATIENCE_SECONDS = 1.0
 
 
 class QueueBroker(ORM):
@@ -70,6 +73,7 @@ class QueueBroker(ORM):
         self.has_warned = False
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
+        self.when_at_rest: Callable[[], None] | None = None
 
     def enqueue(self, task: str) -> int:
         key = ENGINE_LIST if is_of_engine(task) else self.list_key
@@ -97,6 +101,8 @@ class QueueBroker(ORM):
             opened = self._open_sessions()
             tasks = [*self._tasks_of_django_q2(), *self._tasks_for_free_workers()]
             if not tasks and not opened:
+                if self.when_at_rest is not None and self._is_at_rest():
+                    self.when_at_rest()
                 self._wait()
             return tasks
         except (DatabaseFault, OSError) as error:
@@ -196,6 +202,21 @@ class QueueBroker(ORM):
                 self.served_at[queue.queue_id] = time.monotonic()
                 opened += 1
         return opened
+
+    def _is_at_rest(self) -> bool:
+        """Tell whether this cluster does nothing and finds nothing to do.
+
+        What it does is asked for first, for its end may make something else ready.
+        """
+        if not self.lanes or not self.lanes.are_at_rest() or self._consumers().exists():
+            return False
+        if flow_workers() and scripts_may_run():
+            is_ready = self._in_turn(store().ready()) or self.next_start_in < RATE_PATIENCE_SECONDS
+            if is_ready:
+                return False
+        lists = [ENGINE_LIST, *([self.list_key] if task_workers() else [])]
+        due = self.get_connection().filter(key__in=lists, lock__lt=timezone.now())
+        return not due.exists()
 
     def _warn_of_the_sandbox(self) -> None:
         if not self.has_warned:

@@ -86,7 +86,14 @@ django_q.cluster.scheduler = schedule_by_a_steady_clock
 
 
 class SteadySentinel(Sentinel):
-    def __init__(self, stop_event: Flag, start_event: Flag, cluster_id: uuid.UUID, parent: int):
+    def __init__(
+        self,
+        stop_event: Flag,
+        start_event: Flag,
+        cluster_id: uuid.UUID,
+        parent: int,
+        rest_event: Flag | None,
+    ):
         die_with_parent(parent)
         super().__init__(stop_event, start_event, cluster_id, start=False)
         # The main process alone decides about the end, by the stop event.
@@ -98,6 +105,10 @@ class SteadySentinel(Sentinel):
         self.event_out = Flag()
         consumer.draining = stop_event
         consumer.is_awaited = lambda: not lanes.flows.empty()
+        if rest_event is not None:
+            self.broker.when_at_rest = rest_event.set
+            if Conf.SCHEDULER:
+                schedule_by_a_steady_clock(self.broker)
         self.start()
 
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
@@ -141,7 +152,14 @@ class WriteGuard:
 
 
 class SteadyCluster(Cluster):
-    """The main process: it starts the sentinel, replaces it when it dies, and stops it."""
+    """The main process: it starts the sentinel, replaces it when it dies, and stops it.
+
+    `until_rest`: it stops by itself when nothing is ready.
+    """
+
+    def __init__(self, until_rest: bool = False) -> None:
+        super().__init__()
+        self.rest_event = Flag() if until_rest else None
 
     def start(self) -> int:
         self.stop_event = Flag()
@@ -154,16 +172,24 @@ class SteadyCluster(Cluster):
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(
             target=SteadySentinel,
-            args=(self.stop_event, self.start_event, self.cluster_id, os.getpid()),
+            args=(
+                self.stop_event,
+                self.start_event,
+                self.cluster_id,
+                os.getpid(),
+                self.rest_event,
+            ),
         )
         self.sentinel.start()
 
     def run(self) -> None:
-        """Work until a stop signal came and everything has drained."""
+        """Work until a stop signal came, or nothing is ready, and everything has drained."""
         self.start()
         while True:
             self.sentinel.join(0.2)
             self.guard.look()
+            if self.rest_event and self.rest_event.is_set():
+                self.stop()
             if self.sentinel.is_alive():
                 continue
             if self.stop_event.is_set():

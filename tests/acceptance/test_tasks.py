@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import psutil
 import pytest
@@ -18,8 +19,11 @@ from tests.waiting import PATIENCE, wait_for
 
 CONFIGURATION = {
     "scripts": [{"name": "pass", "code": "def run(message, context):\n    return message\n"}],
-    "queues": [{"name": "only"}],
-    "flows": [{"name": "trivial", "steps": [step("s0", "pass", "only")]}],
+    "queues": [{"name": name} for name in ("only", "q0", "q1", "q2")],
+    "flows": [
+        {"name": "trivial", "steps": [step("s0", "pass", "only")]},
+        {"name": "three", "steps": [step(f"s{n}", "pass", f"q{n}") for n in range(3)]},
+    ],
 }
 
 
@@ -55,7 +59,7 @@ class Project:
         # What a worker held that an earlier test has killed.
         self.left_over = self.queued()
 
-    def start_cluster(self, *options: str, **environment: str) -> psutil.Process:
+    def start_cluster(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.directory / "clusters.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "manage.py", "qcluster", *options],
@@ -66,11 +70,12 @@ class Project:
                 start_new_session=True,
             )
         self.clusters.append(process)
-        return psutil.Process(process.pid)
+        return process
 
     def stop(self) -> None:
         for process in self.clusters:
-            process.terminate()
+            if process.poll() is None:
+                process.terminate()
         for process in self.clusters:
             assert process.wait(PATIENCE) == 0
 
@@ -80,7 +85,8 @@ class Project:
     def shell(self, code: str) -> str:
         """Run code of the project's own, as one of its views would."""
         imports = (
-            "from django_q.models import *\nfrom django_q.tasks import *\n"
+            "from django.utils import timezone\nfrom django_q.models import *\n"
+            "from django_q.tasks import *\n"
             f"from flows import public\nhere = {str(self.directory)!r}\n"
         )
         return self.installation.manage("shell", "-v0", "-c", imports + code).stdout.strip()
@@ -100,6 +106,13 @@ class Project:
         """Start the trivial flow and wait for its end."""
         run_id = self.shell("print(public.start('trivial', {}))")
         await_completion(self.installation, run_id, PATIENCE)
+
+    def waiting_messages(self, queue: str) -> int:
+        [(count,)] = self.installation.rows(
+            "SELECT COUNT(*) FROM flows_message m JOIN flows_queue q ON q.id = m.queue_id"
+            f" WHERE q.name = '{queue}'"
+        )
+        return count
 
     def queued(self) -> set[int]:
         return {pk for (pk,) in self.installation.rows("SELECT id FROM django_q_ormq")}
@@ -158,13 +171,87 @@ def test_tasks_and_flows_go_on_though_the_worker_for_tasks_is_killed(project: Pr
     cluster = project.start_cluster(ASYNCENGINE_WORKERS="1")
     if victim == "busy":
         project.queue_held(1)
-    worker = found(lambda: workers_of(cluster)[-1])
+    worker = found(lambda: workers_of(psutil.Process(cluster.pid))[-1])
 
     worker.kill()
 
     project.shell("async_task('tests.tasks.mark', here, 'after')")
     project.run_flow()
     wait_for(lambda: project.marks("after.ended"), PATIENCE, "a task after the kill")
+
+
+def test_a_cluster_that_runs_once_ends_when_neither_flows_nor_tasks_are_left(project: Project):
+    project.shell(
+        "from datetime import timedelta\n"
+        "now = timezone.now()\n"
+        "public.start_many('three', [{}] * 50)\n"
+        "public.start('three', {}, start_at=now + timedelta(days=1))\n"
+        "mark = 'tests.tasks.mark'\n"
+        "Chain([(mark, (here, 'first')), (mark, (here, 'second'))]).run()\n"
+        "schedule(mark, here, 'scheduled', next_run=now)\n"
+    )
+
+    cluster = project.start_cluster("--run-once", ASYNCENGINE_WORKERS="1")
+
+    assert cluster.wait(PATIENCE) == 0
+    assert project.installation.rows(
+        "SELECT status, COUNT(*) FROM flows_run GROUP BY status ORDER BY status"
+    )[:2] == [("COMPLETED", ANY), ("QUEUED", 1)]
+    assert project.marks("*.ended") == ["first.ended", "scheduled.ended", "second.ended"]
+    assert project.unfinished_tasks() == 0
+
+
+def test_a_cluster_that_runs_once_with_nothing_to_do_ends(project: Project):
+    cluster = project.start_cluster("--run-once")
+
+    assert cluster.wait(PATIENCE) == 0
+
+
+def test_a_named_cluster_has_a_list_of_tasks_of_its_own_and_works_on_flows(project: Project):
+    project.shell(
+        "async_task('tests.tasks.mark', here, 'of-reports', cluster='reports')\n"
+        "async_task('tests.tasks.mark', here, 'of-all')\n"
+        "public.start('trivial', {})"
+    )
+
+    named = project.start_cluster("-n", "reports", "--run-once", ASYNCENGINE_WORKERS="1")
+    assert named.wait(PATIENCE) == 0
+
+    assert project.marks("*.ended") == ["of-reports.ended"]
+    assert project.waiting_messages("only") == 0
+
+    plain = project.start_cluster("--run-once", ASYNCENGINE_WORKERS="1")
+    assert plain.wait(PATIENCE) == 0
+    assert project.marks("*.ended") == ["of-all.ended", "of-reports.ended"]
+
+
+def test_a_cluster_for_tasks_alone_leaves_flows_to_others(project: Project):
+    project.shell("public.start('trivial', {})\nasync_task('tests.tasks.mark', here, 'only')")
+
+    alone = project.start_cluster(
+        "--run-once", ASYNCENGINE_WORKERS="0", ASYNCENGINE_TASK_WORKERS="1"
+    )
+    assert alone.wait(PATIENCE) == 0
+
+    assert project.marks("*.ended") == ["only.ended"]
+    assert project.waiting_messages("only") == 1
+    assert project.start_cluster("--run-once").wait(PATIENCE) == 0
+    assert project.waiting_messages("only") == 0
+
+
+def test_a_cluster_without_any_worker_is_refused(project: Project):
+    project.installation.environment |= {
+        "ASYNCENGINE_WORKERS": "0",
+        "ASYNCENGINE_TASK_WORKERS": "0",
+    }
+    try:
+        refused = project.installation.manage("qcluster", check=False)
+    finally:
+        project.installation.environment["ASYNCENGINE_WORKERS"] = "2"
+        del project.installation.environment["ASYNCENGINE_TASK_WORKERS"]
+
+    assert refused.returncode == 1
+    assert "There is no worker" in refused.stderr
 
 
 def workers_of(cluster: psutil.Process) -> list[psutil.Process]:

@@ -1,20 +1,39 @@
+import os
+import sys
 from typing import Any
 
+from django.core.management.base import CommandError
+from django_q.conf import Conf
 from django_q.management.commands.qcluster import Command as QClusterCommand
 
+from flows.broker import flow_workers, task_workers
 from flows.cluster import SteadyCluster
+
+NAME = "Q_CLUSTER_NAME"
 
 
 class Command(QClusterCommand):
     """django-q2's command with a cluster that survives the death of its processes."""
 
-    help = "Starts the workers. SIGTERM or SIGINT: drains, exits 0."
+    help = (
+        "Starts the workers. SIGTERM or SIGINT: drains, exits 0."
+        " --run-once: exits 0 when nothing is ready."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        cluster = SteadyCluster()
-        if options["run_once"]:
-            cluster.start()
-            cluster.stop()
-            cluster.sentinel.join()
-        else:
-            cluster.run()
+        if name := options["cluster_name"]:
+            self._take_name(name)
+        if not flow_workers() and not task_workers():
+            raise CommandError("There is no worker: both numbers of workers are 0.")
+        SteadyCluster(until_rest=options["run_once"]).run()
+
+    def _take_name(self, name: str) -> None:
+        """Begin again with the name in the environment: django-q2 has read its settings already."""
+        if name == Conf.CLUSTER_NAME:
+            return
+        if os.environ.get(NAME) == name or not self._called_from_command_line:
+            raise CommandError(f"Name the cluster {name!r} by {NAME} in the environment.")
+        # Without a handler, a stop signal that comes meanwhile ends the process.
+        os.execve(  # noqa: S606  this very command
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {NAME: name}
+        )
