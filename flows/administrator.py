@@ -36,11 +36,9 @@ def make_administrator(password: str, given: Mapping[str, str]) -> str:
 
 def _value(model: Any, name: str, given: Mapping[str, str]) -> Any:
     field = model._meta.get_field(name)
-    if name not in given and name != model.USERNAME_FIELD:
-        if field.has_default() or field.null:
-            return field.get_default()
-        if field.blank:
-            return ""
+    may_be_empty = field.has_default() or field.null or field.blank
+    if name not in given and name != model.USERNAME_FIELD and may_be_empty:
+        return field.get_default()
     text = given.get(name, _made_up(field))
     try:
         return field.clean(text, None)

@@ -515,7 +515,8 @@ CREATE_TOKEN: dict[str, Any] = {
     "tags": ["auth"],
     "summary": "Make a bearer token",
     "description": (
-        "By user name and password in the body, or, without a body, by HTTP Basic. Credentials in"
+        "By user name (what users log in with) and password in the body, or, without a body, by"
+        " HTTP Basic. Credentials in"
         " the body count whatever the Authorization header says. A user has at most 100 tokens: one"
         " more revokes the one that ends soonest, never one without an end. A changed password and"
         " a deactivated user revoke all."

@@ -17,7 +17,7 @@ from django.test import Client
 
 from accounts.models import Staff, User
 from flows import public
-from flows.administrator import make_administrator
+from flows.administrator import NoAdministrator, make_administrator
 from flows.errors import IdempotencyConflict
 from flows.models import Run
 from flows.tokens import tokens_of
@@ -174,6 +174,25 @@ def test_the_administrator_of_up_can_log_in(given: dict[str, str], name: str) ->
     assert made == user.email == name
     assert user.is_superuser
     assert Client().login(username=name, password=PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("required", "given", "refusal"),
+    [
+        (["full_name"], {"full_name": "x" * 201}, "DJANGO_SUPERUSER_FULL_NAME must be set"),
+        (["full_name"], {"email": "no address"}, "DJANGO_SUPERUSER_EMAIL must be set"),
+        (["full_name", "is_active"], {}, "TypeError"),
+    ],
+)
+def test_up_says_which_fields_its_administrator_lacks(
+    monkeypatch: pytest.MonkeyPatch, required: list[str], given: dict[str, str], refusal: str
+) -> None:
+    monkeypatch.setattr(User, "REQUIRED_FIELDS", required)
+
+    with pytest.raises(NoAdministrator, match=refusal):
+        make_administrator(PASSWORD, given)
+
+    assert not User.objects.exists()
 
 
 def test_the_keys_of_users_have_the_type_of_the_model() -> None:
