@@ -8,11 +8,14 @@ from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
 from flows import consumer
+from flows.testing.transactions import count_starts_at_once
 from tests.databases import is_postgresql
 from tests.halves import running_halves
 
 # It has a suite of its own, which a test runs.
 collect_ignore = ["project"]
+
+pytest_plugins = ["flows.pytest_plugin"]
 
 # The machine may be busy: how long an example takes says nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -63,9 +66,7 @@ def starts_are_counted_at_once(request: pytest.FixtureRequest) -> None:
     marker = request.node.get_closest_marker("django_db")
     if "db" in request.fixturenames or (marker and not marker.kwargs.get("transaction")):
         request.getfixturevalue("db")
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS flows_starts_are_counted IMMEDIATE")
+        count_starts_at_once()
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,8 @@ from scripts.pool.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.pool.lane import Lane
 from scripts.pool.pace import Pace, calls_ahead
 from scripts.pool.zygote_client import ZygoteClient
-from scripts.services.asks import SECRET_SERVICE, Asks, Service
+from scripts.services.asks import SECRET_SERVICE, Ask, Asks, Service
+from scripts.services.crew import Crew
 from scripts.services.mask import mask_of
 
 __all__ = ["Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
@@ -77,18 +78,20 @@ class HostPool:
         services: Mapping[str, Service] | None = None,
         callables: bool = False,
         unsealed: bool = False,
+        crew: type[Crew[Ask]] = Crew,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see ``seal``).
 
         ``services`` are what scripts may ask for while they run, by name, if not the engine's own.
         With ``callables`` it runs these, too, in threads of this process. ``unsealed``: scripts run
-        although their processes cannot be sealed here.
+        although their processes cannot be sealed here. ``crew``: what serves the asks of scripts.
         """
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
         self._selector = selectors.DefaultSelector()
         self._unsealed = unsealed
+        self._crew = crew
         self._zygote: ZygoteClient | None = None
         self._services = services
         self._asks: Asks | None = None
@@ -403,7 +406,8 @@ class HostPool:
         if not host.runs(call):
             return
         if self._asks is None:
-            self._asks = Asks(_engine_services() if self._services is None else self._services)
+            services = _engine_services() if self._services is None else self._services
+            self._asks = Asks(services, self._crew)
             for bell in self._asks.bells:
                 self._selector.register(bell, selectors.EVENT_READ, self._asks)
         self._asks.take(host, call, head, request)

@@ -90,12 +90,10 @@ class _Tab:
 class Asks:
     """The requests of all hosts of a pool."""
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
+    def __init__(self, services: Mapping[str, Service], crew: type[Crew[Ask]] = Crew) -> None:
         self._services = services
-        self._for_calls: Crew[Ask] = Crew(
-            self._serve, MAX_THREADS, MAX_THREADS_OF_A_SCRIPT, THREADS_FOR_SURE
-        )
-        self._for_secrets: Crew[Ask] = Crew(self._serve, SECRET_THREADS, SECRET_THREADS)
+        self._for_calls = crew(self._serve, MAX_THREADS, MAX_THREADS_OF_A_SCRIPT, THREADS_FOR_SURE)
+        self._for_secrets = crew(self._serve, SECRET_THREADS, SECRET_THREADS)
         self._tabs: dict[HostClient, _Tab] = {}
 
     @property

@@ -35,8 +35,10 @@ class Secrets:
             is_there = isinstance(error.__cause__, NotDecryptable)
             raise AskFailed(str(error), "unavailable" if is_there else "unknown") from error
         finally:
-            # Of this thread, which may have nothing more to do with the database.
-            connection.close()
+            # Of this thread, which may have nothing more to do with the database. A test has its
+            # scripts served in its own thread, within its transaction.
+            if not connection.in_atomic_block:
+                connection.close()
 
     def values(self, program: Program) -> tuple[str, ...]:
         """Return every secret that the program may read, for the mask of its texts."""

@@ -1,7 +1,7 @@
 """HTTP requests that a worker makes for its scripts.
 
     OutsideCalls    the service: a request as it was asked for, over redirects, to the reply
-    _Hop            one request to one URL, with what was checked of it
+    Hop             one request to one URL, with what was checked of it
     _exchange       makes it and reads what comes back, in time and not too much of it
 
 Connections, and which addresses they may go to, are in ``connections.py``; what the bytes of an
@@ -82,16 +82,22 @@ class OutsideCalls:
             raise AskFailed(
                 "The script may not make outside calls: its network access is off.", "network-off"
             )
-        hop = _Hop.first(request)
+        hop = Hop.first(request)
         deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
-        with self._pool(program) as pool:
-            for _ in range(MAX_REDIRECTS + 1):
-                hop.require_allowed(program)
-                reply, location = _exchange(pool, hop, deadline)
-                if location is None:
-                    return reply
-                hop = hop.redirected(reply["status"], location)
+        for _ in range(MAX_REDIRECTS + 1):
+            hop.require_allowed(program)
+            reply, location = self.exchange(program, hop, deadline)
+            if location is None:
+                return reply
+            hop = hop.redirected(reply["status"], location)
         raise AskFailed(f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects")
+
+    def exchange(
+        self, program: Program, hop: Hop, deadline: Deadline
+    ) -> tuple[dict[str, Any], str | None]:
+        """Make one request; return the reply, and where it leads to if it is a redirect."""
+        with self._pool(program) as pool:
+            return _exchange(pool, hop, deadline)
 
     def close(self) -> None:
         with self._lock:
@@ -135,7 +141,7 @@ class _Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hop:
+class Hop:
     """A request to one URL."""
 
     method: str
@@ -144,7 +150,7 @@ class _Hop:
     body: bytes
 
     @classmethod
-    def first(cls, request: dict[str, Any]) -> _Hop:
+    def first(cls, request: dict[str, Any]) -> Hop:
         method, body = request.get("method"), request.get("body")
         if method not in METHODS:
             raise AskFailed(f"The method must be one of {', '.join(METHODS)}.", "invalid")
@@ -179,7 +185,7 @@ class _Hop:
                 "host-not-allowed",
             )
 
-    def redirected(self, status: int, location: str) -> _Hop:
+    def redirected(self, status: int, location: str) -> Hop:
         url = _url(location, self.url).copy_with(userinfo=b"")
         if (self.url.scheme, url.scheme) == ("https", "http"):
             raise AskFailed(f"{self.place} leads from https to http.", "redirects")
@@ -227,7 +233,7 @@ def _new_pool(tls: ssl.SSLContext, private: bool) -> httpcore.ConnectionPool:
 
 
 def _exchange(
-    pool: httpcore.ConnectionPool, hop: _Hop, deadline: Deadline
+    pool: httpcore.ConnectionPool, hop: Hop, deadline: Deadline
 ) -> tuple[dict[str, Any], str | None]:
     """Make a request; return the reply, and where it leads to if it is a redirect.
 
@@ -271,7 +277,7 @@ class _Progress:
     def was_left_on_an_old_connection(self) -> bool:
         return self._is_sent and not self._is_connected_anew and not self._is_answered
 
-    def doubt(self, hop: _Hop) -> str:
+    def doubt(self, hop: Hop) -> str:
         """Say that a request may have had its effect, where that is so."""
         if not self._is_sent or hop.method in _SAFE_METHODS:
             return ""
@@ -279,11 +285,11 @@ class _Progress:
 
 
 def _exchange_once(
-    pool: httpcore.ConnectionPool, hop: _Hop, deadline: Deadline, progress: _Progress
+    pool: httpcore.ConnectionPool, hop: Hop, deadline: Deadline, progress: _Progress
 ) -> tuple[dict[str, Any], str | None]:
     response = pool.handle_request(hop.for_httpcore(deadline, progress))
     try:
-        reply = _reply(hop, response)
+        reply = reply_to(hop, response)
         if _has_more(response):
             # It would be taken for the answer to the next request.
             response.extensions["network_stream"].close()
@@ -307,7 +313,7 @@ def _has_more(response: httpcore.Response) -> bool:
     return bool(content)
 
 
-def _reply(hop: _Hop, response: httpcore.Response) -> tuple[dict[str, Any], str | None]:
+def reply_to(hop: Hop, response: httpcore.Response) -> tuple[dict[str, Any], str | None]:
     headers = _joined(response.headers)
     reply: dict[str, Any] = {"status": response.status, "headers": headers, "url": str(hop.url)}
     if response.status in _REDIRECTS and "location" in headers:
@@ -331,7 +337,7 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     return joined
 
 
-def _decoded(hop: _Hop, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def _decoded(hop: Hop, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     """Unpack a body piece by piece: a few bytes can be the beginning of gigabytes."""
     encoding = encoding.strip().lower()
     chunks = _bounded(hop, chunks)
@@ -342,7 +348,7 @@ def _decoded(hop: _Hop, chunks: Iterator[bytes], encoding: str) -> Iterator[byte
     return chunks
 
 
-def _bounded(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _bounded(hop: Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
     size = 0
     for chunk in chunks:
         size += len(chunk)
@@ -353,7 +359,7 @@ def _bounded(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _unzipped(hop: _Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _unzipped(hop: Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
     unzip = None
     try:
         for chunk in chunks:

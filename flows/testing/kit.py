@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Min
+
+from flows import consumer, public
+from flows.broker import can_be_served
+from flows.configuration import import_configuration, read_directory, read_document
+from flows.engine import Payload
+from flows.models import Message, Run
+from flows.store import Held, Ready, store
+from flows.testing.clock import Clock, SteadyTime
+from flows.testing.outside import OutsideCalls
+from flows.testing.pool import KitPool, pool
+from flows.testing.run import FlowRun
+from flows.testing.session import work_on
+from flows.testing.transactions import count_starts_at_once
+from scripts.callables import asker
+from scripts.callables.watchdog import watchdog
+from scripts.pool import answers, group, host_client, runner
+from scripts.services import asks, secrets
+
+Source = Mapping[str, Any] | list[Any] | Path | str
+
+# A flow that starts itself again and again is at work for ever.
+MOST_SESSIONS = 10_000
+# A rate limit counts a start up to the very moment at which the next is allowed.
+INSTANT = timedelta(milliseconds=1)
+# Those that compare times with script hosts.
+TIMED = (answers, asks, consumer, group, host_client, runner)
+
+
+def configure(source: Source, *, prune: bool = False) -> None:
+    """Import a configuration: a document, the file of one, or its directory.
+
+    As `manage.py config import` does, in the transaction around it. Raises ConfigurationInvalid.
+    """
+    document: Any = source
+    if isinstance(source, str | Path):
+        path = Path(source)
+        document = read_directory(path) if path.is_dir() else read_document(path.read_bytes())
+    else:
+        # An import may complete what it is given, and a test may use it again.
+        document = json.loads(json.dumps(source))
+    import_configuration(document, prune=prune)
+
+
+class FlowKit:
+    """Runs flows in the thread of a test, within its transaction if it has one.
+
+    To be used as a context manager, from `with FlowKit() as kit` to the end of the test;
+    `FlowTestMixin` and the fixture `flow_kit` do that.
+
+    Scripts run in real script hosts, which stay warm for later tests. With `in_process` they run in
+    the process of the test: faster where each test has new scripts, open to a debugger, and
+    possible where scripts cannot be sealed; but without the sandbox and without limits on time and
+    memory. Callables always run in the test's thread, on its connection, without a time limit.
+
+    `outside` has the stubs of outside calls. `secrets` has secrets by name; others are looked for
+    in the database.
+    """
+
+    def __init__(self, *, in_process: bool = False) -> None:
+        self.outside = OutsideCalls()
+        self.secrets: dict[str, str] = {}
+        self._in_process = in_process
+        self._clock = Clock()
+        self._served: dict[int, int] = {}
+        self._sessions = 0
+        self._replaced = ExitStack()
+
+    def __enter__(self) -> FlowKit:
+        with ExitStack() as stack:
+            self._replace(stack)
+            count_starts_at_once()
+            self._replaced = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._replaced.close()
+        self.outside.close()
+
+    # --- before a run ------------------------------------------------------------------------
+
+    def configure(self, source: Source, *, prune: bool = False) -> None:
+        """Import a configuration: a document, the file of one, or its directory.
+
+        With `prune`, what the document does not name is removed. Raises ConfigurationInvalid.
+        """
+        configure(source, prune=prune)
+
+    def now(self) -> datetime:
+        """Return the time that the engine goes by."""
+        return self._clock.now()
+
+    def advance(self, duration: timedelta | float) -> None:
+        """Move the engine's time on, by so many seconds if it is a number."""
+        if not isinstance(duration, timedelta):
+            duration = timedelta(seconds=duration)
+        if duration < timedelta(0):
+            raise ValueError("Time moves on, not back.")
+        self._clock.advance(duration)
+
+    # --- runs --------------------------------------------------------------------------------
+
+    def start(self, flow: str, payload: Payload, **options: Any) -> FlowRun:
+        """Start a run and leave it in its queue. Options and errors are those of `public.start`."""
+        return FlowRun(self, public.start(flow, payload, **options))
+
+    def start_many(self, flow: str, payloads: Iterable[Payload], **options: Any) -> list[FlowRun]:
+        ids = public.start_many(flow, payloads, **options)
+        return [FlowRun(self, id) for id in ids]
+
+    def run(self, flow: str, payload: Payload, **options: Any) -> FlowRun:
+        """Start a run and work until it has ended, completed or not."""
+        __tracebackhide__ = True
+        return self.start(flow, payload, **options).finish()
+
+    def find(self, run: UUID | str) -> FlowRun:
+        """Return a run that was started by others, a view for one. Raises NotFound."""
+        public.status(run)
+        return FlowRun(self, UUID(str(run)))
+
+    def runs(self, flow: str | None = None) -> list[FlowRun]:
+        """Return all runs, or those of a flow, the first one first."""
+        found = Run.objects.order_by("created_at", "correlation_id")
+        if flow is not None:
+            found = found.filter(flow_version__flow_name=flow)
+        return [FlowRun(self, id) for id in found.values_list("pk", flat=True)]
+
+    def work(self, *, deliveries: int | None = None, moves_time: bool = True) -> int:
+        """Work until no message is left that can go on, and return how many were delivered.
+
+        `deliveries`: at most so many, one after the other. Without `moves_time` only what is ready
+        now: what waits for a time goes on waiting.
+        """
+        left = deliveries
+        delivered = 0
+        while left is None or left > 0:
+            count = self._serve_one(None if left is None else 1)
+            if not count and not (moves_time and self._move_on()):
+                break
+            delivered += count
+            left = None if left is None else left - count
+        return delivered
+
+    def work_while(self, is_wanted: Callable[[], bool]) -> None:
+        """Work as long as that is true and something can go on."""
+        while is_wanted() and (self._serve_one(None) or self._move_on()):
+            continue
+
+    # --- how it works ------------------------------------------------------------------------
+
+    def _serve_one(self, most: int | None) -> int:
+        """Work on the queue that was served longest ago, and return how many were delivered."""
+        count_starts_at_once()
+        for queue in self._servable():
+            self._sessions += 1
+            if self._sessions > MOST_SESSIONS:
+                raise AssertionError(f"There is still work after {MOST_SESSIONS} sessions.")
+            self._served[queue.queue_id] = self._sessions
+            with self._pool() as hosts:
+                count = work_on(
+                    queue.queue_id, queue.threads, hosts, self._clock, most, self._raise_faults
+                )
+            if count:
+                return count
+        return 0
+
+    def _servable(self) -> list[Ready]:
+        queues = store().ready()
+        rooms, now = {queue.queue_id: queue.room for queue in queues}, self.now()
+        servable = [queue for queue in queues if can_be_served(queue, rooms, now)]
+        return sorted(
+            servable, key=lambda queue: (self._served.get(queue.queue_id, 0), queue.queue_id)
+        )
+
+    @contextmanager
+    def _pool(self) -> Iterator[KitPool]:
+        hosts = pool()
+        hosts.outside, hosts.clock = self.outside, self._clock
+        hosts.is_in_process = self._in_process
+        yield hosts
+
+    def _move_on(self) -> bool:
+        """Move time on to the next moment at which something can go on; tell whether there is."""
+        moment = min(self._next_moments(), default=None)
+        if moment is None:
+            return False
+        self._clock.move_to(moment)
+        return True
+
+    def _next_moments(self) -> Iterator[datetime]:
+        now = self.now()
+        waiting = Message.objects.filter(queue__isnull=False, available_at__gt=now)
+        for paused in ("queue__paused", "queue__step__flow__paused"):
+            waiting = waiting.exclude(**{paused: True, "let_through": False})
+        if next_at := waiting.aggregate(next_at=Min("available_at"))["next_at"]:
+            yield next_at
+        for queue in store().ready():
+            rate = queue.rate_limit
+            if rate and queue.head_step_id and not rate.allowance(now.timestamp()):
+                free_at = datetime.fromtimestamp(rate.free_at(now.timestamp()), now.tzinfo)
+                yield free_at + INSTANT
+
+    def _raise_faults(self) -> None:
+        if self.outside.faults:
+            fault = self.outside.faults[0]
+            self.outside.faults.clear()
+            raise fault
+
+    # --- what is another matter in a test ----------------------------------------------------
+
+    def _replace(self, stack: ExitStack) -> None:
+        database = store().database
+        replaced: list[tuple[Any, str, Any]] = [
+            (database, "now", self._clock.now),
+            (consumer, "age", self._age),
+            # A debugger may take its time in a callable, and nothing is to end the tests.
+            (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
+            (asker, "_outside_calls", lambda: self.outside),
+            (secrets, "_read", self._secret_reader(secrets._read)),
+            (secrets, "KEPT_SECONDS", -1.0),
+            *((module, "time", SteadyTime()) for module in TIMED),
+        ]
+        if connection.in_atomic_block:
+            # They would end the test's transaction, and limit how long it may rest.
+            replaced += [
+                (database, "limit_transaction", lambda: None),
+                (consumer, "drop_connections", lambda: None),
+            ]
+        for target, name, value in replaced:
+            stack.enter_context(patch.object(target, name, value))
+        secrets.forget_secrets()
+        stack.callback(secrets.forget_secrets)
+
+    def _age(self, held: Held) -> timedelta:
+        return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)
+
+    def _secret_reader(self, read: Callable[[str], str]) -> Callable[[str], str]:
+        return lambda name: self.secrets[name] if name in self.secrets else read(name)

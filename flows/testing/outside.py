@@ -1,0 +1,222 @@
+"""Outside calls of scripts in tests: stubs answer them, and nothing reaches the network."""
+
+from __future__ import annotations
+
+import json as jsons
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore
+import httpx
+
+from scripts.calls import Program
+from scripts.services import outside_calls
+from scripts.services.asks import AskFailed, Deadline
+from scripts.services.outside_calls import METHODS, Hop, reply_to
+
+# Where a body may be null.
+NO_JSON = object()
+
+
+@dataclass(slots=True)
+class OutsideCall:
+    """A call that a script has made, and the status that it was answered with.
+
+    The headers' names are in lower case. `script` is the name of the script, not of the step.
+    """
+
+    script: str
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    status: int | None = None
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return jsons.loads(self.body)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query; of a name that comes more than once, the first value."""
+        return dict(reversed(httpx.URL(self.url).params.multi_items()))
+
+    def __str__(self) -> str:
+        answer = "no answer" if self.status is None else str(self.status)
+        return f"{self.method} {self.url} by {self.script!r}: {answer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a stub answers: a status with headers and a body, given as JSON, text or bytes.
+
+    With `error` there is no answer, but an error of that kind: "timeout", "connect", "dns", "tls".
+    """
+
+    status: int = 200
+    json: Any = field(default=NO_JSON, kw_only=True)
+    text: str | None = field(default=None, kw_only=True)
+    body: bytes | None = field(default=None, kw_only=True)
+    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    error: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if (self.json is not NO_JSON) + (self.text is not None) + (self.body is not None) > 1:
+            raise TypeError("A reply has one of json, text and body.")
+
+    def content(self) -> tuple[bytes, str]:
+        """Return the body and its type."""
+        if self.json is not NO_JSON:
+            return jsons.dumps(self.json).encode(), "application/json"
+        if self.text is not None:
+            return self.text.encode(), "text/plain; charset=utf-8"
+        return self.body or b"", "application/octet-stream" if self.body else ""
+
+
+Answer = Reply | Callable[[OutsideCall], Reply]
+
+
+@dataclass(slots=True, eq=False)
+class Stub:
+    """The answer to calls of a method and a URL, for so many `times`, and the calls it answered.
+
+    A URL without a query stands for itself with any query; one that is a compiled pattern is
+    searched for in the whole URL.
+    """
+
+    method: str
+    url: str | re.Pattern[str]
+    answer: Answer
+    times: int | None = None
+    calls: list[OutsideCall] = field(default_factory=list)
+
+    def answers(self, call: OutsideCall) -> bool:
+        is_left = self.times is None or len(self.calls) < self.times
+        return is_left and self.method in (call.method, "*") and self._is_at(call.url)
+
+    def _is_at(self, url: str) -> bool:
+        if isinstance(self.url, re.Pattern):
+            return self.url.search(url) is not None
+        wanted, called = httpx.URL(self.url), httpx.URL(url)
+        if not wanted.query:
+            return _without_query(called) == _without_query(wanted)
+        is_same_place = _without_query(called) == _without_query(wanted)
+        return is_same_place and _sorted_query(called) == _sorted_query(wanted)
+
+    def __str__(self) -> str:
+        url = self.url if isinstance(self.url, str) else f"/{self.url.pattern}/"
+        left = "" if self.times is None else f", {len(self.calls)} of {self.times} times"
+        return f"{self.method} {url}{left}"
+
+
+class NotStubbed(AssertionError):
+    """A script has made a call for which there is no stub."""
+
+
+class OutsideCalls(outside_calls.OutsideCalls):
+    """The stubs of a test. They are asked in the order in which they were added.
+
+    The rights of scripts are looked at as in a worker: whether their network is on, which hosts
+    they may call, where redirects lead to. Names are not looked up, so that a name of an inner
+    address is not noticed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stubs: list[Stub] = []
+        self.calls: list[OutsideCall] = []
+        # What is to fail the test, raised while a script waits for its answer.
+        self.faults: list[BaseException] = []
+
+    def add(
+        self,
+        method: str,
+        url: str | re.Pattern[str],
+        reply: Answer | None = None,
+        *,
+        times: int | None = None,
+        **options: Any,
+    ) -> Stub:
+        """Answer such calls with the reply, or with what a function of the call returns.
+
+        In place of a reply give what it has: status, json, text, body, headers, error. With `times`
+        it answers so many calls and leaves the others to later stubs. The method "*" is any.
+        """
+        method = method.upper()
+        if method not in (*METHODS, "*"):
+            raise ValueError(f"The method must be one of {', '.join(METHODS)} and *.")
+        if reply is not None and options:
+            raise TypeError(f"Give a reply or {', '.join(options)}.")
+        stub = Stub(method, url, reply or Reply(**options), times)
+        self.stubs.append(stub)
+        return stub
+
+    def get(self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any) -> Stub:
+        return self.add("GET", url, reply, **options)
+
+    def post(self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any) -> Stub:
+        return self.add("POST", url, reply, **options)
+
+    def put(self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any) -> Stub:
+        return self.add("PUT", url, reply, **options)
+
+    def patch(
+        self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any
+    ) -> Stub:
+        return self.add("PATCH", url, reply, **options)
+
+    def delete(
+        self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any
+    ) -> Stub:
+        return self.add("DELETE", url, reply, **options)
+
+    def exchange(
+        self, program: Program, hop: Hop, deadline: Deadline
+    ) -> tuple[dict[str, Any], str | None]:
+        call = OutsideCall(program.name, hop.method, str(hop.url), dict(hop.headers), hop.body)
+        self.calls.append(call)
+        try:
+            reply = self._reply(call)
+        except Exception as fault:
+            # The script may catch what it sees of this; the test fails all the same.
+            self.faults.append(fault)
+            raise AskFailed(str(fault), "not-stubbed") from fault
+        if reply.error:
+            raise AskFailed(f"{hop.place}: {reply.error}, as its stub says.", reply.error)
+        call.status = reply.status
+        return reply_to(hop, _response(reply))
+
+    def _reply(self, call: OutsideCall) -> Reply:
+        stub = next((stub for stub in self.stubs if stub.answers(call)), None)
+        if stub is None:
+            stubs = "".join(f"\n  {stub}" for stub in self.stubs) or " none"
+            raise NotStubbed(
+                f"The script {call.script!r} has made a call for which there is no stub:"
+                f" {call.method} {call.url}\nThe stubs are:{stubs}"
+            )
+        stub.calls.append(call)
+        reply = stub.answer if isinstance(stub.answer, Reply) else stub.answer(call)
+        if not isinstance(reply, Reply):
+            raise TypeError(f"The stub {stub} must return a Reply, not {reply!r}.")
+        return reply
+
+
+def _response(reply: Reply) -> httpcore.Response:
+    content, content_type = reply.content()
+    headers = {"content-type": content_type} if content_type else {}
+    headers |= {name.lower(): value for name, value in reply.headers.items()}
+    raw = [(name.encode("ascii"), value.encode()) for name, value in headers.items()]
+    return httpcore.Response(reply.status, headers=raw, content=content)
+
+
+def _without_query(url: httpx.URL) -> httpx.URL:
+    return url.copy_with(query=None, fragment=None)
+
+
+def _sorted_query(url: httpx.URL) -> list[tuple[str, str]]:
+    return sorted(url.params.multi_items())

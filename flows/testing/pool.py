@@ -1,0 +1,139 @@
+"""Where the scripts of a test run: in real script hosts, or in this process; callables here."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from flows.testing.transactions import as_if_alone
+from scripts.callables.calls import CallableCall, Output, contract_of
+from scripts.callables.watchdog import TimeIsUp
+from scripts.calls import Call, CallSite, Outcome, Program
+from scripts.envelope import complete, encode
+from scripts.errors import ScriptError
+from scripts.host.languages import compiled
+from scripts.outputs import fault_of
+from scripts.pool.runner import HostPool
+from scripts.services.asks import SECRET_SERVICE, Deadline, Service
+from scripts.services.crew import SameThread
+from scripts.services.engine import Secrets
+
+if TYPE_CHECKING:
+    from flows.testing.clock import Clock
+    from flows.testing.outside import OutsideCalls
+
+
+class KitPool(HostPool):
+    """The hosts of a thread's tests, kept warm from one to the next, one for a step at a time.
+
+    What scripts ask for is served in this thread, on the test's connection.
+    """
+
+    def __init__(self) -> None:
+        services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: Secrets()}
+        unsealed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
+        super().__init__(services=services, unsealed=unsealed, crew=SameThread)
+        self.owner = owner()
+        self.outside: OutsideCalls | None = None
+        self.clock: Clock | None = None
+        self.is_in_process = False
+
+    def submit(self, program: Program, site: CallSite, calls: list[Call], hosts: int) -> None:
+        for call in calls:
+            # By the clock of the machine; the test's may be another.
+            call.start_by = 0.0
+        if not program.is_callable and not self.is_in_process:
+            super().submit(program, site, calls, 1)
+            return
+        kind = CallableHere if program.is_callable else ScriptHere
+        self._unfinished += len(calls)
+        self._report([kind(program, site, call).run() for call in calls])
+
+    def collect(self, timeout: float) -> list[Outcome]:
+        assert self.clock is not None
+        return [self.clock.stamped(outcome) for outcome in super().collect(timeout)]
+
+    def _call_outside(
+        self, program: Program, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        assert self.outside is not None
+        return self.outside(program, request, deadline)
+
+
+class CallableHere(CallableCall):
+    """A call of a callable in the test's thread, connection and transaction."""
+
+    _stopped_by: BaseException | None = None
+
+    def run(self) -> Outcome:
+        """Raises what is to end the test: Ctrl+C, and what pytest ends tests with."""
+        outcome = self.outcome(around=self._around)
+        if self._stopped_by is not None:
+            raise self._stopped_by
+        return outcome
+
+    def _around(self, run: Callable[[], Output]) -> Output:
+        try:
+            return as_if_alone(run)
+        except (Exception, SystemExit, TimeIsUp):
+            raise
+        except BaseException as error:
+            self._stopped_by = error
+            raise
+
+
+class ScriptHere(CallableHere):
+    """A call of a script in this process: no sandbox, no limits on time and memory."""
+
+    def _run(self) -> Output:
+        program, call, site = self.program, self.call, self._site
+        contract = contract_of(program.input_schema, program.output_schema)
+        contract.check_input(call.body)
+        libraries = [(library.name, library.code) for library in program.libraries]
+        script = compiled(program.language, program.name, program.code, libraries)
+        context, warning = self._context(), None
+        try:
+            output = script.run(call.body, context)
+            if not site.is_last:
+                output, warning = complete(output, call.correlation_id)
+            text = encode(output, context._numerals)
+        except ScriptError:
+            raise
+        except Exception as error:
+            raise script.explain(error) from error
+        finally:
+            script.forget()
+        if fault := fault_of(text, call.body, call.correlation_id, site.is_last):
+            raise fault
+        contract.check_output(text, site.is_last)
+        return text, warning
+
+
+def owner() -> tuple[int, int]:
+    """Return what a pool belongs to: its processes end with the thread that made it."""
+    return os.getpid(), threading.get_ident()
+
+
+_pool: KitPool | None = None
+
+
+def pool() -> KitPool:
+    """Return the pool of this thread."""
+    global _pool
+    if _pool is None or _pool.owner != owner():
+        _pool = KitPool()
+    return _pool
+
+
+@atexit.register
+def close_pool() -> None:
+    """End the script hosts that tests have used."""
+    global _pool
+    if _pool is not None and _pool.owner == owner():
+        _pool.close()
+    _pool = None

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+from flows.consumer import Session
+from flows.plan import StepPlan
+from flows.store import Done, Held, Lease, store
+from flows.store.troubles import Trouble
+from flows.testing.clock import Clock
+from flows.testing.pool import KitPool
+from flows.testing.transactions import hooks_so_far, run_hooks
+from flows.within import Functions
+from scripts.calls import Call
+
+CLUSTER = "flow-kit"
+
+
+class KitFunctions(Functions):
+    """Callables that run within the commits of a test, with the times of its clock."""
+
+    def __init__(self, pool: KitPool, clock: Clock) -> None:
+        super().__init__(pool)
+        self._clock = clock
+
+    def run(self, plan: StepPlan, call: Call, held: Held) -> Done:
+        done = self._clock.stamped(super().run(plan, call, held))
+        self.ran[-1:] = [done]
+        return done
+
+
+class KitSession(Session):
+    """A worker's session in the thread of a test: it ends when its queue has nothing for it."""
+
+    def __init__(
+        self, lease: Lease, pool: KitPool, clock: Clock, most: int | None, check: Callable[[], None]
+    ) -> None:
+        super().__init__(lease, pool)
+        self.functions = KitFunctions(pool, clock)
+        self.delivered = 0
+        self._clock = clock
+        self._most = most
+        self._check = check
+
+    def work(self) -> int:
+        """Deliver what there is, at most so many messages, and return how many there were.
+
+        Raises what the test's stubs have raised, once the delivery is stored.
+        """
+        since = hooks_so_far()
+        try:
+            self._step(since)
+            while not self.lease.closed:
+                self._wait()
+                self._step(since)
+        finally:
+            if not self.lease.closed:
+                self.forget()
+        return self.delivered
+
+    def _step(self, since: int) -> None:
+        self.go_on(claim=self._most is None or not self.delivered)
+        run_hooks(since)
+        if not self.running:
+            self._check()
+
+    def _wait(self) -> None:
+        """Wait for scripts; for a rate limit time moves on."""
+        if not self.running and not self.done:
+            self._clock.advance(timedelta(seconds=self.lease.free_in))
+            self.rests_until = 0.0
+            return
+        for outcome in self.hosts.collect(self.patience()):
+            session, held_id = outcome.call.key
+            if session is self:
+                self.finish(held_id, outcome)
+
+    def _batch_size(self, plan: StepPlan, threads: int) -> int:
+        return super()._batch_size(plan, threads) if self._most is None else self._most
+
+    def _submit(self, taken: list[Held]) -> None:
+        self.delivered += len(taken)
+        super()._submit(taken)
+
+    def _try_again_later(self, error: Exception, trouble: Trouble) -> None:
+        # Within a transaction there is no other time, and the test is to see it.
+        raise error
+
+
+def work_on(
+    queue_id: int,
+    threads: int,
+    pool: KitPool,
+    clock: Clock,
+    most: int | None,
+    check: Callable[[], None],
+) -> int:
+    """Work on a queue in one session, and return how many messages were delivered."""
+    consumer_id = store().open_consumer(queue_id, threads, CLUSTER, CLUSTER)
+    if consumer_id is None:
+        return 0
+    lease = store().begin(consumer_id, os.getpid())
+    return KitSession(lease, pool, clock, most, check).work()
