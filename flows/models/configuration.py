@@ -13,7 +13,7 @@ from django.db.models import Max, Q
 from simple_history.models import HistoricalRecords
 
 from flows.backoff import Backoff
-from scripts.models import Script, ScriptVersion, unrepeatable_id
+from scripts.models import Script, ScriptVersion, unrepeatable_id, with_next_number
 from scripts.names import require_name
 
 
@@ -190,7 +190,11 @@ class Flow(models.Model):
 
         A step's script counts with its version, so editing a script gives its flows new versions.
         """
-        return self._current_version() or self._version_made_apart() or self._make_version()
+        return (
+            self._current_version()
+            or self._version_made_apart()
+            or with_next_number(self._make_version)
+        )
 
     def _version_made_apart(self) -> FlowVersion | None:
         from flows.models.version_maker import make_apart

@@ -1,4 +1,4 @@
-from scripts.models.ids import unrepeatable_id
+from scripts.models.ids import unrepeatable_id, with_next_number
 from scripts.models.language import Language
 from scripts.models.library import Library
 from scripts.models.script import LibraryUse, Script, ScriptContent, ScriptVersion
@@ -15,4 +15,5 @@ __all__ = [
     "Secret",
     "TrialRecord",
     "unrepeatable_id",
+    "with_next_number",
 ]

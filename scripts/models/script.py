@@ -13,7 +13,7 @@ from simple_history.models import HistoricalRecords
 
 from scripts.authors import author_of_change
 from scripts.callables.functions import callable_fault
-from scripts.models.ids import unrepeatable_id
+from scripts.models.ids import unrepeatable_id, with_next_number
 from scripts.models.language import Language
 from scripts.models.library import Library
 from scripts.names import require_name
@@ -151,6 +151,9 @@ class Script(ScriptContent):
 
     def make_version(self, author: Any = None) -> ScriptVersion:
         """Return the version with the present content, a new one if the latest differs."""
+        return self.matching_version() or with_next_number(lambda: self._make_version(author))
+
+    def _make_version(self, author: Any) -> ScriptVersion:
         if matching := self.matching_version():
             return matching
         latest = self.versions.aggregate(number=Max("number"))["number"] or 0

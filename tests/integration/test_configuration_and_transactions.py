@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from itertools import count
 
 import pytest
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from flows import conservation, engine
+from flows import engine
 from flows.errors import FlowNotRunnable, UnknownFlow
-from flows.models import ConfigurationRevision, Flow, Queue, Run
+from flows.models import ConfigurationRevision, Flow, Queue
 from scripts.models import Script, ScriptVersion
-from tests.builders import ECHO, make_flow, run_of, work_until_idle
+from tests.builders import ECHO, make_flow
+from tests.players import (
+    PLAYS,
+    History,
+    Player,
+    RolledBack,
+    edit,
+    imbalances,
+    marking,
+    result_of,
+    wrong_runs,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class RolledBack(Exception):
-    """Takes a transaction back."""
-
-
-def marking(mark: str) -> str:
-    return f"def run(message, context):\n    return '{mark}'\n"
-
-
-def edit(flow: str, mark: str) -> None:
-    script = Script.objects.get(name=f"{flow}-0")
-    script.code = marking(mark)
-    script.save()
-
-
-def result_of(flow: str, correlation_id) -> str:
-    work_until_idle(Flow.objects.get(name=flow))
-    return json.loads(run_of(correlation_id).result)
-
-
-def imbalances() -> list[str]:
-    return [fault for balance in conservation.check() for fault in balance.faults()]
 
 
 def test_a_start_that_was_rolled_back_lets_no_flow_run_the_scripts_of_another():
@@ -157,70 +142,15 @@ def test_a_flow_made_by_a_data_migration_can_be_started():
 
 # --- random sequences --------------------------------------------------------------------------
 
-FLOWS = ("first", "second")
-ACTIONS = st.tuples(st.sampled_from(["edit", "start"]), st.sampled_from(FLOWS))
-# A block is a transaction or a savepoint: what happens in it, and whether it stays.
-BLOCKS = st.recursive(
-    st.lists(ACTIONS, min_size=1, max_size=4),
-    lambda inner: st.lists(ACTIONS | st.tuples(st.booleans(), inner), min_size=1, max_size=4),
-    max_leaves=6,
-)
-numbers = count(1)
-
-
-class Player:
-    """Plays blocks, and notes with each start the mark that its flow had then."""
-
-    def __init__(self, names: dict[str, str], marks: dict[str, str]) -> None:
-        self.names = names
-        self.marks = marks
-        self.started: dict[object, tuple[str, str]] = {}
-
-    def play(self, block: list) -> None:
-        for what, which in block:
-            if what == "edit":
-                mark = f"{self.names[which]} {next(numbers)}"
-                edit(self.names[which], mark)
-                self.marks[which] = mark
-            elif what == "start":
-                id = engine.start(self.names[which], {}).correlation_id
-                self.started[id] = (self.names[which], self.marks[which])
-            else:
-                self.play_within(block=which, stays=what)
-
-    def play_within(self, block: list, stays: bool) -> None:
-        marks, started = dict(self.marks), dict(self.started)
-        try:
-            with transaction.atomic():
-                self.play(block)
-                if not stays:
-                    raise RolledBack
-        except RolledBack:
-            self.marks, self.started = marks, started
-
-
-def make_pair() -> tuple[dict[str, str], dict[str, str]]:
-    names = {which: f"{which}-{next(numbers)}" for which in FLOWS}
-    marks = {which: f"{name} 0" for which, name in names.items()}
-    for which, name in names.items():
-        make_flow(name, [marking(marks[which])])
-    return names, marks
-
 
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(blocks=st.lists(st.tuples(st.booleans(), BLOCKS), min_size=1, max_size=4))
-def test_each_run_runs_the_script_that_its_flow_had_when_it_was_started(blocks):
-    player = Player(*make_pair())
+@given(play=PLAYS)
+def test_each_run_runs_the_script_that_its_flow_had_when_it_was_started(play):
+    player = Player(History.of_new_flows())
 
-    player.play(blocks)
+    player.play(play)
 
-    assert {run.pk for run in runs_of(player)} == set(player.started)
-    for id, (name, mark) in player.started.items():
-        assert result_of(name, id) == mark
+    assert wrong_runs([player]) == []
     assert imbalances() == []
-
-
-def runs_of(player: Player):
-    return Run.objects.filter(flow_version__flow_name__in=player.names.values())

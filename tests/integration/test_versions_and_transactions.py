@@ -7,10 +7,11 @@ from contextlib import suppress
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.signals import pre_save
 
 from flows import conservation, engine
-from flows.models import Flow, FlowVersion, Queue, Run
-from scripts.models import Script
+from flows.models import Flow, FlowVersion, Queue, Run, Step
+from scripts.models import Script, ScriptVersion
 from tests.builders import make_flow, run_of
 from tests.side_by_side import at_the_same_time, side_by_side
 
@@ -135,3 +136,38 @@ def test_without_another_connection_the_transaction_makes_the_version_itself(mon
         monkeypatch.undo()
 
     assert code_of(started) == "# edited"
+
+
+def save_script() -> None:
+    script = Script.objects.get(name="a-0")
+    script.code = "# own"
+    script.save()
+
+
+def rename_step() -> None:
+    Step.objects.filter(flow__name="a").update(name="own")
+
+
+@side_by_side
+@pytest.mark.parametrize(
+    ("change", "kind"), [(save_script, ScriptVersion), (rename_step, FlowVersion)]
+)
+def test_a_number_that_another_version_takes_meanwhile_is_no_error(change, kind):
+    raised = []
+    if kind is FlowVersion:
+        Script.objects.get(name="a-0").make_version()
+
+    def let_another_be_faster(sender, **kwargs):
+        pre_save.disconnect(let_another_be_faster, sender=kind)
+        raised.extend(at_the_same_time(lambda: engine.start("a", {})))
+
+    with transaction.atomic():
+        pre_save.connect(let_another_be_faster, sender=kind)
+        change()
+        own = engine.start("a", {}).correlation_id
+    other = Run.objects.exclude(pk=own).filter(flow_version__flow_name="a").first()
+
+    assert raised == []
+    assert run_of(own).flow_version.number == 3
+    assert run_of(other.pk).flow_version.number == 2
+    assert code_of(other.pk) == "# edited"
