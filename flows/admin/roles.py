@@ -23,7 +23,7 @@ from flows.admin.delegation import (
     permissions_to_give,
 )
 from flows.admin.filters import FlowOfRowFilter
-from flows.admin.registering import register_unless_own
+from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
 from flows.rights import flows_allowed, flows_with
@@ -216,4 +216,4 @@ def _seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> QuerySet[Rol
     return mappings.filter(Q(flow=None) | Q(flow__in=flows_with(rights, set(Right.values))))
 
 
-register_unless_own(Group, RoleAdmin, GroupAdmin)
+replace_stock(Group, RoleAdmin, GroupAdmin)

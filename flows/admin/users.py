@@ -15,7 +15,7 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
-from flows.admin.registering import register_unless_own
+from flows.admin.registering import replace_stock
 from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
 from flows.deleted_users import DEACTIVATE, rows_that_name
 from scripts.admin.conflicts import ConflictAdmin
@@ -95,4 +95,8 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
 
 def register() -> None:
     """Register the class, after every app of the project has had its turn."""
-    register_unless_own(User, UserAdmin, DjangoUserAdmin)
+    if admin.site.is_registered(User):
+        replace_stock(User, UserAdmin, DjangoUserAdmin)
+    else:
+        # Django registers no model but its own, and histories lead to the page of a user.
+        admin.site.register(User, UserAdmin)
