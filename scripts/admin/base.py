@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.admin import helpers
 from django.core.exceptions import PermissionDenied
 from django.db import models
+from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.dateparse import parse_duration
@@ -53,7 +54,23 @@ def links_to_scripts(scripts: Iterable[Script]) -> SafeString | str:
     return format_html_join(", ", '<a class="text-link" href="{}">{}</a>', pages) or "no script"
 
 
-class ConfigurationAdmin(ConflictAdmin, SimpleHistoryAdmin, ModelAdmin):
+class OwnTransactions:
+    """Pages that commit for themselves: ATOMIC_REQUESTS does not count for them.
+
+    Django's own pages save in a transaction anyway. A trial would hold that of its request, on
+    SQLite against all that write, and its record would be lost with an error; and what an action of
+    the engine answers for has to be committed.
+    """
+
+    @property
+    def urls(self) -> list[Any]:
+        patterns: list[Any] = self.get_urls()  # type: ignore[attr-defined]
+        for pattern in patterns:
+            non_atomic_requests(pattern.callback)
+        return patterns
+
+
+class ConfigurationAdmin(OwnTransactions, ConflictAdmin, SimpleHistoryAdmin, ModelAdmin):
     """For what people configure: with a history, and durations in people's writing."""
 
     formfield_overrides = FORMFIELDS
@@ -103,7 +120,7 @@ class ReadOnly:
         return False
 
 
-class ReadOnlyAdmin(ReadOnly, ModelAdmin):
+class ReadOnlyAdmin(OwnTransactions, ReadOnly, ModelAdmin):
     list_per_page = 50
     actions: Any = None
 
