@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import Group
-from django.core.management import call_command
-from django.db import connection
 from django.test import Client
 
 from accounts.models import User
+from flows.testing import FlowKit
 
 PROJECT = Path(__file__).resolve().parent.parent
 PASSWORD = "a password of the shop"
@@ -23,12 +22,9 @@ def quick_passwords(settings: LazySettings) -> None:
 
 
 @pytest.fixture(autouse=True)
-def configuration(db: None) -> None:
-    """Have the flow of the shop, and count starts that no test commits."""
-    call_command("config", "import", str(PROJECT / "order.json"), verbosity=0)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS flows_starts_are_counted IMMEDIATE")
+def configuration(flow_kit: FlowKit) -> None:
+    """Have the flow of the shop."""
+    flow_kit.configure(PROJECT / "order.json")
 
 
 @pytest.fixture
