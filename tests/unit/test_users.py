@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -52,6 +52,22 @@ def bare() -> Any:
     return Bare
 
 
+def by_email() -> Any:
+    class Member(AbstractUser):
+        username: Any = None
+        email = models.EmailField("e-mail", unique=True)
+        groups: Any = models.ManyToManyField(Group, related_name="+")
+        user_permissions: Any = models.ManyToManyField(Permission, related_name="+")
+
+        USERNAME_FIELD = "email"
+        REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+        class Meta:
+            app_label = "auth"
+
+    return Member
+
+
 def fields_of(sections: Any) -> list[str]:
     return [name for _, options in sections for name in options["fields"]]
 
@@ -82,6 +98,15 @@ def test_the_page_of_djangos_own_users_is_as_django_has_it():
         *("username", "usable_password", "password1", "password2")
     ]
     assert page.searched() == ("username", "first_name", "last_name", "email")
+
+
+def test_a_model_of_djangos_without_user_names_has_a_page():
+    page = UserFields(by_email())
+
+    assert fields_of(page.sections())[:4] == ["email", "password", "first_name", "last_name"]
+    assert fields_of(page.sections_of_new())[:2] == ["email", "usable_password"]
+    assert page.columns() == ("email", "roles", "is_active", "is_staff", "is_superuser")
+    assert page.searched() == ("email", "first_name", "last_name")
 
 
 def test_a_model_without_flags_and_dates_has_a_page():

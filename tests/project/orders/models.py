@@ -6,6 +6,9 @@ from django.db import models
 
 class Order(models.Model):
     customer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    seller = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     amount = models.DecimalField(max_digits=10, decimal_places=2)
     run = models.UUIDField(null=True, blank=True, unique=True)
     placed_at = models.DateTimeField(auto_now_add=True)

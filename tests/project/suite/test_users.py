@@ -19,8 +19,10 @@ from accounts.models import Staff, User
 from flows import public
 from flows.administrator import NoAdministrator, make_administrator
 from flows.errors import IdempotencyConflict
-from flows.models import Run
+from flows.models import DeadLetter, Reprocessing, Run
+from flows.testing import FlowKit
 from flows.tokens import tokens_of
+from orders.models import Order
 from suite.conftest import PASSWORD, as_json
 
 START = "/async/api/start?flowName=order"
@@ -106,6 +108,40 @@ def test_a_user_who_started_a_run_is_not_deleted(clerk: User, model: type[User])
     assert User.objects.filter(pk=clerk.pk).exists()
 
 
+def test_what_becomes_of_the_projects_own_rows_its_models_say(clerk: User) -> None:
+    seller = User.objects.create_user("seller@example.org", "A Seller", PASSWORD)
+    order = Order.objects.create(customer=clerk, seller=seller, amount=1)
+
+    seller.delete()
+
+    order.refresh_from_db()
+    assert order.seller is None
+
+
+@pytest.mark.parametrize("door", ["basic", "token", "page"])
+def test_failed_logins_count_for_the_account_at_every_door(clerk: User, door: str) -> None:
+    """Also where the request would be a transaction that its failure takes back."""
+    known = Client()
+    assert known.get("/async/api/flows", headers=basic(clerk.email)).status_code == 200
+    spellings = [clerk.email, clerk.email.upper(), clerk.email.lower()]
+
+    codes = [failed_login(spellings[number % 3], door) for number in range(11)]
+
+    assert codes[:10] == [200 if door == "page" else 401] * 10
+    assert codes[10] == 429
+
+
+def failed_login(name: str, door: str) -> int:
+    client = Client()
+    if door == "basic":
+        return client.get("/async/api/flows", headers=basic(name, "wrong")).status_code
+    if door == "token":
+        credentials = {"userName": name, "password": "wrong"}
+        path = "/async/api/auth/token"
+        return client.post(path, credentials, content_type="application/json").status_code
+    return client.post("/admin/login/", {"username": name, "password": "wrong"}).status_code
+
+
 def test_roles_decide_what_a_user_may_do(clerk: User) -> None:
     stranger = User.objects.create_user("stranger@example.org", "A Stranger", PASSWORD)
 
@@ -135,6 +171,30 @@ def test_runs_name_who_started_and_who_cancelled_them(clerk: User, boss: User) -
 
     found = Run.objects.get(pk=run)
     assert (found.started_by, found.cancelled_by) == (clerk, boss)
+
+
+def test_dead_letters_name_who_decided_about_them(
+    boss: User, client_of: Any, flow_kit: FlowKit
+) -> None:
+    client = client_of(boss)
+    for _ in range(3):
+        flow_kit.run("order", {"order": 0, "amount": 1, "unpriced": True}, user=boss)
+    put_back, discarded, _ = DeadLetter.objects.order_by("pk")
+
+    again = client.post(f"/async/api/dead-letters/{put_back.pk}/reprocess", {}, "application/json")
+    gone = client.delete(f"/async/api/dead-letters/{discarded.pk}")
+    many = client.post(
+        "/async/api/dead-letters/reprocess", {"filter": {"flowName": "order"}}, "application/json"
+    )
+    flow_kit.work()
+
+    assert (again.status_code, gone.status_code, many.status_code) == (202, 204, 202), many.content
+    for letter in (put_back, discarded):
+        letter.refresh_from_db()
+    assert (put_back.reprocessed_by, discarded.discarded_by) == (boss, boss)
+    assert Reprocessing.objects.get().user == boss
+    page = client.get(f"/admin/flows/deadletter/{put_back.pk}/change/")
+    assert "The Boss" in page.content.decode()
 
 
 def test_a_pause_names_who_paused(boss: User, client_of: Any) -> None:
