@@ -260,13 +260,13 @@ class QueueBroker(ORM):
         return SignedPackage.dumps(options)
 
     def _in_turn(self, queues: list[Ready]) -> list[Ready]:
-        rooms = {queue.queue_id: queue.room for queue in queues}
         now = store().database.now()
         self.next_start_in = min(
             (starts_in(queue, now) for queue in queues if queue.head_step_id), default=60.0
         )
-        eligible = [queue for queue in queues if can_be_served(queue, rooms, now)]
-        return sorted(eligible, key=lambda queue: self.served_at.get(queue.queue_id, 0.0))
+        return sorted(
+            servable(queues, now), key=lambda queue: self.served_at.get(queue.queue_id, 0.0)
+        )
 
 
 def starts_in(queue: Ready, now: datetime) -> float:
@@ -274,6 +274,12 @@ def starts_in(queue: Ready, now: datetime) -> float:
     if queue.rate_limit is None or queue.rate_limit.allowance(now.timestamp()):
         return 60.0
     return queue.rate_limit.free_at(now.timestamp()) - now.timestamp()
+
+
+def servable(queues: list[Ready], now: datetime) -> list[Ready]:
+    """Return those on which a further session would find something that it may do."""
+    rooms = {queue.queue_id: queue.room for queue in queues}
+    return [queue for queue in queues if can_be_served(queue, rooms, now)]
 
 
 def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:

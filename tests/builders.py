@@ -6,7 +6,7 @@ import os
 from typing import Any
 from uuid import UUID
 
-from flows.broker import can_be_served
+from flows.broker import servable
 from flows.consumer import Shift, hosts
 from flows.models import Flow, Queue, QueueState, Run, Step
 from flows.store import Lease, store
@@ -71,12 +71,11 @@ def work_until_idle(flow: Flow) -> None:
     """Run sessions on the flow's queues, as the broker would choose them, until none is left."""
     ids = set(flow.steps.values_list("queue_id", flat=True))
     for _ in range(1000):
-        queues = store().ready()
-        rooms, now = {queue.queue_id: queue.room for queue in queues}, store().database.now()
-        servable = [q for q in queues if q.queue_id in ids and can_be_served(q, rooms, now)]
-        if not servable:
+        ready = servable(store().ready(), store().database.now())
+        queue = next((queue for queue in ready if queue.queue_id in ids), None)
+        if queue is None:
             return
-        work(Queue.objects.get(pk=servable[0].queue_id).name)
+        work(Queue.objects.get(pk=queue.queue_id).name)
     raise AssertionError("the flow never came to rest")
 
 

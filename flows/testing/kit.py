@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from unittest.mock import patch
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Min
 
 from flows import consumer, public
-from flows.broker import can_be_served
+from flows.broker import servable
 from flows.configuration import import_configuration, read_directory, read_document
 from flows.engine import Payload
 from flows.models import Message, Run
@@ -30,6 +30,9 @@ from scripts.callables.watchdog import watchdog
 from scripts.pool import answers, group, host_client, runner
 from scripts.services import asks, secrets
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
 Source = Mapping[str, Any] | list[Any] | Path | str
 
 # A flow that starts itself again and again is at work for ever.
@@ -38,6 +41,20 @@ MOST_SESSIONS = 10_000
 INSTANT = timedelta(milliseconds=1)
 # Those that compare times with script hosts.
 TIMED = (answers, asks, consumer, group, host_client, runner)
+
+
+class BatchOptions(TypedDict, total=False):
+    """What may be given with a start of many runs; see `flows.public.start_many`."""
+
+    user: AbstractBaseUser | None
+    priority: int
+    start_at: datetime | None
+
+
+class StartOptions(BatchOptions, total=False):
+    """What may be given with a start; see `flows.public.start`."""
+
+    idempotency_key: str | None
 
 
 def configure(source: Source, *, prune: bool = False) -> None:
@@ -118,15 +135,18 @@ class FlowKit:
 
     # --- runs --------------------------------------------------------------------------------
 
-    def start(self, flow: str, payload: Payload, **options: Any) -> FlowRun:
+    def start(self, flow: str, payload: Payload, **options: Unpack[StartOptions]) -> FlowRun:
         """Start a run and leave it in its queue. Options and errors are those of `public.start`."""
         return FlowRun(self, public.start(flow, payload, **options))
 
-    def start_many(self, flow: str, payloads: Iterable[Payload], **options: Any) -> list[FlowRun]:
+    def start_many(
+        self, flow: str, payloads: Iterable[Payload], **options: Unpack[BatchOptions]
+    ) -> list[FlowRun]:
+        """Start a run for each payload, all of them or none. Raises as `public.start_many` does."""
         ids = public.start_many(flow, payloads, **options)
         return [FlowRun(self, id) for id in ids]
 
-    def run(self, flow: str, payload: Payload, **options: Any) -> FlowRun:
+    def run(self, flow: str, payload: Payload, **options: Unpack[StartOptions]) -> FlowRun:
         """Start a run and work until it has ended, completed or not."""
         __tracebackhide__ = True
         return self.start(flow, payload, **options).finish()
@@ -183,11 +203,9 @@ class FlowKit:
         return 0
 
     def _servable(self) -> list[Ready]:
-        queues = store().ready()
-        rooms, now = {queue.queue_id: queue.room for queue in queues}, self.now()
-        servable = [queue for queue in queues if can_be_served(queue, rooms, now)]
+        queues = servable(store().ready(), self.now())
         return sorted(
-            servable, key=lambda queue: (self._served.get(queue.queue_id, 0), queue.queue_id)
+            queues, key=lambda queue: (self._served.get(queue.queue_id, 0), queue.queue_id)
         )
 
     @contextmanager

@@ -6,7 +6,7 @@ import json as jsons
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import httpcore
 import httpx
@@ -79,6 +79,24 @@ class Reply:
 
 
 Answer = Reply | Callable[[OutsideCall], Reply]
+Address = str | re.Pattern[str]
+
+
+class ReplyOptions(TypedDict, total=False):
+    """What a reply has."""
+
+    status: int
+    json: Any
+    text: str
+    body: bytes
+    headers: Mapping[str, str]
+    error: str
+
+
+class StubOptions(ReplyOptions, total=False):
+    """A reply, and for how many calls."""
+
+    times: int
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +108,7 @@ class Stub:
     """
 
     method: str
-    url: str | re.Pattern[str]
+    url: Address
     answer: Answer
     times: int | None = None
     calls: list[OutsideCall] = field(default_factory=list)
@@ -136,11 +154,11 @@ class OutsideCalls(outside_calls.OutsideCalls):
     def add(
         self,
         method: str,
-        url: str | re.Pattern[str],
+        url: Address,
         reply: Answer | None = None,
         *,
         times: int | None = None,
-        **options: Any,
+        **options: Unpack[ReplyOptions],
     ) -> Stub:
         """Answer such calls with the reply, or with what a function of the call returns.
 
@@ -156,22 +174,33 @@ class OutsideCalls(outside_calls.OutsideCalls):
         self.stubs.append(stub)
         return stub
 
-    def get(self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any) -> Stub:
+    def get(
+        self, url: Address, reply: Answer | None = None, **options: Unpack[StubOptions]
+    ) -> Stub:
         return self.add("GET", url, reply, **options)
 
-    def post(self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any) -> Stub:
+    def head(
+        self, url: Address, reply: Answer | None = None, **options: Unpack[StubOptions]
+    ) -> Stub:
+        return self.add("HEAD", url, reply, **options)
+
+    def post(
+        self, url: Address, reply: Answer | None = None, **options: Unpack[StubOptions]
+    ) -> Stub:
         return self.add("POST", url, reply, **options)
 
-    def put(self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any) -> Stub:
+    def put(
+        self, url: Address, reply: Answer | None = None, **options: Unpack[StubOptions]
+    ) -> Stub:
         return self.add("PUT", url, reply, **options)
 
     def patch(
-        self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any
+        self, url: Address, reply: Answer | None = None, **options: Unpack[StubOptions]
     ) -> Stub:
         return self.add("PATCH", url, reply, **options)
 
     def delete(
-        self, url: str | re.Pattern[str], reply: Answer | None = None, **options: Any
+        self, url: Address, reply: Answer | None = None, **options: Unpack[StubOptions]
     ) -> Stub:
         return self.add("DELETE", url, reply, **options)
 

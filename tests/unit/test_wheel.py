@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("asyncengine", "asyncengine_script", "flows", "scripts")
-USERS_MODULE = ROOT / "tests/users_module.py"
+USERS_MODULES = (ROOT / "tests/users_module.py", ROOT / "tests/users_tests_module.py")
 # Not for those who install it: documents, the Java of the Service Pipes and what Python made.
 LEFT_OUT = {".md", ".java", ".pyc"}
 
@@ -78,10 +78,11 @@ def test_the_wheel_has_every_file_of_the_packages(site):
     assert {"flows/templates/admin/login.html", "scripts/static/scripts/editor.js"} <= expected
 
 
-def test_a_users_module_is_well_typed_in_the_strict_mode_of_mypy(site, tmp_path):
-    shutil.copy(USERS_MODULE, tmp_path)
+@pytest.mark.parametrize("module", USERS_MODULES, ids=lambda module: module.stem)
+def test_a_users_module_is_well_typed_in_the_strict_mode_of_mypy(site, tmp_path, module):
+    shutil.copy(module, tmp_path)
 
-    said = mypy(tmp_path / USERS_MODULE.name, site)
+    said = mypy(tmp_path / module.name, site)
 
     assert said == "Success: no issues found in 1 source file\n"
 
@@ -107,3 +108,39 @@ def test_the_strict_mode_of_mypy_finds_what_is_wrong_in_a_users_module(site, tmp
 
     lines = {int(line.split(":")[1]) for line in said.splitlines() if ": error:" in line}
     assert lines == set(range(3, 3 + len(wrong))), said
+
+
+def test_the_strict_mode_of_mypy_finds_what_is_wrong_in_a_users_tests(site, tmp_path):
+    wrong = [
+        "kit.start('flow', {}, priority='high')",
+        "kit.start_many('flow', [{}], idempotency_key='k')",
+        "kit.outside.get('https://a.example.org/', status='503')",
+        "kit.outside.get('https://a.example.org/', lambda call: 5)",
+        "kit.outside.get('https://a.example.org/', after=5)",
+        "kit.run('flow', {}).assert_attempts('one', 2)",
+        "kit.secrets['key'] = 5",
+        "kit.advance('an hour')",
+    ]
+    module = tmp_path / "wrong.py"
+    module.write_text("from flows.testing import FlowKit\n\nkit = FlowKit()\n" + "\n".join(wrong))
+
+    said = mypy(module, site)
+
+    lines = {int(line.split(":")[1]) for line in said.splitlines() if ": error:" in line}
+    assert lines == set(range(4, 4 + len(wrong))), said
+
+
+@pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['flows.pytest_plugin']\n"])
+def test_pytest_finds_the_fixture_of_the_test_kit_by_itself(site, tmp_path, conftest):
+    """Where a project names the plug-in as well, it is still one."""
+    (tmp_path / "conftest.py").write_text(conftest)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", "-c", os.devnull],
+        env=os.environ | {"PYTHONPATH": str(site), "PYTEST_ADDOPTS": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert "\nflow_kit -- " in ended.stdout, ended.stdout + ended.stderr
+    assert "\nflow_kit_in_process -- " in ended.stdout
