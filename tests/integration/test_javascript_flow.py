@@ -1,18 +1,11 @@
 """A flow of JavaScript and Python scripts, imported and run from its start to its ends."""
 
-import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from flows import engine
-from flows.configuration import import_configuration
-from flows.models import DeadLetter, Flow, Message, Run, StepRun
+from flows.testing import FlowKit
 from scripts.models import Script
-from tests.builders import run_of, work_until_idle
-
-pytestmark = pytest.mark.django_db
 
 LIBRARY = """
 var Money = Money || (function () {
@@ -70,60 +63,55 @@ ORDER: dict[str, Any] = {
 }
 
 
-def start(**changes: Any) -> Run:
-    import_configuration(DOCUMENT)
-    started = engine.start("orders", {**ORDER, **changes})
-    work_until_idle(Flow.objects.get())
-    return run_of(started.correlation_id)
+@pytest.fixture
+def kit(flow_kit: FlowKit) -> FlowKit:
+    flow_kit.configure(DOCUMENT)
+    return flow_kit
 
 
-def test_a_message_goes_through_scripts_of_both_languages() -> None:
-    run = start()
+def test_a_message_goes_through_scripts_of_both_languages(kit: FlowKit) -> None:
+    run = kit.run("orders", ORDER)
 
-    assert run.status == Run.Status.COMPLETED
-    assert json.loads(run.result) == ["orders", 9007199254740993, 0.73]
-    logs = StepRun.objects.get(step__name="validate").logs
-    assert "order 9007199254740993" in str(logs)
-    assert "warning" in str(logs)
-
-
-def test_reject_makes_a_dead_letter_with_its_reason() -> None:
-    run = start(items=[])
-
-    assert run.status == Run.Status.FAILED
-    letter = DeadLetter.objects.get()
-    assert (letter.reason, letter.error) == (
-        DeadLetter.Reason.REJECTED,
-        "an order needs items",
-    )
+    run.assert_completed(["orders", 9007199254740993, 0.73])
+    run.assert_path("validate", "price", "tax", "end")
+    (line,) = run.step("validate")["attempts"][0]["logs"]
+    assert (line["text"], line["level"]) == ("order 9007199254740993", "warning")
 
 
-def test_retry_waits_as_long_as_it_is_told_to() -> None:
-    run = start(hold=True)
+def test_reject_makes_a_dead_letter_with_its_reason(kit: FlowKit) -> None:
+    run = kit.run("orders", ORDER | {"items": []})
 
-    assert run.status == Run.Status.RUNNING
-    message = Message.objects.get()
-    assert message.available_at - run.created_at >= timedelta(seconds=3590)
-    assert StepRun.objects.get().error == "on hold"
-
-
-def test_an_error_names_script_library_and_line_in_the_step_run() -> None:
-    run = start(items=[{"price": "x", "quantity": {}}, None])
-
-    assert run.status == Run.Status.RUNNING
-    error = StepRun.objects.get(step__name="price").error
-    assert error.startswith("TypeError: cannot read property 'price' of null")
-    assert "at price:3:" in error
+    run.assert_failed()
+    letter = run.assert_dead_letter("validate", reason="rejected")
+    assert letter.error == "an order needs items"
 
 
-def test_a_new_version_of_a_library_is_what_new_runs_get() -> None:
-    first = start()
+def test_retry_waits_as_long_as_it_is_told_to(kit: FlowKit) -> None:
+    run = kit.start("orders", ORDER | {"hold": True})
+    kit.work(moves_time=False)
+    run.assert_attempts("validate", "FAILED")
+    assert run.step("validate")["error"] == "on hold"
+
+    kit.advance(3590)
+    assert kit.work(moves_time=False) == 0
+    kit.advance(10)
+    assert kit.work(moves_time=False) == 1
+
+
+def test_an_error_names_script_library_and_line_in_the_trace(kit: FlowKit) -> None:
+    run = kit.run("orders", ORDER | {"items": [{"price": "x", "quantity": {}}, None]})
+
+    letter = run.assert_dead_letter("price", reason="exhausted")
+    assert letter.error.startswith("TypeError: cannot read property 'price' of null")
+    assert "at price:3:" in letter.error
+
+
+def test_a_new_version_of_a_library_is_what_new_runs_get(kit: FlowKit) -> None:
+    first = kit.run("orders", ORDER)
     changed = LIBRARY.replace("Math.round(amount * 100) / 100", "100")
 
-    import_configuration({**DOCUMENT, "libraries": [{**DOCUMENT["libraries"][0], "code": changed}]})
-    started = engine.start("orders", ORDER)
-    work_until_idle(Flow.objects.get())
+    kit.configure({**DOCUMENT, "libraries": [{**DOCUMENT["libraries"][0], "code": changed}]})
+    second = kit.run("orders", ORDER)
 
-    assert json.loads(first.result)[2] == 0.73
-    assert json.loads(run_of(started.correlation_id).result)[2] == 20
+    assert (first.result[2], second.result[2]) == (0.73, 20)
     assert Script.objects.get(name="price").versions.count() == 2
