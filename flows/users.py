@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.models import AbstractBaseUser, Group
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connection
 from django.db.models import Field, Model, QuerySet
 
 from flows.models import Run
 
 LONGEST_CALLER = 64
+# What fields raise for a text that is no value of theirs.
+MISFITS = (ValueError, TypeError, ValidationError)
 
 
 def user_name_field() -> str:
@@ -55,11 +58,10 @@ def user_named(name: str) -> Any:
     """Return the active user whom the model finds by the name, None where there is none."""
     if "\0" in name:
         return None
-    try:
+    user = None
+    with suppress(ObjectDoesNotExist), misfits_are_nobody(name):
         user = get_user_model()._default_manager.get_by_natural_key(name)
-    except ObjectDoesNotExist:
-        return None
-    return user if user.is_active else None
+    return user if user is not None and user.is_active else None
 
 
 def user_with_password(request: Any, name: str, password: str) -> AbstractBaseUser | None:
@@ -69,8 +71,29 @@ def user_with_password(request: Any, name: str, password: str) -> AbstractBaseUs
     """
     if "\0" in name:
         return None
-    user = authenticate(request, username=name, password=password)
+    user = None
+    with misfits_are_nobody(name):
+        user = authenticate(request, username=name, password=password)
     return user if user is not None and user.is_active else None
+
+
+@contextmanager
+def misfits_are_nobody(name: str) -> Iterator[None]:
+    """Take the error of a name that its field cannot have, a number for one, as nobody's."""
+    try:
+        yield
+    except MISFITS:
+        if is_possible_name(name):
+            raise
+
+
+def is_possible_name(name: str) -> bool:
+    field: Any = get_user_model()._meta.get_field(user_name_field())
+    try:
+        field.get_prep_value(name)
+    except MISFITS:
+        return False
+    return True
 
 
 # --- keys of users in the engine's own tables --------------------------------------------------

@@ -11,6 +11,7 @@ from unfold.forms import AuthenticationForm
 
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
+from flows.users import is_possible_name
 
 
 class LoginForm(AuthenticationForm):
@@ -24,12 +25,20 @@ class LoginForm(AuthenticationForm):
             return super().clean()
         try:
             with failed_logins.watch(address_of(self.request), name, ValidationError):
-                return super().clean()
+                return self._clean(name)
         except Problem as problem:
             self.refusal = problem
             wait = problem.headers["Retry-After"]
             message = f"Too many logins have failed. Try again in {wait} seconds."
             raise ValidationError(message, code=problem.word) from problem
+
+    def _clean(self, name: str) -> dict[str, Any]:
+        try:
+            return super().clean()
+        except ValueError as error:
+            if is_possible_name(name):
+                raise
+            raise self.get_invalid_login_error() from error
 
 
 def login_page(request: HttpRequest) -> HttpResponse:

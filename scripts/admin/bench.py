@@ -93,7 +93,7 @@ class BenchAdmin(Base):
     def _run(
         self, request: HttpRequest, draft: Script, script: Script | None, message: SampleMessage
     ) -> Trial:
-        program, name = program_of(draft), request.user.get_username()
+        program, name = program_of(draft), str(request.user.get_username())
         is_last = request.POST.get("is_last") == "true"
         with recorded(program, name, request.user, script) as services:
             return run_trial(program, message.body, is_last=is_last, services=services)

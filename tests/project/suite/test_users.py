@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import io
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import ProtectedError
 from django.test import Client
 
-from accounts.models import Staff, User
+from accounts.models import Staff, User, UserManager
 from flows import public
 from flows.administrator import NoAdministrator, make_administrator
 from flows.errors import IdempotencyConflict
@@ -129,6 +130,21 @@ def test_failed_logins_count_for_the_account_at_every_door(clerk: User, door: st
 
     assert codes[:10] == [200 if door == "page" else 401] * 10
     assert codes[10] == 429
+
+
+@pytest.mark.parametrize("door", ["basic", "token", "page"])
+def test_a_name_that_its_field_cannot_have_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, clerk: User, door: str
+) -> None:
+    """Here users log in by their keys, which no other text can be."""
+    monkeypatch.setattr(User, "USERNAME_FIELD", "id")
+    by_field = BaseUserManager.get_by_natural_key
+    monkeypatch.setattr(UserManager, "get_by_natural_key", by_field)
+
+    refused = [failed_login(name, door) for name in ("abc", uuid4().hex, "é" * 20)]
+
+    assert refused == [200 if door == "page" else 401] * 3
+    assert start(basic(clerk.pk.hex)).status_code == 202
 
 
 def failed_login(name: str, door: str) -> int:
