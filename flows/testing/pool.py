@@ -19,6 +19,7 @@ from scripts.errors import ScriptError
 from scripts.host.languages import compiled
 from scripts.outputs import fault_of
 from scripts.pool.runner import HostPool
+from scripts.sandbox import missing_measures, scripts_may_run
 from scripts.services.asks import SECRET_SERVICE, Deadline, Service
 from scripts.services.crew import SameThread
 from scripts.services.engine import Secrets
@@ -48,6 +49,7 @@ class KitPool(HostPool):
             # By the clock of the machine; the test's may be another.
             call.start_by = 0.0
         if not program.is_callable and not self.is_in_process:
+            require_hosts()
             super().submit(program, site, calls, 1)
             return
         kind = CallableHere if program.is_callable else ScriptHere
@@ -63,6 +65,16 @@ class KitPool(HostPool):
     ) -> dict[str, Any]:
         assert self.outside is not None
         return self.outside(program, request, deadline)
+
+
+def require_hosts() -> None:
+    """Raise RuntimeError where scripts cannot be sealed, and so would never run."""
+    if not scripts_may_run():
+        raise RuntimeError(
+            "Scripts cannot run in hosts on this machine, for its sandbox cannot be closed;"
+            f" missing: {', '.join(missing_measures())}. Run them in the test's process"
+            " (flow_kit_in_process, flows_in_process), or set ASYNCENGINE_UNSEALED_SCRIPTS=1."
+        )
 
 
 class CallableHere(CallableCall):

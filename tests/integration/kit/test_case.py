@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
@@ -114,6 +115,18 @@ class InATransaction(FlowTestMixin, TestCase):
         self.flow_kit.run("flow", {"name": "a"}).assert_completed()
 
         assert Group.objects.filter(name="a 1").exists()
+
+
+class Asynchronous(FlowTestMixin, TestCase):
+    flow_configuration: ClassVar = flow_of(ECHO)
+
+    async def test_a_flow_runs_beside_an_event_loop(self) -> None:
+        id = await public.astart("flow", {"n": 1})
+
+        await sync_to_async(self.flow_kit.work)()
+
+        run = await sync_to_async(self.flow_kit.find)(id)
+        await sync_to_async(run.assert_completed)()
 
 
 class InProcess(FlowTestMixin, TestCase):

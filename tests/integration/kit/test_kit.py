@@ -14,7 +14,7 @@ from flows import public
 from flows.configuration import ConfigurationInvalid
 from flows.conservation import check
 from flows.models import Consumer, Message, QueueState
-from flows.testing import NotStubbed, Reply
+from flows.testing import NotStubbed, Reply, pool
 from scripts.models import Secret
 from tests.integration.kit import steps
 from tests.integration.kit.documents import ECHO, flow_of
@@ -420,6 +420,63 @@ def test_a_stub_that_cannot_be_meant_is_refused(kit):
         kit.outside.add("FETCH", "https://a.example.org/")
 
 
+def test_calls_that_a_script_makes_side_by_side_are_all_answered(kit):
+    code = (
+        "const urls = [1, 2, 3].map((n) => `https://a.example.org/${n}`);"
+        "const answers = await Promise.all(urls.map((url) => http.get(url)));"
+        "setData(answers.map((answer) => answer.data));"
+    )
+    kit.configure(flow_of(code, network=True))
+    kit.outside.get(re.compile(r"/\d$"), lambda call: Reply(json=call.url[-1]))
+
+    run = kit.run("flow", {})
+
+    run.assert_completed(["1", "2", "3"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(json=None), [True, "null"]),
+        (Reply(text="grüße"), [False, "grüße"]),
+        (
+            Reply(
+                body="grüße".encode("latin-1"),
+                headers={"Content-Type": "text/plain; charset=latin1"},
+            ),
+            [False, "grüße"],
+        ),
+        (Reply(204), [False, ""]),
+    ],
+)
+def test_a_script_reads_a_reply_as_that_of_a_server(kit, reply, expected):
+    code = (
+        "def run(message, context):\n"
+        "    answer = context.http.get('https://a.example.org/')\n"
+        "    return [answer.headers.get('content-type') == 'application/json', answer.text]\n"
+    )
+    kit.configure(flow_of(code, network=True))
+    kit.outside.get("https://a.example.org/", reply)
+
+    run = kit.run("flow", {})
+
+    run.assert_completed(expected)
+
+
+def test_a_stub_sees_the_bytes_that_a_script_sends(kit):
+    code = (
+        "def run(message, context):\n"
+        "    context.http.put('https://a.example.org/', data=b'\\x00\\xff')\n"
+        "    return message\n"
+    )
+    kit.configure(flow_of(code, network=True))
+    stub = kit.outside.put("https://a.example.org/", status=204)
+
+    kit.run("flow", {}).assert_completed()
+
+    assert [call.body for call in stub.calls] == [b"\x00\xff"]
+
+
 # --- secrets -------------------------------------------------------------------------------------
 
 TELL = (
@@ -582,6 +639,31 @@ def test_a_run_that_a_callable_starts_is_found_and_worked_through(kit):
 
     kit.find(run.payload["started"]).assert_completed()
     assert [other.id for other in kit.runs("other")] == [kit.runs()[-1].id]
+
+
+# --- runs that others start ----------------------------------------------------------------------
+
+
+def test_a_run_is_started_worked_through_and_read_by_the_api(kit, admin_client):
+    kit.configure(flow_of(ECHO))
+    started = admin_client.post(
+        "/async/api/start?flowName=flow", b'{"n": 1.50}', content_type="application/json"
+    )
+    assert started.status_code == 202, started.content
+
+    kit.work()
+
+    answer = admin_client.get(started.json()["statusUrl"])
+    assert answer.json()["status"] == "COMPLETED"
+    assert b'"payload":{"n":1.50}' in answer.content
+
+
+def test_scripts_that_cannot_be_sealed_are_told_what_to_do(flow_kit, monkeypatch):
+    monkeypatch.setattr(pool, "scripts_may_run", lambda: False)
+    flow_kit.configure(flow_of(ECHO))
+
+    with pytest.raises(RuntimeError, match="flow_kit_in_process"):
+        flow_kit.run("flow", {})
 
 
 # --- assertions ----------------------------------------------------------------------------------
