@@ -79,9 +79,9 @@ class FlowKit:
     `FlowTestMixin` and the fixture `flow_kit` do that.
 
     Scripts run in real script hosts, which stay warm for later tests. With `in_process` they run in
-    the process of the test: faster where each test has new scripts, open to a debugger, and
-    possible where scripts cannot be sealed; but without the sandbox and without limits on time and
-    memory. Callables always run in the test's thread, on its connection, without a time limit.
+    the process of the test: faster where each test has new scripts, and possible where scripts
+    cannot be sealed; but without the sandbox and without limits on time and memory. Callables
+    always run in the test's thread, on its connection, without a time limit.
 
     `outside` has the stubs of outside calls. `secrets` has secrets by name; others are looked for
     in the database.

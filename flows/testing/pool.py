@@ -37,8 +37,8 @@ class KitPool(HostPool):
 
     def __init__(self) -> None:
         services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: Secrets()}
-        unsealed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
-        super().__init__(services=services, unsealed=unsealed, crew=SameThread)
+        self.unsealed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
+        super().__init__(services=services, unsealed=self.unsealed, crew=SameThread)
         self.owner = owner()
         self.outside: OutsideCalls | None = None
         self.clock: Clock | None = None
@@ -137,6 +137,8 @@ _pool: KitPool | None = None
 def pool() -> KitPool:
     """Return the pool of this thread."""
     global _pool
+    if _pool is not None and _pool.unsealed != settings.ASYNCENGINE_UNSEALED_SCRIPTS:
+        close_pool()
     if _pool is None or _pool.owner != owner():
         _pool = KitPool()
     return _pool

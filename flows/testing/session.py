@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+
+from django.db import DatabaseError
 
 from flows.consumer import Session
 from flows.plan import StepPlan
@@ -56,8 +59,15 @@ class KitSession(Session):
                 self._step(since)
         finally:
             if not self.lease.closed:
-                self.forget()
+                self._give_back()
         return self.delivered
+
+    def _give_back(self) -> None:
+        """Let what it holds wait again: a test may expect what is raised, and go on."""
+        self.forget()
+        # In a transaction that is broken there is nothing to go on with.
+        with suppress(DatabaseError):
+            self.store.close(self.lease)
 
     def _step(self, since: int) -> None:
         self.go_on(claim=self._most is None or not self.delivered)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import time_machine
+from django.test import TestCase
 from django.utils import timezone
 from freezegun import freeze_time
 
+from flows.testing import FlowTestMixin
 from tests.integration.kit.documents import ECHO, flow_of
 
 PAST = datetime(2020, 5, 17, 12, tzinfo=UTC)
@@ -88,3 +90,29 @@ def test_a_secret_and_a_stub_answer_in_a_set_time(kit, tool):
 
     with tool(FUTURE):
         kit.run("flow", {}).assert_completed("ab")
+
+
+SCHEMA: Any = {"type": "object", "required": ["n"]}
+
+
+@freeze_time(PAST)
+class Frozen(FlowTestMixin, TestCase):
+    flow_configuration: ClassVar = flow_of(RETRY, ECHO, inputSchema=SCHEMA)
+
+    def test_a_whole_test_case_has_a_time_of_its_own(self) -> None:
+        run = self.flow_kit.run("flow", {"n": 1})
+
+        run.assert_attempts("one", "FAILED", "COMPLETED")
+        assert run.trace["createdAt"].startswith("2020-05-17T12")
+        assert run.trace["finishedAt"].startswith("2020-05-17T13")
+
+
+@time_machine.travel(FUTURE)
+class Travelling(FlowTestMixin, TestCase):
+    flow_configuration: ClassVar = flow_of(RETRY, ECHO, inputSchema=SCHEMA)
+
+    def test_a_whole_test_case_has_a_time_that_goes_on(self) -> None:
+        run = self.flow_kit.run("flow", {"n": 1})
+
+        run.assert_attempts("one", "FAILED", "COMPLETED")
+        assert run.trace["finishedAt"].startswith("2040-05-17T13")

@@ -341,6 +341,21 @@ def test_a_call_without_a_stub_fails_the_test_whatever_the_script_makes_of_it(ki
     assert kit.runs()[0].logs() == ["not-stubbed"]
 
 
+def test_a_test_that_expects_a_call_without_a_stub_can_go_on(kit):
+    kit.configure(flow_of(CHARGE, ECHO, network=True, steps={"one": {"threads": 1}}))
+    with pytest.raises(NotStubbed):
+        kit.run("flow", {})
+
+    kit.outside.post(CHARGES, json={"id": 7})
+    kit.work()
+
+    (run,) = kit.runs()
+    run.assert_completed()
+    run.assert_attempts("one", "FAILED", "COMPLETED")
+    assert not Consumer.objects.exists()
+    assert faults() == []
+
+
 def test_what_a_stub_raises_fails_the_test(kit):
     kit.configure(flow_of(get("https://a.example.org/"), network=True))
 
@@ -607,6 +622,10 @@ def test_a_callable_can_end_the_test(kit):
 
     with pytest.raises(pytest.fail.Exception, match="as the callable wants"):
         kit.run("flow", {"name": "a", "do": "fail the test"})
+
+    assert [run.status for run in kit.runs()] == ["RUNNING"]
+    assert not Consumer.objects.exists()
+    assert faults() == []
 
 
 def test_a_callable_calls_stubs_and_reads_secrets_of_the_test(kit):
