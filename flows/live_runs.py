@@ -1,24 +1,115 @@
-"""Refuses to delete runs that are under way: their messages and all counters would be left over."""
+"""Refuses to delete what runs under way are made of, and what the books count.
+
+Queries and instances of the models delete nothing of it, nor does a cascade: what is left could
+come to no end, or the books would never balance again. Retention deletes runs that have ended,
+with all that belongs to them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django.db.models import ProtectedError
+from django.db.models import Model, ProtectedError, Q, QuerySet
 from django.db.models.signals import pre_delete
 
-from flows.models import Run
+from flows.models import (
+    BranchEnd,
+    DeadLetter,
+    Message,
+    QueueState,
+    Run,
+    StepRun,
+    StepVersion,
+    Tally,
+)
 
 
 def connect() -> None:
-    pre_delete.connect(refuse_live_run, sender=Run, dispatch_uid="flows.live_runs")
+    for model, why_not in REASONS.items():
+        refuse = _refusing(why_not)
+        pre_delete.connect(refuse, sender=model, weak=False, dispatch_uid=f"flows.{model.__name__}")
 
 
-def refuse_live_run(instance: Run, **kwargs: Any) -> None:
-    """Raise ProtectedError for a run that has not ended, deleted alone or by a query set."""
-    if instance.status in (Run.Status.QUEUED, Run.Status.RUNNING):
-        raise ProtectedError(
-            f"The run {instance.pk} is {instance.status}: cancel it first. Runs that have ended"
-            " are deleted when their flow's retention is over.",
-            {instance},
+def _refusing(why_not: Callable[[Any, type[Model]], str]) -> Callable[..., None]:
+    def refuse(
+        instance: Model, origin: Model | QuerySet[Model] | None = None, **kwargs: Any
+    ) -> None:
+        """Raise ProtectedError where there is a reason against it."""
+        model = origin.model if isinstance(origin, QuerySet) else type(origin or instance)
+        if reason := why_not(instance, model):
+            raise ProtectedError(reason, {instance})
+
+    return refuse
+
+
+# --- the reasons: each gets the row, and the model that the deletion has begun with ------------
+
+
+def of_run(run: Run, origin: type[Model]) -> str:
+    if run.status == Run.Status.COMPLETED:
+        return ""
+    if run.status in (Run.Status.QUEUED, Run.Status.RUNNING):
+        return (
+            f"The run {run.pk} is {run.status}: cancel it first. Runs that have ended are deleted"
+            " when their flow's retention is over."
         )
+    # By the two indexes that there are.
+    left = Message.objects.filter(Q(pk=run.pk) | Q(run=run, branch__gt=""))
+    if not left.exists():
+        return ""
+    return f"The run {run.pk} is {run.status}, but a message of it is left."
+
+
+def of_message(message: Message, origin: type[Model]) -> str:
+    return (
+        f"The message {message.pk} belongs to the run {message.run_id}, which would never end:"
+        " cancel the run, and its messages are gone."
+    )
+
+
+def of_dead_letter(letter: DeadLetter, origin: type[Model]) -> str:
+    if origin is not DeadLetter:
+        return ""
+    if letter.reprocessed_at is None and letter.discarded_at is None:
+        return f"The dead letter {letter.pk} is open: reprocess or discard it."
+    return (
+        f"The dead letter {letter.pk} tells what became of the run {letter.run_id}, and is deleted"
+        " with it."
+    )
+
+
+def of_branch_end(end: BranchEnd, origin: type[Model]) -> str:
+    if origin is not BranchEnd:
+        return ""
+    return f"The run {end.run_id} waits with this output for its other branches."
+
+
+def of_step_version(step: StepVersion, origin: type[Model]) -> str:
+    if origin is StepVersion:
+        return f"The step {step} is part of the version {step.flow_version}, which never changes."
+    used = Message.objects.filter(step=step).exists() or StepRun.objects.filter(step=step).exists()
+    return f"Runs have been at the step {step} of {step.flow_version}." if used else ""
+
+
+def of_queue_state(state: QueueState, origin: type[Model]) -> str:
+    if origin is not QueueState:
+        return ""
+    return f"These are the counters of the queue {state.queue}: they are deleted with it."
+
+
+def of_tally(tally: Tally, origin: type[Model]) -> str:
+    if not Run.objects.filter(flow_version__flow_name=tally.flow_name).exists():
+        return ""
+    return f"These are the books of the flow {tally.flow_name!r}, of which there are runs."
+
+
+REASONS: dict[type[Model], Callable[[Any, type[Model]], str]] = {
+    Run: of_run,
+    Message: of_message,
+    DeadLetter: of_dead_letter,
+    BranchEnd: of_branch_end,
+    StepVersion: of_step_version,
+    QueueState: of_queue_state,
+    Tally: of_tally,
+}
