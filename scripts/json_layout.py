@@ -14,18 +14,21 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 
 import orjson
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
 _NAME = re.compile(r"[^\W\d]\w*")
 _INDENT = "  "
+# What orjson reads. Each level makes the lines below it longer: ten times as many are megabytes.
+_MAX_DEPTH = 1024
 
 
 def indented(text: str) -> str:
     """Write each value on a line of its own; escaped characters are shown where they can be.
 
-    What is no JSON comes back as it is, and so does what is nested too deep for any parser.
+    What is no JSON comes back as it is, and so does what is nested more than 1024 deep.
     """
     try:
         value = orjson.loads(text)
@@ -44,11 +47,18 @@ def indented(text: str) -> str:
 
 def _is_json(text: str) -> bool:
     """Tell whether it is JSON with integers of more digits than orjson reads."""
+    if _depth(text) > _MAX_DEPTH:
+        return False
     try:
         json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return False
     return "\\ud" not in text.lower()
+
+
+def _depth(text: str) -> int:
+    steps = {"[": 1, "{": 1, "]": -1, "}": -1}
+    return max(accumulate(steps.get(match[0], 0) for match in _TOKEN.finditer(text)), default=0)
 
 
 def _indented_pieces(text: str) -> Iterator[str]:

@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import TabularInline
 from unfold.datasets import BaseDataset
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -27,7 +26,7 @@ from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, FlowVersion, Right, Run, Step, StepVersion
 from flows.pipes.snippets import snippets
 from flows.rights import flows_with, queues_seen
-from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
+from scripts.admin.base import PlainInline, ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented
 from scripts.examples import example_payload
@@ -70,14 +69,13 @@ class OfSeenFlow:
         return True
 
 
-class StepInline(OfSeenFlow, TabularInline):
+class StepInline(OfSeenFlow, PlainInline):
     model = Step
     form = StepForm
     formset = StepFormSet
     extra = 0
     ordering_field = "position"
     hide_ordering_field = True
-    hide_title = True
     autocomplete_fields = ("script", "queue")
     verbose_name_plural = "steps, in the order in which a message goes through them"
 

@@ -143,9 +143,9 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
         if has_right_everywhere(request, {Right.OPERATE}):
             return None
         operated = set(flows_with(rights_of(request), {Right.OPERATE}))
-        own = Reprocessing.objects.filter(user=request.user.pk).exclude(flow_ids=None)
+        own = Reprocessing.objects.filter(user=request.user.pk, flow_ids__isnull=False)
         flow_ids = own.values_list("pk", "flow_ids")
-        return Q(pk__in=[pk for pk, flows in flow_ids if set(flows or ()) <= operated])
+        return Q(pk__in=[pk for pk, flows in flow_ids if operated.issuperset(flows or ())])
 
     def has_operate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         if object_id is not None and self.get_object(request, str(object_id)) is None:

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
@@ -28,7 +28,7 @@ from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
 from flows.rights import flows_allowed, flows_with
 from flows.users import members
-from scripts.admin.base import ConfigurationAdmin
+from scripts.admin.base import ConfigurationAdmin, PlainInline
 from scripts.admin.conflicts import ConflictAdmin
 
 REPEATED = "The role has this right already."
@@ -77,11 +77,10 @@ class Mappings(DistinctRows):
             raise ValidationError(NOT_OWN_RIGHT)
 
 
-class RoleMappingInline(TabularInline):
+class RoleMappingInline(PlainInline):
     model = RoleMapping
     form = RoleMappingForm
     extra = 0
-    hide_title = True
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         form = type("RoleMappingForm", (self.form,), {"giver": request.user})

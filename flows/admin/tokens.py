@@ -61,8 +61,10 @@ class TokenAdmin(ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: AuthToken | None = None) -> Any:
         return self.fields if obj is None else ("begins_with", *self.fields, "created")
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        # From Django 6.1 on it is given, and says for which page.
+        location = () if action_location is None else (action_location,)
+        actions: dict[str, Any] = super().get_actions(request, *location)
         actions.pop("delete_selected", None)
         return actions
 

@@ -132,11 +132,18 @@ class ReadOnlyAdmin(OwnTransactions, ReadOnly, ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
 
-class ReadOnlyInline(ReadOnly, TabularInline):
+class PlainInline(TabularInline):
+    """A table of rows without a title above each; later versions of unfold name that otherwise."""
+
+    show_title = False
+    if not hasattr(TabularInline, "show_title"):
+        hide_title = True
+
+
+class ReadOnlyInline(ReadOnly, PlainInline):
     extra = 0
     max_num = 0
     tab = True
-    hide_title = True
     per_page = 20
 
 

@@ -25,6 +25,13 @@ def test_each_value_has_a_line_of_its_own_as_python_would_lay_it_out(text: str) 
     assert len(lines) == len(json.dumps(value, indent=2, ensure_ascii=True).split("\n"))
 
 
+@pytest.mark.parametrize("levels", [1025, 5000, 50_000])
+def test_what_is_nested_too_deep_comes_back_as_it_is(levels: int) -> None:
+    text = "[" * levels + "]" * levels
+
+    assert indented(text) == text
+
+
 def test_escaped_characters_are_shown_where_they_can_be() -> None:
     text = r'["\u00e9 \u0041 \\u0041", "\u202e\n", 1.50]'
 

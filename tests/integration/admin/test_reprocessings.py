@@ -3,9 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.urls import reverse
+from django.utils import timezone
 
-from flows.models import Reprocessing
+from flows.models import Reprocessing, RoleMapping
 from tests.integration.admin.pages import answer_dialog, messages_of
 
 LIST = "/admin/flows/reprocessing/"
@@ -91,3 +93,25 @@ def test_who_may_only_look_begins_none(staff_client, begin):
     assert client.get(LIST).status_code == 200
     assert client.post(begin, fields()).status_code == 403
     assert not Reprocessing.objects.exists()
+
+
+def test_one_of_all_flows_is_not_seen_by_who_operates_some_of_them_now(staff_client, world):
+    client = staff_client("flows.view_reprocessing")
+    user = User.objects.get(username="staff")
+    role = Group.objects.create(name="operators")
+    RoleMapping.objects.create(role=role, right="operate", flow=world.flow)
+    user.groups.add(role)
+    now = timezone.now()
+    confined, everywhere = (
+        Reprocessing.objects.create(
+            user=user, flow_ids=flow_ids, last_id=0, created_at=now, due_at=now
+        )
+        for flow_ids in ([world.flow.pk], None)
+    )
+
+    shown = {
+        each.pk: client.get(f"{LIST}{each.pk}/change/").status_code == 200
+        for each in (confined, everywhere)
+    }
+
+    assert shown == {confined.pk: True, everywhere.pk: False}
