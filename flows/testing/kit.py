@@ -169,6 +169,7 @@ class FlowKit:
         `deliveries`: at most so many, one after the other. Without `moves_time` only what is ready
         now: what waits for a time goes on waiting.
         """
+        __tracebackhide__ = True
         left = deliveries
         delivered = 0
         while left is None or left > 0:
@@ -181,6 +182,7 @@ class FlowKit:
 
     def work_while(self, is_wanted: Callable[[], bool]) -> None:
         """Work as long as that is true and something can go on."""
+        __tracebackhide__ = True
         while is_wanted() and (self._serve_one(None) or self._move_on()):
             continue
 
@@ -188,6 +190,7 @@ class FlowKit:
 
     def _serve_one(self, most: int | None) -> int:
         """Work on the queue that was served longest ago, and return how many were delivered."""
+        __tracebackhide__ = True
         count_starts_at_once()
         for queue in self._servable():
             self._sessions += 1
@@ -237,6 +240,7 @@ class FlowKit:
                 yield free_at + INSTANT
 
     def _raise_faults(self) -> None:
+        __tracebackhide__ = True
         if self.outside.faults:
             fault = self.outside.faults[0]
             self.outside.faults.clear()

@@ -168,6 +168,8 @@ class OutsideCalls(outside_calls.OutsideCalls):
         method = method.upper()
         if method not in (*METHODS, "*"):
             raise ValueError(f"The method must be one of {', '.join(METHODS)} and *.")
+        if isinstance(url, str) and not url.startswith(("https://", "http://")):
+            raise ValueError(f"A URL must begin with https:// or http://, not {url!r}.")
         if reply is not None and options:
             raise TypeError(f"Give a reply or {', '.join(options)}.")
         stub = Stub(method, url, reply or Reply(**options), times)
@@ -207,6 +209,7 @@ class OutsideCalls(outside_calls.OutsideCalls):
     def exchange(
         self, program: Program, hop: Hop, deadline: Deadline
     ) -> tuple[dict[str, Any], str | None]:
+        __tracebackhide__ = True
         call = OutsideCall(program.name, hop.method, str(hop.url), dict(hop.headers), hop.body)
         self.calls.append(call)
         try:
@@ -221,6 +224,7 @@ class OutsideCalls(outside_calls.OutsideCalls):
         return reply_to(hop, _response(reply))
 
     def _reply(self, call: OutsideCall) -> Reply:
+        __tracebackhide__ = True
         stub = next((stub for stub in self.stubs if stub.answers(call)), None)
         if stub is None:
             stubs = "".join(f"\n  {stub}" for stub in self.stubs) or " none"

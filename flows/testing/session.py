@@ -51,6 +51,7 @@ class KitSession(Session):
 
         Raises what the test's stubs have raised, once the delivery is stored.
         """
+        __tracebackhide__ = True
         since = hooks_so_far()
         try:
             self._step(since)
@@ -70,6 +71,7 @@ class KitSession(Session):
             self.store.close(self.lease)
 
     def _step(self, since: int) -> None:
+        __tracebackhide__ = True
         self.go_on(claim=self._most is None or not self.delivered)
         run_hooks(since)
         if not self.running:
@@ -107,6 +109,7 @@ def work_on(
     check: Callable[[], None],
 ) -> int:
     """Work on a queue in one session, and return how many messages were delivered."""
+    __tracebackhide__ = True
     consumer_id = store().open_consumer(queue_id, threads, CLUSTER, CLUSTER)
     if consumer_id is None:
         return 0

@@ -56,6 +56,12 @@ FAILING = """
 def test_that_fails(flow_kit):
     flow_kit.configure(CONFIGURATION)
     flow_kit.run("order", {"amount": -1}).assert_completed()
+
+
+def test_that_fails_too(flow_kit):
+    flow_kit.configure(CONFIGURATION)
+    flow_kit.secrets["pay.key"] = "swordfish"
+    flow_kit.run("order", {"amount": 1})
 """
 
 
@@ -146,7 +152,9 @@ def test_a_test_that_fails_tells_what_became_of_the_run(project):
     assert "The run is FAILED, not COMPLETED." in ended.stdout
     assert "the amount must be positive" in ended.stdout
     # The line of the test, and not those of the kit.
-    assert re.search(r"^shop/tests/test_orders.py:\d+: AssertionError$", ended.stdout, re.MULTILINE)
+    assert "no stub: POST https://pay.example.org/charges" in ended.stdout
+    for error in ("AssertionError", "NotStubbed"):
+        assert re.search(rf"^shop/tests/test_orders.py:\d+: {error}$", ended.stdout, re.MULTILINE)
     assert "flows/testing" not in ended.stdout
 
 

@@ -433,6 +433,8 @@ def test_a_stub_that_cannot_be_meant_is_refused(kit):
         kit.outside.get("https://a.example.org/", Reply(), status=500)
     with pytest.raises(ValueError, match="method"):
         kit.outside.add("FETCH", "https://a.example.org/")
+    with pytest.raises(ValueError, match="must begin with https"):
+        kit.outside.get("a.example.org/")
 
 
 def test_calls_that_a_script_makes_side_by_side_are_all_answered(kit):
