@@ -18,6 +18,7 @@ class FlowsConfig(AppConfig):
             retention,
             revision,
             samples,
+            task_leftovers,
             tokens,
             user_checks,  # noqa: F401
             uses,
@@ -31,6 +32,7 @@ class FlowsConfig(AppConfig):
         deleted_users.connect()
         tokens.connect()
         live_runs.connect()
+        task_leftovers.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)
         post_migrate.connect(revision.ensure_triggers, sender=self)

@@ -74,16 +74,8 @@ class Leftovers:
         connection.force_debug_cursor = debugs
         if connection.connection is None or holds_memory(connection):
             return
-        if not hasattr(connection, "renew"):
-            drop(connection)
-            return
-        if uses_of(connection) == uses:
-            return
-        try:
-            renew(connection)
-        except Exception as error:
-            logger.info("the connection %r was not reset: %s", connection.alias, error)
-            drop(connection)
+        if uses is None or uses_of(connection) != uses:
+            _renew_or_drop(connection)
 
 
 def close_left_open() -> None:
@@ -92,6 +84,29 @@ def close_left_open() -> None:
         if is_in_transaction(each) and not each.in_atomic_block:
             logger.error("a task has left a transaction open on %r: it is undone", each.alias)
             each.close()
+
+
+def put_connections_right() -> None:
+    """Reset or drop the connections of this thread after code that may have changed them all."""
+    for each in connections.all(initialized_only=True):
+        if is_in_transaction(each):
+            logger.error("a task has left a transaction open on %r: it is undone", each.alias)
+            drop(each)
+        elif each.connection is not None and not holds_memory(each):
+            each.execute_wrappers.clear()
+            each.force_debug_cursor = False
+            _renew_or_drop(each)
+
+
+def _renew_or_drop(connection: BaseDatabaseWrapper) -> None:
+    if not hasattr(connection, "renew"):
+        drop(connection)
+        return
+    try:
+        renew(connection)
+    except Exception as error:
+        logger.info("the connection %r was not reset: %s", connection.alias, error)
+        drop(connection)
 
 
 def renew(connection: BaseDatabaseWrapper) -> None:
