@@ -18,6 +18,7 @@ class FlowsConfig(AppConfig):
             retention,
             revision,
             samples,
+            settings_checks,  # noqa: F401
             task_leftovers,
             tokens,
             user_checks,  # noqa: F401
