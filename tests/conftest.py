@@ -27,6 +27,11 @@ HALVES = pytest.StashKey[ExitStack]()
 FIRST = ("acceptance", "pipes", "abuse")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Use a process more than there are cores, for many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the tests on PostgreSQL beside the others where the whole suite runs."""
     config = session.config

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from tests.waiting import PATIENCE
+
 REFUSED = r"ScriptRaised: PermissionError: .*"
 TIMED_OUT = r"ScriptTimedOut: The script ran longer than its time limit of \S+ s\."
 OUT_OF_MEMORY = r"Script(OutOfMemory|Killed): The script ran out of memory .*"
@@ -37,7 +39,8 @@ class Attack:
     cause: str
     code: str
     language: str = "python"
-    timeout_seconds: float = 5.0
+    # Attacks that are to end otherwise have all the time that a busy machine may need.
+    timeout_seconds: float = PATIENCE
     memory_mb: int = 128
 
     @property

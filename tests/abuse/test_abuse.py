@@ -14,6 +14,7 @@ from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
 from tests.abuse.javascript_attacks import JAVASCRIPT
 from tests.abuse.python_attacks import PYTHON
+from tests.waiting import PATIENCE
 
 ATTACKS = {
     f"{language} {name}": attack
@@ -50,7 +51,7 @@ def neighbour(pool: HostPool) -> int:
 
 
 def pid_of_neighbour(pool: HostPool) -> int:
-    outcome = run(pool, Attack("", NEIGHBOUR, timeout_seconds=30), NEIGHBOUR, {})
+    outcome = run(pool, Attack("", NEIGHBOUR), NEIGHBOUR, {})
     assert outcome.output is not None, outcome.error
     return int(json.loads(outcome.output)["payload"])
 
@@ -62,7 +63,7 @@ def run(pool: HostPool, attack: Attack, script: str, payload: object) -> Outcome
     )
     pool.submit(program, SITE, [Call(1, "c-1", 1, "d-1", body)], 1)
     outcomes: list[Outcome] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 2 * PATIENCE
     while not outcomes:
         assert time.monotonic() < deadline, "the script never ended"
         outcomes = pool.collect(1)
