@@ -94,7 +94,7 @@ def _put_back(before: BaseDatabaseWrapper) -> None:
 
 def _in_savepoint(run: Callable[[], Result]) -> Result:
     # No atomic block: those that the callable declares durable would be refused within it.
-    savepoint, since = transaction.savepoint(), hooks_so_far()
+    savepoint, since = str(connection.savepoint()), hooks_so_far()
     try:
         result = run_wholly(run)
         run_hooks(since)
