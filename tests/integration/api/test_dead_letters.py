@@ -20,7 +20,7 @@ def bury(name="loan", payload=b'{"amount": 5}', step=1, **fields) -> DeadLetter:
     run = Run.objects.get(pk=engine.start(name, payload).correlation_id)
     message = Message.objects.get(pk=run.pk)
     QueueState.objects.filter(queue=message.queue_id).update(depth=0)
-    message.delete()
+    Message.objects.filter(pk=message.pk)._raw_delete("default")
     Run.objects.filter(pk=run.pk).update(status="FAILED", error="boom")
     Tally.objects.filter(flow_name=name).update(failed=1)
     fields = {"reason": "rejected", "error": "Traceback: boom", "deliveries": 1, **fields}

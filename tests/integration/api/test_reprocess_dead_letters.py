@@ -28,7 +28,7 @@ def bury(flow: Flow, count: int) -> None:
             deliveries=5,
             dead_at=timezone.now(),
         )
-        message.delete()
+        Message.objects.filter(pk=message.pk)._raw_delete("default")
         Run.objects.filter(pk=run_id).update(status=Run.Status.FAILED)
 
 
