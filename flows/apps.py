@@ -19,7 +19,9 @@ class FlowsConfig(AppConfig):
             revision,
             samples,
             settings_checks,  # noqa: F401
+            task_cache,
             task_leftovers,
+            task_stats,
             tokens,
             user_checks,  # noqa: F401
             uses,
@@ -29,6 +31,8 @@ class FlowsConfig(AppConfig):
         from scripts.uses import sources as use_sources
 
         plain_pickles.install()
+        task_cache.install()
+        task_stats.install()
         allowed_tasks.connect()
         deleted_users.connect()
         tokens.connect()

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.db import connection
 from django.db.models import Min, QuerySet
 from django.db.utils import Error as DatabaseFault
@@ -28,6 +30,8 @@ from flows.processes import is_alive, this_host
 from flows.reprocessing import wake_overdue
 from flows.store import Ready, store
 from flows.store.troubles import Trouble, trouble_of
+from flows.task_cache import TaskCache
+from flows.task_stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
 from flows.wakeup import WakeUp, wakeup
 from scripts.sandbox import missing_measures, scripts_may_run
 
@@ -64,6 +68,7 @@ class QueueBroker(ORM):
         self.sent: set[int] = set()
         self.reaped_at = 0.0
         self.reprocessings_at = 0.0
+        self.stat_at = 0.0
         # Until then nobody's silence counts: it may have been the database that was away.
         self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
@@ -80,6 +85,22 @@ class QueueBroker(ORM):
         queued = self.get_connection().create(key=key, payload=task, lock=timezone.now())
         store().database.wake()
         return queued.pk
+
+    @staticmethod
+    def get_cache() -> BaseCache:
+        """Return the cache that the project names for django-q2, else the one in the database."""
+        return caches[Conf.CACHE] if Conf.conf.get("cache") else TaskCache()
+
+    def set_stat(self, key: str, value: str, timeout: int) -> None:
+        if self.lanes is not None:
+            self.lanes.notes.put(value)
+        else:
+            super().set_stat(key, value, timeout)
+
+    def get_stats(self, pattern: str) -> list[str]:
+        if isinstance(self.cache, TaskCache):
+            return self.cache.under(pattern.removesuffix("*"))
+        return super().get_stats(pattern) or []
 
     def acknowledge(self, task_id: int | str) -> None:
         if not str(task_id).startswith(SESSION):
@@ -145,6 +166,19 @@ class QueueBroker(ORM):
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = now
+        self._store_stat()
+
+    def _store_stat(self) -> None:
+        note = self.lanes.notes.last() if self.lanes else None
+        if note is None or time.monotonic() < self.stat_at:
+            return
+        self.stat_at = time.monotonic() + STORE_SECONDS
+        key = stat_of(note).key
+        if isinstance(self.cache, TaskCache):
+            with store().database.transaction():
+                self.cache.set(key, note, COUNTS_SECONDS)
+        else:
+            super().set_stat(key, note, COUNTS_SECONDS)
 
     def _wake_reprocessings(self) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ from typing import Any
 
 from flows.allowed_tasks import ENGINE_TASKS
 from flows.task_queue import PACKETS, TaskQueue
+from flows.task_stats import Notes
 
 # How django-q2 ends a worker, and how the broker names consumer sessions.
 STOP = "STOP"
@@ -87,6 +88,8 @@ class Lanes:
         self.tasks = [Lane(self.bell.ring) for _ in range(task_workers)]
         self.results = Lane(self.bell.ring)
         self.are_stopped = False
+        # The sentinel's, of the state of the cluster.
+        self.notes = Notes()
 
     def workers(self) -> int:
         return self.flow_workers + len(self.engine) + len(self.tasks)
@@ -145,5 +148,6 @@ class Lanes:
     def shut(self) -> None:
         """Let go of all of them in this process."""
         self.bell.shut()
+        self.notes.shut()
         for queue in (self.flows, self.results, *self.engine, *self.tasks):
             queue.shut()

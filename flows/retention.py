@@ -26,7 +26,16 @@ from django_q.models import Schedule
 from knox.models import get_token_model
 
 from flows.engine import IDEMPOTENCY_KEY_AGE
-from flows.models import DeadLetter, FlowVersion, IdempotencyKey, LoginCount, Message, Run, Tally
+from flows.models import (
+    CachedValue,
+    DeadLetter,
+    FlowVersion,
+    IdempotencyKey,
+    LoginCount,
+    Message,
+    Run,
+    Tally,
+)
 from flows.store import store
 
 # So many runs in one transaction: on SQLite nobody else can write meanwhile, some 20 ms.
@@ -42,7 +51,9 @@ Entry = tuple[str, str]
 
 
 def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SECONDS) -> int:
-    """Purge what is too old: idempotency keys, logins, tokens, runs; return how many runs.
+    """Purge what is too old: idempotency keys, logins, tokens, cached results, runs.
+
+    Return how many runs.
 
     It stops after the budget and goes on where it was when it is called again; None: no limit.
     """
@@ -92,7 +103,7 @@ def ensure_schedule(**kwargs: Any) -> None:
 
 def _batches(now: datetime) -> Iterator[int]:
     """Purge batch by batch; yield how many runs each had."""
-    while _purge_keys(now) or _purge_logins(now) or _purge_tokens(now):
+    while _purge_keys(now) or _purge_logins(now) or _purge_tokens(now) or _purge_cache(now):
         yield 0
     for version, retention in _versions():
         after: UUID | None = UUID(int=0)
@@ -175,6 +186,13 @@ def _purge_tokens(now: datetime) -> int:
     batch = list(expired.order_by("expiry").values_list("pk", flat=True)[:BATCH])
     count: int = expired.filter(pk__in=batch).delete()[0] if batch else 0
     return count
+
+
+def _purge_cache(now: datetime) -> int:
+    """Delete a batch of what django-q2 has cached and has expired; return how many."""
+    expired = CachedValue.objects.expired(now)
+    batch = list(expired.order_by("expires_at").values_list("pk", flat=True)[:BATCH])
+    return expired.filter(pk__in=batch).delete()[0] if batch else 0
 
 
 def first_id_at(moment: datetime) -> UUID:

@@ -21,9 +21,11 @@ from flows.models.runtime import (
     StepRun,
     Tally,
 )
+from flows.models.task_cache import CachedValue
 
 __all__ = [
     "BranchEnd",
+    "CachedValue",
     "ConfigurationRevision",
     "Consumer",
     "DeadLetter",
