@@ -130,7 +130,7 @@ SQLITE_LOG_BYTES = 16 * 1024 * 1024
 
 
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
-    """Turn a URL into Django's settings; a relative SQLite path starts beside manage.py."""
+    """Turn a URL into Django's settings; a relative SQLite path starts beside this package."""
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url))
     except (ValueError, dj_database_url.UnknownSchemeError) as error:
