@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from flows.models import Consumer, Flow, Message, Queue, Run
+from flows.models import Consumer, Flow, Message, Queue, Run, StepVersion
 from flows.plan import step_plan
 from flows.rate import RateLimit
 from flows.store import store
@@ -259,7 +259,10 @@ class Situation:
         return f"A script was asked to wait: until {text_of(until)} it is one message at a time."
 
     def _why_no_room(self, step_id: int) -> str | None:
-        full = self._full.get(step_plan(step_id).next_queue_id)
+        try:
+            full = self._full.get(step_plan(step_id).next_queue_id)
+        except StepVersion.DoesNotExist:
+            return "Its step was deleted from the database: cancel the run."
         if full is None:
             return None
         kept = f", {full.state.reserved} of them kept free" if full.state.reserved else ""

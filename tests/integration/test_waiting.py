@@ -359,6 +359,19 @@ def test_of_several_branches_the_one_that_is_next_counts():
     assert why_run(run_of(run.pk)).startswith("The queue 'flow-1' is paused since ")
 
 
+def test_a_run_whose_step_was_deleted_by_sql_says_so_and_can_be_cancelled():
+    make_flow()
+    run = start()
+    Message.objects.filter(run=run).update(step_id=10**9)
+    let_time_pass()
+
+    reasons = (why_run(run), why_queue(queue()))
+    engine.cancel(run)
+
+    assert reasons == ("Its step was deleted from the database: cancel the run.",) * 2
+    assert run_of(run.pk).status == Run.Status.CANCELLED
+
+
 def test_the_number_of_queries_is_bounded(django_assert_max_num_queries):
     make_flow()
     run = start()
