@@ -28,8 +28,9 @@ HOSTILE = {
     "jit_above_cost": "0",
     "idle_in_transaction_session_timeout": "1ms",
     "lock_timeout": "1ms",
-    "statement_timeout": "200ms",
-    "idle_session_timeout": "100ms",
+    # Long enough for a busy machine to set a session up first.
+    "statement_timeout": "20s",
+    "idle_session_timeout": "20s",
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
     "search_path": "elsewhere",
