@@ -116,6 +116,17 @@ def test_nothing_needs_to_be_written_where_all_is_given(installed: Path):
     assert finished.returncode == 0, finished.stderr
 
 
+def test_an_installation_changes_a_page_by_a_template_of_its_own(installed: Path):
+    page = installed / "templates" / "admin" / "login.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("{% extends 'admin/login.html' %}{% block title %}Our own{% endblock %}")
+    code = "from django.template import loader; print(loader.render_to_string('admin/login.html'))"
+
+    finished = manage(installed, "shell", "-v0", "-c", code)
+
+    assert "Our own</title>" in finished.stdout, finished.stderr
+
+
 def test_deploy_check_needs_no_migrated_database(installed: Path):
     finished = manage(installed, "check", "--deploy")
 
