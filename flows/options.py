@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from flows.errors import OptionInvalid
@@ -33,3 +34,23 @@ def _key_fault(key: Any) -> str:
     if not key.isprintable():
         return "have printable characters alone"
     return ""
+
+
+def can_be_a_name(name: Any) -> bool:
+    """Tell whether a row may have that name: no database looks up a NUL or half a character."""
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def known_user(user: Any) -> Any:
+    """Return the user of a call. Raises OptionInvalid unless it is stored, anonymous or None."""
+    if user is None or getattr(user, "is_anonymous", False) is True:
+        return user
+    if not isinstance(user, get_user_model()) or user._state.adding:
+        raise OptionInvalid(f"user must be a stored user, not {user!r}.")
+    return user

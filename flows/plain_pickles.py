@@ -14,12 +14,14 @@ from typing import Any
 import django_q.signing
 import picklefield.fields
 
-# Types made in C, which have no code of their own to run and take no new attributes.
+# Types made in C, which have no code of their own to run and take no new attributes; and UUID,
+# whose code looks at its number alone.
 PLAIN = {
     "builtins": {"bytearray", "complex", "frozenset", "set"},
     "collections": {"OrderedDict"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
     "decimal": {"Decimal"},
+    "uuid": {"SafeUUID", "UUID"},
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, FlowVersion, StepVersion
+from flows.options import can_be_a_name
 from scripts.examiner import NotExamined
 from scripts.payload_schema import PayloadSchema
 from scripts.pool.runner import CallSite, Program
@@ -139,6 +140,8 @@ def flow_name_of(flow_version_id: int) -> str:
 
 def flow_plan(name: str) -> FlowPlan:
     """Return the plan of the flow as it is configured now. Raises UnknownFlow."""
+    if not can_be_a_name(name):
+        raise UnknownFlow(f"There is no flow {name!r}.")
     plan = None
     for _ in range(READINGS):
         revision = ConfigurationRevision.current()
@@ -163,8 +166,7 @@ def _remember(name: str, revision: str, plan: FlowPlan) -> None:
 
 
 def build_flow_plan(name: str) -> FlowPlan:
-    # No database can look up a NUL.
-    flow = None if "\0" in name else Flow.objects.filter(name=name).first()
+    flow = Flow.objects.filter(name=name).first()
     if flow is None:
         raise UnknownFlow(f"There is no flow {name!r}.")
     try:

@@ -11,13 +11,13 @@ does one thing and is committed with the transaction around it, or by itself whe
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-import orjson
 from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.transaction import TransactionManagementError
@@ -40,6 +40,7 @@ from flows.errors import (
 )
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.runtime import DEFAULT_PRIORITY
+from flows.options import OptionInvalid, can_be_a_name, known_user
 from flows.signals import dead_letter_made, run_finished
 from scripts.callables import Context, Message, Reject, Retry
 
@@ -108,7 +109,7 @@ def start(
     started = engine.start(
         flow,
         payload,
-        user=user,
+        user=known_user(user),
         idempotency_key=idempotency_key,
         priority=priority,
         start_at=start_at,
@@ -148,7 +149,9 @@ def start_many(
 
     Raises as `start` does; the message of PayloadInvalid names the payload by its number.
     """
-    return engine.start_many(flow, payloads, user=user, priority=priority, start_at=start_at)
+    return engine.start_many(
+        flow, payloads, user=known_user(user), priority=priority, start_at=start_at
+    )
 
 
 def status(run: UUID | str) -> str:
@@ -160,11 +163,11 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
     """Return the result of a completed run, after waiting for its end for at most `wait` seconds.
 
     Raises RunFailed where it failed or was cancelled, with its `status` and `error`; RunNotFinished
-    where it goes on; NotFound; and TransactionManagementError where it would wait within a
-    transaction, whose own starts are not visible to the workers, and which on SQLite keeps them
-    from writing.
+    where it goes on; NotFound; ValueError for a time that cannot be; and
+    TransactionManagementError where it would wait within a transaction, whose own starts are not
+    visible to the workers, and which on SQLite keeps them from writing.
     """
-    deadline = time.monotonic() + wait
+    deadline = time.monotonic() + _seconds(wait)
     found = _run(run)
     if wait > 0 and found.status not in trace.FINISHED:
         if connection.in_atomic_block:
@@ -172,7 +175,8 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
         trace.wait_until_finished(found.pk, max(deadline - time.monotonic(), 0.0))
         found.refresh_from_db()
     if found.status == Run.Status.COMPLETED:
-        return orjson.loads(found.result or "null")
+        # Not by orjson, which makes a float of an integer beyond 64 bits.
+        return json.loads(found.result or "null")
     if found.status in trace.FINISHED:
         message = f"The run {found.pk} is {found.status}: {found.error or 'no error'}"
         raise RunFailed(message, status=found.status, error=found.error)
@@ -181,7 +185,7 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
 
 def cancel(run: UUID | str, *, user: AbstractBaseUser | None = None) -> str:
     """Cancel a run and return its status; one that has ended stays as it is. Raises NotFound."""
-    return engine.cancel(_run(run), user=user).status
+    return engine.cancel(_run(run), user=known_user(user)).status
 
 
 def reprocess(
@@ -197,12 +201,14 @@ def reprocess(
     now. Raises NotFound, AlreadyReprocessed, QueueFull, PayloadInvalid and FlowNotRunnable.
     """
     letter = _dead_letter(dead_letter)
-    return engine.reprocess(letter, user=user, payload=payload, newest_script=newest_script).pk
+    return engine.reprocess(
+        letter, user=known_user(user), payload=payload, newest_script=newest_script
+    ).pk
 
 
 def discard(dead_letter: int, *, user: AbstractBaseUser | None = None) -> None:
     """Give a dead letter up; its run stays failed. Raises NotFound and AlreadyReprocessed."""
-    engine.discard(_dead_letter(dead_letter), user=user)
+    engine.discard(_dead_letter(dead_letter), user=known_user(user))
 
 
 def pause(
@@ -215,7 +221,7 @@ def pause(
 
     Raises UnknownFlow and NotFound, and TypeError unless one of them is named.
     """
-    engine.pause(_target(flow, queue), user=user)
+    engine.pause(_target(flow, queue), user=known_user(user))
 
 
 def resume(
@@ -225,7 +231,7 @@ def resume(
     user: AbstractBaseUser | None = None,
 ) -> None:
     """End a pause. Raises as `pause` does."""
-    engine.resume(_target(flow, queue), user=user)
+    engine.resume(_target(flow, queue), user=known_user(user))
 
 
 def _run(run: UUID | str) -> Run:
@@ -235,9 +241,18 @@ def _run(run: UUID | str) -> Run:
         raise NotFound(f"There is no run {run}.") from error
 
 
+def _seconds(wait: Any) -> float:
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or wait != wait:
+        raise OptionInvalid(f"wait must be a number of seconds, not {wait!r}.")
+    return float(wait)
+
+
 def _dead_letter(pk: int) -> DeadLetter:
     letters = DeadLetter.objects.select_related("step", "run__flow_version")
     try:
+        # The ORM takes True and 1.5 for 1.
+        if isinstance(pk, bool) or not isinstance(pk, int | str):
+            raise TypeError
         return letters.get(pk=pk)
     except (ValueError, TypeError, DeadLetter.DoesNotExist) as error:
         raise NotFound(f"There is no dead letter {pk}.") from error
@@ -253,7 +268,6 @@ def _target(flow: str | None, queue: str | None) -> Flow | Queue:
 
 
 def _named(model: type[Found], name: str, missing: NotFound) -> Found:
-    # No database can look up a NUL.
-    if "\0" not in name and (found := model._default_manager.filter(name=name).first()):
+    if can_be_a_name(name) and (found := model._default_manager.filter(name=name).first()):
         return found
     raise missing

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 def keep_suspects(apps, schema_editor):
-    messages = apps.get_model("flows", "Message").objects
+    messages = apps.get_model("flows", "Message").objects.using(schema_editor.connection.alias)
     messages.filter(suspect=True).update(suspects=1)
 
 

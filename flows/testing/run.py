@@ -1,10 +1,9 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-import orjson
 
 from flows import public, trace
 from flows.engine import Payload
@@ -51,7 +50,7 @@ class FlowRun:
     @property
     def result(self) -> Any:
         """The output of the last step; None where the run has not completed."""
-        return orjson.loads(self._run.result or "null")
+        return json.loads(self._run.result or "null")
 
     @property
     def payload(self) -> Any:
@@ -223,5 +222,5 @@ class FlowRun:
 
 
 def _payload_of(body: str) -> Any:
-    message = orjson.loads(body)
+    message = json.loads(body)
     return message.get("payload") if isinstance(message, dict) else message

@@ -6,11 +6,12 @@ import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from math import nan
 from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
@@ -286,3 +287,78 @@ def test_a_start_waits_for_its_time():
     work_until_idle(flow)
 
     assert public.status(run) == "QUEUED"
+
+
+@pytest.mark.parametrize("number", [2**64, 2**70 + 1, -(10**300), 9007199254740993, 12.5])
+def test_a_result_has_the_numbers_that_were_stored(number):
+    flow = make_flow(codes=[PAYLOAD])
+    run = public.start("flow", {"n": number})
+    work_until_idle(flow)
+
+    result = public.result(run)
+
+    assert result == {"n": number}
+    assert type(result["n"]) is type(number)
+
+
+@pytest.mark.parametrize("wait", [None, "5", True, Decimal("0.1"), timedelta(seconds=1), nan])
+def test_a_wait_that_is_no_number_of_seconds_is_a_value_error(wait):
+    make_flow(codes=[ECHO])
+    run = public.start("flow", {})
+
+    with pytest.raises(ValueError, match="wait must be a number of seconds"):
+        public.result(run, wait=wait)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"flow", "a\0", "\ud800", ["flow"]])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda name: public.start(name, {}),
+        lambda name: public.start_many(name, [{}]),
+        lambda name: public.resume(flow=name or 0),
+    ],
+)
+def test_what_cannot_be_a_name_names_no_flow(call, name):
+    make_flow(codes=[ECHO])
+
+    with pytest.raises(public.UnknownFlow):
+        call(name)
+
+
+@pytest.mark.parametrize("number", [True, 1.0, 1.5, Decimal(1), 2**70, "1.0"])
+def test_what_is_no_id_names_no_dead_letter(number):
+    flow = make_flow(codes=[REJECT])
+    public.start("flow", {})
+    work_until_idle(flow)
+    letter = DeadLetter.objects.get()
+    DeadLetter.objects.filter(pk=letter.pk).update(id=1)
+
+    for call in (public.reprocess, public.discard):
+        with pytest.raises(public.NotFound):
+            call(number)
+
+    assert DeadLetter.objects.get().reprocessed_at is None
+
+
+@pytest.mark.parametrize(
+    "user", [lambda: 5, lambda: "x", lambda: Group.objects.create(name="g"), lambda: User(pk=1)]
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda run, user: public.start("flow", {}, user=user),
+        lambda run, user: public.start_many("flow", [{}], user=user),
+        lambda run, user: public.cancel(run, user=user),
+        lambda run, user: public.pause(flow="flow", user=user),
+        lambda run, user: public.resume(queue="flow-0", user=user),
+    ],
+)
+def test_a_user_is_a_stored_user(call, user):
+    make_flow(codes=[ECHO])
+    run = public.start("flow", {})
+
+    with pytest.raises(ValueError, match="user must be a stored user"):
+        call(run, user())
+
+    assert Run.objects.get().status == "QUEUED"

@@ -133,3 +133,19 @@ def test_deploy_check_needs_no_migrated_database(installed: Path):
     assert finished.returncode == 0, finished.stderr
     assert "drf_spectacular" not in finished.stderr
     assert "flows.W001" in finished.stderr
+
+
+def test_a_database_of_another_alias_is_migrated_too(tmp_path: Path):
+    (tmp_path / "two_databases.py").write_text(
+        "from asyncengine.settings import *\n"
+        f"DATABASES['other'] = database('sqlite:///{tmp_path}/other.sqlite3')\n"
+    )
+    options = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/default.sqlite3",
+        "DJANGO_SETTINGS_MODULE": "two_databases",
+        "PYTHONPATH": str(tmp_path),
+    }
+
+    finished = manage(ROOT, "migrate", "-v0", "--database", "other", **options)
+
+    assert finished.returncode == 0, finished.stderr
