@@ -6,6 +6,8 @@ django-q2 stores is text, and lists of text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -87,12 +89,24 @@ def save_cached_in_turn(task: dict[str, Any], broker: Any) -> None:
     if not group:
         _save_cached(task, broker)
         return
-    with transaction.atomic():
+    django_q.monitor.close_old_django_connections()
+    with transaction.atomic(), _connections_kept():
         # On SQLite a transaction has the whole database.
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [str(group)])
         _save_cached(task, broker)
+
+
+@contextmanager
+def _connections_kept() -> Iterator[None]:
+    """Have django-q2 close no connection: it would be the one of the transaction."""
+    closes = django_q.monitor.close_old_django_connections
+    django_q.monitor.close_old_django_connections = lambda: None
+    try:
+        yield
+    finally:
+        django_q.monitor.close_old_django_connections = closes
 
 
 def install() -> None:

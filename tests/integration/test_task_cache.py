@@ -7,11 +7,13 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import close_old_connections, connection
 from django.utils import timezone
 from django_q import monitor_terminal
 from django_q.brokers import get_broker
 from django_q.conf import Conf
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
 from django_q.status import Stat
 from django_q.tasks import async_iter, async_task, fetch, result, result_group
 
@@ -116,6 +118,23 @@ def test_an_iteration_gives_its_results_as_one(broker):  # noqa: F811
 
     assert sorted(result(task)) == [2, 4, 6]
     assert not CachedValue.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("cached", [None, 60])
+def test_an_iteration_is_stored_where_connections_are_closed_in_between(cached, monkeypatch):
+    # As in the monitor's process; `one_connection` leaves that closing out.
+    monkeypatch.setattr("django.db.close_old_connections", close_old_connections)
+    options = {"cached": cached} if cached else {}
+    task = async_iter(DOUBLE, [1, 2, 3], **options)
+    packages = [SignedPackage.loads(row.payload) for row in OrmQ.objects.order_by("pk")]
+
+    for package in packages:
+        now = timezone.now()
+        package |= {"success": True, "result": package["args"][0], "started": now, "stopped": now}
+        save_cached_in_turn(package, get_broker())
+
+    assert sorted(result(task, cached=bool(cached))) == [1, 2, 3]
 
 
 @pytest.mark.skipif(not is_postgresql(), reason="SQLite has one writer at a time")
