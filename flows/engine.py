@@ -49,6 +49,8 @@ Payload = Mapping[str, Any] | bytes
 
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
 SECONDS_PER_DAY = 86_400
+# After so many payloads it is asked again whether the queue has room for those that were read.
+PAYLOADS_READ_AHEAD = 100
 # Without a comma: WSGI puts one between the values of a header that was sent twice.
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
 
@@ -82,7 +84,7 @@ def start(
     IdempotencyConflict, and CommitInDoubt where the database was lost and does not say whether the
     run is stored.
     """
-    check_options(priority, start_at, idempotency_key)
+    priority = check_options(priority, start_at, idempotency_key)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
     run = _new_run(plan, payload, user, priority, _delayed_until(start_at))
     if idempotency_key is not None:
@@ -106,13 +108,17 @@ def start_many(
 ) -> list[UUID]:
     """Start a run for each payload, all in one transaction or none. Raises as `start` does.
 
-    PayloadInvalid names the payload: `$[3].amount` is in the fourth.
+    PayloadInvalid names the payload: `$[3].amount` is in the fourth. The payloads are read as long
+    as the queue has room for them, so an iterable without an end ends with QueueFull.
     """
-    check_options(priority, start_at)
+    priority = check_options(priority, start_at)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
     delayed_until = _delayed_until(start_at)
-    runs = []
+    runs: list[NewRun] = []
     for number, payload in enumerate(payloads):
+        if number and number % PAYLOADS_READ_AHEAD == 0:
+            ready, delayed = (0, number) if delayed_until else (number, 0)
+            store().refuse_if_full(runs[0].queue_id, ready, delayed)
         try:
             runs.append(_new_run(plan, payload, user, priority, delayed_until))
         except PayloadInvalid as error:

@@ -13,9 +13,12 @@ from flows.errors import OptionInvalid
 LONGEST_KEY = 255
 
 
-def check_options(priority: Any, start_at: Any, idempotency_key: Any = None) -> None:
-    """Raise OptionInvalid, which is a ValueError, with the option and what it must be."""
-    if type(priority) is not int or not 0 <= priority <= 9:
+def check_options(priority: Any, start_at: Any, idempotency_key: Any = None) -> int:
+    """Return the priority as a plain number, also where it is a member of an IntEnum.
+
+    Raises OptionInvalid, which is a ValueError, with the option and what it must be.
+    """
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
         raise OptionInvalid(f"priority must be a whole number from 0 to 9, not {priority!r}.")
     if start_at is not None:
         if not isinstance(start_at, datetime):
@@ -24,6 +27,7 @@ def check_options(priority: Any, start_at: Any, idempotency_key: Any = None) -> 
             raise OptionInvalid("start_at must have a time zone.")
     if idempotency_key is not None and (fault := _key_fault(idempotency_key)):
         raise OptionInvalid(f"idempotency_key must {fault}.")
+    return int(priority)
 
 
 def _key_fault(key: Any) -> str:

@@ -7,6 +7,14 @@
 
 Runs, dead letters, flows and queues are named by their ids and names, not by instances. Each call
 does one thing and is committed with the transaction around it, or by itself where there is none.
+
+A payload is a mapping of what JSON has (text, numbers, bool, None, mappings, lists and tuples) and
+of what Django's own JSON encoder knows: datetime, date and time as ISO 8601, to the millisecond,
+timedelta as an ISO 8601 duration, UUID as text, Decimal as text with all its digits. Lazy texts,
+members of str and int enumerations, subclasses of these types and lazy objects stand for what they
+are. Keys are texts, or numbers, bool and None as JSON writes them; two that would be the same are
+refused. So are, with their place: NaN and Infinity, as Decimal, too, numbers beyond a double,
+other types, a container within itself, more than 200 levels, and a value whose own code raises.
 """
 
 from __future__ import annotations
@@ -94,8 +102,8 @@ def start(
     """Start a run and return its correlation id.
 
     The run is stored when this returns, or with the transaction around it. The payload is a JSON
-    object: a mapping, in which datetime, date, time, timedelta, UUID and Decimal are written as
-    `DjangoJSONEncoder` writes them, or bytes of JSON, which travel digit for digit. Of the messages
+    object: a mapping as the docstring of this module has it, or bytes of JSON, which travel digit
+    for digit. Of the messages
     that wait in a queue those of a higher priority go first, 0 to 9; before `start_at`, which has a
     time zone, the run waits. The same idempotency key of the same user and flow gives the same run
     for a day.
@@ -147,7 +155,9 @@ def start_many(
 ) -> list[UUID]:
     """Start a run for each payload, all of them or none, and return their ids in order.
 
-    Raises as `start` does; the message of PayloadInvalid names the payload by its number.
+    The payloads are read before any run is stored, at most some 100 more than the queue has room
+    for: with those of a longer iterable, or of one without an end, none is started. Raises as
+    `start` does; the message of PayloadInvalid names the payload by its number.
     """
     return engine.start_many(
         flow, payloads, user=known_user(user), priority=priority, start_at=start_at

@@ -1,7 +1,7 @@
 """A payload given as Python values, written as JSON text.
 
 Values that JSON has no form for are written as Django's own encoder writes them: datetime, date,
-time and timedelta as ISO 8601, UUID and Decimal as strings.
+time and timedelta as ISO 8601, UUID and Decimal as strings, lazy texts as texts, as keys, too.
 """
 
 from __future__ import annotations
@@ -9,74 +9,172 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.functional import LazyObject, Promise
 
 from flows.errors import PayloadInvalid
 from scripts.json_layout import path_step
+from scripts.json_text import MAX_DEPTH, shortened
+
+# Python's own limit on digits is higher than that of doubles, and ends with an error of its own.
+_MOST_BITS = 1024
 
 
 class _Encoder(DjangoJSONEncoder):
     def default(self, value: Any) -> Any:
-        return dict(value) if isinstance(value, Mapping) else super().default(value)
+        if isinstance(value, Decimal) and not _is_finite(value):
+            raise ValueError(_not_finite(value))
+        plain = _unwrapped(value)
+        if isinstance(plain, Mapping):
+            return dict(plain)
+        return super().default(plain) if plain is value else plain
+
+
+class _Fault(Exception):
+    """A value cannot be written, and this is why."""
 
 
 def write_payload(payload: Any) -> bytes:
     """Return the payload as JSON text. Raises PayloadInvalid with the place of what is no JSON."""
     try:
-        text = json.dumps(
-            payload, cls=_Encoder, allow_nan=False, ensure_ascii=False, separators=(",", ":")
-        )
-        return text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _located(payload, error) from error
+        return _written(payload)
+    except Exception as error:
+        # Values have code of their own: a mapping may raise whatever it likes.
+        return _written_with_care(payload, error)
 
 
-def _located(payload: Any, error: Exception) -> PayloadInvalid:
-    for place, detail in _faults(payload):
-        return PayloadInvalid(f"{place} {detail}.", errors=[{"path": place, "detail": detail}])
-    return PayloadInvalid(f"The payload is not JSON: {error}")
+def _written(payload: Any) -> bytes:
+    text = json.dumps(
+        payload, cls=_Encoder, allow_nan=False, ensure_ascii=False, separators=(",", ":")
+    )
+    return text.encode()
 
 
-def _faults(payload: Any) -> Iterator[tuple[str, str]]:
-    """Yield what cannot be written, with its place, in the order of the payload.
-
-    With a list of its own, since a payload may be nested deeper than Python calls can be.
-    """
-    todo: list[tuple[str, Any, frozenset[int]]] = [("$", payload, frozenset())]
+def _written_with_care(payload: Any, error: Exception) -> bytes:
+    """Write a plain copy of the payload; the first value that cannot be copied is the fault."""
+    holder: list[Any] = []
+    # With a list of its own, since a payload may be nested deeper than Python calls can be.
+    todo: list[_Place] = [_Place("$", payload, holder, None, frozenset())]
     while todo:
-        place, value, around = todo.pop()
-        if isinstance(value, Mapping | list | tuple):
-            if id(value) in around:
-                yield place, "contains itself"
-                continue
-            children = list(_children(place, value))
-            todo.extend((*child, around | {id(value)}) for child in reversed(children))
-        elif fault := _fault(value):
-            yield place, fault
-        if isinstance(value, Mapping):
-            yield from ((place, fault) for key in value if (fault := _key_fault(key)))
+        place = todo.pop()
+        try:
+            todo.extend(reversed(list(_copy(place))))
+        except _Fault as fault:
+            raise _refusal(place.path, str(fault)) from error
+        except Exception as raised:
+            detail = f"cannot be read: {type(raised).__name__}: {raised}"
+            raise _refusal(place.path, detail) from raised
+    try:
+        return _written(holder[0])
+    except (TypeError, ValueError, RecursionError) as again:
+        raise PayloadInvalid(f"The payload is not JSON: {again}") from again
 
 
-def _children(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _refusal(path: str, detail: str) -> PayloadInvalid:
+    path = shortened(path)
+    return PayloadInvalid(f"{path} {detail}.", errors=[{"path": path, "detail": detail}])
+
+
+class _Place:
+    """A value, its path, where its copy goes, and the containers around it."""
+
+    def __init__(
+        self, path: str, value: Any, into: Any, key: str | None, around: frozenset[int]
+    ) -> None:
+        self.path = path
+        self.value = value
+        self.into = into
+        self.key = key
+        self.around = around
+
+    def fill(self, copy: Any) -> None:
+        if self.key is None:
+            self.into.append(copy)
+        else:
+            self.into[self.key] = copy
+
+    def below(self, step: str, value: Any, into: Any, key: str | None) -> _Place:
+        return _Place(self.path + step, value, into, key, self.around | {id(self.value)})
+
+
+def _copy(place: _Place) -> Iterator[_Place]:
+    """Put a copy of the value where it belongs; yield what is within. Raises _Fault."""
+    value = _unwrapped(place.value)
+    if not isinstance(value, Mapping | list | tuple):
+        if fault := _fault(value):
+            raise _Fault(fault)
+        place.fill(value)
+        return
+    if id(place.value) in place.around:
+        raise _Fault("contains itself")
+    if len(place.around) >= MAX_DEPTH:
+        raise _Fault(f"is nested more than {MAX_DEPTH} deep")
+    copy: Any = {} if isinstance(value, Mapping) else []
+    place.fill(copy)
     if isinstance(value, Mapping):
-        yield from ((place + path_step(str(key)), item) for key, item in value.items())
+        yield from _members(place, value, copy)
     else:
-        yield from ((f"{place}[{index}]", item) for index, item in enumerate(value))
+        for index, item in enumerate(value):
+            yield place.below(f"[{index}]", item, copy, None)
+
+
+def _members(place: _Place, value: Mapping[Any, Any], copy: dict[str, Any]) -> Iterator[_Place]:
+    for original, item in value.items():
+        key = _key(original)
+        if key in copy:
+            raise _Fault(f"has the key {key!r} twice")
+        # The members stand in their order, whenever they are filled.
+        copy[key] = None
+        yield place.below(path_step(key), item, copy, key)
+
+
+def _key(key: Any) -> str:
+    """Return a key as JSON has it. Raises _Fault."""
+    plain = _unwrapped(key)
+    if not isinstance(plain, str):
+        if fault := _key_fault(plain):
+            raise _Fault(fault)
+        return str(next(iter(json.loads(json.dumps({plain: 0})))))
+    if fault := _text_fault(plain):
+        raise _Fault(f"has a key that {fault}")
+    return plain
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return what a lazy text or a lazy object stands for, and any other value as it is."""
+    if isinstance(value, Promise):
+        return str(value)
+    if isinstance(value, LazyObject):
+        # Asking for its class makes it.
+        assert value.__class__
+        return value.__dict__["_wrapped"]
+    return value
 
 
 def _fault(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"is {value}, which JSON does not have"
+    if isinstance(value, float | Decimal) and not _is_finite(value):
+        return _not_finite(value)
     if isinstance(value, str):
         return _text_fault(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return "is a number beyond what a double can hold"
     try:
         _Encoder().encode(value)
     except (TypeError, ValueError) as error:
         name = type(value).__name__
         return f"is of type {name}, which JSON does not have" + _reason(error, name)
     return ""
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+
+
+def _not_finite(value: Any) -> str:
+    return f"is {value}, which JSON does not have"
 
 
 def _reason(error: Exception, name: str) -> str:
@@ -86,9 +184,6 @@ def _reason(error: Exception, name: str) -> str:
 
 
 def _key_fault(key: Any) -> str:
-    if isinstance(key, str):
-        fault = _text_fault(key)
-        return f"has a key that {fault}" if fault else ""
     if (
         key is None
         or isinstance(key, bool | int)
@@ -100,7 +195,7 @@ def _key_fault(key: Any) -> str:
 
 def _text_fault(text: str) -> str:
     try:
-        text.encode()
+        str.encode(text)
     except UnicodeEncodeError as error:
         return f"has half a character (\\u{ord(text[error.start]):04x})"
     return ""

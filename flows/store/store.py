@@ -51,7 +51,7 @@ class Store:
         the caller's keeps no others waiting; it raises QueueFullAtCommit there.
         """
         delayed = sum(run.start_at is not None for run in runs)
-        self._refuse_if_full(runs[0].queue_id, len(runs) - delayed, delayed)
+        self.refuse_if_full(runs[0].queue_id, len(runs) - delayed, delayed)
         with self.database.transaction():
             now = moment(self.database.now())
             rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
@@ -65,7 +65,8 @@ class Store:
             self.ledger.enter({runs[0].flow_name: [len(runs), 0, 0, 0]})
             self.database.wake()
 
-    def _refuse_if_full(self, queue_id: int, ready: int, delayed: int) -> None:
+    def refuse_if_full(self, queue_id: int, ready: int, delayed: int) -> None:
+        """Raise QueueFull where the queue has no room for so many starts. It takes no lock."""
         if ready:
             self.ledger.refuse_if_full(queue_id, ready)
         if delayed:

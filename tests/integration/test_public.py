@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import UserDict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import IntEnum, StrEnum
+from itertools import count
 from math import nan
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +20,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject, lazy, lazystr
 from django.utils.translation import gettext_lazy
 
 from flows import public
@@ -55,6 +61,34 @@ def test_many_runs_are_started_all_or_none():
         {"path": "$[1].n", "detail": "is of type set, which JSON does not have"}
     ]
     assert Run.objects.count() == 3
+
+
+@pytest.mark.parametrize("start_at", [None, datetime(2100, 1, 1, tzinfo=UTC)])
+def test_payloads_without_an_end_are_read_as_far_as_the_queue_has_room(settings, start_at):
+    settings.ASYNCENGINE_MAX_DELAY_DAYS = 40_000
+    make_flow()
+    Queue.objects.update(size=250)
+    read = count()
+
+    with pytest.raises(public.QueueFull):
+        public.start_many("flow", ({"n": n} for n in read), start_at=start_at)
+
+    assert next(read) <= 250 + 101
+    assert not Run.objects.exists()
+    assert len(public.start_many("flow", [{}] * 250, start_at=start_at)) == 250
+
+
+def test_payloads_that_fill_a_queue_beside_those_that_wait_are_not_read_on():
+    make_flow()
+    Queue.objects.update(size=250)
+    public.start_many("flow", [{}] * 200)
+    read = count()
+
+    with pytest.raises(public.QueueFull):
+        public.start_many("flow", ({"n": n} for n in read))
+
+    assert next(read) <= 50 + 101
+    assert Run.objects.count() == 200
 
 
 @pytest.mark.django_db(transaction=True)
@@ -230,6 +264,62 @@ def test_values_of_django_travel_as_its_own_encoder_writes_them():
     }
 
 
+class Priority(IntEnum):
+    URGENT = 9
+
+
+class Color(StrEnum):
+    RED = "red"
+
+
+class Text(str):
+    """A project's own."""
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (lazystr("hey"), "hey"),
+        ({lazystr("hey"): {gettext_lazy("Yes"): 1}}, {"hey": {"Yes": 1}}),
+        ({Text("a"): Text("b"), Color.RED: Color.RED}, {"a": "b", "red": "red"}),
+        ([Priority.URGENT, True, None], [9, True, None]),
+        ({Priority.URGENT: 1, True: 2, None: 3, 1.5: 4}, {"9": 1, "true": 2, "null": 3, "1.5": 4}),
+        (SimpleLazyObject(lambda: {"a": SimpleLazyObject(lambda: "b")}), {"a": "b"}),
+        (Decimal("1e400"), "1E+400"),
+        (MappingProxyType({"a": ({lazystr("b"): 1},)}), {"a": [{"b": 1}]}),
+    ],
+)
+def test_what_stands_for_text_and_numbers_is_written_as_such(value, written):
+    make_flow()
+
+    run = public.start("flow", {"value": value})
+
+    assert payload_of(run) == {"value": written}
+
+
+def test_a_payload_keeps_its_order_where_keys_are_lazy():
+    make_flow()
+    payload: dict[Any, Any] = {"z": {}, lazystr("y"): [], "a": {}, lazystr("b"): 1}
+
+    run = public.start("flow", payload)
+
+    assert list(payload_of(run)) == ["z", "y", "a", "b"]
+
+
+class Broken(UserDict):
+    """Its members cannot be read."""
+
+    def __getitem__(self, key):
+        raise RuntimeError("the server has gone")
+
+
+def nested(levels: int, around=lambda value: {"a": value}):
+    value: object = 1
+    for _ in range(levels):
+        value = around(value)
+    return value
+
+
 CYCLE: dict = {"list": []}
 CYCLE["list"].append(CYCLE)
 
@@ -247,6 +337,21 @@ CYCLE["list"].append(CYCLE)
         (CYCLE, "$.list[0]", "contains itself"),
         ({"a": b"bytes"}, "$.a", "is of type bytes"),
         ({1: "a", "1": "b"}, "$", "twice"),
+        ({"a": {1: 1, lazystr("1"): 2}}, "$.a", "has the key '1' twice"),
+        ({"a": Decimal("NaN")}, "$.a", "is NaN, which JSON does not have"),
+        ({"a": [Decimal("sNaN")]}, "$.a[0]", "is sNaN"),
+        ({"a": {"b": Decimal("-Infinity")}}, "$.a.b", "is -Infinity"),
+        ({"a": UserDict({"b": ({"c": nan},)})}, "$.a.b[0].c", "is nan"),
+        ({"a": 10**400}, "$.a", "is a number beyond what a double can hold"),
+        ({"a": 10**5000}, "$.a", "is a number beyond what a double can hold"),
+        ({"a": [Broken(b=1)]}, "$.a[0]", "cannot be read: RuntimeError: the server has gone"),
+        (Broken(b=1), "$", "cannot be read: RuntimeError"),
+        ({"a": lazy(lambda: 1 / 0, str)()}, "$.a", "cannot be read: ZeroDivisionError"),
+        (nested(5000), "$.a.a.a", "is nested more than 200 deep"),
+        ({"a": nested(5000, lambda value: [value])}, "$.a[0][0]", "is nested more than 200 deep"),
+        ({"a": nested(5000, lambda value: (value,))}, "$.a[0][0]", "is nested more than 200 deep"),
+        (MappingProxyType(nested(201)), "$.a.a.a", "is nested more than 200 deep"),
+        (nested(5000, lambda value: UserDict(a=value)), "$.a.a.a", "is nested more than 200 deep"),
         ({"a": datetime(2026, 1, 1).time().replace(tzinfo=UTC)}, "$.a", "timezone-aware times"),
     ],
 )
@@ -260,6 +365,27 @@ def test_what_is_no_json_is_refused_with_its_place(payload, place, told):
     assert fault["path"].startswith(place)
     assert told in fault["detail"]
     assert not Run.objects.exists()
+
+
+def test_a_payload_is_nested_as_deep_as_json_text_may_be():
+    make_flow()
+    deepest = nested(200)
+
+    plain = public.start("flow", deepest)
+    lazily = public.start("flow", nested(200, lambda value: UserDict({lazystr("a"): value})))
+
+    assert payload_of(plain) == payload_of(lazily) == deepest
+
+
+@pytest.mark.parametrize(
+    "call", [public.start, lambda *a, **k: public.start_many(a[0], [a[1]], **k)]
+)
+def test_a_priority_may_be_a_member_of_an_enumeration(call):
+    make_flow()
+
+    call("flow", {}, priority=Priority.URGENT)
+
+    assert Message.objects.get().priority == 9
 
 
 @pytest.mark.parametrize("payload", [[], "text", 7, None])
