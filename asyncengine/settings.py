@@ -335,7 +335,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 
 Q_CLUSTER = {
     "name": "asyncengine",
-    "broker_class": "flows.broker.QueueBroker",
+    "broker_class": "flows.worker.broker.QueueBroker",
     "orm": "default",
     "workers": ASYNCENGINE_WORKERS,
     "task_workers": ASYNCENGINE_TASK_WORKERS,

@@ -24,10 +24,16 @@ from scripts.errors import ScriptInvalid
 
 logger = logging.getLogger(__name__)
 
-ENGINE_TASKS = frozenset({"flows.reprocessing.advance", "flows.retention.purge"})
+ENGINE_TASKS = frozenset({"flows.tasks.reprocessing.advance", "flows.tasks.retention.purge"})
 # It takes a worker for tasks, as a project's own would.
 BENCH_TASK = "flows.bench.long_task"
 REFUSE = "flows.allowed_tasks.refuse"
+# Where functions are that have moved. Tasks that an older version has queued, and schedules of a
+# database that is restored, name them by their old paths. To be removed with version 2.
+MOVED = {
+    "flows.reprocessing.advance": "flows.tasks.reprocessing.advance",
+    "flows.retention.purge": "flows.tasks.retention.purge",
+}
 
 
 class TaskRefused(Exception):
@@ -41,6 +47,7 @@ def is_of_engine(package: str) -> bool:
 
 def task_fault(path: str) -> str:
     """Say why no task may run the function at a dotted path, "" where one may."""
+    path = MOVED.get(path, path)
     if path in ENGINE_TASKS or path == BENCH_TASK:
         return ""
     if path != path.strip():
@@ -70,6 +77,7 @@ def judge_queued(task: dict[str, Any], **kwargs: Any) -> None:
             task[name] = get_func_repr(task[name])
     if "chain" in task:
         task["chain"] = [_link_by_path(link) for link in task["chain"] or []]
+    _follow_moves(task)
     _judge(task)
 
 
@@ -82,7 +90,9 @@ def judged_package(package: str) -> str:
         logger.error("a queued task was refused: it cannot be read: %s", error)
         unreadable = {"id": uuid.uuid4().hex, "name": "unreadable", "started": timezone.now()}
         return SignedPackage.dumps(_refusal(unreadable, "A queued task", str(error)))
-    return SignedPackage.dumps(task) if _judge(task) else package
+    has_changed = _follow_moves(task)
+    has_changed = _judge(task) or has_changed
+    return SignedPackage.dumps(task) if has_changed else package
 
 
 def call_allowed_hook(sender: Any, instance: Task, **kwargs: Any) -> None:
@@ -92,6 +102,25 @@ def call_allowed_hook(sender: Any, instance: Task, **kwargs: Any) -> None:
         logger.error("the hook %r of task %s was not run: %s", instance.hook, instance, fault)
         return
     call_hook(sender, instance, **kwargs)
+
+
+def _follow_moves(task: dict[str, Any]) -> bool:
+    """Name the functions of a task by where they are now; return whether any has moved."""
+    paths = {name: _current(task[name]) for name in ("func", "hook") if task.get(name)}
+    if task.get("chain"):
+        paths["chain"] = [_current_link(link) for link in task["chain"]]
+    has_changed = any(task[name] != path for name, path in paths.items())
+    task.update(paths)
+    return has_changed
+
+
+def _current_link(link: Any) -> Any:
+    is_call = isinstance(link, tuple) and link
+    return (_current(link[0]), *link[1:]) if is_call else _current(link)
+
+
+def _current(path: Any) -> Any:
+    return MOVED.get(path, path) if isinstance(path, str) else path
 
 
 def _judge(task: dict[str, Any]) -> bool:

@@ -15,7 +15,6 @@ class FlowsConfig(AppConfig):
             deleted_users,
             live_runs,
             plain_pickles,
-            retention,
             revision,
             samples,
             settings_checks,  # noqa: F401
@@ -27,6 +26,7 @@ class FlowsConfig(AppConfig):
             uses,
         )
         from flows.store import pending_starts
+        from flows.tasks import retention
         from scripts.samples import sources as sample_sources
         from scripts.uses import sources as use_sources
 

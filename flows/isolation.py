@@ -15,8 +15,8 @@ from flows.errors import LeaseLost
 from flows.models import DeadLetter, Run, StepRun
 from flows.store import Done, Fate, Held
 from flows.store.troubles import trouble_of
-from flows.verdict import ended_now, judge, returned, spilled, storable
-from flows.within import TransactionSpoiled
+from flows.worker.redelivery import ended_now, judge, returned, spilled, storable
+from flows.worker.transactional import TransactionSpoiled
 from scripts.envelope import plain_text
 from scripts.pool.runner import Outcome
 from scripts.wire import MAX_TEXT_LENGTH

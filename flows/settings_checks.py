@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
-BROKER = "flows.broker.QueueBroker"
+BROKER = "flows.worker.broker.QueueBroker"
 
 # The first of each pair stands before the second, and why.
 ORDER = (

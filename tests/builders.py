@@ -6,10 +6,11 @@ import os
 from typing import Any
 from uuid import UUID
 
-from flows.broker import servable
-from flows.consumer import Shift, hosts
 from flows.models import Flow, Queue, QueueState, Run, Step
 from flows.store import Lease, store
+from flows.worker.broker import servable
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
 from scripts.models import Script
 
 ECHO = "def run(message, context):\n    return message\n"
@@ -64,7 +65,7 @@ def work(queue: str, threads: int = 4) -> None:
     pk = Queue.objects.get(name=queue).pk
     consumer_id = store().open_consumer(pk, threads, "cluster", "host")
     assert consumer_id is not None
-    Shift(hosts(), "cluster").work(consumer_id)
+    Worker(this_worker.hosts(), "cluster").work(consumer_id)
 
 
 def work_until_idle(flow: Flow) -> None:

@@ -7,8 +7,8 @@ from django.db import connection
 from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
-from flows import consumer
 from flows.testing.transactions import count_starts_at_once
+from flows.worker.this_worker import this_worker
 from tests.databases import is_postgresql
 from tests.halves import running_halves
 
@@ -62,7 +62,7 @@ def _rank(item: pytest.Item) -> int:
 @pytest.fixture(autouse=True, scope="session")
 def script_hosts_end_with_the_tests() -> Iterator[None]:
     yield
-    consumer.close_hosts()
+    this_worker.close_hosts()
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,6 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
 )
 
-from flows import reprocessing
 from flows.admin.by_role import (
     ByRole,
     has_right_everywhere,
@@ -27,9 +26,11 @@ from flows.admin.by_role import (
     rights_of,
 )
 from flows.admin.display import level, list_of, moment, page_of
+from flows.dead_letters import DeadLetterFilter, Matched
 from flows.models import DeadLetter, Queue, Reprocessing, Right
-from flows.reprocessing import SAMPLE, DeadLetterFilter, Matched
 from flows.rights import flows_allowed, flows_with, rights_by_flow
+from flows.tasks import reprocessing
+from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
 

@@ -25,10 +25,11 @@ from flows.api.documentation import (
 from flows.api.errors import Problem
 from flows.api.schemas import COUNT, TEXT, Schema, listed, record
 from flows.api.view import ApiView, json_response
+from flows.dead_letters import DeadLetterFilter, Matched
 from flows.envelope import parse_payload
 from flows.models import DeadLetter, Reprocessing, Right
-from flows.reprocessing import SAMPLE, DeadLetterFilter, Matched, reprocess_many
 from flows.rights import flows_allowed, rights_by_flow
+from flows.tasks.reprocessing import SAMPLE, reprocess_many
 from scripts.schema import faults_of
 
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}

@@ -16,6 +16,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from flows.store.pending_starts import QUEUE_FULL
 
+DATABASE_ERRORS = (DatabaseError, InterfaceError)
+
 
 class Trouble(Enum):
     """What is wrong with the database, whichever statement comes next."""

@@ -13,8 +13,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Min
 
-from flows import consumer, public
-from flows.broker import servable
+from flows import public
 from flows.configuration import import_configuration, read_directory, read_document
 from flows.engine import Payload
 from flows.models import Message, Run
@@ -25,6 +24,8 @@ from flows.testing.pool import KitPool, pool
 from flows.testing.run import FlowRun
 from flows.testing.session import work_on
 from flows.testing.transactions import count_starts_at_once
+from flows.worker import session
+from flows.worker.broker import servable
 from scripts.callables import asker
 from scripts.callables.watchdog import watchdog
 from scripts.pool import answers, group, host_client, runner
@@ -40,7 +41,7 @@ MOST_SESSIONS = 10_000
 # A rate limit counts a start up to the very moment at which the next is allowed.
 INSTANT = timedelta(milliseconds=1)
 # Those that compare times with script hosts.
-TIMED = (answers, asks, consumer, group, host_client, runner)
+TIMED = (answers, asks, group, host_client, runner, session)
 
 
 class BatchOptions(TypedDict, total=False):
@@ -256,7 +257,7 @@ class FlowKit:
         database = store().database
         replaced: list[tuple[Any, str, Any]] = [
             (database, "now", self._clock.now),
-            (consumer, "age", self._age),
+            (session, "age", self._age),
             # A debugger may take its time in a callable, and nothing is to end the tests.
             (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
             (asker, "_outside_calls", lambda: self.outside),
@@ -268,7 +269,7 @@ class FlowKit:
             # They would end the test's transaction, and limit how long it may rest.
             replaced += [
                 (database, "limit_transaction", lambda: None),
-                (consumer, "drop_connections", lambda: None),
+                (session, "drop_connections", lambda: None),
             ]
         for target, name, value in replaced:
             stack.enter_context(patch.object(target, name, value))

@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from django.db import DatabaseError
 
-from flows.consumer import Session
 from flows.plan import StepPlan
 from flows.store import Done, Held, Lease, store
 from flows.store.troubles import Trouble
 from flows.testing.clock import Clock
 from flows.testing.pool import KitPool
 from flows.testing.transactions import hooks_so_far, run_hooks
-from flows.within import Functions
+from flows.worker.session import Session
+from flows.worker.transactional import Functions
 from scripts.calls import Call
 
 CLUSTER = "flow-kit"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from flows.within import run_wholly
+from flows.worker.transactional import run_wholly
 from scripts.callables.leftovers import Leftovers
 
 logger = logging.getLogger(__name__)

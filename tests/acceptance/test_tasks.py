@@ -159,7 +159,7 @@ def test_a_purge_runs_while_tasks_keep_every_worker_for_tasks(project: Project):
     project.queue_held(3)
 
     shown = project.shell(
-        f"print(fetch(async_task('flows.retention.purge'), wait={PATIENCE * 1000}).success)"
+        f"print(fetch(async_task('flows.tasks.retention.purge'), wait={PATIENCE * 1000}).success)"
     )
 
     assert shown == "True"

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from flows import engine
-from flows.broker import QueueBroker
-from flows.consumer import Session
 from flows.store import Store
 from flows.store.postgresql import PostgreSQL
 from flows.store.sqlite import SQLite
+from flows.worker.broker import QueueBroker
+from flows.worker.session import Session
 
 # What this process is in the middle of; a transaction that ends meanwhile is a crash point.
 doing: list[str] = []

@@ -21,11 +21,12 @@ from django_q.signing import SignedPackage
 from django_q.tasks import Chain, async_task, result
 from django_q.worker import worker
 
-from flows import allowed_tasks, reprocessing, retention
+from flows import allowed_tasks
 from flows.allowed_tasks import TaskRefused, task_fault
-from flows.broker import QueueBroker
-from flows.cluster import Timer
 from flows.task_queue import TaskQueue
+from flows.tasks import reprocessing, retention
+from flows.worker.broker import QueueBroker
+from flows.worker.cluster import Timer
 
 pytestmark = pytest.mark.django_db
 
@@ -36,17 +37,17 @@ FORBIDDEN = [
     "builtins.eval",
     "pickle.loads",
     "django.core.management.call_command",
-    "flows.retention.os.system",
-    "flows.reprocessing.async_task",
-    "flows.cluster.pickle.loads",
-    "flows.consumer.consume",
+    "flows.tasks.retention.os.system",
+    "flows.tasks.reprocessing.async_task",
+    "flows.worker.cluster.pickle.loads",
+    "flows.worker.worker.consume",
     "flows.engine.start",
     "tests.callables",
     "os",
     "system",
     "",
     " os.system",
-    "flows.retention.purge ",
+    "flows.tasks.retention.purge ",
     "flows..retention.purge",
     "tests.integration.test_allowed_tasks.TaskRefused",
 ]
@@ -316,7 +317,7 @@ def test_a_schedule_that_a_row_holds_fails_and_the_others_go_on(broker, tmp_path
 
     assert not (tmp_path / "ran").exists()
     assert "os.system was not run" in Failure.objects.get(group="shell").result
-    assert Success.objects.filter(func="flows.retention.purge").exists()
+    assert Success.objects.filter(func="flows.tasks.retention.purge").exists()
 
 
 @pytest.mark.parametrize("options", ["q_options={'sync': True}", "sync=True"])
@@ -342,7 +343,7 @@ def test_a_synchronous_task_that_is_forbidden_raises():
 def schedule_data(**changes):
     return {
         "name": "mine",
-        "func": "flows.retention.purge",
+        "func": "flows.tasks.retention.purge",
         "hook": "",
         "args": "",
         "kwargs": "",

@@ -30,9 +30,9 @@ from flows.models import (
     StepRun,
 )
 from flows.plan import StepPlan, step_plan
-from flows.retention import purge
 from flows.store import Done, Fate, Held, Lease, store
-from flows.verdict import spilled
+from flows.tasks.retention import purge
+from flows.worker.redelivery import spilled
 from tests.branch_model import Letter, ModelRun
 from tests.builders import make_flow, run_of
 from tests.databases import is_postgresql

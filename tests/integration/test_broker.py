@@ -10,9 +10,9 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from flows import engine
-from flows.broker import ENGINE_LIST, QueueBroker
 from flows.lanes import Lanes
 from flows.models import Consumer, Queue
+from flows.worker.broker import ENGINE_LIST, QueueBroker
 from tests.builders import make_flow, open_lease
 
 pytestmark = pytest.mark.django_db
@@ -100,7 +100,7 @@ def test_queues_take_turns(broker, monkeypatch):
     for name in ("a", "b"):
         make_flow(name, codes=["def run(m, c): return m"])
         engine.start_many(name, [{}] * 3)
-    monkeypatch.setattr("flows.broker.SESSIONS_PER_WORKER", 1)
+    monkeypatch.setattr("flows.worker.broker.SESSIONS_PER_WORKER", 1)
     served = []
     for _ in range(4):
         served += queues_of(broker.dequeue())
@@ -215,11 +215,11 @@ def test_no_session_is_opened_where_no_worker_is_for_flows(broker, monkeypatch):
 def test_the_engines_own_tasks_wait_apart_and_come_first(broker, lanes, settings):
     settings.ASYNCENGINE_CALLABLE_MODULES = ["math"]
     async_task("math.sqrt", 4)
-    async_task("flows.retention.purge")
+    async_task("flows.tasks.retention.purge")
     assert OrmQ.objects.filter(key=ENGINE_LIST).count() == 1
 
     lanes.engine[0].waits.value = 1
-    assert funcs(broker.dequeue()) == ["flows.retention.purge"]
+    assert funcs(broker.dequeue()) == ["flows.tasks.retention.purge"]
     lanes.tasks[0].waits.value = 1
     assert funcs(broker.dequeue()) == ["math.sqrt"]
 
@@ -228,8 +228,8 @@ def test_the_engines_own_tasks_take_workers_for_tasks_where_theirs_is_busy(broke
     settings.ASYNCENGINE_CALLABLE_MODULES = ["math"]
     async_task("math.sqrt", 4)
     for _ in range(2):
-        async_task("flows.retention.purge")
+        async_task("flows.tasks.retention.purge")
     for lane in lanes.tasks:
         lane.waits.value = 1
 
-    assert funcs(broker.dequeue()) == ["flows.retention.purge"] * 2
+    assert funcs(broker.dequeue()) == ["flows.tasks.retention.purge"] * 2

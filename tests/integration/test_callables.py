@@ -11,9 +11,10 @@ from django.db import connection
 
 from flows import engine
 from flows.configuration import ConfigurationInvalid, export_configuration, import_configuration
-from flows.consumer import Shift, hosts
 from flows.models import Message, Queue, Run, StepRun
 from flows.store import store
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
 from scripts.models import Library, Script, Secret
 from scripts.services.secrets import forget_secrets
 from tests.builders import (
@@ -171,7 +172,7 @@ def test_cancelling_a_run_ends_its_callable():
     make_callable("tests.callables.waits_to_be_ended")
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "host")
-    shift = Shift(hosts(), "cluster")
+    shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
     engine.cancel(run_of(started.correlation_id))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows import cluster, engine
+from flows import engine
 from flows.models import Consumer, IdempotencyKey, Message, Queue, QueueState, Run
 from flows.rate import RateLimit
 from flows.store import clock as clocks
@@ -15,7 +15,8 @@ from flows.store import store
 from flows.store.clock import SteadyClock
 from flows.store.jump import mend
 from flows.store.work import Fate
-from flows.verdict import age, ended_now
+from flows.worker import cluster
+from flows.worker.redelivery import age, ended_now
 from tests.builders import make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
 

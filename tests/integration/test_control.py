@@ -7,10 +7,11 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from flows import engine
-from flows.consumer import Shift, hosts
 from flows.errors import AlreadyReprocessed, OptionInvalid
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run, StepRun, Tally
 from flows.store import store
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
 from scripts.models import Script
 from tests.builders import (
     ECHO,
@@ -113,7 +114,7 @@ def test_a_running_script_of_a_cancelled_run_is_stopped():
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
     assert pk
-    shift = Shift(hosts(), "cluster")
+    shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
     [session] = shift.sessions
 
@@ -137,7 +138,7 @@ def test_a_message_that_is_done_when_its_run_is_cancelled_goes_no_further():
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
     assert pk
-    shift = Shift(hosts(), "cluster")
+    shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
     [session] = shift.sessions
     while not session.done:

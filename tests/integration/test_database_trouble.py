@@ -16,13 +16,15 @@ from django.contrib.auth.models import User
 from django.db import InternalError, OperationalError, close_old_connections, connection
 from django.test import Client
 
-from flows import broker, engine
-from flows.broker import QueueBroker
-from flows.consumer import Session, hosts
+from flows import engine
 from flows.models import Consumer, QueueState, Run, StepRun
 from flows.store import Store, store
 from flows.store.sqlite import SQLite
 from flows.wakeup import PostgreSQLWakeUp
+from flows.worker import broker
+from flows.worker.broker import QueueBroker
+from flows.worker.session import Session
+from flows.worker.this_worker import this_worker
 from tests.builders import make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
 from tests.waiting import wait_for
@@ -185,7 +187,7 @@ def test_sessions_wait_for_the_end_of_a_read_only_time(read_only: Callable[[bool
     flow = make_flow(codes=["def run(message, context):\n    return message\n"])
     started = engine.start(flow.name, {})
     lease = open_lease("flow-0")
-    session = Session(lease, hosts())
+    session = Session(lease, this_worker.hosts())
     session.go_on(True)
     wait_for(lambda: not session.running or collect(session), 30, "the end of the script")
     read_only(True)

@@ -16,8 +16,8 @@ from flows.conservation import check
 from flows.errors import DelayTooLong, QueueFull
 from flows.models import Message, Queue, QueueState, Run
 from flows.store import Done, Fate, Held, store
-from flows.verdict import returned
 from flows.waiting import why_run
+from flows.worker.redelivery import returned
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
 

@@ -13,11 +13,13 @@ import pytest
 from django.db import connection
 from django.db.models import ProtectedError
 
-from flows import consumer, engine, isolation
-from flows.consumer import Shift, hosts
+from flows import engine, isolation
 from flows.models import BranchEnd, Consumer, DeadLetter, Message, Queue, Run, StepRun
 from flows.store import store
 from flows.store.database import Batch
+from flows.worker.session import Session
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
 from tests.builders import ECHO, counters, make_flow, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -200,15 +202,15 @@ def test_one_session_that_fails_ends_no_other_of_its_worker(
         store().open_consumer(Queue.objects.get(name=name).pk, 1, "cluster", "host")
         for name in ("good-0", "bad-0")
     ]
-    go_on = consumer.Session.go_on
+    go_on = Session.go_on
 
-    def failing(session: consumer.Session, claim: bool) -> None:
+    def failing(session: Session, claim: bool) -> None:
         if session.lease.consumer_id == opened[1]:
             raise ZeroDivisionError
         go_on(session, claim)
 
-    monkeypatch.setattr(consumer.Session, "go_on", failing)
-    shift = Shift(hosts(), "cluster")
+    monkeypatch.setattr(Session, "go_on", failing)
+    shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(opened[0] or 0)
 
     shift.work(opened[1] or 0)

@@ -8,9 +8,10 @@ from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from flows import engine
-from flows.consumer import Shift, hosts
 from flows.models import Queue, Run, StepRun
 from flows.store import store
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
 from tests.builders import make_callable, make_flow, run_of, work
 from tests.callables import leftovers, noted
 
@@ -170,7 +171,7 @@ def test_a_transaction_that_a_task_left_open_keeps_no_worker_from_working():
     left = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "host")
     leftovers["begin"](connection)
 
-    Shift(hosts(), "cluster").work(left)
+    Worker(this_worker.hosts(), "cluster").work(left)
 
     assert run_of(id).status == Run.Status.COMPLETED
     assert connection.get_autocommit()

@@ -13,8 +13,8 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from flows import engine
-from flows.consumer import close_hosts
 from flows.models import Message, QueueState, StepRun
+from flows.worker.this_worker import this_worker
 from scripts.calls import Program
 from scripts.models import Script, Secret
 from scripts.services import engine as services
@@ -125,7 +125,7 @@ def test_a_script_is_given_its_secrets_and_no_others(settings):
     started = engine.start("flow", {})
 
     work_until_idle(flow)
-    close_hosts()  # whose threads may be at the database
+    this_worker.close_hosts()  # whose threads may be at the database
 
     assert json.loads(run_of(started.correlation_id).result)["payload"] == [True, False]
     assert "***" in str(StepRun.objects.get().logs)

@@ -10,16 +10,16 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from flows import engine, reprocessing
+from flows import engine
+from flows.dead_letters import DeadLetterFilter, StepCount
 from flows.models import DeadLetter, Flow, Queue, ReprocessedLetter, Reprocessing, Run, Step
-from flows.reprocessing import (
-    BATCH,
-    DeadLetterFilter,
-    StepCount,
+from flows.tasks import reprocessing, reprocessing_batch
+from flows.tasks.reprocessing import (
     advance,
     reprocess_many,
     wake_overdue,
 )
+from flows.tasks.reprocessing_batch import BATCH
 from tests.builders import ECHO, RAISING, counters, make_flow, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +57,7 @@ def sent_tasks() -> Iterator[dict[str, Any]]:
 def run_sent_tasks() -> int:
     ran = 0
     for task in sent_tasks():
-        assert task["func"] == "flows.reprocessing.advance"
+        assert task["func"] == "flows.tasks.reprocessing.advance"
         advance(*task["args"])
         ran += 1
     return ran
@@ -126,7 +126,7 @@ def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_
     letters = bury(flow, 120)
     repair(flow)
     made = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
-    put_back, go_on, batches = reprocessing._put_back, reprocessing._go_on, []
+    put_back, go_on, batches = reprocessing_batch._put_back, reprocessing.advance_once, []
 
     def killed_while(function):
         def call(*args):
@@ -139,10 +139,10 @@ def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_
         return call
 
     inside = killed_at == "before the commit"
-    monkeypatch.setattr(
-        reprocessing,
-        *(("_put_back", killed_while(put_back)) if inside else ("_go_on", killed_while(go_on))),
-    )
+    if inside:
+        monkeypatch.setattr(reprocessing_batch, "_put_back", killed_while(put_back))
+    else:
+        monkeypatch.setattr(reprocessing, "advance_once", killed_while(go_on))
     with pytest.raises(Killed):
         run_sent_tasks()
     monkeypatch.undo()
@@ -180,7 +180,7 @@ def test_a_worker_that_was_taken_for_dead_puts_nothing_more_back(monkeypatch):
     flow = make_flow(codes=[REJECT])
     bury(flow, 120)
     made = reprocess_many(EVERYTHING, sample=0).reprocessing
-    go_on = reprocessing._go_on
+    go_on = reprocessing.advance_once
     seen: list[float | None] = []
 
     def stall(*args):
@@ -189,7 +189,7 @@ def test_a_worker_that_was_taken_for_dead_puts_nothing_more_back(monkeypatch):
         seen.append(go_on(*args))
         return seen[-1]
 
-    monkeypatch.setattr(reprocessing, "_go_on", stall)
+    monkeypatch.setattr(reprocessing, "advance_once", stall)
     [task] = sent_tasks()
     advance(*task["args"])
 
@@ -329,7 +329,7 @@ def test_a_rate_is_kept_to(monkeypatch):
     ("rate", "count", "seconds"), [(2.5, 2, 0.8), (0.1, 1, 10.0), (200, 200, 1.0)]
 )
 def test_a_rate_is_so_many_in_a_period(rate, count, seconds):
-    limit = reprocessing._rate(Reprocessing(rate_per_second=rate))
+    limit = reprocessing_batch._rate(Reprocessing(rate_per_second=rate))
 
     assert (limit.count, limit.period_seconds) == (count, pytest.approx(seconds))
 

@@ -13,7 +13,7 @@ from django_q.models import Schedule
 from knox.models import AuthToken
 from uuid_utils.compat import uuid7
 
-from flows import engine, retention
+from flows import engine
 from flows.conservation import check
 from flows.models import (
     DeadLetter,
@@ -25,8 +25,9 @@ from flows.models import (
     StepRun,
     Tally,
 )
-from flows.retention import ensure_schedule, purge, purgeable
 from flows.store import store
+from flows.tasks import retention
+from flows.tasks.retention import ensure_schedule, purge, purgeable
 from flows.tokens import make_token
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 
@@ -319,7 +320,7 @@ def test_there_is_one_schedule_and_it_stays_as_somebody_set_it():
     ensure_schedule()
     schedule = Schedule.objects.get()
     assert (schedule.func, schedule.schedule_type, schedule.minutes) == (
-        "flows.retention.purge",
+        "flows.tasks.retention.purge",
         Schedule.MINUTES,
         10,
     )

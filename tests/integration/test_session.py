@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import engine
-from flows.consumer import Session, Shift, consume, hosts
 from flows.errors import AlreadyReprocessed
 from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, Step, StepRun
 from flows.store import Done, Fate, Held, Lease, store
+from flows.worker.session import Session
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker, consume
 from tests.builders import (
     ECHO,
     RAISING,
@@ -280,8 +282,8 @@ def test_stale_worker_commits_nothing():
     make_flow()
     started = engine.start("flow", {})
     lease = open_lease("flow-0")
-    shift = Shift(hosts(), "cluster")
-    shift.sessions = [session := Session(lease, hosts())]
+    shift = Worker(this_worker.hosts(), "cluster")
+    shift.sessions = [session := Session(lease, this_worker.hosts())]
     session.go_on(claim=True)
     Consumer.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=1))
 

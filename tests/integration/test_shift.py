@@ -3,10 +3,11 @@ import json
 import pytest
 from django.db import OperationalError
 
-from flows import consumer, engine
-from flows.consumer import Shift, hosts
+from flows import engine
 from flows.models import Consumer, Message, Queue, QueueState, Run, StepRun
 from flows.store import Store, store
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
 from tests.builders import ECHO, TRAIL, make_flow, run_of, work
 from tests.waiting import wait_for
 
@@ -73,7 +74,7 @@ def test_a_slow_script_keeps_no_other_queue_waiting():
     assert first
     assert second
 
-    Shift(hosts(), "cluster").work(first)
+    Worker(this_worker.hosts(), "cluster").work(first)
 
     slow, quick = Run.objects.order_by("created_at")
     assert quick.status == slow.status == Run.Status.COMPLETED
@@ -84,7 +85,7 @@ def test_a_slow_script_keeps_no_other_queue_waiting():
 def test_a_draining_worker_takes_nothing_new(monkeypatch):
     make_flow(codes=[ECHO])
     engine.start("flow", {})
-    monkeypatch.setattr(consumer.draining, "is_set", lambda: True)
+    monkeypatch.setattr(this_worker.draining, "is_set", lambda: True)
 
     work("flow-0")
 
@@ -99,9 +100,9 @@ def test_a_worker_whose_grace_is_over_gives_its_messages_back_uncharged(monkeypa
     settings.ASYNCENGINE_GRACE_SECONDS = 0.1
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
     assert pk
-    shift = Shift(hosts(), "cluster")
+    shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
-    monkeypatch.setattr(consumer.draining, "is_set", lambda: True)
+    monkeypatch.setattr(this_worker.draining, "is_set", lambda: True)
 
     def is_over():
         shift._collect()
@@ -119,7 +120,7 @@ def test_a_worker_whose_grace_is_over_gives_its_messages_back_uncharged(monkeypa
 def test_a_worker_asked_for_by_another_task_comes_to_an_end(monkeypatch, settings):
     make_flow(codes=[ECHO])
     settings.ASYNCENGINE_SLICE_SECONDS = 0
-    monkeypatch.setattr(consumer, "is_awaited", lambda: True)
+    monkeypatch.setattr(this_worker, "is_awaited", lambda: True)
     engine.start("flow", {})
 
     work("flow-0")

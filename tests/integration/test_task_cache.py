@@ -17,12 +17,12 @@ from django_q.signing import SignedPackage
 from django_q.status import Stat
 from django_q.tasks import async_iter, async_task, fetch, result, result_group
 
-from flows import retention
-from flows.broker import QueueBroker
-from flows.cluster import SteadySentinel
 from flows.lanes import Lanes
 from flows.models import CachedValue
 from flows.task_cache import TaskCache, save_cached_in_turn
+from flows.tasks import retention
+from flows.worker.broker import QueueBroker
+from flows.worker.cluster import CrashSafeSentinel
 from tests.databases import is_postgresql
 from tests.integration.test_allowed_tasks import broker, one_connection, work  # noqa: F401
 
@@ -157,7 +157,7 @@ def test_results_of_a_group_that_end_at_once_are_all_kept():
 # --- states of clusters --------------------------------------------------------------------------
 
 
-class Sentinel(SteadySentinel):
+class Sentinel(CrashSafeSentinel):
     """A sentinel that starts no processes."""
 
     def __init__(self, of):

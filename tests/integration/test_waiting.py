@@ -10,8 +10,8 @@ from flows import engine
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run
 from flows.rate import RateLimit
 from flows.store import store
-from flows.verdict import returned
 from flows.waiting import NOBODY_WORKS, text_of, why_queue, why_run
+from flows.worker.redelivery import returned
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db

@@ -8,9 +8,10 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from flows import engine, within
+from flows import engine
 from flows.models import Consumer, DeadLetter, Message, QueueState, Run, StepRun
 from flows.store import Store, store
+from flows.worker import transactional
 from tests.builders import (
     ECHO,
     TRAIL,
@@ -179,7 +180,7 @@ def test_a_cancelled_run_does_not_run_it(monkeypatch):
 def test_what_is_too_much_for_one_transaction_waits_uncharged_for_the_next(monkeypatch):
     make_recording_flow()
     ids = engine.start_many("flow", [{"n": n} for n in range(40)])
-    monkeypatch.setattr(within, "TRANSACTION_SECONDS", 0.0005)
+    monkeypatch.setattr(transactional, "TRANSACTION_SECONDS", 0.0005)
 
     while Message.objects.exists():
         work("flow-0")

@@ -11,9 +11,14 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 
-from flows import conservation, consumer, engine, within
+from flows import conservation, engine
+from flows.isolation import LAST_RESORT_DELAY
 from flows.models import DeadLetter, Message, Run, StepRun
 from flows.store import store
+from flows.worker import session as session_module
+from flows.worker import transactional
+from flows.worker.session import Session
+from flows.worker.this_worker import this_worker
 from tests import callables
 from tests.builders import ECHO, make_callable, make_flow, run_of, work, work_until_idle
 
@@ -59,8 +64,8 @@ def test_a_callable_that_cancels_its_own_run_leaves_books_that_balance(codes):
 def test_runs_of_the_same_batch_that_a_callable_cancels_are_cancelled_if_its_writes_stay(
     monkeypatch, raises
 ):
-    monkeypatch.setattr(consumer.Session, "_batch_size", lambda session, plan, threads: 10)
-    monkeypatch.setattr(within, "TRANSACTION_SECONDS", 60)
+    monkeypatch.setattr(Session, "_batch_size", lambda session, plan, threads: 10)
+    monkeypatch.setattr(transactional, "TRANSACTION_SECONDS", 60)
     flow = make_flow_of("cancel_another", [None, ECHO], max_deliveries=1)
     first, last = engine.start_many("flow", [{}, {}])
     payload = {"cancel": [str(first), str(last)], "raise": raises}
@@ -154,18 +159,18 @@ def test_a_commit_that_is_refused_for_ever_is_a_failure_of_the_one_that_causes_i
 
 def test_a_worker_that_is_to_stop_does_not_wait_for_a_commit_that_is_refused(monkeypatch, settings):
     make_flow_of("note_that_it_is_cursed", [None])
-    monkeypatch.setattr(consumer, "MOST_REFUSALS", 10**9)
+    monkeypatch.setattr(session_module, "MOST_REFUSALS", 10**9)
     settings.ASYNCENGINE_GRACE_SECONDS = 0.2
     refused = []
 
     def stop_after_some(error, trouble):
         refused.append(error)
         if len(refused) == 3:
-            monkeypatch.setattr(consumer.draining, "is_set", lambda: True)
+            monkeypatch.setattr(this_worker.draining, "is_set", lambda: True)
 
-    real = consumer.Session._try_again_later
+    real = Session._try_again_later
     monkeypatch.setattr(
-        consumer.Session,
+        Session,
         "_try_again_later",
         lambda session, *args: (stop_after_some(*args), real(session, *args))[1],
     )
@@ -176,6 +181,6 @@ def test_a_worker_that_is_to_stop_does_not_wait_for_a_commit_that_is_refused(mon
 
     assert len(refused) >= 3
     assert Message.objects.get().consumer_id is not None
-    store().reap("host", lambda pid: False, *[consumer.LAST_RESORT_DELAY] * 2)
+    store().reap("host", lambda pid: False, *[LAST_RESORT_DELAY] * 2)
     assert Message.objects.get().queue_id is not None
     assert imbalances() == []

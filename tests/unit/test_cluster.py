@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster import Flag, Timer
 from flows.task_queue import TaskQueue
+from flows.worker.cluster import Flag, Timer
 
 
 @pytest.fixture

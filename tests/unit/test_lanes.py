@@ -7,8 +7,8 @@ from flows.lanes import STOP, Lanes
 from flows.task_queue import TaskQueue
 from tests.waiting import wait_for
 
-SESSION = {"ack_id": "consumer-1", "func": "flows.consumer.consume"}
-OWN = {"ack_id": 1, "func": "flows.retention.purge"}
+SESSION = {"ack_id": "consumer-1", "func": "flows.worker.worker.consume"}
+OWN = {"ack_id": 1, "func": "flows.tasks.retention.purge"}
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from django.apps import apps
 from django.conf import settings as those
 
 from flows import settings_checks
-from flows.broker import QueueBroker
 from flows.content_policy import ContentPolicyMiddleware
+from flows.worker.broker import QueueBroker
 
 
 class OwnBroker(QueueBroker):
@@ -55,6 +55,12 @@ def test_another_broker_is_an_error(settings, broker):
     settings.Q_CLUSTER = {"name": "shop", "broker_class": broker}
 
     assert found() == ["flows.E006"]
+
+
+def test_settings_may_name_the_broker_by_its_former_address(settings):
+    settings.Q_CLUSTER = {"name": "shop", "broker_class": "flows.broker.QueueBroker"}
+
+    assert found() == []
 
 
 @pytest.mark.parametrize("name", settings_checks.MIDDLEWARE)

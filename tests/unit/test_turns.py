@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from flows import cluster
-from flows.cluster import WriteGuard
 from flows.processes import is_alive, is_stopped
 from flows.store.sqlite import SQLite
 from flows.store.turns import turns, writers
+from flows.worker import cluster
+from flows.worker.cluster import WriteGuard
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a lock")

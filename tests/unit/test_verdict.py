@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.store import Done, Fate, Held
-from flows.verdict import LONGEST_DELAY, judge
+from flows.worker.redelivery import LONGEST_DELAY, judge
 from scripts.calls import Call, Outcome
 from scripts.errors import ScriptRetry
 

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from flows.retention import purge, purgeable
+from flows.tasks.retention import purge, purgeable
 
 
 class Command(BaseCommand):

@@ -6,8 +6,8 @@ from django.core.management.base import CommandError
 from django_q.conf import Conf
 from django_q.management.commands.qcluster import Command as QClusterCommand
 
-from flows.broker import flow_workers, task_workers
-from flows.cluster import SteadyCluster
+from flows.worker.broker import flow_workers, task_workers
+from flows.worker.cluster import CrashSafeCluster
 
 NAME = "Q_CLUSTER_NAME"
 
@@ -25,7 +25,7 @@ class Command(QClusterCommand):
             self._take_name(name)
         if not flow_workers() and not task_workers():
             raise CommandError("There is no worker: both numbers of workers are 0.")
-        SteadyCluster(until_rest=options["run_once"]).run()
+        CrashSafeCluster(until_rest=options["run_once"]).run()
 
     def _take_name(self, name: str) -> None:
         """Begin again with the name in the environment: django-q2 has read its settings already."""

@@ -66,7 +66,9 @@ def objects(world):
         "mapping": world.role.role_mappings.get(),
         "role": Group.objects.create(name="clerks"),
         "user": User.objects.create_user("clerk", password="secret"),
-        "schedule": Schedule.objects.create(name="s", func="flows.retention.purge", next_run=now),
+        "schedule": Schedule.objects.create(
+            name="s", func="flows.tasks.retention.purge", next_run=now
+        ),
     }
 
 

@@ -32,12 +32,12 @@ BY_LABEL = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._met
 @pytest.fixture
 def tasks(db):
     now = timezone.now()
-    Schedule.objects.create(name="sweep", func="flows.retention.purge", next_run=now)
+    Schedule.objects.create(name="sweep", func="flows.tasks.retention.purge", next_run=now)
     for model, key, success in ((Success, "a", True), (Failure, "b", False)):
         model.objects.create(
             id=key * 32,
             name=f"sweep-{key}",
-            func="flows.retention.purge",
+            func="flows.tasks.retention.purge",
             started=now,
             stopped=now,
             success=success,

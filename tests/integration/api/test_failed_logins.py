@@ -12,7 +12,7 @@ from django.utils import timezone
 from flows.api import logins
 from flows.api.authentication import BasicAuthentication
 from flows.models import LoginCount
-from flows.retention import purge
+from flows.tasks.retention import purge
 from tests.databases import is_postgresql
 from tests.integration.test_idempotency import at_once
 

@@ -7,7 +7,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from flows import engine
 from flows.api.reprocessings import EXAMPLE, VALIDATOR
 from flows.models import DeadLetter, Flow, Message, Reprocessing, Right, Run
-from flows.reprocessing import advance
+from flows.tasks.reprocessing import advance
 
 from .conftest import assert_problem, client_of, grant, make_flow
 

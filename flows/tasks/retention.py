@@ -93,7 +93,7 @@ def ensure_schedule(**kwargs: Any) -> None:
     Schedule.objects.using(using).get_or_create(
         name=SCHEDULE,
         defaults={
-            "func": "flows.retention.purge",
+            "func": "flows.tasks.retention.purge",
             "schedule_type": Schedule.MINUTES,
             "minutes": SCHEDULE_MINUTES,
             "repeats": -1,

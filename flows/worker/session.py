@@ -1,17 +1,13 @@
-"""A worker's shift: consumer sessions side by side, each claims, runs scripts, commits, repeats."""
+"""One lease at work: claim messages, run their scripts, commit what came of them, repeat."""
 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import connection
 
 from flows.errors import LeaseLost
 from flows.isolation import (
@@ -22,25 +18,21 @@ from flows.isolation import (
     substitutes,
     unjudged,
 )
-from flows.memory import LARGE_BYTES, give_back
-from flows.models import Consumer, DeadLetter, Queue, StepRun
+from flows.models import DeadLetter, Queue, StepRun
 from flows.plan import StepPlan, step_plan
 from flows.store import Done, Fate, Held, Lease, store
-from flows.store.troubles import Trouble, trouble_of
+from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
 from flows.store.work import BATCH_SECONDS
-from flows.verdict import age, ended_now, returned
-from flows.within import Functions, TransactionSpoiled, refused
+from flows.worker.redelivery import age, ended_now, returned
+from flows.worker.this_worker import this_worker
+from flows.worker.transactional import Functions, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
-from scripts.callables.leftovers import close_left_open
 from scripts.pool.runner import Call, HostPool, Outcome
 
 logger = logging.getLogger(__name__)
 
 BATCH_MESSAGES = 500
 BATCH_BYTES = 8 * 1024 * 1024
-# How often a busy worker looks for a consumer that the broker has opened for its cluster.
-ADOPT_SECONDS = 0.05
-DATABASE_ERRORS = (DatabaseError, InterfaceError)
 
 # Waits between tries where the database cannot be used.
 DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -53,134 +45,6 @@ MOST_REFUSALS = 5
 HEARTBEAT_SECONDS = 1.0
 # A rate counts a start as at most this much later than its claim.
 START_SECONDS = 0.02
-
-_hosts: HostPool | None = None
-
-
-def consume(consumer_id: int, cluster: str) -> None:
-    """Work until this worker has nothing to do. This is the function of the django-q2 task."""
-    Shift(hosts(), cluster).work(consumer_id)
-
-
-def hosts() -> HostPool:
-    """Return this worker's script hosts; they stay warm from shift to shift."""
-    global _hosts
-    if _hosts is None:
-        _hosts = HostPool(callables=True, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
-    return _hosts
-
-
-def close_hosts() -> None:
-    """End this worker's script hosts."""
-    global _hosts
-    if _hosts is not None:
-        _hosts.close()
-        _hosts = None
-
-
-def require_trouble(error: Exception) -> None:
-    """Raise the error where it is not the database that is in trouble."""
-    if trouble_of(error) is None:
-        raise error
-
-
-class Draining(Protocol):
-    """Whether this worker's cluster is stopping."""
-
-    def is_set(self) -> bool: ...
-
-
-# flows.cluster puts its own here, shared by its processes; elsewhere nothing drains or waits.
-draining: Draining = threading.Event()
-is_awaited: Callable[[], bool] = bool
-
-
-class Shift:
-    """The sessions that a worker works on side by side: a slow script keeps no other waiting."""
-
-    def __init__(self, hosts: HostPool, cluster: str) -> None:
-        self.hosts = hosts
-        self.cluster = cluster
-        self.sessions: list[Session] = []
-        self.ends_at = time.monotonic() + settings.ASYNCENGINE_SLICE_SECONDS
-        self.adopts_at = time.monotonic() + ADOPT_SECONDS
-        # Of the largest batch, or output.
-        self.most_bytes = 0
-
-    def work(self, consumer_id: int) -> None:
-        """Work on this session, and on those that the broker opens meanwhile, until all end."""
-        close_left_open()
-        self.begin(consumer_id)
-        try:
-            while self.sessions:
-                self._collect()
-                for session in self.sessions:
-                    self._go_on(session)
-                self.sessions = [s for s in self.sessions if not s.lease.closed]
-                self._adopt_now_and_then()
-        finally:
-            # After a surprise their leases run out, and what they held is delivered again.
-            for session in self.sessions:
-                session.forget()
-            if self.most_bytes > LARGE_BYTES:
-                give_back()
-            self.hosts.rest()
-
-    def begin(self, consumer_id: int) -> None:
-        try:
-            lease = store().begin(consumer_id, os.getpid())
-        except LeaseLost:
-            logger.debug("consumer %s was begun by another or has ended", consumer_id)
-            return
-        except DATABASE_ERRORS as error:
-            require_trouble(error)
-            logger.info("consumer %s was not begun: %s", consumer_id, error)
-            connection.close()
-            return
-        session = Session(lease, self.hosts)
-        self._go_on(session)
-        if not lease.closed:
-            self.sessions.append(session)
-
-    def _go_on(self, session: Session) -> None:
-        """Go on with a session; after a surprise it ends, and the others do not."""
-        try:
-            session.go_on(self._may_claim())
-        except Exception:
-            # Its lease runs out, and what it held is delivered again.
-            logger.exception("consumer %s has failed", session.lease.consumer_id)
-            session.forget()
-        self.most_bytes = max(self.most_bytes, session.most_bytes)
-
-    def _collect(self) -> None:
-        until_adoption = max(self.adopts_at - time.monotonic(), 0.0)
-        patience = min(until_adoption, *(session.patience() for session in self.sessions))
-        if not self.hosts.outstanding():
-            time.sleep(patience)
-        for outcome in self.hosts.collect(patience):
-            session, held_id = outcome.call.key
-            session.finish(held_id, outcome)
-
-    def _may_claim(self) -> bool:
-        """Whether to take new messages: not when the cluster stops or a task needs a worker."""
-        if draining.is_set():
-            return False
-        return time.monotonic() < self.ends_at or not is_awaited()
-
-    def _adopt_now_and_then(self) -> None:
-        """Begin a session that no idle worker is there for. Those with many look less often."""
-        now = time.monotonic()
-        if not self.sessions or now < self.adopts_at or not self._may_claim():
-            return
-        self.adopts_at = now + ADOPT_SECONDS * len(self.sessions)
-        try:
-            opened = Consumer.objects.filter(cluster=self.cluster, pid=None).order_by("id").first()
-        except DATABASE_ERRORS as error:
-            require_trouble(error)
-            # Each session finds out for itself, and knows what to do.
-            return
-        if opened is not None:
-            self.begin(opened.pk)
 
 
 class Session:
@@ -447,7 +311,7 @@ class Session:
 
     def _is_out_of_grace(self) -> bool:
         """Tell whether the cluster has been stopping for longer than a script may take."""
-        if not draining.is_set():
+        if not this_worker.draining.is_set():
             return False
         self.draining_since = self.draining_since or time.monotonic()
         return time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from flows.models import StepRun
 from flows.plan import StepPlan
 from flows.store import Done, Fate, Held, store
-from flows.verdict import judge, returned, storable
+from flows.worker.redelivery import judge, returned, storable
 from scripts.callables.calls import CallableCall, drop_connections
 from scripts.callables.leftovers import Leftovers, apart, renew, uses_of
 from scripts.callables.watchdog import Limit, watchdog

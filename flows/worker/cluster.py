@@ -25,12 +25,12 @@ from django_q.conf import Conf
 from django_q.scheduler import scheduler
 from django_q.worker import worker
 
-from flows import consumer
-from flows.broker import flow_workers, task_workers
 from flows.lanes import Lanes
 from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
+from flows.worker.broker import flow_workers, task_workers
+from flows.worker.this_worker import this_worker
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def schedule_by_a_steady_clock(broker: Any) -> None:
 django_q.cluster.scheduler = schedule_by_a_steady_clock
 
 
-class SteadySentinel(Sentinel):
+class CrashSafeSentinel(Sentinel):
     def __init__(
         self,
         stop_event: Flag,
@@ -103,8 +103,8 @@ class SteadySentinel(Sentinel):
         self.result_queue = lanes.results
         self.pool_size = lanes.workers()
         self.event_out = Flag()
-        consumer.draining = stop_event
-        consumer.is_awaited = lambda: not lanes.flows.empty()
+        this_worker.draining = stop_event
+        this_worker.is_awaited = lambda: not lanes.flows.empty()
         if rest_event is not None:
             self.broker.when_at_rest = rest_event.set
             if Conf.SCHEDULER:
@@ -119,7 +119,7 @@ class SteadySentinel(Sentinel):
         lane = self.task_queue.without_worker([process.lane for process in self.pool])
         process = self.spawn_process(worker, lane, self.result_queue, timer, self.timeout)
         process.timer, process.lane = timer, lane
-        # Deaf to SIGTERM as all of them, so that an overdue one has to be killed.
+        # Workers ignore SIGTERM, so an overdue one is killed with SIGKILL.
         process.terminate = process.kill
         self.pool.append(process)
 
@@ -131,11 +131,11 @@ def child(target: Callable[..., None], *args: Any) -> None:
     try:
         target(*args)
     finally:
-        consumer.close_hosts()
+        this_worker.close_hosts()
 
 
 class WriteGuard:
-    """Ends processes that were stopped while they alone could write, for nobody else can go on."""
+    """Kills processes that were stopped in mid-write: no other process can write until then."""
 
     def __init__(self) -> None:
         self.stopped_since: dict[int, float] = {}
@@ -151,7 +151,7 @@ class WriteGuard:
                     os.kill(pid, signal.SIGKILL)
 
 
-class SteadyCluster(Cluster):
+class CrashSafeCluster(Cluster):
     """The main process: it starts the sentinel, replaces it when it dies, and stops it.
 
     `until_rest`: it stops by itself when nothing is ready.
@@ -171,7 +171,7 @@ class SteadyCluster(Cluster):
         db.connections.close_all()
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(
-            target=SteadySentinel,
+            target=CrashSafeSentinel,
             args=(
                 self.stop_event,
                 self.start_event,

@@ -1,0 +1,179 @@
+"""Bulk reprocessing: put dead letters back by a filter, at a rate, with a sample first.
+
+A reprocessing is a row that django-q2 tasks advance, one after the other. A task works for about
+a second in small transactions and queues the next. If a task is lost with its worker, or has
+nothing to do for a while, the broker queues another when the row is due.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Exists, Max, OuterRef, Q, Value
+from django.db.models.functions import Concat
+from django_q.tasks import async_task
+
+from flows.dead_letters import DeadLetterFilter, Matched, count_by_step
+from flows.models import DeadLetter, Message, Reprocessing, Run
+from flows.models.reprocessing import ReprocessedLetter as Letter
+from flows.store import store
+from flows.tasks.reprocessing_batch import PATIENCE_SECONDS, advance_once, take
+
+SAMPLE = 10
+SLICE_SECONDS = 1.0
+
+
+def reprocess_many(
+    filter: DeadLetterFilter,
+    *,
+    user: Any = None,
+    flow_ids: Collection[int] | None = None,
+    rate_per_second: float | None = None,
+    stop_after_failures: int | None = None,
+    sample: int = SAMPLE,
+    newest_script: bool = False,
+    dry_run: bool = False,
+) -> Matched:
+    """Reprocess the open dead letters that there are now; returns before the first is put back.
+
+    `flow_ids` are the flows that the caller may touch, None for all. The first `sample` runs have
+    to end before it goes on, 0 for none. It stops itself when `stop_after_failures` have failed
+    again. A dry run counts and stores nothing.
+    """
+    with store().database.transaction():
+        letters = filter.open(flow_ids)
+        steps = count_by_step(letters)
+        matched = sum(step.matched for step in steps)
+        if dry_run:
+            return Matched(matched, steps)
+        now = store().database.now()
+        reprocessing = Reprocessing.objects.create(
+            filter=filter.document(),
+            flow_ids=None if flow_ids is None else sorted(flow_ids),
+            script=Reprocessing.Script.NEWEST if newest_script else Reprocessing.Script.OWN,
+            rate_per_second=rate_per_second,
+            stop_after_failures=stop_after_failures,
+            sample=sample,
+            matched=matched,
+            last_id=letters.aggregate(last=Max("id"))["last"] or 0,
+            user=user,
+            created_at=now,
+            due_at=now + timedelta(seconds=PATIENCE_SECONDS),
+        )
+        _send(reprocessing.pk, reprocessing.turn)
+    return Matched(matched, steps, reprocessing)
+
+
+def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
+    """Put no more back; what was put back goes on. One that has ended stays as it is."""
+    running = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.RUNNING)
+    note = f"Stopped by {user.get_username()}." if user else "Stopped."
+    running.update(state=Reprocessing.State.STOPPED, note=note)
+    reprocessing.refresh_from_db()
+
+
+def wake_overdue() -> float:
+    """Send a worker to every reprocessing that is due; the broker calls this.
+
+    Returns the seconds after which to call it again, at most one.
+    """
+    now = store().database.now()
+    unfinished = Reprocessing.objects.filter(finished_at=None).order_by("due_at")
+    wait = 1.0
+    for pk, turn, due_at in unfinished.values_list("pk", "turn", "due_at"):
+        if due_at > now:
+            wait = min(wait, max((due_at - now).total_seconds(), 0.01))
+            break
+        _wake(pk, turn, now)
+    return wait
+
+
+def _wake(pk: int, turn: int, now: datetime) -> None:
+    with store().database.transaction():
+        reprocessing = take(pk, turn)
+        if reprocessing is not None and reprocessing.due_at <= now:
+            _begin_turn(reprocessing, now)
+            reprocessing.save(update_fields=["turn", "due_at"])
+            _send(reprocessing.pk, reprocessing.turn)
+
+
+def advance(pk: int, turn: int) -> None:
+    """Go on with a reprocessing for about a second. This is the function of the django-q2 task.
+
+    Only the task that was sent last does anything, and each once.
+    """
+    if not _begin(pk, turn):
+        return
+    turn += 1
+    ends_at = time.monotonic() + SLICE_SECONDS
+    pause: float | None = 0.0
+    while pause == 0.0:
+        if time.monotonic() > ends_at:
+            _send(pk, turn)
+            return
+        pause = advance_once(pk, turn)
+
+
+def _send(pk: int, turn: int) -> None:
+    async_task(
+        "flows.tasks.reprocessing.advance",
+        pk,
+        turn,
+        task_name=f"reprocessing-{pk}-{turn}",
+        # Its result is in the row; and after a surprise it is the broker that sends another.
+        save=False,
+        ack_failure=True,
+    )
+
+
+def _begin_turn(reprocessing: Reprocessing, now: datetime) -> None:
+    reprocessing.turn += 1
+    reprocessing.due_at = now + timedelta(seconds=PATIENCE_SECONDS)
+
+
+def _begin(pk: int, turn: int) -> bool:
+    """Take the turn, and count what has ended since the last one."""
+    with store().database.transaction():
+        reprocessing = take(pk, turn)
+        if reprocessing is None:
+            return False
+        _begin_turn(reprocessing, store().database.now())
+        _count_ended(reprocessing)
+        _stop_after_failures(reprocessing)
+        reprocessing.save()
+        return True
+
+
+def _count_ended(reprocessing: Reprocessing) -> None:
+    """Count the letters whose run, or branch of it, has come to an end."""
+    pending = reprocessing.letters.filter(outcome=Letter.Outcome.PENDING)
+    newer = DeadLetter.objects.filter(
+        run=OuterRef("dead_letter__run"), pk__gt=OuterRef("dead_letter_id")
+    )
+    branch = OuterRef("dead_letter__branch")
+    in_branch = Q(branch=branch) | Q(branch__startswith=Concat(branch, Value(".")))
+    # It failed again, even if somebody has put it back a second time since.
+    failed = Exists(newer.filter(in_branch)) | Q(Exists(newer), dead_letter__branch="")
+    messages = Message.objects.filter(in_branch, run=OuterRef("dead_letter__run"), branch__gt="")
+    # Other branches may go on, or be dead, when this one has come to its end.
+    branch_ended = Q(dead_letter__branch__gt="") & ~Exists(messages)
+    completed = Q(dead_letter__run__status=Run.Status.COMPLETED) | branch_ended
+    cancelled = Q(dead_letter__run__status=Run.Status.CANCELLED)
+
+    def count(condition: Any, outcome: Letter.Outcome) -> int:
+        return pending.filter(condition).update(outcome=outcome)
+
+    reprocessing.cancelled += count(cancelled & ~failed, Letter.Outcome.CANCELLED)
+    reprocessing.completed += count(completed & ~failed & ~cancelled, Letter.Outcome.COMPLETED)
+    reprocessing.failed_again += count(failed, Letter.Outcome.FAILED)
+
+
+def _stop_after_failures(reprocessing: Reprocessing) -> None:
+    most = reprocessing.stop_after_failures
+    is_running = reprocessing.state == Reprocessing.State.RUNNING
+    if most is not None and is_running and reprocessing.failed_again >= most:
+        reprocessing.state = Reprocessing.State.STOPPED
+        reprocessing.note = f"Stopped itself: {reprocessing.failed_again} failed again."

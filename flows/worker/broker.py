@@ -1,0 +1,343 @@
+"""django-q2's broker: which consumer session starts next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from math import ceil
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.db import connection
+from django.db.models import Min, QuerySet
+from django.db.utils import Error as DatabaseFault
+from django.utils import timezone
+from django_q.brokers.orm import ORM
+from django_q.conf import Conf
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
+
+from flows.allowed_tasks import is_of_engine, judged_package
+from flows.lanes import SESSION, Bell, Lanes
+from flows.models import Consumer, Queue, StepVersion
+from flows.plan import step_plan
+from flows.processes import is_alive, this_host
+from flows.store import Ready, store
+from flows.store.troubles import Trouble, trouble_of
+from flows.task_cache import TaskCache
+from flows.task_stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
+from flows.tasks.reprocessing import wake_overdue
+from flows.wakeup import WakeUp, wakeup
+from scripts.sandbox import missing_measures, scripts_may_run
+
+logger = logging.getLogger(__name__)
+
+# The engine's own tasks wait apart from the project's; every cluster takes them.
+ENGINE_LIST = f"{Conf.PREFIX}/engine"
+REAP_SECONDS = 1.0
+# A consumer that was not heard of for this long may be one that cannot write.
+QUIET_SECONDS = 3.0
+# An opened consumer that no worker has begun after this time is given to another.
+BEGIN_SECONDS = 3.0
+SESSIONS_PER_WORKER = 16
+BUSY_SECONDS = 0.02
+# A cluster that ends when nothing is ready waits so long for what a rate limit holds back.
+RATE_PATIENCE_SECONDS = 1.0
+
+
+class QueueBroker(ORM):
+    """Hands out consumer sessions beside django-q2's own tasks.
+
+    A session goes to a flow worker that is free, else to one that is busy: it looks for sessions
+    that were opened for its cluster and works on several side by side. Queues take turns: the one
+    that was served longest ago comes first. A task is taken from its list when a worker for tasks
+    is free, so that it does not wait here while another cluster could run it.
+    """
+
+    def __init__(self, list_key: str | None = None) -> None:
+        super().__init__(list_key=list_key)
+        self.host = this_host()
+        # The pusher is a child of its cluster's sentinel.
+        self.cluster = f"{self.host}:{os.getppid()}"
+        self.served_at: dict[int, float] = {}
+        self.sent: set[int] = set()
+        self.reaped_at = 0.0
+        self.reprocessings_at = 0.0
+        self.stat_at = 0.0
+        # Until then nobody's silence counts: it may have been the database that was away.
+        self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
+        self.polling = 0.1
+        self.is_busy = False
+        self.next_start_in = 60.0
+        self.wakeup: WakeUp | None = None
+        self.has_warned = False
+        # The cluster's; None in a process that only queues tasks.
+        self.lanes: Lanes | None = None
+        self.when_at_rest: Callable[[], None] | None = None
+
+    def enqueue(self, task: str) -> int:
+        key = ENGINE_LIST if is_of_engine(task) else self.list_key
+        queued = self.get_connection().create(key=key, payload=task, lock=timezone.now())
+        store().database.wake()
+        return queued.pk
+
+    @staticmethod
+    def get_cache() -> BaseCache:
+        """Return the cache that the project names for django-q2, else the one in the database."""
+        return caches[Conf.CACHE] if Conf.conf.get("cache") else TaskCache()
+
+    def set_stat(self, key: str, value: str, timeout: int) -> None:
+        if self.lanes is not None:
+            self.lanes.notes.put(value)
+        else:
+            super().set_stat(key, value, timeout)
+
+    def get_stats(self, pattern: str) -> list[str]:
+        if isinstance(self.cache, TaskCache):
+            return self.cache.under(pattern.removesuffix("*"))
+        return super().get_stats(pattern) or []
+
+    def acknowledge(self, task_id: int | str) -> None:
+        if not str(task_id).startswith(SESSION):
+            super().acknowledge(task_id)
+
+    def fail(self, task_id: int | str) -> None:
+        if not str(task_id).startswith(SESSION):
+            super().fail(task_id)
+
+    def dequeue(self) -> list[tuple[int | str, str]]:
+        """Return django-q2 tasks; after waiting for work, at most for the shortest polling time.
+
+        It never raises: django-q2 would stop the cluster's intake for ten seconds.
+        """
+        try:
+            self._reap_now_and_then()
+            self._look()
+            self._wake_reprocessings()
+            opened = self._open_sessions()
+            tasks = [*self._tasks_of_django_q2(), *self._tasks_for_free_workers()]
+            if not tasks and not opened:
+                if self.when_at_rest is not None and self._is_at_rest():
+                    self.when_at_rest()
+                self._wait()
+            return tasks
+        except (DatabaseFault, OSError) as error:
+            self._start_afresh(error)
+            return []
+
+    def _tasks_of_django_q2(self) -> list[tuple[int | str, str]]:
+        """Take as many tasks as workers are free for them, the engine's own first."""
+        lanes = self.lanes
+        for_tasks = Conf.BULK if lanes is None else lanes.free_for_tasks()
+        for_engine = 0 if lanes is None else lanes.free_for_engine()
+        own = self._taken(ENGINE_LIST, for_engine + for_tasks)
+        others = self._taken(self.list_key, for_tasks - max(len(own) - for_engine, 0))
+        return [(row.pk, judged_package(row.payload)) for row in (*own, *others)]
+
+    def _taken(self, key: str, most: int) -> list[OrmQ]:
+        if most < 1:
+            return []
+        rows = self.get_connection().filter(key=key, lock__lt=timezone.now())
+        # Where another cluster was faster, the row's lock has changed.
+        return [
+            row
+            for row in rows.order_by("lock", "pk")[:most]
+            if self.get_connection().filter(pk=row.pk, lock=row.lock).update(lock=self.timeout(row))
+        ]
+
+    def _reap_now_and_then(self) -> None:
+        if time.monotonic() - self.reaped_at < REAP_SECONDS:
+            return
+        seconds = settings.ASYNCENGINE_LEASE_SECONDS
+        # A database that stands still lets this wait, as it does everybody who wants to be heard
+        # of. Who waits for a lock does not wait that long.
+        store().settle_clock()
+        store().require_writable(timedelta(seconds=QUIET_SECONDS))
+        now = time.monotonic()
+        if now - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):
+            self.patient_until = now + seconds
+        silence = timedelta(seconds=seconds if now > self.patient_until else 1e6)
+        store().reap(self.host, is_alive, lease=silence, begin=timedelta(seconds=BEGIN_SECONDS))
+        shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
+        self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
+        self.reaped_at = now
+        self._store_stat()
+
+    def _store_stat(self) -> None:
+        note = self.lanes.notes.last() if self.lanes else None
+        if note is None or time.monotonic() < self.stat_at:
+            return
+        self.stat_at = time.monotonic() + STORE_SECONDS
+        key = stat_of(note).key
+        if isinstance(self.cache, TaskCache):
+            with store().database.transaction():
+                self.cache.set(key, note, COUNTS_SECONDS)
+        else:
+            super().set_stat(key, note, COUNTS_SECONDS)
+
+    def _wake_reprocessings(self) -> None:
+        now = time.monotonic()
+        if now >= self.reprocessings_at:
+            self.reprocessings_at = now + wake_overdue()
+
+    def _look(self) -> None:
+        for bell in self._bells():
+            bell.silence()
+        if self.wakeup is None:
+            self.wakeup = wakeup()
+        self.wakeup.look()
+
+    def _wait(self) -> None:
+        # Every commit of a busy worker wakes the broker, and hardly ever is there more to do.
+        if self.is_busy and select.select(self._bells(), [], [], BUSY_SECONDS)[0]:
+            return
+        if self.wakeup is not None:
+            self.wakeup.wait(min(self.polling, max(self.next_start_in, 0.001)), self._bells())
+
+    def _bells(self) -> list[Bell]:
+        return [self.lanes.bell] if self.lanes else []
+
+    def _start_afresh(self, error: Exception) -> None:
+        """Connect anew. Where nothing could be written, no consumer could be heard of."""
+        trouble = trouble_of(error)
+        if trouble:
+            logger.warning("the broker cannot use the database: %s. %s", trouble.value, error)
+        else:
+            logger.exception("the broker lost the database; it tries again")
+        if self.wakeup is not None:
+            self.wakeup.close()
+            self.wakeup = None
+        connection.close()
+        # A lock that was not to be had is no outage.
+        if trouble is not Trouble.BUSY:
+            self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
+        time.sleep(0.5)
+
+    def _open_sessions(self) -> int:
+        """Open a session on every queue that can be served, one each; return how many.
+
+        None where scripts cannot be sealed: their messages wait for a machine that can.
+        """
+        if not flow_workers():
+            return 0
+        if not scripts_may_run():
+            self._warn_of_the_sandbox()
+            return 0
+        room = SESSIONS_PER_WORKER * flow_workers() - self._consumers().count()
+        opened = 0
+        for queue in self._in_turn(store().ready())[: max(room, 0)]:
+            share = ceil(queue.threads / flow_workers())
+            if store().open_consumer(queue.queue_id, share, self.cluster, self.host):
+                self.served_at[queue.queue_id] = time.monotonic()
+                opened += 1
+        return opened
+
+    def _is_at_rest(self) -> bool:
+        """Tell whether this cluster does nothing and finds nothing to do.
+
+        What it does is asked for first, for its end may make something else ready.
+        """
+        if not self.lanes or not self.lanes.are_at_rest() or self._consumers().exists():
+            return False
+        if flow_workers() and scripts_may_run():
+            is_ready = self._in_turn(store().ready()) or self.next_start_in < RATE_PATIENCE_SECONDS
+            if is_ready:
+                return False
+        lists = [ENGINE_LIST, *([self.list_key] if task_workers() else [])]
+        due = self.get_connection().filter(key__in=lists, lock__lt=timezone.now())
+        return not due.exists()
+
+    def _warn_of_the_sandbox(self) -> None:
+        if not self.has_warned:
+            self.has_warned = True
+            logger.error(
+                "no script runs on this machine, for its sandbox cannot be closed; missing: %s."
+                " ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run unsealed.",
+                ", ".join(missing_measures()),
+            )
+
+    def _tasks_for_free_workers(self) -> list[tuple[str, str]]:
+        """Send sessions that nobody has begun to workers that are free."""
+        if not flow_workers():
+            return []
+        rows = self._consumers().order_by("id").values_list("id", "pid")
+        waiting = [pk for pk, pid in rows if pid is None]
+        self.sent &= set(waiting)
+        free = flow_workers() - len({pid for _, pid in rows if pid}) - len(self.sent)
+        self.is_busy = free < 1
+        sending = [pk for pk in waiting if pk not in self.sent][: max(free, 0)]
+        self.sent |= set(sending)
+        return [(f"{SESSION}{pk}", self._session_task(pk)) for pk in sending]
+
+    def _consumers(self) -> QuerySet[Consumer]:
+        return Consumer.objects.filter(cluster=self.cluster)
+
+    def _session_task(self, consumer_id: int) -> str:
+        """Return a session as the signed package that django-q2's pusher expects."""
+        options = {
+            "id": f"{SESSION}{consumer_id}",
+            "name": f"{SESSION}{consumer_id}",
+            "func": "flows.worker.worker.consume",
+            "args": (consumer_id, self.cluster),
+            "kwargs": {},
+            "started": timezone.now(),
+            # The truth is in our tables; django-q2 keeps no result, and no clock but the lease.
+            "save": False,
+            "timeout": -1,
+            "ack_failure": True,
+        }
+        return SignedPackage.dumps(options)
+
+    def _in_turn(self, queues: list[Ready]) -> list[Ready]:
+        now = store().database.now()
+        self.next_start_in = min(
+            (starts_in(queue, now) for queue in queues if queue.head_step_id), default=60.0
+        )
+        return sorted(
+            servable(queues, now), key=lambda queue: self.served_at.get(queue.queue_id, 0.0)
+        )
+
+
+def starts_in(queue: Ready, now: datetime) -> float:
+    """Seconds until the queue's rate allows a start; a long time where it does now."""
+    if queue.rate_limit is None or queue.rate_limit.allowance(now.timestamp()):
+        return 60.0
+    return queue.rate_limit.free_at(now.timestamp()) - now.timestamp()
+
+
+def servable(queues: list[Ready], now: datetime) -> list[Ready]:
+    """Return those on which a further session would find something that it may do."""
+    rooms = {queue.queue_id: queue.room for queue in queues}
+    return [queue for queue in queues if can_be_served(queue, rooms, now)]
+
+
+def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
+    """Whether a further session on this queue would find something that it may do."""
+    if queue.head_step_id is None:
+        return False
+    threads = 1 if queue.slow_until and queue.slow_until > now else queue.threads
+    if queue.granted_threads >= threads or queue.consumers >= queue.depth:
+        return False
+    if queue.rate_limit and not queue.rate_limit.allowance(now.timestamp()):
+        return False
+    try:
+        following = step_plan(queue.head_step_id).next_queue_id
+    except StepVersion.DoesNotExist:
+        # The step was deleted: a session puts the message off.
+        return True
+    return not following or rooms.get(following, 1) > 0
+
+
+def flow_workers() -> int:
+    # django-q2 takes 0 for a number that is not given.
+    return 0 if Conf.conf.get("workers") == 0 else int(Conf.WORKERS)
+
+
+def task_workers() -> int:
+    default = max(flow_workers() - 1, 1)
+    return int(Conf.conf.get("task_workers", default))

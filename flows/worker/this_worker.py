@@ -1,0 +1,46 @@
+"""What the worker of this process has: its script hosts, and what its cluster tells it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from django.conf import settings
+
+from scripts.pool.runner import HostPool
+
+
+class Draining(Protocol):
+    """Whether this worker's cluster is stopping."""
+
+    def is_set(self) -> bool: ...
+
+
+class ThisWorker:
+    """The state that all sessions of this process share.
+
+    The cluster sets `draining` and `is_awaited` before it forks its workers. In another process
+    nothing drains and no task waits for a worker.
+    """
+
+    def __init__(self) -> None:
+        self.draining: Draining = threading.Event()
+        # Whether a task waits for a worker.
+        self.is_awaited: Callable[[], bool] = bool
+        self._hosts: HostPool | None = None
+
+    def hosts(self) -> HostPool:
+        """Return the script hosts; they stay warm from one task to the next."""
+        if self._hosts is None:
+            self._hosts = HostPool(callables=True, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+        return self._hosts
+
+    def close_hosts(self) -> None:
+        """End the script hosts."""
+        if self._hosts is not None:
+            self._hosts.close()
+            self._hosts = None
+
+
+this_worker = ThisWorker()
