@@ -8,13 +8,11 @@ snapshot, so that it may be asked at any time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Case, Count, Exists, Max, OuterRef, Q, QuerySet, Value, When
 
 from flows.models import FlowVersion, Message, Queue, QueueState, Run, StepVersion, Tally
@@ -115,7 +113,7 @@ def disagreements(compared: tuple[tuple[str, int, str, int], ...]) -> list[str]:
 
 def check() -> list[Balance]:
     """Return the balance of every flow and every queue, by kind and name."""
-    with snapshot():
+    with store().database.snapshot():
         now = store().database.now()
         return [*_flow_balances(now), *_queue_balances()]
 
@@ -138,23 +136,6 @@ def oldest_without_progress(queues: QuerySet[Queue] | None = None) -> Stale | No
     step = getattr(queue, "step", None)
     paused = queue.paused or bool(step and step.flow.paused)
     return Stale(oldest.run_id, queue.name, situation.now - oldest.available_at, paused)
-
-
-@contextmanager
-def snapshot() -> Iterator[None]:
-    """See the database as it is now, whatever others commit. Within a transaction: as that does."""
-    if not connection.get_autocommit():
-        yield
-        return
-    is_postgresql = connection.vendor == "postgresql"
-    # Not Django's transaction: on SQLite that is one of a writer and keeps all others waiting.
-    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if is_postgresql else "BEGIN DEFERRED"
-    with connection.cursor() as cursor:
-        cursor.execute(begin)
-        try:
-            yield
-        finally:
-            cursor.execute("ROLLBACK")
 
 
 # --- flows -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, InterfaceError, connection
 
-from flows.wakeup import direct_database
+from flows.store.listener import direct_database
 
 # Which database of which server this is, in the words of the server.
 WHICH = "SELECT current_database(), pg_postmaster_start_time()"

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from django.db import connection
+
+from flows.store.listener import Listener
 
 Row = Mapping[str, Any]
 
@@ -42,6 +46,8 @@ class Database(ABC):
     # counted in the queue and in the books, which the commit then does.
     start_statements: Sequence[Batch] = ()
     counts_with_commit = False
+    # Begins a transaction that reads, and sees what is committed then and nothing later.
+    begin_snapshot = "BEGIN DEFERRED"
     # Put behind a SELECT that locks counters (as `s`).
     lock_counters = ""
     # Put behind a SELECT of rows that somebody else may have locked: it leaves those out.
@@ -62,6 +68,27 @@ class Database(ABC):
     def limit_transaction(self) -> None:
         """Limit how long the transaction that is open may rest, and wait for locks."""
         return
+
+    @abstractmethod
+    def listener(self) -> Listener:
+        """Return what waits for the commits of others."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See the database as it is now, whatever others commit meanwhile.
+
+        Within a transaction: as that sees it.
+        """
+        if not connection.get_autocommit():
+            yield
+            return
+        # Not Django's transaction: on SQLite that is one of a writer and keeps all others waiting.
+        with connection.cursor() as cursor:
+            cursor.execute(self.begin_snapshot)
+            try:
+                yield
+            finally:
+                cursor.execute("ROLLBACK")
 
     def set_up(self) -> AbstractContextManager[None]:
         """Have a statement run as sessions are set up, in a transaction where that needs one."""

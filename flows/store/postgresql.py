@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from flows.errors import QueueFullAtCommit
 from flows.store import sql as statements
 from flows.store.database import Batch, Database, Row
+from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, is_queue_full
 from flows.users import key_field
 
@@ -75,6 +76,7 @@ class PostgreSQL(Database):
     pending_room = f"""(SELECT COALESCE(SUM(p.room), 0)::int FROM flows_pendingstart p
         WHERE {OWN} AND p.queue_id = s.queue_id)"""
     pending_delayed = pending_room.replace("p.room", "p.delayed")
+    begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     lock_counters = "FOR UPDATE OF s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     is_taken = "id = ANY(ARRAY(SELECT id FROM taken))"
@@ -87,6 +89,9 @@ class PostgreSQL(Database):
             if is_own:
                 self.limit_transaction()
             yield
+
+    def listener(self) -> PostgreSQLListener:
+        return PostgreSQLListener(CHANNEL)
 
     def limit_transaction(self) -> None:
         self._execute(LIMITS)

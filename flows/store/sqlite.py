@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from flows.store import sql
 from flows.store.clock import machine_clock
 from flows.store.database import Batch, Database, Row
+from flows.store.listener import SQLiteListener
 from flows.store.troubles import Trouble, trouble_of
 from flows.store.turns import turns, writers
 
@@ -35,6 +36,9 @@ class SQLite(Database):
     def transaction(self) -> Iterator[None]:
         with turns.take() if connection.get_autocommit() else nullcontext(), transaction.atomic():
             yield
+
+    def listener(self) -> SQLiteListener:
+        return SQLiteListener()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         with connection.cursor() as cursor:

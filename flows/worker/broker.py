@@ -28,11 +28,11 @@ from flows.models import Consumer, Queue, StepVersion
 from flows.plan import step_plan
 from flows.processes import is_alive, this_host
 from flows.store import Ready, store
+from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
 from flows.task_cache import TaskCache
 from flows.task_stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
 from flows.tasks.reprocessing import wake_overdue
-from flows.wakeup import WakeUp, wakeup
 from scripts.sandbox import missing_measures, scripts_may_run
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class QueueBroker(ORM):
         self.polling = 0.1
         self.is_busy = False
         self.next_start_in = 60.0
-        self.wakeup: WakeUp | None = None
+        self.listener: Listener | None = None
         self.has_warned = False
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
@@ -188,16 +188,16 @@ class QueueBroker(ORM):
     def _look(self) -> None:
         for bell in self._bells():
             bell.silence()
-        if self.wakeup is None:
-            self.wakeup = wakeup()
-        self.wakeup.look()
+        if self.listener is None:
+            self.listener = store().database.listener()
+        self.listener.look()
 
     def _wait(self) -> None:
         # Every commit of a busy worker wakes the broker, and hardly ever is there more to do.
         if self.is_busy and select.select(self._bells(), [], [], BUSY_SECONDS)[0]:
             return
-        if self.wakeup is not None:
-            self.wakeup.wait(min(self.polling, max(self.next_start_in, 0.001)), self._bells())
+        if self.listener is not None:
+            self.listener.wait(min(self.polling, max(self.next_start_in, 0.001)), self._bells())
 
     def _bells(self) -> list[Bell]:
         return [self.lanes.bell] if self.lanes else []
@@ -209,9 +209,9 @@ class QueueBroker(ORM):
             logger.warning("the broker cannot use the database: %s. %s", trouble.value, error)
         else:
             logger.exception("the broker lost the database; it tries again")
-        if self.wakeup is not None:
-            self.wakeup.close()
-            self.wakeup = None
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
         connection.close()
         # A lock that was not to be had is no outage.
         if trouble is not Trouble.BUSY:

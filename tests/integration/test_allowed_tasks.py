@@ -67,8 +67,8 @@ class Touching:
 def broker():
     broker = QueueBroker("asyncengine")
     yield broker
-    if broker.wakeup:
-        broker.wakeup.close()
+    if broker.listener:
+        broker.listener.close()
 
 
 @pytest.fixture(autouse=True)

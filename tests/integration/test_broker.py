@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db
 def broker(settings):
     broker = QueueBroker()
     yield broker
-    if broker.wakeup:
-        broker.wakeup.close()
+    if broker.listener:
+        broker.listener.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from flows import engine
-from flows.conservation import FlowBalance, QueueBalance, check, oldest_without_progress, snapshot
+from flows.conservation import FlowBalance, QueueBalance, check, oldest_without_progress
 from flows.models import DeadLetter, Flow, Message, Queue, QueueState, Run, Tally
 from flows.store import store
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
@@ -271,7 +271,7 @@ def test_it_looks_at_one_moment_whatever_is_committed_meanwhile():
         finally:
             connection.close()
 
-    with snapshot():
+    with store().database.snapshot():
         before = Run.objects.count()
         other = Thread(target=start_another)
         other.start()

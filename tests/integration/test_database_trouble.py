@@ -19,8 +19,8 @@ from django.test import Client
 from flows import engine
 from flows.models import Consumer, QueueState, Run, StepRun
 from flows.store import Store, store
+from flows.store.listener import PostgreSQLListener
 from flows.store.sqlite import SQLite
-from flows.wakeup import PostgreSQLWakeUp
 from flows.worker import broker
 from flows.worker.broker import QueueBroker
 from flows.worker.session import Session
@@ -241,8 +241,8 @@ def test_nobody_loses_a_lease_because_nothing_could_be_written(
         patched.setattr(Store, "require_writable", lambda self, quiet: refuse(code))
         work.dequeue()
     work.dequeue()
-    assert work.wakeup is not None
-    work.wakeup.close()
+    assert work.listener is not None
+    work.listener.close()
 
     in_the_way = {"40001", "40P01", "55P03", "57014", sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
     assert Consumer.objects.filter(pk=lease.consumer_id).exists() is (code not in in_the_way)
@@ -276,25 +276,27 @@ def test_a_quiet_consumer_makes_the_broker_ask_whether_writing_is_possible(
 def test_a_broker_whose_listening_connection_was_ended_listens_again():
     work = QueueBroker()
     work.dequeue()
-    assert isinstance(work.wakeup, PostgreSQLWakeUp)
-    pid = work.wakeup.listener.info.backend_pid
+    assert isinstance(work.listener, PostgreSQLListener)
+    pid = work.listener.connection.info.backend_pid
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
-    wait_for(lambda: work.dequeue() == [] and work.wakeup is None, 30, "the loss of the connection")
+    wait_for(
+        lambda: work.dequeue() == [] and work.listener is None, 30, "the loss of the connection"
+    )
     work.dequeue()
 
-    assert work.wakeup.listener.info.backend_pid != pid
-    work.wakeup.close()
+    assert work.listener.connection.info.backend_pid != pid
+    work.listener.close()
 
 
 @on_postgresql
 def test_a_statement_that_a_lost_listener_makes_fails_as_djangos_errors_do():
-    wakeup = PostgreSQLWakeUp()
-    wakeup.close()
+    listener = store().database.listener()
+    listener.close()
 
     with pytest.raises(OperationalError):
-        wakeup.look()
+        listener.look()
 
 
 @on_postgresql

@@ -30,8 +30,8 @@ migration = import_module("flows.migrations.0017_paths_of_tasks")
 def broker():
     broker = QueueBroker("asyncengine")
     yield broker
-    if broker.wakeup:
-        broker.wakeup.close()
+    if broker.listener:
+        broker.listener.close()
 
 
 @pytest.fixture(autouse=True)

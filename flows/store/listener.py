@@ -6,19 +6,24 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import connection
 
-from flows.lanes import Bell
-from flows.store.postgresql import CHANNEL
-
-# How often SQLite is asked whether somebody has written; one look costs some microseconds.
+# How often SQLite is asked whether another connection has written; a look costs some microseconds.
 SQLITE_LOOK_SECONDS = 0.002
 
 
-class WakeUp(ABC):
+class Bell(Protocol):
+    """What ends a wait when it becomes readable."""
+
+    def fileno(self) -> int: ...
+
+
+class Listener(ABC):
+    """Waits for what other processes commit."""
+
     @abstractmethod
     def look(self) -> None:
         """Remember how things stand: whatever happens after this ends the next `wait`."""
@@ -31,36 +36,36 @@ class WakeUp(ABC):
     def close(self) -> None: ...
 
 
-class PostgreSQLWakeUp(WakeUp):
+class PostgreSQLListener(Listener):
     """LISTEN on a connection of its own, past the pooler where there is one.
 
     Its errors are Django's, as those of every other use of the database.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channel: str) -> None:
         database = direct_database()
         params = database.get_connection_params()
         params.pop("cursor_factory", None)
         params.pop("context", None)
         with connection.wrap_database_errors:
-            self.listener = database.get_new_connection({**params, "autocommit": True})
-            self.listener.execute(f"LISTEN {CHANNEL}")
+            self.connection = database.get_new_connection({**params, "autocommit": True})
+            self.connection.execute(f"LISTEN {channel}")
 
     def look(self) -> None:
-        # Notifications are kept by the connection until they are read.
+        # The connection keeps notifications until they are read.
         with connection.wrap_database_errors:
-            for _ in self.listener.notifies(timeout=0):
+            for _ in self.connection.notifies(timeout=0):
                 pass
 
     def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
-        select.select([self.listener, *bells], [], [], seconds)
+        select.select([self.connection, *bells], [], [], seconds)
         self.look()
 
     def close(self) -> None:
-        self.listener.close()
+        self.connection.close()
 
 
-class SQLiteWakeUp(WakeUp):
+class SQLiteListener(Listener):
     """`PRAGMA data_version` changes when another connection has committed."""
 
     def __init__(self) -> None:
@@ -91,7 +96,3 @@ def direct_database() -> Any:
     from asyncengine.postgresql.base import DatabaseWrapper
 
     return DatabaseWrapper(connection.settings_dict | direct, "direct")
-
-
-def wakeup() -> WakeUp:
-    return PostgreSQLWakeUp() if connection.vendor == "postgresql" else SQLiteWakeUp()
