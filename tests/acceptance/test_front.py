@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.installation import Installation, serving, snapshot
 from tests.acceptance.wire import ADMIN, Wire, chunk
 from tests.databases import is_postgresql
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 START = "/async/api/start?flowName=parked"
 BATCH = "/async/api/start/batch?flowName=parked"
@@ -262,7 +262,8 @@ def test_callers_that_have_gone_do_not_wait_on(served: Installation):
         with Wire(served) as wire:
             wire.send("GET", f"/async/api/runs/{run}?wait=60")
 
-    def is_admitted() -> bool:
-        return served.http.get(f"/api/runs/{run}?wait=0.1").status_code == 200
+    def answer() -> str | None:
+        answer = served.http.get(f"/api/runs/{run}?wait=0.1")
+        return answer.json()["status"] if answer.status_code == 200 else None
 
-    wait_for(is_admitted, 30, "a place to wait")
+    assert wait_for(answer, PATIENCE, "a place to wait") == "QUEUED"

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from scripts.examples import example_payload
 from tests.acceptance.installation import PASSWORD, Installation, free_port
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.nginx,
@@ -147,7 +147,7 @@ def nginx(directory: Path, configuration: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def answers(browser: httpx.Client) -> Callable[[], bool]:
@@ -163,8 +163,10 @@ def answers(browser: httpx.Client) -> Callable[[], bool]:
 def test_the_whole_is_used_behind_a_proxy_that_ends_tls(behind: Behind):
     log_in_by_form(behind)
     follow_the_links_of_the_pages(behind)
-    start_and_follow_the_addresses(behind)
+    run = start_and_follow_the_addresses(behind)
     use_the_document(behind)
+
+    assert behind.browser.get(run, params={"wait": 30}).json()["status"] == "COMPLETED"
 
 
 def log_in_by_form(behind: Behind) -> None:
@@ -203,7 +205,8 @@ def follow_the_links_of_the_pages(behind: Behind) -> None:
         assert answer.status_code in {200, 302, 405}, link
 
 
-def start_and_follow_the_addresses(behind: Behind) -> None:
+def start_and_follow_the_addresses(behind: Behind) -> str:
+    """Return the address of the run."""
     flow = behind.browser.get("/async/api/flows/loan-application").json()
     token = behind.browser.cookies["csrftoken"]
 
@@ -218,6 +221,7 @@ def start_and_follow_the_addresses(behind: Behind) -> None:
     assert started.headers["Location"].startswith(f"{behind.url}/async/api/runs/")
     assert started.json()["statusUrl"] == started.headers["Location"]
     assert behind.browser.get(started.headers["Location"]).status_code == 200
+    return started.headers["Location"]
 
 
 def use_the_document(behind: Behind) -> None:

@@ -102,10 +102,11 @@ class Project:
     def marks(self, pattern: str) -> list[str]:
         return sorted(path.name for path in self.directory.glob(pattern))
 
-    def run_flow(self) -> None:
-        """Start the trivial flow and wait for its end."""
+    def run_flow(self) -> str:
+        """Start the trivial flow and return the state in which it ends."""
         run_id = self.shell("print(public.start('trivial', {}))")
         await_completion(self.installation, run_id, PATIENCE)
+        return self.shell(f"print(public.status('{run_id}'))")
 
     def waiting_messages(self, queue: str) -> int:
         [(count,)] = self.installation.rows(
@@ -152,6 +153,7 @@ def test_a_task_that_waits_is_run_by_a_cluster_that_comes_later(project: Project
     project.start_cluster(ASYNCENGINE_WORKERS="1")
 
     wait_for(lambda: len(project.marks("*.began")) == 2, PATIENCE, "the second task")
+    assert project.marks("*") == ["clusters.log", "held0.began", "held1.began"]
 
 
 def test_a_purge_runs_while_tasks_keep_every_worker_for_tasks(project: Project):
@@ -176,8 +178,11 @@ def test_tasks_and_flows_go_on_though_the_worker_for_tasks_is_killed(project: Pr
     worker.kill()
 
     project.shell("async_task('tests.tasks.mark', here, 'after')")
-    project.run_flow()
+    state = project.run_flow()
     wait_for(lambda: project.marks("after.ended"), PATIENCE, "a task after the kill")
+    assert state == "COMPLETED"
+    # The one that was killed has left nothing but its beginning.
+    assert project.marks("held*") == (["held0.began"] if victim == "busy" else [])
 
 
 def test_a_cluster_that_runs_once_ends_when_neither_flows_nor_tasks_are_left(project: Project):

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.acceptance.installation import ROOT, Installation
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 TRAIL = (
     "import time\n"
@@ -132,6 +132,7 @@ def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
     server.wait()
 
     wait_for(lambda: not any(map(is_at_work, workers)), 20, "the end of every web process")
+    assert [process for process in (server, *workers) if is_at_work(process)] == []
 
 
 def test_a_part_that_is_killed_is_started_again(installation: Installation):
@@ -196,7 +197,7 @@ def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(installation: 
         "from django_q.tasks import async_task, schedule, result\n"
         "from django_q.models import Schedule\n"
         "task = async_task('math.copysign', 2, -2)\n"
-        "print(result(task, wait=20_000))\n"
+        f"print(result(task, wait={PATIENCE * 1000}))\n"
     )
 
     shown = installation.manage("shell", "-c", code).stdout

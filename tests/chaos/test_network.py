@@ -16,7 +16,7 @@ import pytest
 
 from tests.acceptance.installation import snapshot
 from tests.chaos.callers import AGAIN, Callers
-from tests.chaos.checks import ENDS, judge
+from tests.chaos.checks import ENDS, Findings, judge
 from tests.chaos.history import History
 from tests.chaos.network import needs_root, other_host
 from tests.chaos.scripts import FLOWS, configuration, steps
@@ -50,11 +50,12 @@ def test_nothing_is_lost_and_nobody_hangs_where_a_proxy_falls_silent(
     system = System(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", tmp_path)
     try:
         system.begin(configuration(size=1000))
-        outage(system, server, lambda: proxy.silence(direction), proxy.drop)
+        findings = outage(system, server, lambda: proxy.silence(direction), proxy.drop)
     finally:
         proxy.drop()
         system.end()
         proxy.close()
+    assert findings.nothing(), findings
 
 
 @needs_root
@@ -66,15 +67,16 @@ def test_nothing_is_lost_and_nobody_hangs_where_a_network_loses_every_packet(
         system.move_to(host, *system.commands)
         try:
             system.begin(configuration(size=1000))
-            outage(system, server, host.cut, host.mend)
+            findings = outage(system, server, host.cut, host.mend)
         finally:
             system.end()
+    assert findings.nothing(), findings
 
 
 def outage(
     system: System, server: PostgreSQLServer, cut: Callable[[], None], mend: Callable[[], None]
-) -> None:
-    """Cut the network under load and mend it: what was promised is kept, and nobody hangs."""
+) -> Findings:
+    """Cut the network under load and mend it, and return what the history shows."""
     history = History(system.directory / "http.jsonl")
     callers = Callers(str(system.http.base_url), system.token(), history, "outage")
     witnesses = Witnesses(system, history)
@@ -101,7 +103,6 @@ def outage(
         f" {findings.accepted} starts, {findings.extra_executions} extra executions;"
         f" answers {dict(callers.answers)}"
     )
-    assert findings.nothing(), findings
     assert callers.surprises == []
     assert [a for a in witnesses.answers if a.status not in (202, *AGAIN)] == []
     assert [a for a in witnesses.answers if a.status in AGAIN and not a.retry_after] == []
@@ -109,6 +110,7 @@ def outage(
     assert seconds[-1] < ANSWER_SECONDS
     assert recovered < RECOVERY_SECONDS
     assert settled < RECOVERY_SECONDS
+    return findings
 
 
 @dataclass(frozen=True)

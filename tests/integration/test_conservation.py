@@ -21,6 +21,7 @@ from flows.models import DeadLetter, Flow, Message, Queue, QueueState, Run, Tall
 from flows.store import store
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -275,7 +276,7 @@ def test_it_looks_at_one_moment_whatever_is_committed_meanwhile():
         before = Run.objects.count()
         other = Thread(target=start_another)
         other.start()
-        other.join(10)
+        other.join(PATIENCE)
         during = Run.objects.count()
 
     assert (before, during, Run.objects.count()) == (1, 1, 2)

@@ -18,6 +18,7 @@ from flows import engine
 from flows.errors import IdempotencyConflict
 from flows.models import IdempotencyKey, Run
 from tests.builders import make_flow, run_of
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +30,7 @@ def at_once(calls: list[Any]) -> list[Any]:
     barrier = Barrier(len(calls))
 
     def call(do: Any) -> Any:
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         try:
             return until_not_locked(do)
         except IdempotencyConflict as error:
@@ -68,7 +69,7 @@ def test_one_key_for_different_requests_at_once_starts_one_of_them():
 
 def until_not_locked(do: Any) -> Any:
     """Call again while SQLite's database in memory, which tests use, lets no writer wait."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return do()

@@ -22,6 +22,7 @@ from scripts.services.asks import AskFailed
 from scripts.services.secrets import forget_secrets
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.loopback import Loopback, serving
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def secret_in_a_thread(program: Program, name: str, seconds: float) -> object:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    thread.join(20)
+    thread.join(PATIENCE)
     return given[0]
 
 

@@ -16,6 +16,7 @@ from flows.models import Run
 from scripts.models import Library, Script
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.databases import is_postgresql
+from tests.waiting import PATIENCE
 
 NET = "def net(gross):\n    return gross / 2\n"
 USES_NET = (
@@ -166,7 +167,7 @@ def test_a_script_and_its_library_saved_at_once_leave_the_newest_of_both(script,
 
     with ThreadPoolExecutor() as threads:
         for saving in [threads.submit(save, each) for each in (change_library, change_script)]:
-            saving.result(timeout=30)
+            saving.result(PATIENCE)
 
     edited = Script.objects.get(pk=script.pk)
     assert edited.current_version.content() == edited.content()

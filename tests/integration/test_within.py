@@ -23,6 +23,7 @@ from tests.builders import (
     work_until_idle,
 )
 from tests.callables import noted
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -208,7 +209,7 @@ def test_a_rate_is_kept_and_used():
     make_recording_flow(rate_count=10, rate_period=timedelta(seconds=0.5))
     ids = engine.start_many("flow", [{"do": "sleep", "seconds": 0.02}] * 25)
 
-    until = time.monotonic() + 15
+    until = time.monotonic() + PATIENCE
     while Message.objects.exists() and time.monotonic() < until:
         work("flow-0")
 

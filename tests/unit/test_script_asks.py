@@ -15,7 +15,7 @@ from scripts.calls import Program
 from scripts.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
 from scripts.pool.runner import Call, CallSite, HostPool, Outcome
 from scripts.services.asks import AskFailed
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 SITE = CallSite("orders", "price", "to-price", False)
 ASKING = """
@@ -55,7 +55,7 @@ class Services:
         self, program: Program, request: dict[str, Any], deadline: float
     ) -> dict[str, Any]:
         self.asked.append(request)
-        self.gate.wait(30)
+        self.gate.wait(PATIENCE)
         return request
 
     def open_gate(
@@ -98,7 +98,7 @@ def calls(payloads: list[Any]) -> list[Call]:
     ]
 
 
-def collect_all(pool: HostPool, seconds: float = 60) -> dict[Any, Outcome]:
+def collect_all(pool: HostPool, seconds: float = PATIENCE) -> dict[Any, Outcome]:
     outcomes: dict[Any, Outcome] = {}
     deadline = time.monotonic() + seconds
     while pool.outstanding():

@@ -17,6 +17,7 @@ from scripts.errors import (
 from scripts.pool.runner import Program
 from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
 from tests.documents import content
+from tests.waiting import PATIENCE
 
 
 def attempt(code, sample="{}", *, language="python", timeout_seconds=5.0, is_last=False, **fields):
@@ -151,7 +152,7 @@ def test_no_more_trials_run_at_once_than_leave_room_for_others(monkeypatch):
         )
     )
     busy.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
 
     refused = False
     while not refused and time.monotonic() < deadline and not results:

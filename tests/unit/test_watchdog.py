@@ -52,13 +52,13 @@ def test_the_nearest_limit_counts_whichever_thread_it_is_in(dog):
             dog.call(Limit(seconds, "call"), spin)
         ended.append(seconds)
 
-    threads = [threading.Thread(target=call, args=[seconds]) for seconds in (0.4, 0.1, 0.25)]
+    threads = [threading.Thread(target=call, args=[seconds]) for seconds in (0.9, 0.1, 0.5)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
 
-    assert ended == [0.1, 0.25, 0.4]
+    assert ended == [0.1, 0.5, 0.9]
 
 
 @pytest.mark.parametrize("then", ["returns", "raises"])
