@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import unittest
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.test import TestCase, TransactionTestCase
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from flows.testing.kit import FlowKit, Source, configure
 
@@ -22,6 +23,14 @@ class FlowTestMixin(Base):
     flow_configuration: ClassVar[Source | None] = None
     flows_in_process: ClassVar[bool] = False
     flow_kit: FlowKit
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        bases = cls.__mro__
+        if SimpleTestCase in bases and bases.index(SimpleTestCase) < bases.index(FlowTestMixin):
+            raise TypeError(f"FlowTestMixin must stand before the test case among {cls}'s bases.")
+        if issubclass(cls, unittest.TestCase) and not issubclass(cls, TransactionTestCase):
+            raise TypeError(f"{cls} needs a database: its base must be a TestCase of Django.")
 
     @classmethod
     def setUpTestData(cls) -> None:

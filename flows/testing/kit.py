@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,12 +17,25 @@ from django.db.models import Min
 from flows import public
 from flows.configuration import import_configuration, read_directory, read_document
 from flows.engine import Payload
-from flows.models import Message, Run
+from flows.errors import UnknownFlow
+from flows.models import Flow, Message, Run
+from flows.options import can_be_a_name
 from flows.store import Held, Ready, store
+from flows.testing.arguments import (
+    as_duration,
+    check_flag,
+    check_function,
+    check_json,
+    check_number,
+    check_options,
+    check_type,
+    listed,
+)
 from flows.testing.clock import Clock, SteadyTime
 from flows.testing.outside import OutsideCalls
 from flows.testing.pool import KitPool, pool
 from flows.testing.run import FlowRun
+from flows.testing.secret_values import SecretValues
 from flows.testing.session import work_on
 from flows.testing.transactions import count_starts_at_once
 from flows.worker import session
@@ -61,20 +75,51 @@ class StartOptions(BatchOptions, total=False):
 def configure(source: Source, *, prune: bool = False) -> None:
     """Import a configuration: a document, the file of one, or its directory.
 
-    As `manage.py config import` does, in the transaction around it. Raises ConfigurationInvalid.
+    As `manage.py config import` does, in the transaction around it. Raises ConfigurationInvalid,
+    FileNotFoundError, and TypeError and ValueError for what is no document.
     """
-    document: Any = source
-    if isinstance(source, str | Path):
-        path = Path(source)
-        document = read_directory(path) if path.is_dir() else read_document(path.read_bytes())
-    else:
-        # An import may complete what it is given, and a test may use it again.
-        document = json.loads(json.dumps(source))
+    check_flag("prune", prune)
+    document = _document(source)
     # What looks at the scripts is another process, too, whatever time the test has.
     with ExitStack() as stack:
         for module in TIMED:
             stack.enter_context(patch.object(module, "time", SteadyTime()))
         import_configuration(document, prune=prune)
+
+
+def _document(source: Source) -> Any:
+    check_type("source", source, (Mapping, list, str, Path), "a document, or the path of one")
+    if not isinstance(source, str | Path):
+        check_json("source", source)
+        # An import may complete what it is given, and a test may use it again.
+        return json.loads(json.dumps(source))
+    # The path "" would be the directory that the tests run in.
+    if not source or not os.path.exists(source):  # noqa: PTH110 - False for what cannot be a path
+        raise FileNotFoundError(
+            f"There is no configuration at {os.fspath(source)!r}, seen from {os.getcwd()}."  # noqa: PTH109
+            " Give a document, the path of one, or that of its directory."
+        )
+    path = Path(source)
+    return read_directory(path) if path.is_dir() else read_document(path.read_bytes())
+
+
+def _check_payloads(payloads: Any) -> None:
+    if isinstance(payloads, Mapping | str | bytes) or not isinstance(payloads, Iterable):
+        raise TypeError(f"payloads must be a list of payloads, not {payloads!r}.")
+
+
+def _unknown(flow: object) -> UnknownFlow:
+    names = Flow.objects.order_by("name").values_list("name", flat=True)
+    return UnknownFlow(f"There is no flow {flow!r}; the flows are: {listed(names)}.")
+
+
+@contextmanager
+def _naming_flows(flow: str) -> Iterator[None]:
+    """Add the flows that there are to the refusal of one that is not there."""
+    try:
+        yield
+    except UnknownFlow:
+        raise _unknown(flow) from None
 
 
 class FlowKit:
@@ -90,11 +135,16 @@ class FlowKit:
 
     `outside` has the stubs of outside calls. `secrets` has secrets by name; others are looked for
     in the database.
+
+    What is given wrongly is refused at once, with TypeError and ValueError; so is, with
+    RuntimeError, what is asked of a kit outside of its `with` block.
     """
 
     def __init__(self, *, in_process: bool = False) -> None:
+        check_flag("in_process", in_process)
         self.outside = OutsideCalls()
-        self.secrets: dict[str, str] = {}
+        self._secrets = SecretValues()
+        self._is_open = False
         self._in_process = in_process
         self._clock = Clock()
         self._served: dict[int, int] = {}
@@ -102,10 +152,13 @@ class FlowKit:
         self._replaced = ExitStack()
 
     def __enter__(self) -> FlowKit:
+        if self._is_open:
+            raise RuntimeError("This kit is in use already: there is one `with` block for it.")
         with ExitStack() as stack:
             self._replace(stack)
             count_starts_at_once()
             self._replaced = stack.pop_all()
+        self._is_open = True
         return self
 
     def __exit__(
@@ -114,8 +167,18 @@ class FlowKit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_open = False
         self._replaced.close()
         self.outside.close()
+
+    @property
+    def secrets(self) -> MutableMapping[str, str]:
+        return self._secrets
+
+    @secrets.setter
+    def secrets(self, values: Mapping[str, str]) -> None:
+        check_type("secrets", values, Mapping, "a mapping of strings")
+        self._secrets = SecretValues(values)
 
     # --- before a run ------------------------------------------------------------------------
 
@@ -132,23 +195,33 @@ class FlowKit:
 
     def advance(self, duration: timedelta | float) -> None:
         """Move the engine's time on, by so many seconds if it is a number."""
-        if not isinstance(duration, timedelta):
-            duration = timedelta(seconds=duration)
+        duration = as_duration("duration", duration)
         if duration < timedelta(0):
             raise ValueError("Time moves on, not back.")
+        try:
+            self.now() + duration
+        except OverflowError:
+            raise ValueError(f"duration is longer than time goes on: {duration!r}.") from None
         self._clock.advance(duration)
 
     # --- runs --------------------------------------------------------------------------------
 
     def start(self, flow: str, payload: Payload, **options: Unpack[StartOptions]) -> FlowRun:
         """Start a run and leave it in its queue. Options and errors are those of `public.start`."""
-        return FlowRun(self, public.start(flow, payload, **options))
+        check_options(options, StartOptions)
+        self._require_open()
+        with _naming_flows(flow):
+            return FlowRun(self, public.start(flow, payload, **options))
 
     def start_many(
         self, flow: str, payloads: Iterable[Payload], **options: Unpack[BatchOptions]
     ) -> list[FlowRun]:
         """Start a run for each payload, all of them or none. Raises as `public.start_many` does."""
-        ids = public.start_many(flow, payloads, **options)
+        check_options(options, BatchOptions)
+        _check_payloads(payloads)
+        self._require_open()
+        with _naming_flows(flow):
+            ids = public.start_many(flow, payloads, **options)
         return [FlowRun(self, id) for id in ids]
 
     def run(self, flow: str, payload: Payload, **options: Unpack[StartOptions]) -> FlowRun:
@@ -158,15 +231,22 @@ class FlowKit:
 
     def find(self, run: UUID | str) -> FlowRun:
         """Return a run that was started by others, a view for one. Raises NotFound."""
+        check_type("run", run, (UUID, str), "the id of a run")
         public.status(run)
         return FlowRun(self, UUID(str(run)))
 
     def runs(self, flow: str | None = None) -> list[FlowRun]:
-        """Return all runs, or those of a flow, the first one first."""
+        """Return all runs, or those of a flow, the first one first. Raises UnknownFlow."""
         found = Run.objects.order_by("created_at", "correlation_id")
         if flow is not None:
+            if not can_be_a_name(flow):
+                raise _unknown(flow)
             found = found.filter(flow_version__flow_name=flow)
-        return [FlowRun(self, id) for id in found.values_list("pk", flat=True)]
+        ids = list(found.values_list("pk", flat=True))
+        # There may be runs of a flow that is there no more.
+        if flow is not None and not ids and not Flow.objects.filter(name=flow).exists():
+            raise _unknown(flow)
+        return [FlowRun(self, id) for id in ids]
 
     def work(self, *, deliveries: int | None = None, moves_time: bool = True) -> int:
         """Work until no message is left that can go on, and return how many were delivered.
@@ -175,6 +255,10 @@ class FlowKit:
         now: what waits for a time goes on waiting.
         """
         __tracebackhide__ = True
+        if deliveries is not None:
+            check_number("deliveries", deliveries, 0)
+        check_flag("moves_time", moves_time)
+        self._require_open()
         left = deliveries
         delivered = 0
         while left is None or left > 0:
@@ -188,10 +272,20 @@ class FlowKit:
     def work_while(self, is_wanted: Callable[[], bool]) -> None:
         """Work as long as that is true and something can go on."""
         __tracebackhide__ = True
+        check_function("is_wanted", is_wanted, "nothing", 0)
+        self._require_open()
         while is_wanted() and (self._serve_one(None) or self._move_on()):
             continue
 
     # --- how it works ------------------------------------------------------------------------
+
+    def _require_open(self) -> None:
+        __tracebackhide__ = True
+        if not self._is_open:
+            raise RuntimeError(
+                "The kit works within its `with` block: with FlowKit() as kit. FlowTestMixin and"
+                " the fixture flow_kit see to that."
+            )
 
     def _serve_one(self, most: int | None) -> int:
         """Work on the queue that was served longest ago, and return how many were delivered."""
@@ -280,4 +374,4 @@ class FlowKit:
         return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)
 
     def _secret_reader(self, read: Callable[[str], str]) -> Callable[[str], str]:
-        return lambda name: self.secrets[name] if name in self.secrets else read(name)
+        return lambda name: self._secrets[name] if name in self._secrets else read(name)

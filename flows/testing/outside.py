@@ -11,6 +11,16 @@ from typing import Any, TypedDict, Unpack
 import httpcore
 import httpx
 
+from flows.testing.arguments import (
+    check_choice,
+    check_function,
+    check_json,
+    check_number,
+    check_options,
+    check_text,
+    check_type,
+    listed,
+)
 from scripts.calls import Program
 from scripts.services import outside_calls
 from scripts.services.asks import AskFailed, Deadline
@@ -18,6 +28,9 @@ from scripts.services.outside_calls import METHODS, Hop, reply_to
 
 # Where a body may be null.
 NO_JSON = object()
+# What a call may come to without an answer.
+ERRORS = ("timeout", "connect", "dns", "tls", "protocol", "redirects", "too-large", "busy")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(slots=True)
@@ -55,7 +68,8 @@ class OutsideCall:
 class Reply:
     """What a stub answers: a status with headers and a body, given as JSON, text or bytes.
 
-    With `error` there is no answer, but an error of that kind: "timeout", "connect", "dns", "tls".
+    With `error` there is no answer, but an error of that kind: "timeout", "connect", "dns", "tls",
+    "protocol", "redirects", "too-large" or "busy". Raises TypeError and ValueError.
     """
 
     status: int = 200
@@ -66,8 +80,27 @@ class Reply:
     error: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        if (self.json is not NO_JSON) + (self.text is not None) + (self.body is not None) > 1:
+        bodies = (self.json is not NO_JSON) + (self.text is not None) + (self.body is not None)
+        if bodies > 1:
             raise TypeError("A reply has one of json, text and body.")
+        check_type("error", self.error, str, f"one of {listed(ERRORS)}")
+        if self.error:
+            check_choice("error", self.error, ERRORS)
+            if bodies or self.headers or self.status != 200:
+                raise TypeError("A reply with an error has no status, headers, json, text or body.")
+        check_number("status", self.status, 200, 599)
+        self._check_body()
+        check_type("headers", self.headers, Mapping, "a mapping of strings")
+        for name, value in self.headers.items():
+            _check_header(name, value)
+
+    def _check_body(self) -> None:
+        if self.json is not NO_JSON:
+            check_json("json", self.json)
+        if self.text is not None:
+            check_text("text", self.text)
+        if self.body is not None:
+            check_type("body", self.body, bytes, "bytes")
 
     def content(self) -> tuple[bytes, str]:
         """Return the body and its type."""
@@ -112,6 +145,19 @@ class Stub:
     answer: Answer
     times: int | None = None
     calls: list[OutsideCall] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_type("method", self.method, str, "a string")
+        self.method = self.method.upper()
+        if self.method not in (*METHODS, "*"):
+            raise ValueError(f"The method must be one of {', '.join(METHODS)} and *.")
+        _check_address(self.url)
+        if not isinstance(self.answer, Reply):
+            if not callable(self.answer):
+                raise TypeError(f"reply must be a Reply or a function, not {self.answer!r}.")
+            check_function("reply", self.answer, "the call", 1)
+        if self.times is not None:
+            check_number("times", self.times, 1)
 
     def answers(self, call: OutsideCall) -> bool:
         is_left = self.times is None or len(self.calls) < self.times
@@ -164,15 +210,13 @@ class OutsideCalls(outside_calls.OutsideCalls):
 
         In place of a reply give what it has: status, json, text, body, headers, error. With `times`
         it answers so many calls and leaves the others to later stubs. The method "*" is any.
+
+        Raises TypeError and ValueError for what no call or answer can have.
         """
-        method = method.upper()
-        if method not in (*METHODS, "*"):
-            raise ValueError(f"The method must be one of {', '.join(METHODS)} and *.")
-        if isinstance(url, str) and not url.startswith(("https://", "http://")):
-            raise ValueError(f"A URL must begin with https:// or http://, not {url!r}.")
+        check_options(options, ReplyOptions, "times")
         if reply is not None and options:
             raise TypeError(f"Give a reply or {', '.join(options)}.")
-        stub = Stub(method, url, reply or Reply(**options), times)
+        stub = Stub(method, url, Reply(**options) if reply is None else reply, times)
         self.stubs.append(stub)
         return stub
 
@@ -237,6 +281,30 @@ class OutsideCalls(outside_calls.OutsideCalls):
         if not isinstance(reply, Reply):
             raise TypeError(f"The stub {stub} must return a Reply, not {reply!r}.")
         return reply
+
+
+def _check_address(url: Any) -> None:
+    if isinstance(url, re.Pattern):
+        check_type("The pattern of url", url.pattern, str, "a string")
+        return
+    check_type("url", url, str, "a string or a compiled pattern")
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"url must begin with https:// or http://, not {url!r}.")
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ValueError(f"url is not valid: {url!r}: {error}") from None
+    if not parsed.host or parsed.userinfo:
+        raise ValueError(f"url must have a host, and no user and password: {url!r}.")
+
+
+def _check_header(name: Any, value: Any) -> None:
+    check_type("The name of a header", name, str, "a string")
+    if not HEADER_NAME.fullmatch(name):
+        raise ValueError(f"No header can have the name {name!r}.")
+    check_text(f"headers[{name!r}]", value)
+    if re.search(r"[\r\n\0]", value):
+        raise ValueError(f"headers[{name!r}] must be one line, not {value!r}.")
 
 
 def _response(reply: Reply) -> httpcore.Response:

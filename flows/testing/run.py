@@ -8,6 +8,7 @@ from uuid import UUID
 from flows import public, trace
 from flows.engine import Payload
 from flows.models import DeadLetter, Message, Run, StepRun
+from flows.testing.arguments import check_choice, check_flag, check_text, check_type
 from flows.testing.story import story
 from flows.testing.transactions import hooks_so_far, run_hooks
 
@@ -86,7 +87,7 @@ class FlowRun:
 
     def logs(self, step: str | None = None) -> list[str]:
         """What the step has logged, or all of them, in order."""
-        steps = [self.step(step)] if step else self.trace["steps"]
+        steps = self.trace["steps"] if step is None else [self.step(step)]
         attempts = [attempt for each in steps for attempt in each["attempts"]]
         return [str(line["text"]) for attempt in attempts for line in attempt["logs"]]
 
@@ -141,13 +142,17 @@ class FlowRun:
 
         A run that has several open ones needs to be told which.
         """
-        id = (letter or self._only_letter()).id
+        if isinstance(payload, Letter):
+            raise TypeError("Give the dead letter as `letter=`; the first argument is a payload.")
+        check_flag("newest_script", newest_script)
+        id = self._one_letter(letter).id
         public.reprocess(id, payload=payload, newest_script=newest_script)
         return self
 
     def discard(self, letter: Letter | None = None) -> FlowRun:
+        id = self._one_letter(letter).id
         since = hooks_so_far()
-        public.discard((letter or self._only_letter()).id)
+        public.discard(id)
         run_hooks(since)
         return self
 
@@ -163,6 +168,7 @@ class FlowRun:
     def assert_failed(self, error: str = "") -> None:
         """Assert that it has failed, with this in its error."""
         __tracebackhide__ = True
+        check_text("error", error)
         self._require(self.status == "FAILED", f"The run is {self.status}, not FAILED.")
         self._require(error in self.error, f"{error!r} is not in the error of the run.")
 
@@ -173,12 +179,16 @@ class FlowRun:
     def assert_path(self, *steps: str) -> None:
         """Assert which steps were attempted, in their order."""
         __tracebackhide__ = True
+        for step in steps:
+            check_text("A step", step)
         path = self.path
         self._require(path == list(steps), f"The path is {path}, not {list(steps)}.")
 
     def assert_attempts(self, step: str, *outcomes: str) -> None:
         """Assert how the step's attempts have ended, as in ("charge", "FAILED", "COMPLETED")."""
         __tracebackhide__ = True
+        for outcome in outcomes:
+            check_choice("An outcome", outcome, StepRun.Outcome.values)
         ended = self.attempts(step)
         wanted = list(outcomes)
         self._require(ended == wanted, f"The attempts of {step!r} are {ended}, not {wanted}.")
@@ -186,6 +196,7 @@ class FlowRun:
     def assert_logged(self, text: str, step: str | None = None) -> None:
         """Assert that a line of the logs has this text in it."""
         __tracebackhide__ = True
+        check_text("text", text)
         self._require(any(text in line for line in self.logs(step)), f"{text!r} was not logged.")
 
     def assert_dead_letter(
@@ -193,6 +204,11 @@ class FlowRun:
     ) -> Letter:
         """Assert that it has one open dead letter, at this step, for this reason; return it."""
         __tracebackhide__ = True
+        check_text("error", error)
+        if step is not None:
+            self.step(step)
+        if reason is not None:
+            check_choice("reason", reason, DeadLetter.Reason.values)
         letters = self.dead_letters
         self._require(len(letters) == 1, f"The run has {len(letters)} dead letters, not one.")
         letter = letters[0]
@@ -214,8 +230,16 @@ class FlowRun:
     def _has_messages(self) -> bool:
         return Message.objects.filter(run=self.id).exists()
 
-    def _only_letter(self) -> Letter:
+    def _one_letter(self, letter: Letter | None) -> Letter:
+        """Return the letter that is meant, or the only one. Raises ValueError for another run's."""
         letters = self.dead_letters
+        if letter is not None:
+            check_type("letter", letter, Letter, "one of the run's dead letters")
+            if not DeadLetter.objects.filter(pk=letter.id, run=self.id).exists():
+                raise ValueError(
+                    f"The dead letter {letter.id} is not one of this run.\n{self.story}"
+                )
+            return letter
         if len(letters) != 1:
             raise AssertionError(f"The run has {len(letters)} dead letters, not one.\n{self.story}")
         return letters[0]
