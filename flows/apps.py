@@ -4,6 +4,8 @@ from django.db.models.signals import post_migrate
 
 class FlowsConfig(AppConfig):
     name = "flows"
+    # Whatever DEFAULT_AUTO_FIELD says of a project's own models: these have their migrations.
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Flows"
 
     def ready(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import DEFAULT_DB_ALIAS, router
 from django.utils.module_loading import import_string
 
 BROKER = "flows.worker.broker.QueueBroker"
@@ -28,6 +30,18 @@ MIDDLEWARE = {
     "simple_history.middleware.HistoryRequestMiddleware": "histories do not name the user",
     "flows.admin.malformed.MalformedMiddleware": "malformed addresses of pages are errors 500",
 }
+
+# Where rows of the engine would be read and written elsewhere.
+ROUTED = ("flows.Run", "flows.Flow", "scripts.Script", "django_q.OrmQ", "django_q.Task")
+AUTHENTICATION = (
+    "flows.api.authentication.TokenAuthentication",
+    "flows.api.authentication.BasicAuthentication",
+)
+# What processes do not share, or do not keep at all.
+CACHES_OF_ONE_PROCESS = (
+    "django.core.cache.backends.dummy.DummyCache",
+    "django.core.cache.backends.locmem.LocMemCache",
+)
 
 
 @register()
@@ -70,6 +84,115 @@ def _missing_middleware() -> Iterator[CheckMessage]:
                 hint="Put it where asyncengine.settings.MIDDLEWARE has it.",
                 id="flows.W011",
             )
+
+
+@register()
+def moments_have_a_time_zone(**kwargs: Any) -> list[CheckMessage]:
+    if settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "USE_TZ is False: leases, delays and tokens are moments with a time zone, and workers"
+            " stop at the first of them.",
+            hint="Set USE_TZ = True. TIME_ZONE may be whichever you like.",
+            id="flows.E007",
+        )
+    ]
+
+
+@register()
+def rows_are_in_the_default_database(**kwargs: Any) -> list[CheckMessage]:
+    """Look at DATABASE_ROUTERS: SQL of the engine's own goes past them."""
+    elsewhere = [
+        name
+        for name in ROUTED
+        for ask in (router.db_for_read, router.db_for_write)
+        if ask(apps.get_model(name)) != DEFAULT_DB_ALIAS
+    ]
+    if not elsewhere:
+        return []
+    return [
+        Error(
+            f"DATABASE_ROUTERS send {', '.join(dict.fromkeys(elsewhere))} to another database than"
+            " 'default', or read it from a replica: workers do not see what was written.",
+            hint="Let your routers return 'default' for flows, scripts and django_q.",
+            id="flows.E008",
+        )
+    ]
+
+
+@register()
+def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
+    knox = getattr(settings, "REST_KNOX", {})
+    wanted = {
+        "AUTH_HEADER_PREFIX": knox.get("AUTH_HEADER_PREFIX") == "Bearer",
+        "TOKEN_LIMIT_PER_USER": isinstance(knox.get("TOKEN_LIMIT_PER_USER"), int),
+        "TOKEN_TTL": isinstance(knox.get("TOKEN_TTL", timedelta()), timedelta),
+    }
+    if all(wanted.values()):
+        return []
+    missing = ", ".join(name for name, is_there in wanted.items() if not is_there)
+    return [
+        Error(
+            f"REST_KNOX lacks what the API needs: {missing}: no token can be made or used.",
+            hint="Begin with asyncengine.settings.REST_KNOX and change what is yours.",
+            id="flows.E009",
+        )
+    ]
+
+
+@register()
+def callers_can_log_in(**kwargs: Any) -> list[CheckMessage]:
+    classes = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
+    return [
+        Warning(
+            f"REST_FRAMEWORK leaves out {name}: callers of the API cannot log in with it.",
+            hint="Put it into DEFAULT_AUTHENTICATION_CLASSES.",
+            id="flows.W012",
+        )
+        for name in AUTHENTICATION
+        if not any(_is_a(each, name) for each in classes)
+    ]
+
+
+@register()
+def an_idle_cluster_wakes_up(**kwargs: Any) -> list[CheckMessage]:
+    # Without one, it is django-q2's.
+    seconds = getattr(settings, "Q_CLUSTER", {}).get("poll", 0.2)
+    if not seconds:
+        return []
+    return [
+        Warning(
+            f"Q_CLUSTER has a poll of {seconds} s: a run that is started while a cluster is idle"
+            " waits for up to that time.",
+            hint='Set "poll": 0. Workers are woken when there is something to do.',
+            id="flows.W013",
+        )
+    ]
+
+
+@register()
+def caches_are_shared(**kwargs: Any) -> list[CheckMessage]:
+    """Look at the caches in which sessions, and results of tasks, would be lost."""
+    uses = {}
+    if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
+        uses["SESSION_CACHE_ALIAS"] = (settings.SESSION_CACHE_ALIAS, "logins on the pages")
+    if name := getattr(settings, "Q_CLUSTER", {}).get("cache"):
+        uses['Q_CLUSTER["cache"]'] = (name, "cached results and the states of clusters")
+    return [
+        Warning(
+            f"{setting} names the cache {name!r}, which processes do not share: {what} are lost.",
+            hint="Name one that they share, or leave the setting out: then it is the database.",
+            id="flows.W014",
+        )
+        for setting, (name, what) in uses.items()
+        if _is_of_one_process(name)
+    ]
+
+
+def _is_of_one_process(name: str) -> bool:
+    backend = settings.CACHES.get(name, {}).get("BACKEND")
+    return any(_is_a(backend, each) for each in CACHES_OF_ONE_PROCESS)
 
 
 def _is_a(path: Any, name: str) -> bool:

@@ -6,11 +6,14 @@ from typing import Any
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, QueryDict
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import JSONParser
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from flows.api.authentication import BASIC, BEARER
-from flows.api.errors import Problem
+from flows.api.errors import Problem, handle
 from scripts.numerals import dumps
 
 
@@ -30,8 +33,13 @@ class ApiView(APIView):
 
     ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made. A call
     that waits for a run must not keep workers from writing, as a transaction does on SQLite.
+
+    Whatever REST_FRAMEWORK says of a project's own views, these need a login and speak JSON.
     """
 
+    permission_classes = [IsAuthenticated]
+    parser_classes = [JSONParser]
+    renderer_classes = [JSONRenderer]
     content_negotiation_class = OneForm
     query_parameters: frozenset[str] = frozenset()
     query: dict[str, str]
@@ -39,6 +47,9 @@ class ApiView(APIView):
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
         return non_atomic_requests(super().as_view(**initkwargs))
+
+    def get_exception_handler(self) -> Any:
+        return handle
 
     def get_authenticate_header(self, request: Request) -> str:
         """Name both ways to log in; but at Basic a browser would ask its user for a password."""

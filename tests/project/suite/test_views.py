@@ -73,3 +73,13 @@ def test_a_view_asks_for_the_state_of_its_run(clerk: User, client_of: Any) -> No
     answer = client_of(clerk).get(f"/shop/orders/{run}/")
 
     assert as_json(answer)["status"] == "QUEUED"
+
+
+@pytest.mark.parametrize("path", ["runs", "flows", "queues", "dead-letters", "start"])
+def test_the_engine_s_api_needs_a_login_though_the_project_s_does_not(client, path):
+    answer = (
+        client.post(f"/async/api/{path}") if path == "start" else client.get(f"/async/api/{path}")
+    )
+
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"] == "application/problem+json"
