@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from flows.errors import OptionInvalid
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
 LONGEST_KEY = 255
+
+
+class BatchOptions(TypedDict, total=False):
+    """What may be given with a start of many runs; see `flows.public.start_many`."""
+
+    user: AbstractBaseUser | None
+    priority: int
+    start_at: datetime | None
+
+
+class StartOptions(BatchOptions, total=False):
+    """What may be given with a start; see `flows.public.start`."""
+
+    idempotency_key: str | None
 
 
 def check_options(priority: Any, start_at: Any, idempotency_key: Any = None) -> int:

@@ -23,7 +23,7 @@ import json
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -48,7 +48,7 @@ from flows.errors import (
 )
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.runtime import DEFAULT_PRIORITY
-from flows.options import OptionInvalid, can_be_a_name, known_user
+from flows.options import OptionInvalid, StartOptions, can_be_a_name, known_user
 from flows.signals import dead_letter_made, run_finished
 from scripts.callables import Context, Message, Reject, Retry
 
@@ -90,6 +90,11 @@ __all__ = [
 Found = TypeVar("Found", Flow, Queue)
 
 
+def __dir__() -> list[str]:
+    """Offer the public names alone, not what they are made of."""
+    return __all__
+
+
 def start(
     flow: str,
     payload: Payload,
@@ -125,24 +130,9 @@ def start(
     return started.correlation_id
 
 
-async def astart(
-    flow: str,
-    payload: Payload,
-    *,
-    user: AbstractBaseUser | None = None,
-    idempotency_key: str | None = None,
-    priority: int = DEFAULT_PRIORITY,
-    start_at: datetime | None = None,
-) -> UUID:
-    """Start a run from asynchronous code: `start` in a thread, in a transaction of its own."""
-    return await sync_to_async(start)(
-        flow,
-        payload,
-        user=user,
-        idempotency_key=idempotency_key,
-        priority=priority,
-        start_at=start_at,
-    )
+async def astart(flow: str, payload: Payload, **options: Unpack[StartOptions]) -> UUID:
+    """Do as `start` from asynchronous code: in a thread, and in a transaction of its own."""
+    return await sync_to_async(start)(flow, payload, **options)
 
 
 def start_many(

@@ -48,3 +48,8 @@ __all__ = [
     "Stub",
     "configure",
 ]
+
+
+def __dir__() -> list[str]:
+    """Offer the public names alone, not the modules that have them."""
+    return __all__

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, Unpack
 from unittest.mock import patch
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from flows.configuration import import_configuration, read_directory, read_docum
 from flows.engine import Payload
 from flows.errors import UnknownFlow
 from flows.models import Flow, Message, Run
-from flows.options import can_be_a_name
+from flows.options import BatchOptions, StartOptions, can_be_a_name
 from flows.store import Held, Ready, store
 from flows.testing.arguments import (
     as_duration,
@@ -45,9 +45,6 @@ from scripts.callables.watchdog import watchdog
 from scripts.pool import answers, group, host_client, runner
 from scripts.services import asks, secrets
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
-
 Source = Mapping[str, Any] | list[Any] | Path | str
 
 # A flow that starts itself again and again is at work for ever.
@@ -56,20 +53,6 @@ MOST_SESSIONS = 10_000
 INSTANT = timedelta(milliseconds=1)
 # Those that compare times with script hosts.
 TIMED = (answers, asks, group, host_client, runner, session)
-
-
-class BatchOptions(TypedDict, total=False):
-    """What may be given with a start of many runs; see `flows.public.start_many`."""
-
-    user: AbstractBaseUser | None
-    priority: int
-    start_at: datetime | None
-
-
-class StartOptions(BatchOptions, total=False):
-    """What may be given with a start; see `flows.public.start`."""
-
-    idempotency_key: str | None
 
 
 def configure(source: Source, *, prune: bool = False) -> None:
