@@ -14,9 +14,11 @@ import pytest
 from flows.configuration import read_directory, write_directory
 from flows.configuration.editor_files import OURS, libraries_text
 from flows.demo import demo_document
+from scripts.admin.bench import FIRST_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+PAGE = ROOT / "flows/README.md"
 PYTHON = """\
 from asyncengine_script import Context, Message, Reject, Retry
 
@@ -101,6 +103,12 @@ def ruff(directory: Path) -> tuple[int, str]:
     return said_by(sys.executable, "-m", "ruff", "check", "--no-cache", ".", directory=directory)
 
 
+def samples_of(page: Path) -> list[str]:
+    """Return the Python scripts of a page; a function of a project is none, nor has it a `run`."""
+    codes = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [code for code in codes if re.search(r"^def run\(", code, re.MULTILINE)]
+
+
 def lines_of(said: str) -> set[int]:
     return {int(found[1]) for found in re.finditer(r"\.py:(\d+): error:", said)}
 
@@ -126,7 +134,7 @@ def test_the_stub_says_what_scripts_find_at_run_time(tmp_path):
     assert code == 0, said
 
 
-def test_scripts_and_the_demo_pass_the_strict_mode_of_mypy_and_ruff(tmp_path):
+def test_scripts_and_the_demo_pass_mypy_and_ruff(tmp_path):
     document = demo_document()
     document["scripts"].append(script("order", PYTHON))
     document["libraries"] = [script("tax", TAX)]
@@ -135,6 +143,37 @@ def test_scripts_and_the_demo_pass_the_strict_mode_of_mypy_and_ruff(tmp_path):
 
     assert mypy(tmp_path) == (0, "Success: no issues found in 4 source files\n")
     assert ruff(tmp_path) == (0, "All checks passed!\n")
+
+
+def test_what_a_new_script_begins_with_and_every_sample_of_the_pages_pass_mypy_and_ruff(tmp_path):
+    samples = [FIRST_CODE["python"], *samples_of(README), *samples_of(PAGE)]
+    names = [f"sample-{number}" for number in range(len(samples))]
+
+    write_directory(python_document(**dict(zip(names, samples, strict=True))), tmp_path)
+
+    assert len(samples) == 4
+    assert mypy(tmp_path) == (0, "Success: no issues found in 4 source files\n")
+    assert ruff(tmp_path) == (0, "All checks passed!\n")
+
+
+def test_a_script_and_a_library_without_types_pass_mypy_and_those_with_some_are_checked(tmp_path):
+    document = python_document(
+        untyped="import tax\n\n\ndef run(message, context):\n    return tax.of(message)\n",
+        partly="import tax\nfrom asyncengine_script import Context, Message\n\n\n"
+        "def run(message: Message, context: Context) -> Message:\n"
+        "    return tax.of(message)\n\n\n"
+        "def half(context: Context, other):\n"
+        "    return context.atempt\n",
+    )
+    document["libraries"] = [script("tax", "def of(amount):\n    return amount\n")]
+
+    write_directory(document, tmp_path)
+
+    code, said = mypy(tmp_path)
+    assert code == 1
+    assert re.findall(r"scripts/(.*?): error: (.*)\n", said) == [
+        ("partly.py:10", '"Context" has no attribute "atempt"; maybe "attempt"?  [attr-defined]')
+    ]
 
 
 def test_scripts_of_any_name_are_checked_and_may_be_named_as_a_library_is(tmp_path):
