@@ -12,8 +12,8 @@ to the authors of scripts, who need not have the engine.
 from typing import Any
 
 from scripts.host.context import Context
+from scripts.host.exceptions import Reject, Retry
 from scripts.host.http import Headers, Http, HttpError, Response
-from scripts.host.raised import Reject, Retry
 from scripts.host.secret_values import Secrets
 
 __all__ = [

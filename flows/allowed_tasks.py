@@ -19,8 +19,8 @@ from django_q.signals import call_hook, pre_enqueue
 from django_q.signing import SignedPackage
 from django_q.utils import get_func_repr
 
-from scripts.callables.functions import allowed_function
-from scripts.errors import ScriptInvalid
+from scripts.dotted_path import allowed_function
+from scripts.protocol.errors import ScriptInvalid
 
 logger = logging.getLogger(__name__)
 

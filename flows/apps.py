@@ -29,8 +29,7 @@ class FlowsConfig(AppConfig):
         )
         from flows.store import pending_starts
         from flows.tasks import retention
-        from scripts.samples import sources as sample_sources
-        from scripts.uses import sources as use_sources
+        from scripts.extensions import sample_sources, use_sources
 
         plain_pickles.install()
         task_cache.install()

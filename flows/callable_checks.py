@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, InterfaceError
 
-from scripts.callables.functions import callable_fault
+from scripts.dotted_path import callable_fault
 from scripts.models import Language, Script
 
 OWN_POSTGRESQL = "asyncengine.postgresql"

@@ -10,10 +10,10 @@ import orjson
 
 from flows.errors import PayloadInvalid
 from flows.python_payload import write_payload
-from scripts.json_layout import member, path_step, place_at, with_member
-from scripts.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
-from scripts.numerals import may_change
-from scripts.strict_json import Refused, read_exactly
+from scripts.protocol.json_layout import member, path_step, place_at, with_member
+from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
+from scripts.protocol.numerals import may_change
+from scripts.protocol.strict_json import Refused, read_exactly
 
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 # Bytes. Where a larger body is broken is told by line and column alone.

@@ -17,9 +17,9 @@ from flows.store import Done, Fate, Held
 from flows.store.troubles import trouble_of
 from flows.worker.redelivery import ended_now, judge, returned, spilled, storable
 from flows.worker.transactional import TransactionSpoiled
-from scripts.envelope import plain_text
-from scripts.pool.runner import Outcome
-from scripts.wire import MAX_TEXT_LENGTH
+from scripts.protocol.calls import Outcome
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.wire import MAX_TEXT_LENGTH
 
 logger = logging.getLogger(__name__)
 

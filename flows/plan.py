@@ -14,11 +14,10 @@ from typing import Any
 from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, FlowVersion, StepVersion
 from flows.options import can_be_a_name
-from scripts.examiner import NotExamined
-from scripts.payload_schema import PayloadSchema
-from scripts.pool.runner import CallSite, Program
-from scripts.programs import program_of
-from scripts.schema import SchemaInvalid
+from scripts.examination.examiner import NotExamined
+from scripts.examination.payload_schema import PayloadSchema
+from scripts.protocol.calls import CallSite, Program
+from scripts.protocol.schema import SchemaInvalid
 
 # Beyond this many all are dropped: most are of revisions that have passed.
 MOST_FLOW_PLANS = 1024
@@ -109,7 +108,7 @@ def build_step_plan(step_id: int) -> StepPlan:
         next_joins=following.join if following else False,
         meets_step_id=meets.pk if meets else None,
         meets_queue_id=(meets.queue_id or 0) if meets else 0,
-        program=program_of(script),
+        program=script.program(),
         site=CallSite(
             flow=step.flow_version.flow_name,
             step=step.name,

@@ -16,8 +16,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.functional import LazyObject, Promise
 
 from flows.errors import PayloadInvalid
-from scripts.json_layout import path_step
-from scripts.json_text import MAX_DEPTH, shortened
+from scripts.protocol.json_layout import path_step
+from scripts.protocol.json_text import MAX_DEPTH, shortened
 
 # Python's own limit on digits is higher than that of doubles, and ends with an error of its own.
 _MOST_BITS = 1024

@@ -16,8 +16,8 @@ from flows.rights import (
     queues_seen,
     rights_by_flow,
 )
+from scripts.extensions import Sample
 from scripts.models import Script
-from scripts.samples import Sample
 
 MOST = 5
 # Characters; a page has to hold them all.

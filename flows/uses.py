@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from flows.models import Right, Step
 from flows.rights import flows_allowed
+from scripts.extensions import Use
 from scripts.models import Script
-from scripts.uses import Use
 
 HIDDEN = Use("a step of a flow that you may not see", "")
 

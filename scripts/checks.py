@@ -3,8 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-from scripts.callables.functions import import_fault
-from scripts.sandbox import missing_measures, scripts_may_run
+from scripts.dotted_path import import_fault
+from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 
 @register()

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.models import Library, Script
-from scripts.models.script import ScriptContent
+from scripts.models import Library, Script, ScriptContent
 
 
 @dataclass(frozen=True, slots=True)

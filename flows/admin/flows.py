@@ -29,7 +29,7 @@ from flows.rights import flows_with, queues_seen
 from scripts.admin.base import PlainInline, ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented
-from scripts.examples import example_payload
+from scripts.trials.examples import example_payload
 
 ONE_STEP_A_QUEUE = "A queue feeds one step, and this one feeds a step already."
 ONE_NAME_A_STEP = "Another step of this flow has this name."

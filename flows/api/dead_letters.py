@@ -31,7 +31,7 @@ from flows.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
 from flows.rights import dead_letters_known, dead_letters_seen, may
 from flows.trace import rfc3339
-from scripts.json_text import member_of
+from scripts.protocol.json_text import member_of
 
 # A page ends early where its messages are large.
 PAGE_BYTES = 8 * 1024 * 1024

@@ -24,7 +24,7 @@ from flows.api.flow_operations import add_flows
 from flows.api.schemas import COMPONENTS
 from flows.models import ConfigurationRevision, Right
 from flows.rights import Caller, rights_by_flow
-from scripts.numerals import dumps
+from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"
 # How many documents a process keeps; one is some 100 kB.

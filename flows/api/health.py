@@ -13,7 +13,7 @@ from flows.api.documentation import IS_LIVE, IS_READY
 from flows.api.errors import DATABASE_RETRY_AFTER, Problem
 from flows.api.view import OpenView, json_response
 from flows.store import store
-from scripts.sandbox import missing_measures, scripts_may_run
+from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 
 class LiveView(OpenView):

@@ -30,7 +30,7 @@ from flows.envelope import parse_payload
 from flows.models import DeadLetter, Reprocessing, Right
 from flows.rights import flows_allowed, rights_by_flow
 from flows.tasks.reprocessing import SAMPLE, reprocess_many
-from scripts.schema import faults_of
+from scripts.protocol.schema import faults_of
 
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 MOST: Schema = {"type": "integer", "maximum": 2_000_000_000}

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from flows.api.authentication import BASIC, BEARER
 from flows.api.errors import Problem, handle
-from scripts.numerals import dumps
+from scripts.protocol.numerals import dumps
 
 
 class OneForm(DefaultContentNegotiation):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from flows.configuration.faults import ConfigurationInvalid, Faults, inside
-from scripts.strict_json import is_exact
+from scripts.protocol.strict_json import is_exact
 
 # What checks the schemas of scripts ends at 128 levels.
 MAX_DEPTH = 100

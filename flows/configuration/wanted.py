@@ -21,7 +21,7 @@ from flows.configuration.original import (
     original_flow,
 )
 from flows.configuration.placed import Entry
-from scripts.faults import Fault, library_faults, schema_fault, script_faults
+from scripts.examination.faults import Fault, library_faults, schema_fault, script_faults
 from scripts.host.languages import library_name_fault
 from scripts.models import Language
 from scripts.services.addresses import allowed_host_fault

@@ -13,7 +13,7 @@ from flows.store.database import moment
 from flows.store.ledger import Ledger
 from flows.store.sizes import fault_of_ends, fault_of_text
 from flows.store.work import Counters
-from scripts.json_text import member_of
+from scripts.protocol.json_text import member_of
 
 COMPLETED, FAILED = 1, 2
 UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})

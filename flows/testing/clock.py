@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from flows.store import Done
-from scripts.calls import Outcome
+from scripts.protocol.calls import Outcome
 
 Timed = TypeVar("Timed", Done, Outcome)
 

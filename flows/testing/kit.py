@@ -40,10 +40,10 @@ from flows.testing.session import work_on
 from flows.testing.transactions import count_starts_at_once
 from flows.worker import session
 from flows.worker.broker import servable
-from scripts.callables import asker
+from scripts.callables import service_client
 from scripts.callables.watchdog import watchdog
-from scripts.pool import answers, group, host_client, runner
-from scripts.services import asks, secrets
+from scripts.models import secret_values
+from scripts.pool import answers, group, host_client, host_pool, requests
 
 Source = Mapping[str, Any] | list[Any] | Path | str
 
@@ -52,7 +52,7 @@ MOST_SESSIONS = 10_000
 # A rate limit counts a start up to the very moment at which the next is allowed.
 INSTANT = timedelta(milliseconds=1)
 # Those that compare times with script hosts.
-TIMED = (answers, asks, group, host_client, runner, session)
+TIMED = (answers, group, host_client, host_pool, requests, session)
 
 
 def configure(source: Source, *, prune: bool = False) -> None:
@@ -337,9 +337,9 @@ class FlowKit:
             (session, "age", self._age),
             # A debugger may take its time in a callable, and nothing is to end the tests.
             (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
-            (asker, "_outside_calls", lambda: self.outside),
-            (secrets, "_read", self._secret_reader(secrets._read)),
-            (secrets, "KEPT_SECONDS", -1.0),
+            (service_client, "_outside_calls", lambda: self.outside),
+            (secret_values, "_read", self._secret_reader(secret_values._read)),
+            (secret_values, "KEPT_SECONDS", -1.0),
             *((module, "time", SteadyTime()) for module in TIMED),
         ]
         if connection.in_atomic_block:
@@ -350,8 +350,8 @@ class FlowKit:
             ]
         for target, name, value in replaced:
             stack.enter_context(patch.object(target, name, value))
-        secrets.forget_secrets()
-        stack.callback(secrets.forget_secrets)
+        secret_values.forget_secrets()
+        stack.callback(secret_values.forget_secrets)
 
     def _age(self, held: Held) -> timedelta:
         return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)

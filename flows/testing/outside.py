@@ -21,9 +21,9 @@ from flows.testing.arguments import (
     check_type,
     listed,
 )
-from scripts.calls import Program
+from scripts.protocol.calls import Program
+from scripts.protocol.services import Deadline, RequestFailed
 from scripts.services import outside_calls
-from scripts.services.asks import AskFailed, Deadline
 from scripts.services.outside_calls import METHODS, Hop, reply_to
 
 # Where a body may be null.
@@ -261,9 +261,9 @@ class OutsideCalls(outside_calls.OutsideCalls):
         except Exception as fault:
             # The script may catch what it sees of this; the test fails all the same.
             self.faults.append(fault)
-            raise AskFailed(str(fault), "not-stubbed") from fault
+            raise RequestFailed(str(fault), "not-stubbed") from fault
         if reply.error:
-            raise AskFailed(f"{hop.place}: {reply.error}, as its stub says.", reply.error)
+            raise RequestFailed(f"{hop.place}: {reply.error}, as its stub says.", reply.error)
         call.status = reply.status
         return reply_to(hop, _response(reply))
 

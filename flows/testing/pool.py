@@ -13,15 +13,15 @@ from django.conf import settings
 from flows.testing.transactions import as_if_alone
 from scripts.callables.calls import CallableCall, Output, contract_of
 from scripts.callables.watchdog import TimeIsUp
-from scripts.calls import Call, CallSite, Outcome, Program
-from scripts.envelope import complete, encode
-from scripts.errors import ScriptError
 from scripts.host.languages import compiled
-from scripts.outputs import fault_of
-from scripts.pool.runner import HostPool
-from scripts.sandbox import missing_measures, scripts_may_run
-from scripts.services.asks import SECRET_SERVICE, Deadline, Service
-from scripts.services.crew import SameThread
+from scripts.pool.host_pool import HostPool
+from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
+from scripts.pool.thread_pool import SameThread
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.envelope import complete, encode
+from scripts.protocol.errors import ScriptError
+from scripts.protocol.outputs import fault_of
+from scripts.protocol.services import SECRET_SERVICE, Deadline, Service
 from scripts.services.engine import Secrets
 
 if TYPE_CHECKING:

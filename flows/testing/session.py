@@ -15,7 +15,7 @@ from flows.testing.pool import KitPool
 from flows.testing.transactions import hooks_so_far, run_hooks
 from flows.worker.session import Session
 from flows.worker.transactional import Functions
-from scripts.calls import Call
+from scripts.protocol.calls import Call
 
 CLUSTER = "flow-kit"
 

@@ -33,7 +33,7 @@ from flows.store.troubles import Trouble, trouble_of
 from flows.task_cache import TaskCache
 from flows.task_stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
 from flows.tasks.reprocessing import wake_overdue
-from scripts.sandbox import missing_measures, scripts_may_run
+from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from flows.plan import step_plan
 from flows.store import Done, Fate, Held
 from flows.store.clock import machine_clock
 from flows.store.sizes import fault_of_text
-from scripts.errors import (
+from scripts.protocol.calls import Outcome
+from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptError,
@@ -21,8 +22,7 @@ from scripts.errors import (
     ScriptRetry,
     ScriptTooLate,
 )
-from scripts.json_text import items_of
-from scripts.pool.runner import Outcome
+from scripts.protocol.json_text import items_of
 
 # A script may ask to be redelivered after so long.
 LONGEST_DELAY = timedelta(days=366)

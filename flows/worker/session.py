@@ -27,7 +27,8 @@ from flows.worker.redelivery import age, ended_now, returned
 from flows.worker.this_worker import this_worker
 from flows.worker.transactional import Functions, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
-from scripts.pool.runner import Call, HostPool, Outcome
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from django.conf import settings
 
-from scripts.pool.runner import HostPool
+from scripts.pool.host_pool import HostPool
 
 
 class Draining(Protocol):

@@ -24,9 +24,10 @@ from flows.worker.redelivery import judge, returned, storable
 from scripts.callables.calls import CallableCall, drop_connections
 from scripts.callables.leftovers import Leftovers, apart, renew, uses_of
 from scripts.callables.watchdog import Limit, watchdog
-from scripts.envelope import plain_text
-from scripts.pool.runner import Call, HostPool
-from scripts.wire import MAX_TEXT_LENGTH
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.wire import MAX_TEXT_LENGTH
 
 logger = logging.getLogger(__name__)
 

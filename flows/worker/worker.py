@@ -17,7 +17,7 @@ from flows.store.troubles import DATABASE_ERRORS, trouble_of
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from scripts.callables.leftovers import close_left_open
-from scripts.pool.runner import HostPool
+from scripts.pool.host_pool import HostPool
 
 logger = logging.getLogger(__name__)
 

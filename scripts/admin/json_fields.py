@@ -9,10 +9,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from scripts import json_layout
-from scripts.faults import schema_fault
-from scripts.json_text import MAX_DEPTH, is_deeper_than
-from scripts.strict_json import Refused, read_plainly
+from scripts.examination.faults import schema_fault
+from scripts.protocol import json_layout
+from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
+from scripts.protocol.strict_json import Refused, read_plainly
 
 MONOSPACE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
 

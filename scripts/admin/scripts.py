@@ -13,17 +13,17 @@ from scripts.admin.base import (
     FORMFIELDS,
     ConfigurationAdmin,
 )
-from scripts.admin.bench import FIRST_CODE, BenchAdmin
 from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
 from scripts.admin.script_fields import ScriptFields
+from scripts.admin.trial_page import FIRST_CODE, BenchAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
-from scripts.callables.functions import callables_are_on
-from scripts.faults import script_faults
+from scripts.dotted_path import callables_are_on
+from scripts.examination.faults import script_faults
+from scripts.extensions import uses_of
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
-from scripts.uses import uses_of
 
 CALLABLE_HELP = (
     "A callable's code is a dotted path in the project, as myproject.steps.score; it runs unsealed."

@@ -18,13 +18,12 @@ from unfold.enums import ActionVariant
 
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.diff import Diff, Patience, diff
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
-from scripts.diff import Diff, Patience, diff
+from scripts.extensions import uses_of
 from scripts.grants import missing_to_try
 from scripts.models import Script, ScriptVersion
-from scripts.restoring import restore
-from scripts.uses import uses_of
 
 # A longer history is in the list of versions; this is for choosing what to compare with.
 MOST_CHOICES = 50
@@ -167,7 +166,7 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
             self.message_user(request, f"Not restored. {missing[0]}", messages.ERROR)
             return leave_dialog(page_of(version))
         try:
-            restored = restore(version)
+            restored = version.restore()
         except Script.DoesNotExist:
             self.message_user(request, "Its script was removed.", messages.ERROR)
             return leave_dialog(page_of(version))

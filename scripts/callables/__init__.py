@@ -13,7 +13,7 @@ and its models, if ASYNCENGINE_CALLABLE_MODULES allows its module.
 from typing import Any
 
 from scripts.host.context import Context
-from scripts.host.raised import Reject, Retry
+from scripts.host.exceptions import Reject, Retry
 
 __all__ = ["Context", "Message", "Reject", "Retry"]
 

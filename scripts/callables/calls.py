@@ -13,14 +13,15 @@ from typing import Any
 from django.db import connections
 
 from scripts.callables import Reject, Retry
-from scripts.callables.asker import CallableAsker
-from scripts.callables.functions import function_at
 from scripts.callables.leftovers import apart
 from scripts.callables.logs import MessageOfLogs, message_of_logs
+from scripts.callables.service_client import CallableServices
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
-from scripts.calls import Call, CallSite, Outcome, Program
-from scripts.envelope import complete, decode, encode
-from scripts.errors import (
+from scripts.dotted_path import function_at
+from scripts.host.context import Context
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.envelope import complete, decode, encode
+from scripts.protocol.errors import (
     ScriptError,
     ScriptKilled,
     ScriptRaised,
@@ -29,10 +30,9 @@ from scripts.errors import (
     ScriptTimedOut,
     ScriptTooLate,
 )
-from scripts.host.context import Context
-from scripts.outputs import fault_of
-from scripts.schema import Contract
-from scripts.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
+from scripts.protocol.outputs import fault_of
+from scripts.protocol.schema import Contract
+from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 
 _MAX_FRAMES = 20
 
@@ -54,7 +54,7 @@ class CallableCall:
         self.is_cancelled = False
         self._site = site
         self._logs: list[dict[str, Any]] = []
-        self._asker = CallableAsker(program, self.limit.seconds)
+        self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
         """Run it in this thread; ``around`` may put something round that, it gets what to call."""
@@ -67,7 +67,7 @@ class CallableCall:
         except BaseException as reason:
             error = self._explained(reason)
         for line in self._logs:
-            line["text"] = self._asker.clean(line["text"], MAX_LOG_LENGTH)
+            line["text"] = self._services.clean(line["text"], MAX_LOG_LENGTH)
         return Outcome(self.call, output, error, warning, self._logs, started_at, time.time())
 
     def _watched(self) -> Output:
@@ -100,7 +100,7 @@ class CallableCall:
             call.attempt,
             call.delivery_id,
             self._logs,
-            self._asker,
+            self._services,
             0,
         )
 
@@ -109,7 +109,7 @@ class CallableCall:
             return ScriptKilled("cancelled")
         if isinstance(reason, TimeIsUp):
             return ScriptTimedOut(limit_seconds=self.limit.seconds)
-        error, clean = explained(reason), self._asker.clean
+        error, clean = explained(reason), self._services.clean
         error.args = (clean(str(error), MAX_TEXT_LENGTH),)
         for name, value in vars(error).items():
             if isinstance(value, str):

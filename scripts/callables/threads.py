@@ -16,8 +16,8 @@ from django.db import close_old_connections, connections
 from scripts.callables.calls import CallableCall, drop_connections
 from scripts.callables.leftovers import Leftovers
 from scripts.callables.watchdog import watchdog
-from scripts.calls import Call, CallSite, Outcome, Program
-from scripts.errors import ScriptRaised
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.errors import ScriptRaised
 
 logger = logging.getLogger(__name__)
 

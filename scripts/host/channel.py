@@ -5,7 +5,7 @@ import os
 from collections import deque
 from typing import Any
 
-from scripts.wire import EXIT_BROKEN, EXIT_OUT_OF_MEMORY, HEAD, REPLY
+from scripts.protocol.wire import EXIT_BROKEN, EXIT_OUT_OF_MEMORY, HEAD, REPLY
 
 
 class Channel:

@@ -3,16 +3,16 @@
 import time
 from typing import Any, Protocol
 
-from scripts.envelope import plain_text
 from scripts.host.http import Http
 from scripts.host.secret_values import Secrets
-from scripts.numerals import Numerals
-from scripts.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.numerals import Numerals
+from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
 
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
-class Asker(Protocol):
+class Services(Protocol):
     """What gets an answer from the script's worker."""
 
     secret_names: tuple[str, ...]
@@ -26,11 +26,11 @@ class Context:
     """What a script knows about its call, besides the message."""
 
     __slots__ = (
-        "_asker",
         "_logs",
         "_number",
         "_numerals",
         "_secrets",
+        "_services",
         "attempt",
         "correlation_id",
         "delivery_id",
@@ -48,7 +48,7 @@ class Context:
         attempt: int,
         delivery_id: str,
         logs: list[dict[str, Any]],
-        asker: Asker,
+        services: Services,
         number: int,
     ) -> None:
         self.correlation_id = correlation_id
@@ -58,7 +58,7 @@ class Context:
         self.attempt = attempt
         self.delivery_id = delivery_id
         self._logs = logs
-        self._asker = asker
+        self._services = services
         self._number = number
         # How the numbers of what it was given were written.
         self._numerals: Numerals = {}
@@ -88,29 +88,29 @@ class Context:
         """The secrets that the script was given, by name."""
         if not hasattr(self, "_secrets"):
             self._secrets = Secrets(
-                self._asker.secret_names, lambda request: self._reply("secret", request)
+                self._services.secret_names, lambda request: self._reply("secret", request)
             )
         return self._secrets
 
     @property
     def secret_names(self) -> tuple[str, ...]:
         """The names of the secrets that the script was given, entered or not."""
-        return self._asker.secret_names
+        return self._services.secret_names
 
     def ask(self, service: str, request: dict[str, Any]) -> int:
         """Send a request to a service of the worker, and return its number at once.
 
         What goes wrong is in the reply. Raises RuntimeError when the call has ended.
         """
-        return self._asker.ask(self._number, service, request)
+        return self._services.ask(self._number, service, request)
 
     def wait(self) -> tuple[int, dict[str, Any]]:
         """Wait for the next reply, to whichever request. One that failed has error and kind.
 
         Raises RuntimeError where nothing was asked for that is not replied to.
         """
-        return self._asker.wait(self._number)
+        return self._services.wait(self._number)
 
     def _reply(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
-        number = self._asker.ask(self._number, service, request)
-        return self._asker.wait(self._number, number)[1]
+        number = self._services.ask(self._number, service, request)
+        return self._services.wait(self._number, number)[1]

@@ -1,13 +1,14 @@
 """A script host: the loop that runs one script, call after call, in a process of its own.
 
-The zygote forked and sealed the process. It greets the worker, reads its program, compiles it and
-then runs one group of calls after the other:
+The zygote forked the process and sandboxed it. It says to the worker that it is ready, reads its
+program, compiles it and then runs one group of calls after the other:
 
     serve ─► _run_group ─► _begin    mark the call as begun, unless the worker took it back
                            _call     run the script; its output or its error
-                           say       send what the running call asks of the worker; asker.py
                            _answer   put the answer where the worker finds it even if this dies
                            _flush    send the answers, at the end of a group or every 5 ms
+
+`service_client.py` sends requests of the running call to the worker by `send_request`.
 
 The worker's end of it is ``host_client.py``, what goes over the pipe is in ``wire.py``.
 """
@@ -21,20 +22,20 @@ from math import inf, nextafter
 from traceback import clear_frames
 from typing import Any, NoReturn
 
-from scripts.envelope import complete, encode, plain_text
-from scripts.errors import (
+from scripts.host.channel import Channel
+from scripts.host.context import Context
+from scripts.host.languages import Broken, Script, compiled
+from scripts.host.service_client import ServiceClient
+from scripts.protocol.envelope import complete, encode, plain_text
+from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptOutOfMemory,
     ScriptRaised,
     ScriptTooLate,
 )
-from scripts.host.asker import Asker
-from scripts.host.channel import Channel
-from scripts.host.context import Context
-from scripts.host.languages import Broken, Script, compiled
-from scripts.schema import Contract
-from scripts.wire import (
+from scripts.protocol.schema import Contract
+from scripts.protocol.wire import (
     ANSWER,
     ASK,
     BEGAN,
@@ -68,7 +69,7 @@ class Host:
         self._times = self._shared.cast("d")
         self._numbers = self._shared.cast("Q")
         self._number = 0
-        self._asker = Asker(self)
+        self._services = ServiceClient(self)
         self._unsent = 0
         self._flushed_at = 0.0
         self._is_worn_out = False
@@ -91,7 +92,7 @@ class Host:
         """The number of the call that runs."""
         return self._number
 
-    def say(self, head: bytes, request: bytes) -> None:
+    def send_request(self, head: bytes, request: bytes) -> None:
         """Send what the running call asks for, behind the answers of those before it."""
         if self._unsent:
             self._send_unsent()
@@ -101,12 +102,12 @@ class Host:
         header = ANSWER.pack(self._number, ASK, len(head), len(request), 0.0, 0.0)
         self._channel.write(header + head + request)
 
-    def hear(self) -> tuple[int, bytes]:
+    def read_reply(self) -> tuple[int, bytes]:
         """Wait for a reply to what the running call asked for."""
         return self._channel.read_reply(self._number)
 
     def _load(self, program: Any) -> Script:
-        self._asker.secret_names = tuple(program["secrets"])
+        self._services.secret_names = tuple(program["secrets"])
         try:
             self._contract = Contract(program["inputSchema"], program["outputSchema"])
         except ScriptInvalid as error:
@@ -142,7 +143,7 @@ class Host:
                 attempt,
                 delivery_id,
                 logs,
-                self._asker,
+                self._services,
                 self._number,
             )
             kind, output, extra = self._call(script, bodies[start:end], context, is_last)

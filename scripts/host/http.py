@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from scripts.envelope import encode
-from scripts.errors import OutputInvalid
-from scripts.host.raised import Retry
-from scripts.numerals import Numerals, loads, may_change
+from scripts.host.exceptions import Retry
+from scripts.protocol.envelope import encode
+from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.numerals import Numerals, loads, may_change
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -21,8 +21,8 @@ from typing import NoReturn
 from scripts.host.channel import Channel
 from scripts.host.host import Host
 from scripts.host.languages import preload
-from scripts.host.seal import die_with_parent, is_closed, seal
-from scripts.wire import (
+from scripts.host.sandbox import die_with_parent, is_closed, seal
+from scripts.protocol.wire import (
     CONTROL,
     ENDED,
     EXIT_BROKEN,

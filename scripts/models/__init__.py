@@ -1,7 +1,9 @@
 from scripts.models.ids import unrepeatable_id, with_next_number
 from scripts.models.language import Language
 from scripts.models.library import Library
-from scripts.models.script import LibraryUse, Script, ScriptContent, ScriptVersion
+from scripts.models.script import LibraryUse, Script
+from scripts.models.script_content import ScriptContent
+from scripts.models.script_version import ScriptVersion
 from scripts.models.secret import Secret
 from scripts.models.trial_record import TrialRecord
 

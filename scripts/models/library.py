@@ -6,9 +6,9 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from simple_history.models import HistoricalRecords
 
-from scripts.authors import author_of_change
-from scripts.faults import library_faults
+from scripts.examination.faults import library_faults
 from scripts.host.languages import library_name_fault
+from scripts.models.authors import author_of_change
 from scripts.models.language import Language
 from scripts.names import require_name
 

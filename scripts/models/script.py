@@ -2,73 +2,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Max
 from simple_history.models import HistoricalRecords
 
-from scripts.authors import author_of_change
-from scripts.callables.functions import callable_fault
+from scripts.dotted_path import callable_fault
+from scripts.models.authors import author_of_change
 from scripts.models.ids import unrepeatable_id, with_next_number
 from scripts.models.language import Language
 from scripts.models.library import Library
+from scripts.models.script_content import ScriptContent
 from scripts.names import require_name
+from scripts.protocol.calls import Program
 
-
-class ScriptContent(models.Model):
-    """What a version of a script consists of: change any of it and there is a new version."""
-
-    language = models.CharField(max_length=16, choices=Language, default=Language.PYTHON)
-    code = models.TextField()
-    input_schema = models.JSONField(
-        default=dict, blank=True, help_text="JSON Schema of the payload; empty accepts any."
-    )
-    output_schema = models.JSONField(
-        default=dict, blank=True, help_text="JSON Schema of the output's payload; empty: any."
-    )
-    timeout = models.DurationField(
-        default=timedelta(seconds=30), help_text="A run of the script is ended after this time."
-    )
-    memory_mb = models.PositiveIntegerField(
-        "memory (MB)",
-        default=256,
-        validators=[MinValueValidator(16), MaxValueValidator(65_536)],
-    )
-    network = models.BooleanField(default=False, help_text="May the script make outside calls?")
-    allowed_hosts = models.JSONField(
-        default=list, blank=True, help_text="Hosts that it may call; empty: every public one."
-    )
-    private_addresses = models.BooleanField(
-        default=False, help_text="May it call addresses of the private network, too?"
-    )
-    # By name, not by key: a configuration may come before the secrets that it needs.
-    secrets = models.JSONField(default=list, blank=True, help_text="Secrets that it may read.")
-    in_transaction = models.BooleanField(
-        default=False,
-        help_text="Commit what a callable writes to the database together with the hand-over of"
-        " its output. It has 2 s at most.",
-    )
-
-    class Meta:
-        abstract = True
-
-    CONTENT_FIELDS = (
-        "language",
-        "code",
-        "input_schema",
-        "output_schema",
-        "timeout",
-        "memory_mb",
-        "network",
-        "allowed_hosts",
-        "private_addresses",
-        "secrets",
-        "in_transaction",
-    )
+if TYPE_CHECKING:
+    from scripts.models.script_version import ScriptVersion
 
 
 class Script(ScriptContent):
@@ -138,6 +89,10 @@ class Script(ScriptContent):
         fields = {name: getattr(self, name) for name in self.CONTENT_FIELDS}
         return {**fields, "libraries": libraries}
 
+    def program(self) -> Program:
+        """Return what a host would run of it as it is being edited: no version yet, so the id 0."""
+        return self._program(0, self.name)
+
     @property
     def current_version(self) -> ScriptVersion:
         return self.versions.latest("number")
@@ -200,36 +155,3 @@ class LibraryUse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.script} uses {self.library}"
-
-
-class ScriptVersion(ScriptContent):
-    """Immutable. It outlives its script, since runs that started with it may still need it."""
-
-    script = models.ForeignKey(
-        Script, null=True, on_delete=models.SET_NULL, related_name="versions"
-    )
-    script_name = models.CharField(max_length=100)
-    # Each with its name and code.
-    libraries = models.JSONField(default=list)
-    number = models.PositiveIntegerField()
-    created_at = models.DateTimeField(auto_now_add=True)
-    author = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
-
-    class Meta:
-        ordering = ["script_name", "-number"]
-        constraints = [
-            models.UniqueConstraint("script", "number", name="one_script_version_per_number"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.script_name} v{self.number}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise TypeError("a script version is immutable: save its script to make a new one")
-        super().save(*args, **kwargs)
-
-    def content(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in (*self.CONTENT_FIELDS, "libraries")}

@@ -7,7 +7,7 @@ from django.db import models
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from scripts.services.encryption import decrypt, encrypt
+from scripts.models.encryption import decrypt, encrypt
 
 if TYPE_CHECKING:
     from scripts.models.script import Script

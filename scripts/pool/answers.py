@@ -1,7 +1,7 @@
 """What a host answers, read by its worker, which believes none of it.
 
 A script can get at its host's pipe by tricks. Whatever it writes there, the worker ends up with a
-well-formed outcome or with ``Nonsense``, upon which it kills the host.
+well-formed outcome or with ``ProtocolError``, upon which it kills the host.
 
     AnswerStream   cuts the bytes of the pipe, and those found in the shared page, into answers
     outcome_of     checks one answer and makes an outcome of it
@@ -13,12 +13,13 @@ from typing import Any
 
 import orjson
 
-from scripts import wire
-from scripts.calls import Call, Outcome
-from scripts.envelope import MAX_OUTPUT_BYTES, plain_text
-from scripts.errors import OutputInvalid, ScriptError
-from scripts.outputs import fault_of
 from scripts.pool.group import Group
+from scripts.protocol import wire
+from scripts.protocol.calls import Call, Outcome
+from scripts.protocol.envelope import MAX_OUTPUT_BYTES, plain_text
+from scripts.protocol.errors import OutputInvalid, ScriptError
+from scripts.protocol.outputs import fault_of
+from scripts.protocol.wire import ProtocolError
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
 _MAX_NUMBER = 2**62
@@ -31,10 +32,6 @@ Answer = tuple[int, int, bytes, bytes, float, float]
 Clean = Callable[[str, int], str]
 
 
-class Nonsense(Exception):
-    """A host answered what no host answers."""
-
-
 class AnswerStream:
     """The answers of one host, in order and each of them once."""
 
@@ -45,7 +42,7 @@ class AnswerStream:
         self._wanted = 0
 
     def read(self, chunk: bytes) -> Iterator[Answer]:
-        """Yield the answers that a piece of the pipe's content completes. Raises Nonsense."""
+        """Yield the answers that a piece of the pipe's content completes. Raises ProtocolError."""
         self._pieces.append(chunk)
         self._size += len(chunk)
         if self._size < self._wanted:
@@ -60,7 +57,7 @@ class AnswerStream:
         """Yield the answers from this number on among those that a host has not sent.
 
         Those before are known; where some are missing in between, the pipe still has them. Raises
-        Nonsense.
+        ProtocolError.
         """
         for answer in _complete_answers(unsent, self._found_to):
             if answer[0] == number:
@@ -70,10 +67,10 @@ class AnswerStream:
 
 
 def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_text) -> Outcome:
-    """Make the outcome of a group's next call. Raises Nonsense where no host has answered so."""
+    """Make the outcome of a group's next call. Raises ProtocolError for what no host answers."""
     _, kind, output, extra, started_at, seconds = answer
     if group.done >= group.kept:
-        raise Nonsense
+        raise ProtocolError
     if not group.sent_at <= started_at <= now or not 0 <= seconds <= now:
         # The clock was set, or a script has forged the answer.
         started_at, seconds = now, 0.0
@@ -96,7 +93,7 @@ def _judged(output: bytes, call: Call, group: Group) -> OutputInvalid | None:
     try:
         return fault_of(output, call.body, call.correlation_id, group.site.is_last)
     except ValueError:
-        raise Nonsense from None
+        raise ProtocolError from None
 
 
 def _complete_answers(data: bytes, known: int) -> Generator[Answer, None, int]:
@@ -109,7 +106,7 @@ def _complete_answers(data: bytes, known: int) -> Generator[Answer, None, int]:
     while end - offset >= head_bytes:
         number, kind, output_bytes, extra_bytes, started, seconds = unpack(data, offset)
         if output_bytes > MAX_OUTPUT_BYTES or extra_bytes > _MAX_EXTRA_BYTES:
-            raise Nonsense
+            raise ProtocolError
         start = offset + head_bytes
         middle = start + output_bytes
         stop = middle + extra_bytes
@@ -142,7 +139,7 @@ def _details(
             [_log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Nonsense from None
+        raise ProtocolError from None
 
 
 def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:

@@ -4,8 +4,10 @@ import time
 
 import orjson
 
-from scripts import wire
-from scripts.calls import Call, CallSite
+from scripts.protocol import wire
+from scripts.protocol.calls import Call, CallSite
+
+MAX_GROUP_BYTES = 1024 * 1024
 
 
 class Group:

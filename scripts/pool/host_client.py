@@ -1,7 +1,7 @@
 """A worker's view of one script host: what is on its way to it, what came back, how it is.
 
 It never waits: ``send`` writes what the pipe takes, ``read`` returns what the pipe has. What to do
-about a host that is stuck, overdue or dead is for the pool (``runner.py``) to say.
+about a host that is stuck, overdue or dead is for the pool (`host_pool.py`) to say.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from scripts import wire
-from scripts.calls import Call, Program
-from scripts.errors import ScriptError
-from scripts.pool.answers import Answer, AnswerStream, Nonsense
-from scripts.pool.group import Group
+from scripts.pool.answers import Answer, AnswerStream
+from scripts.pool.group import MAX_GROUP_BYTES, Group
 from scripts.pool.pace import GROUP_SECONDS
 from scripts.pool.shared_page import SharedPage
+from scripts.protocol import wire
+from scripts.protocol.calls import Call, Program
+from scripts.protocol.errors import ScriptError
+from scripts.protocol.wire import ProtocolError
 
 if TYPE_CHECKING:
     from scripts.pool.lane import Lane
 
-MAX_GROUP_BYTES = 1024 * 1024
 # A host without progress for so long is busy with something slow.
 STUCK_SECONDS = 0.01
 # How often a host is looked at that has nothing to fear from its time limit soon.
@@ -172,23 +172,23 @@ class HostClient:
             return b""
 
     def answers(self, chunk: bytes) -> Iterator[Answer]:
-        """Yield the answers that what was read completes. Raises Nonsense."""
+        """Yield the answers that what was read completes. Raises ProtocolError."""
         return self._answers.read(chunk)
 
     def unsent_answers(self, *, is_dead: bool = False) -> Iterator[Answer]:
-        """Yield the answers that a hanging or dead host has not sent. Raises Nonsense."""
+        """Yield the answers that a hanging or dead host has not sent. Raises ProtocolError."""
         return self._answers.find(self.page.unsent(is_dead=is_dead), self._next_number)
 
     def group_of_next(self, number: int) -> Group:
         """Return the group of the call to be answered next, whose number it must be.
 
-        Raises Nonsense if it is not.
+        Raises ProtocolError if it is not.
         """
         if self.groups:
             group = self.groups[0]
             if number == group.first + group.done:
                 return group
-        raise Nonsense
+        raise ProtocolError
 
     def cross_off_next(self) -> None:
         """Count the next call as answered."""

@@ -1,11 +1,15 @@
 """Where the calls of one step wait for a host."""
 
-from collections import deque
-from typing import Any
+from __future__ import annotations
 
-from scripts.calls import Call, CallSite, Program
-from scripts.pool.group import Group
-from scripts.pool.host_client import MAX_GROUP_BYTES, HostClient
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from scripts.pool.group import MAX_GROUP_BYTES, Group
+from scripts.protocol.calls import Call, CallSite, Program
+
+if TYPE_CHECKING:
+    from scripts.pool.host_client import HostClient
 
 MAX_GROUP_CALLS = 500
 

@@ -1,6 +1,6 @@
 """How long the calls of a program take, and what follows from it for the pool."""
 
-from scripts.calls import Program
+from scripts.protocol.calls import Program
 
 # How much work is on its way to a host: enough that the pipe costs little where scripts are fast.
 GROUP_SECONDS = 0.02

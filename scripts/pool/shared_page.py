@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 
-from scripts import wire
+from scripts.protocol import wire
 
 
 class SharedPage:

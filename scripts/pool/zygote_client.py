@@ -12,8 +12,9 @@ import jsonschema_rs
 import orjson
 import tzdata
 
-from scripts import wire
+import scripts
 from scripts.pool.host_client import HostClient
+from scripts.protocol import wire
 
 _START_ZYGOTE = (
     "import sys; sys.path += sys.argv[6:]; from scripts.host.zygote import main; main()"
@@ -95,7 +96,7 @@ class ZygoteClient:
 
 def _command(control: int, uids: tuple[int, int] | None, unsealed: bool) -> list[str]:
     # The time zones: where the system has none, zoneinfo looks there.
-    modules = (wire, orjson, jsonschema_rs, tzdata)
+    modules = (scripts, orjson, jsonschema_rs, tzdata)
     where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
     facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(unsealed)))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

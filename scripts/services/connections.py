@@ -22,8 +22,8 @@ from typing import Any
 
 import httpcore
 
+from scripts.protocol.services import RequestFailed
 from scripts.services.addresses import is_public
-from scripts.services.asks import AskFailed
 
 Moment = float | None
 
@@ -57,13 +57,13 @@ class CheckedNetwork(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if remaining == 1:
                     raise
-        raise AskFailed(f"{host} has no address.", "dns")
+        raise RequestFailed(f"{host} has no address.", "dns")
 
     def _addresses(self, host: str, port: int, until: Moment) -> list[IPv4Address | IPv6Address]:
         found = resolve(host, port, until, self._lookups)
         good = [address for address in found if self._private or is_public(address)]
         if found and not good:
-            raise AskFailed(
+            raise RequestFailed(
                 f"The script may not call {host}: its address {found[0]} is not a public one.",
                 "private-address",
             )
@@ -103,7 +103,7 @@ class TimedStream(httpcore.NetworkStream):
 def resolve(
     host: str, port: int, until: Moment, lookups: threading.BoundedSemaphore
 ) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses of a host. Raises AskFailed where they cannot be told in time."""
+    """Return the addresses of a host. Raises RequestFailed where they cannot be told in time."""
     try:
         return [ipaddress.ip_address(host)]
     except ValueError:
@@ -129,14 +129,14 @@ def _look_up(
 
     begun_at = time.monotonic()
     if not lookups.acquire(timeout=seconds):
-        raise AskFailed(f"The look-up of {host} had to wait for too long.", "timeout")
+        raise RequestFailed(f"The look-up of {host} had to wait for too long.", "timeout")
     threading.Thread(target=ask, name="script-lookup", daemon=True).start()
     try:
         found = answer.get(timeout=max(0.001, begun_at + seconds - time.monotonic()))
     except Empty:
-        raise AskFailed(f"The look-up of {host} took too long.", "timeout") from None
+        raise RequestFailed(f"The look-up of {host} took too long.", "timeout") from None
     if isinstance(found, Exception):
-        raise AskFailed(f"The host {host} is not known: {found}", "dns")
+        raise RequestFailed(f"The host {host} is not known: {found}", "dns")
     return found
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 
-from scripts.calls import Program
-from scripts.services.asks import SECRET_SERVICE, AskFailed, Deadline, Service
-from scripts.services.encryption import NotDecryptable
+from scripts.models.encryption import NotDecryptable
+from scripts.models.secret_values import SecretUnavailable, known_values, secret_value
+from scripts.protocol.calls import Program
+from scripts.protocol.services import SECRET_SERVICE, Deadline, RequestFailed, Service
 from scripts.services.outside_calls import OutsideCalls
-from scripts.services.secrets import SecretUnavailable, known_values, secret_value
 
 _DATABASE_RETRY_SECONDS = 0.2
 
@@ -28,12 +28,12 @@ class Secrets:
     ) -> dict[str, Any]:
         name = request.get("name")
         if name not in program.secrets:
-            raise AskFailed(f"The script was not given a secret {name!r}.", "not-granted")
+            raise RequestFailed(f"The script was not given a secret {name!r}.", "not-granted")
         try:
             return {"value": _value(name, deadline)}
         except SecretUnavailable as error:
             is_there = isinstance(error.__cause__, NotDecryptable)
-            raise AskFailed(str(error), "unavailable" if is_there else "unknown") from error
+            raise RequestFailed(str(error), "unavailable" if is_there else "unknown") from error
         finally:
             # Of this thread, which may have nothing more to do with the database. A test has its
             # scripts served in its own thread, within its transaction.
@@ -53,5 +53,5 @@ def _value(name: str, deadline: Deadline) -> str:
         except (OperationalError, InterfaceError):
             connection.close()
             if time.monotonic() + _DATABASE_RETRY_SECONDS >= deadline:
-                raise AskFailed("The database is away.", "unavailable") from None
+                raise RequestFailed("The database is away.", "unavailable") from None
             time.sleep(_DATABASE_RETRY_SECONDS)

@@ -25,9 +25,9 @@ from typing import Any
 import httpcore
 import httpx
 
-from scripts.calls import Program
+from scripts.protocol.calls import Program
+from scripts.protocol.services import Deadline, RequestFailed
 from scripts.services.addresses import is_allowed, plain_host
-from scripts.services.asks import AskFailed, Deadline
 from scripts.services.bodies import described, header_text, location_text
 from scripts.services.connections import CheckedNetwork
 
@@ -79,7 +79,7 @@ class OutsideCalls:
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         if not program.network:
-            raise AskFailed(
+            raise RequestFailed(
                 "The script may not make outside calls: its network access is off.", "network-off"
             )
         hop = Hop.first(request)
@@ -90,7 +90,9 @@ class OutsideCalls:
             if location is None:
                 return reply
             hop = hop.redirected(reply["status"], location)
-        raise AskFailed(f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects")
+        raise RequestFailed(
+            f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects"
+        )
 
     def exchange(
         self, program: Program, hop: Hop, deadline: Deadline
@@ -153,15 +155,15 @@ class Hop:
     def first(cls, request: dict[str, Any]) -> Hop:
         method, body = request.get("method"), request.get("body")
         if method not in METHODS:
-            raise AskFailed(f"The method must be one of {', '.join(METHODS)}.", "invalid")
+            raise RequestFailed(f"The method must be one of {', '.join(METHODS)}.", "invalid")
         if not isinstance(body, str | None):
-            raise AskFailed("The body must be a string.", "invalid")
+            raise RequestFailed("The body must be a string.", "invalid")
         content = (body or "").encode(errors="replace")
         if request.get("base64") is not None:
             content = _bytes(request["base64"])
         url, headers = _url(request.get("url")), _headers(request.get("headers") or {})
         if url.userinfo:
-            raise AskFailed("Credentials belong into a header, not into the URL.", "invalid")
+            raise RequestFailed("Credentials belong into a header, not into the URL.", "invalid")
         return cls(method, url, headers, content)
 
     @property
@@ -179,7 +181,7 @@ class Hop:
 
     def require_allowed(self, program: Program) -> None:
         if program.allowed_hosts and not is_allowed(self.host, self.port, program.allowed_hosts):
-            raise AskFailed(
+            raise RequestFailed(
                 f"The script may not call {self.host}:{self.port}: "
                 "it is not among its allowed hosts.",
                 "host-not-allowed",
@@ -188,7 +190,7 @@ class Hop:
     def redirected(self, status: int, location: str) -> Hop:
         url = _url(location, self.url).copy_with(userinfo=b"")
         if (self.url.scheme, url.scheme) == ("https", "http"):
-            raise AskFailed(f"{self.place} leads from https to http.", "redirects")
+            raise RequestFailed(f"{self.place} leads from https to http.", "redirects")
         hop = replace(self, url=url)
         if (hop.url.scheme, hop.host, hop.port) != (self.url.scheme, self.host, self.port):
             hop = replace(hop, headers=_without(self.headers, _CONFIDENTIAL))
@@ -246,15 +248,15 @@ def _exchange(
             return _exchange_once(pool, hop, deadline, progress)
         except httpcore.TimeoutException:
             late = f"{hop.place} did not answer in time."
-            raise AskFailed(late + progress.doubt(hop), "timeout") from None
+            raise RequestFailed(late + progress.doubt(hop), "timeout") from None
         except httpcore.ConnectError as error:
             kind = "tls" if isinstance(error.args[0], ssl.SSLError) else "connect"
-            raise AskFailed(f"No connection to {hop.host}:{hop.port}: {error}", kind) from None
+            raise RequestFailed(f"No connection to {hop.host}:{hop.port}: {error}", kind) from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             if progress.was_left_on_an_old_connection and hop.method in _SAFE_METHODS:
                 continue
             broken = f"{hop.place} broke off or sent no HTTP: {error}"
-            raise AskFailed(broken + progress.doubt(hop), "protocol") from None
+            raise RequestFailed(broken + progress.doubt(hop), "protocol") from None
 
 
 class _Progress:
@@ -344,7 +346,7 @@ def _decoded(hop: Hop, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes
     if encoding in ("gzip", "x-gzip"):
         return _bounded(hop, _unzipped(hop, chunks))
     if encoding not in ("", "identity"):
-        raise AskFailed(f"{hop.place} sent a body in an unknown encoding.", "protocol")
+        raise RequestFailed(f"{hop.place} sent a body in an unknown encoding.", "protocol")
     return chunks
 
 
@@ -353,7 +355,7 @@ def _bounded(hop: Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise AskFailed(
+            raise RequestFailed(
                 f"{hop.place} sent a body of more than {MAX_BODY_BYTES} bytes.", "too-large"
             )
         yield chunk
@@ -374,16 +376,16 @@ def _unzipped(hop: Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
                 yield unzip.decompress(chunk, 64 * 1024)
                 chunk = unzip.unconsumed_tail or unzip.unused_data
     except zlib.error as error:
-        raise AskFailed(f"{hop.place} sent a broken body: {error}", "protocol") from None
+        raise RequestFailed(f"{hop.place} sent a broken body: {error}", "protocol") from None
     if unzip is not None and not unzip.eof:
-        raise AskFailed(f"{hop.place} sent half a body.", "protocol")
+        raise RequestFailed(f"{hop.place} sent half a body.", "protocol")
 
 
 def _bytes(text: Any) -> bytes:
     try:
         return b64decode(text, validate=True)
     except (TypeError, ValueError):
-        raise AskFailed("The body is not base64.", "invalid") from None
+        raise RequestFailed("The body is not base64.", "invalid") from None
 
 
 def _retry_after(value: str) -> float | None:
@@ -401,30 +403,34 @@ def _seconds_to(date: str) -> float:
 
 def _url(text: Any, base: httpx.URL | None = None) -> httpx.URL:
     if not isinstance(text, str) or len(text) > MAX_URL_LENGTH:
-        raise AskFailed(f"A URL is a text of at most {MAX_URL_LENGTH} characters.", "invalid")
+        raise RequestFailed(f"A URL is a text of at most {MAX_URL_LENGTH} characters.", "invalid")
     try:
         url = base.join(text) if base else httpx.URL(text)
         port = url.port
     except (httpx.InvalidURL, ValueError) as error:
         # Where there are credentials they must not be told.
         detail = "" if "@" in text else f": {error}"
-        raise AskFailed(f"The URL is not valid{detail}", "invalid") from None
+        raise RequestFailed(f"The URL is not valid{detail}", "invalid") from None
     if url.scheme not in _DEFAULT_PORTS or not url.raw_host or port == 0 or (port or 0) > 65535:
-        raise AskFailed("A URL must begin with https:// or http:// and a host.", "invalid")
+        raise RequestFailed("A URL must begin with https:// or http:// and a host.", "invalid")
     return url
 
 
 def _headers(given: Any) -> dict[str, str]:
     if not isinstance(given, dict):
-        raise AskFailed("The headers must be an object.", "invalid")
+        raise RequestFailed("The headers must be an object.", "invalid")
     headers: dict[str, str] = {}
     for name, value in given.items():
         if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str):
-            raise AskFailed(f"{name[:200]!r} is not a header with a text for a value.", "invalid")
+            raise RequestFailed(
+                f"{name[:200]!r} is not a header with a text for a value.", "invalid"
+            )
         if not _HEADER_VALUE.fullmatch(value):
-            raise AskFailed(f"The value of the header {name!r} has control characters.", "invalid")
+            raise RequestFailed(
+                f"The value of the header {name!r} has control characters.", "invalid"
+            )
         if _OWN_HEADERS.fullmatch(name.lower()):
-            raise AskFailed(f"The header {name!r} cannot be set.", "invalid")
+            raise RequestFailed(f"The header {name!r} cannot be set.", "invalid")
         headers[name.lower()] = value.strip()
     return {"user-agent": "async-engine", **headers}
 
@@ -438,5 +444,5 @@ def _seconds(request: dict[str, Any]) -> float:
     if seconds is None:
         return DEFAULT_SECONDS
     if not isinstance(seconds, int | float) or not seconds > 0:
-        raise AskFailed("The timeout must be a number of seconds above 0.", "invalid")
+        raise RequestFailed("The timeout must be a number of seconds above 0.", "invalid")
     return float(seconds)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
 from tests.abuse.javascript_attacks import JAVASCRIPT

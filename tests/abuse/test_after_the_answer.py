@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from scripts.errors import ScriptError, ScriptKilled, ScriptTimedOut
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 from tests.abuse.attack import Attack
 from tests.waiting import wait_for
 

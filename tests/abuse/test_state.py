@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
 
 SITE = CallSite("flow", "step", "queue", False)
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from scripts.examples import example_payload
+from scripts.trials.examples import example_payload
 from tests.acceptance.installation import PASSWORD, Installation, free_port
 from tests.waiting import PATIENCE, wait_for
 

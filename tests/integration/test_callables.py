@@ -16,7 +16,7 @@ from flows.store import store
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
 from scripts.models import Library, Script, Secret
-from scripts.services.secrets import forget_secrets
+from scripts.models.secret_values import forget_secrets
 from tests.builders import (
     ECHO,
     TRAIL,

@@ -10,7 +10,8 @@ from flows import demo, engine
 from flows.configuration import export_configuration
 from flows.models import Flow, Run
 from scripts.callables import Reject
-from scripts.pool.runner import Call, CallSite, HostPool, Program
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Program
 from tests.builders import work_until_idle
 
 SAMPLE: list[dict[str, Any]] = json.loads(demo.SAMPLE.read_text(encoding="utf-8"))

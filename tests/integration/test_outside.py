@@ -15,11 +15,11 @@ from django.utils import timezone
 from flows import engine
 from flows.models import Message, QueueState, StepRun
 from flows.worker.this_worker import this_worker
-from scripts.calls import Program
 from scripts.models import Script, Secret
+from scripts.models.secret_values import forget_secrets
+from scripts.protocol.calls import Program
+from scripts.protocol.services import RequestFailed
 from scripts.services import engine as services
-from scripts.services.asks import AskFailed
-from scripts.services.secrets import forget_secrets
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
@@ -88,7 +88,7 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(monkeypatch):
     failed = secret_in_a_thread(program, "shop.key", seconds=0.3)
 
     assert given == {"value": "swordfish"}
-    assert isinstance(failed, AskFailed)
+    assert isinstance(failed, RequestFailed)
     assert failed.kind == "unavailable"
 
 
@@ -99,7 +99,7 @@ def secret_in_a_thread(program: Program, name: str, seconds: float) -> object:
     def ask() -> None:
         try:
             given.append(services.Secrets()(program, {"name": name}, time.monotonic() + seconds))
-        except AskFailed as failed:
+        except RequestFailed as failed:
             given.append(failed)
 
     thread = threading.Thread(target=ask)

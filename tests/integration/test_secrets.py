@@ -10,9 +10,8 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 
-from scripts.models import Script, Secret
-from scripts.services import secrets
-from scripts.services.secrets import SecretUnavailable, forget_secrets, secret_value
+from scripts.models import Script, Secret, secret_values
+from scripts.models.secret_values import SecretUnavailable, forget_secrets, secret_value
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 
@@ -63,8 +62,8 @@ def test_a_value_is_kept_for_a_moment_and_then_read_again(monkeypatch, django_as
 
     with django_assert_num_queries(0):
         assert secret_value("shop.key") == "swordfish"
-    later = time.monotonic() + secrets.KEPT_SECONDS + 1
-    monkeypatch.setattr(secrets.time, "monotonic", lambda: later)
+    later = time.monotonic() + secret_values.KEPT_SECONDS + 1
+    monkeypatch.setattr(secret_values.time, "monotonic", lambda: later)
     assert secret_value("shop.key") == "marlin"
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from scripts.models import Secret
-from scripts.pool.runner import Program
-from scripts.services.secrets import forget_secrets
-from scripts.trial import run_trial, sample_message
+from scripts.models.secret_values import forget_secrets
+from scripts.protocol.calls import Program
+from scripts.trials.trial import run_trial, sample_message
 
 # A secret is read in another thread, which does not see what is not committed.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.callables.calls import CallableCall
 from scripts.callables.logs import MessageFilter
-from scripts.calls import Call, CallSite, Program
+from scripts.protocol.calls import Call, CallSite, Program
 
 HERE = "tests.unit.test_callable_logs"
 logger = logging.getLogger("tests.callable_logs")

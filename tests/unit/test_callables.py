@@ -5,9 +5,11 @@ from collections import Counter
 
 import pytest
 
-from scripts.callables.functions import callable_fault
 from scripts.checks import modules_of_callables_are_there
-from scripts.errors import (
+from scripts.dotted_path import callable_fault
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Program
+from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptInvalid,
@@ -17,7 +19,6 @@ from scripts.errors import (
     ScriptRetry,
     ScriptTimedOut,
 )
-from scripts.pool.runner import Call, CallSite, HostPool, Program
 from tests.waiting import PATIENCE, wait_for
 
 HERE = "tests.unit.test_callables"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.services.crew import Crew
+from scripts.pool.thread_pool import Crew
 from tests.waiting import wait_for
 
 Job = tuple[str, int]

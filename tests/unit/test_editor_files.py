@@ -14,7 +14,7 @@ import pytest
 from flows.configuration import read_directory, write_directory
 from flows.configuration.editor_files import OURS, libraries_text
 from flows.demo import demo_document
-from scripts.admin.bench import FIRST_CODE
+from scripts.admin.trial_page import FIRST_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from scripts.examiner import MAX_WAITING, Examiner, ExaminerBusy, TooMuchToExamine
-from scripts.faults import MAX_CODE_BYTES, library_faults, schema_fault, script_faults
-from scripts.payload_schema import PayloadSchema
-from scripts.schema import SchemaInvalid
-from scripts.schema_size import MAX_EXPANSION
+from scripts.examination.examiner import MAX_WAITING, Examiner, ExaminerBusy, TooMuchToExamine
+from scripts.examination.faults import MAX_CODE_BYTES, library_faults, schema_fault, script_faults
+from scripts.examination.payload_schema import PayloadSchema
+from scripts.protocol.schema import SchemaInvalid
+from scripts.protocol.schema_size import MAX_EXPANSION
 from tests.waiting import wait_for
 
 RUN = "def run(message, context): return message\n"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.examples import example_payload
+from scripts.trials.examples import example_payload
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
-from scripts.envelope import encode
-from scripts.errors import (
+from scripts.host.context import Context
+from scripts.host.languages import quickjs
+from scripts.host.languages.javascript import JavaScriptScript
+from scripts.host.languages.prelude import Prelude
+from scripts.protocol.envelope import encode
+from scripts.protocol.errors import (
     OutputInvalid,
     ScriptError,
     ScriptInvalid,
@@ -15,10 +19,6 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.host.context import Context
-from scripts.host.languages import quickjs
-from scripts.host.languages.javascript import JavaScriptScript
-from scripts.host.languages.prelude import Prelude
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 Libraries = Sequence[tuple[str, str]]

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from scripts.calls import Library
-from scripts.errors import (
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Library, Outcome, Program
+from scripts.protocol.errors import (
     OutputInvalid,
     ScriptInvalid,
     ScriptOutOfMemory,
     ScriptRaised,
     ScriptTimedOut,
 )
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
 from tests.waiting import PATIENCE
 
 SITE = CallSite("orders", "price", "to-price", False)

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import example, given
 
-from scripts.json_layout import indented, member, place_at, with_member
+from scripts.protocol.json_layout import indented, member, place_at, with_member
 from tests.documents import content, objects, values
 
 

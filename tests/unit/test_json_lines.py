@@ -1,4 +1,4 @@
-from scripts.json_lines import lines_of
+from scripts.admin.json_lines import lines_of
 
 TEXT = """\
 {

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.json_text import (
+from scripts.protocol.json_text import (
     MAX_DIGITS,
     depth_of,
     has_long_integer,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.services.mask import Mask, mask_of
+from scripts.pool.mask import Mask, mask_of
 
 SECRET = "sword/fish+é ü?"
 secrets = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=6, max_size=40)

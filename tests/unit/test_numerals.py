@@ -6,7 +6,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 
-from scripts.numerals import loads, may_change
+from scripts.protocol.numerals import loads, may_change
 from tests.documents import content, values
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.errors import OutputInvalid
-from scripts.json_text import MAX_DEPTH
-from scripts.outputs import fault_of
+from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.json_text import MAX_DEPTH
+from scripts.protocol.outputs import fault_of
 
 BODY = b'{"correlationId":"id","payload":{}}'
 

@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.calls import Program
 from scripts.host.http import Response
+from scripts.protocol.calls import Program
+from scripts.protocol.services import RequestFailed
 from scripts.services import connections, outside_calls
 from scripts.services.addresses import allowed_host_fault, is_allowed, is_public
-from scripts.services.asks import AskFailed
 from scripts.services.bodies import described
 from scripts.services.outside_calls import MAX_BODY_BYTES, OutsideCalls
 from tests.loopback import Handler, Loopback, serving
@@ -65,8 +65,8 @@ def call(
     return service(program(**rights or {}), {"method": method, "url": url, **request}, deadline)
 
 
-def refusal(service: OutsideCalls, url: Any, method: str = "GET", **options: Any) -> AskFailed:
-    with pytest.raises(AskFailed) as failed:
+def refusal(service: OutsideCalls, url: Any, method: str = "GET", **options: Any) -> RequestFailed:
+    with pytest.raises(RequestFailed) as failed:
         call(service, url, method, **options)
     return failed.value
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from scripts.schema import MAX_FAULTS, Contract, compile_schema, faults_of, schema_fault
+from scripts.protocol.schema import MAX_FAULTS, Contract, compile_schema, faults_of, schema_fault
 
 TEXTS = compile_schema(json.dumps({"type": "array", "items": {"type": "string"}}))
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from scripts import wire
-from scripts.calls import Program
-from scripts.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome
-from scripts.services.asks import AskFailed
+from scripts.pool.host_pool import HostPool
+from scripts.protocol import wire
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
+from scripts.protocol.services import RequestFailed
 from tests.waiting import PATIENCE, wait_for
 
 SITE = CallSite("orders", "price", "to-price", False)
@@ -26,7 +26,7 @@ def ask(context, service, **request):
 # The host from inside, as a script gets at it by tricks.
 HOST = """
 def host_of(context):
-    return context._asker._host
+    return context._services._host
 """
 
 
@@ -65,7 +65,7 @@ class Services:
         return request
 
     def fail(self, program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-        raise AskFailed("no luck", "luck")
+        raise RequestFailed("no luck", "luck")
 
     def break_down(
         self, program: Program, request: dict[str, Any], deadline: float
@@ -426,12 +426,12 @@ def test_a_pool_that_is_closed_while_scripts_wait_can_be_used_again(
 @pytest.mark.parametrize(
     "trick",
     [
-        "host.say(b'no number', b'{}')",
-        "host.say(b'99999999999999999999 echo', b'{}')",
-        "host.say(b'1 echo', b'x' * 2_000_000)",
-        "[host.say(b'1 fail', b'{}') or host.hear() for _ in range(1001)]",
-        "[host.say(b'1 gate', b'{}') for _ in range(9)]",
-        "host._number += 1; host.say(b'1 echo', b'{}')",
+        "host.send_request(b'no number', b'{}')",
+        "host.send_request(b'99999999999999999999 echo', b'{}')",
+        "host.send_request(b'1 echo', b'x' * 2_000_000)",
+        "[host.send_request(b'1 fail', b'{}') or host.read_reply() for _ in range(1001)]",
+        "[host.send_request(b'1 gate', b'{}') for _ in range(9)]",
+        "host._number += 1; host.send_request(b'1 echo', b'{}')",
     ],
 )
 def test_a_host_that_asks_as_none_does_is_killed(pool: HostPool, trick: str) -> None:
@@ -453,8 +453,8 @@ def test_a_request_that_is_no_object_gets_an_error(pool: HostPool) -> None:
 host = host_of(context)
 replies = []
 for request in (b'[]', b'{', b'null', b'\\xff'):
-    host.say(b'1 echo', request)
-    replies.append(json.loads(host.hear()[1])['kind'])
+    host.send_request(b'1 echo', request)
+    replies.append(json.loads(host.read_reply()[1])['kind'])
 message['payload'] = replies
 """
     assert run(pool, "import json" + body) == ["invalid"] * 4
@@ -465,9 +465,9 @@ def test_what_a_host_does_not_read_is_bounded(pool: HostPool) -> None:
 import json, time
 host = host_of(context)
 for n in range(10):
-    host.say(b'%d large' % n, b'{"size": 15000000}')
+    host.send_request(b'%d large' % n, b'{"size": 15000000}')
     time.sleep(0.1)
-kinds = [json.loads(host.hear()[1]).get('kind') for n in range(10)]
+kinds = [json.loads(host.read_reply()[1]).get('kind') for n in range(10)]
 message['payload'] = [kinds.count(None), kinds.count('busy')]
 """
     served, refused = run(pool, body)

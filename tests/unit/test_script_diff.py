@@ -1,6 +1,6 @@
 from datetime import timedelta
 
-from scripts.diff import MAX_LINES, Patience, diff
+from scripts.admin.diff import MAX_LINES, Patience, diff
 from scripts.models import Script
 
 

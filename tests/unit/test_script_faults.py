@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.faults import library_faults, script_faults
+from scripts.examination.faults import library_faults, script_faults
 
 RUN = "def run(message, context): return message\n"
 

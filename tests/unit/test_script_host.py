@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from scripts.errors import (
+from scripts.host.sandbox import OWN_USER, SCRIPT_UIDS
+from scripts.pool import zygote_client
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Library, Outcome, Program
+from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptError,
@@ -18,9 +22,6 @@ from scripts.errors import (
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.host.seal import OWN_USER, SCRIPT_UIDS
-from scripts.pool import zygote_client
-from scripts.pool.runner import Call, CallSite, HostPool, Library, Outcome, Program
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 # The way around the import list: a module that a script may import refers to others.

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from scripts.errors import OutputInvalid, ScriptKilled, ScriptOutOfMemory, ScriptTimedOut
 from scripts.pool import host_client
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.errors import OutputInvalid, ScriptKilled, ScriptOutOfMemory, ScriptTimedOut
 from tests.waiting import PATIENCE, wait_for
 
 SITE = CallSite("orders", "price", "to-price", False)
@@ -578,7 +579,7 @@ def test_pool_can_be_used_again_after_close(pool: HostPool) -> None:
 
 PARENT = """
 import time
-from scripts.pool.runner import Call, CallSite, HostPool, Program
+from scripts.pool.host_pool import Call, CallSite, HostPool, Program
 
 pool = HostPool()
 code = "while True: pass"

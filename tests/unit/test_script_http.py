@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from scripts.calls import Program
-from scripts.errors import ScriptError, ScriptKilled, ScriptRaised, ScriptRetry, ScriptTimedOut
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome
-from scripts.services.asks import AskFailed
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.errors import (
+    ScriptError,
+    ScriptKilled,
+    ScriptRaised,
+    ScriptRetry,
+    ScriptTimedOut,
+)
+from scripts.protocol.services import RequestFailed
 from scripts.services.outside_calls import OutsideCalls
 from tests.loopback import Handler, Loopback, serving
 from tests.waiting import wait_for
@@ -21,9 +27,9 @@ VALUES = {"shop.key": "swordfish", "pin": "123", "pem": "BEGIN KEY\nabc/def+ghi=
 
 def secret(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
     if request["name"] == "away":
-        raise AskFailed("The database is away.", "unavailable")
+        raise RequestFailed("The database is away.", "unavailable")
     if request["name"] not in VALUES:
-        raise AskFailed(f"There is no secret {request['name']!r}.", "unknown")
+        raise RequestFailed(f"There is no secret {request['name']!r}.", "unknown")
     return {"value": VALUES[request["name"]]}
 
 

@@ -11,21 +11,22 @@ import psutil
 import pytest
 from django.core.checks import run_checks
 
-from scripts import sandbox
-from scripts.host import seal
-from scripts.pool.runner import Call, CallSite, HostPool, Program
-from scripts.sandbox import missing_measures
+from scripts.host import sandbox
+from scripts.pool import sandbox_probe
+from scripts.pool.host_pool import HostPool
+from scripts.pool.sandbox_probe import missing_measures
+from scripts.protocol.calls import Call, CallSite, Program
 
 # Behind a filter that refuses a call with this first argument, as on a kernel that lacks it. The
 # numbers are those of x86-64 and aarch64.
 WITHOUT_A_CALL = """
 import ctypes, json, platform, struct, sys
 from scripts.host import seccomp
-from scripts.calls import Call, CallSite, Program
-from scripts.pool.runner import HostPool
+from scripts.protocol.calls import Call, CallSite, Program
+from scripts.pool.host_pool import HostPool
 import django
 django.setup()
-from scripts.sandbox import missing_measures, scripts_may_run
+from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 number, option, unsealed = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3] == "unsealed"
 call = int(number[platform.machine() != "x86_64"])
@@ -47,7 +48,7 @@ pool.close()
 
 
 def test_nothing_is_missing_here() -> None:
-    assert seal.missing_here() == missing_measures() == []
+    assert sandbox.missing_here() == missing_measures() == []
     assert "scripts.W001" not in {message.id for message in run_checks()}
 
 
@@ -77,7 +78,7 @@ def test_check_tells_that_scripts_run_unsealed(
 def test_check_names_what_only_linux_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
 
-    assert seal.missing_here() == [
+    assert sandbox.missing_here() == [
         "death with the worker",
         "no new privileges",
         "no tracing",
@@ -134,13 +135,13 @@ def run_without(measure: str, sealed: str) -> list[Any]:
 def test_a_machine_that_had_no_process_to_spare_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sandbox, "_probe", sandbox._Probe())
-    monkeypatch.setattr(sandbox, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(sandbox_probe, "_probe", sandbox_probe._Probe())
+    monkeypatch.setattr(sandbox_probe, "_AGAIN_SECONDS", 0.0)
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", "/nowhere")
-        assert not sandbox.scripts_may_run()
+        assert not sandbox_probe.scripts_may_run()
 
-    assert sandbox.scripts_may_run()
+    assert sandbox_probe.scripts_may_run()
 
 
 def test_no_memory_of_a_host_can_be_written_and_executed() -> None:

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from scripts.errors import (
+from scripts.protocol.calls import Program
+from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptInvalid,
@@ -14,8 +15,7 @@ from scripts.errors import (
     ScriptRejected,
     ScriptTimedOut,
 )
-from scripts.pool.runner import Program
-from scripts.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
+from scripts.trials.trial import SampleInvalid, TooManyTrials, line_of, run_trial, sample_message
 from tests.documents import content
 from tests.waiting import PATIENCE
 
@@ -135,7 +135,7 @@ def test_an_endless_script_is_ended_at_its_time_limit():
 
 
 def test_a_long_time_limit_is_cut_for_trials(monkeypatch):
-    monkeypatch.setattr("scripts.trial.MAX_SECONDS", 0.2)
+    monkeypatch.setattr("scripts.trials.trial.MAX_SECONDS", 0.2)
 
     trial = attempt("def run(message, context):\n    while True: pass", timeout_seconds=3600)
 
@@ -143,8 +143,8 @@ def test_a_long_time_limit_is_cut_for_trials(monkeypatch):
 
 
 def test_no_more_trials_run_at_once_than_leave_room_for_others(monkeypatch):
-    monkeypatch.setattr("scripts.trial._turns", threading.BoundedSemaphore(1))
-    monkeypatch.setattr("scripts.trial.TURN_SECONDS", 0.01)
+    monkeypatch.setattr("scripts.trials.trial._turns", threading.BoundedSemaphore(1))
+    monkeypatch.setattr("scripts.trials.trial.TURN_SECONDS", 0.01)
     results = []
     busy = threading.Thread(
         target=lambda: results.append(

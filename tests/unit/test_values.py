@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.documents import content, objects, values
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"

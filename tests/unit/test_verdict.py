@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flows.store import Done, Fate, Held
 from flows.worker.redelivery import LONGEST_DELAY, judge
-from scripts.calls import Call, Outcome
-from scripts.errors import ScriptRetry
+from scripts.protocol.calls import Call, Outcome
+from scripts.protocol.errors import ScriptRetry
 
 LONGEST = LONGEST_DELAY.total_seconds()
 

@@ -16,7 +16,7 @@ from flows import engine
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import Run
 from flows.trace import FINISHED, trace_json, wait_until_finished
-from scripts.json_text import items_of
+from scripts.protocol.json_text import items_of
 
 CHUNK = 500
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from scripts.errors import ScriptError, ScriptInvalid
 from scripts.host.languages import examination, javascript, python
+from scripts.protocol.errors import ScriptError, ScriptInvalid
 
 
 class Script(Protocol):

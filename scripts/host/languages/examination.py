@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 
 # As a module: it imports this package, too.
-from scripts import code_faults
-from scripts.envelope import decode_exactly
-from scripts.errors import ScriptError, ScriptInvalid, ScriptRaised
-from scripts.schema import (
+from scripts.host.languages import code_faults
+from scripts.protocol.envelope import decode_exactly
+from scripts.protocol.errors import ScriptError, ScriptInvalid, ScriptRaised
+from scripts.protocol.schema import (
     Contract,
     SchemaInvalid,
     compile_schema,

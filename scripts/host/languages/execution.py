@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from scripts.envelope import plain_text
-from scripts.errors import OutputInvalid, ScriptRejected, ScriptRetry
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
-from scripts.numerals import may_change
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.errors import OutputInvalid, ScriptRejected, ScriptRetry
+from scripts.protocol.numerals import may_change
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -90,7 +90,7 @@ class Execution:
         arguments = [
             self._realm.string(body),
             self._realm.string(orjson.dumps(facts)),
-            self._realm.string(prelude.misfits()),
+            self._realm.string(prelude.unserializable()),
         ]
         if remembers:
             arguments.append(self._realm.run(prelude.numerals()))

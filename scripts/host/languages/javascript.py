@@ -15,14 +15,14 @@ import resource
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scripts.envelope import check_size, decode, plain_text
-from scripts.errors import OutputInvalid, ScriptError, ScriptInvalid, ScriptRaised
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
-from scripts.numerals import Numerals, may_change
+from scripts.protocol.envelope import check_size, decode, plain_text
+from scripts.protocol.errors import OutputInvalid, ScriptError, ScriptInvalid, ScriptRaised
+from scripts.protocol.numerals import Numerals, may_change
 
 if TYPE_CHECKING:
     from scripts.host.context import Context

@@ -11,16 +11,16 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scripts.envelope import decode, plain_text
-from scripts.errors import (
+from scripts.host.exceptions import Reject, Retry
+from scripts.host.languages.frozen import freeze, restore_random
+from scripts.protocol.envelope import decode, plain_text
+from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
 )
-from scripts.host.languages.frozen import freeze, restore_random
-from scripts.host.raised import Reject, Retry
 
 if TYPE_CHECKING:
     from scripts.host.context import Context

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from scripts.models import Secret
-from scripts.services.encryption import NotDecryptable, encrypt_again
+from scripts.models.encryption import NotDecryptable, encrypt_again
 
 
 class Command(BaseCommand):

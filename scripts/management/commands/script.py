@@ -9,12 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from scripts.examples import example_payload
-from scripts.json_layout import indented
 from scripts.models import Script
-from scripts.programs import program_of
-from scripts.trial import SampleInvalid, Trial, run_trial, sample_message
-from scripts.trial_records import recorded
+from scripts.protocol.json_layout import indented
+from scripts.trials.examples import example_payload
+from scripts.trials.records import recorded
+from scripts.trials.trial import SampleInvalid, Trial, run_trial, sample_message
 
 
 class Command(BaseCommand):
@@ -51,7 +50,7 @@ class Command(BaseCommand):
             message = sample_message(_sample(script, options["input"]))
         except SampleInvalid as error:
             raise CommandError(str(error)) from error
-        program, name = program_of(script), f"command line, {getpass.getuser()}"
+        program, name = script.program(), f"command line, {getpass.getuser()}"
         with recorded(program, name, script=script) as services:
             trial = run_trial(program, message.body, is_last=options["last"], services=services)
         self._report(trial)

@@ -64,7 +64,7 @@ def test_a_trial_that_breaks_stays_on_record(client, world):
     client.raise_request_exception = False
     shown = client.get(reverse("admin:scripts_script_change", args=[script.pk]))
 
-    with mock.patch("scripts.admin.bench.run_trial", broken):
+    with mock.patch("scripts.admin.trial_page.run_trial", broken):
         answer = client.post(
             reverse("admin:scripts_script_try", args=[script.pk]),
             form_data(shown) | {"sample": "{}"},

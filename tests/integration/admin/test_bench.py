@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from flows.models import Message
 from scripts.models import Script
-from scripts.trial import TooManyTrials
+from scripts.trials.trial import TooManyTrials
 from tests.integration.admin.pages import form_data
 
 
@@ -122,7 +122,7 @@ def test_too_many_trials_at_once_are_refused(client, world, page, monkeypatch):
     def refuse(*args, **kwargs):
         raise TooManyTrials
 
-    monkeypatch.setattr("scripts.admin.bench.run_trial", refuse)
+    monkeypatch.setattr("scripts.admin.trial_page.run_trial", refuse)
     data = form_data(client.get(page)) | {"sample": "{}"}
 
     response = client.post(reverse("admin:scripts_script_try", args=[world.script.pk]), data)

@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from scripts.grants import grants_of
 from scripts.models import Library, Script, Secret, TrialRecord
-from scripts.services.secrets import forget_secrets, secret_value
-from scripts.trial_records import code_digest
+from scripts.models.secret_values import forget_secrets, secret_value
+from scripts.trials.records import code_digest
 from tests.integration.admin.pages import form_data
 from tests.loopback import serving
 
@@ -58,7 +58,7 @@ def script(world):
 @pytest.fixture
 def known_secret(monkeypatch, secret):
     """Have the value in memory: the thread that serves it does not see the test's transaction."""
-    monkeypatch.setattr("scripts.services.secrets.KEPT_SECONDS", 1e9)
+    monkeypatch.setattr("scripts.models.secret_values.KEPT_SECONDS", 1e9)
     secret_value("shop.key")
 
 
@@ -252,12 +252,10 @@ def test_a_trial_on_the_command_line_is_written_down(script, capsys, known_secre
 
 
 def test_the_digest_is_that_of_code_and_libraries(script):
-    from scripts.programs import program_of
-
-    first = code_digest(program_of(script))
+    first = code_digest(script.program())
     script.libraries = [Library.objects.create(name="prices", code="VAT = 19")]
 
-    assert first != code_digest(program_of(script))
+    assert first != code_digest(script.program())
 
 
 def test_trials_are_shown_and_cannot_be_changed(client, script):

@@ -276,7 +276,7 @@ def test_start_whose_payload_takes_too_long_to_check_is_refused(post, user):
 
 def test_start_that_would_wait_for_other_checks_is_asked_to_come_again(post, user, monkeypatch):
     grant(user, flow=make_flow(schema=twice_at_each_level()))
-    monkeypatch.setattr("scripts.examiner.MAX_WAITING", 0)
+    monkeypatch.setattr("scripts.examination.examiner.MAX_WAITING", 0)
 
     response = post(body=b'{"a": {}}')
 

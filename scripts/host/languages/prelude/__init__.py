@@ -16,7 +16,7 @@ FILE = "<engine>"
 # The parts, with the names by which code can get at what they give.
 _PARTS = {
     "log": r"log|ftos|console",
-    "ends": r"retry|reject",
+    "decisions": r"retry|reject",
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare",
     "random": r"random",
@@ -56,7 +56,7 @@ class Prelude:
 
 def preload() -> None:
     """Compile all, which reads files. Raises EngineMissing."""
-    misfits()
+    unserializable()
     for name in ("core", "failures", "numerals", *_PARTS):
         _part(name)
 
@@ -77,9 +77,9 @@ def numerals() -> bytes:
 
 
 @functools.cache
-def misfits() -> bytes:
+def unserializable() -> bytes:
     """Return the source of the part that names what JSON cannot hold, no longer than need be."""
-    return re.sub(r"^\s+(//.*)?", "", _source("misfits"), flags=re.MULTILINE).encode()
+    return re.sub(r"^\s+(//.*)?", "", _source("unserializable"), flags=re.MULTILINE).encode()
 
 
 def _can_reach(words: str, code: str) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 
 import jsonschema_rs
 
-from scripts.envelope import decode_exactly, plain_text
-from scripts.errors import InputInvalid, OutputInvalid, ScriptInvalid
-from scripts.schema_size import MAX_EXPANSION, SchemaSize
+from scripts.protocol.envelope import decode_exactly, plain_text
+from scripts.protocol.errors import InputInvalid, OutputInvalid, ScriptInvalid
+from scripts.protocol.schema_size import MAX_EXPANSION, SchemaSize
 
 # A payload may be wrong in more places than anybody wants to read.
 MAX_FAULTS = 50

@@ -1,15 +1,15 @@
-"""What a running script asks of its worker, seen from its host. The worker's end is ``asks.py``."""
+"""The requests of a running script to its worker, seen from its host.
+
+The worker's end is `pool/requests.py`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from scripts.wire import MAX_ASK_BYTES, MAX_ASKS, MAX_ASKS_IN_FLIGHT
-
-if TYPE_CHECKING:
-    from scripts.host.host import Host
+from scripts.protocol.wire import MAX_ASK_BYTES, MAX_ASKS, MAX_ASKS_IN_FLIGHT
 
 _only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
@@ -17,10 +17,24 @@ _TOO_MANY = {"error": f"A script may ask {MAX_ASKS} times for a message.", "kind
 _TOO_LARGE = {"error": f"A request may have {MAX_ASK_BYTES} bytes.", "kind": "too-large"}
 
 
-class Asker:
-    """The requests of the running call. It keeps back those that are too many at once."""
+class RunningHost(Protocol):
+    """The part of a host that a running call makes its requests through."""
 
-    def __init__(self, host: Host) -> None:
+    @property
+    def running(self) -> int:
+        """The number of the call that runs."""
+
+    def send_request(self, head: bytes, request: bytes) -> None:
+        """Send a request of the running call to the worker."""
+
+    def read_reply(self) -> tuple[int, bytes]:
+        """Wait for the next reply to the running call: the number of its request, and the reply."""
+
+
+class ServiceClient:
+    """The requests of the running call. It holds some back where too many are in flight."""
+
+    def __init__(self, host: RunningHost) -> None:
         self._host = host
         self.secret_names: tuple[str, ...] = ()
         self._call = 0
@@ -30,9 +44,9 @@ class Asker:
         self._replies: dict[int, dict[str, Any]] = {}
 
     def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
-        """Send a request and return its number; ``wait`` gives the reply, be it a refusal.
+        """Send a request and return its number; `wait` gives the reply or the refusal.
 
-        Raises RuntimeError when the call has ended, and what ``json`` does of what is no JSON.
+        Raises RuntimeError when the call has ended, and the errors of `json` for what is no JSON.
         """
         self._require_running(call)
         number = self._asked + 1
@@ -56,7 +70,7 @@ class Asker:
         while not self._replies or (number is not None and number not in self._replies):
             if not self._in_flight:
                 raise RuntimeError("There is no reply to wait for.")
-            replied, content = self._host.hear()
+            replied, content = self._host.read_reply()
             self._in_flight -= 1
             self._send()
             self._replies[replied] = json.loads(content)
@@ -78,5 +92,5 @@ class Asker:
 
     def _send(self) -> None:
         while self._kept_back and self._in_flight < MAX_ASKS_IN_FLIGHT:
-            self._host.say(*self._kept_back.popleft())
+            self._host.send_request(*self._kept_back.popleft())
             self._in_flight += 1

@@ -6,16 +6,16 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from scripts.calls import Program
-from scripts.envelope import plain_text
-from scripts.services.asks import SECRET_SERVICE, AskFailed
-from scripts.services.mask import mask_of
+from scripts.pool.mask import mask_of
+from scripts.protocol.calls import Program
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.services import SECRET_SERVICE, RequestFailed
 
 if TYPE_CHECKING:
     from scripts.services.outside_calls import OutsideCalls
 
 
-class CallableAsker:
+class CallableServices:
     """Answers what a callable asks for, in its own thread and on its own connection."""
 
     def __init__(self, program: Program, seconds: float) -> None:
@@ -30,7 +30,7 @@ class CallableAsker:
         """Take every secret that the callable may read out of a text of it."""
         if not self._program.secrets:
             return plain_text(text, length)
-        from scripts.services.secrets import known_values
+        from scripts.models.secret_values import known_values
 
         values = dict.fromkeys([*known_values(self._program.secrets), *self._given])
         return mask_of(tuple(values)).clean(text, length)
@@ -39,7 +39,7 @@ class CallableAsker:
         self._asked += 1
         try:
             self._replies[self._asked] = self._serve(service, request)
-        except AskFailed as failed:
+        except RequestFailed as failed:
             self._replies[self._asked] = {"error": str(failed), "kind": failed.kind}
         return self._asked
 
@@ -53,21 +53,21 @@ class CallableAsker:
         if service == SECRET_SERVICE:
             return {"value": self._secret(request["name"])}
         if service != "http":
-            raise AskFailed(f"There is no service {service!r}.", "unknown")
+            raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:
-            raise AskFailed("Nobody waits for others within a transaction.", "in-transaction")
+            raise RequestFailed("Nobody waits for others within a transaction.", "in-transaction")
         return _outside_calls()(self._program, request, self._deadline)
 
     def _secret(self, name: str) -> str:
         # It reads the database; where there is none to read, nobody asks.
-        from scripts.services.secrets import SecretUnavailable, secret_value
+        from scripts.models.secret_values import SecretUnavailable, secret_value
 
         if name not in self._program.secrets:
-            raise AskFailed(f"The callable was not given a secret {name!r}.", "not-granted")
+            raise RequestFailed(f"The callable was not given a secret {name!r}.", "not-granted")
         try:
             value = secret_value(name)
         except SecretUnavailable as error:
-            raise AskFailed(str(error), "unknown") from error
+            raise RequestFailed(str(error), "unknown") from error
         self._given.append(value)
         return value
 

@@ -5,11 +5,11 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from scripts import wire
-from scripts.calls import Call
-from scripts.envelope import MAX_OUTPUT_BYTES
-from scripts.errors import ScriptError, ScriptKilled, ScriptTimedOut
 from scripts.pool.host_client import HostClient
+from scripts.protocol import wire
+from scripts.protocol.calls import Call
+from scripts.protocol.envelope import MAX_OUTPUT_BYTES
+from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 
 # So often may a call be lost without being to blame.
 _MAX_LOSSES = 3

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 import orjson
 
-from scripts.errors import OutputInvalid
-from scripts.numerals import (
+from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.numerals import (
     Numerals,
     as_written,
     exact,

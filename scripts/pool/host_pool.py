@@ -13,7 +13,7 @@ The way of a call, here unless another file is named:
                         the host runs it, between the worker and it is           host.py, wire.py
     _read               finds its answer in the pipe                             answers.py
     _take_answers       checks the answer and makes an outcome of it
-    _pass_on_replies    meanwhile gives its host what the call has asked for     asks.py
+    _pass_on_replies    meanwhile gives its host what the call has asked for     requests.py
     collect             hands the outcome out
 
 And of one that goes wrong:
@@ -21,7 +21,7 @@ And of one that goes wrong:
     _look               a host with a slow call has the calls behind it taken away, one over
                         its time limit is killed by the zygote                   zygote_client.py
     _bury               the call that a host died of is charged, the others
-                        go back into their lane                                  blame.py
+                        go back into their lane                                  attribution.py
 """
 
 import logging
@@ -34,21 +34,23 @@ from typing import Any
 
 import orjson
 
-from scripts import wire
 from scripts.callables.threads import CallableThreads
-from scripts.calls import Call, CallSite, Library, Outcome, Program
-from scripts.envelope import plain_text
-from scripts.errors import ScriptError, ScriptKilled
-from scripts.host.seal import SCRIPT_UIDS
-from scripts.pool.answers import Answer, Clean, Nonsense, outcome_of
-from scripts.pool.blame import Blame, death, overdue
+from scripts.host.sandbox import SCRIPT_UIDS
+from scripts.pool.answers import Answer, Clean, outcome_of
+from scripts.pool.attribution import Blame, death, overdue
 from scripts.pool.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.pool.lane import Lane
+from scripts.pool.mask import mask_of
 from scripts.pool.pace import Pace, calls_ahead
+from scripts.pool.requests import Ask, Asks
+from scripts.pool.thread_pool import Crew
 from scripts.pool.zygote_client import ZygoteClient
-from scripts.services.asks import SECRET_SERVICE, Ask, Asks, Service
-from scripts.services.crew import Crew
-from scripts.services.mask import mask_of
+from scripts.protocol import wire
+from scripts.protocol.calls import Call, CallSite, Library, Outcome, Program
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.errors import ScriptError, ScriptKilled
+from scripts.protocol.services import SECRET_SERVICE, Service
+from scripts.protocol.wire import ProtocolError
 
 __all__ = ["Call", "CallSite", "HostPool", "Library", "Outcome", "Program"]
 
@@ -354,19 +356,19 @@ class HostPool:
                 elif group.done < group.kept:
                     returned.append(self._returned(host, number, group.calls[group.done]))
                 host.cross_off_next()
-        except Nonsense:
+        except ProtocolError:
             host.talks_nonsense = True
         self._note_progress(host, finished, returned)
         if host.talks_nonsense:
             self._condemn(host, ScriptKilled("protocol: the host's answer made no sense"))
 
     def _returned(self, host: HostClient, number: int, call: Call) -> Call:
-        """Return a call that its host has not begun. Raises Nonsense where that cannot be true.
+        """Return a call that its host has not begun. Raises ProtocolError where it cannot be so.
 
         A script could forge it, and go on for ever while its message comes again and again.
         """
         if number > host.recalled or self._blame.has_come_back_too_often(call):
-            raise Nonsense
+            raise ProtocolError
         return call
 
     def _clean(self, host: HostClient, call: int) -> Clean:
@@ -393,7 +395,7 @@ class HostPool:
 
     def _welcome(self, host: HostClient, extra: bytes) -> None:
         if host.is_greeted:
-            raise Nonsense
+            raise ProtocolError
         host.is_greeted = True
         host.progress_at = time.monotonic()
         host.missing_measures = list(orjson.loads(extra))

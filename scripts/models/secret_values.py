@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from django.db.utils import Error as DatabaseFault
 
 from scripts.models import Secret
-from scripts.services.encryption import NotDecryptable
+from scripts.models.encryption import NotDecryptable
 
 # A changed value reaches running workers after so long.
 KEPT_SECONDS = 5.0

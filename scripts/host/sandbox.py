@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from scripts.host import seccomp, system_calls
-from scripts.wire import EXIT_REFUSED
+from scripts.protocol.wire import EXIT_REFUSED
 
 # The users that scripts run as when the worker is root; no account has to exist. A host has one of
 # its own: the first number, with which those begin that systemd leaves to nobody, and its pid. All

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from scripts.errors import ScriptInvalid
+from scripts.protocol.errors import ScriptInvalid
 
 # Takes a message and a context.
 Function = Callable[[Any, Any], Any]

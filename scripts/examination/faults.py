@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.callables.functions import callable_fault
-from scripts.code_faults import Fault, Libraries
-from scripts.examiner import NotExamined, examiner
+from scripts.dotted_path import callable_fault
+from scripts.examination.examiner import NotExamined, examiner
+from scripts.host.languages.code_faults import Fault, Libraries
 
 __all__ = [
     "MAX_CODE_BYTES",

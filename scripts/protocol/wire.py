@@ -16,7 +16,7 @@ after the end of the call that asked, which it names.
 import mmap
 import struct
 
-from scripts.errors import (
+from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptError,
@@ -27,6 +27,11 @@ from scripts.errors import (
     ScriptRetry,
     ScriptTooLate,
 )
+
+
+class ProtocolError(Exception):
+    """A host sent something that no host sends."""
+
 
 # Worker and zygote: what, host, two values. To fork a host: how many bytes it may take. When one
 # has ended: its wait status, and how many it took at most. A host that rests has no call and is

@@ -11,25 +11,21 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from scripts import wire
-from scripts.calls import Program
-from scripts.pool.answers import Nonsense
-from scripts.services.crew import Crew
+from scripts.pool.thread_pool import Crew
+from scripts.protocol import wire
+from scripts.protocol.services import SECRET_SERVICE, Deadline, RequestFailed, Service
+from scripts.protocol.wire import ProtocolError
 
 if TYPE_CHECKING:
     from scripts.pool.host_client import HostClient
 
 logger = logging.getLogger(__name__)
-
-# A request is answered until this moment, by the monotonic clock, or not at all.
-Deadline = float
-Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
 
 # For all outside calls of a worker, for those of one script, and what each script has for sure.
 MAX_THREADS = 256
@@ -37,19 +33,6 @@ MAX_THREADS_OF_A_SCRIPT = 64
 THREADS_FOR_SURE = 4
 # Secrets have threads of their own: to read one takes a moment, and it never waits behind calls.
 SECRET_THREADS = 8
-# The service of which the replies are secrets, as {value}.
-SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
-
-
-class AskFailed(Exception):
-    """A request was refused or came to nothing. ``kind`` is a word for programs."""
-
-    def __init__(self, message: str, kind: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-    def reply(self) -> bytes:
-        return orjson.dumps({"error": str(self), "kind": self.kind})
 
 
 @dataclass(slots=True, eq=False)
@@ -102,7 +85,7 @@ class Asks:
         return self._for_calls.bell, self._for_secrets.bell
 
     def take(self, host: HostClient, call: int, head: bytes, request: bytes) -> None:
-        """Begin to serve what the running call of a host asks for. Raises Nonsense."""
+        """Begin to serve what the running call of a host asks for. Raises ProtocolError."""
         tab = self._tabs.setdefault(host, _Tab())
         if tab.call != call:
             tab.turn_to(call)
@@ -112,7 +95,7 @@ class Asks:
             or len(tab.open) >= wire.MAX_ASKS_IN_FLIGHT
             or len(request) > wire.MAX_ASK_BYTES
         ):
-            raise Nonsense
+            raise ProtocolError
         ask = Ask(host, call, *_read(head), request, host.deadline())
         tab.open.append(ask)
         crew = self._for_secrets if ask.service == SECRET_SERVICE else self._for_calls
@@ -148,30 +131,30 @@ class Asks:
                 ask.secret = content["value"]
             reply = orjson.dumps(content)
             if len(reply) > wire.MAX_REPLY_BYTES:
-                raise AskFailed(f"The reply has {len(reply)} bytes, which is too many.", "size")
-        except AskFailed as failed:
+                raise RequestFailed(f"The reply has {len(reply)} bytes, which is too many.", "size")
+        except RequestFailed as failed:
             reply = failed.reply()
         except Exception:
             if ask.is_wanted:
                 logger.exception("a request of script %r was not served", ask.host.program.name)
-            reply = AskFailed("The request failed inside the engine.", "internal").reply()
+            reply = RequestFailed("The request failed inside the engine.", "internal").reply()
         ask.reply = reply
 
     def _reply(self, ask: Ask) -> dict[str, Any]:
         if not ask.is_wanted:
-            raise AskFailed("Nobody waits for the reply any more.", "gone")
+            raise RequestFailed("Nobody waits for the reply any more.", "gone")
         if time.monotonic() >= ask.deadline:
-            raise AskFailed("The worker was too busy to serve the request in time.", "busy")
+            raise RequestFailed("The worker was too busy to serve the request in time.", "busy")
         service = self._services.get(ask.service)
         if service is None:
-            raise AskFailed(f"There is no service {ask.service!r}.", "unknown")
+            raise RequestFailed(f"There is no service {ask.service!r}.", "unknown")
         return service(ask.host.program, _content(ask.request), ask.deadline)
 
 
 def _read(head: bytes) -> tuple[int, str]:
     number, _, service = head.partition(b" ")
     if not (number.isdigit() and len(number) <= len(str(wire.MAX_ASKS)) and service.isalpha()):
-        raise Nonsense
+        raise ProtocolError
     return int(number), service.decode()
 
 
@@ -181,5 +164,5 @@ def _content(request: bytes) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise AskFailed("The request is not a JSON object.", "invalid")
+        raise RequestFailed("The request is not a JSON object.", "invalid")
     return content

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
-from scripts.envelope import plain_text
+from scripts.protocol.envelope import plain_text
 
 MASK = "***"
 # Shorter values would be found in the midst of ordinary words.

@@ -12,12 +12,12 @@ from django.utils.text import capfirst
 from django.views.decorators.http import require_GET, require_POST
 
 from scripts.admin.json_fields import pretty_json
+from scripts.admin.json_lines import lines_of
+from scripts.extensions import samples_of
 from scripts.grants import Grant, missing_to_try
-from scripts.json_lines import lines_of
 from scripts.models import Language, Script
-from scripts.programs import program_of
-from scripts.samples import samples_of
-from scripts.trial import (
+from scripts.trials.records import recorded
+from scripts.trials.trial import (
     SampleInvalid,
     SampleMessage,
     TooManyTrials,
@@ -25,7 +25,6 @@ from scripts.trial import (
     run_trial,
     sample_message,
 )
-from scripts.trial_records import recorded
 
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
@@ -93,7 +92,7 @@ class BenchAdmin(Base):
     def _run(
         self, request: HttpRequest, draft: Script, script: Script | None, message: SampleMessage
     ) -> Trial:
-        program, name = program_of(draft), str(request.user.get_username())
+        program, name = draft.program(), str(request.user.get_username())
         is_last = request.POST.get("is_last") == "true"
         with recorded(program, name, request.user, script) as services:
             return run_trial(program, message.body, is_last=is_last, services=services)

@@ -20,8 +20,13 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from scripts.callables.calls import CallableCall
-from scripts.envelope import encode
-from scripts.errors import (
+from scripts.examination.examiner import NotExamined, examiner
+from scripts.models.secret_values import known_values
+from scripts.pool.host_pool import HostPool
+from scripts.pool.mask import mask_of
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.envelope import encode
+from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptError,
@@ -29,15 +34,11 @@ from scripts.errors import (
     ScriptKilled,
     ScriptTimedOut,
 )
-from scripts.examiner import NotExamined, examiner
-from scripts.json_text import MAX_DEPTH, is_deeper_than
-from scripts.numerals import Numerals, loads
-from scripts.pool.runner import Call, CallSite, HostPool, Outcome, Program
-from scripts.services.asks import Service
-from scripts.services.mask import mask_of
-from scripts.services.secrets import known_values
-from scripts.strict_json import read_exactly
-from scripts.wire import MAX_TEXT_LENGTH
+from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
+from scripts.protocol.numerals import Numerals, loads
+from scripts.protocol.services import Service
+from scripts.protocol.strict_json import read_exactly
+from scripts.protocol.wire import MAX_TEXT_LENGTH
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
 MAX_SECONDS = 10.0

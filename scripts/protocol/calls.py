@@ -7,7 +7,7 @@ its script, an ``Outcome`` is what the script made of it.
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.errors import ScriptError
+from scripts.protocol.errors import ScriptError
 
 
 @dataclass(frozen=True, slots=True)

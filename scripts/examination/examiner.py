@@ -1,0 +1,170 @@
+"""Has a sealed process look at what authors write, within bounds of time and memory.
+
+A thread of this process keeps a script host for it. The host is started when it is first needed,
+and ends when nothing was asked for a minute. A few threads may wait for their
+turn, for some seconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TookTooLong
+from queue import Empty, Queue
+from typing import Any
+
+from django.conf import settings
+
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
+
+logger = logging.getLogger(__name__)
+
+# A piece of work may take so much.
+SECONDS = 2.0
+MEMORY_MB = 256
+# Its turn comes in so long, and in so long the process is there.
+TURN_SECONDS = 5.0
+START_SECONDS = 15.0
+MAX_WAITING = 4
+IDLE_SECONDS = 60.0
+
+_PROGRAM = Program(-1, "examination", "examination", "", SECONDS, MEMORY_MB)
+_SITE = CallSite(flow="", step="examination", queue="", is_last=True)
+
+
+class NotExamined(Exception):
+    """What was to be looked at could not be."""
+
+
+class TooMuchToExamine(NotExamined):
+    """It takes more time or memory than it may."""
+
+    def __init__(self) -> None:
+        super().__init__(f"It takes more than {SECONDS:g} s or {MEMORY_MB} MB to look at it.")
+
+
+class ExaminerBusy(NotExamined):
+    """Others are waiting already. Try again in a few seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class _Work:
+    def __init__(self, what: str, arguments: tuple[Any, ...]) -> None:
+        message = {"correlationId": "", "payload": {"what": what, "arguments": arguments}}
+        # Escaped: code may hold what is no character.
+        self.body = json.dumps(message).encode()
+        self.outcome: Future[Outcome] = Future()
+
+
+class Examiner:
+    """Gives work to the keeper, a thread that has the host. Any thread may ask."""
+
+    def __init__(self) -> None:
+        """Start nothing yet. Called again in a forked process, which has one thread alone."""
+        self._lock = threading.Lock()
+        self._keeper: threading.Thread | None = None
+        self._work: Queue[_Work | None] = Queue()
+        self._waiting = 0
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """Return what was found. Raises TooMuchToExamine, ExaminerBusy or NotExamined."""
+        work = _Work(what, arguments)
+        with self._lock:
+            if self._waiting >= MAX_WAITING:
+                raise ExaminerBusy
+            self._waiting += 1
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="examiner", daemon=True)
+                self._keeper.start()
+            self._work.put(work)
+        try:
+            return _found(work.outcome.result(TURN_SECONDS + START_SECONDS))
+        except TookTooLong:
+            work.outcome.cancel()
+            raise ExaminerBusy from None
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def close(self) -> None:
+        """End the process, in 3 s at most. The next question starts another."""
+        with self._lock:
+            keeper, self._keeper = self._keeper, None
+            if keeper is not None:
+                self._work.put(None)
+                self._work = Queue()
+        if keeper is not None:
+            keeper.join(3.0)
+
+    def _keep(self) -> None:
+        queue = self._work
+        pool = HostPool(services={}, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+        try:
+            while (work := self._next(queue)) is not None:
+                if work.outcome.set_running_or_notify_cancel():
+                    _do(pool, work)
+        finally:
+            pool.close()
+
+    def _next(self, queue: Queue[_Work | None]) -> _Work | None:
+        try:
+            return queue.get(timeout=IDLE_SECONDS)
+        except Empty:
+            with self._lock:
+                if not queue.empty():
+                    return queue.get()
+                if self._work is queue:
+                    self._keeper = None
+                return None
+
+
+def _do(pool: HostPool, work: _Work) -> None:
+    try:
+        work.outcome.set_result(_outcome(pool, Call(work, "", 1, "", work.body)))
+    except Exception as error:
+        logger.exception("what an author wrote was not looked at")
+        work.outcome.set_exception(NotExamined(f"It could not be looked at: {error}"))
+
+
+def _outcome(pool: HostPool, call: Call) -> Outcome:
+    pool.submit(_PROGRAM, _SITE, [call], hosts=1)
+    deadline = time.monotonic() + SECONDS + START_SECONDS
+    while time.monotonic() < deadline:
+        for outcome in pool.collect(0.5):
+            if outcome.call is call:
+                pool.rest()
+                return outcome
+    pool.close()
+    now = time.time()
+    lost = ScriptKilled("The process that looks at it gave no answer.")
+    return Outcome(call, None, lost, None, [], now, now)
+
+
+def _found(outcome: Outcome) -> Any:
+    if outcome.output is not None:
+        return json.loads(outcome.output)
+    if _is_too_much(outcome.error):
+        raise TooMuchToExamine
+    raise NotExamined(f"It could not be looked at: {outcome.error}")
+
+
+def _is_too_much(error: ScriptError | None) -> bool:
+    if isinstance(error, ScriptKilled):
+        return error.memory or error.signal is not None
+    return isinstance(error, ScriptTimedOut) or hasattr(error, "peak_bytes")
+
+
+examiner = Examiner()
+atexit.register(examiner.close)
+with contextlib.suppress(AttributeError):
+    os.register_at_fork(after_in_child=lambda: Examiner.__init__(examiner))

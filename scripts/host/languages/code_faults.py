@@ -1,0 +1,180 @@
+"""What is wrong with code before it ever runs: found by reading it, never by executing it.
+
+Compiling a few bytes can take much time and memory, so the web server has this done in a sealed
+process: see ``faults.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scripts.host.languages import javascript, python
+
+_MAX_NAME_LENGTH = 100
+
+# The name and code of each library that a script has.
+Libraries = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``may_run``: the script compiles and begins, and fails where it comes to this."""
+
+    text: str
+    line: int | None = None
+    may_run: bool = False
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.text}" if self.line else self.text
+
+
+def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
+    """Return why the code is no script: it does not compile, imports what is not there, has no end.
+
+    An empty list says that it can be run, not that it runs well.
+    """
+    if language == "python":
+        return _python_faults(code, libraries, is_script=True)
+    return _javascript_faults(code, libraries)
+
+
+def library_faults(language: str, code: str) -> list[Fault]:
+    """Return why the code is no library.
+
+    Which other libraries it can import is known to its scripts alone, which modules of Python is
+    not.
+    """
+    if language == "python":
+        return _python_faults(code, (), is_script=False)
+    fault = javascript.syntax_fault(code, is_library=True)
+    return [Fault(str(fault), fault.line)] if fault else []
+
+
+def _python_faults(code: str, libraries: Libraries, is_script: bool) -> list[Fault]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code)
+            compile(tree, "script", "exec", dont_inherit=True)
+        imports = _Imports({name for name, _ in libraries})
+        imports.visit(tree)
+    except SyntaxError as error:
+        return [Fault(error.msg, error.lineno)]
+    except MemoryError:
+        return [Fault("does not compile: it takes too much memory")]
+    except (ValueError, OverflowError, RecursionError) as error:
+        return [Fault(f"does not compile: {error}")]
+    return [*imports.faults, *_run_faults(tree)] if is_script else imports.faults_of_modules
+
+
+class _Imports(ast.NodeVisitor):
+    """Finds imports that would fail, wherever they stand."""
+
+    def __init__(self, libraries: set[str]) -> None:
+        self.faults: list[Fault] = []
+        # Those among them that no library can help with: none has the name of such a module.
+        self.faults_of_modules: list[Fault] = []
+        self._libraries = libraries
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._check(node, alias.name, ())
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if node.level:
+            self.faults.append(Fault("a script has no package to import from", node.lineno))
+        else:
+            self._check(node, node.module or "", [alias.name for alias in node.names])
+
+    def visit_Try(self, node: ast.Try) -> None:
+        if not any(_catches_import_error(handler) for handler in node.handlers):
+            return self.generic_visit(node)
+        # It says itself what is to be done without the module.
+        for part in (*node.handlers, *node.orelse, *node.finalbody):
+            self.visit(part)
+        return None
+
+    def _check(self, node: ast.stmt, name: str, members: Sequence[str]) -> None:
+        if name in self._libraries or python.may_import(name, members):
+            return
+        shown = name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
+        text = f"module {shown!r} may not be imported; allowed are the script's libraries and: "
+        self.faults.append(Fault(text + ", ".join(python.MODULES), node.lineno, may_run=True))
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            self.faults_of_modules.append(self.faults[-1])
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    names = {kind.id for kind in kinds if isinstance(kind, ast.Name)}
+    return not names.isdisjoint({"ImportError", "ModuleNotFoundError", "Exception"})
+
+
+def _run_faults(tree: ast.Module) -> list[Fault]:
+    found = [_run_fault(node) for node in _module_level(tree) if _binds_run(node)]
+    if not found:
+        return [Fault("does not define run(message, context)")]
+    # One of several definitions that will do is enough: which one counts is not known before.
+    return [] if None in found else [fault for fault in found if fault][-1:]
+
+
+def _run_fault(node: ast.AST) -> Fault | None:
+    if isinstance(node, ast.AsyncFunctionDef):
+        return Fault("run must be a plain function, not an async one", node.lineno)
+    if isinstance(node, ast.FunctionDef) and not _takes_two(node.args):
+        return Fault("run must take (message, context)", node.lineno)
+    return None
+
+
+def _takes_two(args: ast.arguments) -> bool:
+    positional = len(args.posonlyargs) + len(args.args)
+    has_room = positional >= 2 or args.vararg is not None
+    return has_room and positional - len(args.defaults) <= 2 and None not in args.kw_defaults
+
+
+def _binds_run(node: ast.AST) -> bool:
+    match node:
+        case ast.FunctionDef(name="run") | ast.AsyncFunctionDef(name="run"):
+            return True
+        case ast.Name(id="run", ctx=ast.Store()):
+            return True
+        case ast.alias(name=name, asname=asname):
+            return (asname or name) == "run"
+    return False
+
+
+def _module_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield the nodes whose names are the module's own, in ifs and tries too."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            todo.extend(ast.iter_child_nodes(node))
+
+
+_COMMENT_OR_STRING = re.compile(
+    r"""(?<!\\)//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""",
+    re.DOTALL,
+)
+# What can end a script other than by an error.
+_END = re.compile(r"\b(setData|reject|retry)\b")
+
+
+def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
+    if fault := javascript.syntax_fault(code):
+        return [Fault(str(fault), fault.line)]
+    if any(_names_an_end(each) for each in (code, *(code for _, code in libraries))):
+        return []
+    return [Fault("never calls setData(output)", may_run=True)]
+
+
+def _names_an_end(code: str) -> bool:
+    return _END.search(_COMMENT_OR_STRING.sub(lambda match: match[1] or " ", code)) is not None

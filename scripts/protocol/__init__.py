@@ -1,0 +1,1 @@
+"""What a worker and its script hosts both know. Nothing in here knows Django."""

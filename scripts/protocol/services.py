@@ -1,0 +1,28 @@
+"""Services of the worker: what a running script can ask for, by the name of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from scripts.protocol.calls import Program
+
+# A request is answered until this time, by the monotonic clock, or not at all.
+Deadline = float
+Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
+
+# The service whose replies are secrets, as {value}.
+SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
+
+
+class RequestFailed(Exception):
+    """A request was refused or came to nothing. `kind` is a word for programs."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def reply(self) -> bytes:
+        return orjson.dumps({"error": str(self), "kind": self.kind})

@@ -1,0 +1,136 @@
+"""JSON text read by Python's own parser, with the place of what is refused.
+
+Refused are keys that stand twice in one object, of which parsers take one or the other, and numbers
+that would not come out as they are written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from math import isinf
+from typing import Any
+
+from scripts.protocol.json_layout import path_step
+from scripts.protocol.json_text import MAX_DIGITS, shortened
+from scripts.protocol.numerals import decimal
+
+_TOO_LARGE = "is a number beyond what a double can hold"
+_TOO_LONG = f"is a number with more than {MAX_DIGITS} digits"
+# Of integers beyond this no double is near.
+_MAX_INTEGER_DIGITS = 308
+
+
+class Refused(ValueError):
+    """The text says something that could not travel on unchanged."""
+
+    def __init__(self, place: str, detail: str) -> None:
+        super().__init__(f"{place} {detail}.")
+        self.place = place
+        self.detail = detail
+
+
+class _Fault:
+    """Stands in the place of what is refused."""
+
+    def __init__(self, detail: str, key: str | None = None) -> None:
+        self.detail = detail
+        self.key = key
+
+
+def read_exactly(text: str | bytes) -> Any:
+    """Return the value with numbers as large as they are written; those with a point are Decimal.
+
+    Raises Refused, ValueError where the text is no JSON, RecursionError where it is nested very
+    deep.
+    """
+    return _read(text, _exact_number)
+
+
+def read_plainly(text: str | bytes) -> Any:
+    """Return the value with plain numbers. Raises as ``read_exactly`` does, and Refused for a
+    number whose value a float does not have.
+    """
+    return _read(text, _plain_number)
+
+
+def _read(text: str | bytes, number: Callable[[str], Any]) -> Any:
+    faults: list[_Fault] = []
+
+    def noted(value: Any) -> Any:
+        if isinstance(value, _Fault):
+            faults.append(value)
+        return value
+
+    value = json.loads(
+        text,
+        object_pairs_hook=lambda pairs: noted(_object(pairs)),
+        parse_float=lambda digits: noted(number(digits)),
+        parse_int=lambda digits: noted(_integer(digits)),
+        parse_constant=_refuse_constant,
+    )
+    if faults:
+        raise _refused(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            return _Fault("is a key that stands twice in one object", key)
+        seen.add(key)
+    return members
+
+
+def _integer(digits: str) -> Any:
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else _Fault(_TOO_LARGE)
+
+
+def _exact_number(digits: str) -> Any:
+    if len(digits) > MAX_DIGITS:
+        return _Fault(_TOO_LONG)
+    return _Fault(_TOO_LARGE) if isinf(float(digits)) else decimal(digits)
+
+
+def _plain_number(digits: str) -> Any:
+    value = float(digits)
+    if isinf(value) or len(digits) > MAX_DIGITS:
+        return _Fault(_TOO_LARGE if isinf(value) else _TOO_LONG)
+    if not is_exact(digits, value):
+        return _Fault(f"is a number with more digits than a double can hold, which has {value!r}")
+    return value
+
+
+def is_exact(digits: str, value: float) -> bool:
+    """Tell whether the float has the value of the number that is written."""
+    try:
+        return Decimal(digits) == Decimal(repr(value))
+    except InvalidOperation:
+        # The exponent is beyond what Decimal holds: no float is as small, but for zero itself.
+        return not value and not digits.lower().partition("e")[0].strip("-0.")
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refused(root: Any) -> Refused:
+    todo: list[tuple[str, Any]] = [("$", root)]
+    while todo:
+        place, value = todo.pop()
+        if isinstance(value, _Fault):
+            place += "" if value.key is None else path_step(value.key)
+            return Refused(shortened(place), value.detail)
+        if isinstance(value, dict):
+            members = [(place + path_step(key), item) for key, item in value.items()]
+            todo.extend(reversed(members))
+        elif isinstance(value, list):
+            items = [(f"{place}[{index}]", item) for index, item in enumerate(value)]
+            todo.extend(reversed(items))
+    # The object with the fault stood under a key that stands twice itself.
+    return Refused("$", "has a key that stands twice in one object")

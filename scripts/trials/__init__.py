@@ -1,0 +1,1 @@
+"""Runs a script once, outside any flow, for the person who writes it."""
