@@ -101,7 +101,11 @@ def call_allowed_hook(sender: Any, instance: Task, **kwargs: Any) -> None:
     if fault := task_fault(str(instance.hook)):
         logger.error("the hook %r of task %s was not run: %s", instance.hook, instance, fault)
         return
-    call_hook(sender, instance, **kwargs)
+    try:
+        call_hook(sender, instance, **kwargs)
+    except SystemExit as error:
+        # It would end the process that stores results, before the task is taken off its list.
+        logger.error("the hook %r of task %s raised %r", instance.hook, instance, error)
 
 
 def _follow_moves(task: dict[str, Any]) -> bool:

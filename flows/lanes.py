@@ -63,6 +63,11 @@ class Lane(TaskQueue):
         super().__init__()
         self.waits = RawValue("b", 0)
         self.rings = rings
+        # The row of the task that the worker runs, 0 for none.
+        self.runs = RawValue("q", 0)
+        # The row of a task whose worker has died, and the code that it ended with.
+        self.lost = RawValue("q", 0)
+        self.lost_by = RawValue("i", 0)
 
     def get(self) -> Any:
         if self.empty():
@@ -71,10 +76,32 @@ class Lane(TaskQueue):
             select.select([self.reader], [], [])
         # In this order, a task is always seen: in the lane, or with the worker.
         self.waits.value = 0
-        return super().get()
+        task = super().get()
+        self.runs.value = row_of(task)
+        return task
 
     def is_free(self) -> bool:
         return bool(self.waits.value) and self.empty()
+
+    def note_death(self, code: int) -> None:
+        """Note the task that a worker ran when it died; the broker asks for it with `take_lost`."""
+        if self.runs.value:
+            self.lost_by.value = code
+            self.lost.value, self.runs.value = self.runs.value, 0
+            self.rings()
+
+    def take_lost(self) -> tuple[int, int] | None:
+        """Return the row of a task whose worker has died, and its code, once."""
+        if not (row := self.lost.value):
+            return None
+        self.lost.value = 0
+        return row, self.lost_by.value
+
+
+def row_of(task: Any) -> int:
+    """Return the row of a task in django-q2's table, 0 for what has none."""
+    row = task.get("ack_id") if isinstance(task, dict) else None
+    return row if isinstance(row, int) else 0
 
 
 class Lanes:
@@ -93,6 +120,11 @@ class Lanes:
 
     def workers(self) -> int:
         return self.flow_workers + len(self.engine) + len(self.tasks)
+
+    def lost(self) -> list[tuple[int, int]]:
+        """Return the rows of tasks whose workers have died, with the codes of the workers."""
+        found = (lane.take_lost() for lane in (*self.engine, *self.tasks))
+        return [each for each in found if each]
 
     def without_worker(self, manned: list[TaskQueue]) -> TaskQueue:
         """Return the queue that lacks a worker, where each of the workers that live has one."""
@@ -131,7 +163,9 @@ class Lanes:
     def are_at_rest(self) -> bool:
         """Tell whether no task is under way, nor the result of one."""
         everything = (*self.engine, *self.tasks, self.results)
-        return self.flows.empty() and all(lane.is_free() for lane in everything)
+        return self.flows.empty() and all(
+            lane.is_free() and not lane.lost.value for lane in everything
+        )
 
     def empty(self) -> bool:
         return all(queue.empty() for queue in (self.flows, *self.engine, *self.tasks))

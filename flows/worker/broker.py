@@ -31,6 +31,7 @@ from flows.store import Ready, store
 from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
 from flows.task_cache import TaskCache
+from flows.task_ends import failure_of
 from flows.task_stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
 from flows.tasks.reprocessing import wake_overdue
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
@@ -119,6 +120,7 @@ class QueueBroker(ORM):
             self._reap_now_and_then()
             self._look()
             self._wake_reprocessings()
+            self._record_lost_tasks()
             opened = self._open_sessions()
             tasks = [*self._tasks_of_django_q2(), *self._tasks_for_free_workers()]
             if not tasks and not opened:
@@ -184,6 +186,15 @@ class QueueBroker(ORM):
         now = time.monotonic()
         if now >= self.reprocessings_at:
             self.reprocessings_at = now + wake_overdue()
+
+    def _record_lost_tasks(self) -> None:
+        """Let the monitor record the tasks of workers that died, as it does all that fail."""
+        if self.lanes is None:
+            return
+        for pk, code in self.lanes.lost():
+            # One that is no longer there has ended just before its worker.
+            if row := self.get_connection().filter(pk=pk).first():
+                self.lanes.results.put(failure_of(row, code))
 
     def _look(self) -> None:
         for bell in self._bells():

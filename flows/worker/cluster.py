@@ -25,7 +25,8 @@ from django_q.conf import Conf
 from django_q.scheduler import scheduler
 from django_q.worker import worker
 
-from flows.lanes import Lanes
+from flows import task_ends
+from flows.lanes import Lane, Lanes
 from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
@@ -83,6 +84,7 @@ def schedule_by_a_steady_clock(broker: Any) -> None:
 
 # The sentinel calls it by its name in that module.
 django_q.cluster.scheduler = schedule_by_a_steady_clock
+task_ends.install_in_workers()
 
 
 class CrashSafeSentinel(Sentinel):
@@ -117,11 +119,20 @@ class CrashSafeSentinel(Sentinel):
     def spawn_worker(self) -> None:
         timer = Timer()
         lane = self.task_queue.without_worker([process.lane for process in self.pool])
-        process = self.spawn_process(worker, lane, self.result_queue, timer, self.timeout)
+        results = task_ends.Results(self.result_queue, lane)
+        process = self.spawn_process(worker, lane, results, timer, self.timeout)
         process.timer, process.lane = timer, lane
         # Workers ignore SIGTERM, so an overdue one is killed with SIGKILL.
         process.terminate = process.kill
         self.pool.append(process)
+
+    def reincarnate(self, process: Any) -> None:
+        """Replace a process that died; of a worker, note the task that it ran for the broker."""
+        lane = getattr(process, "lane", None)
+        if isinstance(lane, Lane):
+            is_overdue = process.timer.value == 0 and process.is_alive()
+            lane.note_death(task_ends.OVERDUE if is_overdue else process.exitcode or 0)
+        super().reincarnate(process)
 
 
 def child(target: Callable[..., None], *args: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -118,6 +119,12 @@ class Project:
     def queued(self) -> set[int]:
         return {pk for (pk,) in self.installation.rows("SELECT id FROM django_q_ormq")}
 
+    def has_attempts(self, task: str, count: int) -> bool:
+        found = self.installation.rows(
+            f"SELECT attempt_count FROM django_q_task WHERE id = '{task}'"
+        )
+        return found == [(count,)]
+
     def unfinished_tasks(self) -> int:
         return len(self.queued() - self.left_over)
 
@@ -183,6 +190,75 @@ def test_tasks_and_flows_go_on_though_the_worker_for_tasks_is_killed(project: Pr
     assert state == "COMPLETED"
     # The one that was killed has left nothing but its beginning.
     assert project.marks("held*") == (["held0.began"] if victim == "busy" else [])
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("'tests.tasks.exit_with', 3", "The task raised SystemExit(3)"),
+        ("'tests.tasks.exit_with', None", "The task raised SystemExit()"),
+        ("'tests.tasks.raise_what_ends_a_process', 'KeyboardInterrupt'", "KeyboardInterrupt"),
+        ("'tests.tasks.raise_what_ends_a_process', 'GeneratorExit'", "GeneratorExit"),
+        ("'tests.tasks.lock'", "its result cannot be stored: TypeError: cannot pickle"),
+        ("'tests.tasks.numbers'", "its result cannot be stored: TypeError: cannot pickle"),
+        ("'tests.tasks.unreadable'", "its result cannot be stored: ValueError"),
+        ("'tests.tasks.keep_a_lock', []", "its arguments cannot be stored: TypeError"),
+        ("'tests.tasks.die_by', 9", "Its worker died while it ran: it was killed by SIGKILL."),
+        ("'tests.tasks.die_by', 11", "Its worker died while it ran: it was killed by SIGSEGV."),
+        ("'tests.tasks.leave_without_a_word', 0", "it exited with 0."),
+        ("'tests.tasks.leave_without_a_word', 7", "it exited with 7."),
+        ("'tests.tasks.outlive_the_time_limit', here, timeout=1", "did not end at its time limit"),
+    ],
+)
+def test_a_task_that_would_end_its_worker_is_a_failure_with_its_cause(
+    project: Project, task: str, told: str
+):
+    project.start_cluster(ASYNCENGINE_WORKERS="1")
+
+    shown = project.shell(
+        f"found = fetch(async_task({task}), wait={PATIENCE * 1000})\n"
+        "print(found.success, found.attempt_count, found.result)"
+    )
+
+    assert shown.startswith("False 1 "), shown
+    assert told in shown
+    project.shell("async_task('tests.tasks.mark', here, 'after')")
+    wait_for(lambda: project.marks("after.ended"), PATIENCE, "the next task")
+
+
+def test_a_task_that_kills_its_worker_is_tried_as_often_as_others_that_fail(project: Project):
+    cluster = project.start_cluster(ASYNCENGINE_WORKERS="1")
+    name = project.shell("print(async_task('tests.tasks.die_by', 9))")
+    for attempt in range(1, 6):
+        attempted = partial(project.has_attempts, name, attempt)
+        wait_for(attempted, PATIENCE, f"attempt {attempt}")
+        project.shell("OrmQ.objects.update(lock=timezone.now())")
+
+    wait_for(lambda: project.unfinished_tasks() == 0, PATIENCE, "the end of the attempts")
+    assert cluster.poll() is None
+
+
+def test_a_hook_that_exits_leaves_its_task_done(project: Project):
+    project.start_cluster(ASYNCENGINE_WORKERS="1")
+
+    project.shell(
+        "async_task('tests.tasks.mark', here, 'task', task_name='t',"
+        " hook='tests.tasks.exit_by_hook')"
+    )
+
+    wait_for(lambda: project.marks("hook-of-t"), PATIENCE, "the hook")
+    wait_for(lambda: project.unfinished_tasks() == 0, PATIENCE, "the end of the task")
+
+
+def test_a_cluster_that_runs_once_ends_though_a_task_kills_its_worker(project: Project):
+    project.shell("async_task('tests.tasks.die_by', 9, task_name='lost')")
+
+    cluster = project.start_cluster("--run-once", ASYNCENGINE_WORKERS="1")
+
+    assert cluster.wait(PATIENCE) == 0
+    assert project.installation.rows(
+        "SELECT attempt_count FROM django_q_task WHERE name = 'lost'"
+    ) == [(1,)]
 
 
 def test_a_cluster_that_runs_once_ends_when_neither_flows_nor_tasks_are_left(project: Project):

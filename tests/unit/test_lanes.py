@@ -4,6 +4,7 @@ import select
 import pytest
 
 from flows.lanes import STOP, Lanes
+from flows.task_ends import Results
 from flows.task_queue import TaskQueue
 from tests.waiting import wait_for
 
@@ -123,3 +124,32 @@ def test_a_new_worker_takes_the_place_of_the_one_that_died(lanes):
         left = list(manned)
         left.remove(lane)
         assert lanes.without_worker(left) is lane
+
+
+def test_a_task_whose_worker_died_is_told_once(lanes):
+    lane = lanes.tasks[0]
+    lane.put(task(7))
+    lane.get()
+
+    lane.note_death(-9)
+
+    assert lanes.lost() == [(7, -9)]
+    assert lanes.lost() == []
+
+
+def test_a_worker_that_died_without_a_task_has_lost_none(lanes):
+    lanes.tasks[0].note_death(-9)
+
+    assert lanes.lost() == []
+
+
+def test_a_worker_whose_result_is_there_has_lost_nothing(lanes):
+    lane = lanes.tasks[0]
+    lane.put(task(7))
+    done = lane.get() | {"result": 1, "success": True}
+
+    Results(lanes.results, lane).put(done)
+    lane.note_death(-9)
+
+    assert lanes.lost() == []
+    assert lanes.results.get() == done
