@@ -406,6 +406,7 @@ UNFOLD: dict[str, Any] = {
             "href": lambda request: static("flows/favicon.svg"),
         }
     ],
+    "STYLES": [lambda request: static("flows/admin.css")],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},
 }
