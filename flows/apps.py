@@ -20,6 +20,7 @@ class FlowsConfig(AppConfig):
             revision,
             samples,
             settings_checks,  # noqa: F401
+            site_checks,  # noqa: F401
             task_cache,
             task_leftovers,
             task_stats,

@@ -86,16 +86,26 @@ def boss(shop: Shop) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize(
-    ("backoffice", "tests"),
-    [("", []), ("first", ["suite/test_admin.py"]), ("last", ["suite/test_admin.py"])],
+    ("variant", "options"),
+    [
+        ({}, []),
+        # Pages of its own for its users in an app before the engine's, or after them.
+        ({"SHOP_BACKOFFICE": "first"}, ["suite/test_admin.py"]),
+        ({"SHOP_BACKOFFICE": "last"}, ["suite/test_admin.py"]),
+        ({"SHOP_BACKOFFICE": "site"}, ["suite/test_admin.py"]),
+        ({"SHOP_KEYS": "text"}, ["-n", "2"]),
+    ],
+    ids=str,
 )
-def test_its_own_suite_passes(tmp_path: Path, backoffice: str, tests: list[str]) -> None:
-    """With pages of its own for its users in an app before the engine's, or after them, too."""
+def test_its_own_suite_passes(tmp_path: Path, variant: dict[str, str], options: list[str]) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")
+    }
     with fresh_database(tmp_path) as url:
         finished = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
             cwd=PROJECT,
-            env=os.environ | surroundings(url) | {"SHOP_BACKOFFICE": backoffice},
+            env=environment | surroundings(url) | variant,
             capture_output=True,
             text=True,
         )

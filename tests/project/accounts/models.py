@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
+
+from accounts.keys import key_field
 
 
 class UserManager(BaseUserManager["User"]):
@@ -28,7 +29,7 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser, PermissionsMixin):
     """Known by the e-mail address; there is no user name."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = key_field()
     email = models.EmailField(unique=True)
     full_name = models.CharField(max_length=200)
     is_staff = models.BooleanField(default=False)

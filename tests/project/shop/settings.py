@@ -15,6 +15,12 @@ match os.environ.get("SHOP_BACKOFFICE"):
         INSTALLED_APPS.insert(0, "backoffice")
     case "last":
         INSTALLED_APPS.append("backoffice")
+    case "site":
+        own = {
+            "unfold": "unfold.apps.BasicAppConfig",
+            "django.contrib.admin": "shop.site.ShopAdminConfig",
+        }
+        INSTALLED_APPS = [own.get(app, app) for app in INSTALLED_APPS]
 AUTH_USER_MODEL = "accounts.User"
 DATABASES["default"]["ATOMIC_REQUESTS"] = True
 ROOT_URLCONF = "shop.urls"

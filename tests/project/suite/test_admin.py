@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
@@ -23,7 +24,8 @@ BY_LABEL = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._met
 
 def url(model: type, page: str, *args: Any) -> str:
     meta = model._meta
-    return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=args)
+    keys = [quote(key) for key in args]
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=keys)
 
 
 def sidebar(client: Client) -> dict[str, list[str]]:
@@ -62,6 +64,26 @@ def test_every_page_of_every_model_shows(
     for row in model._base_manager.all()[:20]:
         assert client.get(url(model, "change", row.pk)).status_code == 200
         assert client.get(url(model, "history", row.pk)).status_code == 200
+
+
+def test_the_pages_are_on_the_site_that_the_project_has() -> None:
+    from django.conf import settings
+
+    has_own = "shop.site.ShopAdminConfig" in settings.INSTALLED_APPS
+
+    assert (admin.site.__class__.__module__ == "shop.site") == has_own
+
+
+def test_a_second_site_of_the_project_has_the_pages_that_it_registers(
+    boss: User, client_of: Any
+) -> None:
+    order = Order.objects.create(customer=boss, amount=10)
+    pages = ["", "orders/order/", "orders/order/add/", f"orders/order/{order.pk}/change/"]
+
+    answers = [client_of(boss).get(f"/office/{page}") for page in pages]
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert Client().get("/office/")["Location"] == "/office/login/?next=/office/"
 
 
 def test_the_login_page_takes_the_email(boss: User) -> None:
@@ -199,7 +221,7 @@ class TestUsers:
         assert not clerk.is_active
 
     def test_a_password_is_set_on_its_page(self, boss: User, clerk: User, client_of: Any) -> None:
-        page = reverse("admin:auth_user_password_change", args=[clerk.pk])
+        page = reverse("admin:auth_user_password_change", args=[quote(clerk.pk)])
         new = {"password1": "quite a long one", "password2": "quite a long one"}
 
         shown = client_of(boss).get(page)
