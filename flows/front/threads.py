@@ -6,6 +6,7 @@ import asyncio
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -38,7 +39,9 @@ class Job:
             if not self.future.done():
                 ending(outcome)
 
-        self.loop.call_soon_threadsafe(end)
+        # A loop that is closed waits for nothing any more; the thread has other jobs.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(end)
 
 
 class Threads:

@@ -195,6 +195,21 @@ def test_a_database_that_is_away_ends_no_wait_and_stops_no_looking():
     assert asyncio.run(Waiters(look).wait(wait_of(1), never))
 
 
+def test_a_thread_goes_on_though_the_loop_that_waited_for_it_is_closed():
+    threads, go_on = Threads(1, "test"), threading.Event()
+
+    async def leave() -> None:
+        threads.run(lambda: go_on.wait(PATIENCE))
+
+    async def ask() -> int:
+        return await threads.run(threading.get_ident)
+
+    asyncio.run(leave())
+    go_on.set()
+
+    assert asyncio.run(ask()) != threading.get_ident()
+
+
 def scope_of(*headers: tuple[bytes, bytes], path: bytes = b"/") -> dict[str, Any]:
     return {
         "method": "GET",
