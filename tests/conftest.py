@@ -1,11 +1,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
-from hypothesis import HealthCheck, settings
+from django.test import override_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
@@ -18,8 +23,11 @@ collect_ignore = ["project"]
 pytest_plugins = ["flows.pytest_plugin"]
 
 # The machine may be busy: how long an example takes says nothing.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+PATIENT = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How many examples a test tries, where it does not say so itself. `.ci/run` tries more.
+hypothesis_settings.register_profile("default", PATIENT, max_examples=25)
+hypothesis_settings.register_profile("ci", PATIENT, max_examples=100)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 HALVES = pytest.StashKey[ExitStack]()
 # Tests that take long begin first, so that no process has much left when the others are done. What
@@ -57,6 +65,32 @@ def _rank(item: pytest.Item) -> int:
     if item.path.name == "test_postgresql.py":
         return len(FIRST) + 1
     return FIRST.index(room) if room in FIRST else len(FIRST)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def static_files_are_looked_for_once() -> Iterator[None]:
+    """Share between test clients what each would look for: some nine hundred static files."""
+    found: dict[str, dict[str, Any]] = {}
+    look = WhiteNoiseMiddleware.add_files_from_finders
+
+    def add(middleware: Any) -> None:
+        prefix = middleware.static_prefix
+        if prefix not in found:
+            look(middleware)
+            found[prefix] = dict(middleware.files)
+        middleware.files.update(found[prefix])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", add)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def passwords_are_hashed_fast() -> Iterator[None]:
+    """Hash passwords as cheaply as can be: an installation takes a third of a second each."""
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
+    with override_settings(PASSWORD_HASHERS=hashers):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -21,7 +21,7 @@ from scripts.protocol.errors import (
 )
 from tests.waiting import PATIENCE, wait_for
 
-HERE = "tests.unit.test_callables"
+HERE = "tests.hosts.test_callables"
 MESSAGE = b'{"correlationId":"c","payload":{"n":12345678901234567890}}'
 running: Counter = Counter()
 most: Counter = Counter()

@@ -149,3 +149,18 @@ def test_a_database_of_another_alias_is_migrated_too(tmp_path: Path):
     finished = manage(ROOT, "migrate", "-v0", "--database", "other", **options)
 
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_a_process_that_may_use_one_core_has_one_worker():
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from django.conf import settings; print(settings.ASYNCENGINE_WORKERS)"
+    )
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "asyncengine.settings"}
+    environment.pop("ASYNCENGINE_WORKERS", None)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert finished.stdout.strip() == "1"

@@ -35,7 +35,7 @@ from flows.tasks.retention import purge
 from flows.worker.redelivery import spilled
 from tests.branch_model import Letter, ModelRun
 from tests.builders import make_flow, run_of
-from tests.databases import is_postgresql
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -200,9 +200,7 @@ def world(joins: list[bool], sizes: list[int], random: Random) -> World:
 
 
 # What happens is drawn from the seed, which shrinks to nothing simpler.
-@settings(
-    max_examples=8 if is_postgresql() else 40, phases=[Phase.explicit, Phase.reuse, Phase.generate]
-)
+@settings(max_examples=examples(8), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     joins=st.lists(st.booleans(), min_size=1, max_size=4),
     size=st.integers(3, 5),

@@ -14,6 +14,7 @@ from flows.errors import FlowNotRunnable, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, Queue
 from scripts.models import Script, ScriptVersion
 from tests.builders import ECHO, make_flow
+from tests.examples import examples
 from tests.players import (
     PLAYS,
     History,
@@ -144,7 +145,9 @@ def test_a_flow_made_by_a_data_migration_can_be_started():
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(6),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(play=PLAYS)
 def test_each_run_runs_the_script_that_its_flow_had_when_it_was_started(play):

@@ -22,6 +22,7 @@ from flows.configuration import (
 )
 from flows.demo import demo_document
 from tests.builders import ECHO
+from tests.examples import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 FOR_EDITORS = {"mypy.ini", "pyrightconfig.json", "ruff.toml", "tsconfig.json"}
@@ -92,7 +93,7 @@ codes = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(10))
 @given(
     codes=st.dictionaries(
         names | st.sampled_from(["..", "a/b", "a\\b", "A", "a", ".", "é" * 100]), codes

@@ -19,7 +19,7 @@ from flows.store import Done, Fate, Held, store
 from flows.waiting import why_run
 from flows.worker.redelivery import returned
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
-from tests.databases import is_postgresql
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -186,7 +186,7 @@ def test_a_due_start_that_is_let_through_a_pause_leaves_the_queue_its_bound():
 
 # What happens is drawn from the seed, which shrinks to nothing simpler.
 @settings(
-    max_examples=5 if is_postgresql() else 25,
+    max_examples=examples(5),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 @given(size=st.integers(1, 4), steps=st.integers(1, 3), seed=st.integers(0, 2**32))

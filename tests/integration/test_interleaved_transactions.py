@@ -16,6 +16,7 @@ from knox.models import AuthToken
 
 from flows.models import Flow, Message, QueueState
 from tests.builders import work_until_idle
+from tests.examples import examples
 from tests.interleaving import interleave
 from tests.players import EDITS, FLOWS, PLAYS, STARTS, History, Player, imbalances, wrong_runs
 from tests.side_by_side import at_the_same_time, shared_database
@@ -46,7 +47,9 @@ def left_over() -> int:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(6),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     plays=st.lists(PLAYS, min_size=2, max_size=3),

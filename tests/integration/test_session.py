@@ -27,6 +27,7 @@ from tests.builders import (
     work,
     work_until_idle,
 )
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -434,7 +435,7 @@ def test_nothing_is_taken_beside_suspects():
     threads=st.sampled_from([1, 2, 8, 50]),
     most=st.integers(1, 4),
 )
-@settings(max_examples=15)
+@settings(max_examples=examples(8))
 def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
     messages, killer, threads, most
 ):

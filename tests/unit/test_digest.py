@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flows.digest import Digits, request_digest
+from tests.examples import examples
 
 # How long an example takes says nothing on a busy machine.
-patient = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(
+    deadline=None, max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow]
+)
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 NUMBER = r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?"

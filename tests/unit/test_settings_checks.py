@@ -85,7 +85,7 @@ def test_another_broker_is_an_error(settings, broker):
 
 
 def test_settings_may_name_the_broker_by_its_former_address(settings):
-    settings.Q_CLUSTER = {"name": "shop", "broker_class": "flows.broker.QueueBroker"}
+    settings.Q_CLUSTER = {"name": "shop", "broker_class": "flows.broker.QueueBroker", "poll": 0}
 
     assert found() == []
 

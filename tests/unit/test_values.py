@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.documents import content, objects, values
+from tests.examples import examples
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 UNTOUCHED = {
@@ -61,7 +62,7 @@ def payload(outcome: Outcome) -> Any:
 @example('{"2":1,"b":2.50,"1":{"9":[{"3":0,"x":1.0,"2":0}],"8":1.0},"__proto__":{"1":1,"0":2.0}}')
 @example('{"deep":' + '{"a":[' * 60 + "1.50" + "]}" * 60 + "}")
 @example('{"same":[1.0,1,1.00,1e0],"n":1.0,"o":{"n":1}}')
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_message_that_a_script_returns_is_as_it_came(
     run_on: RunOn, language: str, document: str
 ) -> None:
@@ -81,7 +82,7 @@ LAST = {
 @example("1.0")
 @example("-0")
 @example("1234567890123456.78")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_any_part_of_a_message_may_be_the_result(run_on: RunOn, language: str, value: str) -> None:
     outcome = run_on(language, LAST[language], f'{{"v":{value}}}', is_last=True)
 

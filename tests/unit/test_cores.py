@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -67,18 +64,3 @@ def test_part_of_a_core_is_one_and_no_quota_leaves_the_affinity(
     monkeypatch.setattr(cores, "MEMBERSHIP", membership)
 
     assert allowed_cores() == (expected or cores_by_affinity())
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_a_process_that_may_use_one_core_has_one_worker():
-    code = (
-        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-        "from django.conf import settings; print(settings.ASYNCENGINE_WORKERS)"
-    )
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "asyncengine.settings"}
-    environment.pop("ASYNCENGINE_WORKERS", None)
-    finished = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-
-    assert finished.stdout.strip() == "1"
