@@ -27,16 +27,20 @@ from flows.models import (
 
 def connect() -> None:
     for model, why_not in REASONS.items():
-        refuse = _refusing(why_not)
+        refuse = _refusing(why_not, model in PARTS)
         pre_delete.connect(refuse, sender=model, weak=False, dispatch_uid=f"flows.{model.__name__}")
 
 
-def _refusing(why_not: Callable[[Any, type[Model]], str]) -> Callable[..., None]:
+def _refusing(
+    why_not: Callable[[Any, type[Model]], str], goes_with_others: bool
+) -> Callable[..., None]:
     def refuse(
         instance: Model, origin: Model | QuerySet[Model] | None = None, **kwargs: Any
     ) -> None:
         """Raise ProtectedError where there is a reason against it."""
         model = origin.model if isinstance(origin, QuerySet) else type(origin or instance)
+        if goes_with_others and model is not type(instance):
+            return
         if reason := why_not(instance, model):
             raise ProtectedError(reason, {instance})
 
@@ -69,8 +73,6 @@ def of_message(message: Message, origin: type[Model]) -> str:
 
 
 def of_dead_letter(letter: DeadLetter, origin: type[Model]) -> str:
-    if origin is not DeadLetter:
-        return ""
     if letter.reprocessed_at is None and letter.discarded_at is None:
         return f"The dead letter {letter.pk} is open: reprocess or discard it."
     return (
@@ -80,8 +82,6 @@ def of_dead_letter(letter: DeadLetter, origin: type[Model]) -> str:
 
 
 def of_branch_end(end: BranchEnd, origin: type[Model]) -> str:
-    if origin is not BranchEnd:
-        return ""
     return f"The run {end.run_id} waits with this output for its other branches."
 
 
@@ -93,8 +93,6 @@ def of_step_version(step: StepVersion, origin: type[Model]) -> str:
 
 
 def of_queue_state(state: QueueState, origin: type[Model]) -> str:
-    if origin is not QueueState:
-        return ""
     return f"These are the counters of the queue {state.queue}: they are deleted with it."
 
 
@@ -103,6 +101,9 @@ def of_tally(tally: Tally, origin: type[Model]) -> str:
         return ""
     return f"These are the books of the flow {tally.flow_name!r}, of which there are runs."
 
+
+# Their rows are deleted with what they belong to, and only so.
+PARTS = (DeadLetter, BranchEnd, QueueState)
 
 REASONS: dict[type[Model], Callable[[Any, type[Model]], str]] = {
     Run: of_run,

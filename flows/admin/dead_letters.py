@@ -309,6 +309,8 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": "Reprocess",
+            "card_title": "Reprocess at the step where it failed",
+            "verb": "Reprocess",
             "opts": self.opts,
             "original": letter,
             "form": form,

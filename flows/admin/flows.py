@@ -260,6 +260,8 @@ class FlowAdmin(PausingAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": "Start",
+            "card_title": f"Start a run of {flow.name}",
+            "verb": "Start",
             "opts": self.opts,
             "original": flow,
             "form": form,

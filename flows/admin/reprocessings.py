@@ -177,6 +177,8 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": "Reprocess many",
+            "card_title": "Reprocess many dead letters at the steps where they failed",
+            "verb": "Reprocess",
             "opts": self.opts,
             "form": form,
             "matched": matched,

@@ -235,3 +235,23 @@ def test_login_page_refers_to_nothing_outside(client, db):
 
     assert response.status_code == 200
     assert outside_references(response) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "title", "buttons"),
+    [
+        ("flows_flow_start", "flow", "Start a run of order-processing", ["Start"]),
+        ("flows_deadletter_reprocess", "dead_letter", "Reprocess at the step", ["Reprocess"]),
+        ("flows_reprocessing_begin", None, "Reprocess many dead", ["Count only", "Reprocess"]),
+    ],
+)
+def test_a_page_with_a_form_has_its_title_and_its_buttons(client, world, name, row, title, buttons):
+    key = [getattr(world, row).pk] if row else []
+
+    page = client.get(reverse(f"admin:{name}", args=key)).content.decode()
+
+    form = page[page.index('<form method="post" novalidate>') :]
+    assert title in form
+    shown = re.findall(r'<button[^>]*type="submit"[^>]*>\s*(.*?)\s*</button>', form, re.DOTALL)
+    assert [text for text in shown if text in ("Count only", "Start", "Reprocess")] == buttons
+    assert "Back" in form

@@ -14,7 +14,7 @@ from flows import public
 from flows.configuration import ConfigurationInvalid
 from flows.conservation import check
 from flows.models import Consumer, Message, QueueState
-from flows.testing import NotStubbed, Reply, pool
+from flows.testing import FlowKit, NotStubbed, Reply, pool
 from scripts.models import Secret
 from tests.integration.kit import steps
 from tests.integration.kit.documents import ECHO, flow_of
@@ -57,6 +57,12 @@ def faults() -> list[str]:
 
 def get(url: str) -> str:
     return f"def run(message, context):\n    return context.http.get('{url}').text\n"
+
+
+def calling(kit: FlowKit, *lines: str) -> None:
+    """Have a flow of one script with these lines, which may make calls."""
+    body = "".join(f"    {line}\n" for line in lines)
+    kit.configure(flow_of(f"def run(message, context):\n{body}", network=True))
 
 
 # --- steps, branches, failures -----------------------------------------------------------------
@@ -329,15 +335,14 @@ def test_a_call_that_is_refused_twice_is_made_a_third_time(kit):
 
 
 def test_a_call_without_a_stub_fails_the_test_whatever_the_script_makes_of_it(kit):
-    code = (
-        "def run(message, context):\n"
-        "    try:\n"
-        "        context.http.get('https://nowhere.example.org/x')\n"
-        "    except context.http.Error as error:\n"
-        "        context.log(error.kind)\n"
-        "    return message\n"
+    calling(
+        kit,
+        "try:",
+        "    context.http.get('https://nowhere.example.org/x')",
+        "except context.http.Error as error:",
+        "    context.log(error.kind)",
+        "return message",
     )
-    kit.configure(flow_of(code, network=True))
     kit.outside.post("https://nowhere.example.org/x", json={})
 
     with pytest.raises(
@@ -376,12 +381,11 @@ def test_what_a_stub_raises_fails_the_test(kit):
 
 
 def test_stubs_are_found_by_method_address_query_and_pattern(kit):
-    code = (
-        "def run(message, context):\n"
-        "    asked = message['payload']['ask']\n"
-        "    return [context.http.request(*each).text for each in asked]\n"
+    calling(
+        kit,
+        "asked = message['payload']['ask']",
+        "return [context.http.request(*each).text for each in asked]",
     )
-    kit.configure(flow_of(code, network=True))
     kit.outside.get("https://a.example.org/list?b=2&a=1", text="sorted")
     kit.outside.get("https://a.example.org/list", text="any")
     kit.outside.add("*", re.compile(r"/items/\d+$"), lambda call: Reply(text=call.method))
@@ -474,12 +478,11 @@ def test_calls_that_a_script_makes_side_by_side_are_all_answered(kit):
     ],
 )
 def test_a_script_reads_a_reply_as_that_of_a_server(kit, reply, expected):
-    code = (
-        "def run(message, context):\n"
-        "    answer = context.http.get('https://a.example.org/')\n"
-        "    return [answer.headers.get('content-type') == 'application/json', answer.text]\n"
+    calling(
+        kit,
+        "answer = context.http.get('https://a.example.org/')",
+        "return [answer.headers.get('content-type') == 'application/json', answer.text]",
     )
-    kit.configure(flow_of(code, network=True))
     kit.outside.get("https://a.example.org/", reply)
 
     run = kit.run("flow", {})
@@ -488,12 +491,11 @@ def test_a_script_reads_a_reply_as_that_of_a_server(kit, reply, expected):
 
 
 def test_a_stub_sees_the_bytes_that_a_script_sends(kit):
-    code = (
-        "def run(message, context):\n"
-        "    context.http.put('https://a.example.org/', data=b'\\x00\\xff')\n"
-        "    return message\n"
+    calling(
+        kit,
+        "context.http.put('https://a.example.org/', data=b'\\x00\\xff')",
+        "return message",
     )
-    kit.configure(flow_of(code, network=True))
     stub = kit.outside.put("https://a.example.org/", status=204)
 
     kit.run("flow", {}).assert_completed()
