@@ -12,7 +12,7 @@ from django.db.models import Count, Q
 from flows.models import DeadLetter, Reprocessing
 
 if TYPE_CHECKING:
-    from flows.models.runtime import DeadLetterQuerySet
+    from flows.models.dead_letter import DeadLetterQuerySet
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from flows.errors import (
     QueueFull,
 )
 from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
-from flows.models.runtime import DEFAULT_PRIORITY
+from flows.models.message import DEFAULT_PRIORITY
 from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
 from flows.python_payload import write_payload

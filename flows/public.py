@@ -47,7 +47,7 @@ from flows.errors import (
     UnknownFlow,
 )
 from flows.models import DeadLetter, Flow, Queue, Run
-from flows.models.runtime import DEFAULT_PRIORITY
+from flows.models.message import DEFAULT_PRIORITY
 from flows.options import OptionInvalid, StartOptions, can_be_a_name, known_user
 from flows.signals import dead_letter_made, run_finished
 from scripts.callables import Context, Message, Reject, Retry

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
-from flows.models.runtime import DeadLetterQuerySet
+from flows.models.dead_letter import DeadLetterQuerySet
 from flows.users import members
 
 Caller = AnonymousUser | AbstractBaseUser

@@ -24,7 +24,7 @@ from flows.admin.display import (
 )
 from flows.admin.queues import step_fed_by
 from flows.models import DeadLetter, Flow, Queue, Run
-from flows.models.runtime import Status
+from flows.models.run import Status
 from flows.rights import (
     SEES_EVERY_RUN,
     dead_letters_seen,

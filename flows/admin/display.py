@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from flows.models.runtime import Status
+from flows.models.run import Status
 from scripts.admin.durations import format_duration
 
 # unfold's colours.

@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import (
 
 from flows.admin.display import uuid7_at
 from flows.models import DeadLetter, FlowVersion, Right, StepVersion
-from flows.models.runtime import Status
+from flows.models.run import Status
 from flows.rights import flows_allowed, queues_seen
 
 

@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from flows.api.errors import CONTENT_TYPE, KINDS, TYPE_BASE
 from flows.api.schemas import LIVE, READY, ref
 from flows.models import DeadLetter, Run
-from flows.models.runtime import DEFAULT_PRIORITY
+from flows.models.message import DEFAULT_PRIORITY
 
 RUN_ID = "01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e"
 STATUS_URL = f"http://localhost:8000/async/api/runs/{RUN_ID}"

@@ -1,27 +1,16 @@
-from flows.models.configuration import (
-    ConfigurationRevision,
-    Flow,
-    FlowVersion,
-    Queue,
-    Right,
-    RoleMapping,
-    Step,
-    StepVersion,
-)
+from flows.models.configuration_revision import ConfigurationRevision
+from flows.models.consumer import Consumer
+from flows.models.dead_letter import DeadLetter
+from flows.models.flow import Flow, Step
 from flows.models.logins import LoginCount
+from flows.models.message import Message
+from flows.models.queue import Queue, QueueState
 from flows.models.reprocessing import ReprocessedLetter, Reprocessing
-from flows.models.runtime import (
-    BranchEnd,
-    Consumer,
-    DeadLetter,
-    IdempotencyKey,
-    Message,
-    QueueState,
-    Run,
-    StepRun,
-    Tally,
-)
+from flows.models.role import Right, RoleMapping
+from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
 from flows.models.task_cache import CachedValue
+from flows.models.totals import Tally
+from flows.models.version import FlowVersion, StepVersion
 
 __all__ = [
     "BranchEnd",

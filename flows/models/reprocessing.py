@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from flows.models.runtime import DeadLetter
+from flows.models.dead_letter import DeadLetter
 
 
 class Reprocessing(models.Model):

@@ -26,7 +26,8 @@ from django.db import (
     transaction,
 )
 
-from flows.models.configuration import ConfigurationRevision, Flow
+from flows.models.configuration_revision import ConfigurationRevision
+from flows.models.flow import Flow
 from flows.revision import ADDS_VERSIONS, CHANGES
 
 logger = logging.getLogger(__name__)

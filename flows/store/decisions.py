@@ -17,7 +17,7 @@ from flows.store.run_end import FAILED, Gathered, RunEnd
 from flows.store.work import Counters
 
 if TYPE_CHECKING:
-    from flows.models.runtime import DeadLetterQuerySet
+    from flows.models.dead_letter import DeadLetterQuerySet
 
 ACCEPTED = 0
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from flows.models import DeadLetter, Run
-from flows.models.runtime import DEFAULT_PRIORITY
+from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import StepPlan, flow_name_of, meeting_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from flows.models.runtime import DEFAULT_PRIORITY
+from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import StepPlan
 from flows.rate import RateLimit
 

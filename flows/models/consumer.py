@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from django.db import models
+
+from flows.models.queue import Queue
+
+
+class Consumer(models.Model):
+    """A worker's session on a queue: the lease on the messages that point at it.
+
+    Its id is the fencing token: who commits names it, and a session whose row is gone has lost
+    its lease and commits nothing.
+    """
+
+    queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="consumers")
+    threads = models.PositiveIntegerField()
+    cluster = models.CharField(max_length=64)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField(null=True, help_text="Of the worker, once it has begun.")
+    created_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField()
+    attention = models.BooleanField(
+        default=False, help_text="A run of which it holds a message was cancelled."
+    )
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.queue} at {self.host}/{self.pid or '-'}"

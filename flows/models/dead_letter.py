@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from flows.models.run import Run
+from flows.models.version import StepVersion
+
+
+class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
+    def open(self) -> DeadLetterQuerySet:
+        """Those that wait for somebody's decision."""
+        return self.filter(reprocessed_at=None, discarded_at=None)
+
+
+class DeadLetter(models.Model):
+    """A message that was rejected or ran out of deliveries, kept until somebody decides."""
+
+    class Reason(models.TextChoices):
+        EXHAUSTED = "exhausted", "out of deliveries"
+        REJECTED = "rejected", "rejected by the script"
+        INVALID = "invalid-output", "the output is not a message"
+        EXPIRED = "expired", "the run is older than its flow allows"
+        TOO_MANY = "too-many-branches", "it fans out to more than the next queue holds"
+        NO_QUEUE = "no-queue", "the queue of the next step is gone"
+        TOO_LARGE = "too-large", "the result is larger than allowed"
+        NOT_STORABLE = "not-storable", "what came of it could not be stored"
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="dead_letters")
+    step = models.ForeignKey(StepVersion, on_delete=models.PROTECT, related_name="+")
+    reason = models.CharField(max_length=32, choices=Reason)
+    error = models.TextField(help_text="With the script's traceback.")
+    body = models.TextField(help_text="The envelope as the step received it, JSON.")
+    deliveries = models.PositiveIntegerField()
+    branch = models.TextField(default="", blank=True)
+    dead_at = models.DateTimeField(db_index=True)
+    reprocessed_at = models.DateTimeField(null=True, blank=True)
+    reprocessed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    discarded_at = models.DateTimeField(null=True, blank=True)
+    discarded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    objects = DeadLetterQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            # Those that wait for somebody's decision: the lists, the badge, the counts.
+            models.Index(
+                "step",
+                "id",
+                condition=Q(reprocessed_at=None, discarded_at=None),
+                name="dead_letter_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step} of {self.run_id}"

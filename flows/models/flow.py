@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import Max, Q
+from simple_history.models import HistoricalRecords
+
+from flows.models.configuration_revision import ConfigurationRevision
+from flows.models.durations import not_longer_than_zero
+from flows.models.queue import Queue
+from flows.models.version import FlowVersion, StepVersion
+from scripts.models import Script, unrepeatable_id, with_next_number
+from scripts.names import require_name
+
+
+class Flow(models.Model):
+    """An ordered list of steps that a payload goes through."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.TextField(blank=True)
+    active = models.BooleanField(default=True, help_text="An inactive flow refuses starts.")
+    retention = models.DurationField(
+        default=timedelta(days=30), help_text="Finished runs are kept this long."
+    )
+    max_age = models.DurationField(
+        "longest age",
+        null=True,
+        blank=True,
+        help_text="A run older than this is not redelivered any more; empty: no limit.",
+    )
+    paused = models.BooleanField(
+        default=False, help_text="Starts are accepted, but the messages of all its steps wait."
+    )
+    paused_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        require_name(self, in_addresses=True)
+        if wrong := not_longer_than_zero(self, "retention", "max_age"):
+            raise ValidationError(wrong)
+
+    def make_version(self) -> FlowVersion:
+        """Return the version with the present steps, a new one if the latest differs.
+
+        A step's script counts with its version, so editing a script gives its flows new versions.
+        """
+        return (
+            self._current_version()
+            or self._version_made_apart()
+            or with_next_number(self._make_version)
+        )
+
+    def _version_made_apart(self) -> FlowVersion | None:
+        from flows.models.version_maker import make_apart
+
+        return self._current_version() if make_apart(self) else None
+
+    def _current_version(self) -> FlowVersion | None:
+        """Return the latest version if it has the present steps."""
+        latest = self.versions.order_by("number").last()
+        is_current = latest and latest.flow_name == self.name and latest.snapshot() == self._steps()
+        return latest if is_current else None
+
+    @transaction.atomic
+    def _make_version(self) -> FlowVersion:
+        # Nothing is changed while it is read, so that the version is a state that there was.
+        ConfigurationRevision.lock()
+        return self.add_version()
+
+    def add_version(self) -> FlowVersion:
+        """Return the version with the present steps. The caller has nothing change meanwhile."""
+        self.refresh_from_db(fields=["name"])
+        for step in self.steps.select_related("script", "queue"):
+            step.script.make_version()
+            step.queue.make_state()
+        if current := self._current_version():
+            return current
+        latest = self.versions.aggregate(number=Max("number"))["number"] or 0
+        version = self.versions.create(pk=unrepeatable_id(), number=latest + 1, flow_name=self.name)
+        StepVersion.objects.bulk_create(
+            StepVersion(pk=unrepeatable_id(), flow_version=version, position=position, **step)
+            for position, step in enumerate(self._steps())
+        )
+        return version
+
+    def _steps(self) -> list[dict[str, Any]]:
+        return [step.snapshot() for step in self.steps.select_related("script", "queue")]
+
+
+class Step(models.Model):
+    """One step of a flow: its script, the queue that feeds it and its processing threads."""
+
+    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="steps")
+    position = models.PositiveIntegerField(default=0, db_index=True)
+    name = models.CharField(max_length=100)
+    script = models.ForeignKey(Script, on_delete=models.PROTECT, related_name="steps")
+    queue = models.OneToOneField(Queue, on_delete=models.PROTECT, related_name="step")
+    threads = models.PositiveIntegerField(
+        default=4,
+        validators=[MinValueValidator(1), MaxValueValidator(1_000)],
+        help_text="Messages run at the same time, over all clusters.",
+    )
+    join = models.BooleanField(
+        default=False,
+        help_text="Waits for all branches of a run and gets them as one message.",
+    )
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ["flow", "position", "id"]
+        constraints = [
+            models.UniqueConstraint("flow", "name", name="step_name_once_per_flow"),
+            models.CheckConstraint(condition=Q(threads__gte=1), name="step_threads_at_least_1"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        require_name(self)
+
+    def snapshot(self) -> dict[str, Any]:
+        version = self.script.matching_version()
+        return {
+            "name": self.name,
+            "script_version_id": version.pk if version else None,
+            "queue_id": self.queue_id,
+            "queue_name": self.queue.name,
+            "join": self.join,
+        }

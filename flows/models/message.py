@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from flows.models.consumer import Consumer
+from flows.models.queue import Queue
+from flows.models.run import Run
+from flows.models.version import StepVersion
+
+# As JMS has it: 0 is the lowest, 9 the highest.
+DEFAULT_PRIORITY = 4
+
+
+class Message(models.Model):
+    """A message with its envelope: it waits in a queue, or a consumer holds it.
+
+    The id is its run's correlation id, so that a run finds its message without a further index;
+    branches have ids of their own.
+    References are not checked by the database: three checks a step cost a third of the rate,
+    and what they point at is never deleted while there are messages.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    run = models.ForeignKey(
+        Run,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="messages",
+    )
+    step = models.ForeignKey(
+        StepVersion,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    queue = models.ForeignKey(
+        Queue,
+        null=True,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="messages",
+        help_text="Where it waits; empty while a consumer holds it.",
+    )
+    consumer = models.ForeignKey(
+        Consumer,
+        null=True,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="messages",
+        help_text="Who holds it.",
+    )
+    body = models.TextField(help_text="The envelope as JSON.")
+    deliveries = models.PositiveIntegerField(default=0)
+    available_at = models.DateTimeField()
+    priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
+    let_through = models.BooleanField(default=False, help_text="It passes where others pause.")
+    delayed = models.BooleanField(
+        default=False, help_text="A delayed start: counted apart until a worker takes it."
+    )
+    branch = models.TextField(
+        default="",
+        blank=True,
+        help_text="Which branch of its run, as numbers with points; empty before any fan-out.",
+    )
+    suspects = models.PositiveSmallIntegerField(
+        default=0,
+        help_text="A worker died while it held this: so many like it are delivered together, to"
+        " find which it was; 0: it is not suspected.",
+    )
+    spilled = models.BooleanField(
+        default=False,
+        help_text="Its step is done; the body has the outputs without room in the next queue.",
+    )
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(priority__lte=9), name="message_priority_0_to_9"),
+            models.CheckConstraint(
+                condition=Q(queue=None, consumer__isnull=False)
+                | Q(queue__isnull=False, consumer=None),
+                name="message_waits_or_is_held",
+            ),
+        ]
+        indexes = [
+            # Claims. A held message is not in it, so that its way from step to step
+            # touches no index (on PostgreSQL a HOT update).
+            models.Index(
+                "queue",
+                "priority",
+                "available_at",
+                condition=Q(queue__isnull=False),
+                name="message_waiting",
+            ),
+            models.Index(
+                "queue",
+                condition=Q(queue__isnull=False, let_through=True),
+                name="message_let_through",
+            ),
+            models.Index("run", condition=Q(branch__gt=""), name="message_branch"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

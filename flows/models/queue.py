@@ -1,0 +1,136 @@
+"""Queues, and their counters, which the engine writes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import Q
+from simple_history.models import HistoricalRecords
+
+from flows.backoff import Backoff
+from flows.models.durations import not_longer_than_zero
+from scripts.names import require_name
+
+
+class Queue(models.Model):
+    """A bounded queue of messages; it feeds one step."""
+
+    name = models.CharField(max_length=100, unique=True)
+    size = models.PositiveIntegerField(
+        default=10_000,
+        validators=[MinValueValidator(1)],
+        help_text="Most messages it holds; a start beyond that is refused.",
+    )
+    polling = models.DurationField(
+        default=timedelta(milliseconds=100),
+        help_text="The longest a message that is ready waits to be noticed without a wake-up.",
+    )
+    max_deliveries = models.PositiveIntegerField(
+        default=5,
+        validators=[MinValueValidator(1), MaxValueValidator(1_000)],
+        help_text="A message that failed this often becomes a dead letter.",
+    )
+    backoff_initial = models.DurationField(
+        "back-off", default=timedelta(seconds=1), help_text="Wait before the first redelivery."
+    )
+    backoff_multiplier = models.FloatField(
+        "back-off multiplier", default=2.0, validators=[MinValueValidator(1.0)]
+    )
+    backoff_max = models.DurationField("longest back-off", default=timedelta(seconds=300))
+    backoff_jitter = models.FloatField(
+        "jitter",
+        default=0.2,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Random part of the wait, 0 to 1.",
+    )
+    rate_count = models.PositiveIntegerField(
+        "rate limit",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most executions in one period; empty: no limit.",
+    )
+    rate_period = models.DurationField("rate period", default=timedelta(seconds=1))
+    paused = models.BooleanField(default=False, help_text="Messages wait, none is handed out.")
+    paused_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(size__gte=1), name="queue_size_at_least_1"),
+            models.CheckConstraint(
+                condition=Q(max_deliveries__gte=1), name="queue_max_deliveries_at_least_1"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+        self.make_state()
+
+    def make_state(self) -> None:
+        """Make the counters, which a data migration or a bulk insert does not."""
+        QueueState.objects.get_or_create(queue=self)
+
+    def clean(self) -> None:
+        require_name(self, in_addresses=True)
+        wrong = not_longer_than_zero(self, "polling", "backoff_max", "rate_period")
+        if self.backoff_initial is not None and self.backoff_initial < timedelta(0):
+            wrong["backoff_initial"] = "Must not be negative."
+        if wrong:
+            raise ValidationError(wrong)
+
+    @property
+    def backoff(self) -> Backoff:
+        return Backoff(
+            self.backoff_initial, self.backoff_multiplier, self.backoff_max, self.backoff_jitter
+        )
+
+    @property
+    def depth(self) -> int:
+        """Messages in the queue, those being run included."""
+        return self.state.depth
+
+
+class QueueState(models.Model):
+    """The counters of a queue, apart from its configuration: they change with every batch.
+
+    `depth + reserved` never exceeds the queue's size, nor does `delayed`. A delayed start is in
+    `delayed` until a worker takes it, which it can where the queue has room, and in `depth` then.
+    """
+
+    queue = models.OneToOneField(
+        Queue, primary_key=True, on_delete=models.CASCADE, related_name="state"
+    )
+    depth = models.PositiveIntegerField(default=0, help_text="Messages in it, held ones included.")
+    reserved = models.PositiveIntegerField(
+        default=0, help_text="Room kept for messages that the step before is running."
+    )
+    delayed = models.PositiveIntegerField(
+        default=0, help_text="Delayed starts that no worker has taken yet, beside its depth."
+    )
+    recent_starts = models.TextField(
+        default="", blank=True, help_text="What the rate limit counts; JSON, see flows/rate.py."
+    )
+    slow_until = models.DateTimeField(
+        null=True, help_text="A script was asked to wait: until then one message at a time."
+    )
+
+    def __str__(self) -> str:
+        return f"{self.queue}: {self.depth}"

@@ -1,0 +1,132 @@
+"""Runs, what their steps did, and the keys that callers start them with."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F
+
+from flows.models.version import FlowVersion, StepVersion
+
+
+class Status(models.TextChoices):
+    """Of a run, and of a step within it."""
+
+    QUEUED = "QUEUED", "Queued: waits for its first delivery"
+    RUNNING = "RUNNING", "Running: at least one delivery was made"
+    COMPLETED = "COMPLETED", "Completed: the last step gave the result"
+    FAILED = "FAILED", "Failed: a message of it is a dead letter"
+    CANCELLED = "CANCELLED", "Cancelled: stopped on demand"
+
+
+class Run(models.Model):
+    """One execution of a flow."""
+
+    Status = Status
+
+    correlation_id = models.UUIDField("correlation id", primary_key=True)
+    flow_version = models.ForeignKey(FlowVersion, on_delete=models.PROTECT, related_name="runs")
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    result = models.TextField(null=True, help_text="JSON")  # noqa: DJ001  null: no result yet
+    error = models.TextField(default="", blank=True)
+    warnings = models.PositiveIntegerField(default=0)
+    branches = models.PositiveIntegerField(
+        default=1,
+        help_text="Messages of it that have not come to their end, dead ones too.",
+    )
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    cancelled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["-correlation_id"]
+        indexes = [
+            # Runs of a flow, newest first: a UUIDv7 sorts by time.
+            models.Index(F("flow_version"), F("correlation_id").desc(), name="run_by_flow"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.correlation_id)
+
+
+class StepRun(models.Model):
+    """One delivery of a message to a step's script and what came of it."""
+
+    class Outcome(models.TextChoices):
+        COMPLETED = "COMPLETED", "Completed: the output was handed on"
+        FAILED = "FAILED", "Failed: it is redelivered, or a dead letter after the last delivery"
+        REJECTED = "REJECTED", "Rejected: a dead letter at once"
+        CANCELLED = "CANCELLED", "Cancelled: the run was stopped"
+
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, db_constraint=False, related_name="step_runs"
+    )
+    step = models.ForeignKey(
+        StepVersion,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    delivery = models.PositiveIntegerField(
+        default=1, help_text="Which one it was; those whose worker died have left no row."
+    )
+    outcome = models.CharField(max_length=16, choices=Outcome)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    error = models.TextField(default="", blank=True)
+    logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
+    branch = models.TextField(default="", blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.outcome}"
+
+
+class BranchEnd(models.Model):
+    """A branch that has come to its end, or to the join where it waits for the others."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="branch_ends")
+    branch = models.TextField()
+    body = models.TextField(help_text="Its last output, JSON.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("run", "branch", name="branch_ends_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.branch} of {self.run_id}"
+
+
+class IdempotencyKey(models.Model):
+    """The caller's name for a start: the same key gives the same run."""
+
+    flow_name = models.CharField(max_length=100)
+    # Text, not a foreign key: no user stands for the commands, and NULL is never equal to NULL.
+    caller = models.CharField(
+        max_length=64, db_default="", help_text="The user's primary key; empty: a command."
+    )
+    key = models.CharField(max_length=255)
+    # Of all that the caller asked for, see flows/digest.py.
+    body_digest = models.CharField(max_length=64)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "flow_name", "caller", "key", name="idempotency_key_once_per_caller"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from django.db import models
+
+
+class Tally(models.Model):
+    """The books of a flow: runs counted apart from the rows they are checked against.
+
+    accepted = completed + failed + cancelled + those of which there is a message.
+    """
+
+    flow_name = models.CharField(primary_key=True, max_length=100)
+    accepted = models.BigIntegerField(default=0)
+    completed = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    cancelled = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.flow_name

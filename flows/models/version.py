@@ -1,0 +1,57 @@
+"""Flows and steps as they once were. Never changed; a run keeps the version it started with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from flows.models.queue import Queue
+from scripts.models import ScriptVersion
+
+
+class FlowVersion(models.Model):
+    """A flow's ordered steps as they once were. Immutable; a run keeps the one it started with."""
+
+    flow = models.ForeignKey(
+        "flows.Flow", null=True, on_delete=models.SET_NULL, related_name="versions"
+    )
+    flow_name = models.CharField(max_length=100)
+    number = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["flow_name", "-number"]
+        constraints = [
+            models.UniqueConstraint("flow", "number", name="one_flow_version_per_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.flow_name} v{self.number}"
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        fields = ("name", "script_version_id", "queue_id", "queue_name", "join")
+        return [dict(row) for row in self.steps.order_by("position").values(*fields)]
+
+
+class StepVersion(models.Model):
+    """A step as a flow version has it; a message points at the one it is at."""
+
+    flow_version = models.ForeignKey(FlowVersion, on_delete=models.CASCADE, related_name="steps")
+    position = models.PositiveIntegerField()
+    name = models.CharField(max_length=100)
+    script_version = models.ForeignKey(ScriptVersion, on_delete=models.PROTECT, related_name="+")
+    queue = models.ForeignKey(Queue, null=True, on_delete=models.SET_NULL, related_name="+")
+    queue_name = models.CharField(max_length=100)
+    join = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["flow_version", "position"]
+        constraints = [
+            models.UniqueConstraint(
+                "flow_version", "position", name="one_step_version_per_position"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
