@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.transaction import TransactionManagementError
 
 from flows import engine, trace
@@ -108,10 +108,9 @@ def start(
 
     The run is stored when this returns, or with the transaction around it. The payload is a JSON
     object: a mapping as the docstring of this module has it, or bytes of JSON, which travel digit
-    for digit. Of the messages
-    that wait in a queue those of a higher priority go first, 0 to 9; before `start_at`, which has a
-    time zone, the run waits. The same idempotency key of the same user and flow gives the same run
-    for a day.
+    for digit. Of the messages that wait in a queue those of a higher priority go first, 0 to 9;
+    before `start_at`, which has a time zone, the run waits. The same idempotency key of the same
+    user and flow gives the same run for a day.
 
     Raises UnknownFlow; FlowNotRunnable where it is inactive or has no steps; PayloadInvalid, with
     the places in `errors`; PayloadNotChecked where checking it has to wait and QueueFull, both with
@@ -131,8 +130,31 @@ def start(
 
 
 async def astart(flow: str, payload: Payload, **options: Unpack[StartOptions]) -> UUID:
-    """Do as `start` from asynchronous code: in a thread, and in a transaction of its own."""
+    """Do as `start` from asynchronous code: in a thread, and in a transaction of its own.
+
+    Under `async_to_sync` that thread is the one that called it, as for all of Django's asynchronous
+    functions, and the run is stored with its transaction. Raises as `start` does, and
+    TransactionManagementError where the event loop runs within a transaction of its own thread (by
+    `asyncio.run` in a view under ATOMIC_REQUESTS): the start would be on another connection,
+    outside of that transaction, and on SQLite it would wait in vain for the transaction's lock.
+    """
+    if _is_within_a_transaction_of_its_thread():
+        raise TransactionManagementError(
+            "An event loop within a transaction cannot start runs in it: call `start`, or run your"
+            " coroutine with async_to_sync."
+        )
     return await sync_to_async(start)(flow, payload, **options)
+
+
+def _is_within_a_transaction_of_its_thread() -> bool:
+    """Tell whether the thread of the event loop has opened a transaction before the loop began.
+
+    Django keeps connections in a Local that hides those of the thread from what runs in its loop.
+    Where a later asgiref has no such storage, the start waits for the lock as any other would.
+    """
+    storage = getattr(connections._connections, "_storage", None)  # type: ignore[attr-defined]
+    found = getattr(storage, DEFAULT_DB_ALIAS, None)
+    return found is not None and found.in_atomic_block
 
 
 def start_many(

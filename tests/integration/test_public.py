@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.db.transaction import TransactionManagementError
@@ -104,6 +104,38 @@ def test_a_run_is_started_from_asynchronous_code():
     run = asyncio.run(start())
 
     assert payload_of(run) == {"n": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_loop_within_a_transaction_is_refused_before_it_waits_for_its_lock():
+    make_flow()
+
+    async def start() -> UUID:
+        return await public.astart("flow", {})
+
+    with transaction.atomic():
+        Queue.objects.update(size=99)
+        with pytest.raises(TransactionManagementError, match="async_to_sync"):
+            asyncio.run(start())
+
+    assert Queue.objects.filter(size=99).exists()
+    assert not Run.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_under_async_to_sync_a_run_is_stored_with_the_transaction_around_it(is_kept):
+    make_flow()
+
+    async def start() -> list[UUID]:
+        return await asyncio.gather(*(public.astart("flow", {"n": n}) for n in range(3)))
+
+    with transaction.atomic():
+        Queue.objects.update(size=99)
+        runs = async_to_sync(start)()
+        transaction.set_rollback(not is_kept)
+
+    assert Run.objects.filter(pk__in=runs).count() == (3 if is_kept else 0)
 
 
 def test_the_result_of_a_run_that_has_none_says_why():
