@@ -38,7 +38,9 @@ class KitPool(HostPool):
     def __init__(self) -> None:
         services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: Secrets()}
         self.unsealed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
-        super().__init__(services=services, unsealed=self.unsealed, crew=SameThread)
+        super().__init__(
+            services=lambda: services, unsealed=self.unsealed, request_threads=SameThread
+        )
         self.owner = owner()
         self.outside: OutsideCalls | None = None
         self.clock: Clock | None = None

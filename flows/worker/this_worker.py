@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from django.conf import settings
 
+from scripts.callables.threads import CallableThreads
 from scripts.pool.host_pool import HostPool
+from scripts.protocol.services import Service
 
 
 class Draining(Protocol):
@@ -33,7 +35,11 @@ class ThisWorker:
     def hosts(self) -> HostPool:
         """Return the script hosts; they stay warm from one task to the next."""
         if self._hosts is None:
-            self._hosts = HostPool(callables=True, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+            self._hosts = HostPool(
+                services=_services,
+                callables=CallableThreads,
+                unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS,
+            )
         return self._hosts
 
     def close_hosts(self) -> None:
@@ -41,6 +47,13 @@ class ThisWorker:
         if self._hosts is not None:
             self._hosts.close()
             self._hosts = None
+
+
+def _services() -> Mapping[str, Service]:
+    # Their HTTP client takes memory that a worker whose scripts ask for nothing can do without.
+    from scripts.services.engine import engine_services
+
+    return engine_services()
 
 
 this_worker = ThisWorker()

@@ -59,7 +59,7 @@ class Worker:
                 session.forget()
             if self.most_bytes > LARGE_BYTES:
                 give_back()
-            self.hosts.rest()
+            self.hosts.watch_idle_hosts()
 
     def begin(self, consumer_id: int) -> None:
         try:

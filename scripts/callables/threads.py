@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import threading
 from collections import deque
 from dataclasses import replace
@@ -18,6 +16,7 @@ from scripts.callables.leftovers import Leftovers
 from scripts.callables.watchdog import watchdog
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptRaised
+from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +25,13 @@ IDLE_SECONDS = 5.0
 
 
 class CallableThreads:
-    """Runs calls for one other thread, which must never wait for them.
+    """Runs calls for one other thread, which never waits for them: an `OutcomeSource`.
 
-    ``bell`` is readable when there are outcomes. Each step has at most as many threads at once as
-    it was given; they take its calls off one by one.
+    Each step has at most as many threads at once as it was given; they take its calls one by one.
     """
 
     def __init__(self) -> None:
-        self.bell, self._rope = socket.socketpair()
-        for end in (self.bell, self._rope):
-            end.setblocking(False)
+        self._waker = Waker()
         self._lock = threading.Lock()
         self._lanes: dict[tuple[Program, CallSite], _Lane] = {}
         self._running: set[CallableCall] = set()
@@ -45,21 +41,27 @@ class CallableThreads:
         self._given: SimpleQueue[_Lane | None] = SimpleQueue()
         self._is_closed = False
 
-    def submit(self, program: Program, site: CallSite, calls: list[Call], threads: int) -> None:
+    @staticmethod
+    def runs(program: Program) -> bool:
+        return program.is_callable
+
+    def fileno(self) -> int:
+        return self._waker.fileno()
+
+    def submit(self, program: Program, site: CallSite, calls: list[Call], limit: int) -> None:
         with self._lock:
             lane = self._lanes.get((program, site))
             if lane is None:
                 lane = self._lanes[program, site] = _Lane((program, site))
-            lane.limit = max(1, threads)
+            lane.limit = max(1, limit)
             lane.waiting.extend(CallableCall(program, site, call) for call in calls)
             for _ in range(min(lane.limit - lane.threads, len(lane.waiting))):
                 lane.threads += 1
                 self._find_thread(lane)
 
     def finished(self) -> list[tuple[Program, Outcome]]:
-        """Return what has come since the last time."""
-        with contextlib.suppress(BlockingIOError):
-            self.bell.recv(4096)
+        """Return the outcomes since the last time."""
+        self._waker.clear()
         return [self._finished.popleft() for _ in range(len(self._finished))]
 
     def cancel(self, keys: set[Any]) -> list[Call]:
@@ -72,7 +74,7 @@ class CallableThreads:
         return withdrawn
 
     def close(self) -> None:
-        """Let the threads end, and end what they are at; nothing comes of it any more."""
+        """End what runs and let the threads end. Nothing comes of it any more."""
         with self._lock:
             self._is_closed = True
             for lane in self._lanes.values():
@@ -82,8 +84,7 @@ class CallableThreads:
             for _ in range(self._idle):
                 self._given.put(None)
             self._idle = 0
-            self.bell.close()
-            self._rope.close()
+            self._waker.close()
 
     def _end(self, running: CallableCall) -> None:
         running.is_cancelled = True
@@ -132,12 +133,7 @@ class CallableThreads:
             self._running.discard(running)
             if not self._is_closed:
                 self._finished.append((running.program, outcome))
-                self._ring()
-
-    def _ring(self) -> None:
-        # Where the bell takes no more, it has not been heard for long and goes on ringing.
-        with contextlib.suppress(BlockingIOError):
-            self._rope.send(b"\0")
+                self._waker.wake()
 
     def _next_lane(self) -> _Lane | None:
         with self._lock:

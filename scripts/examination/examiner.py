@@ -108,7 +108,7 @@ class Examiner:
 
     def _keep(self) -> None:
         queue = self._work
-        pool = HostPool(services={}, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+        pool = HostPool(unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
         try:
             while (work := self._next(queue)) is not None:
                 if work.outcome.set_running_or_notify_cancel():
@@ -142,7 +142,7 @@ def _outcome(pool: HostPool, call: Call) -> Outcome:
     while time.monotonic() < deadline:
         for outcome in pool.collect(0.5):
             if outcome.call is call:
-                pool.rest()
+                pool.watch_idle_hosts()
                 return outcome
     pool.close()
     now = time.time()

@@ -1,4 +1,4 @@
-"""The process in which a script runs, sealed off. Nothing in here knows Django.
+"""The process in which a script runs, in a sandbox. Nothing in here knows Django.
 
-zygote ─► seal ─► host ─► languages       forked, closed, then it runs one script's messages
+zygote ─► sandbox ─► host ─► languages       forked, closed, then it runs one script's messages
 """

@@ -37,15 +37,15 @@ from scripts.protocol.errors import (
 from scripts.protocol.schema import Contract
 from scripts.protocol.wire import (
     ANSWER,
-    ASK,
     BEGAN,
     BEGUN,
-    HELLO,
     KINDS,
     MAX_TEXT_LENGTH,
     MAX_UNSENT_BYTES,
     OUTPUT,
+    READY,
     RECALLED,
+    REQUEST,
     RETURNED,
     UNSENT,
     UNSENT_AT,
@@ -76,10 +76,10 @@ class Host:
         self._peak_kb_at_start = _peak_kb()
         self._contract = Contract()
 
-    def greet(self, missing: list[str]) -> None:
-        """Tell the worker which measures of the seal this process lacks."""
+    def say_ready(self, missing: list[str]) -> None:
+        """Report to the worker, with the measures of the sandbox that this process lacks."""
         extra = json.dumps(missing).encode()
-        self._channel.write(ANSWER.pack(0, HELLO, 0, len(extra), 0.0, 0.0) + extra)
+        self._channel.write(ANSWER.pack(0, READY, 0, len(extra), 0.0, 0.0) + extra)
 
     def serve(self) -> NoReturn:
         program, _ = self._channel.read_frame()
@@ -99,7 +99,7 @@ class Host:
             # The call goes on, but the worker must not take what it may just be reading there for
             # answers: it sees by this that they were sent.
             self._times[BEGAN] = nextafter(self._times[BEGAN], inf)
-        header = ANSWER.pack(self._number, ASK, len(head), len(request), 0.0, 0.0)
+        header = ANSWER.pack(self._number, REQUEST, len(head), len(request), 0.0, 0.0)
         self._channel.write(header + head + request)
 
     def read_reply(self) -> tuple[int, bytes]:

@@ -1,9 +1,9 @@
 """What a script host gives up before it runs a script: rights, files, processes, memory.
 
-``seal`` takes every measure that the system knows and tells which it lacks; ``missing_here`` tells
-of this machine without taking any. Where one is missing that ``is_closed`` asks for, no
-script runs. The measure that counts most is the filter of system calls:
-what a host may still ask of the kernel is in ``system_calls.py``.
+`enter_sandbox` takes every measure that the system knows and names those that it lacks;
+`missing_here` names those of this machine without taking any. Where one is missing that `is_closed`
+requires, no script runs. The measure that counts most is the filter of system calls: the calls that
+a host may still make are in `system_calls.py`.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ from typing import NoReturn
 from scripts.host import seccomp, system_calls
 from scripts.protocol.wire import EXIT_REFUSED
 
-# The users that scripts run as when the worker is root; no account has to exist. A host has one of
-# its own: the first number, with which those begin that systemd leaves to nobody, and its pid. All
-# hosts share the second where a container has no such numbers.
+# The users that scripts run as when the worker is root; no account has to exist. Each host has a
+# user id of its own: its pid plus the first number, where a range begins that systemd assigns to no
+# user. Where a container has no such ids, all hosts share the second.
 SCRIPT_UIDS = (0x7000_0000, 64123)
 
 FILTER = "filter of system calls"
@@ -37,11 +37,13 @@ _PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def seal(zygote: int, uids: tuple[int, int] | None, memory_bytes: int, channel: int) -> list[str]:
-    """Give up all that a script must not have; answer the measures that this system lacks.
+def enter_sandbox(
+    zygote: int, uids: tuple[int, int] | None, memory_bytes: int, channel: int
+) -> list[str]:
+    """Give up all that a script must not have; return the measures that this system lacks.
 
-    Of what was inherited only the descriptor ``channel`` is left. Without another user id nothing
-    runs; the rest is a matter of the kernel.
+    Of the inherited descriptors only `channel` stays open. Where `uids` are given and none can be
+    had, the process ends; other measures depend on the kernel.
     """
     missing = [] if uids is None or _drop_privileges(uids) else [OWN_USER]
     measures: dict[str, Callable[[], None]] = {
@@ -62,7 +64,7 @@ def seal(zygote: int, uids: tuple[int, int] | None, memory_bytes: int, channel: 
 
 
 def is_closed(missing: list[str]) -> bool:
-    """Tell whether a process that lacks these measures is a sandbox all the same.
+    """Whether a process that lacks these measures is a sandbox all the same.
 
     Where hosts share a user id, the filter still keeps each from the others.
     """
@@ -77,9 +79,9 @@ def missing_here() -> list[str]:
     return missing
 
 
-def tell_what_is_missing() -> NoReturn:
-    """Seal this process, write the measures that are missing to stdout as JSON, and end."""
-    missing = seal(os.getppid(), None, 1 << 28, channel=1)
+def report_missing() -> NoReturn:
+    """Enter the sandbox, write the missing measures to stdout as JSON, and end."""
+    missing = enter_sandbox(os.getppid(), None, 1 << 28, channel=1)
     os.write(1, json.dumps(missing).encode())
     os._exit(0)
 
@@ -95,7 +97,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def _drop_privileges(uids: tuple[int, int]) -> bool:
-    """Become an unprivileged user; tell whether it is one that no other host has."""
+    """Become an unprivileged user; return whether no other host has it."""
     own, shared = uids[0] + os.getpid(), uids[1]
     if _become(own):
         return True
@@ -136,7 +138,7 @@ def _architecture() -> seccomp.Architecture | None:
 
 
 def _close_writable_code() -> None:
-    """Take the right to write from all memory that can be executed.
+    """Make all memory that can be executed read-only.
 
     The calls that C code makes back into Python go through such a page. They need to run it alone;
     new ones cannot be made after this. Raises OSError where some of it is left.

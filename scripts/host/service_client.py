@@ -9,12 +9,12 @@ import json
 from collections import deque
 from typing import Any, Protocol
 
-from scripts.protocol.wire import MAX_ASK_BYTES, MAX_ASKS, MAX_ASKS_IN_FLIGHT
+from scripts.protocol.wire import MAX_REQUEST_BYTES, MAX_REQUESTS, MAX_REQUESTS_IN_FLIGHT
 
 _only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
-_TOO_MANY = {"error": f"A script may ask {MAX_ASKS} times for a message.", "kind": "too-many"}
-_TOO_LARGE = {"error": f"A request may have {MAX_ASK_BYTES} bytes.", "kind": "too-large"}
+_TOO_MANY = {"error": f"A script may ask {MAX_REQUESTS} times for a message.", "kind": "too-many"}
+_TOO_LARGE = {"error": f"A request may have {MAX_REQUEST_BYTES} bytes.", "kind": "too-large"}
 
 
 class RunningHost(Protocol):
@@ -52,9 +52,9 @@ class ServiceClient:
         number = self._asked + 1
         content = _only_finite(request).encode("utf-8", "replace")
         self._asked = number
-        if number > MAX_ASKS:
+        if number > MAX_REQUESTS:
             self._replies[number] = _TOO_MANY
-        elif len(content) > MAX_ASK_BYTES:
+        elif len(content) > MAX_REQUEST_BYTES:
             self._replies[number] = _TOO_LARGE
         else:
             self._kept_back.append((f"{number} {service}".encode("ascii", "replace"), content))
@@ -91,6 +91,6 @@ class ServiceClient:
         self._replies.clear()
 
     def _send(self) -> None:
-        while self._kept_back and self._in_flight < MAX_ASKS_IN_FLIGHT:
+        while self._kept_back and self._in_flight < MAX_REQUESTS_IN_FLIGHT:
             self._host.send_request(*self._kept_back.popleft())
             self._in_flight += 1

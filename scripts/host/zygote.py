@@ -21,7 +21,8 @@ from typing import NoReturn
 from scripts.host.channel import Channel
 from scripts.host.host import Host
 from scripts.host.languages import preload
-from scripts.host.sandbox import die_with_parent, is_closed, seal
+from scripts.host.sandbox import die_with_parent, enter_sandbox, is_closed
+from scripts.protocol.waker import Waker
 from scripts.protocol.wire import (
     CONTROL,
     ENDED,
@@ -31,9 +32,9 @@ from scripts.protocol.wire import (
     FORK,
     FORK_FAILED,
     KILL,
-    REST,
     SHARED_BYTES,
-    WORK,
+    UNWATCH,
+    WATCH,
 )
 
 # How often hosts that rest are looked at, and how much of a core one may use meanwhile. Waiting for
@@ -46,7 +47,7 @@ def main() -> NoReturn:
     """Run the zygote.
 
     The worker gives its end of the control socket, its pid, the uids, and 1 where scripts are to
-    run although their processes cannot be sealed.
+    run although their processes cannot be sandboxed.
     """
     control, worker, *uids, unsealed = map(int, sys.argv[1:6])
     with contextlib.suppress(OSError, AttributeError):
@@ -72,19 +73,19 @@ class Zygote:
         self._resting: dict[int, float] = {}
         self._next_look = 0.0
         self._bytes_at_start = _bytes_of_a_fresh_child()
-        self._wakeup, self._alarm = socket.socketpair()
+        self._waker = Waker()
 
     def run(self) -> None:
         """Serve until the worker is gone."""
         self._listen_for_deaths()
         poller = select.poll()
-        poller.register(self._wakeup, select.POLLIN)
+        poller.register(self._waker, select.POLLIN)
         poller.register(self._control, select.POLLIN)
         while True:
             patience = _LOOK_SECONDS * 1000 if self._resting else None
             ready = [descriptor for descriptor, _ in poller.poll(patience)]
-            if self._wakeup.fileno() in ready:
-                self._wakeup.recv(4096)
+            if self._waker.fileno() in ready:
+                self._waker.clear()
                 self._report_deaths()
             if self._control.fileno() in ready:
                 if not self._obey():
@@ -94,9 +95,7 @@ class Zygote:
         self._end_all()
 
     def _listen_for_deaths(self) -> None:
-        self._wakeup.setblocking(False)
-        self._alarm.setblocking(False)
-        signal.set_wakeup_fd(self._alarm.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._waker.signal_fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _obey(self) -> bool:
@@ -112,9 +111,9 @@ class Zygote:
             self._fork(host, memory_bytes, descriptors)
         elif what == KILL and host in self._pids:
             os.kill(self._pids[host], signal.SIGKILL)
-        elif what == REST and host in self._pids:
+        elif what == WATCH and host in self._pids:
             self._resting[host] = _cpu_seconds(self._pids[host])
-        elif what == WORK:
+        elif what == UNWATCH:
             self._resting.pop(host, None)
         return True
 
@@ -192,9 +191,9 @@ def _become_host(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         shared = mmap.mmap(memory, SHARED_BYTES)
-        missing = seal(zygote, uids, memory_bytes, channel)
+        missing = enter_sandbox(zygote, uids, memory_bytes, channel)
         host = Host(Channel(channel), shared)
-        host.greet(missing)
+        host.say_ready(missing)
         if not unsealed and not is_closed(missing):
             os._exit(EXIT_REFUSED)
         host.serve()

@@ -1,1 +1,1 @@
-"""A worker's end of its script hosts: it feeds them, watches them and believes none of them."""
+"""A worker's end of its script hosts: it feeds them and watches them, and trusts none of them."""

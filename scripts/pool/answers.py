@@ -113,7 +113,7 @@ def _complete_answers(data: bytes, known: int) -> Generator[Answer, None, int]:
         if stop > end:
             break
         offset = stop
-        if number > known or kind == wire.HELLO:
+        if number > known or kind == wire.READY:
             yield number, kind, data[start:middle], data[middle:stop], started, seconds
     return offset
 

@@ -1,4 +1,4 @@
-"""Which call a dead host is charged to, and with what error. Its other calls run again."""
+"""Which call the end of a host is attributed to, and with what error. Others run again."""
 
 import os
 import signal
@@ -11,14 +11,14 @@ from scripts.protocol.calls import Call
 from scripts.protocol.envelope import MAX_OUTPUT_BYTES
 from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 
-# So often may a call be lost without being to blame.
+# How often a call may be lost before it is taken for the one that ends its hosts.
 _MAX_LOSSES = 3
-# So often may a host say that it has not begun a call that was left to it: it can just have looked
+# How often a host may say that it has not begun a call that was left to it: it can have looked just
 # when the worker took others back.
 _MAX_RETURNS = 3
-# A host that took so much of its memory before it died is taken to have died of the limit.
+# A host that took this part of its memory before it ended is taken to have hit the limit.
 _NEARLY_FULL = 0.8
-# What becomes of code that does not look whether it got the memory it asked for.
+# The ends of code that does not look whether it got the memory it asked for.
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 
 # Writing asks for many times what a text has, so the host may be far from its limit before that.
@@ -28,35 +28,39 @@ _TOO_MUCH_TO_WRITE = (
 )
 
 
-class Blame:
-    """Remembers what was lost before, so that no call kills hosts for ever and is never charged."""
+class FailureAttribution:
+    """Finds the call that ended a host.
+
+    It remembers which calls were lost before: a call that ends host after host without a proof gets
+    the error at last.
+    """
 
     def __init__(self) -> None:
         self._losses: dict[Any, int] = {}
         self._returns: dict[Any, int] = {}
 
-    def guilty_number(self, host: HostClient, status: int | None) -> int | None:
-        """Find the call that a host died of, if it died of one."""
+    def failed_call(self, host: HostClient, status: int | None) -> int | None:
+        """Return the number of the call that ended a host, None if no call did or it is unknown."""
         lost = dict(host.unanswered())
         if not lost:
             return None
         first = next(iter(lost))
         running = host.page.running if host.page.running in lost else None
-        if host.talks_nonsense:
-            # Answers come a group at a time: only from a call alone in its group is it known whose
-            # nonsense it was. The lane sees to it that these are alone next time.
+        if host.broke_protocol:
+            # Answers come a group at a time: which call wrote the wrong one is known only of a call
+            # that is alone in its group. The lane makes these calls be alone next time.
             return first if host.groups[0].is_call_alone(first) else None
-        if host.sentence is not None:
-            # Between sentence and death the host may have ended the call it was sentenced for.
-            if host.sentenced_number:
-                return host.sentenced_number if host.sentenced_number in lost else None
+        if host.kill_reason is not None:
+            # Before it was killed, the host may have ended the call that it was to be killed for.
+            if host.killed_number:
+                return host.killed_number if host.killed_number in lost else None
             return running or first
         if running is not None and status is not None:
             return running
         return first if self._has_lost_too_often(lost[first]) else None
 
     def forget(self, calls: Iterable[Call]) -> None:
-        """Forget what is known of calls that have come to an end."""
+        """Forget calls that have come to an end."""
         if self._losses or self._returns:
             for call in calls:
                 self._losses.pop(call.key, None)
@@ -76,17 +80,18 @@ class Blame:
         return losses >= _MAX_LOSSES
 
 
-def overdue(host: HostClient) -> ScriptError:
-    """Say what a host is killed for that is over its time limit."""
-    if not host.is_greeted:
+def overdue_error(host: HostClient) -> ScriptError:
+    """Return the error of the call of a host that is over its time limit."""
+    if not host.is_ready:
         return ScriptKilled("The script's process did not start in time.")
     return ScriptTimedOut(limit_seconds=host.program.timeout_seconds)
 
 
-def death(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
-    """Say how a host ended by itself: its wait status, None or FORK_FAILED if it has none.
+def exit_error(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
+    """Return the error of the call that a host ended in by itself.
 
-    Whether a script made it die of its memory limit can only be guessed, by how near it came.
+    `status` is the host's wait status, None or FORK_FAILED where it has none. Whether the memory
+    limit ended it can only be guessed, from how near to it the host came.
     """
     if status is None or status == wire.FORK_FAILED:
         return ScriptKilled("The script's process could not be started or was lost.")
@@ -106,5 +111,5 @@ def death(host: HostClient, status: int | None, peak_bytes: int) -> ScriptError:
 
 
 def _refused(missing: list[str]) -> str:
-    text = "The script did not run: its process could not be sealed"
+    text = "The script did not run: its process could not be sandboxed"
     return f"{text}. Missing here: {', '.join(missing)}." if missing else f"{text}."

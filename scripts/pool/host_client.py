@@ -1,7 +1,7 @@
 """A worker's view of one script host: what is on its way to it, what came back, how it is.
 
-It never waits: ``send`` writes what the pipe takes, ``read`` returns what the pipe has. What to do
-about a host that is stuck, overdue or dead is for the pool (`host_pool.py`) to say.
+It never waits: `send` writes what the pipe takes, `read` returns what the pipe has. What to do
+about a host that is stuck, overdue or dead is decided by the pool (`host_pool.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -28,35 +29,43 @@ from scripts.protocol.wire import ProtocolError
 if TYPE_CHECKING:
     from scripts.pool.lane import Lane
 
-# A host without progress for so long is busy with something slow.
+# After this time without progress, a host is taken to be busy with something slow.
 STUCK_SECONDS = 0.01
-# How often a host is looked at that has nothing to fear from its time limit soon.
+# How often a host is looked at whose time limit is still far away.
 LOOK_SECONDS = 0.1
-# What a script can gain by forging the page that shows what it does.
+# How much time a script can gain by forging the page that shows what it does.
 _FORGERY_SECONDS = 0.9
 _START_SECONDS = 10.0
 
 _READ_BYTES = 256 * 1024
 _SOCKET_BUFFER_BYTES = 1024 * 1024
-# More than a host leaves unread that waits for its replies.
+# More than a host that waits for its replies leaves unread.
 _MAX_OUTBOX_BYTES = 4 * wire.MAX_REPLY_BYTES
 _UNREAD = b'{"error":"Earlier replies were not read.","kind":"busy"}'
 
 
 class HostClient:
-    def __init__(self, number: int, program: Program, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self,
+        number: int,
+        program: Program,
+        selector: selectors.BaseSelector,
+        on_event: Callable[[HostClient, int], None],
+    ) -> None:
+        """`on_event` is called with this host and with what its channel is ready for."""
         self.number = number
         self.program = program
         self.lane: Lane | None = None
         self.page = SharedPage()
         self.channel, self.other_end = _channel()
         self._selector = selector
-        self._selector.register(self.channel, selectors.EVENT_READ, self)
+        self._on_event = partial(on_event, self)
+        self._selector.register(self.channel, selectors.EVENT_READ, self._on_event)
         self._outbox = bytearray()
         self._answers = AnswerStream()
-        # The call that has asked for secrets last, and what it was given.
-        self._asked_by = 0
-        self._given: tuple[str, ...] = ()
+        # The call that has read secrets last, and those secrets.
+        self._secrets_call = 0
+        self._call_secrets: tuple[str, ...] = ()
         # What it was sent and has not answered. The last two leave out what was taken back.
         self.groups: deque[Group] = deque()
         self.sent = 0
@@ -64,17 +73,18 @@ class HostClient:
         self.in_flight = 0
         self.bytes_in_flight = 0
         self.progress_at = time.monotonic()
-        self.is_greeted = False
+        self.is_ready = False
         self.missing_measures: list[str] = []
         # Whether the zygote kills it when it computes.
         self.is_watched = False
-        self.talks_nonsense = False
+        self.broke_protocol = False
         # The number of the call behind which all others were taken away.
-        self._relieved_of = 0
-        # It is to be killed, for what if anything, and which call ran then if that is known.
-        self.is_doomed = False
-        self.sentence: ScriptError | None = None
-        self.sentenced_number = 0
+        self._reclaimed_behind = 0
+        # Whether it is to be killed, the reason if there is one, and the number of the call that
+        # ran then, 0 if that is not known.
+        self.is_terminating = False
+        self.kill_reason: ScriptError | None = None
+        self.killed_number = 0
 
     # Sending
 
@@ -97,20 +107,20 @@ class HostClient:
         )
         self._send(wire.HEAD.pack(len(head), 0) + head)
 
-    def has_room(self, target: int, now: float) -> bool:
-        """Tell whether a host that may have so many calls ahead is to get more now."""
+    def has_room(self, target: int, clock: float) -> bool:
+        """Whether the host, which may have `target` calls ahead, is to get more calls now."""
         return (
-            not self.is_doomed
-            and not self.is_stuck(now)
+            not self.is_terminating
+            and not self.is_stuck(clock)
             and self.in_flight * 2 <= target
             and self.bytes_in_flight <= MAX_GROUP_BYTES
         )
 
-    def is_full(self, pace: float | None, now: float) -> bool:
-        """Tell whether more calls had better go to another host."""
+    def is_full(self, pace: float | None, clock: float) -> bool:
+        """Whether more calls had better go to another host."""
         if pace is not None and self.in_flight * pace >= GROUP_SECONDS / 2:
             return True
-        return self.is_doomed or self.is_stuck(now)
+        return self.is_terminating or self.is_stuck(clock)
 
     def send(self, group: Group) -> None:
         """Send calls to be run. Raises OSError if the host has closed the channel."""
@@ -123,36 +133,38 @@ class HostClient:
         self._send(group.frame())
 
     def reply(self, call: int, number: int, reply: bytes) -> None:
-        """Send the reply to what a call asked for. Raises OSError as ``send`` does."""
+        """Send the reply to a request of a call. Raises OSError as `send` does."""
         if len(self._outbox) > _MAX_OUTBOX_BYTES:
             reply = _UNREAD
         head = orjson.dumps({wire.REPLY: (call, number)})
         self._send(wire.HEAD.pack(len(head), len(reply)) + head + reply)
 
     def keep_secret(self, call: int, value: str) -> None:
-        """Note a value that a call is about to be given, which its texts are not to hold."""
-        self._given = (*self.secrets_of(call), value)
-        self._asked_by = call
+        """Note a secret that a call is about to get, to be masked in the texts of the call."""
+        self._call_secrets = (*self.secrets_of(call), value)
+        self._secrets_call = call
 
     def secrets_of(self, call: int) -> tuple[str, ...]:
-        """Return what a call was given; what others were given is no matter of its texts."""
-        return self._given if call == self._asked_by else ()
+        """Return the secrets that a call was given; those of other calls are not in its texts."""
+        return self._call_secrets if call == self._secrets_call else ()
 
     def send_rest(self) -> None:
-        """Send more of what the pipe had no room for. Raises OSError as ``send`` does."""
+        """Send more of what the pipe had no room for. Raises OSError as `send` does."""
         del self._outbox[: self._write(self._outbox)]
         if not self._outbox:
-            self._selector.modify(self.channel, selectors.EVENT_READ, self)
+            self._selector.modify(self.channel, selectors.EVENT_READ, self._on_event)
 
     def _send(self, content: bytes) -> None:
-        """Write as much as goes now, without ever waiting for a host that waits for us."""
+        """Write as much as goes now, without waiting for a host that may wait for this process."""
         if self._outbox:
             self._outbox += content
             return
         sent = self._write(content)
         if sent < len(content):
             self._outbox += memoryview(content)[sent:]
-            self._selector.modify(self.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
+            self._selector.modify(
+                self.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, self._on_event
+            )
 
     def _write(self, content: bytes | bytearray) -> int:
         try:
@@ -163,7 +175,7 @@ class HostClient:
     # Answers
 
     def read(self) -> bytes | None:
-        """Read from the host; None if there is nothing now, empty at the end of it all."""
+        """Read from the host; None if there is nothing yet, empty at the end of it all."""
         try:
             return self.channel.recv(_READ_BYTES)
         except BlockingIOError:
@@ -217,7 +229,7 @@ class HostClient:
         return self.in_flight > 1 and any(number > begun for number, _ in self.unanswered())
 
     def recall(self, keep: int) -> list[Call]:
-        """Take back the calls that the host has not begun, but the first ``keep``."""
+        """Take back the calls that the host has not begun, but the first `keep`."""
         self.recalled = self.sent
         self.page.recall(self.sent)
         first = next((number for number, _ in self.unanswered()), 0)
@@ -229,62 +241,62 @@ class HostClient:
 
     # How it is
 
-    def is_stuck(self, now: float) -> bool:
-        """Tell whether the host is busy with something slow."""
-        if not self.is_greeted or not self.in_flight:
+    def is_stuck(self, clock: float) -> bool:
+        """Whether the host is busy with something slow."""
+        if not self.is_ready or not self.in_flight:
             return False
-        return self.is_relieved or now - self.progress_at > STUCK_SECONDS
+        return self.has_been_reclaimed or clock - self.progress_at > STUCK_SECONDS
 
     @property
-    def is_relieved(self) -> bool:
+    def has_been_reclaimed(self) -> bool:
         """Whether the calls behind the slow one that it runs were taken away."""
-        return self._relieved_of == self._next_number
+        return self._reclaimed_behind == self._next_number
 
-    def mark_relieved(self) -> None:
-        self._relieved_of = self._next_number
+    def mark_reclaimed(self) -> None:
+        self._reclaimed_behind = self._next_number
 
-    def is_overdue(self, now: float) -> bool:
+    def is_overdue(self, clock: float) -> bool:
         limit = self.program.timeout_seconds
-        if not self.is_greeted:
-            return now - self.progress_at > max(limit, _START_SECONDS)
-        if self.page.running and now - self.page.began_at >= limit:
+        if not self.is_ready:
+            return clock - self.progress_at > max(limit, _START_SECONDS)
+        if self.page.running and clock - self.page.began_at >= limit:
             return True
         # What a script wrote into the page does not help it beyond this.
-        return now - self.progress_at >= limit + _FORGERY_SECONDS
+        return clock - self.progress_at >= limit + _FORGERY_SECONDS
 
     def deadline(self) -> float:
         """Return until when, by the monotonic clock, the call that runs may run."""
-        now, limit = time.monotonic(), self.program.timeout_seconds
-        return min(max(self.page.began_at, now - limit), now) + limit
+        clock, limit = time.monotonic(), self.program.timeout_seconds
+        return min(max(self.page.began_at, clock - limit), clock) + limit
 
     def runs(self, number: int) -> bool:
-        """Tell whether this is the call that the host is at, as far as it has answered."""
-        if self.is_doomed or not self.groups:
+        """Whether this is the call that the host is at, as far as it has answered."""
+        if self.is_terminating or not self.groups:
             return False
         group = self.groups[0]
         return group.done < group.kept and number == group.first + group.done
 
-    def next_look(self, now: float) -> float:
+    def next_look(self, clock: float) -> float:
         """Return when to look at a host again that has calls."""
-        may_get_stuck = self.in_flight > 1 and not self.is_relieved
-        look = now + (STUCK_SECONDS if may_get_stuck else LOOK_SECONDS)
+        may_get_stuck = self.in_flight > 1 and not self.has_been_reclaimed
+        look = clock + (STUCK_SECONDS if may_get_stuck else LOOK_SECONDS)
         deadline = self.page.began_at + self.program.timeout_seconds
-        return min(look, deadline) if self.page.running and deadline > now else look
+        return min(look, deadline) if self.page.running and deadline > clock else look
 
     # Its end
 
-    def condemn(self, error: ScriptError) -> None:
+    def note_kill_reason(self, reason: ScriptError) -> None:
         """Note why the host is to be killed, and which call it runs."""
         running = self.page.running
-        self.sentence = error
-        self.sentenced_number = running if running in dict(self.unanswered()) else 0
+        self.kill_reason = reason
+        self.killed_number = running if running in dict(self.unanswered()) else 0
 
     def running_since(self, number: int) -> float:
         """Return since when this call runs, by the monotonic clock; 0 if another runs or none."""
         return self.page.began_at if number == self.page.running else 0.0
 
     def has_more(self) -> bool:
-        """Tell whether there is still something to read from a dead host."""
+        """Whether there is still something to read from a dead host."""
         try:
             return bool(self.channel.recv(1, socket.MSG_PEEK))
         except OSError:

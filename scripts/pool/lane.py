@@ -15,7 +15,7 @@ MAX_GROUP_CALLS = 500
 
 
 class Lane:
-    """The calls of one step that wait, and the hosts that are busy with the step."""
+    """The waiting calls of one step, and the hosts that are busy with the step."""
 
     def __init__(self, program: Program, site: CallSite) -> None:
         self.program = program
@@ -26,7 +26,7 @@ class Lane:
         self._alone = 0
 
     def next_group(self, most: int, first: int) -> Group:
-        """Take a group off the waiting calls: at least one, at most so many, none too big."""
+        """Take a group off the waiting calls: at least one call, at most `most`, not too big."""
         if self._alone:
             self._alone -= 1
             most = 1
@@ -36,7 +36,7 @@ class Lane:
         self.waiting.extendleft(reversed(calls))
 
     def put_back_alone(self, calls: list[Call]) -> None:
-        """Put back calls one of which did harm, each to be a group of its own: that tells which."""
+        """Put back calls one of which did harm, each for a group of its own: that shows which."""
         self.put_back(calls)
         self._alone = max(self._alone, len(calls))
 

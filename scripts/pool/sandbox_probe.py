@@ -1,4 +1,4 @@
-"""Whether scripts can be sealed on this machine, and whether they run if not."""
+"""Whether scripts can be sandboxed on this machine, and whether they run if not."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ logger = logging.getLogger(__name__)
 
 _PROBE = (
     "import sys; sys.path.append(sys.argv[1])"
-    "; from scripts.host.sandbox import tell_what_is_missing; tell_what_is_missing()"
+    "; from scripts.host.sandbox import report_missing; report_missing()"
 )
 _PROBE_SECONDS = 20
-# A machine may have no process to spare for a moment, so it is tried again after this.
+# A machine may have no process to spare for a moment: the next try comes after this.
 _AGAIN_SECONDS = 5.0
-_NO_PROBE = "a process that can seal itself"
+_NO_PROBE = "a process that can enter its sandbox"
 
 
 def missing_measures() -> list[str]:
-    """Name the measures of the seal that this machine lacks; a process tries each, once."""
+    """Name the measures of the sandbox that this machine lacks; a process tries each, once."""
     return missing_here() or _probe.read()
 
 
 def scripts_may_run() -> bool:
-    """Tell whether scripts run here: where they can be sealed, or ASYNCENGINE_UNSEALED_SCRIPTS."""
+    """Whether scripts run here: the sandbox is complete, or ASYNCENGINE_UNSEALED_SCRIPTS is set."""
     return bool(settings.ASYNCENGINE_UNSEALED_SCRIPTS) or is_closed(missing_measures())
 
 
 class _Probe:
-    """What a process that tried every measure has told."""
+    """The result of a process that tried every measure."""
 
     def __init__(self) -> None:
         self.missing: list[str] | None = None
@@ -54,7 +54,7 @@ _probe = _Probe()
 
 
 def _try_all() -> list[str] | None:
-    """Return what is missing, None where no process could be had to tell it."""
+    """Return what is missing, None where no process could be started to try."""
     where = str(Path(scripts.__file__ or "").parents[1])
     try:
         done = subprocess.run(
@@ -65,5 +65,5 @@ def _try_all() -> list[str] | None:
         )
         return list(json.loads(done.stdout))
     except (OSError, ValueError, subprocess.SubprocessError):
-        logger.exception("whether scripts can be sealed here could not be tried")
+        logger.exception("the sandbox of scripts could not be tried here")
         return None

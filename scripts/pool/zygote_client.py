@@ -1,4 +1,4 @@
-"""A worker's end of its zygote, which forks script hosts, kills them and tells how they ended."""
+"""A worker's end of its zygote, which forks script hosts, kills them and reports how they ended."""
 
 import contextlib
 import os
@@ -25,9 +25,9 @@ _READ_BYTES = 64 * 1024
 
 class ZygoteClient:
     def __init__(self, uids: tuple[int, int] | None, unsealed: bool = False) -> None:
-        """Start the zygote. Its hosts run as users of ``seal``, None: as the worker's user.
+        """Start the zygote. Its hosts run as these users, None: as the worker's user.
 
-        ``unsealed``: they run scripts even where they cannot be sealed.
+        `unsealed`: they run scripts even where they cannot be sandboxed.
         """
         self.control, other_end = socket.socketpair()
         with other_end:
@@ -52,11 +52,11 @@ class ZygoteClient:
         self._send(wire.CONTROL.pack(wire.KILL, host.number, 0, 0), [])
 
     def watch(self, host: HostClient) -> None:
-        """Have a host killed that computes while it has no call."""
-        self._send(wire.CONTROL.pack(wire.REST, host.number, 0, 0), [])
+        """Have a host killed if it computes while it has no call."""
+        self._send(wire.CONTROL.pack(wire.WATCH, host.number, 0, 0), [])
 
     def stop_watching(self, host: HostClient) -> None:
-        self._send(wire.CONTROL.pack(wire.WORK, host.number, 0, 0), [])
+        self._send(wire.CONTROL.pack(wire.UNWATCH, host.number, 0, 0), [])
 
     def deaths(self) -> Iterator[tuple[int, int, int]] | None:
         """Read which hosts ended, how, and their peak of memory; None: the zygote ended."""
@@ -76,7 +76,7 @@ class ZygoteClient:
         return ((host, status, max(0, peak)) for _, host, status, peak in messages)
 
     def close(self) -> None:
-        """End the zygote; it kills and buries its hosts first."""
+        """End the zygote; it ends its hosts first."""
         self.control.close()
         try:
             self._process.wait(timeout=2)

@@ -37,7 +37,7 @@ class ProtocolError(Exception):
 # has ended: its wait status, and how many it took at most. A host that rests has no call and is
 # not to compute.
 CONTROL = struct.Struct("<cIqq")
-FORK, KILL, ENDED, REST, WORK = b"F", b"K", b"E", b"R", b"W"
+FORK, KILL, ENDED, WATCH, UNWATCH = b"F", b"K", b"E", b"R", b"W"
 FORK_FAILED = -1
 
 # Worker to host: bytes of JSON, bytes of bodies or of the reply. The JSON of a reply is an object
@@ -47,7 +47,7 @@ REPLY = "reply"
 
 # Host to worker: number of the call, kind, bytes of output, bytes of JSON, start, seconds.
 ANSWER = struct.Struct("<QBIIdd")
-HELLO, OUTPUT, RETURNED = 0, 1, 7
+READY, OUTPUT, RETURNED = 0, 1, 7
 ERRORS: dict[int, type[ScriptError]] = {
     2: ScriptRaised,
     3: ScriptRetry,
@@ -60,7 +60,7 @@ ERRORS: dict[int, type[ScriptError]] = {
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 # In the middle of a call: in place of an output b"<number> <service>", and the request as JSON.
-ASK = 10
+REQUEST = 10
 
 # The memory that worker and host share. First words of eight bytes, each read and written at once.
 # The host writes when the running call began, by the monotonic clock, 0 between calls ...
@@ -80,9 +80,9 @@ MAX_UNSENT_BYTES = 128 * 1024
 SHARED_BYTES = UNSENT_AT + MAX_UNSENT_BYTES
 
 # Of one call: how often it may ask, and how often without having got a reply.
-MAX_ASKS = 1000
-MAX_ASKS_IN_FLIGHT = 8
-MAX_ASK_BYTES = 1024 * 1024
+MAX_REQUESTS = 1000
+MAX_REQUESTS_IN_FLIGHT = 8
+MAX_REQUEST_BYTES = 1024 * 1024
 # As JSON, in which a text may be longer than it is.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 

@@ -39,16 +39,17 @@ from scripts.protocol.numerals import Numerals, loads
 from scripts.protocol.services import Service
 from scripts.protocol.strict_json import read_exactly
 from scripts.protocol.wire import MAX_TEXT_LENGTH
+from scripts.services.engine import engine_services
 
 # Somebody waits for the answer; nobody waits for a script that may take an hour.
 MAX_SECONDS = 10.0
 MAX_AT_ONCE = 2
 # So long may others take to end theirs.
-TURN_SECONDS = 3.0
+SLOT_SECONDS = 3.0
 # To start a script's process, and to kill it.
 _PATIENCE_SECONDS = 15.0
 
-_turns = threading.BoundedSemaphore(MAX_AT_ONCE)
+_slots = threading.BoundedSemaphore(MAX_AT_ONCE)
 
 
 class SampleInvalid(Exception):
@@ -142,13 +143,13 @@ def run_trial(
     Takes at most ``MAX_SECONDS`` of the script's time. A callable runs in this process, which ends
     if it cannot be stopped; what it writes to the database is taken back. Raises TooManyTrials.
     """
-    if not _turns.acquire(timeout=TURN_SECONDS):
+    if not _slots.acquire(timeout=SLOT_SECONDS):
         raise TooManyTrials
     try:
         # The host would keep to itself an output that does not match: it is checked here.
         outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last, services)
     finally:
-        _turns.release()
+        _slots.release()
     error, faults = _judged(program, message, is_last, outcome)
     clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
@@ -188,7 +189,8 @@ def _run(
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
         return _run_here(CallableCall(limited, site, call)), 0
-    pool = HostPool(services=services, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+    make_services = engine_services if services is None else lambda: services
+    pool = HostPool(services=make_services, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS

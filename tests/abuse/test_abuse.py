@@ -85,7 +85,7 @@ def test_abusive_script_reaches_nothing_and_ends_with_its_cause(
     pool: HostPool, bait: Bait, neighbour: int, name: str
 ) -> None:
     attack = ATTACKS[name]
-    zygote = pool._zygote._process.pid
+    zygote = pool._hosts.zygote._process.pid
 
     outcome = run(pool, attack, attack.script, bait.described(zygote, neighbour))
 
@@ -93,4 +93,4 @@ def test_abusive_script_reaches_nothing_and_ends_with_its_cause(
     everything = f"{told(outcome)}{outcome.logs}{getattr(outcome.error, 'traceback', '')}"
     bait.assert_untouched(told=everything, zygote=zygote)
     assert pid_of_neighbour(pool) == neighbour
-    assert pool._zygote._process.pid == zygote
+    assert pool._hosts.zygote._process.pid == zygote

@@ -62,7 +62,7 @@ def test_host_that_answers_and_computes_on_is_killed_while_the_worker_sleeps(
     assert outcome.output is not None
     pid = json.loads(outcome.output)["payload"]
 
-    pool.rest()
+    pool.watch_idle_hosts()
 
     wait_for(lambda: not psutil.pid_exists(pid), 30)
 
@@ -86,7 +86,7 @@ def test_host_that_rests_is_there_for_the_next_message(pool: HostPool) -> None:
     """
     submit(pool, code)
     (first,) = collect(pool, 1)
-    pool.rest()
+    pool.watch_idle_hosts()
     submit(pool, code)
 
     (second,) = collect(pool, 1)

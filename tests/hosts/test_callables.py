@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from scripts.callables.threads import CallableThreads
 from scripts.checks import modules_of_callables_are_there
 from scripts.dotted_path import callable_fault
 from scripts.pool.host_pool import HostPool
@@ -34,7 +35,7 @@ def allowed(settings):
 
 @pytest.fixture
 def pool():
-    pool = HostPool(callables=True)
+    pool = HostPool(callables=CallableThreads)
     yield pool
     pool.close()
 
@@ -261,7 +262,7 @@ def test_no_step_has_more_threads_than_it_was_given(pool):
 
 def test_cancelling_withdraws_what_waits_and_ends_what_runs(pool):
     submit(pool, "spins", 3, seconds=60)
-    wait_for(lambda: pool._threads._running, 5)
+    wait_for(lambda: pool._callables._running, 5)
 
     withdrawn = pool.cancel({("spins", 0), ("spins", 2), ("spins", 99)})
     (outcome,) = pool.collect(5.0)
@@ -275,8 +276,8 @@ def test_cancelling_withdraws_what_waits_and_ends_what_runs(pool):
 
 def test_a_closed_pool_forgets_what_ran_and_can_be_used_again(pool):
     submit(pool, "spins", 2, seconds=60)
-    wait_for(lambda: pool._threads._running, 5)
-    old = pool._threads
+    wait_for(lambda: pool._callables._running, 5)
+    old = pool._callables
 
     pool.close()
     submit(pool, "echo")
@@ -290,7 +291,7 @@ def test_threads_without_work_end(pool, monkeypatch):
     submit(pool, "rests", 4, threads=4)
     collect(pool)
 
-    wait_for(lambda: pool._threads._idle == 0, 5)
+    wait_for(lambda: pool._callables._idle == 0, 5)
     submit(pool, "echo")
 
     assert len(collect(pool)) == 1

@@ -33,7 +33,7 @@ def server() -> Iterator[Loopback]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[HostPool]:
-    pool = HostPool(services={"http": OutsideCalls(), "secret": secret})
+    pool = HostPool(services=lambda: {"http": OutsideCalls(), "secret": secret})
     yield pool
     pool.close()
 

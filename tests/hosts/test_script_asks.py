@@ -82,7 +82,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def pool(services: Services) -> Iterator[HostPool]:
-    pool = HostPool(services=services.by_name)
+    pool = HostPool(services=lambda: services.by_name)
     yield pool
     pool.close()
 
@@ -195,13 +195,13 @@ message['payload'] = sorted(context.wait()[1]['n'] for _ in numbers)
 """
     code = "def run(message, context):" + body.replace("\n", "\n    ") + "\n    return message"
     pool.submit(program(code), SITE, calls([{}]), 1)
-    wait_for(lambda: pool.collect(0.01) or len(services.asked) == wire.MAX_ASKS_IN_FLIGHT)
+    wait_for(lambda: pool.collect(0.01) or len(services.asked) == wire.MAX_REQUESTS_IN_FLIGHT)
     pool.collect(0.3)
     open_at_once = len(services.asked)
 
     services.gate.set()
 
-    assert open_at_once == wire.MAX_ASKS_IN_FLIGHT
+    assert open_at_once == wire.MAX_REQUESTS_IN_FLIGHT
     assert payload(collect_all(pool)[0]) == list(range(50))
 
 
@@ -220,15 +220,15 @@ message['payload'] = [ask(context, name) for name in ('fail', 'break', 'nothing'
 
 def test_a_request_may_not_be_too_large_and_a_reply_neither(pool: HostPool) -> None:
     body = f"""
-small = ask(context, 'echo', text='x' * {wire.MAX_ASK_BYTES - 100})
+small = ask(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES - 100})
 message['payload'] = [
     len(small['text']),
-    ask(context, 'echo', text='x' * {wire.MAX_ASK_BYTES}).get('kind'),
+    ask(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES}).get('kind'),
     len(ask(context, 'large', size=8_000_000)['text']),
     ask(context, 'large', size={wire.MAX_REPLY_BYTES}).get('kind'),
 ]
 """
-    assert run(pool, body) == [wire.MAX_ASK_BYTES - 100, "too-large", 8_000_000, "size"]
+    assert run(pool, body) == [wire.MAX_REQUEST_BYTES - 100, "too-large", 8_000_000, "size"]
 
 
 def test_a_call_may_ask_a_thousand_times(pool: HostPool) -> None:
@@ -494,7 +494,7 @@ def run(message, context):
 
 def test_a_script_with_slow_calls_keeps_no_other_waiting(services: Services) -> None:
     services.by_name["secret"] = lambda program, request, deadline: {"value": "swordfish"}
-    pool = HostPool(services=services.by_name)
+    pool = HostPool(services=lambda: services.by_name)
     slow = f"""{ASKING}
 def run(message, context):
     for _ in range(8):

@@ -76,7 +76,7 @@ def payload(outcome: Outcome) -> Any:
 
 def begun(pool: HostPool) -> int:
     """Count the hosts that run a call at this moment."""
-    return sum(1 for host in pool._hosts.values() if host.page.running)
+    return sum(1 for host in pool._hosts if host.page.running)
 
 
 def children(pid: int) -> list[int]:

@@ -41,7 +41,7 @@ def server() -> Iterator[Loopback]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[HostPool]:
-    pool = HostPool(services={"http": OutsideCalls(), "secret": secret})
+    pool = HostPool(services=lambda: {"http": OutsideCalls(), "secret": secret})
     yield pool
     pool.close()
 
@@ -335,7 +335,7 @@ def test_a_closed_pool_leaves_its_requests(server: Loopback) -> None:
 
     server.pages["/"] = page
     server.answers("/quick", 200, b"x")
-    pool = HostPool(services={"http": OutsideCalls()})
+    pool = HostPool(services=lambda: {"http": OutsideCalls()})
     submit(pool, f'context.http.get("{server.url()}")')
     wait_for(lambda: pool.collect(0.01) or server.received)
 
@@ -424,7 +424,7 @@ class Readable:
 
 
 def test_a_secret_is_masked_in_a_host_that_was_never_given_it() -> None:
-    pool = HostPool(services={"secret": Readable()})
+    pool = HostPool(services=lambda: {"secret": Readable()})
 
     try:
         outcome = run(pool, 'print("sword" + "fish")')

@@ -104,9 +104,9 @@ def test_no_script_runs_where_a_measure_of_the_seal_is_missing(measure: str) -> 
     assert set(beforehand) <= set(told)
     assert not may_run
     assert output is None
-    assert "The script did not run: its process could not be sealed. Missing here:" in error
+    assert "The script did not run: its process could not be sandboxed. Missing here:" in error
     assert measure in error
-    assert "scripts are sealed incompletely, missing: " in log
+    assert "the sandbox of scripts is incomplete, missing: " in log
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -161,5 +161,5 @@ def test_no_memory_of_a_host_can_be_written_and_executed() -> None:
 
 
 def zygote_of(pool: HostPool) -> int:
-    assert pool._zygote is not None
-    return pool._zygote._process.pid
+    assert pool._hosts.zygote is not None
+    return pool._hosts.zygote._process.pid

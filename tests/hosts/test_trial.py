@@ -143,8 +143,8 @@ def test_a_long_time_limit_is_cut_for_trials(monkeypatch):
 
 
 def test_no_more_trials_run_at_once_than_leave_room_for_others(monkeypatch):
-    monkeypatch.setattr("scripts.trials.trial._turns", threading.BoundedSemaphore(1))
-    monkeypatch.setattr("scripts.trials.trial.TURN_SECONDS", 0.01)
+    monkeypatch.setattr("scripts.trials.trial._slots", threading.BoundedSemaphore(1))
+    monkeypatch.setattr("scripts.trials.trial.SLOT_SECONDS", 0.01)
     results = []
     busy = threading.Thread(
         target=lambda: results.append(

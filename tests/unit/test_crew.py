@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.pool.thread_pool import Crew
+from scripts.pool.thread_pool import ThreadPool
 from tests.waiting import wait_for
 
 Job = tuple[str, int]
@@ -19,7 +19,7 @@ class Work:
     def __init__(self, most: int, most_of_one: int, share: int) -> None:
         self.begun: list[Job] = []
         self.gates: dict[str, threading.Event] = {}
-        self.crew: Crew[Job] = Crew(self.do, most, most_of_one, share)
+        self.threads: ThreadPool[Job] = ThreadPool(self.do, most, most_of_one, share)
 
     def do(self, job: Job) -> None:
         self.begun.append(job)
@@ -28,7 +28,7 @@ class Work:
     def give(self, party: str, jobs: int) -> None:
         self.gates.setdefault(party, threading.Event())
         for number in range(jobs):
-            self.crew.take((party, number), party)
+            self.threads.submit((party, number), party)
 
     def count(self, party: str) -> int:
         return sum(name == party for name, _ in self.begun)
@@ -40,7 +40,7 @@ def work() -> Iterator[Work]:
     yield work
     for gate in work.gates.values():
         gate.set()
-    work.crew.close()
+    work.threads.close()
 
 
 def test_jobs_are_done_side_by_side_and_the_bell_rings(work: Work) -> None:
@@ -52,7 +52,7 @@ def test_jobs_are_done_side_by_side_and_the_bell_rings(work: Work) -> None:
     done: list[Job] = []
 
     def all_are_done() -> bool:
-        done.extend(work.crew.done())
+        done.extend(work.threads.done())
         return len(done) == 5
 
     wait_for(all_are_done)
@@ -89,12 +89,12 @@ def test_jobs_that_waited_are_done_when_there_is_room(work: Work) -> None:
     wait_for(lambda: work.count("slow") == 40)
 
 
-def test_a_job_that_raises_leaves_the_crew_able_to_work(
+def test_a_job_that_raises_leaves_the_threads_able_to_work(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: failed.set())
-    work.crew.take(("unknown", 1), "unknown")
+    work.threads.submit(("unknown", 1), "unknown")
     wait_for(failed.is_set)
 
     work.give("a", 20)

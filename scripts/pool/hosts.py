@@ -1,0 +1,146 @@
+"""The script hosts of a pool: started through the zygote, kept warm while idle, ended."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Iterator
+from itertools import count
+
+from scripts.pool.host_client import HostClient
+from scripts.pool.zygote_client import ZygoteClient
+from scripts.protocol.calls import Program
+
+IDLE_SECONDS = 60.0
+# With more hosts than this, idle ones are not kept warm for long.
+MAX_HOSTS = 64
+IDLE_SECONDS_IN_A_CROWD = 1.0
+
+
+class Hosts:
+    """The hosts of one pool, by number.
+
+    A busy host calls `on_host_event` when it has something to read or room to write. The zygote
+    calls `on_zygote_event` when hosts have ended.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        uids: tuple[int, int] | None,
+        unsealed: bool,
+        on_host_event: Callable[[HostClient, int], None],
+        on_zygote_event: Callable[[int], None],
+    ) -> None:
+        self._selector = selector
+        self._uids = uids
+        self._unsealed = unsealed
+        self._on_host_event = on_host_event
+        self._on_zygote_event = on_zygote_event
+        self.zygote: ZygoteClient | None = None
+        self._numbers = count(1)
+        self._by_number: dict[int, HostClient] = {}
+        self._idle: dict[Program, list[HostClient]] = {}
+
+    def __iter__(self) -> Iterator[HostClient]:
+        return iter(list(self._by_number.values()))
+
+    def __contains__(self, host: HostClient) -> bool:
+        return self._by_number.get(host.number) is host
+
+    def idle(self) -> list[HostClient]:
+        return [host for hosts in self._idle.values() for host in hosts]
+
+    def take(self, program: Program) -> HostClient:
+        """Return an idle host of the program, or a new one. Raises OSError if none can be made."""
+        idle = self._idle.get(program)
+        host = idle.pop() if idle else self._start(program)
+        if host.is_watched and self.zygote is not None:
+            self.zygote.stop_watching(host)
+            host.is_watched = False
+        return host
+
+    def release(self, host: HostClient, clock: float) -> None:
+        """Keep a host that has nothing to do warm for its program."""
+        host.lane = None
+        host.progress_at = clock
+        self._idle.setdefault(host.program, []).append(host)
+
+    def watch(self, host: HostClient) -> None:
+        """Have the zygote kill an idle host if it computes."""
+        if not host.is_watched and self.zygote is not None:
+            self.zygote.watch(host)
+            host.is_watched = True
+
+    def end_if_idle_for_long(self, host: HostClient, clock: float) -> None:
+        idle = self._idle.get(host.program, [])
+        if host not in idle:
+            return
+        self.watch(host)
+        is_crowded = len(self._by_number) > MAX_HOSTS
+        limit = IDLE_SECONDS_IN_A_CROWD if is_crowded else IDLE_SECONDS
+        if clock - host.progress_at > limit:
+            idle.remove(host)
+            self.kill(host)
+
+    def kill(self, host: HostClient) -> None:
+        """Have the zygote kill a host. It is there until the zygote reports its end."""
+        host.is_terminating = True
+        if self.zygote is not None:
+            self.zygote.kill(host)
+
+    def ended(self) -> Iterator[tuple[HostClient, int | None, int]]:
+        """Yield the hosts that have ended, with their wait status and their peak of memory.
+
+        Where the zygote itself was killed, all its hosts have ended, with no status. The next host
+        starts another zygote. The peak is in bytes beyond what each host begins with.
+        """
+        reports = self.zygote.deaths() if self.zygote is not None else None
+        if reports is None:
+            self._close_zygote()
+            for host in self:
+                yield host, None, 0
+            return
+        for number, status, peak_bytes in reports:
+            if number in self._by_number:
+                yield self._by_number[number], status, peak_bytes
+
+    def forget(self, host: HostClient) -> None:
+        """Close the worker's end of a host that has ended."""
+        del self._by_number[host.number]
+        host.close()
+        idle = self._idle.get(host.program, [])
+        if host in idle:
+            idle.remove(host)
+        if not idle:
+            self._idle.pop(host.program, None)
+
+    def close(self) -> None:
+        """Kill all hosts, in 2 s at most."""
+        if self.zygote is not None:
+            self.zygote.close()
+            self.zygote = None
+        for host in self._by_number.values():
+            host.close()
+        self._by_number.clear()
+        self._idle.clear()
+
+    def _start(self, program: Program) -> HostClient:
+        if self.zygote is None:
+            self.zygote = ZygoteClient(self._uids, self._unsealed)
+            self._selector.register(
+                self.zygote.control, selectors.EVENT_READ, self._on_zygote_event
+            )
+        host = HostClient(next(self._numbers), program, self._selector, self._on_host_event)
+        self._by_number[host.number] = host
+        self.zygote.fork(host)
+        try:
+            host.introduce()
+        except OSError:
+            self.kill(host)
+        return host
+
+    def _close_zygote(self) -> None:
+        if self.zygote is not None:
+            self._selector.unregister(self.zygote.control)
+            self.zygote.close()
+            self.zygote = None

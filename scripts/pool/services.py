@@ -1,0 +1,56 @@
+"""The services of a pool's scripts, and what their replies mean for the texts of a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from scripts.pool.answers import Clean
+from scripts.pool.mask import mask_of
+from scripts.protocol.calls import Program
+from scripts.protocol.envelope import plain_text
+from scripts.protocol.services import SECRET_SERVICE, Service
+
+if TYPE_CHECKING:
+    from scripts.pool.host_client import HostClient
+
+# Makes the services by name. They may read the database; most pools never need them.
+MakeServices = Callable[[], Mapping[str, Service]]
+
+
+class PoolServices:
+    """The services of a pool, made when the first script needs one."""
+
+    def __init__(self, make: MakeServices) -> None:
+        self._make = make
+        self._by_name: Mapping[str, Service] | None = None
+
+    def by_name(self) -> Mapping[str, Service]:
+        if self._by_name is None:
+            self._by_name = self._make()
+        return self._by_name
+
+    def clean(self, host: HostClient, call: int) -> Clean:
+        """Return what takes secrets out of the texts of a host's call.
+
+        It knows every secret that the script may read, whether the call has read it or not. So a
+        new host and one that has served other calls give the same text.
+        """
+        if not host.program.secrets:
+            return plain_text
+
+        def clean(text: str, length: int) -> str:
+            values = (*self._readable_secrets(host.program), *host.secrets_of(call))
+            return mask_of(tuple(dict.fromkeys(values))).clean(text, length)
+
+        return clean
+
+    def close(self) -> None:
+        services, self._by_name = self._by_name or {}, None
+        for service in services.values():
+            if hasattr(service, "close"):
+                service.close()
+
+    def _readable_secrets(self, program: Program) -> tuple[str, ...]:
+        values = getattr(self.by_name().get(SECRET_SERVICE), "values", None)
+        return () if values is None else values(program)
