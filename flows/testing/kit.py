@@ -177,7 +177,7 @@ class FlowKit:
         return self._clock.now()
 
     def advance(self, duration: timedelta | float) -> None:
-        """Move the engine's time on, by so many seconds if it is a number."""
+        """Move the engine's time on. A number is seconds."""
         duration = as_duration("duration", duration)
         if duration < timedelta(0):
             raise ValueError("Time moves on, not back.")
@@ -234,8 +234,8 @@ class FlowKit:
     def work(self, *, deliveries: int | None = None, moves_time: bool = True) -> int:
         """Work until no message is left that can go on, and return how many were delivered.
 
-        `deliveries`: at most so many, one after the other. Without `moves_time` only what is ready
-        now: what waits for a time goes on waiting.
+        `deliveries` is the most to deliver, one after the other. Without `moves_time` it does only
+        what is ready now: what waits for a time goes on waiting.
         """
         __tracebackhide__ = True
         if deliveries is not None:

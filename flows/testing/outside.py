@@ -134,7 +134,7 @@ class StubOptions(ReplyOptions, total=False):
 
 @dataclass(slots=True, eq=False)
 class Stub:
-    """The answer to calls of a method and a URL, for so many `times`, and the calls it answered.
+    """The answer to calls of a method and a URL, at most `times` of them, and those it answered.
 
     A URL without a query stands for itself with any query; one that is a compiled pattern is
     searched for in the whole URL.
@@ -209,7 +209,7 @@ class OutsideCalls(outside_calls.OutsideCalls):
         """Answer such calls with the reply, or with what a function of the call returns.
 
         In place of a reply give what it has: status, json, text, body, headers, error. With `times`
-        it answers so many calls and leaves the others to later stubs. The method "*" is any.
+        it answers that many calls and leaves the others to later stubs. The method "*" is any.
 
         Raises TypeError and ValueError for what no call or answer can have.
         """

@@ -47,7 +47,7 @@ class KitSession(Session):
         self._check = check
 
     def work(self) -> int:
-        """Deliver what there is, at most so many messages, and return how many there were.
+        """Deliver what there is, or the most that was asked for, and return how many there were.
 
         Raises what the test's stubs have raised, once the delivery is stored.
         """

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# What psycopg calls a transaction of which a statement has failed.
+# What psycopg calls a transaction in which a statement has failed.
 INERROR = 3
 
 TAKEN_BACK = (
