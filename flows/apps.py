@@ -31,7 +31,9 @@ class FlowsConfig(AppConfig):
         from flows.store import pending_starts
         from flows.tasks import retention
         from scripts.extensions import sample_sources, use_sources
+        from scripts.historical_models import correct_modules
 
+        correct_modules(self)
         plain_pickles.install()
         task_cache.install()
         task_stats.install()
