@@ -302,7 +302,7 @@ def claim_milliseconds(bench: Workbench) -> float:
         with transaction.atomic():
             lease = bench_lease(plan)
             started_at = time.perf_counter()
-            store().commit(lease, [], 0, lambda plan, threads: 100, claim=True)
+            store().claim(lease, lambda plan, threads: 100)
             times.append((time.perf_counter() - started_at) * 1000)
             transaction.set_rollback(True)
     Queue.objects.filter(pk=plan.queue_id).update(paused=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, OperationalError
@@ -95,19 +94,3 @@ class LeaseLost(FlowError):
 
 class CommitInDoubt(OperationalError):
     """The connection was lost during a commit: it may have happened or not."""
-
-
-class StepError(FlowError):
-    """Base of what ends a delivery without a hand-over."""
-
-
-class StepFailed(StepError):
-    """Again after back-off, or after `after` where the script asked for it."""
-
-    after: timedelta | None = None
-
-
-class StepRejected(StepError):
-    """Straight to the dead letters, for `reason` (a DeadLetter.Reason)."""
-
-    reason: str = "rejected"

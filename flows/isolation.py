@@ -1,7 +1,7 @@
 """What is stored of a delivery that cannot be stored as it is, so that it harms no other message.
 
 An exception in a commit takes back what all its messages have done. The session then stores them
-apart, finds the one that causes it, and buries that message with the cause.
+apart, finds the one that causes it, and makes that message a dead letter with the cause.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from flows.errors import LeaseLost
-from flows.models import DeadLetter, Run, StepRun
-from flows.store import Done, Fate, Held
+from flows.models import Run
+from flows.store import DeliveryResult, HeldMessage
 from flows.store.troubles import trouble_of
-from flows.worker.redelivery import ended_now, judge, returned, spilled, storable
+from flows.worker.redelivery import CANCELLED, not_storable, put_aside, storable
+from flows.worker.results import ended_now, result_of_call, spilled
 from flows.worker.transactional import TransactionSpoiled
 from scripts.protocol.calls import Outcome
 from scripts.protocol.envelope import plain_text
@@ -32,41 +33,36 @@ def is_of_a_message(error: Exception) -> bool:
     return not isinstance(error, LeaseLost | TransactionSpoiled) and trouble_of(error) is None
 
 
-def substitutes(done: Done, error: Exception) -> Iterator[Done]:
+def substitutes(result: DeliveryResult, error: Exception) -> Iterator[DeliveryResult]:
     """Yield what to store in place of what has raised this, the next one if that raises too."""
-    yield buried(done, error)
-    held, text = done.held, cause_of(error).encode("ascii", "backslashreplace").decode()
-    bare = ended_now(held, Fate.BURIED, StepRun.Outcome.FAILED.value)
-    bare.error, bare.reason = text, DeadLetter.Reason.NOT_STORABLE.value
-    yield bare
+    yield dead_letter_of(result, error)
+    held, text = result.held, cause_of(error).encode("ascii", "backslashreplace").decode()
+    yield ended_now(held, not_storable(text))
     if not Run.objects.filter(pk=held.run_id).exists():
         # Without its run there can be no dead letter.
-        yield ended_now(held, Fate.DROPPED, StepRun.Outcome.CANCELLED.value)
-    yield put_aside(held)
+        yield ended_now(held, CANCELLED)
+    yield ended_now(held, put_aside(LAST_RESORT_DELAY))
 
 
-def buried(done: Done, error: Exception) -> Done:
+def dead_letter_of(result: DeliveryResult, error: Exception) -> DeliveryResult:
     return replace(
-        done,
-        fate=Fate.BURIED,
-        outcome=StepRun.Outcome.FAILED.value,
-        reason=DeadLetter.Reason.NOT_STORABLE.value,
-        error=cause_of(error),
+        result,
+        decision=not_storable(cause_of(error)),
         output="",
         branches=None,
-        within=None,
+        run_in_transaction=None,
     )
 
 
-def judged(held: Held, outcome: Outcome) -> Done:
-    """Say what came of a call; what the worker cannot say buries the message."""
+def judged(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
+    """Return what comes of a call; what the worker cannot say makes it a dead letter."""
     try:
-        return judge(held, outcome)
+        return result_of_call(held, outcome)
     except Exception as error:
         return unjudged(held, error)
 
 
-def gone_on(held: Held) -> Done:
+def gone_on(held: HeldMessage) -> DeliveryResult:
     """Go on with what found no room after a step that is done, if it can be read."""
     try:
         return spilled(held)
@@ -74,16 +70,9 @@ def gone_on(held: Held) -> Done:
         return unjudged(held, error)
 
 
-def unjudged(held: Held, error: Exception) -> Done:
-    logger.error("message %s of run %s is buried", held.id, held.run_id, exc_info=error)
-    return buried(ended_now(held, Fate.PASSED, ""), error)
-
-
-def put_aside(held: Held) -> Done:
-    """Let a message wait again and write nothing down."""
-    aside = returned(held)
-    aside.delay = LAST_RESORT_DELAY
-    return aside
+def unjudged(held: HeldMessage, error: Exception) -> DeliveryResult:
+    logger.error("message %s of run %s is a dead letter", held.id, held.run_id, exc_info=error)
+    return ended_now(held, not_storable(cause_of(error)))
 
 
 def cause_of(error: Exception) -> str:

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from flows.disposition import DeadLetterReason
 from flows.models.run import Run
 from flows.models.version import StepVersion
 
@@ -17,15 +18,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
 class DeadLetter(models.Model):
     """A message that was rejected or ran out of deliveries, kept until somebody decides."""
 
-    class Reason(models.TextChoices):
-        EXHAUSTED = "exhausted", "out of deliveries"
-        REJECTED = "rejected", "rejected by the script"
-        INVALID = "invalid-output", "the output is not a message"
-        EXPIRED = "expired", "the run is older than its flow allows"
-        TOO_MANY = "too-many-branches", "it fans out to more than the next queue holds"
-        NO_QUEUE = "no-queue", "the queue of the next step is gone"
-        TOO_LARGE = "too-large", "the result is larger than allowed"
-        NOT_STORABLE = "not-storable", "what came of it could not be stored"
+    Reason = DeadLetterReason
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="dead_letters")
     step = models.ForeignKey(StepVersion, on_delete=models.PROTECT, related_name="+")

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F
 
+from flows.disposition import StepOutcome
 from flows.models.version import FlowVersion, StepVersion
 
 
@@ -58,11 +59,7 @@ class Run(models.Model):
 class StepRun(models.Model):
     """One delivery of a message to a step's script and what came of it."""
 
-    class Outcome(models.TextChoices):
-        COMPLETED = "COMPLETED", "Completed: the output was handed on"
-        FAILED = "FAILED", "Failed: it is redelivered, or a dead letter after the last delivery"
-        REJECTED = "REJECTED", "Rejected: a dead letter at once"
-        CANCELLED = "CANCELLED", "Cancelled: the run was stopped"
+    Outcome = StepOutcome
 
     run = models.ForeignKey(
         Run, on_delete=models.CASCADE, db_constraint=False, related_name="step_runs"

@@ -5,9 +5,9 @@ from functools import cache
 from django.db import connection
 
 from flows.store.store import Store
-from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
+from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
 
-__all__ = ["Done", "Fate", "Held", "Lease", "NewRun", "Ready", "Store", "store"]
+__all__ = ["DeliveryResult", "HeldMessage", "Lease", "NewRun", "Ready", "Store", "store"]
 
 
 def store() -> Store:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from flows.disposition import Circumstances, Decision, Disposition
 from flows.models import DeadLetter, Run
 from flows.plan import StepPlan, step_plan
 from flows.rate import RateLimit
@@ -12,10 +14,23 @@ from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.database import moment
 from flows.store.ledger import Ledger
-from flows.store.work import BATCH_SECONDS, Counters, Done, Fate, HandedOver, Head, Held, Lease
+from flows.store.types import (
+    BATCH_SECONDS,
+    Counters,
+    DeliveryResult,
+    HandedOver,
+    Head,
+    HeldMessage,
+    Lease,
+)
 
 # How many messages of this step a session with so many threads takes at once.
 BatchSize = Callable[[StepPlan, int], int]
+# Has the last word about a delivery, by what the transaction has found that stores it.
+Decide = Callable[[Decision, Circumstances], Decision]
+
+# What hardly any delivery differs from: nothing has been found.
+USUAL = Circumstances()
 
 UNLIMITED = 1_000_000
 # A script starts within this time before the moment that it was booked for.
@@ -32,7 +47,7 @@ class Commit:
         self,
         ledger: Ledger,
         lease: Lease,
-        done: Sequence[Done],
+        results: Sequence[DeliveryResult],
         unfinished: int,
         batch: BatchSize,
         now: datetime,
@@ -40,7 +55,7 @@ class Commit:
         self.ledger = ledger
         self.database = ledger.database
         self.lease = lease
-        self.done = done
+        self.results = results
         self.unfinished = unfinished
         self.batch = batch
         self.now = now
@@ -48,24 +63,35 @@ class Commit:
         self.counters: dict[int, Counters] = {}
         self.kept: list[HandedOver] = []
         self.handed: list[HandedOver] = []
-        self.completed: list[Done] = []
-        self.again: list[Done] = []
-        self.returned: list[Done] = []
-        self.buried: list[Done] = []
-        self.dropped: list[Done] = []
+        self.completed: list[DeliveryResult] = []
+        self.retried: list[DeliveryResult] = []
+        self.released: list[DeliveryResult] = []
+        self.dead: list[DeliveryResult] = []
+        self.cancelled: list[DeliveryResult] = []
         self.rates: dict[int, RateLimit] = {}
-        self.branches = Branches(self)
+        self.branches = Branches(ledger, self.counters, self.was_at, now)
 
-    def run(self, claim: bool, marks: bool = True) -> list[Held]:
-        """Return what the session does next."""
+    def run(
+        self,
+        claim: bool,
+        decide: Decide | None = None,
+        cancelled: Collection[str] = (),
+        marks: bool = True,
+    ) -> list[HeldMessage]:
+        """Return what the session does next.
+
+        `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
+        """
         # With scripts still running it stays where it is, else it goes back to where it began.
         claim_at = self.lease.queue_id if self.unfinished else self.lease.home_id
         claim = claim and not (self.unfinished and self.lease.suspects)
         head = self._head(claim_at) if claim else None
         self.lease.free_in = 0.0
         self._lock(head)
-        for done in self.done:
-            self._settle(done)
+        if decide:
+            self.results = [self._decided(each, decide, cancelled) for each in self.results]
+        for result in self.results:
+            self._settle(result)
         self._slow_down_or_recover()
         self._correct_starts()
         taken = self._carry() if claim and not self.unfinished else []
@@ -85,36 +111,52 @@ class Commit:
     def _lock(self, head: Head | None) -> None:
         """Lock the counters of every queue that this commit may touch."""
         ids = {self.lease.queue_id}
-        for step_id in {done.held.step_id for done in self.done}:
+        for step_id in {each.held.step_id for each in self.results}:
             plan = step_plan(step_id)
             if plan.next_step_id:
                 ids |= {plan.next_queue_id, step_plan(plan.next_step_id).next_queue_id}
-        ids |= {step_plan(d.held.step_id).meets_queue_id for d in self.done if d.is_branched}
+        ids |= {step_plan(r.held.step_id).meets_queue_id for r in self.results if r.is_branched}
         if head:
             ids |= {self.lease.home_id, head.plan.next_queue_id}
         self.counters.update(self.ledger.lock(ids))
 
-    def _settle(self, done: Done) -> None:
-        """Decide where a message goes and count it there."""
+    def _decided(
+        self, result: DeliveryResult, decide: Decide, cancelled: Collection[str]
+    ) -> DeliveryResult:
+        """Return the result with the decision by what this transaction has found."""
+        found = self._circumstances(result, result.held.id in cancelled)
+        if found is USUAL:
+            return result
+        return replace(result, decision=decide(result.decision, found))
+
+    def _circumstances(self, result: DeliveryResult, is_cancelled: bool) -> Circumstances:
+        held, plan = result.held, step_plan(result.held.step_id)
+        if plan.next_step_id is None:
+            return Circumstances(is_cancelled) if is_cancelled else USUAL
+        queue = self.counters.get(plan.next_queue_id)
+        # What waits for room already goes on as room comes, even if the queue is smaller now.
+        is_new = result.branches is not None and not held.spilled
+        if queue is None or not is_new:
+            lacks = queue is None
+            return Circumstances(is_cancelled, lacks) if is_cancelled or lacks else USUAL
+        outputs, fan_outs = len(result.branches or ()), held.branch.count(".") + 1
+        return Circumstances(is_cancelled, False, outputs, fan_outs, queue.size)
+
+    def _settle(self, done: DeliveryResult) -> None:
+        """Find where a message goes, and count it there."""
         plan = step_plan(done.held.step_id)
         self._reserve(plan, -1)
-        has_no_queue = plan.next_step_id is not None and plan.next_queue_id not in self.counters
-        if done.fate is Fate.PASSED and has_no_queue:
-            done.reason = DeadLetter.Reason.NO_QUEUE.value
-            done.error = "The queue of the next step no longer exists."
-            if not done.held.spilled:
-                done.fate = Fate.BURIED
-        if done.fate in (Fate.AGAIN, Fate.RETURNED):
-            waits = done.fate is Fate.AGAIN or done.delay is not None
-            (self.again if waits else self.returned).append(done)
+        disposition = done.disposition
+        if disposition in (Disposition.RETRY, Disposition.RELEASED):
+            waits = disposition is Disposition.RETRY or done.decision.delay is not None
+            (self.retried if waits else self.released).append(done)
             return
         self.counters[self.was_at].depth_change -= 1
-        if done.fate is Fate.BURIED:
-            self.buried.append(done)
-        elif done.fate is Fate.DROPPED:
-            self.dropped.append(done)
-        elif has_no_queue:
-            self.branches.bury_rest(done, plan)
+        if disposition is Disposition.CANCELLED:
+            self.cancelled.append(done)
+        elif disposition is Disposition.DEAD_LETTERED:
+            is_rest = done.held.spilled and done.branches is not None
+            self.dead += self.branches.dead_rest(done, plan) if is_rest else [done]
         elif plan.next_step_id is not None and done.branches is not None:
             self.branches.fan_out(done, plan)
         elif done.held.branch and (plan.next_step_id is None or plan.next_joins):
@@ -127,7 +169,7 @@ class Commit:
                 HandedOver(done.held, done.output, plan.next_step_id, plan.next_queue_id)
             )
 
-    def _carry(self) -> list[Held]:
+    def _carry(self) -> list[HeldMessage]:
         """Keep messages that were just handed over, and move the lease to their queue."""
         if not self.handed:
             return []
@@ -146,10 +188,11 @@ class Commit:
         self._reserve(plan, len(self.kept))
         self.lease.suspects = False
         return [
-            Held(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch) for h in self.kept
+            HeldMessage(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch)
+            for h in self.kept
         ]
 
-    def _claim(self, queue_id: int, head: Head) -> list[Held]:
+    def _claim(self, queue_id: int, head: Head) -> list[HeldMessage]:
         """Take messages that wait in a queue, which the lease moves to if it is elsewhere."""
         moves = queue_id != self.lease.queue_id
         # Asked anew each time: the step may have been given fewer threads meanwhile.
@@ -175,7 +218,7 @@ class Commit:
         self._admit(queue_id, sum(bool(delayed) for delayed, *_ in rows))
         self._reserve(head.plan, len(rows))
         self.lease.suspects = head.suspects > 0
-        return sorted((Held(*row) for _, *row in rows), key=lambda held: held.id)
+        return sorted((HeldMessage(*row) for _, *row in rows), key=lambda held: held.id)
 
     def _admitted(self, queue_id: int, head: Head) -> Head | None:
         """Return the first message that may be taken: let through where others pause, and no
@@ -241,7 +284,7 @@ class Commit:
 
     def _room_after(self, plan: StepPlan) -> int:
         following = self.counters.get(plan.next_queue_id)
-        # A queue that is gone holds nothing back: its messages are buried when they come.
+        # A queue that is gone holds nothing back: its messages die when they come.
         return following.room if following else UNLIMITED
 
     def _reserve(self, plan: StepPlan, count: int) -> None:
@@ -261,10 +304,13 @@ class Commit:
     def _slow_down_or_recover(self) -> None:
         """Go slowly where a script was asked to wait, until one gets through."""
         counters = self.counters[self.was_at]
-        waits = [done.delay for done in self.done if done.slows and done.delay]
+        decisions = [each.decision for each in self.results]
+        waits = [each.delay for each in decisions if each.slows_queue and each.delay]
         if waits:
             counters.slow_until = self.now + max(waits)
-        elif counters.slow_until and any(done.fate is Fate.PASSED for done in self.done):
+        elif counters.slow_until and any(
+            each.disposition is Disposition.ACCEPTED for each in decisions
+        ):
             counters.slow_until = None
         else:
             return
@@ -274,27 +320,27 @@ class Commit:
     def _correct_starts(self) -> None:
         """Tell the rate limit when scripts did start: sooner than they might have."""
         rate = self.counters[self.was_at].rate_limit
-        if rate is None or not self.done:
+        if rate is None or not self.results:
             return
-        for done in self.done:
+        for done in self.results:
             at = self._plausible_start(done)
             rate.correct(done.held.booked_at, at if done.ran else None)
         self.rates[self.was_at] = rate
 
-    def _plausible_start(self, done: Done) -> float:
+    def _plausible_start(self, done: DeliveryResult) -> float:
         """Return when a script started, or might have where the clock was set meanwhile."""
         at, booked = done.started_at + self.lease.clock_ahead, done.held.booked_at
         return at if booked - START_SECONDS <= at <= self.now.timestamp() else booked
 
     # --- writing ---------------------------------------------------------------------------
 
-    def _mark_running(self, taken: Sequence[Held]) -> None:
+    def _mark_running(self, taken: Sequence[HeldMessage]) -> None:
         """A run begins with the first delivery of its first message."""
         at = moment(self.now)
         first = [{"id": h.id, "started_at": at} for h in taken if is_first(h)]
         self.database.each(sql.MARK_RUNNING, first)
 
-    def _note_starts(self, taken: Sequence[Held]) -> None:
+    def _note_starts(self, taken: Sequence[HeldMessage]) -> None:
         """Write down what starts now where there is a rate limit."""
         rate = self.counters[self.lease.queue_id].rate_limit
         self.lease.has_rate = rate is not None
@@ -309,34 +355,34 @@ class Commit:
 
     def _write(self) -> None:
         each, at = self.database.each, moment(self.now)
-        each(sql.INSERT_STEP_RUN, [step_run_row(done) for done in self.done if done.ran])
+        each(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
         each(sql.KEEP, [handed_row(h, at) for h in self.kept])
         each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
-        each(sql.WAIT_AGAIN, [self._again_row(done) for done in self.again])
-        each(sql.GIVE_BACK, [self._again_row(done) for done in self.returned])
-        each(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.returned if is_first(d.held)])
-        left = [done.held for done in (*self.completed, *self.buried, *self.dropped)]
+        each(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
+        each(sql.GIVE_BACK, [self._retry_row(each) for each in self.released])
+        each(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.released if is_first(d.held)])
+        left = [done.held for done in (*self.completed, *self.dead, *self.cancelled)]
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
         each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
-        each(sql.FAIL_RUN, [ended_row(done, at) for done in self.buried if not done.held.branch])
-        each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.done if done.warning])
-        self.branches.write()
-        if self.buried:
-            letters = [dead_letter(done, self.now) for done in self.buried]
+        each(sql.FAIL_RUN, [ended_row(done, at) for done in self.dead if not done.held.branch])
+        each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.results if done.warning])
+        self.branches.write(self.dead)
+        if self.dead:
+            letters = [dead_letter(done, self.now) for done in self.dead]
             for letter in DeadLetter.objects.bulk_create(letters):
                 site = step_plan(letter.step_id).site
                 announce_letter(letter, site.flow, site.step)
-        if self.handed or self.again or self.returned:
+        if self.handed or self.retried or self.released:
             self.database.wake()
 
-    def _again_row(self, done: Done) -> dict[str, object]:
-        available_at = moment(self.now + (done.delay or timedelta(0)))
+    def _retry_row(self, done: DeliveryResult) -> dict[str, object]:
+        available_at = moment(self.now + (done.decision.delay or timedelta(0)))
         return {"id": done.held.id, "queue_id": self.was_at, "available_at": available_at}
 
     def _entries(self) -> dict[str, list[int]]:
         """For the books; cancelled runs were entered when they were cancelled."""
         books: dict[str, list[int]] = {}
-        failed = [done for done in self.buried if not done.held.branch]
+        failed = [done for done in self.dead if not done.held.branch]
         ends = ((1, Run.Status.COMPLETED, self.completed), (2, Run.Status.FAILED, failed))
         for column, status, ended in ends:
             for done in ended:
@@ -348,7 +394,7 @@ class Commit:
         return books
 
 
-def is_first(held: Held) -> bool:
+def is_first(held: HeldMessage) -> bool:
     """Whether it is the first delivery of the first message of its run."""
     return held.deliveries == 1 and step_plan(held.step_id).position == 0
 
@@ -363,31 +409,36 @@ def handed_row(handed: HandedOver, at: str) -> dict[str, object]:
     }
 
 
-def ended_row(done: Done, at: str) -> dict[str, object]:
-    return {"id": done.held.run_id, "result": done.output, "error": done.error, "finished_at": at}
+def ended_row(done: DeliveryResult, at: str) -> dict[str, object]:
+    return {
+        "id": done.held.run_id,
+        "result": done.output,
+        "error": done.decision.error,
+        "finished_at": at,
+    }
 
 
-def step_run_row(done: Done) -> dict[str, object]:
+def step_run_row(done: DeliveryResult) -> dict[str, object]:
     return {
         "id": done.held.run_id,
         "branch": done.held.branch,
         "deliveries": done.held.deliveries,
         "step_id": done.held.step_id,
-        "outcome": done.outcome,
+        "outcome": done.decision.outcome.value,
         "started_at": moment(datetime.fromtimestamp(done.started_at, UTC)),
         "finished_at": moment(datetime.fromtimestamp(done.finished_at, UTC)),
-        "error": done.error,
+        "error": done.decision.error,
         "logs": done.logs,
     }
 
 
-def dead_letter(done: Done, now: datetime) -> DeadLetter:
+def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:
     return DeadLetter(
         run_id=UUID(done.held.run_id),
         branch=done.held.branch,
         step_id=done.held.step_id,
-        reason=done.reason,
-        error=done.error,
+        reason=done.decision.reason.value if done.decision.reason else "",
+        error=done.decision.error,
         body=done.held.body,
         deliveries=done.held.deliveries,
         dead_at=now,

@@ -14,7 +14,7 @@ from flows.store import sql
 from flows.store.database import Row
 from flows.store.ledger import Ledger
 from flows.store.run_end import FAILED, Gathered, RunEnd
-from flows.store.work import Counters
+from flows.store.types import Counters
 
 if TYPE_CHECKING:
     from flows.models.dead_letter import DeadLetterQuerySet

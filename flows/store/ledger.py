@@ -8,7 +8,7 @@ from flows.errors import QueueFull
 from flows.rate import RateLimit
 from flows.store import sql
 from flows.store.database import Database
-from flows.store.work import Counters
+from flows.store.types import Counters
 
 TOO_MANY_DELAYED = "The first queue of the flow has as many delayed starts as its size."
 DELAYED_RETRY_AFTER = 60

@@ -12,7 +12,7 @@ from flows.store import sql
 from flows.store.database import moment
 from flows.store.ledger import Ledger
 from flows.store.sizes import fault_of_ends, fault_of_text
-from flows.store.work import Counters
+from flows.store.types import Counters
 from scripts.protocol.json_text import member_of
 
 COMPLETED, FAILED = 1, 2

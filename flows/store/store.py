@@ -1,4 +1,4 @@
-"""Start, claim, commit, release and bury messages: each public method is one transaction.
+"""Start, claim, commit and release messages: each public method is one transaction.
 
 Locks are always taken in this order, so that two sessions never wait for each other: the own
 consumer, the counters of the queues by id, messages, runs by id, dead letters, the books.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,17 +16,17 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from flows.errors import LeaseLost
-from flows.models import Consumer, DeadLetter, Message, Queue, Run, StepRun
+from flows.models import Consumer, DeadLetter, Message, Queue, Run
 from flows.plan import flow_name_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
-from flows.store.commit import BatchSize, Commit
+from flows.store.commit import BatchSize, Commit, Decide
 from flows.store.database import Database, moment
 from flows.store.decisions import Decision, locked_run
 from flows.store.jump import mend
 from flows.store.ledger import Ledger, limits
 from flows.store.troubles import trouble_of
-from flows.store.work import Done, Fate, Held, Lease, NewRun, Ready
+from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
 from flows.users import key_in_database
 
 logger = logging.getLogger(__name__)
@@ -214,13 +213,13 @@ class Store:
     def _held_cancelled(self, consumer_id: int) -> set[str]:
         return {row[0] for row in self.database.query(sql.HELD_CANCELLED, [consumer_id])}
 
-    def held(self, lease: Lease) -> list[Held]:
+    def held(self, lease: Lease) -> list[HeldMessage]:
         """Return what the lease holds, and learn again where it is. Raises LeaseLost."""
         with self.database.transaction():
             self.heartbeat(lease)
             consumer = Consumer.objects.get(pk=lease.consumer_id)
             lease.queue_id, lease.threads = consumer.queue_id, consumer.threads
-            return [Held(*row) for row in self.database.query(sql.HELD, [lease.consumer_id])]
+            return [HeldMessage(*row) for row in self.database.query(sql.HELD, [lease.consumer_id])]
 
     def close(self, lease: Lease) -> None:
         """End a lease; what it still holds waits again, its delivery not counted."""
@@ -254,7 +253,7 @@ class Store:
         `begin` is how long an opened consumer may wait for a worker. The messages wait again, half
         as many of them to be delivered together, for one of them may have killed the worker: after
         some more deaths that is alone. Then its deliveries stay counted, so that a message that
-        kills workers is buried in the end, as those do at the first death where all had begun, no
+        kills workers dies in the end, as those do at the first death where all had begun, no
         more than there were threads.
         """
         now = self.database.now()
@@ -278,7 +277,7 @@ class Store:
 
     def _release(self, consumer_id: int, died_with_threads: int = 0) -> None:
         """Let everything wait again that a consumer held, but for what was cancelled."""
-        held = [Held(*row) for row in self.database.query(sql.HELD, [consumer_id])]
+        held = [HeldMessage(*row) for row in self.database.query(sql.HELD, [consumer_id])]
         plans = {h.step_id: step_plan(h.step_id) for h in held}
         counters = self.ledger.lock(
             {id for plan in plans.values() for id in (plan.queue_id, plan.next_queue_id)}
@@ -299,7 +298,9 @@ class Store:
         self.database.change(sql.RELEASE, [counted, suspects, now, suspects, consumer_id])
         self.database.wake()
 
-    def _counted_up_to(self, consumer_id: int, held: Sequence[Held], died_with_threads: int) -> int:
+    def _counted_up_to(
+        self, consumer_id: int, held: Sequence[HeldMessage], died_with_threads: int
+    ) -> int:
         """Return up to how many deliveries the last one counts of what a consumer held."""
         if not died_with_threads or not held:
             return 0
@@ -319,49 +320,61 @@ class Store:
 
     # --- one commit of a session -----------------------------------------------------------
 
-    def commit(
-        self,
-        lease: Lease,
-        done: Sequence[Done],
-        unfinished: int,
-        batch: BatchSize,
-        claim: bool,
-        marks: bool = True,
-    ) -> list[Held]:
-        """Store what happened, hand the outputs over and take what the session does next.
+    def claim(
+        self, lease: Lease, batch: BatchSize, unfinished: int = 0, marks: bool = True
+    ) -> list[HeldMessage]:
+        """Take what a session does next that has nothing to store. Raises LeaseLost.
 
-        All in one transaction. With nothing unfinished the session goes on with the messages it
-        has just handed over where the next queue's threads allow it, else with new ones of the
-        queue it began at; where there are none either, its lease ends. With messages unfinished
-        it claims up to its batch size where it is. Where a rate limit allows the next start very
-        soon, the lease stays and `free_in` tells when. `claim` false: it takes nothing new.
-        What is to run within the transaction does so first, before others can wait for locks.
+        With messages unfinished it takes more where it is, up to its batch size, else from the
+        queue it began at; where there are none, its lease ends. Where a rate limit allows the next
+        start very soon, the lease stays and `free_in` tells when.
         `marks` false: the runs of what it takes do not become RUNNING.
-        Raises LeaseLost, and then nothing is stored.
         """
         with self.database.transaction():
             now = self.heartbeat(lease)
-            if lease.attention:
-                drop(done, self._held_cancelled(lease.consumer_id))
-            done = self._run_within(lease, done)
-            taken = Commit(self.ledger, lease, done, unfinished, batch, now).run(claim, marks)
-            rests = 0 < lease.free_in <= REST_SECONDS
-            ended = not taken and not unfinished and not rests
-            if ended:
-                self.database.change(sql.END_LEASE, [lease.consumer_id])
-                self.database.wake()
+            taken = Commit(self.ledger, lease, [], unfinished, batch, now).run(True, marks=marks)
+            ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
         return taken
 
-    def _run_within(self, lease: Lease, done: Sequence[Done]) -> Sequence[Done]:
-        """Call what is to run within the transaction, and drop what that has cancelled."""
-        if not any(d.within and d.fate is not Fate.DROPPED for d in done):
-            return done
-        done = [d.within() if d.within and d.fate is not Fate.DROPPED else d for d in done]
-        # Copies, for a cancellation in this transaction may be rolled back with it.
-        done = [replace(d) for d in done]
-        drop(done, self._held_cancelled(lease.consumer_id))
-        return done
+    def commit(
+        self,
+        lease: Lease,
+        results: Sequence[DeliveryResult],
+        decide: Decide,
+        batch: BatchSize,
+        unfinished: int = 0,
+        claim: bool = True,
+    ) -> list[HeldMessage]:
+        """Store what happened, hand the outputs over and take what the session does next.
+
+        All in one transaction. With nothing unfinished the session goes on with the messages it
+        has just handed over where the next queue's threads allow it, else as in `claim`; `claim`
+        false: it takes nothing new.
+        What is to run within the transaction does so first, before others can wait for locks.
+        `decide` has the last word about a delivery whose run was cancelled, or which cannot be
+        handed over. Raises LeaseLost, and then nothing is stored.
+        """
+        with self.database.transaction():
+            now = self.heartbeat(lease)
+            cancelled = self._held_cancelled(lease.consumer_id) if lease.attention else set()
+            if any(each.run_in_transaction for each in results):
+                results = run_in_transaction(results, cancelled)
+                cancelled = self._held_cancelled(lease.consumer_id)
+            commit = Commit(self.ledger, lease, results, unfinished, batch, now)
+            taken = commit.run(claim, decide, cancelled)
+            ended = self._end_if_idle(lease, taken, unfinished)
+        lease.closed = ended
+        return taken
+
+    def _end_if_idle(self, lease: Lease, taken: list[HeldMessage], unfinished: int) -> bool:
+        """End the lease of a session that has nothing to do; return whether it ended."""
+        rests = 0 < lease.free_in <= REST_SECONDS
+        if taken or unfinished or rests:
+            return False
+        self.database.change(sql.END_LEASE, [lease.consumer_id])
+        self.database.wake()
+        return True
 
     def put_off_head(self, lease: Lease, unfinished: bool, by: timedelta) -> bool:
         """Let the message wait that the lease would take next; tell whether there was one."""
@@ -401,7 +414,13 @@ def message_row(run: NewRun, now: str, message_id: UUID | None = None) -> dict[s
     }
 
 
-def drop(done: Sequence[Done], cancelled: set[str]) -> None:
-    for d in done:
-        if d.held.id in cancelled:
-            d.fate, d.outcome = Fate.DROPPED, StepRun.Outcome.CANCELLED.value
+def run_in_transaction(
+    results: Sequence[DeliveryResult], cancelled: set[str]
+) -> list[DeliveryResult]:
+    """Call what is to run within the transaction, unless its run was cancelled."""
+    return [
+        each.run_in_transaction()
+        if each.run_in_transaction and each.held.id not in cancelled
+        else each
+        for each in results
+    ]

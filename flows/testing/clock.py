@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from flows.store import Done
+from flows.store import DeliveryResult
 from scripts.protocol.calls import Outcome
 
-Timed = TypeVar("Timed", Done, Outcome)
+Timed = TypeVar("Timed", DeliveryResult, Outcome)
 
 
 class Clock:

@@ -20,7 +20,7 @@ from flows.engine import Payload
 from flows.errors import UnknownFlow
 from flows.models import Flow, Message, Run
 from flows.options import BatchOptions, StartOptions, can_be_a_name
-from flows.store import Held, Ready, store
+from flows.store import HeldMessage, Ready, store
 from flows.testing.arguments import (
     as_duration,
     check_flag,
@@ -353,7 +353,7 @@ class FlowKit:
         secret_values.forget_secrets()
         stack.callback(secret_values.forget_secrets)
 
-    def _age(self, held: Held) -> timedelta:
+    def _age(self, held: HeldMessage) -> timedelta:
         return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)
 
     def _secret_reader(self, read: Callable[[str], str]) -> Callable[[str], str]:

@@ -8,26 +8,26 @@ from datetime import timedelta
 from django.db import DatabaseError
 
 from flows.plan import StepPlan
-from flows.store import Done, Held, Lease, store
+from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.store.troubles import Trouble
 from flows.testing.clock import Clock
 from flows.testing.pool import KitPool
 from flows.testing.transactions import hooks_so_far, run_hooks
 from flows.worker.session import Session
-from flows.worker.transactional import Functions
+from flows.worker.transactional import TransactionalCallables
 from scripts.protocol.calls import Call
 
 CLUSTER = "flow-kit"
 
 
-class KitFunctions(Functions):
+class KitFunctions(TransactionalCallables):
     """Callables that run within the commits of a test, with the times of its clock."""
 
     def __init__(self, pool: KitPool, clock: Clock) -> None:
         super().__init__(pool)
         self._clock = clock
 
-    def run(self, plan: StepPlan, call: Call, held: Held) -> Done:
+    def run(self, plan: StepPlan, call: Call, held: HeldMessage) -> DeliveryResult:
         done = self._clock.stamped(super().run(plan, call, held))
         self.ran[-1:] = [done]
         return done
@@ -91,7 +91,7 @@ class KitSession(Session):
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
         return super()._batch_size(plan, threads) if self._most is None else self._most
 
-    def _submit(self, taken: list[Held]) -> None:
+    def _submit(self, taken: list[HeldMessage]) -> None:
         self.delivered += len(taken)
         super()._submit(taken)
 

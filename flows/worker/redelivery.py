@@ -1,19 +1,38 @@
-"""What the end of a script's call means for its message."""
+"""What becomes of a delivery: the whole rule. It is pure, and asks no database and no clock.
+
+| what has happened                                       | disposition   | reason            |
+|---------------------------------------------------------|---------------|-------------------|
+| the script gave an output                               | ACCEPTED      |                   |
+| … which is the result, and larger than allowed          | DEAD_LETTERED | too-large         |
+| … and the queue of the next step is gone                | DEAD_LETTERED | no-queue          |
+| … and it fans out to more than the next queue holds     | DEAD_LETTERED | too-many-branches |
+| the script rejected the message                         | DEAD_LETTERED | rejected          |
+| its input or output is no valid message                 | DEAD_LETTERED | invalid-output    |
+| the script came too late for the start that was booked  | RELEASED      |                   |
+| the script raised, ran out of time or memory, was ended | RETRY         |                   |
+| the script asked for a redelivery                       | RETRY         |                   |
+| … and this was the last delivery                        | DEAD_LETTERED | exhausted         |
+| … and the run would be too old by then                  | DEAD_LETTERED | expired           |
+| the worker died during the last delivery                | DEAD_LETTERED | exhausted         |
+| what came of it cannot be stored                        | DEAD_LETTERED | not-storable      |
+| the run was cancelled meanwhile, whatever else happened | CANCELLED     |                   |
+
+A redelivery waits as long as the script asked for, else by the back-off of its queue.
+"""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import orjson
-
-from flows.errors import StepFailed, StepRejected
-from flows.models import DeadLetter, StepRun
-from flows.plan import step_plan
-from flows.store import Done, Fate, Held
-from flows.store.clock import machine_clock
-from flows.store.sizes import fault_of_text
-from scripts.protocol.calls import Outcome
+from flows.disposition import (
+    Circumstances,
+    DeadLetterReason,
+    Decision,
+    Disposition,
+    StepOutcome,
+)
 from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
@@ -22,74 +41,157 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptTooLate,
 )
-from scripts.protocol.json_text import items_of
 
 # A script may ask to be redelivered after so long.
 LONGEST_DELAY = timedelta(days=366)
+# A branch is named by the number it has at each fan-out that led to it. An index of PostgreSQL
+# takes names of up to 2,700 characters.
+MAX_FAN_OUTS = 200
+
+ACCEPTED = Decision(Disposition.ACCEPTED)
+RELEASED = Decision(Disposition.RELEASED)
+CANCELLED = Decision(Disposition.CANCELLED, StepOutcome.CANCELLED)
+WORKER_DIED = Decision(
+    Disposition.DEAD_LETTERED,
+    StepOutcome.FAILED,
+    "The worker died during the last delivery.",
+    DeadLetterReason.EXHAUSTED,
+)
 
 
-def judge(held: Held, outcome: Outcome) -> Done:
-    done = Done(
-        held=held,
-        fate=Fate.PASSED,
-        outcome=StepRun.Outcome.COMPLETED.value,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
-        warning=outcome.warning is not None,
-    )
-    if outcome.error is None:
-        done.output = (outcome.output or b"null").decode()
-        is_last = step_plan(held.step_id).site.is_last
-        if is_last and (fault := fault_of_text(done.output)):
-            return too_large(done, fault)
-        if not is_last and done.output.lstrip()[:1] == "[":
-            done.branches = [text for text, _ in items_of(done.output)]
-        return done
-    if isinstance(outcome.error, ScriptTooLate):
-        done.fate = Fate.RETURNED
-        return done
-    error = step_error(outcome.error)
-    done.error = storable(str(error))
-    if isinstance(error, StepRejected):
-        done.fate, done.reason = Fate.BURIED, error.reason
-        done.outcome = StepRun.Outcome.REJECTED.value
-    else:
-        done.fate, done.outcome = Fate.AGAIN, StepRun.Outcome.FAILED.value
-        done.delay, done.slows = error.after, error.after is not None
-    return done
+@dataclass(frozen=True, slots=True)
+class RedeliveryRules:
+    """What a queue and its flow say about redeliveries."""
+
+    max_deliveries: int
+    # The wait after so many deliveries.
+    backoff: Callable[[int], timedelta]
+    # The age of a run from which on nothing of it is redelivered; None: there is none.
+    max_age: timedelta | None = None
 
 
-def too_large(done: Done, error: str) -> Done:
-    done.fate, done.outcome = Fate.BURIED, StepRun.Outcome.REJECTED.value
-    done.reason, done.error, done.output = DeadLetter.Reason.TOO_LARGE.value, error, ""
-    return done
+def decide(
+    error: ScriptError | None,
+    deliveries: int,
+    rules: RedeliveryRules,
+    age: timedelta,
+    result_fault: str | None = None,
+    circumstances: Circumstances | None = None,
+) -> Decision:
+    """Return what becomes of a message that was delivered so often, by all that is known.
+
+    `age`: that of its run. The session asks in the three steps that this consists of, for it knows
+    the outcome of the call before the rules, and its transaction alone knows the circumstances.
+    """
+    decision = redeliver(after_call(error, result_fault), deliveries, rules, age)
+    return in_commit(decision, circumstances or Circumstances())
 
 
-def step_error(error: ScriptError) -> StepFailed | StepRejected:
-    """Say what a script's error means for its message."""
+def after_call(error: ScriptError | None, result_fault: str | None = None) -> Decision:
+    """Return what the end of a script's call means for its message.
+
+    `result_fault`: why its output can be no result.
+    """
+    if error is None:
+        return (
+            ACCEPTED if result_fault is None else rejected(result_fault, DeadLetterReason.TOO_LARGE)
+        )
+    if isinstance(error, ScriptTooLate):
+        return RELEASED
     if isinstance(error, ScriptRejected):
-        return StepRejected(str(error), reason=DeadLetter.Reason.REJECTED.value)
+        return rejected(str(error), DeadLetterReason.REJECTED)
     if isinstance(error, InputInvalid | OutputInvalid):
-        return StepRejected(str(error), reason=DeadLetter.Reason.INVALID.value)
+        return rejected(str(error), DeadLetterReason.INVALID)
     if isinstance(error, ScriptRetry):
         return asked_for_redelivery(error)
     traceback = getattr(error, "traceback", "")
-    return StepFailed(f"{error}\n\n{traceback}".strip())
+    return failed(f"{error}\n\n{traceback}".strip())
 
 
-def asked_for_redelivery(error: ScriptRetry) -> StepFailed:
+def redeliver(
+    decision: Decision, deliveries: int, rules: RedeliveryRules, age: timedelta
+) -> Decision:
+    """Return how long a message waits that is to be delivered again, or why it is not.
+
+    Other decisions stay as they are.
+    """
+    if decision.disposition is not Disposition.RETRY:
+        return decision
+    delay = rules.backoff(deliveries) if decision.delay is None else decision.delay
+    reason = None
+    if deliveries >= rules.max_deliveries:
+        reason = DeadLetterReason.EXHAUSTED
+    elif rules.max_age and age + delay > rules.max_age:
+        reason = DeadLetterReason.EXPIRED
+    disposition = Disposition.DEAD_LETTERED if reason else Disposition.RETRY
+    return replace(decision, disposition=disposition, reason=reason, delay=delay)
+
+
+def in_commit(decision: Decision, found: Circumstances) -> Decision:
+    """Return the decision by what the transaction has found that is to carry it out."""
+    if found.is_cancelled:
+        return replace(
+            decision, disposition=Disposition.CANCELLED, outcome=StepOutcome.CANCELLED, reason=None
+        )
+    if decision.disposition is not Disposition.ACCEPTED:
+        return decision
+    if found.lacks_next_queue:
+        return dead_lettered(
+            decision, "The queue of the next step no longer exists.", DeadLetterReason.NO_QUEUE
+        )
+    if fault := _fault_of_fan_out(found):
+        return dead_lettered(decision, fault, DeadLetterReason.TOO_MANY)
+    return decision
+
+
+def failed(error: str) -> Decision:
+    return Decision(Disposition.RETRY, StepOutcome.FAILED, storable(error))
+
+
+def rejected(error: str, reason: DeadLetterReason) -> Decision:
+    return Decision(Disposition.DEAD_LETTERED, StepOutcome.REJECTED, storable(error), reason)
+
+
+def not_storable(error: str) -> Decision:
+    return Decision(
+        Disposition.DEAD_LETTERED, StepOutcome.FAILED, error, DeadLetterReason.NOT_STORABLE
+    )
+
+
+def put_aside(delay: timedelta) -> Decision:
+    """Let a message wait again for so long, and write nothing down about its delivery."""
+    return replace(RELEASED, delay=delay)
+
+
+def dead_lettered(decision: Decision, error: str, reason: DeadLetterReason) -> Decision:
+    """Return a dead letter in place of a decision; the script's run ended as it did."""
+    return replace(decision, disposition=Disposition.DEAD_LETTERED, error=error, reason=reason)
+
+
+def asked_for_redelivery(error: ScriptRetry) -> Decision:
     """Take a delay for what it says; one that cannot be meant is that of the back-off."""
     after = error.after
     if after is None:
-        return StepFailed(str(error))
+        return failed(str(error))
     # A callable is of this process and may have put anything there.
     if isinstance(after, int | float) and 0 <= after <= LONGEST_DELAY.total_seconds():
-        return StepFailed(str(error), after=timedelta(seconds=after))
-    return StepFailed(
+        return replace(failed(str(error)), delay=timedelta(seconds=after), slows_queue=True)
+    return failed(
         f"It asked for a redelivery after {shown(after)} seconds; at most {LONGEST_DELAY.days} days"
         f" can be asked for, so the back-off of its queue decides. {error}".strip()
     )
+
+
+def _fault_of_fan_out(found: Circumstances) -> str | None:
+    if found.outputs is None:
+        return None
+    if found.outputs > found.next_queue_size:
+        return (
+            f"It returned {found.outputs} messages, the next queue holds {found.next_queue_size}."
+        )
+    if found.fan_outs >= MAX_FAN_OUTS:
+        return f"It has fanned out {MAX_FAN_OUTS} times already; that is the most."
+    return None
 
 
 def shown(value: object) -> str:
@@ -103,27 +205,3 @@ def shown(value: object) -> str:
 def storable(text: str) -> str:
     """Return the text without what a database cannot store: NUL and lone surrogates."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-
-
-def ended_now(held: Held, fate: Fate, outcome: str) -> Done:
-    now = time.time()
-    return Done(held, fate, outcome, started_at=now, finished_at=now)
-
-
-def spilled(held: Held) -> Done:
-    """Go on with what found no room after a step that is done."""
-    done = ended_now(held, Fate.PASSED, StepRun.Outcome.COMPLETED.value)
-    (first, _), *items = items_of(held.body)
-    done.first_branch, done.branches = int(first), [text for text, _ in items]
-    return done
-
-
-def returned(held: Held) -> Done:
-    """Let a message wait again of which the script has not run."""
-    return ended_now(held, Fate.RETURNED, StepRun.Outcome.COMPLETED.value)
-
-
-def age(held: Held) -> timedelta:
-    """How long ago the run was started: a UUIDv7 begins with its milliseconds since the epoch."""
-    created_at = int(held.run_id.replace("-", "")[:12], 16) / 1000
-    return timedelta(seconds=machine_clock().now() - created_at)

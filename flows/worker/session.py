@@ -9,6 +9,7 @@ from dataclasses import replace
 from django.conf import settings
 from django.db import connection
 
+from flows.disposition import Circumstances, Disposition
 from flows.errors import LeaseLost
 from flows.isolation import (
     LAST_RESORT_DELAY,
@@ -18,14 +19,15 @@ from flows.isolation import (
     substitutes,
     unjudged,
 )
-from flows.models import DeadLetter, Queue, StepRun
+from flows.models import Queue
 from flows.plan import StepPlan, step_plan
-from flows.store import Done, Fate, Held, Lease, store
+from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
-from flows.store.work import BATCH_SECONDS
-from flows.worker.redelivery import age, ended_now, returned
+from flows.store.types import BATCH_SECONDS
+from flows.worker.redelivery import CANCELLED, WORKER_DIED, RedeliveryRules, in_commit, redeliver
+from flows.worker.results import age, ended_now, released
 from flows.worker.this_worker import this_worker
-from flows.worker.transactional import Functions, TransactionSpoiled, refused
+from flows.worker.transactional import TransactionalCallables, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome
@@ -55,8 +57,8 @@ class Session:
         self.lease = lease
         self.hosts = hosts
         self.store = store()
-        self.running: dict[str, Held] = {}
-        self.done: list[Done] = []
+        self.running: dict[str, HeldMessage] = {}
+        self.done: list[DeliveryResult] = []
         self.heard_at = time.monotonic()
         self.draining_since: float | None = None
         self.bytes_per_message = 1.0
@@ -67,7 +69,7 @@ class Session:
         self.tries = 0
         self.retry_at = 0.0
         self.refusals = 0
-        self.functions = Functions(hosts)
+        self.functions = TransactionalCallables(hosts)
 
     def patience(self) -> float:
         """Seconds until it has to go on, whatever its scripts do."""
@@ -80,11 +82,11 @@ class Session:
     def finish(self, held_id: str, outcome: Outcome) -> None:
         """Take what came of a call, unless the message is no longer this session's."""
         if held := self.running.pop(held_id, None):
-            done = judged(held, outcome)
-            self.most_bytes = max(self.most_bytes, len(done.output))
+            result = judged(held, outcome)
+            self.most_bytes = max(self.most_bytes, len(result.output))
             if held_id in self.dropped:
-                done.fate, done.outcome = Fate.DROPPED, StepRun.Outcome.CANCELLED.value
-            self.done.append(done)
+                result.decision = in_commit(result.decision, Circumstances(is_cancelled=True))
+            self.done.append(result)
 
     def go_on(self, claim: bool) -> None:
         """Commit what is done and start what comes next; without a database, try again later."""
@@ -113,7 +115,7 @@ class Session:
                 raise
             self._try_again_later(error, trouble)
 
-    def _commit(self, claim: bool) -> list[Held]:
+    def _commit(self, claim: bool) -> list[HeldMessage]:
         """Store what is done and take what comes next; store it apart where that raises."""
         try:
             return self._commit_all(claim)
@@ -134,11 +136,11 @@ class Session:
         self.refusals = 0
         return []
 
-    def _commit_all(self, claim: bool) -> list[Held]:
-        self._decide_on_failures(self.done)
+    def _commit_all(self, claim: bool) -> list[HeldMessage]:
+        self.done = self._redelivered(self.done)
         begun_at, began = time.time(), time.monotonic()
         self.functions.begin()
-        taken = self.store.commit(self.lease, self.done, len(self.running), self._batch_size, claim)
+        taken = self._store_and_claim(claim)
         self.done = []
         self.refusals = 0
         self.functions.end()
@@ -150,6 +152,17 @@ class Session:
         self.lease.clock_ahead = self.lease.renewed_at - begun_at
         self.lease.start_within = max(START_SECONDS, 2 * took, self.lease.start_within * 0.9)
         return taken
+
+    def _store_and_claim(self, claim: bool) -> list[HeldMessage]:
+        unfinished = len(self.running)
+        if self.done:
+            return self.store.commit(
+                self.lease, self.done, in_commit, self._batch_size, unfinished, claim
+            )
+        if claim:
+            return self.store.claim(self.lease, self._batch_size, unfinished)
+        self.store.close(self.lease)
+        return []
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
         """One message a thread for slow scripts and unknown ones, many for fast ones."""
@@ -166,8 +179,8 @@ class Session:
         )
         return max(int(fitting), threads)
 
-    def _submit(self, taken: list[Held]) -> None:
-        by_step: dict[int, list[Held]] = {}
+    def _submit(self, taken: list[HeldMessage]) -> None:
+        by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
             if held.spilled:
                 self.done.append(gone_on(held))
@@ -187,7 +200,7 @@ class Session:
             self.most_bytes = max(self.most_bytes, size)
             self.bytes_per_message = max(size / len(calls), self.bytes_per_message * 0.9)
 
-    def _call(self, held: Held, plan: StepPlan) -> Call:
+    def _call(self, held: HeldMessage, plan: StepPlan) -> Call:
         correlation_id = held.correlation_id
         return Call(
             key=(self, held.id),
@@ -198,23 +211,22 @@ class Session:
             start_by=self.start_by if self.lease.has_rate else 0.0,
         )
 
-    def _to_run_within(self, held: Held, call: Call, plan: StepPlan) -> Done:
+    def _to_run_within(self, held: HeldMessage, call: Call, plan: StepPlan) -> DeliveryResult:
         """Return what becomes of a message whose callable is to run within the next commit."""
 
-        def run() -> Done:
-            done = self.functions.run(plan, call, held)
-            self._decide_on_failures([done])
-            return done
+        def run() -> DeliveryResult:
+            [result] = self._redelivered([self.functions.run(plan, call, held)])
+            return result
 
-        return replace(returned(held), within=run)
+        return replace(released(held), run_in_transaction=run)
 
-    def _settle(self, ended: Done) -> None:
+    def _settle(self, ended: DeliveryResult) -> None:
         """Commit again, with what is known of a function whose transaction was rolled back."""
         self.done = [ended if d.held is ended.held else d for d in self.done]
 
     # --- one message alone -----------------------------------------------------------------
 
-    def _store_apart(self, done: list[Done]) -> None:
+    def _store_apart(self, done: list[DeliveryResult]) -> None:
         """Store what is done in smaller and smaller parts, to find the message that raises."""
         try:
             self._commit_part(done)
@@ -248,22 +260,22 @@ class Session:
         connection.close()
         return True
 
-    def _commit_part(self, part: list[Done]) -> None:
+    def _commit_part(self, part: list[DeliveryResult]) -> None:
         """Store some of what is done, take nothing new and keep the lease."""
-        self._decide_on_failures(part)
+        part = self._redelivered(part)
         self.functions.begin()
         unfinished = len(self.running) + len(self.done)
-        self.store.commit(self.lease, part, unfinished, self._batch_size, claim=False)
+        self.store.commit(self.lease, part, in_commit, self._batch_size, unfinished, claim=False)
         stored = {d.held.id for d in part}
         self.done = [d for d in self.done if d.held.id not in stored]
 
-    def _claim_apart(self, error: Exception) -> list[Held]:
-        """Take one message; where that raises, bury it, or let it wait if it cannot be taken."""
+    def _claim_apart(self, error: Exception) -> list[HeldMessage]:
+        """Take one message. If that raises, the message dies, or waits if it cannot even die."""
         unfinished = len(self.running)
         for marks in (True, False):
             try:
-                taken = self.store.commit(
-                    self.lease, [], unfinished, lambda plan, threads: unfinished + 1, True, marks
+                taken = self.store.claim(
+                    self.lease, lambda plan, threads: unfinished + 1, unfinished, marks
                 )
             except Exception as another:
                 if not is_of_a_message(another):
@@ -280,7 +292,7 @@ class Session:
             raise error
         return []
 
-    def _store_instead(self, done: Done, error: Exception) -> None:
+    def _store_instead(self, done: DeliveryResult, error: Exception) -> None:
         """Store something else of a delivery that raises alone. Raises the error if nothing is."""
         if self.functions.ran and isinstance(error, DATABASE_ERRORS):
             # Some constraints are looked at when a transaction ends.
@@ -288,7 +300,7 @@ class Session:
             self._store_apart([refused(self.functions.ran[0], error)])
             return
         held = done.held
-        logger.error("message %s of run %s is buried", held.id, held.run_id, exc_info=error)
+        logger.error("message %s of run %s is a dead letter", held.id, held.run_id, exc_info=error)
         for instead in substitutes(done, error):
             try:
                 self._commit_part([instead])
@@ -296,7 +308,7 @@ class Session:
             except Exception as another:
                 if not is_of_a_message(another):
                     raise
-                logger.info("message %s as %s: %r", held.id, instead.fate.name, another)
+                logger.info("message %s as %s: %r", held.id, instead.disposition.name, another)
         raise error
 
     def _stay_alive(self) -> None:
@@ -323,7 +335,7 @@ class Session:
         withdrawn = self.hosts.cancel({(self, held_id) for held_id in cancelled & {*self.running}})
         for call in withdrawn:
             held = self.running.pop(call.key[1])
-            self.done.append(ended_now(held, Fate.DROPPED, StepRun.Outcome.CANCELLED.value))
+            self.done.append(ended_now(held, CANCELLED))
 
     def forget(self) -> None:
         """End without a word to the database."""
@@ -358,29 +370,27 @@ class Session:
 
     # --- what came of a delivery -----------------------------------------------------------
 
-    def _decide_on_failures(self, done: list[Done]) -> None:
-        """Let what failed wait for its redelivery, or bury it after its last."""
-        failed = [d for d in done if d.fate is Fate.AGAIN]
-        if not failed:
-            return
+    def _redelivered(self, results: list[DeliveryResult]) -> list[DeliveryResult]:
+        """Return them with how long those wait that failed, or as dead letters after the last."""
+        if all(each.disposition is not Disposition.RETRY for each in results):
+            return results
         queue = Queue.objects.select_related("step__flow").get(pk=self.lease.queue_id)
         step = getattr(queue, "step", None)
-        max_age = step.flow.max_age if step else None
-        for d in failed:
-            if d.delay is None:
-                d.delay = queue.backoff.delay(d.held.deliveries)
-            if d.held.deliveries >= queue.max_deliveries:
-                d.fate, d.reason = Fate.BURIED, DeadLetter.Reason.EXHAUSTED.value
-            elif max_age and age(d.held) + d.delay > max_age:
-                d.fate, d.reason = Fate.BURIED, DeadLetter.Reason.EXPIRED.value
+        rules = RedeliveryRules(
+            queue.max_deliveries, queue.backoff.delay, step.flow.max_age if step else None
+        )
+        return [
+            replace(
+                each,
+                decision=redeliver(each.decision, each.held.deliveries, rules, age(each.held)),
+            )
+            for each in results
+        ]
 
-    def _is_exhausted(self, held: Held) -> bool:
+    def _is_exhausted(self, held: HeldMessage) -> bool:
         return held.deliveries > Queue.objects.get(pk=self.lease.queue_id).max_deliveries
 
-    def _given_up(self, held: Held) -> Done:
-        """Bury a message whose last delivery ended with the death of its worker."""
+    def _given_up(self, held: HeldMessage) -> DeliveryResult:
+        """Return a dead letter of a message whose last delivery ended its worker."""
         held.deliveries -= 1
-        done = ended_now(held, Fate.BURIED, StepRun.Outcome.FAILED.value)
-        done.error = "The worker died during the last delivery."
-        done.reason = DeadLetter.Reason.EXHAUSTED.value
-        return done
+        return ended_now(held, WORKER_DIED)

@@ -1,4 +1,4 @@
-"""Callables that run within the transaction of a commit, so that their writes share its fate.
+"""Callables that run within the transaction of a commit: their writes are stored with it, or not.
 
 The session's thread runs them, at every try of the commit anew: what an earlier try has written is
 gone. Each has a savepoint, to which an exception takes its writes back. An exception that may have
@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 from django.db import connection, transaction
 
-from flows.models import StepRun
 from flows.plan import StepPlan
-from flows.store import Done, Fate, Held, store
-from flows.worker.redelivery import judge, returned, storable
+from flows.store import DeliveryResult, HeldMessage, store
+from flows.worker.redelivery import failed
+from flows.worker.results import released, result_of_call
 from scripts.callables.calls import CallableCall, drop_connections
 from scripts.callables.leftovers import Leftovers, apart, renew, uses_of
 from scripts.callables.watchdog import Limit, watchdog
@@ -46,17 +46,17 @@ TRANSACTION_SECONDS = 0.5
 class TransactionSpoiled(Exception):
     """The transaction has to be rolled back and tried again, with what came of a function."""
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, done: DeliveryResult) -> None:
         self.done = done
         super().__init__(self.__doc__)
 
 
-class Functions:
-    """Those that a session runs within its commits. ``ran``: in the latest try of one."""
+class TransactionalCallables:
+    """Those that a session runs within its commits. `ran`: in the latest try of one."""
 
     def __init__(self, hosts: HostPool) -> None:
         self.hosts = hosts
-        self.ran: list[Done] = []
+        self.ran: list[DeliveryResult] = []
         self.begun_at = 0.0
 
     def begin(self) -> None:
@@ -68,16 +68,16 @@ class Functions:
         """Take note that it was made."""
         self.ran = []
 
-    def run(self, plan: StepPlan, call: Call, held: Held) -> Done:
+    def run(self, plan: StepPlan, call: Call, held: HeldMessage) -> DeliveryResult:
         """Run one in the transaction that is open, if it is not too much. Raises
         TransactionSpoiled.
         """
         age = time.monotonic() - self.begun_at
         if self.ran and age > TRANSACTION_SECONDS:
-            return returned(held)
+            return released(held)
         running = CallableCall(plan.program, plan.site, call, MOST_SECONDS)
         hooks_before = len(connection.run_on_commit)
-        done = judge(held, running.outcome(around=in_savepoint))
+        done = result_of_call(held, running.outcome(around=in_savepoint))
         self.ran.append(done)
         self.hosts.learn_pace(plan.program, done.finished_at - done.started_at)
         if running.limit.is_hit or connection.needs_rollback or connection.closed_in_transaction:
@@ -86,12 +86,10 @@ class Functions:
         return done
 
 
-def refused(done: Done, error: Exception) -> Done:
+def refused(done: DeliveryResult, error: Exception) -> DeliveryResult:
     """Return what becomes of a message whose callable's writes the database has refused."""
-    text = storable(plain_text(f"{type(error).__name__}: {error}", MAX_TEXT_LENGTH))
-    return replace(
-        done, fate=Fate.AGAIN, outcome=StepRun.Outcome.FAILED.value, output="", error=text
-    )
+    text = plain_text(f"{type(error).__name__}: {error}", MAX_TEXT_LENGTH)
+    return replace(done, decision=failed(text), output="")
 
 
 def in_savepoint(run: Callable[[], Result]) -> Result:

@@ -48,6 +48,7 @@ def arm() -> None:
         wrap(database, "transaction", around_transaction)
     wrap(Store, "start", around_start)
     wrap(Store, "begin", around_begin)
+    wrap(Store, "claim", around_claim)
     wrap(Store, "commit", around_commit)
     wrap(Store, "_release", around_release)
     wrap(Session, "_commit", around_session_commit)
@@ -83,12 +84,15 @@ def around_begin(original: Callable[..., Any], *args: Any) -> Any:
     return lease
 
 
-def around_commit(
-    original: Callable[..., Any], store: Store, lease: Any, done: Any, *args: Any
-) -> Any:
-    what = "results" if done else "claim"
-    taken = during(what, original, store, lease, done, *args)
-    crash(f"after-commit-of-{what}")
+def around_claim(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    taken = during("claim", original, *args, **kwargs)
+    crash("after-commit-of-claim")
+    return taken
+
+
+def around_commit(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    taken = during("results", original, *args, **kwargs)
+    crash("after-commit-of-results")
     return taken
 
 
@@ -118,9 +122,9 @@ def around_engine_start(original: Callable[..., Any], *args: Any, **kwargs: Any)
     return started
 
 
-def during(what: str, original: Callable[..., Any], *args: Any) -> Any:
+def during(what: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     doing.append(what)
     try:
-        return original(*args)
+        return original(*args, **kwargs)
     finally:
         doing.remove(what)

@@ -27,12 +27,12 @@ from flows.models import (
     QueueState,
     Run,
     Step,
-    StepRun,
 )
 from flows.plan import StepPlan, step_plan
-from flows.store import Done, Fate, Held, Lease, store
+from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.tasks.retention import purge
-from flows.worker.redelivery import spilled
+from flows.worker.redelivery import ACCEPTED, in_commit, rejected
+from flows.worker.results import spilled
 from tests.branch_model import Letter, ModelRun
 from tests.builders import make_flow, run_of
 from tests.examples import examples
@@ -56,7 +56,7 @@ class World:
         payload = json.loads(Message.objects.get(pk=started.correlation_id).body)["payload"]
         self.models[str(started.correlation_id)] = ModelRun(self.joins, {"": (0, payload)})
 
-    def model_of(self, held: Held) -> ModelRun:
+    def model_of(self, held: HeldMessage) -> ModelRun:
         return self.models[held.correlation_id]
 
     def letters(self) -> list[DeadLetter]:
@@ -75,7 +75,7 @@ class World:
             consumer_id = store().open_consumer(queue_id, 4, "cluster", "host")
             assert consumer_id is not None
             lease = store().begin(consumer_id, 1)
-            taken = store().commit(lease, [], 0, self.batch, claim=True)
+            taken = store().claim(lease, self.batch)
             if taken:
                 self._go_on(lease, taken, fails)
                 return True
@@ -84,25 +84,25 @@ class World:
     def batch(self, plan: StepPlan, threads: int) -> int:
         return self.random.randint(1, 3)
 
-    def _go_on(self, lease: Lease, taken: list[Held], fails: bool) -> None:
+    def _go_on(self, lease: Lease, taken: list[HeldMessage], fails: bool) -> None:
         while taken:
             done = [self._delivered(held, fails) for held in taken]
             carries = self.random.random() < 0.5
-            taken = store().commit(lease, done, 0, self.batch, claim=carries)
+            taken = store().commit(lease, done, in_commit, self.batch, claim=carries)
         if not lease.closed:
             store().close(lease)
 
-    def _delivered(self, held: Held, fails: bool) -> Done:
+    def _delivered(self, held: HeldMessage, fails: bool) -> DeliveryResult:
         if held.spilled:
             return spilled(held)
         model, now = self.model_of(held), time.time()
         position = step_plan(held.step_id).position
         assert model.live[held.branch] == (position, json.loads(held.body)["payload"])
-        done = Done(held, Fate.PASSED, StepRun.Outcome.COMPLETED.value, now, now)
+        done = DeliveryResult(held, ACCEPTED, now, now)
         is_last = step_plan(held.step_id).next_step_id is None
         happens = self.random.choice(["passes", "fans out", "rejects"])
         if happens == "rejects" and fails:
-            done.fate, done.reason, done.error = Fate.BURIED, "rejected", "no"
+            done.decision = rejected("no", DeadLetter.Reason.REJECTED)
             model.rejected(held.branch)
         elif happens == "fans out" and not is_last and held.branch.count(".") < 2:
             payloads = [{"id": next(numbers)} for _ in range(self.random.randint(0, 3))]
@@ -115,7 +115,7 @@ class World:
             model.passed(held.branch, payload)
         return done
 
-    def _envelope(self, held: Held, payload: Any) -> str:
+    def _envelope(self, held: HeldMessage, payload: Any) -> str:
         return json.dumps({"correlationId": held.correlation_id, "payload": payload})
 
     def reprocess(self, letter: DeadLetter) -> bool:

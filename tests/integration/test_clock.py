@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,9 +15,9 @@ from flows.store import clock as clocks
 from flows.store import store
 from flows.store.clock import SteadyClock
 from flows.store.jump import mend
-from flows.store.work import Fate
 from flows.worker import cluster
-from flows.worker.redelivery import age, ended_now
+from flows.worker.redelivery import ACCEPTED, failed, in_commit
+from flows.worker.results import age, ended_now
 from tests.builders import make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
 
@@ -66,12 +67,11 @@ def test_a_failed_message_that_is_stored_meanwhile_waits_for_its_back_off_alone(
     flow = make_flow(codes=["def run(message, context):\n    raise Retry(after=0.2)\n"])
     engine.start(flow.name, {})
     lease = open_lease("flow-0")
-    [held] = store().commit(lease, [], 0, lambda plan, threads: 1, True)
+    [held] = store().claim(lease, lambda plan, threads: 1)
 
     clock.ahead = MONTH
-    done = ended_now(held, Fate.AGAIN, "FAILED")
-    done.delay = timedelta(seconds=30)
-    store().commit(lease, [done], 0, lambda plan, threads: 1, False)
+    done = ended_now(held, replace(failed("no luck"), delay=timedelta(seconds=30)))
+    store().commit(lease, [done], in_commit, lambda p, n: 1, claim=False)
     clock.ahead = timedelta(0)
 
     assert Message.objects.get().available_at < datetime.now(UTC) + timedelta(seconds=60)
@@ -95,7 +95,7 @@ def test_a_message_does_not_expire_by_a_clock_that_was_set_for_a_moment(clock: C
     make_flow()
     engine.start("flow", {})
     lease = open_lease("flow-0")
-    [held] = store().commit(lease, [], 0, lambda plan, threads: 1, True)
+    [held] = store().claim(lease, lambda plan, threads: 1)
 
     clock.ahead = MONTH
 
@@ -108,12 +108,12 @@ def test_a_rate_goes_on_when_the_clock_was_set_while_scripts_started(clock: Cloc
     Queue.objects.update(rate_count=5, rate_period=timedelta(seconds=60))
     engine.start(flow.name, {})
     lease = open_lease("flow-0")
-    [held] = store().commit(lease, [], 0, lambda plan, threads: 1, True)
-    done = ended_now(held, Fate.DROPPED, "CANCELLED")
-    done.fate, done.output = Fate.PASSED, "{}"
+    [held] = store().claim(lease, lambda plan, threads: 1)
+    done = ended_now(held, ACCEPTED)
+    done.output = "{}"
     done.started_at = time.time() + MONTH.total_seconds()
 
-    store().commit(lease, [done], 0, lambda plan, threads: 1, False)
+    store().commit(lease, [done], in_commit, lambda p, n: 1, claim=False)
 
     state = QueueState.objects.get(queue__name="flow-0")
     rate = RateLimit.read(5, timedelta(seconds=60), state.recent_starts)

@@ -39,7 +39,7 @@ def balance_of(flow: str) -> FlowBalance:
 
 
 def hold(queue: str, count: int) -> None:
-    held = store().commit(open_lease(queue, count), [], 0, lambda plan, threads: count, True)
+    held = store().claim(open_lease(queue, count), lambda plan, threads: count)
     assert len(held) == count
 
 

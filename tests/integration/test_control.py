@@ -156,7 +156,7 @@ def test_a_message_that_is_done_when_its_run_is_cancelled_goes_no_further():
 def test_a_cancelled_message_of_a_dead_worker_does_not_come_back():
     make_flow(codes=[ECHO, ECHO])
     started = engine.start("flow", {})
-    assert store().commit(open_lease("flow-0"), [], 0, lambda plan, threads: threads, True)
+    assert store().claim(open_lease("flow-0"), lambda plan, threads: threads)
     engine.cancel(run_of(started.correlation_id))
 
     store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
@@ -291,7 +291,7 @@ def test_under_a_rate_limit_no_more_are_taken_than_start_within_their_booked_tim
     # Half of this is for scripts that run one after the other.
     lease.start_within = 0.05
 
-    held = store().commit(lease, [], 0, lambda plan, threads: batch, claim=True)
+    held = store().claim(lease, lambda plan, threads: batch)
 
     assert len(held) == taken
 

@@ -1,6 +1,7 @@
 """Delayed starts are counted apart from the messages of a queue until a worker takes them."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import uuid4
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from flows import engine
 from flows.conservation import check
+from flows.disposition import Decision, Disposition
 from flows.errors import DelayTooLong, QueueFull
 from flows.models import Message, Queue, QueueState, Run
-from flows.store import Done, Fate, Held, store
+from flows.store import DeliveryResult, HeldMessage, store
 from flows.waiting import why_run
-from flows.worker.redelivery import returned
+from flows.worker.redelivery import ACCEPTED, RELEASED, in_commit
+from flows.worker.results import released
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 from tests.examples import examples
 
@@ -113,7 +116,7 @@ def test_many_delayed_starts_that_are_due_at_once_are_all_worked_on_within_the_b
     lease = open_lease("flow-0", threads=10)
 
     # The two that are in the queue leave room for one.
-    held = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    held = store().claim(lease, lambda plan, threads: threads)
 
     assert numbers()[0] <= 3
     assert len(held) <= 3
@@ -145,14 +148,16 @@ def test_a_delayed_start_is_counted_once_wherever_it_is(fate):
     if fate != "cancelled":
         let_the_hour_pass()
         lease = open_lease("flow-0")
-        [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+        [held] = store().claim(lease, lambda plan, threads: threads)
         assert numbers() == (1, 0)
         assert_balanced()
 
     if fate == "died":
         store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
     elif fate == "given back":
-        store().commit(lease, [returned(held)], 0, lambda plan, threads: threads, False)
+        store().commit(
+            lease, [released(held)], in_commit, lambda plan, threads: threads, claim=False
+        )
     else:
         engine.cancel(run)
 
@@ -223,18 +228,19 @@ def happen(random: Random, name: str) -> None:
 
 def work_a_little(random: Random, queue: str) -> None:
     lease = open_lease(queue, threads=3)
-    held = store().commit(lease, [], 0, lambda plan, threads: random.randint(1, 4), True)
+    held = store().claim(lease, lambda plan, threads: random.randint(1, 4))
     if held and random.random() < 0.2:
         store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
         return
     while held:
         carries = random.random() < 0.5
         done = [ended(random, each) for each in held]
-        held = store().commit(lease, done, 0, lambda plan, threads: threads, carries)
+        held = store().commit(lease, done, in_commit, lambda p, n: n, claim=carries)
     if not lease.closed:
         store().close(lease)
 
 
-def ended(random: Random, held: Held) -> Done:
-    fate, now = random.choice([Fate.PASSED, Fate.PASSED, Fate.RETURNED, Fate.AGAIN]), time.time()
-    return Done(held, fate, "COMPLETED", now, now, output=held.body, delay=HOUR)
+def ended(random: Random, held: HeldMessage) -> DeliveryResult:
+    retry = Decision(Disposition.RETRY)
+    decision, now = random.choice([ACCEPTED, ACCEPTED, RELEASED, retry]), time.time()
+    return DeliveryResult(held, replace(decision, delay=HOUR), now, now, output=held.body)

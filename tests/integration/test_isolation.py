@@ -223,14 +223,14 @@ def test_an_outcome_that_the_worker_cannot_judge_buries_its_message(
 ) -> None:
     flow = make_flow(codes=[ECHO])
     good, bad = engine.start_many("flow", [{}, {"bad": True}])
-    judge = isolation.judge
+    result_of_call = isolation.result_of_call
 
     def overflowing(held: Any, outcome: Any) -> Any:
         if b"bad" in outcome.call.body:
             raise OverflowError("days")
-        return judge(held, outcome)
+        return result_of_call(held, outcome)
 
-    monkeypatch.setattr(isolation, "judge", overflowing)
+    monkeypatch.setattr(isolation, "result_of_call", overflowing)
 
     work_until_idle(flow)
 

@@ -106,7 +106,7 @@ def test_live_runs_are_never_touched():
 
 def hold_one() -> None:
     """Let a session take the message that waits first."""
-    held = store().commit(open_lease("flow-0", 1), [], 0, lambda plan, threads: 1, True)
+    held = store().claim(open_lease("flow-0", 1), lambda plan, threads: 1)
     assert len(held) == 1
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from flows import engine
 from flows.errors import AlreadyReprocessed
 from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, Step, StepRun
-from flows.store import Done, Fate, Held, Lease, store
+from flows.store import DeliveryResult, HeldMessage, Lease, store
+from flows.worker.redelivery import ACCEPTED, in_commit
+from flows.worker.results import released
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker, consume
@@ -39,7 +41,7 @@ def make_due() -> None:
 
 def hold_one(queue: str) -> None:
     """Take messages as a worker does that dies before its scripts answer."""
-    assert store().commit(open_lease(queue), [], 0, lambda plan, threads: threads, True)
+    assert store().claim(open_lease(queue), lambda plan, threads: threads)
 
 
 def all_counters() -> set[tuple[int, int]]:
@@ -342,11 +344,11 @@ def test_a_message_that_came_too_late_to_its_script_keeps_its_place():
     make_flow(codes=[ECHO], threads=1)
     first = engine.start("flow", {}).correlation_id
     lease = open_lease("flow-0")
-    [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    [held] = store().claim(lease, lambda plan, threads: threads)
     later = engine.start("flow", {}).correlation_id
 
-    returned = Done(held, Fate.RETURNED, "COMPLETED", time.time(), time.time())
-    store().commit(lease, [returned], 0, lambda plan, threads: threads, False)
+    returned = released(held)
+    store().commit(lease, [returned], in_commit, lambda p, n: n, claim=False)
 
     assert taken_in_turn("flow-0") == [first, later]
 
@@ -354,10 +356,12 @@ def test_a_message_that_came_too_late_to_its_script_keeps_its_place():
 def taken_in_turn(queue: str) -> list[UUID]:
     """Take and finish every message, one at a time."""
     lease, ids = open_lease(queue), []
-    held = store().commit(lease, [], 0, lambda plan, threads: 1, True)
+    held = store().claim(lease, lambda plan, threads: 1)
     while held:
         ids.append(UUID(held[0].id))
-        held = store().commit(lease, [passed(h) for h in held], 0, lambda plan, threads: 1, True)
+        held = store().commit(
+            lease, [passed(h) for h in held], in_commit, lambda plan, threads: 1, claim=True
+        )
     return ids
 
 
@@ -382,9 +386,9 @@ def die() -> None:
     store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
 
-def take(threads: int) -> tuple[Lease, list[Held]]:
+def take(threads: int) -> tuple[Lease, list[HeldMessage]]:
     lease = open_lease("flow-0", threads=threads)
-    return lease, store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    return lease, store().claim(lease, lambda plan, threads: threads)
 
 
 def test_what_a_dead_worker_held_is_delivered_in_halves_at_once():
@@ -395,8 +399,12 @@ def test_what_a_dead_worker_held_is_delivered_in_halves_at_once():
     engine.start("flow", {})
 
     lease, first = take(8)
-    second = store().commit(lease, [passed(h) for h in first], 0, lambda p, threads: threads, True)
-    third = store().commit(lease, [passed(h) for h in second], 0, lambda p, threads: threads, True)
+    second = store().commit(
+        lease, [passed(h) for h in first], in_commit, lambda p, threads: threads, claim=True
+    )
+    third = store().commit(
+        lease, [passed(h) for h in second], in_commit, lambda p, threads: threads, claim=True
+    )
 
     assert [len(first), len(second), len(third)] == [4, 4, 1]
 
@@ -423,9 +431,11 @@ def test_nothing_is_taken_beside_suspects():
     lease, [suspect] = take(4)
     engine.start("flow", {})
 
-    assert store().commit(lease, [], 1, lambda plan, threads: threads, True) == []
+    assert store().claim(lease, lambda plan, threads: threads, 1) == []
 
-    assert store().commit(lease, [passed(suspect)], 0, lambda plan, threads: threads, True)
+    assert store().commit(
+        lease, [passed(suspect)], in_commit, lambda plan, threads: threads, claim=True
+    )
     assert not lease.suspects
 
 
@@ -447,14 +457,16 @@ def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
         exhausted: list[str] = []
         while not exhausted:
             lease = open_lease(f"{name}-0", threads=threads)
-            held = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+            held = store().claim(lease, lambda plan, threads: threads)
             assert held
             exhausted = [h.correlation_id for h in held if h.deliveries > most]
             if guilty in {h.correlation_id for h in held}:
                 deaths += 1
                 die()
             else:
-                store().commit(lease, [passed(h) for h in held], 0, lambda p, t: t, False)
+                store().commit(
+                    lease, [passed(h) for h in held], in_commit, lambda p, t: t, claim=False
+                )
 
         assert exhausted == [guilty]
         assert deaths <= 2 * (messages.bit_length() + most)
@@ -531,10 +543,10 @@ def test_a_session_follows_a_step_that_is_given_fewer_threads():
     make_flow(codes=[ECHO], threads=8)
     engine.start_many("flow", [{"n": n} for n in range(20)])
     lease = open_lease("flow-0", threads=8)
-    first = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    first = store().claim(lease, lambda plan, threads: threads)
     Step.objects.update(threads=2)
 
-    more = store().commit(lease, [], len(first), lambda plan, threads: threads, True)
+    more = store().claim(lease, lambda plan, threads: threads, len(first))
 
     assert len(first) == 8
     assert more == []
@@ -547,13 +559,15 @@ def test_neighbours_of_a_message_that_kills_its_worker_are_neither_charged_nor_b
     deaths = 0
     while not DeadLetter.objects.exists():
         lease = open_lease("flow-0")
-        held = store().commit(lease, [], 0, lambda plan, threads: 5, True)
+        held = store().claim(lease, lambda plan, threads: 5)
         if ids[3] in {UUID(h.id) for h in held}:
             # The message kills every worker that holds it.
             deaths += 1
             store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
         elif held:
-            store().commit(lease, [passed(h) for h in held], 0, lambda plan, threads: 5, False)
+            store().commit(
+                lease, [passed(h) for h in held], in_commit, lambda plan, threads: 5, claim=False
+            )
         assert deaths < 6
         if deaths == 4:
             work("flow-0")
@@ -567,6 +581,6 @@ def test_neighbours_of_a_message_that_kills_its_worker_are_neither_charged_nor_b
     assert set(StepRun.objects.exclude(run=ids[3]).values_list("delivery", flat=True)) == {1}
 
 
-def passed(held: Held) -> Done:
+def passed(held: HeldMessage) -> DeliveryResult:
     now = time.time()
-    return Done(held, Fate.PASSED, "COMPLETED", now, now, output=held.body)
+    return DeliveryResult(held, ACCEPTED, now, now, output=held.body)

@@ -11,7 +11,8 @@ from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState,
 from flows.rate import RateLimit
 from flows.store import store
 from flows.waiting import NOBODY_WORKS, text_of, why_queue, why_run
-from flows.worker.redelivery import returned
+from flows.worker.redelivery import in_commit
+from flows.worker.results import released
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -59,10 +60,10 @@ def test_a_run_whose_first_message_is_given_back_unused_is_queued_again():
     make_flow(rate_count=5, rate_period=MINUTE)
     run = start()
     lease = open_lease("flow-0")
-    [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    [held] = store().claim(lease, lambda plan, threads: threads)
     assert run_of(run.pk).status == Run.Status.RUNNING
 
-    store().commit(lease, [returned(held)], 0, lambda plan, threads: threads, False)
+    store().commit(lease, [released(held)], in_commit, lambda p, n: n, claim=False)
 
     run.refresh_from_db()
     assert (run.status, run.started_at) == (Run.Status.QUEUED, None)
@@ -75,9 +76,9 @@ def test_a_run_that_was_put_back_and_given_back_is_still_running():
     work_until_idle(flow)
     engine.reprocess(DeadLetter.objects.get())
     lease = open_lease("flow-0")
-    [held] = store().commit(lease, [], 0, lambda plan, threads: threads, True)
+    [held] = store().claim(lease, lambda plan, threads: threads)
 
-    store().commit(lease, [returned(held)], 0, lambda plan, threads: threads, False)
+    store().commit(lease, [released(held)], in_commit, lambda p, n: n, claim=False)
 
     assert run_of(run.pk).status == Run.Status.RUNNING
 
@@ -149,7 +150,7 @@ class TestNobodyWorks:
         make_flow()
         run = start()
         lease = open_lease("flow-0")
-        assert store().commit(lease, [], 0, lambda plan, threads: threads, True)
+        assert store().claim(lease, lambda plan, threads: threads)
         assert why_run(run) is None
 
         Consumer.objects.update(heartbeat_at=timezone.now() - MINUTE)
@@ -253,7 +254,7 @@ class TestHeldBack:
         make_flow(threads=3)
         runs = [start() for _ in range(4)]
         lease = open_lease("flow-0", threads=3)
-        store().commit(lease, [], 0, lambda plan, threads: threads, True)
+        store().claim(lease, lambda plan, threads: threads)
 
         assert why_queue(queue()) == "All threads are busy, 3 of 3."
         assert why_run(runs[3]) == "All threads are busy, 3 of 3."
@@ -264,7 +265,7 @@ class TestHeldBack:
         low = start(priority=0)
         urgent = [start(priority=9) for _ in range(3)]
         lease = open_lease("flow-0", threads=1)
-        store().commit(lease, [], 0, lambda plan, threads: threads, True)
+        store().claim(lease, lambda plan, threads: threads)
 
         assert why_run(low) == (
             "Messages of a higher priority go first: one of priority 9 is ready, this has 0."

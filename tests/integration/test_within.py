@@ -197,7 +197,7 @@ def test_a_worker_s_death_is_charged_only_where_one_alone_had_begun():
 
     for _ in range(2):
         lease = open_lease("flow-0", threads=4)
-        assert store().commit(lease, [], 0, lambda plan, threads: threads, True)
+        assert store().claim(lease, lambda plan, threads: threads)
         store().reap("host", lambda pid: False, timedelta(), timedelta())
         charged.append(sorted(Message.objects.values_list("deliveries", flat=True)))
 

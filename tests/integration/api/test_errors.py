@@ -74,7 +74,7 @@ def test_errors_of_django_and_of_the_engine_have_their_words(error, word):
 
 
 def test_every_error_that_a_caller_can_meet_has_a_word():
-    inner = {errors.LeaseLost, errors.StepError, ConfigurationInvalid}
+    inner = {errors.LeaseLost, ConfigurationInvalid}
     of_python_callers = {
         errors.NotFound,
         errors.OptionInvalid,
@@ -82,7 +82,7 @@ def test_every_error_that_a_caller_can_meet_has_a_word():
         errors.RunNotFinished,
     }
 
-    known = {*subclasses(errors.FlowError)} - {*subclasses(errors.StepError)}
+    known = {*subclasses(errors.FlowError)}
 
     assert known - inner - of_python_callers == set(WORD_BY_FLOW_ERROR)
 

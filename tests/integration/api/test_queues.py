@@ -24,7 +24,7 @@ def names(client, path=PATH):
 def take(count: int, threads: int = 4) -> None:
     """Have a session hold so many messages of the first queue."""
     lease = open_lease("loan queue 1", threads)
-    assert len(store().commit(lease, [], 0, lambda plan, threads: count, True)) == count
+    assert len(store().claim(lease, lambda plan, threads: count)) == count
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import Enum
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from flows.disposition import Decision, Disposition
 from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import StepPlan
 from flows.rate import RateLimit
@@ -36,7 +36,7 @@ class NewRun:
 
 
 @dataclass(slots=True)
-class Held:
+class HeldMessage:
     """A message that a consumer holds. The ids are UUIDs as the database writes them."""
 
     id: str
@@ -55,44 +55,31 @@ class Held:
         return h if len(h) == 36 else f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
-class Fate(Enum):
-    """What becomes of a message after a delivery."""
-
-    PASSED = "its output goes to the next step, or is the run's result"
-    AGAIN = "it waits for its redelivery"
-    RETURNED = "it waits as if it had not been taken: its script did not run"
-    BURIED = "it becomes a dead letter"
-    DROPPED = "its run was cancelled"
-
-
 @dataclass(slots=True)
-class Done:
-    """A delivery that has ended. Times are seconds since the epoch."""
+class DeliveryResult:
+    """A delivery that has ended, and what becomes of its message. Times are epoch seconds."""
 
-    held: Held
-    fate: Fate
-    outcome: str
+    held: HeldMessage
+    decision: Decision
     started_at: float
     finished_at: float
     output: str = ""
     # Where the output is a list that fans out: its messages, of which the first has this number.
     branches: list[str] | None = None
     first_branch: int = 0
-    error: str = ""
     logs: str = ""
     warning: bool = False
-    # Until the redelivery; None: by the queue's back-off.
-    delay: timedelta | None = None
-    # The script was asked to wait by what it calls, which concerns the whole queue.
-    slows: bool = False
-    reason: str = ""
     # Called in the transaction that is to store it, at each try: returns what there is to store.
-    within: Callable[[], Done] | None = None
+    run_in_transaction: Callable[[], DeliveryResult] | None = None
+
+    @property
+    def disposition(self) -> Disposition:
+        return self.decision.disposition
 
     @property
     def ran(self) -> bool:
         """Whether a script ran, of which there is something to tell."""
-        return not self.held.spilled and self.fate is not Fate.RETURNED
+        return not self.held.spilled and self.decision.disposition is not Disposition.RELEASED
 
     @property
     def is_branched(self) -> bool:
@@ -163,7 +150,7 @@ class Counters:
 class HandedOver:
     """A message with its new body, on its way to a step and its queue."""
 
-    held: Held
+    held: HeldMessage
     body: str
     step_id: int
     queue_id: int

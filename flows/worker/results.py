@@ -1,0 +1,62 @@
+"""Results of deliveries: what the store is to write, with the decision of `redelivery`."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import orjson
+
+from flows.disposition import Decision, Disposition
+from flows.plan import step_plan
+from flows.store import DeliveryResult, HeldMessage
+from flows.store.clock import machine_clock
+from flows.store.sizes import fault_of_text
+from flows.worker import redelivery
+from scripts.protocol.calls import Outcome
+from scripts.protocol.json_text import items_of
+
+
+def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
+    """Return what comes of a call that has ended."""
+    is_last = step_plan(held.step_id).site.is_last
+    output = "" if outcome.error else (outcome.output or b"null").decode()
+    fault = fault_of_text(output) if is_last else None
+    result = DeliveryResult(
+        held,
+        redelivery.after_call(outcome.error, fault),
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
+        warning=outcome.warning is not None,
+    )
+    if result.disposition is Disposition.ACCEPTED:
+        result.output = output
+        if not is_last and output.lstrip()[:1] == "[":
+            result.branches = [text for text, _ in items_of(output)]
+    return result
+
+
+def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:
+    """Return the result of a delivery of which no script tells."""
+    now = time.time()
+    return DeliveryResult(held, decision, started_at=now, finished_at=now)
+
+
+def spilled(held: HeldMessage) -> DeliveryResult:
+    """Go on with what found no room after a step that is done."""
+    result = ended_now(held, redelivery.ACCEPTED)
+    (first, _), *items = items_of(held.body)
+    result.first_branch, result.branches = int(first), [text for text, _ in items]
+    return result
+
+
+def released(held: HeldMessage) -> DeliveryResult:
+    """Let a message wait again of which the script has not run."""
+    return ended_now(held, redelivery.RELEASED)
+
+
+def age(held: HeldMessage) -> timedelta:
+    """Return how long ago the run was started: a UUIDv7 begins with its epoch milliseconds."""
+    created_at = int(held.run_id.replace("-", "")[:12], 16) / 1000
+    return timedelta(seconds=machine_clock().now() - created_at)
