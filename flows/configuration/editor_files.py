@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncengine_script
+from scripts.typings import asyncengine_script
 
 OURS = "Written by `config export`, which overwrites it. Without this line it stays as it is."
 COMMENTS = {".pyi": "#", ".ts": "//"}

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A copy of the project's own files, in which `var` cannot be made."""
-    for name in ("asyncengine", "asyncengine_script", "flows", "scripts"):
+    for name in ("asyncengine", "flows", "scripts"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "manage.py", tmp_path)
     # A link would be followed: BASE_DIR is where the settings are.

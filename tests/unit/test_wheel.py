@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("asyncengine", "asyncengine_script", "flows", "scripts")
+PACKAGES = ("asyncengine", "flows", "scripts")
 USERS_MODULES = (ROOT / "tests/users_module.py", ROOT / "tests/users_tests_module.py")
 # Not for those who install it: documents, the Java of the Service Pipes and what Python made.
 LEFT_OUT = {".md", ".java", ".pyc"}
@@ -128,6 +128,29 @@ def test_the_strict_mode_of_mypy_finds_what_is_wrong_in_a_users_tests(site, tmp_
 
     lines = {int(line.split(":")[1]) for line in said.splitlines() if ": error:" in line}
     assert lines == set(range(4, 4 + len(wrong))), said
+
+
+def test_a_file_of_a_script_is_typed_and_imported_where_the_engine_is_installed(site, tmp_path):
+    """A project may test the functions of a script as those of any module."""
+    module = tmp_path / "order.py"
+    module.write_text(
+        "from asyncengine_script import Context, Message, Reject\n\n\n"
+        "def run(message: Message, context: Context) -> Message:\n"
+        "    context.log(message['payload'])\n"
+        "    raise Reject('no')\n"
+    )
+
+    said = mypy(module, site)
+    done = subprocess.run(
+        [sys.executable, "-c", "import order; print(order.Reject.__module__)"],
+        env=os.environ | {"PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert said == "Success: no issues found in 1 source file\n"
+    assert done.stdout == "scripts.host.exceptions\n", done.stderr
 
 
 @pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['flows.pytest_plugin']\n"])

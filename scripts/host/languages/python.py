@@ -21,6 +21,7 @@ from scripts.protocol.errors import (
     ScriptRejected,
     ScriptRetry,
 )
+from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -88,6 +89,9 @@ _MAX_FRAMES = 20
 _MAX_CAUSES = 5
 
 _time_zones: list[Any] = []
+
+# Scripts import it by its short name, which a checkout of the engine does not have on its path.
+sys.modules.setdefault("asyncengine_script", asyncengine_script)
 
 
 class PythonScript:

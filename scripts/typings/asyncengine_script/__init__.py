@@ -6,7 +6,7 @@
     def run(message: Message, context: Context) -> Message: ...
 
 `Reject` and `Retry` are in scope without it, too. `__init__.pyi` beside this stands alone: it goes
-to the authors of scripts, who need not have the engine.
+to the authors of scripts, who need not have the engine. A test compares the two.
 """
 
 from typing import Any

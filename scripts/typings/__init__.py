@@ -1,0 +1,1 @@
+"""Modules that scripts import for their types, and what those who write scripts get of them."""
