@@ -1,7 +1,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -10,10 +9,10 @@ from django.test import override_settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
-from whitenoise.middleware import WhiteNoiseMiddleware
 
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
+from tests import static_files
 from tests.databases import is_postgresql
 from tests.halves import running_halves
 
@@ -29,6 +28,8 @@ hypothesis_settings.register_profile("default", PATIENT, max_examples=25)
 hypothesis_settings.register_profile("ci", PATIENT, max_examples=100)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# As in pyproject.toml.
+DEFAULT_MARKS = "not chaos and not long"
 HALVES = pytest.StashKey[ExitStack]()
 # Tests that take long begin first, so that no process has much left when the others are done. What
 # waits for other processes comes last.
@@ -44,7 +45,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the tests on PostgreSQL beside the others where the whole suite runs."""
     config = session.config
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    is_selected = config.option.keyword or config.option.markexpr != "not chaos"
+    is_selected = config.option.keyword or config.option.markexpr != DEFAULT_MARKS
     is_worker = hasattr(config, "workerinput")
     if is_whole and not (is_selected or is_worker or config.option.collectonly or is_postgresql()):
         stack = config.stash[HALVES] = ExitStack()
@@ -69,19 +70,7 @@ def _rank(item: pytest.Item) -> int:
 
 @pytest.fixture(autouse=True, scope="session")
 def static_files_are_looked_for_once() -> Iterator[None]:
-    """Share between test clients what each would look for: some nine hundred static files."""
-    found: dict[str, dict[str, Any]] = {}
-    look = WhiteNoiseMiddleware.add_files_from_finders
-
-    def add(middleware: Any) -> None:
-        prefix = middleware.static_prefix
-        if prefix not in found:
-            look(middleware)
-            found[prefix] = dict(middleware.files)
-        middleware.files.update(found[prefix])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", add)
+    with static_files.looked_for_once():
         yield
 
 

@@ -1,9 +1,10 @@
-"""The tests that need a database, once more on a real PostgreSQL, beside the others.
+"""The tests whose outcome depends on the database, once more on PostgreSQL, beside the others.
 
-Where this machine has a server on its path, the integration tests run on that one, as it comes and
-over TCP: people install such a one. It may compile queries, has other versions and defaults, and is
-not reached by a local socket. The acceptance tests run on the server from the wheel, so that both
-are used and none of the tests runs twice. Without a server on the path all run on the wheel's.
+Where this machine has a server on its path, they run on that one, as it comes and over TCP: people
+install such a one. It may compile queries, has other versions and defaults, and is not reached by a
+local socket. Without a server on the path they run on the one from the wheel.
+
+What depends less on it runs on PostgreSQL by itself: `python -m tests.on_postgresql --rest`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,30 @@ import psycopg
 from tests.databases import installed_postgresql, installed_postgresql_server, postgresql_server
 
 TESTS = Path(__file__).parent
-KINDS = ("acceptance", "integration")
+KINDS = ("integration",)
+# What these look at is a page, a document, a text, a right or a script, not a race, a lock, a type
+# or a plan of the database: their SQL is the ORM's.
+LESS_DEPENDENT = [
+    TESTS / "integration" / path
+    for path in (
+        *("admin", "kit"),
+        *(
+            f"api/test_{name}.py"
+            for name in (
+                *("authentication", "create_token", "depth", "errors", "failed_logins", "hidden"),
+                *("odd_values", "specification"),
+            )
+        ),
+        *(
+            f"test_{name}.py"
+            for name in (
+                *("callable_checks", "configuration_command", "configuration_directory"),
+                *("configuration_export", "demo", "javascript_flow", "outputs", "public_address"),
+                *("script_command", "secrets", "tokens", "trial", "values", "wsgi"),
+            )
+        ),
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -75,15 +99,19 @@ def running_halves() -> Iterator[Path]:
     """Start a run of each kind, and yield the directory with what becomes of them."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halves-")))
-        wheel = stack.enter_context(postgresql_server())
-        programs = installed_postgresql()
-        installed = programs and stack.enter_context(installed_postgresql_server(programs))
-        urls = {"acceptance": wheel, "integration": installed or wheel}
-        for url in {*urls.values()}:
-            _wait_for_no_disk(url)
-        for kind, url in urls.items():
+        url = stack.enter_context(server())
+        for kind in KINDS:
             stack.callback(_stop, _start(Half(directory, kind), url))
         yield directory
+
+
+@contextmanager
+def server(from_wheel: bool = False) -> Iterator[str]:
+    """Run PostgreSQL, this machine's own if it may be and there is one, and yield its URL."""
+    programs = None if from_wheel else installed_postgresql()
+    with installed_postgresql_server(programs) if programs else postgresql_server() as url:
+        _wait_for_no_disk(url)
+        yield url
 
 
 def _wait_for_no_disk(url: str) -> None:
@@ -97,6 +125,7 @@ def _start(half: Half, url: str) -> subprocess.Popen[bytes]:
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"),
         *(f"--junit-xml={half.report}", f"--basetemp={half.directory / half.kind}"),
+        *(f"--ignore={path}" for path in LESS_DEPENDENT),
         str(TESTS / half.kind),
     ]
     # The code is there when all of it is written.

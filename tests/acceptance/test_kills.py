@@ -17,6 +17,8 @@ from tests.acceptance.test_up import is_at_work
 from tests.databases import fresh_database
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.long
+
 WORKERS = 2
 # One for django-q2's tasks, one for the engine's own.
 TASK_WORKERS = 2

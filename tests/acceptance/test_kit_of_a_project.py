@@ -14,6 +14,7 @@ import pytest
 
 from tests.databases import fresh_database
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECK = (
     "def run(message, context):\n"

@@ -85,6 +85,7 @@ def boss(shop: Shop) -> Iterator[Browser]:
     browser.http.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variant", "options"),
     [

@@ -24,6 +24,7 @@ from tests.acceptance.installation import PASSWORD, Installation, free_port
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.nginx,
     pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not on the path"),
 ]

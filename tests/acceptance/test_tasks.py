@@ -18,6 +18,8 @@ from tests.acceptance.test_kills import await_completion, found, step
 from tests.databases import fresh_database
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION = {
     "scripts": [{"name": "pass", "code": "def run(message, context):\n    return message\n"}],
     "queues": [{"name": name} for name in ("only", "q0", "q1", "q2")],

@@ -35,10 +35,13 @@ CALLS = 500
 # the newest that is takes its time in the long runs.
 VERSIONS = {"4.14.0": LANGUAGES, "4.18.0": ("xml",), "4.22.0": ("java", "yaml")}
 LONG_RUNS = ("4.18.0",)
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("mvn") and shutil.which("javac")),
-    reason="needs Maven and a JDK of Java 17 or newer: mvn and javac are not on the path",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (shutil.which("mvn") and shutil.which("javac")),
+        reason="needs Maven and a JDK of Java 17 or newer: mvn and javac are not on the path",
+    ),
+]
 
 
 def flow(name: str, script: str = "echo", queue: str = "") -> dict[str, object]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ from django.test import Client
 
 from accounts.models import User
 from flows.testing import FlowKit
+from tests import static_files
 
 PROJECT = Path(__file__).resolve().parent.parent
 PASSWORD = "a password of the shop"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def static_files_are_looked_for_once() -> Iterator[None]:
+    with static_files.looked_for_once():
+        yield
 
 
 @pytest.fixture(autouse=True)
