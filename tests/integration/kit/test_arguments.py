@@ -66,7 +66,6 @@ async def answer(call):
         ({"reply": lambda: Reply()}, "TypeError: reply must be a function of the call"),
         ({"reply": answer}, "TypeError: reply must be a function of the call that is not async"),
     ],
-    ids=str,
 )
 def test_a_stub_that_no_server_could_answer_with_is_refused(options, refusal):
     outside = OutsideCalls()
