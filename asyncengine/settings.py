@@ -272,7 +272,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "flows.api.middleware.ProblemMiddleware",
-    "flows.public_address.PublicAddressMiddleware",
+    "flows.front.public_address.PublicAddressMiddleware",
     "flows.api.middleware.TextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -282,7 +282,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "flows.content_policy.ContentPolicyMiddleware",
+    "flows.front.content_policy.ContentPolicyMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "flows.admin.malformed.MalformedMiddleware",
 ]
@@ -372,7 +372,7 @@ REST_FRAMEWORK = {
 REST_KNOX = {
     "TOKEN_TTL": timedelta(hours=10),
     "AUTH_HEADER_PREFIX": "Bearer",
-    # One more revokes the one that ends soonest, see flows/tokens.py.
+    # One more revokes the one that ends soonest, see flows/access/tokens.py.
     "TOKEN_LIMIT_PER_USER": 100,
 }
 

@@ -9,41 +9,27 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows import (
-            allowed_tasks,
-            callable_checks,  # noqa: F401  checks add themselves
-            checks,  # noqa: F401
-            database_checks,  # noqa: F401
-            deleted_users,
-            live_runs,
-            plain_pickles,
-            revision,
-            samples,
-            settings_checks,  # noqa: F401
-            site_checks,  # noqa: F401
-            task_cache,
-            task_leftovers,
-            task_stats,
-            tokens,
-            user_checks,  # noqa: F401
-            uses,
-        )
+        from flows.access import deleted_users, tokens
+        from flows.checks import register_all
+        from flows.models import deletion, revision_triggers
+        from flows.monitoring import samples, uses
         from flows.store import pending_starts
-        from flows.tasks import retention
+        from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, retention, stats
         from scripts.extensions import sample_sources, use_sources
         from scripts.historical_models import correct_modules
 
         correct_modules(self)
+        register_all()
         plain_pickles.install()
-        task_cache.install()
-        task_stats.install()
+        cache.install()
+        stats.install()
         allowed_tasks.connect()
         deleted_users.connect()
         tokens.connect()
-        live_runs.connect()
-        task_leftovers.connect()
+        deletion.connect()
+        leftovers.connect()
         sample_sources.append(samples.samples_of)
         use_sources.append(uses.uses_of)
-        post_migrate.connect(revision.ensure_triggers, sender=self)
+        post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)

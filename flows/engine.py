@@ -15,15 +15,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection,
 from django.db.models import QuerySet
 from uuid_utils.compat import uuid7
 
-from flows.digest import is_of_request, request_digest
-from flows.envelope import (
-    dump_payload,
-    parse_payload,
-    parse_value,
-    takes_any_payload,
-    with_payload,
-    wrap,
-)
+from flows.access.users import caller_of
 from flows.errors import (
     AlreadyReprocessed,
     CommitInDoubt,
@@ -33,13 +25,21 @@ from flows.errors import (
     PayloadInvalid,
     QueueFull,
 )
+from flows.message.digest import is_of_request, request_digest
+from flows.message.envelope import (
+    dump_payload,
+    parse_payload,
+    parse_value,
+    takes_any_payload,
+    with_payload,
+    wrap,
+)
+from flows.message.python_payload import write_payload
 from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
-from flows.python_payload import write_payload
 from flows.store import NewRun, store
-from flows.users import caller_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser

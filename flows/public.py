@@ -30,7 +30,7 @@ from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.transaction import TransactionManagementError
 
-from flows import engine, trace
+from flows import engine
 from flows.engine import Payload
 from flows.errors import (
     AlreadyReprocessed,
@@ -48,6 +48,7 @@ from flows.errors import (
 )
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.message import DEFAULT_PRIORITY
+from flows.monitoring import trace
 from flows.options import OptionInvalid, StartOptions, can_be_a_name, known_user
 from flows.signals import dead_letter_made, run_finished
 from scripts.callables import Context, Message, Reject, Retry

@@ -14,9 +14,10 @@ from django.db import transaction
 from django.test import Client
 from hypothesis import strategies as st
 
-from flows import conservation, public
+from flows import public
 from flows.configuration import import_configuration
 from flows.models import Flow, Run
+from flows.monitoring import conservation
 from scripts.models import Script
 from tests.builders import make_flow, run_of, work_until_idle
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from flows import conservation
-from flows.conservation import Balance, FlowBalance, QueueBalance
 from flows.models import Flow, Tally
+from flows.monitoring import conservation
+from flows.monitoring.conservation import Balance, FlowBalance, QueueBalance
 
 HEADS = ("Accepted", "= Unfinished", "+ Completed", "+ Failed", "+ Cancelled")
 CHECKED_HEADS = ("Accepted", "= Waiting", "+ Delayed", "+ Running", *HEADS[2:])

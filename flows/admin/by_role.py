@@ -15,8 +15,8 @@ from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
+from flows.access.rights import SEES_EVERY_RUN, rights_by_flow
 from flows.models import Right
-from flows.rights import SEES_EVERY_RUN, rights_by_flow
 
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base

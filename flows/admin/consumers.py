@@ -4,11 +4,11 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
 
+from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import ByRole, rights_of, sees_every_flow
 from flows.admin.display import moment
 from flows.admin.filters import QueueOfRowFilter
 from flows.models import Consumer
-from flows.rights import SEES_EVERY_RUN, flows_with
 from scripts.admin.base import ReadOnlyAdmin
 
 

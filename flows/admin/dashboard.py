@@ -10,7 +10,13 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from flows import conservation
+from flows.access.rights import (
+    SEES_EVERY_RUN,
+    dead_letters_seen,
+    flows_allowed,
+    queues_seen,
+    runs_seen,
+)
 from flows.admin.books import books
 from flows.admin.by_role import has_right_somewhere, may_view, sees_every_flow
 from flows.admin.display import (
@@ -25,13 +31,7 @@ from flows.admin.display import (
 from flows.admin.queues import step_fed_by
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.run import Status
-from flows.rights import (
-    SEES_EVERY_RUN,
-    dead_letters_seen,
-    flows_allowed,
-    queues_seen,
-    runs_seen,
-)
+from flows.monitoring import conservation
 
 PERIOD = timedelta(hours=24)
 # Counting more would take seconds; the cards say that they stop here.

@@ -15,6 +15,7 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from flows import engine
+from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import ByRole, rights_of, sees_every_flow
 from flows.admin.display import first_line, link, moment, moment_by, page_of
 from flows.admin.filters import (
@@ -31,10 +32,9 @@ from flows.admin.long_texts import (
     shown_text,
     whole_url,
 )
-from flows.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFull
+from flows.message.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right, Run, Step
-from flows.rights import SEES_EVERY_RUN, flows_with
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json

@@ -15,10 +15,10 @@ from unfold.contrib.filters.admin import (
     RelatedDropdownFilter,
 )
 
+from flows.access.rights import flows_allowed, queues_seen
 from flows.admin.display import uuid7_at
 from flows.models import DeadLetter, FlowVersion, Right, StepVersion
 from flows.models.run import Status
-from flows.rights import flows_allowed, queues_seen
 
 
 class FlowFilter(DropdownFilter):

@@ -16,6 +16,7 @@ from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from flows import engine
+from flows.access.rights import flows_with, queues_seen
 from flows.admin.by_role import ByRole, has_right, may_view, rights_of
 from flows.admin.display import link, list_of, page_of
 from flows.admin.pausing import PausingAdmin
@@ -25,7 +26,6 @@ from flows.admin.runs import RunAdmin
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, FlowVersion, Right, Run, Step, StepVersion
 from flows.pipes.snippets import snippets
-from flows.rights import flows_with, queues_seen
 from scripts.admin.base import PlainInline, ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented

@@ -15,6 +15,7 @@ from django.utils.html import escape
 from django_q.models import Failure, OrmQ, Schedule, Success
 from knox.models import get_token_model
 
+from flows.access.rights import dead_letters_seen
 from flows.admin.by_role import may_view
 from flows.admin.display import list_of
 from flows.models import (
@@ -27,7 +28,6 @@ from flows.models import (
     RoleMapping,
     Run,
 )
-from flows.rights import dead_letters_seen
 from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
 
 MOST_ON_A_BADGE = 99

@@ -10,12 +10,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of, sees_every_flow
 from flows.admin.display import level, link, list_of, page_of
 from flows.admin.pausing import PausingAdmin
 from flows.models import DeadLetter, Queue
-from flows.rights import SEES_EVERY_RUN, flows_with
-from flows.waiting import why_queue
+from flows.monitoring.wait_reason import why_queue
 from scripts.admin.durations import format_duration
 
 SHOWN = ("name", "filled", "feeds", "pause_state", "waits_because", "open_dead_letters")

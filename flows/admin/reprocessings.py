@@ -19,6 +19,7 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
 )
 
+from flows.access.rights import flows_allowed, flows_with, rights_by_flow
 from flows.admin.by_role import (
     ByRole,
     has_right_everywhere,
@@ -28,7 +29,6 @@ from flows.admin.by_role import (
 from flows.admin.display import level, list_of, moment, page_of
 from flows.dead_letters import DeadLetterFilter, Matched
 from flows.models import DeadLetter, Queue, Reprocessing, Right
-from flows.rights import flows_allowed, flows_with, rights_by_flow
 from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin

@@ -15,6 +15,8 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
+from flows.access.rights import flows_allowed, flows_with
+from flows.access.users import members
 from flows.admin.by_role import rights_of
 from flows.admin.delegation import (
     NOT_OWN_RIGHT,
@@ -26,8 +28,6 @@ from flows.admin.filters import FlowOfRowFilter
 from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
-from flows.rights import flows_allowed, flows_with
-from flows.users import members
 from scripts.admin.base import ConfigurationAdmin, PlainInline
 from scripts.admin.conflicts import ConflictAdmin
 

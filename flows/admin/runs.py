@@ -18,14 +18,14 @@ from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from flows import engine
+from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
 from flows.admin.books import checked_books
 from flows.admin.by_role import ByRole, has_right, has_right_somewhere, rights_of, sees_every_flow
 from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, moment, page_of
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.admin.long_texts import LongTexts, shown_text
 from flows.models import BranchEnd, Message, Right, Run, StepRun
-from flows.rights import SEES_EVERY_RUN, may_cancel, seen_runs
-from flows.trace import FINISHED, trace
+from flows.monitoring.trace import FINISHED, trace
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
 

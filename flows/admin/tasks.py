@@ -16,7 +16,7 @@ from django_q.conf import croniter
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from flows.allowed_tasks import task_fault
+from flows.tasks.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.conflicts import ConflictAdmin
 

@@ -14,10 +14,10 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from flows.access.deleted_users import DEACTIVATE, rows_that_name
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
 from flows.admin.registering import replace_stock
 from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
-from flows.deleted_users import DEACTIVATE, rows_that_name
 from scripts.admin.conflicts import ConflictAdmin
 
 User: Any = get_user_model()

@@ -19,10 +19,10 @@ from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from flows.access.rights import Caller
+from flows.access.users import all_users, user_named, user_with_password
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
-from flows.rights import Caller
-from flows.users import all_users, user_named, user_with_password
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0

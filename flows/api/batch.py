@@ -27,8 +27,8 @@ from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
-from flows.envelope import parse_payload
 from flows.errors import PayloadInvalid, QueueFull
+from flows.message.envelope import parse_payload
 from flows.plan import FlowPlan
 
 logger = logging.getLogger(__name__)

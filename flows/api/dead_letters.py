@@ -16,6 +16,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
+from flows.access.rights import dead_letters_known, dead_letters_seen, may
 from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.documentation import (
@@ -27,10 +28,9 @@ from flows.api.errors import Problem
 from flows.api.pages import PAGE_SIZE, newest_page
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
-from flows.envelope import parse_payload, payload_of, takes_any_payload
+from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
-from flows.rights import dead_letters_known, dead_letters_seen, may
-from flows.trace import rfc3339
+from flows.monitoring.trace import rfc3339
 from scripts.protocol.json_text import member_of
 
 # A page ends early where its messages are large.

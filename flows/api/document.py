@@ -20,10 +20,10 @@ import yaml
 from drf_spectacular.generators import SchemaGenerator
 from yaml import CSafeDumper
 
+from flows.access.rights import Caller, rights_by_flow
 from flows.api.flow_operations import add_flows
 from flows.api.schemas import COMPONENTS
 from flows.models import ConfigurationRevision, Right
-from flows.rights import Caller, rights_by_flow
 from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"

@@ -12,8 +12,8 @@ from django.db.models import Prefetch, QuerySet
 from django.urls import reverse
 
 from flows.api.schemas import PAYLOAD, Schema, ref
+from flows.front.public_address import inner_path
 from flows.models import Flow, Step
-from flows.public_address import inner_path
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Keywords whose value has schemas under names of the author's own.

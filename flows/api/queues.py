@@ -21,13 +21,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
+from flows.access.rights import may, queues_seen
 from flows.api.documentation import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
 from flows.api.errors import Problem
 from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right
-from flows.rights import may, queues_seen
-from flows.waiting import PRIORITIES, Situation
+from flows.monitoring.wait_reason import PRIORITIES, Situation
 
 # Up to so many messages the waiting ones are counted.
 COUNTED = 10_000

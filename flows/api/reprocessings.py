@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
+from flows.access.rights import flows_allowed, rights_by_flow
 from flows.api.body import json_body
 from flows.api.documentation import (
     CHALLENGE,
@@ -26,9 +27,8 @@ from flows.api.errors import Problem
 from flows.api.schemas import COUNT, TEXT, Schema, listed, record
 from flows.api.view import ApiView, json_response
 from flows.dead_letters import DeadLetterFilter, Matched
-from flows.envelope import parse_payload
+from flows.message.envelope import parse_payload
 from flows.models import DeadLetter, Reprocessing, Right
-from flows.rights import flows_allowed, rights_by_flow
 from flows.tasks.reprocessing import SAMPLE, reprocess_many
 from scripts.protocol.schema import faults_of
 

@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
+from flows.access.rights import may_cancel, runs_seen
 from flows.api import parameters
 from flows.api.documentation import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.errors import Problem
@@ -20,8 +21,7 @@ from flows.api.view import ApiView, json_response
 from flows.front.faults import TooManyWaiting
 from flows.front.waiters import WAIT, Wait
 from flows.models import Run
-from flows.rights import may_cancel, runs_seen
-from flows.trace import FINISHED, summaries, trace_json, wait_until_finished
+from flows.monitoring.trace import FINISHED, summaries, trace_json, wait_until_finished
 
 LONGEST_WAIT_SECONDS = 60.0
 # Under a server without the front a caller that waits holds a thread. Beyond so many a process

@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.api.errors import KINDS, TYPE_BASE
 from flows.models import DeadLetter, Right, Run, StepRun
-from flows.trace import PENDING
+from flows.monitoring.trace import PENDING
 
 Schema = dict[str, Any]
 

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
+from flows.access.rights import may
 from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.documentation import START
@@ -18,7 +19,6 @@ from flows.api.view import ApiView, json_response
 from flows.errors import UnknownFlow
 from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
-from flows.rights import may
 
 START_OPTIONS = frozenset({"priority", "startAt"})
 

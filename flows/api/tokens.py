@@ -10,6 +10,8 @@ from knox.settings import knox_settings
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from flows.access.tokens import make_token
+from flows.access.users import user_with_password
 from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAuthentication
 from flows.api.body import json_body
 from flows.api.documentation import CREATE_TOKEN, REVOKE_TOKEN
@@ -17,8 +19,6 @@ from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
 from flows.api.view import OpenView, json_response
 from flows.errors import PasswordChanged
-from flows.tokens import make_token
-from flows.users import user_with_password
 
 CHALLENGE = {"WWW-Authenticate": BASIC}
 

@@ -25,9 +25,9 @@ from flows.front.body import (
 )
 from flows.front.environ import Scope, environ_of, header
 from flows.front.faults import BodyTooLarge, Overloaded
+from flows.front.public_address import PROBES, inner_path
 from flows.front.threads import Threads
 from flows.front.waiters import WAIT, Wait, Waiters, look
-from flows.public_address import PROBES, inner_path
 
 logger = logging.getLogger(__name__)
 

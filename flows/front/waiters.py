@@ -17,7 +17,7 @@ from django.db import close_old_connections
 
 from flows.front.faults import TooManyWaiting
 from flows.front.threads import Threads
-from flows.trace import finished_among
+from flows.monitoring.trace import finished_among
 
 logger = logging.getLogger(__name__)
 

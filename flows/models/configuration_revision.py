@@ -8,8 +8,8 @@ from django.db import connection, models
 class ConfigurationRevision(models.Model):
     """One row whose token changes with every change, so that a process sees it at once.
 
-    Triggers change it, see flows/revision.py. Random, not counted: a number that was rolled back
-    would come again for something else.
+    Triggers change it, see revision_triggers.py. It is random: a number that was counted and
+    rolled back would come again for another state.
     """
 
     token = models.UUIDField(default=uuid4)

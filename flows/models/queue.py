@@ -12,7 +12,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from simple_history.models import HistoricalRecords
 
-from flows.backoff import Backoff
+from flows.models.backoff import Backoff
 from flows.models.durations import not_longer_than_zero
 from scripts.names import require_name
 
@@ -126,7 +126,9 @@ class QueueState(models.Model):
         default=0, help_text="Delayed starts that no worker has taken yet, beside its depth."
     )
     recent_starts = models.TextField(
-        default="", blank=True, help_text="What the rate limit counts; JSON, see flows/rate.py."
+        default="",
+        blank=True,
+        help_text="What the rate limit counts; JSON, see flows/rate.py.",
     )
     slow_until = models.DateTimeField(
         null=True, help_text="A script was asked to wait: until then one message at a time."

@@ -56,7 +56,9 @@ class Reprocessing(models.Model):
     )
     due_at = models.DateTimeField(help_text="A worker is sent when nobody was on it until then.")
     recent_starts = models.TextField(
-        default="", blank=True, help_text="What the rate counts; JSON, see flows/rate.py."
+        default="",
+        blank=True,
+        help_text="What the rate counts; JSON, see flows/rate.py.",
     )
 
     class Meta:

@@ -113,7 +113,7 @@ class IdempotencyKey(models.Model):
         max_length=64, db_default="", help_text="The user's primary key; empty: a command."
     )
     key = models.CharField(max_length=255)
-    # Of all that the caller asked for, see flows/digest.py.
+    # Of all that the caller asked for, see flows/message/digest.py.
     body_digest = models.CharField(max_length=64)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(db_index=True)

@@ -28,7 +28,7 @@ from django.db import (
 
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.flow import Flow
-from flows.revision import ADDS_VERSIONS, CHANGES
+from flows.models.revision_triggers import ADDS_VERSIONS, CHANGES
 
 logger = logging.getLogger(__name__)
 

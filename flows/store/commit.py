@@ -8,12 +8,12 @@ from uuid import UUID
 from flows.disposition import Circumstances, Decision, Disposition
 from flows.models import DeadLetter, Run
 from flows.plan import StepPlan, step_plan
-from flows.rate import RateLimit
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.database import moment
 from flows.store.ledger import Ledger
+from flows.store.rate_limit import RateLimit
 from flows.store.types import (
     BATCH_SECONDS,
     Counters,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import F, Q
 
 from flows.models import Consumer, IdempotencyKey, Message, QueueState, Reprocessing
-from flows.rate import shifted
+from flows.store.rate_limit import shifted
 
 
 def mend(was: datetime, now: datetime) -> None:

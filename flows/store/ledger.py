@@ -5,9 +5,9 @@ from datetime import UTC
 from typing import Any
 
 from flows.errors import QueueFull
-from flows.rate import RateLimit
 from flows.store import sql
 from flows.store.database import Database
+from flows.store.rate_limit import RateLimit
 from flows.store.types import Counters
 
 TOO_MANY_DELAYED = "The first queue of the flow has as many delayed starts as its size."

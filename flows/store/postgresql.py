@@ -10,12 +10,12 @@ import orjson
 import psycopg
 from django.db import DatabaseError, connection, transaction
 
+from flows.access.users import key_field
 from flows.errors import QueueFullAtCommit
 from flows.store import sql as statements
 from flows.store.database import Batch, Database, Row
 from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, is_queue_full
-from flows.users import key_field
 
 CHANNEL = "asyncengine_work"
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
+from flows.access.users import key_in_database
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run
 from flows.plan import flow_name_of, step_plan
@@ -27,7 +28,6 @@ from flows.store.jump import mend
 from flows.store.ledger import Ledger, limits
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
-from flows.users import key_in_database
 
 logger = logging.getLogger(__name__)
 

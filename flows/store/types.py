@@ -11,7 +11,7 @@ from uuid import UUID
 from flows.disposition import Decision, Disposition
 from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import StepPlan
-from flows.rate import RateLimit
+from flows.store.rate_limit import RateLimit
 
 # A batch is about this much work: long enough that its transaction costs little, short enough
 # that what it finished is soon to be seen.

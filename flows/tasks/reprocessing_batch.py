@@ -18,8 +18,8 @@ from flows.models import (
     StepVersion,
     Tally,
 )
-from flows.rate import RateLimit, starts_of
 from flows.store import store
+from flows.store.rate_limit import RateLimit, starts_of
 
 logger = logging.getLogger(__name__)
 

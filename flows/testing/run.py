@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows import public, trace
+from flows import public
 from flows.engine import Payload
 from flows.models import DeadLetter, Message, Run, StepRun
+from flows.monitoring import trace
 from flows.testing.arguments import check_choice, check_flag, check_text, check_type
 from flows.testing.story import story
 from flows.testing.transactions import hooks_so_far, run_hooks

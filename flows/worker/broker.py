@@ -22,18 +22,18 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from flows.allowed_tasks import is_of_engine, judged_package
-from flows.lanes import SESSION, Bell, Lanes
 from flows.models import Consumer, Queue, StepVersion
 from flows.plan import step_plan
 from flows.processes import is_alive, this_host
 from flows.store import Ready, store
 from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
-from flows.task_cache import TaskCache
-from flows.task_ends import failure_of
-from flows.task_stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
+from flows.tasks.allowed_tasks import is_of_engine, judged_package
+from flows.tasks.cache import TaskCache
+from flows.tasks.ends import failure_of
 from flows.tasks.reprocessing import wake_overdue
+from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
+from flows.worker.lanes import SESSION, Bell, Lanes
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,12 @@ from django.db import connection
 
 from flows.disposition import Circumstances, Disposition
 from flows.errors import LeaseLost
-from flows.isolation import (
+from flows.models import Queue
+from flows.plan import StepPlan, step_plan
+from flows.store import DeliveryResult, HeldMessage, Lease, store
+from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
+from flows.store.types import BATCH_SECONDS
+from flows.worker.isolation import (
     LAST_RESORT_DELAY,
     gone_on,
     is_of_a_message,
@@ -19,11 +24,6 @@ from flows.isolation import (
     substitutes,
     unjudged,
 )
-from flows.models import Queue
-from flows.plan import StepPlan, step_plan
-from flows.store import DeliveryResult, HeldMessage, Lease, store
-from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
-from flows.store.types import BATCH_SECONDS
 from flows.worker.redelivery import CANCELLED, WORKER_DIED, RedeliveryRules, in_commit, redeliver
 from flows.worker.results import age, ended_now, released
 from flows.worker.this_worker import this_worker

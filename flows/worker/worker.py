@@ -10,10 +10,10 @@ from django.conf import settings
 from django.db import connection
 
 from flows.errors import LeaseLost
-from flows.memory import LARGE_BYTES, give_back
 from flows.models import Consumer
 from flows.store import store
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
+from flows.worker.memory import LARGE_BYTES, give_back
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from scripts.callables.leftovers import close_left_open

@@ -121,7 +121,7 @@ def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
 ):
     serve = ["granian", "--interface", "asginl", "--port", str(installation.port), "--workers", "2"]
     server = psutil.Popen(
-        [sys.executable, "-m", *serve, "flows.web:application"],
+        [sys.executable, "-m", *serve, "flows.up.asgi:application"],
         cwd=ROOT,
         env=installation.environment,
         stderr=subprocess.DEVNULL,
@@ -181,7 +181,7 @@ def test_the_curl_call_that_up_prints_starts_the_demo_flow(installation: Install
 
 def test_the_sample_of_the_demo_runs_through(installation: Installation):
     installation.up()
-    sample = ROOT / "flows" / "fixtures" / "applications.json"
+    sample = ROOT / "flows" / "demo" / "applications.json"
 
     started = installation.manage("start", "loan-application", "--payload", f"@{sample}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.task_queue import TaskQueue
+from flows.tasks.queue import TaskQueue
 from flows.worker.cluster import Flag, Timer
 
 

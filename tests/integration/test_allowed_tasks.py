@@ -21,10 +21,9 @@ from django_q.signing import SignedPackage
 from django_q.tasks import Chain, async_task, result
 from django_q.worker import worker
 
-from flows import allowed_tasks
-from flows.allowed_tasks import TaskRefused, task_fault
-from flows.task_queue import TaskQueue
-from flows.tasks import reprocessing, retention
+from flows.tasks import allowed_tasks, reprocessing, retention
+from flows.tasks.allowed_tasks import TaskRefused, task_fault
+from flows.tasks.queue import TaskQueue
 from flows.worker.broker import QueueBroker
 from flows.worker.cluster import Timer
 
@@ -76,7 +75,7 @@ def one_connection(monkeypatch):
     # django-q2's parts would close the connection that holds the test's transaction.
     monkeypatch.setattr("django.db.close_old_connections", lambda: None)
     # In a worker of its own, what a task leaves is undone; here that is the test's transaction.
-    monkeypatch.setattr("flows.task_leftovers.put_connections_right", lambda: None)
+    monkeypatch.setattr("flows.tasks.leftovers.put_connections_right", lambda: None)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from flows import engine
-from flows.conservation import check
 from flows.errors import QueueFull
 from flows.models import (
     BranchEnd,
@@ -28,6 +27,7 @@ from flows.models import (
     Run,
     Step,
 )
+from flows.monitoring.conservation import check
 from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.tasks.retention import purge

@@ -10,9 +10,9 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from flows import engine
-from flows.lanes import Lanes
 from flows.models import Consumer, Queue
 from flows.worker.broker import ENGINE_LIST, QueueBroker
+from flows.worker.lanes import Lanes
 from tests.builders import make_flow, open_lease
 
 pytestmark = pytest.mark.django_db

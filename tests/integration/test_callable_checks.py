@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from asyncengine.settings import database
-from flows.callable_checks import callables_are_there, connections_have_their_guards, faults_of
+from flows.checks.callables import callables_are_there, connections_have_their_guards, faults_of
 from tests.builders import make_script
 
 PG = "postgres://user@localhost/name"

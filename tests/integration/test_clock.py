@@ -10,11 +10,11 @@ import pytest
 
 from flows import engine
 from flows.models import Consumer, IdempotencyKey, Message, Queue, QueueState, Run
-from flows.rate import RateLimit
 from flows.store import clock as clocks
 from flows.store import store
 from flows.store.clock import SteadyClock
 from flows.store.jump import mend
+from flows.store.rate_limit import RateLimit
 from flows.worker import cluster
 from flows.worker.redelivery import ACCEPTED, failed, in_commit
 from flows.worker.results import age, ended_now

@@ -16,8 +16,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from flows import engine
-from flows.conservation import FlowBalance, QueueBalance, check, oldest_without_progress
 from flows.models import DeadLetter, Flow, Message, Queue, QueueState, Run, Tally
+from flows.monitoring.conservation import FlowBalance, QueueBalance, check, oldest_without_progress
 from flows.store import store
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql

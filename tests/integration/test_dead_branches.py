@@ -8,9 +8,9 @@ import pytest
 from django.db import connection, transaction
 
 from flows import engine
-from flows.conservation import check
 from flows.errors import AlreadyReprocessed, QueueFull
 from flows.models import BranchEnd, DeadLetter, Message, Queue, QueueState, Run, Step, Tally
+from flows.monitoring.conservation import check
 from flows.store import store
 from flows.tasks.retention import purge
 from tests.builders import ECHO, counters, make_flow, make_script, run_of, work, work_until_idle

@@ -13,12 +13,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from flows import engine
-from flows.conservation import check
 from flows.disposition import Decision, Disposition
 from flows.errors import DelayTooLong, QueueFull
 from flows.models import Message, Queue, QueueState, Run
+from flows.monitoring.conservation import check
+from flows.monitoring.wait_reason import why_run
 from flows.store import DeliveryResult, HeldMessage, store
-from flows.waiting import why_run
 from flows.worker.redelivery import ACCEPTED, RELEASED, in_commit
 from flows.worker.results import released
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle

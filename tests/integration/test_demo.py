@@ -12,6 +12,7 @@ from flows.models import Flow, Run
 from scripts.callables import Reject
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Program
+from tests.applications import make_sample
 from tests.builders import work_until_idle
 
 SAMPLE: list[dict[str, Any]] = json.loads(demo.SAMPLE.read_text(encoding="utf-8"))
@@ -53,7 +54,7 @@ def decision_on(steps: list, **changes: Any) -> dict[str, Any]:
 
 
 def test_the_sample_is_the_one_that_its_generator_makes():
-    assert demo.SAMPLE.read_text(encoding="utf-8") == demo.make_sample()
+    assert demo.SAMPLE.read_text(encoding="utf-8") == make_sample()
     assert demo.SAMPLE.stat().st_size < 300_000
     assert len(SAMPLE) == len({application["applicationId"] for application in SAMPLE}) == 1000
 

@@ -13,10 +13,11 @@ import pytest
 from django.db import connection
 from django.db.models import ProtectedError
 
-from flows import engine, isolation
+from flows import engine
 from flows.models import BranchEnd, Consumer, DeadLetter, Message, Queue, Run, StepRun
 from flows.store import store
 from flows.store.database import Batch
+from flows.worker import isolation
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker

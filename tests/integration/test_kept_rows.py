@@ -3,7 +3,7 @@
 import pytest
 from django.db.models import ProtectedError
 
-from flows import conservation, engine
+from flows import engine
 from flows.models import (
     BranchEnd,
     DeadLetter,
@@ -14,6 +14,7 @@ from flows.models import (
     StepVersion,
     Tally,
 )
+from flows.monitoring import conservation
 from tests.builders import ECHO, RAISING, make_flow, run_of, work, work_until_idle
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,9 +15,9 @@ from django_q.scheduler import scheduler
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
-from flows.allowed_tasks import ENGINE_TASKS, MOVED, REFUSE, task_fault
-from flows.lanes import Lanes
+from flows.tasks.allowed_tasks import ENGINE_TASKS, MOVED, REFUSE, task_fault
 from flows.worker.broker import ENGINE_LIST, QueueBroker
+from flows.worker.lanes import Lanes
 
 pytestmark = pytest.mark.django_db
 

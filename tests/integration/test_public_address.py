@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
 from asyncengine.settings import public_url
-from flows.public_address import PublicAddressMiddleware, inner_path
+from flows.front.public_address import PublicAddressMiddleware, inner_path
 
 LIVE = "/async/health/live"
 

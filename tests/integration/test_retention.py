@@ -14,7 +14,7 @@ from knox.models import AuthToken
 from uuid_utils.compat import uuid7
 
 from flows import engine
-from flows.conservation import check
+from flows.access.tokens import make_token
 from flows.models import (
     DeadLetter,
     Flow,
@@ -25,10 +25,10 @@ from flows.models import (
     StepRun,
     Tally,
 )
+from flows.monitoring.conservation import check
 from flows.store import store
 from flows.tasks import retention
 from flows.tasks.retention import ensure_schedule, purge, purgeable
-from flows.tokens import make_token
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db

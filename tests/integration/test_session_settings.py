@@ -10,7 +10,7 @@ from django.db import connection
 from asyncengine.postgresql.base import DatabaseWrapper
 from asyncengine.postgresql.session_settings import SESSION_SETTINGS
 from flows import engine
-from flows.database_checks import database_fits
+from flows.checks.database import database_fits
 from flows.models import Run
 from flows.store import store
 from flows.store.database import moment

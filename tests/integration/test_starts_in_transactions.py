@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from flows import conservation, engine
+from flows import engine
 from flows.errors import QueueFull
 from flows.models import Message, QueueState, Run
+from flows.monitoring import conservation
 from flows.store import store
 from tests.builders import counters, make_callable, make_flow, run_of, work_until_idle
 from tests.side_by_side import at_the_same_time, side_by_side

@@ -17,12 +17,12 @@ from django_q.signing import SignedPackage
 from django_q.status import Stat
 from django_q.tasks import async_iter, async_task, fetch, result, result_group
 
-from flows.lanes import Lanes
 from flows.models import CachedValue
-from flows.task_cache import TaskCache, save_cached_in_turn
 from flows.tasks import retention
+from flows.tasks.cache import TaskCache, save_cached_in_turn
 from flows.worker.broker import QueueBroker
 from flows.worker.cluster import CrashSafeSentinel
+from flows.worker.lanes import Lanes
 from tests.databases import is_postgresql
 from tests.integration.test_allowed_tasks import broker, one_connection, work  # noqa: F401
 
@@ -38,7 +38,7 @@ def cache():
 @pytest.fixture(autouse=True)
 def own_tasks(settings, monkeypatch):
     # In a worker of its own, what a task leaves is undone; here that is the test's transaction.
-    monkeypatch.setattr("flows.task_leftovers.put_connections_right", lambda: None)
+    monkeypatch.setattr("flows.tasks.leftovers.put_connections_right", lambda: None)
     settings.ASYNCENGINE_CALLABLE_MODULES = ["tests.tasks"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, connections
 from django_q.worker import worker
 
-from flows import task_leftovers
+from flows.tasks import leftovers as task_leftovers
 from flows.worker.cluster import Timer
 from tests.callables import leftovers, noted, thread_state
 from tests.side_by_side import shared_database

@@ -13,8 +13,8 @@ from django.core.management import call_command
 from django.utils import timezone
 from knox.models import AuthToken
 
+from flows.access.tokens import make_token, tokens_of
 from flows.errors import PasswordChanged, TooManyTokens
-from flows.tokens import make_token, tokens_of
 
 pytestmark = pytest.mark.django_db
 

@@ -9,8 +9,9 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import pre_save
 
-from flows import conservation, engine
+from flows import engine
 from flows.models import Flow, FlowVersion, Queue, Run, Step
+from flows.monitoring import conservation
 from scripts.models import Script, ScriptVersion
 from tests.builders import make_flow, run_of
 from tests.side_by_side import at_the_same_time, side_by_side

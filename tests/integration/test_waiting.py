@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run
-from flows.rate import RateLimit
+from flows.monitoring.wait_reason import NOBODY_WORKS, text_of, why_queue, why_run
 from flows.store import store
-from flows.waiting import NOBODY_WORKS, text_of, why_queue, why_run
+from flows.store.rate_limit import RateLimit
 from flows.worker.redelivery import in_commit
 from flows.worker.results import released
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 
-from flows import conservation, engine
-from flows.isolation import LAST_RESORT_DELAY
+from flows import engine
 from flows.models import DeadLetter, Message, Run, StepRun
+from flows.monitoring import conservation
 from flows.store import store
 from flows.worker import session as session_module
 from flows.worker import transactional
+from flows.worker.isolation import LAST_RESORT_DELAY
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from tests import callables

@@ -1,7 +1,7 @@
 import random
 from datetime import timedelta
 
-from flows.backoff import Backoff
+from flows.models.backoff import Backoff
 
 PLAIN = Backoff(timedelta(seconds=1), 2.0, timedelta(seconds=300), 0.0)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from flows.digest import Digits, request_digest
+from flows.message.digest import Digits, request_digest
 from tests.examples import examples
 
 # How long an example takes says nothing on a busy machine.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flows.envelope import dump_payload, parse_payload, payload_of, with_payload, wrap
 from flows.errors import PayloadInvalid
+from flows.message.envelope import dump_payload, parse_payload, payload_of, with_payload, wrap
 from tests.documents import content, objects
 
 REFUSED = {

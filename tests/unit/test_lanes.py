@@ -3,9 +3,9 @@ import select
 
 import pytest
 
-from flows.lanes import STOP, Lanes
-from flows.task_ends import Results
-from flows.task_queue import TaskQueue
+from flows.tasks.ends import Results
+from flows.tasks.queue import TaskQueue
+from flows.worker.lanes import STOP, Lanes
 from tests.waiting import wait_for
 
 SESSION = {"ack_id": "consumer-1", "func": "flows.worker.worker.consume"}

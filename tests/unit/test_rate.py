@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.rate import GRID, RateLimit, shifted
+from flows.store.rate_limit import GRID, RateLimit, shifted
 
 
 def limit(count: int, seconds: float) -> RateLimit:

@@ -6,8 +6,8 @@ import pytest
 from django.apps import apps
 from django.conf import settings as those
 
-from flows import settings_checks
-from flows.content_policy import ContentPolicyMiddleware
+from flows.checks import settings as settings_checks
+from flows.front.content_policy import ContentPolicyMiddleware
 from flows.worker.broker import QueueBroker
 
 
@@ -101,7 +101,7 @@ def test_middleware_that_is_missing_is_named(settings, name):
 
 
 def test_classes_of_the_project_s_own_that_are_made_of_ours_will_do(settings):
-    own = {"flows.content_policy.ContentPolicyMiddleware": f"{__name__}.OwnPolicy"}
+    own = {"flows.front.content_policy.ContentPolicyMiddleware": f"{__name__}.OwnPolicy"}
     settings.MIDDLEWARE = [own.get(each, each) for each in those.MIDDLEWARE]
     settings.Q_CLUSTER = {"broker_class": f"{__name__}.OwnBroker", "poll": 0}
 

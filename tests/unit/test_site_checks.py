@@ -11,7 +11,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.auth.models import Group
 from unfold.sites import UnfoldAdminSite
 
-from flows.site_checks import sites_are_those_of_unfold
+from flows.checks.sites import sites_are_those_of_unfold
 
 
 class OwnSite(UnfoldAdminSite):

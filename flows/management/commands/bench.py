@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from flows.bench import WORKLOADS, BenchFailed
+from flows.benchmark import WORKLOADS, BenchFailed
 
 
 class Command(BaseCommand):

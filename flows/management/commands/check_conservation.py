@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from flows.conservation import (
+from flows.monitoring.conservation import (
     Balance,
     FlowBalance,
     QueueBalance,

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from flows import engine
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import Run
-from flows.trace import FINISHED, trace_json, wait_until_finished
+from flows.monitoring.trace import FINISHED, trace_json, wait_until_finished
 from scripts.protocol.json_text import items_of
 
 CHUNK = 500

@@ -14,10 +14,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from flows import demo
-from flows.administrator import NAME, NoAdministrator, make_administrator
+from flows.access.administrator import NAME, NoAdministrator, make_administrator
+from flows.access.users import all_users
 from flows.models import Flow
-from flows.supervisor import Part, PartUnsteady, Supervisor, managed
-from flows.users import all_users
+from flows.up.supervisor import Part, PartUnsteady, Supervisor, managed
 
 WEB_WORKERS = 2
 # Connections of a worker. One that is idle costs little, and one that is not accepted cannot even
@@ -112,7 +112,7 @@ def web(host: str, port: int) -> Part:
             *("--http", "1", "--backlog", "2048"),
             *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
             *("--log-level", "error", "--no-ws"),
-            "flows.web:application",
+            "flows.up.asgi:application",
         ],
         {"PYTHONPATH": python_path(), "ASYNCENGINE_UP_PID": str(os.getpid())},
     )

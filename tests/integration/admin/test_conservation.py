@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from flows import conservation, engine
+from flows import engine
 from flows.models import Run
+from flows.monitoring import conservation
 
 
 @pytest.fixture

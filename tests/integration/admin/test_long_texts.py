@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from flows.models import DeadLetter, Message, Run, StepRun
-from flows.trace import trace
+from flows.monitoring.trace import trace
 
 SMALL_PAGE = 600_000
 

@@ -32,7 +32,7 @@ def test_a_call_that_waits_for_a_run_holds_no_transaction(client, user, flow):
         in_transaction.append(connection.in_atomic_block)
         Run.objects.filter(pk=run).update(status="COMPLETED", result="1")
 
-    with mock.patch("flows.trace.time.sleep", side_effect=finish):
+    with mock.patch("flows.monitoring.trace.time.sleep", side_effect=finish):
         response = client.get(f"/async/api/runs/{run}?wait=30")
 
     assert response.json()["result"] == 1

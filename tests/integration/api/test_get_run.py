@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import Consumer, DeadLetter, Message, Queue, Right, Run, StepRun, StepVersion
-from flows.trace import trace, trace_json
+from flows.monitoring.trace import trace, trace_json
 
 from .conftest import assert_problem, grant, make_flow
 
@@ -315,7 +315,7 @@ def test_wait_ends_with_the_run(client, run):
         if sleep.call_count == 3:
             finish(run, "COMPLETED", result="1")
 
-    with mock.patch("flows.trace.time.sleep", side_effect=finish_at_third_look) as sleep:
+    with mock.patch("flows.monitoring.trace.time.sleep", side_effect=finish_at_third_look) as sleep:
         response = get(client, run, "?wait=30")
 
     assert response.json()["status"] == "COMPLETED"

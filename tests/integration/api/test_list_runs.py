@@ -10,7 +10,7 @@ from django.utils import timezone
 from flows import engine
 from flows.api.runs import _first_id
 from flows.models import DeadLetter, Message, Right, Run, StepRun
-from flows.trace import rfc3339, trace
+from flows.monitoring.trace import rfc3339, trace
 
 from .conftest import assert_problem, client_of, grant, make_flow
 

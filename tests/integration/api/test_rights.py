@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import AnonymousUser
 
+from flows.access.rights import flows_allowed, may, rights_on
 from flows.models import Flow, Right
-from flows.rights import flows_allowed, may, rights_on
 
 from .conftest import grant, make_flow
 

@@ -150,4 +150,4 @@ def finish_when_waited_for(monkeypatch, status, **fields):
         Message.objects.all()._raw_delete("default")
         Run.objects.update(status=status, **fields)
 
-    monkeypatch.setattr("flows.trace.time.sleep", sleep)
+    monkeypatch.setattr("flows.monitoring.trace.time.sleep", sleep)

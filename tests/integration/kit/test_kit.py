@@ -12,8 +12,8 @@ from django.db import connection
 
 from flows import public
 from flows.configuration import ConfigurationInvalid
-from flows.conservation import check
 from flows.models import Consumer, Message, QueueState
+from flows.monitoring.conservation import check
 from flows.testing import FlowKit, NotStubbed, Reply, pool
 from scripts.models import Secret
 from tests.integration.kit import steps

@@ -18,11 +18,11 @@ from django.test import Client
 
 from accounts.models import Staff, User, UserManager
 from flows import public
-from flows.administrator import NoAdministrator, make_administrator
+from flows.access.administrator import NoAdministrator, make_administrator
+from flows.access.tokens import tokens_of
 from flows.errors import IdempotencyConflict
 from flows.models import DeadLetter, Reprocessing, Run
 from flows.testing import FlowKit
-from flows.tokens import tokens_of
 from orders.models import Order
 from suite.conftest import PASSWORD, as_json
 

@@ -18,7 +18,7 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.status import Stat, Status
 
-from flows.task_queue import PACKETS
+from flows.tasks.queue import PACKETS
 
 # How often the state of a cluster is stored, and how long it counts.
 STORE_SECONDS = 5.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.urls import reverse
 
+from flows.access.rights import flows_allowed
 from flows.models import Right, Step
-from flows.rights import flows_allowed
 from scripts.extensions import Use
 from scripts.models import Script
 

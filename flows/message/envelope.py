@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from flows.errors import PayloadInvalid
-from flows.python_payload import write_payload
+from flows.message.python_payload import write_payload
 from scripts.protocol.json_layout import member, path_step, place_at, with_member
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
 from scripts.protocol.numerals import may_change

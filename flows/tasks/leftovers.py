@@ -13,7 +13,7 @@ from django.urls import clear_script_prefix, set_urlconf
 from django.utils import timezone, translation
 from django_q.signals import pre_execute
 
-from flows.allowed_tasks import ENGINE_TASKS
+from flows.tasks.allowed_tasks import ENGINE_TASKS
 from scripts.callables.leftovers import put_connections_right
 
 # They leave nothing behind, and sessions begin often.

@@ -12,11 +12,11 @@ from django.conf import settings
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from flows.access.users import user_name_field
 from flows.models import Consumer, Flow, Message, Queue, Run, StepVersion
 from flows.plan import step_plan
-from flows.rate import RateLimit
 from flows.store import store
-from flows.users import user_name_field
+from flows.store.rate_limit import RateLimit
 
 PRIORITIES = range(10)
 WORKED_ON_FIRST = (F("consumer_id").desc(nulls_last=True), "available_at")

@@ -37,7 +37,7 @@ from flows.models import (
 )
 from flows.plan import StepPlan, flow_plan
 from flows.store import Lease, store
-from flows.supervisor import managed
+from flows.up.supervisor import managed
 from scripts.models import Script, ScriptVersion
 
 TRIVIAL = "def run(message, context):\n    return message\n"
@@ -202,7 +202,7 @@ def long_tasks() -> Iterator[QuerySet[OrmQ]]:
     broker = get_broker()
     task: dict[str, Any] = {
         "name": "bench",
-        "func": "flows.bench.long_task",
+        "func": "flows.benchmark.long_task",
         "args": (),
         "kwargs": {},
     }

@@ -15,9 +15,9 @@ from contextlib import suppress
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
-from flows.allowed_tasks import ENGINE_TASKS
-from flows.task_queue import PACKETS, TaskQueue
-from flows.task_stats import Notes
+from flows.tasks.allowed_tasks import ENGINE_TASKS
+from flows.tasks.queue import PACKETS, TaskQueue
+from flows.tasks.stats import Notes
 
 # How django-q2 ends a worker, and how the broker names consumer sessions.
 STOP = "STOP"

@@ -16,8 +16,8 @@ from uuid import UUID
 from django.db.models import Case, Count, Exists, Max, OuterRef, Q, QuerySet, Value, When
 
 from flows.models import FlowVersion, Message, Queue, QueueState, Run, StepVersion, Tally
+from flows.monitoring.wait_reason import Situation
 from flows.store import store
-from flows.waiting import Situation
 
 
 @dataclass(slots=True)

@@ -24,9 +24,9 @@ ORDER = (
 # And what is missing without each.
 MIDDLEWARE = {
     "flows.api.middleware.ProblemMiddleware": "errors of the API are pages and no problem+json",
-    "flows.public_address.PublicAddressMiddleware": "ASYNCENGINE_URL and proxies do not count",
+    "flows.front.public_address.PublicAddressMiddleware": "ASYNCENGINE_URL has no effect",
     "flows.api.middleware.TextMiddleware": "texts that no database can hold are errors 500",
-    "flows.content_policy.ContentPolicyMiddleware": "pages have no Content-Security-Policy",
+    "flows.front.content_policy.ContentPolicyMiddleware": "pages have no Content-Security-Policy",
     "simple_history.middleware.HistoryRequestMiddleware": "histories do not name the user",
     "flows.admin.malformed.MalformedMiddleware": "malformed addresses of pages are errors 500",
 }

@@ -8,14 +8,14 @@ from typing import Any
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 
-from flows.models import DeadLetter, Message, Step, StepVersion
-from flows.rights import (
+from flows.access.rights import (
     SEES_EVERY_RUN,
     dead_letters_known,
     flows_with,
     queues_seen,
     rights_by_flow,
 )
+from flows.models import DeadLetter, Message, Step, StepVersion
 from scripts.extensions import Sample
 from scripts.models import Script
 

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 ENGINE_TASKS = frozenset({"flows.tasks.reprocessing.advance", "flows.tasks.retention.purge"})
 # It takes a worker for tasks, as a project's own would.
-BENCH_TASK = "flows.bench.long_task"
-REFUSE = "flows.allowed_tasks.refuse"
+BENCH_TASK = "flows.benchmark.long_task"
+REFUSE = "flows.tasks.allowed_tasks.refuse"
 # Where functions are that have moved. Tasks that an older version has queued, and schedules of a
 # database that is restored, name them by their old paths. To be removed with version 2.
 MOVED = {

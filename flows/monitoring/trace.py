@@ -14,7 +14,7 @@ import orjson
 from django.db.models import Q, QuerySet
 
 from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
-from flows.waiting import why_run
+from flows.monitoring.wait_reason import why_run
 
 FINISHED = frozenset({Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.CANCELLED})
 # Of a step, beside the statuses of a run: the run has not come to it.

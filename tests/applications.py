@@ -1,44 +1,18 @@
-"""The demo: a loan application that is validated, scored and decided on, with a sample of 1,000."""
+"""Makes the 1,000 applications of `flows/demo/applications.json`, always the same."""
 
 from __future__ import annotations
 
 import json
 import random
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
-from flows.configuration import Changes, import_configuration
-
-FIXTURES = Path(__file__).parent / "fixtures"
-FLOW_NAME = "loan-application"
-SAMPLE = FIXTURES / "applications.json"
 SAMPLE_SIZE = 1_000
-
-
-def install_demo() -> Changes:
-    """Import the demo configuration; where it is there as it came, nothing changes."""
-    return import_configuration(demo_document())
-
-
-def demo_document() -> dict[str, Any]:
-    """Return the configuration document, each script with the code of its file."""
-    document: dict[str, Any] = json.loads((FIXTURES / "demo.json").read_text(encoding="utf-8"))
-    for script in document["scripts"]:
-        file = FIXTURES / f"{script['name'].replace('-', '_')}.py"
-        script["code"] = file.read_text(encoding="utf-8")
-    return document
-
-
-def example_application() -> str:
-    """Return one application as JSON on one line."""
-    application = json.loads((FIXTURES / "application.json").read_text(encoding="utf-8"))
-    return json.dumps(application, separators=(",", ":"))
 
 
 def make_sample() -> str:
     """Return the text of the sample file: a JSON list, an application a line, always the same."""
-    rng = random.Random(2026)  # noqa: S311
+    rng = random.Random(2026)
     lines = [
         json.dumps(_application(rng, number), separators=(",", ":"))
         for number in range(1, SAMPLE_SIZE + 1)
