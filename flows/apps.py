@@ -16,7 +16,7 @@ class FlowsConfig(AppConfig):
         from flows.store import pending_starts
         from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, retention, stats
         from scripts.extensions import sample_sources, use_sources
-        from scripts.historical_models import correct_modules
+        from scripts.models.historical import correct_modules
 
         correct_modules(self)
         register_all()

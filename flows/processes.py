@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import sys
 from functools import cache
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+from scripts.host import sandbox
 
 
 @cache
@@ -74,9 +72,5 @@ def state_of(pid: int) -> str:
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent has died. Linux only."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        # It died before the kernel was asked.
-        os._exit(1)
+    if sys.platform == "linux":
+        sandbox.die_with_parent(parent)

@@ -9,6 +9,6 @@ class ScriptsConfig(AppConfig):
 
     def ready(self) -> None:
         from scripts import checks  # noqa: F401  registers itself
-        from scripts.historical_models import correct_modules
+        from scripts.models.historical import correct_modules
 
         correct_modules(self)

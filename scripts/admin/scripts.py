@@ -17,7 +17,7 @@ from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
 from scripts.admin.script_fields import ScriptFields
-from scripts.admin.trial_page import FIRST_CODE, BenchAdmin
+from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.dotted_path import callables_are_on
 from scripts.examination.faults import script_faults
@@ -66,7 +66,7 @@ class ScriptForm(ScriptFields):
 
 
 @admin.register(Script)
-class ScriptAdmin(BenchAdmin, ConfigurationAdmin):
+class ScriptAdmin(TrialAdmin, ConfigurationAdmin):
     form = ScriptForm
     formfield_overrides = {**FORMFIELDS, models.JSONField: {"form_class": JsonSchemaField}}
     preformatted_fields = ("code",)

@@ -1,4 +1,4 @@
-"""The test bench of the script page: runs the form's code, saved or not, on a sample."""
+"""Trials on the script page: they run the form's code, saved or not, on a sample."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ NOT_HERE = {
     "text": "A callable runs in the workers' own processes, not in this one. Where its code is,"
     " manage.py script test NAME runs it and takes back what it wrote to the database.",
 }
-# What a script is called and for makes no difference to how it runs.
+# Its name and description make no difference to how a script runs.
 IRRELEVANT = {"name", "description"}
 
 
-class BenchAdmin(Base):
-    """Adds the test bench's addresses to the admin of scripts."""
+class TrialAdmin(Base):
+    """Adds the addresses of trials to the admin of scripts."""
 
     def get_urls(self) -> list[URLPattern]:
         def view(address: str, view: Any, name: str) -> URLPattern:
             return path(address, self.admin_site.admin_view(view), name=f"scripts_script_{name}")
 
         return [
-            view("try/", self.try_view, "try_new"),
-            view("<path:object_id>/try/", self.try_view, "try"),
+            view("try/", self.trial_view, "trial_new"),
+            view("<path:object_id>/try/", self.trial_view, "trial"),
             view("<path:object_id>/samples/", self.samples_view, "samples"),
             *super().get_urls(),
         ]
 
     @method_decorator(require_POST)
-    def try_view(self, request: HttpRequest, object_id: str | None = None) -> JsonResponse:
+    def trial_view(self, request: HttpRequest, object_id: str | None = None) -> JsonResponse:
         script = self._script(request, object_id)
         form_class = self.get_form(request, script, change=script is not None)
-        # A trial saves nothing: it asks for the grants of what is tried.
+        # A trial saves nothing; it requires the grants of the script that is tried.
         form_class.user = None
         form = form_class(request.POST, instance=script)
         if refusals := _refusals(form):
@@ -121,13 +121,13 @@ class BenchAdmin(Base):
     ) -> HttpResponse:
         script = context.get("original")
         if self.has_change_permission(request, script) or script is None:
-            context["bench"] = _addresses(script)
-        # It is on the page itself, in the tab of the versions.
+            context["trial"] = _addresses(script)
+        # The history is on the page itself, in the tab of the versions.
         context["show_history"] = False
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _script(self, request: HttpRequest, object_id: str | None) -> Script | None:
-        """Return the script to try changes of, None for a new one, if the user may change it."""
+        """Return the script to try, None for a new one. Refuses users who may not change it."""
         if object_id is None:
             if not self.has_add_permission(request):
                 raise PermissionDenied
@@ -145,16 +145,16 @@ def _not_granted(grant: Grant) -> dict[str, Any]:
 
 
 def _addresses(script: Script | None) -> dict[str, Any]:
-    button = {"type": "button", "id": "bench-run"}
+    button = {"type": "button", "id": "trial-run"}
     if script is None:
         return {
             "run_button": button,
-            "try_url": reverse("admin:scripts_script_try_new"),
+            "trial_url": reverse("admin:scripts_script_trial_new"),
             "first_code": FIRST_CODE,
         }
     return {
         "run_button": button,
-        "try_url": reverse("admin:scripts_script_try", args=[script.pk]),
+        "trial_url": reverse("admin:scripts_script_trial", args=[script.pk]),
         "samples_url": reverse("admin:scripts_script_samples", args=[script.pk]),
     }
 
@@ -174,7 +174,7 @@ def _label(form: Any, name: str) -> str:
 
 def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
     output = None if trial.output is None else pretty_json(trial.output)
-    # They are in the output where there is one, else in the message.
+    # The faults are those of the output where there is one, else of the message.
     lines = lines_of(sample, root) if output is None else lines_of(output)
     faults = [fault | {"line": lines.get(fault["path"])} for fault in trial.faults]
     return {

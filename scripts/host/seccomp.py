@@ -127,8 +127,8 @@ def _load(offset: int) -> bytes:
     return _instruction(_LOAD, offset)
 
 
-def _return(verdict: int) -> bytes:
-    return _instruction(_RETURN, verdict)
+def _return(action: int) -> bytes:
+    return _instruction(_RETURN, action)
 
 
 def _jump(comparison: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:

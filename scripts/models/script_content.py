@@ -8,8 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from scripts.models.language import Language
-from scripts.protocol.calls import Library as LibraryCode
-from scripts.protocol.calls import Program
+from scripts.protocol.calls import LibraryCode, Program
 
 
 class ScriptContent(models.Model):

@@ -1,7 +1,7 @@
-"""What a worker asks of a script host, and what becomes of it.
+"""What a worker gives to a script host, and what comes of it.
 
-``Program`` and ``CallSite`` are the same for all messages of a step, a ``Call`` is one message for
-its script, an ``Outcome`` is what the script made of it.
+`Program` and `CallSite` are the same for all messages of a step. A `Call` is one message for its
+script, an `Outcome` the result.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from scripts.protocol.errors import ScriptError
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class LibraryCode:
     """Code that a script uses: in Python a module, in JavaScript evaluated before the script."""
 
     name: str
@@ -33,7 +33,7 @@ class Program:
     code: str
     timeout_seconds: float
     memory_mb: int
-    libraries: tuple[Library, ...] = ()
+    libraries: tuple[LibraryCode, ...] = ()
     input_schema: str = ""
     output_schema: str = ""
     network: bool = False
@@ -68,7 +68,7 @@ class Call:
 
     ``key`` is the caller's name for it, ``body`` the envelope as JSON text in UTF-8. With
     ``start_by``, in epoch seconds, it begins until then or not at all: that is how a rate limit is
-    kept by the moment when scripts really begin.
+    kept by the time at which scripts really begin.
     """
 
     key: Any
@@ -81,7 +81,7 @@ class Call:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a call: an output, which is JSON text in UTF-8, or an error.
+    """The result of a call: an output, which is JSON text in UTF-8, or an error.
 
     The times are epoch seconds, measured in the host.
     """

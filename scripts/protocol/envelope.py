@@ -282,7 +282,7 @@ class _Writer:
         self._refuse(f"is {_named(value)}, which JSON cannot hold{hint}")
 
     def _refuse(self, reason: str) -> NoReturn:
-        place = _shortened("$" + "".join(_path_step(container) for container in self._open))
+        place = shortened_place("$" + "".join(_path_step(container) for container in self._open))
         raise OutputInvalid(f"{place} {reason}.", place=place)
 
 
@@ -295,7 +295,8 @@ def _path_step(container: _Container) -> str:
     return f".{key}" if key.isidentifier() else f"[{json.dumps(key, ensure_ascii=False)}]"
 
 
-def _shortened(place: str) -> str:
+def shortened_place(place: str) -> str:
+    """Leave out the middle of a place that is too long for a message."""
     if len(place) <= _MAX_PLACE_LENGTH:
         return place
     half = _MAX_PLACE_LENGTH // 2

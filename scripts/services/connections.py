@@ -22,10 +22,8 @@ from typing import Any
 
 import httpcore
 
-from scripts.protocol.services import RequestFailed
+from scripts.protocol.services import Deadline, RequestFailed
 from scripts.services.addresses import is_public
-
-Moment = float | None
 
 # The system's resolver has a patience of its own, which outlasts that of a script. Each script
 # version may have so many look-ups under way, and keeps none from those of others.
@@ -44,7 +42,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: Moment = None,
+        timeout: Deadline | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -59,7 +57,9 @@ class CheckedNetwork(httpcore.NetworkBackend):
                     raise
         raise RequestFailed(f"{host} has no address.", "dns")
 
-    def _addresses(self, host: str, port: int, until: Moment) -> list[IPv4Address | IPv6Address]:
+    def _addresses(
+        self, host: str, port: int, until: Deadline | None
+    ) -> list[IPv4Address | IPv6Address]:
         found = resolve(host, port, until, self._lookups)
         good = [address for address in found if self._private or is_public(address)]
         if found and not good:
@@ -71,15 +71,15 @@ class CheckedNetwork(httpcore.NetworkBackend):
 
 
 class TimedStream(httpcore.NetworkStream):
-    """A connection of which each read and write is over at the moment given."""
+    """A connection whose reads and writes end at their deadlines."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
 
-    def read(self, max_bytes: int, timeout: Moment = None) -> bytes:
+    def read(self, max_bytes: int, timeout: Deadline | None = None) -> bytes:
         return self._stream.read(max_bytes, _seconds_until(timeout, httpcore.ReadTimeout))
 
-    def write(self, buffer: bytes, timeout: Moment = None) -> None:
+    def write(self, buffer: bytes, timeout: Deadline | None = None) -> None:
         for start in range(0, len(buffer), 64 * 1024):
             seconds = _seconds_until(timeout, httpcore.WriteTimeout)
             self._stream.write(buffer[start : start + 64 * 1024], seconds)
@@ -88,7 +88,7 @@ class TimedStream(httpcore.NetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: Moment = None,
+        timeout: Deadline | None = None,
     ) -> httpcore.NetworkStream:
         seconds = _seconds_until(timeout, httpcore.ConnectTimeout)
         return TimedStream(self._stream.start_tls(ssl_context, server_hostname, seconds))
@@ -101,7 +101,7 @@ class TimedStream(httpcore.NetworkStream):
 
 
 def resolve(
-    host: str, port: int, until: Moment, lookups: threading.BoundedSemaphore
+    host: str, port: int, until: Deadline | None, lookups: threading.BoundedSemaphore
 ) -> list[IPv4Address | IPv6Address]:
     """Return the addresses of a host. Raises RequestFailed where they cannot be told in time."""
     try:
@@ -140,10 +140,10 @@ def _look_up(
     return found
 
 
-def _seconds_until(moment: Moment, too_late: type[Exception]) -> float:
-    if moment is None:
-        raise TypeError("a connection needs a moment at which it is over")
-    seconds = moment - time.monotonic()
+def _seconds_until(deadline: Deadline | None, too_late: type[Exception]) -> float:
+    if deadline is None:
+        raise TypeError("a connection needs a deadline")
+    seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise too_late("it took too long")
     return seconds

@@ -115,7 +115,8 @@ WORLD = {
         output(r'"payload":\[\]'),
         """
         const seen = [];
-        for (const name of ["failure", "verdict", "logs", "requests", "isSettled", "0", "at"]) {
+        const names = ["failure", "verdict", "decision", "logs", "requests", "isSettled", "0"];
+        for (const name of [...names, "at"]) {
             Object.defineProperty(Object.prototype, name, {
                 configurable: true,
                 set(value) { seen.push(name) },

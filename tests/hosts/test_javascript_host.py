@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.pool.host_pool import HostPool
-from scripts.protocol.calls import Call, CallSite, Library, Outcome, Program
+from scripts.protocol.calls import Call, CallSite, LibraryCode, Outcome, Program
 from scripts.protocol.errors import (
     OutputInvalid,
     ScriptInvalid,
@@ -19,7 +19,7 @@ from scripts.protocol.errors import (
 from tests.waiting import PATIENCE
 
 SITE = CallSite("orders", "price", "to-price", False)
-LIBRARY = Library(
+LIBRARY = LibraryCode(
     "Tax", "var Tax = Tax || (function () { return { of: function (n) { return n / 4; } }; });"
 )
 
@@ -39,7 +39,7 @@ def run_all(
     hosts: int = 1,
     timeout_seconds: float = 20,
     memory_mb: int = 128,
-    libraries: tuple[Library, ...] = (),
+    libraries: tuple[LibraryCode, ...] = (),
 ) -> list[Outcome]:
     program = Program(1, "pricing", "javascript", code, timeout_seconds, memory_mb, libraries)
     calls = [

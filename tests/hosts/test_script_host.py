@@ -10,7 +10,7 @@ import pytest
 from scripts.host.sandbox import OWN_USER, SCRIPT_UIDS
 from scripts.pool import zygote_client
 from scripts.pool.host_pool import HostPool
-from scripts.protocol.calls import Call, CallSite, Library, Outcome, Program
+from scripts.protocol.calls import Call, CallSite, LibraryCode, Outcome, Program
 from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
@@ -208,7 +208,7 @@ def test_what_a_library_imports_and_raises_counts(
     library = f"from asyncengine_script import Reject, Retry\ndef end():\n    raise {raised}\n"
     code = "import ends\ndef run(message, context):\n    ends.end()\n"
 
-    outcome = run(code, libraries=(Library("ends", library),))
+    outcome = run(code, libraries=(LibraryCode("ends", library),))
 
     assert type(outcome.error) is kind
 
@@ -847,7 +847,7 @@ def net(gross):
     return gross / rates.VAT
 """
 RATES = "VAT = 2\n"
-BOTH = (Library("rates", RATES), Library("prices", PRICES))
+BOTH = (LibraryCode("rates", RATES), LibraryCode("prices", PRICES))
 
 
 def test_a_library_is_imported_by_its_name_and_may_import_others(run: Run) -> None:
@@ -905,7 +905,7 @@ def test_a_library_may_reject_a_message(run: Run) -> None:
 def test_a_library_that_does_not_compile_is_named(run: Run) -> None:
     code = "def run(message, context):\n    return message\n"
 
-    error = run(code, libraries=(Library("prices", "x = ("),)).error
+    error = run(code, libraries=(LibraryCode("prices", "x = ("),)).error
 
     assert isinstance(error, ScriptInvalid)
     assert str(error).startswith("library prices, line 1: ")
@@ -915,7 +915,7 @@ def test_a_library_that_does_not_compile_is_named(run: Run) -> None:
 def test_a_library_may_import_no_more_than_a_script(run: Run) -> None:
     code = "import prices\ndef run(message, context):\n    return message\n"
 
-    error = run(code, libraries=(Library("prices", "import os"),)).error
+    error = run(code, libraries=(LibraryCode("prices", "import os"),)).error
 
     assert str(error).startswith(
         "ImportError: module 'os' may not be imported; allowed are: prices, "

@@ -1,4 +1,4 @@
-"""The test bench, with real script hosts."""
+"""Trials, with real script hosts."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The test bench with what the engine gives to scripts from outside."""
+"""Trials with what the engine gives to scripts from outside."""
 
 import json
 

@@ -14,7 +14,7 @@ import orjson
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
-from scripts.protocol.envelope import plain_text
+from scripts.protocol.envelope import plain_text, shortened_place
 from scripts.protocol.errors import OutputInvalid, ScriptRejected, ScriptRetry
 from scripts.protocol.numerals import may_change
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _START, _PART, _RUN, _TAKE, _SETTLE, _FAIL, _DESCRIBE = map(quickjs.integer, range(7))
 
 MAX_MESSAGE_LENGTH = 2000
-_MAX_PLACE_LENGTH = 200
 
 
 class Failed(Exception):
@@ -138,16 +137,16 @@ class Execution:
 
     def _raise_end(self, state: dict[str, Any]) -> None:
         """Raise what the script has decided or come to, if it has."""
-        if verdict := state.get("verdict"):
-            reason = plain_text(verdict["reason"], MAX_MESSAGE_LENGTH)
-            if verdict["what"] == "reject":
+        if decision := state.get("decision"):
+            reason = plain_text(decision["reason"], MAX_MESSAGE_LENGTH)
+            if decision["what"] == "reject":
                 raise ScriptRejected(reason=reason)
-            raise ScriptRetry(after=verdict.get("after"), reason=reason)
+            raise ScriptRetry(after=decision.get("after"), reason=reason)
         if not state["hasThrown"]:
             return
         failure = json.loads(self._answer(_DESCRIBE, self._realm.run(prelude.failures())))
         if "place" in failure:
-            place = _shortened(failure["place"])
+            place = shortened_place(failure["place"])
             raise OutputInvalid(f"{place} {failure['reason']}", place=place)
         if "retryAfter" in failure:
             reason = plain_text(failure["message"], MAX_MESSAGE_LENGTH)
@@ -188,10 +187,3 @@ class Execution:
             self._realm.free(self._realm.call(self._engine, *arguments))
         finally:
             self._realm.free(*arguments)
-
-
-def _shortened(place: str) -> str:
-    if len(place) <= _MAX_PLACE_LENGTH:
-        return place
-    half = _MAX_PLACE_LENGTH // 2
-    return f"{place[:half]}…{place[-half:]}"

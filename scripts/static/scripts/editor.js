@@ -72,7 +72,7 @@
         marks.set(editor, rows.map((row) => session.addMarker(new Range(row, 0, row, 1), "editor-fault", "fullLine")));
     };
 
-    /* What the server refused with a line, on a page without a bench, which does it itself. */
+    /* Marks the lines that the server refused. On the page of a script, trial.js does it. */
     const markRefused = (area) => {
         const row = area.closest(".field-line");
         const texts = row ? [...row.querySelectorAll("li")].map((error) => error.textContent.trim()) : [];

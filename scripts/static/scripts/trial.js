@@ -1,4 +1,4 @@
-/* The test bench of the script page: sends the form as it stands with a sample, shows the result. */
+/* A trial on the script page: sends the form as it is with a sample, shows the result. */
 
 (() => {
     "use strict";
@@ -23,15 +23,16 @@
 
     const schemaFault = ({ path, detail, line }) => ({ label: path, text: detail, line });
 
-    class Bench {
+    class TrialPanel {
         constructor(root) {
             this.root = root;
             this.form = root.closest("form");
             this.code = document.getElementById("id_code").editor;
-            this.sample = document.getElementById("bench-sample").editor;
-            this.last = document.getElementById("bench-last");
-            this.button = document.getElementById("bench-run");
-            this.result = document.getElementById("bench-result");
+            this.sample = document.getElementById("trial-sample").editor;
+            this.last = document.getElementById("trial-last");
+            this.button = document.getElementById("trial-run");
+            this.result = document.getElementById("trial-result");
+            // The key under which browsers keep samples already.
             this.key = `asyncengine.bench.${root.dataset.script}`;
             this.restore();
             this.listen();
@@ -40,7 +41,7 @@
             this.markRefusedCode();
         }
 
-        /* What was tried last stays with the browser. */
+        /* The browser keeps the last sample. */
         restore() {
             const kept = storage.read(`${this.key}.sample`);
             this.isKept = kept !== null;
@@ -70,7 +71,7 @@
             const answer = await fetch(url, { headers: { Accept: "application/json" } });
             if (!answer.ok) return;
             const { samples } = await answer.json();
-            const select = document.getElementById("bench-samples");
+            const select = document.getElementById("trial-samples");
             const groups = new Map();
             samples.forEach((sample, index) => {
                 if (!groups.has(sample.origin)) {
@@ -92,9 +93,9 @@
             if (chosen) this.sample.session.setValue(chosen.text);
         }
 
-        /* A new script begins with code of its language, until somebody has written some. */
+        /* A new script begins with code of its language, until the author has written some. */
         followLanguage() {
-            const element = document.getElementById("bench-first-code");
+            const element = document.getElementById("trial-first-code");
             if (!element) return;
             const firstCode = JSON.parse(element.textContent);
             const language = this.form.elements.language;
@@ -105,10 +106,10 @@
         }
 
         markRefusedCode() {
-            const list = document.getElementById("bench-code-errors");
+            const list = document.getElementById("trial-code-errors");
             if (!list) return;
             const texts = [...list.children].map((error) => error.textContent);
-            // Beside the code rather than below it, where nobody sees them.
+            // Shown beside the code: below it they would be out of sight.
             list.remove();
             this.show({ refusals: texts.map((text) => ({ field: "code", label: "Code", text })) }, "Not saved");
         }
@@ -116,22 +117,22 @@
         async run() {
             if (this.button.disabled) return;
             this.button.disabled = true;
-            this.result.classList.add("bench-busy");
+            this.result.classList.add("trial-busy");
             try {
-                this.show(await this.ask());
+                this.show(await this.send());
             } catch (error) {
                 this.show({ refusals: [{ label: "Not run", text: String(error.message || error) }] });
             } finally {
                 this.button.disabled = false;
-                this.result.classList.remove("bench-busy");
+                this.result.classList.remove("trial-busy");
             }
         }
 
-        async ask() {
+        async send() {
             const data = new FormData(this.form);
             data.set("sample", this.sample.getValue());
             data.set("is_last", this.last.checked);
-            const answer = await fetch(this.root.dataset.tryUrl, { method: "POST", body: data });
+            const answer = await fetch(this.root.dataset.trialUrl, { method: "POST", body: data });
             const isJson = (answer.headers.get("Content-Type") || "").includes("application/json");
             if (!isJson) throw new Error(`The server answered ${answer.status}. Is your session still valid?`);
             return answer.json();
@@ -157,7 +158,7 @@
             this.reveal();
         }
 
-        /* The bar with the buttons may lie over what has just come. */
+        /* The bar with the buttons may cover the new result. */
         reveal() {
             const [head, first] = this.result.children;
             (first || head).scrollIntoView({ block: "nearest" });
@@ -170,7 +171,7 @@
         showTrial(trial) {
             const facts = [`${trial.milliseconds} ms`, `${trial.memoryMb} MB`];
             this.showHead(trial.heading || "Output", trial.error ? "failed" : "passed", facts);
-            if (trial.warning) this.result.append(element("p", "bench-warning", trial.warning));
+            if (trial.warning) this.result.append(element("p", "trial-warning", trial.warning));
             if (trial.faults.length) this.result.append(this.faultList(trial.faults.map(schemaFault)));
             else if (trial.error) this.showError(trial);
             if (trial.output !== null) {
@@ -181,21 +182,21 @@
         }
 
         showHead(title, state, facts = []) {
-            const head = element("header", "bench-bar");
-            head.append(element("h2", `bench-state bench-${state}`, title));
-            for (const fact of facts) head.append(element("span", "bench-fact", fact));
+            const head = element("header", "trial-bar");
+            head.append(element("h2", `trial-state trial-${state}`, title));
+            for (const fact of facts) head.append(element("span", "trial-fact", fact));
             this.result.append(head);
         }
 
         showError(trial) {
             if (trial.error !== trial.heading || trial.traceback) {
-                this.result.append(element("pre", "bench-error", trial.traceback || trial.error));
+                this.result.append(element("pre", "trial-error", trial.traceback || trial.error));
             }
             if (trial.line) this.result.append(this.jump(trial.line));
         }
 
         jump(line) {
-            const link = element("button", "bench-jump", `Go to line ${line}`);
+            const link = element("button", "trial-jump", `Go to line ${line}`);
             link.type = "button";
             link.addEventListener("click", () => {
                 this.code.gotoLine(line, 0, true);
@@ -205,7 +206,7 @@
         }
 
         faultList(faults) {
-            const list = element("ul", "bench-faults");
+            const list = element("ul", "trial-faults");
             for (const each of faults) {
                 const item = element("li");
                 item.append(element("strong", "", each.label), ` ${each.text}`);
@@ -216,7 +217,7 @@
         }
 
         showOutput(text) {
-            const box = element("div", "editor bench-output");
+            const box = element("div", "editor trial-output");
             this.result.append(box);
             this.output = ace.edit(box, {
                 enableKeyboardAccessibility: true,
@@ -237,14 +238,14 @@
         }
 
         showLogs(logs) {
-            this.result.append(element("h3", "bench-title", "Logs"));
-            const list = element("ol", "bench-logs");
+            this.result.append(element("h3", "trial-title", "Logs"));
+            const list = element("ol", "trial-logs");
             for (const line of logs) {
                 const item = element("li");
                 item.append(
-                    element("span", "bench-time", line.after),
-                    element("span", `bench-level bench-level-${line.level}`, line.level),
-                    element("span", "bench-line", line.text),
+                    element("span", "trial-time", line.after),
+                    element("span", `trial-level trial-level-${line.level}`, line.level),
+                    element("span", "trial-line", line.text),
                 );
                 list.append(item);
             }
@@ -253,7 +254,7 @@
     }
 
     document.addEventListener("DOMContentLoaded", () => {
-        const root = document.getElementById("bench");
-        if (root) new Bench(root);
+        const root = document.getElementById("trial");
+        if (root) new TrialPanel(root);
     });
 })();

@@ -66,7 +66,7 @@ def test_a_trial_that_breaks_stays_on_record(client, world):
 
     with mock.patch("scripts.admin.trial_page.run_trial", broken):
         answer = client.post(
-            reverse("admin:scripts_script_try", args=[script.pk]),
+            reverse("admin:scripts_script_trial", args=[script.pk]),
             form_data(shown) | {"sample": "{}"},
         )
 

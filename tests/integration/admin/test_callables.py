@@ -79,10 +79,10 @@ def test_one_that_is_there_stays_visible_when_its_module_is_not_allowed_any_more
     assert "in_transaction" in form.fields
 
 
-def test_the_test_bench_says_where_a_callable_can_be_tried(client, world, page, allowed):
+def test_the_page_of_a_callable_says_where_it_can_be_tried(client, world, page, allowed):
     data = form_data(client.get(page)) | {"language": "callable", "code": PATH, "sample": "{}"}
 
-    answer = client.post(reverse("admin:scripts_script_try", args=[world.script.pk]), data)
+    answer = client.post(reverse("admin:scripts_script_trial", args=[world.script.pk]), data)
 
     (refusal,) = answer.json()["refusals"]
     assert "manage.py script test" in refusal["text"]

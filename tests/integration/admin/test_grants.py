@@ -81,7 +81,7 @@ def save(client, script, **changes):
 
 def attempt(client, script, **changes):
     data = form_data(client.get(page_of(script))) | changes | {"sample": "{}"}
-    return client.post(reverse("admin:scripts_script_try", args=[script.pk]), data).json()
+    return client.post(reverse("admin:scripts_script_trial", args=[script.pk]), data).json()
 
 
 @BY_GRANT
@@ -141,7 +141,7 @@ def test_a_grant_may_be_given_up_by_who_lacks_it(staff_client, script, grant):
 
 
 @BY_GRANT
-def test_the_bench_runs_nothing_for_who_lacks_the_grant(staff_client, script, grant):
+def test_a_trial_runs_nothing_for_a_user_without_the_grant(staff_client, script, grant):
     client = staff_client(*EDITOR)
 
     by_form = attempt(client, script, code=READS, **FORM_OF[grant])

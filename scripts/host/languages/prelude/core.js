@@ -2,7 +2,7 @@
 //
 // Evaluated before libraries and script in the realm of each message. Its value is the function by
 // which javascript.py drives the realm: engine(what, ...). The other files here are parts, of which
-// a script gets those that it names: (function (kit, context, facts) {...}). Nothing in here calls
+// a script gets those that it names: (function (shared, context, facts) {...}). Nothing in here calls
 // into Python: logs and requests are collected, and fetched between the jobs.
 //
 // A script may change every built-in, so what is needed later is taken now. It harms only itself:
@@ -18,36 +18,36 @@
   const { includes } = String.prototype;
   const [text, date, evaluate] = [String, Date, eval];
 
-  const kit = {
+  const shared = {
     hasNews: false, logs: [], requests: [], refusals: [], throttled: [],
-    verdict: undefined, decision: undefined, settle: undefined,
+    decision: undefined, decisionError: undefined, settle: undefined,
     stopIfDecided, copied, withShownNumbers,
   };
   let output, thrown, hasThrown = false, isSettled = false, containers = 0;
 
   // Only there where a text has numbers or keys that would not come out as they went in.
   let numerals;
-  let context, facts, misfits;
+  let context, facts, unserializable;
 
   function engine(what, first, second, third, fourth, fifth) {
     switch (what) {
       case START: return start(first, second, third, fourth, fifth);
-      case PART: return first(kit, context, facts);
+      case PART: return first(shared, context, facts);
       case RUN: return run(first);
       case TAKE: return take();
-      case SETTLE: return kit.settle(first, second, third);
+      case SETTLE: return shared.settle(first, second, third);
       case FAIL: return fail(first);
-      case DESCRIBE: return stringify(first(kit, thrown));
+      case DESCRIBE: return stringify(first(shared, thrown));
     }
   }
 
-  // What names misfits is needed in the middle of setData, and seldom: it comes as a text.
-  function start(body, told, misfitsSource, makeNumerals, orders) {
+  // What names unserializable values is needed in the middle of setData, and seldom: it comes as a text.
+  function start(body, told, unserializableSource, makeNumerals, orders) {
     facts = parse(told);
-    misfits = misfitsSource;
+    unserializable = unserializableSource;
     const [correlationId, flow, step, queue, attempt, deliveryId] = facts;
     context = {
-      Data: kit.read(body, makeNumerals, orders),
+      Data: shared.read(body, makeNumerals, orders),
       correlationId, correlation_id: correlationId, flow, step, queue, attempt,
       deliveryId, delivery_id: deliveryId,
     };
@@ -74,14 +74,14 @@
   // The output, or " " and all that Python has to know or to do before the script can go on.
   function take() {
     const hasOutput = output !== undefined;
-    if (isSettled && hasOutput && !hasThrown && !kit.hasNews) {
+    if (isSettled && hasOutput && !hasThrown && !shared.hasNews) {
       return output;
     }
-    const { logs, requests, verdict } = kit;
-    kit.hasNews = verdict !== undefined;
-    kit.logs = [];
-    kit.requests = [];
-    return " " + stringify({ isSettled, hasOutput, hasThrown, verdict, logs, requests });
+    const { logs, requests, decision } = shared;
+    shared.hasNews = decision !== undefined;
+    shared.logs = [];
+    shared.requests = [];
+    return " " + stringify({ isSettled, hasOutput, hasThrown, decision, logs, requests });
   }
 
   // The last call counts. Copies at once: what is done to the value later is not seen.
@@ -102,7 +102,7 @@
     }
     if (copy === undefined || containers > MAX_DEPTH ||
         apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"])) {
-      evaluate(misfits)(kit, value, MAX_DEPTH, place);
+      evaluate(unserializable)(shared, value, MAX_DEPTH, place);
       if (problem) {
         throw problem.error;
       }
@@ -138,7 +138,7 @@
           return numerals === undefined ? value : numerals.ordered(value);
         }
     }
-    // Which one it is and where is found out by misfits.js.
+    // Which one it is and where is found out by unserializable.js.
     throw undefined;
   }
 
@@ -152,17 +152,17 @@
   }
 
   function stopIfDecided() {
-    if (kit.verdict !== undefined) {
-      throw kit.decision;
+    if (shared.decision !== undefined) {
+      throw shared.decisionError;
     }
   }
 
   // makeNumerals is the part of that name, for a text with numbers or keys at risk.
-  kit.read = function (body, makeNumerals, orders) {
+  shared.read = function (body, makeNumerals, orders) {
     if (makeNumerals === undefined) {
       return parse(body);
     }
-    numerals ??= makeNumerals(kit);
+    numerals ??= makeNumerals(shared);
     return numerals.parsed(body, orders);
   };
 

@@ -1,5 +1,5 @@
 // retry and reject: the first call counts, whatever the script does with what is thrown here.
-(function (kit) {
+(function (shared) {
   "use strict";
   const { isFinite } = Number;
   const { getPrototypeOf, keys, prototype: plain } = Object;
@@ -11,7 +11,7 @@
   const [error, rangeError, typeError] = [Error, RangeError, TypeError];
 
   globalThis.retry = function retry(after, reason) {
-    kit.stopIfDecided();
+    shared.stopIfDecided();
     if (typeof after === "object" && after !== null) {
       requireOptions(after, ["after", "reason"]);
       ({ after, reason = reason } = after);
@@ -22,7 +22,7 @@
   };
 
   globalThis.reject = function reject(reason) {
-    kit.stopIfDecided();
+    shared.stopIfDecided();
     if (typeof reason === "object" && reason !== null && !(reason instanceof error)) {
       const names = keys(reason);
       if (names.length === 1 && names[0] === "reason") {
@@ -56,14 +56,14 @@
 
   function decide(what, reason, after) {
     reason = reason === undefined || reason === null ? "" : textOf(reason);
-    kit.verdict = { what, reason, after };
-    kit.hasNews = true;
-    kit.decision = new error(`${what}(): ${reason}`);
-    throw kit.decision;
+    shared.decision = { what, reason, after };
+    shared.hasNews = true;
+    shared.decisionError = new error(`${what}(): ${reason}`);
+    throw shared.decisionError;
   }
 
   function textOf(reason) {
     const isObject = typeof reason === "object" && !(reason instanceof error);
-    return (isObject ? stringify(reason, kit.withShownNumbers) : undefined) ?? text(reason);
+    return (isObject ? stringify(reason, shared.withShownNumbers) : undefined) ?? text(reason);
   }
 })

@@ -1,12 +1,12 @@
 // Describes what a script has thrown.
-(function (kit, thrown) {
+(function (shared, thrown) {
   "use strict";
   const MAX_CAUSES = 5;
-  const { place, reason } = kit.refusals.find((each) => each.refusal === thrown) || {};
+  const { place, reason } = shared.refusals.find((each) => each.refusal === thrown) || {};
   if (place) {
     return { place, reason };
   }
-  const { retryAfter } = kit.throttled.find((each) => each.refused === thrown) || {};
+  const { retryAfter } = shared.throttled.find((each) => each.refused === thrown) || {};
   try {
     return { ...described(), retryAfter };
   } catch {
@@ -33,6 +33,6 @@
       return String(value.name) + (value.message ? ": " + String(value.message) : "");
     }
     return "Thrown: " + (typeof value === "object" && value !== null ?
-      JSON.stringify(value, kit.withShownNumbers) ?? String(value) : String(value));
+      JSON.stringify(value, shared.withShownNumbers) ?? String(value) : String(value));
   }
 })

@@ -1,5 +1,5 @@
 // http and context.http: requests that the worker makes, several at once if the script likes.
-(function (kit, context) {
+(function (shared, context) {
   "use strict";
   const { parse } = JSON;
   const { defineProperty, keys } = Object;
@@ -28,7 +28,7 @@
     // When the reply comes, nothing tells any more where the script has asked for it.
     const refused = new error("");
     return new promise((resolve, fail) => {
-      kit.stopIfDecided();
+      shared.stopIfDecided();
       method = apply(toUpperCase, text(method), []);
       const { headers, params, timeout, base64 } = checkedOptions(options);
       const sent = { method, url: withParams(text(url), params), headers: {}, body: null, timeout };
@@ -47,15 +47,15 @@
         }
       } else if (body !== undefined && body !== null) {
         const isText = typeof body === "string";
-        sent.body = isText ? body : kit.copied(body, "body");
+        sent.body = isText ? body : shared.copied(body, "body");
         if (!hasType) {
           sent.headers["Content-Type"] =
             isText ? "text/plain; charset=utf-8" : "application/json";
         }
       }
       waiting[++last] = { method, resolve, fail, refused };
-      const { requests } = kit;
-      kit.hasNews = true;
+      const { requests } = shared;
+      shared.hasNews = true;
       requests[requests.length] = [last, sent];
     });
   }
@@ -121,7 +121,7 @@
     return target + fragment;
   }
 
-  kit.settle = function (number, answer, makeNumerals) {
+  shared.settle = function (number, answer, makeNumerals) {
     const { method, resolve, fail, refused } = waiting[number];
     delete waiting[number];
     const reply = parse(answer);
@@ -148,7 +148,7 @@
       } });
     }
     try {
-      response.data = noText === undefined ? kit.read(body, makeNumerals) : undefined;
+      response.data = noText === undefined ? shared.read(body, makeNumerals) : undefined;
     } catch {
       response.data = undefined;
     }
@@ -160,7 +160,7 @@
         const refused = httpError(new error(""), said, "status");
         refused.response = response;
         if (retryAfter !== undefined) {
-          kit.throttled[kit.throttled.length] = { refused, retryAfter };
+          shared.throttled[shared.throttled.length] = { refused, retryAfter };
         }
         throw refused;
       }

@@ -1,5 +1,5 @@
 // log, ftos.logging.log, context.log and console.
-(function (kit, context) {
+(function (shared, context) {
   "use strict";
   const MAX_LINES = 100, MAX_LENGTH = 8193;
   const { now } = Date;
@@ -36,8 +36,8 @@
 
   function keep(line, level) {
     if (lines++ <= MAX_LINES) {
-      const { logs } = kit;
-      kit.hasNews = true;
+      const { logs } = shared;
+      shared.hasNews = true;
       logs[logs.length] = [now() / 1000, level, apply(slice, line, [0, MAX_LENGTH])];
     }
   }
@@ -48,7 +48,7 @@
     }
     try {
       return value instanceof error ? text(value) + "\n" + text(value.stack) :
-        stringify(value, kit.withShownNumbers) ?? text(value);
+        stringify(value, shared.withShownNumbers) ?? text(value);
     } catch {
       return apply(toString, value, []);
     }

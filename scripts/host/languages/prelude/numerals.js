@@ -2,7 +2,7 @@
 // 1234567890123456.78, and "2" before "1", which JavaScript sorts. A script gets ordinary numbers
 // and objects; how they were written is remembered by the object that they are in. Integers that a
 // number cannot hold become BigInts.
-(function (kit) {
+(function (shared) {
   "use strict";
   const { parse, rawJSON } = JSON;
   const { hasOwn, is } = Object;

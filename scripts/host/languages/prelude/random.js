@@ -1,6 +1,6 @@
 // Math.random by sfc32, which Chris Doty-Humphrey gave to the public domain, with a seed from the
 // host: the engine's own starts with the clock alone.
-(function (kit, context, facts) {
+(function (shared, context, facts) {
   "use strict";
   let [a, b, c] = facts[6];
   let counter = 1;

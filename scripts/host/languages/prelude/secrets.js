@@ -1,5 +1,5 @@
 // context.secrets: those that the script was given, by name, fetched before it began.
-(function (kit, context, facts) {
+(function (shared, context, facts) {
   "use strict";
   const replies = facts[7];
   const [error, proxy] = [Error, Proxy];

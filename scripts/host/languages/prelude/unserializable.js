@@ -1,5 +1,5 @@
 // Finds what of a value JSON cannot hold, and throws a TypeError that names its place.
-(function (kit, root, maxDepth, whole) {
+(function (shared, root, maxDepth, whole) {
   "use strict";
   const hints = {
     __proto__: null, Map: "use Object.fromEntries()", Set: "use Array.from()",
@@ -7,18 +7,18 @@
     Date: "use toISOString()",
   };
   const found = root === undefined ? ["", "is undefined, which is no output"] :
-    misfitIn(root, "", undefined, 0);
+    unserializableIn(root, "", undefined, 0);
   if (found) {
     const [place, reason] = [whole + found[0], found[1] + "."];
     const refusal = new TypeError(place + " " + reason);
     if (whole === "$") {
-      kit.refusals.push({ refusal, place, reason });
+      shared.refusals.push({ refusal, place, reason });
     }
     throw refusal;
   }
 
   // [the place below here, the reason], or nothing.
-  function misfitIn(value, key, outer, depth) {
+  function unserializableIn(value, key, outer, depth) {
     if (value !== null && value !== undefined && typeof value.toJSON === "function") {
       const made = value.toJSON(key);
       if (made === null && value instanceof Date) {
@@ -41,7 +41,7 @@
       if (names && reasonAgainst(name)) {
         return ["", "has a key that " + reasonAgainst(name)];
       }
-      const found = misfitIn(value[name], String(name), below, depth + 1);
+      const found = unserializableIn(value[name], String(name), below, depth + 1);
       if (found) {
         return [step(name) + found[0], found[1]];
       }

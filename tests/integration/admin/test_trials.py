@@ -1,4 +1,4 @@
-"""The test bench of the script page: its two addresses, with real script hosts."""
+"""Trials on the script page: their two addresses, with real script hosts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def attempt(client, world, page):
     def press_run(sample="{}", is_last=False, **changes):
         data = form_data(client.get(page)) | changes
         data |= {"sample": sample, "is_last": "true" if is_last else "false"}
-        response = client.post(reverse("admin:scripts_script_try", args=[world.script.pk]), data)
+        response = client.post(reverse("admin:scripts_script_trial", args=[world.script.pk]), data)
         assert response.status_code == 200
         return response.json()
 
@@ -112,7 +112,7 @@ def test_a_script_without_a_name_can_be_tried_before_it_is_saved(client):
     add = reverse("admin:scripts_script_add")
     data = form_data(client.get(add)) | {"sample": "[1]", "is_last": "false"}
 
-    result = client.post(reverse("admin:scripts_script_try_new"), data).json()
+    result = client.post(reverse("admin:scripts_script_trial_new"), data).json()
 
     assert json.loads(result["output"])["payload"] == [1]
     assert not Script.objects.exists()
@@ -125,7 +125,7 @@ def test_too_many_trials_at_once_are_refused(client, world, page, monkeypatch):
     monkeypatch.setattr("scripts.admin.trial_page.run_trial", refuse)
     data = form_data(client.get(page)) | {"sample": "{}"}
 
-    response = client.post(reverse("admin:scripts_script_try", args=[world.script.pk]), data)
+    response = client.post(reverse("admin:scripts_script_trial", args=[world.script.pk]), data)
 
     assert response.status_code == 429
     assert "Other trials" in response.json()["refusals"][0]["text"]
@@ -153,7 +153,7 @@ def test_samples_are_made_up_or_come_from_dead_letters_and_waiting_messages(clie
     assert str(world.completed.pk) in samples[2]["label"]
 
 
-def test_a_dead_letter_leads_to_the_bench_with_its_message(client, world, page):
+def test_a_dead_letter_leads_to_a_trial_with_its_message(client, world, page):
     letter = world.dead_letter
     for _ in range(6):
         world.dead_letter.pk = None
@@ -192,29 +192,30 @@ def test_messages_are_shown_only_to_those_who_may_see_runs_and_dead_letters(staf
 def test_only_those_who_may_change_scripts_may_try_them(staff_client, world, page):
     client = staff_client("scripts.view_script")
     addresses = [
-        reverse("admin:scripts_script_try", args=[world.script.pk]),
-        reverse("admin:scripts_script_try_new"),
+        reverse("admin:scripts_script_trial", args=[world.script.pk]),
+        reverse("admin:scripts_script_trial_new"),
     ]
 
     assert [client.post(address).status_code for address in addresses] == [403, 403]
     assert client.get(samples_url(world)).status_code == 403
-    assert "bench-run" not in client.get(page).content.decode()
+    assert "trial-run" not in client.get(page).content.decode()
 
 
 def test_a_trial_is_protected_against_other_sites(superuser, world):
     client = Client(enforce_csrf_checks=True)
     client.force_login(superuser)
-    address = reverse("admin:scripts_script_try", args=[world.script.pk])
+    address = reverse("admin:scripts_script_trial", args=[world.script.pk])
 
     assert client.post(address, {"sample": "{}"}).status_code == 403
     assert client.get(address).status_code == 405
 
 
-def test_the_page_has_the_bench_with_its_addresses(client, world, page):
+def test_the_page_has_the_addresses_of_trials(client, world, page):
     content = client.get(page).content.decode()
 
     assert (
-        f'data-try-url="{reverse("admin:scripts_script_try", args=[world.script.pk])}"' in content
+        f'data-trial-url="{reverse("admin:scripts_script_trial", args=[world.script.pk])}"'
+        in content
     )
     assert 'data-editor="python"' in content
     assert 'data-mode-from="language"' in content
