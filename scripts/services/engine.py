@@ -38,11 +38,20 @@ class Secrets:
             # Of this thread, which may have nothing more to do with the database. A test has its
             # scripts served in its own thread, within its transaction.
             if not connection.in_atomic_block:
-                connection.close()
+                _let_go()
 
     def values(self, program: Program) -> tuple[str, ...]:
         """Return every secret that the program may read, for the mask of its texts."""
         return known_values(program.secrets)
+
+
+def _let_go() -> None:
+    connection.close()
+    # Django leaves one to a database in memory open, as if it were the last: other threads have
+    # theirs, and this one would end with its thread, which Python warns of.
+    if (left := connection.connection) is not None:
+        connection.connection = None
+        left.close()
 
 
 def _value(name: str, deadline: Deadline) -> str:

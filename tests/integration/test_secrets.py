@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -9,9 +10,12 @@ from cryptography.fernet import Fernet
 from django.core import checks
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from scripts.models import Script, Secret, secret_values
 from scripts.models.secret_values import SecretUnavailable, forget_secrets, secret_value
+from scripts.protocol.calls import Program
+from scripts.services.engine import Secrets
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 
@@ -29,6 +33,24 @@ def make_secret(value: str = "swordfish", name: str = "shop.key") -> Secret:
     secret.set_value(value)
     secret.save()
     return secret
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_that_serves_a_secret_leaves_no_connection_open():
+    make_secret()
+    program = Program(1, "reads", "python", "", 1.0, 64, secrets=("shop.key",))
+    served: list[object] = []
+
+    def serve() -> None:
+        served.append(Secrets()(program, {"name": "shop.key"}, time.monotonic() + 60))
+        served.append(connection.connection)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+
+    assert served == [{"value": "swordfish"}, None]
+    assert Secret.objects.exists()
 
 
 def test_a_value_is_stored_encrypted_and_in_no_history():
