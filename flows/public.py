@@ -207,7 +207,15 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
 
 
 def cancel(run: UUID | str, *, user: AbstractBaseUser | None = None) -> str:
-    """Cancel a run and return its status; one that has ended stays as it is. Raises NotFound."""
+    """Cancel a run and return its status; one that has ended stays as it is. Raises NotFound.
+
+    Within a transaction the run and the counters of its queues are locked until the commit, since
+    it has to be exact at once what was cancelled: workers of those queues wait. On PostgreSQL two
+    transactions that lock in opposite orders (two runs, or a run and a change of the configuration)
+    cannot both go on. PostgreSQL ends one after a second with an OperationalError and takes it back
+    whole; repeat it. It does not happen to transactions that decide about one run and change no
+    configuration, nor to those that decide about runs of queues in one order, nor in `on_commit`.
+    """
     return engine.cancel(_run(run), user=known_user(user)).status
 
 
@@ -221,7 +229,8 @@ def reprocess(
     """Put a dead letter back at the step where it failed, and return its run's id.
 
     With a payload in place of its own, if one is given; with `newest_script` at the flow as it is
-    now. Raises NotFound, AlreadyReprocessed, QueueFull, PayloadInvalid and FlowNotRunnable.
+    now. Locks as `cancel` does. Raises NotFound, AlreadyReprocessed, QueueFull, PayloadInvalid and
+    FlowNotRunnable.
     """
     letter = _dead_letter(dead_letter)
     return engine.reprocess(
@@ -230,7 +239,10 @@ def reprocess(
 
 
 def discard(dead_letter: int, *, user: AbstractBaseUser | None = None) -> None:
-    """Give a dead letter up; its run stays failed. Raises NotFound and AlreadyReprocessed."""
+    """Give a dead letter up; its run stays failed. Locks as `cancel` does.
+
+    Raises NotFound and AlreadyReprocessed.
+    """
     engine.discard(_dead_letter(dead_letter), user=known_user(user))
 
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from flows import engine
+from flows import engine, public
 from flows.errors import QueueFull
-from flows.models import Message, QueueState, Run
+from flows.models import DeadLetter, Flow, Message, QueueState, Run
 from flows.monitoring import conservation
 from flows.store import store
-from tests.builders import counters, make_callable, make_flow, run_of, work_until_idle
+from tests.builders import ECHO, counters, make_callable, make_flow, run_of, work_until_idle
 from tests.side_by_side import at_the_same_time, side_by_side
+
+REJECT = "def run(message, context):\n    raise Reject('no')\n"
+# So long a transaction waits for the other, unless that waits for a lock.
+PATIENCE = 2.0
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -218,4 +226,85 @@ def test_workers_whose_callables_start_each_other_s_flows_do_not_wait_crosswise(
 
     assert raised == []
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == Run.objects.count() == 16
+    assert imbalances() == []
+
+
+def taking_turns(
+    first: Callable[[], object], second: Callable[[], object], met: threading.Barrier
+) -> Callable[[], None]:
+    """Return a transaction that does the second only after another has done its first."""
+
+    def both() -> None:
+        with transaction.atomic():
+            first()
+            with suppress(threading.BrokenBarrierError):
+                met.wait(PATIENCE)
+            second()
+
+    return both
+
+
+@side_by_side
+@pytest.mark.parametrize("verb", ["cancel", "discard", "reprocess"])
+def test_transactions_that_decide_about_two_runs_crosswise_end_one_of_them_whole(verb):
+    """PostgreSQL takes one transaction back and lets the other go on: nothing is half done."""
+    decide: Callable[[Any], object] = getattr(public, verb)
+    is_of_runs = verb == "cancel"
+    flows = [make_flow(name, codes=[ECHO if is_of_runs else REJECT]) for name in ("a", "b")]
+    ids: list[Any] = [public.start(flow.name, {}) for flow in flows]
+    if not is_of_runs:
+        for flow in flows:
+            work_until_idle(flow)
+        ids = list(DeadLetter.objects.order_by("pk").values_list("pk", flat=True))
+    one, other = (partial(decide, id) for id in ids)
+    met = threading.Barrier(2)
+
+    raised = at_the_same_time(taking_turns(one, other, met), taking_turns(other, one, met))
+
+    assert ["deadlock detected" in str(error) for error in raised] == [True], raised
+    ended = Run.objects.filter(status="CANCELLED").count()
+    decided = DeadLetter.objects.exclude(reprocessed_at=None, discarded_at=None).count()
+    assert (ended if is_of_runs else decided) == 2
+    assert imbalances() == []
+
+
+@side_by_side
+def test_a_cancellation_and_an_edit_crosswise_end_one_transaction_whole():
+    flow = make_flow()
+    run = public.start("flow", {})
+    met = threading.Barrier(2)
+
+    def edit() -> None:
+        changed = Flow.objects.get(pk=flow.pk)
+        changed.description = f"{changed.description} again"
+        changed.save()
+
+    raised = at_the_same_time(
+        taking_turns(partial(public.cancel, run), edit, met),
+        taking_turns(edit, partial(public.cancel, run), met),
+    )
+
+    assert ["deadlock detected" in str(error) for error in raised] == [True], raised
+    assert run_of(run).status == "CANCELLED"
+    assert imbalances() == []
+    assert counters("flow-0") == (0, 0)
+
+
+@side_by_side
+def test_decisions_in_one_order_never_wait_crosswise():
+    names = ["a", "b", "c"]
+    for name in names:
+        make_flow(name)
+    runs = [sorted(public.start(name, {}) for name in names) for _ in range(20)]
+
+    def cancel_all() -> None:
+        for group in runs:
+            with transaction.atomic():
+                for run in group:
+                    public.cancel(run)
+
+    raised = at_the_same_time(*[cancel_all] * 4)
+
+    assert raised == []
+    assert set(Run.objects.values_list("status", flat=True)) == {"CANCELLED"}
     assert imbalances() == []
