@@ -181,7 +181,7 @@ def _row(form: Any, *, stored: bool = False) -> str:
 
 
 def _text(bound: Any, *, stored: bool = False) -> str:
-    """Return a field's value as text; ``stored``: what it had before anything was sent."""
+    """Return a field's value as text; `stored`: what it had before anything was sent."""
     field = bound.field
     value = field.prepare_value(bound.initial) if stored else bound.value()
     if isinstance(field, forms.ModelChoiceField):

@@ -37,7 +37,7 @@ class Line:
 class TextDiff:
     """What is different in a text, unless that took too long: then there are no lines.
 
-    ``is_cut``: there are more lines than are shown.
+    `is_cut`: there are more lines than are shown.
     """
 
     title: str
@@ -90,9 +90,9 @@ class Patience:
 
 
 def diff(before: dict[str, Any], after: dict[str, Any], patience: Patience | None = None) -> Diff:
-    """Compare the contents of two versions, as ``ScriptVersion.content`` gives them.
+    """Compare the contents of two versions, as `ScriptVersion.content` gives them.
 
-    Texts that differ in too many places are only said to differ; without ``patience``, after 1 s.
+    Texts that differ in too many places are only said to differ; without `patience`, after 1 s.
     """
     found = Diff()
     patience = patience or Patience(1.0)

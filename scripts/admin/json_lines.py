@@ -13,7 +13,7 @@ _PIECE = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
 def lines_of(text: str, root: str = "$") -> dict[str, int]:
     """Return the line, from 1, of every value by its path: `$.payload.items[0].name`.
 
-    ``root`` is the path of the whole. A member begins where its name stands. Of a text that is not
+    `root` is the path of the whole. A member begins where its name stands. Of a text that is not
     JSON, or nested very deep, only the lines up to there are known.
     """
     walk = _Walk(text)

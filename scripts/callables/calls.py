@@ -57,7 +57,7 @@ class CallableCall:
         self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
-        """Run it in this thread; ``around`` may put something round that, it gets what to call."""
+        """Run it in this thread; `around` may put something round that, it gets what to call."""
         started_at = time.time()
         output = warning = error = None
         try:

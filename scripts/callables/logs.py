@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class MessageOfLogs(NamedTuple):
-    """The fields that each record of a callable has. ``attempt`` counts from 1."""
+    """The fields that each record of a callable has. `attempt` counts from 1."""
 
     correlation_id: str
     flow: str

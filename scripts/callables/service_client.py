@@ -1,4 +1,4 @@
-"""What serves ``context.http`` and ``context.secrets`` of a callable: the same, but on the spot."""
+"""What serves `context.http` and `context.secrets` of a callable: the same, but on the spot."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class TimeIsUp(KeyboardInterrupt):
 
 
 class Limit:
-    """How long one call may take. ``is_hit`` tells that it was to be ended."""
+    """How long one call may take. `is_hit` tells that it was to be ended."""
 
     def __init__(self, seconds: float, what: str) -> None:
         self.seconds = seconds

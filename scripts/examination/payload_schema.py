@@ -42,7 +42,7 @@ class PayloadSchema:
     """A schema that starts are held against."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        """Raises SchemaInvalid, or ``faults`` does."""
+        """Raises SchemaInvalid, or `faults` does."""
         self._text = json.dumps(schema)
         self._size = SchemaSize.of(self._text)
         require_bounded(self._size)

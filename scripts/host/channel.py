@@ -1,4 +1,4 @@
-"""The host's end of the pipe to its worker. The worker's end is in ``host_client.py``."""
+"""The host's end of the pipe to its worker. The worker's end is in `host_client.py`."""
 
 import json
 import os

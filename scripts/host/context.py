@@ -1,4 +1,4 @@
-"""The second argument of every script: ``run(message, context)``."""
+"""The second argument of every script: `run(message, context)`."""
 
 import time
 from typing import Any, Protocol

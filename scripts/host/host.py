@@ -10,7 +10,7 @@ program, compiles it and then runs one group of calls after the other:
 
 `service_client.py` sends requests of the running call to the worker by `send_request`.
 
-The worker's end of it is ``host_client.py``, what goes over the pipe is in ``wire.py``.
+The worker's end of it is `host_client.py`, what goes over the pipe is in `wire.py`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""``context.http``: requests of a Python script, which its worker makes (``outside_calls.py``)."""
+"""`context.http`: requests of a Python script, which its worker makes (`outside_calls.py`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Send = Callable[[dict[str, Any]], dict[str, Any]]
 class HttpError(Exception):
     """A request that came to nothing, or a status that is an error.
 
-    ``kind`` says what happened in a word, "status" for a status; ``response`` is what was answered
+    `kind` says what happened in a word, "status" for a status; `response` is what was answered
     if anything was.
     """
 
@@ -69,9 +69,9 @@ class Headers(Mapping[str, str]):
 
 
 class Response:
-    """What a server answered, after redirects. ``url`` is where these led to.
+    """What a server answered, after redirects. `url` is where these led to.
 
-    ``content`` is the body as bytes, ``text`` what they say in the answer's charset.
+    `content` is the body as bytes, `text` what they say in the answer's charset.
     """
 
     def __init__(
@@ -152,9 +152,9 @@ class Http:
         headers: Mapping[str, Any] | None = None,
         timeout: float = 10,
     ) -> Response:
-        """Make a request. ``data`` is text, bytes, or fields that go as a form does.
+        """Make a request. `data` is text, bytes, or fields that go as a form does.
 
-        ``timeout`` is for the whole of it, in seconds. Raises HttpError if nothing is answered;
+        `timeout` is for the whole of it, in seconds. Raises HttpError if nothing is answered;
         what status was answered is for the script to see.
         """
         method = method.upper()

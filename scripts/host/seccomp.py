@@ -2,7 +2,7 @@
 
 A filter is a program for the kernel's packet filter (classic BPF) that looks at each system call of
 the process, for good. This one is an allow-list: what no rule names is refused. Which rules a
-script host has is in ``system_calls.py``.
+script host has is in `system_calls.py`.
 
 A call that comes by another architecture's door (32-bit or x32 calls on x86-64) has numbers that
 mean something else there. No library does that in earnest, so it ends the process.

@@ -1,4 +1,4 @@
-"""``context.secrets``: the secrets that a script was given, which its worker reads for it."""
+"""`context.secrets`: the secrets that a script was given, which its worker reads for it."""
 
 from __future__ import annotations
 

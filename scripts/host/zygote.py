@@ -1,9 +1,9 @@
-"""The zygote: the process that forks script hosts, started as ``python -I -S`` by a worker.
+"""The zygote: the process that forks script hosts, started as `python -I -S` by a worker.
 
 It has imported all that scripts may need, so that a host is there in a few milliseconds, and knows
-no Django, no settings and no environment. ``main`` prepares it, ``Zygote.run`` obeys the worker,
-and ``_become_host`` is where a forked process turns into a host. The worker's end of it is
-``zygote_client.py``.
+no Django, no settings and no environment. `main` prepares it, `Zygote.run` obeys the worker,
+and `_become_host` is where a forked process turns into a host. The worker's end of it is
+`zygote_client.py`.
 """
 
 import contextlib

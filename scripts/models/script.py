@@ -34,7 +34,7 @@ class Script(ScriptContent):
 
     class Meta:
         ordering = ["name"]
-        # See ``scripts.grants``.
+        # See `scripts.grants`.
         permissions = [
             ("use_secrets", "Can use secrets in scripts"),
             ("call_private_addresses", "Can let scripts call private addresses"),

@@ -1,7 +1,7 @@
 """What a host answers, read by its worker, which believes none of it.
 
 A script can get at its host's pipe by tricks. Whatever it writes there, the worker ends up with a
-well-formed outcome or with ``ProtocolError``, upon which it kills the host.
+well-formed outcome or with `ProtocolError`, upon which it kills the host.
 
     AnswerStream   cuts the bytes of the pipe, and those found in the shared page, into answers
     outcome_of     checks one answer and makes an outcome of it

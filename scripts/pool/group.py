@@ -13,7 +13,7 @@ MAX_GROUP_BYTES = 1024 * 1024
 class Group:
     """The calls of one frame, in their order.
 
-    The first ``done`` of them are answered. Those from ``kept`` on were taken back from the host.
+    The first `done` of them are answered. Those from `kept` on were taken back from the host.
     """
 
     __slots__ = ("calls", "done", "first", "kept", "sent_at", "site")

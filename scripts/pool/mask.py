@@ -14,7 +14,7 @@ from scripts.protocol.envelope import plain_text
 MASK = "***"
 # Shorter values would be found in the midst of ordinary words.
 MIN_LENGTH = 4
-# Where a text was cut; see ``plain_text``.
+# Where a text was cut; see `plain_text`.
 _CUT = "…"
 _MAX_CUTS = 20
 _ESCAPE = re.compile("%[0-9A-F]{2}")
@@ -33,7 +33,7 @@ class Mask:
         self._forms = sorted({*self._forms, *_forms(value)}, key=len, reverse=True)
 
     def clean(self, text: str, length: int) -> str:
-        """Do what ``plain_text`` does, without the secrets."""
+        """Do what `plain_text` does, without the secrets."""
         # A value of many lines has hundreds of forms, and few texts have any of them.
         if found := [form for form in self._forms if form in text]:
             text = re.sub("|".join(map(re.escape, found)), MASK, text)
@@ -93,7 +93,7 @@ def _encoded_forms(raw: bytes) -> Iterator[str]:
 
 
 def _begins_at(form: str, text: str, end: int) -> int:
-    """Return where the text up to ``end`` ends with the beginning of a form, -1 if it does not."""
+    """Return where the text up to `end` ends with the beginning of a form, -1 if it does not."""
     start = text.find(form[:MIN_LENGTH], max(0, end - len(form)), end)
     while start >= 0 and not form.startswith(text[start:end]):
         start = text.find(form[:MIN_LENGTH], start + 1, end)

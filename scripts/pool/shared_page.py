@@ -2,7 +2,7 @@
 
 The pipe tells what a host has done, this what it is doing: which call it runs and since when, and
 the answers it has not sent yet. A script can reach it by tricks and write anything into it. The
-layout is in ``wire.py``, the host's side in ``host.py``.
+layout is in `wire.py`, the host's side in `host.py`.
 """
 
 import fcntl

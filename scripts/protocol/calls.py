@@ -22,9 +22,9 @@ class LibraryCode:
 class Program:
     """One script version: what a host runs.
 
-    ``memory_mb`` is what it may take beyond Python's. The schemas are JSON text, "" accepts any.
-    With ``network`` and no ``allowed_hosts`` it may call any public host; ``secrets`` names those
-    that it may read. ``in_transaction``: a callable to be run where its output is stored.
+    `memory_mb` is what it may take beyond Python's. The schemas are JSON text, "" accepts any.
+    With `network` and no `allowed_hosts` it may call any public host; `secrets` names those
+    that it may read. `in_transaction`: a callable to be run where its output is stored.
     """
 
     version_id: int
@@ -44,7 +44,7 @@ class Program:
 
     @property
     def is_callable(self) -> bool:
-        """Whether it is no script but a function of the project's own, see ``callables``."""
+        """Whether it is no script but a function of the project's own, see `callables`."""
         return self.language == "callable"
 
     def __hash__(self) -> int:
@@ -66,8 +66,8 @@ class CallSite:
 class Call:
     """One message handed to a script.
 
-    ``key`` is the caller's name for it, ``body`` the envelope as JSON text in UTF-8. With
-    ``start_by``, in epoch seconds, it begins until then or not at all: that is how a rate limit is
+    `key` is the caller's name for it, `body` the envelope as JSON text in UTF-8. With
+    `start_by`, in epoch seconds, it begins until then or not at all: that is how a rate limit is
     kept by the time at which scripts really begin.
     """
 

@@ -1,7 +1,7 @@
 """Messages as JSON text: read before a script runs, checked and written after it has run.
 
 Used inside the script host, whatever the language of the script. Only
-``plain_text`` are for the worker, too, which looks at what comes out of a host.
+`plain_text` are for the worker, too, which looks at what comes out of a host.
 """
 
 import datetime
@@ -56,9 +56,9 @@ _HINTS: dict[type, str] = {
 
 
 def decode(body: bytes, numerals: Numerals | None = None) -> Any:
-    """Read a message; ``encode`` writes the numbers of it that are left alone as they came.
+    """Read a message; `encode` writes the numbers of it that are left alone as they came.
 
-    How they were written is added to ``numerals``. Raises ValueError where it is no JSON.
+    How they were written is added to `numerals`. Raises ValueError where it is no JSON.
     """
     value = _strict(body)
     return (
@@ -122,7 +122,7 @@ def _complete_one(
 def encode(value: Any, numerals: Numerals | None = None) -> bytes:
     """Write a value as JSON text. Raises OutputInvalid naming the place that JSON cannot hold.
 
-    Numbers that ``decode`` has read are written as they came.
+    Numbers that `decode` has read are written as they came.
     """
     text = _encode_fast(value, numerals)
     if text is None:

@@ -5,7 +5,7 @@
     with_member   an object with another text for it
     place_at      the path of what stands at a position
 
-``member`` and ``with_member`` are for text that is known to be JSON. None recurses.
+`member` and `with_member` are for text that is known to be JSON. None recurses.
 """
 
 from __future__ import annotations

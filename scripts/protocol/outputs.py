@@ -27,7 +27,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def fault_of(text: bytes, body: bytes, correlation_id: str, is_last: bool) -> OutputInvalid | None:
     """Return why a script's output cannot go on, None where it can.
 
-    ``body`` is the message that the script was given: a step may pass on what it got, however
+    `body` is the message that the script was given: a step may pass on what it got, however
     deep. Raises ValueError where the output is no JSON at all.
     """
     try:

@@ -1,6 +1,6 @@
 """JSON Schemas of payloads: what one has to look like, and where it does not.
 
-A ``Contract`` is what a script host holds a script's messages against. The web server checks the
+A `Contract` is what a script host holds a script's messages against. The web server checks the
 payload of a start in the same way.
 """
 
@@ -70,7 +70,7 @@ def schema_fault(schema: dict[str, Any]) -> str:
 
 
 def schema_text_fault(text: str) -> str:
-    """Do what ``schema_fault`` does for a schema that is written already."""
+    """Do what `schema_fault` does for a schema that is written already."""
     try:
         compile_schema(text)
     except SchemaInvalid as error:

@@ -30,7 +30,7 @@ _NOT_PLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class SchemaSize:
-    """``expansion`` counts the parts of a schema with its references followed.
+    """`expansion` counts the parts of a schema with its references followed.
 
     A schema is plain where the work for a value is no more than its parts times those of the value:
     where no reference leads back to itself, for instance.

@@ -49,7 +49,7 @@ def read_exactly(text: str | bytes) -> Any:
 
 
 def read_plainly(text: str | bytes) -> Any:
-    """Return the value with plain numbers. Raises as ``read_exactly`` does, and Refused for a
+    """Return the value with plain numbers. Raises as `read_exactly` does, and Refused for a
     number whose value a float does not have.
     """
     return _read(text, _plain_number)

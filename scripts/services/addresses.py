@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpx
 
-# Not among what ``ipaddress`` knows as special, or not in every version of it.
+# Not among what `ipaddress` knows as special, or not in every version of it.
 _SPECIAL_V4 = tuple(
     IPv4Network(network)
     for network in (
@@ -70,7 +70,7 @@ def allowed_host_fault(host: str) -> str:
 def is_allowed(host: str, port: int, allowed: tuple[str, ...]) -> bool:
     """Tell whether a host is among the allowed ones.
 
-    These are ``example.org``, or ``*.example.org`` for every name below it, or an address, each
+    These are `example.org`, or `*.example.org` for every name below it, or an address, each
     with any port or with that after a colon.
     """
     return any(_matches(host, port, pattern) for pattern in allowed)

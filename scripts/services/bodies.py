@@ -51,8 +51,8 @@ _TEXT = re.compile(r"text/|application/(.*[+])?(json|xml|javascript|x-www-form-u
 def described(content: bytes, content_type: str) -> dict[str, Any]:
     """Return a body as a reply has it.
 
-    ``body`` is the text, without a mark of its byte order; where it is none, ``noText`` says why.
-    ``base64`` are the bytes, where the text in UTF-8 is something else or the type is none of text.
+    `body` is the text, without a mark of its byte order; where it is none, `noText` says why.
+    `base64` are the bytes, where the text in UTF-8 is something else or the type is none of text.
     """
     try:
         text = _text(content, content_type)

@@ -21,7 +21,7 @@ def engine_services() -> dict[str, Service]:
 
 
 class Secrets:
-    """The service ``secret``: {name} to {value}."""
+    """The service `secret`: {name} to {value}."""
 
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline

@@ -4,8 +4,8 @@
     Hop             one request to one URL, with what was checked of it
     _exchange       makes it and reads what comes back, in time and not too much of it
 
-Connections, and which addresses they may go to, are in ``connections.py``; what the bytes of an
-answer mean is in ``bodies.py``.
+Connections, and which addresses they may go to, are in `connections.py`; what the bytes of an
+answer mean is in `bodies.py`.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _CONFIDENTIAL = re.compile(r"auth|cookie|credential|key|pass|secret|session|sign
 
 
 class OutsideCalls:
-    """The service ``http``: {method, url, headers, body, timeout} to {status, headers, body, url}.
+    """The service `http`: {method, url, headers, body, timeout} to {status, headers, body, url}.
 
-    ``retryAfter``, in seconds, is in the reply to what was refused with 429 or 503 for a time.
-    Bytes come and go as ``base64``. Each version of a script has connections of its own.
+    `retryAfter`, in seconds, is in the reply to what was refused with 429 or 503 for a time.
+    Bytes come and go as `base64`. Each version of a script has connections of its own.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:

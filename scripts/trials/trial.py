@@ -80,7 +80,7 @@ class Trial:
     """What came of it.
 
     The output is JSON text; with an error it is there only where the output structure refused it.
-    ``line`` is that of the code where it failed, ``faults`` are those that the schemas found in the
+    `line` is that of the code where it failed, `faults` are those that the schemas found in the
     message or the output: path and detail.
     """
 
@@ -138,9 +138,9 @@ def run_trial(
 ) -> Trial:
     """Run the program on the message; as the last step of a flow its output may be anything.
 
-    ``services`` are what it may ask for, if not the engine's own.
+    `services` are what it may ask for, if not the engine's own.
 
-    Takes at most ``MAX_SECONDS`` of the script's time. A callable runs in this process, which ends
+    Takes at most `MAX_SECONDS` of the script's time. A callable runs in this process, which ends
     if it cannot be stopped; what it writes to the database is taken back. Raises TooManyTrials.
     """
     if not _slots.acquire(timeout=SLOT_SECONDS):

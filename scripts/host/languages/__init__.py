@@ -13,11 +13,11 @@ class Script(Protocol):
     def run(self, body: bytes, context: Any) -> Any:
         """Run on one message, given as JSON text, and return the output as a Python value.
 
-        May raise anything: a ScriptError stands for itself, ``explain`` turns all else into one.
+        May raise anything: a ScriptError stands for itself, `explain` turns all else into one.
         """
 
     def explain(self, error: BaseException) -> ScriptError:
-        """Tell what an exception that came out of ``run`` means to the script's author."""
+        """Tell what an exception that came out of `run` means to the script's author."""
 
     def forget(self) -> None:
         """Drop all that the last message left behind."""

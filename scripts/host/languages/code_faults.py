@@ -1,7 +1,7 @@
 """What is wrong with code before it ever runs: found by reading it, never by executing it.
 
 Compiling a few bytes can take much time and memory, so the web server has this done in a sealed
-process: see ``faults.py``.
+process: see `faults.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Libraries = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``may_run``: the script compiles and begins, and fails where it comes to this."""
+    """`may_run`: the script compiles and begins, and fails where it comes to this."""
 
     text: str
     line: int | None = None

@@ -1,7 +1,7 @@
 """Looks at what authors write, in the place of a script.
 
 Compiling code or a schema, and holding a value against a schema, can take any time and memory. A
-script host has bounds for both, so the web server sends such work to one: see ``examiner.py``. A
+script host has bounds for both, so the web server sends such work to one: see `examiner.py`. A
 message is one piece of work, and the output says what was found. Nothing of it is executed.
 """
 

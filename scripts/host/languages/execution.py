@@ -1,7 +1,7 @@
 """One message's way through a JavaScript realm.
 
 Nothing in the realm calls into Python. Between its jobs it is asked what it wants, by a call of the
-engine function that ``prelude/core.js`` makes: lines to log, requests to send, and what came of it.
+engine function that `prelude/core.js` makes: lines to log, requests to send, and what came of it.
 """
 
 import json
@@ -69,7 +69,7 @@ class Execution:
         """Make what a script finds. Raises Thrown.
 
         Told so, the realm remembers how the numbers of the message are written, and the orders of
-        its keys, which are those of ``key_orders``.
+        its keys, which are those of `key_orders`.
         """
         context = self._context
         facts: list[Any] = [

@@ -1,10 +1,10 @@
 """Keeps what a Python script sets from being there for the next message.
 
 A host runs many messages one after the other. Each has its own globals, builtins and context
-variables (where ``decimal`` keeps its precision), but all of them see the same modules. So nothing
-can be set on these, nor on the classes in them, and ``random`` is random again after a message that
-chose its numbers. What else a module keeps inside is not undone, such as the dialects of ``csv`` or
-the first weekday of ``calendar``; neither is what a script does that leaves its import list behind.
+variables (where `decimal` keeps its precision), but all of them see the same modules. So nothing
+can be set on these, nor on the classes in them, and `random` is random again after a message that
+chose its numbers. What else a module keeps inside is not undone, such as the dialects of `csv` or
+the first weekday of `calendar`; neither is what a script does that leaves its import list behind.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ class FrozenModule(types.ModuleType):
 
 
 class _Random:
-    """Makes ``random`` random again after a message that chose its numbers."""
+    """Makes `random` random again after a message that chose its numbers."""
 
     def __init__(self) -> None:
         self._is_chosen = False

@@ -1,4 +1,4 @@
-"""JavaScript scripts: ``context.Data`` is the message, ``setData(output)`` gives the output.
+"""JavaScript scripts: `context.Data` is the message, `setData(output)` gives the output.
 
 Each message gets a realm of its own, with libraries and script evaluated anew from bytecode, so
 that nothing is left for the next. A script is the body of an async function.

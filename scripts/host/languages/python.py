@@ -1,4 +1,4 @@
-"""Python scripts: ``def run(message, context): return message``."""
+"""Python scripts: `def run(message, context): return message`."""
 
 import builtins
 import contextlib
@@ -178,7 +178,7 @@ class PythonScript:
 
 
 class _Importer:
-    """What ``import`` means for one message: the script's libraries, then the allowed modules.
+    """What `import` means for one message: the script's libraries, then the allowed modules.
 
     A library is a module of its own for each message, as the script's globals are.
     """

@@ -71,7 +71,7 @@ class SyntaxFault(Exception):
 
 
 class Thrown(Exception):
-    """JavaScript threw a value; the realm keeps it until ``Realm.take_thrown``."""
+    """JavaScript threw a value; the realm keeps it until `Realm.take_thrown`."""
 
 
 class Value(ctypes.Structure):
@@ -196,7 +196,7 @@ class Realm:
     ) -> None:
         """Make one that may take so many bytes, 0 for any number. Raises MemoryError.
 
-        Of its built-in objects some may be ``omitted``, by the names of OPTIONAL.
+        Of its built-in objects some may be `omitted`, by the names of OPTIONAL.
         """
         self._engine = engine()
         self._context: int | None = None

@@ -23,7 +23,7 @@ _PARTS = {
     "secrets": r"secrets",
 }
 # By these, code can get at anything without naming it. A word behind "this" is prose in a comment,
-# or ``in`` or ``instanceof``, which give nothing away.
+# or `in` or `instanceof`, which give nothing away.
 _UNNAMED = re.compile(
     r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.|[ \t]+[A-Za-z])|\\u"
 )
