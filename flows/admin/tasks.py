@@ -12,7 +12,6 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django_q import admin as django_q_admin
-from django_q.conf import croniter
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
@@ -56,12 +55,6 @@ def is_superuser(request: HttpRequest) -> bool:
 
 class ScheduleForm(forms.ModelForm):
     """Refuses what the scheduler could not read: one such row would stop every schedule."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not croniter and "schedule_type" in self.fields:
-            choices = [each for each in Schedule.TYPE if each[0] != Schedule.CRON]
-            self.fields["schedule_type"].choices = choices  # type: ignore[attr-defined]
 
     def clean_func(self) -> str:
         return _allowed(self.cleaned_data["func"])

@@ -375,7 +375,7 @@ def test_a_schedule_of_the_engines_own_task_is_saved(superuser_client):
         ("kwargs", "**{}"),
         ("kwargs", "{1: 2}"),
         ("kwargs", "q_options=1"),
-        ("schedule_type", "C"),
+        ("schedule_type", "X"),
     ],
 )
 def test_a_schedule_that_may_not_or_cannot_run_is_refused_on_its_page(
@@ -390,6 +390,17 @@ def test_a_schedule_that_may_not_or_cannot_run_is_refused_on_its_page(
     assert response.status_code == 200
     assert field in response.context["adminform"].form.errors
     assert Schedule.objects.count() == count
+
+
+@pytest.mark.parametrize(
+    ("cron", "is_saved"), [("", False), ("every day", False), ("0 4 * * *", True)]
+)
+def test_a_schedule_of_the_type_cron_needs_its_expression(superuser_client, cron, is_saved):
+    data = schedule_data(schedule_type=Schedule.CRON, cron=cron)
+
+    superuser_client.post(reverse("admin:django_q_schedule_add"), data)
+
+    assert Schedule.objects.filter(schedule_type=Schedule.CRON).exists() == is_saved
 
 
 @pytest.mark.parametrize("model", ["schedule", "success", "failure", "ormq"])
