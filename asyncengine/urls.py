@@ -12,4 +12,4 @@ urlpatterns = [
     path("async/", include("flows.api.urls")),
 ]
 
-handler500 = "flows.front.unavailable.server_error"
+handler500 = "flows.api.unavailable.server_error"

@@ -15,7 +15,6 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection,
 from django.db.models import QuerySet
 from uuid_utils.compat import uuid7
 
-from flows.access.users import caller_of
 from flows.errors import (
     AlreadyReprocessed,
     CommitInDoubt,
@@ -37,6 +36,7 @@ from flows.message.envelope import (
 from flows.message.python_payload import write_payload
 from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
 from flows.models.message import DEFAULT_PRIORITY
+from flows.models.users import caller_of
 from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
 from flows.store import NewRun, store

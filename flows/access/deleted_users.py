@@ -9,7 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import models
 from django.db.models.signals import pre_delete
 
-from flows.access.users import user_models
+from flows.models.users import user_models
 
 DEACTIVATE = "Deactivate the user instead."
 RECORDS = frozenset({"flows", "scripts"})

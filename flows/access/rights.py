@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Set
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from flows.access.users import members
 from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
 from flows.models.dead_letter import DeadLetterQuerySet
+from flows.models.users import members
 
 Caller = AnonymousUser | AbstractBaseUser
 # By the flow's id; those to every flow are under None.

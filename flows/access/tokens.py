@@ -12,8 +12,8 @@ from django.db.models.signals import post_save, pre_save
 from knox.models import get_token_model
 from knox.settings import knox_settings
 
-from flows.access.users import all_users, user_models
 from flows.errors import PasswordChanged, TooManyTokens
+from flows.models.users import all_users, user_models
 from flows.store import store
 
 CREDENTIALS = frozenset({"password", "is_active"})

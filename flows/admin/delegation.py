@@ -12,8 +12,8 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
 
 from flows.access.rights import rights_by_flow
-from flows.access.users import members
 from flows.models import RoleMapping
+from flows.models.users import members
 
 NOT_OWN_RIGHT = "Only a right that you have yourself can be given or taken away."
 

@@ -9,9 +9,9 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
-from flows.access.users import is_possible_name
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
+from flows.models.users import is_possible_name
 
 
 class LoginForm(AuthenticationForm):

@@ -16,7 +16,6 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownF
 from unfold.decorators import display
 
 from flows.access.rights import flows_allowed, flows_with
-from flows.access.users import members
 from flows.admin.by_role import rights_of
 from flows.admin.delegation import (
     NOT_OWN_RIGHT,
@@ -28,6 +27,7 @@ from flows.admin.filters import FlowOfRowFilter
 from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.models import Right, RoleMapping
+from flows.models.users import members
 from scripts.admin.base import ConfigurationAdmin, PlainInline
 from scripts.admin.conflicts import ConflictAdmin
 

@@ -19,8 +19,8 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from flows.access.tokens import has_room, most_tokens
-from flows.access.users import all_users, user_name_field
 from flows.admin.display import list_of
+from flows.models.users import all_users, user_name_field
 
 # One word for one thing. Migrations do not look at these.
 Token: Any = get_token_model()

@@ -20,9 +20,9 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from flows.access.rights import Caller
-from flows.access.users import all_users, user_named, user_with_password
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
+from flows.models.users import all_users, user_named, user_with_password
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0

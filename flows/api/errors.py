@@ -175,6 +175,15 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     return ProblemResponse(problem) if problem else None
 
 
+def answer_to(error: Exception) -> ProblemResponse:
+    """Return the answer to an exception outside every view; a surprise is logged."""
+    problem = as_problem(error)
+    if problem is None:
+        logger.error("A request could not be answered", exc_info=error)
+        problem = Problem("internal-error")
+    return ProblemResponse(problem)
+
+
 def as_problem(error: Exception) -> Problem | None:
     if isinstance(error, Problem):
         return error

@@ -8,7 +8,6 @@ from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.db.models import ProtectedError
 
-from flows.access.users import has_members
 from flows.configuration.changes import Changes, compare
 from flows.configuration.entries import (
     completed_queue,
@@ -35,6 +34,7 @@ from flows.models import (
     RoleMapping,
     Step,
 )
+from flows.models.users import has_members
 from scripts.models import Library, Script
 
 

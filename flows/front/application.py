@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 
-from flows.api.errors import Problem, ProblemResponse, as_problem
 from flows.front.answer import Answer, Send, Wsgi
 from flows.front.body import (
     Held,
@@ -29,7 +28,7 @@ from flows.front.public_address import PROBES, inner_path
 from flows.front.threads import Threads
 from flows.front.waiters import WAIT, Wait, Waiters, look
 
-logger = logging.getLogger(__name__)
+AnswerTo = Callable[[Exception], HttpResponse]
 
 # Those that answer wait for the database alone: callers that wait for a run hold none.
 THREADS = 8
@@ -42,10 +41,14 @@ STREAMED_PATHS = frozenset({"/async/api/start/batch"})
 
 
 class Front:
-    """Takes requests in and has the WSGI application answer them in threads."""
+    """Takes requests in and has the WSGI application answer them in threads.
 
-    def __init__(self, wsgi: Wsgi, threads: int = THREADS) -> None:
+    `answer_to` makes the response to an exception of a request that came to no view.
+    """
+
+    def __init__(self, wsgi: Wsgi, answer_to: AnswerTo, threads: int = THREADS) -> None:
         self._wsgi = wsgi
+        self._answer_to = answer_to
         self._threads = Threads(threads, "request")
         # Readiness is told, too, while all others are busy.
         self._probes = Threads(1, "probe")
@@ -73,7 +76,7 @@ class Front:
         except CallerGone:
             return
         except Exception as error:
-            answer = _refusal(error)
+            answer = _refusal(self._answer_to(error))
         finally:
             held.release()
         await answer.send(send, threads, last=not upload.is_whole)
@@ -165,14 +168,7 @@ def _live(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [body]
 
 
-def _refusal(error: Exception) -> Answer:
-    """Return the answer to a request that came to no view, or of which one made a surprise."""
-    problem = as_problem(error)
-    if problem is None:
-        logger.error("A request could not be answered", exc_info=error)
-        problem = Problem("internal-error")
-    response = ProblemResponse(problem)
-
+def _refusal(response: HttpResponse) -> Answer:
     def refuse(environ: dict[str, Any], start_response: Any) -> Any:
         start_response(f"{response.status_code} {response.reason_phrase}", response.items())
         return response

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from flows.access.users import user_name_field
 from flows.models import Consumer, Flow, Message, Queue, Run, StepVersion
+from flows.models.users import user_name_field
 from flows.plan import step_plan
 from flows.store import store
 from flows.store.rate_limit import RateLimit

@@ -10,8 +10,8 @@ import orjson
 import psycopg
 from django.db import DatabaseError, connection, transaction
 
-from flows.access.users import key_field
 from flows.errors import QueueFullAtCommit
+from flows.models.users import key_field
 from flows.store import sql as statements
 from flows.store.database import Batch, Database, Row
 from flows.store.listener import PostgreSQLListener

@@ -15,9 +15,9 @@ from uuid import UUID
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
-from flows.access.users import key_in_database
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run
+from flows.models.users import key_in_database
 from flows.plan import flow_name_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql

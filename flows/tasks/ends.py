@@ -19,8 +19,8 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.timeout import TimeoutHandler
 
+from flows.tasks.lanes import Lane
 from flows.tasks.queue import TaskQueue
-from flows.worker.lanes import Lane
 
 logger = logging.getLogger(__name__)
 

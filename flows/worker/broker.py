@@ -31,9 +31,9 @@ from flows.store.troubles import Trouble, trouble_of
 from flows.tasks.allowed_tasks import is_of_engine, judged_package
 from flows.tasks.cache import TaskCache
 from flows.tasks.ends import failure_of
+from flows.tasks.lanes import SESSION, Bell, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
-from flows.worker.lanes import SESSION, Bell, Lanes
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 logger = logging.getLogger(__name__)

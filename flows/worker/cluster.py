@@ -29,8 +29,8 @@ from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
+from flows.tasks.lanes import Lane, Lanes
 from flows.worker.broker import flow_workers, task_workers
-from flows.worker.lanes import Lane, Lanes
 from flows.worker.this_worker import this_worker
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from django_q.tasks import async_task
 
 from flows import engine
 from flows.models import Consumer, Queue
+from flows.tasks.lanes import Lanes
 from flows.worker.broker import ENGINE_LIST, QueueBroker
-from flows.worker.lanes import Lanes
 from tests.builders import make_flow, open_lease
 
 pytestmark = pytest.mark.django_db

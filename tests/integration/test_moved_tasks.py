@@ -16,8 +16,8 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from flows.tasks.allowed_tasks import ENGINE_TASKS, MOVED, REFUSE, task_fault
+from flows.tasks.lanes import Lanes
 from flows.worker.broker import ENGINE_LIST, QueueBroker
-from flows.worker.lanes import Lanes
 
 pytestmark = pytest.mark.django_db
 

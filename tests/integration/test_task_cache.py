@@ -20,9 +20,9 @@ from django_q.tasks import async_iter, async_task, fetch, result, result_group
 from flows.models import CachedValue
 from flows.tasks import retention
 from flows.tasks.cache import TaskCache, save_cached_in_turn
+from flows.tasks.lanes import Lanes
 from flows.worker.broker import QueueBroker
 from flows.worker.cluster import CrashSafeSentinel
-from flows.worker.lanes import Lanes
 from tests.databases import is_postgresql
 from tests.integration.test_allowed_tasks import broker, one_connection, work  # noqa: F401
 

@@ -4,8 +4,8 @@ import select
 import pytest
 
 from flows.tasks.ends import Results
+from flows.tasks.lanes import STOP, Lanes
 from flows.tasks.queue import TaskQueue
-from flows.worker.lanes import STOP, Lanes
 from tests.waiting import wait_for
 
 SESSION = {"ack_id": "consumer-1", "func": "flows.worker.worker.consume"}

@@ -11,9 +11,9 @@ from django.contrib.auth.models import AbstractUser, Group, Permission, Permissi
 from django.db import models
 from django.test.utils import isolate_apps
 
-from flows.access.users import LONGEST_CALLER, caller_of
 from flows.admin.user_fields import UserFields
 from flows.checks.users import faults_of
+from flows.models.users import LONGEST_CALLER, caller_of
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from flows import demo
 from flows.access.administrator import NAME, NoAdministrator, make_administrator
-from flows.access.users import all_users
 from flows.models import Flow
+from flows.models.users import all_users
 from flows.up.supervisor import Part, PartUnsteady, Supervisor, managed
 
 WEB_WORKERS = 2

@@ -91,7 +91,7 @@ def test_memory_is_bounded():
 
 
 def test_good_password_is_hashed_once_in_some_seconds(anonymous, user):
-    with mock.patch("flows.access.users.authenticate", return_value=user) as hashed:
+    with mock.patch("flows.models.users.authenticate", return_value=user) as hashed:
         anonymous.get(PATH, headers=basic("caller"))
         anonymous.get(PATH, headers=basic("caller"))
         assert hashed.call_count == 1

@@ -10,4 +10,4 @@ urlpatterns = [
     path("office/", office.urls),
     path("", include("asyncengine.urls")),
 ]
-handler500 = "flows.front.unavailable.server_error"
+handler500 = "flows.api.unavailable.server_error"
