@@ -18,7 +18,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from asyncengine.cores import allowed_cores
-from asyncengine.postgresql.session_settings import session_settings
+from flows.postgresql.session_settings import session_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -160,7 +160,7 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
         # As Django's, but it notices a server that has fallen silent.
-        config["ENGINE"] = "asyncengine.postgresql"
+        config["ENGINE"] = "flows.postgresql"
         options: dict[str, Any] = config.get("OPTIONS", {})
         config["OPTIONS"] = {
             "connect_timeout": 5,
@@ -180,7 +180,7 @@ def direct_database(url: str, engine: str) -> dict[str, Any] | None:
     if not url:
         return None
     config = database(url, "DATABASE_DIRECT_URL")
-    if not config["ENGINE"] == engine == "asyncengine.postgresql":
+    if not config["ENGINE"] == engine == "flows.postgresql":
         raise ImproperlyConfigured(
             "DATABASE_DIRECT_URL is for a pooler: both it and DATABASE_URL must name PostgreSQL"
         )

@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from scripts.dotted_path import callable_fault
 from scripts.models import Language, Script
 
-OWN_POSTGRESQL = "asyncengine.postgresql"
+OWN_POSTGRESQL = "flows.postgresql"
 POSTGRESQL = frozenset({"django.db.backends.postgresql", "django.contrib.gis.db.backends.postgis"})
 # What keeps a connection from waiting for ever on a network that has gone.
 NETWORK_GUARDS = ("connect_timeout", "keepalives_idle", "tcp_user_timeout")
@@ -86,7 +86,7 @@ def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[Check
             f"The database `default` uses {engine}: its connections wait for ever where the server"
             " falls silent, what callables change in a session costs a new connection, and a lost"
             " commit is not told from a failed one.",
-            hint="Set ENGINE to asyncengine.postgresql, or use asyncengine.settings.database(URL).",
+            hint="Set ENGINE to flows.postgresql, or use asyncengine.settings.database(URL).",
             id="flows.W007",
         )
     elif "session_settings" not in options:
@@ -94,7 +94,7 @@ def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[Check
             "The sessions of the database `default` are not set up: they have the settings of their"
             " role and server (search_path, isolation, statement_timeout, jit …).",
             hint="Set session_settings in OPTIONS to"
-            " asyncengine.postgresql.session_settings.session_settings(''), or use"
+            " flows.postgresql.session_settings.session_settings(''), or use"
             " asyncengine.settings.database(URL).",
             id="flows.W008",
         )

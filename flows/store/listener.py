@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import connection
+from django.db.utils import load_backend
 
 # How often SQLite is asked whether another connection has written; a look costs some microseconds.
 SQLITE_LOOK_SECONDS = 0.002
@@ -93,6 +94,5 @@ def direct_database() -> Any:
     direct = settings.ASYNCENGINE_DIRECT_DATABASE
     if direct is None:
         return connection
-    from asyncengine.postgresql.base import DatabaseWrapper
-
-    return DatabaseWrapper(connection.settings_dict | direct, "direct")
+    backend = load_backend(connection.settings_dict["ENGINE"])
+    return backend.DatabaseWrapper(connection.settings_dict | direct, "direct")

@@ -55,6 +55,28 @@ def copy(tmp_path: Path) -> Path:
             "def late():\n    import scripts.models",
             "the rooms of scripts are layers",
         ),
+        ("flows/plan.py", "import flows.engine", "the rooms of flows are layers"),
+        (
+            "flows/monitoring/trace.py",
+            "from flows import engine",
+            "monitoring reads only: it does not call the engine",
+        ),
+        ("flows/engine.py", "import rest_framework", "Django REST framework stays in the API"),
+        (
+            "flows/api/start.py",
+            "from django_q.tasks import async_task",
+            "django-q2 stays with the workers, the tasks and their pages",
+        ),
+        (
+            "flows/admin/runs.py",
+            "import django_q.models",
+            "of the admin, the pages of django-q2's tasks alone know it",
+        ),
+        (
+            "flows/store/store.py",
+            "def late():\n    from asyncengine import settings",
+            "asyncengine is wiring: no room of flows or scripts imports it",
+        ),
     ],
 )
 def test_a_forbidden_import_breaks_its_contract(

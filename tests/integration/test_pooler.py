@@ -10,11 +10,11 @@ import pytest
 from django.core.checks import CheckMessage
 from django.db import connection
 
-from asyncengine.postgresql.base import DatabaseWrapper
-from asyncengine.postgresql.session_settings import SESSION_SETTINGS
 from flows import engine
 from flows.checks.database import database_fits
 from flows.models import Run
+from flows.postgresql.base import DatabaseWrapper
+from flows.postgresql.session_settings import SESSION_SETTINGS
 from flows.store import store
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.pooler import POOLER_TESTS, pooler

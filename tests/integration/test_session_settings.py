@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from asyncengine.postgresql.base import DatabaseWrapper
-from asyncengine.postgresql.session_settings import SESSION_SETTINGS
 from flows import engine
 from flows.checks.database import database_fits
 from flows.models import Run
+from flows.postgresql.base import DatabaseWrapper
+from flows.postgresql.session_settings import SESSION_SETTINGS
 from flows.store import store
 from flows.store.database import moment
 from flows.store.sql import READY_QUEUES

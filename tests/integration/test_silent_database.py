@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from django.db import OperationalError, connection
 
-from asyncengine.postgresql import connection as watchful
-from asyncengine.postgresql.base import DatabaseWrapper
 from flows.errors import CommitInDoubt
+from flows.postgresql import connection as watchful
+from flows.postgresql.base import DatabaseWrapper
 from tests.databases import is_postgresql
 from tests.proxy import Proxy, address_of
 from tests.waiting import wait_for

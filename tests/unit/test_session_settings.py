@@ -1,10 +1,10 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from asyncengine.postgresql.session_settings import SESSION_SETTINGS, session_settings
 from asyncengine.settings import database, direct_database
+from flows.postgresql.session_settings import SESSION_SETTINGS, session_settings
 
-POSTGRESQL = "asyncengine.postgresql"
+POSTGRESQL = "flows.postgresql"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 
-from asyncengine.postgresql.connection import WatchfulConnection
-from asyncengine.postgresql.session_settings import known_to
 from flows.errors import CommitInDoubt, QueueFullAtCommit
+from flows.postgresql.connection import WatchfulConnection
+from flows.postgresql.session_settings import known_to
 
 
 class Driver:
