@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
 from tests import static_files
-from tests.databases import is_postgresql
+from tests.databases import is_postgresql, template_databases
 from tests.halves import running_halves
 
 # It has a suite of its own, which a test runs.
@@ -31,6 +31,7 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 # As in pyproject.toml.
 DEFAULT_MARKS = "not chaos and not long"
 HALVES = pytest.StashKey[ExitStack]()
+TEMPLATES = pytest.StashKey[ExitStack]()
 # Tests that take long begin first, so that no process has much left when the others are done. What
 # waits for other processes comes last.
 FIRST = ("acceptance", "pipes", "abuse")
@@ -44,6 +45,9 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the tests on PostgreSQL beside the others where the whole suite runs."""
     config = session.config
+    if not hasattr(config, "workerinput"):
+        config.stash[TEMPLATES] = ExitStack()
+        config.stash[TEMPLATES].enter_context(template_databases())
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     is_selected = config.option.keyword or config.option.markexpr != DEFAULT_MARKS
     is_worker = hasattr(config, "workerinput")
@@ -53,8 +57,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if stack := session.config.stash.get(HALVES, None):
-        stack.close()
+    for key in (HALVES, TEMPLATES):
+        if stack := session.config.stash.get(key, None):
+            stack.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

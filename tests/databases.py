@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -113,12 +115,86 @@ def fresh_database(directory: Path) -> Iterator[str]:
     if not is_postgresql():
         yield f"sqlite:///{directory}/acceptance.sqlite3"
         return
-    base = os.environ["DATABASE_URL"]
+    with _postgresql_database() as url:
+        yield url
+
+
+@contextmanager
+def migrated_database(directory: Path) -> Iterator[str]:
+    """Yield the URL of a database with the tables of an installation and nothing in them.
+
+    It is the copy of one that the first test has migrated that needs it.
+    """
+    with _only_one_process():
+        if not is_postgresql():
+            file = _templates() / "template.sqlite3"
+            if not file.exists():
+                _migrate(f"sqlite:///{_templates()}/new.sqlite3")
+                (_templates() / "new.sqlite3").rename(file)
+        elif not (_templates() / "postgresql").exists():
+            _execute(f"CREATE DATABASE {_template_name()}")
+            _migrate(_url_of(_template_name()))
+            (_templates() / "postgresql").touch()
+    if is_postgresql():
+        with _postgresql_database(f"TEMPLATE {_template_name()}") as url:
+            yield url
+    else:
+        shutil.copy(file, directory / "acceptance.sqlite3")
+        yield f"sqlite:///{directory}/acceptance.sqlite3"
+
+
+@contextmanager
+def template_databases() -> Iterator[None]:
+    """Have a place for templates, for this process and those that it starts."""
+    with tempfile.TemporaryDirectory(prefix="templates_") as directory:
+        os.environ[TEMPLATES] = directory
+        try:
+            yield
+        finally:
+            if (_templates() / "postgresql").exists():
+                _execute(f"DROP DATABASE {_template_name()} WITH (FORCE)")
+            del os.environ[TEMPLATES]
+
+
+TEMPLATES = "ASYNCENGINE_TEST_TEMPLATES"
+
+
+def _templates() -> Path:
+    return Path(os.environ[TEMPLATES])
+
+
+def _template_name() -> str:
+    return _templates().name.lower()
+
+
+@contextmanager
+def _only_one_process() -> Iterator[None]:
+    with (_templates() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _migrate(url: str) -> None:
+    environment = os.environ | {"DATABASE_URL": url}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    command = [sys.executable, "manage.py", "migrate", "-v0"]
+    subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], check=True)
+
+
+@contextmanager
+def _postgresql_database(options: str = "") -> Iterator[str]:
     name = f"acceptance_{secrets.token_hex(4)}"
-    with psycopg.connect(base, autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name}")
+    _execute(f"CREATE DATABASE {name} {options}")
     try:
-        yield urlunsplit(urlsplit(base)._replace(path=f"/{name}"))
+        yield _url_of(name)
     finally:
-        with psycopg.connect(base, autocommit=True) as server:
-            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        _execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url_of(name: str) -> str:
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+def _execute(statement: str) -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+        server.execute(statement.encode())

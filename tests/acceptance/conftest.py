@@ -3,17 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.installation import Installation
-from tests.databases import fresh_database
+from tests.acceptance.installation import Installation, ended
+from tests.databases import migrated_database
 
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    with fresh_database(tmp_path) as url:
-        installation = Installation(url, tmp_path)
-        try:
-            yield installation
-        finally:
-            installation.http.close()
-            if installation.process is not None:
-                installation.stop()
+    with migrated_database(tmp_path) as url, ended(Installation(url, tmp_path)) as installation:
+        yield installation

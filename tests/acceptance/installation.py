@@ -19,7 +19,7 @@ import httpx
 import psutil
 import psycopg
 
-from tests.databases import fresh_database
+from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -132,17 +132,23 @@ class Installation:
 
 
 @contextmanager
+def ended(installation: Installation) -> Iterator[Installation]:
+    """Stop the installation in the end, if it was started."""
+    try:
+        yield installation
+    finally:
+        installation.http.close()
+        if installation.process is not None:
+            installation.stop()
+
+
+@contextmanager
 def serving(directory: Path, configuration: dict[str, Any]) -> Iterator[Installation]:
     """Run an installation with a configuration, on a database of its own."""
-    with fresh_database(directory) as url:
-        installation = Installation(url, directory)
+    with migrated_database(directory) as url, ended(Installation(url, directory)) as installation:
         installation.up("--no-demo")
         installation.configure(configuration)
-        try:
-            yield installation
-        finally:
-            installation.http.close()
-            installation.stop()
+        yield installation
 
 
 class Query(Protocol):

@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.installation import Installation, snapshot
 from tests.acceptance.test_kills import await_completion, start_anyhow
 from tests.chaos.checks import Accepted, judge
-from tests.databases import fresh_database
+from tests.databases import migrated_database
 from tests.waiting import wait_for
 
 CRASH = "before-commit-of-results"
@@ -57,7 +57,7 @@ CONFIGURATION = {
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     directory = tmp_path_factory.mktemp("installation")
-    with fresh_database(directory) as url:
+    with migrated_database(directory) as url:
         installation = Installation(url, directory)
         installation.environment |= {
             "ASYNCENGINE_CALLABLE_MODULES": "tests.callables",

@@ -14,7 +14,7 @@ import pytest
 
 from tests.acceptance.installation import Installation, children, command_line
 from tests.acceptance.test_up import is_at_work
-from tests.databases import fresh_database
+from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.long
@@ -92,7 +92,7 @@ def installed(
     tmp_path_factory: pytest.TempPathFactory, **environment: str
 ) -> Iterator[Installation]:
     directory = tmp_path_factory.mktemp("installation")
-    with fresh_database(directory) as url:
+    with migrated_database(directory) as url:
         installation = Installation(url, directory)
         installation.environment |= environment
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import Installation
-from tests.databases import fresh_database
+from tests.databases import migrated_database
 from tests.pooler import POOLER_TESTS, pooler, through
 
 pytestmark = POOLER_TESTS
@@ -36,7 +36,7 @@ FLOW = {
 
 @pytest.fixture(params=["session", "transaction"])
 def pooled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
-    with fresh_database(tmp_path) as url, pooler(request.param) as port:
+    with migrated_database(tmp_path) as url, pooler(request.param) as port:
         installation = Installation(through(port, url), tmp_path)
         installation.environment["DATABASE_DIRECT_URL"] = url
         try:

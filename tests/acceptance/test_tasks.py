@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.installation import ROOT, Installation, children
 from tests.acceptance.test_kills import await_completion, found, step
-from tests.databases import fresh_database
+from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.long
@@ -34,7 +34,7 @@ CONFIGURATION = {
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A database with a flow, of a project that has tasks of its own."""
     directory = tmp_path_factory.mktemp("installation")
-    with fresh_database(directory) as url:
+    with migrated_database(directory) as url:
         installation = Installation(url, directory)
         installation.environment["ASYNCENGINE_CALLABLE_MODULES"] = "tests.tasks"
         installation.manage("migrate", "-v0")

@@ -4,12 +4,14 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import httpx
 import psutil
 import pytest
 
-from tests.acceptance.installation import ROOT, Installation
+from tests.acceptance.installation import ROOT, Installation, ended
+from tests.databases import fresh_database, migrated_database
 from tests.waiting import PATIENCE, wait_for
 
 TRAIL = (
@@ -49,33 +51,6 @@ def test_every_run_completes_exactly_once_though_a_worker_is_killed(installation
 
 def outcomes(step):
     return [attempt["outcome"] for attempt in step["attempts"]]
-
-
-def test_the_original_flow_array_is_imported_into_a_running_system(installation: Installation):
-    installation.up("--no-demo")
-    installation.configure({"scripts": THREE_STEPS["scripts"]})
-
-    installation.configure(
-        [
-            {
-                "flowName": "original",
-                "queueMappings": [
-                    {"sourceQueueName": "b", "endpointName": "trail", "targetQueueName": "c"},
-                    {
-                        "sourceQueueName": "a",
-                        "endpointName": "trail",
-                        "targetQueueName": "b",
-                        "maxThreads": 2,
-                        "initial": True,
-                    },
-                ],
-            }
-        ]
-    )
-    run = installation.run(installation.start("original", {}), wait=30)
-
-    assert run["status"] == "COMPLETED"
-    assert run["result"]["payload"]["trail"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -150,20 +125,92 @@ def test_a_part_that_is_killed_is_started_again(installation: Installation):
     assert run["status"] == "COMPLETED"
 
 
-def test_a_port_that_is_taken_is_said_at_once(installation: Installation):
-    installation.up("--no-demo")
+# --- what harms no other test -------------------------------------------------------------------
 
-    second = installation.manage("up", "--port", str(installation.port), check=False)
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One that tests share: those that kill a part of theirs have one each."""
+    directory = tmp_path_factory.mktemp("running")
+    modules = {"ASYNCENGINE_CALLABLE_MODULES": "math"}
+    with migrated_database(directory) as url, ended(Installation(url, directory)) as running:
+        running.environment |= modules
+        running.up("--no-demo")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def with_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """As the first command of the README makes one: in an empty database, its password drawn."""
+    directory = tmp_path_factory.mktemp("demo")
+    with fresh_database(directory) as url, ended(Installation(url, directory)) as with_demo:
+        with_demo.environment["ASYNCENGINE_ADMIN_PASSWORD"] = ""
+        with_demo.up()
+        wait_for(lambda: "curl" in with_demo.output.read_text(), what="the curl call")
+        password = with_demo.output.read_text().split("with the password ")[1].split()[0]
+        with_demo.http.auth = httpx.BasicAuth("admin", password)
+        yield with_demo
+
+
+def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(running: Installation):
+    before = running.manage("config", "export").stdout
+
+    figures = json.loads(running.manage("bench", "flow3", "--runs", "200", "--json").stdout)
+
+    assert figures["runs"] == 200
+    assert figures["stepsPerSecond"] > 0
+    assert set(figures["latencyMs"]) == {"p50", "p95"}
+    assert running.manage("config", "export").stdout == before
+
+
+def test_the_original_flow_array_is_imported_into_a_running_system(running: Installation):
+    running.configure({"scripts": THREE_STEPS["scripts"]})
+
+    running.configure(
+        [
+            {
+                "flowName": "original",
+                "queueMappings": [
+                    {"sourceQueueName": "b", "endpointName": "trail", "targetQueueName": "c"},
+                    {
+                        "sourceQueueName": "a",
+                        "endpointName": "trail",
+                        "targetQueueName": "b",
+                        "maxThreads": 2,
+                        "initial": True,
+                    },
+                ],
+            }
+        ]
+    )
+    run = running.run(running.start("original", {}), wait=30)
+
+    assert run["status"] == "COMPLETED"
+    assert run["result"]["payload"]["trail"] == ["a", "b"]
+
+
+def test_a_port_that_is_taken_is_said_at_once(running: Installation):
+    second = running.manage("up", "--port", str(running.port), check=False)
 
     assert second.returncode != 0
-    assert f"cannot listen on 127.0.0.1:{installation.port}" in second.stderr
+    assert f"cannot listen on 127.0.0.1:{running.port}" in second.stderr
 
 
-def test_the_curl_call_that_up_prints_starts_the_demo_flow(installation: Installation):
-    installation.environment["ASYNCENGINE_ADMIN_PASSWORD"] = ""
-    installation.up()
-    wait_for(lambda: "curl" in installation.output.read_text(), what="the curl call")
-    output = installation.output.read_text()
+def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(running: Installation):
+    code = (
+        "from django_q.tasks import async_task, schedule, result\n"
+        "from django_q.models import Schedule\n"
+        "task = async_task('math.copysign', 2, -2)\n"
+        f"print(result(task, wait={PATIENCE * 1000}))\n"
+    )
+
+    shown = running.manage("shell", "-c", code).stdout
+
+    assert "-2.0" in shown
+
+
+def test_the_curl_call_that_up_prints_starts_the_demo_flow(with_demo: Installation):
+    output = with_demo.output.read_text()
     curl = next(line for line in output.splitlines() if line.strip().startswith("curl"))
 
     answer = subprocess.run(
@@ -172,48 +219,16 @@ def test_the_curl_call_that_up_prints_starts_the_demo_flow(installation: Install
 
     started = json.loads(answer.stdout)
     assert started["status"] == "QUEUED"
-    password = output.split("with the password ")[1].split()[0]
-    installation.http.auth = httpx.BasicAuth("admin", password)
-    run = installation.run(started["correlationId"], wait=30)
+    run = with_demo.run(started["correlationId"], wait=30)
     assert run["status"] == "COMPLETED"
     assert len(run["steps"]) == 3
 
 
-def test_the_sample_of_the_demo_runs_through(installation: Installation):
-    installation.up()
+def test_the_sample_of_the_demo_runs_through(with_demo: Installation):
     sample = ROOT / "flows" / "demo" / "applications.json"
 
-    started = installation.manage("start", "loan-application", "--payload", f"@{sample}")
+    started = with_demo.manage("start", "loan-application", "--payload", f"@{sample}")
 
     ids = started.stdout.split()
     assert len(ids) == 1000
-    assert {installation.run(id, wait=60)["status"] for id in ids} == {"COMPLETED"}
-
-
-def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(installation: Installation):
-    installation.environment["ASYNCENGINE_CALLABLE_MODULES"] = "math"
-    installation.up("--no-demo")
-    code = (
-        "from django_q.tasks import async_task, schedule, result\n"
-        "from django_q.models import Schedule\n"
-        "task = async_task('math.copysign', 2, -2)\n"
-        f"print(result(task, wait={PATIENCE * 1000}))\n"
-    )
-
-    shown = installation.manage("shell", "-c", code).stdout
-
-    assert "-2.0" in shown
-
-
-def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(
-    installation: Installation,
-):
-    installation.up("--no-demo")
-
-    figures = json.loads(installation.manage("bench", "flow3", "--runs", "200", "--json").stdout)
-
-    assert figures["runs"] == 200
-    assert figures["stepsPerSecond"] > 0
-    assert set(figures["latencyMs"]) == {"p50", "p95"}
-    exported = json.loads(installation.manage("config", "export").stdout)
-    assert exported["flows"] == exported["scripts"] == exported["queues"] == []
+    assert {with_demo.run(id, wait=60)["status"] for id in ids} == {"COMPLETED"}
