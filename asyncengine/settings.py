@@ -389,7 +389,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": ASYNCENGINE_URL}] if ASYNCENGINE_URL else [],
     # A test looks at the document.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
-    "POSTPROCESSING_HOOKS": ["flows.api.document.complete"],
+    "POSTPROCESSING_HOOKS": ["flows.api.openapi.document.complete"],
 }
 
 UNFOLD: dict[str, Any] = {

@@ -22,9 +22,9 @@ from rest_framework.request import Request
 
 from flows import engine
 from flows.api.body import is_ndjson, json_chunks
-from flows.api.documentation import START_BATCH
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
+from flows.api.openapi.operations import START_BATCH
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
 from flows.errors import PayloadInvalid, QueueFull

@@ -19,12 +19,12 @@ from flows import engine
 from flows.access.rights import dead_letters_known, dead_letters_seen, may
 from flows.api import parameters
 from flows.api.body import json_body
-from flows.api.documentation import (
+from flows.api.errors import Problem
+from flows.api.openapi.operations import (
     DISCARD_DEAD_LETTER,
     LIST_DEAD_LETTERS,
     REPROCESS_DEAD_LETTER,
 )
-from flows.api.errors import Problem
 from flows.api.pages import PAGE_SIZE, newest_page
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response

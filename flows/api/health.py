@@ -9,8 +9,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.api.authentication import recognised
-from flows.api.documentation import IS_LIVE, IS_READY
 from flows.api.errors import DATABASE_RETRY_AFTER, Problem
+from flows.api.openapi.operations import IS_LIVE, IS_READY
 from flows.api.view import OpenView, json_response
 from flows.store import store
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run

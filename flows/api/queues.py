@@ -22,8 +22,8 @@ from rest_framework.request import Request
 
 from flows import engine
 from flows.access.rights import may, queues_seen
-from flows.api.documentation import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
 from flows.api.errors import Problem
+from flows.api.openapi.operations import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
 from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right

@@ -14,7 +14,8 @@ from rest_framework.request import Request
 
 from flows.access.rights import flows_allowed, rights_by_flow
 from flows.api.body import json_body
-from flows.api.documentation import (
+from flows.api.errors import Problem
+from flows.api.openapi.operations import (
     CHALLENGE,
     GUARDED,
     RECEIVED,
@@ -23,8 +24,7 @@ from flows.api.documentation import (
     answered_header,
     refusals,
 )
-from flows.api.errors import Problem
-from flows.api.schemas import COUNT, TEXT, Schema, listed, record
+from flows.api.openapi.schemas import COUNT, TEXT, Schema, listed, record
 from flows.api.view import ApiView, json_response
 from flows.dead_letters import DeadLetterFilter, Matched
 from flows.message.envelope import parse_payload

@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from flows import engine
 from flows.access.rights import may_cancel, runs_seen
 from flows.api import parameters
-from flows.api.documentation import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.errors import Problem
+from flows.api.openapi.operations import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.pages import newest_page
 from flows.api.view import ApiView, json_response
 from flows.front.faults import TooManyWaiting

@@ -13,8 +13,8 @@ from flows import engine
 from flows.access.rights import may
 from flows.api import parameters
 from flows.api.body import json_body
-from flows.api.documentation import START
 from flows.api.errors import Problem
+from flows.api.openapi.operations import START
 from flows.api.view import ApiView, json_response
 from flows.errors import UnknownFlow
 from flows.models import Right
@@ -34,7 +34,7 @@ class StartView(ApiView):
 class FlowStartView(ApiView):
     query_parameters = START_OPTIONS
 
-    # Documented once for each flow, see specification.py.
+    # Documented once for each flow, see openapi/flow_operations.py.
     @extend_schema(exclude=True)
     def post(self, request: Request, name: str) -> HttpResponse:
         return start(request, name, start_options(self.query))

@@ -13,9 +13,9 @@ from rest_framework.request import Request
 from flows.access.tokens import make_token
 from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAuthentication
 from flows.api.body import json_body
-from flows.api.documentation import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.errors import Problem
 from flows.api.logins import address_of, failed_logins
+from flows.api.openapi.operations import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.view import OpenView, json_response
 from flows.errors import PasswordChanged
 from flows.models.users import user_with_password

@@ -4,10 +4,10 @@ from flows.api.batch import BatchView
 from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessView
 from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
+from flows.api.openapi.views import JsonView, SwaggerView, YamlView
 from flows.api.queues import PauseQueueView, QueuesView, QueueView, ResumeQueueView
 from flows.api.reprocessings import ReprocessDeadLettersView
 from flows.api.runs import CancelRunView, RunsView, RunView
-from flows.api.specification import JsonView, SwaggerView, YamlView
 from flows.api.start import FlowStartView, StartView
 from flows.api.tokens import TokenView
 

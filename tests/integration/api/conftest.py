@@ -10,7 +10,7 @@ from django.test import Client
 from knox.models import AuthToken
 
 from flows.api.authentication import BasicAuthentication, TokenAuthentication
-from flows.api.document import documents
+from flows.api.openapi.document import documents
 from flows.models import Flow, Queue, Right, RoleMapping, Step
 from scripts.models import Script
 

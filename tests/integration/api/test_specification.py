@@ -12,8 +12,8 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from flows.api.document import Documents, as_json
-from flows.api.flow_operations import add_flows, component_names, embedded
+from flows.api.openapi.document import Documents, as_json
+from flows.api.openapi.flow_operations import add_flows, component_names, embedded
 from flows.models import Right
 
 from .conftest import assert_problem, basic, client_of, grant, make_flow
@@ -389,7 +389,7 @@ class TestCache:
     ):
         grant(user, Right.START, flow)
         other = client_of(admin)
-        with mock.patch("flows.api.document.add_flows", wraps=add_flows) as made:
+        with mock.patch("flows.api.openapi.document.add_flows", wraps=add_flows) as made:
             for _ in range(3):
                 client.get(path)
                 other.get(path)

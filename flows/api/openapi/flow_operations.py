@@ -11,7 +11,7 @@ import jsonschema_rs
 from django.db.models import Prefetch, QuerySet
 from django.urls import reverse
 
-from flows.api.schemas import PAYLOAD, Schema, ref
+from flows.api.openapi.schemas import PAYLOAD, Schema, ref
 from flows.front.public_address import inner_path
 from flows.models import Flow, Step
 

@@ -21,8 +21,8 @@ from drf_spectacular.generators import SchemaGenerator
 from yaml import CSafeDumper
 
 from flows.access.rights import Caller, rights_by_flow
-from flows.api.flow_operations import add_flows
-from flows.api.schemas import COMPONENTS
+from flows.api.openapi.flow_operations import add_flows
+from flows.api.openapi.schemas import COMPONENTS
 from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
 

@@ -9,7 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from flows.api.errors import CONTENT_TYPE, KINDS, TYPE_BASE
-from flows.api.schemas import LIVE, READY, ref
+from flows.api.openapi.schemas import LIVE, READY, ref
 from flows.models import DeadLetter, Run
 from flows.models.message import DEFAULT_PRIORITY
 

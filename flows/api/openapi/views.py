@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from flows.api.authentication import recognised
-from flows.api.document import Document, as_json, as_yaml, document_for
+from flows.api.openapi.document import Document, as_json, as_yaml, document_for
 from flows.api.view import checked_query
 
 
