@@ -26,6 +26,7 @@ from django_q.signing import SignedPackage
 from flows import engine
 from flows.models import (
     Flow,
+    FlowTotals,
     FlowVersion,
     Message,
     Queue,
@@ -33,7 +34,6 @@ from flows.models import (
     Run,
     Step,
     StepRun,
-    Tally,
 )
 from flows.plan import StepPlan, flow_plan
 from flows.store import Lease, store
@@ -100,7 +100,7 @@ class Workbench:
         StepRun.objects.filter(step__flow_version__in=versions)._raw_delete("default")
         Message.objects.filter(step__flow_version__in=versions)._raw_delete("default")
         Run.objects.filter(flow_version__in=versions)._raw_delete("default")
-        Tally.objects.filter(flow_name=self.name).delete()
+        FlowTotals.objects.filter(flow_name=self.name).delete()
         Step.objects.filter(flow=self.flow).delete()
         Flow.objects.filter(pk=self.flow.pk).delete()
         versions.delete()

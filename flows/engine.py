@@ -260,9 +260,9 @@ def cancel(run: Run, *, user: AbstractBaseUser | None = None) -> Run:
     return run
 
 
-def let_through(run: Run) -> bool:
+def bypass_pause(run: Run) -> bool:
     """Let this run alone pass while its queues or its flow are paused; false if it has ended."""
-    return store().let_through(run.pk)
+    return store().bypass_pause(run.pk)
 
 
 def reprocess(

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from flows.models import Flow, Tally
+from flows.models import Flow, FlowTotals
 from flows.monitoring import conservation
 from flows.monitoring.conservation import Balance, FlowBalance, QueueBalance
 
@@ -21,10 +21,10 @@ def books(flows: QuerySet[Flow] | None) -> dict[str, Any]:
 
     None stands for every flow, those that are gone included.
     """
-    tallies = Tally.objects.order_by("-accepted", "flow_name")
+    totals = FlowTotals.objects.order_by("-accepted", "flow_name")
     if flows is not None:
-        tallies = tallies.filter(flow_name__in=flows.values("name"))
-    return {"heads": HEADS, "rows": [_kept(tally) for tally in tallies[:MOST_FLOWS]]}
+        totals = totals.filter(flow_name__in=flows.values("name"))
+    return {"heads": HEADS, "rows": [_kept(totals) for totals in totals[:MOST_FLOWS]]}
 
 
 def checked_books() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -35,9 +35,9 @@ def checked_books() -> tuple[dict[str, Any], dict[str, Any]]:
     return {"heads": CHECKED_HEADS, "rows": flows}, {"heads": QUEUE_HEADS, "rows": queues}
 
 
-def _kept(tally: Tally) -> dict[str, Any]:
-    ended = (tally.completed, tally.failed, tally.cancelled)
-    return _row(tally.flow_name, tally.accepted, tally.accepted - sum(ended), *ended)
+def _kept(totals: FlowTotals) -> dict[str, Any]:
+    ended = (totals.completed, totals.failed, totals.cancelled)
+    return _row(totals.flow_name, totals.accepted, totals.accepted - sum(ended), *ended)
 
 
 def _flow_row(flow: FlowBalance) -> dict[str, Any]:

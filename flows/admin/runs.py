@@ -61,7 +61,7 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
     change_form_template = "admin/flows/run/change_form.html"
     actions: Any = ("cancel_selected",)
     actions_list: Any = ("conservation",)
-    actions_detail = ("cancel", "let_through")
+    actions_detail = ("cancel", "bypass_pause")
 
     def seen(self, request: HttpRequest) -> Q | None:
         return seen_runs(request.user, rights_of(request))
@@ -102,7 +102,7 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
             "run_steps": [_step(step) for step in shown["steps"]],
             "run_waits_because": shown.get("waitingBecause"),
-            "run_is_let_through": messages_of(run).filter(let_through=True).exists(),
+            "run_bypasses_pause": messages_of(run).filter(bypasses_pause=True).exists(),
             "run_branch_ends": BranchEnd.objects.filter(run=run.pk).count(),
             "run_dead_letters": [
                 {"letter": letter, "url": page_of(letter)}
@@ -128,9 +128,9 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         if run is None or has_ended(run):
             return []
         offered = super().get_actions_detail(request, object_id)
-        if may_be_let_through(run):
+        if may_bypass_pause(run):
             return offered
-        return [each for each in offered if each.action_name != "flows_run_let_through"]
+        return [each for each in offered if each.action_name != "flows_run_bypass_pause"]
 
     @admin.action(description="Cancel the selected runs", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
@@ -174,19 +174,19 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         return run.status == Run.Status.CANCELLED
 
     @action(
-        description="Let through",
+        description="Bypass the pause",
         icon="fast_forward",
         permissions=["operate"],
         dialog=dialog(
-            "Let this run through?",
-            "It alone passes where its queues or its flow are paused, up to its end.",
-            "Let through",
+            "Let this run bypass the pause?",
+            "It alone goes on to its end although its queues or its flow are paused.",
+            "Bypass the pause",
         ),
     )
-    def let_through(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+    def bypass_pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = get_object_or_404(Run, pk=object_id)
-        if engine.let_through(run):
-            note = "The run is let through where its queues or its flow are paused."
+        if engine.bypass_pause(run):
+            note = "The run goes on although its queues or its flow are paused."
             self.message_user(request, note, messages.SUCCESS)
         else:
             self._say_that_it_has_ended(request, run)
@@ -255,7 +255,7 @@ def messages_of(run: Run) -> QuerySet[Message]:
     return Message.objects.filter(Q(pk=run.pk) | Q(run=run.pk, branch__gt=""))
 
 
-def may_be_let_through(run: Run) -> bool:
+def may_bypass_pause(run: Run) -> bool:
     """Say whether a message of the run waits, or will, because its queue or flow is paused."""
     paused = (
         Q(queue__paused=True)
@@ -263,7 +263,7 @@ def may_be_let_through(run: Run) -> bool:
         | Q(step__queue__paused=True)
         | Q(step__flow_version__flow__paused=True)
     )
-    return messages_of(run).filter(paused, let_through=False).exists()
+    return messages_of(run).filter(paused, bypasses_pause=False).exists()
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:

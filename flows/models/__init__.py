@@ -9,7 +9,7 @@ from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.role import Right, RoleMapping
 from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
 from flows.models.task_cache import CachedValue
-from flows.models.totals import Tally
+from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Consumer",
     "DeadLetter",
     "Flow",
+    "FlowTotals",
     "FlowVersion",
     "IdempotencyKey",
     "LoginCount",
@@ -33,5 +34,4 @@ __all__ = [
     "Step",
     "StepRun",
     "StepVersion",
-    "Tally",
 ]

@@ -19,7 +19,7 @@ class Consumer(models.Model):
     pid = models.PositiveIntegerField(null=True, help_text="Of the worker, once it has begun.")
     created_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
-    attention = models.BooleanField(
+    cancel_requested = models.BooleanField(
         default=False, help_text="A run of which it holds a message was cancelled."
     )
 

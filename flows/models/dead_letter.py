@@ -11,12 +11,12 @@ from flows.models.version import StepVersion
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def open(self) -> DeadLetterQuerySet:
-        """Those that wait for somebody's decision."""
+        """Those that wait for a decision."""
         return self.filter(reprocessed_at=None, discarded_at=None)
 
 
 class DeadLetter(models.Model):
-    """A message that was rejected or ran out of deliveries, kept until somebody decides."""
+    """A message that was rejected or ran out of deliveries, kept until an operator decides."""
 
     Reason = DeadLetterReason
 
@@ -43,7 +43,7 @@ class DeadLetter(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            # Those that wait for somebody's decision: the lists, the badge, the counts.
+            # Those that wait for a decision: the lists, the badge, the counts.
             models.Index(
                 "step",
                 "id",

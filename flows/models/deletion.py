@@ -16,12 +16,12 @@ from django.db.models.signals import pre_delete
 from flows.models import (
     BranchEnd,
     DeadLetter,
+    FlowTotals,
     Message,
     QueueState,
     Run,
     StepRun,
     StepVersion,
-    Tally,
 )
 
 
@@ -96,10 +96,10 @@ def of_queue_state(state: QueueState, origin: type[Model]) -> str:
     return f"These are the counters of the queue {state.queue}: they are deleted with it."
 
 
-def of_tally(tally: Tally, origin: type[Model]) -> str:
-    if not Run.objects.filter(flow_version__flow_name=tally.flow_name).exists():
+def of_totals(totals: FlowTotals, origin: type[Model]) -> str:
+    if not Run.objects.filter(flow_version__flow_name=totals.flow_name).exists():
         return ""
-    return f"These are the books of the flow {tally.flow_name!r}, of which there are runs."
+    return f"These are the books of the flow {totals.flow_name!r}, of which there are runs."
 
 
 # Their rows are deleted with what they belong to, and only so.
@@ -112,5 +112,5 @@ REASONS: dict[type[Model], Callable[[Any, type[Model]], str]] = {
     BranchEnd: of_branch_end,
     StepVersion: of_step_version,
     QueueState: of_queue_state,
-    Tally: of_tally,
+    FlowTotals: of_totals,
 }

@@ -52,13 +52,15 @@ class Message(models.Model):
         db_constraint=False,
         db_index=False,
         related_name="messages",
-        help_text="Who holds it.",
+        help_text="The session that holds it.",
     )
     body = models.TextField(help_text="The envelope as JSON.")
     deliveries = models.PositiveIntegerField(default=0)
     available_at = models.DateTimeField()
     priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
-    let_through = models.BooleanField(default=False, help_text="It passes where others pause.")
+    bypasses_pause = models.BooleanField(
+        default=False, help_text="It goes on although its queue or flow is paused."
+    )
     delayed = models.BooleanField(
         default=False, help_text="A delayed start: counted apart until a worker takes it."
     )
@@ -72,7 +74,7 @@ class Message(models.Model):
         help_text="A worker died while it held this: so many like it are delivered together, to"
         " find which it was; 0: it is not suspected.",
     )
-    spilled = models.BooleanField(
+    pending_outputs = models.BooleanField(
         default=False,
         help_text="Its step is done; the body has the outputs without room in the next queue.",
     )
@@ -99,8 +101,8 @@ class Message(models.Model):
             ),
             models.Index(
                 "queue",
-                condition=Q(queue__isnull=False, let_through=True),
-                name="message_let_through",
+                condition=Q(queue__isnull=False, bypasses_pause=True),
+                name="message_bypasses_pause",
             ),
             models.Index("run", condition=Q(branch__gt=""), name="message_branch"),
         ]

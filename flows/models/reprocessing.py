@@ -51,10 +51,12 @@ class Reprocessing(models.Model):
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, help_text="When nothing of it ran any more.")
 
-    turn = models.BigIntegerField(
-        default=0, help_text="The fencing token: who works on it with an older one writes nothing."
+    fencing_token = models.BigIntegerField(
+        default=0, help_text="A task that was queued with an older one writes nothing."
     )
-    due_at = models.DateTimeField(help_text="A worker is sent when nobody was on it until then.")
+    due_at = models.DateTimeField(
+        help_text="If no worker has touched it by then, another task is queued."
+    )
     recent_starts = models.TextField(
         default="",
         blank=True,

@@ -3,8 +3,8 @@ from __future__ import annotations
 from django.db import models
 
 
-class Tally(models.Model):
-    """The books of a flow: runs counted apart from the rows they are checked against.
+class FlowTotals(models.Model):
+    """The totals of a flow: runs counted apart from the rows they are checked against.
 
     accepted = completed + failed + cancelled + those of which there is a message.
     """

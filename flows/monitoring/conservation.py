@@ -1,7 +1,7 @@
 """Is everything that was accepted still there? The counters against the rows they count.
 
-The books of a flow (`Tally`) and the counters of a queue (`QueueState`) are changed by the same
-transactions as the rows, but apart from them. Here they are held against the rows, in one
+The totals of a flow (`FlowTotals`) and the counters of a queue (`QueueState`) are changed by the
+same transactions as the rows, but apart from them. Here they are held against the rows, in one
 snapshot, so that it may be asked at any time.
 """
 
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db.models import Case, Count, Exists, Max, OuterRef, Q, QuerySet, Value, When
 
-from flows.models import FlowVersion, Message, Queue, QueueState, Run, StepVersion, Tally
+from flows.models import FlowTotals, FlowVersion, Message, Queue, QueueState, Run, StepVersion
 from flows.monitoring.wait_reason import Situation
 from flows.store import store
 
@@ -147,10 +147,10 @@ def _flow_balances(now: datetime) -> list[FlowBalance]:
     def of(name: str) -> FlowBalance:
         return balances.setdefault(name, FlowBalance(name))
 
-    for tally in Tally.objects.all():
-        balance = of(tally.flow_name)
-        balance.accepted, balance.completed = tally.accepted, tally.completed
-        balance.failed, balance.cancelled = tally.failed, tally.cancelled
+    for totals in FlowTotals.objects.all():
+        balance = of(totals.flow_name)
+        balance.accepted, balance.completed = totals.accepted, totals.completed
+        balance.failed, balance.cancelled = totals.failed, totals.cancelled
     for name, status, count in _runs_by_status():
         of(name).runs[status] += count
     for name, status, place, count in _places(now):
@@ -179,7 +179,7 @@ def _places(now: datetime) -> Iterator[tuple[str, str, str, int]]:
         default=Value(1),
     )
     messages = Message.objects.order_by().annotate(place=place)
-    is_branched = Q(branch__gt="") | Q(spilled=True)
+    is_branched = Q(branch__gt="") | Q(pending_outputs=True)
     # One message a run: counted by the database.
     single = messages.exclude(is_branched).values_list("run__flow_version", "run__status", "place")
     for version_id, status, at, count in single.annotate(n=Count("pk")):

@@ -60,7 +60,7 @@ def _waiting_messages(script: Script, user: Any) -> QuerySet[Message]:
         flows = flows_with(rights, SEES_EVERY_RUN)
         messages = messages.filter(step__flow_version__flow__in=flows)
     return (
-        messages.filter(queue__in=queues, length__lte=LONGEST, spilled=False)
+        messages.filter(queue__in=queues, length__lte=LONGEST, pending_outputs=False)
         .select_related("step")
         .order_by("queue", "priority", "available_at")[:MOST]
     )

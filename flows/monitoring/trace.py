@@ -131,12 +131,12 @@ def _current_steps(runs: Sequence[Run]) -> dict[UUID, str]:
     """Return by run where it is, as `_current` finds it."""
     names = _step_names(runs)
     places: dict[UUID, list[int]] = defaultdict(list)
-    for run_id, position, spilled in (
+    for run_id, position, pending_outputs in (
         _messages_of([run.pk for run in runs])
-        .values_list("run_id", "step__position", "spilled")
+        .values_list("run_id", "step__position", "pending_outputs")
         .distinct()
     ):
-        places[run_id].append(position + spilled)
+        places[run_id].append(position + pending_outputs)
     letters = DeadLetter.objects.open().filter(run__in=[run.pk for run in runs])
     for run_id, position in letters.order_by().values_list("run_id", "step__position").distinct():
         places[run_id].append(position)
@@ -201,7 +201,7 @@ class Place:
 def _messages(run: Run) -> list[Mapping[str, Any]]:
     return list(
         _messages_of([run.pk]).values(
-            "step__name", "step__position", "consumer_id", "deliveries", "branch", "spilled"
+            "step__name", "step__position", "consumer_id", "deliveries", "branch", "pending_outputs"
         )
     )
 
@@ -248,7 +248,7 @@ def _places(
         place.counted[letter["branch"]] = letter["deliveries"]
     for message in messages:
         following = message["step__position"] + 1
-        if message["spilled"] and following < len(names):
+        if message["pending_outputs"] and following < len(names):
             # Its step is done; it is the next that waits.
             places[names[following]].waiting = True
             continue

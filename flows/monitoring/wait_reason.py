@@ -68,7 +68,7 @@ class Situation:
         queue_id = message.queue_id
         if queue_id not in self.queues:
             return None
-        if standing_still := self._why_standing_still(queue_id, message.let_through):
+        if standing_still := self._why_standing_still(queue_id, message.bypasses_pause):
             return standing_still
         if message.available_at > self.now:
             return _why_delayed(message)
@@ -171,10 +171,10 @@ class Situation:
 
     # --- the causes, in their order --------------------------------------------------------
 
-    def _why_standing_still(self, queue_id: int, let_through: bool = False) -> str | None:
+    def _why_standing_still(self, queue_id: int, bypasses_pause: bool = False) -> str | None:
         if self.nobody_works:
             return NOBODY_WORKS
-        return None if let_through else self._why_paused(queue_id)
+        return None if bypasses_pause else self._why_paused(queue_id)
 
     def _why_paused(self, queue_id: int) -> str | None:
         queue = self.queues[queue_id]
@@ -206,7 +206,7 @@ class Situation:
     def _why_others_first(self, message: Message) -> str | None:
         """Say so where a more urgent message is ready: it is that one which threads and rate are
         for."""
-        if message.let_through:
+        if message.bypasses_pause:
             return None
         more_urgent = Message.objects.filter(
             queue=message.queue_id, priority__gt=message.priority, available_at__lte=self.now
@@ -289,7 +289,7 @@ def _why_busy(queue: Any) -> str | None:
 
 def _why_delayed(message: Message) -> str:
     until = text_of(message.available_at)
-    if message.spilled:
+    if message.pending_outputs:
         return (
             f"Its branches have all ended; it looks for room in the queue of the join at {until}."
         )

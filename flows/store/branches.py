@@ -13,10 +13,11 @@ from flows.models import Run
 from flows.plan import StepPlan, flow_name_of
 from flows.signals import announce_end
 from flows.store import sql
+from flows.store.counters import Counters
 from flows.store.database import moment
-from flows.store.ledger import Ledger
-from flows.store.run_end import FAILED, Gathered, RunEnd
-from flows.store.types import Counters, DeliveryResult, HeldMessage
+from flows.store.run_end import Gathered, RunEnd
+from flows.store.totals import FlowTotalsChanges
+from flows.store.types import DeliveryResult, HeldMessage, QueueCounters
 
 # How often a run whose branches have all ended looks for room in the queue of the join.
 LOOK_FOR_ROOM = timedelta(milliseconds=200)
@@ -31,32 +32,32 @@ class Branches:
     """
 
     def __init__(
-        self, ledger: Ledger, counters: dict[int, Counters], queue_id: int, now: datetime
+        self, counters: Counters, queues: dict[int, QueueCounters], queue_id: int, now: datetime
     ) -> None:
-        """`counters`: those that the commit has locked; `queue_id`: where its messages were."""
-        self.database = ledger.database
-        self.counters = counters
+        """`queues`: those that the commit has locked; `queue_id`: where its messages were."""
+        self.database = counters.database
+        self.queues = queues
         self.queue_id = queue_id
         self.now = now
-        self.end_of_run = RunEnd(ledger, counters, now)
+        self.end_of_run = RunEnd(counters, queues, now)
         self._left: list[HeldMessage] = []
         self._ends: list[tuple[HeldMessage, str, str]] = []
         self._children: list[dict[str, Any]] = []
-        self._spills: list[tuple[HeldMessage, str, timedelta]] = []
+        self._pending: list[tuple[HeldMessage, str, timedelta]] = []
         self._kept_rooms: Counter[int] = Counter()
         self._changes: Counter[str] = Counter()
         self._urgencies: dict[str, tuple[int, bool]] = {}
 
     @property
-    def entries(self) -> list[tuple[str, int]]:
-        return self.end_of_run.entries
+    def totals(self) -> FlowTotalsChanges:
+        return self.end_of_run.totals
 
     def fan_out(self, done: DeliveryResult, plan: StepPlan) -> None:
         """Send each envelope of a list on; what finds no room stays at its step for later."""
         held = done.held
         self._look_up_urgency(held)
         first, outputs = done.first_branch, done.branches or []
-        room = self.counters[plan.next_queue_id].room
+        room = self.queues[plan.next_queue_id].room
         going = outputs if plan.next_joins else outputs[:room]
         for number, body in enumerate(going, first):
             branch = name_of_branch(held, number)
@@ -66,7 +67,7 @@ class Branches:
                 self._send(held, plan, branch, body)
         self._changes[held.run_id] += len(going)
         if rest := outputs[len(going) :]:
-            self._spill(held, f"[{first + len(going)},{','.join(rest)}]")
+            self._keep_pending(held, f"[{first + len(going)},{','.join(rest)}]")
         else:
             self._leave(held, plan)
             self._changes[held.run_id] -= 1
@@ -101,27 +102,27 @@ class Branches:
         for held, _, _ in self._ends:
             self._changes[held.run_id] -= 1
         for queue_id, count in self._kept_rooms.items():
-            self.counters[queue_id].reserved_change -= count
+            self.queues[queue_id].reserved_change -= count
         gathered = self._count_in_runs(dead, at)
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in self._left])
-        for held, body, delay in self._spills:
+        for held, body, delay in self._pending:
             later = moment(self.now + delay)
-            self.database.change(sql.SPILL, [body, self.queue_id, later, held.id])
+            self.database.change(sql.KEEP_PENDING_OUTPUTS, [body, self.queue_id, later, held.id])
         for run in gathered:
             self.end_of_run.reach(run)
-        if self._children or self._spills:
+        if self._children or self._pending:
             self.database.wake()
 
     def _leave(self, held: HeldMessage, plan: StepPlan) -> None:
         """Take a message out. The room that was kept for it at a join stays for the joined one."""
         self._left.append(held)
-        if plan.next_joins and plan.next_queue_id in self.counters:
+        if plan.next_joins and plan.next_queue_id in self.queues:
             self._kept_rooms[plan.next_queue_id] += 1
-            self.counters[plan.next_queue_id].reserved_change += 1
+            self.queues[plan.next_queue_id].reserved_change += 1
 
     def _send(self, held: HeldMessage, plan: StepPlan, branch: str, body: str) -> None:
-        priority, let_through = self._urgencies[held.run_id]
-        self.counters[plan.next_queue_id].depth_change += 1
+        priority, bypasses_pause = self._urgencies[held.run_id]
+        self.queues[plan.next_queue_id].depth_change += 1
         self._children.append(
             {
                 "id": uuid7().hex,
@@ -130,7 +131,7 @@ class Branches:
                 "queue_id": plan.next_queue_id,
                 "body": body,
                 "priority": priority,
-                "yes_or_no": bool(let_through),
+                "bypasses_pause": bool(bypasses_pause),
                 "delayed": False,
                 "branch": branch,
             }
@@ -141,9 +142,9 @@ class Branches:
         if held.run_id not in self._urgencies:
             self._urgencies[held.run_id] = self.database.query(sql.URGENCY, [held.id])[0]
 
-    def _spill(self, held: HeldMessage, body: str, delay: timedelta = timedelta(0)) -> None:
-        self.counters[self.queue_id].depth_change += 1
-        self._spills.append((held, body, delay))
+    def _keep_pending(self, held: HeldMessage, body: str, delay: timedelta = timedelta(0)) -> None:
+        self.queues[self.queue_id].depth_change += 1
+        self._pending.append((held, body, delay))
 
     # --- the runs --------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class Branches:
     def _fail(self, run_id: str, error: str, at: str) -> None:
         """A run fails once, however many of its branches do."""
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, [error, at, run_id]):
-            self.entries.append((flow_name_of(version_id), FAILED))
+            self.totals[flow_name_of(version_id)].failed += 1
             announce_end(run_id, flow_name_of(version_id), Run.Status.FAILED)
 
     def _count(self, run_id: str) -> Gathered | None:
@@ -184,7 +185,7 @@ class Branches:
     def _wait_for_room(self, last: HeldMessage) -> None:
         """Let the last message of a run wait at its step, which is done, without an output."""
         self._left = [held for held in self._left if held is not last]
-        self._spill(last, "[0]", LOOK_FOR_ROOM)
+        self._keep_pending(last, "[0]", LOOK_FOR_ROOM)
         self.database.query(sql.COUNT_BRANCHES, [1, last.run_id])
 
 

@@ -11,17 +11,18 @@ from flows.plan import StepPlan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
+from flows.store.counters import Counters
 from flows.store.database import moment
-from flows.store.ledger import Ledger
 from flows.store.rate_limit import RateLimit
+from flows.store.totals import FlowTotalsChanges
 from flows.store.types import (
     BATCH_SECONDS,
-    Counters,
     DeliveryResult,
     HandedOver,
     Head,
     HeldMessage,
     Lease,
+    QueueCounters,
 )
 
 # How many messages of this step a session with so many threads takes at once.
@@ -33,7 +34,7 @@ Decide = Callable[[Decision, Circumstances], Decision]
 USUAL = Circumstances()
 
 UNLIMITED = 1_000_000
-# A script starts within this time before the moment that it was booked for.
+# A script starts within this time before the moment that was reserved for it.
 START_SECONDS = 60.0
 
 
@@ -45,22 +46,22 @@ class Commit:
 
     def __init__(
         self,
-        ledger: Ledger,
+        counters: Counters,
         lease: Lease,
         results: Sequence[DeliveryResult],
         unfinished: int,
         batch: BatchSize,
         now: datetime,
     ) -> None:
-        self.ledger = ledger
-        self.database = ledger.database
+        self.counters = counters
+        self.database = counters.database
         self.lease = lease
         self.results = results
         self.unfinished = unfinished
         self.batch = batch
         self.now = now
-        self.was_at = lease.queue_id
-        self.counters: dict[int, Counters] = {}
+        self.source_queue_id = lease.queue_id
+        self.queues: dict[int, QueueCounters] = {}
         self.kept: list[HandedOver] = []
         self.handed: list[HandedOver] = []
         self.completed: list[DeliveryResult] = []
@@ -69,7 +70,7 @@ class Commit:
         self.dead: list[DeliveryResult] = []
         self.cancelled: list[DeliveryResult] = []
         self.rates: dict[int, RateLimit] = {}
-        self.branches = Branches(ledger, self.counters, self.was_at, now)
+        self.branches = Branches(counters, self.queues, self.source_queue_id, now)
 
     def run(
         self,
@@ -83,10 +84,10 @@ class Commit:
         `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
         """
         # With scripts still running it stays where it is, else it goes back to where it began.
-        claim_at = self.lease.queue_id if self.unfinished else self.lease.home_id
+        claim_at = self.lease.queue_id if self.unfinished else self.lease.home_queue_id
         claim = claim and not (self.unfinished and self.lease.suspects)
         head = self._head(claim_at) if claim else None
-        self.lease.free_in = 0.0
+        self.lease.next_start_seconds = 0.0
         self._lock(head)
         if decide:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
@@ -102,8 +103,8 @@ class Commit:
             self._mark_running(taken)
         self._note_starts(taken)
         self._write()
-        self.ledger.add(self.counters)
-        self.ledger.enter(self._entries())
+        self.counters.add(self.queues)
+        self.counters.add_to_totals(self._totals())
         return taken
 
     # --- deciding --------------------------------------------------------------------------
@@ -117,8 +118,8 @@ class Commit:
                 ids |= {plan.next_queue_id, step_plan(plan.next_step_id).next_queue_id}
         ids |= {step_plan(r.held.step_id).meets_queue_id for r in self.results if r.is_branched}
         if head:
-            ids |= {self.lease.home_id, head.plan.next_queue_id}
-        self.counters.update(self.ledger.lock(ids))
+            ids |= {self.lease.home_queue_id, head.plan.next_queue_id}
+        self.queues.update(self.counters.lock(ids))
 
     def _decided(
         self, result: DeliveryResult, decide: Decide, cancelled: Collection[str]
@@ -133,9 +134,9 @@ class Commit:
         held, plan = result.held, step_plan(result.held.step_id)
         if plan.next_step_id is None:
             return Circumstances(is_cancelled) if is_cancelled else USUAL
-        queue = self.counters.get(plan.next_queue_id)
+        queue = self.queues.get(plan.next_queue_id)
         # What waits for room already goes on as room comes, even if the queue is smaller now.
-        is_new = result.branches is not None and not held.spilled
+        is_new = result.branches is not None and not held.pending_outputs
         if queue is None or not is_new:
             lacks = queue is None
             return Circumstances(is_cancelled, lacks) if is_cancelled or lacks else USUAL
@@ -151,11 +152,11 @@ class Commit:
             waits = disposition is Disposition.RETRY or done.decision.delay is not None
             (self.retried if waits else self.released).append(done)
             return
-        self.counters[self.was_at].depth_change -= 1
+        self.queues[self.source_queue_id].depth_change -= 1
         if disposition is Disposition.CANCELLED:
             self.cancelled.append(done)
         elif disposition is Disposition.DEAD_LETTERED:
-            is_rest = done.held.spilled and done.branches is not None
+            is_rest = done.held.pending_outputs and done.branches is not None
             self.dead += self.branches.dead_rest(done, plan) if is_rest else [done]
         elif plan.next_step_id is not None and done.branches is not None:
             self.branches.fan_out(done, plan)
@@ -164,7 +165,7 @@ class Commit:
         elif plan.next_step_id is None:
             self.completed.append(done)
         else:
-            self.counters[plan.next_queue_id].depth_change += 1
+            self.queues[plan.next_queue_id].depth_change += 1
             self.handed.append(
                 HandedOver(done.held, done.output, plan.next_step_id, plan.next_queue_id)
             )
@@ -175,7 +176,7 @@ class Commit:
             return []
         step_id, queue_id = self.handed[0].step_id, self.handed[0].queue_id
         # Those that wait there came first.
-        if self.counters[queue_id].paused or self._head(queue_id):
+        if self.queues[queue_id].paused or self._head(queue_id):
             return []
         plan, threads = step_plan(step_id), self._movable_threads(queue_id)
         count = self._fitting(plan, queue_id, threads)
@@ -200,7 +201,7 @@ class Commit:
         admitted = self._admitted(queue_id, head)
         if admitted is None:
             return []
-        head, room = admitted, self.counters[queue_id].room
+        head, room = admitted, self.queues[queue_id].room
         count = self._fitting(head.plan, queue_id, threads)
         if head.suspects:
             count = min(count, 0 if self.unfinished else head.suspects)
@@ -221,23 +222,24 @@ class Commit:
         return sorted((HeldMessage(*row) for _, *row in rows), key=lambda held: held.id)
 
     def _admitted(self, queue_id: int, head: Head) -> Head | None:
-        """Return the first message that may be taken: let through where others pause, and no
-        delayed start where the queue has no room for it."""
-        counters = self.counters[queue_id]
-        and_which = "" if counters.room else sql.NOT_DELAYED
+        """Return the first message that may be taken: one that bypasses a pause where there is one,
+        and no delayed start where the queue has no room for it.
+        """
+        queue = self.queues[queue_id]
+        and_which = "" if queue.room else sql.NOT_DELAYED
         first: Head | None = head
-        if counters.paused:
-            first = self._head_let_through(queue_id, and_which)
-        elif head.delayed and not counters.room:
+        if queue.paused:
+            first = self._head_past_pause(queue_id, and_which)
+        elif head.delayed and not queue.room:
             first = self._head(queue_id, and_which)
-        if first and first.plan.next_queue_id not in self.counters:
-            self.counters |= self.ledger.lock([first.plan.next_queue_id])
+        if first and first.plan.next_queue_id not in self.queues:
+            self.queues |= self.counters.lock([first.plan.next_queue_id])
         return first
 
     def _admit(self, queue_id: int, count: int) -> None:
         """Count delayed starts as messages in their queue, from now on."""
-        self.counters[queue_id].delayed_change -= count
-        self.counters[queue_id].depth_change += count
+        self.queues[queue_id].delayed_change -= count
+        self.queues[queue_id].depth_change += count
 
     def _head(self, queue_id: int, and_which: str = "") -> Head | None:
         """Return the first message that is ready in the queue, paused or not."""
@@ -250,52 +252,52 @@ class Commit:
             return Head(step_plan(step_id), which, suspects, bool(delayed))
         return None
 
-    def _head_let_through(self, queue_id: int, and_which: str) -> Head | None:
-        statement = sql.HEAD_LET_THROUGH.format(
+    def _head_past_pause(self, queue_id: int, and_which: str) -> Head | None:
+        statement = sql.HEAD_PAST_PAUSE.format(
             columns="m.step_id, m.delayed", queue="%s", now="%s", and_which=and_which
         )
         for step_id, delayed in self.database.query(statement, [queue_id, moment(self.now)]):
-            return Head(step_plan(step_id), "let_through", delayed=bool(delayed))
+            return Head(step_plan(step_id), "bypasses_pause", delayed=bool(delayed))
         return None
 
     def _fitting(self, plan: StepPlan, queue_id: int, threads: int) -> int:
         """How many more messages of a step fit: batch, threads, rate, room in the next queue."""
         if threads < 1:
             return 0
-        counters = self.counters[queue_id]
+        queue = self.queues[queue_id]
         held = self.batch(plan, threads)
-        if counters.slow_until and counters.slow_until > self.now:
+        if queue.slow_until and queue.slow_until > self.now:
             held = 1
-        elif counters.rate_limit:
+        elif queue.rate_limit:
             # What has a rate starts at once or not at all.
-            allowance = counters.rate_limit.allowance(self.now.timestamp())
+            allowance = queue.rate_limit.allowance(self.now.timestamp())
             held = min(held, max(threads, self._startable(held)), self.unfinished + allowance)
             if not allowance and queue_id == self.lease.queue_id:
                 now = self.now.timestamp()
-                self.lease.free_in = counters.rate_limit.free_at(now) - now
+                self.lease.next_start_seconds = queue.rate_limit.free_at(now) - now
         return max(min(held - self.unfinished, self._room_after(plan)), 0)
 
     def _startable(self, batch: int) -> int:
-        """How many of a batch are sure to start within the time that their starts are booked for.
+        """How many of a batch are sure to start within the time that is reserved for their starts.
 
         Half of it is for the way to the scripts.
         """
-        return int(batch * self.lease.start_within / 2 / BATCH_SECONDS)
+        return int(batch * self.lease.start_margin_seconds / 2 / BATCH_SECONDS)
 
     def _room_after(self, plan: StepPlan) -> int:
-        following = self.counters.get(plan.next_queue_id)
+        following = self.queues.get(plan.next_queue_id)
         # A queue that is gone holds nothing back: its messages die when they come.
         return following.room if following else UNLIMITED
 
     def _reserve(self, plan: StepPlan, count: int) -> None:
         """Keep room in the queue after this step; a negative count gives it back."""
-        if following := self.counters.get(plan.next_queue_id):
+        if following := self.queues.get(plan.next_queue_id):
             following.reserved_change += count
 
     def _movable_threads(self, queue_id: int) -> int:
         """Threads the lease may have at another queue: its own number or what is free there."""
-        granted = self.ledger.granted_threads(queue_id, self.lease.consumer_id)
-        return min(self.lease.threads, self.counters[queue_id].threads - granted)
+        granted = self.counters.granted_threads(queue_id, self.lease.consumer_id)
+        return min(self.lease.threads, self.queues[queue_id].threads - granted)
 
     def _move(self, queue_id: int, threads: int) -> None:
         self.database.change(sql.MOVE_CONSUMER, [queue_id, threads, self.lease.consumer_id])
@@ -303,34 +305,34 @@ class Commit:
 
     def _slow_down_or_recover(self) -> None:
         """Go slowly where a script was asked to wait, until one gets through."""
-        counters = self.counters[self.was_at]
+        queue = self.queues[self.source_queue_id]
         decisions = [each.decision for each in self.results]
         waits = [each.delay for each in decisions if each.slows_queue and each.delay]
         if waits:
-            counters.slow_until = self.now + max(waits)
-        elif counters.slow_until and any(
+            queue.slow_until = self.now + max(waits)
+        elif queue.slow_until and any(
             each.disposition is Disposition.ACCEPTED for each in decisions
         ):
-            counters.slow_until = None
+            queue.slow_until = None
         else:
             return
-        until = counters.slow_until and moment(counters.slow_until)
-        self.database.change(sql.SLOW_DOWN, [until, self.was_at])
+        until = queue.slow_until and moment(queue.slow_until)
+        self.database.change(sql.SLOW_DOWN, [until, self.source_queue_id])
 
     def _correct_starts(self) -> None:
         """Tell the rate limit when scripts did start: sooner than they might have."""
-        rate = self.counters[self.was_at].rate_limit
+        rate = self.queues[self.source_queue_id].rate_limit
         if rate is None or not self.results:
             return
         for done in self.results:
             at = self._plausible_start(done)
-            rate.correct(done.held.booked_at, at if done.ran else None)
-        self.rates[self.was_at] = rate
+            rate.correct(done.held.reserved_at, at if done.ran else None)
+        self.rates[self.source_queue_id] = rate
 
     def _plausible_start(self, done: DeliveryResult) -> float:
         """Return when a script started, or might have where the clock was set meanwhile."""
-        at, booked = done.started_at + self.lease.clock_ahead, done.held.booked_at
-        return at if booked - START_SECONDS <= at <= self.now.timestamp() else booked
+        at, reserved = done.started_at + self.lease.clock_skew_seconds, done.held.reserved_at
+        return at if reserved - START_SECONDS <= at <= self.now.timestamp() else reserved
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -342,13 +344,13 @@ class Commit:
 
     def _note_starts(self, taken: Sequence[HeldMessage]) -> None:
         """Write down what starts now where there is a rate limit."""
-        rate = self.counters[self.lease.queue_id].rate_limit
+        rate = self.queues[self.lease.queue_id].rate_limit
         self.lease.has_rate = rate is not None
         if taken and rate:
-            starts_by = self.now.timestamp() + self.lease.start_within
+            starts_by = self.now.timestamp() + self.lease.start_margin_seconds
             rate.add(starts_by, len(taken))
             for held in taken:
-                held.booked_at = starts_by
+                held.reserved_at = starts_by
             self.rates[self.lease.queue_id] = rate
         for queue_id, changed in self.rates.items():
             self.database.change(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
@@ -377,21 +379,21 @@ class Commit:
 
     def _retry_row(self, done: DeliveryResult) -> dict[str, object]:
         available_at = moment(self.now + (done.decision.delay or timedelta(0)))
-        return {"id": done.held.id, "queue_id": self.was_at, "available_at": available_at}
+        return {"id": done.held.id, "queue_id": self.source_queue_id, "available_at": available_at}
 
-    def _entries(self) -> dict[str, list[int]]:
-        """For the books; cancelled runs were entered when they were cancelled."""
-        books: dict[str, list[int]] = {}
-        failed = [done for done in self.dead if not done.held.branch]
-        ends = ((1, Run.Status.COMPLETED, self.completed), (2, Run.Status.FAILED, failed))
-        for column, status, ended in ends:
-            for done in ended:
+    def _totals(self) -> FlowTotalsChanges:
+        """Return what the totals of flows change by; a cancellation has counted its run itself."""
+        totals = self.branches.totals
+        for done in self.completed:
+            flow_name = step_plan(done.held.step_id).site.flow
+            totals[flow_name].completed += 1
+            announce_end(done.held.run_id, flow_name, Run.Status.COMPLETED)
+        for done in self.dead:
+            if not done.held.branch:
                 flow_name = step_plan(done.held.step_id).site.flow
-                books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
-                announce_end(done.held.run_id, flow_name, status)
-        for flow_name, column in self.branches.entries:
-            books.setdefault(flow_name, [0, 0, 0, 0])[column] += 1
-        return books
+                totals[flow_name].failed += 1
+                announce_end(done.held.run_id, flow_name, Run.Status.FAILED)
+        return totals
 
 
 def is_first(held: HeldMessage) -> bool:

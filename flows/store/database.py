@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 
 from flows.store.listener import Listener
+from flows.store.totals import Totals
 
 Row = Mapping[str, Any]
 
@@ -43,14 +44,14 @@ class Database(ABC):
     """What the two databases do differently. Times are written as text, see `moment`."""
 
     # The statements that store a run with its first message. Whether they also note what is to be
-    # counted in the queue and in the books, which the commit then does.
+    # counted in the queue and in the totals, which the commit then does.
     start_statements: Sequence[Batch] = ()
     counts_with_commit = False
     # Begins a transaction that reads, and sees what is committed then and nothing later.
     begin_snapshot = "BEGIN DEFERRED"
     # Put behind a SELECT that locks counters (as `s`).
     lock_counters = ""
-    # Put behind a SELECT of rows that somebody else may have locked: it leaves those out.
+    # Put behind a SELECT of rows: it leaves out those that another session has locked.
     skip_locked = ""
     # Which counters (as `s`) to lock for these ids, and what the transaction's own starts have not
     # taken yet: room, and room for delayed ones.
@@ -109,8 +110,8 @@ class Database(ABC):
         """Execute several statements for the same rows."""
 
     @abstractmethod
-    def enter(self, entries: Mapping[str, Sequence[int]]) -> None:
-        """Add to the books of flows, in the order of their names."""
+    def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
+        """Add to the totals of flows, in the order of their names."""
 
     @abstractmethod
     def take_pending_room(self) -> None:

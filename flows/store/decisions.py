@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,28 +10,27 @@ from flows.errors import AlreadyReprocessed, QueueFull
 from flows.models import DeadLetter, Run
 from flows.plan import flow_name_of, meeting_plan, step_plan
 from flows.store import sql
+from flows.store.counters import Counters
 from flows.store.database import Row
-from flows.store.ledger import Ledger
-from flows.store.run_end import FAILED, Gathered, RunEnd
-from flows.store.types import Counters
+from flows.store.run_end import Gathered, RunEnd
+from flows.store.totals import Totals, add_totals, totals_by_flow
+from flows.store.types import QueueCounters
 
 if TYPE_CHECKING:
     from flows.models.dead_letter import DeadLetterQuerySet
-
-ACCEPTED = 0
 
 
 def locked_run(run_id: UUID) -> Run:
     """Lock a run, so that what is decided about it at the same time comes before or after.
 
-    The counters of queues are locked earlier, dead letters and the books later.
+    The counters of queues are locked earlier, dead letters and totals later.
     """
     # Branches that end meanwhile refer to it, and are not kept waiting.
     return Run.objects.select_for_update(of=("self",), no_key=True).get(pk=run_id)
 
 
-class Decision:
-    """What somebody decides about a dead letter, within a transaction that locks its run.
+class LetterDecision:
+    """What an operator decides about a dead letter, within a transaction that locks its run.
 
     A run is failed while a dead letter of it is open. When the last one has been decided, it goes
     on if a dead letter was put back and has not died again, without the branches whose dead letter
@@ -40,20 +38,20 @@ class Decision:
     has ended by then, changes nothing.
     """
 
-    def __init__(self, ledger: Ledger, letter: DeadLetter, user_id: Any) -> None:
-        self.ledger = ledger
-        self.database = ledger.database
+    def __init__(self, counters: Counters, letter: DeadLetter, user_id: Any) -> None:
+        self.counters = counters
+        self.database = counters.database
         self.letter = letter
         self.user_id = user_id
-        self.now: datetime = ledger.database.now()
-        self.entries: list[tuple[str, int, int]] = []
+        self.now: datetime = counters.database.now()
+        self.totals = totals_by_flow()
 
     def put_back(self, message: Row, follows: int | None) -> None:
         """Let the message wait at its step. Raises QueueFull, AlreadyReprocessed.
 
         `follows`: the flow version that the run has from now on, None for its own.
         """
-        self.ledger.take_room(message["queue_id"], 1)
+        self.counters.take_room(message["queue_id"], 1)
         run = locked_run(self.letter.run_id)
         self._decide(reprocessed_at=self.now, reprocessed_by=self.user_id)
         self.database.each(sql.INSERT_MESSAGE, [message])
@@ -61,22 +59,22 @@ class Decision:
             self._follow(run, follows)
         if not self._has_open_letters():
             self._reopen(run)
-        self._enter(self.entries)
+        self.counters.add_to_totals(self.totals)
         self.database.wake()
 
     def discard(self) -> None:
         """Go on without its message. Raises AlreadyReprocessed, and QueueFull where the run would
         go on at a join whose queue is full.
         """
-        counters = self.ledger.lock({step_plan(self.letter.step_id).meets_queue_id})
+        queues = self.counters.lock({step_plan(self.letter.step_id).meets_queue_id})
         run = locked_run(self.letter.run_id)
         self._decide(discarded_at=self.now, discarded_by=self.user_id)
         Run.objects.filter(pk=run.pk).update(branches=run.branches - 1)
         if self._goes_on(run):
             self._reopen(run)
         if run.branches == 1:
-            self._end(run, counters)
-        self._enter(self.entries)
+            self._end(run, queues)
+        self.counters.add_to_totals(self.totals)
 
     def _decide(self, **decision: Any) -> None:
         letters = DeadLetter.objects.open().filter(pk=self.letter.pk)
@@ -103,32 +101,25 @@ class Decision:
             step__in=[s for s in steps.distinct() if meeting_plan(s, version) == meets]
         )
 
-    def _end(self, run: Run, counters: dict[int, Counters]) -> None:
-        end = RunEnd(self.ledger, counters, self.now)
+    def _end(self, run: Run, queues: dict[int, QueueCounters]) -> None:
+        end = RunEnd(self.counters, queues, self.now)
         gathered = Gathered(run.pk, run.status, run.flow_version_id, self.letter.step_id)
         if not end.take_room(gathered):
             raise QueueFull("The queue where the branches of its run meet is full.", retry_after=1)
         end.reach(gathered)
-        self.ledger.add(counters)
-        self.entries += [(name, column, 1) for name, column in end.entries]
+        self.counters.add(queues)
+        add_totals(self.totals, end.totals)
 
     def _reopen(self, run: Run) -> None:
         if run.status == Run.Status.FAILED:
             run.status = Run.Status.RUNNING
             self.database.each(sql.REOPEN_RUN, [{"id": run.pk.hex}])
-            self.entries.append((flow_name_of(run.flow_version_id), FAILED, -1))
+            self.totals[flow_name_of(run.flow_version_id)].failed -= 1
 
     def _follow(self, run: Run, version_id: int) -> None:
         """Give the run another version of its flow, which may have been renamed meanwhile."""
-        columns = (ACCEPTED, FAILED) if run.status == Run.Status.FAILED else (ACCEPTED,)
-        for column in columns:
-            self.entries.append((flow_name_of(run.flow_version_id), column, -1))
-            self.entries.append((flow_name_of(version_id), column, 1))
+        moved = Totals(accepted=1, failed=int(run.status == Run.Status.FAILED))
+        self.totals[flow_name_of(run.flow_version_id)] -= moved
+        self.totals[flow_name_of(version_id)] += moved
         run.flow_version_id = version_id
         run.save(update_fields=["flow_version"])
-
-    def _enter(self, entries: Sequence[tuple[str, int, int]]) -> None:
-        books: dict[str, list[int]] = {}
-        for flow_name, column, change in entries:
-            books.setdefault(flow_name, [0, 0, 0, 0])[column] += change
-        self.ledger.enter(books)

@@ -1,10 +1,10 @@
 """Starts that a transaction has made and not counted yet, on PostgreSQL.
 
-A start locks no counter: whoever starts a run may go on with its transaction for long, and all
+A start locks no counter: its caller may go on with the transaction for long, and all
 workers of the queue and all other starts would wait for it. It notes what it needs in a row of its
 own. A trigger that is deferred to the COMMIT takes the room of all starts of the transaction, in
-the order of the queues, and enters them in the books, in the order of the flows' names: so two
-transactions never wait for each other crosswise. Messages, depth and books are seen together.
+the order of the queues, and adds them to the totals, in the order of the flows' names: so two
+transactions never wait for each other crosswise. Messages, depth and totals are seen together.
 
 No row survives the transaction that wrote it, so the table is not logged. What needs exact counters
 earlier, a commit of a worker or a cancellation, asks for them with `flows_take_room`.
@@ -72,10 +72,10 @@ COUNT_STARTS = f"""
             SELECT flow_name, SUM(accepted) AS accepted FROM flows_pendingstart
             WHERE {OWN} AND accepted > 0 GROUP BY flow_name ORDER BY flow_name COLLATE "C"
         LOOP
-            INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
+            INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
             VALUES (pending.flow_name, pending.accepted, 0, 0, 0)
             ON CONFLICT (flow_name) DO UPDATE
-                SET accepted = flows_tally.accepted + excluded.accepted;
+                SET accepted = flows_flowtotals.accepted + excluded.accepted;
         END LOOP;
         DELETE FROM flows_pendingstart WHERE {OWN};
         PERFORM pg_notify('asyncengine_work', '');

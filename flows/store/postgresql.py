@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from flows.store import sql as statements
 from flows.store.database import Batch, Database, Row
 from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, is_queue_full
+from flows.store.totals import Totals
 
 CHANNEL = "asyncengine_work"
 
@@ -24,6 +26,7 @@ TYPES = {
     "id": "uuid",
     "queue_id": "bigint",
     "run_id": "uuid",
+    "created_at": "timestamptz",
     "started_at": "timestamptz",
     "finished_at": "timestamptz",
     "available_at": "timestamptz",
@@ -32,7 +35,7 @@ TYPES = {
     "step_id": "bigint",
     "flow_version_id": "bigint",
     "priority": "smallint",
-    "yes_or_no": "boolean",
+    "bypasses_pause": "boolean",
     "delayed": "boolean",
     "delayed_starts": "int",
 }
@@ -51,18 +54,18 @@ PENDING_START = Batch(
     group="{queue_id}, {flow_name}",
 )
 
-# With the starts of the same transaction, so that the books of all flows are taken in one order.
-ENTER = f"""
-    WITH entry AS (
+# With the starts of the same transaction, so that the totals of all flows are locked in one order.
+ADD_TOTALS = f"""
+    WITH added AS (
         SELECT * FROM json_to_recordset(%s::json) AS e(
             flow_name text, accepted bigint, completed bigint, failed bigint, cancelled bigint)
         UNION ALL
         SELECT flow_name, accepted, 0, 0, 0 FROM flows_pendingstart WHERE {OWN}),
-    entered AS (UPDATE flows_pendingstart SET accepted = 0 WHERE {OWN})
-    INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
+    counted AS (UPDATE flows_pendingstart SET accepted = 0 WHERE {OWN})
+    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
     SELECT flow_name, SUM(accepted), SUM(completed), SUM(failed), SUM(cancelled)
-    FROM entry GROUP BY flow_name ORDER BY flow_name COLLATE "C"
-    {statements.ADD_TO_BOOKS}
+    FROM added GROUP BY flow_name ORDER BY flow_name COLLATE "C"
+    {statements.ADD_TO_TOTALS}
 """
 
 
@@ -114,12 +117,9 @@ class PostgreSQL(Database):
     def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
         self._execute(as_one_statement_of(tuple(batches)), [orjson.dumps(rows).decode()])
 
-    def enter(self, entries: Mapping[str, Sequence[int]]) -> None:
-        columns = ("flow_name", "accepted", "completed", "failed", "cancelled")
-        rows = [
-            dict(zip(columns, (name, *changes), strict=True)) for name, changes in entries.items()
-        ]
-        self._execute(ENTER, [orjson.dumps(rows).decode()])
+    def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
+        rows = [{"flow_name": name, **asdict(changes)} for name, changes in totals.items()]
+        self._execute(ADD_TOTALS, [orjson.dumps(rows).decode()])
 
     def take_pending_room(self) -> None:
         try:

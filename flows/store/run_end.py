@@ -9,13 +9,13 @@ from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import StepPlan, flow_name_of, meeting_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
+from flows.store.counters import Counters
 from flows.store.database import moment
-from flows.store.ledger import Ledger
 from flows.store.sizes import fault_of_ends, fault_of_text
-from flows.store.types import Counters
+from flows.store.totals import totals_by_flow
+from flows.store.types import QueueCounters
 from scripts.protocol.json_text import member_of
 
-COMPLETED, FAILED = 1, 2
 UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})
 
 
@@ -31,7 +31,7 @@ class Gathered:
     flow_version_id: int
     step_id: int
     priority: int = DEFAULT_PRIORITY
-    let_through: bool = False
+    bypasses_pause: bool = False
 
     @property
     def join(self) -> StepPlan | None:
@@ -48,13 +48,12 @@ class RunEnd:
     as a dead letter that is discarded. A run that is failed by then stays failed.
     """
 
-    def __init__(self, ledger: Ledger, counters: dict[int, Counters], now: datetime) -> None:
-        self.ledger = ledger
-        self.database = ledger.database
+    def __init__(self, counters: Counters, queues: dict[int, QueueCounters], now: datetime) -> None:
         self.counters = counters
+        self.database = counters.database
+        self.queues = queues
         self.now = now
-        # For the books: the flow's name and the column that goes up.
-        self.entries: list[tuple[str, int]] = []
+        self.totals = totals_by_flow()
 
     def take_room(self, run: Gathered) -> bool:
         """Count the message of the join, if there is one, in its queue; false: that is full."""
@@ -99,25 +98,25 @@ class RunEnd:
     def _fail(self, run: Gathered, error: str) -> None:
         failed = [error, moment(self.now), run.correlation_id.hex]
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
-            self.entries.append((flow_name_of(version_id), FAILED))
+            self.totals[flow_name_of(version_id)].failed += 1
             announce_end(run.correlation_id, flow_name_of(version_id), Run.Status.FAILED)
 
-    def _counters_of(self, queue_id: int) -> Counters | None:
-        if queue_id not in self.counters:
-            self.counters.update(self.ledger.lock([queue_id]))
-        return self.counters.get(queue_id)
+    def _counters_of(self, queue_id: int) -> QueueCounters | None:
+        if queue_id not in self.queues:
+            self.queues.update(self.counters.lock([queue_id]))
+        return self.queues.get(queue_id)
 
     def _complete(self, run: Gathered, result: str) -> None:
         row = {"id": run.correlation_id.hex, "result": result, "finished_at": moment(self.now)}
         self.database.each(sql.COMPLETE_RUN, [row])
         flow_name = flow_name_of(run.flow_version_id)
-        self.entries.append((flow_name, COMPLETED))
+        self.totals[flow_name].completed += 1
         announce_end(run.correlation_id, flow_name, Run.Status.COMPLETED)
 
     def _go_on_at(self, join: StepPlan, run: Gathered, body: str) -> None:
         """Go on as one message, which has the run's own id."""
         self.database.query(sql.COUNT_BRANCHES, [1, run.correlation_id.hex])
-        if join.queue_id not in self.counters:
+        if join.queue_id not in self.queues:
             self._bury(join, run, body)
             return
         row = {
@@ -127,7 +126,7 @@ class RunEnd:
             "queue_id": join.queue_id,
             "body": body,
             "priority": run.priority,
-            "yes_or_no": bool(run.let_through),
+            "bypasses_pause": bool(run.bypasses_pause),
             "delayed": False,
             "branch": "",
             "available_at": moment(self.now),

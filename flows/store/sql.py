@@ -5,14 +5,14 @@ from flows.store.database import Batch
 INSERT_RUN = Batch(
     "INSERT INTO flows_run (correlation_id, flow_version_id, started_by_id, status, created_at,"
     " error, warnings, branches)",
-    values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {started_at}, '', 0, 1",
+    values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {created_at}, '', 0, 1",
 )
 
 INSERT_MESSAGE = Batch(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
-    " priority, let_through, delayed, branch, suspects, spilled)",
+    " priority, bypasses_pause, delayed, branch, suspects, pending_outputs)",
     values="{id}, {run_id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority},"
-    " {yes_or_no}, {delayed}, {branch}, 0, FALSE",
+    " {bypasses_pause}, {delayed}, {branch}, 0, FALSE",
 )
 
 ROOM = """
@@ -56,10 +56,10 @@ HEAD = """
         WHERE id IS NOT NULL ORDER BY priority DESC LIMIT 1)
 """
 
-# Where all others pause: the messages that somebody lets through.
-HEAD_LET_THROUGH = """
+# Where the queue or flow is paused: the messages that go on all the same.
+HEAD_PAST_PAUSE = """
     SELECT {columns} FROM flows_message m
-    WHERE m.queue_id = {queue} AND m.let_through AND m.available_at <= {now} {and_which} LIMIT 1
+    WHERE m.queue_id = {queue} AND m.bypasses_pause AND m.available_at <= {now} {and_which} LIMIT 1
 """
 
 # A delayed start needs room in its queue before it can be taken.
@@ -69,7 +69,7 @@ NOT_DELAYED = "AND NOT m.delayed"
 FITS = "AND (NOT m.delayed OR s.depth + s.reserved < q.size)"
 HEADS = {
     "head": HEAD.format(columns="h.step_id", queue="q.id", now="%s", and_which=FITS),
-    "let_through": HEAD_LET_THROUGH.format(
+    "bypasses_pause": HEAD_PAST_PAUSE.format(
         columns="m.step_id", queue="q.id", now="%s", and_which=FITS
     ),
 }
@@ -77,7 +77,7 @@ READY_QUEUES = f"""
     SELECT q.id, s.depth + s.delayed, q.size - s.depth - s.reserved, {PAUSED},
            COALESCE(t.threads, 1), COALESCE(c.threads, 0), COALESCE(c.consumers, 0),
            CASE WHEN s.depth + s.delayed = 0 THEN NULL
-                WHEN {PAUSED} THEN ({HEADS["let_through"]})
+                WHEN {PAUSED} THEN ({HEADS["bypasses_pause"]})
                 ELSE ({HEADS["head"]}) END,
            q.rate_count, q.rate_period, s.recent_starts, s.slow_until
     FROM flows_queue q
@@ -94,9 +94,9 @@ GRANTED_THREADS = """
 """
 
 # The fencing token: a consumer that is gone renews nothing.
-RENEW_LEASE = "UPDATE flows_consumer SET heartbeat_at = %s WHERE id = %s RETURNING attention"
+RENEW_LEASE = "UPDATE flows_consumer SET heartbeat_at = %s WHERE id = %s RETURNING cancel_requested"
 
-PAID_ATTENTION = "UPDATE flows_consumer SET attention = FALSE WHERE id = %s"
+CANCEL_HANDLED = "UPDATE flows_consumer SET cancel_requested = FALSE WHERE id = %s"
 
 END_LEASE = "DELETE FROM flows_consumer WHERE id = %s"
 
@@ -115,7 +115,8 @@ END_LEASE_SEEN = """
 MOVE_CONSUMER = "UPDATE flows_consumer SET queue_id = %s, threads = %s WHERE id = %s"
 
 HELD = """
-    SELECT CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch, spilled
+    SELECT CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch,
+        pending_outputs
     FROM flows_message WHERE consumer_id = %s
 """
 
@@ -160,8 +161,8 @@ WRITE_RECENT_STARTS = "UPDATE flows_queuestate SET recent_starts = %s WHERE queu
 
 SLOW_DOWN = "UPDATE flows_queuestate SET slow_until = %s WHERE queue_id = %s"
 
-# The oldest messages of a step, of one priority or let through. The counters of the queue are
-# locked, so nobody else is just taking them.
+# The oldest messages of a step, of one priority or past the pause. The counters of the queue are
+# locked, so no other session is taking them.
 TAKE = """
     WITH taken AS MATERIALIZED (
         SELECT id FROM flows_message
@@ -170,7 +171,7 @@ TAKE = """
     UPDATE flows_message SET consumer_id = %s, queue_id = NULL, deliveries = deliveries + 1
     WHERE {is_taken}
     RETURNING delayed, CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch,
-        spilled
+        pending_outputs
 """
 
 PUT_OFF = "UPDATE flows_message SET available_at = %s WHERE id = %s"
@@ -241,16 +242,16 @@ COUNT_WARNING = Batch(
     where="flows_run.correlation_id = {id}",
 )
 
-# The books of a flow; its page is opened with the first entry.
-ADD_TO_BOOKS = """
-    ON CONFLICT (flow_name) DO UPDATE SET accepted = flows_tally.accepted + excluded.accepted,
-        completed = flows_tally.completed + excluded.completed,
-        failed = flows_tally.failed + excluded.failed,
-        cancelled = flows_tally.cancelled + excluded.cancelled
+# The totals of a flow; the first change makes the row.
+ADD_TO_TOTALS = """
+    ON CONFLICT (flow_name) DO UPDATE SET accepted = flows_flowtotals.accepted + excluded.accepted,
+        completed = flows_flowtotals.completed + excluded.completed,
+        failed = flows_flowtotals.failed + excluded.failed,
+        cancelled = flows_flowtotals.cancelled + excluded.cancelled
 """
-ENTER_IN_BOOKS = f"""
-    INSERT INTO flows_tally (flow_name, accepted, completed, failed, cancelled)
-    VALUES (%s, %s, %s, %s, %s) {ADD_TO_BOOKS}
+ADD_FLOW_TOTALS = f"""
+    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
+    VALUES (%s, %s, %s, %s, %s) {ADD_TO_TOTALS}
 """
 
 MESSAGES_OF_RUN = """
@@ -258,7 +259,7 @@ MESSAGES_OF_RUN = """
     WHERE id = %s OR (run_id = %s AND branch > '')
 """
 
-ASK_FOR_ATTENTION = "UPDATE flows_consumer SET attention = TRUE WHERE id = %s"
+REQUEST_CANCEL = "UPDATE flows_consumer SET cancel_requested = TRUE WHERE id = %s"
 
 DELETE_WAITING = "DELETE FROM flows_message WHERE id = %s AND queue_id = %s AND delayed = %s"
 
@@ -267,18 +268,18 @@ CANCEL_RUN = """
     WHERE correlation_id = %s
 """
 
-LET_THROUGH = """
-    UPDATE flows_message SET let_through = TRUE
+BYPASS_PAUSE = """
+    UPDATE flows_message SET bypasses_pause = TRUE
     WHERE id = %s OR (run_id = %s AND branch > '')
 """
 
 # --- branches --------------------------------------------------------------------------------
 
-URGENCY = "SELECT priority, let_through FROM flows_message WHERE id = %s"
+URGENCY = "SELECT priority, bypasses_pause FROM flows_message WHERE id = %s"
 
 # What is left of a fan-out waits at its step, which is done, for room in the next queue.
-SPILL = """
-    UPDATE flows_message SET body = %s, spilled = TRUE, queue_id = %s, consumer_id = NULL,
+KEEP_PENDING_OUTPUTS = """
+    UPDATE flows_message SET body = %s, pending_outputs = TRUE, queue_id = %s, consumer_id = NULL,
         delayed = FALSE, deliveries = deliveries - 1, available_at = %s
     WHERE id = %s
 """

@@ -15,8 +15,9 @@ from flows.store import sql
 from flows.store.clock import machine_clock
 from flows.store.database import Batch, Database, Row
 from flows.store.listener import SQLiteListener
+from flows.store.totals import Totals
 from flows.store.troubles import Trouble, trouble_of
-from flows.store.turns import turns, writers
+from flows.store.write_lock import write_lock, writers
 
 # A disk with less than this has no room for the next commits.
 LEAST_FREE_BYTES = 1024 * 1024
@@ -25,16 +26,20 @@ LEAST_FREE_BYTES = 1024 * 1024
 class SQLite(Database):
     """One writer at a time: BEGIN IMMEDIATE is the only lock there is, and all that is needed.
 
-    Who finds it taken would sleep and try again, up to 100 ms at a time; so writers of the hot path
-    queue up for their turn first. The clock is this machine's, see `clock`; a SQLite file is never
-    shared between machines. Brokers watch `PRAGMA data_version`, so nobody has to wake them.
+    A writer that finds it taken would sleep and try again, up to 100 ms at a time; so the writers
+    of the hot path queue up for a file lock first. The clock is this machine's, see `clock`; a
+    SQLite file is never shared between machines. Brokers watch `PRAGMA data_version`, and need no
+    other wake-up.
     """
 
     start_statements = (sql.INSERT_RUN, sql.INSERT_MESSAGE)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with turns.take() if connection.get_autocommit() else nullcontext(), transaction.atomic():
+        with (
+            write_lock.take() if connection.get_autocommit() else nullcontext(),
+            transaction.atomic(),
+        ):
             yield
 
     def listener(self) -> SQLiteListener:
@@ -58,9 +63,9 @@ class SQLite(Database):
         for batch in batches:
             self.each(batch, rows)
 
-    def enter(self, entries: Mapping[str, Sequence[int]]) -> None:
-        for flow_name, changes in entries.items():
-            self.change(sql.ENTER_IN_BOOKS, [flow_name, *changes])
+    def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
+        for flow_name, changes in totals.items():
+            self.change(sql.ADD_FLOW_TOTALS, [flow_name, *changes])
 
     def take_pending_room(self) -> None:
         pass

@@ -1,7 +1,7 @@
 """Start, claim, commit and release messages: each public method is one transaction.
 
 Locks are always taken in this order, so that two sessions never wait for each other: the own
-consumer, the counters of the queues by id, messages, runs by id, dead letters, the books.
+consumer, the counters of the queues by id, messages, runs by id, dead letters, the totals of flows.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from flows.plan import flow_name_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
 from flows.store.commit import BatchSize, Commit, Decide
+from flows.store.counters import Counters, limits
 from flows.store.database import Database, moment
-from flows.store.decisions import Decision, locked_run
+from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
-from flows.store.ledger import Ledger, limits
+from flows.store.totals import Totals
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
 
@@ -39,14 +40,14 @@ ALL = 1_000_000_000
 class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.ledger = Ledger(database)
+        self.counters = Counters(database)
 
     # --- start -----------------------------------------------------------------------------
 
     def start(self, runs: Sequence[NewRun]) -> None:
         """Store runs of one flow version with their first messages. Raises QueueFull.
 
-        On PostgreSQL the queue and the books count them with the commit, so that a transaction of
+        On PostgreSQL the queue and the totals count them with the commit, so that a transaction of
         the caller's keeps no others waiting; it raises QueueFullAtCommit there.
         """
         delayed = sum(run.start_at is not None for run in runs)
@@ -58,18 +59,18 @@ class Store:
             if self.database.counts_with_commit:
                 return
             if ready := len(runs) - delayed:
-                self.ledger.take_room(runs[0].queue_id, ready)
+                self.counters.take_room(runs[0].queue_id, ready)
             if delayed:
-                self.ledger.take_room_for_delayed(runs[0].queue_id, delayed)
-            self.ledger.enter({runs[0].flow_name: [len(runs), 0, 0, 0]})
+                self.counters.take_room_for_delayed(runs[0].queue_id, delayed)
+            self.counters.add_to_totals({runs[0].flow_name: Totals(accepted=len(runs))})
             self.database.wake()
 
     def refuse_if_full(self, queue_id: int, ready: int, delayed: int) -> None:
         """Raise QueueFull where the queue has no room for so many starts. It takes no lock."""
         if ready:
-            self.ledger.refuse_if_full(queue_id, ready)
+            self.counters.refuse_if_full(queue_id, ready)
         if delayed:
-            self.ledger.refuse_if_too_many_delayed(queue_id, delayed)
+            self.counters.refuse_if_too_many_delayed(queue_id, delayed)
 
     def put_back(self, letter: DeadLetter, message: NewRun, user_id: Any, follows: bool) -> None:
         """Let a message wait in place of a dead letter. Raises QueueFull, AlreadyReprocessed.
@@ -77,7 +78,7 @@ class Store:
         `follows`: the run has the message's flow version from now on.
         """
         with self.database.transaction():
-            decision = Decision(self.ledger, letter, user_id)
+            decision = LetterDecision(self.counters, letter, user_id)
             id = uuid7() if letter.branch else letter.run_id
             row = message_row(message, moment(decision.now), id)
             decision.put_back(row, message.flow_version_id if follows else None)
@@ -87,12 +88,12 @@ class Store:
         on at a join whose queue is full.
         """
         with self.database.transaction():
-            Decision(self.ledger, letter, user_id).discard()
+            LetterDecision(self.counters, letter, user_id).discard()
 
     # --- single runs -----------------------------------------------------------------------
 
     def cancel(self, run_id: UUID, user_id: Any) -> bool:
-        """Cancel a run. Waiting messages leave at once; who holds one is asked for attention.
+        """Cancel a run. Waiting messages leave at once; the holder of another is told.
 
         A run that is failed since a branch died, and goes on with others, is cancelled, too; its
         dead letters are discarded. Returns false where the run has ended already.
@@ -115,9 +116,9 @@ class Store:
                 letters = DeadLetter.objects.open().filter(run=run_id)
                 letters.update(discarded_at=now, discarded_by=user_id)
                 was_failed = run.status == Run.Status.FAILED
-                entry = [0, 0, -1 if was_failed else 0, 1]
+                change = Totals(failed=-1 if was_failed else 0, cancelled=1)
                 flow_name = flow_name_of(run.flow_version_id)
-                self.ledger.enter({flow_name: entry})
+                self.counters.add_to_totals({flow_name: change})
                 announce_end(run_id, flow_name, Run.Status.CANCELLED)
                 self.database.wake()
                 return True
@@ -125,10 +126,10 @@ class Store:
     def _withdraw(self, run_id: UUID) -> bool:
         asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}
         for consumer_id in sorted(asked):
-            self.database.change(sql.ASK_FOR_ATTENTION, [consumer_id])
-        # Only now nobody who holds one of them can commit.
+            self.database.change(sql.REQUEST_CANCEL, [consumer_id])
+        # From here on no holder can commit: its consumer row is locked.
         messages = self._messages_of(run_id)
-        counters = self.ledger.lock({queue_id for _, queue_id, *_ in messages if queue_id})
+        queues = self.counters.lock({queue_id for _, queue_id, *_ in messages if queue_id})
         for id, queue_id, holder, delayed in messages:
             if holder and holder not in asked:
                 return False
@@ -136,19 +137,19 @@ class Store:
                 if not self.database.change(sql.DELETE_WAITING, [id, queue_id, delayed]):
                     return False
                 if delayed:
-                    counters[queue_id].delayed_change -= 1
+                    queues[queue_id].delayed_change -= 1
                 else:
-                    counters[queue_id].depth_change -= 1
-        self.ledger.add(counters)
+                    queues[queue_id].depth_change -= 1
+        self.counters.add(queues)
         return True
 
     def _messages_of(self, run_id: UUID) -> list[tuple[str, int | None, int | None, bool]]:
         return self.database.query(sql.MESSAGES_OF_RUN, [run_id.hex, run_id.hex])
 
-    def let_through(self, run_id: UUID) -> bool:
+    def bypass_pause(self, run_id: UUID) -> bool:
         """Let the messages of a run pass where their queue or flow is paused, up to its end."""
         with self.database.transaction():
-            changed = self.database.change(sql.LET_THROUGH, [run_id.hex, run_id.hex])
+            changed = self.database.change(sql.BYPASS_PAUSE, [run_id.hex, run_id.hex])
             self.database.wake()
             return bool(changed)
 
@@ -164,10 +165,10 @@ class Store:
     def open_consumer(self, queue_id: int, wanted: int, cluster: str, host: str) -> int | None:
         """Grant up to `wanted` threads of the queue to a new consumer; None if none is free."""
         with self.database.transaction():
-            counters = self.ledger.lock([queue_id]).get(queue_id)
-            if counters is None:
+            queue = self.counters.lock([queue_id]).get(queue_id)
+            if queue is None:
                 return None
-            threads = min(wanted, counters.threads - self.ledger.granted_threads(queue_id))
+            threads = min(wanted, queue.threads - self.counters.granted_threads(queue_id))
             if threads < 1:
                 return None
             now = self.database.now()
@@ -199,7 +200,7 @@ class Store:
         renewed = self.database.query(sql.RENEW_LEASE, [moment(now), lease.consumer_id])
         if not renewed:
             raise LeaseLost
-        lease.attention = bool(renewed[0][0])
+        lease.cancel_requested = bool(renewed[0][0])
         lease.renewed_at = now.timestamp()
         return now
 
@@ -207,7 +208,7 @@ class Store:
         """Return the messages it holds whose runs were cancelled; they are to be dropped."""
         with self.database.transaction():
             self.heartbeat(lease)
-            self.database.change(sql.PAID_ATTENTION, [lease.consumer_id])
+            self.database.change(sql.CANCEL_HANDLED, [lease.consumer_id])
             return self._held_cancelled(lease.consumer_id)
 
     def _held_cancelled(self, consumer_id: int) -> set[str]:
@@ -279,18 +280,18 @@ class Store:
         """Let everything wait again that a consumer held, but for what was cancelled."""
         held = [HeldMessage(*row) for row in self.database.query(sql.HELD, [consumer_id])]
         plans = {h.step_id: step_plan(h.step_id) for h in held}
-        counters = self.ledger.lock(
+        queues = self.counters.lock(
             {id for plan in plans.values() for id in (plan.queue_id, plan.next_queue_id)}
         )
         dropped = self._held_cancelled(consumer_id)
         for h in held:
             plan = plans[h.step_id]
-            if following := counters.get(plan.next_queue_id):
+            if following := queues.get(plan.next_queue_id):
                 following.reserved_change -= 1
-            if h.id in dropped and plan.queue_id in counters:
-                counters[plan.queue_id].depth_change -= 1
+            if h.id in dropped and plan.queue_id in queues:
+                queues[plan.queue_id].depth_change -= 1
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])
-        self.ledger.add(counters)
+        self.counters.add(queues)
         now, suspects = moment(self.database.now()), 0
         if died_with_threads:
             suspects = (len(held) + 1) // 2
@@ -327,12 +328,12 @@ class Store:
 
         With messages unfinished it takes more where it is, up to its batch size, else from the
         queue it began at; where there are none, its lease ends. Where a rate limit allows the next
-        start very soon, the lease stays and `free_in` tells when.
+        start very soon, the lease stays and `next_start_seconds` tells when.
         `marks` false: the runs of what it takes do not become RUNNING.
         """
         with self.database.transaction():
             now = self.heartbeat(lease)
-            taken = Commit(self.ledger, lease, [], unfinished, batch, now).run(True, marks=marks)
+            taken = Commit(self.counters, lease, [], unfinished, batch, now).run(True, marks=marks)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
         return taken
@@ -357,11 +358,11 @@ class Store:
         """
         with self.database.transaction():
             now = self.heartbeat(lease)
-            cancelled = self._held_cancelled(lease.consumer_id) if lease.attention else set()
+            cancelled = self._held_cancelled(lease.consumer_id) if lease.cancel_requested else set()
             if any(each.run_in_transaction for each in results):
                 results = run_in_transaction(results, cancelled)
                 cancelled = self._held_cancelled(lease.consumer_id)
-            commit = Commit(self.ledger, lease, results, unfinished, batch, now)
+            commit = Commit(self.counters, lease, results, unfinished, batch, now)
             taken = commit.run(claim, decide, cancelled)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
@@ -369,8 +370,8 @@ class Store:
 
     def _end_if_idle(self, lease: Lease, taken: list[HeldMessage], unfinished: int) -> bool:
         """End the lease of a session that has nothing to do; return whether it ended."""
-        rests = 0 < lease.free_in <= REST_SECONDS
-        if taken or unfinished or rests:
+        starts_soon = 0 < lease.next_start_seconds <= REST_SECONDS
+        if taken or unfinished or starts_soon:
             return False
         self.database.change(sql.END_LEASE, [lease.consumer_id])
         self.database.wake()
@@ -378,11 +379,11 @@ class Store:
 
     def put_off_head(self, lease: Lease, unfinished: bool, by: timedelta) -> bool:
         """Let the message wait that the lease would take next; tell whether there was one."""
-        queue_id = lease.queue_id if unfinished else lease.home_id
+        queue_id = lease.queue_id if unfinished else lease.home_queue_id
         head = sql.HEAD.format(columns="CAST(h.id AS text)", queue="%s", now="%s", and_which="")
         with self.database.transaction():
             now = self.heartbeat(lease)
-            self.ledger.lock([queue_id])
+            self.counters.lock([queue_id])
             rows = self.database.query(head, [queue_id, moment(now)])
             for (id,) in rows:
                 self.database.change(sql.PUT_OFF, [moment(now + by), id])
@@ -395,7 +396,7 @@ def new_run_row(run: NewRun, now: str) -> dict[str, object]:
         "flow_name": run.flow_name,
         "flow_version_id": run.flow_version_id,
         "user_id": key_in_database(run.user_id),
-        "started_at": now,
+        "created_at": now,
     }
 
 
@@ -408,7 +409,7 @@ def message_row(run: NewRun, now: str, message_id: UUID | None = None) -> dict[s
         "body": run.body,
         "available_at": moment(run.start_at) if run.start_at else now,
         "priority": run.priority,
-        "yes_or_no": False,
+        "bypasses_pause": False,
         "delayed": run.start_at is not None,
         "branch": run.branch,
     }

@@ -132,7 +132,7 @@ def of_sqlite_code(code: int) -> Trouble | None:
 
 
 def without_code(error: BaseException) -> Trouble | None:
-    """Judge what a driver has raised itself: it has no connection, or does not take a value."""
+    """Classify what a driver has raised itself: it has no connection, or does not take a value."""
     operational = (psycopg.OperationalError, sqlite3.OperationalError, OperationalError)
     interface = (psycopg.InterfaceError, sqlite3.InterfaceError, InterfaceError)
     if isinstance(error, (*operational, *interface)):

@@ -45,9 +45,9 @@ class HeldMessage:
     body: str
     deliveries: int
     branch: str = ""
-    spilled: bool = False
+    pending_outputs: bool = False
     # When the queue's rate limit has its start, in epoch seconds of the database's clock.
-    booked_at: float = field(default=0.0, compare=False)
+    reserved_at: float = field(default=0.0, compare=False)
 
     @property
     def correlation_id(self) -> str:
@@ -79,7 +79,9 @@ class DeliveryResult:
     @property
     def ran(self) -> bool:
         """Whether a script ran, of which there is something to tell."""
-        return not self.held.spilled and self.decision.disposition is not Disposition.RELEASED
+        return (
+            not self.held.pending_outputs and self.decision.disposition is not Disposition.RELEASED
+        )
 
     @property
     def is_branched(self) -> bool:
@@ -93,17 +95,17 @@ class Lease:
 
     consumer_id: int
     queue_id: int
-    home_id: int
+    home_queue_id: int
     threads: int
     # How long it takes from a claim to the start of a script, at the most; for rate limits.
-    start_within: float = 0.05
+    start_margin_seconds: float = 0.05
     has_rate: bool = False
     renewed_at: float = 0.0
     # By how much the database's clock is ahead of this machine's, at the most.
-    clock_ahead: float = 0.0
+    clock_skew_seconds: float = 0.0
     # Seconds until its queue's rate limit allows the next start; 0 where that is not what it lacks.
-    free_in: float = 0.0
-    attention: bool = False
+    next_start_seconds: float = 0.0
+    cancel_requested: bool = False
     # What it holds is suspected: it takes nothing beside it.
     suspects: bool = False
     closed: bool = False
@@ -126,7 +128,7 @@ class Ready:
 
 
 @dataclass(slots=True)
-class Counters:
+class QueueCounters:
     """A queue's locked counters, and what this transaction adds to them."""
 
     depth: int

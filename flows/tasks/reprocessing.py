@@ -63,7 +63,7 @@ def reprocess_many(
             created_at=now,
             due_at=now + timedelta(seconds=PATIENCE_SECONDS),
         )
-        _send(reprocessing.pk, reprocessing.turn)
+        _send(reprocessing.pk, reprocessing.fencing_token)
     return Matched(matched, steps, reprocessing)
 
 
@@ -83,64 +83,64 @@ def wake_overdue() -> float:
     now = store().database.now()
     unfinished = Reprocessing.objects.filter(finished_at=None).order_by("due_at")
     wait = 1.0
-    for pk, turn, due_at in unfinished.values_list("pk", "turn", "due_at"):
+    for pk, token, due_at in unfinished.values_list("pk", "fencing_token", "due_at"):
         if due_at > now:
             wait = min(wait, max((due_at - now).total_seconds(), 0.01))
             break
-        _wake(pk, turn, now)
+        _wake(pk, token, now)
     return wait
 
 
-def _wake(pk: int, turn: int, now: datetime) -> None:
+def _wake(pk: int, token: int, now: datetime) -> None:
     with store().database.transaction():
-        reprocessing = take(pk, turn)
+        reprocessing = take(pk, token)
         if reprocessing is not None and reprocessing.due_at <= now:
-            _begin_turn(reprocessing, now)
-            reprocessing.save(update_fields=["turn", "due_at"])
-            _send(reprocessing.pk, reprocessing.turn)
+            _take_token(reprocessing, now)
+            reprocessing.save(update_fields=["fencing_token", "due_at"])
+            _send(reprocessing.pk, reprocessing.fencing_token)
 
 
-def advance(pk: int, turn: int) -> None:
+def advance(pk: int, token: int) -> None:
     """Go on with a reprocessing for about a second. This is the function of the django-q2 task.
 
     Only the task that was sent last does anything, and each once.
     """
-    if not _begin(pk, turn):
+    if not _begin(pk, token):
         return
-    turn += 1
+    token += 1
     ends_at = time.monotonic() + SLICE_SECONDS
     pause: float | None = 0.0
     while pause == 0.0:
         if time.monotonic() > ends_at:
-            _send(pk, turn)
+            _send(pk, token)
             return
-        pause = advance_once(pk, turn)
+        pause = advance_once(pk, token)
 
 
-def _send(pk: int, turn: int) -> None:
+def _send(pk: int, token: int) -> None:
     async_task(
         "flows.tasks.reprocessing.advance",
         pk,
-        turn,
-        task_name=f"reprocessing-{pk}-{turn}",
+        token,
+        task_name=f"reprocessing-{pk}-{token}",
         # Its result is in the row; and after a surprise it is the broker that sends another.
         save=False,
         ack_failure=True,
     )
 
 
-def _begin_turn(reprocessing: Reprocessing, now: datetime) -> None:
-    reprocessing.turn += 1
+def _take_token(reprocessing: Reprocessing, now: datetime) -> None:
+    reprocessing.fencing_token += 1
     reprocessing.due_at = now + timedelta(seconds=PATIENCE_SECONDS)
 
 
-def _begin(pk: int, turn: int) -> bool:
-    """Take the turn, and count what has ended since the last one."""
+def _begin(pk: int, token: int) -> bool:
+    """Take the next token, and count what has ended since the last task."""
     with store().database.transaction():
-        reprocessing = take(pk, turn)
+        reprocessing = take(pk, token)
         if reprocessing is None:
             return False
-        _begin_turn(reprocessing, store().database.now())
+        _take_token(reprocessing, store().database.now())
         _count_ended(reprocessing)
         _stop_after_failures(reprocessing)
         reprocessing.save()
@@ -155,7 +155,7 @@ def _count_ended(reprocessing: Reprocessing) -> None:
     )
     branch = OuterRef("dead_letter__branch")
     in_branch = Q(branch=branch) | Q(branch__startswith=Concat(branch, Value(".")))
-    # It failed again, even if somebody has put it back a second time since.
+    # It failed again, even if it was put back a second time since.
     failed = Exists(newer.filter(in_branch)) | Q(Exists(newer), dead_letter__branch="")
     messages = Message.objects.filter(in_branch, run=OuterRef("dead_letter__run"), branch__gt="")
     # Other branches may go on, or be dead, when this one has come to its end.

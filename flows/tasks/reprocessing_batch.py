@@ -11,12 +11,12 @@ from flows.dead_letters import DeadLetterFilter
 from flows.errors import AlreadyReprocessed, FlowError, QueueFull
 from flows.models import (
     DeadLetter,
+    FlowTotals,
     QueueState,
     ReprocessedLetter,
     Reprocessing,
     Run,
     StepVersion,
-    Tally,
 )
 from flows.store import store
 from flows.store.rate_limit import RateLimit, starts_of
@@ -32,16 +32,16 @@ PATIENCE_SECONDS = 3.0
 LOOK_AGAIN_SECONDS = 1.0
 
 
-def take(pk: int, turn: int) -> Reprocessing | None:
-    """Lock the row; None where it has ended, another turn has begun or somebody else has it."""
+def take(pk: int, token: int) -> Reprocessing | None:
+    """Lock the row; None where it has ended, its token is newer or another process has it."""
     free = Reprocessing.objects.select_for_update(skip_locked=True, of=("self",))
-    return free.filter(pk=pk, turn=turn, finished_at=None).first()
+    return free.filter(pk=pk, fencing_token=token, finished_at=None).first()
 
 
-def advance_once(pk: int, turn: int) -> float | None:
+def advance_once(pk: int, token: int) -> float | None:
     """Put some back; return the seconds to wait, 0 to go on, None where it is over."""
     with store().database.transaction():
-        reprocessing = take(pk, turn)
+        reprocessing = take(pk, token)
         if reprocessing is None:
             return None
         now = store().database.now()
@@ -141,7 +141,7 @@ def newest_step(step: StepVersion) -> StepVersion | FlowError:
 
 
 def _lock(targets: Collection[StepVersion | FlowError], letters: Sequence[DeadLetter]) -> None:
-    """Lock the counters, runs and books that the letters will change, in everybody's order.
+    """Lock the counters, runs and totals that the letters will change, in the order of the store.
 
     Taken letter by letter they would be locked in any order, and a session's commit that goes the
     other way would deadlock with this.
@@ -151,8 +151,8 @@ def _lock(targets: Collection[StepVersion | FlowError], letters: Sequence[DeadLe
     list(counters.order_by("pk").select_for_update().values_list("pk"))
     runs = Run.objects.filter(pk__in={letter.run_id for letter in letters})
     list(runs.order_by("pk").select_for_update(no_key=True).values_list("pk"))
-    books = Tally.objects.filter(pk__in={step.flow_version.flow_name for step in steps})
-    list(books.order_by("pk").select_for_update().values_list("pk"))
+    totals = FlowTotals.objects.filter(pk__in={step.flow_version.flow_name for step in steps})
+    list(totals.order_by("pk").select_for_update().values_list("pk"))
 
 
 def _put_back(
@@ -172,7 +172,7 @@ def _put_back(
             pause = LOOK_AGAIN_SECONDS
             break
         except AlreadyReprocessed:
-            logger.info("dead letter %s was dealt with by somebody else", letter.pk)
+            logger.info("dead letter %s was decided about elsewhere", letter.pk)
         except FlowError as error:
             reprocessing.refused += 1
             reprocessing.last_refusal = str(error)

@@ -5,7 +5,7 @@ What is purged for certain has ended and can never run again:
 - a completed or cancelled run, so long after its end as its flow keeps runs;
 - a failed run whose dead letters were all discarded, so long after the last of these decisions.
 
-A failed run with an open dead letter stays, however old: somebody still has to decide about it.
+A failed run with an open dead letter stays, however old: a decision about it is still due.
 So does a run whose idempotency key counts, and one of which there is a message: a script that is
 being stopped, or the branches beside a dead one.
 The versions of flows and scripts stay.
@@ -29,16 +29,16 @@ from flows.engine import IDEMPOTENCY_KEY_AGE
 from flows.models import (
     CachedValue,
     DeadLetter,
+    FlowTotals,
     FlowVersion,
     IdempotencyKey,
     LoginCount,
     Message,
     Run,
-    Tally,
 )
 from flows.store import store
 
-# So many runs in one transaction: on SQLite nobody else can write meanwhile, some 20 ms.
+# So many runs in one transaction: on SQLite no other process can write meanwhile, some 20 ms.
 BATCH = 200
 # The runs of a flow that is no longer there.
 RETENTION_WITHOUT_FLOW = timedelta(days=30)
@@ -46,7 +46,7 @@ SCHEDULE = "asyncengine retention"
 SCHEDULE_MINUTES = 10
 BUDGET_SECONDS = 20.0
 
-# A run that was purged, as it stood in the books: the flow's name and the status.
+# A run that was purged, as the totals count it: the flow's name and the status.
 Entry = tuple[str, str]
 
 
@@ -85,7 +85,7 @@ def purgeable(now: datetime | None = None) -> Counter[Entry]:
 def ensure_schedule(**kwargs: Any) -> None:
     """Have django-q2 purge now and then: a receiver of post_migrate.
 
-    A schedule that is there already stays as somebody may have set it.
+    A schedule that is there already stays as it was set.
     """
     using = kwargs.get("using", "default")
     if Schedule._meta.db_table not in connections[using].introspection.table_names():
@@ -141,22 +141,22 @@ def _purge_runs(
     """Purge one batch of a version's runs, the oldest; return how many, and where to go on."""
     with store().database.transaction():
         runs = _ended(version, before, now).filter(pk__gt=after).order_by("pk")
-        # Another purge leaves alone what this one has, so that nothing is booked twice.
+        # Another purge leaves alone what this one has, so that nothing is counted twice.
         locked = runs.select_for_update(skip_locked=True, of=("self",))
         batch = list(locked.values_list("pk", "status")[:BATCH])
         if not batch:
             return 0, None
         ids = [pk for pk, _ in batch]
         Run.objects.filter(pk__in=ids).delete()
-        _take_out_of_books(version.flow_name, Counter(status for _, status in batch))
+        _subtract_from_totals(version.flow_name, Counter(status for _, status in batch))
     return len(batch), ids[-1] if len(batch) == BATCH else None
 
 
-def _take_out_of_books(flow_name: str, purged: Counter[str]) -> None:
+def _subtract_from_totals(flow_name: str, purged: Counter[str]) -> None:
     completed, failed, cancelled = (
         purged[status] for status in (Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.CANCELLED)
     )
-    Tally.objects.filter(pk=flow_name).update(
+    FlowTotals.objects.filter(pk=flow_name).update(
         accepted=F("accepted") - purged.total(),
         completed=F("completed") - completed,
         failed=F("failed") - failed,

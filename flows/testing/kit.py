@@ -312,7 +312,7 @@ class FlowKit:
         now = self.now()
         waiting = Message.objects.filter(queue__isnull=False, available_at__gt=now)
         for paused in ("queue__paused", "queue__step__flow__paused"):
-            waiting = waiting.exclude(**{paused: True, "let_through": False})
+            waiting = waiting.exclude(**{paused: True, "bypasses_pause": False})
         if next_at := waiting.aggregate(next_at=Min("available_at"))["next_at"]:
             yield next_at
         for queue in store().ready():

@@ -80,8 +80,8 @@ class KitSession(Session):
     def _wait(self) -> None:
         """Wait for scripts; for a rate limit time moves on."""
         if not self.running and not self.done:
-            self._clock.advance(timedelta(seconds=self.lease.free_in))
-            self.rests_until = 0.0
+            self._clock.advance(timedelta(seconds=self.lease.next_start_seconds))
+            self.idle_until = 0.0
             return
         for outcome in self.hosts.collect(self.patience()):
             session, held_id = outcome.call.key

@@ -70,7 +70,7 @@ class QueueBroker(ORM):
         self.reaped_at = 0.0
         self.reprocessings_at = 0.0
         self.stat_at = 0.0
-        # Until then nobody's silence counts: it may have been the database that was away.
+        # Until then missing heartbeats are ignored: the database may have been away.
         self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
         self.is_busy = False
@@ -156,8 +156,8 @@ class QueueBroker(ORM):
         if time.monotonic() - self.reaped_at < REAP_SECONDS:
             return
         seconds = settings.ASYNCENGINE_LEASE_SECONDS
-        # A database that stands still lets this wait, as it does everybody who wants to be heard
-        # of. Who waits for a lock does not wait that long.
+        # Ask the database first: if it hangs, heartbeats hang too, and this call hangs with them.
+        # A wait for a lock is shorter, see lock_timeout.
         store().settle_clock()
         store().require_writable(timedelta(seconds=QUIET_SECONDS))
         now = time.monotonic()
@@ -214,7 +214,7 @@ class QueueBroker(ORM):
         return [self.lanes.bell] if self.lanes else []
 
     def _start_afresh(self, error: Exception) -> None:
-        """Connect anew. Where nothing could be written, no consumer could be heard of."""
+        """Connect anew. While nothing could be written, no consumer could renew its lease."""
         trouble = trouble_of(error)
         if trouble:
             logger.warning("the broker cannot use the database: %s. %s", trouble.value, error)
@@ -273,7 +273,7 @@ class QueueBroker(ORM):
             )
 
     def _tasks_for_free_workers(self) -> list[tuple[str, str]]:
-        """Send sessions that nobody has begun to workers that are free."""
+        """Send sessions that no worker has begun to workers that are free."""
         if not flow_workers():
             return []
         rows = self._consumers().order_by("id").values_list("id", "pid")

@@ -3,7 +3,7 @@
 What django-q2 shares between processes is guarded by locks, and a process killed while it holds
 one leaves the others waiting for ever: an idle worker even waits while holding the lock of the
 task queue. Here nothing is shared that needs a lock. Every process dies with its parent, so that
-no orphan works on, and the stop signals go to the main process, whoever else gets them.
+no orphan works on, and the main process alone obeys the stop signals.
 """
 
 from __future__ import annotations

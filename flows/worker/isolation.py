@@ -16,7 +16,7 @@ from flows.models import Run
 from flows.store import DeliveryResult, HeldMessage
 from flows.store.troubles import trouble_of
 from flows.worker.redelivery import CANCELLED, not_storable, put_aside, storable
-from flows.worker.results import ended_now, result_of_call, spilled
+from flows.worker.results import ended_now, pending_outputs_of, result_of_call
 from flows.worker.transactional import TransactionSpoiled
 from scripts.protocol.calls import Outcome
 from scripts.protocol.envelope import plain_text
@@ -24,7 +24,7 @@ from scripts.protocol.wire import MAX_TEXT_LENGTH
 
 logger = logging.getLogger(__name__)
 
-# What cannot even be buried comes back after so long.
+# A message that cannot even become a dead letter comes back after so long.
 LAST_RESORT_DELAY = timedelta(minutes=1)
 
 
@@ -65,7 +65,7 @@ def judged(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
 def gone_on(held: HeldMessage) -> DeliveryResult:
     """Go on with what found no room after a step that is done, if it can be read."""
     try:
-        return spilled(held)
+        return pending_outputs_of(held)
     except Exception as error:
         return unjudged(held, error)
 

@@ -8,7 +8,7 @@
 | … and it fans out to more than the next queue holds     | DEAD_LETTERED | too-many-branches |
 | the script rejected the message                         | DEAD_LETTERED | rejected          |
 | its input or output is no valid message                 | DEAD_LETTERED | invalid-output    |
-| the script came too late for the start that was booked  | RELEASED      |                   |
+| the script came too late for its reserved start         | RELEASED      |                   |
 | the script raised, ran out of time or memory, was ended | RETRY         |                   |
 | the script asked for a redelivery                       | RETRY         |                   |
 | … and this was the last delivery                        | DEAD_LETTERED | exhausted         |

@@ -43,7 +43,7 @@ def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:
     return DeliveryResult(held, decision, started_at=now, finished_at=now)
 
 
-def spilled(held: HeldMessage) -> DeliveryResult:
+def pending_outputs_of(held: HeldMessage) -> DeliveryResult:
     """Go on with what found no room after a step that is done."""
     result = ended_now(held, redelivery.ACCEPTED)
     (first, _), *items = items_of(held.body)

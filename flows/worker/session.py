@@ -65,7 +65,7 @@ class Session:
         self.most_bytes = 0
         self.dropped: set[str] = set()
         self.start_by = 0.0
-        self.rests_until = 0.0
+        self.idle_until = 0.0
         self.tries = 0
         self.retry_at = 0.0
         self.refusals = 0
@@ -77,7 +77,7 @@ class Session:
             return max(self.retry_at - time.monotonic(), 0.0)
         if self.running and not self.done:
             return 0.5
-        return 0.0 if self.done else max(self.rests_until - time.monotonic(), 0.0)
+        return 0.0 if self.done else max(self.idle_until - time.monotonic(), 0.0)
 
     def finish(self, held_id: str, outcome: Outcome) -> None:
         """Take what came of a call, unless the message is no longer this session's."""
@@ -101,7 +101,7 @@ class Session:
                 self._read_back()
             if self.running and not self.done:
                 self._stay_alive()
-            elif self.done or not claim or time.monotonic() >= self.rests_until:
+            elif self.done or not claim or time.monotonic() >= self.idle_until:
                 self._submit(self._commit(claim))
             self.tries = 0
         except LeaseLost:
@@ -145,12 +145,14 @@ class Session:
         self.refusals = 0
         self.functions.end()
         self.heard_at = time.monotonic()
-        self.rests_until = self.heard_at + self.lease.free_in
-        self.start_by = begun_at + self.lease.start_within
+        self.idle_until = self.heard_at + self.lease.next_start_seconds
+        self.start_by = begun_at + self.lease.start_margin_seconds
         # Not by the clock, which may be set meanwhile.
         took = self.heard_at - began
-        self.lease.clock_ahead = self.lease.renewed_at - begun_at
-        self.lease.start_within = max(START_SECONDS, 2 * took, self.lease.start_within * 0.9)
+        self.lease.clock_skew_seconds = self.lease.renewed_at - begun_at
+        self.lease.start_margin_seconds = max(
+            START_SECONDS, 2 * took, self.lease.start_margin_seconds * 0.9
+        )
         return taken
 
     def _store_and_claim(self, claim: bool) -> list[HeldMessage]:
@@ -182,7 +184,7 @@ class Session:
     def _submit(self, taken: list[HeldMessage]) -> None:
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
-            if held.spilled:
+            if held.pending_outputs:
                 self.done.append(gone_on(held))
             elif held.deliveries > 1 and self._is_exhausted(held):
                 self.done.append(self._given_up(held))
@@ -316,7 +318,7 @@ class Session:
         if time.monotonic() - self.heard_at > HEARTBEAT_SECONDS:
             self.store.heartbeat(self.lease)
             self.heard_at = time.monotonic()
-        if self.lease.attention:
+        if self.lease.cancel_requested:
             self._stop(self.store.cancelled(self.lease))
         if self._is_out_of_grace():
             self.forget()

@@ -33,7 +33,7 @@ BOOKS = """
          JOIN flows_run r ON r.correlation_id = m.run_id
          JOIN flows_flowversion f ON f.id = r.flow_version_id
          WHERE f.flow_name = t.flow_name AND r.status <> 'CANCELLED')
-    FROM flows_tally t
+    FROM flows_flowtotals t
 """
 RUNS_BY_STATUS = """
     SELECT f.flow_name, r.status, COUNT(*) FROM flows_run r

@@ -13,7 +13,7 @@ from django.db import connection
 
 from flows.processes import is_alive, is_stopped
 from flows.store.sqlite import SQLite
-from flows.store.turns import turns, writers
+from flows.store.write_lock import write_lock, writers
 from flows.worker import cluster
 from flows.worker.cluster import WriteGuard
 from tests.waiting import wait_for
@@ -99,8 +99,8 @@ def test_a_thread_that_ends_leaves_no_descriptor_open(tmp_path, monkeypatch):
     opened = []
 
     def take_turn():
-        with turns.take():
-            opened.append(turns.file.descriptor)
+        with write_lock.take():
+            opened.append(write_lock.file.descriptor)
             os.fstat(opened[0])
 
     thread = threading.Thread(target=take_turn)

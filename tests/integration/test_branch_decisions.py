@@ -32,7 +32,7 @@ from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.tasks.retention import purge
 from flows.worker.redelivery import ACCEPTED, in_commit, rejected
-from flows.worker.results import spilled
+from flows.worker.results import pending_outputs_of
 from tests.branch_model import Letter, ModelRun
 from tests.builders import make_flow, run_of
 from tests.examples import examples
@@ -93,8 +93,8 @@ class World:
             store().close(lease)
 
     def _delivered(self, held: HeldMessage, fails: bool) -> DeliveryResult:
-        if held.spilled:
-            return spilled(held)
+        if held.pending_outputs:
+            return pending_outputs_of(held)
         model, now = self.model_of(held), time.time()
         position = step_plan(held.step_id).position
         assert model.live[held.branch] == (position, json.loads(held.body)["payload"])

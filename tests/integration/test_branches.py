@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from flows import engine
-from flows.models import BranchEnd, DeadLetter, Message, Queue, QueueState, Run, Step, Tally
+from flows.models import BranchEnd, DeadLetter, FlowTotals, Message, Queue, QueueState, Run, Step
 from flows.store import sql, store
 from tests.builders import ECHO, counters, make_flow, run_of, work_until_idle
 
@@ -159,8 +159,8 @@ def test_a_run_with_a_dead_branch_fails_and_completes_when_it_is_reprocessed():
     run.refresh_from_db()
     assert run.status == Run.Status.COMPLETED
     assert [item["payload"]["n"] for item in json.loads(run.result or "")] == [0, 1, 2]
-    tally = Tally.objects.get()
-    assert (tally.accepted, tally.completed, tally.failed) == (1, 1, 0)
+    totals = FlowTotals.objects.get()
+    assert (totals.accepted, totals.completed, totals.failed) == (1, 1, 0)
     assert at_rest()
 
 
@@ -180,8 +180,8 @@ def test_a_run_with_two_dead_branches_stays_failed_until_both_are_reprocessed():
     work_until_idle(flow)
 
     assert run_of(run.pk).status == Run.Status.COMPLETED
-    tally = Tally.objects.get()
-    assert (tally.completed, tally.failed) == (1, 0)
+    totals = FlowTotals.objects.get()
+    assert (totals.completed, totals.failed) == (1, 0)
 
 
 def test_branches_of_a_cancelled_run_all_leave():
@@ -282,8 +282,8 @@ def test_outputs_that_are_too_large_together_fail_their_run_with_the_cause(setti
     assert (failed.status, failed.result) == (Run.Status.FAILED, None)
     assert "20 branches" in failed.error
     assert "ASYNCENGINE_MAX_RESULT_BYTES allows 10,000" in failed.error
-    tally = Tally.objects.get()
-    assert (tally.accepted, tally.completed, tally.failed) == (2, 1, 1)
+    totals = FlowTotals.objects.get()
+    assert (totals.accepted, totals.completed, totals.failed) == (2, 1, 1)
     assert at_rest()
 
 

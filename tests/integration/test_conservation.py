@@ -16,7 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from flows import engine
-from flows.models import DeadLetter, Flow, Message, Queue, QueueState, Run, Tally
+from flows.models import DeadLetter, Flow, FlowTotals, Message, Queue, QueueState, Run
 from flows.monitoring.conservation import FlowBalance, QueueBalance, check, oldest_without_progress
 from flows.store import store
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
@@ -138,14 +138,14 @@ def test_a_run_that_is_cancelled_while_its_script_runs_is_cancelled():
     ("break_it", "found"),
     [
         (
-            lambda: Tally.objects.update(accepted=F("accepted") + 1),
+            lambda: FlowTotals.objects.update(accepted=F("accepted") + 1),
             [
                 "flow flow: accepted is 5, but there are 4 waiting, delayed, running or ended",
                 "flow flow: accepted is 5, but there are 4 runs",
             ],
         ),
         (
-            lambda: Tally.objects.update(completed=F("completed") - 1, failed=F("failed") + 1),
+            lambda: FlowTotals.objects.update(completed=F("completed") - 1, failed=F("failed") + 1),
             [
                 "flow flow: completed is 0, but there are 1 completed runs",
                 "flow flow: failed is 1, but there are 0 failed runs",
@@ -189,7 +189,7 @@ def test_a_message_that_is_left_of_a_completed_run_is_found():
     make_flow(codes=[ECHO])
     run_id = engine.start("flow", {}).correlation_id
     Run.objects.filter(pk=run_id).update(status=Run.Status.COMPLETED)
-    Tally.objects.update(completed=1)
+    FlowTotals.objects.update(completed=1)
 
     assert faults() == ["flow flow: 1 messages belong to no run or to a completed one"]
 
@@ -198,7 +198,7 @@ def test_a_message_whose_run_is_gone_is_found():
     make_flow(codes=[ECHO])
     engine.start("flow", {})
     Run.objects.all()._raw_delete("default")
-    Tally.objects.update(accepted=0)
+    FlowTotals.objects.update(accepted=0)
 
     assert faults() == ["flow flow: 1 messages belong to no run or to a completed one"]
 

@@ -8,7 +8,17 @@ from django.utils import timezone
 
 from flows import engine
 from flows.errors import AlreadyReprocessed, OptionInvalid
-from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run, StepRun, Tally
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    Flow,
+    FlowTotals,
+    Message,
+    Queue,
+    QueueState,
+    Run,
+    StepRun,
+)
 from flows.store import store
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
@@ -105,7 +115,7 @@ def test_cancelling_twice_or_after_the_end_changes_nothing():
 
     assert run_of(waiting.pk).finished_at == finished_at
     assert run_of(completed.pk).status == Run.Status.COMPLETED
-    assert Tally.objects.get().cancelled == 1
+    assert FlowTotals.objects.get().cancelled == 1
 
 
 def test_a_running_script_of_a_cancelled_run_is_stopped():
@@ -191,12 +201,12 @@ def test_pausing_twice_keeps_who_paused_first():
     assert Queue.objects.get(pk=queue.pk).paused_by == first
 
 
-def test_one_chosen_message_is_let_through_a_paused_flow_to_its_end():
+def test_one_chosen_message_bypasses_the_pause_of_its_flow_to_its_end():
     flow = make_flow()
     engine.pause(flow)
     ids = [engine.start("flow", {"n": n}).correlation_id for n in range(3)]
 
-    assert engine.let_through(run_of(ids[1]))
+    assert engine.bypass_pause(run_of(ids[1]))
     work_until_idle(flow)
 
     assert [run_of(id).status for id in ids] == ["QUEUED", "COMPLETED", "QUEUED"]
@@ -284,12 +294,12 @@ def test_a_rate_limit_holds_for_messages_that_a_session_would_carry_on():
 
 
 @pytest.mark.parametrize(("batch", "taken"), [(4, 4), (500, 125)])
-def test_under_a_rate_limit_no_more_are_taken_than_start_within_their_booked_time(batch, taken):
+def test_under_a_rate_limit_no_more_are_taken_than_start_within_their_reserved_time(batch, taken):
     make_flow(codes=[ECHO], threads=4, rate_count=10_000, rate_period=timedelta(seconds=3600))
     engine.start_many("flow", [{"n": n} for n in range(200)])
     lease = open_lease("flow-0")
     # Half of this is for scripts that run one after the other.
-    lease.start_within = 0.05
+    lease.start_margin_seconds = 0.05
 
     held = store().claim(lease, lambda plan, threads: batch)
 
@@ -328,9 +338,9 @@ def test_the_books_of_a_flow_agree_with_its_rows():
     work_until_idle(flow)
     engine.reprocess(DeadLetter.objects.first())
 
-    tally = Tally.objects.get(flow_name="flow")
+    totals = FlowTotals.objects.get(flow_name="flow")
 
-    assert (tally.accepted, tally.completed, tally.failed, tally.cancelled) == (20, 14, 4, 1)
+    assert (totals.accepted, totals.completed, totals.failed, totals.cancelled) == (20, 14, 4, 1)
     assert Message.objects.count() == 1
 
 
@@ -343,5 +353,5 @@ def test_a_run_that_goes_on_under_its_flow_s_new_name_changes_books():
 
     engine.reprocess(DeadLetter.objects.get(), newest_script=True)
 
-    books = {t.flow_name: (t.accepted, t.failed) for t in Tally.objects.all()}
+    books = {t.flow_name: (t.accepted, t.failed) for t in FlowTotals.objects.all()}
     assert books == {"flow": (0, 0), "renamed": (1, 0)}

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from flows import engine
 from flows.errors import AlreadyReprocessed, QueueFull
-from flows.models import BranchEnd, DeadLetter, Message, Queue, QueueState, Run, Step, Tally
+from flows.models import BranchEnd, DeadLetter, FlowTotals, Message, Queue, QueueState, Run, Step
 from flows.monitoring.conservation import check
 from flows.store import store
 from flows.tasks.retention import purge
@@ -188,7 +188,7 @@ def test_a_run_goes_on_without_what_was_discarded_once_the_rest_is_repaired(orde
     work_until_idle(flow)
 
     assert joined(run) == [1, 3, 4, 5]
-    assert Tally.objects.values_list("completed", "failed").get() == (1, 0)
+    assert FlowTotals.objects.values_list("completed", "failed").get() == (1, 0)
     assert_balanced()
     assert_purgeable(run)
 
@@ -329,7 +329,7 @@ def test_cancelling_a_failed_run_ends_its_other_branches_and_gives_the_dead_ones
     assert engine.cancel(run).status == Run.Status.CANCELLED
 
     assert not Message.objects.exists()
-    assert Tally.objects.values_list("failed", "cancelled").get() == (0, 1)
+    assert FlowTotals.objects.values_list("failed", "cancelled").get() == (0, 1)
     with pytest.raises(AlreadyReprocessed):
         engine.reprocess(letter(1))
     assert_balanced()
@@ -358,7 +358,7 @@ def test_outputs_that_wait_for_a_queue_that_is_removed_are_dead_letters_of_the_n
     engine.cancel(cancelled)
     Queue.objects.filter(name="flow-1").update(paused=False)
     work("flow-1")
-    assert Message.objects.get().spilled
+    assert Message.objects.get().pending_outputs
     flow.steps.get(position=1).delete()
     Queue.objects.get(name="flow-1").delete()
 
@@ -418,7 +418,7 @@ def test_two_decisions_at_the_same_moment_know_of_each_other(discards):
     assert run_of(run.pk).status == Run.Status.RUNNING
     work_until_idle(flow)
     assert joined(run) == ([1, 2, 3, 5] if discards else [1, 2, 3, 4, 5])
-    assert Tally.objects.values_list("completed", "failed").get() == (1, 0)
+    assert FlowTotals.objects.values_list("completed", "failed").get() == (1, 0)
     assert_balanced()
 
 

@@ -176,12 +176,12 @@ def test_a_delayed_start_of_a_higher_priority_takes_nothing_before_its_time():
     assert numbers() == (0, 1)
 
 
-def test_a_due_start_that_is_let_through_a_pause_leaves_the_queue_its_bound():
+def test_a_due_start_that_bypasses_a_pause_leaves_the_queue_its_bound():
     flow = make_flow(codes=[ECHO], size=1)
     run = start(delayed=True)
     Queue.objects.update(paused=True)
     let_the_hour_pass()
-    engine.let_through(run)
+    engine.bypass_pause(run)
 
     work_until_idle(flow)
 

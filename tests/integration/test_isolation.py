@@ -259,14 +259,14 @@ def test_a_spilled_list_that_cannot_be_read_is_buried() -> None:
     Queue.objects.filter(name="flow-1").update(size=3, paused=True)
     first, second = engine.start_many("flow", [{"do": "fan out"}, {"do": "fan out"}])
     work_until_idle(flow)
-    spilled = Message.objects.filter(spilled=True)[0]
-    Message.objects.filter(pk=spilled.pk).update(body="[0," + "[" * 5000)
+    pending_outputs = Message.objects.filter(pending_outputs=True)[0]
+    Message.objects.filter(pk=pending_outputs.pk).update(body="[0," + "[" * 5000)
     Queue.objects.filter(name="flow-1").update(paused=False)
 
     work_until_idle(flow)
 
-    assert DeadLetter.objects.get().run_id == spilled.run_id
-    [good] = {first, second} - {spilled.run_id}
+    assert DeadLetter.objects.get().run_id == pending_outputs.run_id
+    [good] = {first, second} - {pending_outputs.run_id}
     assert run_of(good).status == Run.Status.COMPLETED
 
 

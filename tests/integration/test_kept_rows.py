@@ -7,12 +7,12 @@ from flows import engine
 from flows.models import (
     BranchEnd,
     DeadLetter,
+    FlowTotals,
     FlowVersion,
     Message,
     QueueState,
     Run,
     StepVersion,
-    Tally,
 )
 from flows.monitoring import conservation
 from tests.builders import ECHO, RAISING, make_flow, run_of, work, work_until_idle
@@ -45,7 +45,7 @@ ways = pytest.mark.parametrize("delete", [by_query, by_instance, by_a_sorted_par
 
 
 @ways
-@pytest.mark.parametrize("model", [Message, Run, StepVersion, FlowVersion, QueueState, Tally])
+@pytest.mark.parametrize("model", [Message, Run, StepVersion, FlowVersion, QueueState, FlowTotals])
 def test_nothing_is_deleted_of_a_run_that_is_under_way(model, delete):
     flow = make_flow(codes=[ECHO, ECHO])
     live = engine.start("flow", {}).correlation_id

@@ -18,12 +18,12 @@ from flows.access.tokens import make_token
 from flows.models import (
     DeadLetter,
     Flow,
+    FlowTotals,
     FlowVersion,
     IdempotencyKey,
     Message,
     Run,
     StepRun,
-    Tally,
 )
 from flows.monitoring.conservation import check
 from flows.store import store
@@ -50,8 +50,8 @@ def later() -> int:
 
 
 def books(flow: str) -> tuple[int, int, int, int]:
-    tally = Tally.objects.get(pk=flow)
-    return tally.accepted, tally.completed, tally.failed, tally.cancelled
+    totals = FlowTotals.objects.get(pk=flow)
+    return totals.accepted, totals.completed, totals.failed, totals.cancelled
 
 
 def test_a_completed_run_goes_with_all_that_belongs_to_it():
@@ -275,7 +275,7 @@ def test_thousands_of_runs_go():
         for _ in range(5000)
     ]
     Run.objects.bulk_create(runs)
-    Tally.objects.create(flow_name="flow", accepted=5000, completed=5000)
+    FlowTotals.objects.create(flow_name="flow", accepted=5000, completed=5000)
 
     # Each call has a time of its own, in which a busy machine may not come to the end.
     purged = sum(iter(purge, 0))

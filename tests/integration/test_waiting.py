@@ -87,7 +87,7 @@ def test_a_run_that_looks_for_room_at_its_join_says_so():
     make_flow()
     run = start()
     at = timezone.now() + MINUTE
-    Message.objects.update(spilled=True, available_at=at)
+    Message.objects.update(pending_outputs=True, available_at=at)
 
     assert why_run(run) == (
         f"Its branches have all ended; it looks for room in the queue of the join at {text_of(at)}."
@@ -209,12 +209,12 @@ class TestPaused:
 
         assert why_run(run).startswith("The queue 'flow-0' is paused since ")
 
-    def test_a_run_that_was_let_through_does_not_wait_for_the_pause(self):
+    def test_a_run_that_bypasses_the_pause_does_not_wait_for_it(self):
         make_flow()
         run = start()
         engine.pause(queue())
 
-        engine.let_through(run)
+        engine.bypass_pause(run)
 
         assert why_run(run) is None
 

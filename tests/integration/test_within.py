@@ -114,13 +114,13 @@ def test_a_failure_is_redelivered_and_buried_like_any_other():
 def test_a_commit_in_doubt_neither_loses_nor_doubles_its_writes(monkeypatch, which, when):
     make_recording_flow([None, None])
     ids = engine.start_many("flow", [{"n": n} for n in range(5)])
-    real, commits = Store.commit, iter(range(100))
+    real, commits = Store.commit, iter(range(1, 100))
 
     def commit(store, *args):
         fault = when if next(commits) == which else None
         if fault == "before":
             # Within the transaction: what the functions have written is there and goes again.
-            monkeypatch.setattr(store.ledger, "enter", lose_connection)
+            monkeypatch.setattr(store.counters, "add_to_totals", lose_connection)
         taken = real(store, *args)
         if fault == "after":
             lose_connection()

@@ -22,6 +22,7 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowTotals,
     Message,
     Queue,
     QueueState,
@@ -30,7 +31,6 @@ from flows.models import (
     RoleMapping,
     Run,
     Step,
-    Tally,
 )
 from scripts.models import Script
 from tests.integration.admin.conftest import make_run
@@ -103,7 +103,7 @@ def make_flow(script, word, superuser) -> Theirs:
         due_at=now,
         note=f"{word} again",
     )
-    Tally.objects.update_or_create(flow_name=flow.name, defaults={"accepted": 2})
+    FlowTotals.objects.update_or_create(flow_name=flow.name, defaults={"accepted": 2})
     role = Group.objects.create(name=f"role of {len(word)}")
     mapping = RoleMapping.objects.create(role=role, right="watch", flow=flow)
     return Theirs(flow, queue, failed, running, letter, consumer, reprocessing, mapping)
@@ -176,7 +176,7 @@ def pages_of(theirs: Theirs):
     for obj, pages in {
         theirs.flow: ("start", "pause", "resume", "runs"),
         theirs.queue: ("pause", "resume"),
-        theirs.running: ("cancel", "let_through"),
+        theirs.running: ("cancel", "bypass_pause"),
         theirs.letter: ("reprocess", "discard"),
         theirs.reprocessing: ("stop",),
     }.items():

@@ -214,35 +214,35 @@ def test_runs_are_cancelled_from_the_list(client, world, waiting):
     assert messages_of(response) == ["Cancelled: 1.", "Skipped, since they had ended before: 1."]
 
 
-def test_a_run_may_be_let_through_only_while_something_is_paused(client, world, waiting):
-    assert "/let_through/" not in client.get(page_of(waiting)).content.decode()
+def test_a_run_may_bypass_a_pause_only_while_something_is_paused(client, world, waiting):
+    assert "/bypass_pause/" not in client.get(page_of(waiting)).content.decode()
 
     for target in (world.orders, world.flow):
         engine.pause(target)
-        assert "/let_through/" in client.get(page_of(waiting)).content.decode()
+        assert "/bypass_pause/" in client.get(page_of(waiting)).content.decode()
         engine.resume(target)
 
 
-def test_a_run_is_let_through(client, world, waiting):
+def test_a_run_bypasses_the_pause(client, world, waiting):
     engine.pause(world.flow)
-    client.get(verb_page("let_through", waiting))
-    assert Message.objects.get().let_through is False
+    client.get(verb_page("bypass_pause", waiting))
+    assert Message.objects.get().bypasses_pause is False
 
-    shown = answer_dialog(client, verb_page("let_through", waiting))
+    shown = answer_dialog(client, verb_page("bypass_pause", waiting))
 
-    assert Message.objects.get().let_through is True
-    assert "is let through" in messages_of(shown)[0]
-    assert "It passes where others are paused." in shown.content.decode()
-    assert "/let_through/" not in shown.content.decode()
+    assert Message.objects.get().bypasses_pause is True
+    assert "goes on although" in messages_of(shown)[0]
+    assert "It goes on although its queues or its flow are paused." in shown.content.decode()
+    assert "/bypass_pause/" not in shown.content.decode()
 
 
-def test_letting_a_run_through_that_has_ended_says_so(client, world):
-    shown = answer_dialog(client, verb_page("let_through", world.completed))
+def test_bypassing_a_pause_for_a_run_that_has_ended_says_so(client, world):
+    shown = answer_dialog(client, verb_page("bypass_pause", world.completed))
 
     assert messages_of(shown) == ["The run has ended: COMPLETED."]
 
 
-@pytest.mark.parametrize("verb", ["cancel", "let_through"])
+@pytest.mark.parametrize("verb", ["cancel", "bypass_pause"])
 def test_who_may_only_view_runs_has_no_verbs(staff_client, world, waiting, verb):
     engine.pause(world.flow)
     client = staff_client("flows.view_run")
@@ -251,7 +251,7 @@ def test_who_may_only_view_runs_has_no_verbs(staff_client, world, waiting, verb)
     client.post(LIST, {"action": "cancel_selected", "_selected_action": [waiting.pk]})
     assert f"/{verb}/" not in client.get(page_of(waiting)).content.decode()
     message = Message.objects.get()
-    assert (message.pk, message.let_through) == (waiting.pk, False)
+    assert (message.pk, message.bypasses_pause) == (waiting.pk, False)
 
 
 def test_a_discarded_dead_letter_of_a_run_says_by_whom(client, world, superuser):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.api.dead_letters import payload_of
-from flows.models import DeadLetter, Message, Queue, QueueState, Right, Run, Tally
+from flows.models import DeadLetter, FlowTotals, Message, Queue, QueueState, Right, Run
 
 from .conftest import assert_problem, client_of, grant, make_flow
 
@@ -22,7 +22,7 @@ def bury(name="loan", payload=b'{"amount": 5}', step=1, **fields) -> DeadLetter:
     QueueState.objects.filter(queue=message.queue_id).update(depth=0)
     Message.objects.filter(pk=message.pk)._raw_delete("default")
     Run.objects.filter(pk=run.pk).update(status="FAILED", error="boom")
-    Tally.objects.filter(flow_name=name).update(failed=1)
+    FlowTotals.objects.filter(flow_name=name).update(failed=1)
     fields = {"reason": "rejected", "error": "Traceback: boom", "deliveries": 1, **fields}
     return DeadLetter.objects.create(
         run=run,

@@ -148,7 +148,7 @@ def test_attempts_of_branches_are_counted_each_by_itself(client, run):
 
 def test_outputs_without_room_wait_for_the_next_step(client, run):
     attempt(run, 0)
-    move(run, 0, spilled=True)
+    move(run, 0, pending_outputs=True)
 
     document = get(client, run).json()
 

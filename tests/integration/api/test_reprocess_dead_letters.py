@@ -62,7 +62,7 @@ def test_it_answers_with_counts_before_the_first_is_put_back(client, user, flow)
     }
     assert (made.user, made.rate_per_second, made.stop_after_failures) == (user, 2.5, None)
     assert (made.sample, made.script) == (10, Reprocessing.Script.OWN)
-    advance(made.pk, made.turn)
+    advance(made.pk, made.fencing_token)
     assert DeadLetter.objects.filter(reprocessed_by=user).count() == 2
 
 
@@ -118,7 +118,7 @@ def test_flows_that_the_caller_may_not_operate_are_left_out(client, user, flow):
     assert post(client, {"filter": {}}).json()["matched"] == 2
     assert post(client, {"filter": {"flowName": "loan"}}).json()["matched"] == 0
     made = Reprocessing.objects.earliest("pk")
-    advance(made.pk, made.turn)
+    advance(made.pk, made.fencing_token)
 
     reprocessed = DeadLetter.objects.exclude(reprocessed_at=None)
     assert {letter.step.flow_version.flow for letter in reprocessed} == {other}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -8,19 +8,20 @@ from flows.errors import QueueFull
 from flows.store import sql
 from flows.store.database import Database
 from flows.store.rate_limit import RateLimit
-from flows.store.types import Counters
+from flows.store.totals import Totals
+from flows.store.types import QueueCounters
 
 TOO_MANY_DELAYED = "The first queue of the flow has as many delayed starts as its size."
 DELAYED_RETRY_AFTER = 60
 
 
-class Ledger:
-    """The counters of the queues and the books of the flows."""
+class Counters:
+    """The counters of the queues and the totals of the flows."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def lock(self, queue_ids: Collection[int]) -> dict[int, Counters]:
+    def lock(self, queue_ids: Collection[int]) -> dict[int, QueueCounters]:
         """Lock the counters of queues until the end of the transaction; 0 stands for no queue.
 
         Those in which the transaction has started runs are locked with them, and their room is
@@ -40,11 +41,11 @@ class Ledger:
         if any(pending or delayed for pending, delayed, *_ in rows):
             self.database.take_pending_room()
         return {
-            id: Counters(depth + pending, *counters[:4], **limits(*counters[4:]))
+            id: QueueCounters(depth + pending, *counters[:4], **limits(*counters[4:]))
             for pending, _, id, depth, *counters in rows
         }
 
-    def add(self, counters: dict[int, Counters]) -> None:
+    def add(self, counters: dict[int, QueueCounters]) -> None:
         """Write the changes of locked counters."""
         self.database.each(
             sql.ADD_TO_COUNTERS,
@@ -88,11 +89,11 @@ class Ledger:
         """Count the threads of a queue that its consumers have; exact under its lock."""
         return self.database.query(sql.GRANTED_THREADS, [queue_id, except_consumer_id])[0][0]
 
-    def enter(self, entries: dict[str, list[int]]) -> None:
-        """Enter runs accepted, completed, failed and cancelled, by the name of their flow."""
-        changed = {name: changes for name, changes in sorted(entries.items()) if any(changes)}
+    def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
+        """Add runs accepted, completed, failed and cancelled, by the name of their flow."""
+        changed = {name: changes for name, changes in sorted(totals.items()) if any(changes)}
         if changed:
-            self.database.enter(changed)
+            self.database.add_to_totals(changed)
 
 
 def limits(count: int | None, period: Any, recent: str, slow_until: Any) -> dict[str, Any]:

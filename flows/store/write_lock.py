@@ -1,4 +1,4 @@
-"""SQLite's writers queue up for their turn, and none may keep it by being stopped."""
+"""The lock of SQLite's writers. A writer that is stopped may not keep it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from flows.store.clock import in_memory
 WRITE_LOCK_BYTE = "120"
 
 
-class Turns(threading.local):
-    """A lock on a file beside the database. The kernel frees it when its holder dies."""
+class WriteLock(threading.local):
+    """A lock on a file beside the database, for one writer. The kernel frees it when that dies."""
 
-    file: TurnFile | None = None
+    file: LockFile | None = None
     path = ""
 
     @contextmanager
@@ -40,11 +40,11 @@ class Turns(threading.local):
 
     def _open(self, path: str) -> None:
         """Open the file anew: threads and processes that share a descriptor share its lock."""
-        self.file = None if in_memory(path) else TurnFile(f"{path}-turn")
+        self.file = None if in_memory(path) else LockFile(f"{path}-turn")
         self.path = path
 
 
-class TurnFile:
+class LockFile:
     """A file to be locked, closed with the thread that has opened it."""
 
     descriptor = -1
@@ -58,14 +58,14 @@ class TurnFile:
             close(self.descriptor)
 
 
-turns = Turns()
-os.register_at_fork(after_in_child=lambda: setattr(turns, "path", ""))
+write_lock = WriteLock()
+os.register_at_fork(after_in_child=lambda: setattr(write_lock, "path", ""))
 
 
 def writers(path: str) -> set[int]:
-    """Return the processes that have the turn or are writing; none where the kernel tells none."""
-    turn, shared = Path(f"{path}-turn"), Path(f"{path}-shm")
-    holders = (lock_holders("FLOCK", turn), lock_holders("POSIX", shared, WRITE_LOCK_BYTE))
+    """Return the processes that have the lock or are writing; none where the kernel tells none."""
+    queue, shared = Path(f"{path}-turn"), Path(f"{path}-shm")
+    holders = (lock_holders("FLOCK", queue), lock_holders("POSIX", shared, WRITE_LOCK_BYTE))
     return {*holders[0], *holders[1]}
 
 

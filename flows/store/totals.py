@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Totals:
+    """Runs of a flow, counted in all or as a change; each but the accepted ones has ended."""
+
+    accepted: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.accepted, self.completed, self.failed, self.cancelled))
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Totals) -> Totals:
+        return Totals(*(mine - its for mine, its in zip(self, other, strict=True)))
+
+
+# By the names of the flows.
+FlowTotalsChanges = defaultdict[str, Totals]
+
+
+def totals_by_flow() -> FlowTotalsChanges:
+    return defaultdict(Totals)
+
+
+def add_totals(totals: FlowTotalsChanges, others: Mapping[str, Totals]) -> None:
+    for flow_name, change in others.items():
+        totals[flow_name] += change
