@@ -16,7 +16,7 @@ class Channel:
         self._groups: deque[tuple[Any, bytes]] = deque()
 
     def read_group(self) -> tuple[Any, bytes]:
-        """Read the next group of calls, past replies that came after their call had ended."""
+        """Read the next group of calls; skip replies that came after their call had ended."""
         if self._groups:
             return self._groups.popleft()
         while True:
@@ -25,7 +25,7 @@ class Channel:
                 return head, content
 
     def read_reply(self, call: int) -> tuple[int, bytes]:
-        """Wait for a reply to what this call asked for; set groups aside that come before it."""
+        """Wait for a reply to a request of this call; set groups aside that come before it."""
         try:
             while True:
                 head, content = self.read_frame()
@@ -33,7 +33,8 @@ class Channel:
                     self._groups.append((head, content))
                 elif head[REPLY][0] == call:
                     return head[REPLY][1], content
-        # A script could catch these and go on, without what was read so far: calls of others.
+        # A script could catch these errors and go on: calls of others that were half read would be
+        # lost.
         except MemoryError:
             os._exit(EXIT_OUT_OF_MEMORY)
         except BaseException:

@@ -13,7 +13,7 @@ _LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
 class Services(Protocol):
-    """What gets an answer from the script's worker."""
+    """Sends requests of the script to its worker and waits for replies."""
 
     secret_names: tuple[str, ...]
 
@@ -60,11 +60,11 @@ class Context:
         self._logs = logs
         self._services = services
         self._number = number
-        # How the numbers of what it was given were written.
+        # How the numbers of its input were written.
         self._numerals: Numerals = {}
 
     def log(self, text: Any, level: str = "info", at: float | None = None) -> None:
-        """Keep a line with the call's result, said now or at that epoch second."""
+        """Keep a log line for the call's result, of now or of that epoch second."""
         lines = len(self._logs)
         if lines > MAX_LOG_LINES:
             return
@@ -80,7 +80,7 @@ class Context:
 
     @property
     def http(self) -> Http:
-        """Requests to the outside, as far as the script may make them."""
+        """HTTP requests, as far as the script may make them."""
         return Http(lambda request: self._reply("http", request), self._numerals)
 
     @property
@@ -94,20 +94,20 @@ class Context:
 
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """The names of the secrets that the script was given, entered or not."""
+        """The names of the secrets that the script may read, whether they have a value or not."""
         return self._services.secret_names
 
     def ask(self, service: str, request: dict[str, Any]) -> int:
         """Send a request to a service of the worker, and return its number at once.
 
-        What goes wrong is in the reply. Raises RuntimeError when the call has ended.
+        A failure is in the reply. Raises RuntimeError when the call has ended.
         """
         return self._services.ask(self._number, service, request)
 
     def wait(self) -> tuple[int, dict[str, Any]]:
-        """Wait for the next reply, to whichever request. One that failed has error and kind.
+        """Wait for the next reply to any request. That of a failed one has error and kind.
 
-        Raises RuntimeError where nothing was asked for that is not replied to.
+        Raises RuntimeError where every request has its reply.
         """
         return self._services.wait(self._number)
 

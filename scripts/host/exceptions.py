@@ -31,7 +31,7 @@ class Reject(Exception):
 
 
 def _is_number(text: str) -> bool:
-    """A text with a number is one: settings and headers often come as texts."""
+    """Whether a text is a number: settings and headers often come as texts."""
     try:
         float(text)
     except ValueError:

@@ -8,9 +8,8 @@ program, compiles it and then runs one group of calls after the other:
                            _answer   put the answer where the worker finds it even if this dies
                            _flush    send the answers, at the end of a group or every 5 ms
 
-`service_client.py` sends requests of the running call to the worker by `send_request`.
-
-The worker's end of it is `host_client.py`, what goes over the pipe is in `wire.py`.
+`service_client.py` sends requests of the running call to the worker by `send_request`. The worker's
+end is `host_client.py`; `wire.py` has the protocol of the pipe.
 """
 
 import json
@@ -52,10 +51,10 @@ from scripts.protocol.wire import (
     WRITTEN,
 )
 
-# Answers leave after so long, so that a long group reports progress.
+# Answers are sent at least this often, so that a long group reports progress.
 _FLUSH_SECONDS = 0.005
 
-# Taken before a script can put others in their place.
+# Bound before a script can replace them.
 _now = time.time
 _clock = time.monotonic
 
@@ -93,17 +92,17 @@ class Host:
         return self._number
 
     def send_request(self, head: bytes, request: bytes) -> None:
-        """Send what the running call asks for, behind the answers of those before it."""
+        """Send a request of the running call, behind the answers of the calls before it."""
         if self._unsent:
             self._send_unsent()
-            # The call goes on, but the worker must not take what it may just be reading there for
-            # answers: it sees by this that they were sent.
+            # The worker may just be reading these answers in the page. The changed time shows it
+            # that they were sent, so that it does not take them twice.
             self._times[BEGAN] = nextafter(self._times[BEGAN], inf)
         header = ANSWER.pack(self._number, REQUEST, len(head), len(request), 0.0, 0.0)
         self._channel.write(header + head + request)
 
     def read_reply(self) -> tuple[int, bytes]:
-        """Wait for a reply to what the running call asked for."""
+        """Wait for a reply to a request of the running call."""
         return self._channel.read_reply(self._number)
 
     def _load(self, program: Any) -> Script:
@@ -161,14 +160,14 @@ class Host:
             return False
         self._times[BEGAN] = now
         numbers[BEGUN] = number
-        # The worker recalls first and looks at the mark then. Looking again after marking, one of
-        # the two sees the other.
+        # The worker recalls first and then reads the mark. This process marks first and then reads
+        # the recall. So at least one of the two sees the other.
         return number > numbers[RECALLED]
 
     def _call(
         self, script: Script, body: bytes, context: Context, is_last: bool
     ) -> tuple[int, bytes, bytes]:
-        """Run the script once; answer the kind of the outcome, the output and all else as JSON."""
+        """Run the script once; return the kind of the outcome, the output, and the rest as JSON."""
         logs, correlation_id = context._logs, context.correlation_id
         warning = error = None
         text = b""
@@ -183,8 +182,8 @@ class Host:
         except ScriptError as reason:
             error = _described(reason)
         except MemoryError as reason:
-            # The heap is in pieces: another host takes over from here. Until then the script has to
-            # let go of what it took, or there is no telling what happened.
+            # The heap is fragmented, so another host takes over from here. Before that the script's
+            # objects are released, or there is no memory to report the error.
             self._is_worn_out = True
             clear_frames(reason.__traceback__)
             traceback = getattr(_explained(script, reason), "traceback", "")
@@ -219,7 +218,7 @@ class Host:
         self._numbers[UNSENT] = self._unsent
 
     def _flush(self) -> None:
-        # While this waits for a worker that is busy elsewhere, no call is running.
+        # No call runs while this waits for a busy worker.
         self._times[BEGAN] = 0.0
         self._send_unsent()
         if self._is_worn_out:
@@ -232,7 +231,7 @@ class Host:
 
 
 def _peak_kb() -> int:
-    """Return the most memory that this process ever took."""
+    """Return the most memory that this process ever took, in KB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -240,7 +239,7 @@ def _explained(script: Script, error: BaseException) -> ScriptError:
     try:
         return script.explain(error)
     except BaseException:
-        # The script's own exception fails when it is looked at.
+        # The script's own exception raises when it is formatted.
         return ScriptRaised(type.__repr__(type(error)))
 
 
@@ -255,6 +254,6 @@ def _described(error: ScriptError) -> tuple[int, dict[str, Any]]:
 def _extra(error: dict[str, Any] | None, warning: str | None, logs: list[dict[str, Any]]) -> bytes:
     if error is None and warning is None and not logs:
         return b""
-    # Escaped, the longest log that is allowed would take more than an answer may.
+    # Not escaped: the escapes would make the longest allowed log larger than an answer may be.
     content = {"error": error, "warning": warning, "logs": logs}
     return json.dumps(content, ensure_ascii=False).encode()

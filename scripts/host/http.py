@@ -17,10 +17,10 @@ Send = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class HttpError(Exception):
-    """A request that came to nothing, or a status that is an error.
+    """A request that failed, or a status that is an error.
 
-    `kind` says what happened in a word, "status" for a status; `response` is what was answered
-    if anything was.
+    `kind` is one word for the failure, "status" for a status; `response` is the server's answer
+    where there is one.
     """
 
     def __init__(self, message: str, kind: str = "status", response: Response | None = None):
@@ -34,7 +34,7 @@ class HttpError(Exception):
 
 
 class Throttled(HttpError, Retry):
-    """429 or 503 with a time to wait. A script that lets it pass is run again after that time."""
+    """429 or 503 with a time to wait. If the script does not catch it, it runs again after that."""
 
     def __init__(self, message: str, response: Response, after: float) -> None:
         HttpError.__init__(self, message, response=response)
@@ -43,7 +43,7 @@ class Throttled(HttpError, Retry):
 
 
 class Headers(Mapping[str, str]):
-    """The headers of a response, whatever the case of their names."""
+    """The headers of a response. The case of their names makes no difference."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self._headers = {name.lower(): value for name, value in headers.items()}
@@ -69,9 +69,9 @@ class Headers(Mapping[str, str]):
 
 
 class Response:
-    """What a server answered, after redirects. `url` is where these led to.
+    """The answer of a server, after redirects. `url` is the address that these led to.
 
-    `content` is the body as bytes, `text` what they say in the answer's charset.
+    `content` is the body as bytes, `text` the body decoded by the answer's charset.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Response:
     def json(self) -> Any:
         """Read the body as JSON. Raises ValueError if it is none.
 
-        Numbers of it that are left alone go on as they are written there.
+        Numbers that the script leaves unchanged go on as they are written there.
         """
         if may_change(self.text.encode(errors="replace")):
             return loads(self.text, self._numerals)
@@ -132,12 +132,12 @@ class Response:
 
 
 class Http:
-    """Makes requests, one at a time, and waits for what is answered."""
+    """Makes requests, one at a time, and waits for the answers."""
 
     Error = HttpError
 
     def __init__(self, send: Send, numerals: Numerals | None = None) -> None:
-        """Take what sends a request, and how the numbers of the message were written."""
+        """Take the function that sends a request, and the writing of the message's numbers."""
         self._send = send
         self._numerals: Numerals = {} if numerals is None else numerals
 
@@ -152,10 +152,10 @@ class Http:
         headers: Mapping[str, Any] | None = None,
         timeout: float = 10,
     ) -> Response:
-        """Make a request. `data` is text, bytes, or fields that go as a form does.
+        """Make a request. `data` is text, bytes, or fields, which are sent as a form.
 
-        `timeout` is for the whole of it, in seconds. Raises HttpError if nothing is answered;
-        what status was answered is for the script to see.
+        `timeout` is for the whole request, in seconds. Raises HttpError if no answer comes. An
+        error status raises nothing here.
         """
         method = method.upper()
         own_headers = {
@@ -213,10 +213,10 @@ def _body(json: Any, data: Any, numerals: Numerals) -> tuple[str | bytes | None,
 
 
 def _json_text(value: Any, numerals: Numerals) -> str:
-    """Write JSON. Raises ValueError or TypeError that name the place of what it cannot hold."""
+    """Write JSON. Raises ValueError or TypeError with the place of what JSON cannot hold."""
     try:
         text = jsons.dumps(value, allow_nan=False)
-        # Only then is there a number that came in another writing.
+        # Only then may there be a number that is written in another way.
         return encode(value, numerals).decode() if numerals else text
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -226,7 +226,7 @@ def _json_text(value: Any, numerals: Numerals) -> str:
             raise kind(f"json: {invalid}") from None
         raise
     except OutputInvalid:
-        # Python writes some keys that are no texts, such as numbers, as texts.
+        # Python writes some keys that are no texts as texts, such as numbers.
         return text
 
 
@@ -234,7 +234,7 @@ def _with_params(url: str, params: Any) -> str:
     if not params:
         return url
     if isinstance(params, Mapping):
-        # As other clients do; urlencode would send the text None.
+        # Left out, as by other clients; urlencode would send the text None.
         params = {name: value for name, value in params.items() if value is not None}
     if not params:
         return url

@@ -57,7 +57,7 @@ def enter_sandbox(
         "no processes": lambda: _limit(resource.RLIMIT_NPROC, 0),
         "no descriptors": lambda: _limit(resource.RLIMIT_NOFILE, 0),
         "nothing open": lambda: _close_all_but(channel),
-        # Last: it refuses what the others need.
+        # Last: it refuses system calls that the other measures need.
         FILTER: lambda: _filter_system_calls(channel),
     }
     return missing + [name for name, measure in measures.items() if not _is_taken(measure)]
@@ -72,7 +72,7 @@ def is_closed(missing: list[str]) -> bool:
 
 
 def missing_here() -> list[str]:
-    """Name the measures that hosts on this machine will lack, as far as the system says."""
+    """Name the measures that hosts on this machine will lack, without trying them."""
     missing = [] if sys.platform == "linux" else list(_OF_LINUX)
     if _architecture() is None or not seccomp.is_known_to_kernel():
         missing.append(FILTER)
@@ -89,7 +89,7 @@ def report_missing() -> NoReturn:
 def die_with_parent(parent: int) -> None:
     """End with the thread that started this process.
 
-    Raises OSError or AttributeError where the system knows no such thing.
+    Raises OSError or AttributeError where the system cannot do that.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -1,11 +1,11 @@
 """Seccomp: makes a filter of system calls for the kernel, and installs it.
 
 A filter is a program for the kernel's packet filter (classic BPF) that looks at each system call of
-the process, for good. This one is an allow-list: what no rule names is refused. Which rules a
-script host has is in `system_calls.py`.
+the process, for good. This one is an allow-list: calls that no rule names are refused. The rules
+of a script host are in `system_calls.py`.
 
-A call that comes by another architecture's door (32-bit or x32 calls on x86-64) has numbers that
-mean something else there. No library does that in earnest, so it ends the process.
+A call made through another architecture (32-bit or x32 calls on x86-64) has numbers with another
+meaning. No library needs such calls, so one ends the process.
 """
 
 import ctypes
@@ -22,13 +22,14 @@ ALLOW = 0x7FFF0000
 REFUSE = 0x00050000  # with an errno in the lower half
 KILL = 0x80000000
 
-# Where the kernel puts what it knows of a call: struct seccomp_data. The arguments have eight bytes
-# each; looked at is the lower half, which is all that the kernel itself takes of those that matter.
+# The fields of struct seccomp_data, in which the kernel describes a call. The arguments have eight
+# bytes each. The filter reads the lower half, which is all that the kernel uses of those checked
+# here.
 _NUMBER_AT = 0
 _ARCHITECTURE_AT = 4
 _ARGUMENTS_AT = 16
 
-# x86-64 marks calls of the x32 kind with this bit; nobody has numbers so high.
+# x86-64 marks calls of the x32 kind with this bit; no other numbers are that high.
 _FIRST_X32_NUMBER = 0x40000000
 
 # linux/bpf_common.h: load a word, mask it, compare and jump, return.
@@ -49,7 +50,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Condition:
-    """An argument, as far as the mask shows it, is one of these values."""
+    """The bits of an argument that the mask keeps are one of these values."""
 
     argument: int
     equals: tuple[int, ...]
@@ -91,11 +92,11 @@ def install(filter_program: bytes) -> None:
 
 
 def is_known_to_kernel() -> bool:
-    """Tell whether the kernel has seccomp filters, without installing one."""
+    """Whether the kernel has seccomp filters, without installing one."""
     try:
         _set_filter(None)
     except OSError as error:
-        # It looked for the program, and found none.
+        # The kernel looked for the program and found none: it knows filters.
         return error.errno == errno.EFAULT
     except AttributeError:
         return False
@@ -114,7 +115,7 @@ def _set_filter(filter_program: _Program | None) -> None:
 
 
 def _require(condition: Condition, refuse: bytes) -> list[bytes]:
-    """Go on behind this if the condition holds, refuse the call otherwise."""
+    """Continue behind this if the condition holds, refuse the call otherwise."""
     steps = [_load(_ARGUMENTS_AT + 8 * condition.argument)]
     if condition.mask != _ALL_BITS:
         steps.append(_instruction(_AND, condition.mask))
@@ -132,7 +133,7 @@ def _return(action: int) -> bytes:
 
 
 def _jump(comparison: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
-    """Skip so many instructions if the comparison holds, or if it does not."""
+    """Skip a number of instructions if the comparison holds, another number if it does not."""
     return _INSTRUCTION.pack(comparison, then, otherwise, value)
 
 

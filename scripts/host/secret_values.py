@@ -1,4 +1,4 @@
-"""`context.secrets`: the secrets that a script was given, which its worker reads for it."""
+"""`context.secrets`: the secrets that a script may read, which its worker reads for it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 
-# What keeps a secret from a script for good; all else may be better at the next try.
+# The failures that last; all others may be gone at the next try.
 _ABSENT = ("unknown", "not-granted")
 
 
 class Secrets(Mapping[str, str]):
     """The values by name, each read when the script asks for it, once for a message.
 
-    There is nothing under a name that the script was given but that nobody has entered yet.
+    A secret that the script may read but that has no value yet is missing here.
     """
 
     def __init__(self, names: tuple[str, ...], send: Send) -> None:

@@ -18,7 +18,7 @@ _TOO_LARGE = {"error": f"A request may have {MAX_REQUEST_BYTES} bytes.", "kind":
 
 
 class RunningHost(Protocol):
-    """The part of a host that a running call makes its requests through."""
+    """The part of a host through which a running call sends its requests."""
 
     @property
     def running(self) -> int:
@@ -64,7 +64,7 @@ class ServiceClient:
     def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
         """Wait for the next reply, or for the one with this number.
 
-        Raises RuntimeError where no such request is without a reply.
+        Raises RuntimeError where no such request waits for a reply.
         """
         self._require_running(call)
         while not self._replies or (number is not None and number not in self._replies):

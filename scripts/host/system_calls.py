@@ -1,8 +1,8 @@
-"""The system calls that a sealed script host may make, and their numbers.
+"""The system calls that a script host in its sandbox may make, and their numbers.
 
-All else is refused. What is here is what CPython and the allowed modules need once everything is
-imported: memory, clocks, random numbers, the one descriptor that leads to the worker, and the end
-of the process.
+All others are refused. CPython and the allowed modules need these once everything is imported:
+memory, clocks, random numbers, the one descriptor that leads to the worker, and the end of the
+process.
 """
 
 import errno
@@ -11,19 +11,18 @@ from collections.abc import Mapping
 
 from scripts.host.seccomp import Architecture, Condition, Rule
 
-# A refused call fails as if the user had no right to it: Python raises PermissionError where the
-# script tried, libraries go on without. Nothing is reached either way, and the author reads which
-# line it was, where a killed process has only a signal to show.
+# A refused call fails as if the user had no right to it: Python raises PermissionError at the
+# script's line, and libraries go on without. A killed process would show the author only a signal.
 REFUSAL = errno.EPERM
 
 # linux/mman.h has it, Python's mmap does not.
 _MAP_HUGETLB = 0x40000
-# linux/futex.h: wait, wake, and both with a bit set. Its other operations are those that broke
-# kernels, and need a second thread to make sense. Two flags say whose it is and which clock counts.
+# linux/futex.h: wait, wake, and both with a bit set. The other operations need a second thread, and
+# had faults in kernels. Two flags choose a private futex and the clock.
 _FUTEX_OPERATIONS = (0, 1, 9, 10)
 _FUTEX_FLAGS = 0x180
-# linux/time.h: the clocks of all, and those of the own process and thread. Numbers below zero are
-# the clocks of other processes, which tell how long these have computed.
+# linux/time.h: the clocks of the system, and those of the own process and thread. Numbers below
+# zero are the CPU clocks of other processes.
 _CLOCKS = (0, 1, 2, 3, 4, 5, 6, 7, 11)
 
 _NUMBERS_X86_64 = {
@@ -101,7 +100,7 @@ _NUMBERS_AARCH64 = {
     "getrandom": 278,
 }
 
-# By the name that uname gives the machine. The tokens are AUDIT_ARCH_* of linux/audit.h.
+# By the machine name of uname. The tokens are AUDIT_ARCH_* of linux/audit.h.
 ARCHITECTURES: Mapping[str, Architecture] = {
     "x86_64": Architecture(0xC000003E, _NUMBERS_X86_64),
     "aarch64": Architecture(0xC00000B7, _NUMBERS_AARCH64),
@@ -109,7 +108,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 def rules(channel: int, pid: int) -> dict[str, Rule]:
-    """Return what a host may call and with which arguments; its channel and pid are its own."""
+    """Return the calls that a host may make, and the arguments that they may have."""
     on_channel = (Condition(0, equals=(channel,)),)
     to_itself = (Condition(0, equals=(pid,)),)
     not_executable = Condition(2, mask=mmap.PROT_EXEC, equals=(0,))

@@ -1,8 +1,8 @@
 """The zygote: the process that forks script hosts, started as `python -I -S` by a worker.
 
-It has imported all that scripts may need, so that a host is there in a few milliseconds, and knows
-no Django, no settings and no environment. `main` prepares it, `Zygote.run` obeys the worker,
-and `_become_host` is where a forked process turns into a host. The worker's end of it is
+It has imported all that scripts may need, so that a host starts in a few milliseconds. It knows no
+Django, no settings and no environment. `main` prepares it, `Zygote.run` carries out the worker's
+commands, and in `_become_host` a forked process turns into a host. The worker's end is
 `zygote_client.py`.
 """
 
@@ -37,17 +37,17 @@ from scripts.protocol.wire import (
     WATCH,
 )
 
-# How often hosts that rest are looked at, and how much of a core one may use meanwhile. Waiting for
-# a call uses none.
-_LOOK_SECONDS = 1.0
-_RESTLESS_SECONDS = 0.2
+# How often watched hosts are looked at, and how many seconds of a core one may use in that time.
+# Waiting for a call uses none.
+_CHECK_SECONDS = 1.0
+_MOST_CPU_SECONDS = 0.2
 
 
 def main() -> NoReturn:
     """Run the zygote.
 
-    The worker gives its end of the control socket, its pid, the uids, and 1 where scripts are to
-    run although their processes cannot be sandboxed.
+    The arguments: the control socket, the worker's pid, two uids, and 1 if scripts are to run
+    although their processes cannot be sandboxed.
     """
     control, worker, *uids, unsealed = map(int, sys.argv[1:6])
     with contextlib.suppress(OSError, AttributeError):
@@ -59,7 +59,7 @@ def main() -> NoReturn:
 
 
 class Zygote:
-    """Forks hosts for a worker, kills them when told to, and reports how each one ended."""
+    """Forks hosts for a worker, kills them at its command, and reports how each one ended."""
 
     def __init__(
         self, control: socket.socket, uids: tuple[int, int] | None, unsealed: bool
@@ -69,37 +69,37 @@ class Zygote:
         self._unsealed = unsealed
         self._pids: dict[int, int] = {}
         self._hosts: dict[int, int] = {}
-        # Hosts that have nothing to do, with the CPU seconds that they had used when that began.
-        self._resting: dict[int, float] = {}
-        self._next_look = 0.0
+        # Watched hosts, with the CPU seconds that they had used when the watch began.
+        self._watched: dict[int, float] = {}
+        self._next_check = 0.0
         self._bytes_at_start = _bytes_of_a_fresh_child()
         self._waker = Waker()
 
     def run(self) -> None:
         """Serve until the worker is gone."""
-        self._listen_for_deaths()
+        self._watch_for_exits()
         poller = select.poll()
         poller.register(self._waker, select.POLLIN)
         poller.register(self._control, select.POLLIN)
         while True:
-            patience = _LOOK_SECONDS * 1000 if self._resting else None
+            patience = _CHECK_SECONDS * 1000 if self._watched else None
             ready = [descriptor for descriptor, _ in poller.poll(patience)]
             if self._waker.fileno() in ready:
                 self._waker.clear()
-                self._report_deaths()
+                self._report_exits()
             if self._control.fileno() in ready:
-                if not self._obey():
+                if not self._carry_out_command():
                     break
-            elif time.monotonic() >= self._next_look:
-                self._end_those_that_do_not_rest()
+            elif time.monotonic() >= self._next_check:
+                self._kill_those_that_compute()
         self._end_all()
 
-    def _listen_for_deaths(self) -> None:
+    def _watch_for_exits(self) -> None:
         signal.set_wakeup_fd(self._waker.signal_fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def _obey(self) -> bool:
-        """Do what the worker asks for; False when there is no worker any more."""
+    def _carry_out_command(self) -> bool:
+        """Carry out a command of the worker; return False when the worker has ended."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self._control, CONTROL.size, 2)
         except OSError:
@@ -112,16 +112,16 @@ class Zygote:
         elif what == KILL and host in self._pids:
             os.kill(self._pids[host], signal.SIGKILL)
         elif what == WATCH and host in self._pids:
-            self._resting[host] = _cpu_seconds(self._pids[host])
+            self._watched[host] = _cpu_seconds(self._pids[host])
         elif what == UNWATCH:
-            self._resting.pop(host, None)
+            self._watched.pop(host, None)
         return True
 
-    def _end_those_that_do_not_rest(self) -> None:
-        """Kill hosts that compute although they have no call: their script goes on in secret."""
-        self._next_look = time.monotonic() + _LOOK_SECONDS
-        for host, used in self._resting.items():
-            if _cpu_seconds(self._pids[host]) - used > _RESTLESS_SECONDS:
+    def _kill_those_that_compute(self) -> None:
+        """Kill watched hosts that compute: they have no call, so their script goes on in secret."""
+        self._next_check = time.monotonic() + _CHECK_SECONDS
+        for host, used in self._watched.items():
+            if _cpu_seconds(self._pids[host]) - used > _MOST_CPU_SECONDS:
                 os.kill(self._pids[host], signal.SIGKILL)
 
     def _fork(self, host: int, memory_bytes: int, descriptors: list[int]) -> None:
@@ -129,7 +129,7 @@ class Zygote:
         try:
             pid = os.fork()
         except OSError:
-            self._tell(ENDED, host, FORK_FAILED, 0)
+            self._report(ENDED, host, FORK_FAILED, 0)
         else:
             if pid == 0:
                 channel, memory = descriptors
@@ -141,17 +141,17 @@ class Zygote:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _report_deaths(self) -> None:
+    def _report_exits(self) -> None:
         while self._hosts:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
             host = self._hosts.pop(pid)
             del self._pids[host]
-            self._resting.pop(host, None)
-            self._tell(ENDED, host, status, usage.ru_maxrss * 1024 - self._bytes_at_start)
+            self._watched.pop(host, None)
+            self._report(ENDED, host, status, usage.ru_maxrss * 1024 - self._bytes_at_start)
 
-    def _tell(self, what: bytes, host: int, *values: int) -> None:
+    def _report(self, what: bytes, host: int, *values: int) -> None:
         with contextlib.suppress(OSError):
             self._control.sendall(CONTROL.pack(what, host, *values))
 
@@ -164,14 +164,14 @@ class Zygote:
 
 def _prepare() -> None:
     """Bring the zygote into the state that every host begins with."""
-    # The parent ends its hosts; a signal to the whole process group must not, in mid-drain.
+    # The worker ends its hosts. A signal to the whole process group must not, while it drains.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.environ["TZ"] = "UTC"
     time.tzset()
     os.environ.clear()
     preload()
-    # What is not loaded by now cannot be: say so at once instead of looking for files.
+    # Nothing can be loaded any more: an import fails at once, without looking for files.
     sys.meta_path.remove(importlib.machinery.PathFinder)
     sys.path.clear()
     gc.collect()
@@ -204,15 +204,15 @@ def _become_host(
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return how long a process has computed; 0 where the system does not tell."""
-    # The number of its clock, as clock_getcpuclockid(3) makes it.
+    """Return how many seconds a process has computed; 0 where the system cannot say."""
+    # The number of the process's clock, computed as by clock_getcpuclockid(3).
     with contextlib.suppress(OSError, AttributeError):
         return time.clock_gettime((~pid << 3) | 2)
     return 0.0
 
 
 def _bytes_of_a_fresh_child() -> int:
-    """Return how much memory a forked process is said to have before it has done anything."""
+    """Return the peak of memory that the system reports for a fresh forked process."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)

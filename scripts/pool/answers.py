@@ -1,7 +1,7 @@
-"""What a host answers, read by its worker, which believes none of it.
+"""The answers of a host, read by its worker, which does not trust them.
 
-A script can get at its host's pipe by tricks. Whatever it writes there, the worker ends up with a
-well-formed outcome or with `ProtocolError`, upon which it kills the host.
+A script can reach its host's pipe by tricks. Whatever it writes there, the worker gets a
+well-formed outcome or a `ProtocolError`, and then kills the host.
 
     AnswerStream   cuts the bytes of the pipe, and those found in the shared page, into answers
     outcome_of     checks one answer and makes an outcome of it
@@ -23,12 +23,12 @@ from scripts.protocol.wire import ProtocolError
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
 _MAX_NUMBER = 2**62
-# The attributes of errors that are no texts, but for "after".
+# The attributes of errors that are numbers, besides "after".
 _NUMBERS = ("line", "peak_bytes")
 
 # Number, kind, output, JSON, start, seconds.
 Answer = tuple[int, int, bytes, bytes, float, float]
-# Makes a text of at most so many characters fit to be stored and read.
+# Returns a text that can be stored, shortened to a number of characters.
 Clean = Callable[[str, int], str]
 
 
@@ -129,7 +129,7 @@ def _wanted_bytes(data: bytes, offset: int) -> int:
 def _details(
     kind: int, extra: bytes, clean: Clean
 ) -> tuple[ScriptError | None, str | None, list[dict[str, Any]]]:
-    """Read the part of an answer that only some have."""
+    """Read the JSON part of an answer: error, warning, logs."""
     try:
         content = orjson.loads(extra)
         warning = content["warning"]

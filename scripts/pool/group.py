@@ -27,7 +27,7 @@ class Group:
         self.sent_at = time.time()
 
     def is_call_alone(self, number: int) -> bool:
-        """Tell whether this call is all that the group ever had."""
+        """Whether the group was made of this call alone."""
         return number == self.first and len(self.calls) == 1
 
     def take_back_after(self, number: int) -> list[Call]:

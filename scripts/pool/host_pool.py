@@ -1,9 +1,9 @@
 """Runs scripts in script hosts and says what became of each call: the HostPool of a worker.
 
-It feeds hosts with groups of calls, about 20 ms of work at a time, so that the pipe costs little
-where scripts are fast and every host has one call where they are slow. It watches them: a host that
-runs over a time limit is killed, the call that ran gets the error, and the others of its group run
-again elsewhere.
+It feeds hosts with groups of calls of about 20 ms of work. So the pipe costs little where scripts
+are fast, and each host has one call where they are slow. It watches the hosts: one that is over a
+time limit is killed, the call that ran gets the error, and the others of its group run again
+elsewhere.
 
 The way of a call, here unless another file is named:
 
@@ -158,7 +158,7 @@ class HostPool:
         return self._pace.of(program)
 
     def learn_pace(self, program: Program, seconds: float) -> None:
-        """Take in how long a call took that was made elsewhere."""
+        """Take in how many seconds a call took that ran elsewhere."""
         self._pace.learn(program, seconds, 1)
 
     def cancel(self, keys: set[Any]) -> list[Call]:
@@ -215,7 +215,7 @@ class HostPool:
         self._open()
 
     def _pump(self, timeout: float) -> None:
-        """Move what can be moved, watch the hosts, and hand out waiting calls."""
+        """Handle what is ready, watch the hosts, and hand out waiting calls."""
         for key, events in self._selector.select(timeout):
             key.data(events)
         clock = time.monotonic()
@@ -243,7 +243,7 @@ class HostPool:
         self._next_look = min(self._next_look, clock + STUCK_SECONDS)
 
     def _pace_of(self, lane: Lane, clock: float) -> float | None:
-        """Return the seconds a call takes, as far as known: the first one's age tells, too."""
+        """Return the seconds a call takes: measured, or at least the first one's age."""
         pace = self._pace.of(lane.program)
         if pace is not None:
             return pace
@@ -276,7 +276,7 @@ class HostPool:
             except OSError:
                 self._hosts.kill(host)
         if events & selectors.EVENT_READ and not self._read(host):
-            # Closed: a host does that by ending, and a script by trying.
+            # The channel is closed: the host has ended, or its script has closed it.
             host.stop_listening()
             self._hosts.kill(host)
 
@@ -414,11 +414,11 @@ class HostPool:
                 self._ready_lanes[lane] = None
 
     def _reclaim_waiting_calls(self, host: HostClient) -> None:
-        """Take from a host with a slow call what is done before it and what waits behind it."""
+        """Take the answers before a host's slow call and the calls that wait behind it."""
         self._take_answers(host, host.unsent_answers())
         host.mark_reclaimed()
         if not host.is_terminating and host.has_unbegun_calls():
-            # One stays, so that its time limit goes on whatever the page tells.
+            # The first call stays, so that its time limit goes on whatever the page shows.
             self._take_back(host, keep=1)
 
     def _take_back(self, host: HostClient, keep: int) -> None:
@@ -428,7 +428,7 @@ class HostPool:
 
     def _kill_if_running(self, host: HostClient, keys: set[Any]) -> None:
         if not host.in_flight:
-            # It claims to have begun nothing, which may be forged.
+            # It shows that it has begun nothing, which a script may have forged.
             self._hosts.kill(host)
         running = dict(host.unanswered()).get(host.page.running)
         if running is not None and running.key in keys:

@@ -1,4 +1,4 @@
-"""Keeps secrets out of what is told about a script: logs, errors, warnings."""
+"""Masks secrets in the texts of a script: logs, errors, warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 from scripts.protocol.envelope import plain_text
 
 MASK = "***"
-# Shorter values would be found in the midst of ordinary words.
+# Shorter values would also match parts of ordinary words.
 MIN_LENGTH = 4
 # Where a text was cut; see `plain_text`.
 _CUT = "…"
@@ -21,7 +21,7 @@ _ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 class Mask:
-    """The secrets that a run may know, as they may appear in its texts."""
+    """The secrets that a script may read, in the forms in which texts may show them."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._forms: list[str] = []
@@ -42,7 +42,7 @@ class Mask:
         return plain_text(text, length)
 
     def _without_beginnings(self, text: str) -> str:
-        """Mask what is left of secrets where the host has cut its text."""
+        """Mask the rest of a secret where the host has cut the text."""
         cuts = [found.start() for found in re.finditer(_CUT, text)]
         for cut in reversed(cuts[-_MAX_CUTS:]):
             starts = [_begins_at(form, text, cut) for form in self._forms]
@@ -54,12 +54,12 @@ class Mask:
 
 @lru_cache(maxsize=16)
 def mask_of(values: tuple[str, ...]) -> Mask:
-    """Return the mask of these values. It is shared: nothing is to be added to it."""
+    """Return the mask of these values. It is shared; do not add values to it."""
     return Mask(values)
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Yield a value as it is, and as JSON, URLs, tracebacks and line by line output have it."""
+    """Yield a value as it is, and as it appears in JSON, URLs, tracebacks and single lines."""
     for part in {value, *value.splitlines()}:
         if len(part) < MIN_LENGTH:
             continue
@@ -80,12 +80,12 @@ def _url_forms(value: str) -> Iterator[str]:
 
 
 def _encoded_forms(raw: bytes) -> Iterator[str]:
-    """Yield it in hexadecimal digits and in base64, where it may stand within something longer."""
+    """Yield it in hexadecimal digits and in base64, also as a part of something longer."""
     yield raw.hex()
     yield raw.hex().upper()
     for before in range(3):
         encoded = b64encode(bytes(before) + raw).decode()
-        # The characters that hold bits of the value alone, wherever it begins.
+        # Only the characters that hold bits of the value alone, for each possible start.
         inside = encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
         if len(inside) >= MIN_LENGTH:
             yield inside

@@ -1,10 +1,10 @@
-"""How long the calls of a program take, and what follows from it for the pool."""
+"""How long the calls of a program take, and how many the pool sends ahead for that."""
 
 from scripts.protocol.calls import Program
 
-# How much work is on its way to a host: enough that the pipe costs little where scripts are fast.
+# Seconds of work on their way to a host: enough that the pipe costs little with fast scripts.
 GROUP_SECONDS = 0.02
-# Where scripts are very fast: two of the largest groups, so that no host waits for the next.
+# The limit for very fast scripts: two of the largest groups, so that no host waits for the next.
 _MAX_CALLS_AHEAD = 1000
 _SMOOTHING = 0.3
 _MAX_KNOWN_PROGRAMS = 256
@@ -21,7 +21,7 @@ class Pace:
         return self._seconds.get(program)
 
     def learn(self, program: Program, seconds: float, calls: int) -> None:
-        """Take in that so many calls took so long on average."""
+        """Take in the average seconds of a number of calls."""
         known = self._seconds.get(program)
         if known is None and len(self._seconds) >= _MAX_KNOWN_PROGRAMS:
             del self._seconds[next(iter(self._seconds))]

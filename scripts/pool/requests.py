@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Threads for the outside calls of a worker, for those of one script, and for each script for sure.
+# The most threads for the outside calls of a worker and of one script, and the threads that each
+# script has in any case.
 MAX_THREADS = 256
 MAX_THREADS_OF_A_SCRIPT = 64
 THREADS_FOR_SURE = 4
-# Secrets have threads of their own: to read one takes a moment, and it never waits behind calls.
+# Secrets have threads of their own, so that a quick read never waits behind outside calls.
 SECRET_THREADS = 8
 
 

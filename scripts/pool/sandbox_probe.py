@@ -27,7 +27,7 @@ _NO_PROBE = "a process that can enter its sandbox"
 
 
 def missing_measures() -> list[str]:
-    """Name the measures of the sandbox that this machine lacks; a process tries each, once."""
+    """Name the measures of the sandbox that this machine lacks. A process tries each, once."""
     return missing_here() or _probe.read()
 
 

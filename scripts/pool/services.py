@@ -1,4 +1,4 @@
-"""The services of a pool's scripts, and what their replies mean for the texts of a script."""
+"""The services of a pool's scripts, and the mask for the secrets that they give."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class PoolServices:
         return self._by_name
 
     def clean(self, host: HostClient, call: int) -> Clean:
-        """Return what takes secrets out of the texts of a host's call.
+        """Return a function that masks secrets in the texts of a host's call.
 
-        It knows every secret that the script may read, whether the call has read it or not. So a
-        new host and one that has served other calls give the same text.
+        It masks every secret that the script may read, whether the call has read it or not. So the
+        text does not depend on what its host has done before.
         """
         if not host.program.secrets:
             return plain_text

@@ -1,8 +1,8 @@
 """The memory that a worker shares with one of its hosts, as the worker sees it.
 
-The pipe tells what a host has done, this what it is doing: which call it runs and since when, and
-the answers it has not sent yet. A script can reach it by tricks and write anything into it. The
-layout is in `wire.py`, the host's side in `host.py`.
+The pipe brings what a host has done. This page shows what the host is doing: which call it runs and
+since when, and the answers that it has not sent yet. A script can reach the page by tricks and
+write anything into it. The layout is in `wire.py`, the host's side in `host.py`.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ class SharedPage:
 
     @property
     def is_writing(self) -> bool:
-        """Whether the running call is through with its script."""
+        """Whether the script of the running call has returned."""
         return self._numbers[wire.WRITTEN] == self._numbers[wire.BEGUN]
 
     @property
@@ -42,10 +42,10 @@ class SharedPage:
         return self._times[wire.BEGAN]
 
     def recall(self, number: int) -> None:
-        """Have the host leave out the calls up to this number that it has not begun."""
+        """Have the host skip the calls up to this number that it has not begun."""
         self._numbers[wire.RECALLED] = number
-        # The host marks a call as begun before it looks whether it is recalled; this gives its
-        # mark the time to become visible here.
+        # The host marks a call as begun before it checks whether the call is recalled. The pause
+        # gives the mark the time to become visible here.
         time.sleep(0.0002)
 
     def unsent(self, *, is_dead: bool) -> bytes:
@@ -55,19 +55,19 @@ class SharedPage:
             return b""
         size = min(self._numbers[wire.UNSENT], wire.MAX_UNSENT_BYTES)
         data = bytes(self._bytes[wire.UNSENT_AT : wire.UNSENT_AT + size])
-        # Where these differ the host goes on, and may have sent the answers and put others in
-        # their place meanwhile.
+        # If the times differ, the host goes on: it may have sent these answers and written others
+        # in their place meanwhile.
         return data if began_at == self.began_at else b""
 
     def close_descriptor(self) -> None:
-        """Close what only the host needs, once it has it."""
+        """Close the descriptor once the host has it; this process needs it no more."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
 def _new_memory() -> int:
-    """Make memory to share with a host, who must not be able to take it away again."""
+    """Make memory to share with a host, which cannot shrink it."""
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
             file.truncate(wire.SHARED_BYTES)

@@ -94,7 +94,7 @@ class ThreadPool(Generic[Job]):
         jobs = self._waiting.pop(tenant)
         job = jobs.popleft()
         if jobs:
-            # Behind the others.
+            # The tenant is the last in turn now.
             self._waiting[tenant] = jobs
         self._running[tenant] += 1
         return job

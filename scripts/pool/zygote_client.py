@@ -37,7 +37,8 @@ class ZygoteClient:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",
-                # Some builds of Python find their own library by it. The zygote clears the rest.
+                # Some builds of Python need it to find their own library. The zygote clears the
+                # environment.
                 env={k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
                 start_new_session=True,
             )
@@ -59,7 +60,7 @@ class ZygoteClient:
         self._send(wire.CONTROL.pack(wire.UNWATCH, host.number, 0, 0), [])
 
     def deaths(self) -> Iterator[tuple[int, int, int]] | None:
-        """Read which hosts ended, how, and their peak of memory; None: the zygote ended."""
+        """Read number, wait status and peak bytes of ended hosts; None: the zygote has ended."""
         try:
             chunk = self.control.recv(_READ_BYTES)
         except BlockingIOError:
@@ -85,7 +86,7 @@ class ZygoteClient:
             self._process.wait()
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:
-        # A zygote that is gone is noticed when its messages are read.
+        # Reading its messages shows that a zygote is gone.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.control.setblocking(True)
             try:
@@ -95,7 +96,7 @@ class ZygoteClient:
 
 
 def _command(control: int, uids: tuple[int, int] | None, unsealed: bool) -> list[str]:
-    # The time zones: where the system has none, zoneinfo looks there.
+    # tzdata has the time zones for systems without their own.
     modules = (scripts, orjson, jsonschema_rs, tzdata)
     where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
     facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(unsealed)))

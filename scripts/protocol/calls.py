@@ -22,9 +22,10 @@ class LibraryCode:
 class Program:
     """One script version: what a host runs.
 
-    `memory_mb` is what it may take beyond Python's. The schemas are JSON text, "" accepts any.
-    With `network` and no `allowed_hosts` it may call any public host; `secrets` names those
-    that it may read. `in_transaction`: a callable to be run where its output is stored.
+    `memory_mb` is the memory that it may take beyond Python's own. The schemas are JSON text, ""
+    accepts any value. With `network` and no `allowed_hosts` it may call any public host. `secrets`
+    are the names of the secrets that it may read. `in_transaction`: the callable runs in the
+    transaction that stores its output.
     """
 
     version_id: int
@@ -44,7 +45,7 @@ class Program:
 
     @property
     def is_callable(self) -> bool:
-        """Whether it is no script but a function of the project's own, see `callables`."""
+        """Whether the program is a function of the project's own code, see `callables`."""
         return self.language == "callable"
 
     def __hash__(self) -> int:
@@ -67,8 +68,8 @@ class Call:
     """One message handed to a script.
 
     `key` is the caller's name for it, `body` the envelope as JSON text in UTF-8. With
-    `start_by`, in epoch seconds, it begins until then or not at all: that is how a rate limit is
-    kept by the time at which scripts really begin.
+    `start_by`, in epoch seconds, the script begins by that time or not at all. So a rate limit
+    counts the times at which scripts really begin.
     """
 
     key: Any

@@ -1,6 +1,6 @@
 """Messages as JSON text: read before a script runs, checked and written after it has run.
 
-Used inside the script host, whatever the language of the script. Only
+The script host uses these functions for every language. Only
 `plain_text` are for the worker, too, which looks at what comes out of a host.
 """
 
@@ -56,9 +56,9 @@ _HINTS: dict[type, str] = {
 
 
 def decode(body: bytes, numerals: Numerals | None = None) -> Any:
-    """Read a message; `encode` writes the numbers of it that are left alone as they came.
+    """Read a message, so that `encode` writes its unchanged numbers as they were written.
 
-    How they were written is added to `numerals`. Raises ValueError where it is no JSON.
+    Their writing is added to `numerals`. Raises ValueError where the text is no JSON.
     """
     value = _strict(body)
     return (
@@ -67,7 +67,7 @@ def decode(body: bytes, numerals: Numerals | None = None) -> Any:
 
 
 def decode_exactly(body: bytes) -> Any:
-    """Read a message with numbers as large as they are written, for a JSON Schema."""
+    """Read a message with the exact values of its numbers, for a JSON Schema."""
     value = _strict(body)
     return value if is_as_written(body, value) else exact(body)
 
@@ -85,10 +85,10 @@ def _strict(body: bytes) -> Any:
 
 
 def complete(output: Any, correlation_id: str) -> tuple[Any, str | None]:
-    """Return a script's output as the next step's message, and a warning if it was mended.
+    """Return a script's output as the next step's message, and a warning if it was corrected.
 
-    A list is a message for each branch that the run goes on with. Raises OutputInvalid when it is
-    not the message that went in.
+    A list has one message for each branch of the run. Raises OutputInvalid where the output is not
+    a message of this run.
     """
     if not isinstance(output, list | tuple):
         return _complete_one(output, correlation_id, "$")
@@ -120,7 +120,7 @@ def _complete_one(
 
 
 def encode(value: Any, numerals: Numerals | None = None) -> bytes:
-    """Write a value as JSON text. Raises OutputInvalid naming the place that JSON cannot hold.
+    """Write a value as JSON text. Raises OutputInvalid with the place of what JSON cannot hold.
 
     Numbers that `decode` has read are written as they came.
     """
@@ -139,7 +139,7 @@ def check_size(text: bytes) -> None:
 
 
 def plain_text(text: str, length: int) -> str:
-    """Shorten a text and take out what a database or a JSON reader may refuse."""
+    """Shorten a text and remove characters that a database or a JSON reader may refuse."""
     if len(text) > length:
         text = text[:length] + "…"
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
@@ -165,7 +165,7 @@ def _not_a_message(output: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Write what a script may have taken for a correlation id, and name the type of all else."""
+    """Return a wrong correlation id as text: a simple value itself, of other values the type."""
     if value is None or type(value) is str:
         return json.dumps(value)[:100]
     return _named(value)
@@ -177,7 +177,7 @@ def _named(value: Any) -> str:
 
 
 class _Container:
-    """An array or an object of which the beginning is written."""
+    """An array or an object that is being written."""
 
     __slots__ = ("end", "identity", "key", "members", "separator")
 

@@ -1,7 +1,6 @@
-"""What can become of a script that gives no output.
+"""Why a script has given no output.
 
-The runner puts these on outcomes; it raises none of them. They know no Django, since the script
-host uses them too.
+The pool puts these errors on outcomes and raises none of them. The script host uses them, too.
 """
 
 import signal as signals

@@ -1,4 +1,4 @@
-"""JSON text looked at as text, without changing a digit or a character of what it says.
+"""JSON text handled as text, so that no digit and no character of its content changes.
 
     indented      the text on several lines
     member        the text of an object's member
@@ -21,20 +21,21 @@ import orjson
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
 _NAME = re.compile(r"[^\W\d]\w*")
 _INDENT = "  "
-# What orjson reads. Each level makes the lines below it longer: ten times as many are megabytes.
+# The depth that orjson reads. Each level indents its lines further: ten times this depth takes
+# megabytes.
 _MAX_DEPTH = 1024
 
 
 def indented(text: str) -> str:
-    """Write each value on a line of its own; escaped characters are shown where they can be.
+    """Write each value on a line of its own, with escaped characters unescaped where possible.
 
-    What is no JSON comes back as it is, and so does what is nested more than 1024 deep.
+    Text that is no JSON, or is nested more than 1024 deep, is returned unchanged.
     """
     try:
         value = orjson.loads(text)
         written = orjson.dumps(value)
     except TypeError:
-        # It is nested deeper than orjson writes.
+        # The value is nested deeper than orjson writes.
         written = b""
     except orjson.JSONDecodeError:
         if not _is_json(text):
@@ -46,7 +47,7 @@ def indented(text: str) -> str:
 
 
 def _is_json(text: str) -> bool:
-    """Tell whether it is JSON with integers of more digits than orjson reads."""
+    """Whether the text is JSON with integers of more digits than orjson reads."""
     if _depth(text) > _MAX_DEPTH:
         return False
     try:
@@ -125,10 +126,10 @@ def place_at(text: str, position: int) -> str:
 
 
 class _Walk:
-    """Where in a value one is, piece by piece."""
+    """The position in a value, piece by piece."""
 
     def __init__(self) -> None:
-        # The step into each array and object that is open: None before the first key.
+        # The present step in each open array and object: None before the first key.
         self._steps: list[str | int | None] = []
         self._before = ""
 
@@ -146,7 +147,7 @@ class _Walk:
         elif isinstance(step, int):
             self._steps[-1] = step + 1 if piece == "," else step
         elif self._before in ("{", ",") and piece[:1] == '"':
-            # What ends too early is no key.
+            # A string that ends too early is no key.
             with contextlib.suppress(ValueError):
                 self._steps[-1] = json.loads(piece)
 
@@ -155,9 +156,9 @@ class _Walk:
 
 
 def path_step(step: str | int) -> str:
-    """Return what a path has for one more step: `.name`, `[3]` or `["a name"]`.
+    """Return one more step of a path: `.name`, `[3]` or `["a name"]`.
 
-    It can always be written: half a character in a name is written as its escape.
+    Any name can be written: half a character in a name is written as its escape.
     """
     if isinstance(step, int):
         return f"[{step}]"

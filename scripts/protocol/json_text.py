@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.protocol.json_layout import path_step
 
-# Payloads may be nested so deep. Every parser and writer on a payload's way goes deeper.
+# The greatest depth of payloads. All parsers and writers on a payload's way go deeper.
 MAX_DEPTH = 200
 # Python reads and writes no integers with more digits.
 MAX_DIGITS = 4300
@@ -28,19 +28,19 @@ _decoder = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def is_deeper_than(text: bytes, levels: int) -> bool:
-    """Tell whether arrays and objects are nested more than so many levels deep."""
-    # Few texts have so many brackets at all.
+    """Whether arrays and objects are nested deeper than this number of levels."""
+    # Few texts have that many brackets at all.
     return text.count(b"[") + text.count(b"{") > levels and depth_of(text) > levels
 
 
 def depth_of(text: bytes) -> int:
-    """Return how many arrays and objects are open at once, at the most."""
+    """Return the greatest number of arrays and objects that are open at once."""
     brackets = _ALL_BUT_BRACKETS.sub(b"", text)
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def has_long_integer(text: bytes) -> bool:
-    """Tell whether an integer has more digits than Python reads."""
+    """Whether an integer has more digits than Python reads."""
     return any(match[0][:1] != b'"' for match in _LONG_INTEGER.finditer(text))
 
 
@@ -86,8 +86,8 @@ def shortened(place: str) -> str:
 def items_of(text: str) -> list[tuple[str, Any]]:
     """Cut the text of a JSON array into the texts of its items, each with its value.
 
-    In the values numbers are texts. Raises ValueError where it is none, RecursionError where it
-    is nested very deep.
+    Numbers in the values are texts. Raises ValueError where the text is no array, RecursionError
+    where it is nested very deep.
     """
     return [(text[start:end], value) for start, end, value in _items(text)]
 
@@ -106,7 +106,7 @@ def _items(text: str) -> Iterator[tuple[int, int, Any]]:
 
 
 def member_of(text: str, name: str) -> str:
-    """Return the text of a member of a JSON object, the last of that name, as parsers have it.
+    """Return the text of a member of a JSON object, the last of that name, as parsers do.
 
     Raises KeyError where there is none, ValueError where the text is no object, RecursionError
     where it is nested very deep.
@@ -128,7 +128,7 @@ def member_of(text: str, name: str) -> str:
 
 
 def _after(text: str, at: int, mark: str) -> int:
-    """Return where the next value begins behind a mark. Raises ValueError."""
+    """Return the position of the next value behind a mark. Raises ValueError."""
     at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]
     if text[at : at + 1] != mark:
         raise ValueError(f"{mark!r} is missing at character {at}")

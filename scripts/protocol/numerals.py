@@ -1,8 +1,8 @@
-"""How the numbers of a message are written: one that a script leaves alone goes out as it came.
+"""How the numbers of a message are written: an unchanged number leaves as it came.
 
 A script gets ordinary numbers. Python would write some of them in another way than they came: 1.50,
-1e5, -0, or 1234567890123456.78, which a double cannot hold. Their writing is remembered beside the
-object and found again by its identity. What a script computes is another object.
+1e5, -0, or 1234567890123456.78, which a double cannot hold. Their writing is kept beside the number
+object and found again by its identity. A number that a script computes is another object.
 """
 
 import json
@@ -17,7 +17,7 @@ import orjson
 # The identity of a number -> the number, which keeps the identity its own, and its writing.
 Numerals = dict[int, tuple[Any, str]]
 
-# Numbers that Python or JavaScript may write in another way, and some more: those of 16 digits,
+# Matches numbers that Python or JavaScript may write in another way, and some more: of 16 digits,
 # with an exponent, with a zero at the end of their fraction or many at its beginning, and -0.
 _AT_RISK = re.compile(
     rb"[\[:,\s](?=[-\d])"
@@ -27,7 +27,7 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # The integers that orjson writes.
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _BLANKS = b" \t\n\r"
-# A schema compares smaller numbers wrongly when it gets all their digits.
+# A schema compares smaller numbers wrongly if it gets all their digits.
 _SMALLEST_EXPONENT = -300
 
 
@@ -48,12 +48,12 @@ MinusZero.__name__ = MinusZero.__qualname__ = "int"
 
 
 def may_change(text: bytes) -> bool:
-    """Tell whether a JSON text has numbers that would be written in another way."""
+    """Whether a JSON text has numbers that would be written in another way."""
     if text[:1] in b"-0123456789":
         return True
     quotes = at = 0
     for match in _AT_RISK.finditer(text):
-        # What looks like one is often a part of a string.
+        # A match is often a part of a string.
         if text.find(b"\\", at, match.start()) >= 0:
             return _AT_RISK.search(_STRING.sub(b'""', text)) is not None
         quotes += text.count(b'"', at, match.start())
@@ -64,22 +64,22 @@ def may_change(text: bytes) -> bool:
 
 
 def is_as_written(text: bytes, value: Any) -> bool:
-    """Tell whether Python would write the value that a JSON text stands for as it stands there."""
+    """Whether Python would write the value of a JSON text exactly as the text has it."""
     try:
         written = orjson.dumps(value)
     except TypeError:
-        # It is nested deeper than orjson writes.
+        # The value is nested deeper than orjson writes.
         return not may_change(text)
     if written == text:
         return True
-    # In strings the same blanks are taken away on both sides.
+    # In strings the same blanks are removed on both sides.
     if written.translate(None, _BLANKS) == text.translate(None, _BLANKS):
         return True
     return not may_change(text)
 
 
 def loads(text: bytes | str, numerals: Numerals) -> Any:
-    """Read JSON text and remember how its numbers were written. Integers keep all their digits."""
+    """Read JSON text and keep how its numbers were written. Integers keep all their digits."""
 
     def number(digits: str) -> float:
         value = float(digits)
@@ -99,17 +99,17 @@ def loads(text: bytes | str, numerals: Numerals) -> Any:
 
 
 def exact(text: bytes) -> Any:
-    """Read JSON text with numbers that are as large as they are written, for a JSON Schema.
+    """Read JSON text with the exact values of its numbers, for a JSON Schema.
 
-    Those that Python might write in another way are Decimal.
+    Numbers that Python might write in another way are Decimal.
     """
     return json.loads(text, parse_float=decimal)
 
 
 def as_written(value: Any, numerals: Numerals) -> Any:
-    """Return the value for orjson to write, its remembered numbers replaced by their writing.
+    """Return the value for orjson to write, with kept numbers replaced by their writing.
 
-    Raises RecursionError where it is nested very deep or contains itself.
+    Raises RecursionError where the value is nested very deep or contains itself.
     """
     return _replaced(value, lambda number: writing_of(number, numerals))
 
@@ -147,7 +147,7 @@ def _replaced(value: Any, writing: Callable[[Any], str | None]) -> Any:
 
 
 def decimal(digits: str) -> Decimal | float:
-    """Return a number as large as it is written, as far as a JSON Schema can tell."""
+    """Return the exact value of a number, as far as a JSON Schema can distinguish it."""
     try:
         value = Decimal(digits)
     except InvalidOperation:

@@ -1,7 +1,7 @@
-"""Whether an output can go on, judged from its text alone before anything of it is stored.
+"""Whether an output can go on: checked on its text alone, before any of it is stored.
 
-A script can get at its host's pipe by tricks and write there what no host writes. So the worker
-checks what the host has checked already: what passes here can be stored and handed on.
+A script can reach its host's pipe by tricks and write there what no host writes. So the worker
+repeats the checks of the host: an output that passes here can be stored and handed on.
 """
 
 import re
@@ -19,7 +19,7 @@ from scripts.protocol.json_text import (
     place_deeper_than,
 )
 
-# Its first digits are kept: they may be those of an escape in a string.
+# The first digits are kept: they may belong to an escape in a string.
 _VERY_LONG_NUMBER = re.compile(rb"(?<!\d)(\d{4})\d{296,}")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -27,8 +27,8 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def fault_of(text: bytes, body: bytes, correlation_id: str, is_last: bool) -> OutputInvalid | None:
     """Return why a script's output cannot go on, None where it can.
 
-    `body` is the message that the script was given: a step may pass on what it got, however
-    deep. Raises ValueError where the output is no JSON at all.
+    `body` is the message that the script was given: a step may pass on a payload of any depth that
+    it got. Raises ValueError where the output is no JSON at all.
     """
     try:
         value = orjson.loads(text)
@@ -50,7 +50,7 @@ def fault_of(text: bytes, body: bytes, correlation_id: str, is_last: bool) -> Ou
 
 
 def _is_plain(text: bytes, value: Any, correlation_id: str) -> bool:
-    """Tell at once of nearly every output that nothing can be wrong with it."""
+    """Whether nothing can be wrong with the output: a fast check that nearly every one passes."""
     return (
         type(value) is dict
         and value.get("correlationId") == correlation_id
@@ -87,7 +87,7 @@ def _fault_of_message(
 
 
 def _fault_of_depth(text: bytes, body: bytes, value: Any) -> OutputInvalid | None:
-    """Payloads have a bound; their envelope, and the list they stand in, come on top of it."""
+    """Payloads have a greatest depth; their envelope and a list around it add to it."""
     around = _levels_around_payload(value)
     if not is_deeper_than(text, MAX_DEPTH + around):
         return None
@@ -97,7 +97,7 @@ def _fault_of_depth(text: bytes, body: bytes, value: Any) -> OutputInvalid | Non
 
 
 def _levels_around_payload(value: Any) -> int:
-    """The result of a run may be any JSON, and is often a message."""
+    """Count the levels around the payload. The result of a run may be any JSON, often a message."""
     if type(value) is list and value:
         return 2 if _is_message(value[0]) else 0
     return 1 if _is_message(value) else 0

@@ -1,6 +1,6 @@
-"""JSON Schemas of payloads: what one has to look like, and where it does not.
+"""JSON Schemas of payloads, and the places where a payload does not match.
 
-A `Contract` is what a script host holds a script's messages against. The web server checks the
+A script host checks the messages of a script against a `Contract`. The web server checks the
 payload of a start in the same way.
 """
 
@@ -15,17 +15,17 @@ from scripts.protocol.envelope import decode_exactly, plain_text
 from scripts.protocol.errors import InputInvalid, OutputInvalid, ScriptInvalid
 from scripts.protocol.schema_size import MAX_EXPANSION, SchemaSize
 
-# A payload may be wrong in more places than anybody wants to read.
+# The most places that are listed: a payload may be wrong in more than a reader wants.
 MAX_FAULTS = 50
 # Values with more parts than this are large.
 MAX_PARTS = 10_000
-# The message quotes what it finds wrong, which may be long.
+# The message quotes the wrong value, which may be long.
 _MAX_DETAIL_LENGTH = 200
 _MAX_PATH_LENGTH = 100
-# A pattern that looks back or ahead gives up after so many steps; all others take time in
+# The steps after which a pattern that looks back or ahead gives up. All others take time in
 # proportion to the text.
 _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
-# What a process keeps for long may have small patterns alone. Some that look harmless take
+# A schema that a process keeps for long may have small patterns only. Some that look harmless take
 # megabytes compiled, such as a character class of all letters, 200 times.
 _PLAIN_PATTERNS = jsonschema_rs.RegexOptions(size_limit=128 << 10, dfa_size_limit=128 << 10)
 
@@ -48,7 +48,7 @@ def compile_plain(text: str) -> jsonschema_rs.Validator:
 
 
 def require_bounded(size: SchemaSize) -> None:
-    """Raise SchemaInvalid where references make more of a schema than can be looked at."""
+    """Raise SchemaInvalid where references make a schema too large to be checked."""
     if size.expansion > MAX_EXPANSION:
         raise SchemaInvalid(f"With its references followed it has more than {MAX_EXPANSION} parts.")
 
@@ -65,12 +65,12 @@ def _compiled(text: str, patterns: Any) -> jsonschema_rs.Validator:
 
 def schema_fault(schema: dict[str, Any]) -> str:
     """Return why an object is no JSON Schema that can be used, "" where it is one."""
-    # As text: a number beyond 64 bits would not survive the conversion otherwise.
+    # As text: the conversion of an object would lose numbers beyond 64 bits.
     return schema_text_fault(json.dumps(schema))
 
 
 def schema_text_fault(text: str) -> str:
-    """Do what `schema_fault` does for a schema that is written already."""
+    """Do what `schema_fault` does, for the JSON text of a schema."""
     try:
         compile_schema(text)
     except SchemaInvalid as error:
@@ -79,7 +79,7 @@ def schema_text_fault(text: str) -> str:
 
 
 def matches(validator: jsonschema_rs.Validator, value: Any) -> bool:
-    """Tell whether a value matches; one that is nested too deep to be looked at does not."""
+    """Whether a value matches; one that is nested too deep to be checked does not."""
     try:
         return validator.is_valid(value)
     except ValueError:
@@ -96,7 +96,7 @@ def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, 
         else:
             errors = [_first_error(validator, value)]
     except ValueError as error:
-        # What does not match is nested too deep to be shown.
+        # The part that does not match is nested too deep to be shown.
         return [{"path": "$", "detail": str(error)}]
     return [
         {
@@ -108,7 +108,7 @@ def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, 
 
 
 def _is_small(value: Any) -> bool:
-    """Tell whether all that is wrong can be named in a moment: that is more than linear work."""
+    """Whether all faults can be listed quickly: listing takes more than linear work."""
     parts, seen = [value], 0
     while parts and seen <= MAX_PARTS:
         seen += 1
@@ -129,7 +129,7 @@ def _first_error(validator: jsonschema_rs.Validator, value: Any) -> jsonschema_r
 
 
 class Contract:
-    """What a script takes and what it gives; "" stands for anything."""
+    """The schemas of a script's input and output; "" accepts any value."""
 
     def __init__(self, input_schema: str = "", output_schema: str = "") -> None:
         """Raises ScriptInvalid where a schema cannot be used."""
@@ -158,7 +158,7 @@ class Contract:
         return OutputInvalid(text, place=faults[0]["path"] if faults else None)
 
     def output_faults(self, text: bytes, is_last: bool) -> list[dict[str, str]]:
-        """Return where the output does not match and why, of the first branch that does not."""
+        """Return where and why the first branch of the output that does not match differs."""
         if self._output is None:
             return []
         payloads = _payloads(decode_exactly(text), is_last)
@@ -176,9 +176,9 @@ def _validator(schema: str, what: str) -> jsonschema_rs.Validator | None:
 
 
 def _payloads(output: Any, is_last: bool) -> Iterator[tuple[str, Any]]:
-    """Yield what the output structure is about, each with its place in the output.
+    """Yield the payloads that the output structure describes, each with its place in the output.
 
-    The last output may be any value, and is meant as a whole where it has no payload.
+    The output of the last step may be any value; where it has no payload, it is checked as a whole.
     """
     if isinstance(output, list) and not is_last:
         for index, branch in enumerate(output):

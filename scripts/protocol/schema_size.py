@@ -1,7 +1,7 @@
-"""How much there is to do for a JSON Schema, told without compiling it.
+"""How much work a JSON Schema takes, computed without compiling it.
 
-A schema of some lines can refer to one definition twice, and this to another twice, and so on: what
-is wrong with a value is then looked for in as many places as there are ways through it.
+A schema of a few lines can refer to one definition twice, this one to another twice, and so on. A
+check then visits as many places as there are paths through the references.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-# Parts of a schema with its references followed. It takes some 50 microseconds and 5 kB to say of
-# each why a value does not match.
+# The most parts of a schema with its references followed. Explaining a mismatch takes about 50
+# microseconds and 5 kB for each.
 MAX_EXPANSION = 50_000
-# With more patterns than this, compiling them takes a while.
+# Compiling more patterns than this takes long.
 _MOST_PLAIN_PATTERNS = 50
-# What refers to more than a reference shows, or looks at parts of a value again.
+# Keywords that refer to more than a plain reference, or check parts of a value again.
 _NOT_PLAIN = {
     "$anchor",
     "$dynamicAnchor",
@@ -32,8 +32,8 @@ _NOT_PLAIN = {
 class SchemaSize:
     """`expansion` counts the parts of a schema with its references followed.
 
-    A schema is plain where the work for a value is no more than its parts times those of the value:
-    where no reference leads back to itself, for instance.
+    A schema is plain where checking a value takes at most its parts times those of the value. It is
+    not plain where, for instance, a reference leads back to itself.
     """
 
     expansion: int
@@ -41,7 +41,7 @@ class SchemaSize:
 
     @classmethod
     def of(cls, text: str) -> SchemaSize:
-        """Count. Whether the text is a schema at all is for others to say."""
+        """Count the parts of a text. Whether the text is a valid schema is not checked here."""
         try:
             root = json.loads(text)
             count = _Count(root)
@@ -88,7 +88,7 @@ class _Count:
         return self.of(target)
 
     def _target(self, reference: str) -> dict[str, Any] | list[Any] | None:
-        """Return what a reference within the document points at (RFC 6901), None for others."""
+        """Return the target of a reference within the document (RFC 6901), None for others."""
         if reference != "#" and not reference.startswith("#/"):
             return None
         target = self._root

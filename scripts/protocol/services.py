@@ -18,7 +18,7 @@ SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
 
 
 class RequestFailed(Exception):
-    """A request was refused or came to nothing. `kind` is a word for programs."""
+    """A request was refused or failed. `kind` is one word that programs can compare."""
 
     def __init__(self, message: str, kind: str) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""JSON text read by Python's own parser, with the place of what is refused.
+"""JSON text read by Python's own parser, with the place of a refused part.
 
-Refused are keys that stand twice in one object, of which parsers take one or the other, and numbers
-that would not come out as they are written.
+Two things are refused: a key that stands twice in one object, since parsers differ in which one
+they take, and a number that would be written in another way than it came.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scripts.protocol.numerals import decimal
 
 _TOO_LARGE = "is a number beyond what a double can hold"
 _TOO_LONG = f"is a number with more than {MAX_DIGITS} digits"
-# Of integers beyond this no double is near.
+# No double is near integers beyond this.
 _MAX_INTEGER_DIGITS = 308
 
 
 class Refused(ValueError):
-    """The text says something that could not travel on unchanged."""
+    """The text has a part that could not be passed on unchanged."""
 
     def __init__(self, place: str, detail: str) -> None:
         super().__init__(f"{place} {detail}.")
@@ -32,7 +32,7 @@ class Refused(ValueError):
 
 
 class _Fault:
-    """Stands in the place of what is refused."""
+    """Stands in the place of a refused part."""
 
     def __init__(self, detail: str, key: str | None = None) -> None:
         self.detail = detail
@@ -40,7 +40,7 @@ class _Fault:
 
 
 def read_exactly(text: str | bytes) -> Any:
-    """Return the value with numbers as large as they are written; those with a point are Decimal.
+    """Return the value with exact numbers; those with a point are Decimal.
 
     Raises Refused, ValueError where the text is no JSON, RecursionError where it is nested very
     deep.
@@ -107,7 +107,7 @@ def _plain_number(digits: str) -> Any:
 
 
 def is_exact(digits: str, value: float) -> bool:
-    """Tell whether the float has the value of the number that is written."""
+    """Whether the float has exactly the value of the written number."""
     try:
         return Decimal(digits) == Decimal(repr(value))
     except InvalidOperation:
@@ -132,5 +132,5 @@ def _refused(root: Any) -> Refused:
         elif isinstance(value, list):
             items = [(f"{place}[{index}]", item) for index, item in enumerate(value)]
             todo.extend(reversed(items))
-    # The object with the fault stood under a key that stands twice itself.
+    # The object with the fault stands under a key that itself stands twice.
     return Refused("$", "has a key that stands twice in one object")

@@ -4,13 +4,13 @@
     worker ◄── CONTROL ──────────────────────── zygote      a host ended, and how
     worker ── HEAD, JSON, bodies ─────────────► host        its program, then groups of calls
     worker ◄── ANSWER, output, JSON ─────────── host        one a call, in the order of the calls
-    worker ◄── ANSWER, number, JSON ─────────── host        what the running call asks for ...
+    worker ◄── ANSWER, number, JSON ─────────── host        a request of the running call ...
     worker ── HEAD, JSON, reply ──────────────► host        ... and the reply to it
     worker ◄── shared page ───────────────────► host        what runs now, what is not sent yet
 
-Calls of a host are numbered from 1, and so is what a call asks for. Bodies and outputs are JSON
-texts that go through as they are. A reply may come behind groups that the host has not begun, and
-after the end of the call that asked, which it names.
+The calls of a host are numbered from 1, and so are the requests of a call. Bodies and outputs are
+JSON texts that pass unchanged. A reply may come behind groups that the host has not begun, and
+after the end of its call, whose number it has.
 """
 
 import mmap
@@ -33,15 +33,15 @@ class ProtocolError(Exception):
     """A host sent something that no host sends."""
 
 
-# Worker and zygote: what, host, two values. To fork a host: how many bytes it may take. When one
-# has ended: its wait status, and how many it took at most. A host that rests has no call and is
-# not to compute.
+# Worker and zygote: command, host, two values. FORK: the bytes of memory that the host may take.
+# ENDED: its wait status, and the most bytes that it took. WATCH: the host has no call, so it is
+# killed if it computes.
 CONTROL = struct.Struct("<cIqq")
 FORK, KILL, ENDED, WATCH, UNWATCH = b"F", b"K", b"E", b"R", b"W"
 FORK_FAILED = -1
 
 # Worker to host: bytes of JSON, bytes of bodies or of the reply. The JSON of a reply is an object
-# with this key, of which the value is the numbers of the call and of what it asked for.
+# whose key REPLY has the numbers of the call and of its request.
 HEAD = struct.Struct("<II")
 REPLY = "reply"
 
@@ -59,31 +59,31 @@ ERRORS: dict[int, type[ScriptError]] = {
     11: ScriptOutOfMemory,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
-# In the middle of a call: in place of an output b"<number> <service>", and the request as JSON.
+# In the middle of a call: b"<number> <service>" in place of an output, and the request as JSON.
 REQUEST = 10
 
 # The memory that worker and host share. First words of eight bytes, each read and written at once.
 # The host writes when the running call began, by the monotonic clock, 0 between calls ...
 BEGAN = 0
-# ... and then the call's number, so that no call is ever seen with an older start than its own.
+# ... and then the call's number, so that no call is ever seen with the start of an earlier one.
 BEGUN = 1
 # The worker takes back all calls up to this number that are not begun.
 RECALLED = 8
-# Then answers that are not sent yet, so many bytes of them. The worker finds them there when the
-# host hangs or dies in a later call.
+# The number of bytes of answers that are not sent yet and stand at UNSENT_AT. The worker reads them
+# there when the host hangs or dies in a later call.
 UNSENT = 2
-# The last call of which the output is being written, or was. A host that dies of a signal then has
-# run out of memory: parts written in other languages do not always notice.
+# The last call whose output is being written, or was. A host that a signal ends at that point has
+# run out of memory: libraries in C do not always notice.
 WRITTEN = 3
 UNSENT_AT = mmap.PAGESIZE
 MAX_UNSENT_BYTES = 128 * 1024
 SHARED_BYTES = UNSENT_AT + MAX_UNSENT_BYTES
 
-# Of one call: how often it may ask, and how often without having got a reply.
+# Limits of one call: its requests, and those without a reply at one time.
 MAX_REQUESTS = 1000
 MAX_REQUESTS_IN_FLIGHT = 8
 MAX_REQUEST_BYTES = 1024 * 1024
-# As JSON, in which a text may be longer than it is.
+# As JSON, whose escapes make a text longer.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 MAX_LOG_LINES = 100

@@ -17,21 +17,22 @@ class Script(Protocol):
         """
 
     def explain(self, error: BaseException) -> ScriptError:
-        """Tell what an exception that came out of `run` means to the script's author."""
+        """Return the error that an exception of `run` means for the script's author."""
 
     def forget(self) -> None:
-        """Drop all that the last message left behind."""
+        """Drop everything that the last message left behind."""
 
 
-# The name and code of each library, in the order in which a script is to have them.
+# The name and code of each library, in the order in which they are evaluated.
 Libraries = Sequence[tuple[str, str]]
 
 EXAMINATION = "examination"
 
-# The name of a language -> what compiles a script's name, code and libraries, or raises
-# ScriptInvalid. The megabytes that the script may take are for engines that count them, 0 is any.
+# The name of a language -> the function that compiles a script's name, code and libraries, or
+# raises ScriptInvalid. Its last argument are the megabytes that the script may take, 0 for no
+# limit.
 LANGUAGES: dict[str, Callable[[str, str, Libraries, int], Script]] = {
-    # None that an author can choose.
+    # Authors cannot choose this one.
     EXAMINATION: examination.Examination,
     "javascript": javascript.JavaScriptScript,
     "python": python.PythonScript,
@@ -39,12 +40,12 @@ LANGUAGES: dict[str, Callable[[str, str, Libraries, int], Script]] = {
 
 
 def library_name_fault(language: str, name: str) -> str:
-    """Say why no library of the language can have the name, "" where it can."""
+    """Return why no library of the language can have the name, "" where it can."""
     return python.library_name_fault(name) if language == "python" else ""
 
 
 def preload() -> None:
-    """Import all that scripts may need later, when a host can open no file any more."""
+    """Import everything that scripts may need. Later a host cannot open any file."""
     javascript.preload()
     python.preload()
 
@@ -56,7 +57,7 @@ def compiled(
     libraries: Libraries = (),
     memory_mb: int = 0,
 ) -> Script:
-    """Return the script, or one that says at every call why it cannot be run."""
+    """Return the script, or one that raises at every call the reason why it cannot run."""
     compile_script = LANGUAGES.get(language)
     if compile_script is None:
         return Broken(ScriptInvalid(f"There is no language {language!r}."))
@@ -73,7 +74,7 @@ class Broken:
         self._error = error
 
     def run(self, body: bytes, context: Any) -> Any:
-        # Without this the traceback would grow from call to call.
+        # Otherwise the traceback would grow with each call.
         raise self._error.with_traceback(None)
 
     def explain(self, error: BaseException) -> ScriptError:

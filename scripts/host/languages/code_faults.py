@@ -1,7 +1,7 @@
 """What is wrong with code before it ever runs: found by reading it, never by executing it.
 
-Compiling a few bytes can take much time and memory, so the web server has this done in a sealed
-process: see `faults.py`.
+Compiling a few bytes can take much time and memory, so for the web server a sandboxed process does
+it: see `faults.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Libraries = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`may_run`: the script compiles and begins, and fails where it comes to this."""
+    """`may_run`: the script compiles and begins, and fails at this place if it reaches it."""
 
     text: str
     line: int | None = None
@@ -36,7 +36,7 @@ class Fault:
 def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
     """Return why the code is no script: it does not compile, imports what is not there, has no end.
 
-    An empty list says that it can be run, not that it runs well.
+    An empty list means that it can be run, not that it runs well.
     """
     if language == "python":
         return _python_faults(code, libraries, is_script=True)
@@ -46,8 +46,8 @@ def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[F
 def library_faults(language: str, code: str) -> list[Fault]:
     """Return why the code is no library.
 
-    Which other libraries it can import is known to its scripts alone, which modules of Python is
-    not.
+    Only imports of Python modules are checked: which other libraries it can import depends on the
+    scripts that use it.
     """
     if language == "python":
         return _python_faults(code, (), is_script=False)
@@ -73,11 +73,11 @@ def _python_faults(code: str, libraries: Libraries, is_script: bool) -> list[Fau
 
 
 class _Imports(ast.NodeVisitor):
-    """Finds imports that would fail, wherever they stand."""
+    """Finds imports that would fail, at any place of the code."""
 
     def __init__(self, libraries: set[str]) -> None:
         self.faults: list[Fault] = []
-        # Those among them that no library can help with: none has the name of such a module.
+        # Those that no library can provide, since none may have the name of such a module.
         self.faults_of_modules: list[Fault] = []
         self._libraries = libraries
 
@@ -94,7 +94,7 @@ class _Imports(ast.NodeVisitor):
     def visit_Try(self, node: ast.Try) -> None:
         if not any(_catches_import_error(handler) for handler in node.handlers):
             return self.generic_visit(node)
-        # It says itself what is to be done without the module.
+        # The code itself handles that the module is missing.
         for part in (*node.handlers, *node.orelse, *node.finalbody):
             self.visit(part)
         return None
@@ -121,7 +121,7 @@ def _run_faults(tree: ast.Module) -> list[Fault]:
     found = [_run_fault(node) for node in _module_level(tree) if _binds_run(node)]
     if not found:
         return [Fault("does not define run(message, context)")]
-    # One of several definitions that will do is enough: which one counts is not known before.
+    # One valid definition among several is enough: the one that counts is not known before.
     return [] if None in found else [fault for fault in found if fault][-1:]
 
 
@@ -151,7 +151,7 @@ def _binds_run(node: ast.AST) -> bool:
 
 
 def _module_level(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the nodes whose names are the module's own, in ifs and tries too."""
+    """Yield the nodes that define names of the module, also within if and try."""
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
@@ -164,7 +164,7 @@ _COMMENT_OR_STRING = re.compile(
     r"""(?<!\\)//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""",
     re.DOTALL,
 )
-# What can end a script other than by an error.
+# The ways to end a script without an error.
 _END = re.compile(r"\b(setData|reject|retry)\b")
 
 

@@ -1,8 +1,8 @@
-"""Looks at what authors write, in the place of a script.
+"""Checks the code and schemas of authors, in the place of a script.
 
-Compiling code or a schema, and holding a value against a schema, can take any time and memory. A
-script host has bounds for both, so the web server sends such work to one: see `examiner.py`. A
-message is one piece of work, and the output says what was found. Nothing of it is executed.
+Compiling code or a schema, and checking a value against a schema, can take any time and memory. A
+script host limits both, so the web server sends such work to one: see `examiner.py`. A message is
+one piece of work, and the output has the findings. Nothing of it is executed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _faults(schema: str, text: str) -> dict[str, Any]:
 
 
 def _of_value(find: Callable[..., Any], schema: str, text: str) -> dict[str, Any]:
-    """Return what is found, or why the schema cannot be used."""
+    """Return the findings, or why the schema cannot be used."""
     try:
         validator = _validator(schema)
     except SchemaInvalid as error:
@@ -79,7 +79,7 @@ def _input(schema: str, message: str) -> list[dict[str, str]]:
 
 
 def _output(schema: str, output: str, is_last: bool) -> dict[str, Any]:
-    """Say where a script's output does not match, and what its error is then."""
+    """Return where a script's output does not match, and the error for that."""
     try:
         contract = Contract(output_schema=schema)
         faults = contract.output_faults(output.encode(), is_last)

@@ -1,7 +1,7 @@
 """One message's way through a JavaScript realm.
 
-Nothing in the realm calls into Python. Between its jobs it is asked what it wants, by a call of the
-engine function that `prelude/core.js` makes: lines to log, requests to send, and what came of it.
+Nothing in the realm calls into Python. Between its jobs Python calls the engine function of
+`prelude/core.js`, which returns lines to log, requests to send, and the output or the error.
 """
 
 import json
@@ -43,7 +43,7 @@ class Execution:
         self._prelude = prelude
         self._context = context
         self._engine = realm.keep(realm.run(prelude.core))
-        # Requests under way: their number with the worker -> the script's number for them.
+        # Requests under way: their number at the worker -> their number in the script.
         self._under_way: dict[int, int] = {}
 
     def run(self, libraries: Sequence[bytes], code: bytes) -> bytes:
@@ -66,10 +66,10 @@ class Execution:
                 self._settle(*self._context.wait())
 
     def start(self, body: bytes, *, remembers: bool, orders: bytes | None) -> None:
-        """Make what a script finds. Raises Thrown.
+        """Make the objects of the prelude. Raises Thrown.
 
-        Told so, the realm remembers how the numbers of the message are written, and the orders of
-        its keys, which are those of `key_orders`.
+        Where needed, the realm keeps how the numbers of the message are written, and the orders of
+        its keys, as `key_orders` returns them.
         """
         context = self._context
         facts: list[Any] = [
@@ -100,7 +100,7 @@ class Execution:
             self._call(_PART, self._realm.run(part))
 
     def _secrets(self) -> dict[str, dict[str, Any]]:
-        """Return the worker's reply for each secret, asked for all at once."""
+        """Return the worker's reply for each secret; all are requested at once."""
         context = self._context
         asked = {context.ask("secret", {"name": name}): name for name in context.secret_names}
         replies = [context.wait() for _ in asked]
@@ -113,11 +113,11 @@ class Execution:
             self._fail(self._realm.take_thrown())
 
     def _take(self) -> bytes | None:
-        """Do what the script asks for, and return its output if it has come to its end."""
+        """Carry out the script's logs and requests, and return its output if it has ended."""
         text = self._answer(_TAKE)
         if text[:1] != b" ":
             return text
-        # Unlike orjson this reads lone surrogates, which a script may log.
+        # Unlike orjson, json reads lone surrogates, which a script may log.
         state = json.loads(text)
         for at, level, line in state["logs"]:
             self._context.log(prelude.without_frames(line), level, at)
@@ -136,7 +136,7 @@ class Execution:
         return None
 
     def _raise_end(self, state: dict[str, Any]) -> None:
-        """Raise what the script has decided or come to, if it has."""
+        """Raise the script's decision or error, if there is one."""
         if decision := state.get("decision"):
             reason = plain_text(decision["reason"], MAX_MESSAGE_LENGTH)
             if decision["what"] == "reject":
@@ -154,7 +154,7 @@ class Execution:
         raise Failed(failure["message"], failure["stack"], failure.get("mayBeMemory", ""))
 
     def _look_for_rejections(self) -> None:
-        """Raise what a promise was rejected with, if nobody has asked that promise."""
+        """Raise the reason of the first unhandled rejection of a promise."""
         reason = self._realm.take_rejection()
         if reason is not None:
             self._fail(reason)

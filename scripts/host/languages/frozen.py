@@ -1,10 +1,10 @@
-"""Keeps what a Python script sets from being there for the next message.
+"""Keeps changes by a Python script from reaching the next message.
 
 A host runs many messages one after the other. Each has its own globals, builtins and context
-variables (where `decimal` keeps its precision), but all of them see the same modules. So nothing
-can be set on these, nor on the classes in them, and `random` is random again after a message that
-chose its numbers. What else a module keeps inside is not undone, such as the dialects of `csv` or
-the first weekday of `calendar`; neither is what a script does that leaves its import list behind.
+variables (where `decimal` keeps its precision), but all of them share the modules. So attributes of
+modules and of their classes cannot be set, and `random` is reseeded after a message that has seeded
+it. Other state inside modules is not restored, such as the dialects of `csv` or the first weekday
+of `calendar`, nor are changes by a script that works around its list of imports.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-# Where the flags of a type are, in words, and the one by which types made in C refuse attributes.
+# The place of a type's flags, in words, and the flag that makes types of C refuse attributes.
 _FLAGS_AT = 21
 _IMMUTABLE = 1 << 8
 
@@ -35,7 +35,7 @@ class FrozenModule(types.ModuleType):
 
 
 class _Random:
-    """Makes `random` random again after a message that chose its numbers."""
+    """Reseeds `random` after a message that has seeded it."""
 
     def __init__(self) -> None:
         self._is_chosen = False
@@ -64,7 +64,7 @@ restore_random = _random.restore
 
 
 def freeze(names: Iterable[str]) -> None:
-    """Freeze these modules, those that are loaded, with their packages and public submodules."""
+    """Freeze those of these modules that are loaded, with their packages and public submodules."""
     _random.watch()
     modules = [sys.modules[name] for name in {*names, *map(_package, names)} if name in sys.modules]
     while modules:
@@ -91,6 +91,6 @@ def _submodules(module: types.ModuleType) -> list[types.ModuleType]:
 
 def _make_immutable(kind: type) -> None:
     flags = ctypes.c_ulong.from_address(id(kind) + _FLAGS_AT * ctypes.sizeof(ctypes.c_ulong))
-    # Another Python than the usual one has them elsewhere.
+    # Other implementations of Python have the flags elsewhere.
     if flags.value == kind.__flags__:
         flags.value |= _IMMUTABLE

@@ -1,11 +1,11 @@
 """JavaScript scripts: `context.Data` is the message, `setData(output)` gives the output.
 
 Each message gets a realm of its own, with libraries and script evaluated anew from bytecode, so
-that nothing is left for the next. A script is the body of an async function.
+that nothing is left for the next message. A script is the body of an async function.
 
     JavaScriptScript   a script, compiled once
     execution.py       one message's way through a realm
-    prelude/           what a script finds there, besides the language
+    prelude/           the objects of a realm besides the language
     quickjs.py         the engine
 """
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 _BEFORE = "(async function ()\n{\n"
 _AFTER = "\n})"
 _LINES_BEFORE = 2
-# The rest is for what is not JavaScript's: the texts that go in and out, and what is made of them.
+# The rest is for the texts that go in and out, and for Python's work on them.
 _MEMORY_SHARE = 0.85
 
-# Code that may throw what is no new error; code made at run time may do anything.
+# Matches code that may throw values other than new errors. Code made at run time may do anything.
 _THROWS_ANYTHING = re.compile(
     r"\bthrow\b(?!\s+new\b)|\breject\b|\\u|\b(eval|Function|constructor|globalThis)\b"
 )
@@ -63,7 +63,7 @@ class JavaScriptScript:
             try:
                 self._libraries.append(_compiled_library(file, library_code))
             except SyntaxFault as fault:
-                # Without its line, which is none of the script's.
+                # Without the line, which is not one of the script.
                 raise ScriptInvalid(f"{file}, {_told(fault)}") from None
         try:
             self._code = _compiled_script(_file(name), code)
@@ -89,7 +89,7 @@ class JavaScriptScript:
             execution = Execution(realm, self._prelude, context)
             execution.start(body, remembers=remembers, orders=orders)
             text = execution.run(self._libraries, self._code)
-            # Reading it takes many times as much.
+            # Reading the output takes many times its size.
             check_size(text)
             return _read(text, context._numerals)
         except Thrown:
@@ -112,10 +112,10 @@ class JavaScriptScript:
             self._realm = None
 
     def _was_full(self, realm: Realm) -> bool:
-        """Tell whether null was thrown because there was no memory left for an error.
+        """Whether null was thrown because there was no memory left for an error.
 
-        A script may also throw null itself. Where its code looks like that, it is believed to have
-        done so unless this message has taken most of the memory.
+        A script may also throw null itself. Where its code looks like that, null is taken for the
+        script's own, unless this message has taken most of the memory.
         """
         if not self._may_throw_null or realm.is_full():
             return True
@@ -125,7 +125,7 @@ class JavaScriptScript:
         return "\n".join(self._stack_lines(stack)).rstrip()
 
     def _stack_lines(self, stack: str) -> Iterator[str]:
-        """Yield the lines of a stack, each frame with the line of source that it is at."""
+        """Yield the lines of a stack, each frame with its line of source."""
         for line in prelude.without_frames(stack).splitlines():
             yield _NO_NAME.sub(r"    at \1", line)
             frame = _FRAME.match(line)
@@ -139,12 +139,12 @@ def preload() -> None:
     try:
         prelude.preload()
     except EngineMissing:
-        # Scripts say so when they are compiled.
+        # A script reports it when it is compiled.
         return
 
 
 def syntax_fault(code: str, *, is_library: bool = False) -> SyntaxFault | None:
-    """Return why the code does not compile, if it does not, without running any of it."""
+    """Return why the code does not compile, without running any of it."""
     try:
         if is_library:
             _compiled_library("library", code)
@@ -167,7 +167,7 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
     try:
         return quickjs.compiled(source, file, first_line)
     except SyntaxFault as fault:
-        # What is missing at the end is noticed behind it.
+        # A missing end is found behind the last line.
         line = fault.line and max(1, min(fault.line, len(code.splitlines())))
         raise SyntaxFault(plain_text(str(fault), MAX_MESSAGE_LENGTH), line) from None
     except UnicodeEncodeError:
@@ -186,18 +186,18 @@ def _read(text: bytes, numerals: Numerals) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        # Python's own words for it name what only Python has.
+        # The usual message would name a function of Python.
         message = "The output holds an integer with too many digits."
         raise OutputInvalid(message, place="$") from None
 
 
 def _file(name: str) -> str:
-    """Return what stands for a name in stacks, where it is a part of a line."""
+    """Return the form of a name in stacks, where it is a part of a line."""
     return re.sub(r"[\s()]+", " ", name)
 
 
 def _surprise(realm: Realm) -> Exception:
-    """Say what the prelude itself has thrown: it found no room, or no built-in as it was."""
+    """Return the error that the prelude itself has thrown: no memory, or a changed built-in."""
     try:
         thrown = realm.text(realm.take_thrown()).decode()
     except Thrown:

@@ -26,13 +26,13 @@ from scripts.typings import asyncengine_script
 if TYPE_CHECKING:
     from scripts.host.context import Context
 
-# What a script may import. The list is for the author: it says early what will not work. The wall
-# is the host process.
+# The modules that a script may import. The list helps the author: it names early what will not
+# work. The protection is the sandbox of the process.
 MODULES = (
     "__future__",
     "abc",
     "array",
-    # Ours: the types of what a script gets and raises.
+    # The engine's own: the types of what a script gets and raises.
     "asyncengine_script",
     "base64",
     "binascii",
@@ -78,9 +78,9 @@ MODULES = (
     "zlib",
     "zoneinfo",
 )
-# What C code imports in the name of the script that called it, as datetime.strptime does.
+# Modules that C code imports on behalf of the script that called it, as datetime.strptime does.
 _IMPORTED_FOR_SCRIPTS = ("_strptime", "copyreg")
-# What else those import when first used rather than when imported.
+# Modules that the allowed ones import at their first use rather than when they are imported.
 _IMPORTED_LATE = ("html.entities", "importlib.resources", "locale", "stringprep")
 
 _NOT_FOR_SCRIPTS = ("breakpoint", "copyright", "credits", "exit", "help", "input", "license")
@@ -90,7 +90,7 @@ _MAX_CAUSES = 5
 
 _time_zones: list[Any] = []
 
-# Scripts import it by its short name, which a checkout of the engine does not have on its path.
+# Scripts import it by its short name, which is not on the path of the engine.
 sys.modules.setdefault("asyncengine_script", asyncengine_script)
 
 
@@ -112,7 +112,7 @@ class PythonScript:
         self._importer: _Importer | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
-        # In a context of its own, where decimal and others keep what is set for this message alone.
+        # In a context of its own, so that settings of decimal and others end with this message.
         return contextvars.Context().run(self._run, decode(body, context._numerals), context)
 
     def _run(self, message: Any, context: "Context") -> Any:
@@ -143,8 +143,8 @@ class PythonScript:
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
 
     def forget(self) -> None:
-        # The functions of the script refer to their globals and these to them: without this the
-        # garbage collector has to find out.
+        # The functions of the script and their globals refer to each other: clearing them saves the
+        # garbage collector the work.
         self._scope.clear()
         restore_random()
         if self._importer is not None:
@@ -178,7 +178,7 @@ class PythonScript:
 
 
 class _Importer:
-    """What `import` means for one message: the script's libraries, then the allowed modules.
+    """The `import` of one message: the script's libraries, then the allowed modules.
 
     A library is a module of its own for each message, as the script's globals are.
     """
@@ -219,7 +219,7 @@ class _Importer:
 
 
 def library_name_fault(name: str) -> str:
-    """Say why no library can have the name, "" where it can."""
+    """Return why no library can have the name, "" where it can."""
     if not name.isidentifier() or keyword.iskeyword(name):
         return "A Python library needs a name that a script can import: letters, digits and _."
     if name in sys.stdlib_module_names:
@@ -230,7 +230,7 @@ def library_name_fault(name: str) -> str:
 
 
 def preload() -> None:
-    """Import what scripts may import, with what those modules would otherwise load late."""
+    """Import the modules that scripts may import, and those that these would load late."""
     encodings = pkgutil.iter_modules(importlib.import_module("encodings").__path__, "encodings.")
     for module in (
         *MODULES,
@@ -238,16 +238,16 @@ def preload() -> None:
         *_IMPORTED_LATE,
         *(found.name for found in encodings),
     ):
-        # Some encodings are of another platform, some late imports of another Python.
+        # Some encodings belong to other platforms, some late imports to other versions of Python.
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     _load_time_zones()
-    # Ours, too: the classes are there of what a script is given, such as its context.
+    # The engine's own module, too, with the classes of a script's arguments.
     freeze([*MODULES, *_IMPORTED_FOR_SCRIPTS, "scripts"])
 
 
 def _load_time_zones() -> None:
-    """Read every zone there is; zoneinfo finds them again as long as somebody holds them."""
+    """Read every time zone; zoneinfo finds them in its cache as long as a reference is held."""
     zoneinfo = importlib.import_module("zoneinfo")
     for name in zoneinfo.available_timezones():
         with contextlib.suppress(Exception):
@@ -268,7 +268,7 @@ def _compile(name: str, code: str) -> types.CodeType:
 
 
 def _library_file(name: str) -> str:
-    # As tracebacks show it; a script may have the same name.
+    # The name in tracebacks; a script may have the same name.
     return f"library {name}"
 
 
@@ -276,7 +276,7 @@ def _compile_library(name: str, code: str) -> types.CodeType:
     try:
         return _compile(_library_file(name), code)
     except ScriptInvalid as error:
-        # Without its line, which is none of the script's.
+        # Without the line, which is not one of the script.
         raise ScriptInvalid(f"library {name}, {error}") from None
 
 
@@ -295,7 +295,7 @@ def _import(
 
 
 def may_import(name: str, fromlist: Sequence[str]) -> bool:
-    """Tell whether a script may import a module, or these members of it."""
+    """Whether a script may import a module, or these members of it."""
     if name in MODULES or name in _IMPORTED_FOR_SCRIPTS:
         return True
     # from urllib import parse
@@ -319,7 +319,7 @@ def _print(
 
 
 def _failed_before_its_first_line(error: TypeError) -> bool:
-    """Tell whether the call itself failed: then no frame but the caller's is in the traceback."""
+    """Whether the call itself failed: then the traceback has no frame but the caller's."""
     return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
@@ -328,7 +328,7 @@ def _first_line(function: Any) -> int | None:
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """Yield what led to an exception, oldest first, each with the words that join it on."""
+    """Yield the causes of an exception, oldest first, each with the words that follow it."""
     links: list[tuple[BaseException, str]] = []
     current: BaseException | None = error
     while current is not None and len(links) < _MAX_CAUSES:
@@ -357,14 +357,14 @@ def _headline(error: BaseException) -> str:
 
 
 def _members(error: BaseException) -> str:
-    """Name what is in a group of exceptions, a line each."""
+    """List the exceptions of a group, a line each."""
     if not isinstance(error, BaseExceptionGroup):
         return ""
     return "".join(f"\n  - {_headline(member)}" for member in error.exceptions[:_MAX_CAUSES])
 
 
 def _text(value: Any) -> str:
-    """Make a short text of anything, even of what fails when asked for its text."""
+    """Make a short text of anything, even of an object whose own text raises."""
     try:
         return plain_text(str(value), _MAX_MESSAGE_LENGTH)
     except Exception:

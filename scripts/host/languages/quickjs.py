@@ -1,11 +1,11 @@
 """QuickJS, the JavaScript engine, by its own C interface.
 
-The package quickjs-ng brings the engine and a Python interface to it that knows source text alone:
-every realm would parse script and libraries anew, which takes ten times as long as reading what was
-compiled once. The extension module exports the functions of quickjs.h, and these are used here.
+The package quickjs-ng has the engine and a Python interface that takes source text only: each realm
+would parse script and libraries anew, which takes ten times as long as reading bytecode. The
+extension module exports the functions of quickjs.h, which are used here.
 
     compiled    source text -> bytecode, which any Realm of this process reads
-    Realm       all that one message's JavaScript sees and leaves behind
+    Realm       the world of one message's JavaScript
     preload     load the engine, which opens a file
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Collection
 from typing import Any
 
 _VERSION = "0.17."
-# What JavaScript may take of the stack, which usually has 8 MB; -1 is no limit.
+# The bytes of stack for JavaScript, of usually 8 MB; -1 is no limit.
 _stack_limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
 _STACK_BYTES = 4 * 1024 * 1024
 if _stack_limit >= 0:
@@ -35,8 +35,8 @@ _OPTIONS_VERSION = 1
 _LINE = re.compile(r":(\d+):\d+$", re.MULTILINE)
 
 
-# What JS_NewContext adds to a context, in its order as far as it matters: most of the time that it
-# takes to make a realm.
+# The parts that JS_NewContext adds to a context, in its order as far as that matters. They take
+# most of the time of making a realm.
 _REQUIRED = (
     "JS_AddIntrinsicBaseObjects",
     "JS_AddIntrinsicDate",
@@ -45,7 +45,7 @@ _REQUIRED = (
     "JS_AddIntrinsicJSON",
     "JS_AddIntrinsicPromise",
 )
-# With the names by which code can get at what is added.
+# Optional parts, with the names by which code can reach them.
 OPTIONAL = {
     "JS_AddIntrinsicProxy": r"Proxy",
     "JS_AddIntrinsicMapSet": r"Map|Set|WeakMap|WeakSet",
@@ -106,7 +106,7 @@ class _MemoryUsage(ctypes.Structure):
 
 
 class _Engine:
-    """The C functions. None of them lets another thread run meanwhile."""
+    """The C functions. None releases the GIL."""
 
     def __init__(self) -> None:
         try:
@@ -194,9 +194,9 @@ class Realm:
         stack_bytes: int = _STACK_BYTES,
         omitted: Collection[str] = (),
     ) -> None:
-        """Make one that may take so many bytes, 0 for any number. Raises MemoryError.
+        """Make a realm that may take this number of bytes, 0 for no limit. Raises MemoryError.
 
-        Of its built-in objects some may be `omitted`, by the names of OPTIONAL.
+        `omitted` names parts of OPTIONAL to leave out.
         """
         self._engine = engine()
         self._context: int | None = None
@@ -232,20 +232,20 @@ class Realm:
             self._runtime = None
 
     def run(self, bytecode: bytes) -> Value:
-        """Run what was compiled and return its value, which is to be freed. Raises Thrown."""
+        """Run bytecode and return its value, which the caller frees. Raises Thrown."""
         function = self._checked(
             self._engine.read_object(self._context, bytecode, len(bytecode), _BYTECODE)
         )
         return self._checked(self._engine.run_function(self._context, function))
 
     def call(self, function: Value, *arguments: Value) -> Value:
-        """Call a function and return its value, which is to be freed. Raises Thrown."""
+        """Call a function and return its value, which the caller frees. Raises Thrown."""
         count = len(arguments)
         values = (Value * count)(*arguments)
         return self._checked(self._engine.call(self._context, function, UNDEFINED, count, values))
 
     def run_jobs(self) -> None:
-        """Go on with what waits for promises that are settled. Raises Thrown."""
+        """Run the jobs that wait for settled promises. Raises Thrown."""
         run_job, runtime = self._engine.run_job, self._runtime
         context = ctypes.c_void_p()
         while True:
@@ -256,7 +256,7 @@ class Realm:
                 raise Thrown
 
     def take_rejection(self) -> Value | None:
-        """Return what the first promise was rejected with that nobody has asked, to be freed."""
+        """Return the reason of the first unhandled rejection; the caller frees it."""
         if not self._rejections:
             return None
         promise, reason = self._rejections.pop(next(iter(self._rejections)))
@@ -264,12 +264,12 @@ class Realm:
         return reason
 
     def take_thrown(self) -> Value:
-        """Return the value that was thrown last, which is to be freed."""
+        """Return the value that was thrown last; the caller frees it."""
         thrown: Value = self._engine.take_exception(self._context)
         return thrown
 
     def string(self, text: bytes) -> Value:
-        """Make a string, to be freed, of text in UTF-8. Raises Thrown."""
+        """Make a string of text in UTF-8; the caller frees it. Raises Thrown."""
         return self._checked(self._engine.new_string(self._context, text, len(text)))
 
     def text(self, value: Value) -> bytes:
@@ -284,7 +284,7 @@ class Realm:
             self._engine.free_text(self._context, pointer)
 
     def is_full(self) -> bool:
-        """Tell whether hardly any memory is left of what may be taken."""
+        """Whether hardly any memory is left below the limit."""
         usage = _MemoryUsage()
         self._engine.compute_memory_usage(self._runtime, usage)
         return 0 < usage.limit < usage.taken * 1.05
@@ -345,8 +345,8 @@ class Realm:
 def compiled(source: str, file: str, first_line: int = 1, *, keep_source: bool = True) -> bytes:
     """Return the bytecode of source text without running any of it.
 
-    Its line is that of its first line in messages. Functions can be shown as text if the source is
-    kept. Raises SyntaxFault or EngineMissing.
+    `line` is the number of its first line in messages. With the source kept, functions can be shown
+    as text. Raises SyntaxFault or EngineMissing.
     """
     flags = _BYTECODE if keep_source else _BYTECODE | _STRIP_SOURCE
     realm = Realm(stack_bytes=_COMPILE_STACK_BYTES)
@@ -359,7 +359,7 @@ def compiled(source: str, file: str, first_line: int = 1, *, keep_source: bool =
 _realms: dict[int, Realm] = {}
 
 
-# Made once: where a host has sealed itself, no new one can be had.
+# Made once: in its sandbox a host cannot make another.
 @ctypes.PYFUNCTYPE(None, ctypes.c_void_p, Value, Value, ctypes.c_bool, ctypes.c_void_p)
 def _tracker(context: int, promise: Value, reason: Value, is_handled: bool, _: None) -> None:
     realm = _realms.get(context)

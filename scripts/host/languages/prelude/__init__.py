@@ -1,7 +1,7 @@
-"""What a JavaScript script finds in its realm besides the language: the files beside this one.
+"""The objects of a JavaScript realm besides the language: the files beside this one.
 
-To make all of it for each message would take longer than most scripts do. So a script gets what
-its code and its libraries name, and all of it where they could get at something unnamed.
+Making all of them for each message would take longer than most scripts run. So a script gets the
+parts that its code and libraries name, and all parts where the code could reach unnamed ones.
 """
 
 import functools
@@ -13,7 +13,7 @@ from scripts.host.languages import quickjs
 # The engine's name for all of these files, in stacks.
 FILE = "<engine>"
 
-# The parts, with the names by which code can get at what they give.
+# The parts, with the names by which code can reach them.
 _PARTS = {
     "log": r"log|ftos|console",
     "decisions": r"retry|reject",
@@ -22,22 +22,22 @@ _PARTS = {
     "random": r"random",
     "secrets": r"secrets",
 }
-# By these, code can get at anything without naming it. A word behind "this" is prose in a comment,
-# or `in` or `instanceof`, which give nothing away.
+# With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
+# or `in` or `instanceof`, which reach nothing.
 _UNNAMED = re.compile(
     r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.|[ \t]+[A-Za-z])|\\u"
 )
-# Lines of a stack that tell nobody anything.
+# The lines of a stack that are of no use to an author.
 _FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
 
 
-# What the part numerals needs, and what else for orders of keys.
+# The built-ins that the part numerals needs, and those for orders of keys.
 BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
 
 
 class Prelude:
-    """What some code gets: the parts, compiled, and the built-in objects that it does without."""
+    """The compiled parts for some code, and the built-in objects that it does without."""
 
     def __init__(self, code: str) -> None:
         self.core = _part("core")
@@ -50,12 +50,12 @@ class Prelude:
         if self.has_secrets:
             self.omitted -= {"JS_AddIntrinsicProxy"}
         if "http" in names:
-            # A reply may have numbers that its data needs them for.
+            # The numbers of a reply may need them.
             self.omitted -= BUILT_INS_OF_NUMERALS
 
 
 def preload() -> None:
-    """Compile all, which reads files. Raises EngineMissing."""
+    """Compile all parts, which reads files. Raises EngineMissing."""
     unserializable()
     for name in ("core", "failures", "numerals", *_PARTS):
         _part(name)
@@ -78,7 +78,7 @@ def numerals() -> bytes:
 
 @functools.cache
 def unserializable() -> bytes:
-    """Return the source of the part that names what JSON cannot hold, no longer than need be."""
+    """Return the source of the part that names what JSON cannot hold, without comments."""
     return re.sub(r"^\s+(//.*)?", "", _source("unserializable"), flags=re.MULTILINE).encode()
 
 

@@ -1,12 +1,12 @@
-// What every script finds: context, setData and a world that can be driven from Python.
+// The objects of every script: context, setData, and the engine function that Python calls.
 //
-// Evaluated before libraries and script in the realm of each message. Its value is the function by
-// which javascript.py drives the realm: engine(what, ...). The other files here are parts, of which
-// a script gets those that it names: (function (shared, context, facts) {...}). Nothing in here calls
-// into Python: logs and requests are collected, and fetched between the jobs.
+// Evaluated before libraries and script in the realm of each message. Its value is the function that
+// execution.py calls: engine(what, ...). The other files here are parts; a script gets those that it
+// names: (function (shared, context, facts) {...}). Nothing here calls into Python: logs and requests
+// are collected, and Python fetches them between the jobs.
 //
-// A script may change every built-in, so what is needed later is taken now. It harms only itself:
-// the host believes nothing that comes out.
+// A script may change every built-in, so those needed later are bound now. A script that changes
+// them harms only itself: the host does not trust the output.
 (function () {
   "use strict";
   const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6;
@@ -25,7 +25,7 @@
   };
   let output, thrown, hasThrown = false, isSettled = false, containers = 0;
 
-  // Only there where a text has numbers or keys that would not come out as they went in.
+  // Only set where a text has numbers or keys that would be written in another way.
   let numerals;
   let context, facts, unserializable;
 
@@ -41,7 +41,7 @@
     }
   }
 
-  // What names unserializable values is needed in the middle of setData, and seldom: it comes as a text.
+  // The part that names unserializable values is needed seldom, in setData: it comes as source.
   function start(body, told, unserializableSource, makeNumerals, orders) {
     facts = parse(told);
     unserializable = unserializableSource;
@@ -71,7 +71,7 @@
     }
   }
 
-  // The output, or " " and all that Python has to know or to do before the script can go on.
+  // Returns the output, or " " and the state, with logs and requests for Python to carry out.
   function take() {
     const hasOutput = output !== undefined;
     if (isSettled && hasOutput && !hasThrown && !shared.hasNews) {
@@ -84,14 +84,14 @@
     return " " + stringify({ isSettled, hasOutput, hasThrown, decision, logs, requests });
   }
 
-  // The last call counts. Copies at once: what is done to the value later is not seen.
+  // The last call counts. Copies at once: later changes of the value have no effect.
   function setData(value) {
     stopIfDecided();
     output = undefined;
     output = copied(value, "$");
   }
 
-  // As JSON text. What JSON cannot hold is refused with its place, which begins with this one.
+  // Returns JSON text. Throws for what JSON cannot hold, with a place that begins with this one.
   function copied(value, place) {
     containers = 0;
     let copy, problem;
@@ -110,7 +110,7 @@
     return copy;
   }
 
-  // Passes what JSON has and refuses what it would leave out or change without a word.
+  // Passes what JSON can hold, and throws for what it would leave out or change silently.
   function checked(key, value) {
     switch (typeof value) {
       case "string": case "boolean": case "undefined":
@@ -138,7 +138,7 @@
           return numerals === undefined ? value : numerals.ordered(value);
         }
     }
-    // Which one it is and where is found out by unserializable.js.
+    // unserializable.js finds out which value it is, and where.
     throw undefined;
   }
 
@@ -157,7 +157,7 @@
     }
   }
 
-  // makeNumerals is the part of that name, for a text with numbers or keys at risk.
+  // makeNumerals is the part numerals.js, given for a text whose numbers or keys would change.
   shared.read = function (body, makeNumerals, orders) {
     if (makeNumerals === undefined) {
       return parse(body);
@@ -166,7 +166,7 @@
     return numerals.parsed(body, orders);
   };
 
-  // For people: JSON would refuse a BigInt and write NaN as null.
+  // For texts that people read: JSON would refuse a BigInt and write NaN as null.
   function withShownNumbers(key, value) {
     switch (typeof value) {
       case "bigint":

@@ -1,4 +1,4 @@
-// retry and reject: the first call counts, whatever the script does with what is thrown here.
+// retry and reject: the first call counts, even if the script catches the error thrown here.
 (function (shared) {
   "use strict";
   const { isFinite } = Number;
@@ -32,7 +32,7 @@
     decide("reject", reason);
   };
 
-  // What is misspelt would be ignored.
+  // Otherwise a misspelt option would be ignored.
   function requireOptions(options, known) {
     const unknown = keys(options).find((key) => !apply(includes, known, [key]));
     if (unknown !== undefined) {
@@ -43,7 +43,7 @@
     }
   }
 
-  // A text with a number is one: settings and headers often come as texts.
+  // A text with a number counts as one: settings and headers often come as texts.
   function seconds(after) {
     const isNumber = typeof after === "number" || typeof after === "bigint" ||
       typeof after === "string" && apply(trim, after, []) !== "";

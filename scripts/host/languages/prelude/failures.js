@@ -1,4 +1,4 @@
-// Describes what a script has thrown.
+// Describes the value that a script has thrown.
 (function (shared, thrown) {
   "use strict";
   const MAX_CAUSES = 5;
@@ -14,7 +14,7 @@
   }
 
   function described() {
-    // There may not even be room for its message.
+    // There may not even be memory for its message.
     const isMemory = thrown instanceof InternalError &&
       (thrown.message === "out of memory" || thrown.message === "");
     // Without any memory left there is not even an error to throw.

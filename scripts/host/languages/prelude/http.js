@@ -1,4 +1,5 @@
-// http and context.http: requests that the worker makes, several at once if the script likes.
+// http and context.http: requests that the worker makes, several at once where the script starts
+// them so.
 (function (shared, context) {
   "use strict";
   const { parse } = JSON;
@@ -22,10 +23,10 @@
     request,
   };
 
-  // Options are headers, params for the query, timeout in seconds for the whole of it, and base64:
-  // true where the body is bytes in that writing.
+  // Options: headers, params for the query, timeout in seconds for the whole request, and base64,
+  // true where the body is bytes written so.
   function request(method, url, body, options) {
-    // When the reply comes, nothing tells any more where the script has asked for it.
+    // Made now: when the reply comes, the stack no longer shows the line of the request.
     const refused = new error("");
     return new promise((resolve, fail) => {
       shared.stopIfDecided();
@@ -60,7 +61,7 @@
     });
   }
 
-  // What is misspelt would be ignored.
+  // Otherwise a misspelt option would be ignored.
   function checkedOptions(options) {
     for (const name of options === undefined || options === null ? [] : names("options", options)) {
       switch (name) {
@@ -83,7 +84,7 @@
     return keys(given);
   }
 
-  // Those that are undefined or null are left out. Of params an array gives one for each item.
+  // Undefined and null ones are left out. In params an array gives one for each item.
   function members(what, given) {
     const found = [];
     for (const name of given === undefined || given === null ? [] : names(what, given)) {
@@ -108,7 +109,7 @@
     return text(value);
   }
 
-  // They go before a fragment.
+  // Parameters stand before a fragment.
   function withParams(url, params) {
     const at = apply(indexOf, url, ["#"]);
     const fragment = at < 0 ? "" : apply(slice, url, [at]);
@@ -140,7 +141,7 @@
       response.base64 = base64;
     }
     if (noText !== undefined) {
-      // To read it as text is an error; its bytes are there.
+      // Reading it as text is an error; its bytes are there.
       defineProperty(response, "body", { get() {
         const place = apply(split, url, ["?"])[0];
         const said = `The body of ${place} is no text: ${noText}. Its bytes are in base64.`;
@@ -152,7 +153,7 @@
     } catch {
       response.data = undefined;
     }
-    // A 429 or 503 that says when to come again asks for a redelivery, if the script lets it pass.
+    // A 429 or 503 with a Retry-After leads to a redelivery, unless the script catches it.
     defineProperty(response, "raiseForStatus", { value() {
       if (status >= 400) {
         const place = apply(split, url, ["?"])[0];

@@ -1,5 +1,5 @@
-// What follows the habits of a place. Without Intl the engine ignores which place is meant; so what
-// it would do wrong is an error here that says what to use instead.
+// Functions that depend on a locale. Without Intl the engine ignores the locale. Where its result
+// would be wrong, these throw an error that names what to use instead.
 (function () {
   "use strict";
   const { defineProperty } = Object;
@@ -8,8 +8,8 @@
   const { toLowerCase, toUpperCase, trim } = String.prototype;
   const { test } = RegExp.prototype;
   const [text, typeError] = [String, TypeError];
-  // Their alphabets have the letters in the order of these characters, and capitals have the same
-  // place as small letters.
+  // The alphabets of these locales have the letters in the order of these characters; capitals have
+  // the same place as small letters.
   const SIMPLE = /^[0-9A-Za-z ]*$/;
   const SIMPLE_LANGUAGE = /^(en|de)(-|$)/i;
   const SPECIAL_LANGUAGE = /^(az|el|hy|lt|tr)(-|$)/i;
@@ -63,7 +63,7 @@
     if (first !== second) {
       return first < second ? -1 : 1;
     }
-    // Of letters that differ in size alone the small one comes first.
+    // Of letters that differ only in case the small one comes first.
     return one > two ? -1 : 1;
   });
 

@@ -1,7 +1,7 @@
-// Numbers and keys that JavaScript would write in another way than they came: 1.0, 1.50, 1e5, -0,
-// 1234567890123456.78, and "2" before "1", which JavaScript sorts. A script gets ordinary numbers
-// and objects; how they were written is remembered by the object that they are in. Integers that a
-// number cannot hold become BigInts.
+// Keeps numbers and keys that JavaScript would write in another way than they came: 1.0, 1.50, 1e5,
+// -0, 1234567890123456.78, and "2" before "1", which JavaScript sorts. A script gets ordinary
+// numbers and objects; the writing is kept by the object that they are in. Integers that a number
+// cannot hold become BigInts.
 (function (shared) {
   "use strict";
   const { parse, rawJSON } = JSON;
@@ -14,8 +14,8 @@
   const [text, bigint, number, proxy] = [String, BigInt, Number, globalThis.Proxy];
   // An object or array of the text -> { key: the writing of the number that is there }.
   const writings = new Map();
-  // Where a number was copied to another object it is found by its value, an integer also by its
-  // key, as long as all such numbers were written alike; null: they were not.
+  // A number that was copied to another object is found by its value, an integer also by its key,
+  // if all such numbers were written alike; null: they were not.
   const writingOfValue = { __proto__: null };
   // An object -> its keys in the order of the text.
   const orders = new Map();
@@ -67,7 +67,7 @@
     }
   }
 
-  // An index is no name: of the numbers in arrays only those are found that no integer equals.
+  // An index is no name: in arrays only numbers that are no integers are found.
   function nameOf(holder, key, value) {
     if (!isSafeInteger(value)) {
       return "=" + value;
@@ -85,7 +85,7 @@
     return source === undefined || source === null ? value : rawJSON(source);
   }
 
-  // JSON.stringify asks a proxy for its keys, and takes them in the order in which it gets them.
+  // JSON.stringify reads the keys of a proxy in the order in which the proxy returns them.
   function ordered(object) {
     const names = apply(get, orders, [object]);
     if (names === undefined) {

@@ -1,4 +1,4 @@
-// context.secrets: those that the script was given, by name, fetched before it began.
+// context.secrets: the secrets that the script may read, by name, fetched before it began.
 (function (shared, context, facts) {
   "use strict";
   const replies = facts[7];

@@ -1,4 +1,4 @@
-// Finds what of a value JSON cannot hold, and throws a TypeError that names its place.
+// Finds the part of a value that JSON cannot hold, and throws a TypeError that names its place.
 (function (shared, root, maxDepth, whole) {
   "use strict";
   const hints = {
@@ -17,7 +17,7 @@
     throw refusal;
   }
 
-  // [the place below here, the reason], or nothing.
+  // Returns [the place below here, the reason], or undefined.
   function unserializableIn(value, key, outer, depth) {
     if (value !== null && value !== undefined && typeof value.toJSON === "function") {
       const made = value.toJSON(key);
