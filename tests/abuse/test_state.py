@@ -6,12 +6,12 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from tests.hosts.pools import payload
 
 SITE = CallSite("flow", "step", "queue", False)
 
@@ -83,11 +83,6 @@ def run_three_messages(pool: HostPool, language: str, code: str) -> list[Outcome
         while len(outcomes) <= number:
             outcomes += pool.collect(5)
     return outcomes
-
-
-def payload(outcome: Outcome) -> Any:
-    assert outcome.output is not None, outcome.error
-    return json.loads(outcome.output)["payload"]
 
 
 @pytest.mark.parametrize("what", PYTHON)

@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.installation import Installation, ended
-from tests.databases import migrated_database
+from tests.acceptance.installation import Installation, installation_in
 
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    with migrated_database(tmp_path) as url, ended(Installation(url, tmp_path)) as installation:
+    with installation_in(tmp_path) as installation:
         yield installation

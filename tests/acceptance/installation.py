@@ -19,6 +19,7 @@ import httpx
 import psutil
 import psycopg
 
+from tests.acceptance.children import children, command_line
 from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -143,9 +144,16 @@ def ended(installation: Installation) -> Iterator[Installation]:
 
 
 @contextmanager
+def installation_in(directory: Path) -> Iterator[Installation]:
+    """Yield an installation on a database of its own, which a test may start."""
+    with migrated_database(directory) as url, ended(Installation(url, directory)) as installation:
+        yield installation
+
+
+@contextmanager
 def serving(directory: Path, configuration: dict[str, Any]) -> Iterator[Installation]:
     """Run an installation with a configuration, on a database of its own."""
-    with migrated_database(directory) as url, ended(Installation(url, directory)) as installation:
+    with installation_in(directory) as installation:
         installation.up("--no-demo")
         installation.configure(configuration)
         yield installation
@@ -167,17 +175,3 @@ def snapshot(database_url: str) -> Iterator[Query]:
     with closing(psycopg.connect(database_url)) as server:
         server.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         yield lambda sql: server.execute(sql.encode()).fetchall()
-
-
-def command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children()
-    except psutil.Error:
-        return []

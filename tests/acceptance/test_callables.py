@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.acceptance.installation import Installation, snapshot
-from tests.acceptance.test_kills import await_completion, start_anyhow
+from tests.acceptance.processes import await_completion, start_anyhow
 from tests.chaos.checks import Accepted, judge
 from tests.databases import migrated_database
 from tests.waiting import wait_for

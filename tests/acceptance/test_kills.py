@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-from uuid import UUID
 
-import httpx
 import psutil
 import pytest
 
-from tests.acceptance.installation import Installation, children, command_line
-from tests.acceptance.test_up import is_at_work
+from tests.acceptance.children import children, command_line
+from tests.acceptance.installation import Installation
+from tests.acceptance.processes import (
+    await_completion,
+    descendants,
+    found,
+    is_at_work,
+    start_anyhow,
+    step,
+)
 from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -53,10 +58,6 @@ POISONED = (
     "def run(message, context):\n    if message['payload']['bad']: harm()\n    return message\n"
 )
 DELIVERIES = 3
-
-
-def step(name: str, script: str, queue: str, **options: Any) -> dict[str, Any]:
-    return {"name": name, "script": script, "queue": queue, **options}
 
 
 CONFIGURATION = {
@@ -185,55 +186,7 @@ def has_zygote(process: psutil.Process) -> bool:
     return any({"-I", "-S"} <= set(command_line(child)) for child in children(process))
 
 
-def descendants(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
-
-
-def found(find: Any) -> psutil.Process:
-    def look() -> psutil.Process | None:
-        try:
-            return find()
-        except (IndexError, StopIteration, psutil.Error):
-            return None
-
-    process = wait_for(look, 20, find.__name__)
-    assert process is not None
-    return process
-
-
 # --- starting and looking at runs ----------------------------------------------------------------
-
-
-def start_anyhow(installation: Installation, flow: str, payload: dict[str, Any], key: str) -> str:
-    """Start a run however often the web server has to be asked."""
-
-    def ask() -> str | None:
-        try:
-            answer = installation.http.post(
-                "/api/start",
-                params={"flowName": flow},
-                json=payload,
-                headers={"Idempotency-Key": key},
-                timeout=5,
-            )
-        except httpx.TransportError:
-            return None
-        assert answer.status_code in (202, 503), answer.text
-        return answer.json()["correlationId"] if answer.status_code == 202 else None
-
-    run_id = wait_for(ask, 20, "an answer to a start")
-    assert run_id is not None
-    return run_id
-
-
-def await_completion(installation: Installation, run_id: str, seconds: float) -> None:
-    """Look past the web server, which may be the one that was killed."""
-    # Both databases understand the id without its dashes.
-    sql = f"SELECT status FROM flows_run WHERE correlation_id = '{UUID(run_id).hex}'"
-    wait_for(lambda: installation.rows(sql) == [("COMPLETED",)], seconds, f"run {run_id}'s end")
 
 
 def commits_of(installation: Installation, run_id: str) -> list[str]:

@@ -13,8 +13,9 @@ from unittest.mock import ANY
 import psutil
 import pytest
 
-from tests.acceptance.installation import ROOT, Installation, children
-from tests.acceptance.test_kills import await_completion, found, step
+from tests.acceptance.children import children
+from tests.acceptance.installation import ROOT, Installation
+from tests.acceptance.processes import await_completion, found, step
 from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.acceptance.installation import ROOT, Installation, ended
+from tests.acceptance.processes import is_at_work
 from tests.databases import fresh_database, migrated_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -68,14 +69,6 @@ def test_a_stop_signal_to_the_process_group_drains_and_ends_with_0(
     assert [process for process in family if is_at_work(process)] == []
     installation.up("--no-demo")
     assert {installation.run(id, wait=30)["status"] for id in ids} == {"COMPLETED"}
-
-
-def is_at_work(process: psutil.Process) -> bool:
-    """Whether it lives: one whose parent was killed may stay listed until init looks."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_no_process_is_left_when_up_is_killed(installation: Installation):

@@ -15,13 +15,8 @@ import httpx
 import psutil
 
 from flows.management.commands.up import web
-from tests.acceptance.installation import (
-    PASSWORD,
-    ROOT,
-    Installation,
-    children,
-    command_line,
-)
+from tests.acceptance.children import children, command_line
+from tests.acceptance.installation import PASSWORD, ROOT, Installation
 from tests.chaos.network import OtherHost
 from tests.waiting import wait_for
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from tests.acceptance.installation import Installation, snapshot
-from tests.acceptance.test_kills import LEASE_SECONDS, await_completion, start_anyhow
+from tests.acceptance.processes import await_completion, start_anyhow
+from tests.acceptance.test_kills import LEASE_SECONDS
 from tests.chaos.checks import Accepted, judge
 from tests.chaos.scripts import TRAIL
 from tests.databases import fresh_database

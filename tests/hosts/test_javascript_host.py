@@ -1,14 +1,12 @@
 """JavaScript in a real, sealed host: its limits, its rates, and what it cannot reach."""
 
-import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from scripts.pool.host_pool import HostPool
-from scripts.protocol.calls import Call, CallSite, LibraryCode, Outcome, Program
+from scripts.protocol.calls import LibraryCode, Outcome, Program
 from scripts.protocol.errors import (
     OutputInvalid,
     ScriptInvalid,
@@ -16,9 +14,8 @@ from scripts.protocol.errors import (
     ScriptRaised,
     ScriptTimedOut,
 )
-from tests.waiting import PATIENCE
+from tests.hosts.pools import SITE, calls, collect_all, payload
 
-SITE = CallSite("orders", "price", "to-price", False)
 LIBRARY = LibraryCode(
     "Tax", "var Tax = Tax || (function () { return { of: function (n) { return n / 4; } }; });"
 )
@@ -42,27 +39,9 @@ def run_all(
     libraries: tuple[LibraryCode, ...] = (),
 ) -> list[Outcome]:
     program = Program(1, "pricing", "javascript", code, timeout_seconds, memory_mb, libraries)
-    calls = [
-        Call(key, f"c-{key}", 1, f"d-{key}", _body(f"c-{key}", payload))
-        for key, payload in enumerate(payloads)
-    ]
-    pool.submit(program, SITE, calls, hosts)
-    outcomes: dict[Any, Outcome] = {}
-    deadline = time.monotonic() + PATIENCE
-    while pool.outstanding():
-        assert time.monotonic() < deadline
-        outcomes |= {outcome.call.key: outcome for outcome in pool.collect(1)}
+    pool.submit(program, SITE, calls(payloads), hosts)
+    outcomes = collect_all(pool)
     return [outcomes[key] for key in range(len(payloads))]
-
-
-def _body(correlation_id: str, payload: Any) -> bytes:
-    return json.dumps({"correlationId": correlation_id, "payload": payload}).encode()
-
-
-def payload(outcome: Outcome) -> Any:
-    assert outcome.error is None, outcome.error
-    assert outcome.output is not None
-    return json.loads(outcome.output)["payload"]
 
 
 def test_messages_go_through_in_groups(pool: HostPool) -> None:

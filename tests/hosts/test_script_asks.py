@@ -12,12 +12,12 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol import wire
-from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.calls import Call, Outcome, Program
 from scripts.protocol.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
 from scripts.protocol.services import RequestFailed
+from tests.hosts.pools import SITE, calls, collect_all, payload
 from tests.waiting import PATIENCE, wait_for
 
-SITE = CallSite("orders", "price", "to-price", False)
 ASKING = """
 def ask(context, service, **request):
     context.ask(service, request)
@@ -91,22 +91,6 @@ def program(code: str, timeout_seconds: float = 20) -> Program:
     return Program(1, "pricing", "python", code, timeout_seconds, 256)
 
 
-def calls(payloads: list[Any]) -> list[Call]:
-    return [
-        Call(n, f"c-{n}", 1, f"d-{n}", json.dumps({"payload": payload}).encode())
-        for n, payload in enumerate(payloads)
-    ]
-
-
-def collect_all(pool: HostPool, seconds: float = PATIENCE) -> dict[Any, Outcome]:
-    outcomes: dict[Any, Outcome] = {}
-    deadline = time.monotonic() + seconds
-    while pool.outstanding():
-        assert time.monotonic() < deadline, f"{pool.outstanding()} calls are still outstanding"
-        outcomes |= {outcome.call.key: outcome for outcome in pool.collect(1)}
-    return outcomes
-
-
 def run_all(
     pool: HostPool, code: str, payloads: list[Any], hosts: int = 1, **limits: Any
 ) -> dict[Any, Outcome]:
@@ -118,12 +102,6 @@ def run(pool: HostPool, body: str, **limits: Any) -> Any:
     """Return the payload that the body of run() makes of a message."""
     code = "def run(message, context):\n" + "".join(f"    {line}\n" for line in body.splitlines())
     return payload(run_all(pool, code + "    return message", [{}], **limits)[0])
-
-
-def payload(outcome: Outcome) -> Any:
-    assert outcome.error is None, outcome.error
-    assert outcome.output is not None
-    return json.loads(outcome.output)["payload"]
 
 
 def test_the_reply_to_a_request_comes_back(pool: HostPool) -> None:

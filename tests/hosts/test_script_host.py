@@ -22,6 +22,7 @@ from scripts.protocol.errors import (
     ScriptRejected,
     ScriptRetry,
 )
+from tests.hosts.pools import payload
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 # The way around the import list: a module that a script may import refers to others.
@@ -70,12 +71,6 @@ def error(outcome: Outcome, kind: type[ScriptError]) -> Any:
     assert type(outcome.error) is kind, outcome
     assert outcome.output is None
     return outcome.error
-
-
-def payload(outcome: Outcome) -> Any:
-    assert outcome.error is None, outcome.error
-    assert outcome.output is not None
-    return json.loads(outcome.output)["payload"]
 
 
 def returning(expression: str, before: str = "") -> str:

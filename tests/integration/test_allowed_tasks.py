@@ -15,19 +15,15 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
-from django_q.monitor import monitor
 from django_q.scheduler import scheduler
 from django_q.signing import SignedPackage
 from django_q.tasks import Chain, async_task, result
-from django_q.worker import worker
 
 from flows.tasks import allowed_tasks, reprocessing, retention
 from flows.tasks.allowed_tasks import TaskRefused, task_fault
-from flows.tasks.queue import TaskQueue
-from flows.worker.broker import QueueBroker
-from flows.worker.cluster import Timer
+from tests.integration.task_runs import work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_connection")]
 
 FORBIDDEN = [
     "os.system",
@@ -63,41 +59,11 @@ class Touching:
 
 
 @pytest.fixture
-def broker():
-    broker = QueueBroker("asyncengine")
-    yield broker
-    if broker.listener:
-        broker.listener.close()
-
-
-@pytest.fixture(autouse=True)
-def one_connection(monkeypatch):
-    # django-q2's parts would close the connection that holds the test's transaction.
-    monkeypatch.setattr("django.db.close_old_connections", lambda: None)
-    # In a worker of its own, what a task leaves is undone; here that is the test's transaction.
-    monkeypatch.setattr("flows.tasks.leftovers.put_connections_right", lambda: None)
-
-
-@pytest.fixture
 def superuser_client(settings, tmp_path):
     settings.STATIC_ROOT = tmp_path
     client = Client()
     client.force_login(User.objects.create_superuser("root", password="secret"))
     return client
-
-
-def work(broker):
-    """Run what the broker hands out, as a cluster's worker and monitor do."""
-    tasks, results = TaskQueue(), TaskQueue()
-    for _ in range(OrmQ.objects.count()):
-        for pk, package in broker.dequeue():
-            tasks.put({**SignedPackage.loads(package), "ack_id": pk, "cluster": "asyncengine"})
-    tasks.put("STOP")
-    worker(tasks, results, Timer(), -1)
-    results.put("STOP")
-    monitor(results, broker)
-    for queue in (tasks, results):
-        queue.shut()
 
 
 def queued(**options):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection, connections
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
@@ -18,28 +15,11 @@ from flows import engine
 from flows.errors import IdempotencyConflict
 from flows.models import IdempotencyKey, Run
 from tests.builders import make_flow, run_of
-from tests.waiting import PATIENCE
+from tests.integration.at_once import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BEFORE, AFTER = "0006_reprocessing", "0007_idempotency_keys_by_caller"
-
-
-def at_once(calls: list[Any]) -> list[Any]:
-    """Make the calls at the same moment, a thread each; return the answers in their order."""
-    barrier = Barrier(len(calls))
-
-    def call(do: Any) -> Any:
-        barrier.wait(PATIENCE)
-        try:
-            return until_not_locked(do)
-        except IdempotencyConflict as error:
-            return error
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(call, calls))
 
 
 def test_one_key_of_two_users_at_once_starts_a_run_for_each():
@@ -65,18 +45,6 @@ def test_one_key_for_different_requests_at_once_starts_one_of_them():
 
     assert Run.objects.count() == IdempotencyKey.objects.count() == 1
     assert [isinstance(answer, IdempotencyConflict) for answer in answers].count(False) == 1
-
-
-def until_not_locked(do: Any) -> Any:
-    """Call again while SQLite's database in memory, which tests use, lets no writer wait."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return do()
-        except OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 @pytest.fixture

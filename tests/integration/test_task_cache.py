@@ -24,9 +24,9 @@ from flows.tasks.lanes import Lanes
 from flows.worker.broker import QueueBroker
 from flows.worker.cluster import CrashSafeSentinel
 from tests.databases import is_postgresql
-from tests.integration.test_allowed_tasks import broker, one_connection, work  # noqa: F401
+from tests.integration.task_runs import work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_connection")]
 DOUBLE = "tests.tasks.double"
 
 
@@ -95,7 +95,7 @@ def test_a_project_may_name_another_cache_for_django_q2(monkeypatch):
     assert not isinstance(QueueBroker().cache, TaskCache)
 
 
-def test_a_cached_result_is_found_in_the_cache_alone(broker):  # noqa: F811
+def test_a_cached_result_is_found_in_the_cache_alone(broker):
     task = async_task(DOUBLE, 21, cached=True)
     work(broker)
 
@@ -104,7 +104,7 @@ def test_a_cached_result_is_found_in_the_cache_alone(broker):  # noqa: F811
     assert fetch(task) is None
 
 
-def test_the_results_of_a_cached_group_are_found(broker):  # noqa: F811
+def test_the_results_of_a_cached_group_are_found(broker):
     for number in range(3):
         async_task(DOUBLE, number, group="numbers", cached=60)
     work(broker)
@@ -112,7 +112,7 @@ def test_the_results_of_a_cached_group_are_found(broker):  # noqa: F811
     assert sorted(result_group("numbers", cached=True)) == [0, 2, 4]
 
 
-def test_an_iteration_gives_its_results_as_one(broker):  # noqa: F811
+def test_an_iteration_gives_its_results_as_one(broker):
     task = async_iter(DOUBLE, [1, 2, 3])
     work(broker)
 
@@ -174,7 +174,7 @@ class Sentinel(CrashSafeSentinel):
 
 
 @pytest.fixture
-def sentinel(broker):  # noqa: F811
+def sentinel(broker):
     sentinel = Sentinel(broker)
     yield sentinel
     broker.lanes.shut()

@@ -15,11 +15,8 @@ from xml.etree import ElementTree
 import pytest
 
 from flows.pipes.snippets import snippets
-from tests.acceptance.conftest import installation
 from tests.acceptance.installation import PASSWORD, ROOT, Installation
 from tests.waiting import wait_for
-
-__all__ = ["installation"]
 
 PIPES = ROOT / "flows" / "pipes"
 # Every character that means something to Java, XML, YAML, Camel or a URL.

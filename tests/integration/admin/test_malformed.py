@@ -11,7 +11,7 @@ from django.db import models
 from django.test import Client
 from django.urls import reverse
 
-from tests.integration.admin.conftest import World
+from tests.integration.admin.world import World
 
 # Of each kind that one of the lookups or databases does not like.
 VALUES = ["\0", "x", "99999999999999999999", "10000-01-01"]

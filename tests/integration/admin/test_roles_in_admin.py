@@ -33,7 +33,7 @@ from flows.models import (
     Step,
 )
 from scripts.models import Script
-from tests.integration.admin.conftest import make_run
+from tests.integration.admin.world import make_run
 
 SECRET_WORD = "hushhush"
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -56,7 +56,7 @@ class Theirs:
     mapping: RoleMapping
 
 
-def make_flow(script, word, superuser) -> Theirs:
+def make_theirs(script, word, superuser) -> Theirs:
     flow = Flow.objects.create(name=f"{word}-flow", description=f"about {word}")
     queue = Queue.objects.create(name=f"{word}-queue")
     Step.objects.create(flow=flow, name=f"{word}-step", script=script, queue=queue, position=0)
@@ -116,12 +116,12 @@ def script(db):
 
 @pytest.fixture
 def hidden(script, superuser):
-    return make_flow(script, SECRET_WORD, superuser)
+    return make_theirs(script, SECRET_WORD, superuser)
 
 
 @pytest.fixture
 def own(script, superuser):
-    return make_flow(script, "mine", superuser)
+    return make_theirs(script, "mine", superuser)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from django.urls import reverse
 from flows import engine
 from flows.admin.runs import MOST_ATTEMPTS, _step, id_bounds
 from flows.models import Message, Run, StepRun
-from tests.integration.admin.conftest import TRACEBACK, add_attempt
 from tests.integration.admin.pages import answer_dialog, messages_of
+from tests.integration.admin.world import TRACEBACK, add_attempt
 
 LIST = "/admin/flows/run/"
 

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
-from knox.models import AuthToken
 
 from flows.api.authentication import BasicAuthentication, TokenAuthentication
 from flows.api.openapi.document import documents
-from flows.models import Flow, Queue, Right, RoleMapping, Step
-from scripts.models import Script
-
-PASSWORD = "correct horse"
+from flows.models import Flow
+from tests.integration.api.helpers import PASSWORD, client_of, make_loan_flow
 
 
 @pytest.fixture(autouse=True)
@@ -31,51 +27,9 @@ def _nothing_remembered() -> None:
     documents.clear()
 
 
-def make_flow(name: str = "loan", *, steps: int = 2, schema: Any = None, **fields: Any) -> Flow:
-    flow = Flow.objects.create(name=name, **fields)
-    for position in range(1, steps + 1):
-        script = Script.objects.create(
-            name=f"{name} script {position}",
-            code="def run(message, context): return message",
-            input_schema=(schema or {}) if position == 1 else {},
-        )
-        queue = Queue.objects.create(name=f"{name} queue {position}")
-        Step.objects.create(
-            flow=flow, position=position, name=f"step {position}", script=script, queue=queue
-        )
-    return flow
-
-
-def grant(user: User, right: str = Right.START, flow: Flow | None = None) -> RoleMapping:
-    role, _ = Group.objects.get_or_create(name=f"role of {user.username}")
-    user.groups.add(role)
-    return RoleMapping.objects.create(role=role, right=right, flow=flow)
-
-
-def client_of(user: User) -> Client:
-    _, token = AuthToken.objects.create(user)
-    return Client(headers={"Authorization": f"Bearer {token}"}, raise_request_exception=False)
-
-
-def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
-    text = base64.b64encode(f"{name}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {text}"}
-
-
-def assert_problem(response: Any, status: int, word: str) -> dict[str, Any]:
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/problem+json"
-    document = response.json()
-    assert document["type"] == f"/async/problems/{word}"
-    assert document["status"] == status
-    assert document["title"]
-    assert document["detail"]
-    return document
-
-
 @pytest.fixture
 def flow(db: None) -> Flow:
-    return make_flow()
+    return make_loan_flow()
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from flows import engine
 from flows.api.urls import urlpatterns
 from flows.api.view import ApiView
 from flows.models import Right, Run
-
-from .conftest import grant
+from tests.integration.api.helpers import grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,8 +11,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from flows.api import authentication
-
-from .conftest import assert_problem, basic, client_of, grant
+from tests.integration.api.helpers import assert_problem, basic, client_of, grant
 
 PATH = "/async/api/flows"
 

@@ -4,8 +4,7 @@ import pytest
 
 from flows import engine
 from flows.models import Message, Right, Run
-
-from .conftest import assert_problem, client_of, grant
+from tests.integration.api.helpers import assert_problem, client_of, grant
 
 
 def start(user=None) -> Run:

@@ -7,8 +7,7 @@ import pytest
 from knox.models import AuthToken
 
 from flows.errors import PasswordChanged
-
-from .conftest import PASSWORD, assert_problem, basic
+from tests.integration.api.helpers import PASSWORD, assert_problem, basic
 
 PATH = "/async/api/auth/token"
 

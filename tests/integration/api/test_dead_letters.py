@@ -9,8 +9,7 @@ from django.utils import timezone
 from flows import engine
 from flows.api.dead_letters import payload_of
 from flows.models import DeadLetter, FlowTotals, Message, Queue, QueueState, Right, Run
-
-from .conftest import assert_problem, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/dead-letters"
 
@@ -88,7 +87,7 @@ class TestListed:
         assert ids(operator) == [letters[1].pk, letters[0].pk]
 
     def test_filters_by_flow_queue_and_reason(self, client, user, flow):
-        make_flow("other")
+        make_loan_flow("other")
         grant(user, Right.WATCH, None)
         first, second = bury(step=0), bury(reason="exhausted")
         other = bury("other")
@@ -123,7 +122,7 @@ class TestListed:
 
     @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])
     def test_who_watches_or_operates_sees_those_of_the_flow(self, client, user, flow, right):
-        make_flow("other")
+        make_loan_flow("other")
         grant(user, right, flow)
         letter = bury()
         bury("other")

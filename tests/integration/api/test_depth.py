@@ -12,8 +12,7 @@ from django.utils import timezone
 from flows import engine
 from flows.errors import PayloadInvalid
 from flows.models import DeadLetter, Message, Right, Run
-
-from .conftest import assert_problem, grant
+from tests.integration.api.helpers import assert_problem, grant
 
 pytestmark = pytest.mark.django_db
 

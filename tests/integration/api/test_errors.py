@@ -11,8 +11,7 @@ from django.http import Http404
 from flows import errors
 from flows.api.errors import WORD_BY_FLOW_ERROR, as_problem
 from flows.configuration import ConfigurationInvalid
-
-from .conftest import assert_problem
+from tests.integration.api.helpers import assert_problem
 
 PATH = "/async/api/flows"
 

@@ -14,9 +14,8 @@ from flows.api.authentication import BasicAuthentication
 from flows.models import LoginCount
 from flows.tasks.retention import purge
 from tests.databases import is_postgresql
-from tests.integration.test_idempotency import at_once
-
-from .conftest import PASSWORD, assert_problem, basic, client_of
+from tests.integration.api.helpers import PASSWORD, assert_problem, basic, client_of
+from tests.integration.at_once import at_once
 
 PATH = "/async/api/flows"
 TOKEN = "/async/api/auth/token"

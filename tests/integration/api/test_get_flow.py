@@ -4,8 +4,7 @@ import pytest
 
 from flows import engine
 from flows.models import Right
-
-from .conftest import assert_problem, grant, make_flow
+from tests.integration.api.helpers import assert_problem, grant, make_loan_flow
 
 PATH = "/async/api/flows/loan"
 
@@ -26,7 +25,7 @@ def test_version_is_the_latest(client, user, flow):
 
 
 def test_name_may_have_any_character(client, user):
-    grant(user, Right.START, make_flow("a/b c%"))
+    grant(user, Right.START, make_loan_flow("a/b c%"))
 
     shown = client.get("/async/api/flows/a%2Fb%20c%25").json()
 

@@ -14,8 +14,7 @@ from django.utils import timezone
 from flows import engine
 from flows.models import Consumer, DeadLetter, Message, Queue, Right, Run, StepRun, StepVersion
 from flows.monitoring.trace import trace, trace_json
-
-from .conftest import assert_problem, grant, make_flow
+from tests.integration.api.helpers import assert_problem, grant, make_loan_flow
 
 NOW = timezone.now()
 
@@ -228,7 +227,7 @@ def test_run_that_ends_while_it_is_read_is_shown_as_ended(run):
 
 
 def test_number_of_queries_does_not_grow_with_steps_and_attempts(user):
-    make_flow(steps=8)
+    make_loan_flow(steps=8)
     run = begin(user)
     for position in range(8):
         for _ in range(3):

@@ -6,8 +6,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from flows.api.health import ReadyView
-
-from .conftest import assert_problem
+from tests.integration.api.helpers import assert_problem
 
 LIVE, READY = "/async/health/live", "/async/health/ready"
 

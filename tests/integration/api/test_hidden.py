@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from flows import engine
 from flows.models import Queue, Right
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
-from .conftest import assert_problem, client_of, grant, make_flow
 from .test_dead_letters import bury
 
 NO_RUN = UUID("01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
@@ -58,7 +58,7 @@ RIGHTS = [
 @pytest.fixture
 def things(flow, user) -> dict[str, Any]:
     """What is there, by its kind."""
-    make_flow("other")
+    make_loan_flow("other")
     letter = bury()
     return {
         "flow": "loan",
@@ -115,7 +115,7 @@ def test_who_does_who_is_refused_and_who_sees_nothing(
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_rights_to_another_flow_show_nothing(client, user, things, operation):
-    other = make_flow("another")
+    other = make_loan_flow("another")
     for right in Right:
         grant(user, right, other)
 
@@ -129,7 +129,7 @@ def test_rights_to_another_flow_show_nothing(client, user, things, operation):
 def test_what_is_hidden_takes_the_same_statements_as_what_is_not_there(
     client, user, things, operation
 ):
-    grant(user, Right.START, make_flow("another"))
+    grant(user, Right.START, make_loan_flow("another"))
     ask(client, operation, NOTHING)
 
     with CaptureQueriesContext(connection) as for_hidden:
@@ -149,7 +149,7 @@ def test_what_is_hidden_takes_the_same_statements_as_what_is_not_there(
     ],
 )
 def test_lists_tell_nothing_of_what_is_hidden(client, user, things, path, name):
-    grant(user, Right.WATCH, make_flow("another"))
+    grant(user, Right.WATCH, make_loan_flow("another"))
     kind = "queue" if name == "queue" else "flow"
 
     hidden, missing = (
@@ -160,7 +160,7 @@ def test_lists_tell_nothing_of_what_is_hidden(client, user, things, path, name):
 
 
 def test_bulk_reprocessing_tells_nothing_of_what_is_hidden(client, user, things):
-    grant(user, Right.OPERATE, make_flow("another"))
+    grant(user, Right.OPERATE, make_loan_flow("another"))
 
     def count(names: dict[str, Any]) -> Any:
         body = {"filter": {"flowName": names["flow"]}, "dryRun": True}

@@ -3,8 +3,7 @@ from __future__ import annotations
 from unittest import mock
 
 from flows.models import Flow, Right
-
-from .conftest import assert_problem, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/flows"
 
@@ -14,10 +13,10 @@ def names(client, path=PATH):
 
 
 def test_flows_that_the_caller_may_start_or_watch_are_listed_by_name(client, user):
-    grant(user, Right.START, make_flow("zebra"))
-    grant(user, Right.WATCH, make_flow("ape"))
-    grant(user, Right.OPERATE, make_flow("operated"))
-    make_flow("foreign")
+    grant(user, Right.START, make_loan_flow("zebra"))
+    grant(user, Right.WATCH, make_loan_flow("ape"))
+    grant(user, Right.OPERATE, make_loan_flow("operated"))
+    make_loan_flow("foreign")
 
     assert names(client) == ["ape", "zebra"]
 
@@ -34,7 +33,7 @@ def test_superuser_sees_every_flow_and_has_every_right(admin, flow):
 
 def test_schema_with_numbers_of_any_length_is_shown_as_it_is(client, user):
     schema = {"properties": {"n": {"maximum": 2**64, "minimum": -(10**30), "multipleOf": 0.01}}}
-    grant(user, Right.WATCH, make_flow(schema=schema))
+    grant(user, Right.WATCH, make_loan_flow(schema=schema))
 
     response = client.get(PATH)
 
@@ -45,7 +44,7 @@ def test_schema_with_numbers_of_any_length_is_shown_as_it_is(client, user):
 
 def test_flow_is_shown_with_steps_schema_and_rights(client, user):
     schema = {"type": "object", "required": ["amount"]}
-    flow = make_flow(schema=schema, description="Lends money.")
+    flow = make_loan_flow(schema=schema, description="Lends money.")
     grant(user, Right.START, flow)
     grant(user, Right.WATCH, None)
 
@@ -89,7 +88,7 @@ def test_number_of_queries_does_not_grow_with_the_flows(
     client, user, django_assert_max_num_queries
 ):
     for n in range(5):
-        grant(user, Right.START, make_flow(f"flow {n}"))
+        grant(user, Right.START, make_loan_flow(f"flow {n}"))
     client.get(PATH)
 
     with django_assert_max_num_queries(6):

@@ -11,8 +11,7 @@ from flows import engine
 from flows.api.runs import _first_id
 from flows.models import DeadLetter, Message, Right, Run, StepRun
 from flows.monitoring.trace import rfc3339, trace
-
-from .conftest import assert_problem, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/runs"
 
@@ -109,7 +108,7 @@ def test_pages_follow_each_other_by_next_and_keep_the_filters(watcher):
 
 
 def test_filters_by_flow_and_status(client, user, flow):
-    make_flow("other")
+    make_loan_flow("other")
     grant(user, Right.WATCH, None)
     loan, other = start(), start("other")
     engine.cancel(other)
@@ -179,7 +178,7 @@ def test_wrong_query_is_refused_and_the_parameter_named(watcher, query):
 
 @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])
 def test_who_watches_or_operates_a_flow_sees_all_its_runs_and_no_others(client, user, flow, right):
-    make_flow("other")
+    make_loan_flow("other")
     grant(user, right, flow)
     run = start()
     start("other", user)

@@ -10,8 +10,7 @@ from django.core.management.base import CommandError
 
 from flows import engine
 from flows.models import Run
-
-from .conftest import client_of, grant, make_flow
+from tests.integration.api.helpers import client_of, grant, make_loan_flow
 
 TINY = ["1e-99999999999999999999", "0e99999999999999999999", "-1E-99999999999999999999"]
 HALF = r"\udc00"
@@ -19,7 +18,7 @@ HALF = r"\udc00"
 
 @pytest.fixture
 def client(user):
-    flow = make_flow("loan")
+    flow = make_loan_flow("loan")
     grant(user, flow=flow)
     grant(user, right="operate", flow=flow)
     return client_of(user)

@@ -10,8 +10,7 @@ from flows import engine
 from flows.models import DeadLetter, Message, Queue, QueueState, Right, Run
 from flows.store import store
 from tests.builders import open_lease
-
-from .conftest import assert_problem, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/queues"
 FIRST = f"{PATH}/loan%20queue%201"
@@ -145,10 +144,10 @@ class TestSeen:
 
 class TestListed:
     def test_queues_of_watched_and_operated_flows_are_listed_by_name(self, client, user):
-        grant(user, Right.WATCH, make_flow("zebra", steps=1))
-        grant(user, Right.OPERATE, make_flow("ape", steps=1))
-        grant(user, Right.START, make_flow("started", steps=1))
-        make_flow("foreign", steps=1)
+        grant(user, Right.WATCH, make_loan_flow("zebra", steps=1))
+        grant(user, Right.OPERATE, make_loan_flow("ape", steps=1))
+        grant(user, Right.START, make_loan_flow("started", steps=1))
+        make_loan_flow("foreign", steps=1)
 
         assert names(client) == ["ape queue 1", "zebra queue 1"]
 
@@ -185,7 +184,7 @@ class TestListed:
     ):
         client = client_of(admin)
         for n in range(6):
-            flow = make_flow(f"flow {n}", steps=2)
+            flow = make_loan_flow(f"flow {n}", steps=2)
             for _ in range(3):
                 engine.start(f"flow {n}", {})
             Message.objects.update(available_at=timezone.now() - timedelta(minutes=1))

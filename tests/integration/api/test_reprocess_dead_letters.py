@@ -8,8 +8,7 @@ from flows import engine
 from flows.api.reprocessings import EXAMPLE, VALIDATOR
 from flows.models import DeadLetter, Flow, Message, Reprocessing, Right, Run
 from flows.tasks.reprocessing import advance
-
-from .conftest import assert_problem, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/dead-letters/reprocess"
 pytestmark = pytest.mark.django_db
@@ -109,7 +108,7 @@ def test_a_dry_run_only_counts(client, user, flow):
 
 
 def test_flows_that_the_caller_may_not_operate_are_left_out(client, user, flow):
-    other = make_flow("other")
+    other = make_loan_flow("other")
     bury(flow, 1)
     bury(other, 2)
     grant(user, Right.OPERATE, other)
@@ -127,7 +126,7 @@ def test_flows_that_the_caller_may_not_operate_are_left_out(client, user, flow):
 
 def test_dead_letters_of_deleted_flows_are_for_those_who_may_operate_all(user, admin, flow):
     bury(flow, 1)
-    grant(user, Right.OPERATE, make_flow("other"))
+    grant(user, Right.OPERATE, make_loan_flow("other"))
     Flow.objects.filter(pk=flow.pk).delete()
 
     counted = {"filter": {"flowName": "loan"}, "dryRun": True}

@@ -5,8 +5,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from flows.access.rights import flows_allowed, may, rights_on
 from flows.models import Flow, Right
-
-from .conftest import grant, make_flow
+from tests.integration.api.helpers import grant, make_loan_flow
 
 
 def test_superuser_may_everything_until_deactivated(admin, flow):
@@ -24,7 +23,7 @@ def test_anonymous_may_nothing(flow):
 
 
 def test_right_is_to_its_flow_alone(user, flow):
-    other = make_flow("other")
+    other = make_loan_flow("other")
     grant(user, Right.WATCH, flow)
 
     assert may(user, Right.WATCH, flow.pk)

@@ -15,8 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from flows.api.openapi.document import Documents, as_json
 from flows.api.openapi.flow_operations import add_flows, component_names, embedded
 from flows.models import Right
-
-from .conftest import assert_problem, basic, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, basic, client_of, grant, make_loan_flow
 
 JSON = "/async/specifications/openapi.json"
 YAML = "/async/specifications/openapi.yaml"
@@ -172,8 +171,8 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(ever
         "properties": {"amount": {"$ref": "#/$defs/amount"}},
         "$defs": {"amount": {"type": "integer"}},
     }
-    make_flow("Loan application", schema=schema, description="Lends money.")
-    make_flow("asleep", active=False)
+    make_loan_flow("Loan application", schema=schema, description="Lends money.")
+    make_loan_flow("asleep", active=False)
 
     document = everybody.get(JSON).json()
 
@@ -193,7 +192,7 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(ever
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_schema_with_numbers_of_any_length_is_in_the_document(everybody, form):
-    make_flow(schema={"properties": {"n": {"maximum": 2**64, "minimum": -(10**30)}}})
+    make_loan_flow(schema={"properties": {"n": {"maximum": 2**64, "minimum": -(10**30)}}})
 
     response = everybody.get(f"/async/specifications/openapi.{form}")
 
@@ -205,14 +204,14 @@ def test_schema_with_numbers_of_any_length_is_in_the_document(everybody, form):
 def test_new_flow_is_in_the_next_document(everybody):
     assert "/async/api/flows/loan/start" not in everybody.get(JSON).json()["paths"]
 
-    make_flow()
+    make_loan_flow()
 
     assert "/async/api/flows/loan/start" in everybody.get(JSON).json()["paths"]
 
 
 @pytest.mark.parametrize("name", ["{x}", "a/b", "ä ö", "日本", "50%", "a?b#c", "start"])
 def test_document_is_valid_whatever_a_flow_is_called(everybody, name):
-    make_flow(name)
+    make_loan_flow(name)
 
     document = everybody.get(JSON).json()
 
@@ -237,7 +236,7 @@ def test_document_is_valid_whatever_a_flow_is_called(everybody, name):
     ],
 )
 def test_document_is_valid_whatever_the_schema_of_a_script(everybody, schema):
-    make_flow(schema=schema)
+    make_loan_flow(schema=schema)
 
     document = everybody.get(JSON).json()
 
@@ -317,7 +316,7 @@ def test_credentials_that_are_not_good_count_as_none(anonymous, flow):
 class TestWhatACallerSees:
     @pytest.fixture(autouse=True)
     def _flows(self, db):
-        self.mine, self.foreign = make_flow("mine"), make_flow("foreign")
+        self.mine, self.foreign = make_loan_flow("mine"), make_loan_flow("foreign")
 
     def names(self, by, **more):
         document = by.get(JSON, **more).json()
@@ -370,8 +369,8 @@ class TestWhatACallerSees:
         assert self.names(client) == set()
 
     def test_a_name_is_the_same_for_all_who_see_it(self, client, user, admin):
-        twin = make_flow("mi-ne")
-        make_flow("mi ne")
+        twin = make_loan_flow("mi-ne")
+        make_loan_flow("mi ne")
         grant(user, Right.START, twin)
 
         def component(by):
@@ -403,7 +402,7 @@ class TestCache:
 
     def test_document_without_flows_needs_no_database(self, anonymous, django_assert_num_queries):
         anonymous.get(JSON)
-        make_flow()
+        make_loan_flow()
 
         with django_assert_num_queries(0):
             assert anonymous.get(JSON).status_code == 200
@@ -429,7 +428,7 @@ class TestCache:
         for response in (first, second):
             assert response["Cache-Control"] == "private, no-cache"
             assert {"Authorization", "Cookie"} <= set(response["Vary"].split(", "))
-        make_flow("not startable")
+        make_loan_flow("not startable")
         assert client.get(path, headers=known).status_code == 304
         flow.description = "Another."
         flow.save()
@@ -446,7 +445,7 @@ class TestCache:
 def test_document_grows_little_with_a_flow(everybody):
     sizes = []
     for n in range(3):
-        make_flow(f"flow {n}")
+        make_loan_flow(f"flow {n}")
         sizes.append(len(everybody.get(JSON).content))
 
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0] < 3_000

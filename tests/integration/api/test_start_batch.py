@@ -16,8 +16,7 @@ from flows.api.errors import Problem
 from flows.api.items import Item, elements, lines
 from flows.errors import CommitInDoubt, QueueFull
 from flows.models import Message, Queue, QueueState, Right, Run
-
-from .conftest import assert_problem, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/start/batch"
 NDJSON = "application/x-ndjson"
@@ -180,7 +179,7 @@ class TestRejected:
         assert document["accepted"] == 3
 
     def test_payloads_are_held_to_the_input_parameters(self, send, user):
-        grant(user, Right.START, make_flow("strict", schema=SCHEMA))
+        grant(user, Right.START, make_loan_flow("strict", schema=SCHEMA))
 
         document = send(b'{"n": 1}\n{"n": "x"}\n{}', query="flowName=strict").json()
 
@@ -388,8 +387,8 @@ class TestRefused:
         assert_problem(response, 415, "unsupported-media-type")
 
     def test_caller_and_flow_are_checked_as_for_one_start(self, send, anonymous, client, user):
-        make_flow("foreign")
-        asleep = make_flow("asleep", active=False)
+        make_loan_flow("foreign")
+        asleep = make_loan_flow("asleep", active=False)
         grant(user, Right.START, asleep)
 
         assert_problem(send(b"{}", by=anonymous), 401, "not-authenticated")

@@ -8,8 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from flows.models import Message, Queue, Run
-
-from .conftest import make_flow
+from tests.integration.api.helpers import make_loan_flow
 
 
 def start(*args, **options) -> str:
@@ -96,7 +95,7 @@ def test_key_goes_with_a_single_payload(flow, tmp_path):
     ],
 )
 def test_refusals_are_explained(db, args, message):
-    make_flow(schema={"properties": {"amount": {"type": "integer"}}})
+    make_loan_flow(schema={"properties": {"amount": {"type": "integer"}}})
 
     with pytest.raises(CommandError, match=message):
         start(*args)

@@ -5,8 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from flows.models import Run
-
-from .conftest import assert_problem, grant, make_flow
+from tests.integration.api.helpers import assert_problem, grant, make_loan_flow
 
 
 def start(client, name, query="", body=b"{}"):
@@ -16,7 +15,7 @@ def start(client, name, query="", body=b"{}"):
 
 @pytest.mark.parametrize("name", ["loan", "Loan application", "a/b", "é", "50%", "a?b", "{x}"])
 def test_flow_is_started_at_its_own_address(client, user, name):
-    grant(user, flow=make_flow(name))
+    grant(user, flow=make_loan_flow(name))
 
     response = start(client, name)
 

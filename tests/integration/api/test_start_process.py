@@ -13,8 +13,7 @@ from django.utils import timezone
 
 from flows.api import start
 from flows.models import Message, Queue, Right, Run
-
-from .conftest import assert_problem, basic, client_of, grant, make_flow
+from tests.integration.api.helpers import assert_problem, basic, client_of, grant, make_loan_flow
 
 SCHEMA = {
     "type": "object",
@@ -78,14 +77,14 @@ def test_key_that_stands_twice_is_refused_with_its_place(post, user, flow):
     ],
 )
 def test_numbers_are_judged_as_they_are_written(post, user, rule, number, status):
-    grant(user, flow=make_flow(schema={"properties": {"amount": rule}}))
+    grant(user, flow=make_loan_flow(schema={"properties": {"amount": rule}}))
 
     assert post(body=f'{{"amount": {number}}}'.encode()).status_code == status
 
 
 @pytest.mark.django_db(transaction=True)
 def test_start_is_committed_before_it_is_answered(post, user, monkeypatch):
-    grant(user, flow=make_flow())
+    grant(user, flow=make_loan_flow())
     in_transaction = []
 
     def answer(*args: Any) -> Any:
@@ -196,7 +195,7 @@ def test_unknown_flow_is_not_found(post, flow, name):
 
 def test_caller_without_a_role_is_refused(post, user, flow):
     grant(user, Right.WATCH, flow)
-    grant(user, Right.START, make_flow("other"))
+    grant(user, Right.START, make_loan_flow("other"))
 
     assert_problem(post(), 403, "no-role")
 
@@ -219,7 +218,7 @@ def test_flow_switched_off_is_not_runnable(post, user, flow):
 
 
 def test_flow_without_steps_is_not_runnable(post, user):
-    grant(user, flow=make_flow(steps=0))
+    grant(user, flow=make_loan_flow(steps=0))
 
     assert_problem(post(), 409, "flow-not-runnable")
 
@@ -251,7 +250,7 @@ def test_body_that_is_no_json_object_is_refused(post, user, flow, body):
 
 
 def test_payload_is_held_to_the_input_parameters_of_the_first_script(post, user):
-    grant(user, flow=make_flow(schema=SCHEMA))
+    grant(user, flow=make_loan_flow(schema=SCHEMA))
 
     document = assert_problem(post(body=b'{"amount": 0}'), 400, "payload-invalid")
 
@@ -264,7 +263,7 @@ def twice_at_each_level():
 
 
 def test_start_whose_payload_takes_too_long_to_check_is_refused(post, user):
-    grant(user, flow=make_flow(schema=twice_at_each_level()))
+    grant(user, flow=make_loan_flow(schema=twice_at_each_level()))
 
     response = post(body=b'{"a":' * 190 + b"{}" + b"}" * 190)
 
@@ -275,7 +274,7 @@ def test_start_whose_payload_takes_too_long_to_check_is_refused(post, user):
 
 
 def test_start_that_would_wait_for_other_checks_is_asked_to_come_again(post, user, monkeypatch):
-    grant(user, flow=make_flow(schema=twice_at_each_level()))
+    grant(user, flow=make_loan_flow(schema=twice_at_each_level()))
     monkeypatch.setattr("scripts.examination.examiner.MAX_WAITING", 0)
 
     response = post(body=b'{"a": {}}')
@@ -287,7 +286,7 @@ def test_start_that_would_wait_for_other_checks_is_asked_to_come_again(post, use
 
 def test_refusal_stays_small_however_much_is_wrong(post, user):
     many = {"type": "object", "additionalProperties": {"type": "integer"}}
-    grant(user, flow=make_flow(schema=many))
+    grant(user, flow=make_loan_flow(schema=many))
 
     response = post(body=json.dumps({str(n): "x" * 2000 for n in range(200)}).encode())
 

@@ -1,0 +1,53 @@
+"""A pool of script hosts, the calls that it is given, and what comes of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from tests.waiting import PATIENCE
+
+SITE = CallSite("orders", "price", "to-price", False)
+
+
+AROUND_IMPORTS = """
+import json, time
+modules = json.codecs.sys.modules
+os, gc = modules["os"], modules["gc"]
+"""
+
+
+def program(code: str, timeout_seconds: float = 20, memory_mb: int = 128) -> Program:
+    return Program(1, "pricing", "python", code, timeout_seconds, memory_mb)
+
+
+def calls(payloads: list[Any]) -> list[Call]:
+    return [
+        Call(key, f"c-{key}", 1, f"d-{key}", _body(f"c-{key}", payload))
+        for key, payload in enumerate(payloads)
+    ]
+
+
+def _body(correlation_id: str, payload: Any) -> bytes:
+    return json.dumps({"correlationId": correlation_id, "payload": payload}).encode()
+
+
+def collect_all(pool: HostPool, seconds: float = PATIENCE) -> dict[Any, Outcome]:
+    """Collect until nothing is outstanding; every call has exactly one outcome."""
+    outcomes: dict[Any, Outcome] = {}
+    deadline = time.monotonic() + seconds
+    while pool.outstanding():
+        assert time.monotonic() < deadline, f"{pool.outstanding()} calls are still outstanding"
+        for outcome in pool.collect(1):
+            assert outcome.call.key not in outcomes
+            outcomes[outcome.call.key] = outcome
+    return outcomes
+
+
+def payload(outcome: Outcome) -> Any:
+    assert outcome.error is None, outcome.error
+    assert outcome.output is not None
+    return json.loads(outcome.output)["payload"]

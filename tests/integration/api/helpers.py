@@ -1,0 +1,59 @@
+"""What the tests of the API share: a flow, rights, logins, and what a problem looks like."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from knox.models import AuthToken
+
+from flows.models import Flow, Queue, Right, RoleMapping, Step
+from scripts.models import Script
+
+PASSWORD = "correct horse"
+
+
+def make_loan_flow(
+    name: str = "loan", *, steps: int = 2, schema: Any = None, **fields: Any
+) -> Flow:
+    flow = Flow.objects.create(name=name, **fields)
+    for position in range(1, steps + 1):
+        script = Script.objects.create(
+            name=f"{name} script {position}",
+            code="def run(message, context): return message",
+            input_schema=(schema or {}) if position == 1 else {},
+        )
+        queue = Queue.objects.create(name=f"{name} queue {position}")
+        Step.objects.create(
+            flow=flow, position=position, name=f"step {position}", script=script, queue=queue
+        )
+    return flow
+
+
+def grant(user: User, right: str = Right.START, flow: Flow | None = None) -> RoleMapping:
+    role, _ = Group.objects.get_or_create(name=f"role of {user.username}")
+    user.groups.add(role)
+    return RoleMapping.objects.create(role=role, right=right, flow=flow)
+
+
+def client_of(user: User) -> Client:
+    _, token = AuthToken.objects.create(user)
+    return Client(headers={"Authorization": f"Bearer {token}"}, raise_request_exception=False)
+
+
+def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
+    text = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {text}"}
+
+
+def assert_problem(response: Any, status: int, word: str) -> dict[str, Any]:
+    assert response.status_code == status, response.content
+    assert response["Content-Type"] == "application/problem+json"
+    document = response.json()
+    assert document["type"] == f"/async/problems/{word}"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    return document
