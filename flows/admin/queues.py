@@ -109,7 +109,7 @@ class QueueAdmin(PausingAdmin):
 
 
 def step_fed_by(queue: Queue) -> SafeString | None:
-    step = getattr(queue, "step", None)
+    step = queue.fed_step
     if step is None:
         return None
     return format_html("{} of {}", step.name, link(page_of(step.flow), step.flow.name))

@@ -82,7 +82,7 @@ def find_to_operate(request: Request, name: str, verb: str) -> Queue:
     The rights to a queue are those to the flow of which it feeds a step.
     """
     queue = find(request, name)
-    step = getattr(queue, "step", None)
+    step = queue.fed_step
     if not may(request.user, Right.OPERATE, step.flow_id if step else None):
         raise Problem("no-role", f"None of your roles may {verb} the queue {name!r}.")
     return queue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -15,6 +15,9 @@ from simple_history.models import HistoricalRecords
 from flows.models.backoff import Backoff
 from flows.models.durations import not_longer_than_zero
 from scripts.names import require_name
+
+if TYPE_CHECKING:
+    from flows.models.flow import Step
 
 
 class Queue(models.Model):
@@ -101,6 +104,11 @@ class Queue(models.Model):
         return Backoff(
             self.backoff_initial, self.backoff_multiplier, self.backoff_max, self.backoff_jitter
         )
+
+    @property
+    def fed_step(self) -> Step | None:
+        """The step whose messages wait here; None where no step uses the queue."""
+        return getattr(self, "step", None)
 
     @property
     def depth(self) -> int:

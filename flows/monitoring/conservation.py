@@ -133,7 +133,7 @@ def oldest_without_progress(queues: QuerySet[Queue] | None = None) -> Stale | No
     if oldest is None:
         return None
     queue = situation.queues[oldest.queue_id]
-    step = getattr(queue, "step", None)
+    step = queue.fed_step
     paused = queue.paused or bool(step and step.flow.paused)
     return Stale(oldest.run_id, queue.name, situation.now - oldest.available_at, paused)
 

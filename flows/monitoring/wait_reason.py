@@ -280,7 +280,7 @@ def text_of(moment: datetime) -> str:
 
 
 def _why_busy(queue: Any) -> str | None:
-    step = getattr(queue, "step", None)
+    step = queue.fed_step
     threads = step.threads if step else 1
     if queue.granted < threads:
         return None
@@ -307,7 +307,7 @@ def _paused(target: Queue | Flow, pause: Pause | None) -> str:
 
 
 def _flow_of(queue: Queue) -> Flow | None:
-    step = getattr(queue, "step", None)
+    step = queue.fed_step
     return step.flow if step else None
 
 

@@ -38,7 +38,7 @@ from flows.testing.run import FlowRun
 from flows.testing.secret_values import SecretValues
 from flows.testing.session import work_on
 from flows.testing.transactions import count_starts_at_once
-from flows.worker import session
+from flows.worker import queue_rules, session
 from flows.worker.broker import servable
 from scripts.callables import service_client
 from scripts.callables.watchdog import watchdog
@@ -334,7 +334,7 @@ class FlowKit:
         database = store().database
         replaced: list[tuple[Any, str, Any]] = [
             (database, "now", self._clock.now),
-            (session, "age", self._age),
+            (queue_rules, "age", self._age),
             # A debugger may take its time in a callable, and nothing is to end the tests.
             (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
             (service_client, "_outside_calls", lambda: self.outside),

@@ -40,7 +40,7 @@ class KitSession(Session):
         self, lease: Lease, pool: KitPool, clock: Clock, most: int | None, check: Callable[[], None]
     ) -> None:
         super().__init__(lease, pool)
-        self.functions = KitFunctions(pool, clock)
+        self.callables = KitFunctions(pool, clock)
         self.delivered = 0
         self._clock = clock
         self._most = most

@@ -9,13 +9,13 @@ from dataclasses import replace
 from django.conf import settings
 from django.db import connection
 
-from flows.disposition import Circumstances, Disposition
+from flows.disposition import Circumstances
 from flows.errors import LeaseLost
-from flows.models import Queue
 from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
-from flows.store.types import BATCH_SECONDS
+from flows.worker.batch_sizes import BatchSizes
+from flows.worker.database_retries import DatabaseRetries
 from flows.worker.isolation import (
     LAST_RESORT_DELAY,
     gone_on,
@@ -24,8 +24,9 @@ from flows.worker.isolation import (
     substitutes,
     unjudged,
 )
-from flows.worker.redelivery import CANCELLED, WORKER_DIED, RedeliveryRules, in_commit, redeliver
-from flows.worker.results import age, ended_now, released
+from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
+from flows.worker.redelivery import CANCELLED, in_commit
+from flows.worker.results import ended_now, released
 from flows.worker.this_worker import this_worker
 from flows.worker.transactional import TransactionalCallables, TransactionSpoiled, refused
 from scripts.callables.calls import drop_connections
@@ -33,12 +34,6 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome
 
 logger = logging.getLogger(__name__)
-
-BATCH_MESSAGES = 500
-BATCH_BYTES = 8 * 1024 * 1024
-
-# Waits between tries where the database cannot be used.
-DATABASE_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 # How often the database may refuse a commit with callables, by an error that might pass, before
 # their writes are held to be the cause.
@@ -61,20 +56,19 @@ class Session:
         self.done: list[DeliveryResult] = []
         self.heard_at = time.monotonic()
         self.draining_since: float | None = None
-        self.bytes_per_message = 1.0
         self.most_bytes = 0
-        self.dropped: set[str] = set()
+        self.cancelled: set[str] = set()
         self.start_by = 0.0
         self.idle_until = 0.0
-        self.tries = 0
-        self.retry_at = 0.0
         self.refusals = 0
-        self.functions = TransactionalCallables(hosts)
+        self.callables = TransactionalCallables(hosts)
+        self.batches = BatchSizes(hosts)
+        self.retries = DatabaseRetries()
 
     def patience(self) -> float:
         """Seconds until it has to go on, whatever its scripts do."""
-        if self.tries:
-            return max(self.retry_at - time.monotonic(), 0.0)
+        if self.retries.failed:
+            return self.retries.wait()
         if self.running and not self.done:
             return 0.5
         return 0.0 if self.done else max(self.idle_until - time.monotonic(), 0.0)
@@ -84,26 +78,26 @@ class Session:
         if held := self.running.pop(held_id, None):
             result = judged(held, outcome)
             self.most_bytes = max(self.most_bytes, len(result.output))
-            if held_id in self.dropped:
+            if held_id in self.cancelled:
                 result.decision = in_commit(result.decision, Circumstances(is_cancelled=True))
             self.done.append(result)
 
     def go_on(self, claim: bool) -> None:
         """Commit what is done and start what comes next; without a database, try again later."""
-        if self.tries and time.monotonic() < self.retry_at:
+        if self.retries.wait():
             return
-        if self.tries and self._is_out_of_grace():
+        if self.retries.failed and self._is_out_of_grace():
             logger.warning("consumer %s ends with what it could not store", self.lease.consumer_id)
             self.forget()
             return
         try:
-            if self.tries:
+            if self.retries.failed:
                 self._read_back()
             if self.running and not self.done:
                 self._stay_alive()
             elif self.done or not claim or time.monotonic() >= self.idle_until:
                 self._submit(self._commit(claim))
-            self.tries = 0
+            self.retries.end()
         except LeaseLost:
             logger.warning("consumer %s lost its lease; nothing is written", self.lease.consumer_id)
             self.forget()
@@ -120,7 +114,7 @@ class Session:
         try:
             return self._commit_all(claim)
         except Exception as error:
-            is_refused = self._is_of_functions(error)
+            is_refused = self._is_of_callables(error)
             if not (is_refused or is_of_a_message(error)) or not (self.done or claim):
                 raise
             logger.info("consumer %s stores apart: %r", self.lease.consumer_id, error)
@@ -137,13 +131,13 @@ class Session:
         return []
 
     def _commit_all(self, claim: bool) -> list[HeldMessage]:
-        self.done = self._redelivered(self.done)
+        self.done = with_redeliveries(self.done, self.lease.queue_id)
         begun_at, began = time.time(), time.monotonic()
-        self.functions.begin()
+        self.callables.begin()
         taken = self._store_and_claim(claim)
         self.done = []
         self.refusals = 0
-        self.functions.end()
+        self.callables.end()
         self.heard_at = time.monotonic()
         self.idle_until = self.heard_at + self.lease.next_start_seconds
         self.start_by = begun_at + self.lease.start_margin_seconds
@@ -167,27 +161,15 @@ class Session:
         return []
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
-        """One message a thread for slow scripts and unknown ones, many for fast ones."""
-        seconds = self.hosts.seconds_per_call(plan.program)
-        if plan.program.in_transaction:
-            # They run one after the other.
-            threads = 1
-        if seconds is None:
-            return threads
-        fitting = min(
-            BATCH_SECONDS / max(seconds, 1e-6),
-            BATCH_BYTES / self.bytes_per_message,
-            BATCH_MESSAGES,
-        )
-        return max(int(fitting), threads)
+        return self.batches.size(plan, threads)
 
     def _submit(self, taken: list[HeldMessage]) -> None:
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
             if held.pending_outputs:
                 self.done.append(gone_on(held))
-            elif held.deliveries > 1 and self._is_exhausted(held):
-                self.done.append(self._given_up(held))
+            elif held.deliveries > 1 and is_exhausted(held, self.lease.queue_id):
+                self.done.append(worker_died(held))
             else:
                 by_step.setdefault(held.step_id, []).append(held)
         for step_id, messages in by_step.items():
@@ -198,9 +180,7 @@ class Session:
             else:
                 self.running |= {held.id: held for held in messages}
                 self.hosts.submit(plan.program, plan.site, calls, self.lease.threads)
-            size = sum(len(call.body) for call in calls)
-            self.most_bytes = max(self.most_bytes, size)
-            self.bytes_per_message = max(size / len(calls), self.bytes_per_message * 0.9)
+            self.most_bytes = max(self.most_bytes, self.batches.note(calls))
 
     def _call(self, held: HeldMessage, plan: StepPlan) -> Call:
         correlation_id = held.correlation_id
@@ -217,13 +197,14 @@ class Session:
         """Return what becomes of a message whose callable is to run within the next commit."""
 
         def run() -> DeliveryResult:
-            [result] = self._redelivered([self.functions.run(plan, call, held)])
+            result = self.callables.run(plan, call, held)
+            [result] = with_redeliveries([result], self.lease.queue_id)
             return result
 
         return replace(released(held), run_in_transaction=run)
 
     def _settle(self, ended: DeliveryResult) -> None:
-        """Commit again, with what is known of a function whose transaction was rolled back."""
+        """Commit again, with what is known of a callable whose transaction was rolled back."""
         self.done = [ended if d.held is ended.held else d for d in self.done]
 
     # --- one message alone -----------------------------------------------------------------
@@ -233,7 +214,7 @@ class Session:
         try:
             self._commit_part(done)
         except Exception as error:
-            if self._is_of_functions(error):
+            if self._is_of_callables(error):
                 # It may be in doubt whether they are stored.
                 self._read_back()
                 left = {d.held.id for d in self.done}
@@ -249,12 +230,12 @@ class Session:
             self._store_apart(done[:half])
             self._store_apart(done[half:])
 
-    def _is_of_functions(self, error: Exception) -> bool:
-        """Tell whether the database has refused commits with functions again and again.
+    def _is_of_callables(self, error: Exception) -> bool:
+        """Tell whether the database has refused commits with callables again and again.
 
         It looks as if the database were in trouble, but it takes what else this session writes.
         """
-        if trouble_of(error) is None or not self.functions.ran:
+        if trouble_of(error) is None or not self.callables.ran:
             return False
         self.refusals += 1
         if self.refusals <= MOST_REFUSALS:
@@ -264,8 +245,8 @@ class Session:
 
     def _commit_part(self, part: list[DeliveryResult]) -> None:
         """Store some of what is done, take nothing new and keep the lease."""
-        part = self._redelivered(part)
-        self.functions.begin()
+        part = with_redeliveries(part, self.lease.queue_id)
+        self.callables.begin()
         unfinished = len(self.running) + len(self.done)
         self.store.commit(self.lease, part, in_commit, self._batch_size, unfinished, claim=False)
         stored = {d.held.id for d in part}
@@ -296,10 +277,10 @@ class Session:
 
     def _store_instead(self, done: DeliveryResult, error: Exception) -> None:
         """Store something else of a delivery that raises alone. Raises the error if nothing is."""
-        if self.functions.ran and isinstance(error, DATABASE_ERRORS):
+        if self.callables.ran and isinstance(error, DATABASE_ERRORS):
             # Some constraints are looked at when a transaction ends.
             logger.info("a callable's writes were refused: %s", error)
-            self._store_apart([refused(self.functions.ran[0], error)])
+            self._store_apart([refused(self.callables.ran[0], error)])
             return
         held = done.held
         logger.error("message %s of run %s is a dead letter", held.id, held.run_id, exc_info=error)
@@ -332,8 +313,8 @@ class Session:
         return time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS
 
     def _stop(self, cancelled: set[str]) -> None:
-        """End the scripts of cancelled runs; what comes of them is dropped at the next commit."""
-        self.dropped |= cancelled
+        """End the scripts of cancelled runs; the next commit deletes their messages."""
+        self.cancelled |= cancelled
         withdrawn = self.hosts.cancel({(self, held_id) for held_id in cancelled & {*self.running}})
         for call in withdrawn:
             held = self.running.pop(call.key[1])
@@ -346,53 +327,18 @@ class Session:
         self.done.clear()
         self.lease.closed = True
 
-    # --- without a database ----------------------------------------------------------------
-
     def _try_again_later(self, error: Exception, trouble: Trouble) -> None:
         """Keep what is done: scripts that ran are not to run again because of the database."""
-        if self.tries == 0:
-            lease, what = self.lease.consumer_id, trouble.value
-            logger.warning("consumer %s cannot use the database: %s. %s", lease, what, error)
-        connection.close()
-        wait = DATABASE_RETRY_SECONDS[min(self.tries, len(DATABASE_RETRY_SECONDS) - 1)]
-        self.retry_at = time.monotonic() + wait
-        self.tries += 1
+        self.retries.begin(self.lease.consumer_id, error, trouble)
 
     def _read_back(self) -> None:
         """Settle a commit in doubt: the connection may have been lost before or after it.
 
         A commit is whole or nothing. Where messages that are done are still held as they were,
         it did not happen and is made again; else what the lease holds now is what it took.
-        Raises LeaseLost where the lease has ended, be it by that commit.
+        Raises LeaseLost where the lease has ended, which that commit may have done.
         """
         held = {message.id: message for message in self.store.held(self.lease)}
         self.done = [d for d in self.done if held.get(d.held.id) == d.held]
         known = {*self.running, *(d.held.id for d in self.done)}
         self._submit([message for id, message in held.items() if id not in known])
-
-    # --- what came of a delivery -----------------------------------------------------------
-
-    def _redelivered(self, results: list[DeliveryResult]) -> list[DeliveryResult]:
-        """Return them with how long those wait that failed, or as dead letters after the last."""
-        if all(each.disposition is not Disposition.RETRY for each in results):
-            return results
-        queue = Queue.objects.select_related("step__flow").get(pk=self.lease.queue_id)
-        step = getattr(queue, "step", None)
-        rules = RedeliveryRules(
-            queue.max_deliveries, queue.backoff.delay, step.flow.max_age if step else None
-        )
-        return [
-            replace(
-                each,
-                decision=redeliver(each.decision, each.held.deliveries, rules, age(each.held)),
-            )
-            for each in results
-        ]
-
-    def _is_exhausted(self, held: HeldMessage) -> bool:
-        return held.deliveries > Queue.objects.get(pk=self.lease.queue_id).max_deliveries
-
-    def _given_up(self, held: HeldMessage) -> DeliveryResult:
-        """Return a dead letter of a message whose last delivery ended its worker."""
-        held.deliveries -= 1
-        return ended_now(held, WORKER_DIED)

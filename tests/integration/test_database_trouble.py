@@ -193,7 +193,7 @@ def test_sessions_wait_for_the_end_of_a_read_only_time(read_only: Callable[[bool
     read_only(True)
     connection.close()
     session.go_on(True)
-    assert session.tries == 1
+    assert session.retries.failed == 1
     read_only(False)
 
     def has_committed() -> bool:

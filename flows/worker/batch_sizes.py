@@ -1,0 +1,42 @@
+"""How many messages a session takes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.plan import StepPlan
+from flows.store.types import BATCH_SECONDS
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call
+
+BATCH_MESSAGES = 500
+BATCH_BYTES = 8 * 1024 * 1024
+
+
+class BatchSizes:
+    """Sizes of batches, by how long the calls of a script take and how large its messages are."""
+
+    def __init__(self, hosts: HostPool) -> None:
+        self._hosts = hosts
+        self._bytes_per_message = 1.0
+
+    def size(self, plan: StepPlan, threads: int) -> int:
+        """Return one message a thread for slow scripts and unknown ones, many for fast ones."""
+        seconds = self._hosts.seconds_per_call(plan.program)
+        if plan.program.in_transaction:
+            # They run one after the other.
+            threads = 1
+        if seconds is None:
+            return threads
+        fitting = min(
+            BATCH_SECONDS / max(seconds, 1e-6),
+            BATCH_BYTES / self._bytes_per_message,
+            BATCH_MESSAGES,
+        )
+        return max(int(fitting), threads)
+
+    def note(self, calls: Sequence[Call]) -> int:
+        """Learn from calls that are submitted; return their size in bytes."""
+        size = sum(len(call.body) for call in calls)
+        self._bytes_per_message = max(size / len(calls), self._bytes_per_message * 0.9)
+        return size

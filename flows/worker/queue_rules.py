@@ -1,0 +1,43 @@
+"""The rules of a queue about redeliveries, applied to what came of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flows.disposition import Disposition
+from flows.models import Queue
+from flows.store import DeliveryResult, HeldMessage
+from flows.worker.redelivery import WORKER_DIED, RedeliveryRules, redeliver
+from flows.worker.results import age, ended_now
+
+
+def with_redeliveries(results: Sequence[DeliveryResult], queue_id: int) -> list[DeliveryResult]:
+    """Return them with how long those wait that failed, or as dead letters after the last."""
+    if all(each.disposition is not Disposition.RETRY for each in results):
+        return list(results)
+    rules = rules_of(queue_id)
+    return [
+        replace(
+            each, decision=redeliver(each.decision, each.held.deliveries, rules, age(each.held))
+        )
+        for each in results
+    ]
+
+
+def rules_of(queue_id: int) -> RedeliveryRules:
+    queue = Queue.objects.select_related("step__flow").get(pk=queue_id)
+    step = queue.fed_step
+    max_age = step.flow.max_age if step else None
+    return RedeliveryRules(queue.max_deliveries, queue.backoff.delay, max_age)
+
+
+def is_exhausted(held: HeldMessage, queue_id: int) -> bool:
+    """Tell whether a message was taken once more than its queue delivers it."""
+    return held.deliveries > Queue.objects.get(pk=queue_id).max_deliveries
+
+
+def worker_died(held: HeldMessage) -> DeliveryResult:
+    """Return a dead letter of a message whose last delivery ended with the death of its worker."""
+    held.deliveries -= 1
+    return ended_now(held, WORKER_DIED)
