@@ -30,7 +30,7 @@ class LoginForm(AuthenticationForm):
             self.refusal = problem
             wait = problem.headers["Retry-After"]
             message = f"Too many logins have failed. Try again in {wait} seconds."
-            raise ValidationError(message, code=problem.word) from problem
+            raise ValidationError(message, code=problem.type) from problem
 
     def _clean(self, name: str) -> dict[str, Any]:
         try:
@@ -46,6 +46,6 @@ def login_page(request: HttpRequest) -> HttpResponse:
     response = admin.site.login(request)
     form = (getattr(response, "context_data", None) or {}).get("form")
     if refusal := getattr(form, "refusal", None):
-        response.status_code = refusal.kind.status
+        response.status_code = refusal.status
         response["Retry-After"] = refusal.headers["Retry-After"]
     return response

@@ -128,7 +128,7 @@ class Batch:
         self._reject(line, self.stopped_by)
 
     def _start(self, items: Sequence[Item]) -> None:
-        faults = {item.line: Problem(item.word, item.fault) for item in items if item.fault}
+        faults = {item.line: Problem(item.problem_type, item.fault) for item in items if item.fault}
         sound = [item for item in items if not item.fault]
         before = self.accepted
         try:

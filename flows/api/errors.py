@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem details: one table of the words, and who becomes which."""
+"""Refusals as RFC 9457 problem details: a table of problem types, and errors translated to it."""
 
 from __future__ import annotations
 
@@ -34,52 +34,58 @@ LONGEST_DETAIL = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a word stands for."""
+class ProblemType:
+    """A type of RFC 9457; its name is the end of the URI in `type`."""
 
     status: int
     title: str
 
 
-KINDS = {
-    "bad-request": Kind(400, "The request cannot be understood."),
-    "body-incomplete": Kind(400, "The body ended before its announced end."),
-    "query-invalid": Kind(400, "The query parameters are refused."),
-    "header-invalid": Kind(400, "A header is refused."),
-    "payload-invalid": Kind(400, "The payload is refused."),
-    "not-authenticated": Kind(401, "Valid credentials are needed."),
-    "no-role": Kind(403, "None of the caller's roles gives the right."),
-    "csrf-failed": Kind(403, "A session needs the CSRF token."),
-    "not-found": Kind(404, "There is no such thing here."),
-    "unknown-flow": Kind(404, "There is no flow of this name."),
-    "unknown-queue": Kind(404, "There is no queue of this name."),
-    "method-not-allowed": Kind(405, "The method is not allowed here."),
-    "not-acceptable": Kind(406, "Nothing that the caller accepts can be given."),
-    "body-too-slow": Kind(408, "The body came too slowly."),
-    "flow-not-runnable": Kind(409, "The flow is inactive or has no steps."),
-    "idempotency-conflict": Kind(409, "The idempotency key was used for another request."),
-    "too-many-tokens": Kind(409, "The user has as many tokens as a user may have."),
-    "already-reprocessed": Kind(409, "The dead letter was reprocessed before."),
-    "length-required": Kind(411, "The request needs a Content-Length."),
-    "payload-too-large": Kind(413, "The payload is too large."),
-    "unsupported-media-type": Kind(415, "The body must be JSON in UTF-8."),
-    "queue-full": Kind(429, "The first queue of the flow is full."),
-    "throttled": Kind(429, "The caller starts too many runs."),
-    "too-many-logins": Kind(
+PROBLEM_TYPES = {
+    "bad-request": ProblemType(400, "The request cannot be understood."),
+    "body-incomplete": ProblemType(400, "The body ended before its announced end."),
+    "query-invalid": ProblemType(400, "The query parameters are refused."),
+    "header-invalid": ProblemType(400, "A header is refused."),
+    "payload-invalid": ProblemType(400, "The payload is refused."),
+    "not-authenticated": ProblemType(401, "Valid credentials are needed."),
+    "no-role": ProblemType(403, "None of the caller's roles gives the right."),
+    "csrf-failed": ProblemType(403, "A session needs the CSRF token."),
+    "not-found": ProblemType(404, "There is no such thing here."),
+    "unknown-flow": ProblemType(404, "There is no flow of this name."),
+    "unknown-queue": ProblemType(404, "There is no queue of this name."),
+    "method-not-allowed": ProblemType(405, "The method is not allowed here."),
+    "not-acceptable": ProblemType(406, "Nothing that the caller accepts can be given."),
+    "body-too-slow": ProblemType(408, "The body came too slowly."),
+    "flow-not-runnable": ProblemType(409, "The flow is inactive or has no steps."),
+    "idempotency-conflict": ProblemType(409, "The idempotency key was used for another request."),
+    "too-many-tokens": ProblemType(409, "The user has as many tokens as a user may have."),
+    "already-reprocessed": ProblemType(409, "The dead letter was reprocessed before."),
+    "length-required": ProblemType(411, "The request needs a Content-Length."),
+    "payload-too-large": ProblemType(413, "The payload is too large."),
+    "unsupported-media-type": ProblemType(415, "The body must be JSON in UTF-8."),
+    "queue-full": ProblemType(429, "The first queue of the flow is full."),
+    "throttled": ProblemType(429, "The caller starts too many runs."),
+    "too-many-logins": ProblemType(
         429, "Too many logins from this address, or at this account, have failed."
     ),
-    "too-many-waiting": Kind(429, "Too many callers wait for the ends of runs."),
-    "internal-error": Kind(500, "Something went wrong here."),
-    "database-unavailable": Kind(503, "The database cannot be used now; nothing was stored."),
-    "busy": Kind(503, "The payload cannot be checked now; nothing was stored."),
-    "overloaded": Kind(503, "The server has no room for the request now; nothing was stored."),
-    "not-ready": Kind(503, "The database is not prepared."),
-    "scripts-not-sealed": Kind(503, "Scripts cannot be sealed here."),
-    "outcome-unknown": Kind(504, "The database was lost; what was asked may be done or not."),
+    "too-many-waiting": ProblemType(429, "Too many callers wait for the ends of runs."),
+    "internal-error": ProblemType(500, "Something went wrong here."),
+    "database-unavailable": ProblemType(
+        503, "The database cannot be used now; nothing was stored."
+    ),
+    "busy": ProblemType(503, "The payload cannot be checked now; nothing was stored."),
+    "overloaded": ProblemType(
+        503, "The server has no room for the request now; nothing was stored."
+    ),
+    "not-ready": ProblemType(503, "The database is not prepared."),
+    "scripts-not-sealed": ProblemType(503, "Scripts cannot be sealed here."),
+    "outcome-unknown": ProblemType(
+        504, "The database was lost; what was asked may be done or not."
+    ),
 }
 
 # Where only a status is known, as from Django and DRF.
-WORD_BY_STATUS = {
+TYPE_BY_STATUS = {
     401: "not-authenticated",
     403: "no-role",
     404: "not-found",
@@ -91,7 +97,7 @@ WORD_BY_STATUS = {
     429: "throttled",
 }
 
-WORD_BY_FLOW_ERROR = {
+TYPE_BY_FLOW_ERROR = {
     errors.UnknownFlow: "unknown-flow",
     errors.FlowNotRunnable: "flow-not-runnable",
     errors.PayloadInvalid: "payload-invalid",
@@ -107,19 +113,20 @@ WORD_BY_FLOW_ERROR = {
 
 
 class Problem(Exception):
-    """A refusal, by its word in the table."""
+    """A refusal of one of the problem types, which is given by its name."""
 
     def __init__(
         self,
-        word: str,
+        type: str,
         detail: str = "",
         *,
         errors: Iterable[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.word = word
-        self.kind = KINDS[word]
-        self.detail = detail or self.kind.title
+        self.type = type
+        self.title = PROBLEM_TYPES[type].title
+        self.status = PROBLEM_TYPES[type].status
+        self.detail = detail or self.title
         self.errors = list(errors)[:MOST_ERRORS]
         self.headers = dict(headers or {})
         super().__init__(self.detail)
@@ -127,7 +134,7 @@ class Problem(Exception):
     @classmethod
     def of_status(cls, status: int, detail: str = "", **parts: Any) -> Problem:
         other = "internal-error" if status >= 500 else "bad-request"
-        return cls(WORD_BY_STATUS.get(status, other), detail, **parts)
+        return cls(TYPE_BY_STATUS.get(status, other), detail, **parts)
 
     @classmethod
     def of_parameter(cls, name: str, detail: str) -> Problem:
@@ -136,9 +143,9 @@ class Problem(Exception):
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = {
-            "type": TYPE_BASE + self.word,
-            "title": self.kind.title,
-            "status": self.kind.status,
+            "type": TYPE_BASE + self.type,
+            "title": self.title,
+            "status": self.status,
             "detail": _shortened(self.detail),
         }
         if self.errors:
@@ -158,7 +165,7 @@ class ProblemResponse(HttpResponse):
         super().__init__(
             problem.body(),
             content_type=CONTENT_TYPE,
-            status=problem.kind.status,
+            status=problem.status,
             headers=problem.headers,
         )
 
@@ -203,7 +210,7 @@ def as_problem(error: Exception) -> Problem | None:
         return Problem("no-role")
     fault = error.__cause__ if isinstance(error, UnreadablePostError) else error
     if isinstance(fault, RequestFault):
-        return Problem(fault.word, fault.detail, headers=fault.headers)
+        return Problem(fault.type, fault.detail, headers=fault.headers)
     if isinstance(error, RequestDataTooBig):
         return Problem("payload-too-large")
     if isinstance(error, SuspiciousOperation | UnreadablePostError):
@@ -212,12 +219,12 @@ def as_problem(error: Exception) -> Problem | None:
 
 
 def _of_flow_error(error: errors.FlowError) -> Problem | None:
-    word = WORD_BY_FLOW_ERROR.get(type(error))
-    if word is None:
+    problem_type = TYPE_BY_FLOW_ERROR.get(type(error))
+    if problem_type is None:
         return None
     retry_after = getattr(error, "retry_after", None)
     return Problem(
-        word,
+        problem_type,
         str(error),
         errors=getattr(error, "errors", ()),
         headers={} if retry_after is None else {"Retry-After": str(retry_after)},

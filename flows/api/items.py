@@ -16,13 +16,13 @@ OUTSIDE = re.compile(rb'["\[\]{},]')
 class Item:
     """A payload as it came, by its line or its place in the array, from 1; or what is wrong.
 
-    `word` is the fault's in the table of problems.
+    `problem_type` is that of the fault.
     """
 
     line: int
     raw: bytes
     fault: str = ""
-    word: str = "payload-invalid"
+    problem_type: str = "payload-invalid"
 
 
 class Gathered:

@@ -1,4 +1,4 @@
-"""Reprocessing many dead letters by a filter. Its schema is what the body is held against."""
+"""Reprocessing many dead letters by a filter. The body has to match its schema in the document."""
 
 from __future__ import annotations
 
@@ -15,137 +15,18 @@ from rest_framework.request import Request
 from flows.access.rights import flows_allowed, rights_by_flow
 from flows.api.body import json_body
 from flows.api.errors import Problem
-from flows.api.openapi.operations import (
-    CHALLENGE,
-    GUARDED,
-    RECEIVED,
-    RETRY_AFTER,
-    answer,
-    answered_header,
-    refusals,
-)
-from flows.api.openapi.schemas import COUNT, TEXT, Schema, listed, record
+from flows.api.openapi.operations import REPROCESS_DEAD_LETTERS
+from flows.api.openapi.schemas import REPROCESSING_REQUEST
 from flows.api.view import ApiView, json_response
 from flows.dead_letters import DeadLetterFilter, Matched
 from flows.message.envelope import parse_payload
-from flows.models import DeadLetter, Reprocessing, Right
+from flows.models import Right
 from flows.tasks.reprocessing import SAMPLE, reprocess_many
 from scripts.protocol.schema import faults_of
 
-NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
-MOST: Schema = {"type": "integer", "maximum": 2_000_000_000}
-MOMENT: Schema = {"type": "string", "format": "date-time"}
-
-FILTER = record(
-    {
-        "flowName": {**NAME, "description": "Of this flow."},
-        "queue": {**NAME, "description": "That died in this queue."},
-        "reason": {"type": "string", "enum": DeadLetter.Reason.values},
-        "deadAfter": {**MOMENT, "description": "That died then or later."},
-        "deadBefore": {**MOMENT, "description": "That died earlier."},
-    },
-    optional=("flowName", "queue", "reason", "deadAfter", "deadBefore"),
-    additionalProperties=False,
-    description="Which open dead letters: those that match every part; empty: all.",
+VALIDATOR = jsonschema_rs.validator_for(
+    json.dumps(REPROCESSING_REQUEST), validate_formats=True, offline=True
 )
-
-REQUEST = record(
-    {
-        "filter": FILTER,
-        "dryRun": {"type": "boolean", "default": False, "description": "Count and do nothing."},
-        "ratePerSecond": {
-            "type": ["number", "null"],
-            "minimum": 0.001,
-            "maximum": 1_000_000,
-            "description": "Put back at most so many a second; null: as fast as it goes.",
-        },
-        "stopAfterFailures": {
-            **MOST,
-            "type": ["integer", "null"],
-            "minimum": 1,
-            "description": "Stop when so many have failed again; null: go on.",
-        },
-        "sample": {
-            **MOST,
-            "minimum": 0,
-            "default": SAMPLE,
-            "description": "After so many wait until their runs have ended; 0: do not wait.",
-        },
-        "newestScript": {
-            "type": "boolean",
-            "default": False,
-            "description": "Go on with the flow as it is now, not as it was for the run.",
-        },
-    },
-    optional=("dryRun", "ratePerSecond", "stopAfterFailures", "sample", "newestScript"),
-    additionalProperties=False,
-)
-
-ANSWER = record(
-    {
-        "id": {"type": ["integer", "null"], "description": "Null in a dry run."},
-        "state": {"type": ["string", "null"], "enum": [*Reprocessing.State.values, None]},
-        "matched": COUNT,
-        "reprocessed": COUNT,
-        "completed": COUNT,
-        "failedAgain": COUNT,
-        "steps": listed(
-            record({"flowName": TEXT, "stepName": TEXT, "queueName": TEXT, "matched": COUNT})
-        ),
-    },
-    description="What the filter found, in all and by step, and how far it is.",
-)
-
-EXAMPLE = {
-    "filter": {"flowName": "loan-application", "reason": "exhausted"},
-    "ratePerSecond": 20,
-    "stopAfterFailures": 5,
-}
-ANSWERED = {
-    "id": 4,
-    "state": "RUNNING",
-    "matched": 812,
-    "reprocessed": 0,
-    "completed": 0,
-    "failedAgain": 0,
-    "steps": [
-        {
-            "flowName": "loan-application",
-            "stepName": "decide",
-            "queueName": "decisions",
-            "matched": 812,
-        }
-    ],
-}
-
-REPROCESS_DEAD_LETTERS: dict[str, Any] = {
-    "operation_id": "reprocessDeadLetters",
-    "tags": ["dead letters"],
-    "summary": "Reprocess many dead letters",
-    "description": (
-        "Puts every open dead letter that matches back at the step where it failed, one after the"
-        " other, each exactly once; the answer comes before the first. Those of flows that the"
-        " caller may not operate are left out. A first sample has to end before the rest follows,"
-        " and after `stopAfterFailures` it stops by itself. A full queue makes it wait."
-    ),
-    "parameters": [answered_header("Retry-After", int, RETRY_AFTER, 503), CHALLENGE],
-    "request": {"application/json": REQUEST},
-    "responses": {
-        (202, "application/json"): answer("It is stored, or only counted.", ANSWER, ANSWERED),
-        **refusals(
-            "payload-invalid",
-            *GUARDED,
-            "no-role",
-            "csrf-failed",
-            *RECEIVED,
-            "payload-too-large",
-            "unsupported-media-type",
-            "not-acceptable",
-        ),
-    },
-}
-
-VALIDATOR = jsonschema_rs.validator_for(json.dumps(REQUEST), validate_formats=True, offline=True)
 
 
 class ReprocessDeadLettersView(ApiView):

@@ -28,7 +28,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def page(problem: Problem) -> HttpResponse:
     return HttpResponse(
-        PAGE.format(title=problem.kind.title),
-        status=problem.kind.status,
+        PAGE.format(title=problem.title),
+        status=problem.status,
         headers=problem.headers,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 class RequestFault(OSError):
-    """Base: `word` is that of the problem, an OSError is what readers of a body expect."""
+    """Base, with the name of its problem type. Readers of a body expect an OSError."""
 
-    word = ""
+    type = ""
     detail = ""
     headers: dict[str, str] = {}
 
@@ -14,19 +14,19 @@ class RequestFault(OSError):
 class BodyIncomplete(RequestFault):
     """The body ended before its announced end."""
 
-    word = "body-incomplete"
+    type = "body-incomplete"
 
 
 class BodyTooSlow(RequestFault):
     """The body came too slowly."""
 
-    word = "body-too-slow"
+    type = "body-too-slow"
 
 
 class BodyTooLarge(RequestFault):
     """The body is larger than bodies may be."""
 
-    word = "payload-too-large"
+    type = "payload-too-large"
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -36,12 +36,12 @@ class BodyTooLarge(RequestFault):
 class Overloaded(RequestFault):
     """The server has no room for the request now."""
 
-    word = "overloaded"
+    type = "overloaded"
     headers = {"Retry-After": "5"}
 
 
 class TooManyWaiting(RequestFault):
-    """So many callers, or of one user's, wait for the ends of runs already."""
+    """Too many callers wait for the ends of runs, in all or of one user."""
 
-    word = "too-many-waiting"
+    type = "too-many-waiting"
     headers = {"Retry-After": "2"}

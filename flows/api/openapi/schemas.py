@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.api.errors import KINDS, TYPE_BASE
-from flows.models import DeadLetter, Right, Run, StepRun
+from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
+from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
 from flows.monitoring.trace import PENDING
+from flows.tasks.reprocessing import SAMPLE
 
 Schema = dict[str, Any]
 
@@ -40,7 +41,7 @@ def page_of(name: str) -> Schema:
 PROBLEM_TYPE: Schema = {
     "type": "string",
     "format": "uri-reference",
-    "enum": [TYPE_BASE + word for word in KINDS],
+    "enum": [TYPE_BASE + name for name in PROBLEM_TYPES],
     "description": "Ends in a fixed word for the cause.",
 }
 
@@ -312,6 +313,69 @@ READY = record(
     optional=("missingMeasures",),
 )
 
+
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
+MOST: Schema = {"type": "integer", "maximum": 2_000_000_000}
+
+REPROCESSING_FILTER = record(
+    {
+        "flowName": {**NAME, "description": "Of this flow."},
+        "queue": {**NAME, "description": "That died in this queue."},
+        "reason": {"type": "string", "enum": DeadLetter.Reason.values},
+        "deadAfter": {**TIME, "description": "That died then or later."},
+        "deadBefore": {**TIME, "description": "That died earlier."},
+    },
+    optional=("flowName", "queue", "reason", "deadAfter", "deadBefore"),
+    additionalProperties=False,
+    description="Which open dead letters: those that match every part; empty: all.",
+)
+
+REPROCESSING_REQUEST = record(
+    {
+        "filter": REPROCESSING_FILTER,
+        "dryRun": {"type": "boolean", "default": False, "description": "Count and do nothing."},
+        "ratePerSecond": {
+            "type": ["number", "null"],
+            "minimum": 0.001,
+            "maximum": 1_000_000,
+            "description": "Put back at most so many a second; null: as fast as it goes.",
+        },
+        "stopAfterFailures": {
+            **MOST,
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "Stop when so many have failed again; null: go on.",
+        },
+        "sample": {
+            **MOST,
+            "minimum": 0,
+            "default": SAMPLE,
+            "description": "After so many wait until their runs have ended; 0: do not wait.",
+        },
+        "newestScript": {
+            "type": "boolean",
+            "default": False,
+            "description": "Go on with the flow as it is now, not as it was for the run.",
+        },
+    },
+    optional=("dryRun", "ratePerSecond", "stopAfterFailures", "sample", "newestScript"),
+    additionalProperties=False,
+)
+
+BULK_REPROCESSING = record(
+    {
+        "id": {"type": ["integer", "null"], "description": "Null in a dry run."},
+        "state": {"type": ["string", "null"], "enum": [*Reprocessing.State.values, None]},
+        "matched": COUNT,
+        "reprocessed": COUNT,
+        "completed": COUNT,
+        "failedAgain": COUNT,
+        "steps": listed(
+            record({"flowName": TEXT, "stepName": TEXT, "queueName": TEXT, "matched": COUNT})
+        ),
+    },
+    description="What the filter found, in all and by step, and how far it is.",
+)
 
 COMPONENTS: dict[str, Schema] = {
     "Attempt": ATTEMPT,

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 
 from flows import errors
-from flows.api.errors import WORD_BY_FLOW_ERROR, as_problem
+from flows.api.errors import TYPE_BY_FLOW_ERROR, as_problem
 from flows.configuration import ConfigurationInvalid
 from tests.integration.api.helpers import assert_problem
 
@@ -57,7 +57,7 @@ def test_surprise_shows_nothing_and_is_logged_once(client, settings, caplog, deb
 
 
 @pytest.mark.parametrize(
-    ("error", "word"),
+    ("error", "type_"),
     [
         (Http404(), "not-found"),
         (PermissionDenied(), "no-role"),
@@ -65,11 +65,11 @@ def test_surprise_shows_nothing_and_is_logged_once(client, settings, caplog, deb
         (errors.AlreadyReprocessed(), "already-reprocessed"),
     ],
 )
-def test_errors_of_django_and_of_the_engine_have_their_words(error, word):
+def test_errors_of_django_and_of_the_engine_have_their_types(error, type_):
     problem = as_problem(error)
 
     assert problem is not None
-    assert problem.word == word
+    assert problem.type == type_
 
 
 def test_every_error_that_a_caller_can_meet_has_a_word():
@@ -83,7 +83,7 @@ def test_every_error_that_a_caller_can_meet_has_a_word():
 
     known = {*subclasses(errors.FlowError)}
 
-    assert known - inner - of_python_callers == set(WORD_BY_FLOW_ERROR)
+    assert known - inner - of_python_callers == set(TYPE_BY_FLOW_ERROR)
 
 
 def subclasses(base: type) -> Iterator[type]:

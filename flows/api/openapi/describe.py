@@ -1,0 +1,135 @@
+"""Describe an operation: what follows from its method and its body is added here, once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from flows.api.errors import CONTENT_TYPE, PROBLEM_TYPES, TYPE_BASE
+from flows.api.openapi.schemas import Schema, ref
+
+# The arguments of `extend_schema`.
+Operation = dict[str, Any]
+Responses = dict[tuple[int, str], OpenApiResponse]
+
+Method = Literal["GET", "POST", "DELETE"]
+QUERY: Literal["query"] = "query"
+HEADER: Literal["header"] = "header"
+PATH: Literal["path"] = "path"
+
+# The problem types of every operation that needs a login.
+GUARDED = ("not-authenticated", "too-many-logins", "query-invalid", "database-unavailable")
+# Those of an operation that changes something.
+WRITES = ("no-role", "csrf-failed")
+# Those of an operation that receives a body.
+RECEIVES = ("body-incomplete", "body-too-slow", "overloaded")
+
+RETRY_AFTER = "Seconds after which to try again."
+ANSWERED_WITH_RETRY_AFTER = (429, 503)
+
+
+def operation(
+    method: Method,
+    operation_id: str,
+    tag: str,
+    summary: str,
+    description: str | None = None,
+    *,
+    answer: dict[Any, OpenApiResponse],
+    parameters: Iterable[OpenApiParameter] = (),
+    body: Schema | None = None,
+    problems: tuple[str, ...] = (),
+    retry_after: tuple[int, ...] = ANSWERED_WITH_RETRY_AFTER,
+) -> Operation:
+    """Describe an operation that needs a login.
+
+    `body` is the schema by media type. `problems` are the operation's own problem types;
+    `retry_after` are the statuses of the answers with that header.
+    """
+    described = {
+        "operation_id": operation_id,
+        "tags": [tag],
+        "summary": summary,
+        "description": description,
+        "parameters": [
+            *parameters,
+            answered_header("Retry-After", int, RETRY_AFTER, *retry_after),
+            CHALLENGE,
+        ],
+        "request": body,
+        "responses": {
+            **answer,
+            **refusals(*_problem_types(method, problems, takes_body=body is not None)),
+        },
+    }
+    return {name: value for name, value in described.items() if name != "description" or value}
+
+
+def _problem_types(method: Method, own: tuple[str, ...], *, takes_body: bool) -> list[str]:
+    """Return all problem types of an operation. Clients see those of a status in this order."""
+    of_request = [name for name in own if PROBLEM_TYPES[name].status == 400]
+    names = ["payload-invalid"] if takes_body else []
+    names += [*of_request, *GUARDED]
+    if method != "GET":
+        names += WRITES
+    names += [name for name in own if name not in of_request]
+    if takes_body:
+        names += [*RECEIVES, "unsupported-media-type"]
+    return [*names, "not-acceptable"]
+
+
+def refusals(*names: str) -> Responses:
+    """Describe the refusals of these problem types, one response a status."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for name in names:
+        by_status[PROBLEM_TYPES[name].status].append(name)
+    return {
+        (status, CONTENT_TYPE): OpenApiResponse(
+            ref("Problem"),
+            description="\n".join(f"- `{name}`: {PROBLEM_TYPES[name].title}" for name in of_status),
+            examples=[_problem_example(name) for name in of_status],
+        )
+        for status, of_status in sorted(by_status.items())
+    }
+
+
+def _problem_example(name: str) -> OpenApiExample:
+    problem_type = PROBLEM_TYPES[name]
+    document = {
+        "type": TYPE_BASE + name,
+        "title": problem_type.title,
+        "status": problem_type.status,
+        "detail": problem_type.title,
+    }
+    return OpenApiExample(name, value=document)
+
+
+def answered(
+    description: str, schema: Schema, example: Any = None, *, status: int = 200
+) -> Responses:
+    """Describe the answer of success, which is JSON."""
+    examples = [] if example is None else [OpenApiExample("answer", value=example)]
+    response = OpenApiResponse(schema, description=description, examples=examples)
+    return {(status, "application/json"): response}
+
+
+def answered_header(name: str, type_: Any, description: str, *on: int) -> OpenApiParameter:
+    """Describe a header of the answers with these statuses."""
+    return OpenApiParameter(name, type_, HEADER, response=list(on), description=description)
+
+
+CHALLENGE = answered_header("WWW-Authenticate", str, "How to log in.", 401)
+WAITED = answered_header("Retry-After", int, RETRY_AFTER, *ANSWERED_WITH_RETRY_AFTER)
+
+
+def filtered(name: str, description: str, type_: Any = str, **more: Any) -> OpenApiParameter:
+    """Describe a query parameter."""
+    return OpenApiParameter(name, type_, QUERY, description=description, **more)
+
+
+def in_path(name: str, description: str, type_: Any = str) -> OpenApiParameter:
+    """Describe a parameter that is a part of the path."""
+    return OpenApiParameter(name, type_, PATH, description=description)

@@ -1,0 +1,111 @@
+"""The examples in the OpenAPI document."""
+
+from flows.api.errors import TYPE_BASE
+
+RUN_ID = "01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e"
+
+STATUS_URL = f"http://localhost:8000/async/api/runs/{RUN_ID}"
+
+STARTED = {
+    "correlationId": RUN_ID,
+    "flowName": "loan-application",
+    "status": "QUEUED",
+    "statusUrl": STATUS_URL,
+}
+
+RUN = {
+    "correlationId": RUN_ID,
+    "flowName": "loan-application",
+    "flowVersion": 3,
+    "status": "COMPLETED",
+    "currentStep": None,
+    "createdAt": "2026-11-02T09:30:00.120000Z",
+    "startedAt": "2026-11-02T09:30:00.131000Z",
+    "finishedAt": "2026-11-02T09:30:00.164000Z",
+    "result": {"correlationId": RUN_ID, "payload": {"decision": "accepted"}},
+    "error": None,
+    "warnings": 0,
+    "waitingBecause": None,
+    "steps": [
+        {
+            "name": "decide",
+            "queueName": "decisions",
+            "scriptName": "decide",
+            "scriptVersion": 7,
+            "status": "COMPLETED",
+            "deliveries": 1,
+            "startedAt": "2026-11-02T09:30:00.131000Z",
+            "finishedAt": "2026-11-02T09:30:00.133000Z",
+            "error": None,
+            "attempts": [
+                {
+                    "attempt": 1,
+                    "branch": None,
+                    "startedAt": "2026-11-02T09:30:00.131000Z",
+                    "finishedAt": "2026-11-02T09:30:00.133000Z",
+                    "outcome": "COMPLETED",
+                    "error": None,
+                    "logs": [],
+                }
+            ],
+        }
+    ],
+}
+
+RUN_SUMMARY = {
+    name: value for name, value in RUN.items() if name not in {"result", "waitingBecause", "steps"}
+}
+
+QUEUE = {
+    "name": "decisions",
+    "size": 10000,
+    "depth": 120,
+    "running": 4,
+    "delayed": 3,
+    "deadLetters": 1,
+    "oldestAgeSeconds": 2.416,
+    "paused": False,
+    "ratePerSecond": None,
+    "waitingBecause": "All threads are busy, 4 of 4.",
+}
+
+BATCH_STARTED = {
+    "accepted": 1,
+    "rejected": [
+        {
+            "line": 2,
+            "type": f"{TYPE_BASE}payload-invalid",
+            "detail": "The payload must be a JSON object.",
+        },
+        {
+            "line": 3,
+            "type": f"{TYPE_BASE}queue-full",
+            "detail": "The first queue of the flow is full.",
+        },
+    ],
+    "correlationIds": [RUN_ID],
+    "nextLine": 3,
+}
+
+REPROCESSING = {
+    "id": 4,
+    "state": "RUNNING",
+    "matched": 812,
+    "reprocessed": 0,
+    "completed": 0,
+    "failedAgain": 0,
+    "steps": [
+        {
+            "flowName": "loan-application",
+            "stepName": "decide",
+            "queueName": "decisions",
+            "matched": 812,
+        }
+    ],
+}
+
+REPROCESSING_REQUEST = {
+    "filter": {"flowName": "loan-application", "reason": "exhausted"},
+    "ratePerSecond": 20,
+    "stopAfterFailures": 5,
+}
