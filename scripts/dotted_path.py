@@ -1,4 +1,4 @@
-"""Which functions may serve as scripts, and the one that a dotted path means."""
+"""Finds the function of a dotted path, and checks that it may serve as a script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.conf import settings
 
 from scripts.protocol.errors import ScriptInvalid
 
-# Takes a message and a context.
+# A function of a message and a context.
 Function = Callable[[Any, Any], Any]
 
 
@@ -21,7 +21,7 @@ def callables_are_on() -> bool:
 
 
 def callable_fault(path: str) -> str:
-    """Say why no script can have this path, "" where it can."""
+    """Return why no script can have this path, "" where one can."""
     try:
         function_at(path)
     except ScriptInvalid as error:
@@ -43,7 +43,7 @@ def _function_at(path: str, modules: tuple[str, ...]) -> Function:
 
 
 def allowed_function(path: str) -> Callable[..., Any]:
-    """Return the function at a dotted path, whatever it takes. Raises ScriptInvalid."""
+    """Return the function at a dotted path, with any arguments. Raises ScriptInvalid."""
     return _allowed_function(path, tuple(settings.ASYNCENGINE_CALLABLE_MODULES))
 
 
@@ -58,13 +58,13 @@ def _allowed_function(path: str, modules: tuple[str, ...]) -> Callable[..., Any]
     if not callable(function) or inspect.isclass(function):
         raise ScriptInvalid(f"{path} is no function.")
     _require_function(path, function, modules)
-    # Or else what an allowed module has imported for itself could be run, subprocess.run for one.
+    # Otherwise functions that an allowed module has imported could be run, such as subprocess.run.
     _require_allowed(str(getattr(function, "__module__", None)), modules)
     return function
 
 
 def _require_function(path: str, found: Any, modules: tuple[str, ...]) -> None:
-    """Refuse an object of a class from elsewhere: its module says nothing about what it calls."""
+    """Refuse an object of another module's class: its own module does not show what it calls."""
     if inspect.isroutine(found) or "__module__" in getattr(found, "__dict__", {}):
         return
     kind = type(found)
@@ -101,7 +101,7 @@ def _imported(module: str) -> Any:
 
 
 def import_fault(module: str) -> str:
-    """Say why a module cannot be imported, "" where it can."""
+    """Return why a module cannot be imported, "" where it can."""
     try:
         _imported(module)
     except ScriptInvalid as error:
@@ -117,5 +117,5 @@ def _require_signature(path: str, function: Function) -> None:
     except TypeError as error:
         raise ScriptInvalid(f"{path} must take (message, context).") from error
     except ValueError:
-        # Some that are made in C do not tell what they take.
+        # Some functions of C do not show their parameters.
         pass

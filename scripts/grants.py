@@ -1,8 +1,8 @@
-"""What a script may only do where a user with the permission for it says so.
+"""Rights of scripts that a user may give only with a permission of its own.
 
-A script that reads a secret can give it away, in another writing than the mask knows. So who
-writes the code of such a script, or tries it, needs a permission of its own for that; the
-permission to change scripts is not enough.
+A script that reads a secret can reveal it, in a form that the mask does not know. So a user who
+writes or tries the code of such a script needs a separate permission; the permission to change
+scripts is not enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scripts.models import Library, Script, ScriptContent
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A permission, the field of a script that asks for it, and what it allows."""
+    """A permission, the field of a script that requires it, and what it allows."""
 
     permission: str
     field: str
@@ -41,7 +41,7 @@ ANY_HOST = Grant(
 
 
 def grants_of(script: ScriptContent) -> list[Grant]:
-    """Return what the script may do that asks for a permission."""
+    """Return the rights of the script that require a permission."""
     grants = [SECRETS] if script.secrets else []
     if script.network and script.private_addresses:
         grants.append(PRIVATE)
@@ -56,9 +56,9 @@ def missing_to_try(user: Any, script: ScriptContent) -> list[Grant]:
 
 
 def missing_to_save(user: Any, script: Script) -> list[Grant]:
-    """Return the grants that the user lacks for what the script would become.
+    """Return the grants that the user lacks for the script as it would be saved.
 
-    What leaves alone what runs, such as another description, asks for none.
+    A change that does not affect what runs, such as of the description, requires none.
     """
     present = Script.objects.filter(pk=script.pk).first() if script.pk else None
     if present is not None and present.content() == script.content():
@@ -75,7 +75,7 @@ def scripts_out_of_reach(user: Any, library: Library) -> list[Script]:
 
 
 def _reaches_any_host(hosts: list[str]) -> bool:
-    """Say whether a list is open: it is empty, or has all names below a top-level domain."""
+    """Whether a list is open: it is empty, or has all names below a top-level domain."""
     patterns = [host.rpartition(":")[0] or host for host in hosts]
     return not hosts or any(
         each.startswith("*.") and "." not in each[2:].strip(".") for each in patterns

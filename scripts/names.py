@@ -1,28 +1,28 @@
-"""What things may be called: one rule for the admin and the configuration document."""
+"""Checks names: one rule for the admin and the configuration document."""
 
 from __future__ import annotations
 
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-# In the notation of regular expressions.
+# As a class of a regular expression.
 CONTROL = r"\x00-\x1f\x7f-\x9f"
 CONTROL_CHARACTERS = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
-# The last part of an address that asks for something else than the thing itself.
+# The last parts of addresses that are operations.
 VERBS = frozenset({"start", "pause", "resume"})
 
 
 def name_fault(name: str) -> str | None:
-    """Return what is wrong with the name of anything."""
+    """Return the fault of a name, None where there is none."""
     if not name.strip() or CONTROL_CHARACTERS & set(name):
         return "must not be blank or contain control characters"
     return None
 
 
 def address_fault(name: str) -> str | None:
-    """Return what is wrong with a name that stands in addresses, as those of flows and queues do.
+    """Return the fault of a name that is a part of addresses, as for flows and queues.
 
-    Clients and proxies resolve dots and merge slashes, and a verb at the end would be done.
+    Clients and proxies resolve dots and merge slashes, and a verb at the end is an operation.
     """
     parts = name.split("/")
     if "" in parts or not {".", ".."}.isdisjoint(parts):
@@ -33,7 +33,7 @@ def address_fault(name: str) -> str | None:
 
 
 def require_name(model: Model, *, in_addresses: bool = False) -> None:
-    """Raise ValidationError where the model's name is new and wrong; a stored one may stay."""
+    """Raise ValidationError where the model's name is new and wrong. A stored name may stay."""
     name: str = model.name  # type: ignore[attr-defined]
     fault = address_fault(name) if in_addresses else name_fault(name)
     if in_addresses and name == "*":

@@ -1,4 +1,4 @@
-"""What the classes of the Configuration Manager have in common."""
+"""The common base classes of the Configuration Manager, for the admin of flows, too."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def preformatted(text: str) -> SafeString:
     return format_html(
         '<pre class="bg-base-50 border border-base-200 overflow-x-auto p-3 rounded-default text-xs'
         ' dark:bg-base-800 dark:border-base-700" style="{} line-height: 1.5; max-height: 40rem;'
-        # As wide as the page has room: unfold keeps what is read-only narrow.
+        # As wide as the page allows: unfold keeps read-only values narrow.
         " white-space: pre; width: max(100%, min(100vw - 42rem, 80rem));"
-        # No wider than a phone: there the page itself would grow with the longest line.
+        # No wider than the screen of a phone: otherwise the page would grow with the longest line.
         ' max-width: calc(100vw - 3.75rem);">{}</pre>',
         SafeString(MONOSPACE),
         text,
@@ -55,11 +55,11 @@ def links_to_scripts(scripts: Iterable[Script]) -> SafeString | str:
 
 
 class OwnTransactions:
-    """Pages that commit for themselves: ATOMIC_REQUESTS does not count for them.
+    """Pages that commit themselves: ATOMIC_REQUESTS has no effect on them.
 
-    Django's own pages save in a transaction anyway. A trial would hold that of its request, on
-    SQLite against all that write, and its record would be lost with an error; and what an action of
-    the engine answers for has to be committed.
+    Django's own pages save in a transaction anyway. A trial would hold the transaction of its
+    request, which on SQLite stops all writers, and an error would lose the trial's record. An
+    action of the engine has to be committed before the page reports it.
     """
 
     @property
@@ -71,12 +71,12 @@ class OwnTransactions:
 
 
 class ConfigurationAdmin(OwnTransactions, ConflictAdmin, SimpleHistoryAdmin, ModelAdmin):
-    """For what people configure: with a history, and durations in people's writing."""
+    """Admin of configured objects: with a history, and durations as people write them."""
 
     formfield_overrides = FORMFIELDS
     list_per_page = 50
     warn_unsaved_form = True
-    # Shown as code to those who may look at an object but not change it.
+    # Shown as code to users who may view an object but not change it.
     preformatted_fields: tuple[str, ...] = ()
 
     @property
@@ -93,7 +93,7 @@ class ConfigurationAdmin(OwnTransactions, ConflictAdmin, SimpleHistoryAdmin, Mod
         return [each for each in inlines if obj or not issubclass(each, ReadOnlyInline)]
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        # unfold's templates want these; it sets them in its change view alone.
+        # unfold's templates need these; unfold sets them only in its change view.
         if request.method == "POST":
             self._require_change(request, str(kwargs.get("object_id") or args[0]))
         helpers.AdminForm = AdminForm  # type: ignore[misc]
@@ -101,14 +101,14 @@ class ConfigurationAdmin(OwnTransactions, ConflictAdmin, SimpleHistoryAdmin, Mod
         return super().history_form_view(request, *args, **kwargs)
 
     def _require_change(self, request: HttpRequest, object_id: str) -> None:
-        # django-simple-history reverts for those who may only look.
+        # django-simple-history would revert for users who may only view.
         obj = self.get_object(request, object_id)
         if obj is None or not self.has_change_permission(request, obj):
             raise PermissionDenied
 
 
 class ReadOnly:
-    """For what the engine writes: to be looked at, by whoever has the permission to view it."""
+    """Admin of objects that the engine writes: users with the permission to view may see them."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -127,13 +127,13 @@ class ReadOnlyAdmin(OwnTransactions, ReadOnly, ModelAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        # Nobody edits it, so there is no history of edits.
+        # These objects are not edited, so there is no history of edits.
         context["show_history"] = False
         return super().render_change_form(request, context, *args, **kwargs)
 
 
 class PlainInline(TabularInline):
-    """A table of rows without a title above each; later versions of unfold name that otherwise."""
+    """A table of rows without a title above each; later versions of unfold name the option anew."""
 
     show_title = False
     if not hasattr(TabularInline, "show_title"):
@@ -147,7 +147,7 @@ class ReadOnlyInline(ReadOnly, PlainInline):
     per_page = 20
 
 
-# unfold hands over what it would have shown, escaped.
+# unfold passes the value escaped, as it would have shown it.
 
 
 def _show_duration(contents: str) -> str:
@@ -159,7 +159,7 @@ def _show_json(contents: str) -> str:
     try:
         value = json.loads(unescape(contents))
     except ValueError:
-        # Empty, or coloured already: unfold does that where Pygments is installed.
+        # Empty, or coloured already: unfold colours it where Pygments is installed.
         return contents
     return preformatted(indented(value))
 

@@ -1,7 +1,7 @@
-"""A page that was opened before another user saved does not undo what that user saved.
+"""Keeps a page that was opened earlier from undoing what another user has saved since.
 
-The page carries a digest of what it shows. Where that is no longer what is stored when the page is
-sent, nothing is saved: a page shows both values, and the user decides.
+The page carries a digest of its values. Where the stored values are others when the page is sent,
+nothing is saved: a page shows both values, and the user decides.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-# The field of a page that says what it was made from.
+# The field of a page with the digest of the values that it was made from.
 SEEN = "_seen"
 NOT_SHOWN = "not shown"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field with what is stored and what the page would make of it."""
+    """A field with its stored value and the value that the page would save."""
 
     label: str
     stored: str
@@ -49,13 +49,13 @@ class Page:
 
 
 class ConflictAdmin(Base):
-    """Refuses to save a page that shows what is no longer stored."""
+    """Refuses to save a page whose values are no longer the stored ones."""
 
-    # Their values are given back to no browser.
+    # The values of these fields are never sent to a browser.
     unshown_fields: tuple[str, ...] = ()
 
     def unshown_state(self, obj: Any) -> str:
-        """Return what else the object holds than its form shows."""
+        """Return the values of the object that its form does not show."""
         return ""
 
     def render_change_form(
@@ -65,7 +65,7 @@ class ConflictAdmin(Base):
         if obj is not None and self.has_change_permission(request, obj):
             formsets = [inline.formset for inline in context["inline_admin_formsets"]]
             page = Page(context["adminform"].form, formsets)
-            # After an error the page still shows what it showed first.
+            # After an error the page still carries its first digest.
             context["seen_state"] = request.POST.get(SEEN) or self._digest(page, obj)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -83,7 +83,7 @@ class ConflictAdmin(Base):
         obj = self.get_object(request, object_id)
         if obj is None or not self.has_change_permission(request, obj):
             return None
-        # A user who saves at the same moment waits here, and then sees what was saved.
+        # A user who saves at the same time waits here, and then gets the page of the conflict.
         self.model._base_manager.select_for_update().filter(pk=obj.pk).first()
         stored = self._page(request, object_id, is_sent=False)
         digest = self._digest(stored, stored.form.instance)
@@ -93,7 +93,7 @@ class ConflictAdmin(Base):
         return self._conflict_page(request, obj, found, digest) if found else None
 
     def _page(self, request: HttpRequest, object_id: str, *, is_sent: bool) -> Page:
-        """Return the page's forms as the browser has sent them, or as they would be shown now."""
+        """Return the page's forms as the browser sent them, or as they would be shown now."""
         if not is_sent:
             request = copy.copy(request)
             request.method = "GET"
@@ -170,7 +170,7 @@ def _sent_rows(formset: Any) -> list[str]:
 
 
 def _row(form: Any, *, stored: bool = False) -> str:
-    """Return a row as a line of its fields, without those that the page hides."""
+    """Return a row as a line of its fields, without hidden ones."""
     shown = [
         f"{form[name].label}: {_text(form[name], stored=stored)}"
         for name, field in form.fields.items()
@@ -181,7 +181,7 @@ def _row(form: Any, *, stored: bool = False) -> str:
 
 
 def _text(bound: Any, *, stored: bool = False) -> str:
-    """Return a field's value as text; `stored`: what it had before anything was sent."""
+    """Return a field's value as text; `stored`: its value before the page was sent."""
     field = bound.field
     value = field.prepare_value(bound.initial) if stored else bound.value()
     if isinstance(field, forms.ModelChoiceField):
@@ -209,12 +209,12 @@ def _chosen_rows(field: Any, value: Any) -> str:
         rows = field.queryset.model._base_manager.filter(pk__in=keys)
         return ", ".join(sorted(map(str, rows)))
     except (TypeError, ValueError):
-        # What was sent is no key; the form refuses it.
+        # The sent value is no key; the form refuses it.
         return str(value)
 
 
 def _last_change(obj: Any) -> tuple[Any, Any] | None:
-    """Return when and by whom the object was saved last, as far as that is known."""
+    """Return the time and the user of the last change of the object, as far as known."""
     if hasattr(obj, "history"):
         record = obj.history.first()
         return (record.history_date, record.history_user) if record else None

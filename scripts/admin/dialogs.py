@@ -1,4 +1,4 @@
-"""Questions before a verb: htmx shows them over the page and sends the answer by POST."""
+"""Dialogs before an action: htmx shows them over the page and sends the answer by POST."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def dialog(title: str, description: str, submit: str) -> ActionDialog:
 
 
 def leave_dialog(url: str) -> HttpResponse:
-    """Load the page whole, which htmx does only when told so."""
+    """Have htmx load the whole page, instead of a part of it."""
     return HttpResponse(headers={"HX-Redirect": url})

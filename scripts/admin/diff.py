@@ -1,4 +1,4 @@
-"""What is different between two versions of a script, ready to be shown."""
+"""The differences between two versions of a script, ready to be shown."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-# Of a text so many lines are shown, and so many characters of each.
+# The most lines of a text that are shown, and the most characters of each.
 MAX_LINES = 2_000
 _MAX_LINE_LENGTH = 1_000
-# One step of a comparison looks at so many pairs of equal lines at most.
+# The most pairs of equal lines in one step of a comparison.
 _MAX_PAIRS = 1_000_000
 
 SAME, GONE, NEW, GAP = "same", "gone", "new", "gap"
 _CONTEXT_LINES = 3
-# Shown as texts of several lines; all other fields as one value each.
+# Shown as texts of several lines; other fields are shown as one value each.
 _SCHEMAS = {"input_schema": "Input schema", "output_schema": "Output schema"}
 
 
@@ -35,9 +35,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class TextDiff:
-    """What is different in a text, unless that took too long: then there are no lines.
+    """The differences in a text. Without lines, where the comparison took too long.
 
-    `is_cut`: there are more lines than are shown.
+    `is_cut`: there are more lines than shown.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Diff:
         return bool(self.texts or self.values)
 
     def __str__(self) -> str:
-        """Say it in a few words: how many lines of code came and went, then what else changed."""
+        """Return a summary: added and removed lines of code, then the other changed fields."""
         code = [text for text in self.texts if text.title == "Code"]
         titles = [text.title for text in self.texts if text.title != "Code"]
         titles += [value.title for value in self.values]
@@ -78,7 +78,7 @@ class Diff:
         return ", ".join(counts + [title[0].lower() + title[1:] for title in titles])
 
 
-class Patience:
+class TimeLeft:
     """How long comparisons may take together, in seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -89,16 +89,17 @@ class Patience:
         return time.monotonic() > self._until
 
 
-def diff(before: dict[str, Any], after: dict[str, Any], patience: Patience | None = None) -> Diff:
+def diff(before: dict[str, Any], after: dict[str, Any], time_left: TimeLeft | None = None) -> Diff:
     """Compare the contents of two versions, as `ScriptVersion.content` gives them.
 
-    Texts that differ in too many places are only said to differ; without `patience`, after 1 s.
+    Texts that differ in too many places are shown without lines. `time_left` limits several
+    comparisons together; without it one takes 1 s at most.
     """
     found = Diff()
-    patience = patience or Patience(1.0)
+    time_left = time_left or TimeLeft(1.0)
     for title, old, new in _texts(before, after):
         if old != new:
-            found.texts.append(_text_diff(title, old, new, patience))
+            found.texts.append(_text_diff(title, old, new, time_left))
     for name in after:
         if name not in {"code", "libraries", *_SCHEMAS} and before[name] != after[name]:
             title = name.replace("_", " ").capitalize().replace(" mb", " (MB)")
@@ -116,34 +117,34 @@ def _texts(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str,
         yield title, _schema_text(before[name]), _schema_text(after[name])
 
 
-def _text_diff(title: str, before: str, after: str, patience: Patience) -> TextDiff:
+def _text_diff(title: str, before: str, after: str, time_left: TimeLeft) -> TextDiff:
     try:
-        lines = list(islice(_lines(before, after, patience), MAX_LINES + 1))
+        lines = list(islice(_lines(before, after, time_left), MAX_LINES + 1))
     except _TooDifferent:
         return TextDiff(title, [], is_too_different=True)
     return TextDiff(title, lines[:MAX_LINES], is_cut=len(lines) > MAX_LINES)
 
 
 class _TooDifferent(Exception):
-    """It takes too long to say what is different."""
+    """The comparison takes too long."""
 
 
 class _Matcher(difflib.SequenceMatcher[str]):
-    """Compares lines, as long as it may."""
+    """Compares lines, within a time."""
 
-    patience: Patience
+    time_left: TimeLeft
 
     def find_longest_match(
         self, alo: int = 0, ahi: Any = None, blo: int = 0, bhi: Any = None
     ) -> Any:
-        if self.patience.is_over:
+        if self.time_left.is_over:
             raise _TooDifferent
         return super().find_longest_match(alo, ahi, blo, bhi)
 
 
-def _matcher(old: list[str], new: list[str], patience: Patience) -> _Matcher:
+def _matcher(old: list[str], new: list[str], time_left: TimeLeft) -> _Matcher:
     matcher = _Matcher(None, old, new)
-    matcher.patience = patience
+    matcher.time_left = time_left
     places: Any = matcher.b2j  # type: ignore[attr-defined]
     pairs = sum(len(places.get(line, ())) for line in old)
     if pairs > _MAX_PAIRS:
@@ -151,9 +152,9 @@ def _matcher(old: list[str], new: list[str], patience: Patience) -> _Matcher:
     return matcher
 
 
-def _lines(before: str, after: str, patience: Patience) -> Iterator[Line]:
+def _lines(before: str, after: str, time_left: TimeLeft) -> Iterator[Line]:
     old, new = before.splitlines(), after.splitlines()
-    groups = _matcher(old, new, patience).get_grouped_opcodes(_CONTEXT_LINES)
+    groups = _matcher(old, new, time_left).get_grouped_opcodes(_CONTEXT_LINES)
     for index, group in enumerate(groups):
         if index:
             yield Line(GAP, None, None, "")

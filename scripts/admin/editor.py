@@ -10,11 +10,11 @@ from scripts.admin.json_fields import CodeWidget
 
 
 class EditorWidget(CodeWidget):
-    """Edits code in a language: one of Ace's modes, or that which a select field names."""
+    """Edits code in a language: a mode of Ace, or the language that a select field has."""
 
     class Media:
         css = {"screen": ("scripts/editor.css",)}
-        # Ace is vendored by django-ace and loads its modes and themes from beside itself.
+        # django-ace has Ace, which loads its modes and themes from its own folder.
         js = ("django_ace/ace/ace.js", "scripts/editor.js")
 
     def __init__(self, mode: str = "python", mode_from: str = "", rows: int = 28) -> None:
@@ -25,7 +25,7 @@ class EditorWidget(CodeWidget):
 
 
 class CodeField(forms.CharField):
-    """Code, kept as it is written: a browser sends other line ends, which would be a change."""
+    """Code, kept as written. A browser sends other line ends, which would be a change."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(strip=False, **kwargs)

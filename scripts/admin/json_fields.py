@@ -64,7 +64,7 @@ class JsonObjectField(forms.JSONField):
         return indented(value)
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        # What was typed is shown again as it was typed.
+        # The text is shown again exactly as the user typed it.
         return forms.fields.InvalidJSONInput(data) if isinstance(data, str) else data
 
     def to_python(self, value: Any) -> Any:
@@ -76,7 +76,7 @@ class JsonObjectField(forms.JSONField):
         except Refused as error:
             raise ValidationError(str(error), code="invalid") from error
         except (ValueError, RecursionError):
-            # The field says so itself.
+            # The field itself reports that.
             pass
         try:
             value = super().to_python(value)
@@ -103,7 +103,7 @@ class JsonSchemaField(JsonObjectField):
 
 
 def is_storable(value: Any) -> bool:
-    """Tell whether every database takes the value: JSON has texts that PostgreSQL refuses."""
+    """Whether every database can store the value: PostgreSQL refuses some texts of JSON."""
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         text.encode()
@@ -125,5 +125,5 @@ def indented(value: Any) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """Return JSON text indented, digit for digit; text that is not JSON comes back as it is."""
+    """Return JSON text indented, digit for digit; other text is returned unchanged."""
     return json_layout.indented(text)

@@ -1,4 +1,4 @@
-"""On which line of a JSON text each of its values begins."""
+"""Finds the line of a JSON text on which each of its values begins."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PIECE = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
 def lines_of(text: str, root: str = "$") -> dict[str, int]:
     """Return the line, from 1, of every value by its path: `$.payload.items[0].name`.
 
-    `root` is the path of the whole. A member begins where its name stands. Of a text that is not
-    JSON, or nested very deep, only the lines up to there are known.
+    `root` is the path of the whole value. A member begins at its name. Where the text is not JSON,
+    or nested very deep, only the lines before that place are known.
     """
     walk = _Walk(text)
     with contextlib.suppress(StopIteration, RecursionError, ValueError):

@@ -16,7 +16,7 @@ from scripts.models import Library
 
 
 class LibraryForm(ModelForm):
-    # Who saves it.
+    # The user who saves it.
     user: Any
     code = CodeField(widget=EditorWidget(mode_from="language"))
 

@@ -1,4 +1,4 @@
-"""Lists in forms: of names to choose from, and of lines of text."""
+"""Fields of forms for lists: names to choose from, and lines of text."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class LibrariesField(forms.ModelMultipleChoiceField):
 
 
 class SecretNamesField(forms.MultipleChoiceField):
-    """Names of secrets. One that is not entered yet stays chosen until it is taken away."""
+    """Names of secrets. A name without a secret stays chosen until the user removes it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(widget=UnfoldAdminSelect2MultipleWidget, **kwargs)
 
     def offer(self, chosen: list[str]) -> None:
-        """Offer the secrets that there are, and those that are chosen."""
+        """Offer the existing secrets, and the chosen names."""
         entered = list(Secret.objects.values_list("name", flat=True))
         missing = [(name, f"{name} (not entered yet)") for name in chosen if name not in entered]
         self.choices = [*((name, name) for name in entered), *missing]

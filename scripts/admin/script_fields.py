@@ -1,4 +1,4 @@
-"""The fields of a script's form that are no plain fields of its model."""
+"""A form for the fields of a script that are no plain fields of its model."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ CALLABLE_HELP = (
 
 class ScriptForm(ScriptFields):
     code = CodeField(widget=EditorWidget(mode_from="language"))
-    # Who saves it; None on the test bench, which looks at what the user may try.
+    # The user who saves it; None in a trial, which checks the user's grants itself.
     user: Any = None
 
     class Meta:
@@ -52,7 +52,7 @@ class ScriptForm(ScriptFields):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        # The model itself looks at callables.
+        # The model itself checks callables.
         if "code" in cleaned and cleaned.get("language") in dict(Language.of_code()):
             libraries = [(each.name, each.code) for each in cleaned.get("libraries", ())]
             for fault in script_faults(cleaned["language"], cleaned["code"], libraries):
@@ -73,7 +73,7 @@ class ScriptAdmin(TrialAdmin, ConfigurationAdmin):
     list_display = ("name", "language", "limits", "network", "current_version")
     list_filter = (("language", ChoicesDropdownFilter), "network")
     search_fields = ("name", "description")
-    # Grouped rows have no order of the model's own, and a choice of scripts is paged.
+    # Grouped rows lose the order of the model, which the paged choice of scripts needs.
     ordering = ("name",)
     fieldsets = (
         (None, {"fields": (("name", "language"), "description", "libraries", "used_by")}),
@@ -107,14 +107,14 @@ class ScriptAdmin(TrialAdmin, ConfigurationAdmin):
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         script = super().get_object(request, *args, **kwargs)
         if script is not None:
-            # What it is used by depends on who asks.
+            # The uses that are shown depend on the user.
             script.viewer = request.user
         return script
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         if protected:
-            # The steps, and those of flows that the user does not see without their names.
+            # The steps. Those of flows that the user may not view are counted without their names.
             uses = [f"{each}: {use.text}" for each in objs for use in uses_of(each, request.user)]
             protected = list(dict.fromkeys(uses))
         return deleted, counts, perms_needed, protected

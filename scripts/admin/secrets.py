@@ -15,7 +15,7 @@ from scripts.models import Secret
 
 
 class WriteOnlyWidget(UnfoldAdminTextareaWidget):
-    """Takes a text of several lines, shows dots for it, and never gives it back."""
+    """An input for a text of several lines, shown as dots. The stored value is never sent back."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class SecretForm(forms.ModelForm):
 
     def save(self, commit: bool = True) -> Secret:
         if value := self.cleaned_data.get("value"):
-            # A browser sends other line ends than those of the text.
+            # A browser changes the line ends of a text.
             self.instance.set_value(value.replace("\r\n", "\n"))
         return super().save(commit)
 
@@ -68,7 +68,7 @@ class SecretAdmin(ConfigurationAdmin):
         return obj.encrypted
 
     def get_readonly_fields(self, request: HttpRequest, obj: Secret | None = None) -> Any:
-        # Scripts ask for it by its name.
+        # Scripts read it by its name, so the name stays.
         return ("name", *self.readonly_fields) if obj else self.readonly_fields
 
     def get_fieldsets(self, request: HttpRequest, obj: Secret | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""The history of a script: its versions, what each changed, and the way back to one."""
+"""The versions of a script, their differences, and the action that restores one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from unfold.enums import ActionVariant
 
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
 from scripts.admin.dialogs import dialog, leave_dialog
-from scripts.admin.diff import Diff, Patience, diff
+from scripts.admin.diff import Diff, TimeLeft, diff
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
 from scripts.extensions import uses_of
 from scripts.grants import missing_to_try
 from scripts.models import Script, ScriptVersion
 
-# A longer history is in the list of versions; this is for choosing what to compare with.
+# The versions to compare with; the list of versions has all.
 MOST_CHOICES = 50
-# Beyond so many characters a list says no more than that there are changes.
+# The length of a summary in a list. A longer one is replaced by a note that there are changes.
 LONGEST_SUMMED_UP = 200_000
-# All comparisons of a history together take so long at most.
+# The most seconds for all comparisons of a history together.
 HISTORY_SECONDS = 1.0
 
 
@@ -40,7 +40,7 @@ class VersionInline(ReadOnlyInline):
     ordering = ("-number",)
     verbose_name_plural = "history"
     template_after = "admin/scripts/script/history.html"
-    patience: Patience | None = None
+    time_left: TimeLeft | None = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ScriptVersion]:
         return super().get_queryset(request).select_related("author")
@@ -61,10 +61,10 @@ class VersionInline(ReadOnlyInline):
             return "the first"
         if len(before.code) + len(version.code) > LONGEST_SUMMED_UP:
             return "yes"
-        # An inline is made anew for each request.
-        if self.patience is None:
-            self.patience = Patience(HISTORY_SECONDS)
-        return str(diff(before.content(), version.content(), self.patience))
+        # An inline is created for each request.
+        if self.time_left is None:
+            self.time_left = TimeLeft(HISTORY_SECONDS)
+        return str(diff(before.content(), version.content(), self.time_left))
 
 
 @admin.register(ScriptVersion)
@@ -85,7 +85,7 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         version = super().get_object(request, *args, **kwargs)
         if version is not None:
-            # What it is used by depends on who asks.
+            # The uses that are shown depend on the user.
             version.viewer = request.user
         return version
 
@@ -214,7 +214,7 @@ def version_before(version: ScriptVersion) -> ScriptVersion | None:
 
 
 def version_to_compare(version: ScriptVersion, number: str) -> ScriptVersion | None:
-    """Return the version of this number, without one that before, and the newest for the first."""
+    """Return the version of this number; else the one before, and for the first one the newest."""
     others = ScriptVersion.objects.filter(script=version.script_id).exclude(pk=version.pk)
     if version.script_id is None:
         return None
@@ -223,7 +223,7 @@ def version_to_compare(version: ScriptVersion, number: str) -> ScriptVersion | N
 
 
 def changes_between(version: ScriptVersion, other: ScriptVersion | None) -> Diff | None:
-    """Return what the later of the two changed of the earlier one."""
+    """Return the changes from the earlier of the two to the later one."""
     if other is None:
         return None
     first, second = sorted((version, other), key=lambda each: each.number)

@@ -17,5 +17,5 @@ from scripts.host.exceptions import Reject, Retry
 
 __all__ = ["Context", "Message", "Reject", "Retry"]
 
-# With `correlationId`, `payload` and what earlier steps have put beside them.
+# With `correlationId`, `payload` and the members that earlier steps have added.
 Message = dict[str, Any]

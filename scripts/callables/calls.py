@@ -1,4 +1,4 @@
-"""One message for a callable: what it makes of it is an Outcome, like that of a script."""
+"""One message for a callable. The result is an Outcome, like that of a script."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 
 _MAX_FRAMES = 20
 
-# The output and a warning if it was mended.
+# The output, and a warning if it was corrected.
 Output = tuple[bytes, str | None]
 
 
@@ -57,7 +57,7 @@ class CallableCall:
         self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
-        """Run it in this thread; `around` may put something round that, it gets what to call."""
+        """Run it in this thread, through `around` if given, which gets the function to call."""
         started_at = time.time()
         output = warning = error = None
         try:
@@ -75,7 +75,7 @@ class CallableCall:
 
     def _run(self) -> Output:
         call, site = self.call, self._site
-        # It ends with the context in which this runs.
+        # Set until the end of the context in which this runs.
         message_of_logs.set(MessageOfLogs(call.correlation_id, site.flow, site.step, call.attempt))
         contract = contract_of(self.program.input_schema, self.program.output_schema)
         function = function_at(self.program.code)
@@ -123,7 +123,7 @@ def contract_of(input_schema: str, output_schema: str) -> Contract:
 
 
 def explained(error: BaseException) -> ScriptError:
-    """Tell what an exception of a callable means."""
+    """Return the error that an exception of a callable means."""
     if isinstance(error, ScriptError):
         return error
     try:
@@ -135,14 +135,14 @@ def explained(error: BaseException) -> ScriptError:
         frames = _own_frames(error.__traceback__)
         trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))
     except Exception:
-        # It fails when it is looked at.
+        # The exception raises when it is formatted.
         return ScriptRaised(type.__repr__(type(error)))
-    # The end tells where it was raised.
+    # The end shows where it was raised.
     return ScriptRaised(headline, traceback=trace[-MAX_TEXT_LENGTH:])
 
 
 def _own_frames(frames: types.TracebackType | None) -> types.TracebackType | None:
-    """Leave out those before the callable's own."""
+    """Leave out the frames before the callable's own."""
     frame = frames
     while frame is not None:
         if frame.tb_frame.f_code is CallableCall._run.__code__:

@@ -1,4 +1,4 @@
-"""What a callable leaves behind in its thread, put right before anything else runs there."""
+"""Restores the state of a thread after a callable, before other code runs there."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 
 
 def apart(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function in a copy of the thread's context: what it sets there ends with it.
+    """Call a function in a copy of the thread's context, so that its settings end with it.
 
-    Django keeps there the language, the time zone, the URLconf and the script prefix.
+    Django keeps the language, the time zone, the URLconf and the script prefix there.
     """
     return copy_context().run(_with_own_decimals, function, *arguments)
 
@@ -32,9 +32,9 @@ def _with_own_decimals(function: Callable[..., Result], *arguments: Any) -> Resu
 
 
 class Leftovers:
-    """Taken before a callable runs, it puts the thread's connections right afterwards.
+    """The state of a thread's connections before a callable runs, to be restored afterwards.
 
-    A transaction that is open before it, as that of a commit or a test, is not its own to end.
+    A transaction that was open before, as that of a commit or a test, stays open.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Leftovers:
         }
 
     def put_right(self) -> str:
-        """Reset or drop the connections; tell of work that was left uncommitted, "" for none."""
+        """Reset or drop the connections. Return the fault of uncommitted work, "" for none."""
         left_open = []
         for each in self._own():
             if is_in_transaction(each):
@@ -79,7 +79,7 @@ class Leftovers:
 
 
 def close_left_open() -> None:
-    """Close connections that a task of this process has left in a transaction by hand."""
+    """Close connections that a task has left in a transaction that it began by hand."""
     for each in connections.all(initialized_only=True):
         if is_in_transaction(each) and not each.in_atomic_block:
             logger.error("a task has left a transaction open on %r: it is undone", each.alias)
@@ -115,7 +115,7 @@ def renew(connection: BaseDatabaseWrapper) -> None:
 
 
 def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Say whether something is uncommitted, whether Django knows of it or the driver alone."""
+    """Whether work is uncommitted, known to Django or to the driver only."""
     if connection.in_atomic_block:
         return True
     raw: Any = connection.connection
@@ -129,13 +129,13 @@ def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 
 def holds_memory(connection: BaseDatabaseWrapper) -> bool:
-    """Say whether an SQLite database in memory would be empty without this connection."""
+    """Whether an SQLite database in memory would be lost without this connection."""
     is_in_memory = getattr(connection, "is_in_memory_db", None)
     return bool(is_in_memory and is_in_memory()) and current_thread() is main_thread()
 
 
 def uses_of(connection: BaseDatabaseWrapper) -> object:
-    """Return what changes with every use of a connection that counts them, and None else."""
+    """Return a value that changes with each use of the connection; None: uses are not counted."""
     raw: Any = connection.connection
     return (raw, raw.uses) if hasattr(raw, "uses") else None
 
@@ -145,7 +145,7 @@ def drop(connection: BaseDatabaseWrapper) -> None:
     try:
         connection.close()
         if connection.vendor == "sqlite" and connection.connection is not None:
-            # Django does not close one that is in memory.
+            # Django does not close a database in memory.
             connection.connection.rollback()
     except Exception as error:
         logger.info("the connection %r was not closed: %s", connection.alias, error)

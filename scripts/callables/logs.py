@@ -1,4 +1,4 @@
-"""What `logging` says of the message that a callable works at."""
+"""Adds the message that a callable works on to the records of `logging`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What serves `context.http` and `context.secrets` of a callable: the same, but on the spot."""
+"""Serves `context.http` and `context.secrets` of a callable, in the thread of the callable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CallableServices:
-    """Answers what a callable asks for, in its own thread and on its own connection."""
+    """Replies to the requests of a callable, in its own thread and on its own connection."""
 
     def __init__(self, program: Program, seconds: float) -> None:
         self.secret_names = program.secrets
@@ -27,7 +27,7 @@ class CallableServices:
         self._replies: dict[int, dict[str, Any]] = {}
 
     def clean(self, text: str, length: int) -> str:
-        """Take every secret that the callable may read out of a text of it."""
+        """Mask every secret that the callable may read in a text of it."""
         if not self._program.secrets:
             return plain_text(text, length)
         from scripts.models.secret_values import known_values
@@ -55,11 +55,14 @@ class CallableServices:
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:
-            raise RequestFailed("Nobody waits for others within a transaction.", "in-transaction")
+            raise RequestFailed(
+                "An outside call is not possible within a transaction: it would hold locks.",
+                "in-transaction",
+            )
         return _outside_calls()(self._program, request, self._deadline)
 
     def _secret(self, name: str) -> str:
-        # It reads the database; where there is none to read, nobody asks.
+        # Imported late: reads the database, which a callable without secrets does not need.
         from scripts.models.secret_values import SecretUnavailable, secret_value
 
         if name not in self._program.secrets:

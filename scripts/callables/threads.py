@@ -20,7 +20,7 @@ from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
 
-# A thread without work keeps its database connections for so long.
+# How long a thread without work keeps its database connections.
 IDLE_SECONDS = 5.0
 
 
@@ -36,7 +36,7 @@ class CallableThreads:
         self._lanes: dict[tuple[Program, CallSite], _Lane] = {}
         self._running: set[CallableCall] = set()
         self._finished: deque[tuple[Program, Outcome]] = deque()
-        # How many threads wait for a lane to work at, but for those that were given one.
+        # The number of threads that wait for a lane, without those that were just given one.
         self._idle = 0
         self._given: SimpleQueue[_Lane | None] = SimpleQueue()
         self._is_closed = False
@@ -107,7 +107,7 @@ class CallableThreads:
             connections.close_all()
 
     def _next(self, lane: _Lane) -> CallableCall | None:
-        """Take a call off the lane; None: leave it, it is empty or has too many threads."""
+        """Take a call off the lane; None: leave the lane, it is empty or has too many threads."""
         with self._lock:
             if not lane.waiting or lane.threads > lane.limit:
                 lane.threads -= 1
@@ -148,19 +148,19 @@ class CallableThreads:
             if self._idle:
                 self._idle -= 1
                 return None
-        # It was given one at the last moment.
+        # It was given a lane just before the time was up.
         return self._given.get()
 
 
 def uncommitted(outcome: Outcome, fault: str) -> Outcome:
-    """Make work that was left uncommitted the error of its message, unless it has another."""
+    """Make uncommitted work the error of its message, unless it has another error."""
     if outcome.error is not None:
         return outcome
     return replace(outcome, output=None, error=ScriptRaised(fault))
 
 
 class _Lane:
-    """The calls of one step that wait, and how many threads are at them."""
+    """The waiting calls of one step, and the number of threads that work on the step."""
 
     def __init__(self, key: tuple[Program, CallSite]) -> None:
         self.key = key

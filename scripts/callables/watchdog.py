@@ -1,9 +1,8 @@
-"""Ends what runs too long in a thread of this process, and the process where that does not help.
+"""Ends calls that run too long in a thread of this process, or the process if that does not help.
 
-Code of the project's own runs in its worker, where nothing can be killed but the whole. So an
-exception is raised into the thread when its time is up. Where the thread goes on all the same,
-because it waits in C code or catches whatever comes, the process ends: what it held is delivered
-again, by others.
+The project's own code runs in its worker, where only the whole process can be killed. So an
+exception is raised in the thread when its time is up. Where the thread goes on, because it waits in
+C code or catches every exception, the process ends. Other workers then get its messages.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# How long a thread may go on after the exception, in order to clean up.
+# How long a thread may go on after the exception, to clean up.
 PATIENCE_SECONDS = 1.0
-# The process ends that much later where C code does not even let the watchdog look.
+# Where C code holds the GIL and stops the watchdog, the process ends that much later.
 STUCK_SECONDS = 2.0
 IDLE_SECONDS = 60.0
 EXIT_OVERDUE = 71
 
 
 class TimeIsUp(KeyboardInterrupt):
-    """Raised into a thread. Like Ctrl+C, for which drivers know to stop what they wait for."""
+    """Raised in a thread. It is like Ctrl+C, for which database drivers stop waiting."""
 
 
 class Limit:
-    """How long one call may take. `is_hit` tells that it was to be ended."""
+    """The time limit of one call. `is_hit`: the call was to be ended."""
 
     def __init__(self, seconds: float, what: str) -> None:
         self.seconds = seconds
         self.what = what
         self.is_hit = False
-        # When something is to be done about it: first the exception, then the end.
+        # The time of the next action: first the exception, then the end of the process.
         self.due_at = inf
         self.thread = 0
 
@@ -51,8 +50,8 @@ class Watchdog:
     """Watches the calls of all threads. It has a thread of its own while there are any."""
 
     def __init__(self) -> None:
-        # Taken as it is, not through the condition: that is Python code, in which the exception
-        # could come between taking and having it.
+        # Acquired directly, not through the condition: the condition is Python code, where the
+        # exception could come between acquiring the lock and entering the block.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._armed: set[Limit] = set()
@@ -60,9 +59,9 @@ class Watchdog:
         self._looks_at = inf
 
     def call(self, limit: Limit, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call the function; raises TimeIsUp if it was to be ended, whatever it made of that."""
-        # The exception can come at any point between arming and disarming, but it comes once: the
-        # second time, disarming goes through.
+        """Call the function; raise TimeIsUp where it was ended, even if it caught the exception."""
+        # The exception can come at any point between arming and disarming, but only once: the
+        # second call of disarm is not interrupted.
         try:
             try:
                 self._arm(limit)
@@ -100,12 +99,12 @@ class Watchdog:
         with self._lock:
             if limit in self._armed:
                 if limit.is_hit:
-                    # It may not have come yet, and is not to come any more.
+                    # The exception may not have come yet; it must not come after this.
                     raise_into(limit.thread, None)
                 self._armed.discard(limit)
 
     def _look_by(self, due_at: float) -> None:
-        """Have the thread look at that time at the latest."""
+        """Have the watchdog's thread look at that time at the latest."""
         if due_at >= self._looks_at:
             return
         self._plan(due_at)
@@ -137,7 +136,7 @@ class Watchdog:
         raise_into(limit.thread, TimeIsUp)
 
     def _plan(self, looks_at: float) -> None:
-        """Set the next look, and what happens without it: a timer in C needs no turn to run."""
+        """Set the next look, and a timer in C that ends the process if the look does not come."""
         self._looks_at = looks_at
         if looks_at == inf:
             faulthandler.cancel_dump_traceback_later()
@@ -162,5 +161,5 @@ def end_process(limit: Limit) -> NoReturn:
 
 
 watchdog = Watchdog()
-# Its thread is not there after a fork.
+# The watchdog's thread does not exist after a fork.
 os.register_at_fork(after_in_child=lambda: watchdog.__init__())  # type: ignore[misc]

@@ -1,1 +1,1 @@
-"""Looks at what authors write before it runs, in a sandboxed process, within bounds."""
+"""Checks the code and schemas of authors before they run, in a sandboxed process with limits."""

@@ -1,8 +1,7 @@
-"""Has a sealed process look at what authors write, within bounds of time and memory.
+"""Has a sandboxed process check the code and schemas of authors, within time and memory limits.
 
-A thread of this process keeps a script host for it. The host is started when it is first needed,
-and ends when nothing was asked for a minute. A few threads may wait for their
-turn, for some seconds.
+A thread of this process keeps a script host for that. The host starts when it is first needed, and
+ends after a minute without work. A few threads may wait for their turn, for some seconds.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 
 logger = logging.getLogger(__name__)
 
-# A piece of work may take so much.
+# The limits of one piece of work.
 SECONDS = 2.0
 MEMORY_MB = 256
-# Its turn comes in so long, and in so long the process is there.
+# The most seconds until its turn, and until the process has started.
 TURN_SECONDS = 5.0
 START_SECONDS = 15.0
 MAX_WAITING = 4
@@ -41,7 +40,7 @@ _SITE = CallSite(flow="", step="examination", queue="", is_last=True)
 
 
 class NotExamined(Exception):
-    """What was to be looked at could not be."""
+    """The work could not be done."""
 
 
 class TooMuchToExamine(NotExamined):
@@ -61,23 +60,23 @@ class ExaminerBusy(NotExamined):
 class _Work:
     def __init__(self, what: str, arguments: tuple[Any, ...]) -> None:
         message = {"correlationId": "", "payload": {"what": what, "arguments": arguments}}
-        # Escaped: code may hold what is no character.
+        # Escaped: code may hold lone surrogates.
         self.body = json.dumps(message).encode()
         self.outcome: Future[Outcome] = Future()
 
 
 class Examiner:
-    """Gives work to the keeper, a thread that has the host. Any thread may ask."""
+    """Gives work to a thread that keeps the host. Any thread may call it."""
 
     def __init__(self) -> None:
-        """Start nothing yet. Called again in a forked process, which has one thread alone."""
+        """Start nothing yet. Called again in a forked process, which has only one thread."""
         self._lock = threading.Lock()
         self._keeper: threading.Thread | None = None
         self._work: Queue[_Work | None] = Queue()
         self._waiting = 0
 
     def ask(self, what: str, *arguments: Any) -> Any:
-        """Return what was found. Raises TooMuchToExamine, ExaminerBusy or NotExamined."""
+        """Return the findings. Raises TooMuchToExamine, ExaminerBusy or NotExamined."""
         work = _Work(what, arguments)
         with self._lock:
             if self._waiting >= MAX_WAITING:
@@ -97,7 +96,7 @@ class Examiner:
                 self._waiting -= 1
 
     def close(self) -> None:
-        """End the process, in 3 s at most. The next question starts another."""
+        """End the process, in 3 s at most. The next work starts another."""
         with self._lock:
             keeper, self._keeper = self._keeper, None
             if keeper is not None:
@@ -132,7 +131,7 @@ def _do(pool: HostPool, work: _Work) -> None:
     try:
         work.outcome.set_result(_outcome(pool, Call(work, "", 1, "", work.body)))
     except Exception as error:
-        logger.exception("what an author wrote was not looked at")
+        logger.exception("an examination failed")
         work.outcome.set_exception(NotExamined(f"It could not be looked at: {error}"))
 
 

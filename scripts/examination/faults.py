@@ -1,7 +1,7 @@
-"""What is wrong with what an author writes, before it ever runs: found in a sealed process.
+"""The faults of code and schemas before they run, found in a sandboxed process.
 
-The admin refuses a script or a library with the faults named here. A configuration document, which
-may come from elsewhere, is taken with those that a script fails of only when it comes to them.
+The admin refuses a script or a library with these faults. A configuration document, which may come
+from elsewhere, may have faults that a script fails on only when it reaches them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_CODE_BYTES = 256 * 1024
 def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
     """Return why the code is no script: it does not compile, imports what is not there, has no end.
 
-    An empty list says that it can be run, not that it runs well. A callable's module is imported.
+    An empty list means that it can be run, not that it runs well. A callable's module is imported.
     """
     if language == "callable":
         return [Fault(text)] if (text := callable_fault(code)) else []
@@ -39,8 +39,8 @@ def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[F
 def library_faults(language: str, code: str) -> list[Fault]:
     """Return why the code is no library.
 
-    Which other libraries it can import is known to its scripts alone, which modules of Python is
-    not.
+    Only imports of Python modules are checked: which other libraries it can import depends on the
+    scripts that use it.
     """
     return _size_faults(code) or _found("library", language, code)
 

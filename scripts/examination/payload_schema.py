@@ -1,8 +1,7 @@
-"""Holds payloads of starts against a schema, in a bounded time.
+"""Checks the payloads of starts against a schema, in a bounded time.
 
-What is cheap is done here: a plain schema takes at most its parts times those of the value. All
-else is sent to a sealed process, where it has a time limit; and each schema gets only a share of
-that process.
+Cheap checks run here: a plain schema takes at most its parts times those of the value. Other checks
+run in a sandboxed process with a time limit, and each schema gets only a share of its time.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from scripts.protocol.schema import (
 )
 from scripts.protocol.schema_size import SchemaSize
 
-# Parts of the schema times those of the value: to look whether it matches, and to say where not.
+# Limits for parts of the schema times parts of the value: to check, and to explain a mismatch.
 _CHEAP_TO_CHECK = 1_000_000
 _CHEAP_TO_EXPLAIN = 2_000
-# A larger schema is compiled elsewhere.
+# A larger schema is compiled in the other process.
 _CHEAP_TO_COMPILE = 5_000
-# A text counts for one more part for each so many characters.
+# A text counts as one more part for each of this number of characters.
 _TEXT_PART = 32
-# Of the time of the process that looks at values, one schema gets this share, after a beginning.
+# One schema gets this share of the other process's time, after the first seconds.
 _SHARE = 0.3
 _SPARE_SECONDS = 5.0
 
 
 class PayloadSchema:
-    """A schema that starts are held against."""
+    """A schema that the payloads of starts are checked against."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         """Raises SchemaInvalid, or `faults` does."""
@@ -51,7 +50,7 @@ class PayloadSchema:
         self._spent, self._spent_at = 0.0, time.monotonic()
 
     def faults(self, value: Any) -> list[dict[str, str]]:
-        """Return where the value does not match. Raises ExaminerBusy where that is for later."""
+        """Return where the value does not match. Raises ExaminerBusy: try again later."""
         try:
             return self._faults(value)
         except RecursionError:
@@ -79,7 +78,7 @@ class PayloadSchema:
             return None
 
     def _examined(self, value: Any) -> list[dict[str, str]]:
-        """Have it checked elsewhere; then, where it does not match, have that explained."""
+        """Have the other process check the value, and explain a mismatch."""
         text = dumps(value).decode()
         try:
             if self._ask("matches", text):
@@ -96,7 +95,7 @@ class PayloadSchema:
             return [{"path": "$", "detail": detail}]
 
     def _ask(self, what: str, text: str) -> Any:
-        """Return what is found. Raises ExaminerBusy, also where the schema has had its share."""
+        """Return the findings. Raises ExaminerBusy, also where the schema has used its share."""
         begun_at = time.monotonic()
         with self._lock:
             self._spent = max(0.0, self._spent - (begun_at - self._spent_at) * _SHARE)

@@ -82,8 +82,8 @@ class Zygote:
         poller.register(self._waker, select.POLLIN)
         poller.register(self._control, select.POLLIN)
         while True:
-            patience = _CHECK_SECONDS * 1000 if self._watched else None
-            ready = [descriptor for descriptor, _ in poller.poll(patience)]
+            timeout_ms = _CHECK_SECONDS * 1000 if self._watched else None
+            ready = [descriptor for descriptor, _ in poller.poll(timeout_ms)]
             if self._waker.fileno() in ready:
                 self._waker.clear()
                 self._report_exits()

@@ -1,4 +1,4 @@
-"""Who changes what is configured, as far as it is known."""
+"""The author of a change of the configuration, as far as known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simple_history.models import HistoricalRecords
 
 
 def author_of_change(row: models.Model) -> Any:
-    """Return the user whom the history names for a change of the row; None where none is known."""
+    """Return the user of the history for a change of the row; None where no user is known."""
     user = getattr(row, "_history_user", None)
     if user is None:
         request = getattr(HistoricalRecords.context, "request", None)

@@ -1,4 +1,4 @@
-"""Encrypts what is stored. Of the keys in the settings the first encrypts, any decrypts."""
+"""Encrypts secrets. The first key of the settings encrypts, every one of them decrypts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def decrypt(encrypted: str) -> str:
 
 
 def encrypt_again(encrypted: str) -> str:
-    """Encrypt with the first key what any of them encrypted. Raises NotDecryptable."""
+    """Encrypt with the first key a text that any key has encrypted. Raises NotDecryptable."""
     try:
         return _keys().rotate(encrypted.encode()).decode()
     except InvalidToken as error:

@@ -1,4 +1,4 @@
-"""Where the historical models of an app are, as their classes say it."""
+"""Corrects the modules that the classes of historical models name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from django.apps import AppConfig
 def correct_modules(app: AppConfig) -> None:
     """Have each historical model of an app name the module that it can be imported from.
 
-    django-simple-history puts it beside its model, and writes the app's package down as its module,
-    where there is none: `manage.py shell` could not import it, nor could a pickle.
+    django-simple-history puts the class beside its model, but names the app's package as its
+    module. The class is not there, so neither `manage.py shell` nor a pickle could import it.
     """
     for model in app.get_models():
         if original := getattr(model, "instance_type", None):

@@ -1,4 +1,4 @@
-"""Keys that never come again, and numbers that others may take at the same time."""
+"""Keys that are never used twice, and numbers that several processes may take at once."""
 
 from collections.abc import Callable
 from secrets import randbits
@@ -8,23 +8,24 @@ from django.db import IntegrityError, transaction
 
 Made = TypeVar("Made")
 
-# How often the next number is taken while others take it.
+# The number of tries while other processes take the next number.
 ATTEMPTS = 5
 
 
 def unrepeatable_id() -> int:
     """Return a random key below 2^52, which JavaScript's numbers hold, too.
 
-    SQLite gives the number of a row that was rolled back to the next row. Processes keep in memory
-    what such a number stood for, so that the versions of scripts, flows and steps are not counted.
+    SQLite gives the key of a row that was rolled back to the next row, while processes may still
+    hold the first one in memory. So the versions of scripts, flows and steps do not get counted
+    keys.
     """
     return randbits(52)
 
 
 def with_next_number(make: Callable[[], Made]) -> Made:
-    """Make a row with the number after the last; make it anew where another took that number.
+    """Make a row with the number after the last; try again where another process took the number.
 
-    In a savepoint, for the transaction around it goes on.
+    Uses a savepoint, so that the transaction around it goes on.
     """
     for _ in range(ATTEMPTS - 1):
         try:

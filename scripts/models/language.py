@@ -9,5 +9,5 @@ class Language(models.TextChoices):
 
     @classmethod
     def of_code(cls) -> list[tuple[str, str]]:
-        """Return the choices for what is written here: scripts and their libraries."""
+        """Return the choices for code that is stored here: scripts and their libraries."""
         return [choice for choice in cls.choices if choice[0] != cls.CALLABLE]

@@ -54,7 +54,7 @@ class Library(models.Model):
         from scripts.models.script import Script
 
         if self.pk is None:
-            # Or else it would be those that use no library.
+            # Otherwise these would be the scripts that use no library.
             return Script.objects.none()
         return Script.objects.filter(library_uses__library=self.pk)
 

@@ -90,7 +90,7 @@ class Script(ScriptContent):
         return {**fields, "libraries": libraries}
 
     def program(self) -> Program:
-        """Return what a host would run of it as it is being edited: no version yet, so the id 0."""
+        """Return the program of the script as it is being edited: no version, so the id is 0."""
         return self._program(0, self.name)
 
     @property
@@ -121,7 +121,7 @@ class Script(ScriptContent):
         )
 
     def _use(self, libraries: list[Library]) -> None:
-        # What was read with the script may have changed since.
+        # The prefetched uses may have changed since.
         getattr(self, "_prefetched_objects_cache", {}).pop("library_uses", None)
         uses = list(self.library_uses.all())
         if [use.library_id for use in uses] == [library.pk for library in libraries]:

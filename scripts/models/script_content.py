@@ -12,7 +12,7 @@ from scripts.protocol.calls import LibraryCode, Program
 
 
 class ScriptContent(models.Model):
-    """What a version of a script consists of: change any of it and there is a new version."""
+    """The content of a version of a script: any change of it makes a new version."""
 
     language = models.CharField(max_length=16, choices=Language, default=Language.PYTHON)
     code = models.TextField()
@@ -63,7 +63,7 @@ class ScriptContent(models.Model):
     )
 
     def content(self) -> dict[str, Any]:
-        """Return what a version holds, with the name and code of each library."""
+        """Return the content, with the name and code of each library."""
         raise NotImplementedError
 
     def _program(self, version_id: int, name: str) -> Program:

@@ -46,15 +46,15 @@ class ScriptVersion(ScriptContent):
         return {name: getattr(self, name) for name in (*self.CONTENT_FIELDS, "libraries")}
 
     def program(self) -> Program:
-        """Return what a host runs of it."""
+        """Return the program that a host runs."""
         return self._program(self.pk, self.script_name)
 
     def restore(self) -> ScriptVersion:
         """Make its content the script's own again, and return the version that this became.
 
         Versions keep the code of their libraries; the script gets those libraries as they are now.
-        Raises ValidationError where one is gone, or what the version holds would be refused today,
-        and Script.DoesNotExist.
+        Raises ValidationError where one is gone or the content would be refused today, and
+        Script.DoesNotExist.
         """
         if self.script_id is None:
             raise Script.DoesNotExist

@@ -1,4 +1,4 @@
-"""What scripts are given when they ask for a secret."""
+"""The values of secrets that scripts read, kept for some seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.utils import Error as DatabaseFault
 from scripts.models import Secret
 from scripts.models.encryption import NotDecryptable
 
-# A changed value reaches running workers after so long.
+# The time after which a changed value reaches running workers.
 KEPT_SECONDS = 5.0
 
 _kept: dict[str, tuple[float, str]] = {}
@@ -33,7 +33,7 @@ def secret_value(name: str) -> str:
 def known_values(names: Iterable[str]) -> tuple[str, ...]:
     """Return the values of those that can be read, for a mask.
 
-    Where the database is away, a value that was given to a script before still counts.
+    While the database is away, values that were read before still count.
     """
     values = []
     for name in names:

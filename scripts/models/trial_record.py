@@ -5,7 +5,7 @@ from django.db import models
 
 
 class TrialRecord(models.Model):
-    """A trial of code that may read secrets or call others: whose it was, and what it did."""
+    """A trial of code that may read secrets or call other hosts: its user, and what it did."""
 
     created_at = models.DateTimeField("tried at", auto_now_add=True)
     user = models.ForeignKey(

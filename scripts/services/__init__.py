@@ -1,1 +1,1 @@
-"""What a worker does for a running script that asks for it: outside calls, secrets."""
+"""Services that a worker has for running scripts: outside calls, secrets."""

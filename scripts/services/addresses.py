@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpx
 
-# Not among what `ipaddress` knows as special, or not in every version of it.
+# Special networks that `ipaddress` does not know, or not in every version.
 _SPECIAL_V4 = tuple(
     IPv4Network(network)
     for network in (
@@ -39,7 +39,7 @@ _NAME_OR_ADDRESS = re.compile(
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address is one of the open internet and of nobody's inner network."""
+    """Whether an address belongs to the open internet and to no inner network."""
     if isinstance(address, IPv6Address):
         return _is_public_v6(address)
     return (
@@ -63,15 +63,15 @@ def _is_public_v6(address: IPv6Address) -> bool:
 
 
 def allowed_host_fault(host: str) -> str:
-    """Say why a text, such as a whole URL, allows no host; "" where it does."""
+    """Return why a text, such as a whole URL, allows no host; "" where it allows one."""
     return "" if _NAME_OR_ADDRESS.fullmatch(host) else f"{host} is not the name of a host."
 
 
 def is_allowed(host: str, port: int, allowed: tuple[str, ...]) -> bool:
-    """Tell whether a host is among the allowed ones.
+    """Whether a host is among the allowed ones.
 
     These are `example.org`, or `*.example.org` for every name below it, or an address, each
-    with any port or with that after a colon.
+    with any port, or with the port after a colon.
     """
     return any(_matches(host, port, pattern) for pattern in allowed)
 
@@ -99,7 +99,7 @@ def _parts(pattern: str) -> tuple[str, int | None]:
 
 
 def _encoded(name: str) -> str:
-    """Return a name as it stands in the URL of a request, where it has no umlauts."""
+    """Return a name as the URL of a request has it, without umlauts."""
     try:
         return plain_host(httpx.URL(scheme="http", host=name.strip("[]")).raw_host.decode())
     except (httpx.InvalidURL, ValueError):
@@ -107,7 +107,7 @@ def _encoded(name: str) -> str:
 
 
 def plain_host(host: str) -> str:
-    """Return the one form of a host among those that mean the same."""
+    """Return one form for all ways of writing the same host."""
     host = host.lower().removesuffix(".")
     try:
         return ipaddress.ip_address(host).compressed

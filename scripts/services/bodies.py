@@ -1,4 +1,4 @@
-"""What a server's answer means: text in its charset, or bytes. Exact, or an error that names it."""
+"""Decodes a server's answer: text in its charset, or bytes. Exact, or an error with the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What is meant where a body is not of the charset in the narrow sense.
+# The charsets that are meant where a body does not fit the named one.
 _WIDER = {
     "big5": "big5hkscs",
     "euc_kr": "cp949",
@@ -27,7 +27,7 @@ _WIDER = {
     "tis-620": "cp874",
 }
 _NO_CHARSETS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
-# As the web calls them, where Python does not.
+# Names of charsets on the web that Python does not know.
 _NAMES = {
     "x-sjis": "shift_jis",
     "windows-31j": "cp932",
@@ -49,10 +49,10 @@ _TEXT = re.compile(r"text/|application/(.*[+])?(json|xml|javascript|x-www-form-u
 
 
 def described(content: bytes, content_type: str) -> dict[str, Any]:
-    """Return a body as a reply has it.
+    """Return the members of a reply for a body.
 
-    `body` is the text, without a mark of its byte order; where it is none, `noText` says why.
-    `base64` are the bytes, where the text in UTF-8 is something else or the type is none of text.
+    `body` is the text, without a byte order mark; where the body is no text, `noText` is the
+    reason. `base64` has the bytes where they differ from the text in UTF-8, or the type is no text.
     """
     try:
         text = _text(content, content_type)
@@ -65,7 +65,7 @@ def described(content: bytes, content_type: str) -> dict[str, Any]:
 
 
 def header_text(value: bytes) -> str:
-    """Read the value of a header: UTF-8, or what HTTP has had before."""
+    """Read the value of a header: UTF-8, or the older ISO-8859-1."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -73,14 +73,14 @@ def header_text(value: bytes) -> str:
 
 
 def location_text(value: bytes) -> str:
-    """Read where a redirect leads to: bytes beyond ASCII stand for themselves, as in browsers."""
+    """Read the target of a redirect: bytes beyond ASCII stand for themselves, as in browsers."""
     return "".join(chr(byte) if byte < 0x80 else quote(bytes([byte])) for byte in value)
 
 
 def _text(content: bytes, content_type: str) -> str:
-    """Raises ValueError with the reason where this is no text."""
+    """Raises ValueError with the reason where the bytes are no text."""
     for mark, charset in _MARKS:
-        # The mark counts more than the header, as for browsers.
+        # The byte order mark counts more than the header, as in browsers.
         if content.startswith(mark) and _may_begin(mark, content_type):
             return _decoded(content[len(mark) :], charset)
     if named := _CHARSET.search(content_type):
@@ -90,10 +90,10 @@ def _text(content: bytes, content_type: str) -> str:
 
 
 def _may_begin(mark: bytes, content_type: str) -> bool:
-    """Tell whether a mark is one: in a charset of single bytes they are ordinary characters."""
+    """Whether bytes are a mark: in a charset of single bytes they are ordinary characters."""
     named = _CHARSET.search(content_type)
     if named is None:
-        # Two bytes are a bad witness in what may be anything.
+        # Two bytes prove little in a body that may be binary.
         return mark == codecs.BOM_UTF8 or bool(_TEXT.match(content_type.strip().lower()))
     return named[1].lower().replace("_", "-").startswith(("utf", "unicode"))
 
@@ -121,7 +121,7 @@ def _python_name(name: str) -> str:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         raise ValueError(f"its charset {name[:100]!r} is not known") from None
-    # Some of Python's turn bytes into bytes, or say how names of hosts are written.
+    # Some codecs of Python turn bytes into bytes, or are for names of hosts.
     if not found._is_text_encoding or found.name.replace("_", "-") in _NO_CHARSETS:
         raise ValueError(f"its charset {name[:100]!r} is not known")
     return found.name

@@ -1,11 +1,11 @@
-"""Connections of the worker to the outside: to addresses that were looked at, and in time.
+"""Connections of the worker to the outside, to checked addresses and with deadlines.
 
-A name is resolved once, here, and the connection is made to one of the addresses found, so that
-none that was refused can be given in the place of one that was not. Certificates are still checked
+A name is resolved once, here, and the connection is made to one of the checked addresses. So a
+second look-up cannot replace a checked address by a refused one. Certificates are still checked
 against the name.
 
-What httpcore calls a timeout is here a moment of the monotonic clock: a server that sends a byte
-now and then does not get more time by it.
+The timeouts that httpcore passes on are deadlines here, by the monotonic clock: a server that sends
+a byte now and then gets no more time.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import httpcore
 from scripts.protocol.services import Deadline, RequestFailed
 from scripts.services.addresses import is_public
 
-# The system's resolver has a patience of its own, which outlasts that of a script. Each script
-# version may have so many look-ups under way, and keeps none from those of others.
+# The system's resolver may take longer than a script may. This is the most look-ups of one script
+# version at a time, so that it does not block the look-ups of others.
 _MAX_LOOKUPS = 16
 
 
 class CheckedNetwork(httpcore.NetworkBackend):
-    """Connects to public addresses, and to others where those are granted."""
+    """Connects to public addresses, and to private ones where these are granted."""
 
     def __init__(self, *, private: bool) -> None:
         self._private = private
@@ -103,13 +103,13 @@ class TimedStream(httpcore.NetworkStream):
 def resolve(
     host: str, port: int, until: Deadline | None, lookups: threading.BoundedSemaphore
 ) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses of a host. Raises RequestFailed where they cannot be told in time."""
+    """Return the addresses of a host. Raises RequestFailed where they are not found in time."""
     try:
         return [ipaddress.ip_address(host)]
     except ValueError:
         pass
     found = _look_up(host, port, _seconds_until(until, httpcore.ConnectTimeout), lookups)
-    # An IPv6 address may have a scope behind it, which no other notation of it has.
+    # An IPv6 address may have a scope, which its other notations do not have.
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
     return [ipaddress.ip_address(text) for text in texts]
 

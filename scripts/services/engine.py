@@ -1,4 +1,4 @@
-"""What scripts may ask their worker for while they run."""
+"""The services of the engine for running scripts."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Secrets:
             is_there = isinstance(error.__cause__, NotDecryptable)
             raise RequestFailed(str(error), "unavailable" if is_there else "unknown") from error
         finally:
-            # Of this thread, which may have nothing more to do with the database. A test has its
-            # scripts served in its own thread, within its transaction.
+            # The connection of this thread, which may not need the database again. In a test the
+            # service runs in the test's own thread, within its transaction.
             if not connection.in_atomic_block:
                 _let_go()
 
@@ -55,7 +55,7 @@ def _let_go() -> None:
 
 
 def _value(name: str, deadline: Deadline) -> str:
-    """Read a secret, in spite of a database that is away for a moment."""
+    """Read a secret; try again while the database is away, until the deadline."""
     while True:
         try:
             return secret_value(name)

@@ -1,11 +1,11 @@
 """HTTP requests that a worker makes for its scripts.
 
-    OutsideCalls    the service: a request as it was asked for, over redirects, to the reply
-    Hop             one request to one URL, with what was checked of it
-    _exchange       makes it and reads what comes back, in time and not too much of it
+    OutsideCalls    the service: from the request of a script, over redirects, to the reply
+    Hop             one request to one URL, checked
+    _exchange       makes it and reads the answer, within limits of time and size
 
-Connections, and which addresses they may go to, are in `connections.py`; what the bytes of an
-answer mean is in `bodies.py`.
+`connections.py` makes connections and checks their addresses; `bodies.py` decodes the bytes of an
+answer.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from scripts.services.connections import CheckedNetwork
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
 MAX_URL_LENGTH = 16 * 1024
-# A server that asks for more is asked again after this.
+# The longest wait that a server can ask for: a longer Retry-After is cut to this.
 MAX_RETRY_AFTER_SECONDS = 3600
 DEFAULT_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
-# So long before its time limit a script hears that a server has not answered, and which one.
+# The time before its limit at which a script gets an error that names the server without an answer.
 _SPARE_SECONDS = 0.2
-# Less than after what servers close an idle connection, which would be the end of a request on it.
+# Shorter than the time after which servers close idle connections: a request on one would fail.
 _KEEP_ALIVE_SECONDS = 1.5
-# Connections of a script that makes no calls for so long are closed.
+# The time without calls after which the connections of a script are closed.
 _IDLE_SECONDS = 10.0
-# What can be sent again where a server has just closed the connection: it changes nothing there.
+# Methods that can be repeated where a server has just closed the connection: they change nothing.
 _SAFE_METHODS = ("GET", "HEAD")
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -54,20 +54,20 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
-# What says how a request is sent is said by who sends it.
+# Hop-by-hop headers are set by the client, not by the script.
 _OWN_HEADERS = re.compile(
     "accept-encoding|connection|content-length|expect|host|keep-alive|proxy-.*|te|trailer"
     "|transfer-encoding|upgrade"
 )
-# What is not for another origin than that which the script has named.
+# Headers that are not sent on to another origin than the one that the script has named.
 _CONFIDENTIAL = re.compile(r"auth|cookie|credential|key|pass|secret|session|signature|token")
 
 
 class OutsideCalls:
     """The service `http`: {method, url, headers, body, timeout} to {status, headers, body, url}.
 
-    `retryAfter`, in seconds, is in the reply to what was refused with 429 or 503 for a time.
-    Bytes come and go as `base64`. Each version of a script has connections of its own.
+    `retryAfter`, in seconds, is in the reply where the server answered 429 or 503 with a time.
+    Bytes are passed as `base64`. Each version of a script has connections of its own.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -97,7 +97,7 @@ class OutsideCalls:
     def exchange(
         self, program: Program, hop: Hop, deadline: Deadline
     ) -> tuple[dict[str, Any], str | None]:
-        """Make one request; return the reply, and where it leads to if it is a redirect."""
+        """Make one request; return the reply, and the target if it is a redirect."""
         with self._pool(program) as pool:
             return _exchange(pool, hop, deadline)
 
@@ -109,12 +109,12 @@ class OutsideCalls:
 
     @contextmanager
     def _pool(self, program: Program) -> Iterator[httpcore.ConnectionPool]:
-        """Give the connections of a script version, for one request."""
+        """Yield the connections of a script version, for one request."""
         key = (program.version_id, program.name, program.private_addresses)
         with self._lock:
             self._close_idle_pools()
             if key not in self._pools:
-                # Reading the certificates of all authorities takes its time.
+                # Reading the certificates of all authorities takes long.
                 self._tls = self._tls or httpcore.default_ssl_context()
                 self._pools[key] = _Pool(_new_pool(self._tls, program.private_addresses))
             pool = self._pools[key]
@@ -176,7 +176,7 @@ class Hop:
 
     @property
     def place(self) -> str:
-        """The URL as it may be told: a query often holds what nobody is to read."""
+        """The URL without its query, which often holds secrets, for logs and errors."""
         return f"{self.url.scheme}://{self.url.netloc.decode('ascii')}{self.url.path}"[:500]
 
     def require_allowed(self, program: Program) -> None:
@@ -215,9 +215,9 @@ class Hop:
         if self.body or self.method in ("PATCH", "POST", "PUT"):
             headers.append((b"Content-Length", str(len(self.body)).encode("ascii")))
         connected = min(deadline, time.monotonic() + CONNECT_SECONDS)
-        # Moments, but the last, which httpcore looks at itself: see connections.py.
-        moments = {"connect": connected, "read": deadline, "write": deadline}
-        timeouts = moments | {"pool": deadline - time.monotonic()}
+        # Deadlines, see connections.py, except for the pool's, which httpcore itself applies.
+        deadlines = {"connect": connected, "read": deadline, "write": deadline}
+        timeouts = deadlines | {"pool": deadline - time.monotonic()}
         extensions = {"timeout": timeouts, "trace": progress.note}
         return httpcore.Request(
             self.method, url, headers=headers, content=self.body, extensions=extensions
@@ -237,10 +237,10 @@ def _new_pool(tls: ssl.SSLContext, private: bool) -> httpcore.ConnectionPool:
 def _exchange(
     pool: httpcore.ConnectionPool, hop: Hop, deadline: Deadline
 ) -> tuple[dict[str, Any], str | None]:
-    """Make a request; return the reply, and where it leads to if it is a redirect.
+    """Make a request; return the reply, and the target if it is a redirect.
 
-    A server may close a connection that was idle at the moment when a request is sent on it. What
-    changes nothing there is sent again, as often as there are such connections.
+    A server may close an idle connection just as a request is sent on it. A safe request is then
+    sent again, once for each such connection.
     """
     while True:
         progress = _Progress()
@@ -260,7 +260,7 @@ def _exchange(
 
 
 class _Progress:
-    """How far a request has come, as httpcore tells it."""
+    """How far a request has come, as httpcore reports it."""
 
     def __init__(self) -> None:
         self._is_connected_anew = False
@@ -280,7 +280,7 @@ class _Progress:
         return self._is_sent and not self._is_connected_anew and not self._is_answered
 
     def doubt(self, hop: Hop) -> str:
-        """Say that a request may have had its effect, where that is so."""
+        """Return a note that the request may have had its effect, where that is so."""
         if not self._is_sent or hop.method in _SAFE_METHODS:
             return ""
         return f" The {hop.method} may have been received, and was not sent again."
@@ -293,7 +293,7 @@ def _exchange_once(
     try:
         reply = reply_to(hop, response)
         if _has_more(response):
-            # It would be taken for the answer to the next request.
+            # The rest would be taken for the answer to the next request.
             response.extensions["network_stream"].close()
         return reply
     finally:
@@ -301,11 +301,11 @@ def _exchange_once(
 
 
 def _has_more(response: httpcore.Response) -> bool:
-    """Tell whether a server has sent more than its answer.
+    """Whether a server has sent more than its answer.
 
-    What is still on its way is found by httpcore, which closes an idle connection that has
-    something to be read. Where another version of httpcore hides what it has read, no connection is
-    used twice.
+    Bytes that come later are found by httpcore, which closes an idle connection that has something
+    to read. If another version of httpcore hides the bytes that it has read, no connection is
+    reused.
     """
     stream: Any = response.stream
     try:
@@ -367,7 +367,7 @@ def _unzipped(hop: Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             while chunk:
                 if unzip is not None and unzip.eof:
-                    # Some servers fill up the last block.
+                    # Some servers pad the last block.
                     chunk = chunk.lstrip(b"\0")
                     if not chunk:
                         break
@@ -389,7 +389,7 @@ def _bytes(text: Any) -> bytes:
 
 
 def _retry_after(value: str) -> float | None:
-    """Read a Retry-After, which is in seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a Retry-After, which has seconds or a date (RFC 9110, 10.2.3)."""
     try:
         seconds = float(value) if value.strip().isdigit() else _seconds_to(value)
     except (OverflowError, TypeError, ValueError):
@@ -408,7 +408,7 @@ def _url(text: Any, base: httpx.URL | None = None) -> httpx.URL:
         url = base.join(text) if base else httpx.URL(text)
         port = url.port
     except (httpx.InvalidURL, ValueError) as error:
-        # Where there are credentials they must not be told.
+        # The text may hold credentials, so it is not shown.
         detail = "" if "@" in text else f": {error}"
         raise RequestFailed(f"The URL is not valid{detail}", "invalid") from None
     if url.scheme not in _DEFAULT_PORTS or not url.raw_host or port == 0 or (port or 0) > 65535:

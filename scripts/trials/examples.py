@@ -1,4 +1,4 @@
-"""A payload to begin with, made from the input parameters of a script."""
+"""Makes an example payload from the input parameters of a script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEEPEST = 6
 
 
 def example_payload(schema: Any, depth: int = 0) -> Any:
-    """Return a value that looks like the schema; only simple schemas make one that fits."""
+    """Return a value after the schema. It matches only simple schemas for sure."""
     if not isinstance(schema, dict) or depth > DEEPEST:
         return {}
     for given in ("default", "const", "example"):

@@ -1,4 +1,4 @@
-"""Writes down the trials that reach secrets or other hosts."""
+"""Records the trials that read secrets or call other hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_NAMES = 100
 
 
 class Watched:
-    """A service that notes what it was asked for."""
+    """A service that records the names that were requested."""
 
     def __init__(self, service: Service, name_of: Callable[[dict[str, Any]], str]) -> None:
         self._service = service
@@ -41,9 +41,9 @@ class Watched:
 def recorded(
     program: Program, user_name: str, user: Any = None, script: Script | None = None
 ) -> Iterator[dict[str, Service] | None]:
-    """Write a trial down before it begins, and what it has asked for when it ends.
+    """Record a trial before it begins, and its requests when it ends.
 
-    Yields the services to try the program with; None, and no record, where it may ask for nothing.
+    Yields the services for the trial; None, and no record, where the program may request nothing.
     """
     if not program.secrets and not program.network:
         yield None

@@ -1,8 +1,8 @@
-"""The test bench: runs code, saved or not, on one message in a script host of its own.
+"""Trials: run code, saved or not, on one message in a script host of their own.
 
-No flow and no queue take part, and nothing is stored; calls to the outside are really made. A
-trial has processes of its own that end with it, and there are so few at once that a web server has
-threads left for its callers.
+No flow and no queue take part, and nothing is stored; outside calls are really made. A trial has
+processes of its own that end with it. The number of trials at a time is limited, so that a web
+server has threads left for its callers.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from scripts.protocol.strict_json import read_exactly
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from scripts.services.engine import engine_services
 
-# Somebody waits for the answer; nobody waits for a script that may take an hour.
+# A person waits for the result, and does not wait for a script that may take an hour.
 MAX_SECONDS = 10.0
 MAX_AT_ONCE = 2
-# So long may others take to end theirs.
+# How long a trial waits for the end of others.
 SLOT_SECONDS = 3.0
-# To start a script's process, and to kill it.
+# The time to start a script's process, and to kill it.
 _PATIENCE_SECONDS = 15.0
 
 _slots = threading.BoundedSemaphore(MAX_AT_ONCE)
@@ -69,7 +69,7 @@ class TooManyTrials(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SampleMessage:
-    """A message to try a script on, and the path in it of what the sample's text is."""
+    """A message for a trial, and the path of the sample's text in it."""
 
     body: bytes
     root: str = "$"
@@ -77,11 +77,11 @@ class SampleMessage:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it.
+    """The result of a trial.
 
-    The output is JSON text; with an error it is there only where the output structure refused it.
-    `line` is that of the code where it failed, `faults` are those that the schemas found in the
-    message or the output: path and detail.
+    The output is JSON text. Beside an error it is there only where the output structure refused it.
+    `line` is the line of the code that failed. `faults` has what the schemas found in the message
+    or the output: path and detail.
     """
 
     output: str | None
@@ -96,7 +96,7 @@ class Trial:
 
     @property
     def heading(self) -> str:
-        """What kind of error it was, in a sentence."""
+        """The kind of error, in a sentence."""
         return type(self.error).__doc__ or "" if self.error else ""
 
     @property
@@ -105,8 +105,8 @@ class Trial:
 
 
 def sample_message(text: str) -> SampleMessage:
-    """Return the message that a sample stands for: an object with a `payload` is one already,
-    anything else becomes the payload of one. Raises SampleInvalid.
+    """Return the message for a sample: an object with a `payload` is a message, any other value
+    becomes the payload of one. Raises SampleInvalid.
     """
     if is_deeper_than(text.encode("utf-8", "replace"), MAX_DEPTH + 1):
         raise SampleInvalid(f"The sample is nested more than {MAX_DEPTH} deep.")
@@ -138,15 +138,15 @@ def run_trial(
 ) -> Trial:
     """Run the program on the message; as the last step of a flow its output may be anything.
 
-    `services` are what it may ask for, if not the engine's own.
+    `services` are those that it may use, by name; None: the engine's own.
 
-    Takes at most `MAX_SECONDS` of the script's time. A callable runs in this process, which ends
-    if it cannot be stopped; what it writes to the database is taken back. Raises TooManyTrials.
+    The script may take `MAX_SECONDS` at most. A callable runs in this process, which ends if the
+    callable cannot be stopped; its writes to the database are rolled back. Raises TooManyTrials.
     """
     if not _slots.acquire(timeout=SLOT_SECONDS):
         raise TooManyTrials
     try:
-        # The host would keep to itself an output that does not match: it is checked here.
+        # The host would not return an output that does not match, so the output is checked here.
         outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last, services)
     finally:
         _slots.release()
@@ -169,11 +169,11 @@ def run_trial(
 
 
 def line_of(error: ScriptError, name: str) -> int | None:
-    """Return the line of the script where the error came up, where it is known."""
+    """Return the line of the script where the error occurred, None where it is not known."""
     if isinstance(error, ScriptInvalid):
         return error.line
     traceback, name = getattr(error, "traceback", ""), re.escape(name)
-    # In Python's the innermost comes last, in JavaScript's first.
+    # The innermost frame comes last in Python and first in JavaScript.
     if lines := re.findall(rf'^  File "{name}", line (\d+)', traceback, re.MULTILINE):
         return int(lines[-1])
     lines = re.findall(rf"^    at (?:.* \()?{name}:(\d+):\d+\)?$", traceback, re.MULTILINE)
@@ -208,7 +208,7 @@ def _run(
 def _judged(
     program: Program, message: bytes, is_last: bool, outcome: Outcome
 ) -> tuple[ScriptError | None, list[dict[str, str]]]:
-    """Return the error, that of the output structure included, and what the schemas found."""
+    """Return the error, also that of the output structure, and the faults of the schemas."""
     error = outcome.error
     if isinstance(error, InputInvalid):
         return error, _examined("input", program.input_schema, message.decode()) or []
@@ -230,7 +230,7 @@ def _judged(
 
 
 def _examined(what: str, *arguments: Any) -> Any:
-    """Return what a sealed process finds, None where it takes too long."""
+    """Return the findings of a sandboxed process, None where it takes too long."""
     try:
         return examiner.ask(what, *arguments)
     except NotExamined:

@@ -1,6 +1,6 @@
 from datetime import timedelta
 
-from scripts.admin.diff import MAX_LINES, Patience, diff
+from scripts.admin.diff import MAX_LINES, TimeLeft, diff
 from scripts.models import Script
 
 
@@ -88,7 +88,7 @@ def test_texts_that_are_too_different_are_only_said_to_differ():
 
 
 def test_nothing_is_compared_when_patience_is_over():
-    [code] = diff(content("a"), content("b"), Patience(-1)).texts
+    [code] = diff(content("a"), content("b"), TimeLeft(-1)).texts
 
     assert code.is_too_different
 

@@ -25,7 +25,7 @@ class Command(BaseCommand):
                 except NotDecryptable:
                     lost.append(secret.name)
                 else:
-                    # Not saved as a change: the value is the same, so there is no history of it.
+                    # Not saved as a change: the value stays the same, so the history gets no entry.
                     Secret.objects.filter(pk=secret.pk).update(encrypted=encrypted)
         self.stdout.write(f"{len(secrets) - len(lost)} encrypted with the newest key.")
         if lost:

@@ -64,7 +64,7 @@ class Command(BaseCommand):
             self.stderr.write(f"warning: {trial.warning}")
         self.stderr.write(f"{trial.seconds * 1000:.1f} ms, {trial.peak_bytes / 2**20:.1f} MB")
         if trial.output is not None:
-            # What the output structure refuses is shown, but is not the output.
+            # An output that its structure refuses is shown, but is not printed as the output.
             out = self.stderr if trial.error else self.stdout
             out.write(indented(trial.output))
         if trial.error is not None:

@@ -12,7 +12,7 @@
         // The code of a callable is a dotted path.
         editor.session.setMode(`ace/mode/${mode === "callable" ? "text" : mode}`);
         editor.session.setTabSize(TAB_SIZES[mode] || 4);
-        // JSHint knows neither top-level await nor what scripts have; JSON's checker is right.
+        // JSHint knows neither top-level await nor the globals of scripts; the checker of JSON is right.
         editor.session.setUseWorker(mode === "json");
     };
 
@@ -24,7 +24,7 @@
         area.style.display = "none";
         const editor = ace.edit(box, {
             fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
-            // Else the tab key never leaves it: Escape does now, and Enter begins to edit.
+            // Otherwise the tab key would never leave the editor: Escape leaves it, and Enter begins to edit.
             enableKeyboardAccessibility: true,
             fontSize: 13,
             scrollPastEnd: 0.2,
@@ -44,7 +44,7 @@
     const connect = (area, editor) => {
         editor.session.on("change", () => {
             area.value = editor.getValue();
-            // What watches the form for unsaved changes listens to this.
+            // The warning about unsaved changes listens to this event.
             area.dispatchEvent(new Event("input", { bubbles: true }));
         });
         const language = document.querySelector(`[name="${area.dataset.modeFrom}"]`);

@@ -1,4 +1,4 @@
-/* Keeps what is chosen from a list in the order in which it was chosen. */
+/* Keeps the chosen items of a list in the order in which the user chose them. */
 
 window.addEventListener("load", () => {
     const $ = django.jQuery;

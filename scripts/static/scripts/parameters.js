@@ -9,7 +9,7 @@
     "use strict";
 
     const TYPES = ["string", "number", "integer", "boolean", "object", "array"];
-    // Keywords of the whole that the table may leave out, since they say nothing of the parameters.
+    // Keywords of the schema that the table may leave out: they do not describe parameters.
     const SILENT = ["$schema", "$id", "$comment", "title", "description", "examples", "default"];
     const MORE_THAN_A_TABLE = "This schema says more than the table can show, so it is edited as JSON.";
     const NOT_AN_OBJECT = "This is no JSON object yet.";
@@ -76,7 +76,7 @@
         return rows ? { schema, rows } : { note: MORE_THAN_A_TABLE };
     };
 
-    /* The rows as JSON text; keywords of the whole come from the schema as it was. */
+    /* The rows as JSON text; keywords of the schema itself are kept. */
     const write = (schema, rows) => {
         const { type, properties, required, ...rest } = schema;
         const named = rows.filter((row) => row.name);
@@ -149,12 +149,12 @@
             }
             this.addButton.addEventListener("click", () => this.add());
             this.area.addEventListener("input", () => this.refresh());
-            // A form that is put back, or a script that sets the value.
+            // The form was reset, or a script has set the value.
             this.area.form?.addEventListener("reset", () => setTimeout(() => this.refresh()));
             this.area.addEventListener("change", () => this.refresh());
         }
 
-        /* Make the table what the text says. */
+        /* Show the text in the table. */
         refresh() {
             if (this.area.value === this.written) {
                 return;
@@ -175,7 +175,7 @@
 
         show(name) {
             if (name === "json" && this.rows) {
-                // What the table could not write is gone; hidden, it would keep the form from going.
+                // The fault of the table is gone. Left on a hidden field, it would stop the form from being sent.
                 this.written = undefined;
                 this.refresh();
             }
@@ -224,7 +224,7 @@
             this.save();
         }
 
-        /* Write the rows into the text. Of two with one name only the first can be in it. */
+        /* Write the rows into the text. Of two rows with one name only the first can be in it. */
         save() {
             const names = this.rows.map((row) => row.name);
             const isRepeated = (row, index) => row.name !== "" && names.indexOf(row.name) !== index;
@@ -234,7 +234,7 @@
             });
             const kept = this.rows.filter((row, index) => !isRepeated(row, index));
             this.area.value = this.written = write(this.schema, kept);
-            // For what watches the form, such as the warning about unsaved changes.
+            // For listeners of the form, such as the warning about unsaved changes.
             this.area.dispatchEvent(new Event("input", { bubbles: true }));
             this.area.dispatchEvent(new Event("change", { bubbles: true }));
         }

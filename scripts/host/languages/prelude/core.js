@@ -1,9 +1,9 @@
 // The objects of every script: context, setData, and the engine function that Python calls.
 //
-// Evaluated before libraries and script in the realm of each message. Its value is the function that
-// execution.py calls: engine(what, ...). The other files here are parts; a script gets those that it
-// names: (function (shared, context, facts) {...}). Nothing here calls into Python: logs and requests
-// are collected, and Python fetches them between the jobs.
+// Evaluated before libraries and script in the realm of each message. Its value is the function
+// that execution.py calls: engine(what, ...). The other files here are parts; a script gets those
+// that it names: (function (shared, context, facts) {...}). Nothing here calls into Python: logs
+// and requests are collected, and Python fetches them between the jobs.
 //
 // A script may change every built-in, so those needed later are bound now. A script that changes
 // them harms only itself: the host does not trust the output.
