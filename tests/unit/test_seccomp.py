@@ -1,7 +1,7 @@
 """Which system calls the filter of a script host lets through, on each architecture.
 
 The filter is run by a small interpreter of the kernel's packet filter, so that the one for another
-machine than this is tested, too. That the kernel takes it, test_script_host.py and tests/abuse see.
+machine than this is tested, too. That the kernel takes it, tests/hosts and tests/abuse see.
 """
 
 import errno

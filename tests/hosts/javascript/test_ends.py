@@ -1,0 +1,100 @@
+"""The ends that a script may ask for."""
+
+import pytest
+
+from scripts.protocol.errors import (
+    ScriptError,
+    ScriptRejected,
+    ScriptRetry,
+)
+from tests.hosts.javascript.helpers import raised, run
+
+
+@pytest.mark.parametrize(
+    ("call", "after", "reason"),
+    [
+        ("retry()", None, ""),
+        ("retry(2.5, 'busy')", 2.5, "busy"),
+        ("retry('busy')", None, "busy"),
+        ("retry({ after: 3, reason: 'busy' })", 3, "busy"),
+        ("retry({ reason: 'busy' })", None, "busy"),
+        ("retry('60', 'busy')", 60, "busy"),
+        ("retry('60')", 60, ""),
+        ("retry(60n, 'busy')", 60, "busy"),
+        ("retry({ after: '2.5', reason: 'busy' })", 2.5, "busy"),
+        ("retry(null, { code: 5 })", None, '{"code":5}'),
+    ],
+)
+def test_retry_asks_for_redelivery(call: str, after: float | None, reason: str) -> None:
+    with pytest.raises(ScriptRetry) as caught:
+        run(f"setData(1); {call}; null.x")
+
+    assert (caught.value.after, caught.value.reason) == (after, reason)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["-1", "NaN", "'soon', 'busy'", "Infinity", "true", "[60]", "() => 5"],
+)
+def test_retry_at_an_impossible_time_is_the_scripts_mistake(arguments: str) -> None:
+    message = str(raised(f"retry({arguments}); setData(1)"))
+
+    assert message.startswith(("RangeError: retry(after)", "TypeError: retry("))
+
+
+def test_option_of_retry_that_is_unknown_is_named() -> None:
+    message = str(raised("retry({ seconds: 60, reason: 'busy' })"))
+
+    assert message == "TypeError: retry() takes after and reason, not seconds"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("reject('no customer');", ScriptRejected), ("retry(5, 'busy');", ScriptRetry)],
+)
+def test_script_that_only_ends_needs_no_output(code: str, kind: type[ScriptError]) -> None:
+    with pytest.raises(kind):
+        run(code)
+
+
+def test_output_may_be_given_by_a_name_made_at_run_time() -> None:
+    assert run("globalThis['set' + 'Data'](4)") == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("{ reason: 'x' }", "x"),
+        ("{ code: 5, total: NaN }", '{"code":5,"total":"NaN"}'),
+        ("new Error('x')", "Error: x"),
+        ("[1, 2n]", "[1,2]"),
+        ("5", "5"),
+        ("null", ""),
+    ],
+)
+def test_reason_may_be_anything_and_is_told_whole(given: str, reason: str) -> None:
+    with pytest.raises(ScriptRejected) as caught:
+        run(f"reject({given})")
+
+    assert caught.value.reason == reason
+
+
+def test_reject_names_its_reason() -> None:
+    with pytest.raises(ScriptRejected) as caught:
+        run("reject('no such order'); setData(1)")
+
+    assert caught.value.reason == "no such order"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try { reject('first') } catch (e) { retry(1); } setData(1)",
+        "try { reject('first') } catch (e) { throw new Error('other') } setData(1)",
+        "try { reject('first') } catch {} await new Promise(() => {}); setData(1)",
+        "Promise.resolve().then(() => reject('first')); setData(1)",
+    ],
+)
+def test_the_first_end_asked_for_counts_even_if_it_is_caught(code: str) -> None:
+    with pytest.raises(ScriptRejected, match="first"):
+        run(code)

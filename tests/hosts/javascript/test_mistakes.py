@@ -1,0 +1,199 @@
+"""Mistakes; Scripts that cannot run; What is done as people of a place do it."""
+
+from typing import Any
+
+import pytest
+
+from scripts.host.languages.javascript import JavaScriptScript
+from scripts.protocol.errors import (
+    ScriptInvalid,
+)
+from tests.hosts.javascript.helpers import raised, run
+
+
+def test_error_comes_with_the_lines_of_script_and_library() -> None:
+    library = "var L = L || (function () {\n  this.of = function (o) {\n    return o.x.y; }; });"
+    code = """
+function helper(o) {
+  return new L().of(o);
+}
+
+helper({}); setData(1)"""
+
+    error = raised(code, libraries=[("L", library)])
+
+    assert str(error) == "TypeError: cannot read property 'y' of undefined"
+    assert error.traceback.splitlines() == [
+        "TypeError: cannot read property 'y' of undefined",
+        "    at library L:3:12",
+        "        return o.x.y; }; });",
+        "    at helper (pricing:3:21)",
+        "        return new L().of(o);",
+        "    at pricing:6:1",
+        "        helper({}); setData(1)",
+    ]
+
+
+def test_line_is_right_behind_an_await() -> None:
+    error = raised("await null;\n\nawait (async () => {\n  undefinedName\n})(); setData(1)")
+
+    assert str(error) == "ReferenceError: undefinedName is not defined"
+    assert "at pricing:4:3" in error.traceback
+
+
+def test_error_of_a_library_that_is_loaded_names_it() -> None:
+    error = raised("setData(1)", libraries=[("Rates", "\nnope()")])
+
+    assert "at library Rates:2:1" in error.traceback
+
+
+def test_cause_of_an_error_is_told() -> None:
+    error = raised("throw new Error('outer', { cause: new TypeError('inner') }); setData")
+
+    assert "Caused by TypeError: inner" in error.traceback
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("throw 'text'", "Thrown: text"),
+        ("throw { a: 1 }", 'Thrown: {"a":1}'),
+        ("throw null", "Thrown: null"),
+        ("throw undefined", "Thrown: undefined"),
+        ("throw Symbol('s')", "Thrown: Symbol(s)"),
+        ("throw new (class Mine extends Error { name = 'Mine' })('x')", "Mine: x"),
+        ("(function f() { f() })()", "RangeError: Maximum call stack size exceeded"),
+        ("throw new (class extends Error { get message() { throw 1 } })", "Thrown: a value"),
+        ("throw new Proxy({}, { get() { throw 1 } })", "Thrown: "),
+        ("Promise.reject(new Error('lost')); setData(1)", "Error: lost"),
+        ("queueMicrotask(() => { throw new Error('later') }); setData(1)", "Error: later"),
+        ("await import('fs')", "ReferenceError: could not load module 'fs'"),
+        ("await new Promise(() => {})", "The script waits for a promise that nothing will settle"),
+        ("Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)", "TypeError: "),
+        ("require('fs')", "ReferenceError: require is not defined"),
+    ],
+)
+def test_anything_thrown_is_reported_as_thrown(code: str, message: str) -> None:
+    assert str(raised(f"{code}; setData(1)", memory_mb=4096)).startswith(message)
+
+
+@pytest.mark.parametrize("memory_mb", [8, 64, 256])
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("throw null", "Thrown: null"),
+        ("throw undefined", "Thrown: undefined"),
+        ("await Promise.reject(null)", "Thrown: null"),
+        ("Promise.reject()", "Thrown: undefined"),
+        ("throw { amount: NaN }", 'Thrown: {"amount":"NaN"}'),
+    ],
+)
+def test_null_that_a_script_throws_is_not_told_as_memory(
+    code: str, message: str, memory_mb: int
+) -> None:
+    # The process has taken more than this script may, but for others.
+    large = bytearray(300 * 2**20)
+
+    assert str(raised(f"{code}; setData(1)", memory_mb=memory_mb)) == message
+    assert len(large) == 300 * 2**20
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "new Date(0).toLocaleString('de-DE', { timeZone: 'Europe/Berlin', hour: 'numeric' })",
+        "new Date(0).toLocaleDateString()",
+        "new Date(0).toLocaleTimeString('en-US')",
+        "(1234.5).toLocaleString('de-DE')",
+        "(1234.5).toLocaleString()",
+        "(1234n).toLocaleString()",
+        "[1234.5].toLocaleString()",
+        "Number.prototype.toLocaleString.call(5)",
+        "'ä'.localeCompare('z')",
+        "'a'.localeCompare('b', 'cs')",
+        "'a'.localeCompare('A', undefined, { sensitivity: 'base' })",
+        "'i'.toLocaleUpperCase('tr')",
+        "'I'.toLocaleLowerCase(['az-Latn'])",
+    ],
+)
+def test_what_needs_the_habits_of_a_place_says_that_they_are_not_there(expression: str) -> None:
+    message = str(raised(f"setData({expression})"))
+
+    assert message.startswith("TypeError: ")
+    assert "as there is no Intl" in message
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        (
+            "['b 1', 'B', 'a', '10', 'Z', 'a b'].sort((x, y) => x.localeCompare(y))",
+            ["10", "a", "a b", "B", "b 1", "Z"],
+        ),
+        (
+            "['a'.localeCompare('A'), 'A'.localeCompare('a', 'en'), 'ä'.localeCompare('ä')]",
+            [-1, 1, 0],
+        ),
+        ("'ß'.toLocaleUpperCase() + 'É'.toLocaleLowerCase('fr-FR')", "SSé"),
+        ("['a', 'b'].toLocaleString()", "a,b"),
+    ],
+)
+def test_what_is_alike_everywhere_is_done(expression: str, value: Any) -> None:
+    assert run(f"setData({expression})") == value
+
+
+def test_rejected_promise_that_is_asked_later_is_no_mistake() -> None:
+    code = """
+const failing = Promise.reject(new Error('known'));
+await null; await null;
+setData(await failing.catch(e => e.message))"""
+
+    assert run(code) == "known"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Array(1e7).join('xxxx')",
+        "'x'.repeat(2 ** 28)",
+        "new ArrayBuffer(1e9)",
+        "globalThis.kept = []; for (;;) kept.push({})",
+    ],
+)
+def test_memory_limit_is_told_from_other_errors(code: str) -> None:
+    with pytest.raises(MemoryError):
+        run(f"{code}; setData(1)", memory_mb=32)
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("let x = 1;\nlet y = = 2; setData", 2),
+        ("setData(1);\n}", 2),
+        ("if (true) {\n  setData(1);\n", 2),
+        ("let a;\n\nlet a; setData", 3),
+        ("/* setData", 1),
+        ("import x from 'y'; setData", 1),
+    ],
+)
+def test_script_that_does_not_compile_names_its_line(code: str, line: int) -> None:
+    with pytest.raises(ScriptInvalid, match=rf"^line {line}: ") as caught:
+        JavaScriptScript("pricing", code)
+
+    assert caught.value.line == line
+
+
+def test_library_that_does_not_compile_is_named() -> None:
+    with pytest.raises(ScriptInvalid, match=r"^library Rates, line 2: "):
+        JavaScriptScript("pricing", "setData(1)", [("Rates", "var x;\nvar = 2;")])
+
+
+def test_library_may_be_what_calls_set_data() -> None:
+    library = "var Flow = Flow || { pass: function (x) { setData(x); } };"
+
+    assert run("Flow.pass(3)", libraries=[("Flow", library)]) == 3
+
+
+def test_deeply_nested_code_is_refused_without_harm() -> None:
+    with pytest.raises(ScriptInvalid):
+        JavaScriptScript("pricing", "setData(" + "(" * 200_000 + ")" * 200_000 + ")")
