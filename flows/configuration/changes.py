@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.configuration.entries import same
+from flows.configuration.current import EntriesByKind
 from flows.configuration.faults import quoted
+from flows.configuration.rows import same
 
 _LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that was added, changed or removed; `fields` says what changed in it."""
+    """One entry that is added, changed or removed, with the fields that change."""
 
     action: str
     kind: str
@@ -29,9 +30,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an import changed, or would change; false where that is nothing.
+    """What an import changed, or would change. False if nothing.
 
-    `warnings` name what the document has and will not work, each with its place.
+    `warnings` are faults that an import accepts, each with its place.
     """
 
     items: list[Change] = field(default_factory=list)
@@ -52,10 +53,7 @@ class Changes:
         return [change for change in self.items if change.action == action]
 
 
-def compare(
-    before: dict[str, dict[str, dict[str, Any]]], after: dict[str, dict[str, dict[str, Any]]]
-) -> Changes:
-    """Compare two states, each entries by kind and name."""
+def compare(before: EntriesByKind, after: EntriesByKind) -> Changes:
     return Changes(
         [
             change
@@ -79,7 +77,7 @@ def _change(
 
 def _fields(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     for key in {**old, **new}:
-        # What few need has no key where it is not set.
+        # Rarely used keys are missing where they are not set.
         before, after = old.get(key), new.get(key)
         if same(before, after):
             continue

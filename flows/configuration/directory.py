@@ -19,9 +19,9 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.configuration.document_schema import schema_text
 from flows.configuration.editor_files import write_editor_files
 from flows.configuration.faults import Faults, inside
-from flows.configuration.schema import schema_text
 from flows.configuration.text import read_document, write_document
 
 DOCUMENT = "configuration.json"

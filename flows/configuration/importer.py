@@ -1,4 +1,4 @@
-"""Makes the database what a document says."""
+"""Imports a document: plans what is to change, checks the plan and applies it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from django.db import models, transaction
 from django.db.models import ProtectedError
 
 from flows.configuration.changes import Changes, compare
-from flows.configuration.entries import (
-    completed_queue,
+from flows.configuration.current import CurrentState
+from flows.configuration.desired import DesiredState, read_desired
+from flows.configuration.entry import SECTIONS
+from flows.configuration.faults import Faults, quoted
+from flows.configuration.import_plan import ImportPlan, plan_import
+from flows.configuration.plan_checks import PlanChecks
+from flows.configuration.rows import (
     fill_flow,
     fill_library,
     fill_queue,
     fill_script,
     flow_entry,
-    library_entry,
-    queue_entry,
     same,
-    script_entry,
 )
-from flows.configuration.faults import Faults, quoted
-from flows.configuration.intent import Intent
-from flows.configuration.placed import Entry
-from flows.configuration.present import Present
 from flows.configuration.text import check_values
-from flows.configuration.wanted import Wanted, read_wanted
 from flows.models import (
     ConfigurationRevision,
     Flow,
@@ -41,26 +38,24 @@ from scripts.models import Library, Script
 def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = False) -> Changes:
     """Make the configuration what the document says, all of it or nothing.
 
-    The document says all about what it names: a key that is left out stands for its default, for
-    what exists already too. What it does not name stays, unless `prune` is set: then it is removed
-    where the document has the section it belongs to. A flow's steps are replaced, and so are a
-    role's rights. Raises ConfigurationInvalid with every fault that was found.
-
-    With `dry_run` the changes are made, compared and rolled back.
+    A key that is left out of an entry stands for its default, also where the row exists already.
+    An import replaces the steps of a flow and the rights of a role. Rows that the document does not
+    name stay. With `prune` they are deleted if the document has their section. With `dry_run` the
+    changes are made, compared and rolled back. Raises ConfigurationInvalid with every fault.
     """
     faults = Faults()
-    wanted = _read(document, faults)
+    desired = _read(document, faults)
     with transaction.atomic():
         ConfigurationRevision.lock()
-        present = Present.load()
-        before = present.entries()
-        intent = Intent(wanted, present, prune, faults)
-        intent.check()
+        current = CurrentState.load()
+        before = current.entries()
+        plan = plan_import(desired, before, prune)
+        PlanChecks(plan, desired, current, before, faults).run()
         faults.raise_if_any()
-        _Import(intent, present, faults).carry_out()
+        _Import(plan, current, faults).apply()
         faults.raise_if_any()
-        changes = compare(before, Present.load().entries())
-        changes.warnings.extend(wanted.warnings)
+        changes = compare(before, CurrentState.load().entries())
+        changes.warnings.extend(desired.warnings)
         if dry_run:
             transaction.set_rollback(True)
     return changes
@@ -69,84 +64,62 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
 def check_document(document: Any) -> list[str]:
     """Return the warnings of a document that is valid by itself; needs no database.
 
-    Whether what it refers to is there is not looked at. Raises ConfigurationInvalid.
+    Names of entries that only the database may have are not checked. Raises ConfigurationInvalid.
     """
     faults = Faults()
-    wanted = _read(document, faults)
+    desired = _read(document, faults)
     faults.raise_if_any()
-    return wanted.warnings
+    return desired.warnings
 
 
-def _read(document: Any, faults: Faults) -> Wanted:
+def _read(document: Any, faults: Faults) -> DesiredState:
     check_values(document, faults)
     faults.raise_if_any()
-    return read_wanted(document, faults)
+    return read_desired(document, faults)
 
 
 class _Import:
-    def __init__(self, intent: Intent, present: Present, faults: Faults) -> None:
-        self.intent = intent
-        self.wanted = intent.wanted
-        self.present = present
+    def __init__(self, plan: ImportPlan, current: CurrentState, faults: Faults) -> None:
+        self.plan = plan
+        self.current = current
         self.faults = faults
 
-    def carry_out(self) -> None:
-        libraries, changed_libraries = self._save_libraries()
-        scripts, changed_scripts = self._save_scripts(libraries)
+    def apply(self) -> None:
+        libraries = self._save_libraries()
+        scripts = self._save_scripts(libraries)
         queues = self._save_queues()
-        self._remove_flows()
+        self._delete("flow")
         kept = self._free_queues()
-        changed_flows = self._save_flows(scripts, queues, kept)
+        self._save_flows(scripts, queues, kept)
         self._save_roles()
-        self._remove_roles()
-        self._remove("queues", "queue", self.intent.removed_queues, self.present.queues)
-        self._remove("scripts", "script", self.intent.removed_scripts, self.present.scripts)
-        self._remove("libraries", "library", self.intent.removed_libraries, self.present.libraries)
-        touched = Flow.objects.filter(
-            models.Q(name__in=changed_flows)
-            | models.Q(steps__script__name__in=changed_scripts)
-            | models.Q(steps__script__library_uses__library__name__in=changed_libraries)
-        )
-        for flow in touched.distinct():
-            flow.make_version()
+        self._delete_roles()
+        for kind in ("queue", "script", "library"):
+            self._delete(kind)
+        self._make_versions()
 
-    def _save_libraries(self) -> tuple[dict[str, Library], set[str]]:
-        libraries, changed = dict(self.present.libraries), set()
-        for name, entry in self.wanted.libraries.items():
+    def _save_libraries(self) -> dict[str, Library]:
+        libraries = dict(self.current.libraries)
+        for name, values in self.plan["library"].save.items():
             library = libraries.setdefault(name, Library(name=name))
-            if library.pk is None or not same(library_entry(library), entry.values):
-                fill_library(library, entry.values)
-                _save(library)
-                changed.add(name)
-        return libraries, changed
+            fill_library(library, values)
+            _save(library)
+        return libraries
 
-    def _save_scripts(self, libraries: dict[str, Library]) -> tuple[dict[str, Script], set[str]]:
-        scripts, changed = dict(self.present.scripts), set()
-        for name, entry in self.wanted.scripts.items():
+    def _save_scripts(self, libraries: dict[str, Library]) -> dict[str, Script]:
+        scripts = dict(self.current.scripts)
+        for name, values in self.plan["script"].save.items():
             script = scripts.setdefault(name, Script(name=name))
-            if script.pk is None or not same(script_entry(script), entry.values):
-                fill_script(script, entry.values, libraries)
-                _save(script)
-                changed.add(name)
-        return scripts, changed
+            fill_script(script, values, libraries)
+            _save(script)
+        return scripts
 
     def _save_queues(self) -> dict[str, Queue]:
-        queues = dict(self.present.queues)
-        made = {
-            name: completed_queue({"name": name})
-            for name in sorted(self.intent.made_queues - set(queues))
-        }
-        given = {name: entry.values for name, entry in self.wanted.queues.items()}
-        for name, values in {**made, **given}.items():
+        queues = dict(self.current.queues)
+        for name, values in self.plan["queue"].save.items():
             queue = queues.setdefault(name, Queue(name=name))
-            wanted = {"paused": queue.paused} | values
-            if queue.pk is None or not same(queue_entry(queue), wanted):
-                fill_queue(queue, wanted)
-                _save(queue)
+            fill_queue(queue, values)
+            _save(queue)
         return queues
-
-    def _remove_flows(self) -> None:
-        self._remove("flows", "flow", self.intent.removed_flows, self.present.flows)
 
     def _free_queues(self) -> dict[tuple[str, str], Step]:
         """Delete the steps that go or change their queue, and return the others.
@@ -154,9 +127,9 @@ class _Import:
         A queue feeds one step, so all steps give up their queues before any takes a new one.
         """
         kept = {}
-        for name, flow in self.wanted.flows.items():
-            queues = {step.values["name"]: step.values["queue"] for step in flow.parts}
-            for step in self.present.steps.get(name, []):
+        for name, values in self.plan["flow"].update.items():
+            queues = {step["name"]: step["queue"] for step in values["steps"]}
+            for step in self.current.steps[name]:
                 if queues.get(step.name) == step.queue.name:
                     kept[name, step.name] = step
                 else:
@@ -168,49 +141,28 @@ class _Import:
         scripts: dict[str, Script],
         queues: dict[str, Queue],
         kept: dict[tuple[str, str], Step],
-    ) -> set[str]:
-        changed = set()
-        for name, entry in self.wanted.flows.items():
-            flow = self.present.flows.get(name) or Flow(name=name)
-            old = None if flow.pk is None else flow_entry(flow, self.present.steps[name])
-            if old and same(old, entry.values):
-                continue
-            changed.add(name)
-            if old is None or not same({**old, "steps": []}, {**entry.values, "steps": []}):
-                fill_flow(flow, entry.values)
-                _save(flow)
-            for position, part in enumerate(entry.parts):
-                step = kept.get((name, part.values["name"]))
-                self._save_step(flow, step, position, part, scripts, queues)
-        return changed
-
-    def _save_step(
-        self,
-        flow: Flow,
-        step: Step | None,
-        position: int,
-        entry: Entry,
-        scripts: dict[str, Script],
-        queues: dict[str, Queue],
     ) -> None:
-        step = step or Step(flow=flow, name=entry.values["name"])
-        values = {
-            "position": position,
-            "script_id": scripts[entry.values["script"]].pk,
-            "queue_id": queues[entry.values["queue"]].pk,
-            "threads": entry.values["threads"],
-            "join": entry.values.get("join", False),
-        }
-        if step.pk is None or any(getattr(step, key) != value for key, value in values.items()):
-            for key, value in values.items():
-                setattr(step, key, value)
-            _save(step)
+        for name, values in self.plan["flow"].save.items():
+            flow = self.current.flows.get(name) or Flow(name=name)
+            if flow.pk is None or not same(flow_entry(flow, []), values | {"steps": []}):
+                fill_flow(flow, values)
+                _save(flow)
+            for position, entry in enumerate(values["steps"]):
+                step = kept.get((name, entry["name"])) or Step(flow=flow, name=entry["name"])
+                columns = {
+                    "position": position,
+                    "script_id": scripts[entry["script"]].pk,
+                    "queue_id": queues[entry["queue"]].pk,
+                    "threads": entry["threads"],
+                    "join": entry.get("join", False),
+                }
+                _save_step(step, columns)
 
     def _save_roles(self) -> None:
         flows = {flow.name: flow for flow in Flow.objects.all()}
-        for name, entry in self.wanted.roles.items():
-            role = self.present.roles.get(name) or Group.objects.create(name=name)
-            missing = {(right, flow) for right, names in entry.values.items() for flow in names}
+        for name, rights in self.plan["role"].save.items():
+            role = self.current.roles.get(name) or Group.objects.create(name=name)
+            missing = {(right, flow) for right, names in rights.items() for flow in names}
             for mapping in role.role_mappings.select_related("flow"):
                 key = (mapping.right, mapping.flow.name if mapping.flow else "*")
                 if key in missing:
@@ -220,26 +172,44 @@ class _Import:
             for right, flow in sorted(missing):
                 _save(RoleMapping(role=role, right=right, flow=flows.get(flow)))
 
-    def _remove_roles(self) -> None:
-        """Take all rights from the roles, and delete those that are nothing more than a name."""
-        for name in sorted(self.intent.removed_roles):
-            role = self.present.roles[name]
+    def _delete_roles(self) -> None:
+        """Take all rights from the roles, and delete a role that has nothing but its name."""
+        for name in sorted(self.plan["role"].delete):
+            role = self.current.roles[name]
             had_rights = bool(role.role_mappings.all())
-            # Read again: the rights to a removed flow went with it.
+            # Read again: the rights to a deleted flow are deleted with it.
             for mapping in role.role_mappings.order_by("pk"):
                 _delete(mapping)
             if had_rights and not has_members(role) and not role.permissions.exists():
                 role.delete()
 
-    def _remove(self, section: str, kind: str, names: set[str], rows: dict[str, Any]) -> None:
-        for name in sorted(names):
+    def _delete(self, kind: str) -> None:
+        rows = self.current.rows(kind)
+        for name in sorted(self.plan[kind].delete):
             try:
                 _delete(rows[name])
             except ProtectedError as error:
                 users = ", ".join(sorted(str(user) for user in error.protected_objects))
                 self.faults.add(
-                    section, f"the {kind} {quoted(name)} cannot be removed: {users} uses it"
+                    SECTIONS[kind], f"the {kind} {quoted(name)} cannot be removed: {users} uses it"
                 )
+
+    def _make_versions(self) -> None:
+        changed = {kind: list(actions.save) for kind, actions in self.plan.items()}
+        flows = Flow.objects.filter(
+            models.Q(name__in=changed["flow"])
+            | models.Q(steps__script__name__in=changed["script"])
+            | models.Q(steps__script__library_uses__library__name__in=changed["library"])
+        )
+        for flow in flows.distinct():
+            flow.make_version()
+
+
+def _save_step(step: Step, columns: dict[str, Any]) -> None:
+    if step.pk is None or any(getattr(step, key) != value for key, value in columns.items()):
+        for key, value in columns.items():
+            setattr(step, key, value)
+        _save(step)
 
 
 def _save(row: Any) -> None:

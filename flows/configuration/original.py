@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flows.configuration.entries import completed_flow
+from flows.configuration.completion import completed_flow
+from flows.configuration.entry import SECTIONS, Entry
 from flows.configuration.faults import Faults, inside, quoted
-from flows.configuration.placed import Entry
-from flows.configuration.shape import SECTIONS
 
 _KEYS = {"name": "flowName", "steps": "queueMappings"}
 _STEP_KEYS = {
@@ -24,14 +23,14 @@ def is_original_flow(flow: Any) -> bool:
 
 
 def is_original_rbac(document: Any) -> bool:
-    """Tell whether the document is an `rbac.config`: `{"role": ["flow", …]}` and nothing else.
+    """Return whether the document is an `rbac.config`: `{"role": ["flow", …]}` and nothing else.
 
-    One that names no flow at all is none: it is rather a mistyped section with an empty list.
+    With no flow at all it is not an `rbac.config` but rather a mistyped section with an empty list.
     """
     return (
         isinstance(document, dict)
         and bool(document)
-        and not any(key in SECTIONS for key in document)
+        and not any(key in SECTIONS.values() for key in document)
         and all(_is_list_of_strings(value) for value in document.values())
         and any(document.values())
     )
@@ -40,9 +39,9 @@ def is_original_rbac(document: Any) -> bool:
 def original_flow(
     flow: dict[str, Any], place: str, readers: Mapping[str, str], faults: Faults
 ) -> Entry | None:
-    """Put the mappings in the order of their queues, or add to the faults why that is not possible.
+    """Put the mappings in the order of their queues; if that is not possible, add to the faults.
 
-    `readers` has the flow that reads a queue, for every queue that the document's flows read.
+    `readers` maps each queue that another flow of the document reads to that flow's name.
     """
     ordered = _in_order(flow, inside(place, "queueMappings"), readers, faults)
     if ordered is None:
@@ -58,11 +57,11 @@ def original_flow(
         for mapping in mappings
     ]
     values = completed_flow({"name": flow["flowName"], "steps": steps})
-    parts = [
+    entries = [
         Entry(inside(place, "queueMappings", index), step, _STEP_KEYS, makes_queue=True)
         for index, step in zip(ordered, values["steps"], strict=True)
     ]
-    return Entry(place, values, _KEYS, parts)
+    return Entry(place, values, _KEYS, entries)
 
 
 def _in_order(
@@ -92,7 +91,7 @@ def _in_order(
 
 
 def _sources(mappings: list[dict[str, Any]], place: str, faults: Faults) -> dict[str, int] | None:
-    """Return which mapping reads a queue."""
+    """Return the index of the mapping that reads a queue, by queue."""
     sources: dict[str, int] = {}
     unique = True
     for index, mapping in enumerate(mappings):

@@ -24,6 +24,8 @@ class Run(models.Model):
     """One execution of a flow."""
 
     Status = Status
+    UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING})
+    FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
     correlation_id = models.UUIDField("correlation id", primary_key=True)
     flow_version = models.ForeignKey(FlowVersion, on_delete=models.PROTECT, related_name="runs")

@@ -2,17 +2,17 @@
 
 import pytest
 
+from flows.configuration.desired import DesiredState, read_desired
 from flows.configuration.faults import ConfigurationInvalid, Faults
-from flows.configuration.wanted import Wanted, read_wanted
 
 CODE = "def run(message, context):\n    return message\n"
 
 
-def read(document) -> Wanted:
+def read(document) -> DesiredState:
     faults = Faults()
-    wanted = read_wanted(document, faults)
+    desired = read_desired(document, faults)
     faults.raise_if_any()
-    return wanted
+    return desired
 
 
 def faults_of(document) -> list[str]:
@@ -42,9 +42,9 @@ def step(**values) -> dict:
 
 
 def test_keys_that_are_left_out_take_the_documented_defaults():
-    wanted = read({**script(), **queue(), **step()})
+    desired = read({**script(), **queue(), **step()})
 
-    assert wanted.scripts["s"].values == {
+    assert desired.scripts["s"].values == {
         "name": "s",
         "description": "",
         "language": "python",
@@ -56,7 +56,7 @@ def test_keys_that_are_left_out_take_the_documented_defaults():
         "memoryMb": 256,
         "network": False,
     }
-    assert wanted.queues["q"].values == {
+    assert desired.queues["q"].values == {
         "name": "q",
         "size": 10000,
         "pollingMs": 100,
@@ -64,7 +64,7 @@ def test_keys_that_are_left_out_take_the_documented_defaults():
         "backoff": {"initialSeconds": 1, "multiplier": 2, "maxSeconds": 300, "jitter": 0.2},
         "rateLimit": None,
     }
-    assert wanted.flows["f"].values == {
+    assert desired.flows["f"].values == {
         "name": "f",
         "description": "",
         "active": True,
@@ -74,9 +74,9 @@ def test_keys_that_are_left_out_take_the_documented_defaults():
 
 
 def test_a_part_of_the_backoff_leaves_the_rest_at_the_defaults():
-    wanted = read(queue(backoff={"maxSeconds": 60.0}))
+    desired = read(queue(backoff={"maxSeconds": 60.0}))
 
-    assert wanted.queues["q"].values["backoff"] == {
+    assert desired.queues["q"].values["backoff"] == {
         "initialSeconds": 1,
         "multiplier": 2,
         "maxSeconds": 60,
@@ -85,14 +85,14 @@ def test_a_part_of_the_backoff_leaves_the_rest_at_the_defaults():
 
 
 def test_the_short_form_of_rbac_gives_start():
-    wanted = read({"rbac": {"short": ["b", "*", "a"], "long": {"operate": ["*"]}}})
+    desired = read({"rbac": {"short": ["b", "*", "a"], "long": {"operate": ["*"]}}})
 
-    assert wanted.roles["short"].values == {"start": ["*", "a", "b"], "watch": [], "operate": []}
-    assert wanted.roles["long"].values == {"start": [], "watch": [], "operate": ["*"]}
+    assert desired.roles["short"].values == {"start": ["*", "a", "b"], "watch": [], "operate": []}
+    assert desired.roles["long"].values == {"start": [], "watch": [], "operate": ["*"]}
 
 
 def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_taken_their_queue():
-    wanted = read(
+    desired = read(
         flow(
             steps=[
                 {"script": "a", "queue": "q0"},
@@ -103,7 +103,7 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         )
     )
 
-    names = [step.values["name"] for step in wanted.flows["f"].parts]
+    names = [step.values["name"] for step in desired.flows["f"].steps]
     assert names == ["q0", "q1", "q2", "b"]
 
 
@@ -218,6 +218,6 @@ def test_a_huge_value_is_not_repeated_in_its_fault():
 
 
 def test_javascript_is_accepted_without_a_look_at_its_code():
-    wanted = read(script(language="javascript", code="setData(context.Data)"))
+    desired = read(script(language="javascript", code="setData(context.Data)"))
 
-    assert wanted.scripts["s"].values["language"] == "javascript"
+    assert desired.scripts["s"].values["language"] == "javascript"

@@ -1,14 +1,14 @@
 import pytest
 
+from flows.configuration.desired import DesiredState, read_desired
 from flows.configuration.faults import ConfigurationInvalid, Faults
-from flows.configuration.wanted import Wanted, read_wanted
 
 
-def read(document) -> Wanted:
+def read(document) -> DesiredState:
     faults = Faults()
-    wanted = read_wanted(document, faults)
+    desired = read_desired(document, faults)
     faults.raise_if_any()
-    return wanted
+    return desired
 
 
 def faults_of(document) -> list[str]:
@@ -37,27 +37,27 @@ def test_the_order_follows_the_queues_and_not_the_list():
         )
     ]
 
-    wanted = read(document)
+    desired = read(document)
 
-    assert wanted.flows["f"].values["steps"] == [
+    assert desired.flows["f"].values["steps"] == [
         {"name": "a", "script": "script-a", "queue": "a", "threads": 2},
         {"name": "b", "script": "script-b", "queue": "b", "threads": 4},
         {"name": "c", "script": "script-c", "queue": "c", "threads": 7},
     ]
-    assert wanted.sections == {"flows"}
+    assert desired.sections == {"flows"}
 
 
 @pytest.mark.parametrize(
     "last", [{}, {"targetQueueName": None}, {"targetQueueName": ""}, {"targetQueueName": "done"}]
 )
 def test_the_last_mapping_leads_nowhere(last):
-    wanted = read([original(mapping("a", "b", initial=True), {**mapping("b"), **last})])
+    desired = read([original(mapping("a", "b", initial=True), {**mapping("b"), **last})])
 
-    assert [step.values["name"] for step in wanted.flows["f"].parts] == ["a", "b"]
+    assert [step.values["name"] for step in desired.flows["f"].steps] == ["a", "b"]
 
 
 def test_one_script_may_serve_several_steps():
-    wanted = read(
+    desired = read(
         [
             original(
                 mapping("a", "b", initial=True, endpointName="same"),
@@ -66,28 +66,28 @@ def test_one_script_may_serve_several_steps():
         ]
     )
 
-    steps = wanted.flows["f"].values["steps"]
+    steps = desired.flows["f"].values["steps"]
     assert [(step["name"], step["script"]) for step in steps] == [("a", "same"), ("b", "same")]
 
 
 def test_the_original_flows_are_found_inside_a_document_beside_flows_of_this_product():
-    wanted = read(
+    desired = read(
         {
             "flows": [{"name": "new"}, original(mapping("a", initial=True), name="old")],
             "rbac": {"officers": ["old"]},
         }
     )
 
-    assert list(wanted.flows) == ["new", "old"]
-    assert wanted.roles["officers"].values["start"] == ["old"]
+    assert list(desired.flows) == ["new", "old"]
+    assert desired.roles["officers"].values["start"] == ["old"]
 
 
 def test_an_rbac_config_alone_is_a_document():
-    wanted = read({"officers": ["loan", "*"], "nobody": []})
+    desired = read({"officers": ["loan", "*"], "nobody": []})
 
-    assert wanted.sections == {"rbac"}
-    assert wanted.roles["officers"].values == {"start": ["*", "loan"], "watch": [], "operate": []}
-    assert wanted.roles["nobody"].values["start"] == []
+    assert desired.sections == {"rbac"}
+    assert desired.roles["officers"].values == {"start": ["*", "loan"], "watch": [], "operate": []}
+    assert desired.roles["nobody"].values["start"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the database has."""
+"""The current state: the configuration that the database has."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from django.contrib.auth.models import Group
 
-from flows.configuration.entries import (
-    completed_role,
+from flows.configuration.completion import completed_role
+from flows.configuration.rows import (
     flow_entry,
     library_entry,
     queue_entry,
@@ -17,14 +17,17 @@ from flows.configuration.entries import (
 from flows.models import Flow, Queue, Step
 from scripts.models import Library, Script
 
+# Entries by kind and name.
+EntriesByKind = dict[str, dict[str, dict[str, Any]]]
+
 
 def export_configuration() -> dict[str, Any]:
     """Return the whole configuration as one document, sorted by name, steps in their order.
 
-    A role is a group that has a right to a flow; other groups are not in it. A queue's `paused` is
-    in it only where it is true, so that importing it elsewhere resumes nothing there.
+    The roles are the groups with a right to a flow. `paused` is left out where a queue is not
+    paused, so that an import elsewhere does not resume a queue there.
     """
-    entries = Present.load().entries()
+    entries = CurrentState.load().entries()
     for queue in entries["queue"].values():
         if not queue["paused"]:
             del queue["paused"]
@@ -38,8 +41,8 @@ def export_configuration() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
-    """The rows by name."""
+class CurrentState:
+    """The rows of each kind by name."""
 
     libraries: dict[str, Library]
     scripts: dict[str, Script]
@@ -49,7 +52,7 @@ class Present:
     roles: dict[str, Group]
 
     @classmethod
-    def load(cls) -> Present:
+    def load(cls) -> CurrentState:
         flows = {flow.name: flow for flow in Flow.objects.all()}
         steps: dict[str, list[Step]] = {name: [] for name in flows}
         for step in Step.objects.select_related("flow", "script", "queue"):
@@ -68,9 +71,19 @@ class Present:
             },
         )
 
-    def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return the entries by kind and name, sorted by name: databases sort differently."""
-        kinds: dict[str, dict[str, dict[str, Any]]] = {
+    def rows(self, kind: str) -> dict[str, Any]:
+        by_kind: dict[str, dict[str, Any]] = {
+            "library": self.libraries,
+            "script": self.scripts,
+            "queue": self.queues,
+            "flow": self.flows,
+            "role": self.roles,
+        }
+        return by_kind[kind]
+
+    def entries(self) -> EntriesByKind:
+        """Return the entries sorted by name, since databases sort differently."""
+        kinds: EntriesByKind = {
             "library": {name: library_entry(each) for name, each in self.libraries.items()},
             "script": {name: script_entry(script) for name, script in self.scripts.items()},
             "queue": {name: queue_entry(queue) for name, queue in self.queues.items()},

@@ -1,11 +1,11 @@
-"""The document's JSON Schema, for editors; what an import checks beyond it, it says itself."""
+"""The document's JSON Schema, for editors. An import checks more than it can say."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from flows.configuration import shape
+from flows.configuration import entry_schemas
 
 
 def document_schema() -> dict[str, Any]:
@@ -16,14 +16,14 @@ def document_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "$schema": {"type": "string"},
-            "libraries": _list_of(_with_code_file(shape.LIBRARY)),
-            "scripts": _list_of(_with_code_file(shape.SCRIPT)),
-            "queues": _list_of(shape.QUEUE),
-            "flows": _list_of(shape.FLOW),
+            "libraries": _list_of(_with_code_file(entry_schemas.LIBRARY)),
+            "scripts": _list_of(_with_code_file(entry_schemas.SCRIPT)),
+            "queues": _list_of(entry_schemas.QUEUE),
+            "flows": _list_of(entry_schemas.FLOW),
             "rbac": {
                 "type": "object",
-                "propertyNames": shape.ROLE_NAME,
-                "additionalProperties": {"anyOf": [shape.ROLE, shape.SHORT_ROLE]},
+                "propertyNames": entry_schemas.ROLE_NAME,
+                "additionalProperties": {"anyOf": [entry_schemas.ROLE, entry_schemas.SHORT_ROLE]},
             },
         },
         "additionalProperties": False,
@@ -39,7 +39,7 @@ def _list_of(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_code_file(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the shape of an entry whose code may stand in a file of the directory."""
+    """Return the schema of an entry whose code may stand in a file of the directory."""
     return entry | {
         "properties": entry["properties"] | {"codeFile": {"type": "string", "minLength": 1}},
         "required": [key for key in entry["required"] if key != "code"],

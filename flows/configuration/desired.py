@@ -1,4 +1,4 @@
-"""The document read: its entries checked one by one and completed, each with its place."""
+"""The desired state: what a document asks for, each entry checked by itself and completed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.configuration import shape
-from flows.configuration.entries import (
+from flows.configuration import entry_schemas
+from flows.configuration.completion import (
     completed_flow,
     completed_library,
     completed_queue,
     completed_role,
     completed_script,
 )
+from flows.configuration.entry import SECTIONS, Entry
 from flows.configuration.faults import Faults, inside, quoted
 from flows.configuration.original import (
     is_original_flow,
     is_original_rbac,
     original_flow,
 )
-from flows.configuration.placed import Entry
+from flows.configuration.validation import matches_schema, type_name
 from scripts.examination.faults import Fault, library_faults, schema_fault, script_faults
 from scripts.host.languages import library_name_fault
 from scripts.models import Language
@@ -28,7 +29,7 @@ from scripts.services.addresses import allowed_host_fault
 
 
 @dataclass(slots=True)
-class Wanted:
+class DesiredState:
     """What a document asks for, by name. Entries with faults are left out."""
 
     sections: set[str] = field(default_factory=set)
@@ -37,23 +38,33 @@ class Wanted:
     queues: dict[str, Entry] = field(default_factory=dict)
     flows: dict[str, Entry] = field(default_factory=dict)
     roles: dict[str, Entry] = field(default_factory=dict)
-    # What is stored all the same, each with its place.
+    # Faults that an import accepts, each with its place.
     warnings: list[str] = field(default_factory=list)
-    # The names of entries with faults too, so that one fault does not lead to others.
+    # Names by section, also of entries with faults, so that one fault does not cause others.
     named: dict[str, set[str]] = field(
-        default_factory=lambda: {section: set() for section in shape.SECTIONS}
+        default_factory=lambda: {section: set() for section in SECTIONS.values()}
     )
 
+    def entries(self, kind: str) -> dict[str, Entry]:
+        by_kind = {
+            "library": self.libraries,
+            "script": self.scripts,
+            "queue": self.queues,
+            "flow": self.flows,
+            "role": self.roles,
+        }
+        return by_kind[kind]
 
-def read_wanted(document: Any, faults: Faults) -> Wanted:
+
+def read_desired(document: Any, faults: Faults) -> DesiredState:
     """Read a document in the form of this product or of the original one."""
     if isinstance(document, list):
         return _Reader(faults, {"flows": ""}).read({"flows": document})
     if is_original_rbac(document):
         return _Reader(faults, {"rbac": ""}).read({"rbac": document})
     if not isinstance(document, dict):
-        faults.add("", f"The document must be an object, not {shape.type_name(document)}.")
-        return Wanted()
+        faults.add("", f"The document must be an object, not {type_name(document)}.")
+        return DesiredState()
     return _Reader(faults, {}).read(document)
 
 
@@ -61,9 +72,9 @@ class _Reader:
     def __init__(self, faults: Faults, places: dict[str, str]) -> None:
         self.faults = faults
         self.places = places
-        self.wanted = Wanted()
+        self.desired = DesiredState()
 
-    def read(self, document: dict[str, Any]) -> Wanted:
+    def read(self, document: dict[str, Any]) -> DesiredState:
         readers: dict[str, Callable[[Any, str], None]] = {
             "libraries": self._read_libraries,
             "scripts": self._read_scripts,
@@ -72,7 +83,7 @@ class _Reader:
             "rbac": self._read_roles,
         }
         for key in document:
-            # Editors look for the schema of a document there.
+            # Editors find the schema of the document by this key.
             if key not in readers and key != "$schema":
                 self.faults.add("", f"unknown key {quoted(key)}: known are {', '.join(readers)}")
         for section, read in readers.items():
@@ -81,32 +92,32 @@ class _Reader:
             if section not in document:
                 continue
             if isinstance(document[section], expected):
-                self.wanted.sections.add(section)
+                self.desired.sections.add(section)
                 read(document[section], place)
             else:
-                wanted = "an object" if expected is dict else "a list"
-                found = shape.type_name(document[section])
-                self.faults.add(place, f"must be {wanted}, not {found}")
-        return self.wanted
+                form = "an object" if expected is dict else "a list"
+                found = type_name(document[section])
+                self.faults.add(place, f"must be {form}, not {found}")
+        return self.desired
 
     def _read_libraries(self, libraries: list[Any], place: str) -> None:
         for item, where in self._entries("libraries", "name", libraries, place):
-            if not shape.check_shape(shape.LIBRARY, item, where, self.faults):
+            if not matches_schema(entry_schemas.LIBRARY, item, where, self.faults):
                 continue
             entry = Entry(where, completed_library(item))
             language, name, code = (entry.values[key] for key in ("language", "name", "code"))
             if fault := library_name_fault(language, name):
                 self.faults.add(entry.at("name"), fault)
             self._add_code_faults(entry, library_faults(language, code))
-            self.wanted.libraries.setdefault(name, entry)
+            self.desired.libraries.setdefault(name, entry)
 
     def _read_scripts(self, scripts: list[Any], place: str) -> None:
         for item, where in self._entries("scripts", "name", scripts, place):
-            if not shape.check_shape(shape.SCRIPT, item, where, self.faults):
+            if not matches_schema(entry_schemas.SCRIPT, item, where, self.faults):
                 continue
             entry = Entry(where, completed_script(item))
             self._check_content(entry)
-            self.wanted.scripts.setdefault(item["name"], entry)
+            self.desired.scripts.setdefault(item["name"], entry)
 
     def _check_content(self, entry: Entry) -> None:
         script = entry.values
@@ -126,14 +137,14 @@ class _Reader:
     def _add_code_faults(self, entry: Entry, found: list[Fault]) -> None:
         for each in found:
             if each.may_run:
-                self.wanted.warnings.append(f"{entry.at('code')}: {each}")
+                self.desired.warnings.append(f"{entry.at('code')}: {each}")
             else:
                 self.faults.add(entry.at("code"), str(each))
 
     def _code_faults(self, script: dict[str, Any]) -> list[Fault]:
-        entries = {name: self.wanted.libraries.get(name) for name in script["libraries"]}
+        entries = {name: self.desired.libraries.get(name) for name in script["libraries"]}
         if script["language"] == Language.JAVASCRIPT and None in entries.values():
-            # The database has the library, which may do what the script does not.
+            # A library that only the database has may do what the script lacks.
             return []
         libraries = [
             (name, entry.values["code"] if entry else "") for name, entry in entries.items()
@@ -142,9 +153,9 @@ class _Reader:
 
     def _read_queues(self, queues: list[Any], place: str) -> None:
         for item, where in self._entries("queues", "name", queues, place):
-            if shape.check_shape(shape.QUEUE, item, where, self.faults):
+            if matches_schema(entry_schemas.QUEUE, item, where, self.faults):
                 entry = Entry(where, completed_queue(item))
-                self.wanted.queues.setdefault(item["name"], entry)
+                self.desired.queues.setdefault(item["name"], entry)
 
     def _read_flows(self, flows: list[Any], place: str) -> None:
         readers = dict(_readers(flows))
@@ -160,28 +171,28 @@ class _Reader:
             if entry.values["name"] == "*":
                 self.faults.add(entry.at("name"), 'no flow can have the name "*": it means every')
             self._check_step_names(entry)
-            self.wanted.flows.setdefault(entry.values["name"], entry)
+            self.desired.flows.setdefault(entry.values["name"], entry)
 
     def _read_original_flow(
         self, flow: dict[str, Any], place: str, readers: dict[str, str]
     ) -> Entry | None:
-        if not shape.check_shape(shape.ORIGINAL_FLOW, flow, place, self.faults):
+        if not matches_schema(entry_schemas.ORIGINAL_FLOW, flow, place, self.faults):
             return None
         others = {queue: name for queue, name in readers.items() if name != flow["flowName"]}
         return original_flow(flow, place, others, self.faults)
 
     def _read_flow(self, flow: Any, place: str) -> Entry | None:
-        if not shape.check_shape(shape.FLOW, flow, place, self.faults):
+        if not matches_schema(entry_schemas.FLOW, flow, place, self.faults):
             return None
         values = completed_flow(flow)
-        parts = [
+        steps = [
             Entry(inside(place, "steps", index), step) for index, step in enumerate(values["steps"])
         ]
-        return Entry(place, values, parts=parts)
+        return Entry(place, values, steps=steps)
 
     def _check_step_names(self, flow: Entry) -> None:
         seen: set[str] = set()
-        for step in flow.parts:
+        for step in flow.steps:
             name = step.values["name"]
             if name in seen:
                 self.faults.add(step.at("name"), f"the flow has two steps {quoted(name)}")
@@ -191,19 +202,20 @@ class _Reader:
         for role, rights in rbac.items():
             where = inside(place, role)
             short = isinstance(rights, list)
-            self.wanted.named["rbac"].add(role)
-            fits = shape.check_shape(shape.ROLE_NAME, role, where, self.faults)
-            form = shape.SHORT_ROLE if short else shape.ROLE
-            if shape.check_shape(form, rights, where, self.faults) and fits:
+            self.desired.named["rbac"].add(role)
+            has_name = matches_schema(entry_schemas.ROLE_NAME, role, where, self.faults)
+            schema = entry_schemas.SHORT_ROLE if short else entry_schemas.ROLE
+            if matches_schema(schema, rights, where, self.faults) and has_name:
                 values = completed_role({"start": rights} if short else rights)
                 keys = {"start": ""} if short else {}
-                self.wanted.roles[role] = Entry(where, values, keys)
+                self.desired.roles[role] = Entry(where, values, keys)
 
     def _entries(
         self, section: str, keys: str | list[str], items: list[Any], place: str
     ) -> Iterator[tuple[Any, str]]:
-        """Yield the entries of a list with their places, and note names and which come twice."""
-        named = self.wanted.named[section]
+        """Yield the entries of a list with their places. Note the names; one that is there twice is
+        a fault."""
+        named = self.desired.named[section]
         for index, item in enumerate(items):
             key = keys if isinstance(keys, str) else keys[index]
             where = inside(place, index)

@@ -1,0 +1,167 @@
+"""The JSON Schemas of entries: their keys and values. The bounds are those of the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from flows.models import Queue, Right, Step
+from scripts.models import Language, Script
+from scripts.names import CONTROL
+
+# PostgreSQL's integer columns end there.
+LARGEST_INTEGER = 2**31 - 1
+_TEXT = {"type": "string"}
+_FLAG = {"type": "boolean"}
+
+
+def _integer(model: type[models.Model], field: str) -> dict[str, Any]:
+    """Return the schema of an integer column, within the bounds of its validators."""
+    bounds: dict[str, list[int]] = {"minimum": [], "maximum": [LARGEST_INTEGER]}
+    for validator in _column(model, field).validators:
+        if isinstance(validator, MinValueValidator):
+            bounds["minimum"].append(validator.limit_value)
+        elif isinstance(validator, MaxValueValidator):
+            bounds["maximum"].append(validator.limit_value)
+    return {
+        "type": "integer",
+        "minimum": max(bounds["minimum"]),
+        "maximum": min(bounds["maximum"]),
+    }
+
+
+def _column(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    field = model._meta.get_field(name)
+    assert isinstance(field, models.Field)
+    return field
+
+
+def _number(minimum: float, maximum: float) -> dict[str, Any]:
+    return {"type": "number", "minimum": minimum, "maximum": maximum}
+
+
+def _name(model: type[models.Model]) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": _column(model, "name").max_length,
+        "pattern": rf"^(?:$|(?=.*\S)[^{CONTROL}]+$)",
+    }
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _object(properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+NAME = _name(Script)
+# Up to these maxima, a duration in microseconds is exact as a JSON number and in both databases.
+_SECONDS = _number(0.001, 10**9)
+_FLOW_NAMES = {**_list(_TEXT), "uniqueItems": True}
+
+LIBRARY = _object(
+    {
+        "name": NAME,
+        "language": {"enum": [value for value, _ in Language.of_code()]},
+        "code": {"type": "string", "minLength": 1},
+    },
+    required=("name", "code"),
+)
+SCRIPT = _object(
+    {
+        "name": NAME,
+        "description": _TEXT,
+        "language": {"enum": Language.values},
+        "code": {"type": "string", "minLength": 1},
+        "libraries": {**_list(NAME), "uniqueItems": True},
+        "inputSchema": {"type": "object"},
+        "outputSchema": {"type": "object"},
+        "timeoutSeconds": _SECONDS,
+        "memoryMb": _integer(Script, "memory_mb"),
+        "network": _FLAG,
+        "allowedHosts": {**_list(NAME), "uniqueItems": True},
+        "privateAddresses": _FLAG,
+        "secrets": {**_list(NAME), "uniqueItems": True},
+        "inTransaction": _FLAG,
+    },
+    required=("name", "code"),
+)
+QUEUE = _object(
+    {
+        "name": NAME,
+        "size": _integer(Queue, "size"),
+        "pollingMs": _number(0.001, 10**9),
+        "maxDeliveries": _integer(Queue, "max_deliveries"),
+        "backoff": _object(
+            {
+                "initialSeconds": _number(0, 10**9),
+                "multiplier": _number(1, 1_000),
+                "maxSeconds": _SECONDS,
+                "jitter": _number(0, 1),
+            }
+        ),
+        "rateLimit": {
+            **_object(
+                {"count": _integer(Queue, "rate_count"), "periodSeconds": _SECONDS},
+                required=("count", "periodSeconds"),
+            ),
+            "type": ["object", "null"],
+        },
+        "paused": _FLAG,
+    },
+    required=("name",),
+)
+FLOW = _object(
+    {
+        "name": NAME,
+        "description": _TEXT,
+        "active": _FLAG,
+        "retentionDays": _number(0.0001, 10**5),
+        "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
+        "steps": _list(
+            _object(
+                {
+                    "name": NAME,
+                    "script": NAME,
+                    "queue": NAME,
+                    "threads": _integer(Step, "threads"),
+                    "join": _FLAG,
+                },
+                required=("script", "queue"),
+            )
+        ),
+    },
+    required=("name",),
+)
+ORIGINAL_FLOW = _object(
+    {
+        "flowName": NAME,
+        "queueMappings": _list(
+            _object(
+                {
+                    "sourceQueueName": NAME,
+                    "endpointName": NAME,
+                    "targetQueueName": {"type": ["string", "null"]},
+                    "maxThreads": {**_integer(Step, "threads"), "type": ["integer", "null"]},
+                    "initial": {"type": ["boolean", "null"]},
+                },
+                required=("sourceQueueName", "endpointName"),
+            )
+        ),
+    },
+    required=("flowName", "queueMappings"),
+)
+ROLE_NAME = _name(Group)
+ROLE = _object(dict.fromkeys(Right.values, _FLOW_NAMES))
+SHORT_ROLE = _FLOW_NAMES
