@@ -1,3 +1,5 @@
+"""What a commit does for runs that fan out."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -150,7 +152,7 @@ class Branches:
 
     def _count_in_runs(self, results: Sequence[DeliveryResult], at: str) -> list[Gathered]:
         """Lock the runs in the order of their ids, count what has changed in each, and fail those
-        with dead branches. Return those of which no branch can arrive any more.
+        with dead branches. Return those whose branches have all ended.
         """
         branches = [each for each in results if each.held.branch]
         dead = {each.held.run_id: each.decision.error for each in reversed(branches)}

@@ -1,3 +1,5 @@
+"""One commit of a session: decide where everything goes, then write it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
@@ -25,7 +27,7 @@ from flows.store.types import (
     QueueCounters,
 )
 
-# How many messages of this step a session with so many threads takes at once.
+# Returns how many messages of a step a session takes at once, by the number of its threads.
 BatchSize = Callable[[StepPlan, int], int]
 # Has the last word about a delivery, by what the transaction has found that stores it.
 Decide = Callable[[Decision, Circumstances], Decision]

@@ -1,3 +1,5 @@
+"""The locked counters of queues, and the totals of flows."""
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping

@@ -1,3 +1,5 @@
+"""What the two databases do differently."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Decisions of operators about dead letters."""
+
 from __future__ import annotations
 
 from datetime import datetime

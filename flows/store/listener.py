@@ -31,7 +31,7 @@ class Listener(ABC):
 
     @abstractmethod
     def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
-        """Return when there may be work or a bell rings, at the latest after so many seconds."""
+        """Return when there may be work, a bell rings or the seconds are over."""
 
     @abstractmethod
     def close(self) -> None: ...

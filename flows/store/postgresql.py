@@ -1,3 +1,5 @@
+"""The store on PostgreSQL."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

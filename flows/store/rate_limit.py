@@ -1,3 +1,5 @@
+"""A rate limit: starts that count, and those that are still allowed."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What becomes of a run when its last branch has ended."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """A run of which no branch can arrive any more. It is locked.
+    """A run whose branches have all ended. It is locked.
 
     `step_id` is a step that a branch has left last, of whatever version.
     """
@@ -117,7 +119,7 @@ class RunEnd:
         """Go on as one message, which has the run's own id."""
         self.database.query(sql.COUNT_BRANCHES, [1, run.correlation_id.hex])
         if join.queue_id not in self.queues:
-            self._bury(join, run, body)
+            self._fail_without_queue(join, run, body)
             return
         row = {
             "id": run.correlation_id.hex,
@@ -134,7 +136,7 @@ class RunEnd:
         self.database.each(sql.INSERT_MESSAGE, [row])
         self.database.wake()
 
-    def _bury(self, join: StepPlan, run: Gathered, body: str) -> None:
+    def _fail_without_queue(self, join: StepPlan, run: Gathered, body: str) -> None:
         error = f"The queue of the step {join.site.step!r}, where its branches meet, is gone."
         letter = DeadLetter.objects.create(
             run_id=run.correlation_id,

@@ -106,7 +106,7 @@ TOUCH_QUIET = """
         SELECT id FROM flows_consumer WHERE heartbeat_at < %s LIMIT 1 {skip_locked})
 """
 
-# Only while it was not heard of since; one that is just committing is left alone.
+# Only if no heartbeat came since; a consumer that is just committing is left alone.
 END_LEASE_SEEN = """
     DELETE FROM flows_consumer WHERE id IN (
         SELECT id FROM flows_consumer WHERE id = %s AND heartbeat_at <= %s {skip_locked})

@@ -1,3 +1,5 @@
+"""The store on SQLite."""
+
 from __future__ import annotations
 
 import shutil

@@ -66,7 +66,7 @@ class Store:
             self.database.wake()
 
     def refuse_if_full(self, queue_id: int, ready: int, delayed: int) -> None:
-        """Raise QueueFull where the queue has no room for so many starts. It takes no lock."""
+        """Raise QueueFull where the queue has no room for these starts. It takes no lock."""
         if ready:
             self.counters.refuse_if_full(queue_id, ready)
         if delayed:
@@ -194,7 +194,7 @@ class Store:
     def heartbeat(self, lease: Lease) -> datetime:
         """Renew the lease and return the database's time. Raises LeaseLost.
 
-        Afterwards the lease tells whether a run was cancelled of which it holds a message.
+        Afterwards the lease tells whether the run of a message that it holds was cancelled.
         """
         now = self.database.now()
         renewed = self.database.query(sql.RENEW_LEASE, [moment(now), lease.consumer_id])

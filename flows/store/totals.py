@@ -1,3 +1,5 @@
+"""Counts of a flow's runs, and changes of them."""
+
 from __future__ import annotations
 
 from collections import defaultdict

@@ -22,7 +22,7 @@ DATABASE_ERRORS = (DatabaseError, InterfaceError)
 class Trouble(Enum):
     """What is wrong with the database, whichever statement comes next."""
 
-    AWAY = "the connection is lost, or none is to be had"
+    AWAY = "the connection is lost, or there is none"
     UNWILLING = "it is there and does not do what it is asked: read-only, full, shutting down"
     BUSY = "others were in the way: a lock, a deadlock, a conflict of transactions"
     UNFIT = "its tables, rights or connection are not as the engine needs them"

@@ -64,7 +64,7 @@ class DeliveryResult:
     started_at: float
     finished_at: float
     output: str = ""
-    # Where the output is a list that fans out: its messages, of which the first has this number.
+    # Where the output is a list that fans out: its messages, and the number of the first one.
     branches: list[str] | None = None
     first_branch: int = 0
     logs: str = ""
@@ -78,7 +78,7 @@ class DeliveryResult:
 
     @property
     def ran(self) -> bool:
-        """Whether a script ran, of which there is something to tell."""
+        """Whether a script ran, so that the history of the run shows it."""
         return (
             not self.held.pending_outputs and self.decision.disposition is not Disposition.RELEASED
         )
@@ -164,7 +164,7 @@ class Head:
 
     plan: StepPlan
     which: str
-    # It is one of those of which so many are taken together and nothing beside them; 0: it is not.
+    # How many suspects are taken together, with no other message beside them; 0: it is no suspect.
     suspects: int = 0
     # It is a delayed start, which needs room in its queue.
     delayed: bool = False

@@ -70,7 +70,10 @@ def writers(path: str) -> set[int]:
 
 
 def lock_holders(kind: str, file: Path, first_byte: str = "0") -> Iterator[int]:
-    """Yield who has a lock on a file. Who waits for one has a line, too, with an arrow first."""
+    """Yield the processes that hold a lock on a file.
+
+    A process that waits for one has a line, too, with an arrow first.
+    """
     with contextlib.suppress(OSError):
         inode = f":{file.stat().st_ino}"
         for line in Path("/proc/locks").read_text().splitlines():

@@ -85,7 +85,7 @@ def _finish(reprocessing: Reprocessing, now: datetime) -> None:
 
 
 def _rate(reprocessing: Reprocessing) -> RateLimit | None:
-    """Return its rate as so many in a period: 2.5 a second are 2 in 0.8 s, 0.1 are 1 in 10 s."""
+    """Return its rate as a count in a period: 2.5 a second are 2 in 0.8 s, 0.1 are 1 in 10 s."""
     rate = reprocessing.rate_per_second
     if rate is None:
         return None

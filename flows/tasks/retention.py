@@ -6,8 +6,8 @@ What is purged for certain has ended and can never run again:
 - a failed run whose dead letters were all discarded, so long after the last of these decisions.
 
 A failed run with an open dead letter stays, however old: a decision about it is still due.
-So does a run whose idempotency key counts, and one of which there is a message: a script that is
-being stopped, or the branches beside a dead one.
+So does a run whose idempotency key counts, and one that has a message: its script is being stopped,
+or branches go on beside a dead one.
 The versions of flows and scripts stay.
 """
 
@@ -65,7 +65,7 @@ def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SEC
         purged += count
         if deadline is not None and time.monotonic() > deadline:
             break
-        # Half of the time belongs to those who have work to do.
+        # Half of the time is left to the workers.
         time.sleep(time.monotonic() - begun_at)
         begun_at = time.monotonic()
     return purged

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 # The engine's own tasks wait apart from the project's; every cluster takes them.
 ENGINE_LIST = f"{Conf.PREFIX}/engine"
 REAP_SECONDS = 1.0
-# A consumer that was not heard of for this long may be one that cannot write.
+# A consumer without a heartbeat for this long may be one that cannot write.
 QUIET_SECONDS = 3.0
 # An opened consumer that no worker has begun after this time is given to another.
 BEGIN_SECONDS = 3.0
@@ -224,7 +224,7 @@ class QueueBroker(ORM):
             self.listener.close()
             self.listener = None
         connection.close()
-        # A lock that was not to be had is no outage.
+        # A lock that another session holds is no outage.
         if trouble is not Trouble.BUSY:
             self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)

@@ -64,7 +64,7 @@ class RedeliveryRules:
     """What a queue and its flow say about redeliveries."""
 
     max_deliveries: int
-    # The wait after so many deliveries.
+    # Returns the wait, by the number of deliveries so far.
     backoff: Callable[[int], timedelta]
     # The age of a run from which on nothing of it is redelivered; None: there is none.
     max_age: timedelta | None = None
@@ -78,7 +78,7 @@ def decide(
     result_fault: str | None = None,
     circumstances: Circumstances | None = None,
 ) -> Decision:
-    """Return what becomes of a message that was delivered so often, by all that is known.
+    """Return what becomes of a message after its delivery, by all that is known.
 
     `age`: that of its run. The session asks in the three steps that this consists of, for it knows
     the outcome of the call before the rules, and its transaction alone knows the circumstances.

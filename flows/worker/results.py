@@ -38,7 +38,7 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
 
 
 def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:
-    """Return the result of a delivery of which no script tells."""
+    """Return the result of a delivery that ended without a script."""
     now = time.time()
     return DeliveryResult(held, decision, started_at=now, finished_at=now)
 
@@ -52,7 +52,7 @@ def pending_outputs_of(held: HeldMessage) -> DeliveryResult:
 
 
 def released(held: HeldMessage) -> DeliveryResult:
-    """Let a message wait again of which the script has not run."""
+    """Let a message wait again whose script has not run."""
     return ended_now(held, redelivery.RELEASED)
 
 

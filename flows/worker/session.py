@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 # their writes are held to be the cause.
 MOST_REFUSALS = 5
 
-# How often a session with slow scripts is heard of, and hears of cancelled runs.
+# How often a session with slow scripts renews its lease, and learns of cancelled runs.
 HEARTBEAT_SECONDS = 1.0
 # A rate counts a start as at most this much later than its claim.
 START_SECONDS = 0.02

@@ -1,9 +1,9 @@
 """Callables that run within the transaction of a commit: their writes are stored with it, or not.
 
-The session's thread runs them, at every try of the commit anew: what an earlier try has written is
-gone. Each has a savepoint, to which an exception takes its writes back. An exception that may have
-come anywhere, because the function's time was up, or after which the transaction cannot go on,
-takes the whole of it back, and the commit is tried again with what is known of that function.
+The session's thread runs them anew at every try of the commit, for what an earlier try wrote is
+rolled back. Each has a savepoint, and an exception rolls back to it. Some exceptions roll the whole
+transaction back: one that may have come anywhere, because the function's time was up, and one after
+which the transaction cannot go on. Then the commit is tried again with the result of that function.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Result = TypeVar("Result")
 # What psycopg calls a connection in a transaction that has not failed.
 INTRANS = 2
 
-# A function has so long, whatever its time limit: others wait for the locks it takes, and on SQLite
-# for the only one there is.
+# The longest time of a function, whatever its time limit: other sessions wait for its locks,
+# and on SQLite for the only one there is.
 MOST_SECONDS = 2.0
 # No further function begins in a transaction that is this old.
 TRANSACTION_SECONDS = 0.5
 
 
 class TransactionSpoiled(Exception):
-    """The transaction has to be rolled back and tried again, with what came of a function."""
+    """The transaction has to be rolled back and tried again, with the result of a function."""
 
     def __init__(self, done: DeliveryResult) -> None:
         self.done = done

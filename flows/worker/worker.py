@@ -1,4 +1,4 @@
-"""A worker's task: sessions side by side, each of which claims, runs scripts, commits, repeats."""
+"""A worker's task: sessions side by side. Each claims, runs scripts, commits, and repeats."""
 
 from __future__ import annotations
 

@@ -67,6 +67,6 @@ def test_the_log_tells_of_the_first_failure_alone(clock, caplog):
         fail(retries)
 
     assert [record.getMessage() for record in caplog.records] == [
-        "consumer 7 cannot use the database: the connection is lost, or none is to be had."
+        "consumer 7 cannot use the database: the connection is lost, or there is none."
         " the network is down"
     ]
