@@ -23,7 +23,7 @@ class CallableServices:
         self._given: list[str] = []
         self._program = program
         self._deadline = time.monotonic() + seconds
-        self._asked = 0
+        self._sent = 0
         self._replies: dict[int, dict[str, Any]] = {}
 
     def clean(self, text: str, length: int) -> str:
@@ -35,15 +35,15 @@ class CallableServices:
         values = dict.fromkeys([*known_values(self._program.secrets), *self._given])
         return mask_of(tuple(values)).clean(text, length)
 
-    def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
-        self._asked += 1
+    def send_request(self, call: int, service: str, request: dict[str, Any]) -> int:
+        self._sent += 1
         try:
-            self._replies[self._asked] = self._serve(service, request)
+            self._replies[self._sent] = self._serve(service, request)
         except RequestFailed as failed:
-            self._replies[self._asked] = {"error": str(failed), "kind": failed.kind}
-        return self._asked
+            self._replies[self._sent] = {"error": str(failed), "kind": failed.kind}
+        return self._sent
 
-    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
+    def read_reply(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
         if not self._replies or (number is not None and number not in self._replies):
             raise RuntimeError("There is no reply to wait for.")
         number = next(iter(self._replies)) if number is None else number

@@ -75,7 +75,7 @@ class Examiner:
         self._work: Queue[_Work | None] = Queue()
         self._waiting = 0
 
-    def ask(self, what: str, *arguments: Any) -> Any:
+    def examine(self, what: str, *arguments: Any) -> Any:
         """Return the findings. Raises TooMuchToExamine, ExaminerBusy or NotExamined."""
         work = _Work(what, arguments)
         with self._lock:

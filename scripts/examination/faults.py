@@ -51,7 +51,7 @@ def schema_fault(schema: dict[str, Any]) -> str:
     if len(text) > MAX_CODE_BYTES:
         return f"It has {len(text)} bytes; at most {MAX_CODE_BYTES} are allowed."
     try:
-        return str(examiner.ask("schema", text))
+        return str(examiner.examine("schema", text))
     except NotExamined as error:
         return str(error)
 
@@ -65,6 +65,6 @@ def _size_faults(code: str) -> list[Fault]:
 
 def _found(what: str, language: str, code: str, *rest: Sequence[Any]) -> list[Fault]:
     try:
-        return [Fault(*each) for each in examiner.ask(what, language, code, *rest)]
+        return [Fault(*each) for each in examiner.examine(what, language, code, *rest)]
     except NotExamined as error:
         return [Fault(str(error))]

@@ -103,7 +103,7 @@ class PayloadSchema:
             if self._spent > _SPARE_SECONDS:
                 raise ExaminerBusy
         try:
-            found = examiner.ask(what, self._text, text)
+            found = examiner.examine(what, self._text, text)
         finally:
             with self._lock:
                 self._spent += time.monotonic() - begun_at

@@ -17,9 +17,9 @@ class Services(Protocol):
 
     secret_names: tuple[str, ...]
 
-    def ask(self, call: int, service: str, request: dict[str, Any]) -> int: ...
+    def send_request(self, call: int, service: str, request: dict[str, Any]) -> int: ...
 
-    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]: ...
+    def read_reply(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]: ...
 
 
 class Context:
@@ -97,20 +97,20 @@ class Context:
         """The names of the secrets that the script may read, whether they have a value or not."""
         return self._services.secret_names
 
-    def ask(self, service: str, request: dict[str, Any]) -> int:
+    def send_request(self, service: str, request: dict[str, Any]) -> int:
         """Send a request to a service of the worker, and return its number at once.
 
         A failure is in the reply. Raises RuntimeError when the call has ended.
         """
-        return self._services.ask(self._number, service, request)
+        return self._services.send_request(self._number, service, request)
 
-    def wait(self) -> tuple[int, dict[str, Any]]:
+    def read_reply(self) -> tuple[int, dict[str, Any]]:
         """Wait for the next reply to any request. That of a failed one has error and kind.
 
         Raises RuntimeError where every request has its reply.
         """
-        return self._services.wait(self._number)
+        return self._services.read_reply(self._number)
 
     def _reply(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
-        number = self._services.ask(self._number, service, request)
-        return self._services.wait(self._number, number)[1]
+        number = self._services.send_request(self._number, service, request)
+        return self._services.read_reply(self._number, number)[1]

@@ -13,7 +13,10 @@ from scripts.protocol.wire import MAX_REQUEST_BYTES, MAX_REQUESTS, MAX_REQUESTS_
 
 _only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
-_TOO_MANY = {"error": f"A script may ask {MAX_REQUESTS} times for a message.", "kind": "too-many"}
+_TOO_MANY = {
+    "error": f"A message may have {MAX_REQUESTS} requests.",
+    "kind": "too-many",
+}
 _TOO_LARGE = {"error": f"A request may have {MAX_REQUEST_BYTES} bytes.", "kind": "too-large"}
 
 
@@ -38,30 +41,30 @@ class ServiceClient:
         self._host = host
         self.secret_names: tuple[str, ...] = ()
         self._call = 0
-        self._asked = 0
+        self._sent = 0
         self._in_flight = 0
-        self._kept_back: deque[tuple[bytes, bytes]] = deque()
+        self._held_back: deque[tuple[bytes, bytes]] = deque()
         self._replies: dict[int, dict[str, Any]] = {}
 
-    def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
-        """Send a request and return its number; `wait` gives the reply or the refusal.
+    def send_request(self, call: int, service: str, request: dict[str, Any]) -> int:
+        """Send a request and return its number; `read_reply` returns the reply or the refusal.
 
         Raises RuntimeError when the call has ended, and the errors of `json` for what is no JSON.
         """
         self._require_running(call)
-        number = self._asked + 1
+        number = self._sent + 1
         content = _only_finite(request).encode("utf-8", "replace")
-        self._asked = number
+        self._sent = number
         if number > MAX_REQUESTS:
             self._replies[number] = _TOO_MANY
         elif len(content) > MAX_REQUEST_BYTES:
             self._replies[number] = _TOO_LARGE
         else:
-            self._kept_back.append((f"{number} {service}".encode("ascii", "replace"), content))
+            self._held_back.append((f"{number} {service}".encode("ascii", "replace"), content))
             self._send()
         return number
 
-    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
+    def read_reply(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
         """Wait for the next reply, or for the one with this number.
 
         Raises RuntimeError where no such request waits for a reply.
@@ -86,11 +89,11 @@ class ServiceClient:
 
     def _begin(self, call: int) -> None:
         self._call = call
-        self._asked = self._in_flight = 0
-        self._kept_back.clear()
+        self._sent = self._in_flight = 0
+        self._held_back.clear()
         self._replies.clear()
 
     def _send(self) -> None:
-        while self._kept_back and self._in_flight < MAX_REQUESTS_IN_FLIGHT:
-            self._host.send_request(*self._kept_back.popleft())
+        while self._held_back and self._in_flight < MAX_REQUESTS_IN_FLIGHT:
+            self._host.send_request(*self._held_back.popleft())
             self._in_flight += 1

@@ -76,7 +76,7 @@ def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_te
         started_at, seconds = now, 0.0
     ended_at = min(started_at + seconds, now)
     call = group.calls[group.done]
-    fault = _judged(output, call, group) if kind == wire.OUTPUT else None
+    fault = _fault(output, call, group) if kind == wire.OUTPUT else None
     if kind == wire.OUTPUT and fault is None and not extra:
         return Outcome(call, output, None, None, [], started_at, ended_at)
     error: ScriptError | None = None
@@ -89,7 +89,7 @@ def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_te
     return Outcome(call, result, error, warning, logs, started_at, ended_at)
 
 
-def _judged(output: bytes, call: Call, group: Group) -> OutputInvalid | None:
+def _fault(output: bytes, call: Call, group: Group) -> OutputInvalid | None:
     try:
         return fault_of(output, call.body, call.correlation_id, group.site.is_last)
     except ValueError:

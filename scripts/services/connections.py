@@ -119,7 +119,7 @@ def _look_up(
 ) -> list[Any]:
     answer: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
-    def ask() -> None:
+    def look_up() -> None:
         try:
             answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
@@ -130,7 +130,7 @@ def _look_up(
     begun_at = time.monotonic()
     if not lookups.acquire(timeout=seconds):
         raise RequestFailed(f"The look-up of {host} had to wait for too long.", "timeout")
-    threading.Thread(target=ask, name="script-lookup", daemon=True).start()
+    threading.Thread(target=look_up, name="script-lookup", daemon=True).start()
     try:
         found = answer.get(timeout=max(0.001, begun_at + seconds - time.monotonic()))
     except Empty:

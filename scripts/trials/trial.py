@@ -150,7 +150,7 @@ def run_trial(
         outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last, services)
     finally:
         _slots.release()
-    error, faults = _judged(program, message, is_last, outcome)
+    error, faults = _checked(program, message, is_last, outcome)
     clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
     if isinstance(error, OutputInvalid):
@@ -205,7 +205,7 @@ def _run(
         pool.close()
 
 
-def _judged(
+def _checked(
     program: Program, message: bytes, is_last: bool, outcome: Outcome
 ) -> tuple[ScriptError | None, list[dict[str, str]]]:
     """Return the error, also that of the output structure, and the faults of the schemas."""
@@ -232,7 +232,7 @@ def _judged(
 def _examined(what: str, *arguments: Any) -> Any:
     """Return the findings of a sandboxed process, None where it takes too long."""
     try:
-        return examiner.ask(what, *arguments)
+        return examiner.examine(what, *arguments)
     except NotExamined:
         return None
 

@@ -20,8 +20,8 @@ from tests.waiting import PATIENCE, wait_for
 
 ASKING = """
 def ask(context, service, **request):
-    context.ask(service, request)
-    return context.wait()[1]
+    context.send_request(service, request)
+    return context.read_reply()[1]
 """
 # The host from inside, as a script gets at it by tricks.
 HOST = """
@@ -154,11 +154,11 @@ def run(message, context):
 
 def test_requests_are_served_side_by_side_and_replied_to_as_they_are_ready(pool: HostPool) -> None:
     body = """
-gates = [context.ask('gate', {}) for _ in range(3)]
-quick = context.ask('echo', {})
-first = context.wait()[0]
-opened = context.ask('open', {})
-others = [context.wait()[0] for _ in range(4)]
+gates = [context.send_request('gate', {}) for _ in range(3)]
+quick = context.send_request('echo', {})
+first = context.read_reply()[0]
+opened = context.send_request('open', {})
+others = [context.read_reply()[0] for _ in range(4)]
 message['payload'] = [first == quick, sorted(others) == [*gates, opened]]
 """
     assert run(pool, body) == [True, True]
@@ -168,8 +168,8 @@ def test_more_requests_than_may_be_open_wait_for_their_turn(
     pool: HostPool, services: Services
 ) -> None:
     body = """
-numbers = [context.ask('gate', {'n': n}) for n in range(50)]
-message['payload'] = sorted(context.wait()[1]['n'] for _ in numbers)
+numbers = [context.send_request('gate', {'n': n}) for n in range(50)]
+message['payload'] = sorted(context.read_reply()[1]['n'] for _ in numbers)
 """
     code = "def run(message, context):" + body.replace("\n", "\n    ") + "\n    return message"
     pool.submit(program(code), SITE, calls([{}]), 1)
@@ -219,14 +219,14 @@ message['payload'] = [kinds.count(None), kinds.count('too-many')]
 
 
 def test_waiting_for_nothing_is_an_error(pool: HostPool) -> None:
-    outcome = run_all(pool, "def run(message, context): context.wait()", [{}])[0]
+    outcome = run_all(pool, "def run(message, context): context.read_reply()", [{}])[0]
 
     assert isinstance(outcome.error, ScriptRaised)
     assert "no reply to wait for" in str(outcome.error)
 
 
 def test_what_is_no_json_cannot_be_asked_for(pool: HostPool) -> None:
-    code = "def run(message, context): context.ask('echo', {'n': float('nan')})"
+    code = "def run(message, context): context.send_request('echo', {'n': float('nan')})"
 
     outcome = run_all(pool, code, [{}])[0]
 
@@ -240,7 +240,7 @@ def run(message, context):
     n = message['payload']
     if n % 3 == 0:
         for _ in range(5):
-            context.ask('echo', {'n': n, 'seconds': 0.002})
+            context.send_request('echo', {'n': n, 'seconds': 0.002})
         time.sleep(0.003 if n % 2 else 0)
     elif n % 3 == 1:
         message['payload'] = ask(context, 'echo', n=n)['n']
@@ -257,7 +257,7 @@ import json
 def run(message, context):
     shared = vars(json)
     if 'kept' in shared:
-        shared['kept'].ask('echo', {})
+        shared['kept'].send_request('echo', {})
     shared['kept'] = context
     return message
 """
@@ -476,8 +476,8 @@ def test_a_script_with_slow_calls_keeps_no_other_waiting(services: Services) -> 
     slow = f"""{ASKING}
 def run(message, context):
     for _ in range(8):
-        context.ask("gate", {{}})
-    context.wait()
+        context.send_request("gate", {{}})
+    context.read_reply()
     return message
 """
     other = f"""{ASKING}

@@ -222,7 +222,7 @@ def test_only_a_few_wait_for_their_turn(examiner: Examiner) -> None:
 
     def ask() -> None:
         try:
-            examiner.ask("faults", text, value)
+            examiner.examine("faults", text, value)
             told.append(None)
         except Exception as error:
             told.append(type(error))
@@ -235,18 +235,18 @@ def test_only_a_few_wait_for_their_turn(examiner: Examiner) -> None:
 
     assert told.count(ExaminerBusy) >= 5
     assert set(told) == {ExaminerBusy, TooMuchToExamine}
-    assert examiner.ask("schema", "{}") == ""
+    assert examiner.examine("schema", "{}") == ""
 
 
 def test_the_process_ends_with_the_examiner(examiner: Examiner) -> None:
     before = {child.pid for child in psutil.Process().children()}
-    assert examiner.ask("schema", "{}") == ""
+    assert examiner.examine("schema", "{}") == ""
     (child,) = [each for each in psutil.Process().children() if each.pid not in before]
 
     examiner.close()
 
     wait_for(lambda: not psutil.pid_exists(child.pid))
-    assert examiner.ask("schema", "{}") == ""
+    assert examiner.examine("schema", "{}") == ""
 
 
 def test_a_forked_process_has_an_examiner_of_its_own(examiner: Examiner) -> None:

@@ -63,7 +63,7 @@ class Execution:
                 self._look_for_rejections()
                 return output
             if self._under_way:
-                self._settle(*self._context.wait())
+                self._settle(*self._context.read_reply())
 
     def start(self, body: bytes, *, remembers: bool, orders: bytes | None) -> None:
         """Make the objects of the prelude. Raises Thrown.
@@ -102,9 +102,11 @@ class Execution:
     def _secrets(self) -> dict[str, dict[str, Any]]:
         """Return the worker's reply for each secret; all are requested at once."""
         context = self._context
-        asked = {context.ask("secret", {"name": name}): name for name in context.secret_names}
-        replies = [context.wait() for _ in asked]
-        return {asked[number]: reply for number, reply in replies}
+        sent = {
+            context.send_request("secret", {"name": name}): name for name in context.secret_names
+        }
+        replies = [context.read_reply() for _ in sent]
+        return {sent[number]: reply for number, reply in replies}
 
     def _run_jobs(self) -> None:
         try:
@@ -123,7 +125,7 @@ class Execution:
             self._context.log(prelude.without_frames(line), level, at)
         self._raise_end(state)
         for number, request in state["requests"]:
-            self._under_way[self._context.ask("http", request)] = number
+            self._under_way[self._context.send_request("http", request)] = number
         if self._under_way:
             return None
         self._look_for_rejections()

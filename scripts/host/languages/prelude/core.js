@@ -42,8 +42,8 @@
   }
 
   // The part that names unserializable values is needed seldom, in setData: it comes as source.
-  function start(body, told, unserializableSource, makeNumerals, orders) {
-    facts = parse(told);
+  function start(body, factsText, unserializableSource, makeNumerals, orders) {
+    facts = parse(factsText);
     unserializable = unserializableSource;
     const [correlationId, flow, step, queue, attempt, deliveryId] = facts;
     context = {
