@@ -29,7 +29,7 @@ from flows.worker.redelivery import CANCELLED, in_commit
 from flows.worker.results import ended_now, released
 from flows.worker.this_worker import this_worker
 from flows.worker.transactional import TransactionalCallables, TransactionSpoiled, refused
-from scripts.callables.calls import drop_connections
+from scripts.callables.leftovers import drop_connections
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome
 

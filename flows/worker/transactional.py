@@ -21,8 +21,8 @@ from flows.plan import StepPlan
 from flows.store import DeliveryResult, HeldMessage, store
 from flows.worker.redelivery import failed
 from flows.worker.results import released, result_of_call
-from scripts.callables.calls import CallableCall, drop_connections
-from scripts.callables.leftovers import Leftovers, apart, renew, uses_of
+from scripts.callables.calls import CallableCall
+from scripts.callables.leftovers import Leftovers, apart, drop_connections, renew, uses_of
 from scripts.callables.watchdog import Limit, watchdog
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call

@@ -10,8 +10,6 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from django.db import connections
-
 from scripts.callables import Reject, Retry
 from scripts.callables.leftovers import apart
 from scripts.callables.logs import MessageOfLogs, message_of_logs
@@ -149,10 +147,3 @@ def _own_frames(frames: types.TracebackType | None) -> types.TracebackType | Non
             return frame.tb_next
         frame = frame.tb_next
     return frames
-
-
-def drop_connections() -> None:
-    """Close this thread's database connections, whatever state an exception has left them in."""
-    connections.close_all()
-    for each in connections.all(initialized_only=True):
-        del connections[each.alias]

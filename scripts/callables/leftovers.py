@@ -98,6 +98,13 @@ def put_connections_right() -> None:
             _renew_or_drop(each)
 
 
+def drop_connections() -> None:
+    """Close this thread's database connections, whatever state an exception has left them in."""
+    connections.close_all()
+    for each in connections.all(initialized_only=True):
+        del connections[each.alias]
+
+
 def _renew_or_drop(connection: BaseDatabaseWrapper) -> None:
     if not hasattr(connection, "renew"):
         drop(connection)

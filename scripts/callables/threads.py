@@ -11,8 +11,8 @@ from typing import Any
 
 from django.db import close_old_connections, connections
 
-from scripts.callables.calls import CallableCall, drop_connections
-from scripts.callables.leftovers import Leftovers
+from scripts.callables.calls import CallableCall
+from scripts.callables.leftovers import Leftovers, drop_connections
 from scripts.callables.watchdog import watchdog
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptRaised

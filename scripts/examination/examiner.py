@@ -144,9 +144,9 @@ def _outcome(pool: HostPool, call: Call) -> Outcome:
                 pool.watch_idle_hosts()
                 return outcome
     pool.close()
-    now = time.time()
+    epoch = time.time()
     lost = ScriptKilled("The process that looks at it gave no answer.")
-    return Outcome(call, None, lost, None, [], now, now)
+    return Outcome(call, None, lost, None, [], epoch, epoch)
 
 
 def _found(outcome: Outcome) -> Any:

@@ -55,7 +55,7 @@ from scripts.protocol.wire import (
 _FLUSH_SECONDS = 0.005
 
 # Bound before a script can replace them.
-_now = time.time
+_epoch = time.time
 _clock = time.monotonic
 
 
@@ -125,7 +125,7 @@ class Host:
         self._flushed_at = _clock()
         for correlation_id, attempt, delivery_id, size, start_by in head["calls"]:
             start, end = end, end + size
-            started_at, began = _now(), _clock()
+            started_at, began = _epoch(), _clock()
             if not self._begin(began):
                 self._answer(RETURNED, b"", b"", 0.0, 0.0)
                 continue
@@ -152,13 +152,13 @@ class Host:
                 self._flush()
         self._flush()
 
-    def _begin(self, now: float) -> bool:
+    def _begin(self, clock: float) -> bool:
         """Mark the next call as begun; False if the worker has taken it back."""
         self._number += 1
         numbers, number = self._numbers, self._number
         if number <= numbers[RECALLED]:
             return False
-        self._times[BEGAN] = now
+        self._times[BEGAN] = clock
         numbers[BEGUN] = number
         # The worker recalls first and then reads the mark. This process marks first and then reads
         # the recall. So at least one of the two sees the other.

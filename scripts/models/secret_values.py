@@ -23,10 +23,10 @@ class SecretUnavailable(Exception):
 def secret_value(name: str) -> str:
     """Return the value, which may be some seconds old. Raises SecretUnavailable with the reason."""
     read_at, value = _kept.get(name, (0.0, ""))
-    now = time.monotonic()
-    if not read_at or now - read_at > KEPT_SECONDS:
+    clock = time.monotonic()
+    if not read_at or clock - read_at > KEPT_SECONDS:
         value = _read(name)
-        _kept[name] = now, value
+        _kept[name] = clock, value
     return value
 
 

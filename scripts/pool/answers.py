@@ -66,15 +66,15 @@ class AnswerStream:
                 yield answer
 
 
-def outcome_of(answer: Answer, group: Group, now: float, clean: Clean = plain_text) -> Outcome:
+def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_text) -> Outcome:
     """Make the outcome of a group's next call. Raises ProtocolError for what no host answers."""
     _, kind, output, extra, started_at, seconds = answer
     if group.done >= group.kept:
         raise ProtocolError
-    if not group.sent_at <= started_at <= now or not 0 <= seconds <= now:
+    if not group.sent_at <= started_at <= epoch or not 0 <= seconds <= epoch:
         # The clock was set, or a script has forged the answer.
-        started_at, seconds = now, 0.0
-    ended_at = min(started_at + seconds, now)
+        started_at, seconds = epoch, 0.0
+    ended_at = min(started_at + seconds, epoch)
     call = group.calls[group.done]
     fault = _fault(output, call, group) if kind == wire.OUTPUT else None
     if kind == wire.OUTPUT and fault is None and not extra:

@@ -94,7 +94,7 @@ class Hosts:
         Where the zygote itself was killed, all its hosts have ended, with no status. The next host
         starts another zygote. The peak is in bytes beyond what each host begins with.
         """
-        reports = self.zygote.deaths() if self.zygote is not None else None
+        reports = self.zygote.exits() if self.zygote is not None else None
         if reports is None:
             self._close_zygote()
             for host in self:

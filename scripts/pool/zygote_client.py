@@ -59,7 +59,7 @@ class ZygoteClient:
     def stop_watching(self, host: HostClient) -> None:
         self._send(wire.CONTROL.pack(wire.UNWATCH, host.number, 0, 0), [])
 
-    def deaths(self) -> Iterator[tuple[int, int, int]] | None:
+    def exits(self) -> Iterator[tuple[int, int, int]] | None:
         """Read number, wait status and peak bytes of ended hosts; None: the zygote has ended."""
         try:
             chunk = self.control.recv(_READ_BYTES)

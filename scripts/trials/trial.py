@@ -198,9 +198,9 @@ def _run(
             if outcomes := pool.collect(1.0):
                 pool.end_idle_hosts()
                 return outcomes[0], pool.peak_bytes
-        now = time.time()
+        epoch = time.time()
         lost = ScriptKilled("The script's process gave no answer.")
-        return Outcome(call, None, lost, None, [], now, now), 0
+        return Outcome(call, None, lost, None, [], epoch, epoch), 0
     finally:
         pool.close()
 

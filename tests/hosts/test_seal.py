@@ -1,4 +1,4 @@
-"""That a system which lacks a measure of the seal is told so, and runs no script unless told to."""
+"""A system without a measure of the sandbox reports it, and runs no script unless told to."""
 
 import json
 import os
@@ -97,7 +97,7 @@ MEASURES = {
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_no_script_runs_where_a_measure_of_the_seal_is_missing(measure: str) -> None:
+def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(measure: str) -> None:
     beforehand, may_run, told, output, error, log = run_without(measure, "sealed")
 
     assert measure in beforehand
