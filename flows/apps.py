@@ -12,7 +12,7 @@ class FlowsConfig(AppConfig):
         from flows.access import deleted_users, tokens
         from flows.checks import register_all
         from flows.models import deletion, revision_triggers
-        from flows.monitoring import samples, uses
+        from flows.monitoring import script_page
         from flows.store import pending_starts
         from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, retention, stats
         from scripts.extensions import sample_sources, use_sources
@@ -28,8 +28,8 @@ class FlowsConfig(AppConfig):
         tokens.connect()
         deletion.connect()
         leftovers.connect()
-        sample_sources.append(samples.samples_of)
-        use_sources.append(uses.uses_of)
+        sample_sources.append(script_page.samples_of)
+        use_sources.append(script_page.uses_of)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)

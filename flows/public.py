@@ -192,7 +192,7 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
     """
     deadline = time.monotonic() + _seconds(wait)
     found = _run(run)
-    if wait > 0 and found.status not in trace.FINISHED:
+    if wait > 0 and found.status not in Run.FINISHED:
         if connection.in_atomic_block:
             raise TransactionManagementError("Wait for a run outside of a transaction.")
         trace.wait_until_finished(found.pk, max(deadline - time.monotonic(), 0.0))
@@ -200,7 +200,7 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
     if found.status == Run.Status.COMPLETED:
         # Not by orjson, which makes a float of an integer beyond 64 bits.
         return json.loads(found.result or "null")
-    if found.status in trace.FINISHED:
+    if found.status in Run.FINISHED:
         message = f"The run {found.pk} is {found.status}: {found.error or 'no error'}"
         raise RunFailed(message, status=found.status, error=found.error)
     raise RunNotFinished(f"The run {found.pk} is {found.status}.")

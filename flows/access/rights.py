@@ -37,7 +37,7 @@ def rights_on(user: Caller, flow_id: int | None) -> set[str]:
 def rights_by_flow(user: Caller) -> defaultdict[int | None, set[str]]:
     """Return the rights by the flow's id; those to every flow are under None."""
     rights: defaultdict[int | None, set[str]] = defaultdict(set)
-    if _is_almighty(user):
+    if _is_superuser(user):
         rights[None].update(Right.values)
         return rights
     # Read whole, and sorted out here: with conditions the query takes twice the time to build.
@@ -48,7 +48,7 @@ def rights_by_flow(user: Caller) -> defaultdict[int | None, set[str]]:
 
 def flows_allowed(user: Caller, rights: Collection[str]) -> QuerySet[Flow]:
     """Return the flows to which the user has at least one of the rights."""
-    if _is_almighty(user):
+    if _is_superuser(user):
         return Flow.objects.all()
     covering = _mappings(user).filter(Q(flow=None) | Q(flow=OuterRef("pk")), right__in=rights)
     return Flow.objects.filter(Exists(covering))
@@ -116,7 +116,7 @@ def flows_with(rights: Rights, wanted: Set[str]) -> list[int]:
     return [flow_id for flow_id, given in rights.items() if flow_id and given & wanted]
 
 
-def _is_almighty(user: Caller) -> bool:
+def _is_superuser(user: Caller) -> bool:
     return user.is_active and getattr(user, "is_superuser", False)
 
 

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from flows.models import Flow, FlowTotals
 from flows.monitoring import conservation
-from flows.monitoring.conservation import Balance, FlowBalance, QueueBalance
+from flows.monitoring.conservation import Conservation, FlowConservation, QueueConservation
 
 HEADS = ("Accepted", "= Unfinished", "+ Completed", "+ Failed", "+ Cancelled")
 CHECKED_HEADS = ("Accepted", "= Waiting", "+ Delayed", "+ Running", *HEADS[2:])
@@ -29,9 +29,9 @@ def books(flows: QuerySet[Flow] | None) -> dict[str, Any]:
 
 def checked_books() -> tuple[dict[str, Any], dict[str, Any]]:
     """Hold the books against every row and return those of the flows and of the queues."""
-    balances = conservation.check()
-    flows = [_flow_row(each) for each in balances if isinstance(each, FlowBalance)]
-    queues = [_queue_row(each) for each in balances if isinstance(each, QueueBalance)]
+    checked = conservation.check()
+    flows = [_flow_row(each) for each in checked if isinstance(each, FlowConservation)]
+    queues = [_queue_row(each) for each in checked if isinstance(each, QueueConservation)]
     return {"heads": CHECKED_HEADS, "rows": flows}, {"heads": QUEUE_HEADS, "rows": queues}
 
 
@@ -40,13 +40,13 @@ def _kept(totals: FlowTotals) -> dict[str, Any]:
     return _row(totals.flow_name, totals.accepted, totals.accepted - sum(ended), *ended)
 
 
-def _flow_row(flow: FlowBalance) -> dict[str, Any]:
+def _flow_row(flow: FlowConservation) -> dict[str, Any]:
     unfinished = (flow.waiting, flow.delayed, flow.running)
     ended = (flow.completed, flow.failed, flow.cancelled)
     return _row(flow.name, flow.accepted, *unfinished, *ended) | _verdict(flow)
 
 
-def _queue_row(queue: QueueBalance) -> dict[str, Any]:
+def _queue_row(queue: QueueConservation) -> dict[str, Any]:
     figures = (queue.depth, queue.waiting, queue.held, queue.reserved, queue.coming)
     return _row(queue.name, *figures) | _verdict(queue)
 
@@ -55,7 +55,7 @@ def _row(name: str, *figures: int) -> dict[str, Any]:
     return {"name": name, "figures": [f"{figure:,}" for figure in figures]}
 
 
-def _verdict(balance: Balance) -> dict[str, Any]:
-    faults = balance.faults()
+def _verdict(checked: Conservation) -> dict[str, Any]:
+    faults = checked.faults()
     verdict, label = ("differs", "danger") if faults else ("agrees", "success")
     return {"faults": faults, "verdict": verdict, "label": label}

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import ByRole, rights_of, sees_every_flow
-from flows.admin.display import moment
+from flows.admin.display import shown_time
 from flows.admin.filters import QueueOfRowFilter
 from flows.models import Consumer
 from scripts.admin.base import ReadOnlyAdmin
@@ -28,8 +28,8 @@ class ConsumerAdmin(ByRole, ReadOnlyAdmin):
 
     @admin.display(description="since", ordering="created_at")
     def since(self, consumer: Consumer) -> str:
-        return moment(consumer.created_at)
+        return shown_time(consumer.created_at)
 
     @admin.display(description="heartbeat", ordering="heartbeat_at")
     def heartbeat(self, consumer: Consumer) -> str:
-        return moment(consumer.heartbeat_at)
+        return shown_time(consumer.heartbeat_at)

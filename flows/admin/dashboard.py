@@ -26,11 +26,11 @@ from flows.admin.display import (
     list_of,
     page_of,
     rounded,
-    uuid7_at,
 )
 from flows.admin.queues import step_fed_by
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.run import Status
+from flows.models.uuid7 import first_uuid7
 from flows.monitoring import conservation
 
 PERIOD = timedelta(hours=24)
@@ -64,7 +64,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _run_counts(user: Any) -> tuple[list[dict[str, Any]], int | None]:
     """Return a card a status, and the limit where it was reached."""
-    newest = runs_seen(user).filter(pk__gte=uuid7_at(timezone.now() - PERIOD))[:MOST_COUNTED]
+    newest = runs_seen(user).filter(pk__gte=first_uuid7(timezone.now() - PERIOD))[:MOST_COUNTED]
     counts = newest.aggregate(
         **{status.value: Count("pk", filter=Q(status=status.value)) for status in Status}
     )

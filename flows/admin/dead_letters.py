@@ -17,13 +17,13 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import ByRole, rights_of, sees_every_flow
-from flows.admin.display import first_line, link, moment, moment_by, page_of
+from flows.admin.display import first_line, link, page_of, shown_time, shown_time_by
 from flows.admin.filters import (
     DeadLetterFlowFilter,
     DeadLetterStateFilter,
-    MomentRangeFilter,
     QueueFilter,
     ReasonFilter,
+    TimeRangeFilter,
 )
 from flows.admin.long_texts import (
     EDITABLE,
@@ -110,7 +110,7 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         QueueFilter,
         ReasonFilter,
         DeadLetterStateFilter,
-        ("dead_at", MomentRangeFilter),
+        ("dead_at", TimeRangeFilter),
     )
     list_filter_submit = True
     list_select_related = ("step__flow_version",)
@@ -178,7 +178,7 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
 
     @admin.display(description="dead at", ordering="dead_at")
     def died(self, letter: DeadLetter) -> str:
-        return moment(letter.dead_at)
+        return shown_time(letter.dead_at)
 
     @display(description="state", label=STATE_LABELS)
     def state_label(self, letter: DeadLetter) -> str:
@@ -186,11 +186,11 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
 
     @admin.display(description="reprocessed")
     def reprocessed(self, letter: DeadLetter) -> str:
-        return moment_by(letter.reprocessed_at, letter.reprocessed_by)
+        return shown_time_by(letter.reprocessed_at, letter.reprocessed_by)
 
     @admin.display(description="discarded")
     def discarded(self, letter: DeadLetter) -> str:
-        return moment_by(letter.discarded_at, letter.discarded_by)
+        return shown_time_by(letter.discarded_at, letter.discarded_by)
 
     @admin.display(description="error")
     def short_error(self, letter: DeadLetter) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.db import models
 from django.urls import reverse
@@ -40,12 +39,12 @@ def link(url: str, text: Any) -> SafeString:
     return format_html('<a class="text-link" href="{}">{}</a>', url, text)
 
 
-def moment(value: datetime | None) -> str:
+def shown_time(value: datetime | None) -> str:
     return "-" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
 
 
-def moment_by(value: datetime | None, user: Any) -> str:
-    return f"{moment(value)} by {user}" if value and user else moment(value)
+def shown_time_by(value: datetime | None, user: Any) -> str:
+    return f"{shown_time(value)} by {user}" if value and user else shown_time(value)
 
 
 def elapsed(start: datetime | None, end: datetime | None) -> str:
@@ -83,9 +82,3 @@ def level(part: int, whole: int, *, warns: bool = True) -> SafeString:
         colour,
         percent,
     )
-
-
-def uuid7_at(moment: datetime) -> UUID:
-    """Return the smallest UUIDv7 of the moment, so that a range of time is one of the key."""
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=max(milliseconds, 0) << 80)

@@ -16,9 +16,9 @@ from unfold.contrib.filters.admin import (
 )
 
 from flows.access.rights import flows_allowed, queues_seen
-from flows.admin.display import uuid7_at
 from flows.models import DeadLetter, FlowVersion, Right, StepVersion
 from flows.models.run import Status
+from flows.models.uuid7 import first_uuid7
 
 
 class FlowFilter(DropdownFilter):
@@ -128,20 +128,20 @@ class AgeFilter(DropdownFilter):
         if self.value() not in self.ages:
             return queryset
         _, age = self.ages[self.value()]
-        return queryset.filter(pk__gte=uuid7_at(timezone.now() - age))
+        return queryset.filter(pk__gte=first_uuid7(timezone.now() - age))
 
 
-class MomentRangeFilter(RangeDateTimeFilter):
+class TimeRangeFilter(RangeDateTimeFilter):
     """From and to; a time that is left out is the beginning or the end of the day."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if start := self._moment("from", "00:00:00"):
+        if start := self._time("from", "00:00:00"):
             queryset = queryset.filter(**{f"{self.field_path}__gte": start})
-        if end := self._moment("to", "23:59:59.999999"):
+        if end := self._time("to", "23:59:59.999999"):
             queryset = queryset.filter(**{f"{self.field_path}__lte": end})
         return queryset
 
-    def _moment(self, side: str, default_time: str) -> datetime | None:
+    def _time(self, side: str, default_time: str) -> datetime | None:
         day = self.used_parameters.get(f"{self.field_path}_{side}_0")
         time = self.used_parameters.get(f"{self.field_path}_{side}_1") or default_time
         try:
@@ -153,12 +153,12 @@ class MomentRangeFilter(RangeDateTimeFilter):
         return datetime.combine(date, clock, tzinfo=UTC)
 
 
-class CreatedFilter(MomentRangeFilter):
+class CreatedFilter(TimeRangeFilter):
     """Of runs, by their key, since a UUIDv7 begins with the time."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if start := self._moment("from", "00:00:00"):
-            queryset = queryset.filter(pk__gte=uuid7_at(start))
-        if end := self._moment("to", "23:59:59.999999"):
-            queryset = queryset.filter(pk__lt=uuid7_at(end + timedelta(milliseconds=1)))
+        if start := self._time("from", "00:00:00"):
+            queryset = queryset.filter(pk__gte=first_uuid7(start))
+        if end := self._time("to", "23:59:59.999999"):
+            queryset = queryset.filter(pk__lt=first_uuid7(end, timedelta(milliseconds=1)))
         return queryset

@@ -26,7 +26,7 @@ from flows.admin.by_role import (
     has_right_somewhere,
     rights_of,
 )
-from flows.admin.display import level, list_of, moment, page_of
+from flows.admin.display import level, list_of, page_of, shown_time
 from flows.dead_letters import DeadLetterFilter, Matched
 from flows.models import DeadLetter, Queue, Reprocessing, Right
 from flows.tasks import reprocessing
@@ -201,11 +201,11 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
 
     @admin.display(description="begun", ordering="id")
     def begun(self, found: Reprocessing) -> str:
-        return moment(found.created_at)
+        return shown_time(found.created_at)
 
     @admin.display(description="ended")
     def ended(self, found: Reprocessing) -> str:
-        return moment(found.finished_at)
+        return shown_time(found.finished_at)
 
     @admin.display(description="dead letters")
     def which(self, found: Reprocessing) -> str:

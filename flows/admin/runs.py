@@ -21,11 +21,11 @@ from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
 from flows.admin.books import checked_books
 from flows.admin.by_role import ByRole, has_right, has_right_somewhere, rights_of, sees_every_flow
-from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, moment, page_of
+from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, page_of, shown_time
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.admin.long_texts import LongTexts, shown_text
 from flows.models import BranchEnd, Message, Right, Run, StepRun
-from flows.monitoring.trace import FINISHED, trace
+from flows.monitoring.trace import trace
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
 
@@ -227,7 +227,7 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
 
     @admin.display(description="created")
     def created(self, run: Run) -> str:
-        return moment(run.created_at)
+        return shown_time(run.created_at)
 
     @admin.display(description="duration")
     def duration(self, run: Run) -> str:
@@ -247,7 +247,7 @@ def has_ended(run: Run) -> bool:
     """Whether nothing of it moves; one that is failed may go on with other branches."""
     if run.status == Run.Status.FAILED:
         return not messages_of(run).exists()
-    return run.status in FINISHED
+    return run.status in Run.FINISHED
 
 
 def messages_of(run: Run) -> QuerySet[Message]:

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from flows.api.errors import Problem
 
 # As RFC 3339 has it; a "+" that was not escaped arrives as a space.
-MOMENT = re.compile(
+RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", flags=re.ASCII
 )
 
@@ -43,12 +43,12 @@ def digit(query: dict[str, str], name: str) -> int | None:
     return int(value)
 
 
-def moment(query: dict[str, str], name: str) -> datetime | None:
+def date_time(query: dict[str, str], name: str) -> datetime | None:
     value = query.get(name)
     if value is None:
         return None
     try:
-        if not MOMENT.fullmatch(value):
+        if not RFC3339.fullmatch(value):
             raise ValueError
         return datetime.fromisoformat(value.upper().replace(" ", "+")).astimezone(UTC)
     except (ValueError, OverflowError) as error:

@@ -27,7 +27,7 @@ from flows.api.openapi.operations import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RE
 from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right
-from flows.monitoring.wait_reason import PRIORITIES, Situation
+from flows.monitoring.wait_reason import PRIORITIES, QueueSnapshot
 
 # Up to so many messages the waiting ones are counted.
 COUNTED = 10_000
@@ -91,16 +91,16 @@ def find_to_operate(request: Request, name: str, verb: str) -> Queue:
 def documents(queues: Sequence[Queue]) -> list[dict[str, Any]]:
     """Return the queues as they are shown; the number of queries does not grow with them."""
     ids = [queue.pk for queue in queues]
-    situation = Situation(Queue.objects.filter(pk__in=ids))
+    snapshot = QueueSnapshot(Queue.objects.filter(pk__in=ids))
     counted = _counted(Queue.objects.filter(pk__in=ids)).in_bulk()
-    delayed = _delayed(ids, situation.now)
-    return [_document(counted[pk], delayed[pk], situation) for pk in ids if pk in counted]
+    delayed = _delayed(ids, snapshot.now)
+    return [_document(counted[pk], delayed[pk], snapshot) for pk in ids if pk in counted]
 
 
-def _document(queue: Any, delayed: int, situation: Situation) -> dict[str, Any]:
-    granted = situation.queues[queue.pk].granted
-    oldest_at = situation.oldest_at(queue.pk)
-    age = situation.now - oldest_at if oldest_at else None
+def _document(queue: Any, delayed: int, snapshot: QueueSnapshot) -> dict[str, Any]:
+    granted = snapshot.queues[queue.pk].granted
+    oldest_at = snapshot.oldest_at(queue.pk)
+    age = snapshot.now - oldest_at if oldest_at else None
     return {
         "name": queue.name,
         "size": queue.size,
@@ -111,7 +111,7 @@ def _document(queue: Any, delayed: int, situation: Situation) -> dict[str, Any]:
         "oldestAgeSeconds": None if age is None else round(age.total_seconds(), 3),
         "paused": queue.paused,
         "ratePerSecond": _rate_per_second(queue),
-        "waitingBecause": situation.why_queue(queue.pk),
+        "waitingBecause": snapshot.why_queue(queue.pk),
     }
 
 

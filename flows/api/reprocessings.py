@@ -70,20 +70,20 @@ def _filter(given: dict[str, str]) -> DeadLetterFilter:
         flow_name=given.get("flowName"),
         queue=given.get("queue"),
         reason=given.get("reason"),
-        dead_after=_moment(given, "deadAfter"),
-        dead_before=_moment(given, "deadBefore"),
+        dead_after=_date_time(given, "deadAfter"),
+        dead_before=_date_time(given, "deadBefore"),
     )
 
 
-def _moment(given: dict[str, str], name: str) -> datetime | None:
+def _date_time(given: dict[str, str], name: str) -> datetime | None:
     if name not in given:
         return None
     try:
-        moment = datetime.fromisoformat(given[name].upper())
-        moment.astimezone(UTC)
-        return moment
+        time = datetime.fromisoformat(given[name].upper())
+        time.astimezone(UTC)
+        return time
     except (ValueError, OverflowError) as error:
-        # RFC 3339 has leap seconds and, by the offset, moments outside of the years 1 to 9999;
+        # RFC 3339 has leap seconds and, by the offset, times outside of the years 1 to 9999;
         # Python has neither.
         fault = {"path": f"$.filter.{name}", "detail": str(error)}
         raise Problem("payload-invalid", "The request is refused.", errors=[fault]) from error

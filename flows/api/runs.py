@@ -21,7 +21,8 @@ from flows.api.view import ApiView, json_response
 from flows.front.faults import TooManyWaiting
 from flows.front.waiters import WAIT, Wait
 from flows.models import Run
-from flows.monitoring.trace import FINISHED, summaries, trace_json, wait_until_finished
+from flows.models.uuid7 import first_uuid7
+from flows.monitoring.trace import summaries, trace_json, wait_until_finished
 
 LONGEST_WAIT_SECONDS = 60.0
 # Under a server without the front a caller that waits holds a thread. Beyond so many a process
@@ -44,8 +45,8 @@ class RunsView(ApiView):
         )
         runs = _created_between(
             runs,
-            parameters.moment(self.query, "createdAfter"),
-            parameters.moment(self.query, "createdBefore"),
+            parameters.date_time(self.query, "createdAfter"),
+            parameters.date_time(self.query, "createdBefore"),
         )
         runs = runs.select_related("flow_version").defer("result")
         return json_response(newest_page(request, self.query, runs, summaries))
@@ -58,7 +59,7 @@ class RunView(ApiView):
     def get(self, request: Request, id: str) -> HttpResponse:
         seconds = self._wait_seconds()
         run = _find(request, id)
-        if seconds and run.status not in FINISHED:
+        if seconds and run.status not in Run.FINISHED:
             wait: Wait | None = request.META.get(WAIT)
             if wait is None:
                 _wait_here(run, seconds)
@@ -100,18 +101,12 @@ def _created_between(
 ) -> QuerySet[Run]:
     """Return the runs of [after, before). The ids bound what the database has to look at."""
     if after:
-        first = _first_id(after, -CLOCKS_APART)
+        first = first_uuid7(after, -CLOCKS_APART)
         runs = runs.filter(pk__gte=first, created_at__gte=after)
     if before:
-        last = _first_id(before, CLOCKS_APART)
+        last = first_uuid7(before, CLOCKS_APART)
         runs = runs.filter(pk__lt=last, created_at__lt=before)
     return runs
-
-
-def _first_id(moment: datetime, apart: timedelta) -> UUID:
-    """Return the first UUIDv7 of a moment: its milliseconds are the first 48 bits."""
-    milliseconds = int((moment.timestamp() + apart.total_seconds()) * 1000)
-    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
 def _find(request: Request, text: str) -> Run:

@@ -57,7 +57,7 @@ def start_options(query: dict[str, str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if (priority := parameters.digit(query, "priority")) is not None:
         options["priority"] = priority
-    if (start_at := parameters.moment(query, "startAt")) is not None:
+    if (start_at := parameters.date_time(query, "startAt")) is not None:
         options["start_at"] = start_at
     return options
 

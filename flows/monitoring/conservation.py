@@ -1,8 +1,7 @@
-"""Is everything that was accepted still there? The counters against the rows they count.
+"""Is everything that was accepted still there? Compare the counters with the rows they count.
 
-The totals of a flow (`FlowTotals`) and the counters of a queue (`QueueState`) are changed by the
-same transactions as the rows, but apart from them. Here they are held against the rows, in one
-snapshot, so that it may be asked at any time.
+The transactions that change rows change the totals of flows (`FlowTotals`) and the counters of
+queues (`QueueState`) as well. The check reads both in one snapshot, so it may run at any time.
 """
 
 from __future__ import annotations
@@ -16,17 +15,18 @@ from uuid import UUID
 from django.db.models import Case, Count, Exists, Max, OuterRef, Q, QuerySet, Value, When
 
 from flows.models import FlowTotals, FlowVersion, Message, Queue, QueueState, Run, StepVersion
-from flows.monitoring.wait_reason import Situation
+from flows.monitoring.wait_reason import QueueSnapshot
 from flows.store import store
 
 
 @dataclass(slots=True)
-class FlowBalance:
-    """The books of a flow, where its unfinished runs are, and its runs by their status.
+class FlowConservation:
+    """The totals of a flow, the places of its unfinished runs, and its runs by status.
 
-    A run is waiting, delayed or running as its messages are; one with several branches is running
-    if one of them is, and delayed if all are. Messages of a run that is failed or cancelled
-    already, since one branch died or its script is being stopped, make it nothing else.
+    The place of a run is that of its message: waiting, delayed or running. A run with several
+    branches is running if one of them is, and delayed if all are. Only unfinished runs have a
+    place: messages of a failed or cancelled run, whose other branches go on or whose script is
+    being stopped, do not count.
     """
 
     kind: ClassVar[str] = "flow"
@@ -39,11 +39,11 @@ class FlowBalance:
     waiting: int = 0
     delayed: int = 0
     running: int = 0
-    strays: int = 0
+    orphans: int = 0
     runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Run.Status.values, 0))
 
     def faults(self) -> list[str]:
-        """Say in a sentence each what does not agree."""
+        """Return a sentence for each difference."""
         moving = self.waiting + self.delayed + self.running
         accounted = moving + self.completed + self.failed + self.cancelled
         unfinished = self.runs[Run.Status.QUEUED] + self.runs[Run.Status.RUNNING]
@@ -56,13 +56,13 @@ class FlowBalance:
             ("waiting, delayed or running", moving, "unfinished runs", unfinished),
         )
         faults = disagreements(compared)
-        if self.strays:
-            faults.append(f"{self.strays} messages belong to no run or to a completed one")
+        if self.orphans:
+            faults.append(f"{self.orphans} messages belong to no run or to a completed one")
         return faults
 
 
 @dataclass(slots=True)
-class QueueBalance:
+class QueueConservation:
     """The counters of a queue, and the messages that they count."""
 
     kind: ClassVar[str] = "queue"
@@ -88,9 +88,8 @@ class QueueBalance:
 
 # Where a run is, the foremost last.
 PLACES = ("delayed", "waiting", "running")
-UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})
 
-Balance = FlowBalance | QueueBalance
+Conservation = FlowConservation | QueueConservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +110,16 @@ def disagreements(compared: tuple[tuple[str, int, str, int], ...]) -> list[str]:
     ]
 
 
-def check() -> list[Balance]:
-    """Return the balance of every flow and every queue, by kind and name."""
+def check() -> list[Conservation]:
+    """Compare the counters of every flow and every queue with the rows, flows first, by name."""
     with store().database.snapshot():
         now = store().database.now()
-        return [*_flow_balances(now), *_queue_balances()]
+        return [*_flows(now), *_queues()]
 
 
-def document(balance: Balance) -> dict[str, Any]:
-    """Return the balance as JSON data, its faults included."""
-    return {"kind": balance.kind, **asdict(balance), "faults": balance.faults()}
+def document(checked: Conservation) -> dict[str, Any]:
+    """Return it as JSON data, its faults included."""
+    return {"kind": checked.kind, **asdict(checked), "faults": checked.faults()}
 
 
 def oldest_without_progress(queues: QuerySet[Queue] | None = None) -> Stale | None:
@@ -128,39 +127,39 @@ def oldest_without_progress(queues: QuerySet[Queue] | None = None) -> Stale | No
 
     Of all queues, if none are given.
     """
-    situation = Situation(Queue.objects.all() if queues is None else queues)
-    oldest = situation.oldest()
+    snapshot = QueueSnapshot(Queue.objects.all() if queues is None else queues)
+    oldest = snapshot.oldest()
     if oldest is None:
         return None
-    queue = situation.queues[oldest.queue_id]
+    queue = snapshot.queues[oldest.queue_id]
     step = queue.fed_step
     paused = queue.paused or bool(step and step.flow.paused)
-    return Stale(oldest.run_id, queue.name, situation.now - oldest.available_at, paused)
+    return Stale(oldest.run_id, queue.name, snapshot.now - oldest.available_at, paused)
 
 
 # --- flows -------------------------------------------------------------------------------------
 
 
-def _flow_balances(now: datetime) -> list[FlowBalance]:
-    balances: dict[str, FlowBalance] = {}
+def _flows(now: datetime) -> list[FlowConservation]:
+    flows: dict[str, FlowConservation] = {}
 
-    def of(name: str) -> FlowBalance:
-        return balances.setdefault(name, FlowBalance(name))
+    def of(name: str) -> FlowConservation:
+        return flows.setdefault(name, FlowConservation(name))
 
     for totals in FlowTotals.objects.all():
-        balance = of(totals.flow_name)
-        balance.accepted, balance.completed = totals.accepted, totals.completed
-        balance.failed, balance.cancelled = totals.failed, totals.cancelled
+        flow = of(totals.flow_name)
+        flow.accepted, flow.completed = totals.accepted, totals.completed
+        flow.failed, flow.cancelled = totals.failed, totals.cancelled
     for name, status, count in _runs_by_status():
         of(name).runs[status] += count
     for name, status, place, count in _places(now):
-        if status in UNFINISHED:
+        if status in Run.UNFINISHED:
             setattr(of(name), place, getattr(of(name), place) + count)
         elif status == Run.Status.COMPLETED:
-            of(name).strays += count
+            of(name).orphans += count
     for name, count in _messages_without_run():
-        of(name).strays += count
-    return [balances[name] for name in sorted(balances)]
+        of(name).orphans += count
+    return [flows[name] for name in sorted(flows)]
 
 
 def _runs_by_status() -> Iterator[tuple[str, str, int]]:
@@ -198,25 +197,27 @@ def _messages_without_run() -> Iterator[tuple[str, int]]:
 # --- queues ------------------------------------------------------------------------------------
 
 
-def _queue_balances() -> list[QueueBalance]:
-    balances = {
-        state.pk: QueueBalance(state.queue.name, state.depth, state.reserved, delayed=state.delayed)
+def _queues() -> list[QueueConservation]:
+    queues = {
+        state.pk: QueueConservation(
+            state.queue.name, state.depth, state.reserved, delayed=state.delayed
+        )
         for state in QueueState.objects.select_related("queue").order_by("queue__name")
     }
     waiting = Message.objects.filter(queue__isnull=False).order_by().values_list("queue", "delayed")
     for queue_id, delayed, count in waiting.annotate(n=Count("pk")):
         if delayed:
-            balances[queue_id].delayed_starts += count
+            queues[queue_id].delayed_starts += count
         else:
-            balances[queue_id].waiting += count
-    queues, following = _queues_of_steps()
+            queues[queue_id].waiting += count
+    own, following = _queues_of_steps()
     held = Message.objects.filter(queue=None).order_by().values_list("step")
     for step_id, count in held.annotate(n=Count("pk")):
-        if at := balances.get(queues[step_id]):
+        if at := queues.get(own[step_id]):
             at.held += count
-        if comes_to := balances.get(following[step_id]):
+        if comes_to := queues.get(following[step_id]):
             comes_to.coming += count
-    return list(balances.values())
+    return list(queues.values())
 
 
 def _queues_of_steps() -> tuple[dict[int, int], dict[int, int]]:

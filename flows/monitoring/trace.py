@@ -16,7 +16,6 @@ from django.db.models import Q, QuerySet
 from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
 from flows.monitoring.wait_reason import why_run
 
-FINISHED = frozenset({Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.CANCELLED})
 # Of a step, beside the statuses of a run: the run has not come to it.
 PENDING = "PENDING"
 
@@ -63,7 +62,7 @@ def wait_until_finished(run_id: UUID, seconds: float) -> bool:
     """Wait until the run has ended, at most so long. Return whether it has."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
-    while not Run.objects.filter(pk=run_id, status__in=FINISHED).exists():
+    while not Run.objects.filter(pk=run_id, status__in=Run.FINISHED).exists():
         left = deadline - time.monotonic()
         if left <= 0:
             return False
@@ -75,7 +74,7 @@ def wait_until_finished(run_id: UUID, seconds: float) -> bool:
 def finished_among(run_ids: Collection[UUID]) -> set[UUID]:
     """Return which of the runs have ended. Those that are not there any more count as well."""
     states = Run.objects.filter(pk__in=run_ids).values_list("pk", "status")
-    return set(run_ids) - {pk for pk, status in states if status not in FINISHED}
+    return set(run_ids) - {pk for pk, status in states if status not in Run.FINISHED}
 
 
 def rfc3339(moment: datetime | None) -> str | None:
@@ -86,7 +85,7 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 def _outline(run: Run) -> dict[str, Any]:
     messages = _messages(run)
-    if not messages and run.status not in FINISHED:
+    if not messages and run.status not in Run.FINISHED:
         # It has ended since the run was read.
         run.refresh_from_db(
             fields=["status", "started_at", "finished_at", "result", "error", "warnings"]
@@ -95,7 +94,7 @@ def _outline(run: Run) -> dict[str, Any]:
     return {
         **_summary(run, _current(run, steps)),
         "result": None,
-        "waitingBecause": None if run.status in FINISHED else why_run(run),
+        "waitingBecause": None if run.status in Run.FINISHED else why_run(run),
         "steps": steps,
     }
 
@@ -295,7 +294,7 @@ def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str,
         "status": status,
         "deliveries": place.deliveries,
         "startedAt": attempts[0]["startedAt"] if attempts else None,
-        "finishedAt": finished_at if status in FINISHED else None,
+        "finishedAt": finished_at if status in Run.FINISHED else None,
         "error": None if status == Run.Status.COMPLETED else error,
         "attempts": attempts,
     }

@@ -26,7 +26,7 @@ UNNOTICED = timedelta(seconds=5)
 
 def why_queue(queue: Queue) -> str | None:
     """Say why messages wait in the queue; None where none do, or they are just being taken."""
-    return Situation(Queue.objects.filter(pk=queue.pk)).why_queue(queue.pk)
+    return QueueSnapshot(Queue.objects.filter(pk=queue.pk)).why_queue(queue.pk)
 
 
 def why_run(run: Run) -> str | None:
@@ -40,16 +40,16 @@ def why_run(run: Run) -> str | None:
     if message is None:
         return None
     if message.queue_id is None:
-        return Situation(Queue.objects.none()).why_held()
-    return Situation(Queue.objects.filter(pk=message.queue_id)).why_message(message)
+        return QueueSnapshot(Queue.objects.none()).why_held()
+    return QueueSnapshot(Queue.objects.filter(pk=message.queue_id)).why_message(message)
 
 
-class Situation:
+class QueueSnapshot:
     """Some queues and what waits in them, read once for as many questions as there are queues."""
 
     def __init__(self, queues: QuerySet[Queue]) -> None:
         self.now = store().database.now()
-        self._heard_of = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
+        self._alive_since = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
         self.queues: dict[int, Any] = {queue.pk: queue for queue in self._with_state(queues)}
 
     # --- the questions ---------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Situation:
         )
 
     def why_held(self) -> str | None:
-        return NOBODY_WORKS if self.nobody_works else None
+        return NO_LIVE_WORKERS if self.no_live_workers else None
 
     def oldest_at(self, queue_id: int) -> datetime | None:
         """Return since when the message that has waited longest is ready."""
@@ -97,7 +97,7 @@ class Situation:
     def _with_state(self, queues: QuerySet[Queue]) -> QuerySet[Queue]:
         """Return the queues with the threads granted to sessions that were heard of lately."""
         granted = (
-            Consumer.objects.filter(queue=OuterRef("pk"), heartbeat_at__gte=self._heard_of)
+            Consumer.objects.filter(queue=OuterRef("pk"), heartbeat_at__gte=self._alive_since)
             .order_by()
             .values("queue")
             .annotate(total=Sum("threads"))
@@ -126,25 +126,25 @@ class Situation:
         return [message for message in self.firsts[queue_id] if message.available_at <= self.now]
 
     @cached_property
-    def _last_heard(self) -> datetime | None:
+    def _last_heartbeat(self) -> datetime | None:
         return Consumer.objects.aggregate(last=Max("heartbeat_at"))["last"]
 
     @property
-    def _somebody_works(self) -> bool:
-        return self._last_heard is not None and self._last_heard >= self._heard_of
+    def _has_live_worker(self) -> bool:
+        return self._last_heartbeat is not None and self._last_heartbeat >= self._alive_since
 
     @cached_property
-    def nobody_works(self) -> bool:
+    def no_live_workers(self) -> bool:
         """Whether no worker is alive, of which there is no register: it has to be concluded.
 
         Nobody has a session, and somebody would: for a message that nothing keeps waiting, or to
         end the lease of one that has died.
         """
-        if self._somebody_works:
+        if self._has_live_worker:
             return False
-        if self._last_heard is not None:
+        if self._last_heartbeat is not None:
             return True
-        everywhere = Situation(
+        everywhere = QueueSnapshot(
             Queue.objects.filter(Q(state__depth__gt=0) | Q(state__delayed__gt=0))
         )
         return any(everywhere._is_unnoticed(queue_id) for queue_id in everywhere.queues)
@@ -172,8 +172,8 @@ class Situation:
     # --- the causes, in their order --------------------------------------------------------
 
     def _why_standing_still(self, queue_id: int, bypasses_pause: bool = False) -> str | None:
-        if self.nobody_works:
-            return NOBODY_WORKS
+        if self.no_live_workers:
+            return NO_LIVE_WORKERS
         return None if bypasses_pause else self._why_paused(queue_id)
 
     def _why_paused(self, queue_id: int) -> str | None:
@@ -191,7 +191,7 @@ class Situation:
         if cause := self._why_held_back(queue_id, step_id):
             return cause
         is_unnoticed = ready_since is not None and ready_since <= self.now - UNNOTICED
-        if is_unnoticed and self._somebody_works and not self.queues[queue_id].granted:
+        if is_unnoticed and self._has_live_worker and not self.queues[queue_id].granted:
             return "The workers are busy with other queues."
         return None
 
@@ -221,7 +221,7 @@ class Situation:
 
     def _why_not_noticed(self, message: Message) -> str | None:
         """Say what is left where a session on the queue has not taken it for a while."""
-        if message.available_at > self.now - UNNOTICED or not self._somebody_works:
+        if message.available_at > self.now - UNNOTICED or not self._has_live_worker:
             return None
         queue = self.queues[message.queue_id or 0]
         if message.suspects:
@@ -270,7 +270,7 @@ class Situation:
         return f"The next queue {full.name!r} is full, {taken} of {full.size}{kept}."
 
 
-NOBODY_WORKS = "No worker is running: nobody takes messages from any queue."
+NO_LIVE_WORKERS = "No worker is running: nobody takes messages from any queue."
 
 Pause = tuple[datetime, str | None]
 

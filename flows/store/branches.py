@@ -16,7 +16,7 @@ from flows.plan import StepPlan, flow_name_of
 from flows.signals import announce_end
 from flows.store import sql
 from flows.store.counters import Counters
-from flows.store.database import moment
+from flows.store.database import sql_time
 from flows.store.run_end import Gathered, RunEnd
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import DeliveryResult, HeldMessage, QueueCounters
@@ -95,7 +95,7 @@ class Branches:
 
     def write(self, dead: Sequence[DeliveryResult]) -> None:
         """Write all of it. `dead`: the deliveries of the commit that become dead letters."""
-        each, at = self.database.each, moment(self.now)
+        each, at = self.database.each, sql_time(self.now)
         each(sql.INSERT_MESSAGE, [child | {"available_at": at} for child in self._children])
         ends = [
             {"id": held.run_id, "branch": name, "body": text} for held, name, text in self._ends
@@ -108,7 +108,7 @@ class Branches:
         gathered = self._count_in_runs(dead, at)
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in self._left])
         for held, body, delay in self._pending:
-            later = moment(self.now + delay)
+            later = sql_time(self.now + delay)
             self.database.change(sql.KEEP_PENDING_OUTPUTS, [body, self.queue_id, later, held.id])
         for run in gathered:
             self.end_of_run.reach(run)

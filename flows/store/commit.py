@@ -14,7 +14,7 @@ from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.counters import Counters
-from flows.store.database import moment
+from flows.store.database import sql_time
 from flows.store.rate_limit import RateLimit
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import (
@@ -36,7 +36,7 @@ Decide = Callable[[Decision, Circumstances], Decision]
 USUAL = Circumstances()
 
 UNLIMITED = 1_000_000
-# A script starts within this time before the moment that was reserved for it.
+# A script starts within this time before the time that was reserved for it.
 START_SECONDS = 60.0
 
 
@@ -216,7 +216,7 @@ class Commit:
         which = head.which if head.delayed or room >= count else f"{head.which} AND NOT delayed"
         rows = self.database.query(
             sql.TAKE.format(which=which, is_taken=self.database.is_taken),
-            [queue_id, moment(self.now), head.plan.step_id, count, self.lease.consumer_id],
+            [queue_id, sql_time(self.now), head.plan.step_id, count, self.lease.consumer_id],
         )
         self._admit(queue_id, sum(bool(delayed) for delayed, *_ in rows))
         self._reserve(head.plan, len(rows))
@@ -248,7 +248,7 @@ class Commit:
         columns = "h.step_id, h.priority, h.suspects, h.delayed"
         statement = sql.HEAD.format(columns=columns, queue="%s", now="%s", and_which=and_which)
         for step_id, priority, suspects, delayed in self.database.query(
-            statement, [queue_id, moment(self.now)]
+            statement, [queue_id, sql_time(self.now)]
         ):
             which = f"priority = {priority} AND suspects = {suspects}"
             return Head(step_plan(step_id), which, suspects, bool(delayed))
@@ -258,7 +258,7 @@ class Commit:
         statement = sql.HEAD_PAST_PAUSE.format(
             columns="m.step_id, m.delayed", queue="%s", now="%s", and_which=and_which
         )
-        for step_id, delayed in self.database.query(statement, [queue_id, moment(self.now)]):
+        for step_id, delayed in self.database.query(statement, [queue_id, sql_time(self.now)]):
             return Head(step_plan(step_id), "bypasses_pause", delayed=bool(delayed))
         return None
 
@@ -318,7 +318,7 @@ class Commit:
             queue.slow_until = None
         else:
             return
-        until = queue.slow_until and moment(queue.slow_until)
+        until = queue.slow_until and sql_time(queue.slow_until)
         self.database.change(sql.SLOW_DOWN, [until, self.source_queue_id])
 
     def _correct_starts(self) -> None:
@@ -340,7 +340,7 @@ class Commit:
 
     def _mark_running(self, taken: Sequence[HeldMessage]) -> None:
         """A run begins with the first delivery of its first message."""
-        at = moment(self.now)
+        at = sql_time(self.now)
         first = [{"id": h.id, "started_at": at} for h in taken if is_first(h)]
         self.database.each(sql.MARK_RUNNING, first)
 
@@ -358,7 +358,7 @@ class Commit:
             self.database.change(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
 
     def _write(self) -> None:
-        each, at = self.database.each, moment(self.now)
+        each, at = self.database.each, sql_time(self.now)
         each(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
         each(sql.KEEP, [handed_row(h, at) for h in self.kept])
         each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
@@ -380,7 +380,7 @@ class Commit:
             self.database.wake()
 
     def _retry_row(self, done: DeliveryResult) -> dict[str, object]:
-        available_at = moment(self.now + (done.decision.delay or timedelta(0)))
+        available_at = sql_time(self.now + (done.decision.delay or timedelta(0)))
         return {"id": done.held.id, "queue_id": self.source_queue_id, "available_at": available_at}
 
     def _totals(self) -> FlowTotalsChanges:
@@ -429,8 +429,8 @@ def step_run_row(done: DeliveryResult) -> dict[str, object]:
         "deliveries": done.held.deliveries,
         "step_id": done.held.step_id,
         "outcome": done.decision.outcome.value,
-        "started_at": moment(datetime.fromtimestamp(done.started_at, UTC)),
-        "finished_at": moment(datetime.fromtimestamp(done.finished_at, UTC)),
+        "started_at": sql_time(datetime.fromtimestamp(done.started_at, UTC)),
+        "finished_at": sql_time(datetime.fromtimestamp(done.finished_at, UTC)),
         "error": done.decision.error,
         "logs": done.logs,
     }

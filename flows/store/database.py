@@ -43,7 +43,7 @@ class Batch:
 
 
 class Database(ABC):
-    """What the two databases do differently. Times are written as text, see `moment`."""
+    """What the two databases do differently. Times are written as text, see `sql_time`."""
 
     # The statements that store a run with its first message. Whether they also note what is to be
     # counted in the queue and in the totals, which the commit then does.
@@ -144,6 +144,6 @@ class Database(ABC):
         return set()
 
 
-def moment(at: datetime) -> str:
+def sql_time(at: datetime) -> str:
     """Write a time in UTC as Django does in SQLite; always in full, so that texts sort as times."""
     return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]

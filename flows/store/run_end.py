@@ -12,13 +12,11 @@ from flows.plan import StepPlan, flow_name_of, meeting_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.counters import Counters
-from flows.store.database import moment
+from flows.store.database import sql_time
 from flows.store.sizes import fault_of_ends, fault_of_text
 from flows.store.totals import totals_by_flow
 from flows.store.types import QueueCounters
 from scripts.protocol.json_text import member_of
-
-UNFINISHED = frozenset({Run.Status.QUEUED, Run.Status.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class Gathered:
     @property
     def join(self) -> StepPlan | None:
         """The step with the join where it goes on; None: it does not."""
-        if self.status not in UNFINISHED:
+        if self.status not in Run.UNFINISHED:
             return None
         return meeting_plan(self.step_id, self.flow_version_id)
 
@@ -72,7 +70,7 @@ class RunEnd:
         It fails where its outputs are too large together.
         """
         body, fault = self._gather(run)
-        if run.status not in UNFINISHED:
+        if run.status not in Run.UNFINISHED:
             return
         if fault:
             self._give_room_back(run)
@@ -86,7 +84,7 @@ class RunEnd:
         """Put the outputs together and forget them; return also what is wrong with them."""
         id, body = run.correlation_id.hex, ""
         fault = fault_of_ends(self.database, id)
-        if fault is None and run.status in UNFINISHED:
+        if fault is None and run.status in Run.UNFINISHED:
             ends = [row[0] for row in self.database.query(sql.BRANCH_ENDS, [id])]
             body = joined(run, ends) if run.join else f"[{','.join(ends)}]"
             fault = fault_of_text(body)
@@ -98,7 +96,7 @@ class RunEnd:
             queue.depth_change -= 1
 
     def _fail(self, run: Gathered, error: str) -> None:
-        failed = [error, moment(self.now), run.correlation_id.hex]
+        failed = [error, sql_time(self.now), run.correlation_id.hex]
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
             self.totals[flow_name_of(version_id)].failed += 1
             announce_end(run.correlation_id, flow_name_of(version_id), Run.Status.FAILED)
@@ -109,7 +107,7 @@ class RunEnd:
         return self.queues.get(queue_id)
 
     def _complete(self, run: Gathered, result: str) -> None:
-        row = {"id": run.correlation_id.hex, "result": result, "finished_at": moment(self.now)}
+        row = {"id": run.correlation_id.hex, "result": result, "finished_at": sql_time(self.now)}
         self.database.each(sql.COMPLETE_RUN, [row])
         flow_name = flow_name_of(run.flow_version_id)
         self.totals[flow_name].completed += 1
@@ -131,7 +129,7 @@ class RunEnd:
             "bypasses_pause": bool(run.bypasses_pause),
             "delayed": False,
             "branch": "",
-            "available_at": moment(self.now),
+            "available_at": sql_time(self.now),
         }
         self.database.each(sql.INSERT_MESSAGE, [row])
         self.database.wake()

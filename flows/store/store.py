@@ -23,7 +23,7 @@ from flows.signals import announce_end
 from flows.store import sql
 from flows.store.commit import BatchSize, Commit, Decide
 from flows.store.counters import Counters, limits
-from flows.store.database import Database, moment
+from flows.store.database import Database, sql_time
 from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
 from flows.store.totals import Totals
@@ -53,7 +53,7 @@ class Store:
         delayed = sum(run.start_at is not None for run in runs)
         self.refuse_if_full(runs[0].queue_id, len(runs) - delayed, delayed)
         with self.database.transaction():
-            now = moment(self.database.now())
+            now = sql_time(self.database.now())
             rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
             self.database.each_of(self.database.start_statements, rows)
             if self.database.counts_with_commit:
@@ -80,7 +80,7 @@ class Store:
         with self.database.transaction():
             decision = LetterDecision(self.counters, letter, user_id)
             id = uuid7() if letter.branch else letter.run_id
-            row = message_row(message, moment(decision.now), id)
+            row = message_row(message, sql_time(decision.now), id)
             decision.put_back(row, message.flow_version_id if follows else None)
 
     def discard(self, letter: DeadLetter, user_id: Any) -> None:
@@ -111,7 +111,7 @@ class Store:
                     transaction.set_rollback(True)
                     return False
                 now, by = self.database.now(), key_in_database(user_id)
-                self.database.change(sql.CANCEL_RUN, [by, moment(now), run_id.hex])
+                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), run_id.hex])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
                 letters = DeadLetter.objects.open().filter(run=run_id)
                 letters.update(discarded_at=now, discarded_by=user_id)
@@ -157,7 +157,7 @@ class Store:
 
     def ready(self) -> list[Ready]:
         """Return every queue with what the broker needs to choose one."""
-        now = moment(self.database.now())
+        now = sql_time(self.database.now())
         with self.database.set_up():
             rows = self.database.query(sql.READY_QUEUES, [now, now])
         return [Ready(*row[:8], **limits(*row[8:])) for row in rows]
@@ -197,7 +197,7 @@ class Store:
         Afterwards the lease tells whether the run of a message that it holds was cancelled.
         """
         now = self.database.now()
-        renewed = self.database.query(sql.RENEW_LEASE, [moment(now), lease.consumer_id])
+        renewed = self.database.query(sql.RENEW_LEASE, [sql_time(now), lease.consumer_id])
         if not renewed:
             raise LeaseLost
         lease.cancel_requested = bool(renewed[0][0])
@@ -238,7 +238,7 @@ class Store:
         if Consumer.objects.filter(heartbeat_at__lt=before).exists():
             touch = sql.TOUCH_QUIET.format(skip_locked=self.database.skip_locked)
             with self.database.transaction():
-                self.database.change(touch, [moment(before)])
+                self.database.change(touch, [sql_time(before)])
 
     def settle_clock(self) -> None:
         """Follow a clock that was set, and mend what is stored by the time before."""
@@ -273,7 +273,7 @@ class Store:
     def _end_dead(self, consumer: Consumer) -> None:
         with self.database.transaction():
             end = sql.END_LEASE_SEEN.format(skip_locked=self.database.skip_locked)
-            if self.database.change(end, [consumer.pk, moment(consumer.heartbeat_at)]):
+            if self.database.change(end, [consumer.pk, sql_time(consumer.heartbeat_at)]):
                 self._release(consumer.pk, died_with_threads=consumer.threads)
 
     def _release(self, consumer_id: int, died_with_threads: int = 0) -> None:
@@ -292,7 +292,7 @@ class Store:
                 queues[plan.queue_id].depth_change -= 1
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])
         self.counters.add(queues)
-        now, suspects = moment(self.database.now()), 0
+        now, suspects = sql_time(self.database.now()), 0
         if died_with_threads:
             suspects = (len(held) + 1) // 2
         counted = self._counted_up_to(consumer_id, held, died_with_threads)
@@ -384,9 +384,9 @@ class Store:
         with self.database.transaction():
             now = self.heartbeat(lease)
             self.counters.lock([queue_id])
-            rows = self.database.query(head, [queue_id, moment(now)])
+            rows = self.database.query(head, [queue_id, sql_time(now)])
             for (id,) in rows:
-                self.database.change(sql.PUT_OFF, [moment(now + by), id])
+                self.database.change(sql.PUT_OFF, [sql_time(now + by), id])
             return bool(rows)
 
 
@@ -407,7 +407,7 @@ def message_row(run: NewRun, now: str, message_id: UUID | None = None) -> dict[s
         "step_id": run.step_id,
         "queue_id": run.queue_id,
         "body": run.body,
-        "available_at": moment(run.start_at) if run.start_at else now,
+        "available_at": sql_time(run.start_at) if run.start_at else now,
         "priority": run.priority,
         "bypasses_pause": False,
         "delayed": run.start_at is not None,

@@ -36,6 +36,7 @@ from flows.models import (
     Message,
     Run,
 )
+from flows.models.uuid7 import first_uuid7
 from flows.store import store
 
 # So many runs in one transaction: on SQLite no other process can write meanwhile, some 20 ms.
@@ -122,8 +123,8 @@ def _ended(version: FlowVersion, before: datetime, now: datetime) -> QuerySet[Ru
     """Return the runs of a version that ended before then and can never run again."""
     # A run is older than its end, and its key says when it began: the index confines the search.
     ended = Run.objects.filter(
-        flow_version=version, pk__lt=first_id_at(before), finished_at__lt=before
-    ).exclude(status__in=[Run.Status.QUEUED, Run.Status.RUNNING])
+        flow_version=version, pk__lt=first_uuid7(before), finished_at__lt=before
+    ).exclude(status__in=Run.UNFINISHED)
     undecided = Q(reprocessed_at=None, discarded_at=None) | Q(discarded_at__gte=before)
     letters = DeadLetter.objects.filter(undecided, run=OuterRef("pk"))
     keys = IdempotencyKey.objects.filter(
@@ -193,8 +194,3 @@ def _purge_cache(now: datetime) -> int:
     expired = CachedValue.objects.expired(now)
     batch = list(expired.order_by("expires_at").values_list("pk", flat=True)[:BATCH])
     return expired.filter(pk__in=batch).delete()[0] if batch else 0
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """Return an id before those of all runs that begin then: a UUIDv7 starts with milliseconds."""
-    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)

@@ -17,7 +17,12 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import DeadLetter, Flow, FlowTotals, Message, Queue, QueueState, Run
-from flows.monitoring.conservation import FlowBalance, QueueBalance, check, oldest_without_progress
+from flows.monitoring.conservation import (
+    FlowConservation,
+    QueueConservation,
+    check,
+    oldest_without_progress,
+)
 from flows.store import store
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
@@ -33,9 +38,9 @@ def faults() -> list[str]:
     return [f"{b.kind} {b.name}: {fault}" for b in check() for fault in b.faults()]
 
 
-def balance_of(flow: str) -> FlowBalance:
-    [balance] = [b for b in check() if isinstance(b, FlowBalance) and b.name == flow]
-    return balance
+def conservation_of(flow: str) -> FlowConservation:
+    [found] = [c for c in check() if isinstance(c, FlowConservation) and c.name == flow]
+    return found
 
 
 def hold(queue: str, count: int) -> None:
@@ -52,10 +57,10 @@ def test_it_shows_where_every_run_of_a_flow_is():
     hold("flow-0", 1)
     engine.cancel(run_of(engine.start("flow", {}).correlation_id))
 
-    balance = balance_of("flow")
+    found = conservation_of("flow")
 
-    assert (balance.accepted, balance.waiting, balance.delayed, balance.running) == (7, 2, 1, 1)
-    assert (balance.completed, balance.failed, balance.cancelled) == (2, 0, 1)
+    assert (found.accepted, found.waiting, found.delayed, found.running) == (7, 2, 1, 1)
+    assert (found.completed, found.failed, found.cancelled) == (2, 0, 1)
     assert faults() == []
 
 
@@ -64,7 +69,7 @@ def test_the_counters_of_a_queue_are_its_messages_and_those_that_come_to_it():
     engine.start_many("flow", [{}] * 5)
     hold("flow-0", 2)
 
-    first, second = (b for b in check() if isinstance(b, QueueBalance))
+    first, second = (c for c in check() if isinstance(c, QueueConservation))
 
     assert (first.depth, first.waiting, first.held, first.reserved) == (5, 3, 2, 0)
     assert (second.depth, second.reserved, second.coming) == (0, 2, 2)
@@ -75,13 +80,13 @@ def test_the_books_are_right_after_dead_letters_and_their_reprocessing():
     flow = make_flow(codes=[ECHO, REJECT])
     engine.start_many("flow", [{}] * 3)
     work_until_idle(flow)
-    assert balance_of("flow").failed == 3
+    assert conservation_of("flow").failed == 3
     assert faults() == []
 
     engine.reprocess(DeadLetter.objects.all()[0])
     engine.discard(DeadLetter.objects.all()[1])
     assert faults() == []
-    assert (balance_of("flow").failed, balance_of("flow").waiting) == (2, 1)
+    assert (conservation_of("flow").failed, conservation_of("flow").waiting) == (2, 1)
 
     work_until_idle(flow)
     assert faults() == []
@@ -94,11 +99,11 @@ def test_a_run_of_many_branches_is_one_run():
     work_until_idle(flow)
 
     assert Message.objects.count() > 4
-    assert balance_of("flow").waiting == 2
+    assert conservation_of("flow").waiting == 2
     assert faults() == []
 
     hold_paused_branch()
-    assert (balance_of("flow").waiting, balance_of("flow").running) == (1, 1)
+    assert (conservation_of("flow").waiting, conservation_of("flow").running) == (1, 1)
     assert faults() == []
 
 
@@ -119,7 +124,7 @@ def test_branches_beside_a_dead_one_belong_to_a_run_that_has_failed():
     work_until_idle(flow)
 
     assert Message.objects.count() == 2
-    assert (balance_of("flow").failed, balance_of("flow").delayed) == (1, 0)
+    assert (conservation_of("flow").failed, conservation_of("flow").delayed) == (1, 0)
     assert faults() == []
 
 
@@ -130,7 +135,7 @@ def test_a_run_that_is_cancelled_while_its_script_runs_is_cancelled():
 
     engine.cancel(run_of(started.correlation_id))
 
-    assert (balance_of("flow").cancelled, balance_of("flow").running) == (1, 0)
+    assert (conservation_of("flow").cancelled, conservation_of("flow").running) == (1, 0)
     assert faults() == []
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run
-from flows.monitoring.wait_reason import NOBODY_WORKS, text_of, why_queue, why_run
+from flows.monitoring.wait_reason import NO_LIVE_WORKERS, text_of, why_queue, why_run
 from flows.store import store
 from flows.store.rate_limit import RateLimit
 from flows.worker.redelivery import in_commit
@@ -109,8 +109,8 @@ class TestNobodyWorks:
 
         let_time_pass()
 
-        assert why_queue(queue()) == NOBODY_WORKS
-        assert why_run(run) == NOBODY_WORKS
+        assert why_queue(queue()) == NO_LIVE_WORKERS
+        assert why_run(run) == NO_LIVE_WORKERS
 
     def test_it_comes_before_a_pause_where_another_queue_shows_it(self):
         make_flow("other")
@@ -118,13 +118,13 @@ class TestNobodyWorks:
         engine.pause(flow)
         run = start()
         let_time_pass()
-        assert why_run(run) != NOBODY_WORKS
+        assert why_run(run) != NO_LIVE_WORKERS
 
         engine.start("other", {})
         let_time_pass()
 
-        assert why_run(run) == NOBODY_WORKS
-        assert why_queue(queue()) == NOBODY_WORKS
+        assert why_run(run) == NO_LIVE_WORKERS
+        assert why_queue(queue()) == NO_LIVE_WORKERS
 
     def test_paused_and_delayed_messages_show_nothing(self):
         engine.pause(make_flow())
@@ -133,8 +133,8 @@ class TestNobodyWorks:
         engine.start("other", {}, start_at=timezone.now() + MINUTE)
         let_time_pass()
 
-        assert why_queue(queue()) != NOBODY_WORKS
-        assert why_queue(queue("other-0")) != NOBODY_WORKS
+        assert why_queue(queue()) != NO_LIVE_WORKERS
+        assert why_queue(queue("other-0")) != NO_LIVE_WORKERS
 
     def test_a_session_that_was_heard_of_shows_that_somebody_works(self):
         make_flow()
@@ -155,7 +155,7 @@ class TestNobodyWorks:
 
         Consumer.objects.update(heartbeat_at=timezone.now() - MINUTE)
 
-        assert why_run(run) == NOBODY_WORKS
+        assert why_run(run) == NO_LIVE_WORKERS
 
 
 class TestPaused:

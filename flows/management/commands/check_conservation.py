@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from flows.monitoring.conservation import (
-    Balance,
-    FlowBalance,
-    QueueBalance,
+    Conservation,
+    FlowConservation,
+    QueueConservation,
     Stale,
     check,
     document,
@@ -36,14 +36,16 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        balances, oldest = check(), oldest_without_progress()
-        faults = [f"{b.kind} {b.name}: {fault}" for b in balances for fault in b.faults()]
+        checked, oldest = check(), oldest_without_progress()
+        faults = [
+            f"{each.kind} {each.name}: {fault}" for each in checked for fault in each.faults()
+        ]
         if too_old := _too_old(oldest, options["max_age"]):
             faults.append(too_old)
         if options["json"]:
-            self.stdout.write(json.dumps(_report(balances, oldest, faults)))
+            self.stdout.write(json.dumps(_report(checked, oldest, faults)))
         else:
-            self.stdout.write(_tables(balances, oldest))
+            self.stdout.write(_tables(checked, oldest))
         if faults:
             raise CommandError("\n".join(faults))
 
@@ -60,26 +62,26 @@ def _sentence(oldest: Stale) -> str:
     return f"{oldest.correlation_id} has been ready in {where} for {age:.1f} s"
 
 
-def _report(balances: list[Balance], oldest: Stale | None, faults: list[str]) -> dict[str, Any]:
+def _report(checked: list[Conservation], oldest: Stale | None, faults: list[str]) -> dict[str, Any]:
     stale = oldest and {
         "correlationId": str(oldest.correlation_id),
         "queueName": oldest.queue_name,
         "ageSeconds": round(oldest.age.total_seconds(), 3),
         "paused": oldest.paused,
     }
-    documents = [document(balance) for balance in balances]
+    documents = [document(each) for each in checked]
     return {
-        "balanced": not any(balance.faults() for balance in balances),
-        "flows": [d for d in documents if d["kind"] == FlowBalance.kind],
-        "queues": [d for d in documents if d["kind"] == QueueBalance.kind],
+        "balanced": not any(each.faults() for each in checked),
+        "flows": [d for d in documents if d["kind"] == FlowConservation.kind],
+        "queues": [d for d in documents if d["kind"] == QueueConservation.kind],
         "oldestWithoutProgress": stale,
         "faults": faults,
     }
 
 
-def _tables(balances: list[Balance], oldest: Stale | None) -> str:
-    flows = [b for b in balances if isinstance(b, FlowBalance)]
-    queues = [b for b in balances if isinstance(b, QueueBalance)]
+def _tables(checked: list[Conservation], oldest: Stale | None) -> str:
+    flows = [each for each in checked if isinstance(each, FlowConservation)]
+    queues = [each for each in checked if isinstance(each, QueueConservation)]
     return "\n".join(
         [
             *_table("flow", FLOW_COLUMNS, flows),
@@ -91,13 +93,13 @@ def _tables(balances: list[Balance], oldest: Stale | None) -> str:
     )
 
 
-def _table(title: str, columns: Sequence[str], balances: Sequence[Balance]) -> list[str]:
-    width = max([len(title), *(len(balance.name) for balance in balances)])
+def _table(title: str, columns: Sequence[str], checked: Sequence[Conservation]) -> list[str]:
+    width = max([len(title), *(len(each.name) for each in checked)])
     head = f"{title:{width}}  " + "  ".join(f"{column:>10}" for column in columns)
     lines = (
-        f"{balance.name:{width}}  "
-        + "  ".join(f"{getattr(balance, column):>10}" for column in columns)
-        + ("  OFF" if balance.faults() else "")
-        for balance in balances
+        f"{each.name:{width}}  "
+        + "  ".join(f"{getattr(each, column):>10}" for column in columns)
+        + ("  OFF" if each.faults() else "")
+        for each in checked
     )
     return [head, *lines]

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from flows import engine
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import Run
-from flows.monitoring.trace import FINISHED, trace_json, wait_until_finished
+from flows.monitoring.trace import trace_json, wait_until_finished
 from scripts.protocol.json_text import items_of
 
 CHUNK = 500
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         deadline = time.monotonic() + seconds
         statuses = [self._report_one(id, deadline, indent=len(ids) == 1) for id in ids]
         failed = statuses.count(Run.Status.FAILED)
-        unfinished = sum(status not in FINISHED for status in statuses)
+        unfinished = sum(status not in Run.FINISHED for status in statuses)
         if unfinished:
             raise CommandError(f"{unfinished} of {len(ids)} runs not finished in {seconds:g} s.")
         if failed:

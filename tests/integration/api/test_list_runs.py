@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from flows import engine
-from flows.api.runs import _first_id
 from flows.models import DeadLetter, Message, Right, Run, StepRun
+from flows.models.uuid7 import first_uuid7
 from flows.monitoring.trace import rfc3339, trace
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
@@ -143,10 +143,10 @@ def test_times_are_read_with_any_offset_and_an_unescaped_plus(watcher):
 def test_times_bound_the_ids_too():
     moment = datetime.fromisoformat("2026-11-02T09:30:00.120+00:00")
 
-    first = _first_id(moment, timedelta(0))
+    first = first_uuid7(moment, timedelta(0))
 
     assert first.int >> 80 == 1793611800120
-    assert _first_id(datetime.fromisoformat("0001-01-01T00:00:00+00:00"), timedelta(0)).int == 0
+    assert first_uuid7(datetime.fromisoformat("0001-01-01T00:00:00+00:00"), timedelta(0)).int == 0
     assert first.int & ((1 << 80) - 1) == 0
 
 

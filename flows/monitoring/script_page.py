@@ -1,4 +1,4 @@
-"""Messages of runs and dead letters, for the test bench of their script."""
+"""What flows add to the page of a script: messages for a trial, and the steps that use it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.db.models.functions import Length
+from django.urls import reverse
 
 from flows.access.rights import (
     SEES_EVERY_RUN,
     dead_letters_known,
+    flows_allowed,
     flows_with,
     queues_seen,
     rights_by_flow,
 )
-from flows.models import DeadLetter, Message, Step, StepVersion
-from scripts.extensions import Sample
+from flows.models import DeadLetter, Message, Right, Step, StepVersion
+from scripts.extensions import Sample, Use
 from scripts.models import Script
 
 MOST = 5
 # Characters; a page has to hold them all.
 LONGEST = 200_000
 LONGEST_CHOSEN = 1024 * 1024
+HIDDEN = Use("a step of a flow that you may not see", "")
 
 
 def samples_of(script: Script, user: Any, choice: str = "") -> Iterator[Sample]:
@@ -64,3 +67,15 @@ def _waiting_messages(script: Script, user: Any) -> QuerySet[Message]:
         .select_related("step")
         .order_by("queue", "priority", "available_at")[:MOST]
     )
+
+
+def uses_of(script: Script, user: Any) -> Iterator[Use]:
+    """Yield the steps that run the script; one of a flow that the user does not see has no name."""
+    seen = set(flows_allowed(user, Right.values).values_list("pk", flat=True))
+    steps = Step.objects.filter(script=script).select_related("flow")
+    for step in steps.order_by("flow__name", "position"):
+        if step.flow_id not in seen:
+            yield HIDDEN
+            continue
+        url = reverse("admin:flows_flow_change", args=[step.flow_id])
+        yield Use(f"{step.flow.name}, step {step.name}", url)
