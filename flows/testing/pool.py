@@ -22,7 +22,7 @@ from scripts.protocol.envelope import complete, encode
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.services import SECRET_SERVICE, Deadline, Service
-from scripts.services.engine import Secrets
+from scripts.services.engine import SecretService
 
 if TYPE_CHECKING:
     from flows.testing.clock import Clock
@@ -36,7 +36,7 @@ class KitPool(HostPool):
     """
 
     def __init__(self) -> None:
-        services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: Secrets()}
+        services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: SecretService()}
         self.unsealed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(
             services=lambda: services, unsealed=self.unsealed, request_threads=SameThread

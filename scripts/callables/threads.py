@@ -33,12 +33,12 @@ class CallableThreads:
     def __init__(self) -> None:
         self._waker = Waker()
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[Program, CallSite], _Lane] = {}
+        self._lanes: dict[tuple[Program, CallSite], _ThreadLane] = {}
         self._running: set[CallableCall] = set()
         self._finished: deque[tuple[Program, Outcome]] = deque()
         # The number of threads that wait for a lane, without those that were just given one.
         self._idle = 0
-        self._given: SimpleQueue[_Lane | None] = SimpleQueue()
+        self._given: SimpleQueue[_ThreadLane | None] = SimpleQueue()
         self._is_closed = False
 
     @staticmethod
@@ -52,7 +52,7 @@ class CallableThreads:
         with self._lock:
             lane = self._lanes.get((program, site))
             if lane is None:
-                lane = self._lanes[program, site] = _Lane((program, site))
+                lane = self._lanes[program, site] = _ThreadLane((program, site))
             lane.limit = max(1, limit)
             lane.waiting.extend(CallableCall(program, site, call) for call in calls)
             for _ in range(min(lane.limit - lane.threads, len(lane.waiting))):
@@ -90,14 +90,14 @@ class CallableThreads:
         running.is_cancelled = True
         watchdog.interrupt(running.limit)
 
-    def _find_thread(self, lane: _Lane) -> None:
+    def _find_thread(self, lane: _ThreadLane) -> None:
         if self._idle:
             self._idle -= 1
             self._given.put(lane)
         else:
             threading.Thread(target=self._work, args=(lane,), name="callables", daemon=True).start()
 
-    def _work(self, lane: _Lane | None) -> None:
+    def _work(self, lane: _ThreadLane | None) -> None:
         try:
             while lane is not None:
                 while running := self._next(lane):
@@ -106,7 +106,7 @@ class CallableThreads:
         finally:
             connections.close_all()
 
-    def _next(self, lane: _Lane) -> CallableCall | None:
+    def _next(self, lane: _ThreadLane) -> CallableCall | None:
         """Take a call off the lane; None: leave the lane, it is empty or has too many threads."""
         with self._lock:
             if not lane.waiting or lane.threads > lane.limit:
@@ -135,7 +135,7 @@ class CallableThreads:
                 self._finished.append((running.program, outcome))
                 self._waker.wake()
 
-    def _next_lane(self) -> _Lane | None:
+    def _next_lane(self) -> _ThreadLane | None:
         with self._lock:
             if self._is_closed:
                 return None
@@ -159,7 +159,7 @@ def uncommitted(outcome: Outcome, fault: str) -> Outcome:
     return replace(outcome, output=None, error=ScriptRaised(fault))
 
 
-class _Lane:
+class _ThreadLane:
     """The waiting calls of one step, and the number of threads that work on the step."""
 
     def __init__(self, key: tuple[Program, CallSite]) -> None:

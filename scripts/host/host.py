@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from scripts.host.channel import Channel
 from scripts.host.context import Context
-from scripts.host.languages import Broken, Script, compiled
+from scripts.host.languages import BrokenScript, CompiledScript, compiled
 from scripts.host.service_client import ServiceClient
 from scripts.protocol.envelope import complete, encode, plain_text
 from scripts.protocol.errors import (
@@ -105,12 +105,12 @@ class Host:
         """Wait for a reply to a request of the running call."""
         return self._channel.read_reply(self._number)
 
-    def _load(self, program: Any) -> Script:
+    def _load(self, program: Any) -> CompiledScript:
         self._services.secret_names = tuple(program["secrets"])
         try:
             self._contract = Contract(program["inputSchema"], program["outputSchema"])
         except ScriptInvalid as error:
-            return Broken(error)
+            return BrokenScript(error)
         return compiled(
             program["language"],
             program["name"],
@@ -119,7 +119,7 @@ class Host:
             program["memoryMb"],
         )
 
-    def _run_group(self, script: Script, head: Any, bodies: bytes) -> None:
+    def _run_group(self, script: CompiledScript, head: Any, bodies: bytes) -> None:
         flow, step, queue, is_last = head["site"]
         end = 0
         self._flushed_at = _clock()
@@ -165,7 +165,7 @@ class Host:
         return number > numbers[RECALLED]
 
     def _call(
-        self, script: Script, body: bytes, context: Context, is_last: bool
+        self, script: CompiledScript, body: bytes, context: Context, is_last: bool
     ) -> tuple[int, bytes, bytes]:
         """Run the script once; return the kind of the outcome, the output, and the rest as JSON."""
         logs, correlation_id = context._logs, context.correlation_id
@@ -235,7 +235,7 @@ def _peak_kb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _explained(script: Script, error: BaseException) -> ScriptError:
+def _explained(script: CompiledScript, error: BaseException) -> ScriptError:
     try:
         return script.explain(error)
     except BaseException:

@@ -17,10 +17,10 @@ _DATABASE_RETRY_SECONDS = 0.2
 
 
 def engine_services() -> dict[str, Service]:
-    return {"http": OutsideCalls(), SECRET_SERVICE: Secrets()}
+    return {"http": OutsideCalls(), SECRET_SERVICE: SecretService()}
 
 
-class Secrets:
+class SecretService:
     """The service `secret`: {name} to {value}."""
 
     def __call__(

@@ -221,7 +221,7 @@ def _checked(
         return None, []
     found = _examined("output", program.output_schema, outcome.output.decode(), is_last)
     if found is None:
-        return OutputInvalid("The output could not be held against the output structure."), []
+        return OutputInvalid("The output could not be checked against the output structure."), []
     if "invalid" in found:
         return ScriptInvalid(found["invalid"]), []
     if "error" in found:

@@ -98,7 +98,9 @@ def secret_in_a_thread(program: Program, name: str, seconds: float) -> object:
 
     def ask() -> None:
         try:
-            given.append(services.Secrets()(program, {"name": name}, time.monotonic() + seconds))
+            given.append(
+                services.SecretService()(program, {"name": name}, time.monotonic() + seconds)
+            )
         except RequestFailed as failed:
             given.append(failed)
 

@@ -15,7 +15,7 @@ from django.db import connection
 from scripts.models import Script, Secret, secret_values
 from scripts.models.secret_values import SecretUnavailable, forget_secrets, secret_value
 from scripts.protocol.calls import Program
-from scripts.services.engine import Secrets
+from scripts.services.engine import SecretService
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 
@@ -42,7 +42,7 @@ def test_the_thread_that_serves_a_secret_leaves_no_connection_open():
     served: list[object] = []
 
     def serve() -> None:
-        served.append(Secrets()(program, {"name": "shop.key"}, time.monotonic() + 60))
+        served.append(SecretService()(program, {"name": "shop.key"}, time.monotonic() + 60))
         served.append(connection.connection)
 
     thread = threading.Thread(target=serve)

@@ -7,7 +7,7 @@ from scripts.host.languages import examination, javascript, python
 from scripts.protocol.errors import ScriptError, ScriptInvalid
 
 
-class Script(Protocol):
+class CompiledScript(Protocol):
     """A compiled script."""
 
     def run(self, body: bytes, context: Any) -> Any:
@@ -31,7 +31,7 @@ EXAMINATION = "examination"
 # The name of a language -> the function that compiles a script's name, code and libraries, or
 # raises ScriptInvalid. Its last argument are the megabytes that the script may take, 0 for no
 # limit.
-LANGUAGES: dict[str, Callable[[str, str, Libraries, int], Script]] = {
+LANGUAGES: dict[str, Callable[[str, str, Libraries, int], CompiledScript]] = {
     # Authors cannot choose this one.
     EXAMINATION: examination.Examination,
     "javascript": javascript.JavaScriptScript,
@@ -56,18 +56,18 @@ def compiled(
     code: str,
     libraries: Libraries = (),
     memory_mb: int = 0,
-) -> Script:
+) -> CompiledScript:
     """Return the script, or one that raises at every call the reason why it cannot run."""
     compile_script = LANGUAGES.get(language)
     if compile_script is None:
-        return Broken(ScriptInvalid(f"There is no language {language!r}."))
+        return BrokenScript(ScriptInvalid(f"There is no language {language!r}."))
     try:
         return compile_script(name, code, libraries, memory_mb)
     except ScriptInvalid as error:
-        return Broken(error)
+        return BrokenScript(error)
 
 
-class Broken:
+class BrokenScript:
     """Stands for a script that cannot be run."""
 
     def __init__(self, error: ScriptInvalid) -> None:
