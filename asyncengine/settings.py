@@ -1,4 +1,4 @@
-"""Django settings. The only place that reads the environment; README lists the variables."""
+"""Django settings. The only place that reads the environment; README.md lists the variables."""
 
 import errno
 import os

@@ -92,9 +92,8 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 
 def example() -> str:
-    page = (ROOT / "flows" / "README.md").read_text()
-    section = page.split("\n## Tests\n")[1].split("\n## ")[0]
-    found = re.search(r"```python\n(# shop/tests/test_orders.py\n.*?)```", section, re.DOTALL)
+    page = (ROOT / "flows" / "testing" / "README.md").read_text()
+    found = re.search(r"```python\n(# shop/tests/test_orders.py\n.*?)```", page, re.DOTALL)
     assert found is not None
     return found[1]
 

@@ -18,7 +18,7 @@ from scripts.admin.trial_page import FIRST_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-PAGE = ROOT / "flows/README.md"
+PAGE = ROOT / "scripts/README.md"
 PYTHON = """\
 from asyncengine_script import Context, Message, Reject, Retry
 
@@ -231,8 +231,8 @@ def tsc(directory: Path) -> list[str]:
     return said.splitlines()
 
 
-def javascript_of_the_readme() -> str:
-    text = README.read_text(encoding="utf-8")
+def javascript_of_the_page() -> str:
+    text = PAGE.read_text(encoding="utf-8")
     (code,) = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
     return code
 
@@ -268,7 +268,7 @@ setData(context.Data);
 @pytest.mark.tsc
 def test_tsc_accepts_javascript_scripts_that_use_everything(tmp_path):
     document = javascript_document(
-        readme=javascript_of_the_readme(), good=GOOD, other="const order = 1;\nsetData(order);\n"
+        readme=javascript_of_the_page(), good=GOOD, other="const order = 1;\nsetData(order);\n"
     )
 
     write_directory(document, tmp_path)
