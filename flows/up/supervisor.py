@@ -1,4 +1,4 @@
-"""Keeps the parts of `manage.py up` alive."""
+"""Keeps the child processes of `manage.py up` running."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Any
 
 from flows.processes import die_with_parent
 
-DEATHS_ALLOWED = 5
-DEATHS_WITHIN_SECONDS = 60.0
+MAX_DEATHS = 5
+DEATHS_PERIOD_SECONDS = 60.0
 
 
-class PartUnsteady(Exception):
-    """A part died so often that it cannot be kept alive."""
+class RestartLimitReached(Exception):
+    """A child process died too often to be started again."""
 
 
 @dataclass
-class Part:
+class Child:
     """A process that is started again when it dies."""
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_ALLOWED))
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
 
     def start(self) -> None:
-        # A session of its own: a signal to our process group reaches it through us alone, once.
+        # A session of its own: the child does not get signals to the process group of `up` twice.
         self.process = subprocess.Popen(
             self.command,
             env=os.environ | self.environment,
@@ -43,15 +43,18 @@ class Part:
         )
 
     def restart_if_dead(self) -> int | None:
-        """Return the exit code that it died with, None while it lives. Raises PartUnsteady."""
+        """Return the exit code of a process that died, None while it runs.
+
+        Raises RestartLimitReached.
+        """
         assert self.process is not None
         code = self.process.poll()
         if code is None:
             return None
         self.deaths.append(time.monotonic())
-        recent = [at for at in self.deaths if at > time.monotonic() - DEATHS_WITHIN_SECONDS]
-        if len(recent) >= DEATHS_ALLOWED:
-            raise PartUnsteady(f"{self.name} died {len(recent)} times within a minute")
+        recent = [at for at in self.deaths if at > time.monotonic() - DEATHS_PERIOD_SECONDS]
+        if len(recent) >= MAX_DEATHS:
+            raise RestartLimitReached(f"{self.name} died {len(recent)} times within a minute")
         self.start()
         return code
 
@@ -70,46 +73,46 @@ class Part:
 
 
 class Supervisor:
-    def __init__(self, parts: Sequence[Part], say: Callable[[str], None]) -> None:
-        self.parts = parts
+    def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
+        self.children = children
         self.say = say
         self.stopping = False
 
     def run(self, is_ready: Callable[[], bool], ready: Callable[[], None]) -> None:
-        """Run until SIGINT or SIGTERM, then let the parts drain; call `ready` once it is so.
+        """Run the children until SIGINT or SIGTERM, then stop them and wait for their end.
 
-        Raises PartUnsteady.
+        `ready` is called once, as soon as `is_ready` returns true. Raises RestartLimitReached.
         """
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)
         announced = False
         try:
-            for part in self.parts:
-                part.start()
+            for child in self.children:
+                child.start()
             while not self.stopping:
-                self._look_after_parts()
+                self._restart_dead_children()
                 if not announced and is_ready():
                     ready()
                     announced = True
                 time.sleep(0.1)
         finally:
-            self._stop_parts()
+            self._stop_children()
 
-    def _look_after_parts(self) -> None:
-        for part in self.parts:
-            code = part.restart_if_dead()
+    def _restart_dead_children(self) -> None:
+        for child in self.children:
+            code = child.restart_if_dead()
             if code is not None:
-                self.say(f"{part.name} ended with {code}; it is started again")
+                self.say(f"{child.name} ended with {code}; it is started again")
 
     def _stop(self, *args: Any) -> None:
         self.stopping = True
 
-    def _stop_parts(self) -> None:
-        for part in self.parts:
-            part.stop()
+    def _stop_children(self) -> None:
+        for child in self.children:
+            child.stop()
         deadline = time.monotonic() + 60
-        for part in self.parts:
-            part.wait(max(deadline - time.monotonic(), 0.1))
+        for child in self.children:
+            child.wait(max(deadline - time.monotonic(), 0.1))
 
 
 def managed(*arguments: str) -> list[str]:

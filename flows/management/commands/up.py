@@ -17,17 +17,16 @@ from flows import demo
 from flows.access.administrator import NAME, NoAdministrator, make_administrator
 from flows.models import Flow
 from flows.models.users import all_users
-from flows.up.supervisor import Part, PartUnsteady, Supervisor, managed
+from flows.up.supervisor import Child, RestartLimitReached, Supervisor, managed
 
 WEB_WORKERS = 2
-# Connections of a worker. One that is idle costs little, and one that is not accepted cannot even
-# ask whether the server is alive.
+# Connections of a worker. An idle one costs little. A health check needs one, too.
 WEB_CONNECTIONS = 8_192
 
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """Who may log in, and with which password where one was made up."""
+    """The superuser, and the password if `up` has made one up."""
 
     name: str
     password: str | None = None
@@ -57,7 +56,7 @@ class Command(BaseCommand):
                 is_ready=lambda: answers(host, port),
                 ready=lambda: self._announce(host, port, admin),
             )
-        except PartUnsteady as error:
+        except RestartLimitReached as error:
             raise CommandError(str(error)) from error
 
     def _fill_if_empty(self, with_demo: bool) -> Administrator:
@@ -101,14 +100,14 @@ class Command(BaseCommand):
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  only compared with
 
 
-def web(host: str, port: int) -> Part:
-    return Part(
+def web(host: str, port: int) -> Child:
+    return Child(
         "web server",
         [
             *(sys.executable, "-m", "granian", "--interface", "asginl"),
             *("--host", host, "--port", str(port)),
             *("--workers", str(WEB_WORKERS), "--backpressure", str(WEB_CONNECTIONS)),
-            # A connection of HTTP/2 would be many callers.
+            # One connection of HTTP/2 would carry many calls.
             *("--http", "1", "--backlog", "2048"),
             *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
             *("--log-level", "error", "--no-ws"),
@@ -119,17 +118,17 @@ def web(host: str, port: int) -> Part:
 
 
 def python_path() -> str:
-    """Return the caller's own path with the project first: the server finds it by that."""
+    """Return the caller's own path with the project first, so that the server finds it."""
     own = os.environ.get("PYTHONPATH", "")
     return os.pathsep.join([str(settings.BASE_DIR), *([own] if own else [])])
 
 
-def cluster(workers: int) -> Part:
-    return Part("cluster", managed("qcluster"), {"ASYNCENGINE_WORKERS": str(workers)})
+def cluster(workers: int) -> Child:
+    return Child("cluster", managed("qcluster"), {"ASYNCENGINE_WORKERS": str(workers)})
 
 
 def require_free(host: str, port: int) -> None:
-    """Say so at once where the address is taken, rather than after five failed starts."""
+    """Raise CommandError at once if the address is taken, instead of after five failed starts."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
