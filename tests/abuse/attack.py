@@ -10,7 +10,7 @@ from tests.waiting import PATIENCE
 REFUSED = r"ScriptRaised: PermissionError: .*"
 TIMED_OUT = r"ScriptTimedOut: The script ran longer than its time limit of \S+ s\."
 OUT_OF_MEMORY = r"Script(OutOfMemory|Killed): The script ran out of memory .*"
-NONSENSE = r"ScriptKilled: protocol: the host's answer made no sense"
+PROTOCOL_BROKEN = r"ScriptKilled: protocol: the host's answer made no sense"
 # Shorter than any user would choose, long enough for a busy machine.
 SECONDS = 0.5
 

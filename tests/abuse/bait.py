@@ -1,6 +1,6 @@
 """What abusive scripts are after, and how one sees that they have not got it.
 
-All of it would be theirs but for the seal: the file may be read by everyone, everyone may write
+All of it would be theirs but for the sandbox: the file may be read by everyone, everyone may write
 into the folder, the listeners take whoever comes.
 """
 

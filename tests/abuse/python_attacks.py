@@ -3,8 +3,8 @@
 import platform
 
 from tests.abuse.attack import (
-    NONSENSE,
     OUT_OF_MEMORY,
+    PROTOCOL_BROKEN,
     REFUSED,
     SECONDS,
     TIMED_OUT,
@@ -501,10 +501,10 @@ OUTPUT = {
 }
 
 FORGERIES = {
-    "garbage": Attack(NONSENSE, "os.write(channel(), b'x' * 1000)\nwhile True: pass"),
-    "zeros": Attack(NONSENSE, "os.write(channel(), bytes(33 * 3))\nwhile True: pass"),
-    "a second greeting": Attack(
-        NONSENSE,
+    "garbage": Attack(PROTOCOL_BROKEN, "os.write(channel(), b'x' * 1000)\nwhile True: pass"),
+    "zeros": Attack(PROTOCOL_BROKEN, "os.write(channel(), bytes(33 * 3))\nwhile True: pass"),
+    "a second report that it is ready": Attack(
+        PROTOCOL_BROKEN,
         """
         import struct
         os.write(channel(), struct.pack("<QBIIdd", 0, 0, 0, 2, 0.0, 0.0) + b"[]")
@@ -512,7 +512,7 @@ FORGERIES = {
         """,
     ),
     "the answer to another call": Attack(
-        NONSENSE,
+        PROTOCOL_BROKEN,
         """
         import struct
         os.write(channel(), struct.pack("<QBIIdd", 77, 1, 2, 0, 0.0, 0.0) + b"{}")
@@ -530,7 +530,7 @@ FORGERIES = {
         """,
     ),
     "an answer that is no JSON": Attack(
-        NONSENSE,
+        PROTOCOL_BROKEN,
         """
         import struct
         os.write(channel(), struct.pack("<QBIIdd", host()._number, 1, 4, 0, 0.0, 0.0) + b"{NaN")
@@ -538,7 +538,7 @@ FORGERIES = {
         """,
     ),
     "an answer of four gigabytes": Attack(
-        NONSENSE,
+        PROTOCOL_BROKEN,
         """
         import struct
         os.write(channel(), struct.pack("<QBIIdd", host()._number, 1, 2**32 - 1, 0, 0.0, 0.0))
@@ -546,7 +546,7 @@ FORGERIES = {
         """,
     ),
     "a call that was never begun": Attack(
-        NONSENSE,
+        PROTOCOL_BROKEN,
         """
         import struct
         os.write(channel(), struct.pack("<QBIIdd", host()._number, 7, 0, 0, 0.0, 0.0))
@@ -557,12 +557,12 @@ FORGERIES = {
         TIMED_OUT, "os.write(channel(), b'x' * 5)\nwhile True: pass", timeout_seconds=SECONDS
     ),
     "a shared page of ones": Attack(
-        r"ScriptTimedOut: .*|" + NONSENSE,
+        r"ScriptTimedOut: .*|" + PROTOCOL_BROKEN,
         "host()._shared[:] = bytes([255]) * len(host()._shared)\nwhile True: pass",
         timeout_seconds=SECONDS,
     ),
     "unsent answers of somebody": Attack(
-        r"ScriptTimedOut: .*|" + NONSENSE,
+        r"ScriptTimedOut: .*|" + PROTOCOL_BROKEN,
         """
         host()._shared[4096:] = bytes([1]) * (len(host()._shared) - 4096)
         host()._numbers[2] = 2 ** 63
@@ -570,7 +570,7 @@ FORGERIES = {
         """,
         timeout_seconds=SECONDS,
     ),
-    "a host with another number": Attack(NONSENSE, "host()._number = 4711"),
+    "a host with another number": Attack(PROTOCOL_BROKEN, "host()._number = 4711"),
     "a host without a channel": Attack(output(r'"payload":null'), "host()._channel = None"),
 }
 

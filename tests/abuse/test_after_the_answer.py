@@ -95,7 +95,7 @@ def test_host_that_rests_is_there_for_the_next_message(pool: HostPool) -> None:
     assert second.output == first.output
 
 
-def test_call_that_comes_back_again_and_again_is_charged(pool: HostPool) -> None:
+def test_call_that_comes_back_again_and_again_gets_the_error(pool: HostPool) -> None:
     submit(pool, FORGED_RETURN, calls=4, seconds=1.0)
 
     outcomes = collect(pool, 4)

@@ -89,9 +89,9 @@ setData(context.Data)"""
 def test_time_limit_ends_any_script_and_its_neighbours_go_on(pool: HostPool, code: str) -> None:
     code = f"if (context.Data.payload) {{ {code} }} setData(context.Data);"
 
-    first, guilty, last = run_all(pool, code, [0, 1, 0], timeout_seconds=1, memory_mb=512)
+    first, failed, last = run_all(pool, code, [0, 1, 0], timeout_seconds=1, memory_mb=512)
 
-    assert type(guilty.error) is ScriptTimedOut
+    assert type(failed.error) is ScriptTimedOut
     assert [payload(first), payload(last)] == [0, 0]
 
 
@@ -116,11 +116,11 @@ def test_promise_that_never_resolves_is_noticed_at_once(pool: HostPool) -> None:
 def test_memory_limit_is_named_and_neighbours_go_on(pool: HostPool, code: str) -> None:
     code = f"if (context.Data.payload) {{ log('before'); {code} }} setData(context.Data);"
 
-    first, guilty, last = run_all(pool, code, [0, 1, 0], memory_mb=64)
+    first, failed, last = run_all(pool, code, [0, 1, 0], memory_mb=64)
 
-    assert type(guilty.error) is ScriptOutOfMemory
-    assert "out of memory" in str(guilty.error)
-    assert [line["text"] for line in guilty.logs] == ["before"]
+    assert type(failed.error) is ScriptOutOfMemory
+    assert "out of memory" in str(failed.error)
+    assert [line["text"] for line in failed.logs] == ["before"]
     assert [payload(first), payload(last)] == [0, 0]
 
 

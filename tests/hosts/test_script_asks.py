@@ -355,7 +355,7 @@ def run(message, context):
     assert [payload(outcomes[n]) for n in range(20)] == [1] * 20
 
 
-def test_a_host_that_is_killed_while_it_waits_is_charged_to_the_call_that_asked(
+def test_a_host_that_is_killed_while_it_waits_gives_the_error_to_the_call_that_waits(
     pool: HostPool, services: Services
 ) -> None:
     code = """
@@ -454,7 +454,9 @@ message['payload'] = [kinds.count(None), kinds.count('busy')]
     assert refused >= 4
 
 
-def test_memory_that_runs_out_while_a_reply_is_read_is_charged_to_the_call(pool: HostPool) -> None:
+def test_memory_that_runs_out_while_a_reply_is_read_is_the_error_of_the_call(
+    pool: HostPool,
+) -> None:
     code = """
 def run(message, context):
     if message['payload'] == 'greedy':

@@ -264,7 +264,7 @@ def run(message, context):
         ("os.abort()", 6, None, "signal 6 (SIGABRT)"),
     ],
 )
-def test_the_call_that_ends_its_host_is_charged_and_no_other(
+def test_the_call_that_ends_its_host_gets_the_error_and_no_other(
     pool: HostPool, statement: str, expected_signal: int | None, exit_code: int | None, words: str
 ) -> None:
     code = f"{AROUND_IMPORTS}\ndef run(m, c):\n    if m['payload']: {statement}\n    return m"
@@ -317,7 +317,7 @@ def test_zygote_killed_from_outside_costs_nothing(pool: HostPool) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    "answer",
     [
         "b'x' * 100",
         "bytes(33)",
@@ -331,13 +331,13 @@ def test_zygote_killed_from_outside_costs_nothing(pool: HostPool) -> None:
         'b\'{"error":{"message":"m","after":"soon"},"warning":null,"logs":[]}  \'',
     ],
 )
-def test_host_that_answers_nonsense_is_killed(pool: HostPool, nonsense: str) -> None:
+def test_host_that_breaks_the_protocol_is_killed(pool: HostPool, answer: str) -> None:
     code = f"""{AROUND_IMPORTS}
 import struct
 def run(message, context):
     for descriptor in range(3, 100):
         try:
-            os.write(descriptor, {nonsense})
+            os.write(descriptor, {answer})
         except OSError:
             pass
     while True: pass
@@ -352,7 +352,7 @@ def run(message, context):
     "output",
     [b"", b"{x}", b"NaN", b"[1] [2]", b'"\xff"', b'"\0"', b'"\\ud800"', b"1" * 5000 + b"x"],
 )
-def test_output_that_is_not_json_is_charged_to_its_call_alone(
+def test_output_that_is_not_json_is_the_error_of_its_call_alone(
     pool: HostPool, output: bytes
 ) -> None:
     code = f"""{AROUND_IMPORTS}
@@ -378,7 +378,9 @@ def run(message, context):
     assert [payload(outcome) for outcome in outcomes.values()] == [0] * 200
 
 
-def test_nonsense_among_fast_calls_is_charged_to_those_that_wrote_it(pool: HostPool) -> None:
+def test_wrong_answers_among_fast_calls_are_errors_of_the_calls_that_wrote_them(
+    pool: HostPool,
+) -> None:
     code = f"""{AROUND_IMPORTS}
 def run(message, context):
     for descriptor in range(3, 100 if message["payload"] else 3):
@@ -393,14 +395,14 @@ def run(message, context):
 
     outcomes = run_all(pool, code, [0] * 100 + [1] + [0] * 100 + [1] + [0] * 100)
 
-    guilty = {key for key, outcome in outcomes.items() if outcome.error is not None}
-    assert guilty == {100, 201}
-    assert {str(outcomes[key].error) for key in guilty} == {
+    failed = {key for key, outcome in outcomes.items() if outcome.error is not None}
+    assert failed == {100, 201}
+    assert {str(outcomes[key].error) for key in failed} == {
         "protocol: the host's answer made no sense"
     }
 
 
-def test_host_that_closes_its_pipe_is_charged(pool: HostPool) -> None:
+def test_a_call_that_closes_its_pipe_gets_the_error(pool: HostPool) -> None:
     code = f"{AROUND_IMPORTS}\ndef run(m, c):\n    os.closerange(0, 99)\n    while True: pass"
 
     outcomes = run_all(pool, code, [0], timeout_seconds=10)
@@ -408,7 +410,7 @@ def test_host_that_closes_its_pipe_is_charged(pool: HostPool) -> None:
     assert isinstance(outcomes[0].error, ScriptKilled)
 
 
-def test_exhausted_memory_is_charged_to_the_call_that_took_it(pool: HostPool) -> None:
+def test_exhausted_memory_is_the_error_of_the_call_that_took_it(pool: HostPool) -> None:
     code = "def run(m, c):\n    x = 'x' * m['payload']\n    return m"
 
     outcomes = run_all(pool, code, [1, 2, 10**9, 3, 10**9, 4])
@@ -448,7 +450,7 @@ def test_ended_hosts_tell_how_much_memory_they_took(pool: HostPool) -> None:
     assert 49_000_000 < pool.peak_bytes - little < 52_000_000
 
 
-def test_many_calls_that_exhaust_memory_are_each_charged_once(pool: HostPool) -> None:
+def test_many_calls_that_exhaust_memory_each_get_the_error_once(pool: HostPool) -> None:
     outcomes = run_all(pool, "def run(m, c): 'x' * 10**9", [0] * 12, hosts=2)
 
     assert {type(outcome.error) for outcome in outcomes.values()} == {ScriptOutOfMemory}
