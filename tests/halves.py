@@ -26,25 +26,19 @@ from tests.databases import installed_postgresql, installed_postgresql_server, p
 
 TESTS = Path(__file__).parent
 KINDS = ("integration",)
-# What these look at is a page, a document, a text, a right or a script, not a race, a lock, a type
-# or a plan of the database: their SQL is the ORM's.
+# What these look at is a page, an answer, a document, a text, a right or a script, and no race,
+# lock, type or plan of the database: their SQL is the ORM's, or tested beneath them.
 LESS_DEPENDENT = [
     TESTS / "integration" / path
     for path in (
-        *("admin", "kit"),
-        *(
-            f"api/test_{name}.py"
-            for name in (
-                *("authentication", "create_token", "depth", "errors", "failed_logins", "hidden"),
-                *("odd_values", "specification"),
-            )
-        ),
+        *("admin", "api", "kit"),
         *(
             f"test_{name}.py"
             for name in (
-                *("callable_checks", "configuration_command", "configuration_directory"),
-                *("configuration_export", "demo", "javascript_flow", "outputs", "public_address"),
-                *("script_command", "secrets", "tokens", "trial", "values", "wsgi"),
+                *("allowed_tasks", "callable_checks", "configuration_command"),
+                *("configuration_directory", "configuration_export", "demo", "javascript_flow"),
+                *("outputs", "public_address", "script_command", "secrets", "tokens", "trial"),
+                *("values", "wsgi"),
             )
         ),
     )

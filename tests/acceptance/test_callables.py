@@ -16,6 +16,8 @@ from tests.chaos.checks import Accepted, judge
 from tests.databases import migrated_database
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 CRASH = "before-commit-of-results"
 STEPS = ["s0", "s1"]
 

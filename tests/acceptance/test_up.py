@@ -54,7 +54,9 @@ def outcomes(step):
     return [attempt["outcome"] for attempt in step["attempts"]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_stop_signal_to_the_process_group_drains_and_ends_with_0(
     installation: Installation, number: int
 ):
@@ -103,6 +105,7 @@ def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
     assert [process for process in (server, *workers) if is_at_work(process)] == []
 
 
+@pytest.mark.long
 def test_a_part_that_is_killed_is_started_again(installation: Installation):
     installation.up("--no-demo")
     installation.configure(THREE_STEPS)
@@ -217,6 +220,7 @@ def test_the_curl_call_that_up_prints_starts_the_demo_flow(with_demo: Installati
     assert len(run["steps"]) == 3
 
 
+@pytest.mark.long
 def test_the_sample_of_the_demo_runs_through(with_demo: Installation):
     sample = ROOT / "flows" / "demo" / "applications.json"
 

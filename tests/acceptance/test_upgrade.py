@@ -22,6 +22,8 @@ from tests.acceptance.installation import Installation
 from tests.databases import fresh_database, is_postgresql
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.long
+
 KEPT = Path(__file__).parent / "upgrade"
 # Its queued tasks are signed with this.
 SECRET_KEY = "a key of the upgrade test alone"
