@@ -1,4 +1,4 @@
-"""The verbs that callers use. API, admin and commands call these and nothing below."""
+"""The verbs that start, stop and repair runs. The API, the admin and the commands call these."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from flows.errors import (
 )
 from flows.message.digest import is_of_request, request_digest
 from flows.message.envelope import (
-    dump_payload,
     parse_payload,
     parse_value,
     takes_any_payload,
@@ -42,7 +41,7 @@ from flows.plan import FlowPlan, flow_plan
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
+    from flows.access.rights import Caller
 
 # A mapping of Python values, or JSON text, which travels as it is.
 Payload = Mapping[str, Any] | bytes
@@ -68,7 +67,7 @@ def start(
     flow: str | FlowPlan,
     payload: Payload,
     *,
-    user: AbstractBaseUser | None = None,
+    user: Caller | None = None,
     idempotency_key: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
@@ -102,7 +101,7 @@ def start_many(
     flow: str | FlowPlan,
     payloads: Iterable[Payload],
     *,
-    user: AbstractBaseUser | None = None,
+    user: Caller | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
 ) -> list[UUID]:
@@ -141,12 +140,12 @@ def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:
 def _new_run(
     plan: FlowPlan,
     payload: Payload,
-    user: AbstractBaseUser | None,
+    user: Caller | None,
     priority: int,
     delayed_until: datetime | None,
 ) -> NewRun:
     first = plan.require_runnable()
-    raw = payload if isinstance(payload, bytes) else dump_payload(payload)
+    raw = _as_text(payload)
     plan.require_valid(parse_payload(raw))
     correlation_id = uuid7()
     return NewRun(
@@ -160,6 +159,10 @@ def _new_run(
         priority=priority,
         start_at=delayed_until,
     )
+
+
+def _as_text(payload: Payload) -> bytes:
+    return payload if isinstance(payload, bytes) else write_payload(payload)
 
 
 def _delayed_until(start_at: datetime | None) -> datetime | None:
@@ -249,7 +252,7 @@ def _known_start(
 # --- runs and dead letters ---------------------------------------------------------------------
 
 
-def cancel(run: Run, *, user: AbstractBaseUser | None = None) -> Run:
+def cancel(run: Run, *, user: Caller | None = None) -> Run:
     """Cancel a run. Its waiting message leaves at once, a running script is stopped within 2 s.
 
     One that is failed, since a branch died, and goes on with others is cancelled as well, and its
@@ -268,33 +271,22 @@ def bypass_pause(run: Run) -> bool:
 def reprocess(
     dead_letter: DeadLetter,
     *,
-    user: AbstractBaseUser | None = None,
+    user: Caller | None = None,
     payload: Payload | None = None,
     newest_script: bool = False,
+    at: StepVersion | None = None,
 ) -> Run:
     """Put a dead letter back at the step where it failed, with a new payload if one is given.
 
-    Earlier steps are not run again. The run keeps its script versions; with `newest_script` it
-    goes on with the flow as it is now, from the step of the same name. Raises AlreadyReprocessed
-    (also where it was discarded), QueueFull, PayloadInvalid, and FlowNotRunnable where the step or
-    its queue no longer exists.
+    Earlier steps are not run again. The run keeps its script versions. With `newest_script` it goes
+    on with the flow as it is now, from the step of the same name; a caller that has looked that
+    step up, by `newest_step`, gives it as `at`. Raises AlreadyReprocessed (also where it was
+    discarded), QueueFull, PayloadInvalid, and FlowNotRunnable where the step or its queue no longer
+    exists.
     """
-    step = newest_step(dead_letter.step) if newest_script else dead_letter.step
-    return reprocess_at(step, dead_letter, user=user, payload=payload, follows=newest_script)
-
-
-def reprocess_at(
-    step: StepVersion,
-    dead_letter: DeadLetter,
-    *,
-    user: AbstractBaseUser | None = None,
-    payload: Payload | None = None,
-    follows: bool = False,
-) -> Run:
-    """Put a dead letter back at this step; `follows`: its run gets that step's flow version.
-
-    Raises as `reprocess` does.
-    """
+    if newest_script:
+        at = newest_step(dead_letter.step)
+    step = at or dead_letter.step
     if not DeadLetter.objects.open().filter(pk=dead_letter.pk).exists():
         raise AlreadyReprocessed
     if step.queue_id is None:
@@ -312,13 +304,13 @@ def reprocess_at(
         body,
         branch=dead_letter.branch,
     )
-    store().put_back(dead_letter, message, user.pk if user else None, follows)
+    store().put_back(dead_letter, message, user.pk if user else None, follows=at is not None)
     return Run.objects.get(pk=dead_letter.run_id)
 
 
 def _repaired(body: str, payload: Payload) -> str:
     """Return the envelope with that payload. An object gives way to objects alone."""
-    raw = payload if isinstance(payload, bytes) else write_payload(payload)
+    raw = _as_text(payload)
     if takes_any_payload(body):
         parse_value(raw)
     else:
@@ -334,7 +326,7 @@ def newest_step(step: StepVersion) -> StepVersion:
     raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
 
 
-def discard(dead_letter: DeadLetter, *, user: AbstractBaseUser | None = None) -> Run:
+def discard(dead_letter: DeadLetter, *, user: Caller | None = None) -> Run:
     """Give a dead letter up.
 
     A run whose dead letters are all discarded stays failed. Where another branch of it was put back
@@ -348,16 +340,16 @@ def discard(dead_letter: DeadLetter, *, user: AbstractBaseUser | None = None) ->
 # --- pausing -----------------------------------------------------------------------------------
 
 
-def pause(target: Queue | Flow, *, user: AbstractBaseUser | None = None) -> None:
+def pause(target: Queue | Flow, *, user: Caller | None = None) -> None:
     """Let the messages of a queue, or of all queues of a flow, wait. What runs goes on."""
     _set_paused(target, True, user)
 
 
-def resume(target: Queue | Flow, *, user: AbstractBaseUser | None = None) -> None:
+def resume(target: Queue | Flow, *, user: Caller | None = None) -> None:
     _set_paused(target, False, user)
 
 
-def _set_paused(target: Queue | Flow, paused: bool, user: AbstractBaseUser | None) -> None:
+def _set_paused(target: Queue | Flow, paused: bool, user: Caller | None) -> None:
     target.refresh_from_db()
     if target.paused == paused:
         return

@@ -221,14 +221,14 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         self, request: HttpRequest, letters: QuerySet[DeadLetter], newest_script: bool
     ) -> None:
         def reprocess(letter: DeadLetter) -> None:
-            engine.reprocess(letter, user=request.user, newest_script=newest_script)  # type: ignore[arg-type]
+            engine.reprocess(letter, user=request.user, newest_script=newest_script)
 
         self._decide(request, letters, reprocess, "reprocessed")
 
     @admin.action(description="Discard the selected dead letters", permissions=["operate"])
     def discard_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         def discard(letter: DeadLetter) -> None:
-            engine.discard(letter, user=request.user)  # type: ignore[arg-type]
+            engine.discard(letter, user=request.user)
 
         self._decide(request, letters, discard, "discarded")
 
@@ -279,7 +279,7 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         letter = get_object_or_404(DeadLetter, pk=object_id)
         try:
-            run = engine.discard(letter, user=request.user)  # type: ignore[arg-type]
+            run = engine.discard(letter, user=request.user)
             stays = run.status == Run.Status.FAILED
             note = "its run stays failed" if stays else "its run goes on without it"
             self.message_user(request, f"Discarded: {note}.", messages.SUCCESS)
@@ -328,7 +328,7 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         try:
             run = engine.reprocess(
                 letter,
-                user=request.user,  # type: ignore[arg-type]
+                user=request.user,
                 payload=form.cleaned_data.get("payload"),
                 newest_script=form.cleaned_data["script"] == NEWEST,
             )

@@ -4,8 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -165,16 +164,9 @@ class FlowAdmin(PausingAdmin):
         return obj.pk
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
-        dead = (
-            DeadLetter.objects.open()
-            .filter(step__flow_version__flow=OuterRef("pk"))
-            .order_by()
-            .values("step__flow_version__flow")
-            .annotate(count=Count("pk"))
-            .values("count")
-        )
+        dead = DeadLetter.objects.all().open_in("step__flow_version__flow")
         flows = super().get_queryset(request).prefetch_related("steps")
-        return flows.annotate(dead=Coalesce(Subquery(dead), 0))
+        return flows.annotate(dead=dead)
 
     def get_fieldsets(self, request: HttpRequest, obj: Flow | None = None) -> Any:
         if obj is None:
@@ -274,7 +266,7 @@ class FlowAdmin(PausingAdmin):
     def _start(self, request: HttpRequest, flow: Flow, form: StartForm) -> HttpResponse | None:
         payload = form.cleaned_data["payload"].encode()
         try:
-            started = engine.start(flow.name, payload, user=request.user)  # type: ignore[arg-type]
+            started = engine.start(flow.name, payload, user=request.user)
         except PayloadInvalid as error:
             faults = [f"{fault['path']}: {fault['detail']}" for fault in error.errors]
             form.add_error("payload", [str(error), *faults])

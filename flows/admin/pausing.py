@@ -91,7 +91,7 @@ class PausingAdmin(ByRole, ConfigurationAdmin):
             self.message_user(request, note, messages.WARNING)
         changed = [target for target in operated if target.paused != paused]
         for target in changed:
-            verb(target, user=request.user)  # type: ignore[arg-type]
+            verb(target, user=request.user)
         if not changed:
             self.message_user(request, "Nothing to change.", messages.INFO)
             return

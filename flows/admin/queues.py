@@ -3,8 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -63,19 +62,12 @@ class QueueAdmin(PausingAdmin):
         return Q(step__flow__in=flows_with(rights_of(request), SEES_EVERY_RUN))
 
     def flow_of(self, obj: Queue) -> int | None:
-        step = getattr(obj, "step", None)
+        step = obj.fed_step
         return step.flow_id if step else None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Queue]:
-        dead = (
-            DeadLetter.objects.open()
-            .filter(step__queue=OuterRef("pk"))
-            .order_by()
-            .values("step__queue")
-            .annotate(count=Count("pk"))
-            .values("count")
-        )
-        return super().get_queryset(request).annotate(dead=Coalesce(Subquery(dead), 0))
+        dead = DeadLetter.objects.all().open_in("step__queue")
+        return super().get_queryset(request).annotate(dead=dead)
 
     def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)

@@ -102,7 +102,9 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
             "run_steps": [_step(step) for step in shown["steps"]],
             "run_waits_because": shown.get("waitingBecause"),
-            "run_bypasses_pause": messages_of(run).filter(bypasses_pause=True).exists(),
+            "run_bypasses_pause": Message.objects.of_run(run.pk)
+            .filter(bypasses_pause=True)
+            .exists(),
             "run_branch_ends": BranchEnd.objects.filter(run=run.pk).count(),
             "run_dead_letters": [
                 {"letter": letter, "url": page_of(letter)}
@@ -170,7 +172,7 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         """Cancel the run and return whether that ended it."""
         if has_ended(run):
             return False
-        engine.cancel(run, user=request.user)  # type: ignore[arg-type]
+        engine.cancel(run, user=request.user)
         return run.status == Run.Status.CANCELLED
 
     @action(
@@ -246,13 +248,12 @@ def id_bounds(text: str) -> tuple[UUID, UUID] | None:
 def has_ended(run: Run) -> bool:
     """Whether nothing of it moves; one that is failed may go on with other branches."""
     if run.status == Run.Status.FAILED:
-        return not messages_of(run).exists()
+        return not Message.objects.of_run(run.pk).exists()
     return run.status in Run.FINISHED
 
 
-def messages_of(run: Run) -> QuerySet[Message]:
-    """Return the messages of the run: one under its own id, or one for each branch."""
-    return Message.objects.filter(Q(pk=run.pk) | Q(run=run.pk, branch__gt=""))
+def _bypasses_pause(run: Run) -> bool:
+    return Message.objects.of_run(run.pk).filter(bypasses_pause=True).exists()
 
 
 def may_bypass_pause(run: Run) -> bool:
@@ -263,7 +264,7 @@ def may_bypass_pause(run: Run) -> bool:
         | Q(step__queue__paused=True)
         | Q(step__flow_version__flow__paused=True)
     )
-    return messages_of(run).filter(paused, bypasses_pause=False).exists()
+    return Message.objects.of_run(run.pk).filter(paused, bypasses_pause=False).exists()
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
-from flows.monitoring.trace import rfc3339
+from flows.monitoring.times import rfc3339
 from scripts.protocol.json_text import member_of
 
 # A page ends early where its messages are large.
@@ -57,8 +57,7 @@ class DeadLetterView(ApiView):
     @extend_schema(**DISCARD_DEAD_LETTER)
     def delete(self, request: Request, id: int) -> HttpResponse:
         letter = _find(request, id)
-        user: Any = request.user
-        engine.discard(letter, user=user)
+        engine.discard(letter, user=request.user)
         return HttpResponse(status=204)
 
 
@@ -67,8 +66,7 @@ class ReprocessView(ApiView):
     def post(self, request: Request, id: int) -> HttpResponse:
         letter = _find(request, id)
         options = _options(json_body(request._request), letter)
-        user: Any = request.user
-        run = engine.reprocess(letter, user=user, **options)
+        run = engine.reprocess(letter, user=request.user, **options)
         put_back = engine.Started(run.pk, letter.step.flow_version.flow_name)
         return accepted(request, put_back, run.status)
 

@@ -15,6 +15,7 @@ from flows.api.openapi.operations import GET_FLOW, LIST_FLOWS
 from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import Flow
+from flows.options import can_be_a_name
 
 
 class FlowsView(ApiView):
@@ -34,7 +35,7 @@ class FlowView(ApiView):
     @extend_schema(**GET_FLOW)
     def get(self, request: Request, name: str) -> HttpResponse:
         seen = flows_allowed(request.user, SEES_FLOW)
-        flow = None if "\0" in name else _with_steps(seen).filter(name=name).first()
+        flow = _with_steps(seen).filter(name=name).first() if can_be_a_name(name) else None
         if flow is None:
             raise Problem("unknown-flow", f"There is no flow {name!r}.")
         rights = rights_on(request.user, flow.pk)

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from flows.api.errors import Problem
+from flows.options import can_be_a_name
 
 # As RFC 3339 has it; a "+" that was not escaped arrives as a space.
 RFC3339 = re.compile(
@@ -22,7 +23,7 @@ def text(query: dict[str, str], name: str) -> str | None:
     value = query.get(name)
     if value == "":
         raise Problem.of_parameter(name, "is empty")
-    if value and "\0" in value:
+    if value and not can_be_a_name(value):
         raise Problem.of_parameter(name, "has a character that no name has")
     return value
 

@@ -28,6 +28,7 @@ from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right
 from flows.monitoring.wait_reason import PRIORITIES, QueueSnapshot
+from flows.options import can_be_a_name
 
 # Up to so many messages the waiting ones are counted.
 COUNTED = 10_000
@@ -53,8 +54,7 @@ class PauseQueueView(ApiView):
     @extend_schema(**PAUSE_QUEUE)
     def post(self, request: Request, name: str) -> HttpResponse:
         queue = find_to_operate(request, name, "pause")
-        user: Any = request.user
-        engine.pause(queue, user=user)
+        engine.pause(queue, user=request.user)
         return json_response(documents([queue])[0])
 
 
@@ -62,15 +62,14 @@ class ResumeQueueView(ApiView):
     @extend_schema(**RESUME_QUEUE)
     def post(self, request: Request, name: str) -> HttpResponse:
         queue = find_to_operate(request, name, "resume")
-        user: Any = request.user
-        engine.resume(queue, user=user)
+        engine.resume(queue, user=request.user)
         return json_response(documents([queue])[0])
 
 
 def find(request: Request, name: str) -> Queue:
     """Return the queue. Raises Problem where there is none, or none that the caller may see."""
     queues = queues_seen(request.user).select_related("step")
-    queue = None if "\0" in name else queues.filter(name=name).first()
+    queue = queues.filter(name=name).first() if can_be_a_name(name) else None
     if queue is None:
         raise Problem("unknown-queue", f"There is no queue {name!r}.")
     return queue
@@ -144,12 +143,11 @@ def _counted(queues: QuerySet[Queue]) -> QuerySet[Any]:
     waiting = Message.objects.filter(queue=OuterRef("pk"), delayed=False)
     waiting = waiting.order_by("priority", "available_at")
     few = When(state__depth__lte=COUNTED, then=CountOf(waiting.values("priority")[:COUNTED]))
-    dead = DeadLetter.objects.open().filter(step__queue=OuterRef("pk")).order_by()
     return queues.annotate(
         in_it=F("state__depth"),
         delayed_starts=F("state__delayed"),
         waiting=Case(few, default=Value(None)),
-        dead=CountOf(dead.values("pk")),
+        dead=DeadLetter.objects.all().open_in("step__queue"),
     )
 
 

@@ -34,12 +34,11 @@ class ReprocessDeadLettersView(ApiView):
     def post(self, request: Request) -> HttpResponse:
         flow_ids = _flows_to_operate(request)
         raw = json_body(request._request)
-        _require_valid(parse_payload(raw))
+        _require_valid(parse_payload(raw, "The body"))
         body = orjson.loads(raw)
-        user: Any = request.user
         found = reprocess_many(
             _filter(body["filter"]),
-            user=user,
+            user=request.user,
             flow_ids=flow_ids,
             rate_per_second=body.get("ratePerSecond"),
             stop_after_failures=body.get("stopAfterFailures"),

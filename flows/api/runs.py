@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -92,8 +92,7 @@ class CancelRunView(ApiView):
         run = _find(request, id)
         if not may_cancel(request.user, run):
             raise Problem("no-role", "None of your roles may cancel this run.")
-        user: Any = request.user
-        return json_response(trace_json(engine.cancel(run, user=user)))
+        return json_response(trace_json(engine.cancel(run, user=request.user)))
 
 
 def _created_between(

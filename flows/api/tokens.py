@@ -56,7 +56,7 @@ class TokenView(OpenView):
 
 
 def _by_body(request: Request) -> AbstractBaseUser | None:
-    """Return whom the body names, None where it names nobody."""
+    """Return the user that the body names, None where it has no credentials."""
     document = _parse(json_body(request._request))
     given = {name: document[name] for name in ("userName", "password") if name in document}
     if not given:
@@ -72,6 +72,7 @@ def _by_body(request: Request) -> AbstractBaseUser | None:
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
+    """Read a body that is not stored: unlike a payload it may have NUL, which is no user's name."""
     if not raw:
         return {}
     try:

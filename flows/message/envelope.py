@@ -9,7 +9,6 @@ from uuid import UUID
 import orjson
 
 from flows.errors import PayloadInvalid
-from flows.message.python_payload import write_payload
 from scripts.protocol.json_layout import member, path_step, place_at, with_member
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
 from scripts.protocol.numerals import may_change
@@ -106,13 +105,6 @@ def find_nul(value: Any) -> str | None:
         elif isinstance(item, list):
             todo.extend((f"{path}[{index}]", child) for index, child in enumerate(item))
     return None
-
-
-def dump_payload(payload: Any) -> bytes:
-    """Serialise a Python payload and hold it to the same rules as one that came as text."""
-    encoded = write_payload(payload)
-    parse_payload(encoded)
-    return encoded
 
 
 def wrap(correlation_id: UUID, payload: bytes) -> str:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from flows.disposition import DeadLetterReason
 from flows.models.run import Run
@@ -11,8 +12,17 @@ from flows.models.version import StepVersion
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def open(self) -> DeadLetterQuerySet:
-        """Those that wait for a decision."""
+        """Return those that wait for a decision."""
         return self.filter(reprocessed_at=None, discarded_at=None)
+
+    def open_in(self, path: str) -> Coalesce:
+        """Return the number of open ones for each row of a query around this.
+
+        `path` leads from a dead letter to that row: "step__queue" is for a query of queues.
+        """
+        letters = self.open().filter(**{path: OuterRef("pk")}).order_by()
+        counted = letters.values(path).annotate(count=Count("pk")).values("count")
+        return Coalesce(Subquery(counted), 0)
 
 
 class DeadLetter(models.Model):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Model, ProtectedError, Q, QuerySet
+from django.db.models import Model, ProtectedError, QuerySet
 from django.db.models.signals import pre_delete
 
 from flows.models import (
@@ -53,13 +53,13 @@ def _refusing(
 def of_run(run: Run, origin: type[Model]) -> str:
     if run.status == Run.Status.COMPLETED:
         return ""
-    if run.status in (Run.Status.QUEUED, Run.Status.RUNNING):
+    if run.status in Run.UNFINISHED:
         return (
             f"The run {run.pk} is {run.status}: cancel it first. Runs that have ended are deleted"
             " when their flow's retention is over."
         )
     # By the two indexes that there are.
-    left = Message.objects.filter(Q(pk=run.pk) | Q(run=run, branch__gt=""))
+    left = Message.objects.of_run(run.pk)
     if not left.exists():
         return ""
     return f"The run {run.pk} is {run.status}, but a message of it is left."

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+from uuid import UUID
+
 from django.db import models
 from django.db.models import Q
 
@@ -10,6 +13,17 @@ from flows.models.version import StepVersion
 
 # As JMS has it: 0 is the lowest, 9 the highest.
 DEFAULT_PRIORITY = 4
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def of_run(self, run_id: UUID) -> MessageQuerySet:
+        """Return the messages of a run: one under the run's own id, or one for each branch."""
+        return self.of_runs([run_id])
+
+    def of_runs(self, run_ids: Collection[UUID]) -> MessageQuerySet:
+        """Return the messages of runs. Both conditions have an index."""
+        branches = Q(run__in=run_ids, branch__gt="")
+        return self.filter(Q(pk__in=run_ids) | branches).order_by()
 
 
 class Message(models.Model):
@@ -78,6 +92,8 @@ class Message(models.Model):
         default=False,
         help_text="Its step is done; the body has the outputs without room in the next queue.",
     )
+
+    objects = MessageQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]

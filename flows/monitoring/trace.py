@@ -6,14 +6,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import Q, QuerySet
 
 from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
+from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
 
 # Of a step, beside the statuses of a run: the run has not come to it.
@@ -77,10 +77,8 @@ def finished_among(run_ids: Collection[UUID]) -> set[UUID]:
     return set(run_ids) - {pk for pk, status in states if status not in Run.FINISHED}
 
 
-def rfc3339(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339(at)
 
 
 def _outline(run: Run) -> dict[str, Any]:
@@ -106,9 +104,9 @@ def _summary(run: Run, current_step: str | None) -> dict[str, Any]:
         "flowVersion": run.flow_version.number,
         "status": run.status,
         "currentStep": current_step,
-        "createdAt": rfc3339(run.created_at),
-        "startedAt": rfc3339(run.started_at),
-        "finishedAt": rfc3339(run.finished_at),
+        "createdAt": _time(run.created_at),
+        "startedAt": _time(run.started_at),
+        "finishedAt": _time(run.finished_at),
         "error": run.error or None,
         "warnings": run.warnings,
     }
@@ -131,7 +129,7 @@ def _current_steps(runs: Sequence[Run]) -> dict[UUID, str]:
     names = _step_names(runs)
     places: dict[UUID, list[int]] = defaultdict(list)
     for run_id, position, pending_outputs in (
-        _messages_of([run.pk for run in runs])
+        Message.objects.of_runs([run.pk for run in runs])
         .values_list("run_id", "step__position", "pending_outputs")
         .distinct()
     ):
@@ -169,12 +167,6 @@ def _completed(runs: Sequence[Run]) -> set[tuple[UUID, str]]:
     return set(done.values_list("run_id", "step__name").distinct())
 
 
-def _messages_of(run_ids: Sequence[UUID]) -> QuerySet[Message]:
-    """Return the messages of runs: one under the run's own id, or one for each branch."""
-    branches = Q(run__in=run_ids, branch__gt="")
-    return Message.objects.filter(Q(pk__in=run_ids) | branches).order_by()
-
-
 # --- the steps of a run ------------------------------------------------------------------------
 
 
@@ -199,7 +191,7 @@ class Place:
 
 def _messages(run: Run) -> list[Mapping[str, Any]]:
     return list(
-        _messages_of([run.pk]).values(
+        Message.objects.of_run(run.pk).values(
             "step__name", "step__position", "consumer_id", "deliveries", "branch", "pending_outputs"
         )
     )
@@ -271,8 +263,8 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
             {
                 "attempt": place.numbers[branch],
                 "branch": branch or None,
-                "startedAt": rfc3339(step_run.started_at),
-                "finishedAt": rfc3339(step_run.finished_at),
+                "startedAt": _time(step_run.started_at),
+                "finishedAt": _time(step_run.finished_at),
                 "outcome": step_run.outcome,
                 "error": step_run.error or None,
                 "logs": orjson.loads(step_run.logs) if step_run.logs else [],
@@ -284,7 +276,7 @@ def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str,
     status = _status(run, place, reached)
     attempts, letter = place.attempts, place.letter
     last = attempts[-1] if attempts else None
-    finished_at = last["finishedAt"] if last else letter and rfc3339(letter["dead_at"])
+    finished_at = last["finishedAt"] if last else letter and _time(letter["dead_at"])
     error = letter["error"] if letter else last and last["error"]
     return {
         "name": step.name,

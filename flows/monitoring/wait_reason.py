@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce
 
 from flows.models import Consumer, Flow, Message, Queue, Run, StepVersion
 from flows.models.users import user_name_field
+from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
 from flows.store import store
 from flows.store.rate_limit import RateLimit
@@ -35,8 +36,8 @@ def why_run(run: Run) -> str | None:
     A pause counts before a start that is delayed, and that before what the queue is up to. Of
     several branches it is the one that is next.
     """
-    of_run = Q(pk=run.pk) | Q(run=run.pk, branch__gt="")
-    message = Message.objects.filter(of_run).defer("body").order_by(*WORKED_ON_FIRST).first()
+    waiting = Message.objects.of_run(run.pk).defer("body").order_by(*WORKED_ON_FIRST)
+    message = waiting.first()
     if message is None:
         return None
     if message.queue_id is None:
@@ -275,8 +276,8 @@ NO_LIVE_WORKERS = "No worker is running: nobody takes messages from any queue."
 Pause = tuple[datetime, str | None]
 
 
-def text_of(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+def text_of(at: datetime) -> str:
+    return rfc3339(at, "milliseconds")
 
 
 def _why_busy(queue: Any) -> str | None:

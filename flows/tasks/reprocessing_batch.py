@@ -190,5 +190,5 @@ def _put_back_one(
 ) -> None:
     if isinstance(target, FlowError):
         raise target
-    follows = reprocessing.script == Reprocessing.Script.NEWEST
-    engine.reprocess_at(target, letter, user=reprocessing.user, follows=follows)
+    keeps_script = reprocessing.script == Reprocessing.Script.OWN
+    engine.reprocess(letter, user=reprocessing.user, at=None if keeps_script else target)

@@ -10,7 +10,8 @@ from django.utils import timezone
 from flows import engine
 from flows.models import DeadLetter, Message, Right, Run, StepRun
 from flows.models.uuid7 import first_uuid7
-from flows.monitoring.trace import rfc3339, trace
+from flows.monitoring.times import rfc3339
+from flows.monitoring.trace import trace
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/runs"
