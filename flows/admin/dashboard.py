@@ -17,8 +17,8 @@ from flows.access.rights import (
     queues_seen,
     runs_seen,
 )
-from flows.admin.books import books
 from flows.admin.by_role import has_right_somewhere, may_view, sees_every_flow
+from flows.admin.conservation import totals_table
 from flows.admin.display import (
     STATUS_LABELS,
     first_line,
@@ -34,21 +34,21 @@ from flows.models.uuid7 import first_uuid7
 from flows.monitoring import conservation
 
 PERIOD = timedelta(hours=24)
-# Counting more would take seconds; the cards say that they stop here.
+# Counting more takes seconds. The page shows the limit when the count reaches it.
 MOST_COUNTED = 100_000
 MOST_QUEUES = 12
 MOST_DEAD_LETTERS = 8
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add what the user may see to the context of the page."""
+    """Add to the context of the page what the user may see."""
     user: Any = request.user
     if may_view(request, Run):
         context["run_counts"], context["runs_capped"] = _run_counts(user)
     if has_right_somewhere(request, SEES_EVERY_RUN):
         is_everywhere = sees_every_flow(request)
         flows = None if is_everywhere else flows_allowed(user, SEES_EVERY_RUN)
-        context["books"] = books(flows)
+        context["totals"] = totals_table(flows)
         context["oldest"] = _oldest_without_progress(user)
         context["check_url"] = is_everywhere and reverse("admin:flows_run_conservation")
     if may_view(request, Queue):
@@ -63,7 +63,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_counts(user: Any) -> tuple[list[dict[str, Any]], int | None]:
-    """Return a card a status, and the limit where it was reached."""
+    """Return a card for each status, and the limit if the count reached it."""
     newest = runs_seen(user).filter(pk__gte=first_uuid7(timezone.now() - PERIOD))[:MOST_COUNTED]
     counts = newest.aggregate(
         **{status.value: Count("pk", filter=Q(status=status.value)) for status in Status}

@@ -19,8 +19,8 @@ from unfold.paginator import InfinitePaginator
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
-from flows.admin.books import checked_books
 from flows.admin.by_role import ByRole, has_right, has_right_somewhere, rights_of, sees_every_flow
+from flows.admin.conservation import checked_tables
 from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, page_of, shown_time
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.admin.long_texts import LongTexts, shown_text
@@ -30,7 +30,7 @@ from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import dialog, leave_dialog
 
 HEX_DIGITS = 32
-# A step may have had thousands of branches.
+# A step may have thousands of branches.
 MOST_ATTEMPTS = 50
 # Characters of an attempt's logs.
 MOST_LOGS = 20_000
@@ -38,7 +38,7 @@ MOST_LOGS = 20_000
 
 @admin.register(Run)
 class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
-    """Made for millions of rows: nothing counts, and every order is that of the key."""
+    """For millions of rows: it counts no rows, and every order is that of the key."""
 
     long_texts = ("result",)
     list_display: Any = (
@@ -140,13 +140,13 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
             run for run in runs.select_related("flow_version") if may_cancel(request.user, run)
         ]
         if left_out := runs.count() - len(chosen):
-            note = f"Left out, since you may not cancel them: {left_out}."
+            note = f"Left out, because you may not cancel them: {left_out}."
             self.message_user(request, note, messages.WARNING)
         cancelled = sum(self._cancel(request, run) for run in chosen)
         if cancelled:
             self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
         if ended := len(chosen) - cancelled:
-            note = f"Skipped, since they had ended before: {ended}."
+            note = f"Skipped, because they had ended before: {ended}."
             self.message_user(request, note, messages.INFO)
 
     @action(
@@ -156,7 +156,8 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         variant=ActionVariant.DANGER,
         dialog=dialog(
             "Cancel this run?",
-            "Its waiting messages leave at once; a script that runs is stopped within 2 s.",
+            "Its waiting messages are removed at once, a running script is stopped within 2 s, and"
+            " its dead letters are discarded.",
             "Cancel the run",
         ),
     )
@@ -169,7 +170,7 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         return leave_dialog(page_of(run))
 
     def _cancel(self, request: HttpRequest, run: Run) -> bool:
-        """Cancel the run and return whether that ended it."""
+        """Cancel the run; return whether this call has ended it."""
         if has_ended(run):
             return False
         engine.cancel(run, user=request.user)
@@ -181,7 +182,8 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         permissions=["operate"],
         dialog=dialog(
             "Let this run bypass the pause?",
-            "It alone goes on to its end although its queues or its flow are paused.",
+            "Its messages are handed out although its queues or its flow are paused, until the run"
+            " ends. All other runs stay paused.",
             "Bypass the pause",
         ),
     )
@@ -203,14 +205,14 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
 
     @action(description="Check conservation", icon="balance", permissions=["conservation"])
     def conservation(self, request: HttpRequest) -> HttpResponse:
-        """Hold the books against the rows, all of them: asked for, never along the way."""
-        flows, queues = checked_books()
+        """Compare all counters with all rows. It reads every row, so it runs on request alone."""
+        flow_table, queue_table = checked_tables()
         context = {
             **self.admin_site.each_context(request),
             "title": "Conservation",
             "opts": self.opts,
-            "flow_books": flows,
-            "queue_books": queues,
+            "flow_table": flow_table,
+            "queue_table": queue_table,
             "check_again_url": request.path,
             "back_url": list_of(Run),
         }
@@ -246,7 +248,7 @@ def id_bounds(text: str) -> tuple[UUID, UUID] | None:
 
 
 def has_ended(run: Run) -> bool:
-    """Whether nothing of it moves; one that is failed may go on with other branches."""
+    """Say whether the run has no message left. A failed run may go on with other branches."""
     if run.status == Run.Status.FAILED:
         return not Message.objects.of_run(run.pk).exists()
     return run.status in Run.FINISHED

@@ -23,18 +23,18 @@ def dashboard(client):
     return client.get(reverse("admin:index"))
 
 
-def rows_of(books):
-    return {row["name"]: row for row in books["rows"]}
+def rows_of(table):
+    return {row["name"]: row for row in table["rows"]}
 
 
-def test_the_dashboard_shows_the_books_without_counting(client, run, check, monkeypatch):
+def test_the_dashboard_shows_the_totals_without_counting(client, run, check, monkeypatch):
     monkeypatch.setattr(conservation, "check", lambda: pytest.fail("it counts"))
     engine.cancel(run)
     engine.start("order-processing", {"orderId": "A-2", "amount": 1})
 
     response = dashboard(client)
 
-    row = rows_of(response.context["books"])["order-processing"]
+    row = rows_of(response.context["totals"])["order-processing"]
     assert row["figures"] == ["2", "1", "0", "0", "1"]
     assert check in response.content.decode()
 
@@ -46,22 +46,22 @@ def test_the_dashboard_names_the_message_that_waits_longest(client, world, run):
     response = dashboard(client)
 
     assert response.context["oldest"]["url"].endswith(f"{run.pk}/change/")
-    assert "which is paused or whose flow is" in response.content.decode()
+    assert "which is paused itself or by its flow" in response.content.decode()
 
 
 def test_the_check_says_what_agrees_and_what_does_not(client, run, check):
     response = client.get(check)
 
     # The fixture has runs that nobody accepted; a queue that was left alone agrees.
-    flow = rows_of(response.context["flow_books"])["order-processing"]
-    assert (flow["figures"][:2], flow["verdict"]) == (["1", "1"], "differs")
+    flow = rows_of(response.context["flow_table"])["order-processing"]
+    assert (flow["figures"][:2], flow["agrees"]) == (["1", "1"], False)
     assert "accepted is 1, but there are 6 runs" in response.content.decode()
-    queues = rows_of(response.context["queue_books"])
-    assert (queues["orders"]["verdict"], queues["billing"]["verdict"]) == ("agrees", "differs")
+    queues = rows_of(response.context["queue_table"])
+    assert (queues["orders"]["agrees"], queues["billing"]["agrees"]) == (True, False)
 
 
-def test_who_may_not_view_runs_sees_no_books_and_checks_nothing(staff_client, run, check):
+def test_a_user_without_a_view_of_runs_sees_no_totals_and_checks_nothing(staff_client, run, check):
     client = staff_client("flows.view_queue")
 
-    assert "books" not in dashboard(client).context
+    assert "totals" not in dashboard(client).context
     assert client.get(check).status_code == 403

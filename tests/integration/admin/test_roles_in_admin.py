@@ -407,7 +407,7 @@ def test_the_dashboard_counts_what_the_user_sees(staff, own, hidden):
 
     counts = {card["status"]: card["count"] for card in context["run_counts"]}
     assert (counts["Failed"], counts["Running"]) == (1, 1)
-    assert [row["name"] for row in context["books"]["rows"]] == ["mine-flow"]
+    assert [row["name"] for row in context["totals"]["rows"]] == ["mine-flow"]
     assert [row["queue"].name for row in context["queue_rows"]] == ["mine-queue"]
     assert [row["letter"] for row in context["dead_letter_rows"]] == [own.letter]
 

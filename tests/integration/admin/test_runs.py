@@ -211,7 +211,7 @@ def test_runs_are_cancelled_from_the_list(client, world, waiting):
 
     waiting.refresh_from_db()
     assert waiting.status == Run.Status.CANCELLED
-    assert messages_of(response) == ["Cancelled: 1.", "Skipped, since they had ended before: 1."]
+    assert messages_of(response) == ["Cancelled: 1.", "Skipped, because they had ended before: 1."]
 
 
 def test_a_run_may_bypass_a_pause_only_while_something_is_paused(client, world, waiting):
