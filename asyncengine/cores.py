@@ -1,4 +1,4 @@
-"""How many cores this process may use: not how many the machine has."""
+"""The number of cores that this process may use. The machine may have more."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
-# Reads the limit of a group. Raises OSError or ValueError where there is none.
+# Reads the limit of a group, in cores. Raises OSError or ValueError if it has none.
 Reader = Callable[[Path], float]
 
 
 def allowed_cores() -> int:
-    """Return the cores that affinity and control groups leave, part of one counted as one."""
+    """Return the cores that affinity and control groups allow, rounded up."""
     quotas = quota_of_group(CGROUPS, MEMBERSHIP)
     return max(1, min([cores_by_affinity(), *(ceil(quota) for quota in quotas)]))
 
 
 def cores_by_affinity() -> int:
-    # macOS has none.
+    # macOS has no affinity.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def quota_of_group(mounted: Path, membership: Path) -> Iterator[float]:
-    """Yield the limits, in cores, of the process's control groups and of those around them.
+    """Yield the limits, in cores, of the process's control groups and of their parents.
 
-    A container sees its own group where the root is mounted, whatever its membership says.
+    In a container its own group may be mounted as the root, although its membership has a path.
     """
     with suppress(OSError):
         for line in membership.read_text().splitlines():

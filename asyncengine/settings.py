@@ -23,9 +23,9 @@ from flows.postgresql.session_settings import session_settings
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
-# Files of this process are its user's alone: the SQLite database holds tokens, payloads and logs.
+# Only the user of this process may read its files: SQLite stores tokens, payloads and logs.
 os.umask(os.umask(0o077) | 0o077)
-# What SQLite and its writers keep beside the database.
+# Suffixes of the files of an SQLite database, with those that its writers add.
 SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn", "-clock")
 
 
@@ -54,7 +54,7 @@ def env_list(name: str, default: str) -> list[str]:
 
 
 def close_to_others(path: Path) -> None:
-    """Take from other users what an earlier version has left open to them."""
+    """Remove the rights of other users to a file, which earlier versions have left."""
     with suppress(OSError):
         if (mode := path.stat().st_mode) & 0o077:
             path.chmod(mode & 0o700)
@@ -62,8 +62,8 @@ def close_to_others(path: Path) -> None:
 
 @contextmanager
 def writing_to(directory: Path, what: str) -> Iterator[None]:
-    """Make the directory if it is not there. Raises ImproperlyConfigured where that, or what is
-    written within, is not allowed."""
+    """Make the directory if it does not exist. Raises ImproperlyConfigured if that is not allowed,
+    or if the block cannot write there."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
@@ -74,9 +74,9 @@ def writing_to(directory: Path, what: str) -> Iterator[None]:
 
 
 def kept_key(name: str, new_key: str) -> str:
-    """Keep a key in `var/`, readable by its owner alone: the new one if there is none yet.
+    """Return the key in `var/`, or store the new one there if it has none. Only its owner reads it.
 
-    The file is linked into place whole, so that processes that start together agree on one key.
+    The complete file is linked to its name, so processes that start together agree on one key.
     """
     path = VAR_DIR / name
     if path.exists():
@@ -96,7 +96,7 @@ def kept_key(name: str, new_key: str) -> str:
 
 
 def public_url(name: str) -> SplitResult:
-    """Return the address as browsers write it, without a slash at its end; empty: there is none."""
+    """Return the address as browsers write it, without a slash at the end, or an empty one."""
     value = env_text(name, "")
     try:
         url = urlsplit(value)
@@ -120,17 +120,17 @@ def encryption_keys(name: str) -> list[str]:
         try:
             Fernet(key)
         except ValueError as error:
-            # The key itself must not end up in a log.
+            # Leave the key out, so that it does not get into a log.
             raise ImproperlyConfigured(f"{name} holds something that is no Fernet key") from error
     return keys
 
 
-# SQLite's log of writes is cut to this when it begins anew; it takes 4 MB between two checkpoints.
+# SQLite cuts its write-ahead log to this size. Between two checkpoints it needs 4 MB.
 SQLITE_LOG_BYTES = 16 * 1024 * 1024
 
 
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
-    """Turn a URL into Django's settings; a relative SQLite path starts beside this package."""
+    """Return Django's settings for a URL. A relative SQLite path starts beside this package."""
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url))
     except (ValueError, dj_database_url.UnknownSchemeError) as error:
@@ -147,9 +147,9 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
         with writing_to(Path(config["NAME"]).parent, "the SQLite database"):
             for suffix in SQLITE_FILES:
                 close_to_others(Path(config["NAME"] + suffix))
-        # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for its turn
-        # instead of failing in the middle of a transaction. The log of writes shrinks again when
-        # a long reader that let it grow has gone.
+        # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for the lock
+        # instead of failing in the middle of a transaction. The write-ahead log grows during a
+        # long read and shrinks after it.
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,
@@ -159,7 +159,7 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
             ),
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
-        # As Django's, but it notices a server that has fallen silent.
+        # Django's backend, which also detects a server that does not answer.
         config["ENGINE"] = "flows.postgresql"
         options: dict[str, Any] = config.get("OPTIONS", {})
         config["OPTIONS"] = {
@@ -176,7 +176,7 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
 
 
 def direct_database(url: str, engine: str) -> dict[str, Any] | None:
-    """Return the way past a pooler to the same database; None where there is no pooler."""
+    """Return Django's settings for the database without its pooler; None if there is no pooler."""
     if not url:
         return None
     config = database(url, "DATABASE_DIRECT_URL")
@@ -194,10 +194,10 @@ SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_key(
     "secret_key", secrets.token_urlsafe(48)
 )
 ALLOWED_HOSTS = env_list("ASYNCENGINE_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-# The address that callers use. Hosts, cookies, redirects and the addresses in answers follow it.
+# The address that callers use. It decides on hosts, cookies, redirects and links in answers.
 PUBLIC_URL = public_url("ASYNCENGINE_URL")
 ASYNCENGINE_URL = PUBLIC_URL.geturl()
-# Proxies before the web server, whose X-Forwarded-* headers are believed.
+# The number of proxies before the web server. Their X-Forwarded-* headers are trusted.
 ASYNCENGINE_PROXIES = env_int("ASYNCENGINE_PROXIES", 0)
 if ASYNCENGINE_URL:
     ALLOWED_HOSTS.append(PUBLIC_URL.netloc.removesuffix(f":{PUBLIC_URL.port}"))
@@ -207,48 +207,48 @@ if ASYNCENGINE_URL:
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.scheme == "https"
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.scheme == "https" else 0
 DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncengine.sqlite3"))}
-# For what a pooler does not pass on: notifications.
+# Used to listen for notifications, which a pooler does not pass on.
 ASYNCENGINE_DIRECT_DATABASE = direct_database(
     env_text("DATABASE_DIRECT_URL", ""), DATABASES["default"]["ENGINE"]
 )
 
-# With the first of them secrets are encrypted, with any of them decrypted.
+# The first key encrypts secrets. Each key decrypts them.
 ASYNCENGINE_SECRETS_KEYS = encryption_keys("ASYNCENGINE_SECRETS_KEYS")
 SECRETS_KEY_IS_KEPT = not ASYNCENGINE_SECRETS_KEYS
 if SECRETS_KEY_IS_KEPT:
     ASYNCENGINE_SECRETS_KEYS = [kept_key("secrets_key", Fernet.generate_key().decode())]
 
-# Of one cluster: workers for flows, and beside them workers for django-q2's own tasks.
+# Workers of one cluster: for flows, and for django-q2's own tasks.
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores())
 ASYNCENGINE_TASK_WORKERS = env_int("ASYNCENGINE_TASK_WORKERS", max(ASYNCENGINE_WORKERS - 1, 1))
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
-# Fields of the superuser that `up` makes, named as `createsuperuser --noinput` names them.
+# Fields of the superuser that `up` makes. The variables are those of createsuperuser --noinput.
 ASYNCENGINE_ADMIN_FIELDS = {
     name.removeprefix("DJANGO_SUPERUSER_").lower(): value
     for name, value in os.environ.items()
     if name.startswith("DJANGO_SUPERUSER_")
 }
-# Modules of the project, with what is inside, whose functions may serve as scripts; none: off.
+# Modules and packages of the project with functions that may run as scripts; empty: none.
 ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")
-# Run scripts although their processes cannot be sealed on this machine.
+# Run scripts without the sandbox on a machine that does not support it.
 ASYNCENGINE_UNSEALED_SCRIPTS = env_bool("ASYNCENGINE_UNSEALED_SCRIPTS", False)
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
 # The largest result of a run, and the largest input of a join.
 ASYNCENGINE_MAX_RESULT_BYTES = env_int("ASYNCENGINE_MAX_RESULT_BYTES", 8 * 1024**2, minimum=1)
-# How far in the future a start may lie.
+# A delayed start may lie this far in the future.
 ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
-# Set by `manage.py up` for its web server, whose processes are to end with it.
+# Set by `manage.py up`: the processes of its web server end when `up` has ended.
 ASYNCENGINE_UP_PID = env_int("ASYNCENGINE_UP_PID", 0)
-# A consumer that was not heard of for this long has lost its lease.
+# A consumer without a heartbeat for this long has lost its lease.
 ASYNCENGINE_LEASE_SECONDS = 10.0
-# A consumer session gives its worker back after this long, so that queues take turns.
+# A consumer session ends after this time, so that workers serve all queues in turn.
 ASYNCENGINE_SLICE_SECONDS = 1.0
-# A stopping cluster waits this long for running scripts, then lets their messages wait again.
+# A stopping cluster waits this long for running scripts, then releases their messages.
 ASYNCENGINE_GRACE_SECONDS = 10.0
 
 INSTALLED_APPS = [
-    # flows stands before unfold, whose templates it overrides, and before django_q: its `qcluster`
-    # command is the one that survives kills.
+    # flows stands before unfold to override its templates, and before django_q to replace its
+    # `qcluster` command by one that survives kills.
     "flows",
     "scripts",
     "unfold",
@@ -266,7 +266,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "simple_history",
-    # Its vendored Ace alone is used.
+    # Only the Ace editor that it contains is used.
     "django_ace",
 ]
 
@@ -292,7 +292,7 @@ WSGI_APPLICATION = "asyncengine.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        # Those of one installation, before the packages' own.
+        # Templates of this installation override those of the packages.
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
@@ -323,8 +323,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STATIC_URL = f"{PUBLIC_URL.path}/static/"
 STATIC_ROOT = VAR_DIR / "static"
-# Served from the packages themselves: nothing has to be collected before `up` works. Without the
-# directory there is a warning, and it cannot be made where all is read-only.
+# Static files are served from the packages, so `up` works without collectstatic. Django warns if
+# the directory is missing, but on a read-only file system it cannot be made.
 with suppress(OSError):
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 WHITENOISE_USE_FINDERS = True
@@ -339,12 +339,12 @@ Q_CLUSTER = {
     "orm": "default",
     "workers": ASYNCENGINE_WORKERS,
     "task_workers": ASYNCENGINE_TASK_WORKERS,
-    # What a cluster of another name has of its own, by its name.
+    # Settings of clusters with another name, by name.
     "ALT_CLUSTERS": {},
-    # The broker waits for work itself and wakes up when there is some.
+    # The broker itself waits until there is work.
     "poll": 0,
     "recycle": 10_000,
-    # For django-q2's own tasks; consumer sessions have leases instead.
+    # Limits of django-q2's own tasks. Consumer sessions have leases instead.
     "timeout": 1_800,
     "retry": 3_600,
     "max_attempts": 5,
@@ -364,9 +364,9 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "flows.api.errors.handle",
-    # By whose address failed logins are counted.
+    # Finds the caller's address, by which failed logins are counted.
     "NUM_PROXIES": ASYNCENGINE_PROXIES,
-    # `?format=` is an unknown query parameter like any other.
+    # `?format=` is refused like every unknown query parameter.
     "URL_FORMAT_OVERRIDE": None,
 }
 REST_KNOX = {
@@ -382,12 +382,12 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # Without a validatorUrl of null the page asks a service on the internet.
+    # Without `validatorUrl: null` the page calls a service on the internet.
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SERVE_INCLUDE_SCHEMA": False,
-    # Paths are below this; without an address they are those of the server that gives the document.
+    # The base of all paths. Without it, the base is the server that delivers the document.
     "SERVERS": [{"url": ASYNCENGINE_URL}] if ASYNCENGINE_URL else [],
-    # A test looks at the document.
+    # A test checks the document instead.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "POSTPROCESSING_HOOKS": ["flows.api.openapi.document.complete"],
 }
@@ -398,7 +398,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "Configuration Manager",
     "SITE_URL": reverse_lazy("admin:index"),
     "SITE_SYMBOL": "account_tree",
-    # Browsers ask for one on every first visit, and call its absence an error.
+    # Browsers request an icon on the first visit, and report an error if there is none.
     "SITE_FAVICONS": [
         {
             "rel": "icon",
@@ -419,7 +419,7 @@ LOGGING = {
             "format": "%(asctime)s %(levelname)s %(process)d %(name)s%(of_message)s: %(message)s"
         },
     },
-    # What callables log says which message they are at.
+    # Adds the message that a callable runs to its log lines.
     "filters": {"message": {"()": "scripts.callables.logs.MessageFilter"}},
     "handlers": {
         "stderr": {
@@ -431,7 +431,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO" if DEBUG else "WARNING"},
     "loggers": {
         "flows": {"level": "INFO"},
-        # A caller's mistakes are answered, not logged.
+        # Mistakes of callers are answered, not logged.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "scripts": {"level": "INFO"},

@@ -5,7 +5,7 @@ from django.views.generic import RedirectView
 from flows.admin.login import login_page
 
 urlpatterns = [
-    # What "View site" and "Return to site" lead to, and the address that is typed by hand.
+    # The target of "View site" and "Return to site", and of the bare address.
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login/", login_page),
     path("admin/", admin.site.urls),

@@ -5,7 +5,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
 application = get_wsgi_application()
 
-# It is a subclass of Django's, which can be imported from here on.
+# Imported late: Django must be set up before its request class can be imported.
 from flows.front.request import Request  # noqa: E402
 
 application.request_class = Request

@@ -1,6 +1,6 @@
-"""What `manage.py check` holds a project to, by what is looked at."""
+"""The checks of `manage.py check`: a module for each thing that they check."""
 
 
 def register_all() -> None:
-    """Import the checks, which register themselves; they need the models."""
+    """Import the checks. They register themselves and need the models."""
     from flows.checks import callables, database, deployment, settings, sites, users  # noqa: F401

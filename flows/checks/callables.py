@@ -1,4 +1,4 @@
-"""What callables and the connections of a project need: `check` tells what stands in the way."""
+"""Checks that callables can run, and that the database connections of a project are safe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.models import Language, Script
 
 OWN_POSTGRESQL = "flows.postgresql"
 POSTGRESQL = frozenset({"django.db.backends.postgresql", "django.contrib.gis.db.backends.postgis"})
-# What keeps a connection from waiting for ever on a network that has gone.
+# Options that end a connection when its network is gone, instead of waiting for ever.
 NETWORK_GUARDS = ("connect_timeout", "keepalives_idle", "tcp_user_timeout")
 
 
@@ -22,7 +22,7 @@ NETWORK_GUARDS = ("connect_timeout", "keepalives_idle", "tcp_user_timeout")
 def callables_are_there(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Resolve the function of each callable, where a command has asked for the database."""
+    """Resolve the function of each callable. Runs only in commands that check the database."""
     if not databases or "default" not in databases:
         return []
     try:
@@ -30,10 +30,10 @@ def callables_are_there(
             Script.objects.filter(language=Language.CALLABLE).values_list("name", "code")
         )
     except (DatabaseError, InterfaceError):
-        # There are no tables yet, or no database, which another check tells.
+        # There are no tables yet, or no database: another check reports that.
         return []
     return [
-        # No error: that would keep `migrate` from running, and with it the code from being mended.
+        # A warning: an error would stop `migrate`, and a corrected script could not be deployed.
         Warning(
             f"The callable {name!r} cannot run here. {fault}",
             hint="Its messages fail on this machine until its code is corrected or its module is"
@@ -47,7 +47,7 @@ def callables_are_there(
 
 @register()
 def connections_have_their_guards(**kwargs: Any) -> list[CheckMessage]:
-    """Look at the settings of the database alone: it need not be there."""
+    """Check the settings of the database alone, without a connection."""
     return faults_of(settings.DATABASES["default"])
 
 
@@ -64,7 +64,7 @@ def faults_of(database: dict[str, Any]) -> list[CheckMessage]:
 def faults_of_sqlite(options: dict[str, Any]) -> Iterator[CheckMessage]:
     if options.get("transaction_mode") != "IMMEDIATE":
         yield Warning(
-            "Transactions on SQLite do not begin with IMMEDIATE: where two processes write, one"
+            "Transactions on SQLite do not begin with IMMEDIATE: when two processes write, one"
             " fails with `database is locked` in the middle of its transaction.",
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 30} of the database'
             " `default`, or use asyncengine.settings.database(URL).",
@@ -75,23 +75,23 @@ def faults_of_sqlite(options: dict[str, Any]) -> Iterator[CheckMessage]:
 def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
     if options.get("pool"):
         yield Error(
-            "The database `default` has a pool of psycopg's: its threads do not survive the fork"
-            " of the workers, which then hang and do not hear SIGTERM.",
-            hint="Remove `pool` from OPTIONS. Workers keep their connections without it; before a"
-            " web server of many threads put PgBouncer.",
+            "The database `default` uses psycopg's connection pool. Its threads do not survive the"
+            " fork of the workers: workers hang and do not react to SIGTERM.",
+            hint="Remove `pool` from OPTIONS. Workers keep their connections without it. Use"
+            " PgBouncer for a web server with many threads.",
             id="flows.E003",
         )
     if engine != OWN_POSTGRESQL:
         yield Warning(
-            f"The database `default` uses {engine}: its connections wait for ever where the server"
-            " falls silent, what callables change in a session costs a new connection, and a lost"
-            " commit is not told from a failed one.",
+            f"The database `default` uses {engine}: its connections wait for ever if the server"
+            " stops answering, a callable that changes its session costs a new connection, and a"
+            " commit in doubt looks like a failed one.",
             hint="Set ENGINE to flows.postgresql, or use asyncengine.settings.database(URL).",
             id="flows.W007",
         )
     elif "session_settings" not in options:
         yield Warning(
-            "The sessions of the database `default` are not set up: they have the settings of their"
+            "The sessions of the database `default` are not set up: they use the settings of their"
             " role and server (search_path, isolation, statement_timeout, jit …).",
             hint="Set session_settings in OPTIONS to"
             " flows.postgresql.session_settings.session_settings(''), or use"
@@ -100,8 +100,8 @@ def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[Check
         )
     if missing := [name for name in NETWORK_GUARDS if name not in options]:
         yield Warning(
-            f"OPTIONS of the database `default` leave out {', '.join(missing)}: a connection whose"
-            " network has gone is noticed after minutes or hours.",
+            f"OPTIONS of the database `default` leave out {', '.join(missing)}: the loss of"
+            " the network is noticed only after minutes or hours.",
             hint="Set them as asyncengine.settings.database(URL) does.",
             id="flows.W009",
         )

@@ -1,4 +1,4 @@
-"""What a database has to be like: `check --database default` tells, `check --deploy`, `migrate`."""
+"""Checks of the database: `check --database default`, `check --deploy` and `migrate` run them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from flows.store.listener import direct_database
 
-# Which database of which server this is, in the words of the server.
+# Identifies the database and its server.
 WHICH = "SELECT current_database(), pg_postmaster_start_time()"
 
 
 @register(Tags.database)
 def database_fits(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Look at the database where a command has asked for that; not being there is a warning."""
+    """Check the database if the command asks for that. A database out of reach is a warning."""
     if not databases or connection.vendor != "postgresql":
         return []
     try:
         return [*encoding(), *way_past_the_pooler()]
     except (DatabaseError, InterfaceError) as error:
-        text = f"The database could not be looked at: {error}".strip()
+        text = f"The database could not be checked: {error}".strip()
         return [Warning(text, id="flows.W003")]
 
 
@@ -31,7 +31,7 @@ def database_fits(databases: Sequence[str] | None = None, **kwargs: Any) -> list
 def database_fits_in_production(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Look at the database as `check --database` does: that option is easily forgotten."""
+    """Check the database as `check --database` does, since that option is easily forgotten."""
     return [] if databases else database_fits(databases=["default"])
 
 
@@ -41,21 +41,21 @@ def encoding() -> Iterator[CheckMessage]:
         (found,) = cursor.fetchone()
     if found != "UTF8":
         yield Error(
-            f"The database is encoded in {found}: it cannot hold every text that callers send.",
+            f"The database has the encoding {found}: it cannot store every text that callers send.",
             hint="Create it with ENCODING 'UTF8'.",
             id="flows.E001",
         )
 
 
 def way_past_the_pooler() -> Iterator[CheckMessage]:
-    """Find a pooler in the way of notifications, and a way past it that leads elsewhere."""
+    """Find a pooler that keeps notifications from workers, and a wrong DATABASE_DIRECT_URL."""
     connection.ensure_connection()
     is_pooled: bool = getattr(connection, "is_pooled", False)
     if settings.ASYNCENGINE_DIRECT_DATABASE is None:
         if is_pooled:
             yield Warning(
-                "A pooler stands before the database: workers may not hear of new messages, and"
-                " look for them every `pollingMs`.",
+                "A pooler stands before the database: workers may not be notified of new messages,"
+                " and look for them every `pollingMs`.",
                 hint="Set DATABASE_DIRECT_URL to the database without the pooler.",
                 id="flows.W004",
             )
@@ -79,7 +79,7 @@ def way_past_the_pooler() -> Iterator[CheckMessage]:
         )
     elif not leads_past:
         yield Warning(
-            "DATABASE_DIRECT_URL leads through a pooler, too: workers may not hear of messages.",
+            "DATABASE_DIRECT_URL leads through a pooler, too: workers may not be notified.",
             hint="Set it to the database without the pooler.",
             id="flows.W005",
         )

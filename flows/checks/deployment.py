@@ -1,3 +1,5 @@
+"""Checks of `check --deploy`: the keys of an installation."""
+
 from typing import Any
 
 from django.conf import settings
@@ -11,8 +13,8 @@ def secret_key_comes_from_the_environment(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             "The secret key does not come from the environment.",
-            hint="Set ASYNCENGINE_SECRET_KEY, the same on every machine; the one kept in var/ is"
-            " this machine's alone.",
+            hint="Set ASYNCENGINE_SECRET_KEY, the same on every machine. The key in var/ belongs"
+            " to this machine alone.",
             id="flows.W001",
         )
     ]
@@ -25,8 +27,8 @@ def keys_of_secrets_come_from_the_environment(**kwargs: Any) -> list[CheckMessag
     return [
         Warning(
             "The key that encrypts the scripts' secrets does not come from the environment.",
-            hint="Set ASYNCENGINE_SECRETS_KEYS, the same on every machine; the one kept in var/ is"
-            " this machine's alone, and without it the secrets are lost.",
+            hint="Set ASYNCENGINE_SECRETS_KEYS, the same on every machine. The key in var/ belongs"
+            " to this machine alone, and without it the secrets are lost.",
             id="flows.W002",
         )
     ]

@@ -1,4 +1,4 @@
-"""What a project with settings of its own has to have in them; `check` names what it lacks."""
+"""Checks of the settings that a project with settings of its own needs."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from django.utils.module_loading import import_string
 
 BROKER = "flows.worker.broker.QueueBroker"
 
-# The first of each pair stands before the second, and why.
+# The first app of each pair must stand before the second, or else this happens.
 ORDER = (
-    ("flows", "unfold", "its pages are unfold's instead of those of the Configuration Manager"),
-    ("flows", "django_q", "`qcluster` is django-q2's, which does not survive kills"),
-    ("unfold", "django.contrib.admin", "its pages are Django's and not unfold's"),
+    ("flows", "unfold", "the admin shows pages of unfold instead of the Configuration Manager"),
+    ("flows", "django_q", "`qcluster` is the command of django-q2, which does not survive kills"),
+    ("unfold", "django.contrib.admin", "the admin shows pages of Django instead of unfold"),
 )
 
-# And what is missing without each.
+# What happens without each.
 MIDDLEWARE = {
-    "flows.api.middleware.ProblemMiddleware": "errors of the API are pages and no problem+json",
+    "flows.api.middleware.ProblemMiddleware": "errors of the API are HTML and not problem+json",
     "flows.front.public_address.PublicAddressMiddleware": "ASYNCENGINE_URL has no effect",
-    "flows.api.middleware.TextMiddleware": "texts that no database can hold are errors 500",
+    "flows.api.middleware.TextMiddleware": "texts that no database can store cause errors 500",
     "flows.front.content_policy.ContentPolicyMiddleware": "pages have no Content-Security-Policy",
     "simple_history.middleware.HistoryRequestMiddleware": "histories do not name the user",
-    "flows.admin.malformed.MalformedMiddleware": "malformed addresses of pages are errors 500",
+    "flows.admin.malformed.MalformedMiddleware": "malformed addresses of pages cause errors 500",
 }
 
-# Where rows of the engine would be read and written elsewhere.
+# A model of each kind that the engine reads and writes in the default database.
 ROUTED = ("flows.Run", "flows.Flow", "scripts.Script", "django_q.OrmQ", "django_q.Task")
 AUTHENTICATION = (
     "flows.api.authentication.TokenAuthentication",
     "flows.api.authentication.BasicAuthentication",
 )
-# What processes do not share, or do not keep at all.
+# Caches that processes do not share, or that store nothing.
 CACHES_OF_ONE_PROCESS = (
     "django.core.cache.backends.dummy.DummyCache",
     "django.core.cache.backends.locmem.LocMemCache",
@@ -50,7 +50,7 @@ def apps_stand_in_their_order(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"{second} stands before {first} in INSTALLED_APPS: {consequence}.",
-            hint="Take the order of asyncengine.settings.INSTALLED_APPS.",
+            hint="Use the order of asyncengine.settings.INSTALLED_APPS.",
             id="flows.E005",
         )
         for first, second, consequence in ORDER
@@ -64,8 +64,8 @@ def workers_ask_the_broker_of_flows(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"Q_CLUSTER has no broker_class {BROKER!r}: no flow is worked on.",
-            hint="Begin with asyncengine.settings.Q_CLUSTER and change what is yours.",
+            f"Q_CLUSTER has no broker_class {BROKER!r}: workers process no flow.",
+            hint="Start from asyncengine.settings.Q_CLUSTER and change only what you need.",
             id="flows.E006",
         )
     ]
@@ -81,7 +81,7 @@ def _missing_middleware() -> Iterator[CheckMessage]:
         if not any(_is_a(each, name) for each in settings.MIDDLEWARE):
             yield Warning(
                 f"MIDDLEWARE leaves out {name}: {consequence}.",
-                hint="Put it where asyncengine.settings.MIDDLEWARE has it.",
+                hint="Add it at its position in asyncengine.settings.MIDDLEWARE.",
                 id="flows.W011",
             )
 
@@ -92,9 +92,9 @@ def moments_have_a_time_zone(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "USE_TZ is False: leases, delays and tokens are moments with a time zone, and workers"
-            " stop at the first of them.",
-            hint="Set USE_TZ = True. TIME_ZONE may be whichever you like.",
+            "USE_TZ is False: leases, delays and tokens are times with a time zone, and workers"
+            " fail at the first one.",
+            hint="Set USE_TZ = True. TIME_ZONE may be any time zone.",
             id="flows.E007",
         )
     ]
@@ -102,7 +102,7 @@ def moments_have_a_time_zone(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def rows_are_in_the_default_database(**kwargs: Any) -> list[CheckMessage]:
-    """Look at DATABASE_ROUTERS: SQL of the engine's own goes past them."""
+    """Check DATABASE_ROUTERS, since the SQL statements of the engine ignore them."""
     elsewhere = [
         name
         for name in ROUTED
@@ -114,7 +114,7 @@ def rows_are_in_the_default_database(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"DATABASE_ROUTERS send {', '.join(dict.fromkeys(elsewhere))} to another database than"
-            " 'default', or read it from a replica: workers do not see what was written.",
+            " 'default', or read it from a replica: workers do not see new rows.",
             hint="Let your routers return 'default' for flows, scripts and django_q.",
             id="flows.E008",
         )
@@ -124,18 +124,18 @@ def rows_are_in_the_default_database(**kwargs: Any) -> list[CheckMessage]:
 @register()
 def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
     knox = getattr(settings, "REST_KNOX", {})
-    wanted = {
+    is_right = {
         "AUTH_HEADER_PREFIX": knox.get("AUTH_HEADER_PREFIX") == "Bearer",
         "TOKEN_LIMIT_PER_USER": isinstance(knox.get("TOKEN_LIMIT_PER_USER"), int),
         "TOKEN_TTL": isinstance(knox.get("TOKEN_TTL", timedelta()), timedelta),
     }
-    if all(wanted.values()):
+    if all(is_right.values()):
         return []
-    missing = ", ".join(name for name, is_there in wanted.items() if not is_there)
+    missing = ", ".join(name for name, right in is_right.items() if not right)
     return [
         Error(
-            f"REST_KNOX lacks what the API needs: {missing}: no token can be made or used.",
-            hint="Begin with asyncengine.settings.REST_KNOX and change what is yours.",
+            f"REST_KNOX lacks what the API needs, {missing}: no token can be made or used.",
+            hint="Start from asyncengine.settings.REST_KNOX and change only what you need.",
             id="flows.E009",
         )
     ]
@@ -147,7 +147,7 @@ def callers_can_log_in(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"REST_FRAMEWORK leaves out {name}: callers of the API cannot log in with it.",
-            hint="Put it into DEFAULT_AUTHENTICATION_CLASSES.",
+            hint="Add it to DEFAULT_AUTHENTICATION_CLASSES.",
             id="flows.W012",
         )
         for name in AUTHENTICATION
@@ -157,7 +157,7 @@ def callers_can_log_in(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def an_idle_cluster_wakes_up(**kwargs: Any) -> list[CheckMessage]:
-    # Without one, it is django-q2's.
+    # The default of django-q2.
     seconds = getattr(settings, "Q_CLUSTER", {}).get("poll", 0.2)
     if not seconds:
         return []
@@ -173,7 +173,7 @@ def an_idle_cluster_wakes_up(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def caches_are_shared(**kwargs: Any) -> list[CheckMessage]:
-    """Look at the caches in which sessions, and results of tasks, would be lost."""
+    """Check that sessions and results of tasks are in caches that processes share."""
     uses = {}
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache":
         uses["SESSION_CACHE_ALIAS"] = (settings.SESSION_CACHE_ALIAS, "logins on the pages")
@@ -182,7 +182,7 @@ def caches_are_shared(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"{setting} names the cache {name!r}, which processes do not share: {what} are lost.",
-            hint="Name one that they share, or leave the setting out: then it is the database.",
+            hint="Name a shared cache, or remove the setting to use the database.",
             id="flows.W014",
         )
         for setting, (name, what) in uses.items()
@@ -196,14 +196,14 @@ def _is_of_one_process(name: str) -> bool:
 
 
 def _is_a(path: Any, name: str) -> bool:
-    """Tell whether a path of the settings names this class, or one of the project's made of it."""
+    """Return whether a dotted path names this class or a subclass of it."""
     if path == name:
         return True
     try:
-        found, wanted = import_string(path), import_string(name)
+        found, expected = import_string(path), import_string(name)
     except (ImportError, AttributeError, TypeError):
-        # Who uses it says so.
+        # Its user reports a wrong path.
         return False
-    # Some middleware is a function.
-    is_class = isinstance(found, type) and isinstance(wanted, type)
-    return is_class and issubclass(found, wanted)
+    # Middleware may be a function.
+    is_class = isinstance(found, type) and isinstance(expected, type)
+    return is_class and issubclass(found, expected)

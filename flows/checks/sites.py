@@ -1,4 +1,4 @@
-"""What an admin site of a project's own needs: pages of every site are unfold's here."""
+"""Checks of a project's own admin sites: every site uses the templates of unfold."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from unfold.sites import UnfoldAdminSite
 
 @register()
 def sites_are_those_of_unfold(**kwargs: Any) -> list[CheckMessage]:
-    return [*_plain_sites(), *_sites_put_aside()]
+    return [*_plain_sites(), *_replaced_sites()]
 
 
 def _plain_sites() -> list[CheckMessage]:
-    """Name the sites with pages whose templates, which are unfold's, do not find what they need."""
+    """Warn of each site that lacks the context that the templates of unfold need."""
     return [
         Warning(
-            f"The admin site {site.name!r} is no UnfoldAdminSite: each of its pages is an error"
-            " 500, for the templates of the admin are unfold's.",
+            f"The admin site {site.name!r} is no UnfoldAdminSite: each of its pages fails with an"
+            " error 500, since the templates of the admin are those of unfold.",
             hint="Make it a subclass of unfold.sites.UnfoldAdminSite.",
             id="flows.W015",
         )
@@ -31,15 +31,15 @@ def _plain_sites() -> list[CheckMessage]:
     ]
 
 
-def _sites_put_aside() -> list[CheckMessage]:
+def _replaced_sites() -> list[CheckMessage]:
     config: Any = apps.get_app_config("admin")
-    wanted = import_string(config.default_site)
-    if wanted is AdminSite or isinstance(admin.site, wanted):
+    default = import_string(config.default_site)
+    if default is AdminSite or isinstance(admin.site, default):
         return []
     return [
         Warning(
-            f"{config.default_site} is not used: unfold puts a site of its own in its place.",
-            hint="Write unfold.apps.BasicAppConfig in place of unfold in INSTALLED_APPS.",
+            f"{config.default_site} is not used: unfold replaces it by a site of its own.",
+            hint="Replace unfold by unfold.apps.BasicAppConfig in INSTALLED_APPS.",
             id="flows.W016",
         )
     ]

@@ -1,4 +1,4 @@
-"""What a model of users of one's own must have: `check` tells what is missing."""
+"""Checks a project's own user model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def faults_of(model: Any) -> list[CheckMessage]:
         Error(
             f"The user model {model._meta.label} lacks {', '.join(missing)}: roles are Django's"
             " groups, and the Configuration Manager asks for Django's permissions.",
-            hint="Let it inherit django.contrib.auth.models.PermissionsMixin.",
+            hint="Make it a subclass of django.contrib.auth.models.PermissionsMixin.",
             obj=model,
             id="flows.E004",
         )
@@ -37,7 +37,7 @@ def faults_of(model: Any) -> list[CheckMessage]:
 
 
 def _leads_to(model: Any, name: str, target: type) -> bool:
-    """Say whether users have such rows, and of a role's whether it leads back to its users."""
+    """Return whether the field leads to the model, and for roles also back to their users."""
     try:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:

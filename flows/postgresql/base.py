@@ -1,6 +1,7 @@
-"""Django's PostgreSQL backend, on connections that do not wait for ever, and say what they lost.
+"""Django's PostgreSQL backend with connections that detect a lost server and a commit in doubt.
 
-They take no settings over from their role, database and server, and may go through a pooler.
+Sessions have settings of their own instead of those of role, database and server. Connections may
+go through a pooler.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flows.postgresql.session_settings import known_to
 
 
 class Driver:
-    """psycopg as Django's backend uses it, but for how it connects."""
+    """The module psycopg for Django's backend, with a `connect` of its own."""
 
     connect = WatchfulConnection.connect
 
@@ -46,7 +47,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection.close()
             raise
         if connection.is_pooled:
-            # A cursor on the server belongs to a session, and the next fetch may get another.
+            # A cursor on the server belongs to a session. The next fetch may run in another.
             self.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
         return connection
 
@@ -61,10 +62,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._traits = self.connection.traits()
 
     def renew(self) -> None:
-        """Put the session back as it was when it was new; close one that cannot be.
+        """Reset the session to the state of a new one. If that is not possible, close it.
 
-        It may stand in a transaction. Behind a pooler there is no session to put back: each
-        transaction gets one and sets it up.
+        The session may be in a transaction. Behind a pooler nothing is reset: each transaction gets
+        a session and sets it up.
         """
         raw = self.connection
         if raw is None:
@@ -82,19 +83,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def is_pooled(self) -> bool:
-        """Whether a pooler stands between; known once connected."""
+        """Whether the connection goes through a pooler; False until it is open."""
         return getattr(self.connection, "is_pooled", False)
 
     def _settings_of(self, connection: WatchfulConnection) -> dict[str, str]:
-        wanted: dict[str, str] = self.settings_dict["OPTIONS"].get("session_settings", {})
-        return known_to(connection.info.server_version) | wanted
+        settings: dict[str, str] = self.settings_dict["OPTIONS"].get("session_settings", {})
+        return known_to(connection.info.server_version) | settings
 
     def is_usable(self) -> bool:
-        """Tell whether the connection is still there; each request asks.
+        """Return whether the connection still works. Django asks this before each request.
 
-        A server has nothing to say to a connection at rest but that it ends it. Only where
-        something has come is it asked, which Django's own backend does each time. One that takes no
-        writes is given up: what a database says of that counts for new connections.
+        A server sends nothing to an idle connection except its end. So a query is sent only if
+        bytes have come; Django's own backend sends one each time. A connection that takes no writes
+        is given up, since a database's setting for that affects new connections only.
         """
         if self.connection is None or self.connection.closed:
             return False
@@ -108,7 +109,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             super()._commit()  # type: ignore[misc]
         except (DatabaseError, InterfaceError) as error:
-            # The models stand beside it, and need this backend.
+            # Imported late: the store imports models, which need this backend.
             from flows.store.pending_starts import is_queue_full
             from flows.store.troubles import Trouble, trouble_of
 

@@ -1,3 +1,5 @@
+"""A psycopg connection that detects a server that does not answer."""
+
 from __future__ import annotations
 
 import time
@@ -8,9 +10,9 @@ import psycopg
 
 Result = TypeVar("Result")
 
-# How long nothing may come from the server before it is asked whether it is still there.
+# After this time without bytes from the server, a second connection tests whether it answers.
 SILENCE_SECONDS = 3.0
-# How often a wait looks at the clock.
+# A wait reads the clock this often.
 INTERVAL_SECONDS = 0.1
 
 RESET = (
@@ -22,16 +24,16 @@ RESET = (
 class WatchfulConnection(psycopg.Connection[Any]):
     """A connection that ends when its server does not answer, however long a statement may take.
 
-    The kernel notices a server that is gone, by packets that nobody confirms. It does not notice
-    one that stands still, or a proxy that has lost what is behind it: there every packet is
-    confirmed and no answer comes. So whoever waits in vain connects a second time. A server that
-    is only slow answers that; where it does not, this connection is lost.
+    The kernel detects a server that is gone: its packets are not acknowledged. It does not detect a
+    server that hangs, or a proxy that has lost its server: there each packet is acknowledged, but
+    no answer comes. So after some seconds of silence this class opens a second connection. A slow
+    server answers it. If there is no answer, this connection is closed.
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    # Whether a pooler answers, which may give each transaction another session of the server.
+    # Whether a pooler answers. It may give each transaction another session of the server.
     is_pooled = False
-    # How often it has waited for the server: a number that every use of it changes.
+    # The number of waits for the server. Every use of the connection increases it.
     uses = 0
 
     @classmethod
@@ -41,14 +43,14 @@ class WatchfulConnection(psycopg.Connection[Any]):
         return connection
 
     def set_up(self, settings: Mapping[str, str]) -> None:
-        """Set the session, and learn whether it is the server's own: a pooler makes its pids up."""
+        """Set up the session and detect a pooler, which reports made-up pids."""
         was, self.autocommit = self.autocommit, True
         *_, pid = self._set(settings, local=False)
         self.autocommit = was
         self.is_pooled = pid != self.info.backend_pid
 
     def set_up_transaction(self, settings: Mapping[str, str]) -> None:
-        """Set the session that a pooler has given to the transaction that begins with this."""
+        """Set up the session that a pooler gives to a transaction, as its first statement."""
         self._set(settings, local=True)
 
     def _set(self, settings: Mapping[str, str], local: bool) -> tuple[Any, ...]:
@@ -60,15 +62,15 @@ class WatchfulConnection(psycopg.Connection[Any]):
         return row
 
     def reset(self, settings: Mapping[str, str]) -> None:
-        """Undo what has changed the session, as DISCARD ALL does, which no transaction allows."""
+        """Reset the session as DISCARD ALL does, which PostgreSQL refuses in a transaction."""
         calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
         values = [part for pair in settings.items() for part in pair]
-        # psycopg knows the names of those that it has prepared itself.
+        # psycopg remembers the statements that it has prepared, so they must stay.
         reset = RESET if self.prepare_threshold is not None else f"{RESET}DEALLOCATE ALL; "
         psycopg.ClientCursor(self).execute(f"{reset}SELECT {calls}".encode(), values)
 
     def traits(self) -> tuple[object, ...]:
-        """Return what its user may have set at the connection itself."""
+        """Return the attributes of the connection that its user may have changed."""
         return (
             self.autocommit,
             self.isolation_level,
@@ -81,7 +83,7 @@ class WatchfulConnection(psycopg.Connection[Any]):
 
     @property
     def takes_writes(self) -> bool:
-        """Whether the server has said so, which servers before 14 and poolers do not."""
+        """Whether it accepts writes. Servers before 14 and poolers do not report it: then True."""
         names = ("default_transaction_read_only", "in_hot_standby")
         return all(self.info.parameter_status(name) != "on" for name in names)
 
@@ -97,24 +99,24 @@ class WatchfulConnection(psycopg.Connection[Any]):
         return super().wait(self._watched(gen), interval)
 
     def _watched(self, gen: Generator[Any, Any, Result]) -> Generator[Any, Any, Result]:
-        """Pass the wait on, and look at the clock each time that nothing has come."""
+        """Pass on the wait, and read the clock each time that no bytes have come."""
         heard_at = time.monotonic()
         try:
-            wanted = next(gen)
+            state = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield state
                 if ready:
                     heard_at = time.monotonic()
                 elif time.monotonic() > heard_at + SILENCE_SECONDS:
                     self._require_server()
                     heard_at = time.monotonic()
-                wanted = gen.send(ready)
+                state = gen.send(ready)
         except StopIteration as end:
             result: Result = end.value
             return result
 
     def _require_server(self) -> None:
-        """Raise OperationalError where the server does not answer."""
+        """Raise OperationalError if the server does not answer."""
         args, kwargs = self._arguments
         try:
             psycopg.connect(*args, **kwargs).close()

@@ -1,4 +1,4 @@
-"""Judges what a test gives the kit, at once: TypeError and ValueError say what is accepted."""
+"""Checks the arguments of the kit. TypeError and ValueError say what is accepted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, is_typeddict
 
 
 def check_type(name: str, value: Any, kinds: type | tuple[type, ...], accepted: str) -> None:
-    """Raise TypeError unless the value is of a kind; True and False are no numbers."""
+    """Raise TypeError unless the value has the type. True and False are not numbers."""
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise TypeError(f"{name} must be {accepted}, not {value!r}.")
@@ -22,7 +22,7 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def check_text(name: str, value: Any) -> None:
-    """Raise TypeError, or ValueError for half a character, which nothing can store or send."""
+    """Raise TypeError unless it is text, and ValueError for a lone surrogate."""
     check_type(name, value, str, "a string")
     try:
         value.encode()
@@ -51,7 +51,7 @@ def check_json(name: str, value: Any) -> None:
 
 
 def check_function(name: str, value: Any, arguments: str, count: int) -> None:
-    """Raise TypeError unless it can be called with so many arguments, and is no coroutine."""
+    """Raise TypeError unless it can be called with this number of arguments and is not async."""
     accepted = f"a function of {arguments}"
     check_type(name, value, Callable, accepted)  # type: ignore[arg-type]
     if inspect.iscoroutinefunction(value):
@@ -59,7 +59,7 @@ def check_function(name: str, value: Any, arguments: str, count: int) -> None:
     try:
         signature = inspect.signature(value)
     except ValueError:
-        # Some that are written in C have none.
+        # Some functions in C have no signature.
         return
     try:
         signature.bind(*[None] * count)
@@ -77,7 +77,7 @@ def check_options(options: Collection[str], known: type, *more: str) -> None:
 
 
 def as_duration(name: str, value: Any) -> timedelta:
-    """Return a duration, given as one or in seconds."""
+    """Return the value as a duration. A number is seconds."""
     accepted = "a timedelta or a number of seconds"
     check_type(name, value, (timedelta, int, float), accepted)
     if isinstance(value, timedelta):

@@ -12,7 +12,7 @@ Timed = TypeVar("Timed", DeliveryResult, Outcome)
 
 
 class Clock:
-    """The time that the engine goes by in a test: that of `time.time`, and what was moved on.
+    """The engine's time in a test: `time.time` plus the time by which the test has moved on.
 
     What sets that time for a test, as freezegun and time-machine do, sets it for the engine.
     """
@@ -27,11 +27,11 @@ class Clock:
         self._moved += duration
 
     def move_to(self, moment: datetime) -> None:
-        """Move on to that moment, unless it has passed."""
+        """Move on to the time, unless it has passed."""
         self._moved += max(moment - self.now(), timedelta(0))
 
     def stamped(self, call: Timed) -> Timed:
-        """Return a call that has just ended with the times of this clock."""
+        """Return a call that has just ended, with its times by this clock."""
         now = self.now().timestamp()
         later = now - call.finished_at
         if isinstance(call, Outcome):

@@ -47,23 +47,23 @@ from scripts.pool import answers, group, host_client, host_pool, requests
 
 Source = Mapping[str, Any] | list[Any] | Path | str
 
-# A flow that starts itself again and again is at work for ever.
+# A flow that starts itself again and again never ends.
 MOST_SESSIONS = 10_000
-# A rate limit counts a start up to the very moment at which the next is allowed.
+# A rate limit counts a start until the time at which it allows the next one, inclusive.
 INSTANT = timedelta(milliseconds=1)
-# Those that compare times with script hosts.
+# The modules that compare times with script hosts.
 TIMED = (answers, group, host_client, host_pool, requests, session)
 
 
 def configure(source: Source, *, prune: bool = False) -> None:
     """Import a configuration: a document, the file of one, or its directory.
 
-    As `manage.py config import` does, in the transaction around it. Raises ConfigurationInvalid,
-    FileNotFoundError, and TypeError and ValueError for what is no document.
+    It does what `manage.py config import` does, within the current transaction. Raises
+    ConfigurationInvalid, FileNotFoundError, and TypeError and ValueError if it is no document.
     """
     check_flag("prune", prune)
     document = _document(source)
-    # What looks at the scripts is another process, too, whatever time the test has.
+    # Another process examines the scripts, and its time is not that of the test.
     with ExitStack() as stack:
         for module in TIMED:
             stack.enter_context(patch.object(module, "time", SteadyTime()))
@@ -74,7 +74,7 @@ def _document(source: Source) -> Any:
     check_type("source", source, (Mapping, list, str, Path), "a document, or the path of one")
     if not isinstance(source, str | Path):
         check_json("source", source)
-        # An import may complete what it is given, and a test may use it again.
+        # A copy: an import may change the document, and the test may use it again.
         return json.loads(json.dumps(source))
     # The path "" would be the directory that the tests run in.
     if not source or not os.path.exists(source):  # noqa: PTH110 - False for what cannot be a path
@@ -98,7 +98,7 @@ def _unknown(flow: object) -> UnknownFlow:
 
 @contextmanager
 def _naming_flows(flow: str) -> Iterator[None]:
-    """Add the flows that there are to the refusal of one that is not there."""
+    """Add the names of all flows to the error of an unknown one."""
     try:
         yield
     except UnknownFlow:
@@ -108,19 +108,19 @@ def _naming_flows(flow: str) -> Iterator[None]:
 class FlowKit:
     """Runs flows in the thread of a test, within its transaction if it has one.
 
-    To be used as a context manager, from `with FlowKit() as kit` to the end of the test;
-    `FlowTestMixin` and the fixture `flow_kit` do that.
+    Use it as a context manager, from `with FlowKit() as kit` to the end of the test.
+    `FlowTestMixin` and the fixture `flow_kit` do so.
 
     Scripts run in real script hosts, which stay warm for later tests. With `in_process` they run in
-    the process of the test: faster where each test has new scripts, and possible where scripts
-    cannot be sealed; but without the sandbox and without limits on time and memory. Callables
-    always run in the test's thread, on its connection, without a time limit.
+    the process of the test, without the sandbox and without limits on time and memory. That is
+    faster if each test has new scripts, and works where scripts cannot be sealed. Callables always
+    run in the test's thread, on its connection, without a time limit.
 
-    `outside` has the stubs of outside calls. `secrets` has secrets by name; others are looked for
-    in the database.
+    `outside` has the stubs of outside calls. `secrets` has secrets by name; all others are read
+    from the database.
 
-    What is given wrongly is refused at once, with TypeError and ValueError; so is, with
-    RuntimeError, what is asked of a kit outside of its `with` block.
+    Wrong arguments raise TypeError or ValueError at once. A kit outside of its `with` block raises
+    RuntimeError.
     """
 
     def __init__(self, *, in_process: bool = False) -> None:
@@ -168,12 +168,13 @@ class FlowKit:
     def configure(self, source: Source, *, prune: bool = False) -> None:
         """Import a configuration: a document, the file of one, or its directory.
 
-        With `prune`, what the document does not name is removed. Raises ConfigurationInvalid.
+        With `prune`, rows that the document does not name are deleted. Raises
+        ConfigurationInvalid.
         """
         configure(source, prune=prune)
 
     def now(self) -> datetime:
-        """Return the time that the engine goes by."""
+        """Return the engine's time."""
         return self._clock.now()
 
     def advance(self, duration: timedelta | float) -> None:
@@ -213,7 +214,7 @@ class FlowKit:
         return self.start(flow, payload, **options).finish()
 
     def find(self, run: UUID | str) -> FlowRun:
-        """Return a run that was started by others, a view for one. Raises NotFound."""
+        """Return a run that other code has started, for example a view. Raises NotFound."""
         check_type("run", run, (UUID, str), "the id of a run")
         public.status(run)
         return FlowRun(self, UUID(str(run)))
@@ -226,16 +227,16 @@ class FlowKit:
                 raise _unknown(flow)
             found = found.filter(flow_version__flow_name=flow)
         ids = list(found.values_list("pk", flat=True))
-        # There may be runs of a flow that is there no more.
+        # A deleted flow may still have runs.
         if flow is not None and not ids and not Flow.objects.filter(name=flow).exists():
             raise _unknown(flow)
         return [FlowRun(self, id) for id in ids]
 
     def work(self, *, deliveries: int | None = None, moves_time: bool = True) -> int:
-        """Work until no message is left that can go on, and return how many were delivered.
+        """Work until no message can go on, and return the number of delivered messages.
 
-        `deliveries` is the most to deliver, one after the other. Without `moves_time` it does only
-        what is ready now: what waits for a time goes on waiting.
+        `deliveries` is the largest number to deliver, one after the other. Without `moves_time` the
+        time stands still, and only messages that are ready now are delivered.
         """
         __tracebackhide__ = True
         if deliveries is not None:
@@ -253,7 +254,7 @@ class FlowKit:
         return delivered
 
     def work_while(self, is_wanted: Callable[[], bool]) -> None:
-        """Work as long as that is true and something can go on."""
+        """Work while the function returns true and a message can go on."""
         __tracebackhide__ = True
         check_function("is_wanted", is_wanted, "nothing", 0)
         self._require_open()
@@ -271,7 +272,7 @@ class FlowKit:
             )
 
     def _serve_one(self, most: int | None) -> int:
-        """Work on the queue that was served longest ago, and return how many were delivered."""
+        """Work on the queue served longest ago, and return the number of delivered messages."""
         __tracebackhide__ = True
         count_starts_at_once()
         for queue in self._servable():
@@ -301,7 +302,7 @@ class FlowKit:
         yield hosts
 
     def _move_on(self) -> bool:
-        """Move time on to the next moment at which something can go on; tell whether there is."""
+        """Move time on until the next message can go on. Return False if there is none."""
         moment = min(self._next_moments(), default=None)
         if moment is None:
             return False
@@ -328,14 +329,14 @@ class FlowKit:
             self.outside.faults.clear()
             raise fault
 
-    # --- what is another matter in a test ----------------------------------------------------
+    # --- what a test replaces ----------------------------------------------------------------
 
     def _replace(self, stack: ExitStack) -> None:
         database = store().database
         replaced: list[tuple[Any, str, Any]] = [
             (database, "now", self._clock.now),
             (queue_rules, "age", self._age),
-            # A debugger may take its time in a callable, and nothing is to end the tests.
+            # A developer may stop in a callable with a debugger: no time limit ends the tests.
             (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
             (service_client, "_outside_calls", lambda: self.outside),
             (secret_values, "_read", self._secret_reader(secret_values._read)),
@@ -343,7 +344,7 @@ class FlowKit:
             *((module, "time", SteadyTime()) for module in TIMED),
         ]
         if connection.in_atomic_block:
-            # They would end the test's transaction, and limit how long it may rest.
+            # They would close the test's transaction, or limit its time.
             replaced += [
                 (database, "limit_transaction", lambda: None),
                 (session, "drop_connections", lambda: None),

@@ -26,16 +26,16 @@ from scripts.protocol.services import Deadline, RequestFailed
 from scripts.services import outside_calls
 from scripts.services.outside_calls import METHODS, Hop, reply_to
 
-# Where a body may be null.
+# A body may be null, so None is no default.
 NO_JSON = object()
-# What a call may come to without an answer.
+# The errors of a call without an answer.
 ERRORS = ("timeout", "connect", "dns", "tls", "protocol", "redirects", "too-large", "busy")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(slots=True)
 class OutsideCall:
-    """A call that a script has made, and the status that it was answered with.
+    """A call of a script, and the status of its answer.
 
     The headers' names are in lower case. `script` is the name of the script, not of the step.
     """
@@ -56,7 +56,7 @@ class OutsideCall:
 
     @property
     def params(self) -> dict[str, str]:
-        """The query; of a name that comes more than once, the first value."""
+        """The query: the first value of each name."""
         return dict(reversed(httpx.URL(self.url).params.multi_items()))
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class OutsideCall:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a stub answers: a status with headers and a body, given as JSON, text or bytes.
+    """The answer of a stub: a status with headers and a body, given as JSON, text or bytes.
 
     With `error` there is no answer, but an error of that kind: "timeout", "connect", "dns", "tls",
     "protocol", "redirects", "too-large" or "busy". Raises TypeError and ValueError.
@@ -116,7 +116,7 @@ Address = str | re.Pattern[str]
 
 
 class ReplyOptions(TypedDict, total=False):
-    """What a reply has."""
+    """The parts of a reply."""
 
     status: int
     json: Any
@@ -127,14 +127,14 @@ class ReplyOptions(TypedDict, total=False):
 
 
 class StubOptions(ReplyOptions, total=False):
-    """A reply, and for how many calls."""
+    """A reply, and the number of calls that it answers."""
 
     times: int
 
 
 @dataclass(slots=True, eq=False)
 class Stub:
-    """The answer to calls of a method and a URL, at most `times` of them, and those it answered.
+    """The answer to calls of a method and a URL, at most `times`, and the answered calls.
 
     A URL without a query stands for itself with any query; one that is a compiled pattern is
     searched for in the whole URL.
@@ -179,22 +179,22 @@ class Stub:
 
 
 class NotStubbed(AssertionError):
-    """A script has made a call for which there is no stub."""
+    """A script has made a call that no stub answers."""
 
 
 class OutsideCalls(outside_calls.OutsideCalls):
-    """The stubs of a test. They are asked in the order in which they were added.
+    """The stubs of a test. The first one that matches answers, in the order of adding.
 
-    The rights of scripts are looked at as in a worker: whether their network is on, which hosts
-    they may call, where redirects lead to. Names are not looked up, so that a name of an inner
-    address is not noticed.
+    The rights of scripts are checked as in a worker: whether their network is on, which hosts
+    they may call, where redirects lead. Names are not resolved, so a name with a private address
+    is not refused.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stubs: list[Stub] = []
         self.calls: list[OutsideCall] = []
-        # What is to fail the test, raised while a script waits for its answer.
+        # Errors of stubs. They fail the test, but were raised while a script waited for its answer.
         self.faults: list[BaseException] = []
 
     def add(
@@ -206,12 +206,11 @@ class OutsideCalls(outside_calls.OutsideCalls):
         times: int | None = None,
         **options: Unpack[ReplyOptions],
     ) -> Stub:
-        """Answer such calls with the reply, or with what a function of the call returns.
+        """Answer these calls with the reply, or with the result of a function of the call.
 
-        In place of a reply give what it has: status, json, text, body, headers, error. With `times`
-        it answers that many calls and leaves the others to later stubs. The method "*" is any.
-
-        Raises TypeError and ValueError for what no call or answer can have.
+        Instead of a reply its parts can be given: status, json, text, body, headers, error. With
+        `times` the stub answers that many calls, and later stubs the others. The method "*" stands
+        for all methods. Raises TypeError and ValueError for arguments that are not possible.
         """
         check_options(options, ReplyOptions, "times")
         if reply is not None and options:
@@ -259,7 +258,7 @@ class OutsideCalls(outside_calls.OutsideCalls):
         try:
             reply = self._reply(call)
         except Exception as fault:
-            # The script may catch what it sees of this; the test fails all the same.
+            # The test fails even if the script catches the error.
             self.faults.append(fault)
             raise RequestFailed(str(fault), "not-stubbed") from fault
         if reply.error:

@@ -1,4 +1,4 @@
-"""Where the scripts of a test run: in real script hosts, or in this process; callables here."""
+"""Runs the scripts of a test in script hosts or in this process, and callables in this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class KitPool(HostPool):
-    """The hosts of a thread's tests, kept warm from one to the next, one for a step at a time.
+    """The script hosts of a thread. They stay warm from test to test, one host for a step.
 
     What scripts ask for is served in this thread, on the test's connection.
     """
@@ -48,7 +48,7 @@ class KitPool(HostPool):
 
     def submit(self, program: Program, site: CallSite, calls: list[Call], hosts: int) -> None:
         for call in calls:
-            # By the clock of the machine; the test's may be another.
+            # By the machine's clock: the test may have its own.
             call.start_by = 0.0
         if not program.is_callable and not self.is_in_process:
             require_hosts()
@@ -70,7 +70,7 @@ class KitPool(HostPool):
 
 
 def require_hosts() -> None:
-    """Raise RuntimeError where scripts cannot be sealed, and so would never run."""
+    """Raise RuntimeError if scripts cannot be sealed, since they would never run."""
     if not scripts_may_run():
         raise RuntimeError(
             "Scripts cannot run in hosts on this machine, for its sandbox cannot be closed;"
@@ -85,7 +85,7 @@ class CallableHere(CallableCall):
     _stopped_by: BaseException | None = None
 
     def run(self) -> Outcome:
-        """Raises what is to end the test: Ctrl+C, and what pytest ends tests with."""
+        """Raise only exceptions that end the test: Ctrl+C, and those by which pytest ends tests."""
         outcome = self.outcome(around=self._around)
         if self._stopped_by is not None:
             raise self._stopped_by
@@ -129,7 +129,7 @@ class ScriptHere(CallableHere):
 
 
 def owner() -> tuple[int, int]:
-    """Return what a pool belongs to: its processes end with the thread that made it."""
+    """Return the key of a pool. Its processes end with the thread that made it."""
     return os.getpid(), threading.get_ident()
 
 
@@ -148,7 +148,7 @@ def pool() -> KitPool:
 
 @atexit.register
 def close_pool() -> None:
-    """End the script hosts that tests have used."""
+    """Stop the script hosts that tests have used."""
     global _pool
     if _pool is not None and _pool.owner == owner():
         _pool.close()

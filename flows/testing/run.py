@@ -21,7 +21,7 @@ ANY = object()
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter of a run that was neither put back nor discarded."""
+    """An open dead letter of a run: neither reprocessed nor discarded."""
 
     id: int
     step: str
@@ -33,7 +33,7 @@ class Letter:
 
 
 class FlowRun:
-    """A run in a test. All that is asked of it is read from the database at that moment."""
+    """A run in a test. Each property reads the database anew."""
 
     def __init__(self, kit: FlowKit, id: UUID) -> None:
         self.id = id
@@ -42,7 +42,7 @@ class FlowRun:
     def __repr__(self) -> str:
         return f"<FlowRun {self.id}: {self.status}>"
 
-    # --- what became of it -------------------------------------------------------------------
+    # --- its state ---------------------------------------------------------------------------
 
     @property
     def status(self) -> str:
@@ -51,12 +51,12 @@ class FlowRun:
 
     @property
     def result(self) -> Any:
-        """The output of the last step; None where the run has not completed."""
+        """The output of the last step; None if the run has not completed."""
         return json.loads(self._run.result or "null")
 
     @property
     def payload(self) -> Any:
-        """The payload of the result, where the last step returns a message. Raises KeyError."""
+        """The payload of the result, if the last step returns a message. Raises KeyError."""
         return self.result["payload"]
 
     @property
@@ -65,7 +65,7 @@ class FlowRun:
 
     @property
     def trace(self) -> dict[str, Any]:
-        """The run with its steps and their attempts, as the API gives it, without the result."""
+        """The run with its steps and their attempts, as in the API, without the result."""
         return trace.trace(self._run)
 
     def step(self, name: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class FlowRun:
         return [str(attempt["outcome"]) for attempt in self.step(step)["attempts"]]
 
     def logs(self, step: str | None = None) -> list[str]:
-        """What the step has logged, or all of them, in order."""
+        """The log lines of the step, or of all steps, in order."""
         steps = self.trace["steps"] if step is None else [self.step(step)]
         attempts = [attempt for each in steps for attempt in each["attempts"]]
         return [str(line["text"]) for attempt in attempts for line in attempt["logs"]]
@@ -110,13 +110,13 @@ class FlowRun:
 
     @property
     def story(self) -> str:
-        """What became of the run, as text; assertions that fail have it."""
+        """The run as text. Failed assertions contain it."""
         return story(self.trace, self.result, self._kit.outside.calls)
 
-    # --- what is done with it ----------------------------------------------------------------
+    # --- actions -----------------------------------------------------------------------------
 
     def finish(self) -> FlowRun:
-        """Work until the run has ended, moving time on where it waits.
+        """Work until the run has ended. Where the run waits, time moves on.
 
         Raises AssertionError where it does not end: its flow is paused, the next queue is full.
         """
@@ -139,7 +139,7 @@ class FlowRun:
         letter: Letter | None = None,
         newest_script: bool = False,
     ) -> FlowRun:
-        """Put a dead letter back, with another payload if one is given; `finish` goes on with it.
+        """Reprocess a dead letter, with another payload if one is given. Call `finish` afterwards.
 
         A run that has several open ones needs to be told which.
         """
@@ -160,14 +160,14 @@ class FlowRun:
     # --- assertions --------------------------------------------------------------------------
 
     def assert_completed(self, result: Any = ANY) -> None:
-        """Assert that it has completed, with this result if one is given."""
+        """Assert that it has completed, with the result if one is given."""
         __tracebackhide__ = True
         self._require(self.status == "COMPLETED", f"The run is {self.status}, not COMPLETED.")
         if result is not ANY:
             self._require(self.result == result, f"The result is not {result!r}.")
 
     def assert_failed(self, error: str = "") -> None:
-        """Assert that it has failed, with this in its error."""
+        """Assert that it has failed and that its error contains the text."""
         __tracebackhide__ = True
         check_text("error", error)
         self._require(self.status == "FAILED", f"The run is {self.status}, not FAILED.")
@@ -178,7 +178,7 @@ class FlowRun:
         self._require(self.status == "CANCELLED", f"The run is {self.status}, not CANCELLED.")
 
     def assert_path(self, *steps: str) -> None:
-        """Assert which steps were attempted, in their order."""
+        """Assert the steps of all attempts, in order."""
         __tracebackhide__ = True
         for step in steps:
             check_text("A step", step)
@@ -195,7 +195,7 @@ class FlowRun:
         self._require(ended == wanted, f"The attempts of {step!r} are {ended}, not {wanted}.")
 
     def assert_logged(self, text: str, step: str | None = None) -> None:
-        """Assert that a line of the logs has this text in it."""
+        """Assert that a log line contains the text."""
         __tracebackhide__ = True
         check_text("text", text)
         self._require(any(text in line for line in self.logs(step)), f"{text!r} was not logged.")
@@ -203,7 +203,7 @@ class FlowRun:
     def assert_dead_letter(
         self, step: str | None = None, *, reason: str | None = None, error: str = ""
     ) -> Letter:
-        """Assert that it has one open dead letter, at this step, for this reason; return it."""
+        """Assert that it has one open dead letter, with this step and reason, and return it."""
         __tracebackhide__ = True
         check_text("error", error)
         if step is not None:
@@ -232,7 +232,7 @@ class FlowRun:
         return Message.objects.filter(run=self.id).exists()
 
     def _one_letter(self, letter: Letter | None) -> Letter:
-        """Return the letter that is meant, or the only one. Raises ValueError for another run's."""
+        """Return the given dead letter or the only one. Raises ValueError if another run has it."""
         letters = self.dead_letters
         if letter is not None:
             check_type("letter", letter, Letter, "one of the run's dead letters")

@@ -21,7 +21,7 @@ CLUSTER = "flow-kit"
 
 
 class KitFunctions(TransactionalCallables):
-    """Callables that run within the commits of a test, with the times of its clock."""
+    """Callables that run within the commits of a test, timed by its clock."""
 
     def __init__(self, pool: KitPool, clock: Clock) -> None:
         super().__init__(pool)
@@ -34,7 +34,7 @@ class KitFunctions(TransactionalCallables):
 
 
 class KitSession(Session):
-    """A worker's session in the thread of a test: it ends when its queue has nothing for it."""
+    """A worker's session in the thread of a test. It ends when its queue has no ready message."""
 
     def __init__(
         self, lease: Lease, pool: KitPool, clock: Clock, most: int | None, check: Callable[[], None]
@@ -47,7 +47,7 @@ class KitSession(Session):
         self._check = check
 
     def work(self) -> int:
-        """Deliver what there is, or the most that was asked for, and return how many there were.
+        """Deliver the ready messages, or at most the given number, and return the number delivered.
 
         Raises what the test's stubs have raised, once the delivery is stored.
         """
@@ -64,9 +64,9 @@ class KitSession(Session):
         return self.delivered
 
     def _give_back(self) -> None:
-        """Let what it holds wait again: a test may expect what is raised, and go on."""
+        """Release the held messages: a test may expect the exception and go on."""
         self.forget()
-        # In a transaction that is broken there is nothing to go on with.
+        # A broken transaction cannot go on.
         with suppress(DatabaseError):
             self.store.close(self.lease)
 
@@ -78,7 +78,7 @@ class KitSession(Session):
             self._check()
 
     def _wait(self) -> None:
-        """Wait for scripts; for a rate limit time moves on."""
+        """Wait for scripts. For a rate limit, time moves on."""
         if not self.running and not self.done:
             self._clock.advance(timedelta(seconds=self.lease.next_start_seconds))
             self.idle_until = 0.0
@@ -96,7 +96,7 @@ class KitSession(Session):
         super()._submit(taken)
 
     def _try_again_later(self, error: Exception, trouble: Trouble) -> None:
-        # Within a transaction there is no other time, and the test is to see it.
+        # A transaction has no second attempt, and the test must see the error.
         raise error
 
 
@@ -108,7 +108,7 @@ def work_on(
     most: int | None,
     check: Callable[[], None],
 ) -> int:
-    """Work on a queue in one session, and return how many messages were delivered."""
+    """Work on a queue in one session, and return the number of delivered messages."""
     __tracebackhide__ = True
     consumer_id = store().open_consumer(queue_id, threads, CLUSTER, CLUSTER)
     if consumer_id is None:

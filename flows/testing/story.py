@@ -1,4 +1,4 @@
-"""A run as text, for those who read why a test has failed."""
+"""A run as text, for the message of a failed assertion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_LINES_OF_AN_ERROR = 30
 
 
 def story(trace: dict[str, Any], result: Any, calls: Iterable[OutsideCall]) -> str:
-    """Tell what became of a run, step by step, with its logs and the outside calls of the test."""
+    """Return the steps of a run, its logs and the outside calls of the test as text."""
     lines = [f"Run {trace['correlationId']} of {trace['flowName']!r}: {trace['status']}"]
     if trace["waitingBecause"]:
         lines.append(f"  waits: {trace['waitingBecause']}")

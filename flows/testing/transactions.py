@@ -1,4 +1,4 @@
-"""What is another matter within the transaction of a test than in a worker."""
+"""What differs between the transaction of a test and a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# What psycopg calls a transaction in which a statement has failed.
+# psycopg's status of a transaction after a failed statement.
 INERROR = 3
 
 TAKEN_BACK = (
@@ -27,7 +27,7 @@ TAKEN_BACK = (
 
 
 def count_starts_at_once() -> None:
-    """Count the starts of a test whose transaction never comes to its commit.
+    """Count the starts of a test at once, since its transaction never commits.
 
     On PostgreSQL a deferred trigger counts them with the commit; see flows/store/pending_starts.py.
     """
@@ -41,9 +41,9 @@ def hooks_so_far() -> int:
 
 
 def run_hooks(since: int) -> None:
-    """Call what was to be called after the commit of what was written since then.
+    """Call the functions that were registered to run after the commit.
 
-    For the engine it is a commit; the test's transaction never comes to one.
+    For the engine this is the commit. The transaction of the test never commits.
     """
     while connection.in_atomic_block and len(connection.run_on_commit) > since:
         hook: Any = connection.run_on_commit.pop(since)
@@ -57,7 +57,7 @@ def run_hooks(since: int) -> None:
 
 
 def as_if_alone(run: Callable[[], Result]) -> Result:
-    """Run a callable as in a worker, where each statement of it is committed by itself.
+    """Run a callable as in a worker, where each of its statements commits by itself.
 
     Within the test's transaction what it wrote before it raises stays, too, unless the database
     goes on with nothing but a rollback.
@@ -77,23 +77,23 @@ def as_if_alone(run: Callable[[], Result]) -> Result:
 
 
 def _put_back(before: BaseDatabaseWrapper) -> None:
-    """Take a connection again that was dropped for what it was left in, with a session anew.
+    """Reopen a connection that was dropped because of its state, with a new session.
 
-    It is the one that the tests close before they remove their database.
+    The test runner closes this connection before it removes the database.
     """
     if connections[before.alias] is before:
         return
     connections[before.alias].close()
     connections[before.alias] = before
     raw: Any = before.connection
-    # Before the old one is closed: a database in memory would be gone.
+    # Open it before the old one closes: a database in memory ends with its last connection.
     before.connect()
     if raw is not None:
         raw.close()
 
 
 def _in_savepoint(run: Callable[[], Result]) -> Result:
-    # No atomic block: those that the callable declares durable would be refused within it.
+    # No atomic block: Django refuses the durable blocks of a callable within another block.
     savepoint, since = str(connection.savepoint()), hooks_so_far()
     try:
         result = run_wholly(run)
@@ -124,5 +124,5 @@ def _is_broken() -> bool:
 
 
 def _is_own_fault(error: BaseException) -> bool:
-    """Tell whether it is `run_wholly` that has found the transaction as the callable left it."""
+    """Return whether `run_wholly` raised the error, because of the state of the transaction."""
     return type(error) is RuntimeError and "marked the transaction" in str(error)
