@@ -25,7 +25,7 @@ from flows.monitoring.conservation import (
 )
 from flows.store import store
 from tests.builders import ECHO, make_flow, open_lease, run_of, work_until_idle
-from tests.databases import is_postgresql
+from tests.databases import is_postgresql, migrated_database
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
@@ -290,18 +290,14 @@ def test_it_looks_at_one_moment_whatever_is_committed_meanwhile():
 
 @pytest.mark.skipif(is_postgresql(), reason="readers and writers never wait for each other there")
 def test_it_waits_for_no_writer(tmp_path):
-    file = tmp_path / "busy.sqlite3"
-    environment = os.environ | {"DATABASE_URL": f"sqlite:///{file}"}
+    with migrated_database(tmp_path) as url:
+        writer = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
 
-    def manage(*arguments: str) -> int:
-        command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
+        # A reader that wants to write fails after 30 s.
+        command = [sys.executable, "manage.py", "check_conservation"]
+        environment = os.environ | {"DATABASE_URL": url}
+        finished = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL)
 
-    assert manage("migrate") == 0
-    writer = sqlite3.connect(file, isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-
-    # A reader that wants to write fails after 30 s.
-    assert manage("check_conservation") == 0
-
+    assert finished.returncode == 0
     writer.close()
