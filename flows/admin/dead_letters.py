@@ -36,7 +36,7 @@ from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFul
 from flows.message.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right, Run, Step
 from scripts.admin.base import ReadOnlyAdmin, preformatted
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
 
 OWN, NEWEST = "own", "newest"
@@ -59,12 +59,12 @@ class ReprocessForm(forms.Form):
         widget=UnfoldAdminRadioSelectWidget,
         initial=OWN,
         required=False,
-        help_text="With the newest the run goes on with the flow as it is now.",
+        help_text="With the newest version the run goes on with the flow as it is now.",
     )
     payload = forms.CharField(
         widget=CodeWidget(rows=16),
         strip=False,
-        help_text="Repair it if that is what the message died of. Earlier steps are not run again.",
+        help_text="Change it if the message failed because of it. Earlier steps do not run again.",
     )
 
     def __init__(self, letter: DeadLetter, data: Any = None) -> None:
@@ -76,7 +76,7 @@ class ReprocessForm(forms.Form):
         self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
 
     def clean_payload(self) -> bytes | None:
-        """Return the text as it was written, None where it was left alone."""
+        """Return the text as the user wrote it, None if the user did not change it."""
         text = self.cleaned_data["payload"]
         if _plain(text) == _plain(self.initial["payload"]):
             return None
@@ -92,7 +92,7 @@ class ReprocessForm(forms.Form):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
+class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     opened_by = SEES_EVERY_RUN
     long_texts = ("body",)
     list_display = (
@@ -149,11 +149,8 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
     def flow_of(self, obj: DeadLetter) -> int | None:
         return obj.step.flow_version.flow_id
 
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        letter = self.get_object(request, str(object_id))
-        if letter is None or decision_on(letter) != "open":
-            return []
-        return super().get_actions_detail(request, object_id)
+    def offered(self, obj: DeadLetter) -> tuple[str, ...]:
+        return ("discard", "reprocess") if decision_on(obj) == "open" else ()
 
     @admin.display(description="flow")
     def flow(self, letter: DeadLetter) -> str:
@@ -165,8 +162,8 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         shown = link(page_of(version), version)
         if version.script is None:
             return shown
-        bench = f"{page_of(version.script)}?sample={letter.pk}"
-        return format_html("{}, {}", shown, link(bench, "try it on this message"))
+        trial = f"{page_of(version.script)}?sample={letter.pk}"
+        return format_html("{}, {}", shown, link(trial, "try it on this message"))
 
     @admin.display(description="queue")
     def queue(self, letter: DeadLetter) -> str:
@@ -239,13 +236,13 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         verb: Callable[[DeadLetter], None],
         done_name: str,
     ) -> None:
-        """Do it to each, the oldest first, and say what came of it."""
+        """Call the verb with each, the oldest first, and show the results as messages."""
         done = skipped = 0
         refused: list[str] = []
         chosen = letters.select_related("step__flow_version").order_by("pk")
         operated = self.permitted(request, Right.OPERATE, chosen)
         if left_out := len(chosen) - len(operated):
-            note = f"Left out, since none of your roles operates their flows: {left_out}."
+            note = f"Left out, because none of your roles operates their flows: {left_out}."
             self.message_user(request, note, messages.WARNING)
         for pk in [letter.pk for letter in operated]:
             letter = DeadLetter.objects.select_related("step__flow_version__flow").get(pk=pk)
@@ -259,7 +256,7 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         if done:
             self.message_user(request, f"{done_name.capitalize()}: {done}.", messages.SUCCESS)
         if skipped:
-            note = f"Skipped, since they were reprocessed or discarded before: {skipped}."
+            note = f"Skipped, because they were reprocessed or discarded before: {skipped}."
             self.message_user(request, note, messages.INFO)
         if refused:
             note = f"Not {done_name}: {len(refused)}. The first: {refused[0]}"
@@ -271,8 +268,8 @@ class DeadLetterAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         permissions=["operate"],
         dialog=dialog(
             "Discard this dead letter?",
-            "It is given up: it cannot be reprocessed any more, and its run stays failed."
-            " A run with another branch that was put back goes on without this one.",
+            "It cannot be reprocessed afterwards, and its run stays failed. A run with another"
+            " branch that was reprocessed goes on without this one.",
             "Discard",
         ),
     )
@@ -356,7 +353,7 @@ def decision_on(letter: DeadLetter) -> str:
 
 
 def script_choices(letter: DeadLetter) -> list[tuple[str, str]]:
-    """Return what the letter's step can be run with; the newest only while the flow has it."""
+    """Return the script versions for the step; the newest only while the flow has the step."""
     choices = [(OWN, f"its own: {letter.step.script_version}")]
     present = Step.objects.filter(flow=letter.step.flow_version.flow_id, name=letter.step.name)
     if step := present.select_related("script").first():
@@ -370,5 +367,5 @@ def payload_text(letter: DeadLetter) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text as it was before a browser ended its lines in its own way."""
+    """Return the text with the line ends that it had before the browser changed them."""
     return text.replace("\r\n", "\n").strip()

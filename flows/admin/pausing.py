@@ -1,4 +1,4 @@
-"""What queues and flows have in common: they are paused and resumed."""
+"""Pause and resume, for queues and flows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from flows.admin.by_role import ByRole
 from flows.admin.display import page_of
 from flows.models import Flow, Queue, Right
 from scripts.admin.base import ConfigurationAdmin
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
 STATE_LABELS = {"paused": "warning", "open": "success"}
 
 
-class PausingAdmin(ByRole, ConfigurationAdmin):
-    """With pause and resume, from the list and on the page; the lists name both actions."""
+class PausingAdmin(DetailActions, ByRole, ConfigurationAdmin):
+    """Pauses and resumes, from the list and on the page. `actions_detail` names both actions."""
+
+    actions_detail: tuple[str, ...]
 
     @display(description="state", ordering="paused", label=STATE_LABELS)
     def state_label(self, target: Queue | Flow) -> tuple[str, str]:
@@ -51,7 +53,7 @@ class PausingAdmin(ByRole, ConfigurationAdmin):
         permissions=["operate"],
         dialog=dialog(
             "Pause?",
-            "Its messages wait until it is resumed; none is handed out. What runs goes on.",
+            "No message is handed out until it is resumed. Running scripts end as usual.",
             "Pause",
         ),
     )
@@ -68,15 +70,9 @@ class PausingAdmin(ByRole, ConfigurationAdmin):
     def resume(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         return self._set_one_paused(request, object_id, False)
 
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Offer the one of pause and resume that changes something."""
-        target = self.get_object(request, str(object_id))
-        if target is None:
-            return []
-        idle = f"{self.opts.app_label}_{self.opts.model_name}_"
-        idle += "pause" if target.paused else "resume"
-        offered = super().get_actions_detail(request, object_id)
-        return [each for each in offered if each.action_name != idle]
+    def offered(self, obj: Queue | Flow) -> list[str]:
+        without_effect = "pause" if obj.paused else "resume"
+        return [name for name in self.actions_detail if name != without_effect]
 
     def _set_one_paused(self, request: HttpRequest, object_id: str, paused: bool) -> HttpResponse:
         target = get_object_or_404(self.get_queryset(request), pk=object_id)
@@ -87,7 +83,7 @@ class PausingAdmin(ByRole, ConfigurationAdmin):
         verb = engine.pause if paused else engine.resume
         operated = self.permitted(request, Right.OPERATE, targets)
         if left_out := len(targets) - len(operated):
-            note = f"Left out, since none of your roles operates them: {left_out}."
+            note = f"Left out, because none of your roles operates them: {left_out}."
             self.message_user(request, note, messages.WARNING)
         changed = [target for target in operated if target.paused != paused]
         for target in changed:

@@ -1,4 +1,4 @@
-"""Reprocessing many dead letters: which, how fast, and how it goes."""
+"""Reprocessing many dead letters: the form that begins it and the page of its progress."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from flows.models import DeadLetter, Queue, Reprocessing, Right
 from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
 State, Script = Reprocessing.State, Reprocessing.Script
 STATE_LABELS = {
@@ -41,7 +41,7 @@ STATE_LABELS = {
     State.FINISHED.value: "success",
 }
 ANY = ("", "any")
-# What is said of a filter, in the order in which it is said.
+# The labels of a filter's fields, in the order in which the page shows them.
 WORDS = {
     "flow_name": "flow",
     "queue": "queue",
@@ -68,27 +68,27 @@ class ReprocessingForm(forms.Form):
         min_value=0,
         initial=SAMPLE,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="The runs of so many have to end before it goes on; 0: none.",
+        help_text="This many go first. The rest waits until their runs have ended. 0: no sample.",
     )
     stop_after_failures = forms.IntegerField(
         required=False,
         min_value=1,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="It stops itself when so many have failed again; empty: never.",
+        help_text="It stops when this many have failed again. Empty: it never stops.",
     )
     rate_per_second = forms.FloatField(
         required=False,
         min_value=0.001,
         max_value=1_000_000,
         widget=UnfoldAdminDecimalFieldWidget,
-        help_text="Empty: as fast as it goes.",
+        help_text="Dead letters a second. Empty: no limit.",
     )
 
     def __init__(self, data: Any, initial: Any, user: Any) -> None:
         super().__init__(data, initial=initial)
         flows = flows_allowed(user, {Right.OPERATE})
         is_everywhere = Right.OPERATE in rights_by_flow(user)[None]
-        # Those that are gone belong to every flow alone.
+        # Only the right to every flow covers deleted flows.
         self.flow_ids = None if is_everywhere else list(flows.values_list("pk", flat=True))
         queues = (
             Queue.objects.all() if is_everywhere else Queue.objects.filter(step__flow__in=flows)
@@ -99,7 +99,7 @@ class ReprocessingForm(forms.Form):
             self.fields[field].choices = choices  # type: ignore[attr-defined]
 
     def reprocess(self, user: Any, *, dry_run: bool) -> Matched:
-        """Begin it, or only count what it would put back."""
+        """Begin the reprocessing; with `dry_run` only count the dead letters."""
         given = {name: value or None for name, value in self.cleaned_data.items()}
         return reprocessing.reprocess_many(
             DeadLetterFilter(given["flow_name"], given["queue"], given["reason"]),
@@ -114,7 +114,7 @@ class ReprocessingForm(forms.Form):
 
 
 @admin.register(Reprocessing)
-class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
+class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     opened_by = frozenset({Right.OPERATE})
     list_display = ("begun", "which", "state_label", "progress", "failed_again", "note", "user")
     list_select_related = ("user",)
@@ -122,7 +122,7 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
         (None, {"fields": ("state_label", "note", "begun", "user", "ended")}),
         ("Which and how", {"fields": ("which", "script", "sample", "stop_after_failures", "rate")}),
         (
-            "What came of it",
+            "Result",
             {
                 "fields": (
                     "progress",
@@ -140,7 +140,7 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
     actions_detail = ("stop",)
 
     def seen(self, request: HttpRequest) -> Q | None:
-        """An own one, as long as the user operates all its flows; or all, for who operates all."""
+        """Operators of every flow see all, others their own while they operate all its flows."""
         if has_right_everywhere(request, {Right.OPERATE}):
             return None
         operated = set(flows_with(rights_of(request), {Right.OPERATE}))
@@ -153,11 +153,8 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
             return request.user.is_superuser
         return has_right_somewhere(request, {Right.OPERATE})
 
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        found = self.get_object(request, str(object_id))
-        if found is None or found.state != State.RUNNING:
-            return []
-        return super().get_actions_detail(request, object_id)
+    def offered(self, obj: Reprocessing) -> tuple[str, ...]:
+        return ("stop",) if obj.state == State.RUNNING else ()
 
     @action(
         description="Reprocess many",
@@ -171,7 +168,7 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
         if form.is_valid():
             matched = form.reprocess(request.user, dry_run="count" in request.POST)
         if matched and matched.reprocessing:
-            note = f"Dead letters that are being put back: {matched.matched:,}."
+            note = f"Dead letters that are being reprocessed: {matched.matched:,}."
             self.message_user(request, note, messages.SUCCESS)
             return redirect(page_of(matched.reprocessing))
         context = {
@@ -191,7 +188,11 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
         icon="stop_circle",
         permissions=["operate"],
         variant=ActionVariant.DANGER,
-        dialog=dialog("Stop?", "No more are put back. What was put back goes on.", "Stop"),
+        dialog=dialog(
+            "Stop?",
+            "No further dead letter is reprocessed. Reprocessed messages go on.",
+            "Stop",
+        ),
     )
     def stop(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         found = get_object_or_404(Reprocessing, pk=object_id)
@@ -209,14 +210,14 @@ class ReprocessingAdmin(ByRole, ReadOnlyAdmin):
 
     @admin.display(description="dead letters")
     def which(self, found: Reprocessing) -> str:
-        said = [f"{WORDS[name]} {found.filter[name]}" for name in WORDS if name in found.filter]
-        return ", ".join(said) or "all"
+        shown = [f"{WORDS[name]} {found.filter[name]}" for name in WORDS if name in found.filter]
+        return ", ".join(shown) or "all"
 
     @display(description="state", label=STATE_LABELS)
     def state_label(self, found: Reprocessing) -> str:
         return found.state
 
-    @admin.display(description="put back")
+    @admin.display(description="reprocessed")
     def progress(self, found: Reprocessing) -> str:
         return level(found.reprocessed, found.matched, warns=False)
 

@@ -27,7 +27,7 @@ from flows.admin.long_texts import LongTexts, shown_text
 from flows.models import BranchEnd, Message, Right, Run, StepRun
 from flows.monitoring.trace import trace
 from scripts.admin.base import ReadOnlyAdmin
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
 HEX_DIGITS = 32
 # A step may have thousands of branches.
@@ -37,7 +37,7 @@ MOST_LOGS = 20_000
 
 
 @admin.register(Run)
-class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
+class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     """For millions of rows: it counts no rows, and every order is that of the key."""
 
     long_texts = ("result",)
@@ -124,15 +124,10 @@ class RunAdmin(ByRole, LongTexts, ReadOnlyAdmin):
         run = self.get_object(request, str(object_id))
         return run is not None and may_cancel(request.user, run)
 
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Offer what changes something."""
-        run = self.get_object(request, str(object_id))
-        if run is None or has_ended(run):
-            return []
-        offered = super().get_actions_detail(request, object_id)
-        if may_bypass_pause(run):
-            return offered
-        return [each for each in offered if each.action_name != "flows_run_bypass_pause"]
+    def offered(self, obj: Run) -> tuple[str, ...]:
+        if has_ended(obj):
+            return ()
+        return ("cancel", "bypass_pause") if may_bypass_pause(obj) else ("cancel",)
 
     @admin.action(description="Cancel the selected runs", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> None:

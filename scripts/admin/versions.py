@@ -17,7 +17,7 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 from scripts.admin.diff import Diff, TimeLeft, diff
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
@@ -68,7 +68,7 @@ class VersionInline(ReadOnlyInline):
 
 
 @admin.register(ScriptVersion)
-class ScriptVersionAdmin(ReadOnlyAdmin):
+class ScriptVersionAdmin(DetailActions, ReadOnlyAdmin):
     list_display = ("__str__", "language", "created_at", "author")
     list_select_related = ("author",)
     search_fields = ("script_name",)
@@ -92,11 +92,8 @@ class ScriptVersionAdmin(ReadOnlyAdmin):
     def has_restore_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("scripts.change_script")
 
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        version = self.get_object(request, str(object_id))
-        if version is None or version.script is None or is_current(version):
-            return []
-        return super().get_actions_detail(request, object_id)
+    def offered(self, obj: ScriptVersion) -> tuple[str, ...]:
+        return () if obj.script is None or is_current(obj) else ("restore",)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

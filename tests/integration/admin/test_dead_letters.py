@@ -76,7 +76,9 @@ def test_reprocessing_from_the_list_skips_what_was_reprocessed(client, world):
 
     response = reprocess_from_list(client, world.dead_letter)
 
-    assert messages_of(response) == ["Skipped, since they were reprocessed or discarded before: 1."]
+    assert messages_of(response) == [
+        "Skipped, because they were reprocessed or discarded before: 1."
+    ]
     assert Message.objects.count() == 1
 
 

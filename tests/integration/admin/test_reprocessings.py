@@ -36,7 +36,7 @@ def test_counting_tells_where_they_are_and_puts_none_back(client, world, begin):
     response = client.post(begin, fields(count="1"))
 
     letter = world.dead_letter
-    assert "1 dead letter would be put back" in text_of(response)
+    assert "1 dead letter would be reprocessed" in text_of(response)
     assert f"1 at {letter.step.name} of order-processing, queue billing" in text_of(response)
     assert not Reprocessing.objects.exists()
 
@@ -62,7 +62,7 @@ def test_reprocessing_begins_with_what_was_chosen(client, superuser, begin):
     }
     assert (begun.script, begun.sample, begun.user) == ("newest", 5, superuser)
     assert (begun.stop_after_failures, begun.rate_per_second) == (3, 2.5)
-    assert messages_of(response) == ["Dead letters that are being put back: 1."]
+    assert messages_of(response) == ["Dead letters that are being reprocessed: 1."]
     assert "flow order-processing, queue billing, reason exhausted" in text_of(response)
 
 
