@@ -13,14 +13,14 @@ NAME, EMAIL = "admin", "admin@localhost"
 
 
 class NoAdministrator(Exception):
-    """No superuser could be made: the model wants what cannot be made up, or refuses it."""
+    """No superuser was made: a required field has no default here, or the model refused a value."""
 
 
 def make_administrator(password: str, given: Mapping[str, str]) -> str:
     """Make a superuser and return the name to log in with. Raises NoAdministrator.
 
-    `given` has texts by field, as `createsuperuser` takes them. What is not given, of the name and
-    the fields that the model requires, is made up where the field takes a text or may be empty.
+    `given` has texts by field, as `createsuperuser` takes them. The name and the required
+    fields that are not given get a default, if the field takes a text or may be empty.
     """
     model: Any = get_user_model()
     wanted = (model.USERNAME_FIELD, *model.REQUIRED_FIELDS)
@@ -29,7 +29,7 @@ def make_administrator(password: str, given: Mapping[str, str]) -> str:
         with transaction.atomic():
             user = model._default_manager.create_superuser(**values, password=password)
     except Exception as error:
-        # The manager is the project's own: whatever it raises, the rest can start without.
+        # The manager is the project's own and may raise anything. `up` starts without the user.
         raise NoAdministrator(f"{type(error).__name__}: {error}") from error
     return str(user.get_username())
 

@@ -1,4 +1,4 @@
-"""A user who has done something is not deleted, since the record of it would lose its actor."""
+"""Refuses to delete users that records name: the record would lose its author."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def refuse(sender: Any, instance: Any, **kwargs: Any) -> None:
     found = list(rows_that_name(instance))
     if found:
         names = ", ".join(str(rows.model._meta.verbose_name_plural) for rows in found)
-        message = f"{instance} stands in what was recorded: {names}. {DEACTIVATE}"
+        message = f"Records name {instance}: {names}. {DEACTIVATE}"
         raise models.ProtectedError(message, {row for rows in found for row in rows[:1]})
 
 
 def rows_that_name(user: Any) -> Iterator[models.QuerySet[Any]]:
-    """Yield by model the rows that would lose the user, or be lost with the user."""
+    """Yield by model the rows that would lose the user, or be deleted with the user."""
     for relation in user._meta.get_fields(include_hidden=True):
         if not (relation.auto_created and not relation.concrete and relation.is_relation):
             continue
@@ -38,7 +38,7 @@ def rows_that_name(user: Any) -> Iterator[models.QuerySet[Any]]:
         if field is None or relation.many_to_many:
             continue
         model = relation.related_model
-        # What becomes of a project's own rows, its models say.
+        # The models of a project determine what happens to its own rows.
         is_own = relation.on_delete is models.SET_NULL and model._meta.app_label in RECORDS
         is_record = is_own or model is LogEntry
         if is_record:

@@ -1,6 +1,7 @@
-"""Who may do what: superusers everything, others what their roles (groups) are mapped to.
+"""The rights of users to flows: superusers have all, others those of their roles (groups).
 
-Nothing is kept in memory, so that a change of a role counts at once.
+These are the engine's own rights, beside Django's permissions. Each call reads them from the
+database, so that a change of a role counts at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from flows.models.dead_letter import DeadLetterQuerySet
 from flows.models.users import members
 
 Caller = AnonymousUser | AbstractBaseUser
-# By the flow's id; those to every flow are under None.
+# By the flow's id; None holds the rights to every flow.
 Rights = Mapping[int | None, Set[str]]
 
 SEES_FLOW = frozenset({Right.START, Right.WATCH})
@@ -24,23 +25,23 @@ SEES_EVERY_RUN = frozenset({Right.WATCH, Right.OPERATE})
 
 
 def may(user: Caller, right: str, flow_id: int | None) -> bool:
-    """Say whether the user has the right to the flow; None stands for one that was deleted."""
+    """Say whether the user has the right to the flow; None stands for a deleted flow."""
     return right in rights_on(user, flow_id)
 
 
 def rights_on(user: Caller, flow_id: int | None) -> set[str]:
-    """Return every right of the user to the flow; None stands for one that was deleted."""
+    """Return every right of the user to the flow; None stands for a deleted flow."""
     rights = rights_by_flow(user)
     return rights[None] | rights[flow_id]
 
 
 def rights_by_flow(user: Caller) -> defaultdict[int | None, set[str]]:
-    """Return the rights by the flow's id; those to every flow are under None."""
+    """Return the rights by the flow's id; None holds the rights to every flow."""
     rights: defaultdict[int | None, set[str]] = defaultdict(set)
     if _is_superuser(user):
         rights[None].update(Right.values)
         return rights
-    # Read whole, and sorted out here: with conditions the query takes twice the time to build.
+    # Conditions would double the time to build the query, so this loop sorts all mappings.
     for flow_id, right in _mappings(user).values_list("flow_id", "right"):
         rights[flow_id].add(right)
     return rights
@@ -55,12 +56,12 @@ def flows_allowed(user: Caller, rights: Collection[str]) -> QuerySet[Flow]:
 
 
 def may_read(user: Caller, run: Run) -> bool:
-    """Say whether the user may see the run: every one of the flow, or an own one."""
+    """Say whether the user may see the run: by a right to the flow, or as its starter."""
     return _reaches(user, run, SEES_EVERY_RUN)
 
 
 def may_cancel(user: Caller, run: Run) -> bool:
-    """Say whether the user may cancel the run: every one of the flow, or an own one."""
+    """Say whether the user may cancel the run: by a right to the flow, or as its starter."""
     return _reaches(user, run, {Right.OPERATE})
 
 
@@ -89,7 +90,7 @@ def seen_runs(user: Caller, rights: Rights) -> Q | None:
 def queues_seen(user: Caller) -> QuerySet[Queue]:
     """Return the queues of the flows that the user watches or operates.
 
-    One that feeds no step is seen by those who see every flow.
+    Users who see every flow also see queues that feed no step.
     """
     rights = rights_by_flow(user)
     if rights[None] & SEES_EVERY_RUN:
@@ -112,7 +113,7 @@ def dead_letters_known(user: Caller) -> DeadLetterQuerySet:
 
 
 def flows_with(rights: Rights, wanted: Set[str]) -> list[int]:
-    """Return the ids of the flows that are named with at least one of the wanted rights."""
+    """Return the ids of the flows for which the rights hold at least one of the wanted ones."""
     return [flow_id for flow_id, given in rights.items() if flow_id and given & wanted]
 
 

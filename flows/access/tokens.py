@@ -1,4 +1,4 @@
-"""Bearer tokens: so many a user at most, and none outlives the password that it was made with."""
+"""Bearer tokens: a limited number for each user. A new password revokes all of them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CREDENTIALS = frozenset({"password", "is_active"})
 
 
 def make_token(user: AbstractBaseUser) -> str:
-    """Make a token for a user whose password was found good, and return it.
+    """Make a token for a user whose password was checked, and return it.
 
-    Where the user has as many as a user may have, the one that ends soonest is revoked; one
-    without an end never is. Raises TooManyTokens where all are without an end, and PasswordChanged
-    where the password was changed after the user was read.
+    If the user has the most tokens that a user may have, the token that expires soonest is
+    revoked. Raises TooManyTokens if none of them expires, and PasswordChanged if the password has
+    changed since the user was read.
     """
     with transaction.atomic():
-        # Two that make tokens for one user take turns, and a change of the password waits.
+        # The lock serialises two calls for one user and delays a change of the password.
         stored = all_users().select_for_update().filter(pk=user.pk).first()
         if stored is None or not stored.is_active or stored.password != user.password:
             raise PasswordChanged

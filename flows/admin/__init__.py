@@ -1,4 +1,4 @@
-"""The Configuration Manager, a file a noun. Importing it registers every class."""
+"""The Configuration Manager, one noun a file. The import registers every class."""
 
 from django.contrib import admin
 
@@ -19,7 +19,7 @@ from flows.admin import (
 admin.site.index_title = "Dashboard"
 admin.site.login_form = login.LoginForm
 
-# An app that comes later may register users and roles itself, which can be done once.
+# A later app may register users and roles itself. A model can be registered once.
 admin.autodiscover()
 users.register()
 

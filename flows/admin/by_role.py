@@ -1,8 +1,7 @@
 """Rows, pages and buttons follow the roles, as the API does.
 
-A role of any flow opens the pages of what the engine has of it, and so does Django's permission to
-view them; which rows there are, the roles alone decide. To change what is configured takes Django's
-permission, and that the row is seen.
+A role of any flow, or Django's permission to view, opens the pages. The roles alone determine the
+rows. To change a configured row, a user needs Django's permission and has to see the row.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def rights_of(request: Any) -> defaultdict[int | None, set[str]]:
 
 
 def has_right(request: HttpRequest, rights: Collection[str], flow_id: int | None) -> bool:
-    """Say whether the user has one of the rights to the flow; None: one that was deleted."""
+    """Say whether the user has one of the rights to the flow; None: a deleted flow."""
     given = rights_of(request)
     return bool((given[None] | given[flow_id]) & set(rights))
 
@@ -42,7 +41,7 @@ def has_right_somewhere(request: HttpRequest, rights: Collection[str]) -> bool:
 
 
 def has_right_everywhere(request: HttpRequest, rights: Collection[str]) -> bool:
-    """Say whether the user has one of the rights to every flow, those that are gone included."""
+    """Say whether the user has one of the rights to every flow, deleted ones included."""
     return bool(rights_of(request)[None] & set(rights))
 
 
@@ -56,7 +55,7 @@ def may_view(request: HttpRequest, model: type[Model]) -> bool:
 
 
 class ByRole(Base):
-    """For what belongs to flows."""
+    """For models whose rows belong to flows."""
 
     # Any of these, to any flow, opens the pages.
     opened_by: frozenset[str] = frozenset(Right.values)
@@ -66,7 +65,7 @@ class ByRole(Base):
         raise NotImplementedError
 
     def flow_of(self, obj: Any) -> int | None:
-        """Return the id of the flow that an object belongs to; None: it is gone, or none."""
+        """Return the id of the object's flow; None if it has none or the flow is deleted."""
         raise NotImplementedError
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -103,11 +102,11 @@ class ByRole(Base):
         if object_id is None:
             return has_right_somewhere(request, {right})
         if request.user.is_superuser:
-            # One that is not there is told so.
+            # The view answers 404 if there is no such object.
             return True
         obj = self.get_object(request, str(object_id))
         return obj is not None and has_right(request, {right}, self.flow_of(obj))
 
     def permitted(self, request: HttpRequest, right: str, objs: Any) -> list[Any]:
-        """Return those of the objects to whose flow the user has the right."""
+        """Return the objects whose flow the user has the right to."""
         return [obj for obj in objs if has_right(request, {right}, self.flow_of(obj))]

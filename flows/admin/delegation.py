@@ -1,7 +1,7 @@
-"""Who may give what to whom: a superuser everything, others what they have themselves.
+"""What a user may give to other users: a superuser everything, others what they have themselves.
 
-The permission to change users or roles would otherwise be that to become a superuser: by the own
-page, by the password of another, or by a role with more in it.
+Without this rule a user with the permission to change users or roles could become a superuser: on
+the own page, with the password of another user, or through a role with more rights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def may_give_mapping(giver: Any, right: str, flow_id: int | None) -> bool:
 
 
 def roles_to_give(giver: Any) -> QuerySet[Group]:
-    """Return the roles that hold nothing that the user lacks."""
+    """Return the roles whose permissions and rights the user has, too."""
     if giver.is_superuser:
         return Group.objects.all()
     own = set(_permissions_of(giver).values_list("pk", flat=True))
@@ -53,9 +53,9 @@ def may_give_role(giver: Any, role: Group) -> bool:
 
 
 def may_edit_user(editor: Any, user: Any) -> bool:
-    """Say whether the editor has all that the user has: who sets a password can use the account.
+    """Say whether the editor has all that the user has. An editor could set the password.
 
-    What an inactive user has counts too, since the editor could activate the account.
+    The permissions of an inactive user count too, because the editor could activate the account.
     """
     if editor.is_superuser or editor.pk == user.pk:
         return True

@@ -1,4 +1,4 @@
-"""How the nouns of the engine look in lists and on pages."""
+"""How times, links, levels and errors look in lists and on pages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shown_time_by(value: datetime | None, user: Any) -> str:
 
 
 def elapsed(start: datetime | None, end: datetime | None) -> str:
-    """Return the time between, short: nobody compares microseconds by eye."""
+    """Return the time between as a short text, without microseconds."""
     if start is None or end is None:
         return ""
     return rounded(max(end - start, timedelta(0)))

@@ -1,4 +1,4 @@
-"""Filters of long lists: none of them reads the whole table to offer its choices."""
+"""Filters of long lists. They offer their choices without reading the whole table."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ class DeadLetterStateFilter(DropdownFilter):
 
 
 class FlowOfRowFilter(RelatedDropdownFilter):
-    """Of rows that have the flow itself."""
+    """For models with a foreign key to the flow."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         return [(flow.pk, flow.name) for flow in flows_allowed(request.user, Right.values)]
 
 
 class QueueOfRowFilter(RelatedDropdownFilter):
-    """Of rows that have the queue itself."""
+    """For models with a foreign key to the queue."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         return [(queue.pk, queue.name) for queue in queues_seen(request.user)]

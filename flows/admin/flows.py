@@ -62,7 +62,7 @@ class StepFormSet(DistinctRows):
 
 
 class OfSeenFlow:
-    """Rows of a flow's page: to be seen by those who see the page."""
+    """Rows of a flow's page: users who see the page see them."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True
@@ -133,7 +133,7 @@ class StartForm(forms.Form):
     payload = forms.CharField(
         widget=CodeWidget(rows=16),
         strip=False,
-        help_text="A JSON object; the first step's script receives it.",
+        help_text="A JSON object. The script of the first step receives it.",
     )
 
 
@@ -231,7 +231,7 @@ class FlowAdmin(PausingAdmin):
         return self.may(request, Right.START, object_id)
 
     def get_actions_row(self, request: HttpRequest) -> list[Any]:
-        """Offer to start from the list where that goes for every row of it."""
+        """Offer the start in the list if the user may start every flow of it."""
         flows = self.get_queryset(request).values_list("pk", flat=True)
         may_start_all = all(has_right(request, {Right.START}, pk) for pk in flows)
         return super().get_actions_row(request) if may_start_all else []
@@ -324,7 +324,7 @@ class FlowVersionAdmin(ByRole, ReadOnlyAdmin):
 
 
 def example_of(flow: Flow) -> str:
-    """Return JSON text for the start form, `{}` where the first script says nothing."""
+    """Return JSON text for the start form, `{}` if the first script has no input schema."""
     first = flow.steps.select_related("script").order_by("position", "pk").first()
     example = example_payload(first.script.input_schema) if first else {}
     return indented(example if isinstance(example, dict) else {})

@@ -1,4 +1,4 @@
-"""The login page of the Configuration Manager: failed logins are counted as those of the API."""
+"""The login page of the Configuration Manager. It counts failed logins together with the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.models.users import is_possible_name
 
 
 class LoginForm(AuthenticationForm):
-    """`refusal` says that the password was not looked at, and when it will be."""
+    """`refusal` is set when too many logins failed: the password was not checked."""
 
     refusal: Problem | None = None
 
@@ -42,7 +42,7 @@ class LoginForm(AuthenticationForm):
 
 
 def login_page(request: HttpRequest) -> HttpResponse:
-    """Answer as Django's page does, but say with the status that it was too often."""
+    """Answer as Django's page does, with 429 and Retry-After after too many failed logins."""
     response = admin.site.login(request)
     form = (getattr(response, "context_data", None) or {}).get("form")
     if refusal := getattr(form, "refusal", None):

@@ -1,4 +1,4 @@
-"""Long texts on pages: lists leave them out, a page has their beginning and a link to the whole."""
+"""Long texts on pages: a list leaves them out, a page shows their beginning and links the whole."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from flows.admin.display import link
 from scripts.admin.base import preformatted
 from scripts.admin.json_fields import pretty_json
 
-# Characters of a text that a page shows, and that its form has for editing.
+# The most characters of a text that a page shows, and that a form edits.
 SHOWN = 64 * 1024
 EDITABLE = 1024 * 1024
-# Indented, a deeply nested text is many times as long.
+# Indentation makes a deeply nested text many times as long.
 MOST_INDENTED = 4 * SHOWN
 
 
@@ -67,7 +67,7 @@ class LongTexts(ModelAdmin):
 
 
 def beginning_of(row: models.Model, field: str) -> tuple[str | None, str]:
-    """Return what a page shows of a long text, indented, and how long it is where that is cut."""
+    """Return what a page shows of a long text, indented, and its size if the page cuts it."""
     rows = type(row)._base_manager.filter(pk=row.pk)
     values = rows.values_list(Left(field, SHOWN), Length(field)).first()
     text, length = values or (None, 0)

@@ -1,4 +1,4 @@
-"""Addresses of the admin that lead nowhere: they are refused, not taken to the database."""
+"""Refuses malformed addresses of the admin before they reach the database."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from django.http.response import HttpResponseBase
 
 logger = logging.getLogger(__name__)
 
-# What lookups raise for values that do not fit them, in Django and in the databases.
+# The errors of lookups with values of a wrong type, in Django and in the databases.
 OF_LOOKUPS = (
     *(IncorrectLookupParameters, FieldError, ValidationError, DataError, ProgrammingError),
     *(ValueError, TypeError, LookupError, ArithmeticError),
 )
-# Django answers these itself where there is no such object.
+# Django itself answers these if there is no such object.
 ANSWERED = ("_change", "_delete")
 
 
@@ -37,7 +37,7 @@ class MalformedMiddleware:
     def process_view(
         self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]
     ) -> None:
-        """Raise Http404 or BadRequest where a key is none of the model's."""
+        """Raise Http404 or BadRequest if a key cannot be a key of the model."""
         admin: ModelAdmin[Any] | None = getattr(view, "model_admin", None)
         if admin is None:
             return
@@ -47,14 +47,14 @@ class MalformedMiddleware:
         if is_list(request) and request.method == "POST":
             chosen = request.POST.getlist("_selected_action")
             if not all(is_key(admin.model, key) for key in chosen):
-                raise BadRequest("What was selected is nothing of this list.")
+                raise BadRequest("The selection holds a key that this list cannot have.")
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        """Lead to the list without the filter, as Django does for those that it checks itself."""
+        """Redirect to the list without the filter, as Django does after its own checks."""
         is_asked_for = request.method == "GET" and ERROR_FLAG not in request.GET and request.GET
         if not (is_list(request) and is_asked_for and isinstance(error, OF_LOOKUPS)):
             return None
-        logger.warning("A list cannot be filtered by what was asked for", exc_info=error)
+        logger.warning("The list cannot be filtered by the values of the request", exc_info=error)
         return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
 

@@ -1,4 +1,4 @@
-"""The sidebar, grouped as a person thinks of the system."""
+"""The sidebar: the engine's groups by purpose, then a group for each app of the project."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ User = get_user_model()
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the engine's groups, then one for each app that has others on its pages."""
+    """Return the engine's groups, then one for each app with other models on the site."""
     groups = own_groups(request)
     for group in groups:
-        # A project may have taken a model from the site.
+        # A project may have unregistered a model.
         group["items"] = [each for each in group["items"] if is_there(each)]
     shown = {each["model"] for group in groups for each in group["items"] if "model" in each}
     return groups + project_groups(request, shown)

@@ -1,4 +1,4 @@
-"""Which class the Configuration Manager has for a model that a project may have its own for."""
+"""Registers our class for a model unless the project has registered its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from django.db.models import Model
 def replace_stock(model: type[Model], ours: type[ModelAdmin], stock: type[ModelAdmin]) -> None:
     """Register our class in place of Django's.
 
-    One of the project's own stays, and a model that the project has taken from the site is left
-    out.
+    A class of the project stays. A model that the project has unregistered stays unregistered.
     """
     if admin.site.is_registered(model) and type(admin.site.get_model_admin(model)) is stock:
         admin.site.unregister(model)

@@ -1,4 +1,4 @@
-"""A role is a Django group; its mappings say what its members may do with which flow."""
+"""A role is a Django group. Its mappings give its members rights to flows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Group._meta.verbose_name_plural = "roles"
 
 class RoleMappingForm(DistinctRowForm):
     violation = ("right", REPEATED)
-    # Who saves it.
+    # The user who saves the mapping.
     giver: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,9 +57,9 @@ class RoleMappingForm(DistinctRowForm):
             self.add_error("right" if "right" in self.fields else None, NOT_OWN_RIGHT)
 
     def may_be_given(self) -> bool:
-        """Say whether the user has both what the mapping gives now and what it is to give.
+        """Say whether the user has the right that is stored and the right that is to be stored.
 
-        What is stored counts: on a page of the history the form begins with an earlier state.
+        It reads the stored one: on a page of the history the form begins with an earlier state.
         """
         mapping = self.instance
         before = set(RoleMapping.objects.filter(pk=mapping.pk).values_list("role", "right", "flow"))
@@ -134,7 +134,7 @@ class RoleMappingAdmin(ConfigurationAdmin):
     def has_view_history_or_change_history_permission(
         self, request: HttpRequest, obj: RoleMapping | None = None
     ) -> bool:
-        # A mapping may have been one to another flow before.
+        # Its history may name a flow that the user does not see.
         allowed = super().has_view_history_or_change_history_permission(request, obj)
         return allowed and bool(rights_of(request)[None])
 

@@ -10,12 +10,12 @@ from unfold.forms import PaginationInlineFormSet
 
 
 class DistinctRowForm(ModelForm):
-    """Says what a violated constraint means, at the field where it can be put right."""
+    """Shows the violation of a constraint as an error of the field that can be corrected."""
 
     violation: tuple[str, str] = ("", "")
 
     def has_changed(self) -> bool:
-        # A row that was added counts, though it holds nothing but defaults.
+        # A new row counts as changed even if it holds defaults alone.
         return self.instance.pk is None or super().has_changed()
 
     def _update_errors(self, errors: ValidationError) -> None:
@@ -29,7 +29,7 @@ class DistinctRowForm(ModelForm):
 class DistinctRows(PaginationInlineFormSet):
     """Refuses rows that repeat an earlier one of the same form before the database does."""
 
-    # Fields that may not repeat together, with what to say at the first of them.
+    # Fields that may not repeat together, and the error at the first of them.
     distinct: tuple[tuple[tuple[str, ...], str], ...] = ()
 
     def clean(self) -> None:
@@ -43,7 +43,7 @@ class DistinctRows(PaginationInlineFormSet):
                 seen.add(values)
 
     def validate_unique(self) -> None:
-        # `clean` says the same at the row that is meant.
+        # `clean` reports the same at the row that repeats another.
         return
 
     def kept_forms(self) -> list[Any]:

@@ -19,7 +19,7 @@ from flows.tasks.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.conflicts import ConflictAdmin
 
-# What a text that is no literal of Python leads to.
+# What `ast` raises for a text that is no literal of Python.
 UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 NOT_PLAIN = "Must be plain values, such as 1, 'two', [3]."
 
@@ -29,7 +29,7 @@ for model in (Failure, OrmQ, Schedule, Success):
 
 
 class ForSuperusers:
-    """Staff with model permissions see nothing of it."""
+    """Closed to all but superusers, also to staff with permissions for the models."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
@@ -54,7 +54,7 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 class ScheduleForm(forms.ModelForm):
-    """Refuses what the scheduler could not read: one such row would stop every schedule."""
+    """Refuses a row that the scheduler cannot read: one such row stops every schedule."""
 
     def clean_func(self) -> str:
         return _allowed(self.cleaned_data["func"])

@@ -1,4 +1,4 @@
-"""API tokens. A token is shown once, on the page that answers its making: only its hash is kept."""
+"""API tokens. The page that makes a token shows it once: the database holds its hash alone."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class TokenForm(ModelForm):
     class Meta:
         model = Token
         fields = ("user", "expiry")
-        help_texts = {"expiry": "Left empty, the token never expires."}
+        help_texts = {"expiry": "If empty, the token never expires."}
 
     def clean_user(self) -> Any:
         user = self.cleaned_data["user"]
         if not has_room(user):
             raise ValidationError(
-                f"The user has {most_tokens()} tokens, as many as a user may have: revoke some."
+                f"The user has {most_tokens()} tokens, the most that a user may have: revoke some."
             )
         return user
 
@@ -62,7 +62,7 @@ class TokenAdmin(ModelAdmin):
         return self.fields if obj is None else ("begins_with", *self.fields, "created")
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
-        # From Django 6.1 on it is given, and says for which page.
+        # Django 6.1 passes the location of the page, earlier ones do not.
         location = () if action_location is None else (action_location,)
         actions: dict[str, Any] = super().get_actions(request, *location)
         actions.pop("delete_selected", None)
@@ -76,7 +76,7 @@ class TokenAdmin(ModelAdmin):
         return {"user": request.user.pk, "expiry": ttl and timezone.now() + ttl}
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        # A token acts as its user: only a superuser makes one for somebody else.
+        # A token acts as its user: only a superuser makes one for another user.
         if db_field.name == "user" and not request.user.is_superuser:
             kwargs["queryset"] = all_users().filter(pk=request.user.pk)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)

@@ -1,4 +1,4 @@
-"""What the pages of users show, read from the model: it may be the project's own."""
+"""The fields on the pages of users, read from the model: it may be the project's own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class UserFields:
         return [(title, {"fields": names}) for title, names in by_title.items() if names]
 
     def sections_of_new(self) -> Any:
-        """Return the fieldsets of the page that makes a user: what a user cannot be without."""
+        """Return the fieldsets of the page that makes a user: the fields that a user needs."""
         needed = [
             each.name
             for each in self._own()
@@ -57,11 +57,11 @@ class UserFields:
             field = self.model._meta.get_field(name)
         except FieldDoesNotExist:
             return None
-        # What leads here from other models is no field of this one.
+        # A relation from another model is no field of this one.
         return None if field.auto_created and not field.concrete else field
 
     def _own(self) -> Iterator[Any]:
-        """Yield the fields that only this model has, as far as a page can change them."""
+        """Yield the fields beyond Django's own that a page can change."""
         meta = self.model._meta
         for field in (*meta.concrete_fields, *meta.many_to_many):
             if field.name not in self._known and _is_open(field):

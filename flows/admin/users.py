@@ -1,4 +1,4 @@
-"""Users, of whatever model the project has; a class that the project registers itself stays."""
+"""Users, of any model that the project has. A class that the project registers itself stays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIELDS = UserFields(User)
 
 
 class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
-    """Only a superuser edits one, and others give no more than they have; see ``delegation``."""
+    """Only superusers edit superusers; others give no more than they have: see `delegation`."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -62,7 +62,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if field and db_field.name == "groups":
             field.label = "Roles"
-            field.help_text = "The user has every right and every permission of these."
+            field.help_text = "The user has all rights and permissions of these roles."
             field.queryset = roles_to_give(request.user)
         elif field and db_field.name == "user_permissions":
             field.queryset = permissions_to_give(request.user).select_related("content_type")
@@ -80,7 +80,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     def deactivate(self, request: HttpRequest, users: QuerySet[Any]) -> None:
         chosen = [user for user in users if self.has_change_permission(request, user)]
         if left_out := len(users) - len(chosen):
-            note = f"Left out, since they have more than you have: {left_out}."
+            note = f"Left out, because they have permissions that you do not have: {left_out}."
             self.message_user(request, note, messages.WARNING)
         for user in chosen:
             user.is_active = False
@@ -94,9 +94,9 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
 
 
 def register() -> None:
-    """Register the class, after every app of the project has had its turn."""
+    """Register the class, after every app of the project has registered its own."""
     if admin.site.is_registered(User):
         replace_stock(User, UserAdmin, DjangoUserAdmin)
     else:
-        # Django registers no model but its own, and histories lead to the page of a user.
+        # Django registers its own user model alone, and histories link to the page of a user.
         admin.site.register(User, UserAdmin)

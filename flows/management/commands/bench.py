@@ -9,7 +9,7 @@ from flows.benchmark import WORKLOADS, BenchFailed
 
 
 class Command(BaseCommand):
-    help = "Measures this installation with the cluster that runs, or with one of its own."
+    help = "Measures this installation, with the running cluster or one that it starts itself."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("workload", nargs="?", choices=sorted(WORKLOADS), default="flow3")

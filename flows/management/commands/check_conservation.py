@@ -22,8 +22,8 @@ QUEUE_COLUMNS = ("depth", "waiting", "held", "reserved", "coming")
 class Command(BaseCommand):
     help = (
         "Checks that nothing was lost: accepted = waiting + delayed + running + completed + failed"
-        " + cancelled for every flow, and the counters of every queue, against the rows. Exits 1"
-        " when something is off."
+        " + cancelled for every flow, and that the counters of every queue agree with the rows."
+        " Exits 1 if they differ."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             "--max-age",
             type=float,
             metavar="SECONDS",
-            help="Exit 1 as well when a message has been ready and waited for longer.",
+            help="Also exit 1 if a ready message has waited for longer.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

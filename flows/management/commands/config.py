@@ -25,16 +25,16 @@ from flows.configuration import (
 WOULD_CHANGE = 2
 
 _IMPORT_HELP = """\
-Make the configuration what the document says, all of it or nothing.
+Apply a document to the configuration, all of it or nothing.
 
-The document says all about what it names: a key that is left out stands for its default, for what
-exists already too. A flow's steps and a role's rights are replaced. What the document does not
-name stays; with --prune it is removed, where the document has the section (libraries, scripts,
-queues, flows, rbac) it belongs to. What is in use cannot be removed: a queue with messages, a flow
-with unfinished runs.
+The document is complete for each object that it names: a missing key means its default, also for
+an object that exists. A flow's steps and a role's rights are replaced. Objects that the document
+does not name stay. With --prune they are removed, if the document has their section (libraries,
+scripts, queues, flows, rbac). A queue with messages and a flow with unfinished runs cannot be
+removed.
 
-A script may name secrets that are not there: secrets are never in a document, and the script fails
-with their name until somebody enters them.
+Secrets are never in a document. A script may name secrets that do not exist yet; it fails with
+their name until they are entered.
 
 The original product's flow array and its rbac.config are read as well."""
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         actions.add_parser("schema", help="write the document's JSON Schema to stdout")
         import_ = actions.add_parser(
             "import",
-            help="make the configuration what a document says",
+            help="apply a document to the configuration",
             description=_IMPORT_HELP,
             formatter_class=RawDescriptionHelpFormatter,
         )

@@ -8,14 +8,15 @@ from flows.tasks.retention import purge, purgeable
 
 class Command(BaseCommand):
     help = (
-        "Deletes the finished runs that are older than their flow keeps them, idempotency keys"
-        " older than a day, and bearer tokens that have expired. The workers do so by themselves"
-        " every ten minutes."
+        "Deletes finished runs after the retention of their flow, idempotency keys after a day,"
+        " and expired bearer tokens. The workers do the same every ten minutes."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--dry-run", action="store_true", help="Print what would go and delete nothing."
+            "--dry-run",
+            action="store_true",
+            help="Print what would be deleted, and delete nothing.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

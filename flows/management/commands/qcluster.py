@@ -28,7 +28,7 @@ class Command(QClusterCommand):
         CrashSafeCluster(until_rest=options["run_once"]).run()
 
     def _take_name(self, name: str) -> None:
-        """Begin again with the name in the environment: django-q2 has read its settings already."""
+        """Restart with the name in the environment: django-q2 has read its settings already."""
         if name == Conf.CLUSTER_NAME:
             return
         if os.environ.get(NAME) == name or not self._called_from_command_line:
