@@ -1,4 +1,4 @@
-"""Workloads that measure an installation. They make what they need and leave nothing behind."""
+"""Workloads that measure an installation. They make the rows they need and delete them again."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ BETWEEN_RUNS_SECONDS = 0.02
 
 
 class BenchFailed(Exception):
-    """The workload did not come to its end."""
+    """The workload did not finish."""
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """A flow made for one measurement; everything of it carries its name."""
+    """A flow made for one measurement. All its rows carry its name."""
 
     name: str
     flow: Flow
@@ -86,11 +86,11 @@ class Workbench:
         return Run.objects.filter(flow_version__in=list(versions))
 
     def is_done(self) -> bool:
-        """Whether no message is left: far cheaper to ask than how many runs have completed."""
+        """Return whether no message is left. Counting the completed runs would be much slower."""
         return not QueueState.objects.filter(queue__step__flow=self.flow, depth__gt=0).exists()
 
     def finish(self) -> None:
-        """Wait for the end of everything that was started. Raises BenchFailed."""
+        """Wait until all runs have ended. Raises BenchFailed."""
         wait_until(self.is_done, every=0.02)
         if self.runs().exclude(status=Run.Status.COMPLETED).exists():
             raise BenchFailed("some runs did not complete")
@@ -123,7 +123,7 @@ def payload(number: int) -> dict[str, Any]:
 
 
 def flow3(runs: int) -> dict[str, Any]:
-    """Three trivial steps: all runs started in bulk, from the first start to the last end."""
+    """Measure three trivial steps: runs started in bulk, from the first start to the last end."""
     with workbench(TRIVIAL, steps=3, threads=4, size=runs + CHUNK) as (bench, workers):
         started_at = time.monotonic()
         start_all(bench, runs)
@@ -142,7 +142,7 @@ def flow3(runs: int) -> dict[str, Any]:
 
 
 def io(runs: int) -> dict[str, Any]:
-    """One step that sleeps 50 ms on 20 threads: 400 executions a second would be ideal."""
+    """Measure one step that sleeps 50 ms on 20 threads. The ideal is 400 executions a second."""
     with workbench(SLEEPING, steps=1, threads=20, size=runs + CHUNK) as (bench, workers):
         started_at = time.monotonic()
         start_all(bench, runs)
@@ -158,7 +158,7 @@ def io(runs: int) -> dict[str, Any]:
 
 
 def backlog(runs: int) -> dict[str, Any]:
-    """What claiming a batch costs with so many messages waiting, against a nearly empty queue."""
+    """Measure claiming a batch while many messages wait, and in a nearly empty queue."""
     bench = Workbench.make(TRIVIAL, steps=1, threads=1, size=runs + CHUNK, paused=True)
     try:
         start_all(bench, CHUNK)
@@ -176,7 +176,7 @@ def backlog(runs: int) -> dict[str, Any]:
 
 
 def tasks(runs: int) -> dict[str, Any]:
-    """A trivial flow beside twenty long tasks of django-q2: single runs, start call to end."""
+    """Measure single runs of a trivial flow beside twenty long tasks of django-q2."""
     with workbench(TRIVIAL, steps=1, threads=4, size=runs + CHUNK) as (bench, workers):
         alone = [one_run(bench, number) for number in range(LATENCY_RUNS)]
         with long_tasks() as waiting:
@@ -219,7 +219,7 @@ def long_tasks() -> Iterator[QuerySet[OrmQ]]:
 
 
 def long_task() -> None:
-    """Keep a worker for some seconds. This is the function of a django-q2 task."""
+    """Keep a worker busy for some seconds, as the function of a django-q2 task."""
     time.sleep(LONG_TASK_SECONDS)
 
 
@@ -238,7 +238,7 @@ class Workers:
     process: subprocess.Popen[bytes] | None
 
     def peak_rss_mb(self) -> float | None:
-        """Sum of the peaks of the cluster's processes; None for a cluster that was running."""
+        """Return the sum of the processes' peaks; None for a cluster that was running before."""
         if self.process is None:
             return None
         return round(sum(map(peak_rss_kb, family(self.process.pid))) / 1024, 1)
@@ -282,7 +282,7 @@ def start_all(bench: Workbench, runs: int) -> None:
 
 
 def one_run(bench: Workbench, number: int) -> float:
-    """Milliseconds from the start call to the end of a run, asking every half millisecond."""
+    """Return the milliseconds from the start call to the end of a run, polled every 0.5 ms."""
     started_at = time.perf_counter()
     run = engine.start(bench.name, payload(number))
     wait_until(lambda: is_completed(run.correlation_id), every=0.0005)
@@ -294,7 +294,7 @@ def is_completed(correlation_id: UUID) -> bool:
 
 
 def claim_milliseconds(bench: Workbench) -> float:
-    """The median of claiming 100 messages, each claim rolled back."""
+    """Return the median milliseconds of claiming 100 messages, each claim rolled back."""
     plan = flow_plan(bench.name).require_runnable()
     Queue.objects.filter(pk=plan.queue_id).update(paused=False)
     times = []

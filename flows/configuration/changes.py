@@ -1,4 +1,4 @@
-"""What an import changes, in words."""
+"""The changes of an import as text."""
 
 from __future__ import annotations
 

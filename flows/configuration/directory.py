@@ -4,10 +4,10 @@
     configuration.schema.json  its JSON Schema, for editors
     scripts/score.py           one file for each script and library, named after it
     libraries/Money.js
-    typings/, mypy.ini …       what editors and type checkers know scripts by
+    typings/, mypy.ini …       types and settings for editors and type checkers
 
-Version control shows changes of code line by line, and editors know the language. A callable's
-dotted path stays in the document.
+So version control shows changes of code line by line, and editors know the language. The dotted
+path of a callable stays in the document.
 """
 
 from __future__ import annotations
@@ -28,36 +28,35 @@ DOCUMENT = "configuration.json"
 SCHEMA = "configuration.schema.json"
 SECTIONS = ("libraries", "scripts")
 ENDINGS = {"python": ".py", "javascript": ".js"}
-# In the names of files; those of Windows are counted, too, and `%` that stands for one of them.
+# Characters that file names cannot have, on Windows too. `%` escapes them, so it is one of them.
 UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.|[. ]$')
-# In bytes: names end at 255.
+# In bytes: file systems allow 255.
 LONGEST_STEM = 200
 
 
 def write_directory(document: dict[str, Any], directory: Path) -> None:
-    """Write the document and its files. Files of scripts that are gone since are removed."""
+    """Write the document and its files. Remove the files of scripts that no longer exist."""
     directory.mkdir(parents=True, exist_ok=True)
-    was_written = written_files(directory)
+    written_before = written_files(directory)
     files: dict[str, str] = {}
-    taken_apart: dict[str, Any] = {"$schema": f"./{SCHEMA}", **document}
+    without_code: dict[str, Any] = {"$schema": f"./{SCHEMA}", **document}
     for section in SECTIONS:
         if section in document:
             entries = document[section]
-            taken_apart[section] = [_take_apart(section, entry, files) for entry in entries]
+            without_code[section] = [_without_code(section, entry, files) for entry in entries]
     for name, code in files.items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(code.encode())
-    (directory / DOCUMENT).write_bytes(write_document(taken_apart).encode())
+    (directory / DOCUMENT).write_bytes(write_document(without_code).encode())
     (directory / SCHEMA).write_text(schema_text(), encoding="utf-8", newline="\n")
     write_editor_files(document, directory)
-    for name in was_written - files.keys():
+    for name in written_before - files.keys():
         (directory / name).unlink(missing_ok=True)
 
 
 def read_directory(directory: Path) -> Any:
-    """Return the document with the code in it. Raises ConfigurationInvalid, and OSError where there
-    is no document."""
+    """Return the document with its code. Raises ConfigurationInvalid, or OSError without one."""
     document = read_document((directory / DOCUMENT).read_bytes())
     if not isinstance(document, dict):
         return document
@@ -67,13 +66,13 @@ def read_directory(directory: Path) -> Any:
         for index, entry in enumerate(entries if isinstance(entries, list) else []):
             if isinstance(entry, dict) and "codeFile" in entry:
                 place = inside(section, index, "codeFile")
-                _put_together(entry, directory, place, faults)
+                _add_code(entry, directory, place, faults)
     faults.raise_if_any()
     return document
 
 
 def written_files(directory: Path) -> set[str]:
-    """Return the files that the document in the directory names, if there is one."""
+    """Return the code files that the document in the directory names. Without a document: none."""
     try:
         document = json.loads((directory / DOCUMENT).read_bytes())
         entries = [entry for section in SECTIONS for entry in document.get(section, [])]
@@ -83,8 +82,8 @@ def written_files(directory: Path) -> set[str]:
     return {name for name in named if not _path_fault(directory, name)}
 
 
-def _take_apart(section: str, entry: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
-    """Return the entry with the name of a file in place of its code, which goes to the files."""
+def _without_code(section: str, entry: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+    """Return the entry with a file name instead of its code, and add the code to the files."""
     ending = ENDINGS.get(entry.get("language", "python"))
     if ending is None:
         return entry
@@ -95,19 +94,19 @@ def _take_apart(section: str, entry: dict[str, Any], files: dict[str, str]) -> d
 
 
 def _stem(name: str) -> str:
-    """Return the name as file systems take it: without separators, not hidden, not too long."""
+    """Return the name as a file name: without separators, not hidden, not too long."""
     safe = UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
     return safe.encode()[:LONGEST_STEM].decode(errors="ignore")
 
 
 def _file_name(stem: str, ending: str, taken: Iterable[str]) -> str:
-    """Return a name that no other has, also where a file system takes `A` and `a` for the same."""
+    """Return a name that is not taken, also on file systems that ignore upper and lower case."""
     lower = {name.lower() for name in taken}
     names = chain([f"{stem}{ending}"], (f"{stem}~{number}{ending}" for number in count(2)))
     return next(name for name in names if name.lower() not in lower)
 
 
-def _put_together(entry: dict[str, Any], directory: Path, place: str, faults: Faults) -> None:
+def _add_code(entry: dict[str, Any], directory: Path, place: str, faults: Faults) -> None:
     name = entry.pop("codeFile")
     if "code" in entry:
         faults.add(place, "stands beside `code`: one of them is enough")
@@ -123,7 +122,7 @@ def _put_together(entry: dict[str, Any], directory: Path, place: str, faults: Fa
 
 
 def _path_fault(directory: Path, name: Any) -> str:
-    """Say why this is no file of the directory; empty if it is."""
+    """Return why this is no file of the directory, or an empty text."""
     if not isinstance(name, str) or not name or "\0" in name:
         return "must be the name of a file"
     path = PurePosixPath(name)

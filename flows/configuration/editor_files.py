@@ -1,14 +1,14 @@
-"""What editors, linters and type checkers need beside the scripts of a directory.
+"""Files of a directory for editors, linters and type checkers.
 
-    typings/asyncengine_script.pyi  the types of Python scripts, which they import by that name
-    typings/__builtins__.pyi        Retry and Reject without the import, as Pyright reads it
-    typings/asyncengine.d.ts        what JavaScript scripts find
-    typings/libraries.d.ts          what the JavaScript libraries define for them
+    typings/asyncengine_script.pyi  the types of Python scripts, which import this module
+    typings/__builtins__.pyi        Retry and Reject without an import, for Pyright
+    typings/asyncengine.d.ts        the globals of JavaScript scripts
+    typings/libraries.d.ts          the globals that JavaScript libraries define
     mypy.ini, ruff.toml, pyrightconfig.json, tsconfig.json
                                     settings, for `mypy scripts`, `ruff check`, Pyright and `tsc`
 
-Settings are the author's from the first export on. Typings say in their first line whose they are:
-with that line they are written anew, so that they fit the engine; without it they stay.
+An export writes settings only if they are missing: then they belong to the author. It overwrites
+typings that have its first line, so that they fit the engine. Other typings stay as they are.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from scripts.typings import asyncengine_script
 
 OURS = "Written by `config export`, which overwrites it. Without this line it stays as it is."
 COMMENTS = {".pyi": "#", ".ts": "//"}
-# Settings have another ending there, so that no tool takes them for those of the directory.
+# The sources of settings have another ending, so that no tool applies them to that folder.
 SOURCES = Path(__file__).parent / "for_editors"
 STUB = Path(asyncengine_script.__file__).with_suffix(".pyi")
 
-# Where else an author may have said the same: files, or a table of pyproject.toml.
+# Other places of the same settings: files, and a table of pyproject.toml.
 ELSEWHERE = {
     "mypy.ini": ((".mypy.ini", "setup.cfg"), "[tool.mypy"),
     "pyrightconfig.json": ((), "[tool.pyright"),
@@ -34,12 +34,12 @@ ELSEWHERE = {
     "tsconfig.json": (("jsconfig.json",), ""),
 }
 
-# What stands at the beginning of a line is in the scope of the scripts that use the library.
+# Definitions at the beginning of a line are globals of the scripts that use the library.
 DEFINED = re.compile(r"^(?:var|let|const|class|(?:async\s+)?function\*?)\s+([\w$]+)", re.MULTILINE)
 
 
 def write_editor_files(document: dict[str, Any], directory: Path) -> None:
-    """Write those of the languages that the document has, and nothing over what is the author's."""
+    """Write the files for the languages of the document. Files of the author stay as they are."""
     for name, text in _settings(document):
         if not _has_settings(directory, name):
             (directory / name).write_text(text, encoding="utf-8", newline="\n")
@@ -69,7 +69,7 @@ def _typings(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def libraries_text(codes: list[str]) -> str:
-    """Return declarations of what the libraries define, whose types only they know."""
+    """Return declarations of the globals that libraries define. Their types are unknown."""
     names = sorted({name for code in codes for name in DEFINED.findall(code)})
     return "".join(["export {};\n", *_global(names)])
 

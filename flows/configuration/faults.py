@@ -1,4 +1,4 @@
-"""What is wrong with a document: as much of it as can be found at once, each with its place."""
+"""All faults of a document that can be found at once, each with its place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORD = re.compile(r"[\w-]+")
 
 
 class ConfigurationInvalid(FlowError):
-    """The configuration is refused, nothing was stored; `errors` has `{"path", "detail"}` each."""
+    """The configuration is refused, nothing is stored. `errors` has `{"path", "detail"}` each."""
 
     errors: list[dict[str, str]] = []
 

@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 from flows.configuration.faults import ConfigurationInvalid, Faults, inside
 from scripts.protocol.strict_json import is_exact
 
-# What checks the schemas of scripts ends at 128 levels.
+# The JSON Schema library allows 128 levels.
 MAX_DEPTH = 100
 
 
 def read_document(raw: bytes) -> Any:
-    """Parse a document. Raises ConfigurationInvalid where it is not strict JSON in UTF-8."""
+    """Parse a document. Raises ConfigurationInvalid unless it is strict JSON in UTF-8."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -37,8 +37,8 @@ def write_document(document: dict[str, Any]) -> str:
 
 
 def check_values(document: Any, faults: Faults) -> None:
-    """Find what could not be stored: NUL and lone surrogates, NaN, too deep, not JSON at all."""
-    # With a list of its own: a document may be nested deeper than Python calls can be.
+    """Find values that cannot be stored: NUL, lone surrogates, NaN, too deep nesting, no JSON."""
+    # A list instead of recursion: a document may be nested deeper than Python calls can be.
     todo: list[tuple[str, Any, int]] = [("", document, 1)]
     while todo:
         path, value, depth = todo.pop()

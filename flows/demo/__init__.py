@@ -14,7 +14,7 @@ SAMPLE = FILES / "applications.json"
 
 
 def install_demo() -> Changes:
-    """Import the demo configuration; where it is there as it came, nothing changes."""
+    """Import the demo configuration. An unchanged demo stays as it is."""
     return import_configuration(demo_document())
 
 

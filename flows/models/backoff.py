@@ -8,9 +8,9 @@ from datetime import timedelta
 class Backoff:
     """Exponential back-off with jitter and a cap.
 
-    The n-th redelivery waits `initial * multiplier ** (n - 1)`, at most `maximum`, of which a
-    share of up to `jitter` is taken off or put on at random, so that messages that failed
-    together do not come back together.
+    The n-th redelivery waits `initial * multiplier ** (n - 1)`, at most `maximum`. A random part of
+    up to `jitter` of it is added or subtracted, so that messages that failed together are not
+    delivered again together.
     """
 
     initial: timedelta
@@ -24,7 +24,7 @@ class Backoff:
             growth = self.multiplier ** max(deliveries - 1, 0)
         except OverflowError:
             growth = math.inf
-        # An initial wait of zero stays zero: it would be no number times infinity.
+        # Zero stays zero: zero times infinity is not a number.
         seconds = min(self.initial.total_seconds() * growth, longest) if self.initial else 0.0
         spread = (rng or random).uniform(-self.jitter, self.jitter)
         return timedelta(seconds=min(seconds * (1 + spread), longest))

@@ -6,10 +6,9 @@ from django.db import connection, models
 
 
 class ConfigurationRevision(models.Model):
-    """One row whose token changes with every change, so that a process sees it at once.
+    """The revision of the configuration: one row with a token that each change replaces.
 
-    Triggers change it, see revision_triggers.py. It is random: a number that was counted and
-    rolled back would come again for another state.
+    Triggers replace the token, see revision_triggers.py. Processes cache plans under it.
     """
 
     token = models.UUIDField(default=uuid4)
@@ -19,13 +18,13 @@ class ConfigurationRevision(models.Model):
 
     @classmethod
     def lock(cls) -> None:
-        """Let no other transaction change the configuration until this one ends."""
+        """Lock the configuration against changes by other transactions until this one ends."""
         cls.objects.get_or_create(pk=1)
         cls.objects.select_for_update().get(pk=1)
 
     @classmethod
     def current(cls) -> str:
-        """Return the token as text; every start asks, so it is read without a QuerySet."""
+        """Return the token as text. Every start reads it, so it is read without a QuerySet."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT token FROM flows_configurationrevision")
             row = cursor.fetchone()

@@ -8,8 +8,8 @@ from flows.models.queue import Queue
 class Consumer(models.Model):
     """A worker's session on a queue: the lease on the messages that point at it.
 
-    Its id is the fencing token: who commits names it, and a session whose row is gone has lost
-    its lease and commits nothing.
+    Its id is the fencing token: each commit of the session names it. Without its row, a session has
+    lost its lease and commits nothing.
     """
 
     queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="consumers")

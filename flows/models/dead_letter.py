@@ -12,13 +12,13 @@ from flows.models.version import StepVersion
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def open(self) -> DeadLetterQuerySet:
-        """Return those that wait for a decision."""
+        """Return the dead letters that are neither reprocessed nor discarded."""
         return self.filter(reprocessed_at=None, discarded_at=None)
 
     def open_in(self, path: str) -> Coalesce:
-        """Return the number of open ones for each row of a query around this.
+        """Return the number of open dead letters for each row of an outer query.
 
-        `path` leads from a dead letter to that row: "step__queue" is for a query of queues.
+        `path` leads from a dead letter to the row: "step__queue" for a query of queues.
         """
         letters = self.open().filter(**{path: OuterRef("pk")}).order_by()
         counted = letters.values(path).annotate(count=Count("pk")).values("count")
@@ -53,7 +53,7 @@ class DeadLetter(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            # Those that wait for a decision: the lists, the badge, the counts.
+            # Open dead letters: for lists, the badge and counts.
             models.Index(
                 "step",
                 "id",

@@ -1,8 +1,7 @@
-"""Refuses to delete what runs under way are made of, and what the books count.
+"""Refuses to delete rows of unfinished runs, and rows that the counters include.
 
-Queries and instances of the models delete nothing of it, nor does a cascade: what is left could
-come to no end, or the books would never balance again. Retention deletes runs that have ended,
-with all that belongs to them.
+Queries, instances and cascades cannot delete them. Without these rows a run would never end, or the
+counters would stay wrong. Retention deletes ended runs with all their rows.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def _refusing(
     def refuse(
         instance: Model, origin: Model | QuerySet[Model] | None = None, **kwargs: Any
     ) -> None:
-        """Raise ProtectedError where there is a reason against it."""
+        """Raise ProtectedError if there is a reason against the deletion."""
         model = origin.model if isinstance(origin, QuerySet) else type(origin or instance)
         if goes_with_others and model is not type(instance):
             return
@@ -47,7 +46,7 @@ def _refusing(
     return refuse
 
 
-# --- the reasons: each gets the row, and the model that the deletion has begun with ------------
+# --- the reasons: each gets the row, and the model that the deletion started with ---------------
 
 
 def of_run(run: Run, origin: type[Model]) -> str:
@@ -67,8 +66,8 @@ def of_run(run: Run, origin: type[Model]) -> str:
 
 def of_message(message: Message, origin: type[Model]) -> str:
     return (
-        f"The message {message.pk} belongs to the run {message.run_id}, which would never end:"
-        " cancel the run, and its messages are gone."
+        f"The message {message.pk} belongs to the run {message.run_id}, which would never end"
+        " without it. Cancel the run: that deletes its messages."
     )
 
 
@@ -76,13 +75,13 @@ def of_dead_letter(letter: DeadLetter, origin: type[Model]) -> str:
     if letter.reprocessed_at is None and letter.discarded_at is None:
         return f"The dead letter {letter.pk} is open: reprocess or discard it."
     return (
-        f"The dead letter {letter.pk} tells what became of the run {letter.run_id}, and is deleted"
-        " with it."
+        f"The dead letter {letter.pk} shows what became of the run {letter.run_id}, and is"
+        " deleted with it."
     )
 
 
 def of_branch_end(end: BranchEnd, origin: type[Model]) -> str:
-    return f"The run {end.run_id} waits with this output for its other branches."
+    return f"The run {end.run_id} keeps this output until its other branches end."
 
 
 def of_step_version(step: StepVersion, origin: type[Model]) -> str:
@@ -99,10 +98,10 @@ def of_queue_state(state: QueueState, origin: type[Model]) -> str:
 def of_totals(totals: FlowTotals, origin: type[Model]) -> str:
     if not Run.objects.filter(flow_version__flow_name=totals.flow_name).exists():
         return ""
-    return f"These are the books of the flow {totals.flow_name!r}, of which there are runs."
+    return f"These are the totals of the flow {totals.flow_name!r}, which still has runs."
 
 
-# Their rows are deleted with what they belong to, and only so.
+# Rows of these models are deleted only together with the row that they belong to.
 PARTS = (DeadLetter, BranchEnd, QueueState)
 
 REASONS: dict[type[Model], Callable[[Any, type[Model]], str]] = {

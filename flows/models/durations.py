@@ -8,7 +8,7 @@ from django.db import models
 
 
 def not_longer_than_zero(model: models.Model, *durations: str) -> dict[str, str]:
-    """Return what is wrong with which of the durations."""
+    """Return the errors of the durations by name."""
     return {
         name: "Must be longer than zero."
         for name in durations

@@ -1,3 +1,5 @@
+"""Flows and their steps, as they are edited."""
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -58,9 +60,9 @@ class Flow(models.Model):
             raise ValidationError(wrong)
 
     def make_version(self) -> FlowVersion:
-        """Return the version with the present steps, a new one if the latest differs.
+        """Return the version with the current steps, a new one if the latest differs.
 
-        A step's script counts with its version, so editing a script gives its flows new versions.
+        A flow version has script versions, so a change of a script gives its flows new versions.
         """
         return (
             self._current_version()
@@ -74,19 +76,19 @@ class Flow(models.Model):
         return self._current_version() if make_apart(self) else None
 
     def _current_version(self) -> FlowVersion | None:
-        """Return the latest version if it has the present steps."""
+        """Return the latest version if it has the current steps."""
         latest = self.versions.order_by("number").last()
         is_current = latest and latest.flow_name == self.name and latest.snapshot() == self._steps()
         return latest if is_current else None
 
     @transaction.atomic
     def _make_version(self) -> FlowVersion:
-        # Nothing is changed while it is read, so that the version is a state that there was.
+        # Locked while it is read, so that the version is a state that existed.
         ConfigurationRevision.lock()
         return self.add_version()
 
     def add_version(self) -> FlowVersion:
-        """Return the version with the present steps. The caller has nothing change meanwhile."""
+        """Return the version with the current steps. The caller prevents changes meanwhile."""
         self.refresh_from_db(fields=["name"])
         for step in self.steps.select_related("script", "queue"):
             step.script.make_version()

@@ -5,16 +5,16 @@ from datetime import datetime, timedelta
 from django.db import models
 from django.db.models import F, Q
 
-# How long failures from an address, and at an account, count together.
+# Failed logins within this time count together: from one address, and at one account.
 WITHIN = timedelta(minutes=1)
 ACCOUNT_WITHIN = timedelta(minutes=10)
-# How long an account is known at the address from where it has logged in.
+# After a login, the account is known at its address for this time.
 KNOWN = timedelta(hours=24)
 
 
 class LoginCountQuerySet(models.QuerySet["LoginCount"]):
     def overdue(self, now: datetime) -> LoginCountQuerySet:
-        """Those that no longer count."""
+        """Return the rows that no longer count."""
         unknown = Q(known_at=None) | Q(known_at__lt=now - KNOWN)
         return self.filter(unknown, changed_at__lt=now - max(WITHIN, ACCOUNT_WITHIN))
 
@@ -22,15 +22,15 @@ class LoginCountQuerySet(models.QuerySet["LoginCount"]):
 class LoginCount(models.Model):
     """Failed logins from an address, at an account, or at an account from an address.
 
-    Rows say nothing about whether there is such an account: the names that are tried count.
+    An account need not exist to have rows: each name that a caller tries counts.
     """
 
-    # A digest: a name that is tried may be of any length, and may be a password by mistake.
+    # A digest: a tried name may have any length, and may be a password by mistake.
     key = models.CharField(max_length=64, primary_key=True)
     began_at = models.DateTimeField(null=True)
     failures = models.PositiveIntegerField(default=0)
     known_at = models.DateTimeField(null=True, help_text="Of the last login that succeeded.")
-    # The purge looks for those that no longer count.
+    # The purge deletes rows that no longer count.
     changed_at = models.DateTimeField(auto_now=True)
 
     objects = LoginCountQuerySet.as_manager()

@@ -11,7 +11,7 @@ from flows.models.queue import Queue
 from flows.models.run import Run
 from flows.models.version import StepVersion
 
-# As JMS has it: 0 is the lowest, 9 the highest.
+# As in JMS: 0 is the lowest, 9 the highest.
 DEFAULT_PRIORITY = 4
 
 
@@ -29,10 +29,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
 class Message(models.Model):
     """A message with its envelope: it waits in a queue, or a consumer holds it.
 
-    The id is its run's correlation id, so that a run finds its message without a further index;
-    branches have ids of their own.
-    References are not checked by the database: three checks a step cost a third of the rate,
-    and what they point at is never deleted while there are messages.
+    Its id is the correlation id of its run, so a run finds its message without another index.
+    Branches have ids of their own.
+    The database does not check its references: three checks per step cost a third of the
+    throughput, and the rows that they point at are never deleted while they have messages.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -106,8 +106,8 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # Claims. A held message is not in it, so that its way from step to step
-            # touches no index (on PostgreSQL a HOT update).
+            # For claims. It leaves out held messages, so moving one from step to step changes no
+            # index (on PostgreSQL a HOT update).
             models.Index(
                 "queue",
                 "priority",

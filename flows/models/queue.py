@@ -1,4 +1,4 @@
-"""Queues, and their counters, which the engine writes."""
+"""Queues and their counters."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Queue(models.Model):
         self.make_state()
 
     def make_state(self) -> None:
-        """Make the counters, which a data migration or a bulk insert does not."""
+        """Make the counters if they are missing, for example after a bulk insert."""
         QueueState.objects.get_or_create(queue=self)
 
     def clean(self) -> None:
@@ -107,12 +107,12 @@ class Queue(models.Model):
 
     @property
     def fed_step(self) -> Step | None:
-        """The step whose messages wait here; None where no step uses the queue."""
+        """The step that the queue feeds, or None."""
         return getattr(self, "step", None)
 
     @property
     def depth(self) -> int:
-        """Messages in the queue, those being run included."""
+        """The number of messages in the queue, held ones included."""
         return self.state.depth
 
 

@@ -8,10 +8,10 @@ from flows.models.dead_letter import DeadLetter
 
 
 class Reprocessing(models.Model):
-    """Many dead letters put back one after the other, in the order of their ids.
+    """Reprocesses many dead letters one after the other, in the order of their ids.
 
-    The counts, the cursor and what they stand for change in one transaction, so that it goes on
-    where it was when the worker on it is killed.
+    Counts and cursor change in the same transaction as the dead letters. So after a kill of its
+    worker it continues where it was.
     """
 
     class State(models.TextChoices):

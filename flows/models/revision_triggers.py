@@ -1,8 +1,8 @@
 """Triggers that change the configuration revision with every change of the configuration.
 
-Processes keep plans of flows in memory under the revision's token. A signal of Django does not tell
-of `QuerySet.update`, of a bulk insert, of a data migration or of SQL by hand; the database does.
-The token is random, so that a state that was rolled back is never taken for one that came later.
+Processes cache plans of flows under the revision's token. Django sends no signal for
+`QuerySet.update`, bulk inserts, data migrations or SQL by hand, but triggers run for all of them.
+The token is random. A counter that was rolled back would have the same value for another state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connections
 
-# The tables that a plan is made of.
+# The tables that a plan is read from.
 TABLES = (
     "flows_flow",
     "flows_flowversion",
@@ -25,13 +25,13 @@ TABLES = (
     "scripts_scriptversion",
 )
 
-# A setting that a transaction has, up to its end or a rollback to a savepoint before, where it has
-# changed the configuration; and one that it has where it does no more than add versions.
+# Settings of a transaction, which end with it or with a rollback to an earlier savepoint. The first
+# is on after it has changed the configuration, the second while it only adds versions.
 CHANGES = "asyncengine.changes_configuration"
 ADDS_VERSIONS = "asyncengine.adds_versions"
 
-# Before the first row is changed: whoever changes the configuration takes the revision's row first,
-# so that two who do never wait for each other.
+# BEFORE: each transaction locks the revision's row before it changes the first row, so that two
+# transactions that change the configuration cannot deadlock.
 POSTGRESQL_FUNCTION = f"""
     CREATE OR REPLACE FUNCTION flows_configuration_changes() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -52,8 +52,8 @@ POSTGRESQL_TRIGGER = """
     FOR EACH STATEMENT EXECUTE FUNCTION flows_configuration_changes()
 """
 
-# Written so that the conflict rule of the statement that fires it (INSERT OR IGNORE) does not
-# matter: SQLite applies that rule to what a trigger does, too.
+# Without a conflict clause: SQLite would replace it by that of the statement that fires the trigger
+# (INSERT OR IGNORE).
 SQLITE_TRIGGER = """
     CREATE TRIGGER IF NOT EXISTS {table}_{event} AFTER {event} ON {table} BEGIN
         INSERT INTO flows_configurationrevision (id, token)
@@ -64,9 +64,9 @@ SQLITE_TRIGGER = """
 
 
 def ensure_triggers(using: str, **kwargs: Any) -> None:
-    """Make the triggers that are missing. To be called after each `migrate`.
+    """Make the missing triggers. Call it after each `migrate`.
 
-    A migration that changes a table on SQLite makes the table anew and drops its triggers.
+    On SQLite, a migration that changes a table makes it anew without its triggers.
     """
     connection = connections[using]
     with connection.cursor() as cursor:

@@ -59,7 +59,7 @@ class Run(models.Model):
 
 
 class StepRun(models.Model):
-    """One delivery of a message to a step's script and what came of it."""
+    """One delivery of a message to a step's script, with its outcome."""
 
     Outcome = StepOutcome
 
@@ -91,7 +91,7 @@ class StepRun(models.Model):
 
 
 class BranchEnd(models.Model):
-    """A branch that has come to its end, or to the join where it waits for the others."""
+    """A branch that has ended, or waits at a join for the others."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="branch_ends")
     branch = models.TextField()
@@ -110,12 +110,12 @@ class IdempotencyKey(models.Model):
     """The caller's name for a start: the same key gives the same run."""
 
     flow_name = models.CharField(max_length=100)
-    # Text, not a foreign key: no user stands for the commands, and NULL is never equal to NULL.
+    # Text instead of a foreign key: starts by a command have no user, and NULL differs from NULL.
     caller = models.CharField(
         max_length=64, db_default="", help_text="The user's primary key; empty: a command."
     )
     key = models.CharField(max_length=255)
-    # Of all that the caller asked for, see flows/message/digest.py.
+    # A digest of the whole request, see flows/message/digest.py.
     body_digest = models.CharField(max_length=64)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(db_index=True)

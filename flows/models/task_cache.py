@@ -15,11 +15,11 @@ class CachedValueQuerySet(models.QuerySet["CachedValue"]):
 
 
 class CachedValue(models.Model):
-    """A value that django-q2's processes share: a cached result, or the state of a cluster."""
+    """A value that processes of django-q2 share: a cached result or the state of a cluster."""
 
     key = models.CharField(max_length=255, primary_key=True)
     value = models.JSONField()
-    # The purge looks for those that have expired; None: never.
+    # The purge deletes expired rows. None: never expires.
     expires_at = models.DateTimeField(null=True, db_index=True)
 
     objects = CachedValueQuerySet.as_manager()

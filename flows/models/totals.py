@@ -4,9 +4,9 @@ from django.db import models
 
 
 class FlowTotals(models.Model):
-    """The totals of a flow: runs counted apart from the rows they are checked against.
+    """The totals of a flow. Conservation compares them with the rows of its runs and messages.
 
-    accepted = completed + failed + cancelled + those of which there is a message.
+    accepted = completed + failed + cancelled + runs with a message.
     """
 
     flow_name = models.CharField(primary_key=True, max_length=100)

@@ -1,5 +1,4 @@
-"""Users of whatever model the project has: AUTH_USER_MODEL is asked, and no field is taken for
-granted that a model of one's own need not have."""
+"""Users of the project's own model, AUTH_USER_MODEL. Only fields that Django requires are used."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ from django.db.models import Field, Model, QuerySet
 from flows.models import Run
 
 LONGEST_CALLER = 64
-# What fields raise for a text that is no value of theirs.
-MISFITS = (ValueError, TypeError, ValidationError)
+# The errors of a field for a text that is not a possible value.
+VALUE_ERRORS = (ValueError, TypeError, ValidationError)
 
 
 def user_name_field() -> str:
@@ -29,13 +28,13 @@ def user_name_field() -> str:
 
 
 def all_users() -> QuerySet[Any]:
-    """Return every user, those included that the model's own manager may hide."""
+    """Return all users, also those that the model's default manager hides."""
     return get_user_model()._base_manager.all()
 
 
 @cache
 def members() -> str:
-    """Return the name by which queries on roles reach their users."""
+    """Return the query name that leads from roles to their users."""
     groups: Any = get_user_model()._meta.get_field("groups")
     return str(groups.related_query_name())
 
@@ -45,7 +44,7 @@ def has_members(role: Group) -> bool:
 
 
 def user_models() -> Iterator[type[Model]]:
-    """Yield the model of users and those that inherit it: signals name the one that is used."""
+    """Yield the user model and its subclasses: signals are sent by the class of the instance."""
     for model in apps.get_models():
         if issubclass(model, get_user_model()):
             yield model
@@ -55,34 +54,34 @@ def user_models() -> Iterator[type[Model]]:
 
 
 def user_named(name: str) -> Any:
-    """Return the active user whom the model finds by the name, None where there is none."""
+    """Return the active user with the name, or None."""
     if "\0" in name:
         return None
     user = None
-    with suppress(ObjectDoesNotExist), misfits_are_nobody(name):
+    with suppress(ObjectDoesNotExist), ignoring_impossible_name(name):
         user = get_user_model()._default_manager.get_by_natural_key(name)
     return user if user is not None and user.is_active else None
 
 
 def user_with_password(request: Any, name: str, password: str) -> AbstractBaseUser | None:
-    """Return the active user for whom one of AUTHENTICATION_BACKENDS takes the password.
+    """Return the active user that one of AUTHENTICATION_BACKENDS accepts, or None.
 
-    The name is passed as the login page passes it, whatever field it is in.
+    As on the login page, the name is passed as `username`, whatever field of the model it is in.
     """
     if "\0" in name:
         return None
     user = None
-    with misfits_are_nobody(name):
+    with ignoring_impossible_name(name):
         user = authenticate(request, username=name, password=password)
     return user if user is not None and user.is_active else None
 
 
 @contextmanager
-def misfits_are_nobody(name: str) -> Iterator[None]:
-    """Take the error of a name that its field cannot have, a number for one, as nobody's."""
+def ignoring_impossible_name(name: str) -> Iterator[None]:
+    """Ignore the error of a name that its field cannot store: no user has it."""
     try:
         yield
-    except MISFITS:
+    except VALUE_ERRORS:
         if is_possible_name(name):
             raise
 
@@ -91,7 +90,7 @@ def is_possible_name(name: str) -> bool:
     field: Any = get_user_model()._meta.get_field(user_name_field())
     try:
         field.get_prep_value(name)
-    except MISFITS:
+    except VALUE_ERRORS:
         return False
     return True
 
@@ -100,13 +99,13 @@ def is_possible_name(name: str) -> bool:
 
 
 def key_field() -> Field[Any, Any]:
-    """Return a column of the engine's that holds keys of users."""
+    """Return a column of the engine that stores keys of users."""
     field: Field[Any, Any] = Run._meta.get_field("started_by")
     return field
 
 
 def key_in_database(key: Any) -> Any:
-    """Return a user's key as SQL parameters and JSON take it."""
+    """Return a user's key as an SQL parameter or JSON value."""
     if key is None or type(key) is int:
         return key
     value = key_field().get_db_prep_save(key, connection)
@@ -114,6 +113,6 @@ def key_in_database(key: Any) -> Any:
 
 
 def caller_of(key: Any) -> str:
-    """Return what names the user in an idempotency key; empty: no user."""
+    """Return the text that stands for the user in an idempotency key; empty without a user."""
     text = "" if key is None else str(key)
     return text if len(text) <= LONGEST_CALLER else hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Flows and steps as they once were. Never changed; a run keeps the version it started with."""
+"""Versions of flows and steps. They never change; a run keeps the version that it started with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.models import ScriptVersion
 
 
 class FlowVersion(models.Model):
-    """A flow's ordered steps as they once were. Immutable; a run keeps the one it started with."""
+    """The ordered steps of a flow at one time. It never changes."""
 
     flow = models.ForeignKey(
         "flows.Flow", null=True, on_delete=models.SET_NULL, related_name="versions"
@@ -35,7 +35,7 @@ class FlowVersion(models.Model):
 
 
 class StepVersion(models.Model):
-    """A step as a flow version has it; a message points at the one it is at."""
+    """A step of a flow version. A message points at its current step."""
 
     flow_version = models.ForeignKey(FlowVersion, on_delete=models.CASCADE, related_name="steps")
     position = models.PositiveIntegerField()

@@ -1,13 +1,12 @@
-"""Versions of flows that are made apart from the transaction of the caller, on PostgreSQL.
+"""Makes versions of flows outside of the caller's transaction, on PostgreSQL.
 
-A version that a start makes in the caller's transaction keeps the configuration's lock up to its
-COMMIT: all who change the configuration, and all who need a version, would wait for it. So it is
-made in a short transaction, which takes no lock that others hold for long: the configuration has
-not changed while it was read where its revision is the same before and after.
+A start that makes a version in the caller's transaction holds the configuration's lock until its
+COMMIT. All transactions that change the configuration or need a version would wait for it. So the
+version is made in a short transaction of its own without that lock. If the revision is the same
+before and after, the configuration did not change while it was read.
 
-Where the caller's transaction has changed the configuration itself, it has the lock anyway, and it
-alone can make a version of what it has written. SQLite has one writer at a time, which a
-transaction with a start is in any case.
+If the caller's transaction has changed the configuration itself, it has the lock already, and only
+it can read its changes. SQLite has one writer at a time, and a transaction with a start is one.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from flows.models.revision_triggers import ADDS_VERSIONS, CHANGES
 
 logger = logging.getLogger(__name__)
 
-# How often it is tried while others change the configuration, or make the same version.
+# Attempts while other transactions change the configuration or make the same version.
 ATTEMPTS = 5
-# What it adds changes the plan of no flow, so the revision stays. It waits for those who have the
-# same flow or script open, but not for long: the caller, whom they may wait for, then makes the
-# version in its own transaction, where PostgreSQL sees who waits for whom.
+# A new version changes no plan, so the revision stays. The lock on the same flow or script may
+# belong to a transaction that waits for the caller, and PostgreSQL does not detect this deadlock.
+# So the wait is short, and the caller then makes the version in its own transaction.
 SETTINGS = f"SET LOCAL lock_timeout = '1s'; SET LOCAL {ADDS_VERSIONS} = 'on'"
 
 STATE = f"""
@@ -50,7 +49,7 @@ class Changed(Exception):
 
 
 def make_apart(flow: Flow) -> bool:
-    """Make the version of a flow as it is committed; false where that cannot be done apart."""
+    """Make the version of a flow as committed. Return False if that is not possible."""
     if connection.vendor != "postgresql":
         return False
     try:
@@ -63,7 +62,7 @@ def make_apart(flow: Flow) -> bool:
 
 
 def _sees_what_others_commit() -> bool:
-    """Whether the transaction sees the configuration as it is committed, now and later."""
+    """Return whether the transaction sees the configuration as committed, now and later."""
     with connection.cursor() as cursor:
         cursor.execute(STATE)
         [(changes, reads_committed)] = cursor.fetchall()
@@ -76,7 +75,7 @@ def _make(flow: Flow, beside: bool = False) -> bool:
 
 
 def _is_made(flow_id: int) -> bool:
-    """Try once. Whoever makes the same version at the same time is faster, or fails."""
+    """Try once. Of two transactions that make the same version at the same time, one fails."""
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
@@ -92,10 +91,10 @@ def _is_made(flow_id: int) -> bool:
 
 @contextmanager
 def connection_beside() -> Iterator[None]:
-    """Use another connection within, beside the transaction that is open on the thread's own."""
+    """Use another connection in the block. The thread's own one keeps its open transaction."""
     own = connections[DEFAULT_DB_ALIAS]
     other = own.copy()
-    # One of a pool might wait for those that wait for it.
+    # A pool may be empty until the transaction of the caller ends.
     other.settings_dict["OPTIONS"].pop("pool", None)
     connections[DEFAULT_DB_ALIAS] = other
     try:

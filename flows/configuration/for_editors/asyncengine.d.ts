@@ -11,7 +11,7 @@ interface Message {
 type LogOptions = string | { level?: string };
 
 interface Context {
-  /** The message, for the script to read and to change. */
+  /** The message. The script may read and change it. */
   Data: Message;
   readonly correlationId: string;
   readonly correlation_id: string;
@@ -20,11 +20,11 @@ interface Context {
   readonly queue: string;
   /** From 1 on. */
   readonly attempt: number;
-  /** The same over redeliveries of a step: it makes effects outside idempotent. */
+  /** The same for all redeliveries of a step, to make effects outside idempotent. */
   readonly deliveryId: string;
   readonly delivery_id: string;
   readonly http: Http;
-  /** Those that the script was given. Reading one that is not there throws. */
+  /** The secrets of the script, by name. Reading another name throws. */
   readonly secrets: { readonly [name: string]: string };
   log(text: unknown, options?: LogOptions): void;
 }
@@ -32,9 +32,9 @@ interface Context {
 interface HttpOptions {
   headers?: { [name: string]: string | number | boolean | bigint | null | undefined };
   params?: { [name: string]: HttpParameter | HttpParameter[] };
-  /** Seconds, for the whole of the request. */
+  /** Seconds for the whole request. */
   timeout?: number | null;
-  /** Whether the body is bytes, written in base64. */
+  /** Whether the body is bytes in base64. */
   base64?: boolean;
 }
 
@@ -43,18 +43,18 @@ type HttpParameter = string | number | boolean | bigint | null | undefined;
 interface HttpResponse {
   readonly status: number;
   readonly ok: boolean;
-  /** With their names in small letters. */
+  /** By name in lower case. */
   readonly headers: { readonly [name: string]: string };
   readonly setCookies: string[];
-  /** The text of the body. Reading it throws where the body is no text. */
+  /** The text of the body. Reading it throws if the body is not text. */
   readonly body: string;
-  /** The bytes of the body, where it is something else than text in UTF-8. */
+  /** The bytes of the body, if it is not text in UTF-8. */
   readonly base64?: string;
-  /** What the body says, where it is JSON. */
+  /** The value of the body, if it is JSON. */
   readonly data: any;
-  /** Where redirects led to. */
+  /** The URL after redirects. */
   readonly url: string;
-  /** Seconds, where the server says so. */
+  /** Seconds, if the server sends them. */
   readonly retryAfter?: number;
   /** Throws an HttpError for a status from 400 on. */
   raiseForStatus(): HttpResponse;
@@ -62,7 +62,7 @@ interface HttpResponse {
 
 interface HttpError extends Error {
   name: "HttpError";
-  /** What happened, in a word; "status" for a status. */
+  /** The kind of failure; "status" for a status from 400 on. */
   kind: string;
   response?: HttpResponse;
 }
@@ -85,10 +85,10 @@ interface Http {
 declare const context: Context;
 declare const http: Http;
 
-/** Give the script's output, which is copied at once. The last call counts. */
+/** Set the script's output, which is copied at once. The last call counts. */
 declare function setData(output: unknown): void;
 
-/** Have the message delivered again, after so many seconds. Throws. */
+/** Ask for another delivery of the message after this number of seconds. Throws. */
 declare function retry(
   after?: number | bigint | string | { after?: number | bigint | string; reason?: unknown } | null,
   reason?: unknown,
