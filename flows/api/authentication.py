@@ -1,4 +1,5 @@
-"""Bearer token, HTTP Basic or the admin's session; what is costly is remembered for seconds."""
+"""Bearer token, HTTP Basic or the admin's session. Results of costly checks are kept for
+seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from flows.models.users import all_users, user_named, user_with_password
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
-# Of this process alone: what is remembered by it says nothing about the secret.
+# Each process has its own key, so a digest in memory tells nothing about the secret.
 DIGEST_KEY = secrets.token_bytes(32)
 
 
@@ -35,7 +36,7 @@ PLACE = "its key"
 
 
 class Memory:
-    """Remembers values by a digest for `REMEMBER_SECONDS`, so many at most."""
+    """Keeps values by a digest for `REMEMBER_SECONDS`, a limited number of them."""
 
     def __init__(self, size: int = 4096) -> None:
         self._size = size
@@ -71,7 +72,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
         return user, auth_token
 
     def _user(self, key: str) -> AbstractBaseUser | None:
-        """Return whose token this is if it is still as good as it was."""
+        """Return the user of the token, None if the token or the user is no longer valid."""
         statement, params = _select_user_of_token()
         values = [key if value == PLACE else value for value in params]
         user: AbstractBaseUser | None = next(iter(all_users().raw(statement, values)), None)
@@ -81,8 +82,8 @@ class TokenAuthentication(KnoxTokenAuthentication):
 class BasicAuthentication(authentication.BasicAuthentication):
     """Basic, without the price of the password hash for a password that was good just now.
 
-    The user is read each time, and the stored hash is part of what is remembered: a changed
-    password and a deactivated user are noticed at once.
+    The user is read each time, and the digest includes the stored hash: a changed password and a
+    deactivated user are noticed at once.
     """
 
     good = Memory()
@@ -112,7 +113,7 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
 
 def recognised(request: Request) -> Caller:
-    """Return who asks where no login is needed; credentials that are not good count as none.
+    """Return the caller where no login is needed. Invalid credentials count as none.
 
     Raises Problem after too many failed logins.
     """
@@ -126,8 +127,8 @@ def recognised(request: Request) -> Caller:
 
 @cache
 def _select_user_of_token() -> tuple[str, tuple[Any, ...]]:
-    """Return the statement, which takes Django ten times as long to write as to execute, and its
-    values with `PLACE` in the token's place.
+    """Return the statement and its values, with `PLACE` in the place of the token. It is kept:
+    Django takes ten times as long to write it as to execute it.
     """
     expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
     users = all_users().filter(expiry, auth_token_set__pk=PLACE)

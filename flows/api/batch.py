@@ -1,6 +1,6 @@
-"""Starting many runs by one request: read, checked and stored in chunks, however many there are.
+"""Start many runs by one request. They are read, checked and stored in chunks.
 
-Chunk by chunk in the order of the lines. Where the queue is full or the database away it stops.
+A batch may have any length. It stops where the queue is full or the database is lost.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from flows.plan import FlowPlan
 
 logger = logging.getLogger(__name__)
 
-# What is stored in one transaction.
+# The size of a chunk, which is stored in one transaction.
 CHUNK_ITEMS = 500
 CHUNK_BYTES = 8 * 1024 * 1024
-# What an answer may have in memory; a longer one is put together in files.
+# The size of an answer in memory. A longer one is written to files.
 ANSWER_BYTES = 1024 * 1024
-# What is read of a body behind the line where its batch stopped.
+# The most that is read of a body behind the line where its batch stopped.
 DISCARDED_BYTES = 32 * 1024 * 1024
 
 
@@ -69,7 +69,7 @@ def _items(request: Request, body: Iterator[bytes]) -> Iterator[Item]:
 
 
 def discard(body: Iterator[bytes]) -> None:
-    """Read on without looking: most clients read an answer only when they have sent all."""
+    """Read the rest and drop it: most clients read an answer only after they have sent all."""
     left = DISCARDED_BYTES
     with suppress(OSError):
         while left > 0 and (chunk := next(body, b"")):
@@ -91,10 +91,10 @@ def chunked(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 class Batch:
-    """Starts payloads in their order, and keeps account of what was accepted and what not, and why.
+    """Starts payloads in their order, and records the accepted ones and the refusals.
 
-    It stops at the first payload that could be started at another time: what was accepted has no
-    holes but payloads that can never be started.
+    It stops at the first payload that is refused only for now. So before that place each payload is
+    either started or can never be started.
     """
 
     def __init__(self, plan: FlowPlan, options: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Batch:
         self._ids, self._rejected = Listing(), Listing()
 
     def start_all(self, items: Iterable[Item]) -> None:
-        """Start the items, as far as it goes. Raises Problem where it stopped with none started."""
+        """Start the items until one stops the batch. Raises Problem if none was started by then."""
         line = 0
         try:
             for chunk in chunked(items):
@@ -120,7 +120,7 @@ class Batch:
             raise self.stopped_by
 
     def _stop_at(self, line: int, error: OSError) -> None:
-        """Stop where the body broke off. What had come of a chunk by then was not started."""
+        """Stop where the body broke off. The chunk that was being read is not started."""
         self.stopped_by = as_problem(error)
         if self.stopped_by is None:
             raise error
@@ -134,7 +134,7 @@ class Batch:
         try:
             self._start_valid(sound, faults)
         except Exception as error:
-            # What was accepted before has to be answered, whatever this is.
+            # Whatever the error is: the caller has to learn which payloads were accepted before.
             self.stopped_by = as_problem(error)
             if self.stopped_by is None:
                 logger.exception("A batch stopped.")
@@ -148,7 +148,7 @@ class Batch:
                 self._reject(line, faults[line])
 
     def _start_valid(self, items: list[Item], faults: dict[int, Problem]) -> None:
-        """Start the valid ones of the items. The others are noted as faults."""
+        """Start the valid items. Add a problem to `faults` for each of the others."""
         try:
             self._start_at_once(items)
         except PayloadInvalid:
@@ -164,7 +164,8 @@ class Batch:
             self._ids.add(correlation_id)
 
     def _start_as_fits(self, items: Sequence[Item]) -> None:
-        """Start the first of the items. Raises QueueFull where there is no room for the rest."""
+        """Start as many items as the queue has room for. Raises QueueFull unless all are
+        started."""
         try:
             self._start_at_once(items)
             return
@@ -214,7 +215,7 @@ class Batch:
 
 
 def close_if_unusable() -> None:
-    """Have the next query open a connection where this one is lost."""
+    """Close a lost connection, so that the next query opens another."""
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
 

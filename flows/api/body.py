@@ -1,4 +1,4 @@
-"""The body of a request: JSON in UTF-8, and never more of it in memory than is allowed."""
+"""The body of a request: JSON in UTF-8. Memory for it is limited."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/j
 
 
 def json_body(request: HttpRequest) -> bytes:
-    """Return the body as it came. Raises Problem where it says that it is not JSON, and
+    """Return the body as it came. Raises Problem where its Content-Type is not JSON, and
     RequestFault where it is too large or incomplete."""
     _require_json(request)
     limit = settings.ASYNCENGINE_MAX_PAYLOAD_BYTES
@@ -81,7 +81,7 @@ def declared_length(request: HttpRequest) -> int:
 
 
 def _stream(request: HttpRequest) -> Any:
-    """Return what to read from; Django sees no body where it is sent in chunks."""
+    """Return the stream of the body. Django itself sees no body that is sent in chunks."""
     if request.META.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" not in request.META:
         return request
     if not request.META.get("wsgi.input_terminated"):

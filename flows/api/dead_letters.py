@@ -1,6 +1,6 @@
-"""Dead letters: to be seen, put back with or without another payload, or given up.
+"""List, reprocess and discard single dead letters.
 
-Those of many at once (`reprocessDeadLetters`) stand beside `ReprocessView`.
+Bulk reprocessing is in reprocessings.py.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ReprocessView(ApiView):
 
 def _find(request: Request, id: int) -> DeadLetter:
     """Return the dead letter. Raises Problem where there is none that the caller may see, where
-    it was discarded, or where the caller may only see it."""
+    it was discarded, or where the caller may not operate its flow."""
     letters = dead_letters_known(request.user).select_related("step__flow_version__flow")
     letter = letters.filter(pk=id, discarded_at=None).first()
     if letter is None:
@@ -84,7 +84,7 @@ def _find(request: Request, id: int) -> DeadLetter:
 
 
 def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
-    """Return what the body asks for, for the engine. Raises Problem where it is unknown."""
+    """Return the body's options as arguments of the engine. Raises Problem for unknown ones."""
     if not raw.strip():
         return {}
     document = parse_payload(raw, "The body", around=1)
@@ -99,7 +99,7 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
         raise Problem("payload-invalid", "The body is refused.", errors=errors)
     payload = member_of(raw.decode(), "payload") if "payload" in document else None
     return {
-        # As it is written, digit for digit.
+        # The text as the caller wrote it, so that no digit of a number is lost.
         "payload": None if payload is None else payload.encode(),
         "newest_script": document.get("script") == "newest",
     }

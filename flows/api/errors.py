@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
 TYPE_BASE = "/async/problems/"
 DATABASE_RETRY_AFTER = 2
-# A refusal stays small, however much is wrong with a payload.
+# A refusal stays small, even if a payload has many faults.
 MOST_ERRORS = 50
 LONGEST_DETAIL = 500
 
@@ -84,7 +84,7 @@ PROBLEM_TYPES = {
     ),
 }
 
-# Where only a status is known, as from Django and DRF.
+# For errors of Django and DRF, which have a status alone.
 TYPE_BY_STATUS = {
     401: "not-authenticated",
     403: "no-role",
@@ -173,17 +173,17 @@ class ProblemResponse(HttpResponse):
 def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     """Answer an error that a view raised (DRF's EXCEPTION_HANDLER).
 
-    None for a surprise: Django logs it with its traceback, and the middleware answers.
+    Returns None for an unexpected error: Django logs its traceback, and the middleware answers.
     """
     problem = as_problem(error)
     if trouble_of(error) and not connection.in_atomic_block:
-        # Its successor may reach another server, or find this one writing again.
+        # The next connection may reach another server, or the same one when it can write again.
         connection.close()
     return ProblemResponse(problem) if problem else None
 
 
 def answer_to(error: Exception) -> ProblemResponse:
-    """Return the answer to an exception outside every view; a surprise is logged."""
+    """Return the answer to an exception outside of views. An unexpected error is logged."""
     problem = as_problem(error)
     if problem is None:
         logger.error("A request could not be answered", exc_info=error)

@@ -14,7 +14,7 @@ OUTSIDE = re.compile(rb'["\[\]{},]')
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A payload as it came, by its line or its place in the array, from 1; or what is wrong.
+    """A payload as it came, with its line or its place in the array, from 1; or its fault.
 
     `problem_type` is that of the fault.
     """
@@ -26,7 +26,7 @@ class Item:
 
 
 class Gathered:
-    """The pieces of one payload. Of one that is too long nothing is kept."""
+    """The pieces of one payload. A payload that is too long is dropped."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
@@ -51,7 +51,7 @@ class Gathered:
 
 
 def lines(chunks: Iterable[bytes], longest: int) -> Iterator[Item]:
-    """Return the lines of NDJSON; empty ones are left out, but counted."""
+    """Return the lines of NDJSON. Empty lines are left out, but counted."""
     line, gathered = 1, Gathered(longest)
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
@@ -71,13 +71,14 @@ def _unless_blank(item: Item) -> Iterator[Item]:
 def elements(chunks: Iterable[bytes], longest: int) -> Iterator[Item]:
     """Return the elements of a JSON array.
 
-    Raises Problem where the body is none. One that is broken later ends with an item that says so.
+    Raises Problem where the body is not an array. If the array is broken later, the last item has
+    the fault.
     """
     yield from Elements(longest).read(chunks)
 
 
 class Elements:
-    """Follows the brackets and strings of an array; what its commas part is taken as it is."""
+    """Follows the brackets and strings of an array. Its elements are taken as they are written."""
 
     def __init__(self, longest: int) -> None:
         self._gathered = Gathered(longest)

@@ -1,7 +1,7 @@
-"""Guessing passwords is made slow, at every door: what has failed too often has to wait.
+"""Limit failed logins, so that guessing passwords is slow.
 
-Counted by address and by account, in the database: for all processes, and over their restarts.
-Tokens are not concerned: they are too long to be guessed.
+Failures are counted by address and by account. The counts are in the database, so they hold for all
+processes and survive restarts. Tokens are not counted: they are too long to be guessed.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from flows.models.logins import ACCOUNT_WITHIN, KNOWN, WITHIN
 
 logger = logging.getLogger(__name__)
 
-# From one address, whatever the account; and at an account from where it has logged in before.
+# From one address, at any account; and at an account from an address where it has logged in.
 MOST_FAILURES = 10
 WITHIN_SECONDS = WITHIN.total_seconds()
-# At one account, from whatever address: many addresses are cheap, and most people have one.
+# At one account, from all other addresses: many addresses are cheap for an attacker.
 MOST_FAILURES_OF_ACCOUNT = 30
 ACCOUNT_WITHIN_SECONDS = ACCOUNT_WITHIN.total_seconds()
 KNOWN_SECONDS = KNOWN.total_seconds()
-# That an account is known at an address is written no more often than this.
+# The time of the last login of an account at an address is written no more often than this.
 KNOWN_AGAIN_SECONDS = 3600.0
-# The clocks of two hosts. A count that begins later than that is of a clock that went wrong.
+# How far two clocks may differ. A count that begins later than that had a wrong clock.
 CLOCKS_APART = timedelta(seconds=10)
 # A caller with IPv6 has a whole network of at least this prefix.
 IPV6_PREFIX = 64
@@ -48,7 +48,7 @@ IPV6_PREFIX = 64
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What is counted together: its key, how many failures it may have, within which time."""
+    """Failures that are counted together: their key, their limit and the period in seconds."""
 
     what: str
     key: str
@@ -56,7 +56,7 @@ class Counter:
     within_seconds: float = WITHIN_SECONDS
 
     def wait_seconds(self, row: LoginCount | None, now: datetime) -> float:
-        """Return how long the next login has to wait, 0 or less: not at all."""
+        """Return the seconds that the next login has to wait. 0 or less: it need not wait."""
         if row is None or row.began_at is None or row.failures < self.most:
             return 0.0
         if row.began_at > now + CLOCKS_APART:
@@ -65,19 +65,20 @@ class Counter:
 
 
 class FailedLogins:
-    """An account that has logged in from an address before is counted apart from all others there.
+    """Counts failed logins. An account has a count of its own at each address where it has logged
+    in.
 
-    So a guesser behind the same proxy, or at the same account from elsewhere, does not lock out
-    those who know their passwords. A login that succeeds is never counted.
+    So an attacker behind the same proxy, or at the same account from another address, does not lock
+    out the user of the account. A successful login is never counted.
     """
 
     @contextmanager
     def watch(
         self, address: str, name: str, failure: type[Exception] = AuthenticationFailed
     ) -> Iterator[None]:
-        """Count a login that fails within with the exception.
+        """Count a login that fails in this context with an exception.
 
-        Raises Problem where too many have failed: then the password is not even looked at.
+        Raises Problem where too many have failed, before the password is checked.
         """
         pair = Counter("this account at this address", _key("pair", address, name))
         others = (
@@ -108,9 +109,9 @@ failed_logins = FailedLogins()
 
 
 def address_of(request: Request | HttpRequest) -> str:
-    """Return the caller's address, behind as many proxies as NUM_PROXIES says.
+    """Return the caller's address, behind NUM_PROXIES proxies.
 
-    Of IPv6 it is the network that one caller has.
+    For IPv6 it is the network that one caller has.
     """
     text = BaseThrottle().get_ident(request)  # type: ignore[arg-type]
     try:
@@ -145,7 +146,7 @@ def _require_patience(
 
 
 def _count(counter: Counter, address: str) -> None:
-    """Count a failure: one more within the time, or the first of a new count."""
+    """Count a failure: add it to the count of the current period, or begin a new count."""
     now = timezone.now()
     since = now - timedelta(seconds=counter.within_seconds)
     row = LoginCount.objects.filter(pk=counter.key)
@@ -156,7 +157,7 @@ def _count(counter: Counter, address: str) -> None:
             with transaction.atomic():
                 LoginCount.objects.create(pk=counter.key, **begun)
         except IntegrityError:
-            # It is there: of another time, or begun by another process just now.
+            # The row exists: it is of an earlier period, or another process has just made it.
             overdue = Q(began_at=None) | ~Q(began_at__gt=since, began_at__lte=now + CLOCKS_APART)
             if not row.filter(overdue).update(**begun):
                 row.update(failures=F("failures") + 1, changed_at=now)

@@ -10,9 +10,10 @@ from flows.api.errors import CONTENT_TYPE, Problem
 
 
 class ProblemMiddleware:
-    """Give what Django itself refuses under /async the form of the other refusals.
+    """Give refusals that Django itself makes under /async the form of problem details.
 
-    It stands first, so that it sees the answers to unknown paths, forbidden hosts and surprises.
+    It is the first middleware, so it sees the answers to unknown paths, forbidden hosts and
+    unexpected errors.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -26,9 +27,9 @@ class ProblemMiddleware:
 
 
 class TextMiddleware:
-    """Refuse text that pages cannot take; the operations of the API do that themselves.
+    """Refuse text that pages cannot take. The operations of the API check it themselves.
 
-    That is another charset than UTF-8, and NUL, which PostgreSQL has in no text.
+    Refused are charsets other than UTF-8, and NUL, which PostgreSQL cannot store.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -46,7 +47,7 @@ class TextMiddleware:
 
 
 def _state_problem(response: HttpResponseBase) -> None:
-    """Replace the body. The response stays: Django has marked on it what it has logged."""
+    """Replace the body. The response object stays: Django has marked it as logged."""
     if not isinstance(response, HttpResponse) or response["Content-Type"] == CONTENT_TYPE:
         return
     response.content = Problem.of_status(response.status_code).body()

@@ -1,4 +1,4 @@
-"""Lists in pages: the newest first or by name, with a cursor that only we read."""
+"""Lists in pages, newest first or by name. Callers do not interpret the cursor."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def newest_page(
 ) -> dict[str, Any]:
     """Return the page that the query's cursor asks for, in the order of the key, newest first.
 
-    One row more than is shown tells whether there is a next page: nothing is counted. `fitting`
-    says how many rows a page may have, if fewer. Raises Problem where the cursor is none of ours.
+    One more row than is shown is read to find out whether there is a next page, so nothing is
+    counted. `fitting` returns how many rows fit in the page. Raises Problem for an invalid cursor.
     """
     if "cursor" in query:
         rows = rows.filter(pk__lt=_read(query["cursor"], rows.model))

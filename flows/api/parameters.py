@@ -1,4 +1,4 @@
-"""Query parameters of one kind each. All raise Problem and name the parameter."""
+"""Read query parameters. Each function raises Problem, which names the parameter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RFC3339 = re.compile(
 
 
 def text(query: dict[str, str], name: str) -> str | None:
-    """Return what something is called."""
+    """Return the name of something."""
     value = query.get(name)
     if value == "":
         raise Problem.of_parameter(name, "is empty")
@@ -58,5 +58,5 @@ def date_time(query: dict[str, str], name: str) -> datetime | None:
 
 
 def matching(rows: QuerySet[Any], **values: Any) -> QuerySet[Any]:
-    """Return the rows that have the values; None stands for one that was not asked for."""
+    """Return the rows that have these values. A value of None is ignored."""
     return rows.filter(**{name: value for name, value in values.items() if value is not None})

@@ -30,7 +30,7 @@ from flows.models import DeadLetter, Message, Queue, Right
 from flows.monitoring.wait_reason import PRIORITIES, QueueSnapshot
 from flows.options import can_be_a_name
 
-# Up to so many messages the waiting ones are counted.
+# Waiting messages are counted in queues with at most this many messages.
 COUNTED = 10_000
 
 
@@ -78,7 +78,7 @@ def find(request: Request, name: str) -> Queue:
 def find_to_operate(request: Request, name: str, verb: str) -> Queue:
     """Return the queue. Raises Problem as `find` does, or where the caller may only see it.
 
-    The rights to a queue are those to the flow of which it feeds a step.
+    The rights to a queue are those to the flow whose step it feeds.
     """
     queue = find(request, name)
     step = queue.fed_step
@@ -115,10 +115,10 @@ def _document(queue: Any, delayed: int, snapshot: QueueSnapshot) -> dict[str, An
 
 
 def _running(queue: Any, granted: int) -> int:
-    """Return how many messages are at a script: of those held, one for each thread at the most.
+    """Return how many messages are at a script: at most one for each granted thread.
 
-    No index leads to the messages that are held. In a queue of moderate depth they are those that
-    do not wait. A deep one has enough for every thread that was granted.
+    No index leads to held messages. In a queue of moderate depth they are all that do not wait. A
+    deep queue has enough messages for every granted thread.
     """
     held = queue.in_it if queue.waiting is None else queue.in_it - queue.waiting
     return min(held, granted)
@@ -138,8 +138,8 @@ class CountOf(Subquery):
 
 
 def _counted(queues: QuerySet[Queue]) -> QuerySet[Any]:
-    """Add the counts, in the statement that reads the depth: they are of the same moment."""
-    # In the order of the index, and so many at the most: read any other way, it is the table.
+    """Add the counts in the statement that reads the depth, so that all are of the same time."""
+    # The order and the limit make the database read the index, not the whole table.
     waiting = Message.objects.filter(queue=OuterRef("pk"), delayed=False)
     waiting = waiting.order_by("priority", "available_at")
     few = When(state__depth__lte=COUNTED, then=CountOf(waiting.values("priority")[:COUNTED]))
@@ -152,7 +152,7 @@ def _counted(queues: QuerySet[Queue]) -> QuerySet[Any]:
 
 
 def _delayed(ids: Sequence[int], now: datetime) -> Counter[int]:
-    """Count by queue the messages in it that wait for a time, delayed starts apart.
+    """Count by queue the messages that wait for a time. Delayed starts are not among them.
 
     With every priority named, the time bounds the range of the index that is read.
     """

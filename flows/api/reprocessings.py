@@ -50,7 +50,7 @@ class ReprocessDeadLettersView(ApiView):
 
 
 def _flows_to_operate(request: Request) -> list[int] | None:
-    """Return the flows that the caller may operate; None: all, those that are gone included."""
+    """Return the flows that the caller may operate; None: all, deleted ones included."""
     if Right.OPERATE in rights_by_flow(request.user)[None]:
         return None
     ids = list(flows_allowed(request.user, {Right.OPERATE}).values_list("pk", flat=True))

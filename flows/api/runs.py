@@ -25,11 +25,11 @@ from flows.models.uuid7 import first_uuid7
 from flows.monitoring.trace import summaries, trace_json, wait_until_finished
 
 LONGEST_WAIT_SECONDS = 60.0
-# Under a server without the front a caller that waits holds a thread. Beyond so many a process
-# refuses, so that starts and probes never wait for those who wait.
+# Under a server without the front each waiting caller holds a thread. Beyond 8 a process refuses
+# more, so that starts and probes always find a thread.
 WAITING_ROOM = BoundedSemaphore(8)
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-# A run's id has the time of the process that started it, its row that of the database.
+# The id of a run has the clock of the process that started it; its row has the database's.
 CLOCKS_APART = timedelta(minutes=5)
 
 
@@ -77,7 +77,7 @@ class RunView(ApiView):
 
 
 def _wait_here(run: Run, seconds: float) -> None:
-    """Wait in the thread, where no front does it. Raises TooManyWaiting."""
+    """Wait in this thread, because there is no front. Raises TooManyWaiting."""
     if not WAITING_ROOM.acquire(blocking=False):
         raise TooManyWaiting
     try:
@@ -120,7 +120,7 @@ def _parse(text: str) -> UUID:
         correlation_id = UUID(text)
     except ValueError:
         _refuse()
-    # Python also reads braces, "urn:" and an id without dashes; those are no addresses of runs.
+    # Python also accepts braces, "urn:" and ids without dashes. Such paths are not found.
     return correlation_id if str(correlation_id) == text.lower() else _refuse()
 
 

@@ -1,4 +1,4 @@
-"""Starting a run. The hot path: no serializer, and the payload travels as the bytes that came."""
+"""Start a run. This is the hot path: no serializer, and the payload stays the bytes that came."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpRe
 
 
 def start_options(query: dict[str, str]) -> dict[str, Any]:
-    """Return what a start may say of its first message, for the engine."""
+    """Return the options of the first message as arguments of the engine."""
     options: dict[str, Any] = {}
     if (priority := parameters.digit(query, "priority")) is not None:
         options["priority"] = priority
@@ -82,7 +82,7 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def accepted(request: Request, run: engine.Started, status: str = "QUEUED") -> HttpResponse:
-    """Answer with where the run is to be seen."""
+    """Answer with the URL of the run."""
     path = reverse("api:run", args=[run.correlation_id])
     status_url = request._request.build_absolute_uri(path)
     document = {

@@ -24,7 +24,7 @@ CHALLENGE = {"WWW-Authenticate": BASIC}
 
 
 class TokenView(OpenView):
-    """Credentials in the body count; without any, those of the Authorization header."""
+    """Takes the credentials in the body, or those of the Authorization header if it has none."""
 
     @extend_schema(**CREATE_TOKEN)
     def post(self, request: Request) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""The answer to what no view has handled, where it is the database that is in trouble."""
+"""Answer errors that no view has handled and that the database has caused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = """<!doctype html>
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 503 or 504 while the database cannot be used, also on the pages; else 500."""
+    """Answer 503 or 504 while the database cannot be used, for pages too; else 500."""
     error = sys.exception()
     problem = as_problem(error) if isinstance(error, Exception) and trouble_of(error) else None
     if problem is None:

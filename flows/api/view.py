@@ -18,7 +18,7 @@ from scripts.protocol.numerals import dumps
 
 
 class OneForm(DefaultContentNegotiation):
-    """Spares those that take anything, which are most callers, the comparison of media types."""
+    """Skips the comparison of media types for callers that accept any, as most do."""
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
@@ -29,12 +29,12 @@ class OneForm(DefaultContentNegotiation):
 
 
 class ApiView(APIView):
-    """Base of the operations: a login is needed, and only known query parameters are taken.
+    """Base of the operations: a login is needed, and unknown query parameters are refused.
 
-    ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made. A call
-    that waits for a run must not keep workers from writing, as a transaction does on SQLite.
+    ATOMIC_REQUESTS does not apply to them. A start answers after its commit. A call that waits for
+    a run must not block workers, as an open transaction does on SQLite.
 
-    Whatever REST_FRAMEWORK says of a project's own views, these need a login and speak JSON.
+    They need a login and speak JSON, even if REST_FRAMEWORK has other defaults for the project.
     """
 
     permission_classes = [IsAuthenticated]
@@ -52,7 +52,8 @@ class ApiView(APIView):
         return handle
 
     def get_authenticate_header(self, request: Request) -> str:
-        """Name both ways to log in; but at Basic a browser would ask its user for a password."""
+        """Name both ways to log in. Browsers get no Basic: they would ask the user for a
+        password."""
         return BEARER if "Sec-Fetch-Mode" in request.headers else f"{BASIC}, {BEARER}"
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -61,14 +62,14 @@ class ApiView(APIView):
 
 
 class OpenView(ApiView):
-    """Base of the operations that need no login; an Authorization header is not looked at."""
+    """Base of the operations that need no login. They ignore an Authorization header."""
 
     authentication_classes = []
     permission_classes = []
 
 
 def checked_query(query: QueryDict, known: frozenset[str]) -> dict[str, str]:
-    """Return the parameters by name. Raises Problem where one is unknown or repeated."""
+    """Return the parameters by name. Raises Problem for an unknown or repeated one."""
     for name, values in query.lists():
         if name not in known:
             raise Problem.of_parameter(name, "unknown parameter")
