@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
-    for folder in (".", "asyncengine", "flows", "scripts")
+    for folder in (".", "asyncengine", "flows", "scripts", "tests")
     for page in (ROOT / folder).glob("README.md" if folder == "." else "**/README.md")
 )
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
