@@ -1,1 +1,0 @@
-"""Moved to `scripts/host/languages/code_faults.py`. This file is to be removed."""

@@ -1,1 +1,0 @@
-"""Moved to `scripts/examination/examiner.py`. This file is to be removed."""

@@ -1,1 +1,0 @@
-"""Moved to `scripts/models/historical.py`. This file is to be removed."""

@@ -1,1 +1,0 @@
-"""Moved to `scripts/protocol/json_text.py`. This file is to be removed."""

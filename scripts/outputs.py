@@ -1,1 +1,0 @@
-"""Moved to `scripts/protocol/outputs.py`. This file is to be removed."""

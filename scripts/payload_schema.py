@@ -1,1 +1,0 @@
-"""Moved to `scripts/examination/payload_schema.py`. This file is to be removed."""

@@ -1,1 +1,0 @@
-"""Moved to `scripts/pool/sandbox_probe.py`. This file is to be removed."""

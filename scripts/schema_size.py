@@ -1,1 +1,0 @@
-"""Moved to `scripts/protocol/schema_size.py`. This file is to be removed."""

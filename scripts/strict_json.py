@@ -1,1 +1,0 @@
-"""Moved to `scripts/protocol/strict_json.py`. This file is to be removed."""

@@ -1,1 +1,0 @@
-"""Moved to `scripts/trials/records.py`. This file is to be removed."""
