@@ -1,4 +1,4 @@
-"""The first superuser, of whatever model the project's users have."""
+"""Makes the first superuser, with the user model of the project."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def may_view(request: HttpRequest, model: type[Model]) -> bool:
 class ByRole(Base):
     """For models whose rows belong to flows."""
 
-    # Any of these, to any flow, opens the pages.
+    # A user with one of these rights to any flow may open the pages.
     opened_by: frozenset[str] = frozenset(Right.values)
 
     def seen(self, request: HttpRequest) -> Q | None:
@@ -98,7 +98,7 @@ class ByRole(Base):
         return self.may(request, Right.OPERATE, object_id)
 
     def may(self, request: HttpRequest, right: str, object_id: Any = None) -> bool:
-        """Say whether the user has the right to the object's flow; without an object to any."""
+        """Say whether the user has the right to the object's flow; without one, to any flow."""
         if object_id is None:
             return has_right_somewhere(request, {right})
         if request.user.is_superuser:

@@ -1,3 +1,5 @@
+"""The list of consumers: the leases of workers on queues."""
+
 from __future__ import annotations
 
 from django.contrib import admin

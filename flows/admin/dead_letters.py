@@ -1,3 +1,5 @@
+"""Dead letters: the list, the page, and how to reprocess and discard them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -281,7 +283,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             note = "its run stays failed" if stays else "its run goes on without it"
             self.message_user(request, f"Discarded: {note}.", messages.SUCCESS)
         except AlreadyReprocessed:
-            self._say_that_it_was_decided(request, letter)
+            self._report_decision(request, letter)
         except QueueFull as error:
             self.message_user(request, str(error), messages.ERROR)
         return leave_dialog(page_of(letter))
@@ -330,7 +332,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
                 newest_script=form.cleaned_data["script"] == NEWEST,
             )
         except AlreadyReprocessed:
-            self._say_that_it_was_decided(request, letter)
+            self._report_decision(request, letter)
             return redirect(page_of(letter))
         except FlowError as error:
             form.add_error(None, str(error))
@@ -340,7 +342,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         )
         return redirect(page_of(run))
 
-    def _say_that_it_was_decided(self, request: HttpRequest, letter: DeadLetter) -> None:
+    def _report_decision(self, request: HttpRequest, letter: DeadLetter) -> None:
         letter.refresh_from_db()
         note = f"The dead letter was {decision_on(letter)} before."
         self.message_user(request, note, messages.WARNING)

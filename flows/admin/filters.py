@@ -110,7 +110,7 @@ class QueueOfRowFilter(RelatedDropdownFilter):
 
 
 class AgeFilter(DropdownFilter):
-    """Runs not older than this. It reads the key, since a UUIDv7 begins with the time."""
+    """Filters runs by age. It reads the key, because a UUIDv7 begins with the time."""
 
     title = "age"
     parameter_name = "age"
@@ -132,7 +132,7 @@ class AgeFilter(DropdownFilter):
 
 
 class TimeRangeFilter(RangeDateTimeFilter):
-    """From and to; a time that is left out is the beginning or the end of the day."""
+    """Filters from a time to another. Without a time of day, the whole day counts."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if start := self._time("from", "00:00:00"):
@@ -154,7 +154,7 @@ class TimeRangeFilter(RangeDateTimeFilter):
 
 
 class CreatedFilter(TimeRangeFilter):
-    """Of runs, by their key, since a UUIDv7 begins with the time."""
+    """Filters runs by their key, because a UUIDv7 begins with the time."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if start := self._time("from", "00:00:00"):

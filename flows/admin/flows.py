@@ -1,3 +1,5 @@
+"""Flows with their steps, versions and runs, and the page that starts one."""
+
 from __future__ import annotations
 
 from typing import Any

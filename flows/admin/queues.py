@@ -1,3 +1,5 @@
+"""Queues with their figures, and the reason why one waits."""
+
 from __future__ import annotations
 
 from typing import Any

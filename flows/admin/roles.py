@@ -33,8 +33,7 @@ from scripts.admin.conflicts import ConflictAdmin
 
 REPEATED = "The role has this right already."
 
-# One word for one thing: the Configuration Manager calls a group a role. Migrations do not look
-# at these two.
+# The Configuration Manager calls a group a role. Migrations do not read these two names.
 Group._meta.verbose_name = "role"
 Group._meta.verbose_name_plural = "roles"
 

@@ -1,3 +1,5 @@
+"""Runs: the list, the page of one with its attempts, cancelling, and the check of conservation."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -53,7 +55,7 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("flow_version__flow",)
     search_fields: Any = ("correlation_id",)
-    search_help_text = "Correlation id, or how it begins"
+    search_help_text = "Correlation id, or the beginning of one"
     ordering = ("-correlation_id",)
     sortable_by = ()
     paginator = InfinitePaginator
@@ -161,7 +163,7 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         if self._cancel(request, run):
             self.message_user(request, "The run was cancelled.", messages.SUCCESS)
         else:
-            self._say_that_it_has_ended(request, run)
+            self._report_end(request, run)
         return leave_dialog(page_of(run))
 
     def _cancel(self, request: HttpRequest, run: Run) -> bool:
@@ -188,10 +190,10 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             note = "The run goes on although its queues or its flow are paused."
             self.message_user(request, note, messages.SUCCESS)
         else:
-            self._say_that_it_has_ended(request, run)
+            self._report_end(request, run)
         return leave_dialog(page_of(run))
 
-    def _say_that_it_has_ended(self, request: HttpRequest, run: Run) -> None:
+    def _report_end(self, request: HttpRequest, run: Run) -> None:
         run.refresh_from_db()
         self.message_user(request, f"The run has ended: {run.status}.", messages.INFO)
 
@@ -230,7 +232,7 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
 
     @admin.display(description="duration")
     def duration(self, run: Run) -> str:
-        """From the start call to the end, or until now."""
+        """Return the time from the start to the end, or until now."""
         return elapsed(run.created_at, run.finished_at or timezone.now())
 
 
@@ -287,7 +289,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _most_telling(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the attempts that fit on a page, those that did not complete before the others."""
+    """Return the attempts that fit on a page; failed ones take precedence."""
     if len(attempts) <= MOST_ATTEMPTS:
         return attempts
     numbered = sorted(

@@ -100,7 +100,7 @@ def _are_keywords(text: str) -> bool:
 
 
 def _keywords(text: str) -> dict[Any, Any] | None:
-    """Read a text as the scheduler does: a dict, or what stands in the brackets of a call."""
+    """Read a text as the scheduler does: a dict, or the arguments of a call."""
     try:
         value = ast.literal_eval(text)
         return value if isinstance(value, dict) else None

@@ -22,7 +22,7 @@ from flows.access.tokens import has_room, most_tokens
 from flows.admin.display import list_of
 from flows.models.users import all_users, user_name_field
 
-# One word for one thing. Migrations do not look at these.
+# The pages call a token an API token. Migrations do not read these names.
 Token: Any = get_token_model()
 Token._meta.app_config.verbose_name = "API access"
 Token._meta.verbose_name = "API token"

@@ -32,9 +32,19 @@ def test_each_file_and_folder_that_is_named_is_there(page):
 
 
 def test_the_way_of_a_message_names_files_in_the_page_of_flows():
-    way = text_of("flows/README.md").split("### The way of one message")[1].split("\n### ")[0]
+    assert len(NAMED.findall(the_way())) > 20
 
-    assert len(NAMED.findall(way)) > 20
+
+def test_the_way_of_a_message_names_methods_that_are_there():
+    methods = re.findall(r"`([A-Z]\w+)\.(\w+)`", the_way())
+    code = [path.read_text(encoding="utf-8") for path in ROOT.glob("flows/**/*.py")]
+
+    assert len(methods) > 5
+    assert [
+        f"{name}.{method}"
+        for name, method in methods
+        if not any(f"class {name}" in text and f"def {method}(" in text for text in code)
+    ] == []
 
 
 def test_every_room_has_its_rule():
@@ -73,6 +83,10 @@ def headings_of(text: str) -> set[str]:
     """Return the anchors that GitHub makes of the headings."""
     found = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+def the_way() -> str:
+    return text_of("flows/README.md").split("### The way of one message")[1].split("\n### ")[0]
 
 
 def text_of(page: str) -> str:
