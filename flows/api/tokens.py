@@ -24,7 +24,7 @@ CHALLENGE = {"WWW-Authenticate": BASIC}
 
 
 class TokenView(OpenView):
-    """Takes the credentials in the body, or those of the Authorization header if it has none."""
+    """Credentials in the body count; without any, those of the Authorization header."""
 
     @extend_schema(**CREATE_TOKEN)
     def post(self, request: Request) -> HttpResponse:

@@ -29,12 +29,12 @@ class OneForm(DefaultContentNegotiation):
 
 
 class ApiView(APIView):
-    """Base of the operations: a login is needed, and unknown query parameters are refused.
+    """Base of the operations: a login is needed, and only known query parameters are taken.
 
-    ATOMIC_REQUESTS does not apply to them. A start answers after its commit. A call that waits for
-    a run must not block workers, as an open transaction does on SQLite.
+    ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made. A call
+    that waits for a run must not keep workers from writing, as a transaction does on SQLite.
 
-    They need a login and speak JSON, even if REST_FRAMEWORK has other defaults for the project.
+    Whatever REST_FRAMEWORK says of a project's own views, these need a login and speak JSON.
     """
 
     permission_classes = [IsAuthenticated]
@@ -62,7 +62,7 @@ class ApiView(APIView):
 
 
 class OpenView(ApiView):
-    """Base of the operations that need no login. They ignore an Authorization header."""
+    """Base of the operations that need no login; an Authorization header is not looked at."""
 
     authentication_classes = []
     permission_classes = []
