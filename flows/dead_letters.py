@@ -1,4 +1,4 @@
-"""Which dead letters an operator means: a filter, and what it finds."""
+"""A filter of dead letters, and its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; what is None does not matter."""
+    """A filter of dead letters. A part that is None does not restrict it."""
 
     flow_name: str | None = None
     queue: str | None = None
@@ -26,13 +26,13 @@ class DeadLetterFilter:
     dead_before: datetime | None = None
 
     def document(self) -> dict[str, str]:
-        """Return it as it is stored."""
+        """Return the filter as JSON data, which is stored."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         return {n: v.isoformat() if isinstance(v, datetime) else v for n, v in given.items()}
 
     @classmethod
     def of(cls, document: dict[str, str]) -> DeadLetterFilter:
-        """Read what `document` wrote."""
+        """Make the filter from the data of `document`."""
         after, before = (document.get(name) for name in ("dead_after", "dead_before"))
         return cls(
             document.get("flow_name"),
@@ -43,7 +43,7 @@ class DeadLetterFilter:
         )
 
     def open(self, flow_ids: Collection[int] | None) -> DeadLetterQuerySet:
-        """Return the open dead letters that are meant, of these flows alone if they are given."""
+        """Return the open dead letters that match, of these flows alone; None for all flows."""
         letters = DeadLetter.objects.open().filter(self._condition())
         if flow_ids is not None:
             letters = letters.filter(step__flow_version__flow__in=flow_ids)
@@ -52,7 +52,7 @@ class DeadLetterFilter:
     def _condition(self) -> Q:
         condition = Q()
         if self.flow_name is not None:
-            # A flow that was deleted is still called what it was.
+            # A deleted flow, or queue, is found by the name that it had.
             deleted = Q(step__flow_version__flow=None, step__flow_version__flow_name=self.flow_name)
             condition &= deleted | Q(step__flow_version__flow__name=self.flow_name)
         if self.queue is not None:
@@ -69,7 +69,7 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class StepCount:
-    """How many dead letters there are at a step."""
+    """The number of dead letters at a step."""
 
     flow_name: str
     step_name: str
@@ -79,7 +79,7 @@ class StepCount:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """What a filter finds; `reprocessing` is None in a dry run."""
+    """The result of a filter; `reprocessing` is None in a dry run."""
 
     matched: int
     steps: list[StepCount]
@@ -87,7 +87,7 @@ class Matched:
 
 
 def count_by_step(letters: DeadLetterQuerySet) -> list[StepCount]:
-    """Return how many of these dead letters there are at each step."""
+    """Return the number of these dead letters at each step."""
     names = ("step__flow_version__flow_name", "step__name", "step__queue_name")
     counts = letters.order_by(*names).values_list(*names).annotate(matched=Count("id"))
     return [StepCount(*row) for row in counts]

@@ -48,15 +48,15 @@ Payload = Mapping[str, Any] | bytes
 
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
 SECONDS_PER_DAY = 86_400
-# After so many payloads it is asked again whether the queue has room for those that were read.
+# After each such number of payloads the room in the queue is checked again.
 PAYLOADS_READ_AHEAD = 100
-# Without a comma: WSGI puts one between the values of a header that was sent twice.
+# No comma: WSGI joins the values of a header that was sent twice with one.
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a start answers; `repeated` where an idempotency key named a run that exists."""
+    """The answer to a start; `repeated` if the idempotency key named a run that exists."""
 
     correlation_id: UUID
     flow_name: str
@@ -74,14 +74,13 @@ def start(
 ) -> Started:
     """Start a run. It is stored when this returns, or with the transaction around it.
 
-    Of the messages that wait in a queue those of a higher priority go first, 0 to 9; before
-    `start_at` the run waits. An idempotency key belongs to the user and the flow.
+    Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits. An
+    idempotency key belongs to the user and the flow.
 
-    The flow is given by its name, or by its plan where the caller has just looked it up. Bytes are
-    taken as JSON text and travel as they are, numbers of any length included.
+    The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
+    taken as JSON text and travel unchanged, numbers of any length included.
     Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
-    IdempotencyConflict, and CommitInDoubt where the database was lost and does not say whether the
-    run is stored.
+    IdempotencyConflict, and CommitInDoubt if the database was lost and the run may be stored.
     """
     priority = check_options(priority, start_at, idempotency_key)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
@@ -107,8 +106,8 @@ def start_many(
 ) -> list[UUID]:
     """Start a run for each payload, all in one transaction or none. Raises as `start` does.
 
-    PayloadInvalid names the payload: `$[3].amount` is in the fourth. The payloads are read as long
-    as the queue has room for them, so an iterable without an end ends with QueueFull.
+    PayloadInvalid names the payload: `$[3].amount` is in the fourth. Payloads are read while the
+    queue has room for them, so an endless iterable ends with QueueFull.
     """
     priority = check_options(priority, start_at)
     plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
@@ -128,7 +127,7 @@ def start_many(
 
 
 def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:
-    """Return the refusal with its places below the number of the payload."""
+    """Return the refusal with the number of the payload at the head of its JSON paths."""
     errors = [
         fault
         | ({"path": f"$[{number}]{fault['path'].removeprefix('$')}"} if "path" in fault else {})
@@ -166,7 +165,9 @@ def _as_text(payload: Payload) -> bytes:
 
 
 def _delayed_until(start_at: datetime | None) -> datetime | None:
-    """Return until when the run waits: one in the past would go before those that have waited.
+    """Return the time until which the run waits, None for a time in the past.
+
+    A message with a past time would go before those that have waited.
 
     Raises DelayTooLong.
     """
@@ -184,17 +185,17 @@ def _store(runs: list[NewRun]) -> None:
     try:
         store().start(runs)
     except CommitInDoubt as doubt:
-        # They are there already, then.
+        # An IntegrityError means that the runs were stored.
         with _settling(doubt), suppress(IntegrityError):
             store().start(runs)
 
 
 @contextmanager
 def _settling(doubt: CommitInDoubt) -> Iterator[None]:
-    """Do once more what may have been stored: the same ids, or the key, keep it from being doubled.
+    """Repeat a commit that may have been made. The same ids, or the key, prevent a second run.
 
-    Should the lost transaction still be under way, this waits for its end. Raises the doubt where
-    the database does not say.
+    If the lost transaction is still under way, this waits for its end. Raises the doubt again if
+    the database is still lost.
     """
     connection.close()
     try:
@@ -208,7 +209,7 @@ def is_idempotency_key(text: str) -> bool:
 
 
 def _key_of(run: NewRun, key: str, start_at: datetime | None) -> IdempotencyKey:
-    """Return the row of a caller's key, not saved yet, with the digest of what is asked for."""
+    """Return the row of a caller's key, not saved yet, with the digest of the request."""
     return IdempotencyKey(
         flow_name=run.flow_name,
         caller=caller_of(run.user_id),
@@ -231,7 +232,7 @@ def _start_once(run: NewRun, key: IdempotencyKey) -> Started:
             store().start([run])
             key.save(force_insert=True)
     except IntegrityError:
-        # Another call with the same key was faster: its run is the answer.
+        # Another call with the same key was faster. Its run is the answer.
         if known := _known_start(same_key, run, key):
             return known
         raise
@@ -253,10 +254,10 @@ def _known_start(
 
 
 def cancel(run: Run, *, user: Caller | None = None) -> Run:
-    """Cancel a run. Its waiting message leaves at once, a running script is stopped within 2 s.
+    """Cancel a run. Its waiting message leaves at once; a running script is stopped within 2 s.
 
-    One that is failed, since a branch died, and goes on with others is cancelled as well, and its
-    dead letters are discarded. A run that has ended stays as it is.
+    A failed run whose other branches go on is cancelled as well, and its dead letters are
+    discarded. A run that has ended stays as it is.
     """
     store().cancel(run.pk, user.pk if user else None)
     run.refresh_from_db()
@@ -264,7 +265,7 @@ def cancel(run: Run, *, user: Caller | None = None) -> Run:
 
 
 def bypass_pause(run: Run) -> bool:
-    """Let this run alone pass while its queues or its flow are paused; false if it has ended."""
+    """Have this run alone go on while its queues or its flow are paused. False if it has ended."""
     return store().bypass_pause(run.pk)
 
 
@@ -309,7 +310,7 @@ def reprocess(
 
 
 def _repaired(body: str, payload: Payload) -> str:
-    """Return the envelope with that payload. An object gives way to objects alone."""
+    """Return the envelope with that payload. Only an object may replace an object."""
     raw = _as_text(payload)
     if takes_any_payload(body):
         parse_value(raw)
@@ -319,7 +320,7 @@ def _repaired(body: str, payload: Payload) -> str:
 
 
 def newest_step(step: StepVersion) -> StepVersion:
-    """Return the step of the same name as the flow has it now. Raises FlowNotRunnable."""
+    """Return the step of the same name in the flow as it is now. Raises FlowNotRunnable."""
     if flow := step.flow_version.flow:
         for newest in flow.make_version().steps.filter(name=step.name):
             return newest
@@ -327,11 +328,11 @@ def newest_step(step: StepVersion) -> StepVersion:
 
 
 def discard(dead_letter: DeadLetter, *, user: Caller | None = None) -> Run:
-    """Give a dead letter up.
+    """Discard a dead letter.
 
-    A run whose dead letters are all discarded stays failed. Where another branch of it was put back
-    and has not died again, the run goes on without the branches that were given up. Raises
-    AlreadyReprocessed, and QueueFull where it would go on at a join whose queue is full.
+    A run whose dead letters are all discarded stays failed. If another branch of it was put back
+    and has not died again, the run goes on without the discarded branches. Raises
+    AlreadyReprocessed, and QueueFull if it would go on at a join whose queue is full.
     """
     store().discard(dead_letter, user.pk if user else None)
     return Run.objects.get(pk=dead_letter.run_id)
@@ -341,7 +342,7 @@ def discard(dead_letter: DeadLetter, *, user: Caller | None = None) -> Run:
 
 
 def pause(target: Queue | Flow, *, user: Caller | None = None) -> None:
-    """Let the messages of a queue, or of all queues of a flow, wait. What runs goes on."""
+    """Pause a queue, or all queues of a flow: messages wait, and running scripts go on."""
     _set_paused(target, True, user)
 
 

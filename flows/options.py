@@ -1,4 +1,4 @@
-"""What Python callers may give a start beside its payload; HTTP callers are judged by the API."""
+"""The options of a start for Python callers. The API checks those of HTTP callers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_KEY = 255
 
 
 class BatchOptions(TypedDict, total=False):
-    """What may be given with a start of many runs; see `flows.public.start_many`."""
+    """The options of a start of many runs; see `flows.public.start_many`."""
 
     user: AbstractBaseUser | None
     priority: int
@@ -25,7 +25,7 @@ class BatchOptions(TypedDict, total=False):
 
 
 class StartOptions(BatchOptions, total=False):
-    """What may be given with a start; see `flows.public.start`."""
+    """The options of a start; see `flows.public.start`."""
 
     idempotency_key: str | None
 
@@ -58,7 +58,7 @@ def _key_fault(key: Any) -> str:
 
 
 def can_be_a_name(name: Any) -> bool:
-    """Tell whether a row may have that name: no database looks up a NUL or half a character."""
+    """Return whether a row may have that name: no database looks up NUL or a lone surrogate."""
     if not isinstance(name, str) or "\0" in name:
         return False
     try:

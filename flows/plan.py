@@ -1,8 +1,8 @@
-"""What the hot path knows of flows and steps, kept in memory.
+"""Plans of flows and steps for the hot path, kept in memory.
 
-A step version never changes and its id never comes again, so its plan is kept for good. What a
-flow's name stands for may change at any time, so its plan is kept under the configuration revision.
-Both hold for what a transaction reads that is rolled back later: nobody meets its revision again.
+A step version never changes and its id is never used again, so its plan is kept for good. A flow
+may change at any time, so its plan is kept under the configuration revision. This is safe even if a
+transaction that made a plan is rolled back: its revision is never used again.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from scripts.examination.payload_schema import PayloadSchema
 from scripts.protocol.calls import CallSite, Program
 from scripts.protocol.schema import SchemaInvalid
 
-# Beyond this many all are dropped: most are of revisions that have passed.
+# Beyond this number all plans are dropped: most belong to earlier revisions.
 MOST_FLOW_PLANS = 1024
-# How often a flow is read while others change the configuration.
+# The most attempts to read a flow while the configuration changes.
 READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How a message at a step version goes on.
+    """Where a message at a step version goes.
 
-    The ids of queues are 0 where there is none: after the last step, or because it was removed.
-    `meets_step_id` is the next step with a join, where branches come together that leave this one;
-    None: they do at the end of the flow.
+    A queue id is 0 if there is no queue: after the last step, or because it was removed.
+    `meets_step_id` is the next step with a join, where the branches that leave this step come
+    together; None: they come together at the end of the flow.
     """
 
     step_id: int
@@ -49,7 +49,7 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class FlowPlan:
-    """What a start needs to know of a flow. `first` is None where the flow has no steps."""
+    """The data of a flow that a start needs. `first` is None if the flow has no steps."""
 
     flow_id: int
     name: str
@@ -66,9 +66,10 @@ class FlowPlan:
         return self.first
 
     def require_valid(self, payload: Any) -> None:
-        """Raise PayloadInvalid with the faults where the first script declares its input.
+        """Raise PayloadInvalid if the payload does not match the declared input of the first
+        script.
 
-        Raises PayloadNotChecked where that takes too long for now.
+        Raises PayloadNotChecked if the check takes too long for now.
         """
         if self.input_schema is None:
             return
@@ -122,8 +123,8 @@ def build_step_plan(step_id: int) -> StepPlan:
 def meeting_plan(step_id: int, flow_version_id: int) -> StepPlan | None:
     """Return the step with a join where the branches of a run of this version come together.
 
-    They may have left a step of another version, since a dead letter went on with the newest: it
-    is the step of the same name that counts. None: they come together at the end of the flow.
+    After a dead letter went on with the newest script, branches may have left a step of another
+    version. Then the step of the same name counts. None: they come together at the end of the flow.
     """
     plan = step_plan(step_id)
     if plan.flow_version_id != flow_version_id:
@@ -147,7 +148,7 @@ def flow_plan(name: str) -> FlowPlan:
         if plan := _flow_plans.get((name, revision)):
             return plan
         plan = build_flow_plan(name)
-        # Else the plan was made of two configurations, or has made the version that it is of.
+        # Otherwise the plan mixes two configurations, or building it has made the version.
         if ConfigurationRevision.current() == revision:
             _remember(name, revision, plan)
             return plan

@@ -92,7 +92,7 @@ Found = TypeVar("Found", Flow, Queue)
 
 
 def __dir__() -> list[str]:
-    """Offer the public names alone, not what they are made of."""
+    """List the public names alone, not the names that this module imports."""
     return __all__
 
 
@@ -239,7 +239,7 @@ def reprocess(
 
 
 def discard(dead_letter: int, *, user: AbstractBaseUser | None = None) -> None:
-    """Give a dead letter up; its run stays failed. Locks as `cancel` does.
+    """Discard a dead letter; its run stays failed. Locks as `cancel` does.
 
     Raises NotFound and AlreadyReprocessed.
     """
@@ -252,7 +252,7 @@ def pause(
     queue: str | None = None,
     user: AbstractBaseUser | None = None,
 ) -> None:
-    """Let the messages of a queue, or of all queues of a flow, wait. What runs goes on.
+    """Pause a queue, or all queues of a flow: messages wait, and running scripts go on.
 
     Raises UnknownFlow and NotFound, and TypeError unless one of them is named.
     """

@@ -11,14 +11,14 @@ from flows.front.threads import Threads
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
-# An answer is sent in pieces of about this size, and at once where it is no longer.
+# An answer is sent in pieces of about this size. A shorter one is sent at once.
 PIECE_BYTES = 256 * 1024
-# A caller that reads nothing for so long does not get the rest.
+# A caller that reads nothing for this time does not get the rest.
 SEND_SECONDS = 60.0
 
 
 class Answer:
-    """Status, headers and the pieces of the body. All but `send` takes a thread."""
+    """Status, headers and the pieces of the body. All but `send` needs a thread."""
 
     def __init__(self, wsgi: Wsgi, environ: dict[str, Any]) -> None:
         self._response = wsgi(environ, self._start)
@@ -57,7 +57,7 @@ class Answer:
         return self._response is None
 
     async def send(self, send: Send, threads: Threads, *, last: bool) -> None:
-        """Send it; `last` announces that the connection is closed behind it."""
+        """Send it. `last` announces that the connection is closed afterwards."""
         headers = [*self._headers, (b"connection", b"close")] if last else self._headers
         try:
             await send({"type": "http.response.start", "status": self._status, "headers": headers})

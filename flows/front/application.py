@@ -30,9 +30,10 @@ from flows.front.waiters import WAIT, Wait, Waiters, look
 
 AnswerTo = Callable[[Exception], HttpResponse]
 
-# Those that answer wait for the database alone: callers that wait for a run hold none.
+# Threads that answer requests. They wait for the database alone: callers that wait for a run hold
+# none of them.
 THREADS = 8
-# Of the threads those that a body may hold while it comes, and how long one waits for such a one.
+# The threads that bodies may hold while they come, and how long a body waits for one of them.
 STREAMS = 3
 STREAM_WAIT_SECONDS = 30.0
 LIVE_PATH = "/async/health/live"
@@ -41,16 +42,16 @@ STREAMED_PATHS = frozenset({"/async/api/start/batch"})
 
 
 class Front:
-    """Takes requests in and has the WSGI application answer them in threads.
+    """Receives requests and has the WSGI application answer them in threads.
 
-    `answer_to` makes the response to an exception of a request that came to no view.
+    `answer_to` makes the response to an exception that happens before any view.
     """
 
     def __init__(self, wsgi: Wsgi, answer_to: AnswerTo, threads: int = THREADS) -> None:
         self._wsgi = wsgi
         self._answer_to = answer_to
         self._threads = Threads(threads, "request")
-        # Readiness is told, too, while all others are busy.
+        # Probes are answered even while all other threads are busy.
         self._probes = Threads(1, "probe")
         self._streams = asyncio.Semaphore(STREAMS)
         self._room = Room()
@@ -97,7 +98,7 @@ class Front:
     async def _ask_until_over(
         self, scope: Scope, upload: Upload, held: Held, threads: Threads
     ) -> Answer:
-        """Ask; where the view has to wait, wait without a thread, and ask again."""
+        """Ask the view. If it has to wait, wait without a thread and ask again."""
         wait = Wait()
         answer = await self._ask(_environ(scope, held, wait), threads)
         if wait.run_id is None:
@@ -111,7 +112,7 @@ class Front:
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[None]:
-        """Have one of the threads that a body may hold. Raises Overloaded."""
+        """Hold one of the threads for bodies that are still coming. Raises Overloaded."""
         try:
             async with asyncio.timeout(STREAM_WAIT_SECONDS):
                 await self._streams.acquire()
@@ -128,7 +129,7 @@ class CallerGone(Exception):
 
 
 async def _read(scope: Scope, upload: Upload, held: Held) -> None:
-    """Raises RequestFault, before anything is read where the body says that it is too large."""
+    """Read the body. Raises RequestFault; if the announced length is too large, before it reads."""
     is_api = scope["path"].startswith("/async/")
     limit: int = (
         settings.ASYNCENGINE_MAX_PAYLOAD_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -142,14 +143,14 @@ def _environ(scope: Scope, held: Held, wait: Wait) -> dict[str, Any]:
     environ = environ_of(scope, whole_input(held))
     environ[WAIT] = wait
     if held.size:
-        # Of a body in chunks, too: its length is known by now.
+        # The length of a body in chunks is known by now, too.
         environ["CONTENT_LENGTH"] = str(held.size)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
     return environ
 
 
 def _length(scope: Scope) -> int | None:
-    """Return the length of the body, None where only its end will tell."""
+    """Return the length of the body, None if it is not announced."""
     if (text := header(scope, b"content-length")) is not None and text.isdigit():
         return int(text)
     is_chunked = header(scope, b"transfer-encoding") is not None

@@ -1,4 +1,4 @@
-"""The body of a request, received with a bounded patience and in bounded memory."""
+"""The body of a request. The time and the memory to receive it are limited."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from flows.front.faults import BodyIncomplete, BodyTooLarge, BodyTooSlow, Overlo
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-# A body may keep the server waiting for this long at a time, and on average for a second with each
-# so many bytes.
+# The longest wait for a piece of a body, and the least bytes a second on average.
 PATIENCE_SECONDS = 10.0
 BYTES_PER_SECOND = 1024
-# What every body may have in memory. What is beyond that is taken from a process's `Room`.
+# The memory that every body may have. More is taken from the process's `Room`.
 FREE_BYTES = 32 * 1024
 ROOM_BYTES = 64 * 1024 * 1024
-# Of a body of any length: what is there before its request is given a thread.
+# A body of any length: this much is received before its request gets a thread.
 READ_AHEAD_BYTES = 256 * 1024
-# A refused body is read for a moment yet: a connection that is closed with something unread on it
-# is reset, and the caller may lose the answer.
+# A refused body is read for a short time more. A connection that is closed with unread data is
+# reset, and the caller may lose the answer.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 8 * 1024 * 1024
 
 
 class Upload:
-    """A body as it comes. The time that the server itself takes between its pieces is free."""
+    """A body as it comes. The time that the server takes between the pieces does not count."""
 
     def __init__(self, receive: Receive, length: int | None) -> None:
-        """`length` is that which was announced, None where only the end will tell."""
+        """`length` is the announced one, None if there is none."""
         self._receive = receive
         self._patience = PATIENCE_SECONDS
         self.length = length
@@ -40,7 +39,7 @@ class Upload:
         self.is_whole = length == 0
 
     async def next(self) -> bytes:
-        """Return the next piece, which may be empty. Raises BodyIncomplete, BodyTooSlow."""
+        """Return the next piece, which may be empty. Raises BodyIncomplete and BodyTooSlow."""
         begun = time.monotonic()
         try:
             async with asyncio.timeout(self._patience):
@@ -68,7 +67,7 @@ class Upload:
             pass
 
     async def linger(self) -> None:
-        """Read on for a moment and throw away what comes."""
+        """Read on for a short time and drop the data."""
         most = self.size + LINGER_BYTES
         try:
             async with asyncio.timeout(LINGER_SECONDS):
@@ -85,7 +84,7 @@ class Room:
         self._left = size
 
     def take(self, size: int) -> None:
-        """Raises Overloaded where there is not so much left."""
+        """Take memory. Raises Overloaded if not enough is left."""
         if size > self._left:
             raise Overloaded
         self._left -= size
@@ -95,7 +94,7 @@ class Room:
 
 
 class Held:
-    """What a request holds in memory of its body."""
+    """The part of a request's body that is in memory."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -118,7 +117,7 @@ class Held:
 
 
 async def read_whole(upload: Upload, held: Held, limit: int) -> None:
-    """Raises RequestFault, BodyTooLarge with the first byte beyond the limit."""
+    """Read the whole body. Raises RequestFault; BodyTooLarge at the first byte beyond the limit."""
     while not upload.is_whole:
         held.add(await upload.next())
         if held.size > limit:
@@ -148,7 +147,7 @@ class StreamedInput(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Return how many bytes there were, as soon as there are some; 0 at the end."""
+        """Return the number of bytes as soon as some have come; 0 at the end."""
         while not self._rest and not self._upload.is_whole:
             coming = asyncio.run_coroutine_threadsafe(self._upload.next(), self._loop)
             self._rest = memoryview(coming.result())

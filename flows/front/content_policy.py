@@ -1,4 +1,4 @@
-"""What a page may load and whom it may call: this server alone."""
+"""The Content-Security-Policy: pages load from this server and call this server alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 # The Configuration Manager's pages have scripts in them, Alpine evaluates attributes, and the
-# code editor makes its worker of a blob. None of them has business with another host.
+# code editor makes its worker of a blob. None of them needs another host.
 POLICY = "; ".join(
     (
         "default-src 'self'",

@@ -1,4 +1,4 @@
-"""A request of ASGI in the terms of WSGI."""
+"""Translate a request of ASGI to WSGI."""
 
 from __future__ import annotations
 

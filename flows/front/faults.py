@@ -1,4 +1,4 @@
-"""What can be wrong with the way that a request comes in."""
+"""Faults of a request that the front finds while it receives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address by which callers reach the engine, with proxies between."""
+"""The address that callers use to reach the engine, through proxies."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PROBES = "/async/health/"
 
 
 class PublicAddressMiddleware:
-    """Show the request as the caller made it, whatever the proxies have made of it.
+    """Restore scheme, host and sub-path of the request as the caller sent it to the proxies.
 
-    With ASYNCENGINE_URL scheme, host and sub-path are those of that address. Without it scheme and
-    host are what the trusted proxies say, of which there are ASYNCENGINE_PROXIES.
+    With ASYNCENGINE_URL they are those of that address. Without it, scheme and host are taken from
+    the headers of the trusted proxies. ASYNCENGINE_PROXIES is the number of trusted proxies.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -28,10 +28,10 @@ class PublicAddressMiddleware:
         request.path = f"{settings.FORCE_SCRIPT_NAME or ''}{request.path_info}"
         believe_proxies(request)
         if request.path_info.startswith(PROBES):
-            # Probes ask by the address of a container, which no list of hosts has.
+            # Probes use the address of a container, which is not in ALLOWED_HOSTS.
             request.META["HTTP_HOST"] = an_allowed_host()
         if settings.ASYNCENGINE_URL:
-            # Raises DisallowedHost; the caller's own word is not used for more than this.
+            # Raises DisallowedHost. The Host header of the caller is used for this check alone.
             request.get_host()
             public = urlsplit(settings.ASYNCENGINE_URL)
             request.META |= {"wsgi.url_scheme": public.scheme, "HTTP_HOST": public.netloc}
@@ -39,7 +39,8 @@ class PublicAddressMiddleware:
 
 
 def an_allowed_host() -> str:
-    """Return a host that Django takes; one may stand in the list with all that are below it."""
+    """Return a host that ALLOWED_HOSTS accepts. An entry may stand for a host and its
+    subdomains."""
     hosts = settings.ALLOWED_HOSTS or ["localhost"]
     return hosts[0].lstrip(".").replace("*", "localhost")
 
@@ -47,8 +48,8 @@ def an_allowed_host() -> str:
 def inner_path(path: str) -> str:
     """Return the path below the sub-path of ASYNCENGINE_URL, if it is there.
 
-    Some proxies take the sub-path away and some pass it on. A sub-path may be called as a path
-    within it, so that what follows decides.
+    Some proxies remove the sub-path and some pass it on. The sub-path may have the same name as a
+    path within it, so the path that follows decides.
     """
     prefix = settings.FORCE_SCRIPT_NAME
     if not prefix:
@@ -61,7 +62,7 @@ def inner_path(path: str) -> str:
 
 
 def believe_proxies(request: HttpRequest) -> None:
-    """Take scheme and host from the header of the outermost trusted proxy."""
+    """Take scheme and host from the headers of the outermost trusted proxy."""
     scheme = said_by_proxies(request, "HTTP_X_FORWARDED_PROTO").lower()
     if scheme in {"http", "https"}:
         request.META["wsgi.url_scheme"] = scheme
@@ -70,7 +71,7 @@ def believe_proxies(request: HttpRequest) -> None:
 
 
 def said_by_proxies(request: HttpRequest, header: str) -> str:
-    """Return what the outermost trusted proxy has written; each adds its own at the end."""
+    """Return the value of the outermost trusted proxy. Each proxy appends its own value."""
     hops = settings.ASYNCENGINE_PROXIES
     if not hops:
         return ""

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Job:
-    """A call with the event loop and the future that wait for what it returns."""
+    """A call, with the event loop and the future that wait for its result."""
 
     function: Callable[[], Any]
     loop: AbstractEventLoop
@@ -39,17 +39,17 @@ class Job:
             if not self.future.done():
                 ending(outcome)
 
-        # A loop that is closed waits for nothing any more; the thread has other jobs.
+        # A closed loop waits for nothing any more. The thread goes on with other jobs.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(end)
 
 
 class Threads:
-    """So many threads at most. Of the idle ones the last one that was busy is taken.
+    """A limited number of threads. A job goes to the idle thread that was busy last.
 
-    Each has a database connection of its own, whose caches are warm while it is used, and on SQLite
-    stale as soon as another one writes. So few are at work while there is little to do; an executor
-    of Python's gives each its turn.
+    Each thread has a database connection of its own. Its caches stay warm while it is used, and on
+    SQLite they are stale as soon as another connection writes. So few threads work while there is
+    little to do; Python's own executor would use all in turn.
     """
 
     def __init__(self, most: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Callers that wait for the end of a run: each holds a connection, all of them one thread."""
+"""Callers that wait for the end of a run. Each holds a connection; one thread serves them all."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from flows.monitoring.trace import finished_among
 
 logger = logging.getLogger(__name__)
 
-# In one process: how many may wait in all, and of one user.
+# The most callers that wait in one process: in all, and of one user.
 MOST = 2_000
 MOST_OF_A_USER = 500
-# The database is asked no more often than this, and with a sixth of the time at most.
+# The shortest pause between two queries. Queries take at most a sixth of the time.
 LEAST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 1.0
 PAUSE_FACTOR = 5
 
 
-# Where a `Wait` stands in the environment.
+# The key of a `Wait` in the environment.
 WAIT = "asyncengine.wait"
 
 
 @dataclass
 class Wait:
-    """Stands in the environment of a request. A view that has to wait fills it in.
+    """A wait that a view asks for. It is in the environment of the request, and the view fills it
+    in.
 
-    What the view answers then is thrown away, and the view is asked again with `is_over`.
+    The front drops that answer of the view, and asks the view again with `is_over` after the wait.
     """
 
     is_over: bool = False
@@ -51,7 +52,8 @@ class Wait:
 
 
 class Waiters:
-    """Those of one process. `look` returns which of the runs have ended; it has its own thread."""
+    """The waiting callers of one process. `look` returns the runs that have ended; it runs in a
+    thread of its own."""
 
     def __init__(self, look: Callable[[Collection[UUID]], set[UUID]]) -> None:
         self._look = look
@@ -62,7 +64,7 @@ class Waiters:
         self._is_failing = False
 
     async def wait(self, wait: Wait, gone: Callable[[], Awaitable[None]]) -> bool:
-        """Wait as the view has asked for. Return False where the caller has gone meanwhile.
+        """Wait as the view has asked for. Return False if the caller has gone meanwhile.
 
         Raises TooManyWaiting.
         """
@@ -93,7 +95,7 @@ class Waiters:
 
     @contextmanager
     def _ended(self, run_id: UUID) -> Iterator[Future[None]]:
-        """Return what is done at the end of the run."""
+        """Return a future that is done at the end of the run."""
         ended = asyncio.get_running_loop().create_future()
         self._by_run[run_id].add(ended)
         if self._watching is None or self._watching.done():
@@ -120,7 +122,7 @@ class Waiters:
         try:
             finished = await self._thread.run(lambda: self._look(run_ids))
         except Exception:
-            # Those who wait are answered in the end, by a view that finds the fault itself.
+            # The view answers each caller at the end of its wait, and finds the same fault.
             if not self._is_failing:
                 logger.exception("Cannot look which runs have ended")
             self._is_failing = True
@@ -130,7 +132,7 @@ class Waiters:
 
 
 def look(run_ids: Collection[UUID]) -> set[UUID]:
-    """Return which of the runs have ended, from a thread that serves no requests."""
+    """Return which of the runs have ended. It is called from a thread that serves no requests."""
     close_old_connections()
     try:
         return finished_among(run_ids)

@@ -1,4 +1,4 @@
-"""What is the same for the same start, however it was written: idempotency keys are held to it."""
+"""A digest that is the same for the same start, however it is written; for idempotency keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from flows.errors import PayloadInvalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Marks the digests of this form. Those of the first form have no mark, see `_first_digest`.
+# Marks digests of the second form. Those of the first form have no mark, see `_first_digest`.
 FORM = "2:"
 
 
@@ -29,8 +29,8 @@ class Digits(str):
 def request_digest(body: str, priority: int, start_at: datetime | None) -> str:
     """Return the digest of all that makes one start different from another.
 
-    The order of keys, white space and how characters are escaped do not count. The digits of a
-    number do: a script may tell 1 from 1.0. Moments are compared, not how they are written.
+    The order of keys, white space and escapes do not count. The digits of a number do: a script may
+    tell 1 from 1.0. Times count, not how they are written.
     Raises PayloadInvalid where the payload is nested too deep.
     """
     try:
@@ -57,9 +57,9 @@ def _in_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _first_digest(body: str) -> str | None:
-    """Return the digest as it was stored up to the migration 0007, without mark and options.
+    """Return the digest as it was stored before migration 0007, without mark and options.
 
-    Such keys count for a day after the migration. None where there was no such digest.
+    Such keys count for a day after the migration. None: the first form has no digest for it.
     """
     try:
         payload = orjson.loads(body)["payload"]

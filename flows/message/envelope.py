@@ -15,7 +15,7 @@ from scripts.protocol.numerals import may_change
 from scripts.protocol.strict_json import Refused, read_exactly
 
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
-# Bytes. Where a larger body is broken is told by line and column alone.
+# Bytes. For a larger broken body the error has line and column, but no JSON path.
 _MOST_TO_SEARCH = 100_000
 
 
@@ -28,10 +28,10 @@ def parse_payload(raw: bytes, what: str = "The payload", around: int = 0) -> dic
 
 
 def parse_value(raw: bytes, around: int = 0) -> Any:
-    """Return a payload with numbers as large as they are written.
+    """Return a payload with exact numbers.
 
-    Those that a double cannot be trusted with are Decimal or int. It may be nested MAX_DEPTH deep,
-    and as many levels deeper as are ``around`` the payload. Raises PayloadInvalid for everything
+    Numbers that a double would change are Decimal or int. The payload may be nested MAX_DEPTH deep;
+    `around` is the number of levels around it. Raises PayloadInvalid for everything
     that could not travel: broken or too deep JSON, NaN and Infinity, numbers beyond a double, keys
     that stand twice in one object, lone surrogates and NUL characters.
     """
@@ -53,7 +53,7 @@ def parse_value(raw: bytes, around: int = 0) -> Any:
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
     try:
-        # Of a number that is too large it tells the place.
+        # It finds the place of a number that is too large.
         read_exactly(raw)
     except Refused as refused:
         return _refused(refused)
@@ -67,10 +67,10 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
 
 
 def _exact(value: Any, raw: bytes) -> Any:
-    """Return the value with exact numbers; one that orjson has read as it is written is that.
+    """Return the value with exact numbers: `value` itself where orjson has read it exactly.
 
-    orjson takes the last of keys that stand twice. It writes a colon after each key, and those in
-    strings as they are.
+    orjson keeps the last of repeated keys. It writes a colon after each key, and leaves the colons
+    in strings as they are.
     """
     written = orjson.dumps(value)
     if written == raw:
@@ -89,9 +89,9 @@ def _refused(refused: Refused) -> PayloadInvalid:
 
 
 def find_nul(value: Any) -> str | None:
-    """Return where a string with a NUL character is, as a JSON path.
+    """Return the JSON path of a string with a NUL character.
 
-    It walks with a list of its own: a value may be nested as deep as the parser allows.
+    It uses a list, not recursion: a value may be nested as deep as the parser allows.
     """
     todo: list[tuple[str, Any]] = [("$", value)]
     while todo:
@@ -112,15 +112,15 @@ def wrap(correlation_id: UUID, payload: bytes) -> str:
 
 
 def with_payload(body: str, payload: bytes) -> str:
-    """Return the envelope with another payload; all else stays as it is written."""
+    """Return the envelope with another payload. The rest stays as it is written."""
     return with_member(body, "payload", payload.decode())
 
 
 def payload_of(body: str) -> str | None:
-    """Return the payload of an envelope as it is written there, None where it has none."""
+    """Return the text of the payload in an envelope, None if it has none."""
     return member(body, "payload")
 
 
 def takes_any_payload(body: str) -> bool:
-    """Say whether the payload is no object, as behind a join: then any value may follow."""
+    """Return whether the payload is not an object, as behind a join. Any value may replace it."""
     return not (payload_of(body) or "{").startswith("{")

@@ -1,7 +1,8 @@
 """A payload given as Python values, written as JSON text.
 
-Values that JSON has no form for are written as Django's own encoder writes them: datetime, date,
-time and timedelta as ISO 8601, UUID and Decimal as strings, lazy texts as texts, as keys, too.
+Values that JSON does not have are written as Django's encoder writes them: datetime, date, time and
+timedelta as ISO 8601, UUID and Decimal as strings, and lazy texts as texts. Lazy texts may be keys,
+too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flows.errors import PayloadInvalid
 from scripts.protocol.json_layout import path_step
 from scripts.protocol.json_text import MAX_DEPTH, shortened
 
-# Python's own limit on digits is higher than that of doubles, and ends with an error of its own.
+# Python's limit on digits is higher than that of doubles, and raises another error.
 _MOST_BITS = 1024
 
 
@@ -34,15 +35,16 @@ class _Encoder(DjangoJSONEncoder):
 
 
 class _Fault(Exception):
-    """A value cannot be written, and this is why."""
+    """The reason why a value cannot be written."""
 
 
 def write_payload(payload: Any) -> bytes:
-    """Return the payload as JSON text. Raises PayloadInvalid with the place of what is no JSON."""
+    """Return the payload as JSON text. Raises PayloadInvalid with the place of a value that JSON
+    cannot have."""
     try:
         return _written(payload)
     except Exception as error:
-        # Values have code of their own: a mapping may raise whatever it likes.
+        # Values have code of their own: a mapping may raise any exception.
         return _written_with_care(payload, error)
 
 
@@ -54,9 +56,9 @@ def _written(payload: Any) -> bytes:
 
 
 def _written_with_care(payload: Any, error: Exception) -> bytes:
-    """Write a plain copy of the payload; the first value that cannot be copied is the fault."""
+    """Write a plain copy of the payload. The first value that cannot be copied is the fault."""
     holder: list[Any] = []
-    # With a list of its own, since a payload may be nested deeper than Python calls can be.
+    # It uses a list, not recursion: a payload may be nested deeper than Python calls.
     todo: list[_Place] = [_Place("$", payload, holder, None, frozenset())]
     while todo:
         place = todo.pop()
@@ -79,7 +81,7 @@ def _refusal(path: str, detail: str) -> PayloadInvalid:
 
 
 class _Place:
-    """A value, its path, where its copy goes, and the containers around it."""
+    """A value, its path, the container of its copy, and the containers around it."""
 
     def __init__(
         self, path: str, value: Any, into: Any, key: str | None, around: frozenset[int]
@@ -101,7 +103,7 @@ class _Place:
 
 
 def _copy(place: _Place) -> Iterator[_Place]:
-    """Put a copy of the value where it belongs; yield what is within. Raises _Fault."""
+    """Put a copy of the value in its container; yield the places within it. Raises _Fault."""
     value = _unwrapped(place.value)
     if not isinstance(value, Mapping | list | tuple):
         if fault := _fault(value):
@@ -132,7 +134,7 @@ def _members(place: _Place, value: Mapping[Any, Any], copy: dict[str, Any]) -> I
 
 
 def _key(key: Any) -> str:
-    """Return a key as JSON has it. Raises _Fault."""
+    """Return a key in the form that JSON has. Raises _Fault."""
     plain = _unwrapped(key)
     if not isinstance(plain, str):
         if fault := _key_fault(plain):
@@ -144,11 +146,11 @@ def _key(key: Any) -> str:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return what a lazy text or a lazy object stands for, and any other value as it is."""
+    """Return the value of a lazy text or a lazy object, and any other value as it is."""
     if isinstance(value, Promise):
         return str(value)
     if isinstance(value, LazyObject):
-        # Asking for its class makes it.
+        # Reading its class evaluates it.
         assert value.__class__
         return value.__dict__["_wrapped"]
     return value
@@ -178,7 +180,7 @@ def _not_finite(value: Any) -> str:
 
 
 def _reason(error: Exception, name: str) -> str:
-    """Return what the encoder says beyond the type: a time with a zone, for example."""
+    """Return the encoder's reason, if it is more than the type: a time with a zone, for example."""
     told = str(error)
     return "" if "is not JSON serializable" in told else f": {told}"
 

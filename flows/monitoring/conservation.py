@@ -86,7 +86,7 @@ class QueueConservation:
         )
 
 
-# Where a run is, the foremost last.
+# The places of a run in ascending order: with several messages the last of them counts.
 PLACES = ("delayed", "waiting", "running")
 
 Conservation = FlowConservation | QueueConservation
@@ -125,7 +125,7 @@ def document(checked: Conservation) -> dict[str, Any]:
 def oldest_without_progress(queues: QuerySet[Queue] | None = None) -> Stale | None:
     """Return the message that has been ready for the longest time and was not taken.
 
-    Of all queues, if none are given.
+    None for `queues` means all queues.
     """
     snapshot = QueueSnapshot(Queue.objects.all() if queues is None else queues)
     oldest = snapshot.oldest()
@@ -170,7 +170,7 @@ def _runs_by_status() -> Iterator[tuple[str, str, int]]:
 
 
 def _places(now: datetime) -> Iterator[tuple[str, str, str, int]]:
-    """Yield the flow, the status of the runs, where their messages are, and how many runs."""
+    """Yield a flow, a status of runs, a place of their messages, and the number of these runs."""
     names = dict(FlowVersion.objects.values_list("pk", "flow_name"))
     place = Case(
         When(queue=None, then=Value(2)),
@@ -179,7 +179,7 @@ def _places(now: datetime) -> Iterator[tuple[str, str, str, int]]:
     )
     messages = Message.objects.order_by().annotate(place=place)
     is_branched = Q(branch__gt="") | Q(pending_outputs=True)
-    # One message a run: counted by the database.
+    # Runs with one message are counted by the database.
     single = messages.exclude(is_branched).values_list("run__flow_version", "run__status", "place")
     for version_id, status, at, count in single.annotate(n=Count("pk")):
         yield names[version_id], status, PLACES[at], count

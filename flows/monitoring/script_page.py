@@ -22,7 +22,7 @@ from scripts.extensions import Sample, Use
 from scripts.models import Script
 
 MOST = 5
-# Characters; a page has to hold them all.
+# In characters. The page holds all samples.
 LONGEST = 200_000
 LONGEST_CHOSEN = 1024 * 1024
 HIDDEN = Use("a step of a flow that you may not see", "")
@@ -54,7 +54,7 @@ def _dead_letters(script: Script, user: Any, choice: str) -> list[DeadLetter]:
 
 
 def _waiting_messages(script: Script, user: Any) -> QuerySet[Message]:
-    # By queue, which has an index. What comes next is the message that a change would meet first.
+    # By queue, which has an index. The next message is the first that a changed script would get.
     queues = Step.objects.filter(script=script, queue__in=queues_seen(user)).values("queue")
     messages = Message.objects.annotate(length=Length("body"))
     rights = rights_by_flow(user)

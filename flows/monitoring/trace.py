@@ -1,4 +1,4 @@
-"""The trace of a run: where it is, and every attempt of every step. Read from what is stored."""
+"""The trace of a run: its current step, and every attempt of every step, read from the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
 
-# Of a step, beside the statuses of a run: the run has not come to it.
+# The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
 
 ATTEMPT_FIELDS = (
@@ -35,14 +35,14 @@ LONGEST_PAUSE_SECONDS = 0.05
 
 
 def trace(run: Run) -> dict[str, Any]:
-    """Return the run with its steps and attempts; its result, which may be long, is left out."""
+    """Return the run with its steps and attempts, without its result, which may be long."""
     document = _outline(run)
     del document["result"]
     return document
 
 
 def trace_json(run: Run, *, indent: bool = False) -> bytes:
-    """Return the trace as JSON text; the result is in it digit for digit as the script gave it."""
+    """Return the trace as JSON text. It has the result as the script wrote it, digit for digit."""
     document = _outline(run)
     if run.result is not None:
         document["result"] = orjson.Fragment(run.result)
@@ -52,14 +52,14 @@ def trace_json(run: Run, *, indent: bool = False) -> bytes:
 def summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return runs as they are shown in lists, without steps and result.
 
-    Give them with their flow versions. However many there are, it takes four queries.
+    Select their flow versions with them. It takes four queries for any number of runs.
     """
     current = _current_steps([run for run in runs if run.status != Run.Status.COMPLETED])
     return [_summary(run, current.get(run.pk)) for run in runs]
 
 
 def wait_until_finished(run_id: UUID, seconds: float) -> bool:
-    """Wait until the run has ended, at most so long. Return whether it has."""
+    """Wait until the run has ended, for at most this time. Return whether it has ended."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while not Run.objects.filter(pk=run_id, status__in=Run.FINISHED).exists():
@@ -72,7 +72,7 @@ def wait_until_finished(run_id: UUID, seconds: float) -> bool:
 
 
 def finished_among(run_ids: Collection[UUID]) -> set[UUID]:
-    """Return which of the runs have ended. Those that are not there any more count as well."""
+    """Return which of the runs have ended. Deleted runs count as ended."""
     states = Run.objects.filter(pk__in=run_ids).values_list("pk", "status")
     return set(run_ids) - {pk for pk, status in states if status not in Run.FINISHED}
 
@@ -125,7 +125,7 @@ def _current(run: Run, steps: list[dict[str, Any]]) -> str | None:
 
 
 def _current_steps(runs: Sequence[Run]) -> dict[UUID, str]:
-    """Return by run where it is, as `_current` finds it."""
+    """Return the current step by run, as `_current` finds it."""
     names = _step_names(runs)
     places: dict[UUID, list[int]] = defaultdict(list)
     for run_id, position, pending_outputs in (
@@ -172,10 +172,10 @@ def _completed(runs: Sequence[Run]) -> set[tuple[UUID, str]]:
 
 @dataclass(slots=True)
 class Place:
-    """What there is of a run at one of its steps, of all its branches."""
+    """The attempts and messages of a run at one of its steps, of all branches."""
 
     attempts: list[dict[str, Any]] = field(default_factory=list)
-    # By branch: the number of its last attempt, and the deliveries that are counted. One that is
+    # By branch: the number of its last attempt, and the counted deliveries. A delivery that is
     # under way, or whose worker died, is counted and has no attempt.
     numbers: Counter[str] = field(default_factory=Counter)
     counted: dict[str, int] = field(default_factory=dict)
@@ -225,10 +225,10 @@ def _step_versions(run: Run) -> list[StepVersion]:
 def _places(
     run: Run, messages: Iterable[Mapping[str, Any]], names: Sequence[str]
 ) -> dict[str, Place]:
-    """Return what there is at each step.
+    """Return the place for each step, by the step's name.
 
-    By the step's name: a run that was put back with the newest script has another flow version
-    than its first attempts.
+    The id would not do: after a run was put back with the newest script, its first attempts are of
+    another flow version.
     """
     places: dict[str, Place] = defaultdict(Place)
     _add_attempts(run, places)
@@ -240,7 +240,7 @@ def _places(
     for message in messages:
         following = message["step__position"] + 1
         if message["pending_outputs"] and following < len(names):
-            # Its step is done; it is the next that waits.
+            # Its step is done, and the message waits for the next step.
             places[names[following]].waiting = True
             continue
         place = places[message["step__name"]]
@@ -253,7 +253,7 @@ def _places(
 def _add_attempts(run: Run, places: dict[str, Place]) -> None:
     """Add the attempts in the order in which they were stored, numbered for each branch.
 
-    One without a row, because its worker died, leaves its number out.
+    An attempt whose worker died has no row, so its number is missing.
     """
     stored = StepRun.objects.filter(run=run.pk).order_by("id").select_related("step")
     for step_run in stored.only(*ATTEMPT_FIELDS, "step__name"):

@@ -1,4 +1,4 @@
-"""Why a queue or a run waits: one plain sentence, told from the engine's own state."""
+"""Why a queue or a run waits: one plain sentence, derived from the engine's own state."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from flows.store.rate_limit import RateLimit
 
 PRIORITIES = range(10)
 WORKED_ON_FIRST = (F("consumer_id").desc(nulls_last=True), "available_at")
-# Workers that are alive take a message long before.
+# A live worker takes a message in less time than this.
 UNNOTICED = timedelta(seconds=5)
 
 
 def why_queue(queue: Queue) -> str | None:
-    """Say why messages wait in the queue; None where none do, or they are just being taken."""
+    """Return why messages wait in the queue; None if none wait, or a worker is just taking them."""
     return QueueSnapshot(Queue.objects.filter(pk=queue.pk)).why_queue(queue.pk)
 
 
 def why_run(run: Run) -> str | None:
-    """Say why the run waits; None where it has ended or a script is at work on it.
+    """Return why the run waits; None if it has ended or a script is at work on it.
 
-    A pause counts before a start that is delayed, and that before what the queue is up to. Of
-    several branches it is the one that is next.
+    A pause comes first, then a delayed start, then the state of the queue. Of several branches the
+    next one counts.
     """
     waiting = Message.objects.of_run(run.pk).defer("body").order_by(*WORKED_ON_FIRST)
     message = waiting.first()
@@ -46,7 +46,7 @@ def why_run(run: Run) -> str | None:
 
 
 class QueueSnapshot:
-    """Some queues and what waits in them, read once for as many questions as there are queues."""
+    """Some queues and their waiting messages, read once to answer for each queue."""
 
     def __init__(self, queues: QuerySet[Queue]) -> None:
         self.now = store().database.now()
@@ -85,18 +85,19 @@ class QueueSnapshot:
         return NO_LIVE_WORKERS if self.no_live_workers else None
 
     def oldest_at(self, queue_id: int) -> datetime | None:
-        """Return since when the message that has waited longest is ready."""
+        """Return the time since which the oldest ready message is ready."""
         return min((message.available_at for message in self._ready(queue_id)), default=None)
 
     def oldest(self) -> Any:
-        """Return the message of all that has been ready for the longest time; None: none is."""
+        """Return the message that has been ready for the longest time of all; None if none is
+        ready."""
         ready = (message for queue_id in self.queues for message in self._ready(queue_id))
         return min(ready, key=lambda message: message.available_at, default=None)
 
     # --- what is read ----------------------------------------------------------------------
 
     def _with_state(self, queues: QuerySet[Queue]) -> QuerySet[Queue]:
-        """Return the queues with the threads granted to sessions that were heard of lately."""
+        """Return the queues with the threads granted to live sessions."""
         granted = (
             Consumer.objects.filter(queue=OuterRef("pk"), heartbeat_at__gte=self._alive_since)
             .order_by()
@@ -112,7 +113,7 @@ class QueueSnapshot:
     def firsts(self) -> defaultdict[int, list[Message]]:
         """By queue the first waiting message of each priority, the highest first.
 
-        Each is one probe of the index of those that wait, however many do.
+        Each takes one probe of the index of waiting messages, for any number of them.
         """
         probes = [Subquery(_first_of(priority)) for priority in PRIORITIES]
         rows = Queue.objects.filter(pk__in=self.queues).order_by().values_list(*probes)
@@ -136,10 +137,10 @@ class QueueSnapshot:
 
     @cached_property
     def no_live_workers(self) -> bool:
-        """Whether no worker is alive, of which there is no register: it has to be concluded.
+        """Whether no worker is alive. Workers are not registered, so this is concluded.
 
-        Nobody has a session, and somebody would: for a message that nothing keeps waiting, or to
-        end the lease of one that has died.
+        No live session exists although a worker would have one: to take a message that nothing
+        holds back, or to end the lease of a dead session.
         """
         if self._has_live_worker:
             return False
@@ -197,7 +198,7 @@ class QueueSnapshot:
         return None
 
     def _why_not_admitted(self, message: Message) -> str | None:
-        """A delayed start whose time has come needs room in its queue."""
+        """Return why a delayed start whose time has come has no room in its queue."""
         queue = self.queues[message.queue_id or 0]
         taken = queue.state.depth + queue.state.reserved
         if not message.delayed or taken < queue.size:
@@ -205,8 +206,7 @@ class QueueSnapshot:
         return f"Its time has come, and its queue is full, {taken} of {queue.size}."
 
     def _why_others_first(self, message: Message) -> str | None:
-        """Say so where a more urgent message is ready: it is that one which threads and rate are
-        for."""
+        """Return that a more urgent message is ready, which gets the threads and the rate first."""
         if message.bypasses_pause:
             return None
         more_urgent = Message.objects.filter(
@@ -221,7 +221,7 @@ class QueueSnapshot:
         )
 
     def _why_not_noticed(self, message: Message) -> str | None:
-        """Say what is left where a session on the queue has not taken it for a while."""
+        """Return the remaining causes, if a session on the queue has not taken it for a while."""
         if message.available_at > self.now - UNNOTICED or not self._has_live_worker:
             return None
         queue = self.queues[message.queue_id or 0]
@@ -271,7 +271,7 @@ class QueueSnapshot:
         return f"The next queue {full.name!r} is full, {taken} of {full.size}{kept}."
 
 
-NO_LIVE_WORKERS = "No worker is running: nobody takes messages from any queue."
+NO_LIVE_WORKERS = "No worker is running, so no messages are taken from any queue."
 
 Pause = tuple[datetime, str | None]
 
@@ -318,13 +318,13 @@ def _first_of(priority: int) -> QuerySet[Message, Any]:
 
 
 def _pauses(model: type[Queue] | type[Flow], ids: Iterable[int]) -> dict[int, Pause]:
-    """Return since when each is paused and who changed it then, from the history of changes."""
+    """Return the time of each pause and the user that made it, from the history of changes."""
     if not ids:
         return {}
     history = model.history.model.objects
     later = Q(id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
     rows = history.filter(~Exists(history.filter(later, paused=False)), id__in=ids, paused=True)
-    # Of several the first, which comes last.
+    # Of several changes the first one of this pause counts: it comes last in this order.
     changes = rows.order_by("-history_id")
     names = changes.values_list("id", "history_date", f"history_user__{user_name_field()}")
     return {pk: (at, name) for pk, at, name in names}

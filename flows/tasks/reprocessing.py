@@ -37,10 +37,10 @@ def reprocess_many(
     newest_script: bool = False,
     dry_run: bool = False,
 ) -> Matched:
-    """Reprocess the open dead letters that there are now; returns before the first is put back.
+    """Reprocess the dead letters that are open now. Returns before the first is put back.
 
-    `flow_ids` are the flows that the caller may touch, None for all. The first `sample` runs have
-    to end before it goes on, 0 for none. It stops itself when `stop_after_failures` have failed
+    `flow_ids` are the flows that the caller may operate, None for all. The first `sample` runs have
+    to end before the rest follows; 0 for no sample. It stops when `stop_after_failures` have failed
     again. A dry run counts and stores nothing.
     """
     with store().database.transaction():
@@ -68,7 +68,7 @@ def reprocess_many(
 
 
 def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
-    """Put no more back; what was put back goes on. One that has ended stays as it is."""
+    """Stop a reprocessing. Runs that were put back go on. One that has ended stays as it is."""
     running = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.RUNNING)
     note = f"Stopped by {user.get_username()}." if user else "Stopped."
     running.update(state=Reprocessing.State.STOPPED, note=note)
@@ -76,9 +76,9 @@ def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
 
 
 def wake_overdue() -> float:
-    """Send a worker to every reprocessing that is due; the broker calls this.
+    """Queue a task for every reprocessing that is due. The broker calls this.
 
-    Returns the seconds after which to call it again, at most one.
+    Returns the seconds until the next call, at most one.
     """
     now = store().database.now()
     unfinished = Reprocessing.objects.filter(finished_at=None).order_by("due_at")
@@ -101,9 +101,9 @@ def _wake(pk: int, token: int, now: datetime) -> None:
 
 
 def advance(pk: int, token: int) -> None:
-    """Go on with a reprocessing for about a second. This is the function of the django-q2 task.
+    """Advance a reprocessing for about a second. This is the function of the django-q2 task.
 
-    Only the task that was sent last does anything, and each once.
+    Only the task that was queued last does anything, and only once.
     """
     if not _begin(pk, token):
         return
@@ -123,7 +123,7 @@ def _send(pk: int, token: int) -> None:
         pk,
         token,
         task_name=f"reprocessing-{pk}-{token}",
-        # Its result is in the row; and after a surprise it is the broker that sends another.
+        # The result is in the row. After an unexpected error the broker queues another task.
         save=False,
         ack_failure=True,
     )

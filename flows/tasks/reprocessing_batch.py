@@ -39,7 +39,7 @@ def take(pk: int, token: int) -> Reprocessing | None:
 
 
 def advance_once(pk: int, token: int) -> float | None:
-    """Put some back; return the seconds to wait, 0 to go on, None where it is over."""
+    """Put some letters back. Return the seconds to wait, 0 to go on, None at the end."""
     with store().database.transaction():
         reprocessing = take(pk, token)
         if reprocessing is None:
@@ -53,7 +53,7 @@ def advance_once(pk: int, token: int) -> float | None:
 
 
 def _pause(reprocessing: Reprocessing, now: datetime) -> float:
-    """Return how long nothing may be put back, and note why."""
+    """Return the seconds for which nothing may be put back, and note the reason."""
     if _is_through(reprocessing):
         return LOOK_AGAIN_SECONDS
     if reprocessing.outstanding and reprocessing.reprocessed == reprocessing.sample:
@@ -108,7 +108,7 @@ def _put_back_some(reprocessing: Reprocessing, now: datetime) -> float:
     if len(letters) < most and not pause:
         reprocessing.cursor = reprocessing.last_id
     if rate is not None:
-        # The last moment at which it may be seen to happen is with the commit.
+        # A letter counts as put back at the commit, at the latest.
         rate.add(store().database.now().timestamp(), reprocessing.reprocessed - before)
         reprocessing.recent_starts = rate.write()
     return pause
@@ -123,9 +123,9 @@ def _next_letters(reprocessing: Reprocessing, most: int) -> list[DeadLetter]:
 def _targets(
     reprocessing: Reprocessing, letters: Sequence[DeadLetter]
 ) -> dict[int, StepVersion | FlowError]:
-    """Return where the messages of each step go on, or why they cannot.
+    """Return the step at which the messages of each step go on, or the error that prevents it.
 
-    Asked once for all letters: a flow's newest version takes a dozen queries.
+    It is computed once for all letters: the newest version of a flow takes a dozen queries.
     """
     steps = {letter.step_id: letter.step for letter in letters}
     if reprocessing.script == Reprocessing.Script.OWN:
@@ -160,7 +160,7 @@ def _put_back(
     letters: Sequence[DeadLetter],
     targets: dict[int, StepVersion | FlowError],
 ) -> float:
-    """Put them back in turn; return the seconds to wait where a queue is full, else 0."""
+    """Put the letters back in order. Return the seconds to wait if a queue is full, else 0."""
     done: list[DeadLetter] = []
     pause = 0.0
     for letter in letters:

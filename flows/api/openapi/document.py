@@ -1,7 +1,7 @@
-"""The OpenAPI document: the part that everybody may read, and the flows that a caller may start.
+"""The OpenAPI document: a public part, and the flows that the caller may start.
 
-The first part is made once in a process. The whole is made once for each configuration revision
-and each set of flows, and kept as the bytes that are sent.
+A process makes the public part once. It makes the whole once for each configuration revision and
+each set of flows, and keeps the bytes that are sent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"
-# How many documents a process keeps; one is some 100 kB.
+# The most documents that a process keeps. One has about 100 kB.
 KEPT = 64
 
 Document = dict[str, Any]
@@ -37,7 +37,7 @@ FlowIds = frozenset[int] | None
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A document as it is sent, and the tag that tells it from every other."""
+    """A document as it is sent, with its ETag."""
 
     body: bytes
     etag: str
@@ -56,14 +56,15 @@ def as_json(document: Document) -> bytes:
 
 
 def as_yaml(document: Document) -> bytes:
-    # Read anew, no part is in it twice: YAML would write the second one as a reference.
+    # A copy without shared parts: YAML would write the second occurrence as a reference.
     separate = json.loads(dumps(document))
     text: str = yaml.dump(separate, Dumper=CSafeDumper, allow_unicode=True, sort_keys=False)
     return text.encode()
 
 
 class Documents:
-    """Those asked for last. One thread makes a document, others that want one wait for it."""
+    """The documents that were requested last. One thread makes a document; the others wait for
+    it."""
 
     def __init__(self, size: int = KEPT) -> None:
         self._size = size
@@ -118,7 +119,8 @@ def complete(result: Document, **kwargs: Any) -> Document:
 
 
 def share_responses(document: Document) -> None:
-    """Move the refusals, and the answer of a start, to the components, each once."""
+    """Move the refusals, and the answer of a start, to the components, so that each is there
+    once."""
     shared: dict[str, Any] = document["components"].setdefault("responses", {})
     for path, methods in document["paths"].items():
         for operation in methods.values():
@@ -139,14 +141,15 @@ def share_parameters(document: Document, start: dict[str, Any]) -> None:
 
 
 def _name_of(response: dict[str, Any]) -> str:
-    """Return what a response is called: by its examples, which have the words of the problems."""
+    """Return the name of a response, made of its examples, which have the names of problem
+    types."""
     [content] = response["content"].values()
     name = "Or".join(content["examples"])
     return "RunStarted" if name == "Answer" else name
 
 
 def _kept_as(shared: dict[str, Any], name: str, response: dict[str, Any]) -> str:
-    """Keep a response under the name, or, where another has it, under one with a number."""
+    """Keep a response under the name, or under a numbered one if another response has it."""
     candidate, number = name, 1
     while shared.setdefault(candidate, response) != response:
         number += 1

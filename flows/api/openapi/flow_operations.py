@@ -33,15 +33,14 @@ def add_flows(
 ) -> None:
     """Add the operation of every active flow: `start`, with a path and a payload of its own.
 
-    Of the flows with these ids alone, unless there are none given. What a component is called does
-    not depend on it.
+    `flow_ids` restricts the flows; None means all. The names of components do not depend on it.
     """
     if flow_ids is not None and not flow_ids:
         return
     active = Flow.objects.filter(active=True)
     names = component_names(active.values_list("pk", "name"))
     for flow in _with_first_scripts(active if flow_ids is None else active.filter(pk__in=flow_ids)):
-        # The name as it is: callers can tell it without looking it up.
+        # The unchanged name of the flow: callers know it without looking it up.
         operation_id = f"start_{flow.name}"
         component = f"{names[flow.pk]}_payload"
         steps = flow.steps.all()
@@ -53,10 +52,10 @@ def add_flows(
 
 
 def component_names(flows: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """Return a component's name by the flow's id: letters, digits and _; no two the same.
+    """Return a unique component name by the flow's id, of letters, digits and _.
 
-    A flow whose name needs no change always has it as it is; of others that become the same,
-    the later ones have their id behind it, so that a new flow renames none.
+    A flow whose name needs no change keeps it. If other names become equal, the later flows get
+    their id as a suffix, so that a new flow renames none.
     """
     ids: dict[int, str] = {}
     taken: set[str] = set()
@@ -75,10 +74,10 @@ def slug(name: str) -> str:
 
 
 def embedded(schema: Any, component: str) -> Schema:
-    """Return a JSON Schema as a component of the document, its own references made to fit.
+    """Return a JSON Schema as a component of the document, with adapted references.
 
-    One that cannot stand there (an older draft's keywords, a reference to elsewhere or to
-    nothing) is left out rather than spoil the document.
+    A schema that cannot be a component (keywords of an older draft, references to other documents
+    or to nothing) is left out, so that the document stays valid.
     """
     if not isinstance(schema, dict) or not schema:
         return dict(PAYLOAD)
@@ -113,7 +112,7 @@ def _operation(
 
 
 def _moved(node: Any, root: Schema, base: str) -> Any:
-    """Return the schema with its references pointing to where it will be."""
+    """Return the schema with its references adapted to its place in the document."""
     if isinstance(node, list):
         return [_moved(item, root, base) for item in node]
     if not isinstance(node, dict):

@@ -21,7 +21,7 @@ from flows.api.view import checked_query
 
 
 class GivenForm(DefaultContentNegotiation):
-    """The path says which form is meant, whatever the Accept header."""
+    """The path decides the format, not the Accept header."""
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
@@ -35,7 +35,7 @@ class PublicView(APIView):
     authentication_classes = []
     permission_classes = []
     content_negotiation_class = GivenForm
-    # An answer to OPTIONS would be of a form that they do not have.
+    # The answer to OPTIONS would need a format that these views do not have.
     metadata_class = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class PublicView(APIView):
 
 
 class DocumentView(PublicView):
-    """Gives the document in a form. Credentials that are not good count as none."""
+    """Returns the document in one format. Invalid credentials count as none."""
 
     content_type = ""
     file_name = ""
@@ -59,7 +59,7 @@ class DocumentView(PublicView):
         response = HttpResponse(document.body, content_type=self.content_type)
         response["Content-Disposition"] = f'inline; filename="{self.file_name}"'
         response["ETag"] = document.etag
-        # A caller's browser may keep it, but asks each time whether it is still the same.
+        # A browser may keep it, but has to ask each time whether it has changed.
         response["Cache-Control"] = "private, no-cache"
         patch_vary_headers(response, ["Authorization", "Cookie"])
         answer = get_conditional_response(request._request, document.etag, response=response)
