@@ -28,6 +28,7 @@ class OneForm(DefaultContentNegotiation):
         return super().select_renderer(request, renderers, format_suffix)
 
 
+# The docstring is a part of the OpenAPI document, as the description of operations without one.
 class ApiView(APIView):
     """Base of the operations: a login is needed, and only known query parameters are taken.
 
@@ -61,6 +62,7 @@ class ApiView(APIView):
         self.query = checked_query(request.query_params, self.query_parameters)
 
 
+# The docstring is a part of the OpenAPI document, as the description of operations without one.
 class OpenView(ApiView):
     """Base of the operations that need no login; an Authorization header is not looked at."""
 
