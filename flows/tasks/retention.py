@@ -39,7 +39,7 @@ from flows.models import (
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
 
-# So many runs in one transaction: on SQLite no other process can write meanwhile, some 20 ms.
+# The runs in one transaction: on SQLite no other process can write meanwhile, about 20 ms.
 BATCH = 200
 # The runs of a flow that is no longer there.
 RETENTION_WITHOUT_FLOW = timedelta(days=30)
