@@ -83,7 +83,7 @@ def start(
     IdempotencyConflict, and CommitInDoubt if the database was lost and the run may be stored.
     """
     priority = check_options(priority, start_at, idempotency_key)
-    plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
+    plan = _plan_of(flow)
     run = _new_run(plan, payload, user, priority, _delayed_until(start_at))
     if idempotency_key is not None:
         key = _key_of(run, idempotency_key, start_at)
@@ -110,7 +110,7 @@ def start_many(
     queue has room for them, so an endless iterable ends with QueueFull.
     """
     priority = check_options(priority, start_at)
-    plan = flow if isinstance(flow, FlowPlan) else flow_plan(flow)
+    plan = _plan_of(flow)
     delayed_until = _delayed_until(start_at)
     runs: list[NewRun] = []
     for number, payload in enumerate(payloads):
@@ -124,6 +124,11 @@ def start_many(
     if runs:
         _store(runs)
     return [run.correlation_id for run in runs]
+
+
+def _plan_of(flow: str | FlowPlan) -> FlowPlan:
+    """Return the plan of a named flow. Raises UnknownFlow."""
+    return flow if isinstance(flow, FlowPlan) else flow_plan(flow)
 
 
 def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:
