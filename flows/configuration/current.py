@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 
 from flows.configuration.completion import completed_role
 from flows.configuration.rows import (
@@ -42,55 +44,39 @@ def export_configuration() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CurrentState:
-    """The rows of each kind by name."""
+    """The rows by kind and name, and the steps by the name of their flow."""
 
-    libraries: dict[str, Library]
-    scripts: dict[str, Script]
-    queues: dict[str, Queue]
-    flows: dict[str, Flow]
+    rows: dict[str, dict[str, Any]]
     steps: dict[str, list[Step]]
-    roles: dict[str, Group]
 
     @classmethod
     def load(cls) -> CurrentState:
-        flows = {flow.name: flow for flow in Flow.objects.all()}
-        steps: dict[str, list[Step]] = {name: [] for name in flows}
+        rows: dict[str, QuerySet[Any]] = {
+            "library": Library.objects.all(),
+            "script": Script.objects.prefetch_related("library_uses"),
+            "queue": Queue.objects.all(),
+            "flow": Flow.objects.all(),
+            "role": Group.objects.prefetch_related("role_mappings__flow"),
+        }
+        by_name = {kind: {row.name: row for row in rows[kind]} for kind in rows}
+        steps: dict[str, list[Step]] = {name: [] for name in by_name["flow"]}
         for step in Step.objects.select_related("flow", "script", "queue"):
             steps[step.flow.name].append(step)
-        return cls(
-            libraries={library.name: library for library in Library.objects.all()},
-            scripts={
-                script.name: script for script in Script.objects.prefetch_related("library_uses")
-            },
-            queues={queue.name: queue for queue in Queue.objects.all()},
-            flows=flows,
-            steps=steps,
-            roles={
-                role.name: role
-                for role in Group.objects.prefetch_related("role_mappings__flow").all()
-            },
-        )
-
-    def rows(self, kind: str) -> dict[str, Any]:
-        by_kind: dict[str, dict[str, Any]] = {
-            "library": self.libraries,
-            "script": self.scripts,
-            "queue": self.queues,
-            "flow": self.flows,
-            "role": self.roles,
-        }
-        return by_kind[kind]
+        return cls(by_name, steps)
 
     def entries(self) -> EntriesByKind:
         """Return the entries sorted by name, since databases sort differently."""
-        kinds: EntriesByKind = {
-            "library": {name: library_entry(each) for name, each in self.libraries.items()},
-            "script": {name: script_entry(script) for name, script in self.scripts.items()},
-            "queue": {name: queue_entry(queue) for name, queue in self.queues.items()},
-            "flow": {name: flow_entry(flow, self.steps[name]) for name, flow in self.flows.items()},
-            "role": {name: role_entry(role) for name, role in self.roles.items()},
+        entry_of: dict[str, Callable[[Any], dict[str, Any]]] = {
+            "library": library_entry,
+            "script": script_entry,
+            "queue": queue_entry,
+            "flow": lambda flow: flow_entry(flow, self.steps[flow.name]),
+            "role": role_entry,
         }
-        return {kind: dict(sorted(entries.items())) for kind, entries in kinds.items()}
+        return {
+            kind: {name: entry_of[kind](row) for name, row in sorted(rows.items())}
+            for kind, rows in self.rows.items()
+        }
 
 
 def role_entry(role: Group) -> dict[str, Any]:

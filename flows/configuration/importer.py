@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import Group
 from django.db import models, transaction
@@ -33,6 +35,8 @@ from flows.models import (
 )
 from flows.models.users import has_members
 from scripts.models import Library, Script
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = False) -> Changes:
@@ -85,9 +89,9 @@ class _Import:
         self.faults = faults
 
     def apply(self) -> None:
-        libraries = self._save_libraries()
-        scripts = self._save_scripts(libraries)
-        queues = self._save_queues()
+        libraries = self._save_rows("library", Library, fill_library)
+        scripts = self._save_rows("script", Script, partial(fill_script, libraries=libraries))
+        queues = self._save_rows("queue", Queue, fill_queue)
         self._delete("flow")
         kept = self._free_queues()
         self._save_flows(scripts, queues, kept)
@@ -97,29 +101,16 @@ class _Import:
             self._delete(kind)
         self._make_versions()
 
-    def _save_libraries(self) -> dict[str, Library]:
-        libraries = dict(self.current.libraries)
-        for name, values in self.plan["library"].save.items():
-            library = libraries.setdefault(name, Library(name=name))
-            fill_library(library, values)
-            _save(library)
-        return libraries
-
-    def _save_scripts(self, libraries: dict[str, Library]) -> dict[str, Script]:
-        scripts = dict(self.current.scripts)
-        for name, values in self.plan["script"].save.items():
-            script = scripts.setdefault(name, Script(name=name))
-            fill_script(script, values, libraries)
-            _save(script)
-        return scripts
-
-    def _save_queues(self) -> dict[str, Queue]:
-        queues = dict(self.current.queues)
-        for name, values in self.plan["queue"].save.items():
-            queue = queues.setdefault(name, Queue(name=name))
-            fill_queue(queue, values)
-            _save(queue)
-        return queues
+    def _save_rows(
+        self, kind: str, model: type[Row], fill: Callable[[Row, dict[str, Any]], None]
+    ) -> dict[str, Row]:
+        """Create and update the rows of a kind, and return all of them by name."""
+        rows: dict[str, Row] = dict(self.current.rows[kind])
+        for name, values in self.plan[kind].save.items():
+            row = rows.setdefault(name, model(name=name))
+            fill(row, values)
+            _save(row)
+        return rows
 
     def _free_queues(self) -> dict[tuple[str, str], Step]:
         """Delete the steps that go or change their queue, and return the others.
@@ -143,7 +134,7 @@ class _Import:
         kept: dict[tuple[str, str], Step],
     ) -> None:
         for name, values in self.plan["flow"].save.items():
-            flow = self.current.flows.get(name) or Flow(name=name)
+            flow = self.current.rows["flow"].get(name) or Flow(name=name)
             if flow.pk is None or not same(flow_entry(flow, []), values | {"steps": []}):
                 fill_flow(flow, values)
                 _save(flow)
@@ -161,7 +152,7 @@ class _Import:
     def _save_roles(self) -> None:
         flows = {flow.name: flow for flow in Flow.objects.all()}
         for name, rights in self.plan["role"].save.items():
-            role = self.current.roles.get(name) or Group.objects.create(name=name)
+            role = self.current.rows["role"].get(name) or Group.objects.create(name=name)
             missing = {(right, flow) for right, names in rights.items() for flow in names}
             for mapping in role.role_mappings.select_related("flow"):
                 key = (mapping.right, mapping.flow.name if mapping.flow else "*")
@@ -175,7 +166,7 @@ class _Import:
     def _delete_roles(self) -> None:
         """Take all rights from the roles, and delete a role that has nothing but its name."""
         for name in sorted(self.plan["role"].delete):
-            role = self.current.roles[name]
+            role = self.current.rows["role"][name]
             had_rights = bool(role.role_mappings.all())
             # Read again: the rights to a deleted flow are deleted with it.
             for mapping in role.role_mappings.order_by("pk"):
@@ -184,7 +175,7 @@ class _Import:
                 role.delete()
 
     def _delete(self, kind: str) -> None:
-        rows = self.current.rows(kind)
+        rows = self.current.rows[kind]
         for name in sorted(self.plan[kind].delete):
             try:
                 _delete(rows[name])

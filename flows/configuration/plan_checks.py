@@ -124,7 +124,7 @@ class PlanChecks:
         states = QueueState.objects.filter(queue__name__in=deleted).select_for_update()
         by_queue = {state.queue_id: state for state in states}
         for name in sorted(deleted):
-            queue = self.current.queues[name]
+            queue = self.current.rows["queue"][name]
             state = by_queue[queue.pk]
             unfinished = Run.objects.filter(
                 status__in=Run.UNFINISHED, flow_version__steps__queue=queue
@@ -137,7 +137,7 @@ class PlanChecks:
     def _check_flows_are_free(self) -> None:
         for name in sorted(self.plan["flow"].delete):
             unfinished = Run.objects.filter(
-                status__in=Run.UNFINISHED, flow_version__flow=self.current.flows[name]
+                status__in=Run.UNFINISHED, flow_version__flow=self.current.rows["flow"][name]
             ).count()
             if unfinished:
                 self._cannot_delete("flow", name, f"unfinished runs: {unfinished}")

@@ -2,23 +2,9 @@
 
 import pytest
 
-from flows.configuration.desired import DesiredState, read_desired
-from flows.configuration.faults import ConfigurationInvalid, Faults
+from tests.desired_states import faults_of, read
 
 CODE = "def run(message, context):\n    return message\n"
-
-
-def read(document) -> DesiredState:
-    faults = Faults()
-    desired = read_desired(document, faults)
-    faults.raise_if_any()
-    return desired
-
-
-def faults_of(document) -> list[str]:
-    with pytest.raises(ConfigurationInvalid) as caught:
-        read(document)
-    return str(caught.value).splitlines()
 
 
 def script(**values) -> dict:
