@@ -5,19 +5,10 @@ from typing import Any
 
 import pytest
 
-# They belong to tests/hosts, too.
-STILL_HERE = {"test_editor_files", "test_examiner", "test_lanes", "test_up", "test_values"}
-STILL_HERE |= {"test_wheel"}
-
 
 @pytest.fixture(autouse=True)
-def no_test_starts_a_process(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def no_test_starts_a_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail where a test starts a process: it belongs to `tests/hosts`."""
-    if request.path.stem in STILL_HERE:
-        yield
-        return
     started: list[Any] = []
     begin, fork = subprocess.Popen.__init__, os.fork
 
