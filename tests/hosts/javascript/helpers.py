@@ -26,11 +26,11 @@ class Replies:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._replies: Iterator[tuple[int, dict[str, Any]]] = iter(replies)
 
-    def ask(self, call: int, service: str, request: dict[str, Any]) -> int:
+    def send_request(self, call: int, service: str, request: dict[str, Any]) -> int:
         self.asked.append((service, request))
         return len(self.asked)
 
-    def wait(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
+    def read_reply(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:
         return next(self._replies)
 
 
