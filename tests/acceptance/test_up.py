@@ -112,10 +112,13 @@ def test_a_part_that_is_killed_is_started_again(installation: Installation):
     assert installation.process is not None
     parts = psutil.Process(installation.process.pid).children()
     assert len(parts) == 2
+    family = installation.family()
 
     for part in parts:
         part.kill()
 
+    # A web process that has not yet seen its server die still answers, and dies with the answer.
+    wait_for(lambda: not any(map(is_at_work, family)), 30, "the end of what the parts had started")
     wait_for(installation.is_ready, 30, "the web server's return")
     run = installation.run(installation.start("three", {}), wait=30)
     assert run["status"] == "COMPLETED"
