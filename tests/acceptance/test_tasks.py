@@ -251,6 +251,8 @@ def test_a_hook_that_exits_leaves_its_task_done(project: Project):
 
     wait_for(lambda: project.marks("hook-of-t"), PATIENCE, "the hook")
     wait_for(lambda: project.unfinished_tasks() == 0, PATIENCE, "the end of the task")
+    rows = project.installation.rows("SELECT success FROM django_q_task WHERE name = 't'")
+    assert [bool(success) for (success,) in rows] == [True]
 
 
 def test_a_cluster_that_runs_once_ends_though_a_task_kills_its_worker(project: Project):

@@ -197,7 +197,7 @@ GET_QUEUE = operation(
     "getQueue",
     "queues",
     "See a queue",
-    "It takes the right to watch or operate the flow of which the queue feeds a step.",
+    "It takes the right to watch or operate the flow whose step the queue feeds.",
     parameters=[QUEUE_NAME],
     answer=THE_QUEUE,
     problems=("unknown-queue",),

@@ -338,19 +338,19 @@ REPROCESSING_REQUEST = record(
             "type": ["number", "null"],
             "minimum": 0.001,
             "maximum": 1_000_000,
-            "description": "Put back at most so many a second; null: as fast as it goes.",
+            "description": "The most that are put back in a second; null: no limit.",
         },
         "stopAfterFailures": {
             **MOST,
             "type": ["integer", "null"],
             "minimum": 1,
-            "description": "Stop when so many have failed again; null: go on.",
+            "description": "The number of renewed failures that stops it; null: go on.",
         },
         "sample": {
             **MOST,
             "minimum": 0,
             "default": SAMPLE,
-            "description": "After so many wait until their runs have ended; 0: do not wait.",
+            "description": "The number after which it waits until their runs end; 0: no wait.",
         },
         "newestScript": {
             "type": "boolean",

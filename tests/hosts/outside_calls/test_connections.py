@@ -73,7 +73,8 @@ def test_connections_of_scripts_that_make_no_calls_are_closed(
     request = {"method": "GET", "url": server.url()}
     service(replace(program(), version_id=77), request, time.monotonic() + 20)
 
-    wait_for(lambda: server.closed == 1)
+    wait_for(lambda: server.closed)
+    assert server.closed == 1
 
 
 class Closing:

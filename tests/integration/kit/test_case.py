@@ -127,6 +127,7 @@ class Asynchronous(FlowTestMixin, TestCase):
 
         run = await sync_to_async(self.flow_kit.find)(id)
         await sync_to_async(run.assert_completed)()
+        assert await sync_to_async(lambda: run.payload)() == {"n": 1}
 
 
 class InProcess(FlowTestMixin, TestCase):

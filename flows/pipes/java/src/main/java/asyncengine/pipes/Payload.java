@@ -31,7 +31,7 @@ final class Payload {
             return text.getBytes(StandardCharsets.UTF_8);
         }
         byte[] bytes = message.getMandatoryBody(byte[].class);
-        // Whoever sends the message again, or looks at it, finds it unread.
+        // A route that sends the message again, or looks at it, finds it unread.
         MessageHelper.resetStreamCache(message);
         return bytes;
     }
