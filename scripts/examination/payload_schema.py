@@ -50,7 +50,10 @@ class PayloadSchema:
         self._spent, self._spent_at = 0.0, time.monotonic()
 
     def faults(self, value: Any) -> list[dict[str, str]]:
-        """Return where the value does not match. Raises ExaminerBusy: try again later."""
+        """Return where the value does not match.
+
+        Raises ExaminerBusy where it is not known whether it matches: try again later.
+        """
         try:
             return self._faults(value)
         except RecursionError:
@@ -88,9 +91,10 @@ class PayloadSchema:
         return self._explained(text)
 
     def _explained(self, text: str) -> list[dict[str, str]]:
+        """Return where a value that is known not to match does not."""
         try:
             return list(self._ask("faults", text))
-        except TooMuchToExamine as error:
+        except (TooMuchToExamine, ExaminerBusy) as error:
             detail = f"It does not match, and where cannot be said. {error}"
             return [{"path": "$", "detail": detail}]
 

@@ -154,6 +154,16 @@ def test_a_value_that_does_not_match_in_too_many_ways_is_refused_as_such() -> No
     assert fault["detail"].startswith("It does not match, and where cannot be said.")
 
 
+def test_a_value_that_does_not_match_is_refused_while_others_are_looked_at() -> None:
+    schema = PayloadSchema({"anyOf": [{"required": [f"a{n}"]} for n in range(400)]})
+    schema._spent = 1e6
+
+    (fault,) = schema.faults({"x": ["y"] * 20})
+
+    assert fault["path"] == "$"
+    assert fault["detail"].startswith("It does not match, and where cannot be said.")
+
+
 def test_a_pattern_that_goes_back_does_not_take_for_ever() -> None:
     schema = PayloadSchema({"properties": {"a": {"pattern": r"^(?<!x)(a|aa)+\1$"}}})
 
