@@ -9,13 +9,13 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows.access import deleted_users, tokens
+        from flows.access import configuring, deleted_users, tokens
         from flows.checks import register_all
         from flows.models import deletion, revision_triggers
         from flows.monitoring import script_page
         from flows.store import pending_starts
         from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, retention, stats
-        from scripts.extensions import sample_sources, use_sources
+        from scripts.extensions import rights_sources, sample_sources, use_sources
         from scripts.models.historical import correct_modules
 
         correct_modules(self)
@@ -30,6 +30,7 @@ class FlowsConfig(AppConfig):
         leftovers.connect()
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)
+        rights_sources.append(configuring.script_rights)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)

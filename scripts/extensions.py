@@ -1,4 +1,6 @@
-"""What other apps add to the pages of scripts: messages to try one on, and where one is used."""
+"""What other apps add to the pages of scripts: messages to try one on, where one is used, and who
+may see and change one because of that.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,37 @@ class Use:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptRights:
+    """What a user may do to scripts by rights to what uses them, beside Django's permissions."""
+
+    # Every script, new ones included.
+    has_all: bool = False
+    # The ids of the scripts of what the user configures.
+    seen: frozenset[int] = frozenset()
+    # Those that something else uses, too.
+    shared: frozenset[int] = frozenset()
+
+    def may_see(self, script_id: int | None) -> bool:
+        return self.has_all or script_id in self.seen
+
+    def may_change(self, script_id: int | None) -> bool:
+        return self.may_see(script_id) and not self.is_shared(script_id)
+
+    def is_shared(self, script_id: int | None) -> bool:
+        return not self.has_all and script_id in self.shared
+
+
 # A script, the user who asks, and the name of a message to choose, which may be "" -> the newest
 # messages that the script got and the user may see, and the chosen one.
 sample_sources: list[Callable[[Script, Any, str], Iterable[Sample]]] = []
 
 # A script and the user who asks -> where it is used.
 use_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
+
+
+# A user -> the rights to scripts. No more than one app answers.
+rights_sources: list[Callable[[Any], ScriptRights]] = []
 
 
 def samples_of(script: Script, user: Any, choice: str = "") -> list[Sample]:
@@ -49,3 +76,10 @@ def samples_of(script: Script, user: Any, choice: str = "") -> list[Sample]:
 def uses_of(script: Script, user: Any) -> list[Use]:
     """Return what uses the script, as far as the sources know."""
     return [use for source in use_sources for use in source(script, user)]
+
+
+def rights_to_scripts(user: Any) -> ScriptRights:
+    """Return what the user may do to scripts without Django's permissions."""
+    for source in rights_sources:
+        return source(user)
+    return ScriptRights()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.models import Library, Script, ScriptContent
+from scripts.models import Language, Library, Script, ScriptContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,12 @@ ANY_HOST = Grant(
 )
 
 
+NETWORK = Grant(
+    "scripts.change_script", "network", "let a script call hosts that it does not call already"
+)
+CALLABLE = Grant("scripts.change_script", "code", "make a script call another function")
+
+
 def grants_of(script: ScriptContent) -> list[Grant]:
     """Return the rights of the script that require a permission."""
     grants = [SECRETS] if script.secrets else []
@@ -63,7 +69,38 @@ def missing_to_save(user: Any, script: Script) -> list[Grant]:
     present = Script.objects.filter(pk=script.pk).first() if script.pk else None
     if present is not None and present.content() == script.content():
         return []
-    return missing_to_try(user, script)
+    return [*missing_to_try(user, script), *beyond_reach(user, script, present)]
+
+
+def missing_to_try_draft(user: Any, draft: Script) -> list[Grant]:
+    """Return the grants that the user lacks for a trial of a script that is not saved yet."""
+    present = Script.objects.filter(pk=draft.pk).first() if draft.pk else None
+    return [*missing_to_try(user, draft), *beyond_reach(user, draft, present)]
+
+
+def beyond_reach(user: Any, script: ScriptContent, present: ScriptContent | None) -> list[Grant]:
+    """Return what the script would reach beyond the present one.
+
+    Users with Django's permission to change scripts may permit it. Users who change scripts by a
+    right to what uses them may not.
+    """
+    if user.has_perm(f"scripts.{'change' if present else 'add'}_script"):
+        return []
+    found = [] if _hosts_are_permitted(script, present) else [NETWORK]
+    if script.language == Language.CALLABLE and not (
+        present and (present.language, present.code) == (script.language, script.code)
+    ):
+        found.append(CALLABLE)
+    return found
+
+
+def _hosts_are_permitted(script: ScriptContent, present: ScriptContent | None) -> bool:
+    if not script.network:
+        return True
+    if present is None or not present.network:
+        return False
+    hosts, permitted = set(script.allowed_hosts), set(present.allowed_hosts)
+    return not permitted or (bool(hosts) and hosts <= permitted)
 
 
 def scripts_out_of_reach(user: Any, library: Library) -> list[Script]:

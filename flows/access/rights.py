@@ -20,6 +20,8 @@ Caller = AnonymousUser | AbstractBaseUser
 # By the flow's id; None holds the rights to every flow.
 Rights = Mapping[int | None, Set[str]]
 
+# Users see what they change.
+IMPLIED = {Right.CONFIGURE.value: frozenset({Right.WATCH.value})}
 SEES_FLOW = frozenset({Right.START, Right.WATCH})
 SEES_EVERY_RUN = frozenset({Right.WATCH, Right.OPERATE})
 
@@ -44,6 +46,7 @@ def rights_by_flow(user: Caller) -> defaultdict[int | None, set[str]]:
     # Conditions would double the time to build the query, so this loop sorts all mappings.
     for flow_id, right in _mappings(user).values_list("flow_id", "right"):
         rights[flow_id].add(right)
+        rights[flow_id].update(IMPLIED.get(right, ()))
     return rights
 
 
@@ -51,7 +54,8 @@ def flows_allowed(user: Caller, rights: Collection[str]) -> QuerySet[Flow]:
     """Return the flows to which the user has at least one of the rights."""
     if _is_superuser(user):
         return Flow.objects.all()
-    covering = _mappings(user).filter(Q(flow=None) | Q(flow=OuterRef("pk")), right__in=rights)
+    given = {*rights, *(each for each, implied in IMPLIED.items() if implied & set(rights))}
+    covering = _mappings(user).filter(Q(flow=None) | Q(flow=OuterRef("pk")), right__in=given)
     return Flow.objects.filter(Exists(covering))
 
 

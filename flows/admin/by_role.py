@@ -1,7 +1,8 @@
 """Rows, pages and buttons follow the roles, as the API does.
 
 A role of any flow, or Django's permission to view, opens the pages. The roles alone determine the
-rows. To change a configured row, a user needs Django's permission and has to see the row.
+rows. To change a configured row, a user needs the right to configure its flow; or Django's
+permission, and has to see the row.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ def sees_every_flow(request: HttpRequest) -> bool:
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
     """Say whether the pages of a model are open to the user."""
     return admin.site.get_model_admin(model).has_view_permission(request)
+
+
+def configures(request: HttpRequest, flow_id: int | None) -> bool:
+    """Say whether the user has the right to configure the flow; None: every flow."""
+    return has_right(request, {Right.CONFIGURE}, flow_id)
 
 
 class ByRole(Base):
@@ -110,3 +116,23 @@ class ByRole(Base):
     def permitted(self, request: HttpRequest, right: str, objs: Any) -> list[Any]:
         """Return the objects whose flow the user has the right to."""
         return [obj for obj in objs if has_right(request, {right}, self.flow_of(obj))]
+
+
+class ConfiguredByRole(ByRole):
+    """Rows that the right to configure their flow allows to change, without Django's permission.
+
+    The right to configure every flow also allows to add and to delete.
+    """
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) or configures(request, None)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if super().has_change_permission(request, obj):
+            return True
+        if obj is None:
+            return has_right_somewhere(request, {Right.CONFIGURE})
+        return configures(request, self.flow_of(obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) or configures(request, None)

@@ -17,8 +17,9 @@ from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from flows import engine
+from flows.access.configuring import scripts_to_choose
 from flows.access.rights import flows_with, queues_seen
-from flows.admin.by_role import ByRole, has_right, may_view, rights_of
+from flows.admin.by_role import ByRole, configures, has_right, may_view, rights_of
 from flows.admin.display import link, list_of, page_of
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
@@ -83,7 +84,22 @@ class StepInline(OfSeenFlow, PlainInline):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "queue":
             kwargs["queryset"] = queues_seen(request.user)
+        elif db_field.name == "script":
+            kwargs["queryset"] = scripts_to_choose(request.user)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_add_permission(request, obj) or _configures(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) or _configures(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) or _configures(request, obj)
+
+
+def _configures(request: HttpRequest, flow: Flow | None) -> bool:
+    return configures(request, flow.pk if flow else None)
 
 
 class VersionInline(OfSeenFlow, ReadOnlyInline):
@@ -214,6 +230,8 @@ class FlowAdmin(PausingAdmin):
 
     def _set_active(self, request: HttpRequest, flows: QuerySet[Flow], active: bool) -> None:
         for flow in flows.exclude(active=active):
+            if not self.has_change_permission(request, flow):
+                continue
             flow.active = active
             flow.save(update_fields=["active"])
         done = "active" if active else "inactive"

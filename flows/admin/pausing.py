@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from flows import engine
-from flows.admin.by_role import ByRole
+from flows.admin.by_role import ConfiguredByRole
 from flows.admin.display import page_of
 from flows.models import Flow, Queue, Right
 from scripts.admin.base import ConfigurationAdmin
@@ -22,7 +22,7 @@ from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 STATE_LABELS = {"paused": "warning", "open": "success"}
 
 
-class PausingAdmin(DetailActions, ByRole, ConfigurationAdmin):
+class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
     """Pauses and resumes, from the list and on the page. `actions_detail` names both actions."""
 
     actions_detail: tuple[str, ...]

@@ -155,7 +155,12 @@ class RoleMappingAdmin(ConfigurationAdmin):
     @display(
         description="right",
         ordering="right",
-        label={Right.START.value: "info", Right.WATCH.value: "success", Right.OPERATE: "warning"},
+        label={
+            Right.START.value: "info",
+            Right.WATCH.value: "success",
+            Right.OPERATE.value: "warning",
+            Right.CONFIGURE.value: "primary",
+        },
     )
     def right_label(self, mapping: RoleMapping) -> str:
         return mapping.right

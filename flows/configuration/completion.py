@@ -80,7 +80,10 @@ def completed_step(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def completed_role(given: dict[str, Any]) -> dict[str, Any]:
-    return {right: sorted(given.get(right, [])) for right in Right.values}
+    entry = {right: sorted(given.get(right, [])) for right in ("start", "watch", "operate")}
+    if configured := given.get(Right.CONFIGURE):
+        entry[Right.CONFIGURE] = sorted(configured)
+    return entry
 
 
 def completed(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

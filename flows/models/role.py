@@ -12,6 +12,7 @@ class Right(models.TextChoices):
     START = "start", "start: may start runs and see the own ones"
     WATCH = "watch", "watch: may see every run"
     OPERATE = "operate", "operate: may pause, cancel and reprocess"
+    CONFIGURE = "configure", "configure: may watch and change steps, scripts and queues"
 
 
 class RoleMapping(models.Model):

@@ -7,6 +7,7 @@ from typing import Any
 from django.forms import ModelForm
 
 from scripts.admin.lists import HostsField, LibrariesField, SecretNamesField
+from scripts.extensions import ScriptRights
 
 
 class ScriptFields(ModelForm):
@@ -27,6 +28,17 @@ class ScriptFields(ModelForm):
             )
         if isinstance(secrets := self.fields.get("secrets"), SecretNamesField):
             secrets.offer(self.instance.secrets)
+
+    def offer_libraries_in_reach(self, rights: ScriptRights) -> None:
+        """Offer those that a script which the user may see has already."""
+        libraries: Any = self.fields.get("libraries")
+        if libraries is not None and not rights.has_all:
+            libraries.queryset = libraries.queryset.filter(uses__script__in=rights.seen).distinct()
+
+    def offer_no_other_secrets(self) -> None:
+        """Name no secret but those that the script reads."""
+        if isinstance(secrets := self.fields.get("secrets"), SecretNamesField):
+            secrets.choices = [(name, name) for name in self.instance.secrets]
 
     def _post_clean(self) -> None:
         if "libraries" in self.cleaned_data:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminExpandableTextareaWidget
@@ -13,6 +13,7 @@ from scripts.admin.base import (
     FORMFIELDS,
     ConfigurationAdmin,
 )
+from scripts.admin.by_use import ChangedByUse, script_rights
 from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
@@ -21,7 +22,7 @@ from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.dotted_path import callables_are_on
 from scripts.examination.faults import script_faults
-from scripts.extensions import uses_of
+from scripts.extensions import ScriptRights, uses_of
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
@@ -34,6 +35,8 @@ class ScriptForm(ScriptFields):
     code = CodeField(widget=EditorWidget(mode_from="language"))
     # The user who saves it; None in a trial, which checks the user's grants itself.
     user: Any = None
+    # Set for a user who edits by a right to what uses the script.
+    by_use: ScriptRights | None = None
 
     class Meta:
         model = Script
@@ -42,6 +45,9 @@ class ScriptForm(ScriptFields):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.by_use is not None:
+            self.offer_libraries_in_reach(self.by_use)
+            self.offer_no_other_secrets()
         if "language" not in self.fields:
             return
         if callables_are_on() or self.instance.language == Language.CALLABLE:
@@ -66,7 +72,7 @@ class ScriptForm(ScriptFields):
 
 
 @admin.register(Script)
-class ScriptAdmin(TrialAdmin, ConfigurationAdmin):
+class ScriptAdmin(TrialAdmin, ChangedByUse, ConfigurationAdmin):
     form = ScriptForm
     formfield_overrides = {**FORMFIELDS, models.JSONField: {"form_class": JsonSchemaField}}
     preformatted_fields = ("code",)
@@ -127,7 +133,15 @@ class ScriptAdmin(TrialAdmin, ConfigurationAdmin):
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)
-        return type(form.__name__, (form,), {"user": request.user})
+        by_use = None if _is_editor(request.user) else script_rights(request)
+        return type(form.__name__, (form,), {"user": request.user, "by_use": by_use})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if script := context.get("original"):
+            context["why_unchanged"] = self.why_unchanged(request, script)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"code": FIRST_CODE["python"], **super().get_changeform_initial_data(request)}
@@ -143,6 +157,10 @@ class ScriptAdmin(TrialAdmin, ConfigurationAdmin):
     @display(description="version", ordering="latest")
     def current_version(self, script: Any) -> str:
         return f"v{script.latest}"
+
+
+def _is_editor(user: Any) -> bool:
+    return any(user.has_perm(f"scripts.{verb}_script") for verb in ("add", "change"))
 
 
 def _without(options: Any, field: str) -> dict[str, Any]:

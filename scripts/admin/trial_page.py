@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from scripts.admin.json_fields import pretty_json
 from scripts.admin.json_lines import lines_of
 from scripts.extensions import samples_of
-from scripts.grants import Grant, missing_to_try
+from scripts.grants import Grant, missing_to_try_draft
 from scripts.models import Language, Script
 from scripts.trials.records import recorded
 from scripts.trials.trial import (
@@ -71,7 +71,7 @@ class TrialAdmin(Base):
         if refusals := _refusals(form):
             return JsonResponse({"refusals": refusals})
         draft = form.instance
-        if missing := missing_to_try(request.user, draft):
+        if missing := missing_to_try_draft(request.user, draft):
             return JsonResponse({"refusals": [_not_granted(grant) for grant in missing]})
         if draft.language == Language.CALLABLE:
             return JsonResponse({"refusals": [NOT_HERE]})

@@ -17,12 +17,13 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
+from scripts.admin.by_use import SeenByUse
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 from scripts.admin.diff import Diff, TimeLeft, diff
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
 from scripts.extensions import uses_of
-from scripts.grants import missing_to_try
+from scripts.grants import beyond_reach, missing_to_try
 from scripts.models import Script, ScriptVersion
 
 # The versions to compare with; the list of versions has all.
@@ -68,7 +69,7 @@ class VersionInline(ReadOnlyInline):
 
 
 @admin.register(ScriptVersion)
-class ScriptVersionAdmin(DetailActions, ReadOnlyAdmin):
+class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
     list_display = ("__str__", "language", "created_at", "author")
     list_select_related = ("author",)
     search_fields = ("script_name",)
@@ -81,6 +82,7 @@ class ScriptVersionAdmin(DetailActions, ReadOnlyAdmin):
         ("Parameters", {"fields": ("input_parameters", "output_parameters")}),
     )
     actions_detail = ("restore",)
+    script_field = "script"
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         version = super().get_object(request, *args, **kwargs)
@@ -90,7 +92,11 @@ class ScriptVersionAdmin(DetailActions, ReadOnlyAdmin):
         return version
 
     def has_restore_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("scripts.change_script")
+        scripts = self.admin_site.get_model_admin(Script)
+        if object_id is None:
+            return scripts.has_change_permission(request)
+        version = self.get_object(request, str(object_id))
+        return version is not None and scripts.has_change_permission(request, version.script)
 
     def offered(self, obj: ScriptVersion) -> tuple[str, ...]:
         return () if obj.script is None or is_current(obj) else ("restore",)
@@ -158,8 +164,9 @@ class ScriptVersionAdmin(DetailActions, ReadOnlyAdmin):
         ),
     )
     def restore(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        version = get_object_or_404(ScriptVersion, pk=object_id)
-        if missing := missing_to_try(request.user, version):
+        version = get_object_or_404(self.get_queryset(request), pk=object_id)
+        beyond = beyond_reach(request.user, version, version.script)
+        if missing := [*missing_to_try(request.user, version), *beyond]:
             self.message_user(request, f"Not restored. {missing[0]}", messages.ERROR)
             return leave_dialog(page_of(version))
         try:

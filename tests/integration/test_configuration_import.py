@@ -277,6 +277,18 @@ def test_the_flows_touched_have_a_new_version_and_others_do_not():
     assert other.versions.count() == 1
 
 
+def test_the_right_to_configure_is_written_only_where_it_is_given():
+    import_configuration(DOCUMENT | {"rbac": {"editors": {"configure": ["f"], "start": ["*"]}}})
+    exported = export_configuration()["rbac"]
+    again = import_configuration({"rbac": exported})
+    import_configuration({"rbac": {"editors": {"start": ["*"]}}})
+
+    nothing: dict[str, Any] = {"watch": [], "operate": []}
+    assert exported == {"editors": {"start": ["*"], **nothing, "configure": ["f"]}}
+    assert str(again) == "Nothing to change."
+    assert export_configuration()["rbac"] == {"editors": {"start": ["*"], **nothing}}
+
+
 def test_a_role_gets_exactly_the_rights_of_the_document():
     import_configuration(DOCUMENT)
     Group.objects.get(name="officers").user_set.add(User.objects.create(username="u"))

@@ -48,6 +48,15 @@ def test_allowed_flows_are_listed_once(user, flow, everywhere):
     assert list(flows_allowed(user, [Right.START, Right.WATCH])) == [Flow.objects.get()]
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_configuring_a_flow_includes_watching_it_and_no_more(user, flow, everywhere):
+    grant(user, Right.CONFIGURE, None if everywhere else flow)
+
+    assert rights_on(user, flow.pk) == {Right.CONFIGURE, Right.WATCH}
+    assert list(flows_allowed(user, [Right.WATCH])) == [flow]
+    assert not flows_allowed(user, [Right.START, Right.OPERATE]).exists()
+
+
 def test_right_costs_one_query(user, flow, django_assert_num_queries):
     grant(user, Right.START, flow)
 
