@@ -3,7 +3,6 @@
 import json
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,31 +10,8 @@ import pytest
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptRaised, ScriptRetry, ScriptTimedOut
-from scripts.protocol.services import RequestFailed
-from scripts.services.outside_calls import OutsideCalls
-from tests.loopback import Handler, Loopback, serving
+from tests.loopback import Handler, Loopback
 from tests.waiting import PATIENCE
-
-VALUES = {"shop.key": "swordfish"}
-
-
-def secret(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-    if request["name"] not in VALUES:
-        raise RequestFailed(f"There is no secret {request['name']!r}.", "unknown")
-    return {"value": VALUES[request["name"]]}
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
-    pool = HostPool(services=lambda: {"http": OutsideCalls(), "secret": secret})
-    yield pool
-    pool.close()
 
 
 def run(pool: HostPool, code: str, **rights: Any) -> Outcome:
@@ -282,3 +258,49 @@ setData([pdf.base64, pdf.data === undefined, told, ru.body, mark.data.a, cookies
     told = ["HttpError", "encoding", f"{message} Its bytes are in base64."]
     assert given == [encoded, True, told, "Привет", 1, ["a=1, 2", "b=3"], []]
     assert server.received[-1].body == pdf
+
+
+def test_javascript_makes_requests_side_by_side(pool: HostPool, server: Loopback) -> None:
+    server.answers("/orders", 201, b'{"n": 7}', X_Number="7")
+
+    outcome = run(
+        pool,
+        f"""
+        const [got, posted, failed] = await Promise.all([
+            http.get("{server.url("/orders")}", {{headers: {{"X-Count": 3}}}}),
+            http.post("{server.url("/orders")}", {{a: 1}}),
+            http.get("http://nothing.invalid/").catch(error => error.kind),
+        ]);
+        setData([got.status, got.ok, got.data.n, got.headers["x-number"], posted.status, failed]);
+        """,
+    )
+
+    assert outcome.error is None, outcome.error
+    assert json.loads(outcome.output or b"") == [201, True, 7, "7", 201, "dns"]
+    got, posted = sorted(server.received, key=lambda received: received.method)
+    assert got.headers["x-count"] == "3"
+    assert posted.body == b'{"a":1}'
+
+
+def test_javascript_is_told_how_long_to_wait(pool: HostPool, server: Loopback) -> None:
+    server.answers("/", 429, Retry_After="17")
+
+    outcome = run(
+        pool,
+        f"""
+        const answer = await http.get("{server.url()}");
+        if (!answer.ok) retry(answer.retryAfter, "busy");
+        setData(answer.data);
+        """,
+    )
+
+    assert isinstance(outcome.error, ScriptRetry)
+    assert outcome.error.after == 17
+
+
+def test_javascript_reads_its_secrets(pool: HostPool) -> None:
+    code = 'log(context.secrets["shop.key"]); setData(context.secrets["shop.key"].length)'
+
+    outcome = run(pool, code, secrets=("shop.key",))
+
+    assert (outcome.output, outcome.logs[0]["text"]) == (b"9", "***")

@@ -11,45 +11,13 @@ from flows.configuration import ConfigurationInvalid, export_configuration, impo
 from flows.models import ConfigurationRevision, Consumer, Flow, Queue, RoleMapping, Run, Step
 from scripts.models import Script
 from tests.builders import ECHO, TRAIL, make_flow, make_script, open_lease, work
+from tests.integration.configuration_imports import DOCUMENT, faults_of, lines, steps_of
 
 pytestmark = pytest.mark.django_db
-
-DOCUMENT: dict[str, Any] = {
-    "scripts": [{"name": "s", "code": ECHO}, {"name": "t", "code": TRAIL}],
-    "queues": [{"name": "q"}, {"name": "p", "rateLimit": {"count": 5, "periodSeconds": 1}}],
-    "flows": [
-        {
-            "name": "f",
-            "steps": [
-                {"name": "one", "script": "s", "queue": "q"},
-                {"name": "two", "script": "t", "queue": "p", "threads": 2},
-            ],
-        },
-        {"name": "g"},
-    ],
-    "rbac": {"officers": {"start": ["f"], "operate": ["*"]}},
-}
 
 
 def edited(**sections) -> dict:
     return {**copy.deepcopy(DOCUMENT), **sections}
-
-
-def lines(document, **options) -> list[str]:
-    return str(import_configuration(document, **options)).splitlines()
-
-
-def faults_of(document, **options) -> list[str]:
-    before = export_configuration()
-    with pytest.raises(ConfigurationInvalid) as caught:
-        import_configuration(document, **options)
-    assert export_configuration() == before
-    return str(caught.value).splitlines()
-
-
-def steps_of(flow: str) -> list[tuple[str, str, str, int]]:
-    steps = Step.objects.filter(flow__name=flow)
-    return list(steps.values_list("name", "script__name", "queue__name", "threads"))
 
 
 def test_a_document_fills_an_empty_database():
@@ -417,89 +385,6 @@ class TestPrune:
         assert not Queue.objects.exists()
 
 
-class TestOriginal:
-    DOCUMENT = [
-        {
-            "flowName": "loan",
-            "queueMappings": [
-                {"sourceQueueName": "second", "endpointName": "s", "maxThreads": 2},
-                {
-                    "sourceQueueName": "first",
-                    "endpointName": "s",
-                    "targetQueueName": "second",
-                    "initial": True,
-                },
-            ],
-        }
-    ]
-
-    def test_the_flow_array_is_read_and_makes_its_queues(self):
-        make_script("s")
-
-        assert lines(self.DOCUMENT) == [
-            'added queue "first"',
-            'added queue "second"',
-            'added flow "loan"',
-            "3 added, 0 changed, 0 removed.",
-        ]
-        assert steps_of("loan") == [("first", "s", "first", 4), ("second", "s", "second", 2)]
-        assert lines(self.DOCUMENT) == ["Nothing to change."]
-
-    def test_queues_that_exist_stay_as_they_are(self):
-        make_script("s")
-        Queue.objects.create(name="first", size=7)
-
-        import_configuration(self.DOCUMENT)
-
-        assert Queue.objects.get(name="first").size == 7
-
-    def test_an_unknown_script_is_named_with_its_place(self):
-        assert faults_of(self.DOCUMENT) == [
-            '[0].queueMappings[1].endpointName: there is no script "s"',
-            '[0].queueMappings[0].endpointName: there is no script "s"',
-        ]
-
-    def test_a_queue_of_another_flow_is_refused(self):
-        make_flow("flow", [ECHO])
-        mapping = {"sourceQueueName": "flow-0", "endpointName": "flow-0", "initial": True}
-
-        assert faults_of([{"flowName": "loan", "queueMappings": [mapping]}]) == [
-            '[0].queueMappings[0].sourceQueueName: the queue "flow-0" feeds the step "flow-0" of '
-            'the flow "flow" already'
-        ]
-
-    def test_the_flow_array_stands_in_a_document_with_scripts_and_rbac(self):
-        document = {
-            "scripts": [{"name": "s", "code": ECHO}],
-            "flows": self.DOCUMENT,
-            "rbac": {"officers": ["loan"]},
-        }
-
-        import_configuration(document)
-
-        assert export_configuration()["rbac"]["officers"]["start"] == ["loan"]
-        assert Flow.objects.get().steps.count() == 2
-
-    def test_prune_leaves_the_queues_of_the_mappings(self):
-        document = {"scripts": [{"name": "s", "code": ECHO}], "flows": self.DOCUMENT}
-        import_configuration(document)
-
-        assert lines({**document, "queues": []}, prune=True) == ["Nothing to change."]
-
-    def test_an_rbac_config_is_read(self):
-        make_flow("loan", [ECHO])
-
-        import_configuration({"officers": ["loan"], "managers": ["*"]})
-
-        assert export_configuration()["rbac"] == {
-            "managers": {"start": ["*"], "watch": [], "operate": []},
-            "officers": {"start": ["loan"], "watch": [], "operate": []},
-        }
-
-    def test_an_rbac_config_with_an_unknown_flow_is_refused(self):
-        assert faults_of({"officers": ["loan"]}) == ['officers: there is no flow "loan"']
-
-
 def test_the_number_of_queries_does_not_grow_with_what_is_there(django_assert_max_num_queries):
     for number in range(5):
         make_flow(f"flow-{number}")
@@ -533,155 +418,6 @@ def test_a_join_and_a_longest_age_come_in_and_go_out_where_they_are_set():
     assert not import_configuration(export_configuration())
 
 
-USES_PRICES = "import prices\ndef run(message, context): return prices.net(message)\n"
-SHOP: dict[str, Any] = {
-    "libraries": [
-        {"name": "prices", "language": "python", "code": "def net(x): return x"},
-        {"name": "rates", "language": "python", "code": "VAT = 1"},
-    ],
-    "scripts": [
-        {
-            "name": "s",
-            "code": USES_PRICES,
-            "libraries": ["rates", "prices"],
-            "network": True,
-            "allowedHosts": ["example.org"],
-            "privateAddresses": True,
-            "secrets": ["shop.key"],
-        }
-    ],
-    "queues": [{"name": "q"}],
-    "flows": [{"name": "f", "steps": [{"name": "one", "script": "s", "queue": "q"}]}],
-}
-
-
-def test_libraries_and_what_a_script_may_reach_come_in_and_go_out():
-    import_configuration(SHOP)
-
-    document = export_configuration()
-    assert document["libraries"] == SHOP["libraries"]
-    assert SHOP["scripts"][0].items() <= document["scripts"][0].items()
-    assert not import_configuration(document)
-    assert not import_configuration(SHOP)
-    assert Script.objects.get().versions.count() == 1
-
-
-def test_a_changed_library_gives_its_scripts_and_their_flows_new_versions():
-    import_configuration(SHOP)
-    flow = Flow.objects.get()
-    changed = copy.deepcopy(SHOP)
-    changed["libraries"][0]["code"] = "def net(x): return None"
-
-    assert lines(changed, dry_run=True) == [
-        'changed library "prices": code changed',
-        "0 added, 1 changed, 0 removed.",
-    ]
-    assert Script.objects.get().versions.count() == flow.versions.count() == 1
-    import_configuration(changed)
-
-    version = Script.objects.get().current_version
-    assert (version.number, version.libraries[1]["code"]) == (2, "def net(x): return None")
-    assert flow.versions.count() == 2
-
-
-def test_one_import_may_change_a_library_and_the_script_that_uses_it():
-    import_configuration(SHOP)
-    changed = copy.deepcopy(SHOP)
-    changed["libraries"][0]["code"] = "def gross(x): return x"
-    changed["scripts"][0]["code"] = USES_PRICES.replace("net", "gross")
-
-    import_configuration(changed)
-
-    version = Script.objects.get().current_version
-    assert version.code == changed["scripts"][0]["code"]
-    assert version.libraries[1]["code"] == "def gross(x): return x"
-
-
-def test_what_is_left_out_of_a_script_is_taken_away_and_named():
-    import_configuration(SHOP)
-    changed = {"scripts": [{"name": "s", "code": ECHO, "network": True}]}
-
-    assert lines(changed) == [
-        'changed script "s": code changed; libraries ["rates", "prices"] → []; '
-        'allowedHosts ["example.org"] → null; privateAddresses true → null; '
-        'secrets ["shop.key"] → null',
-        "0 added, 1 changed, 0 removed.",
-    ]
-    assert not Script.objects.get().secrets
-
-
-@pytest.mark.parametrize(
-    ("script", "warning"),
-    [
-        (
-            {"name": "n", "code": "import none\n" + ECHO},
-            "scripts[0].code: line 1: module 'none' may not be imported",
-        ),
-        (
-            {"name": "n", "language": "javascript", "code": "log('x')"},
-            "scripts[0].code: never calls setData(output)",
-        ),
-    ],
-)
-def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, warning):
-    changes = import_configuration({"scripts": [script]})
-
-    assert [found.partition("; ")[0] for found in changes.warnings] == [warning]
-    assert Script.objects.get().code == script["code"]
-
-
-def test_a_library_that_imports_what_no_script_may_import_is_a_warning():
-    changes = import_configuration({"libraries": [{"name": "files", "code": "import os"}]})
-
-    assert [found.partition("; ")[0] for found in changes.warnings] == [
-        "libraries[0].code: line 1: module 'os' may not be imported"
-    ]
-
-
-def test_a_library_that_is_used_is_not_pruned():
-    import_configuration(SHOP)
-
-    assert faults_of({"libraries": []}, prune=True) == [
-        'libraries: the library "rates" cannot be removed: the script "s" uses it',
-        'libraries: the library "prices" cannot be removed: the script "s" uses it',
-    ]
-    assert lines({"libraries": [], "scripts": [{"name": "s", "code": ECHO}]}, prune=True)[-1] == (
-        "0 added, 1 changed, 2 removed."
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        (
-            {"scripts": [{"name": "n", "code": ECHO, "libraries": ["none"]}]},
-            'scripts[0].libraries[0]: there is no library "none"',
-        ),
-        (
-            {
-                "scripts": [
-                    {
-                        "name": "n",
-                        "language": "javascript",
-                        "code": "setData(context.Data)",
-                        "libraries": ["prices"],
-                    }
-                ]
-            },
-            'scripts[0].libraries[0]: the library "prices" is of another language',
-        ),
-        (
-            {"libraries": [{"name": "prices", "language": "javascript", "code": "1"}]},
-            'libraries[0].language: the script "s" uses it, which is of another language',
-        ),
-    ],
-)
-def test_a_library_that_does_not_fit_is_refused_with_its_place(change, fault):
-    import_configuration(SHOP)
-
-    assert faults_of(change)[0].startswith(fault)
-
-
 def test_a_longest_age_can_be_set_on_a_flow_that_had_none_and_taken_away():
     import_configuration({"flows": [{"name": "f"}]})
 
@@ -707,13 +443,3 @@ def test_new_names_that_are_other_addresses_are_refused_and_stored_ones_stay(nam
     Queue.objects.create(name=name)
     Flow.objects.create(name=name)
     assert not any(name in line for line in lines(document) if line.startswith("added"))
-
-
-def test_a_queue_that_an_original_flow_would_make_is_named_by_the_rule():
-    mapping = {"sourceQueueName": "a/pause", "endpointName": "s", "initial": True}
-    flow = {"flowName": "original", "queueMappings": [mapping]}
-    make_script("s")
-
-    [fault] = faults_of([flow])
-
-    assert 'must not end in "/pause"' in fault

@@ -1,0 +1,23 @@
+"""What scripts reach in these tests. Modules that need no more define a `pool` of their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.pool.host_pool import HostPool
+from scripts.services.outside_calls import OutsideCalls
+from tests.hosts.requests_of_scripts import secret
+from tests.loopback import Loopback, serving
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[HostPool]:
+    pool = HostPool(services=lambda: {"http": OutsideCalls(), "secret": secret})
+    yield pool
+    pool.close()
