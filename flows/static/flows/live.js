@@ -1,0 +1,112 @@
+/* Live parts of pages.
+
+A part is an element with `data-live`, `hx-get` and `hx-trigger="every 5s"`: htmx asks for it again
+and again. This module
+
+- asks for nothing while the page is hidden, and at once when it is shown again;
+- leaves a part alone while a user types or selects text in it, or if it is inside an element with `data-live-hold`;
+- asks no more where the part, or something in it, has `data-live-ended`;
+- writes into the part since when it is not up to date, where an answer fails or is another page,
+  such as the login page after a session has ended.
+*/
+(() => {
+  "use strict";
+
+  const PARTS = "[data-live]";
+  const TIMEOUT_MS = 10_000;
+  const STALE = "live-stale";
+  // By the address of a part: when it was answered last.
+  const answered = new Map();
+  const loaded = new Date();
+
+  const partOf = (event) => {
+    const source = event.detail.elt;
+    return source instanceof Element && source.matches(PARTS) ? source : null;
+  };
+
+  const hasEnded = (part) =>
+    part.hasAttribute("data-live-ended") || part.querySelector("[data-live-ended]") !== null;
+
+  const isHeld = (part) => {
+    const focused = document.activeElement;
+    const isTyping = part.contains(focused) && focused.matches("input, select, textarea");
+    const selection = document.getSelection();
+    const isSelecting =
+      selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode);
+    return isTyping || isSelecting || part.closest("[data-live-hold]") !== null;
+  };
+
+  const isWanted = (part) => !document.hidden && !hasEnded(part) && !isHeld(part);
+
+  const two = (number) => String(number).padStart(2, "0");
+  const clock = (at) => [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+
+  const showStale = (part) => {
+    const since = answered.get(part.getAttribute("hx-get")) ?? loaded;
+    let note = part.querySelector(`.${STALE}`);
+    if (note === null) {
+      note = document.createElement("p");
+      note.className = STALE;
+      note.setAttribute("role", "status");
+      part.prepend(note);
+    }
+    note.textContent = `Not up to date since ${clock(since)}`;
+    note.title = since.toISOString();
+  };
+
+  const isAnotherPage = (xhr, part) => {
+    const asked = new URL(part.getAttribute("hx-get"), document.baseURI);
+    return xhr.responseURL !== "" && new URL(xhr.responseURL).pathname !== asked.pathname;
+  };
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (partOf(event)) {
+      event.detail.timeout = TIMEOUT_MS;
+    }
+  });
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = partOf(event);
+    if (part && !isWanted(part)) {
+      event.preventDefault();
+    }
+  });
+
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const part = event.detail.requestConfig && partOf({ detail: event.detail.requestConfig });
+    if (!part) {
+      return;
+    }
+    const { xhr } = event.detail;
+    if (xhr.status !== 200 || isAnotherPage(xhr, part) || isHeld(part)) {
+      event.detail.shouldSwap = false;
+      event.detail.isError = false;
+      if (xhr.status !== 200 || isAnotherPage(xhr, part)) {
+        showStale(part);
+      }
+      return;
+    }
+    answered.set(part.getAttribute("hx-get"), new Date());
+    part.querySelector(`.${STALE}`)?.remove();
+  });
+
+  for (const failure of ["htmx:sendError", "htmx:timeout", "htmx:sendAbort"]) {
+    document.addEventListener(failure, (event) => {
+      const part = partOf(event);
+      if (part) {
+        showStale(part);
+      }
+    });
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      return;
+    }
+    for (const part of document.querySelectorAll(PARTS)) {
+      const swap = part.getAttribute("hx-swap") ?? "innerHTML";
+      // Where it fails, the events above say so.
+      window.htmx.ajax("GET", part.getAttribute("hx-get"), { source: part, swap }).catch(() => {});
+    }
+  });
+})();
