@@ -25,6 +25,8 @@ from django_q.signing import SignedPackage
 
 from flows import engine
 from flows.models import (
+    CountBlock,
+    CountedTotals,
     Flow,
     FlowTotals,
     FlowVersion,
@@ -101,6 +103,8 @@ class Workbench:
         Message.objects.filter(step__flow_version__in=versions)._raw_delete("default")
         Run.objects.filter(flow_version__in=versions)._raw_delete("default")
         FlowTotals.objects.filter(flow_name=self.name).delete()
+        CountedTotals.objects.filter(flow_name=self.name).delete()
+        CountBlock.objects.filter(flow_name=self.name).delete()
         Step.objects.filter(flow=self.flow).delete()
         Flow.objects.filter(pk=self.flow.pk).delete()
         versions.delete()

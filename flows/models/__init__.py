@@ -1,5 +1,6 @@
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
+from flows.models.counts import ConservationCheck, CountBlock, CountedTotals, CountsClock
 from flows.models.dead_letter import DeadLetter
 from flows.models.flow import Flow, Step
 from flows.models.logins import LoginCount
@@ -16,7 +17,11 @@ __all__ = [
     "BranchEnd",
     "CachedValue",
     "ConfigurationRevision",
+    "ConservationCheck",
     "Consumer",
+    "CountBlock",
+    "CountedTotals",
+    "CountsClock",
     "DeadLetter",
     "Flow",
     "FlowTotals",

@@ -391,8 +391,9 @@ class Commit:
             totals[flow_name].completed += 1
             announce_end(done.held.run_id, flow_name, Run.Status.COMPLETED)
         for done in self.dead:
+            flow_name = step_plan(done.held.step_id).site.flow
+            totals[flow_name].letters_made += 1
             if not done.held.branch:
-                flow_name = step_plan(done.held.step_id).site.flow
                 totals[flow_name].failed += 1
                 announce_end(done.held.run_id, flow_name, Run.Status.FAILED)
         return totals

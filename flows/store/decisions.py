@@ -82,6 +82,7 @@ class LetterDecision:
         letters = DeadLetter.objects.open().filter(pk=self.letter.pk)
         if not letters.update(**decision):
             raise AlreadyReprocessed
+        self.totals[step_plan(self.letter.step_id).site.flow].letters_decided += 1
 
     def _has_open_letters(self) -> bool:
         return DeadLetter.objects.open().filter(run=self.letter.run_id).exists()
@@ -116,7 +117,7 @@ class LetterDecision:
         if run.status == Run.Status.FAILED:
             run.status = Run.Status.RUNNING
             self.database.each(sql.REOPEN_RUN, [{"id": run.pk.hex}])
-            self.totals[flow_name_of(run.flow_version_id)].failed -= 1
+            self.totals[flow_name_of(run.flow_version_id)] += Totals(failed=-1, reopened=1)
 
     def _follow(self, run: Run, version_id: int) -> None:
         """Give the run another version of its flow, which may have been renamed meanwhile."""

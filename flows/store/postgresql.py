@@ -60,12 +60,15 @@ PENDING_START = Batch(
 ADD_TOTALS = f"""
     WITH added AS (
         SELECT * FROM json_to_recordset(%s::json) AS e(
-            flow_name text, accepted bigint, completed bigint, failed bigint, cancelled bigint)
+            flow_name text, accepted bigint, completed bigint, failed bigint, cancelled bigint,
+            reopened bigint, letters_made bigint, letters_decided bigint)
         UNION ALL
-        SELECT flow_name, accepted, 0, 0, 0 FROM flows_pendingstart WHERE {OWN}),
+        SELECT flow_name, accepted, 0, 0, 0, 0, 0, 0 FROM flows_pendingstart WHERE {OWN}),
     counted AS (UPDATE flows_pendingstart SET accepted = 0 WHERE {OWN})
-    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
-    SELECT flow_name, SUM(accepted), SUM(completed), SUM(failed), SUM(cancelled)
+    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled, reopened,
+        letters_made, letters_decided)
+    SELECT flow_name, SUM(accepted), SUM(completed), SUM(failed), SUM(cancelled), SUM(reopened),
+        SUM(letters_made), SUM(letters_decided)
     FROM added GROUP BY flow_name ORDER BY flow_name COLLATE "C"
     {statements.ADD_TO_TOTALS}
 """

@@ -145,6 +145,7 @@ class RunEnd:
             deliveries=0,
             dead_at=self.now,
         )
+        self.totals[join.site.flow].letters_made += 1
         announce_letter(letter, join.site.flow, join.site.step)
         self._fail(run, error)
 

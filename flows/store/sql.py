@@ -247,11 +247,15 @@ ADD_TO_TOTALS = """
     ON CONFLICT (flow_name) DO UPDATE SET accepted = flows_flowtotals.accepted + excluded.accepted,
         completed = flows_flowtotals.completed + excluded.completed,
         failed = flows_flowtotals.failed + excluded.failed,
-        cancelled = flows_flowtotals.cancelled + excluded.cancelled
+        cancelled = flows_flowtotals.cancelled + excluded.cancelled,
+        reopened = flows_flowtotals.reopened + excluded.reopened,
+        letters_made = flows_flowtotals.letters_made + excluded.letters_made,
+        letters_decided = flows_flowtotals.letters_decided + excluded.letters_decided
 """
 ADD_FLOW_TOTALS = f"""
-    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
-    VALUES (%s, %s, %s, %s, %s) {ADD_TO_TOTALS}
+    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled, reopened,
+        letters_made, letters_decided)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s) {ADD_TO_TOTALS}
 """
 
 MESSAGES_OF_RUN = """

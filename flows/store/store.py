@@ -26,7 +26,7 @@ from flows.store.counters import Counters, limits
 from flows.store.database import Database, sql_time
 from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
-from flows.store.totals import Totals
+from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
 
@@ -113,15 +113,25 @@ class Store:
                 now, by = self.database.now(), key_in_database(user_id)
                 self.database.change(sql.CANCEL_RUN, [by, sql_time(now), run_id.hex])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
-                letters = DeadLetter.objects.open().filter(run=run_id)
-                letters.update(discarded_at=now, discarded_by=user_id)
+                totals = self._discard_letters_of(run_id, now, user_id)
                 was_failed = run.status == Run.Status.FAILED
-                change = Totals(failed=-1 if was_failed else 0, cancelled=1)
                 flow_name = flow_name_of(run.flow_version_id)
-                self.counters.add_to_totals({flow_name: change})
+                totals[flow_name] += Totals(
+                    failed=-was_failed, cancelled=1, reopened=int(was_failed)
+                )
+                self.counters.add_to_totals(totals)
                 announce_end(run_id, flow_name, Run.Status.CANCELLED)
                 self.database.wake()
                 return True
+
+    def _discard_letters_of(self, run_id: UUID, now: datetime, user_id: Any) -> FlowTotalsChanges:
+        """Discard the open dead letters of a locked run; return what the totals change by."""
+        totals = totals_by_flow()
+        letters = DeadLetter.objects.open().filter(run=run_id)
+        for step_id in letters.order_by().values_list("step", flat=True):
+            totals[step_plan(step_id).site.flow].letters_decided += 1
+        letters.update(discarded_at=now, discarded_by=user_id)
+        return totals
 
     def _withdraw(self, run_id: UUID) -> bool:
         asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}

@@ -16,6 +16,7 @@ from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from flows.tasks.allowed_tasks import ENGINE_TASKS
+from flows.tasks.measures import MeasureChannel
 from flows.tasks.queue import PACKETS, TaskQueue
 from flows.tasks.stats import Notes
 
@@ -117,6 +118,8 @@ class Lanes:
         self.are_stopped = False
         # The sentinel's, of the state of the cluster.
         self.notes = Notes()
+        # Those of the workers, for the broker.
+        self.measures = MeasureChannel()
 
     def workers(self) -> int:
         return self.flow_workers + len(self.engine) + len(self.tasks)
@@ -183,5 +186,6 @@ class Lanes:
         """Let go of all of them in this process."""
         self.bell.shut()
         self.notes.shut()
+        self.measures.shut()
         for queue in (self.flows, self.results, *self.engine, *self.tasks):
             queue.shut()

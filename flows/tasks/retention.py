@@ -38,6 +38,7 @@ from flows.models import (
 )
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
+from flows.tasks.counting import purge_counts
 
 # The runs in one transaction: on SQLite no other process can write meanwhile, about 20 ms.
 BATCH = 200
@@ -106,6 +107,8 @@ def _batches(now: datetime) -> Iterator[int]:
     """Purge batch by batch; yield how many runs each had."""
     while _purge_keys(now) or _purge_logins(now) or _purge_tokens(now) or _purge_cache(now):
         yield 0
+    while purge_counts(now, BATCH):
+        yield 0
     for version, retention in _versions():
         after: UUID | None = UUID(int=0)
         while after is not None:
@@ -162,6 +165,9 @@ def _subtract_from_totals(flow_name: str, purged: Counter[str]) -> None:
         completed=F("completed") - completed,
         failed=F("failed") - failed,
         cancelled=F("cancelled") - cancelled,
+        purged_completed=F("purged_completed") + completed,
+        purged_failed=F("purged_failed") + failed,
+        purged_cancelled=F("purged_cancelled") + cancelled,
     )
 
 

@@ -30,6 +30,7 @@ from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
 from flows.tasks.allowed_tasks import is_of_engine, judged_package
 from flows.tasks.cache import TaskCache
+from flows.tasks.counting import Counting
 from flows.tasks.ends import failure_of
 from flows.tasks.lanes import SESSION, Bell, Lanes
 from flows.tasks.reprocessing import wake_overdue
@@ -77,6 +78,7 @@ class QueueBroker(ORM):
         self.next_start_in = 60.0
         self.listener: Listener | None = None
         self.has_warned = False
+        self.counting = Counting()
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
         self.when_at_rest: Callable[[], None] | None = None
@@ -169,6 +171,8 @@ class QueueBroker(ORM):
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = now
         self._store_stat()
+        if self.lanes is not None:
+            self.counting.count_now_and_then(self.lanes.measures)
 
     def _store_stat(self) -> None:
         note = self.lanes.notes.last() if self.lanes else None

@@ -31,6 +31,7 @@ from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
 from flows.tasks.lanes import Lane, Lanes
 from flows.worker.broker import flow_workers, task_workers
+from flows.worker.measuring import Measuring
 from flows.worker.this_worker import this_worker
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class CrashSafeSentinel(Sentinel):
         self.event_out = Flag()
         this_worker.draining = stop_event
         this_worker.is_awaited = lambda: not lanes.flows.empty()
+        this_worker.measuring = Measuring(lanes.measures)
         if rest_event is not None:
             self.broker.when_at_rest = rest_event.set
             if Conf.SCHEDULER:

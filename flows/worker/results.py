@@ -57,6 +57,10 @@ def released(held: HeldMessage) -> DeliveryResult:
 
 
 def age(held: HeldMessage) -> timedelta:
-    """Return how long ago the run was started: a UUIDv7 begins with its epoch milliseconds."""
-    created_at = int(held.run_id.replace("-", "")[:12], 16) / 1000
-    return timedelta(seconds=machine_clock().now() - created_at)
+    """Return how long ago the run was started."""
+    return timedelta(seconds=machine_clock().now() - started_at(held))
+
+
+def started_at(held: HeldMessage) -> float:
+    """Return when the run was started, in epoch seconds: a UUIDv7 begins with milliseconds."""
+    return int(held.run_id.replace("-", "")[:12], 16) / 1000

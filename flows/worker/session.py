@@ -135,6 +135,7 @@ class Session:
         begun_at, began = time.time(), time.monotonic()
         self.callables.begin()
         taken = self._store_and_claim(claim)
+        self._measure(self.done)
         self.done = []
         self.refusals = 0
         self.callables.end()
@@ -249,8 +250,15 @@ class Session:
         self.callables.begin()
         unfinished = len(self.running) + len(self.done)
         self.store.commit(self.lease, part, in_commit, self._batch_size, unfinished, claim=False)
+        self._measure(part)
         stored = {d.held.id for d in part}
         self.done = [d for d in self.done if d.held.id not in stored]
+
+    def _measure(self, stored: list[DeliveryResult]) -> None:
+        if self.callables.ran:
+            # What ran within the commit has its result there alone.
+            stored = [d for d in stored if not d.run_in_transaction] + self.callables.ran
+        this_worker.measuring.note(stored)
 
     def _claim_apart(self, error: Exception) -> list[HeldMessage]:
         """Take one message. If that raises, the message dies, or waits if it cannot even die."""

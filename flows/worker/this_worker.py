@@ -8,6 +8,7 @@ from typing import Protocol
 
 from django.conf import settings
 
+from flows.worker.measuring import Measuring
 from scripts.callables.threads import CallableThreads
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.services import Service
@@ -22,14 +23,15 @@ class Draining(Protocol):
 class ThisWorker:
     """The state that all sessions of this process share.
 
-    The cluster sets `draining` and `is_awaited` before it forks its workers. In another process
-    nothing drains and no task waits for a worker.
+    The cluster sets `draining`, `is_awaited` and `measuring` before it forks its workers. In
+    another process nothing drains, no task waits for a worker, and nothing is measured.
     """
 
     def __init__(self) -> None:
         self.draining: Draining = threading.Event()
         # Whether a task waits for a worker.
         self.is_awaited: Callable[[], bool] = bool
+        self.measuring = Measuring()
         self._hosts: HostPool | None = None
 
     def hosts(self) -> HostPool:

@@ -53,10 +53,12 @@ class Worker:
                     self._go_on(session)
                 self.sessions = [s for s in self.sessions if not s.lease.closed]
                 self._adopt_now_and_then()
+                this_worker.measuring.send_now_and_then()
         finally:
             # After a surprise their leases run out, and what they held is delivered again.
             for session in self.sessions:
                 session.forget()
+            this_worker.measuring.send()
             if self.most_bytes > LARGE_BYTES:
                 give_back()
             self.hosts.watch_idle_hosts()
