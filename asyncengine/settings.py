@@ -235,6 +235,8 @@ ASYNCENGINE_UNSEALED_SCRIPTS = env_bool("ASYNCENGINE_UNSEALED_SCRIPTS", False)
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
 # The largest result of a run, and the largest input of a join.
 ASYNCENGINE_MAX_RESULT_BYTES = env_int("ASYNCENGINE_MAX_RESULT_BYTES", 8 * 1024**2, minimum=1)
+# Of the input of a step that is kept with the run; of a longer one the beginning is kept.
+ASYNCENGINE_MAX_KEPT_BYTES = env_int("ASYNCENGINE_MAX_KEPT_BYTES", 1024**2, minimum=1)
 # A delayed start may lie this far in the future.
 ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
 # Set by `manage.py up`: the processes of its web server end when `up` has ended.

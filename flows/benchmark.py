@@ -37,6 +37,7 @@ from flows.models import (
     Step,
     StepRun,
 )
+from flows.models.keep import Keep
 from flows.plan import StepPlan, flow_plan
 from flows.store import Lease, store
 from flows.up.supervisor import managed
@@ -126,9 +127,9 @@ def payload(number: int) -> dict[str, Any]:
     return {"number": number, "name": f"Applicant {number:08}", "text": "x" * 150}
 
 
-def flow3(runs: int) -> dict[str, Any]:
+def flow3(runs: int, keep: str = Keep.EVERYTHING) -> dict[str, Any]:
     """Measure three trivial steps: runs started in bulk, from the first start to the last end."""
-    with workbench(TRIVIAL, steps=3, threads=4, size=runs + CHUNK) as (bench, workers):
+    with workbench(TRIVIAL, 3, 4, runs + CHUNK, keep) as (bench, workers):
         started_at = time.monotonic()
         start_all(bench, runs)
         starts_seconds = time.monotonic() - started_at
@@ -227,7 +228,7 @@ def long_task() -> None:
     time.sleep(LONG_TASK_SECONDS)
 
 
-WORKLOADS: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
+WORKLOADS: dict[str, tuple[Callable[..., dict[str, Any]], int]] = {
     "flow3": (flow3, 20_000),
     "io": (io, 2_000),
     "backlog": (backlog, 1_000_000),
@@ -255,9 +256,10 @@ class Workers:
 
 @contextmanager
 def workbench(
-    code: str, steps: int, threads: int, size: int
+    code: str, steps: int, threads: int, size: int, keep: str = Keep.EVERYTHING
 ) -> Iterator[tuple[Workbench, Workers]]:
     bench = Workbench.make(code, steps, threads, size)
+    Flow.objects.filter(pk=bench.flow.pk).update(keep=keep)
     workers = Workers(None)
     try:
         engine.start(bench.name, payload(0))

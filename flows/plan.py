@@ -43,6 +43,7 @@ class StepPlan:
     next_joins: bool
     meets_step_id: int | None
     meets_queue_id: int
+    keep: str
     program: Program
     site: CallSite
 
@@ -109,6 +110,7 @@ def build_step_plan(step_id: int) -> StepPlan:
         next_joins=following.join if following else False,
         meets_step_id=meets.pk if meets else None,
         meets_queue_id=(meets.queue_id or 0) if meets else 0,
+        keep=step.flow_version.keep,
         program=script.program(),
         site=CallSite(
             flow=step.flow_version.flow_name,
@@ -136,6 +138,11 @@ def meeting_plan(step_id: int, flow_version_id: int) -> StepPlan | None:
 @lru_cache(maxsize=4096)
 def flow_name_of(flow_version_id: int) -> str:
     return FlowVersion.objects.values_list("flow_name", flat=True).get(pk=flow_version_id)
+
+
+@lru_cache(maxsize=4096)
+def keep_of(flow_version_id: int) -> str:
+    return FlowVersion.objects.values_list("keep", flat=True).get(pk=flow_version_id)
 
 
 def flow_plan(name: str) -> FlowPlan:

@@ -164,7 +164,17 @@ class FlowAdmin(PausingAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("name", "description", "active", "pause_state", "retention", "max_age")},
+            {
+                "fields": (
+                    "name",
+                    "description",
+                    "active",
+                    "pause_state",
+                    "retention",
+                    "max_age",
+                    "keep",
+                )
+            },
         ),
     )
     readonly_fields = ("pause_state",)
@@ -188,7 +198,12 @@ class FlowAdmin(PausingAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Flow | None = None) -> Any:
         if obj is None:
-            return ((None, {"fields": ("name", "description", "active", "retention", "max_age")}),)
+            return (
+                (
+                    None,
+                    {"fields": ("name", "description", "active", "retention", "max_age", "keep")},
+                ),
+            )
         return super().get_fieldsets(request, obj)
 
     def render_change_form(

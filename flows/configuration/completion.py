@@ -65,6 +65,8 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
     entry["retentionDays"] = _as_stored(entry["retentionDays"], DAY)
     if given.get("maxAgeSeconds"):
         entry["maxAgeSeconds"] = _as_stored(given["maxAgeSeconds"], SECOND)
+    if given.get("keep", Flow().keep) != Flow().keep:
+        entry["keep"] = given["keep"]
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
 

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from flows.models import Queue, Right, Step
+from flows.models.keep import Keep
 from scripts.models import Language, Script
 from scripts.names import CONTROL
 
@@ -129,6 +130,7 @@ FLOW = _object(
         "active": _FLAG,
         "retentionDays": _number(0.0001, 10**5),
         "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
+        "keep": {"enum": Keep.values},
         "steps": _list(
             _object(
                 {

@@ -75,6 +75,8 @@ def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
     }
     if flow.max_age is not None:
         entry["maxAgeSeconds"] = in_units(flow.max_age, SECOND)
+    if flow.keep != Flow().keep:
+        entry["keep"] = flow.keep
     return entry
 
 
@@ -131,6 +133,7 @@ def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
     flow.retention = entry["retentionDays"] * DAY
     max_age = entry.get("maxAgeSeconds")
     flow.max_age = max_age * SECOND if max_age else None
+    flow.keep = entry.get("keep", Flow().keep)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -14,6 +14,7 @@ from simple_history.models import HistoricalRecords
 
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.durations import not_longer_than_zero
+from flows.models.keep import Keep
 from flows.models.queue import Queue
 from flows.models.version import FlowVersion, StepVersion
 from scripts.models import Script, unrepeatable_id, with_next_number
@@ -34,6 +35,15 @@ class Flow(models.Model):
         null=True,
         blank=True,
         help_text="A run older than this is not redelivered any more; empty: no limit.",
+    )
+    keep = models.CharField(
+        "payloads kept",
+        max_length=16,
+        choices=Keep,
+        default=Keep.EVERYTHING,
+        db_default=Keep.EVERYTHING,
+        help_text="Which payloads of its runs stay to be looked at, as long as the runs do. Runs"
+        " under way keep as they started.",
     )
     paused = models.BooleanField(
         default=False, help_text="Starts are accepted, but the messages of all its steps wait."
@@ -78,7 +88,11 @@ class Flow(models.Model):
     def _current_version(self) -> FlowVersion | None:
         """Return the latest version if it has the current steps."""
         latest = self.versions.order_by("number").last()
-        is_current = latest and latest.flow_name == self.name and latest.snapshot() == self._steps()
+        is_current = (
+            latest
+            and (latest.flow_name, latest.keep) == (self.name, self.keep)
+            and latest.snapshot() == self._steps()
+        )
         return latest if is_current else None
 
     @transaction.atomic
@@ -89,14 +103,16 @@ class Flow(models.Model):
 
     def add_version(self) -> FlowVersion:
         """Return the version with the current steps. The caller prevents changes meanwhile."""
-        self.refresh_from_db(fields=["name"])
+        self.refresh_from_db(fields=["name", "keep"])
         for step in self.steps.select_related("script", "queue"):
             step.script.make_version()
             step.queue.make_state()
         if current := self._current_version():
             return current
         latest = self.versions.aggregate(number=Max("number"))["number"] or 0
-        version = self.versions.create(pk=unrepeatable_id(), number=latest + 1, flow_name=self.name)
+        version = self.versions.create(
+            pk=unrepeatable_id(), number=latest + 1, flow_name=self.name, keep=self.keep
+        )
         StepVersion.objects.bulk_create(
             StepVersion(pk=unrepeatable_id(), flow_version=version, position=position, **step)
             for position, step in enumerate(self._steps())

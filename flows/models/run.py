@@ -36,6 +36,9 @@ class Run(models.Model):
     result = models.TextField(null=True, help_text="JSON")  # noqa: DJ001  null: no result yet
     error = models.TextField(default="", blank=True)
     warnings = models.PositiveIntegerField(default=0)
+    cancelled_input = models.TextField(  # noqa: DJ001  null: it was not kept
+        null=True, help_text="The envelope that waited when the run was cancelled, JSON."
+    )
     branches = models.PositiveIntegerField(
         default=1,
         help_text="Messages of it that have not come to their end, dead ones too.",
@@ -81,6 +84,14 @@ class StepRun(models.Model):
     finished_at = models.DateTimeField()
     error = models.TextField(default="", blank=True)
     logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
+    # Beside its run, not in a table of its own: that costs the commit a third insert.
+    input = models.TextField(  # noqa: DJ001  null: it was not kept
+        null=True,
+        help_text="The envelope as the step received it, JSON; with the delivery that ended it.",
+    )
+    input_bytes = models.PositiveIntegerField(
+        null=True, help_text="Of the whole input, where only its beginning was kept."
+    )
     branch = models.TextField(default="", blank=True)
 
     class Meta:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 
+from flows.models.keep import Keep
 from flows.models.queue import Queue
 from scripts.models import ScriptVersion
 
@@ -18,6 +19,9 @@ class FlowVersion(models.Model):
     )
     flow_name = models.CharField(max_length=100)
     number = models.PositiveIntegerField()
+    keep = models.CharField(
+        max_length=16, choices=Keep, default=Keep.EVERYTHING, db_default=Keep.EVERYTHING
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

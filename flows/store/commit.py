@@ -9,12 +9,14 @@ from uuid import UUID
 
 from flows.disposition import Circumstances, Decision, Disposition
 from flows.models import DeadLetter, Run
+from flows.models.keep import Keep
 from flows.plan import StepPlan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.counters import Counters
 from flows.store.database import sql_time
+from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import (
@@ -368,6 +370,9 @@ class Commit:
         left = [done.held for done in (*self.completed, *self.dead, *self.cancelled)]
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
         each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
+        each(
+            sql.FORGET_INPUTS, [{"id": d.held.run_id} for d in self.completed if keeps_failures(d)]
+        )
         each(sql.FAIL_RUN, [ended_row(done, at) for done in self.dead if not done.held.branch])
         each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.results if done.warning])
         self.branches.write(self.dead)
@@ -404,6 +409,10 @@ def is_first(held: HeldMessage) -> bool:
     return held.deliveries == 1 and step_plan(held.step_id).position == 0
 
 
+def keeps_failures(done: DeliveryResult) -> bool:
+    return step_plan(done.held.step_id).keep == Keep.FAILURES
+
+
 def handed_row(handed: HandedOver, at: str) -> dict[str, object]:
     return {
         "id": handed.held.id,
@@ -434,7 +443,7 @@ def step_run_row(done: DeliveryResult) -> dict[str, object]:
         "finished_at": sql_time(datetime.fromtimestamp(done.finished_at, UTC)),
         "error": done.decision.error,
         "logs": done.logs,
-    }
+    } | input_of(done)
 
 
 def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:

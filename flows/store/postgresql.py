@@ -33,6 +33,7 @@ TYPES = {
     "finished_at": "timestamptz",
     "available_at": "timestamptz",
     "depth": "int",
+    "input_bytes": "int",
     "reserved": "int",
     "step_id": "bigint",
     "flow_version_id": "bigint",

@@ -7,8 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from flows.models import DeadLetter, Run
+from flows.models.keep import Keep
 from flows.models.message import DEFAULT_PRIORITY
-from flows.plan import StepPlan, flow_name_of, meeting_plan
+from flows.plan import StepPlan, flow_name_of, meeting_plan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.counters import Counters
@@ -109,6 +110,8 @@ class RunEnd:
     def _complete(self, run: Gathered, result: str) -> None:
         row = {"id": run.correlation_id.hex, "result": result, "finished_at": sql_time(self.now)}
         self.database.each(sql.COMPLETE_RUN, [row])
+        if step_plan(run.step_id).keep == Keep.FAILURES:
+            self.database.each(sql.FORGET_INPUTS, [{"id": row["id"]}])
         flow_name = flow_name_of(run.flow_version_id)
         self.totals[flow_name].completed += 1
         announce_end(run.correlation_id, flow_name, Run.Status.COMPLETED)

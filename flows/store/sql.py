@@ -190,10 +190,17 @@ MARK_QUEUED = Batch(
 
 INSERT_STEP_RUN = Batch(
     "INSERT INTO flows_steprun (run_id, step_id, delivery, outcome, started_at, finished_at,"
-    " error, logs, branch)",
+    " error, logs, branch, input, input_bytes)",
     values="{id}, {step_id}, {deliveries}, {outcome}, {started_at}, {finished_at}, {error},"
-    " {logs}, {branch}",
+    " {logs}, {branch}, {input}, {input_bytes}",
 )
+
+# Of a run that did not fail, where failures alone are kept.
+FORGET_INPUTS = Batch(
+    "UPDATE flows_steprun SET input = NULL, input_bytes = NULL",
+    where="flows_steprun.run_id = {id} AND flows_steprun.input IS NOT NULL",
+)
+
 
 # A held message goes on to the next step with the consumer that holds it.
 KEEP = Batch(
@@ -265,10 +272,14 @@ MESSAGES_OF_RUN = """
 
 REQUEST_CANCEL = "UPDATE flows_consumer SET cancel_requested = TRUE WHERE id = %s"
 
-DELETE_WAITING = "DELETE FROM flows_message WHERE id = %s AND queue_id = %s AND delayed = %s"
+DELETE_WAITING = """
+    DELETE FROM flows_message WHERE id = %s AND queue_id = %s AND delayed = %s
+    RETURNING branch, body
+"""
 
 CANCEL_RUN = """
-    UPDATE flows_run SET status = 'CANCELLED', cancelled_by_id = %s, finished_at = %s
+    UPDATE flows_run SET status = 'CANCELLED', cancelled_by_id = %s, finished_at = %s,
+        cancelled_input = %s
     WHERE correlation_id = %s
 """
 

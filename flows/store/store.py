@@ -17,8 +17,9 @@ from uuid_utils.compat import uuid7
 
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run
+from flows.models.keep import Keep
 from flows.models.users import key_in_database
-from flows.plan import flow_name_of, step_plan
+from flows.plan import flow_name_of, keep_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
 from flows.store.commit import BatchSize, Commit, Decide
@@ -26,6 +27,7 @@ from flows.store.counters import Counters, limits
 from flows.store.database import Database, sql_time
 from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
+from flows.store.kept import beginning
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
@@ -102,7 +104,8 @@ class Store:
             with self.database.transaction():
                 if not self._messages_of(run_id):
                     return False
-                if not self._withdraw(run_id):
+                body = self._withdraw(run_id)
+                if body is None:
                     # A message has moved on meanwhile: look again where it is.
                     transaction.set_rollback(True)
                     continue
@@ -111,7 +114,11 @@ class Store:
                     transaction.set_rollback(True)
                     return False
                 now, by = self.database.now(), key_in_database(user_id)
-                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), run_id.hex])
+                keep = keep_of(run.flow_version_id)
+                kept = beginning(body)[0] if body and keep == Keep.EVERYTHING else None
+                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), kept, run_id.hex])
+                if keep == Keep.FAILURES:
+                    self.database.each(sql.FORGET_INPUTS, [{"id": run_id.hex}])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
                 totals = self._discard_letters_of(run_id, now, user_id)
                 was_failed = run.status == Run.Status.FAILED
@@ -133,25 +140,32 @@ class Store:
         letters.update(discarded_at=now, discarded_by=user_id)
         return totals
 
-    def _withdraw(self, run_id: UUID) -> bool:
+    def _withdraw(self, run_id: UUID) -> str | None:
+        """Delete the waiting messages of a run; None: one has moved on meanwhile.
+
+        Return the body of the one that waited, "" if a consumer holds it or there are branches.
+        """
         asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}
         for consumer_id in sorted(asked):
             self.database.change(sql.REQUEST_CANCEL, [consumer_id])
         # From here on no holder can commit: its consumer row is locked.
         messages = self._messages_of(run_id)
         queues = self.counters.lock({queue_id for _, queue_id, *_ in messages if queue_id})
+        body = ""
         for id, queue_id, holder, delayed in messages:
             if holder and holder not in asked:
-                return False
+                return None
             if queue_id:
-                if not self.database.change(sql.DELETE_WAITING, [id, queue_id, delayed]):
-                    return False
+                deleted = self.database.query(sql.DELETE_WAITING, [id, queue_id, delayed])
+                if not deleted:
+                    return None
+                body = "" if deleted[0][0] else deleted[0][1]
                 if delayed:
                     queues[queue_id].delayed_change -= 1
                 else:
                     queues[queue_id].depth_change -= 1
         self.counters.add(queues)
-        return True
+        return body
 
     def _messages_of(self, run_id: UUID) -> list[tuple[str, int | None, int | None, bool]]:
         return self.database.query(sql.MESSAGES_OF_RUN, [run_id.hex, run_id.hex])

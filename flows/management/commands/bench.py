@@ -6,6 +6,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from flows.benchmark import WORKLOADS, BenchFailed
+from flows.models.keep import Keep
 
 
 class Command(BaseCommand):
@@ -14,6 +15,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("workload", nargs="?", choices=sorted(WORKLOADS), default="flow3")
         parser.add_argument("--runs", type=int, help="Runs to start; each workload has a default.")
+        parser.add_argument("--keep", choices=Keep.values, help="For flow3: the flow's setting.")
         parser.add_argument("--json", action="store_true", help="Print JSON alone.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -21,9 +23,11 @@ class Command(BaseCommand):
         runs = default_runs if options["runs"] is None else options["runs"]
         if runs < 1:
             raise CommandError("--runs must be at least 1")
+        if options["keep"] and options["workload"] != "flow3":
+            raise CommandError("--keep is for flow3")
         call_command("migrate", interactive=False, verbosity=0)
         try:
-            figures = measure(runs)
+            figures = measure(runs, options["keep"]) if options["keep"] else measure(runs)
         except BenchFailed as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(figures) if options["json"] else as_text(figures))
