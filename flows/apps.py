@@ -9,9 +9,15 @@ class FlowsConfig(AppConfig):
     verbose_name = "Flows"
 
     def ready(self) -> None:
-        from flows.access import configuring, deleted_users, tokens
+        from flows.access import (
+            audited_logins,
+            audited_models,
+            configuring,
+            deleted_users,
+            tokens,
+        )
         from flows.checks import register_all
-        from flows.models import deletion, revision_triggers
+        from flows.models import audit_triggers, deletion, revision_triggers
         from flows.monitoring import script_page
         from flows.store import pending_starts
         from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, retention, stats
@@ -26,11 +32,14 @@ class FlowsConfig(AppConfig):
         allowed_tasks.connect()
         deleted_users.connect()
         tokens.connect()
+        audited_models.connect()
+        audited_logins.connect()
         deletion.connect()
         leftovers.connect()
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)
         rights_sources.append(configuring.script_rights)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
+        post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)

@@ -15,6 +15,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection,
 from django.db.models import QuerySet
 from uuid_utils.compat import uuid7
 
+from flows.access import audit
 from flows.errors import (
     AlreadyReprocessed,
     CommitInDoubt,
@@ -258,20 +259,28 @@ def _known_start(
 # --- runs and dead letters ---------------------------------------------------------------------
 
 
-def cancel(run: Run, *, user: Caller | None = None) -> Run:
+def cancel(run: Run, *, user: Caller | None = None, reason: str = "") -> Run:
     """Cancel a run. Its waiting message leaves at once; a running script is stopped within 2 s.
 
     A failed run whose other branches go on is cancelled as well, and its dead letters are
-    discarded. A run that has ended stays as it is.
+    discarded. A run that has ended stays as it is. The audit log has the reason.
     """
-    store().cancel(run.pk, user.pk if user else None)
+    before = {"status": run.status}
+    with store().database.transaction():
+        if store().cancel(run.pk, user.pk if user else None):
+            after = {"status": Run.Status.CANCELLED.value}
+            audit.record("cancel", run, before=before, after=after, reason=reason, user=user)
     run.refresh_from_db()
     return run
 
 
-def bypass_pause(run: Run) -> bool:
+def bypass_pause(run: Run, *, user: Caller | None = None, reason: str = "") -> bool:
     """Have this run alone go on while its queues or its flow are paused. False if it has ended."""
-    return store().bypass_pause(run.pk)
+    with store().database.transaction():
+        is_changed = store().bypass_pause(run.pk)
+        if is_changed:
+            audit.record("bypass the pause", run, reason=reason, user=user)
+        return is_changed
 
 
 def reprocess(
@@ -281,6 +290,7 @@ def reprocess(
     payload: Payload | None = None,
     newest_script: bool = False,
     at: StepVersion | None = None,
+    reason: str = "",
 ) -> Run:
     """Put a dead letter back at the step where it failed, with a new payload if one is given.
 
@@ -310,7 +320,16 @@ def reprocess(
         body,
         branch=dead_letter.branch,
     )
-    store().put_back(dead_letter, message, user.pk if user else None, follows=at is not None)
+    user_id, follows = user.pk if user else None, at is not None
+    if audit.is_silent():
+        store().put_back(dead_letter, message, user_id, follows=follows)
+        return Run.objects.get(pk=dead_letter.run_id)
+    with store().database.transaction():
+        store().put_back(dead_letter, message, user_id, follows=follows)
+        after = {"run": str(dead_letter.run_id), "script": str(step.script_version)}
+        if payload is not None:
+            after["payload"] = "another one"
+        audit.record("reprocess", dead_letter, after=after, reason=reason, user=user)
     return Run.objects.get(pk=dead_letter.run_id)
 
 
@@ -332,27 +351,35 @@ def newest_step(step: StepVersion) -> StepVersion:
     raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
 
 
-def discard(dead_letter: DeadLetter, *, user: Caller | None = None) -> Run:
+def discard(dead_letter: DeadLetter, *, user: Caller | None = None, reason: str = "") -> Run:
     """Discard a dead letter.
 
     A run whose dead letters are all discarded stays failed. If another branch of it was put back
     and has not died again, the run goes on without the discarded branches. Raises
     AlreadyReprocessed, and QueueFull if it would go on at a join whose queue is full.
     """
-    store().discard(dead_letter, user.pk if user else None)
+    with store().database.transaction():
+        store().discard(dead_letter, user.pk if user else None)
+        after = {"run": str(dead_letter.run_id)}
+        audit.record("discard", dead_letter, after=after, reason=reason, user=user)
     return Run.objects.get(pk=dead_letter.run_id)
 
 
 # --- pausing -----------------------------------------------------------------------------------
 
 
-def pause(target: Queue | Flow, *, user: Caller | None = None) -> None:
-    """Pause a queue, or all queues of a flow: messages wait, and running scripts go on."""
-    _set_paused(target, True, user)
+def pause(target: Queue | Flow, *, user: Caller | None = None, reason: str = "") -> None:
+    """Pause a queue, or all queues of a flow: messages wait, and running scripts go on.
+
+    The audit log has the reason.
+    """
+    with audit.acting("pause", user=user, reason=reason):
+        _set_paused(target, True, user)
 
 
-def resume(target: Queue | Flow, *, user: Caller | None = None) -> None:
-    _set_paused(target, False, user)
+def resume(target: Queue | Flow, *, user: Caller | None = None, reason: str = "") -> None:
+    with audit.acting("resume", user=user, reason=reason):
+        _set_paused(target, False, user)
 
 
 def _set_paused(target: Queue | Flow, paused: bool, user: Caller | None) -> None:
@@ -361,5 +388,6 @@ def _set_paused(target: Queue | Flow, paused: bool, user: Caller | None) -> None
         return
     target.paused = paused
     target.paused_by_id = user.pk if user and paused else None
+    # The models' signals write the entry of the audit log.
     target.save(update_fields=["paused", "paused_by"])
     store().database.wake()

@@ -12,6 +12,7 @@ from django.db.models.signals import post_save, pre_save
 from knox.models import get_token_model
 from knox.settings import knox_settings
 
+from flows.access import audit
 from flows.errors import PasswordChanged, TooManyTokens
 from flows.models.users import all_users, user_models
 from flows.store import store
@@ -33,8 +34,9 @@ def make_token(user: AbstractBaseUser) -> str:
             raise PasswordChanged
         tokens = tokens_of(user)
         tokens.filter(expiry__lt=store().database.now()).delete()
-        _revoke_soonest_ending(tokens, tokens.count() + 1 - most_tokens())
-        token: str = get_token_model().objects.create(user)[1]
+        with audit.acting(user=user):
+            _revoke_soonest_ending(tokens, tokens.count() + 1 - most_tokens())
+            token: str = get_token_model().objects.create(user)[1]
         return token
 
 
@@ -79,11 +81,11 @@ def _note_change(sender: Any, instance: Any, raw: bool, update_fields: Any, **kw
     if stored := all_users().filter(pk=instance.pk).first():
         instance._revokes_tokens = stored.is_active != instance.is_active or (
             stored.password != instance.password
-            and not _is_only_hashed_anew(instance, stored.password, update_fields)
+            and not is_only_hashed_anew(instance, stored.password, update_fields)
         )
 
 
-def _is_only_hashed_anew(user: Any, stored: str, update_fields: Any) -> bool:
+def is_only_hashed_anew(user: Any, stored: str, update_fields: Any) -> bool:
     """Say whether a login has stored the same password by a stronger hash.
 
     Django does so with nothing else, without the raw password that a change leaves on the user, and

@@ -3,6 +3,7 @@
 from django.contrib import admin
 
 from flows.admin import (
+    audit,
     consumers,
     dead_letters,
     flows,
@@ -24,6 +25,7 @@ admin.autodiscover()
 users.register()
 
 __all__ = [
+    "audit",
     "consumers",
     "dead_letters",
     "flows",

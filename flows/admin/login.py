@@ -9,8 +9,9 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
+from flows.access.addresses import caller_network
 from flows.api.errors import Problem
-from flows.api.logins import address_of, failed_logins
+from flows.api.logins import failed_logins
 from flows.models.users import is_possible_name
 
 
@@ -24,7 +25,7 @@ class LoginForm(AuthenticationForm):
         if self.request is None or not name or not self.cleaned_data.get("password"):
             return super().clean()
         try:
-            with failed_logins.watch(address_of(self.request), name, ValidationError):
+            with failed_logins.watch(caller_network(self.request), name, ValidationError):
                 return self._clean(name)
         except Problem as problem:
             self.refusal = problem

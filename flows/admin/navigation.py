@@ -19,6 +19,7 @@ from flows.access.rights import dead_letters_seen
 from flows.admin.by_role import may_view
 from flows.admin.display import list_of
 from flows.models import (
+    AuditEntry,
     Consumer,
     DeadLetter,
     Flow,
@@ -93,6 +94,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
                 item(request, "Roles", "groups", Group),
                 item(request, "Role mappings", "key", RoleMapping),
                 item(request, "API tokens", "vpn_key", get_token_model()),
+                item(request, "Audit log", "history", AuditEntry),
             ],
         },
         {

@@ -186,7 +186,7 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     )
     def bypass_pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = get_object_or_404(Run, pk=object_id)
-        if engine.bypass_pause(run):
+        if engine.bypass_pause(run, user=request.user):
             note = "The run goes on although its queues or its flow are paused."
             self.message_user(request, note, messages.SUCCESS)
         else:

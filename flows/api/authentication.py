@@ -20,9 +20,10 @@ from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from flows.access.addresses import caller_network
 from flows.access.rights import Caller
 from flows.api.errors import Problem
-from flows.api.logins import address_of, failed_logins
+from flows.api.logins import failed_logins
 from flows.models.users import all_users, user_named, user_with_password
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
@@ -93,7 +94,7 @@ class BasicAuthentication(authentication.BasicAuthentication):
     ) -> tuple[AbstractBaseUser, None]:
         if (user := user_named(userid)) and self.good.get(_password_digest(user, password)):
             return user, None
-        address = "" if request is None else address_of(request)
+        address = "" if request is None else caller_network(request)
         with failed_logins.watch(address, userid):
             user = user_with_password(request, userid, password)
             if user is None:

@@ -13,18 +13,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
-from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
 
+from flows.access.audited_logins import record_failed_login
 from flows.api.errors import Problem
 from flows.models import LoginCount
 from flows.models.logins import ACCOUNT_WITHIN, KNOWN, WITHIN
@@ -42,8 +39,6 @@ KNOWN_SECONDS = KNOWN.total_seconds()
 KNOWN_AGAIN_SECONDS = 3600.0
 # How far two clocks may differ. A count that begins later than that had a wrong clock.
 CLOCKS_APART = timedelta(seconds=10)
-# A caller with IPv6 has a whole network of at least this prefix.
-IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +95,13 @@ class FailedLogins:
         except failure:
             for counter in counters:
                 _count(counter, address)
+            record_failed_login(name)
             raise
         if not _is_within(rows.get(pair.key), KNOWN_AGAIN_SECONDS, now):
             LoginCount.objects.update_or_create(pk=pair.key, defaults={"known_at": now})
 
 
 failed_logins = FailedLogins()
-
-
-def address_of(request: Request | HttpRequest) -> str:
-    """Return the caller's address, behind NUM_PROXIES proxies.
-
-    For IPv6 it is the network that one caller has.
-    """
-    text = BaseThrottle().get_ident(request)  # type: ignore[arg-type]
-    try:
-        address = ip_address(text.strip())
-    except (AttributeError, ValueError):
-        return str(text or "")
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
-        return str(ip_network((int(address), IPV6_PREFIX), strict=False))
-    return str(address)
 
 
 def _key(*parts: str) -> str:

@@ -10,11 +10,13 @@ from knox.settings import knox_settings
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from flows.access import audit
+from flows.access.addresses import caller_network
 from flows.access.tokens import make_token
 from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAuthentication
 from flows.api.body import json_body
 from flows.api.errors import Problem
-from flows.api.logins import address_of, failed_logins
+from flows.api.logins import failed_logins
 from flows.api.openapi.operations import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.view import OpenView, json_response
 from flows.errors import PasswordChanged
@@ -51,8 +53,9 @@ class TokenView(OpenView):
             found = None
         if found is None:
             raise Problem("not-authenticated", headers={"WWW-Authenticate": BEARER})
-        _, token = found
-        token.delete()
+        user, token = found
+        with audit.acting(user=user):
+            token.delete()
         return HttpResponse(status=204)
 
 
@@ -87,7 +90,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 def _user(request: Request, name: str, password: str) -> AbstractBaseUser:
     try:
-        with failed_logins.watch(address_of(request), name):
+        with failed_logins.watch(caller_network(request), name):
             user = user_with_password(request._request, name, password)
             if user is None:
                 raise AuthenticationFailed("Wrong user name or password.")

@@ -1,3 +1,4 @@
+from flows.models.audit_entry import AuditEntry
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
 from flows.models.counts import ConservationCheck, CountBlock, CountedTotals, CountsClock
@@ -14,6 +15,7 @@ from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
 
 __all__ = [
+    "AuditEntry",
     "BranchEnd",
     "CachedValue",
     "ConfigurationRevision",

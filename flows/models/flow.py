@@ -64,6 +64,11 @@ class Flow(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it together with what is recorded about the change."""
+        super().save(*args, **kwargs)
+
     def clean(self) -> None:
         require_name(self, in_addresses=True)
         if wrong := not_longer_than_zero(self, "retention", "max_age"):
@@ -151,6 +156,11 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it together with what is recorded about the change."""
+        super().save(*args, **kwargs)
 
     def clean(self) -> None:
         require_name(self)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.models import Group
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from simple_history.models import HistoricalRecords
 
@@ -41,3 +43,8 @@ class RoleMapping(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} may {self.right} {self.flow or 'every flow'}"
+
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it together with what is recorded about the change."""
+        super().save(*args, **kwargs)

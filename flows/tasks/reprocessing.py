@@ -16,6 +16,7 @@ from django.db.models import Exists, Max, OuterRef, Q, Value
 from django.db.models.functions import Concat
 from django_q.tasks import async_task
 
+from flows.access import audit
 from flows.dead_letters import DeadLetterFilter, Matched, count_by_step
 from flows.models import DeadLetter, Message, Reprocessing, Run
 from flows.models.reprocessing import ReprocessedLetter as Letter
@@ -64,14 +65,25 @@ def reprocess_many(
             due_at=now + timedelta(seconds=PATIENCE_SECONDS),
         )
         _send(reprocessing.pk, reprocessing.fencing_token)
+        audit.record("reprocess many", reprocessing, after=_order(reprocessing), user=user)
     return Matched(matched, steps, reprocessing)
+
+
+def _order(reprocessing: Reprocessing) -> dict[str, Any]:
+    """Return what was ordered, for the audit log."""
+    names = ("filter", "flow_ids", "script", "rate_per_second", "stop_after_failures", "sample")
+    order = {name: getattr(reprocessing, name) for name in (*names, "matched")}
+    return {name: value for name, value in order.items() if value is not None}
 
 
 def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
     """Stop a reprocessing. Runs that were put back go on. One that has ended stays as it is."""
     running = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.RUNNING)
     note = f"Stopped by {user.get_username()}." if user else "Stopped."
-    running.update(state=Reprocessing.State.STOPPED, note=note)
+    with store().database.transaction():
+        if running.update(state=Reprocessing.State.STOPPED, note=note):
+            before, after = ({"state": each} for each in ("RUNNING", "STOPPED"))
+            audit.record("stop", reprocessing, before=before, after=after, user=user)
     reprocessing.refresh_from_db()
 
 

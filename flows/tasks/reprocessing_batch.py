@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from flows import engine
+from flows.access import audit
 from flows.dead_letters import DeadLetterFilter
 from flows.errors import AlreadyReprocessed, FlowError, QueueFull
 from flows.models import (
@@ -191,4 +192,6 @@ def _put_back_one(
     if isinstance(target, FlowError):
         raise target
     keeps_script = reprocessing.script == Reprocessing.Script.OWN
-    engine.reprocess(letter, user=reprocessing.user, at=None if keeps_script else target)
+    # The audit log has the start of the reprocessing, not each dead letter.
+    with audit.silent():
+        engine.reprocess(letter, user=reprocessing.user, at=None if keeps_script else target)

@@ -8,7 +8,7 @@ What is purged for certain has ended and can never run again:
 A failed run with an open dead letter stays, however old: a decision about it is still due.
 So does a run whose idempotency key counts, and one that has a message: its script is being stopped,
 or branches go on beside a dead one.
-The versions of flows and scripts stay.
+The versions of flows and scripts stay. Entries of the audit log go after ASYNCENGINE_AUDIT_DAYS.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
+from django.conf import settings
+from django.db import connection, connections
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
 from knox.models import get_token_model
 
 from flows.engine import IDEMPOTENCY_KEY_AGE
 from flows.models import (
+    AuditEntry,
     CachedValue,
     DeadLetter,
     FlowTotals,
@@ -36,6 +38,7 @@ from flows.models import (
     Message,
     Run,
 )
+from flows.models.audit_triggers import deletes_entries
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
 from flows.tasks.counting import purge_counts
@@ -53,7 +56,7 @@ Entry = tuple[str, str]
 
 
 def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SECONDS) -> int:
-    """Purge what is too old: idempotency keys, logins, tokens, cached results, runs.
+    """Purge what is too old: keys, logins, tokens, cached results, the audit log, runs.
 
     Return how many runs.
 
@@ -105,7 +108,13 @@ def ensure_schedule(**kwargs: Any) -> None:
 
 def _batches(now: datetime) -> Iterator[int]:
     """Purge batch by batch; yield how many runs each had."""
-    while _purge_keys(now) or _purge_logins(now) or _purge_tokens(now) or _purge_cache(now):
+    while (
+        _purge_keys(now)
+        or _purge_logins(now)
+        or _purge_tokens(now)
+        or _purge_cache(now)
+        or _purge_audit_log(now)
+    ):
         yield 0
     while purge_counts(now, BATCH):
         yield 0
@@ -200,3 +209,18 @@ def _purge_cache(now: datetime) -> int:
     expired = CachedValue.objects.expired(now)
     batch = list(expired.order_by("expires_at").values_list("pk", flat=True)[:BATCH])
     return expired.filter(pk__in=batch).delete()[0] if batch else 0
+
+
+def _purge_audit_log(now: datetime) -> int:
+    """Delete a batch of the entries of the audit log that are too old; return how many."""
+    days = settings.ASYNCENGINE_AUDIT_DAYS
+    if not days:
+        return 0
+    old = AuditEntry.objects.older_than(now - timedelta(days=days))
+    batch = list(old.order_by("at").values_list("pk", flat=True)[:BATCH])
+    if not batch:
+        return 0
+    with store().database.transaction(), deletes_entries(connection):
+        # Neither the model nor a QuerySet deletes entries.
+        AuditEntry._base_manager.filter(pk__in=batch)._raw_delete(connection.alias)
+    return len(batch)

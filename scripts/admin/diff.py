@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -107,6 +107,47 @@ def diff(before: dict[str, Any], after: dict[str, Any], time_left: TimeLeft | No
     return found
 
 
+def diff_of_fields(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    titles: Mapping[str, str] | None = None,
+    time_left: TimeLeft | None = None,
+) -> Diff:
+    """Compare fields by name. A field that one side does not have counts as empty there.
+
+    Texts of several lines and JSON are compared line by line, lists by their items, other values
+    as a whole. `titles` has the names that a reader knows the fields by.
+    """
+    found = Diff()
+    time_left = time_left or TimeLeft(1.0)
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if old == new and name in before and name in after:
+            continue
+        title = (titles or {}).get(name) or name.replace("_", " ").capitalize()
+        if isinstance(old, list) and isinstance(new, list):
+            gone = [each for each in old if each not in new]
+            added = [each for each in new if each not in old]
+            if gone or added:
+                old, new = gone, added
+            found.values.append(ValueDiff(title, _value(old), _value(new)))
+        elif _has_lines(old) or _has_lines(new):
+            found.texts.append(_text_diff(title, _as_text(old), _as_text(new), time_left))
+        else:
+            found.values.append(ValueDiff(title, _value(old), _value(new)))
+    return found
+
+
+def _has_lines(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, str) and "\n" in value)
+
+
+def _as_text(value: Any) -> str:
+    if value is None or value == {}:
+        return ""
+    return value if isinstance(value, str) else _schema_text(value)
+
+
 def _texts(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "Code", before["code"], after["code"]
     old = {library["name"]: library["code"] for library in before["libraries"]}
@@ -180,12 +221,12 @@ def _counts(text: TextDiff) -> str:
     return f"+{text.added} \N{MINUS SIGN}{text.removed}{more}"
 
 
-def _schema_text(schema: dict[str, Any]) -> str:
+def _schema_text(schema: Any) -> str:
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) if schema else ""
 
 
 def _value(value: Any) -> str:
-    if value is None or value == []:
+    if value is None or value in ("", [], {}):
         return "\N{EN DASH}"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -31,6 +31,8 @@ class Script(ScriptContent):
     history = HistoricalRecords()
 
     _chosen_libraries: list[Library] | None = None
+    # Changes that no column has, before and after, by name: noted for the receivers of `post_save`.
+    extra_changes: dict[str, tuple[list[str], list[str]]] = {}
 
     class Meta:
         ordering = ["name"]
@@ -47,6 +49,7 @@ class Script(ScriptContent):
     @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
         chosen, self._chosen_libraries = self._chosen_libraries, None
+        self.extra_changes = {} if chosen is None else self._change_of_libraries(chosen)
         super().save(*args, **kwargs)
         if chosen is not None:
             self._use(chosen)
@@ -119,6 +122,11 @@ class Script(ScriptContent):
             author=author,
             **self.content(),
         )
+
+    def _change_of_libraries(self, chosen: list[Library]) -> dict[str, tuple[list[str], list[str]]]:
+        used = LibraryUse.objects.filter(script=self.pk) if self.pk else LibraryUse.objects.none()
+        before = list(used.order_by("position").values_list("library__name", flat=True))
+        return {"libraries": (before, [library.name for library in chosen])}
 
     def _use(self, libraries: list[Library]) -> None:
         # The prefetched uses may have changed since.

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
+from flows.access.addresses import caller_network
 from flows.api import logins
 from flows.api.authentication import BasicAuthentication
 from flows.models import LoginCount
@@ -194,8 +195,7 @@ def test_another_address_is_not_concerned(anonymous, user):
 )
 def test_networks_of_ipv6_are_one_address(one, other, same):
     found = [
-        logins.address_of(RequestFactory().get("/", REMOTE_ADDR=address))
-        for address in (one, other)
+        caller_network(RequestFactory().get("/", REMOTE_ADDR=address)) for address in (one, other)
     ]
 
     assert (found[0] == found[1]) is same
