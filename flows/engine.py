@@ -292,7 +292,7 @@ def reprocess(
     at: StepVersion | None = None,
     reason: str = "",
 ) -> Run:
-    """Put a dead letter back at the step where it failed, with a new payload if one is given.
+    """Requeue a dead letter at the step where it failed, with a new payload if one is given.
 
     Earlier steps are not run again. The run keeps its script versions. With `newest_script` it goes
     on with the flow as it is now, from the step of the same name; a caller that has looked that
@@ -322,10 +322,10 @@ def reprocess(
     )
     user_id, follows = user.pk if user else None, at is not None
     if audit.is_silent():
-        store().put_back(dead_letter, message, user_id, follows=follows)
+        store().requeue(dead_letter, message, user_id, follows=follows)
         return Run.objects.get(pk=dead_letter.run_id)
     with store().database.transaction():
-        store().put_back(dead_letter, message, user_id, follows=follows)
+        store().requeue(dead_letter, message, user_id, follows=follows)
         after = {"run": str(dead_letter.run_id), "script": str(step.script_version)}
         if payload is not None:
             after["payload"] = "another one"
@@ -354,7 +354,7 @@ def newest_step(step: StepVersion) -> StepVersion:
 def discard(dead_letter: DeadLetter, *, user: Caller | None = None, reason: str = "") -> Run:
     """Discard a dead letter.
 
-    A run whose dead letters are all discarded stays failed. If another branch of it was put back
+    A run whose dead letters are all discarded stays failed. If another branch of it was requeued
     and has not died again, the run goes on without the discarded branches. Raises
     AlreadyReprocessed, and QueueFull if it would go on at a join whose queue is full.
     """

@@ -226,7 +226,7 @@ def reprocess(
     payload: Payload | None = None,
     newest_script: bool = False,
 ) -> UUID:
-    """Put a dead letter back at the step where it failed, and return its run's id.
+    """Requeue a dead letter at the step where it failed, and return its run's id.
 
     With a payload in place of its own, if one is given; with `newest_script` at the flow as it is
     now. Locks as `cancel` does. Raises NotFound, AlreadyReprocessed, QueueFull, PayloadInvalid and

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-OPEN, PUT_BACK, DISCARDED = "open", "put back", "discarded"
+OPEN, REQUEUED, DISCARDED = "open", "requeued", "discarded"
 
 
 @dataclass
@@ -45,7 +45,7 @@ class ModelRun:
     def fanned_out(self, branch: str, payloads: list[Any]) -> None:
         position, _ = self.live.pop(branch)
         if not self.is_branched:
-            # What was put back before is of no matter to the branches.
+            # Dead letters from before the fan-out do not matter to the branches.
             self.is_branched, self.letters = True, []
         for number, payload in enumerate(payloads):
             self._send(f"{branch}.{number:06}".lstrip("."), position + 1, payload)
@@ -54,8 +54,8 @@ class ModelRun:
     def rejected(self, branch: str) -> None:
         self.letters.append(Letter(branch, *self.live.pop(branch)))
 
-    def put_back(self, letter: Letter) -> None:
-        letter.state = PUT_BACK
+    def requeued(self, letter: Letter) -> None:
+        letter.state = REQUEUED
         self.live[letter.branch] = (letter.position, letter.payload)
 
     def discarded(self, letter: Letter) -> None:
@@ -94,7 +94,7 @@ class ModelRun:
     def _is_given_up(self) -> bool:
         """Whether the last word on each branch that died was to discard it."""
         last_words = {letter.branch: letter.state for letter in self.letters}
-        return PUT_BACK not in last_words.values()
+        return REQUEUED not in last_words.values()
 
     def _send(self, branch: str, position: int, payload: Any) -> None:
         if position == len(self.joins) and not self.is_branched:

@@ -67,8 +67,8 @@ class ReprocessView(ApiView):
         letter = _find(request, id)
         options = _options(json_body(request._request), letter)
         run = engine.reprocess(letter, user=request.user, **options)
-        put_back = engine.Started(run.pk, letter.step.flow_version.flow_name)
-        return accepted(request, put_back, run.status)
+        requeued = engine.Started(run.pk, letter.step.flow_version.flow_name)
+        return accepted(request, requeued, run.status)
 
 
 def _find(request: Request, id: int) -> DeadLetter:

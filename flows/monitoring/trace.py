@@ -227,7 +227,7 @@ def _places(
 ) -> dict[str, Place]:
     """Return the place for each step, by the step's name.
 
-    The id would not do: after a run was put back with the newest script, its first attempts are of
+    The id would not do: after a run was requeued with the newest script, its first attempts are of
     another flow version.
     """
     places: dict[str, Place] = defaultdict(Place)

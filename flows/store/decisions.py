@@ -35,7 +35,7 @@ class LetterDecision:
     """What an operator decides about a dead letter, within a transaction that locks its run.
 
     A run is failed while a dead letter of it is open. When the last one has been decided, it goes
-    on if a dead letter was put back and has not died again, without the branches whose dead letter
+    on if a dead letter was requeued and has not died again, without the branches whose dead letter
     was discarded. If all were discarded, it stays failed. In which order, and what else of the run
     has ended by then, changes nothing.
     """
@@ -48,7 +48,7 @@ class LetterDecision:
         self.now: datetime = counters.database.now()
         self.totals = totals_by_flow()
 
-    def put_back(self, message: Row, follows: int | None) -> None:
+    def requeue(self, message: Row, follows: int | None) -> None:
         """Let the message wait at its step. Raises QueueFull, AlreadyReprocessed.
 
         `follows`: the flow version that the run has from now on, None for its own.
@@ -88,7 +88,7 @@ class LetterDecision:
         return DeadLetter.objects.open().filter(run=self.letter.run_id).exists()
 
     def _goes_on(self, run: Run) -> bool:
-        """Whether all are decided, and a branch was put back that has not died again."""
+        """Whether all are decided, and a branch was requeued that has not died again."""
         if not self.letter.branch or self._has_open_letters():
             return False
         letters = self._letters_of_fan_out(run)

@@ -74,7 +74,7 @@ class Store:
         if delayed:
             self.counters.refuse_if_too_many_delayed(queue_id, delayed)
 
-    def put_back(self, letter: DeadLetter, message: NewRun, user_id: Any, follows: bool) -> None:
+    def requeue(self, letter: DeadLetter, message: NewRun, user_id: Any, follows: bool) -> None:
         """Let a message wait in place of a dead letter. Raises QueueFull, AlreadyReprocessed.
 
         `follows`: the run has the message's flow version from now on.
@@ -83,7 +83,7 @@ class Store:
             decision = LetterDecision(self.counters, letter, user_id)
             id = uuid7() if letter.branch else letter.run_id
             row = message_row(message, sql_time(decision.now), id)
-            decision.put_back(row, message.flow_version_id if follows else None)
+            decision.requeue(row, message.flow_version_id if follows else None)
 
     def discard(self, letter: DeadLetter, user_id: Any) -> None:
         """Give a dead letter up. Raises AlreadyReprocessed, and QueueFull where its run would go

@@ -1,4 +1,4 @@
-"""Bulk reprocessing: put dead letters back by a filter, at a rate, with a sample first.
+"""Bulk reprocessing: requeue dead letters by a filter, at a rate, with a sample first.
 
 A reprocessing is a row that django-q2 tasks advance, one after the other. A task works for about
 a second in small transactions and queues the next. If a task is lost with its worker, or has
@@ -38,7 +38,7 @@ def reprocess_many(
     newest_script: bool = False,
     dry_run: bool = False,
 ) -> Matched:
-    """Reprocess the dead letters that are open now. Returns before the first is put back.
+    """Reprocess the dead letters that are open now. Returns before the first is requeued.
 
     `flow_ids` are the flows that the caller may operate, None for all. The first `sample` runs have
     to end before the rest follows; 0 for no sample. It stops when `stop_after_failures` have failed
@@ -77,7 +77,7 @@ def _order(reprocessing: Reprocessing) -> dict[str, Any]:
 
 
 def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
-    """Stop a reprocessing. Runs that were put back go on. One that has ended stays as it is."""
+    """Stop a reprocessing. Runs that were requeued go on. One that has ended stays as it is."""
     running = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.RUNNING)
     note = f"Stopped by {user.get_username()}." if user else "Stopped."
     with store().database.transaction():
@@ -167,7 +167,7 @@ def _count_ended(reprocessing: Reprocessing) -> None:
     )
     branch = OuterRef("dead_letter__branch")
     in_branch = Q(branch=branch) | Q(branch__startswith=Concat(branch, Value(".")))
-    # It failed again, even if it was put back a second time since.
+    # It failed again, even if it was requeued a second time since.
     failed = Exists(newer.filter(in_branch)) | Q(Exists(newer), dead_letter__branch="")
     messages = Message.objects.filter(in_branch, run=OuterRef("dead_letter__run"), branch__gt="")
     # Other branches may go on, or be dead, when this one has come to its end.

@@ -1,4 +1,4 @@
-"""Put some dead letters of a bulk reprocessing back: one transaction of its task."""
+"""Requeue some dead letters of a bulk reprocessing: one transaction of its task."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def take(pk: int, token: int) -> Reprocessing | None:
 
 
 def advance_once(pk: int, token: int) -> float | None:
-    """Put some letters back. Return the seconds to wait, 0 to go on, None at the end."""
+    """Requeue some letters. Return the seconds to wait, 0 to go on, None at the end."""
     with store().database.transaction():
         reprocessing = take(pk, token)
         if reprocessing is None:
             return None
         now = store().database.now()
-        pause = _pause(reprocessing, now) or _put_back_some(reprocessing, now)
+        pause = _pause(reprocessing, now) or _requeue_some(reprocessing, now)
         reprocessing.due_at = now + timedelta(seconds=pause or PATIENCE_SECONDS)
         _finish(reprocessing, now)
         reprocessing.save()
@@ -54,7 +54,7 @@ def advance_once(pk: int, token: int) -> float | None:
 
 
 def _pause(reprocessing: Reprocessing, now: datetime) -> float:
-    """Return the seconds for which nothing may be put back, and note the reason."""
+    """Return the seconds for which nothing may be requeued, and note the reason."""
     if _is_through(reprocessing):
         return LOOK_AGAIN_SECONDS
     if reprocessing.outstanding and reprocessing.reprocessed == reprocessing.sample:
@@ -78,7 +78,7 @@ def _finish(reprocessing: Reprocessing, now: datetime) -> None:
         return
     if reprocessing.state == Reprocessing.State.RUNNING:
         ongoing = reprocessing.outstanding
-        reprocessing.note = f"All were put back; {ongoing} go on." if ongoing else ""
+        reprocessing.note = f"All were requeued; {ongoing} go on." if ongoing else ""
     if not reprocessing.outstanding:
         reprocessing.finished_at = now
         if reprocessing.state == Reprocessing.State.RUNNING:
@@ -94,7 +94,7 @@ def _rate(reprocessing: Reprocessing) -> RateLimit | None:
     return RateLimit(count, count / rate, starts_of(reprocessing.recent_starts))
 
 
-def _put_back_some(reprocessing: Reprocessing, now: datetime) -> float:
+def _requeue_some(reprocessing: Reprocessing, now: datetime) -> float:
     reprocessing.note = ""
     most, rate = BATCH, _rate(reprocessing)
     if rate is not None:
@@ -105,11 +105,11 @@ def _put_back_some(reprocessing: Reprocessing, now: datetime) -> float:
     targets = _targets(reprocessing, letters)
     _lock(targets.values(), letters)
     before = reprocessing.reprocessed
-    pause = _put_back(reprocessing, letters, targets)
+    pause = _requeue(reprocessing, letters, targets)
     if len(letters) < most and not pause:
         reprocessing.cursor = reprocessing.last_id
     if rate is not None:
-        # A letter counts as put back at the commit, at the latest.
+        # A letter counts as requeued at the commit, at the latest.
         rate.add(store().database.now().timestamp(), reprocessing.reprocessed - before)
         reprocessing.recent_starts = rate.write()
     return pause
@@ -156,17 +156,17 @@ def _lock(targets: Collection[StepVersion | FlowError], letters: Sequence[DeadLe
     list(totals.order_by("pk").select_for_update().values_list("pk"))
 
 
-def _put_back(
+def _requeue(
     reprocessing: Reprocessing,
     letters: Sequence[DeadLetter],
     targets: dict[int, StepVersion | FlowError],
 ) -> float:
-    """Put the letters back in order. Return the seconds to wait if a queue is full, else 0."""
+    """Requeue the letters in order. Return the seconds to wait if a queue is full, else 0."""
     done: list[DeadLetter] = []
     pause = 0.0
     for letter in letters:
         try:
-            _put_back_one(reprocessing, letter, targets[letter.step_id])
+            _requeue_one(reprocessing, letter, targets[letter.step_id])
             done.append(letter)
         except QueueFull:
             reprocessing.note = f"Waits for room in the queue {letter.step.queue_name!r}."
@@ -186,7 +186,7 @@ def _put_back(
     return pause
 
 
-def _put_back_one(
+def _requeue_one(
     reprocessing: Reprocessing, letter: DeadLetter, target: StepVersion | FlowError
 ) -> None:
     if isinstance(target, FlowError):

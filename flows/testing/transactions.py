@@ -70,13 +70,13 @@ def as_if_alone(run: Callable[[], Result]) -> Result:
     finally:
         fault = leftovers.put_right()
         for each in before:
-            _put_back(each)
+            _restore(each)
     if fault:
         raise RuntimeError(fault)
     return result
 
 
-def _put_back(before: BaseDatabaseWrapper) -> None:
+def _restore(before: BaseDatabaseWrapper) -> None:
     """Reopen a connection that was dropped because of its state, with a new session.
 
     The test runner closes this connection before it removes the database.

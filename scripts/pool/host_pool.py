@@ -342,7 +342,7 @@ class HostPool:
         self, host: HostClient, finished: list[Outcome], returned: list[Call]
     ) -> None:
         if host.lane is not None:
-            host.lane.put_back_alone(returned)
+            host.lane.requeue_alone(returned)
             self._ready_lanes[host.lane] = None
         if not finished:
             return
@@ -423,7 +423,7 @@ class HostPool:
 
     def _take_back(self, host: HostClient, keep: int) -> None:
         if host.lane is not None:
-            host.lane.put_back(host.recall(keep))
+            host.lane.requeue(host.recall(keep))
             self._ready_lanes[host.lane] = None
 
     def _kill_if_running(self, host: HostClient, keys: set[Any]) -> None:
@@ -481,7 +481,7 @@ class HostPool:
         if host.lane is None:
             return
         if host.broke_protocol:
-            host.lane.put_back_alone(calls)
+            host.lane.requeue_alone(calls)
         else:
-            host.lane.put_back(calls)
+            host.lane.requeue(calls)
         self._ready_lanes[host.lane] = None

@@ -32,12 +32,12 @@ class Lane:
             most = 1
         return Group(self.site, self._take(min(most, MAX_GROUP_CALLS)), first)
 
-    def put_back(self, calls: list[Call]) -> None:
+    def requeue(self, calls: list[Call]) -> None:
         self.waiting.extendleft(reversed(calls))
 
-    def put_back_alone(self, calls: list[Call]) -> None:
-        """Put back calls one of which did harm, each for a group of its own: that shows which."""
-        self.put_back(calls)
+    def requeue_alone(self, calls: list[Call]) -> None:
+        """Requeue calls of which one did harm, each in a group of its own: that shows which one."""
+        self.requeue(calls)
         self._alone = max(self._alone, len(calls))
 
     def withdraw(self, keys: set[Any]) -> list[Call]:

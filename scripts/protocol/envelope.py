@@ -108,7 +108,7 @@ def _complete_one(
         raise OutputInvalid("The output has no payload.", place=f"{place}.payload")
     if "correlationId" not in output:
         mended = {"correlationId": correlation_id, **output}
-        return mended, "correlationId was missing and put back"
+        return mended, "correlationId was missing and restored"
     given = output["correlationId"]
     # A subclass may claim to be equal to anything.
     if type(given) is not str or given != correlation_id:

@@ -59,7 +59,7 @@ class Operator:
             self.note("cancel", run, engine.cancel(run).status)
 
     def reprocess(self) -> None:
-        """Put a dead letter back with a payload that its script does not reject."""
+        """Requeue a dead letter with a payload that its script does not reject."""
         from flows import engine
         from flows.errors import FlowError
         from flows.models import DeadLetter

@@ -34,7 +34,7 @@ POINTS = [
     "scripts-ended",
     "before-commit-of-results",
     "after-commit-of-results",
-    # In a worker, then in the pusher that puts back what it held.
+    # In a worker, then in the pusher that releases what it held.
     "after-commit-of-claim,before-commit-of-release",
 ]
 STEPS = ["s0", "s1", "s2"]

@@ -33,7 +33,7 @@ RATE_PER_SECOND = 1_000
 KILL_SECONDS = (0.3, 1.5)
 MOST_KILLS = 12
 BROKEN = "def run(message, context):\n    raise Reject('not yet')\n"
-PUT_BACK = "SELECT COUNT(*) FROM flows_reprocessedletter"
+REQUEUED = "SELECT COUNT(*) FROM flows_reprocessedletter"
 EXECUTIONS = "SELECT v.name, s.outcome, COUNT(*) FROM flows_steprun s"
 EXECUTIONS += " JOIN flows_stepversion v ON v.id = s.step_id GROUP BY v.name, s.outcome"
 MOST_OF_A_RUN = """
@@ -83,14 +83,14 @@ def test_every_dead_letter_is_reprocessed_exactly_once_though_parts_are_killed(s
     ask_until_answered(system)
     kills: list[str] = []
     next_kill_at = began
-    while (put_back := system.rows(PUT_BACK)[0][0]) < LETTERS:
+    while (requeued := system.rows(REQUEUED)[0][0]) < LETTERS:
         system.look_after()
-        is_due = put_back > LETTERS / 100 and time.monotonic() > next_kill_at
+        is_due = requeued > LETTERS / 100 and time.monotonic() > next_kill_at
         if is_due and len(kills) < MOST_KILLS:
             kills += kill_one(system, rng)
             next_kill_at = time.monotonic() + rng.uniform(*KILL_SECONDS)
-        assert time.monotonic() < began + 300, f"{put_back} were put back"
-    # What was done is done: nothing is left to be put back once more.
+        assert time.monotonic() < began + 300, f"{requeued} were requeued"
+    # What was done is done: nothing is left to be requeued.
     ask_until_answered(system)
     wait_for(lambda: is_over(system), 120, "the end of all runs")
     seconds = time.monotonic() - began

@@ -59,7 +59,7 @@ def test_output_is_checked_as_a_message(pool: HostPool) -> None:
     mended, empty, none = run_all(pool, code, [0, 1, 2])
 
     assert mended.output == b'{"correlationId":"c-0","payload":1}'
-    assert mended.warning == "correlationId was missing and put back"
+    assert mended.warning == "correlationId was missing and restored"
     assert type(empty.error) is OutputInvalid
     assert none.output == b"[]"
 

@@ -123,7 +123,7 @@ class World:
             engine.reprocess(letter)
         except QueueFull:
             return False
-        self.models[str(letter.run_id)].put_back(self.letter_of(letter))
+        self.models[str(letter.run_id)].requeued(self.letter_of(letter))
         return True
 
     def discard(self, letter: DeadLetter) -> bool:
@@ -145,7 +145,7 @@ class World:
 
     def act(self) -> None:
         """Do one of it, chosen at random."""
-        verbs = ["deliver", "put back", "discard", "cancel"]
+        verbs = ["deliver", "requeue", "discard", "cancel"]
         [happens] = self.random.choices(verbs, [8, 3, 3, 1])
         letters = self.letters()
         if happens == "cancel":
@@ -153,7 +153,7 @@ class World:
         elif happens == "deliver" or not letters:
             self.hurry()
             self.deliver()
-        elif happens == "put back":
+        elif happens == "requeue":
             self.reprocess(self.random.choice(letters))
         else:
             self.discard(self.random.choice(letters))

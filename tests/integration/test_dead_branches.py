@@ -221,7 +221,7 @@ def test_a_run_whose_dead_branches_are_all_discarded_stays_failed_and_can_be_pur
     assert_purgeable(run)
 
 
-def test_a_branch_that_was_put_back_in_vain_and_then_discarded_is_given_up_as_well():
+def test_a_branch_that_was_requeued_in_vain_and_then_discarded_is_given_up_as_well():
     flow = make(REJECTS.format(numbers={2}), MARK)
     run = start(3)
     work_until_idle(flow)

@@ -1,4 +1,4 @@
-"""Many dead letters put back by a filter: counts, kills, rate, sample, stop, full queues."""
+"""Many dead letters requeued by a filter: counts, kills, rate, sample, stop, full queues."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -97,7 +97,7 @@ def test_a_dry_run_counts_by_step_and_stores_nothing():
     assert DeadLetter.objects.open().count() == 5
 
 
-def test_a_thousand_dead_letters_are_put_back_exactly_once_each():
+def test_a_thousand_dead_letters_are_requeued_exactly_once_each():
     flow = make_flow(codes=[REJECT], threads=50)
     letters = bury(flow, 1000)
     repair(flow)
@@ -126,7 +126,7 @@ def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_
     letters = bury(flow, 120)
     repair(flow)
     made = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
-    put_back, go_on, batches = reprocessing_batch._put_back, reprocessing.advance_once, []
+    requeue, go_on, batches = reprocessing_batch._requeue, reprocessing.advance_once, []
 
     def killed_while(function):
         def call(*args):
@@ -140,7 +140,7 @@ def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_
 
     inside = killed_at == "before the commit"
     if inside:
-        monkeypatch.setattr(reprocessing_batch, "_put_back", killed_while(put_back))
+        monkeypatch.setattr(reprocessing_batch, "_requeue", killed_while(requeue))
     else:
         monkeypatch.setattr(reprocessing, "advance_once", killed_while(go_on))
     with pytest.raises(Killed):
@@ -464,4 +464,4 @@ def test_a_dead_branch_stays_pending_while_its_message_waits():
     made.refresh_from_db()
 
     assert (made.reprocessed, made.outstanding, made.finished_at) == (3, 3, None)
-    assert made.note == "All were put back; 3 go on."
+    assert made.note == "All were requeued; 3 go on."

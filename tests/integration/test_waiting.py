@@ -70,7 +70,7 @@ def test_a_run_whose_first_message_is_given_back_unused_is_queued_again():
     assert Message.objects.get().deliveries == 0
 
 
-def test_a_run_that_was_put_back_and_given_back_is_still_running():
+def test_a_run_that_was_requeued_and_released_is_still_running():
     flow = make_flow(codes=["def run(message, context):\n    raise Reject('no')\n"])
     run = start()
     work_until_idle(flow)

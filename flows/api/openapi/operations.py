@@ -247,9 +247,9 @@ REPROCESS_DEAD_LETTER = operation(
     "POST",
     "reprocessDeadLetter",
     "dead letters",
-    "Put a dead letter back at the step where it failed",
+    "Requeue a dead letter at the step where it failed",
     "The run goes on there; earlier steps are not run again. Without a body the message"
-    " is put back as it was, for the script that the run has.",
+    " is requeued as it was, for the script that the run has.",
     parameters=[DEAD_LETTER_ID, LOCATION],
     body={"application/json": ref("Reprocessing")},
     answer=answered(

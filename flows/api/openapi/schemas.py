@@ -338,7 +338,7 @@ REPROCESSING_REQUEST = record(
             "type": ["number", "null"],
             "minimum": 0.001,
             "maximum": 1_000_000,
-            "description": "The most that are put back in a second; null: no limit.",
+            "description": "The most dead letters to reprocess in a second; null: no limit.",
         },
         "stopAfterFailures": {
             **MOST,

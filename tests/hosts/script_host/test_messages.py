@@ -184,11 +184,11 @@ def test_name_is_the_name_of_the_script(run: Run) -> None:
     assert payload(run(returning("__name__"))) == "pricing"
 
 
-def test_missing_correlation_id_is_put_back_with_a_warning(run: Run) -> None:
+def test_missing_correlation_id_is_restored_with_a_warning(run: Run) -> None:
     outcome = run("def run(message, context): return {'payload': 1}")
 
     assert outcome.output == f'{{"correlationId":"{CORRELATION_ID}","payload":1}}'.encode()
-    assert outcome.warning == "correlationId was missing and put back"
+    assert outcome.warning == "correlationId was missing and restored"
 
 
 @pytest.mark.parametrize(

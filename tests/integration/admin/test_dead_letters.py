@@ -309,7 +309,7 @@ def test_a_payload_that_is_nested_too_deep_is_refused_in_the_form(client, world,
 
 
 @pytest.mark.parametrize("levels", [201, 970, 1023, 5000])
-def test_a_deep_dead_letter_is_shown_and_can_be_put_back_as_it_is(client, world, page, levels):
+def test_a_deep_dead_letter_is_shown_and_can_be_requeued_as_it_is(client, world, page, levels):
     letter = world.dead_letter
     payload = '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
     letter.body = f'{{"correlationId":"{letter.run_id}","payload":{payload}}}'

@@ -61,7 +61,7 @@ def test_dead_letter_page_shows_the_beginning_of_a_long_message(client, long_let
     assert whole.content.decode() == long_letter.body
 
 
-def test_long_message_is_not_edited_in_a_form_but_can_be_put_back(client, long_letter):
+def test_long_message_is_not_edited_in_a_form_but_can_be_requeued(client, long_letter):
     page = page_of("deadletter", long_letter, "reprocess")
 
     content = client.get(page).content.decode()

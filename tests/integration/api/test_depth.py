@@ -87,7 +87,7 @@ def test_another_payload_for_a_dead_letter_is_refused_when_it_is_deeper(client, 
 
 
 @pytest.mark.parametrize("levels", [201, 970, 1023, 5000])
-def test_a_dead_letter_that_is_deeper_already_is_shown_and_can_be_put_back(
+def test_a_dead_letter_that_is_deeper_already_is_shown_and_can_be_requeued(
     client, user, flow, levels
 ):
     letter = bury(user, flow, levels)

@@ -36,7 +36,7 @@ def post(client, body):
     return client.post(PATH, body, content_type="application/json")
 
 
-def test_it_answers_with_counts_before_the_first_is_put_back(client, user, flow):
+def test_it_answers_with_counts_before_the_first_is_requeued(client, user, flow):
     grant(user, Right.OPERATE, flow)
     bury(flow, 3)
 

@@ -195,9 +195,9 @@ def test_dead_letters_name_who_decided_about_them(
     client = client_of(boss)
     for _ in range(3):
         flow_kit.run("order", {"order": 0, "amount": 1, "unpriced": True}, user=boss)
-    put_back, discarded, _ = DeadLetter.objects.order_by("pk")
+    requeued, discarded, _ = DeadLetter.objects.order_by("pk")
 
-    again = client.post(f"/async/api/dead-letters/{put_back.pk}/reprocess", {}, "application/json")
+    again = client.post(f"/async/api/dead-letters/{requeued.pk}/reprocess", {}, "application/json")
     gone = client.delete(f"/async/api/dead-letters/{discarded.pk}")
     many = client.post(
         "/async/api/dead-letters/reprocess", {"filter": {"flowName": "order"}}, "application/json"
@@ -205,11 +205,11 @@ def test_dead_letters_name_who_decided_about_them(
     flow_kit.work()
 
     assert (again.status_code, gone.status_code, many.status_code) == (202, 204, 202), many.content
-    for letter in (put_back, discarded):
+    for letter in (requeued, discarded):
         letter.refresh_from_db()
-    assert (put_back.reprocessed_by, discarded.discarded_by) == (boss, boss)
+    assert (requeued.reprocessed_by, discarded.discarded_by) == (boss, boss)
     assert Reprocessing.objects.get().user == boss
-    page = client.get(f"/admin/flows/deadletter/{put_back.pk}/change/")
+    page = client.get(f"/admin/flows/deadletter/{requeued.pk}/change/")
     assert "The Boss" in page.content.decode()
 
 
