@@ -12,7 +12,7 @@ from scripts.host import sandbox
 
 
 @cache
-def this_host() -> str:
+def this_machine() -> str:
     """Return a name for everything that shares process ids: machine, boot, pid namespace.
 
     A name alone would not do: two containers may share it and not their processes.

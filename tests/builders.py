@@ -55,7 +55,7 @@ def make_callable(path: str, in_transaction: bool = False) -> Script:
 
 def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
     pk = Queue.objects.get(name=queue).pk
-    consumer_id = store().open_consumer(pk, threads, cluster, "host")
+    consumer_id = store().open_consumer(pk, threads, cluster, "machine")
     assert consumer_id is not None
     return store().begin(consumer_id, os.getpid())
 
@@ -63,7 +63,7 @@ def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
 def work(queue: str, threads: int = 4) -> None:
     """Work through one shift in this process, with real script hosts."""
     pk = Queue.objects.get(name=queue).pk
-    consumer_id = store().open_consumer(pk, threads, "cluster", "host")
+    consumer_id = store().open_consumer(pk, threads, "cluster", "machine")
     assert consumer_id is not None
     Worker(this_worker.hosts(), "cluster").work(consumer_id)
 

@@ -17,10 +17,10 @@ from scripts.admin.base import ReadOnlyAdmin
 @admin.register(Consumer)
 class ConsumerAdmin(ByRole, ReadOnlyAdmin):
     opened_by = SEES_EVERY_RUN
-    list_display = ("id", "queue", "threads", "cluster", "host", "pid", "since", "heartbeat")
-    list_filter = (("queue", QueueOfRowFilter), "cluster", "host")
+    list_display = ("id", "queue", "threads", "cluster", "machine", "pid", "since", "heartbeat")
+    list_filter = (("queue", QueueOfRowFilter), "cluster", "machine")
     list_select_related = ("queue",)
-    search_fields = ("host", "queue__name")
+    search_fields = ("machine", "queue__name")
     fields = list_display
 
     def seen(self, request: HttpRequest) -> Q | None:

@@ -34,7 +34,7 @@ from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
-State, Script = Reprocessing.State, Reprocessing.Script
+State, ScriptChoice = Reprocessing.State, Reprocessing.ScriptChoice
 STATE_LABELS = {
     State.RUNNING.value: "primary",
     State.STOPPED.value: "warning",
@@ -59,8 +59,8 @@ class ReprocessingForm(forms.Form):
     )
     script = forms.ChoiceField(
         label="Script version",
-        choices=Script.choices,
-        initial=Script.OWN,
+        choices=ScriptChoice.choices,
+        initial=ScriptChoice.OWN,
         widget=UnfoldAdminRadioSelectWidget,
     )
     sample = forms.IntegerField(
@@ -108,7 +108,7 @@ class ReprocessingForm(forms.Form):
             rate_per_second=given["rate_per_second"],
             stop_after_failures=given["stop_after_failures"],
             sample=self.cleaned_data["sample"],
-            newest_script=given["script"] == Script.NEWEST,
+            newest_script=given["script"] == ScriptChoice.NEWEST,
             dry_run=dry_run,
         )
 

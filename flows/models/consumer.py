@@ -15,16 +15,17 @@ class Consumer(models.Model):
     queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="consumers")
     threads = models.PositiveIntegerField()
     cluster = models.CharField(max_length=64)
-    host = models.CharField(max_length=255)
+    # The column has the name that it had first.
+    machine = models.CharField(max_length=255, db_column="host")
     pid = models.PositiveIntegerField(null=True, help_text="Of the worker, once it has begun.")
     created_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
     cancel_requested = models.BooleanField(
-        default=False, help_text="A run of which it holds a message was cancelled."
+        default=False, help_text="The run of a message that it holds was cancelled."
     )
 
     class Meta:
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return f"{self.queue} at {self.host}/{self.pid or '-'}"
+        return f"{self.queue} at {self.machine}/{self.pid or '-'}"

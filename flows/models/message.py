@@ -85,8 +85,8 @@ class Message(models.Model):
     )
     suspects = models.PositiveSmallIntegerField(
         default=0,
-        help_text="A worker died while it held this: so many like it are delivered together, to"
-        " find which it was; 0: it is not suspected.",
+        help_text="A worker died while it held this. Messages like it are delivered in groups of"
+        " this size, to find the one that killed the worker. 0: not suspected.",
     )
     pending_outputs = models.BooleanField(
         default=False,

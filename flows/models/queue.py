@@ -136,7 +136,7 @@ class QueueState(models.Model):
     recent_starts = models.TextField(
         default="",
         blank=True,
-        help_text="What the rate limit counts; JSON, see flows/rate.py.",
+        help_text="The recent starts that the rate limit counts, as JSON.",
     )
     slow_until = models.DateTimeField(
         null=True, help_text="A script was asked to wait: until then one message at a time."

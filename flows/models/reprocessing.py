@@ -15,41 +15,47 @@ class Reprocessing(models.Model):
     """
 
     class State(models.TextChoices):
-        RUNNING = "RUNNING", "Running: dead letters are put back, or their runs have not all ended"
-        STOPPED = "STOPPED", "Stopped: no more are put back, the note says why"
-        FINISHED = "FINISHED", "Finished: all were put back and their runs have ended"
+        RUNNING = "RUNNING", "Running: dead letters are reprocessed, or some of their runs go on"
+        STOPPED = "STOPPED", "Stopped: no more are reprocessed, the note says why"
+        FINISHED = "FINISHED", "Finished: all were reprocessed and their runs have ended"
 
-    class Script(models.TextChoices):
+    class ScriptChoice(models.TextChoices):
         OWN = "own", "own: the version that the run has"
         NEWEST = "newest", "newest: the flow as it is now"
 
-    filter = models.JSONField(default=dict, help_text="Which dead letters; see the API.")
-    flow_ids = models.JSONField(null=True, help_text="The flows it is confined to; null: all.")
-    script = models.CharField(max_length=16, choices=Script, default=Script.OWN)
+    filter = models.JSONField(
+        default=dict, help_text="Which dead letters it reprocesses, as in the API."
+    )
+    flow_ids = models.JSONField(
+        null=True, help_text="Only dead letters of these flows; null: of all flows."
+    )
+    script = models.CharField(max_length=16, choices=ScriptChoice, default=ScriptChoice.OWN)
     rate_per_second = models.FloatField(null=True, help_text="Null: as fast as it goes.")
     stop_after_failures = models.PositiveIntegerField(
-        null=True, help_text="It stops itself when so many have failed again."
+        null=True, help_text="It stops when this number have failed again."
     )
     sample = models.PositiveIntegerField(
-        default=0, help_text="After so many it waits until their runs have ended."
+        default=0, help_text="After this number it waits until their runs have ended."
     )
 
     state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
     note = models.TextField(default="", blank=True, help_text="Why it stopped or waits.")
     matched = models.PositiveIntegerField(default=0, help_text="Dead letters when it was made.")
-    reprocessed = models.PositiveIntegerField(default=0, help_text="Put back, whatever came of it.")
+    reprocessed = models.PositiveIntegerField(default=0, help_text="Requeued, whatever the result.")
     completed = models.PositiveIntegerField(default=0)
     failed_again = models.PositiveIntegerField(default=0)
     cancelled = models.PositiveIntegerField(default=0)
-    refused = models.PositiveIntegerField(default=0, help_text="Their step or queue is gone.")
+    refused = models.PositiveIntegerField(
+        default=0, help_text="Dead letters without a step or queue."
+    )
     last_refusal = models.TextField(default="", blank=True)
     cursor = models.BigIntegerField(default=0, help_text="The last dead letter it has dealt with.")
-    last_id = models.BigIntegerField(help_text="What died later is not in it.")
+    last_id = models.BigIntegerField(help_text="Later dead letters are not part of it.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     created_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, help_text="When nothing of it ran any more.")
+    finished_at = models.DateTimeField(null=True, help_text="When the last of its runs had ended.")
 
     fencing_token = models.BigIntegerField(
         default=0, help_text="A task that was queued with an older one writes nothing."
@@ -60,7 +66,7 @@ class Reprocessing(models.Model):
     recent_starts = models.TextField(
         default="",
         blank=True,
-        help_text="What the rate counts; JSON, see flows/rate.py.",
+        help_text="The recent starts that the rate limit counts, as JSON.",
     )
 
     class Meta:
@@ -85,14 +91,14 @@ class Reprocessing(models.Model):
 
     @property
     def outstanding(self) -> int:
-        """How many were put back and have not ended."""
+        """The number of reprocessed dead letters whose runs go on."""
         return self.reprocessed - self.completed - self.failed_again - self.cancelled
 
 
 class ReprocessedLetter(models.Model):
-    """A dead letter that a reprocessing put back, and what came of it."""
+    """A dead letter that a reprocessing requeued, and the result."""
 
-    class Outcome(models.TextChoices):
+    class Result(models.TextChoices):
         PENDING = "PENDING", "Pending: its run goes on"
         COMPLETED = "COMPLETED", "Completed: its run has its result"
         FAILED = "FAILED", "Failed: there is a dead letter of its run again"
@@ -102,7 +108,7 @@ class ReprocessedLetter(models.Model):
         Reprocessing, on_delete=models.CASCADE, db_index=False, related_name="letters"
     )
     dead_letter = models.OneToOneField(DeadLetter, on_delete=models.CASCADE, related_name="+")
-    outcome = models.CharField(max_length=16, choices=Outcome, default=Outcome.PENDING)
+    outcome = models.CharField(max_length=16, choices=Result, default=Result.PENDING)
 
     class Meta:
         ordering = ["id"]

@@ -186,13 +186,13 @@ class Store:
             rows = self.database.query(sql.READY_QUEUES, [now, now])
         return [Ready(*row[:8], **limits(*row[8:])) for row in rows]
 
-    def open_consumer(self, queue_id: int, wanted: int, cluster: str, host: str) -> int | None:
-        """Grant up to `wanted` threads of the queue to a new consumer; None if none is free."""
+    def open_consumer(self, queue_id: int, most: int, cluster: str, machine: str) -> int | None:
+        """Grant at most `most` threads of the queue to a new consumer; None if none is free."""
         with self.database.transaction():
             queue = self.counters.lock([queue_id]).get(queue_id)
             if queue is None:
                 return None
-            threads = min(wanted, queue.threads - self.counters.granted_threads(queue_id))
+            threads = min(most, queue.threads - self.counters.granted_threads(queue_id))
             if threads < 1:
                 return None
             now = self.database.now()
@@ -200,7 +200,7 @@ class Store:
                 queue_id=queue_id,
                 threads=threads,
                 cluster=cluster,
-                host=host,
+                machine=machine,
                 created_at=now,
                 heartbeat_at=now,
             ).pk
@@ -271,7 +271,7 @@ class Store:
                 mend(*settled)
 
     def reap(
-        self, host: str, alive: Callable[[int], bool], lease: timedelta, begin: timedelta
+        self, machine: str, alive: Callable[[int], bool], lease: timedelta, begin: timedelta
     ) -> None:
         """End the leases of consumers that died: by their pid here, elsewhere by their heartbeat.
 
@@ -284,7 +284,7 @@ class Store:
         now = self.database.now()
         for consumer in Consumer.objects.all():
             pid, seen_at = consumer.pid, consumer.heartbeat_at
-            died = pid is not None and consumer.host == host and not alive(pid)
+            died = pid is not None and consumer.machine == machine and not alive(pid)
             if died or seen_at < now - (begin if pid is None else lease):
                 try:
                     self._end_dead(consumer)

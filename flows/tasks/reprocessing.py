@@ -54,7 +54,9 @@ def reprocess_many(
         reprocessing = Reprocessing.objects.create(
             filter=filter.document(),
             flow_ids=None if flow_ids is None else sorted(flow_ids),
-            script=Reprocessing.Script.NEWEST if newest_script else Reprocessing.Script.OWN,
+            script=Reprocessing.ScriptChoice.NEWEST
+            if newest_script
+            else Reprocessing.ScriptChoice.OWN,
             rate_per_second=rate_per_second,
             stop_after_failures=stop_after_failures,
             sample=sample,
@@ -161,7 +163,7 @@ def _begin(pk: int, token: int) -> bool:
 
 def _count_ended(reprocessing: Reprocessing) -> None:
     """Count the letters whose run, or branch of it, has come to an end."""
-    pending = reprocessing.letters.filter(outcome=Letter.Outcome.PENDING)
+    pending = reprocessing.letters.filter(outcome=Letter.Result.PENDING)
     newer = DeadLetter.objects.filter(
         run=OuterRef("dead_letter__run"), pk__gt=OuterRef("dead_letter_id")
     )
@@ -175,12 +177,12 @@ def _count_ended(reprocessing: Reprocessing) -> None:
     completed = Q(dead_letter__run__status=Run.Status.COMPLETED) | branch_ended
     cancelled = Q(dead_letter__run__status=Run.Status.CANCELLED)
 
-    def count(condition: Any, outcome: Letter.Outcome) -> int:
-        return pending.filter(condition).update(outcome=outcome)
+    def count(condition: Any, result: Letter.Result) -> int:
+        return pending.filter(condition).update(outcome=result)
 
-    reprocessing.cancelled += count(cancelled & ~failed, Letter.Outcome.CANCELLED)
-    reprocessing.completed += count(completed & ~failed & ~cancelled, Letter.Outcome.COMPLETED)
-    reprocessing.failed_again += count(failed, Letter.Outcome.FAILED)
+    reprocessing.cancelled += count(cancelled & ~failed, Letter.Result.CANCELLED)
+    reprocessing.completed += count(completed & ~failed & ~cancelled, Letter.Result.COMPLETED)
+    reprocessing.failed_again += count(failed, Letter.Result.FAILED)
 
 
 def _stop_after_failures(reprocessing: Reprocessing) -> None:

@@ -129,7 +129,7 @@ def _targets(
     It is computed once for all letters: the newest version of a flow takes a dozen queries.
     """
     steps = {letter.step_id: letter.step for letter in letters}
-    if reprocessing.script == Reprocessing.Script.OWN:
+    if reprocessing.script == Reprocessing.ScriptChoice.OWN:
         return dict(steps)
     return {step_id: newest_step(step) for step_id, step in steps.items()}
 
@@ -191,7 +191,7 @@ def _requeue_one(
 ) -> None:
     if isinstance(target, FlowError):
         raise target
-    keeps_script = reprocessing.script == Reprocessing.Script.OWN
+    keeps_script = reprocessing.script == Reprocessing.ScriptChoice.OWN
     # The audit log has the start of the reprocessing, not each dead letter.
     with audit.silent():
         engine.reprocess(letter, user=reprocessing.user, at=None if keeps_script else target)

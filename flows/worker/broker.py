@@ -24,7 +24,7 @@ from django_q.signing import SignedPackage
 
 from flows.models import Consumer, Queue, StepVersion
 from flows.plan import step_plan
-from flows.processes import is_alive, this_host
+from flows.processes import is_alive, this_machine
 from flows.store import Ready, store
 from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
@@ -63,9 +63,9 @@ class QueueBroker(ORM):
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key=list_key)
-        self.host = this_host()
+        self.machine = this_machine()
         # The pusher is a child of its cluster's sentinel.
-        self.cluster = f"{self.host}:{os.getppid()}"
+        self.cluster = f"{self.machine}:{os.getppid()}"
         self.served_at: dict[int, float] = {}
         self.sent: set[int] = set()
         self.reaped_at = 0.0
@@ -166,7 +166,7 @@ class QueueBroker(ORM):
         if now - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):
             self.patient_until = now + seconds
         silence = timedelta(seconds=seconds if now > self.patient_until else 1e6)
-        store().reap(self.host, is_alive, lease=silence, begin=timedelta(seconds=BEGIN_SECONDS))
+        store().reap(self.machine, is_alive, lease=silence, begin=timedelta(seconds=BEGIN_SECONDS))
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = now
@@ -247,7 +247,7 @@ class QueueBroker(ORM):
         opened = 0
         for queue in self._in_turn(store().ready())[: max(room, 0)]:
             share = ceil(queue.threads / flow_workers())
-            if store().open_consumer(queue.queue_id, share, self.cluster, self.host):
+            if store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
                 self.served_at[queue.queue_id] = time.monotonic()
                 opened += 1
         return opened

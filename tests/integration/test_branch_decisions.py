@@ -72,7 +72,7 @@ class World:
         """Deliver a batch at some queue; false where no message is ready."""
         queues = sorted({m.queue_id or 0 for m in Message.objects.filter(queue__isnull=False)})
         for queue_id in self.random.sample(queues, len(queues)):
-            consumer_id = store().open_consumer(queue_id, 4, "cluster", "host")
+            consumer_id = store().open_consumer(queue_id, 4, "cluster", "machine")
             assert consumer_id is not None
             lease = store().begin(consumer_id, 1)
             taken = store().claim(lease, self.batch)

@@ -131,7 +131,9 @@ def test_nobody_is_given_up_for_his_silence_where_the_database_was_silent(broker
     make_flow()
     lease = open_lease("flow-0", cluster="elsewhere")
     broker.patient_until = broker.reaped_at = time.monotonic() - 9
-    Consumer.objects.update(host="elsewhere", heartbeat_at=timezone.now() - timedelta(seconds=11))
+    Consumer.objects.update(
+        machine="elsewhere", heartbeat_at=timezone.now() - timedelta(seconds=11)
+    )
 
     broker.dequeue()
     assert Consumer.objects.filter(pk=lease.consumer_id).exists()

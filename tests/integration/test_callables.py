@@ -171,7 +171,7 @@ def test_cancelling_a_run_ends_its_callable():
     make_flow(codes=["tests.callables.waits_to_be_ended"])
     make_callable("tests.callables.waits_to_be_ended")
     started = engine.start("flow", {})
-    pk = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "host")
+    pk = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "machine")
     shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
     engine.cancel(run_of(started.correlation_id))

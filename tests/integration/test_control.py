@@ -122,7 +122,7 @@ def test_a_running_script_of_a_cancelled_run_is_stopped():
     make_flow(codes=[SLEEPS, ECHO])
     Script.objects.update(timeout=timedelta(seconds=600))
     started = engine.start("flow", {})
-    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
+    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
     assert pk
     shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
@@ -146,7 +146,7 @@ def test_a_running_script_of_a_cancelled_run_is_stopped():
 def test_a_message_that_is_done_when_its_run_is_cancelled_goes_no_further():
     make_flow(codes=[ECHO, ECHO])
     started = engine.start("flow", {})
-    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
+    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
     assert pk
     shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)
@@ -169,7 +169,7 @@ def test_a_cancelled_message_of_a_dead_worker_does_not_come_back():
     assert store().claim(open_lease("flow-0"), lambda plan, threads: threads)
     engine.cancel(run_of(started.correlation_id))
 
-    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
     assert not Message.objects.exists()
     assert not Consumer.objects.exists()

@@ -233,7 +233,7 @@ def test_nobody_loses_a_lease_because_nothing_could_be_written(
     make_flow()
     lease = open_lease("flow-0")
     long_ago = store().database.now() - timedelta(seconds=60)
-    Consumer.objects.filter(pk=lease.consumer_id).update(heartbeat_at=long_ago, host="elsewhere")
+    Consumer.objects.filter(pk=lease.consumer_id).update(heartbeat_at=long_ago, machine="elsewhere")
     work = QueueBroker()
     work.patient_until, work.reaped_at = 0.0, time.monotonic() - 2
     monkeypatch.setattr(broker.time, "sleep", lambda seconds: None)

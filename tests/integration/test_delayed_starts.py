@@ -153,7 +153,7 @@ def test_a_delayed_start_is_counted_once_wherever_it_is(fate):
         assert_balanced()
 
     if fate == "died":
-        store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+        store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
     elif fate == "given back":
         store().commit(
             lease, [released(held)], in_commit, lambda plan, threads: threads, claim=False
@@ -230,7 +230,7 @@ def work_a_little(random: Random, queue: str) -> None:
     lease = open_lease(queue, threads=3)
     held = store().claim(lease, lambda plan, threads: random.randint(1, 4))
     if held and random.random() < 0.2:
-        store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+        store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
         return
     while held:
         carries = random.random() < 0.5

@@ -200,7 +200,7 @@ def test_one_session_that_fails_ends_no_other_of_its_worker(
     engine.start("bad", {})
     run = engine.start("good", {}).correlation_id
     opened = [
-        store().open_consumer(Queue.objects.get(name=name).pk, 1, "cluster", "host")
+        store().open_consumer(Queue.objects.get(name=name).pk, 1, "cluster", "machine")
         for name in ("good-0", "bad-0")
     ]
     go_on = Session.go_on

@@ -168,7 +168,7 @@ def test_a_hook_leaves_nothing_behind():
 def test_a_transaction_that_a_task_left_open_keeps_no_worker_from_working():
     make_leaving_flow(in_transaction=False)
     id = engine.start("flow", {}).correlation_id
-    left = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "host")
+    left = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "machine")
     leftovers["begin"](connection)
 
     Worker(this_worker.hosts(), "cluster").work(left)

@@ -308,7 +308,7 @@ def test_the_messages_of_a_dead_worker_come_back_with_their_delivery_counted():
     hold_one("flow-0")
     assert counters("flow-1") == (0, 1)
 
-    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
     message = Message.objects.get()
     assert (message.queue.name, message.consumer, message.deliveries) == ("flow-0", None, 1)
@@ -322,7 +322,7 @@ def test_what_a_dead_worker_held_keeps_its_place_before_what_came_later():
     hold_one("flow-0")
     later = engine.start("flow", {}).correlation_id
 
-    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
     assert taken_in_turn("flow-0") == [first, later]
 
@@ -332,10 +332,10 @@ def test_what_killed_its_worker_twice_lets_the_others_go_first():
     first = engine.start("flow", {}).correlation_id
     hold_one("flow-0")
     later = engine.start("flow", {}).correlation_id
-    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
     hold_one("flow-0")
 
-    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
     assert taken_in_turn("flow-0") == [later, first]
 
@@ -370,7 +370,7 @@ def test_a_message_whose_workers_die_is_buried_after_its_last_delivery():
     started = engine.start("flow", {})
     for _ in range(2):
         hold_one("flow-0")
-        store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+        store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
     work("flow-0")
 
@@ -383,7 +383,7 @@ def test_a_message_whose_workers_die_is_buried_after_its_last_delivery():
 
 def die() -> None:
     """End all leases as those of workers that died."""
-    store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
 
 
 def take(threads: int) -> tuple[Lease, list[HeldMessage]]:
@@ -477,17 +477,17 @@ def test_a_live_consumer_is_left_alone():
     make_flow()
     lease = open_lease("flow-0")
 
-    store().reap("host", lambda pid: True, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: True, timedelta(seconds=10), timedelta(seconds=3))
 
     assert Consumer.objects.filter(pk=lease.consumer_id).exists()
 
 
 def test_a_consumer_that_nobody_began_is_given_up():
     make_flow()
-    store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "c", "host")
+    store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "c", "machine")
     Consumer.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=4))
 
-    store().reap("host", lambda pid: True, timedelta(seconds=10), timedelta(seconds=3))
+    store().reap("machine", lambda pid: True, timedelta(seconds=10), timedelta(seconds=3))
 
     assert not Consumer.objects.exists()
 
@@ -563,7 +563,7 @@ def test_neighbours_of_a_message_that_kills_its_worker_are_neither_charged_nor_b
         if ids[3] in {UUID(h.id) for h in held}:
             # The message kills every worker that holds it.
             deaths += 1
-            store().reap("host", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
+            store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
         elif held:
             store().commit(
                 lease, [passed(h) for h in held], in_commit, lambda plan, threads: 5, claim=False

@@ -68,7 +68,7 @@ def test_a_slow_script_keeps_no_other_queue_waiting():
     engine.start("slow", {})
     engine.start("quick", {})
     first, second = (
-        store().open_consumer(Queue.objects.get(name=name).pk, 1, "cluster", "host")
+        store().open_consumer(Queue.objects.get(name=name).pk, 1, "cluster", "machine")
         for name in ("slow-0", "quick-0")
     )
     assert first
@@ -98,7 +98,7 @@ def test_a_worker_whose_grace_is_over_gives_its_messages_back_uncharged(monkeypa
     make_flow(codes=["def run(message, context):\n    while True:\n        pass\n"])
     engine.start("flow", {})
     settings.ASYNCENGINE_GRACE_SECONDS = 0.1
-    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "host")
+    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
     assert pk
     shift = Worker(this_worker.hosts(), "cluster")
     shift.begin(pk)

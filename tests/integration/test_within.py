@@ -150,7 +150,7 @@ def test_a_lost_lease_leaves_nothing_of_what_it_would_write(monkeypatch):
 
     def commit(store, lease, done, *args):
         if done:
-            store.reap("host", lambda pid: False, timedelta(), timedelta())
+            store.reap("machine", lambda pid: False, timedelta(), timedelta())
         return real(store, lease, done, *args)
 
     monkeypatch.setattr(Store, "commit", commit)
@@ -198,7 +198,7 @@ def test_a_worker_s_death_is_charged_only_where_one_alone_had_begun():
     for _ in range(2):
         lease = open_lease("flow-0", threads=4)
         assert store().claim(lease, lambda plan, threads: threads)
-        store().reap("host", lambda pid: False, timedelta(), timedelta())
+        store().reap("machine", lambda pid: False, timedelta(), timedelta())
         charged.append(sorted(Message.objects.values_list("deliveries", flat=True)))
 
     # At first both were held, then one alone, for it was suspected.

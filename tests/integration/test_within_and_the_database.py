@@ -182,6 +182,6 @@ def test_a_worker_that_is_to_stop_does_not_wait_for_a_commit_that_is_refused(mon
 
     assert len(refused) >= 3
     assert Message.objects.get().consumer_id is not None
-    store().reap("host", lambda pid: False, *[LAST_RESORT_DELAY] * 2)
+    store().reap("machine", lambda pid: False, *[LAST_RESORT_DELAY] * 2)
     assert Message.objects.get().queue_id is not None
     assert imbalances() == []

@@ -116,7 +116,7 @@ def world(db) -> World:
         queue=orders,
         threads=4,
         cluster="asyncengine",
-        host="worker-1",
+        machine="worker-1",
         pid=7,
         created_at=now,
         heartbeat_at=now,

@@ -87,7 +87,7 @@ def make_theirs(script, word, superuser) -> Theirs:
         queue=queue,
         threads=1,
         cluster="c",
-        host="h",
+        machine="h",
         pid=1,
         created_at=now,
         heartbeat_at=now,

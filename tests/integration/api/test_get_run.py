@@ -95,7 +95,7 @@ def test_held_message_is_shown_as_running(client, run):
         queue=Queue.objects.get(name="loan queue 2"),
         threads=1,
         cluster="c",
-        host="h",
+        machine="h",
         created_at=NOW,
         heartbeat_at=NOW,
     )

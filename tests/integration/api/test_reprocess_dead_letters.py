@@ -61,7 +61,7 @@ def test_it_answers_with_counts_before_the_first_is_requeued(client, user, flow)
         ],
     }
     assert (made.user, made.rate_per_second, made.stop_after_failures) == (user, 2.5, None)
-    assert (made.sample, made.script) == (10, Reprocessing.Script.OWN)
+    assert (made.sample, made.script) == (10, Reprocessing.ScriptChoice.OWN)
     advance(made.pk, made.fencing_token)
     assert DeadLetter.objects.filter(reprocessed_by=user).count() == 2
 
@@ -93,7 +93,7 @@ def test_every_option_is_taken(client, user, flow):
         "dead_before": "2026-11-02T00:00:00.500000+01:00",
     }
     assert (made.stop_after_failures, made.sample, made.flow_ids) == (5, 0, None)
-    assert made.script == Reprocessing.Script.NEWEST
+    assert made.script == Reprocessing.ScriptChoice.NEWEST
 
 
 def test_a_dry_run_only_counts(client, user, flow):
