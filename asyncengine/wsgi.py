@@ -6,6 +6,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
 application = get_wsgi_application()
 
 # Imported late: Django must be set up before its request class can be imported.
-from flows.front.request import Request  # noqa: E402
+from flows.front.request import Utf8Request  # noqa: E402
 
-application.request_class = Request
+application.request_class = Utf8Request

@@ -19,10 +19,10 @@ Turn = Callable[[], None]
 class Actor(threading.Thread):
     """A thread that waits for its turn before each step."""
 
-    def __init__(self, play: Callable[[Turn], None], bell: threading.Condition) -> None:
+    def __init__(self, play: Callable[[Turn], None], news: threading.Condition) -> None:
         super().__init__(daemon=True)
         self.play = play
-        self.bell = bell
+        self.news = news
         self.state = "running"
         self.is_in_transaction = False
         self.error: BaseException | None = None
@@ -41,14 +41,14 @@ class Actor(threading.Thread):
         """Wait until it is this thread's turn."""
         self.is_in_transaction = not connection.get_autocommit()
         self.change("ready")
-        with self.bell:
-            if not self.bell.wait_for(lambda: self.state == "running", DEADLINE_SECONDS):
+        with self.news:
+            if not self.news.wait_for(lambda: self.state == "running", DEADLINE_SECONDS):
                 raise TimeoutError("its turn never came")
 
     def change(self, state: str) -> None:
-        with self.bell:
+        with self.news:
             self.state = state
-            self.bell.notify_all()
+            self.news.notify_all()
 
 
 def interleave(choices: Iterator[int], *plays: Callable[[Turn], None]) -> list[BaseException]:
@@ -57,12 +57,12 @@ def interleave(choices: Iterator[int], *plays: Callable[[Turn], None]) -> list[B
     Each choice picks the thread that goes on. One that waits for a lock is left to wait, until
     others have gone on. SQLite has one writer: there a transaction comes to its end first.
     """
-    bell = threading.Condition()
-    actors = [Actor(play, bell) for play in plays]
+    news = threading.Condition()
+    actors = [Actor(play, news) for play in plays]
     for actor in actors:
         actor.start()
     while True:
-        settle(actors, bell)
+        settle(actors, news)
         ready = [actor for actor in actors if actor.state == "ready"]
         if connection.vendor == "sqlite":
             ready = [actor for actor in ready if actor.is_in_transaction] or ready
@@ -72,12 +72,12 @@ def interleave(choices: Iterator[int], *plays: Callable[[Turn], None]) -> list[B
             return [actor.error for actor in actors if actor.error]
 
 
-def settle(actors: list[Actor], bell: threading.Condition) -> None:
+def settle(actors: list[Actor], news: threading.Condition) -> None:
     """Wait until each thread has come to its next step or its end, or waits for another's lock."""
     waited = 0.0
     while count := count_of_running(actors):
-        with bell:
-            has_news = bell.wait_for(partial(runs_fewer, actors, count), LOOK_SECONDS)
+        with news:
+            has_news = news.wait_for(partial(runs_fewer, actors, count), LOOK_SECONDS)
         others_are_ready = count < sum(actor.state != "done" for actor in actors)
         if not has_news and others_are_ready and waiting_for_locks() >= count:
             return

@@ -25,7 +25,7 @@ class Item:
     problem_type: str = "payload-invalid"
 
 
-class Gathered:
+class PayloadParts:
     """The pieces of one payload. A payload that is too long is dropped."""
 
     def __init__(self, longest: int) -> None:
@@ -52,7 +52,7 @@ class Gathered:
 
 def lines(chunks: Iterable[bytes], longest: int) -> Iterator[Item]:
     """Return the lines of NDJSON. Empty lines are left out, but counted."""
-    line, gathered = 1, Gathered(longest)
+    line, gathered = 1, PayloadParts(longest)
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         gathered.add(first)
@@ -81,7 +81,7 @@ class Elements:
     """Follows the brackets and strings of an array. Its elements are taken as they are written."""
 
     def __init__(self, longest: int) -> None:
-        self._gathered = Gathered(longest)
+        self._parts_read = PayloadParts(longest)
         self._line = 1
         self._depth = 0
         self._in_string = False
@@ -96,7 +96,7 @@ class Elements:
                 yield Item(self._line, b"", "There is more after the end of the array.")
                 return
             if self._depth:
-                self._gathered.add(rest)
+                self._parts_read.add(rest)
             elif rest.strip():
                 raise _no_array()
         if self._depth:
@@ -119,7 +119,7 @@ class Elements:
                 self._begin(chunk[: found.start()], mark)
                 begin = position
             elif self._depth == 1 and mark in b",]}":
-                self._gathered.add(chunk[begin : found.start()])
+                self._parts_read.add(chunk[begin : found.start()])
                 yield from self._end_of_element(mark)
                 begin = position
             else:
@@ -134,7 +134,7 @@ class Elements:
         self._depth = 1
 
     def _end_of_element(self, mark: bytes) -> Iterator[Item]:
-        item = self._gathered.take(self._line)
+        item = self._parts_read.take(self._line)
         is_empty_array = mark == b"]" and self._line == 1 and not (item.raw.strip() or item.fault)
         if not is_empty_array:
             yield item

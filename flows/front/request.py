@@ -8,7 +8,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.utils.http import parse_header_parameters
 
 
-class Request(WSGIRequest):
+class Utf8Request(WSGIRequest):
     """A request whose texts are UTF-8, and whose Content-Type may be any bytes.
 
     Django decodes the query, too, by the charset that the Content-Type names for the body, and

@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchStatement:
     """One statement for many rows; `{name}` stands for a value of the row.
 
     An insert has `values`, an update or delete has `where`. Columns in `where` carry their table.
@@ -36,10 +36,10 @@ class Batch:
             dict.fromkeys(re.findall(r"{(\w+)}", str((self.statement, self.values, self.where))))
         )
 
-    def fill(self, mark: str) -> Batch:
+    def fill(self, mark: str) -> BatchStatement:
         """Return it with `{name}` written as the mark and the name."""
         parts = (self.statement, self.values, self.where, self.group)
-        return Batch(*(re.sub(r"{(\w+)}", rf"{mark}\1", part) for part in parts))
+        return BatchStatement(*(re.sub(r"{(\w+)}", rf"{mark}\1", part) for part in parts))
 
 
 class Database(ABC):
@@ -47,7 +47,7 @@ class Database(ABC):
 
     # The statements that store a run with its first message. Whether they also note what is to be
     # counted in the queue and in the totals, which the commit then does.
-    start_statements: Sequence[Batch] = ()
+    start_statements: Sequence[BatchStatement] = ()
     counts_with_commit = False
     # Begins a transaction that reads, and sees what is committed then and nothing later.
     begin_snapshot = "BEGIN DEFERRED"
@@ -105,10 +105,10 @@ class Database(ABC):
         """Return how many rows were changed."""
 
     @abstractmethod
-    def each(self, batch: Batch, rows: Sequence[Row]) -> None: ...
+    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None: ...
 
     @abstractmethod
-    def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
+    def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:
         """Execute several statements for the same rows."""
 
     @abstractmethod

@@ -6,20 +6,16 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db.utils import load_backend
 
+from scripts.protocol.waker import Waker
+
 # How often SQLite is asked whether another connection has written; a look costs some microseconds.
 SQLITE_LOOK_SECONDS = 0.002
-
-
-class Bell(Protocol):
-    """What ends a wait when it becomes readable."""
-
-    def fileno(self) -> int: ...
 
 
 class Listener(ABC):
@@ -30,8 +26,8 @@ class Listener(ABC):
         """Remember how things stand: whatever happens after this ends the next `wait`."""
 
     @abstractmethod
-    def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
-        """Return when there may be work, a bell rings or the seconds are over."""
+    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
+        """Return when there may be work, a waker is woken or the seconds are over."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -58,8 +54,8 @@ class PostgreSQLListener(Listener):
             for _ in self.connection.notifies(timeout=0):
                 pass
 
-    def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
-        select.select([self.connection, *bells], [], [], seconds)
+    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
+        select.select([self.connection, *wakers], [], [], seconds)
         self.look()
 
     def close(self) -> None:
@@ -79,10 +75,10 @@ class SQLiteListener(Listener):
     def look(self) -> None:
         self.version = self._data_version()
 
-    def wait(self, seconds: float, bells: Sequence[Bell] = ()) -> None:
+    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
         deadline = time.monotonic() + seconds
         while self._data_version() == self.version and time.monotonic() < deadline:
-            if select.select(bells, [], [], SQLITE_LOOK_SECONDS)[0]:
+            if select.select(wakers, [], [], SQLITE_LOOK_SECONDS)[0]:
                 return
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from flows.errors import QueueFullAtCommit
 from flows.models.users import key_field
 from flows.store import sql as statements
-from flows.store.database import Batch, Database, Row
+from flows.store.database import BatchStatement, Database, Row
 from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, is_queue_full
 from flows.store.totals import Totals
@@ -50,7 +50,7 @@ TYPES = {
 LIMITS = "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '5s'"
 
 # See flows/store/pending_starts.py.
-PENDING_START = Batch(
+PENDING_START = BatchStatement(
     "INSERT INTO flows_pendingstart (xid, queue_id, room, delayed, flow_name, accepted)",
     values="pg_current_xact_id(), {queue_id}, COUNT(*) FILTER (WHERE NOT {delayed}),"
     " COUNT(*) FILTER (WHERE {delayed}), {flow_name}, COUNT(*)",
@@ -116,11 +116,11 @@ class PostgreSQL(Database):
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         return self._execute(sql, params).rowcount
 
-    def each(self, batch: Batch, rows: Sequence[Row]) -> None:
+    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
         if rows:
             self._execute(as_one_statement(batch), [orjson.dumps(rows).decode()])
 
-    def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
+    def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:
         self._execute(as_one_statement_of(tuple(batches)), [orjson.dumps(rows).decode()])
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
@@ -162,7 +162,7 @@ class PostgreSQL(Database):
 
 
 @cache
-def as_one_statement(batch: Batch) -> str:
+def as_one_statement(batch: BatchStatement) -> str:
     rows = recordset(batch.names())
     batch = batch.fill("d.")
     if batch.values:
@@ -172,7 +172,7 @@ def as_one_statement(batch: Batch) -> str:
 
 
 @cache
-def as_one_statement_of(batches: tuple[Batch, ...]) -> str:
+def as_one_statement_of(batches: tuple[BatchStatement, ...]) -> str:
     """Return inserts of the same rows as one statement."""
     names = list(dict.fromkeys(name for batch in batches for name in batch.names()))
     inserts = [batch.fill("d.") for batch in batches]

@@ -1,14 +1,14 @@
 """The SQL of the hot path, with what each statement is for. Both databases understand it."""
 
-from flows.store.database import Batch
+from flows.store.database import BatchStatement
 
-INSERT_RUN = Batch(
+INSERT_RUN = BatchStatement(
     "INSERT INTO flows_run (correlation_id, flow_version_id, started_by_id, status, created_at,"
     " error, warnings, branches)",
     values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {created_at}, '', 0, 1",
 )
 
-INSERT_MESSAGE = Batch(
+INSERT_MESSAGE = BatchStatement(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
     " priority, bypasses_pause, delayed, branch, suspects, pending_outputs)",
     values="{id}, {run_id}, {step_id}, {queue_id}, {body}, 0, {available_at}, {priority},"
@@ -150,7 +150,7 @@ LOCK_COUNTERS = f"""
     WHERE {{locks_counters_of}} ORDER BY s.queue_id {{lock}}
 """
 
-ADD_TO_COUNTERS = Batch(
+ADD_TO_COUNTERS = BatchStatement(
     "UPDATE flows_queuestate SET depth = flows_queuestate.depth + {depth},"
     " reserved = flows_queuestate.reserved + {reserved},"
     " delayed = flows_queuestate.delayed + {delayed_starts}",
@@ -176,19 +176,19 @@ TAKE = """
 
 PUT_OFF = "UPDATE flows_message SET available_at = %s WHERE id = %s"
 
-MARK_RUNNING = Batch(
+MARK_RUNNING = BatchStatement(
     "UPDATE flows_run SET status = 'RUNNING', started_at = {started_at}",
     where="flows_run.correlation_id = {id} AND flows_run.status = 'QUEUED'",
 )
 
 # Its message is given back, and its script has not run.
-MARK_QUEUED = Batch(
+MARK_QUEUED = BatchStatement(
     "UPDATE flows_run SET status = 'QUEUED', started_at = NULL",
     where="flows_run.correlation_id = {id} AND flows_run.status = 'RUNNING' AND NOT EXISTS"
     " (SELECT 1 FROM flows_steprun WHERE flows_steprun.run_id = flows_run.correlation_id)",
 )
 
-INSERT_STEP_RUN = Batch(
+INSERT_STEP_RUN = BatchStatement(
     "INSERT INTO flows_steprun (run_id, step_id, delivery, outcome, started_at, finished_at,"
     " error, logs, branch, input, input_bytes)",
     values="{id}, {step_id}, {deliveries}, {outcome}, {started_at}, {finished_at}, {error},"
@@ -203,48 +203,48 @@ FORGET_INPUTS = Batch(
 
 
 # A held message goes on to the next step with the consumer that holds it.
-KEEP = Batch(
+KEEP = BatchStatement(
     "UPDATE flows_message SET step_id = {step_id}, body = {body}, deliveries = 1, suspects = 0",
     where="flows_message.id = {id}",
 )
 
-HAND_OVER = Batch(
+HAND_OVER = BatchStatement(
     "UPDATE flows_message SET step_id = {step_id}, body = {body}, queue_id = {queue_id},"
     " consumer_id = NULL, deliveries = 0, suspects = 0, delayed = FALSE,"
     " available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 
-WAIT_AGAIN = Batch(
+WAIT_AGAIN = BatchStatement(
     "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
     " available_at = {available_at}",
     where="flows_message.id = {id}",
 )
 
-GIVE_BACK = Batch(
+GIVE_BACK = BatchStatement(
     "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
     " deliveries = flows_message.deliveries - 1",
     where="flows_message.id = {id}",
 )
 
-DELETE_MESSAGE = Batch("DELETE FROM flows_message", where="flows_message.id = {id}")
+DELETE_MESSAGE = BatchStatement("DELETE FROM flows_message", where="flows_message.id = {id}")
 
-COMPLETE_RUN = Batch(
+COMPLETE_RUN = BatchStatement(
     "UPDATE flows_run SET status = 'COMPLETED', result = {result}, finished_at = {finished_at}",
     where="flows_run.correlation_id = {id}",
 )
 
-FAIL_RUN = Batch(
+FAIL_RUN = BatchStatement(
     "UPDATE flows_run SET status = 'FAILED', error = {error}, finished_at = {finished_at}",
     where="flows_run.correlation_id = {id}",
 )
 
-REOPEN_RUN = Batch(
+REOPEN_RUN = BatchStatement(
     "UPDATE flows_run SET status = 'RUNNING', error = '', finished_at = NULL",
     where="flows_run.correlation_id = {id}",
 )
 
-COUNT_WARNING = Batch(
+COUNT_WARNING = BatchStatement(
     "UPDATE flows_run SET warnings = flows_run.warnings + 1",
     where="flows_run.correlation_id = {id}",
 )
@@ -299,7 +299,7 @@ KEEP_PENDING_OUTPUTS = """
     WHERE id = %s
 """
 
-END_BRANCH = Batch(
+END_BRANCH = BatchStatement(
     "INSERT INTO flows_branchend (run_id, branch, body)", values="{id}, {branch}, {body}"
 )
 

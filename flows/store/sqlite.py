@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from flows.store import sql
 from flows.store.clock import machine_clock
-from flows.store.database import Batch, Database, Row
+from flows.store.database import BatchStatement, Database, Row
 from flows.store.listener import SQLiteListener
 from flows.store.totals import Totals
 from flows.store.troubles import Trouble, trouble_of
@@ -57,11 +57,11 @@ class SQLite(Database):
             cursor.execute(sql, params)
             return cursor.rowcount
 
-    def each(self, batch: Batch, rows: Sequence[Row]) -> None:
+    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
         with connection.wrap_database_errors:
             connection.connection.executemany(as_statement_per_row(batch), rows)
 
-    def each_of(self, batches: Sequence[Batch], rows: Sequence[Row]) -> None:
+    def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:
         for batch in batches:
             self.each(batch, rows)
 
@@ -113,7 +113,7 @@ class SQLite(Database):
 
 
 @cache
-def as_statement_per_row(batch: Batch) -> str:
+def as_statement_per_row(batch: BatchStatement) -> str:
     batch = batch.fill(":")
     if batch.values:
         return f"{batch.statement} VALUES ({batch.values})"

@@ -19,7 +19,7 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.timeout import TimeoutHandler
 
-from flows.tasks.lanes import Lane
+from flows.tasks.lanes import WorkerLane
 from flows.tasks.queue import TaskQueue
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Results:
             task |= {"args": (), "kwargs": {}}
             fail_for_good(task, f"The task has ended, but its arguments cannot be stored: {fault}")
         self.results.put(task)
-        if isinstance(self.lane, Lane):
+        if isinstance(self.lane, WorkerLane):
             self.lane.runs.value = 0
 
 

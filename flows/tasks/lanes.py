@@ -9,16 +9,15 @@ one worker for them, and each number means one thing. An idle worker takes some 
 from __future__ import annotations
 
 import select
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from flows.tasks.allowed_tasks import ENGINE_TASKS
 from flows.tasks.measures import MeasureChannel
-from flows.tasks.queue import PACKETS, TaskQueue
+from flows.tasks.queue import TaskQueue
 from flows.tasks.stats import Notes
+from scripts.protocol.waker import Waker
 
 # How django-q2 ends a worker, and how the broker names consumer sessions.
 STOP = "STOP"
@@ -27,43 +26,16 @@ SESSION = "consumer-"
 ENGINE_WORKERS = 1
 
 
-class Bell:
-    """Wakes the process that listens; any number of processes ring it."""
-
-    def __init__(self) -> None:
-        self.ear, self.hand = socket.socketpair(socket.AF_UNIX, PACKETS)
-        self.ear.setblocking(False)
-        self.hand.setblocking(False)
-
-    def fileno(self) -> int:
-        return self.ear.fileno()
-
-    def ring(self) -> None:
-        # Where it is full, it rings already.
-        with suppress(BlockingIOError):
-            self.hand.send(b".")
-
-    def silence(self) -> None:
-        """Forget what has rung. What happens after this rings anew."""
-        with suppress(BlockingIOError):
-            while self.ear.recv(1):
-                pass
-
-    def shut(self) -> None:
-        self.ear.close()
-        self.hand.close()
-
-
-class Lane(TaskQueue):
+class WorkerLane(TaskQueue):
     """The queue of one worker, which shows whether that worker waits for a task.
 
     A worker that replaces a dead one takes over its lane, with the task that is in it.
     """
 
-    def __init__(self, rings: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         super().__init__()
         self.waits = RawValue("b", 0)
-        self.rings = rings
+        self.wake = wake
         # The row of the task that the worker runs, 0 for none.
         self.runs = RawValue("q", 0)
         # The row of a task whose worker has died, and the code that it ended with.
@@ -73,7 +45,7 @@ class Lane(TaskQueue):
     def get(self) -> Any:
         if self.empty():
             self.waits.value = 1
-            self.rings()
+            self.wake()
             select.select([self.reader], [], [])
         # In this order, a task is always seen: in the lane, or with the worker.
         self.waits.value = 0
@@ -89,7 +61,7 @@ class Lane(TaskQueue):
         if self.runs.value:
             self.lost_by.value = code
             self.lost.value, self.runs.value = self.runs.value, 0
-            self.rings()
+            self.wake()
 
     def take_lost(self) -> tuple[int, int] | None:
         """Return the row of a task whose worker has died, and its code, once."""
@@ -109,12 +81,13 @@ class Lanes:
     """The task queue of a cluster: one for all flow workers, one for each of the others."""
 
     def __init__(self, flow_workers: int, task_workers: int) -> None:
-        self.bell = Bell()
+        # Any worker wakes the pusher, which waits for it.
+        self.waker = Waker()
         self.flow_workers = flow_workers
         self.flows = TaskQueue()
-        self.engine = [Lane(self.bell.ring) for _ in range(ENGINE_WORKERS)]
-        self.tasks = [Lane(self.bell.ring) for _ in range(task_workers)]
-        self.results = Lane(self.bell.ring)
+        self.engine = [WorkerLane(self.waker.wake) for _ in range(ENGINE_WORKERS)]
+        self.tasks = [WorkerLane(self.waker.wake) for _ in range(task_workers)]
+        self.results = WorkerLane(self.waker.wake)
         self.are_stopped = False
         # The sentinel's, of the state of the cluster.
         self.notes = Notes()
@@ -184,7 +157,7 @@ class Lanes:
 
     def shut(self) -> None:
         """Let go of all of them in this process."""
-        self.bell.shut()
+        self.waker.close()
         self.notes.shut()
         self.measures.shut()
         for queue in (self.flows, self.results, *self.engine, *self.tasks):

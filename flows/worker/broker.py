@@ -32,10 +32,11 @@ from flows.tasks.allowed_tasks import is_of_engine, judged_package
 from flows.tasks.cache import TaskCache
 from flows.tasks.counting import Counting
 from flows.tasks.ends import failure_of
-from flows.tasks.lanes import SESSION, Bell, Lanes
+from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
+from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
 
@@ -201,21 +202,21 @@ class QueueBroker(ORM):
                 self.lanes.results.put(failure_of(row, code))
 
     def _look(self) -> None:
-        for bell in self._bells():
-            bell.silence()
+        for waker in self._wakers():
+            waker.clear()
         if self.listener is None:
             self.listener = store().database.listener()
         self.listener.look()
 
     def _wait(self) -> None:
         # Every commit of a busy worker wakes the broker, and hardly ever is there more to do.
-        if self.is_busy and select.select(self._bells(), [], [], BUSY_SECONDS)[0]:
+        if self.is_busy and select.select(self._wakers(), [], [], BUSY_SECONDS)[0]:
             return
         if self.listener is not None:
-            self.listener.wait(min(self.polling, max(self.next_start_in, 0.001)), self._bells())
+            self.listener.wait(min(self.polling, max(self.next_start_in, 0.001)), self._wakers())
 
-    def _bells(self) -> list[Bell]:
-        return [self.lanes.bell] if self.lanes else []
+    def _wakers(self) -> list[Waker]:
+        return [self.lanes.waker] if self.lanes else []
 
     def _start_afresh(self, error: Exception) -> None:
         """Connect anew. While nothing could be written, no consumer could renew its lease."""

@@ -29,7 +29,7 @@ from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
-from flows.tasks.lanes import Lane, Lanes
+from flows.tasks.lanes import Lanes, WorkerLane
 from flows.worker.broker import flow_workers, task_workers
 from flows.worker.measuring import Measuring
 from flows.worker.this_worker import this_worker
@@ -131,7 +131,7 @@ class CrashSafeSentinel(Sentinel):
     def reincarnate(self, process: Any) -> None:
         """Replace a process that died; of a worker, note the task that it ran for the broker."""
         lane = getattr(process, "lane", None)
-        if isinstance(lane, Lane):
+        if isinstance(lane, WorkerLane):
             is_overdue = process.timer.value == 0 and process.is_alive()
             lane.note_death(task_ends.OVERDUE if is_overdue else process.exitcode or 0)
         super().reincarnate(process)

@@ -1,11 +1,11 @@
-"""Wakes a thread that waits for descriptors: a "self-pipe"."""
+"""Wakes a thread or process that waits for descriptors: a "self-pipe"."""
 
 import contextlib
 import socket
 
 
 class Waker:
-    """Is readable, for `select` and its like, once another thread or a signal has woken it."""
+    """Is readable, for `select` and its like, once a thread, process or signal has woken it."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -27,7 +27,8 @@ class Waker:
     def clear(self) -> None:
         """Be readable no more, until it is woken again."""
         with contextlib.suppress(BlockingIOError):
-            self._reader.recv(4096)
+            while len(self._reader.recv(4096)) == 4096:
+                pass
 
     def close(self) -> None:
         self._reader.close()

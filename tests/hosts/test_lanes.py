@@ -75,25 +75,25 @@ def test_the_engines_own_task_takes_any_worker_that_waits(lanes, waiting):
     assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (0, 1)
 
 
-def test_a_worker_that_begins_to_wait_rings(lanes):
+def test_a_worker_that_begins_to_wait_wakes_the_pusher(lanes):
     pid = worker_waits(lanes.tasks[0])
 
-    readable, _, _ = select.select([lanes.bell], [], [], 10)
+    readable, _, _ = select.select([lanes.waker], [], [], 10)
 
     assert readable
-    lanes.bell.silence()
-    assert select.select([lanes.bell], [], [], 0)[0] == []
+    lanes.waker.clear()
+    assert select.select([lanes.waker], [], [], 0)[0] == []
     lanes.tasks[0].put(STOP)
     os.waitpid(pid, 0)
 
 
-def test_a_bell_that_is_rung_for_ever_keeps_no_one_waiting(lanes):
+def test_a_waker_that_is_woken_for_ever_blocks_no_worker(lanes):
     for _ in range(10_000):
-        lanes.bell.ring()
+        lanes.waker.wake()
 
-    lanes.bell.silence()
+    lanes.waker.clear()
 
-    assert select.select([lanes.bell], [], [], 0)[0] == []
+    assert select.select([lanes.waker], [], [], 0)[0] == []
 
 
 def test_every_worker_gets_a_stop(lanes):

@@ -16,7 +16,7 @@ from django.db.models import ProtectedError
 from flows import engine
 from flows.models import BranchEnd, Consumer, DeadLetter, Message, Queue, Run, StepRun
 from flows.store import store
-from flows.store.database import Batch
+from flows.store.database import BatchStatement
 from flows.worker import isolation
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
@@ -61,7 +61,7 @@ class Saboteur:
         monkeypatch.setattr(DeadLetter.objects, "bulk_create", create)
 
     def around(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(database: Any, statement: str | Batch, params: Sequence[Any] = ()) -> Any:
+        def call(database: Any, statement: str | BatchStatement, params: Sequence[Any] = ()) -> Any:
             text = statement if isinstance(statement, str) else statement.statement
             self.look(text, params)
             rows = method(database, statement, params)
@@ -143,7 +143,7 @@ def break_for_good(monkeypatch: pytest.MonkeyPatch, run_id: UUID, *beginnings: s
     database = type(store().database)
     each = database.each
 
-    def broken(self: Any, batch: Batch, rows: Sequence[Any]) -> None:
+    def broken(self: Any, batch: BatchStatement, rows: Sequence[Any]) -> None:
         if batch.statement.startswith(beginnings) and run_id.hex in repr(rows).replace("-", ""):
             raise RecursionError("of this message")
         each(self, batch, rows)
