@@ -37,8 +37,8 @@ def request_digest(body: str, priority: int, start_at: datetime | None) -> str:
         payload = json.loads(
             body, object_pairs_hook=_in_order, parse_int=Digits, parse_float=Digits
         )["payload"]
-        moment = start_at and (start_at - EPOCH) // timedelta(microseconds=1)
-        canonical = ascii((payload, priority, moment))
+        micros = start_at and (start_at - EPOCH) // timedelta(microseconds=1)
+        canonical = ascii((payload, priority, micros))
     except RecursionError as error:
         raise PayloadInvalid("The payload is nested too deep.") from error
     # 248 bits and the mark fill the 64 characters of the column.

@@ -247,10 +247,10 @@ class QueueSnapshot:
         if queue.rate_count is None:
             return None
         rate = RateLimit.read(queue.rate_count, queue.rate_period, queue.state.recent_starts)
-        now = self.now.timestamp()
-        if rate.allowance(now):
+        epoch = self.now.timestamp()
+        if rate.allowance(epoch):
             return None
-        until = text_of(datetime.fromtimestamp(rate.free_at(now), UTC))
+        until = text_of(datetime.fromtimestamp(rate.free_at(epoch), UTC))
         return f"The rate limit of {rate.count} in {rate.period_seconds:g} s is used until {until}."
 
     def _why_slow(self, queue: Queue) -> str | None:

@@ -68,7 +68,7 @@ class SteadyClock:
         self._lock = threading.Lock()
         self._offset: float | None = None
 
-    def now(self) -> float:
+    def epoch(self) -> float:
         """Return the time in seconds since the epoch."""
         wall, elapsed = self._wall(), self._elapsed()
         if self._offset is not None and abs(wall - elapsed - self._offset) <= TOLERANCE_SECONDS / 2:
@@ -80,7 +80,7 @@ class SteadyClock:
     @property
     def has_jumped(self) -> bool:
         """Whether the machine's clock shows another time now."""
-        return abs(self._wall() - self.now()) > TOLERANCE_SECONDS
+        return abs(self._wall() - self.epoch()) > TOLERANCE_SECONDS
 
     def settle(self) -> tuple[float, float] | None:
         """Believe the machine's clock where it has stayed as it is for long enough.
@@ -99,11 +99,11 @@ class SteadyClock:
 
     def _believe(self, state: State, elapsed: float) -> tuple[float, float]:
         assert state.jumped_to is not None
-        was, now = elapsed + state.offset, elapsed + state.jumped_to
-        logger.warning("the clock is followed: it is %.0f s from what it was", now - was)
+        before, after = elapsed + state.offset, elapsed + state.jumped_to
+        logger.warning("the clock is followed: it is %.0f s from what it was", after - before)
         self._offset = state.offset = state.jumped_to
-        state.jumped_to, state.known = None, now
-        return was, now
+        state.jumped_to, state.known = None, after
+        return before, after
 
     def _is_believed(self, state: State, elapsed: float) -> bool:
         assert state.jumped_to is not None

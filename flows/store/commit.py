@@ -277,8 +277,8 @@ class Commit:
             allowance = queue.rate_limit.allowance(self.now.timestamp())
             held = min(held, max(threads, self._startable(held)), self.unfinished + allowance)
             if not allowance and queue_id == self.lease.queue_id:
-                now = self.now.timestamp()
-                self.lease.next_start_seconds = queue.rate_limit.free_at(now) - now
+                epoch = self.now.timestamp()
+                self.lease.next_start_seconds = queue.rate_limit.free_at(epoch) - epoch
         return max(min(held - self.unfinished, self._room_after(plan)), 0)
 
     def _startable(self, batch: int) -> int:

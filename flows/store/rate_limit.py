@@ -7,8 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
-# Where there are more than a few, starts are written down to this part of the period, so that they
-# are never too many to keep.
+# Many starts are rounded to 1/500 of the period, so about 500 times are stored at most.
 GRID = 500
 FEW = 32
 
@@ -17,11 +16,11 @@ FEW = 32
 class RateLimit:
     """At most `count` starts in any window of `period_seconds`, exactly.
 
-    A start is written down as the last moment at which it may happen: the claim's time plus what
-    the session allows itself until its script begins. A window that begins right after it is
-    therefore free of it for certain. Once it is known when it did happen, that is put in its place.
-    `starts` has how many there are at each moment, in epoch seconds of the database's clock. Where
-    there are more than a few moments, they are on a grid: a start between two of them counts as at
+    All times are epoch seconds of the database's clock. A claim reserves a start at the latest time
+    at which it may happen: the claim's time plus the time that the session allows itself until its
+    script begins. A window that begins right after that time certainly does not contain the start.
+    `correct` replaces the reserved time by the real one. `starts` counts the starts at each time.
+    If there are more than a few times, they are on a grid: a start between two of them counts at
     the later one.
     """
 
@@ -36,7 +35,7 @@ class RateLimit:
         return cls(count, seconds, starts_of(recent))
 
     def write(self) -> str:
-        """Return the starts as text: the moments, or the grid and the way from each to the next."""
+        """Return the starts as text: the times, or the grid and the steps between them."""
         if len(self.starts) <= FEW:
             return json.dumps([*self.starts.items()])
         on_grid: Counter[int] = Counter()
@@ -48,9 +47,9 @@ class RateLimit:
             before = place
         return json.dumps([self._grid, *steps], separators=(",", ":"))
 
-    def allowance(self, now: float) -> int:
-        """Return how many may start now, forgetting those that no longer count."""
-        since = now - self.period_seconds
+    def allowance(self, epoch: float) -> int:
+        """Return how many may start at this time, and forget starts that no longer count."""
+        since = epoch - self.period_seconds
         self.starts = {at: n for at, n in self.starts.items() if at >= since}
         return max(self.count - sum(self.starts.values()), 0)
 
@@ -58,23 +57,23 @@ class RateLimit:
         if count:
             self.starts[at] = self.starts.get(at, 0) + count
 
-    def correct(self, booked: float, happened: float | None) -> None:
-        """Put when a start happened in the place of what was written down; None: it did not."""
-        if booked not in self.starts:
+    def correct(self, reserved: float, happened: float | None) -> None:
+        """Replace the reserved time of a start by when it happened; None: it did not happen."""
+        if reserved not in self.starts:
             # They may have become more than a few meanwhile.
-            booked = self._on_grid(booked)
-        if booked not in self.starts:
+            reserved = self._on_grid(reserved)
+        if reserved not in self.starts:
             return
-        self.starts[booked] -= 1
-        if not self.starts[booked]:
-            del self.starts[booked]
+        self.starts[reserved] -= 1
+        if not self.starts[reserved]:
+            del self.starts[reserved]
         if happened is not None:
-            self.add(min(self._on_grid(happened), booked))
+            self.add(min(self._on_grid(happened), reserved))
 
-    def free_at(self, now: float) -> float:
-        """Return when the next start is allowed, `now` at the earliest."""
-        if self.allowance(now):
-            return now
+    def free_at(self, epoch: float) -> float:
+        """Return when the next start is allowed, `epoch` at the earliest."""
+        if self.allowance(epoch):
+            return epoch
         return min(self.starts) + self.period_seconds
 
     @property
@@ -85,7 +84,7 @@ class RateLimit:
         return self._place(at) * self._grid
 
     def _place(self, at: float) -> int:
-        """Return the number of the moment on the grid, never an earlier one."""
+        """Return the number of the time on the grid, never an earlier one."""
         place = round(at / self._grid)
         return place if place * self._grid >= at else place + 1
 

@@ -76,14 +76,14 @@ class SQLite(Database):
         pass
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(machine_clock().now(), UTC)
+        return datetime.fromtimestamp(machine_clock().epoch(), UTC)
 
     def settle_clock(self) -> tuple[datetime, datetime] | None:
         settled = machine_clock().settle()
         if settled is None:
             return None
-        was, now = (datetime.fromtimestamp(at, UTC) for at in settled)
-        return was, now
+        before, after = (datetime.fromtimestamp(epoch, UTC) for epoch in settled)
+        return before, after
 
     def wake(self) -> None:
         pass

@@ -32,12 +32,12 @@ class Clock:
 
     def stamped(self, call: Timed) -> Timed:
         """Return a call that has just ended, with its times by this clock."""
-        now = self.now().timestamp()
-        later = now - call.finished_at
+        epoch = self.now().timestamp()
+        later = epoch - call.finished_at
         if isinstance(call, Outcome):
             logs: list[dict[str, Any]] = [line | {"at": line["at"] + later} for line in call.logs]
             call = replace(call, logs=logs)
-        return replace(call, started_at=call.started_at + later, finished_at=now)
+        return replace(call, started_at=call.started_at + later, finished_at=epoch)
 
 
 class SteadyTime:

@@ -163,14 +163,14 @@ class QueueBroker(ORM):
         # A wait for a lock is shorter, see lock_timeout.
         store().settle_clock()
         store().require_writable(timedelta(seconds=QUIET_SECONDS))
-        now = time.monotonic()
-        if now - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):
-            self.patient_until = now + seconds
-        silence = timedelta(seconds=seconds if now > self.patient_until else 1e6)
+        clock = time.monotonic()
+        if clock - self.reaped_at > max(seconds - 2 * REAP_SECONDS, 2 * REAP_SECONDS):
+            self.patient_until = clock + seconds
+        silence = timedelta(seconds=seconds if clock > self.patient_until else 1e6)
         store().reap(self.machine, is_alive, lease=silence, begin=timedelta(seconds=BEGIN_SECONDS))
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
-        self.reaped_at = now
+        self.reaped_at = clock
         self._store_stat()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
@@ -188,9 +188,9 @@ class QueueBroker(ORM):
             super().set_stat(key, note, COUNTS_SECONDS)
 
     def _wake_reprocessings(self) -> None:
-        now = time.monotonic()
-        if now >= self.reprocessings_at:
-            self.reprocessings_at = now + wake_overdue()
+        clock = time.monotonic()
+        if clock >= self.reprocessings_at:
+            self.reprocessings_at = clock + wake_overdue()
 
     def _record_lost_tasks(self) -> None:
         """Let the monitor record the tasks of workers that died, as it does all that fail."""

@@ -154,11 +154,11 @@ class WriteGuard:
         self.stopped_since: dict[int, float] = {}
 
     def look(self) -> None:
-        now = time.monotonic()
+        clock = time.monotonic()
         stopped = {pid for pid in store().database.writers() if is_stopped(pid)}
-        self.stopped_since = {pid: self.stopped_since.get(pid, now) for pid in stopped}
+        self.stopped_since = {pid: self.stopped_since.get(pid, clock) for pid in stopped}
         for pid, since in self.stopped_since.items():
-            if now - since > STOPPED_SECONDS:
+            if clock - since > STOPPED_SECONDS:
                 logger.error("process %s is ended: it was stopped in mid-write", pid)
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)

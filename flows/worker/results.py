@@ -39,8 +39,8 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
 
 def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:
     """Return the result of a delivery that ended without a script."""
-    now = time.time()
-    return DeliveryResult(held, decision, started_at=now, finished_at=now)
+    epoch = time.time()
+    return DeliveryResult(held, decision, started_at=epoch, finished_at=epoch)
 
 
 def pending_outputs_of(held: HeldMessage) -> DeliveryResult:
@@ -58,7 +58,7 @@ def released(held: HeldMessage) -> DeliveryResult:
 
 def age(held: HeldMessage) -> timedelta:
     """Return how long ago the run was started."""
-    return timedelta(seconds=machine_clock().now() - started_at(held))
+    return timedelta(seconds=machine_clock().epoch() - started_at(held))
 
 
 def started_at(held: HeldMessage) -> float:

@@ -106,10 +106,10 @@ class Worker:
 
     def _adopt_now_and_then(self) -> None:
         """Begin a session that no idle worker is there for. Those with many look less often."""
-        now = time.monotonic()
-        if not self.sessions or now < self.adopts_at or not self._may_claim():
+        clock = time.monotonic()
+        if not self.sessions or clock < self.adopts_at or not self._may_claim():
             return
-        self.adopts_at = now + ADOPT_SECONDS * len(self.sessions)
+        self.adopts_at = clock + ADOPT_SECONDS * len(self.sessions)
         try:
             opened = Consumer.objects.filter(cluster=self.cluster, pid=None).order_by("id").first()
         except DATABASE_ERRORS as error:

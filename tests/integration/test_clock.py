@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     steady = SteadyClock(None, clock)
     monkeypatch.setattr(clocks, "_clock_of", lambda path: steady)
-    steady.now()
+    steady.epoch()
     return clock
 
 

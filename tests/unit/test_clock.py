@@ -34,7 +34,7 @@ class Machine:
         """Let time go by, with a broker that looks at the clock every second."""
         for _ in range(int(seconds)):
             self.elapsed += 1
-            clock.now()
+            clock.epoch()
 
     @property
     def wall(self) -> float:
@@ -56,7 +56,7 @@ def test_it_is_the_machines_clock_where_that_does_not_jump(machine: Machine, pat
 
     for _ in range(100):
         machine.elapsed += 7.5
-        assert clock.now() == machine.wall
+        assert clock.epoch() == machine.wall
 
 
 @pytest.mark.parametrize("jump", [MONTH, -MONTH, 60.0, -60.0, 366 * DAY])
@@ -64,44 +64,44 @@ def test_a_jump_that_is_taken_back_is_not_followed(
     machine: Machine, path: Path | None, jump: float
 ):
     clock = machine.clock(path)
-    before = clock.now()
+    before = clock.epoch()
 
     machine.offset += jump
     machine.passes(18, clock)
-    during, jumped = clock.now(), clock.has_jumped
+    during, jumped = clock.epoch(), clock.has_jumped
     machine.offset -= jump
     machine.passes(1, clock)
 
     assert during == pytest.approx(before + 18)
     assert jumped
-    assert clock.now() == machine.wall
+    assert clock.epoch() == machine.wall
     assert not clock.has_jumped
 
 
 @pytest.mark.parametrize("jump", [MONTH, -MONTH])
 def test_a_clock_that_stays_as_it_was_set_is_followed(machine: Machine, path: Path | None, jump):
     clock = machine.clock(path)
-    before = clock.now()
+    before = clock.epoch()
     machine.offset += jump
 
     machine.passes(TRIAL_SECONDS - 1, clock)
-    held, settled_early = clock.now(), clock.settle()
+    held, settled_early = clock.epoch(), clock.settle()
     machine.passes(2, clock)
     settled = clock.settle()
 
     assert held == pytest.approx(before + TRIAL_SECONDS - 1)
     assert settled_early is None
-    assert clock.now() == machine.wall
+    assert clock.epoch() == machine.wall
     if path:
         assert settled is not None
-        was, now = settled
-        assert now - was == pytest.approx(jump)
+        before, after = settled
+        assert after - before == pytest.approx(jump)
     assert clock.settle() is None
 
 
 def test_a_small_jump_is_on_trial_for_as_long_as_it_is(machine: Machine, tmp_path: Path):
     clock = machine.clock(tmp_path / "clock")
-    clock.now()
+    clock.epoch()
     machine.offset += 20
 
     machine.passes(18, clock)
@@ -114,57 +114,57 @@ def test_a_small_jump_is_on_trial_for_as_long_as_it_is(machine: Machine, tmp_pat
 def test_a_clock_that_is_put_right_bit_by_bit_is_followed_at_once(slews: list[float]):
     machine = Machine()
     clock = machine.clock()
-    clock.now()
+    clock.epoch()
 
     for slew in slews:
         machine.elapsed += 10
         machine.offset += slew
-        assert clock.now() == machine.wall
+        assert clock.epoch() == machine.wall
 
 
 @given(st.lists(st.floats(-10 * MONTH, 10 * MONTH), min_size=1, max_size=10))
 def test_whatever_the_clock_is_set_to_for_a_moment_time_goes_on(jumps: list[float]):
     machine = Machine()
     clock = machine.clock()
-    right, last = machine.offset, clock.now()
+    right, last = machine.offset, clock.epoch()
 
     for jump in jumps:
         machine.elapsed += 1
         machine.offset = right + jump
-        now = clock.now()
-        assert abs(now - last - 1) <= 2 * TOLERANCE_SECONDS
-        last = now
+        epoch = clock.epoch()
+        assert abs(epoch - last - 1) <= 2 * TOLERANCE_SECONDS
+        last = epoch
 
 
 def test_processes_agree_also_one_that_starts_while_the_clock_is_wrong(
     machine: Machine, tmp_path: Path
 ):
     first = machine.clock(tmp_path / "clock")
-    before = first.now()
+    before = first.epoch()
     machine.offset += MONTH
     machine.elapsed += 5
 
     second = machine.clock(tmp_path / "clock")
 
-    assert second.now() == first.now() == before + 5
+    assert second.epoch() == first.epoch() == before + 5
 
 
 def test_one_process_settles_for_all(machine: Machine, tmp_path: Path):
     first, second = machine.clock(tmp_path / "clock"), machine.clock(tmp_path / "clock")
-    first.now(), second.now()
+    first.epoch(), second.epoch()
     machine.offset += MONTH
     machine.passes(TRIAL_SECONDS + 1, first)
 
     assert first.settle() is not None
     assert second.settle() is None
-    assert second.now() == first.now() == machine.wall
+    assert second.epoch() == first.epoch() == machine.wall
 
 
 def test_two_jumps_far_apart_are_two(machine: Machine, tmp_path: Path):
     clock = machine.clock(tmp_path / "clock")
-    clock.now()
+    clock.epoch()
     machine.offset += MONTH
-    clock.now()
+    clock.epoch()
     machine.offset -= MONTH
     machine.elapsed += DAY
     machine.offset += MONTH
@@ -174,12 +174,12 @@ def test_two_jumps_far_apart_are_two(machine: Machine, tmp_path: Path):
 
 
 def test_the_time_counts_anew_after_a_start_of_the_machine(machine: Machine, tmp_path: Path):
-    machine.clock(tmp_path / "clock").now()
+    machine.clock(tmp_path / "clock").epoch()
 
     machine.boot, machine.elapsed, machine.offset = "second", 5.0, START + DAY
     clock = machine.clock(tmp_path / "clock")
 
-    assert clock.now() == machine.wall
+    assert clock.epoch() == machine.wall
     assert not clock.has_jumped
 
 
@@ -189,12 +189,12 @@ def test_a_machine_that_starts_in_the_past_follows_as_soon_as_it_is_told_the_tim
     machine.clock(tmp_path / "clock").settle()
     machine.boot, machine.elapsed, machine.offset = "second", 5.0, 0.0
     clock = machine.clock(tmp_path / "clock")
-    assert clock.now() == 5.0
+    assert clock.epoch() == 5.0
 
     machine.offset = START + DAY
 
     assert clock.settle() is not None
-    assert clock.now() == machine.wall
+    assert clock.epoch() == machine.wall
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "[1]", '{"another": 1}', '{"boot": 1'])
@@ -203,5 +203,5 @@ def test_a_file_that_cannot_be_read_is_written_anew(machine: Machine, tmp_path: 
 
     clock = machine.clock(tmp_path / "clock")
 
-    assert clock.now() == machine.wall
-    assert machine.clock(tmp_path / "clock").now() == machine.wall
+    assert clock.epoch() == machine.wall
+    assert machine.clock(tmp_path / "clock").epoch() == machine.wall

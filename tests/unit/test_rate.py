@@ -13,13 +13,13 @@ def limit(count: int, seconds: float) -> RateLimit:
 
 
 def test_no_window_ever_has_more_starts_than_allowed():
-    rate, rng, now, starts = limit(10, 1.0), random.Random(7), 0.0, []
+    rate, rng, epoch, starts = limit(10, 1.0), random.Random(7), 0.0, []
     for _ in range(2000):
-        now += rng.uniform(0, 0.05)
-        taken = min(rate.allowance(now), rng.randint(0, 4))
-        latest = now + 0.04
+        epoch += rng.uniform(0, 0.05)
+        taken = min(rate.allowance(epoch), rng.randint(0, 4))
+        latest = epoch + 0.04
         rate.add(latest, taken)
-        starts += [rng.uniform(now, latest) for _ in range(taken)]
+        starts += [rng.uniform(epoch, latest) for _ in range(taken)]
 
     starts.sort()
     assert len(starts) > 400
@@ -68,8 +68,8 @@ def test_starts_survive_being_written_and_read():
     assert again.allowance(1.5) == 3
 
 
-# A claim: after how many periods, how much of one its starts may take, how many it wants, and
-# whether the column is written and read before.
+# A claim: after how many periods, how much of one its starts may take, how many it takes at most,
+# and whether the column is written and read before.
 CLAIMS = st.lists(
     st.tuples(st.floats(0, 0.5), st.floats(0, 0.2), st.integers(0, 5), st.booleans()),
     max_size=60,
@@ -86,14 +86,14 @@ CLAIMS = st.lists(
 def test_no_window_has_more_whatever_is_claimed_corrected_and_written(
     count, period, begins, claims, seed
 ):
-    rate, now, happened, rng = limit(count, period), begins, [], random.Random(seed)
+    rate, epoch, happened, rng = limit(count, period), begins, [], random.Random(seed)
     open_claims: list[tuple[float, float]] = []
-    for later, within, wanted, written in claims:
-        now += later * period
-        taken = min(rate.allowance(now), wanted)
-        latest = now + within * period
+    for later, share, most, written in claims:
+        epoch += later * period
+        taken = min(rate.allowance(epoch), most)
+        latest = epoch + share * period
         rate.add(latest, taken)
-        starts = [rng.uniform(now, latest) for _ in range(taken)]
+        starts = [rng.uniform(epoch, latest) for _ in range(taken)]
         happened += starts
         open_claims += [(latest, start) for start in starts]
         if written:
@@ -108,12 +108,12 @@ def test_no_window_has_more_whatever_is_claimed_corrected_and_written(
 
 @pytest.mark.parametrize("period", [1.0, 3600.0])
 def test_the_column_is_bounded_however_many_starts_it_counts(period):
-    rate, now, longest = limit(100_000, period), 1_764_315_123.456789, 0
+    rate, epoch, longest = limit(100_000, period), 1_764_315_123.456789, 0
     for n in range(20 * GRID):
-        now += period / GRID / 7
-        rate.allowance(now)
-        rate.add(now + 0.05, 3)
-        rate.correct(now + 0.05, now + 0.01)
+        epoch += period / GRID / 7
+        rate.allowance(epoch)
+        rate.add(epoch + 0.05, 3)
+        rate.correct(epoch + 0.05, epoch + 0.01)
         if n % 16 == 0:
             longest = max(longest, len(rate.write()))
             rate = RateLimit.read(100_000, timedelta(seconds=period), rate.write())
@@ -146,7 +146,7 @@ def test_starts_count_at_least_as_long_when_the_period_is_changed():
     assert RateLimit.read(5, timedelta(seconds=3600), longer.write()).allowance(4600.0) == 0
 
 
-def test_a_start_that_was_booked_among_a_few_is_corrected_among_many():
+def test_a_start_that_was_reserved_among_a_few_is_corrected_among_many():
     rate = limit(1000, 60.0)
     rate.add(1000.001, 2)
     for n in range(100):

@@ -1,4 +1,4 @@
-"""Moments as logs and the API write them: comparable, and to the second."""
+"""Times as logs and the API write them: comparable, and to the second."""
 
 DATE_FORMAT = SHORT_DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"

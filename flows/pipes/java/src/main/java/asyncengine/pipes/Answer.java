@@ -43,8 +43,8 @@ record Answer(int status, String body, Duration retryAfter) {
         }
         try {
             DateTimeFormatter format = DateTimeFormatter.RFC_1123_DATE_TIME;
-            Instant moment = ZonedDateTime.parse(retryAfter, format).toInstant();
-            Duration delay = Duration.between(Instant.now(), moment);
+            Instant retryAt = ZonedDateTime.parse(retryAfter, format).toInstant();
+            Duration delay = Duration.between(Instant.now(), retryAt);
             return delay.isNegative() ? Duration.ZERO : delay;
         } catch (DateTimeException error) {
             return null;
