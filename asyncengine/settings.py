@@ -230,7 +230,7 @@ ASYNCENGINE_ADMIN_FIELDS = {
 }
 # Modules and packages of the project with functions that may run as scripts; empty: none.
 ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")
-# Run scripts without the sandbox on a machine that does not support it.
+# Run scripts even where the machine lacks a measure of the sandbox.
 ASYNCENGINE_UNSEALED_SCRIPTS = env_bool("ASYNCENGINE_UNSEALED_SCRIPTS", False)
 ASYNCENGINE_MAX_PAYLOAD_BYTES = env_int("ASYNCENGINE_MAX_PAYLOAD_BYTES", 1024 * 1024, minimum=1)
 # The largest result of a run, and the largest input of a join.

@@ -8,17 +8,17 @@ from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
 
 @register()
-def scripts_are_sealed(**kwargs: Any) -> list[CheckMessage]:
+def scripts_are_sandboxed(**kwargs: Any) -> list[CheckMessage]:
     missing = missing_measures()
     if not missing:
         return []
-    consequence = "Scripts run unsealed" if scripts_may_run() else "No script runs"
+    runs = scripts_may_run()
+    consequence = "Scripts run without the complete sandbox" if runs else "No script runs"
     return [
         Warning(
-            f"{consequence} here, for their sandbox cannot be closed. Missing:"
-            f" {', '.join(missing)}.",
+            f"{consequence} on this machine. Missing: {', '.join(missing)}.",
             hint="Run workers on Linux with seccomp filters, on x86-64 or aarch64. If you trust all"
-            " who write scripts, ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run all the same.",
+            " authors of scripts, ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run nevertheless.",
             id="scripts.W001",
         )
     ]

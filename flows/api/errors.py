@@ -78,7 +78,7 @@ PROBLEM_TYPES = {
         503, "The server has no room for the request now; nothing was stored."
     ),
     "not-ready": ProblemType(503, "The database is not prepared."),
-    "scripts-not-sealed": ProblemType(503, "Scripts cannot be sealed here."),
+    "scripts-not-sealed": ProblemType(503, "Scripts cannot be sandboxed here."),
     "outcome-unknown": ProblemType(
         504, "The database was lost; what was asked may be done or not."
     ),

@@ -40,9 +40,9 @@ class ReadyView(OpenView):
         if not scripts_may_run():
             raise Problem(
                 "scripts-not-sealed",
-                "The sandbox of scripts cannot be closed on this machine, so none runs."
-                " `manage.py check` tells what is missing; ASYNCENGINE_UNSEALED_SCRIPTS=1 lets"
-                " scripts run unsealed.",
+                "This machine lacks a measure of the scripts' sandbox, so no script runs."
+                " `manage.py check` names it; ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run"
+                " without the complete sandbox.",
             )
         if (missing := missing_measures()) and getattr(recognised(request), "is_staff", False):
             answer["missingMeasures"] = missing

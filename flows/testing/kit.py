@@ -113,7 +113,7 @@ class FlowKit:
 
     Scripts run in real script hosts, which stay warm for later tests. With `in_process` they run in
     the process of the test, without the sandbox and without limits on time and memory. That is
-    faster if each test has new scripts, and works where scripts cannot be sealed. Callables always
+    faster if each test has new scripts, and works where the sandbox is incomplete. Callables always
     run in the test's thread, on its connection, without a time limit.
 
     `outside` has the stubs of outside calls. `secrets` has secrets by name; all others are read

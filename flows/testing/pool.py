@@ -37,9 +37,11 @@ class KitPool(HostPool):
 
     def __init__(self) -> None:
         services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: SecretService()}
-        self.unsealed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
+        self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(
-            services=lambda: services, unsealed=self.unsealed, request_threads=SameThread
+            services=lambda: services,
+            allow_unsandboxed=self.allow_unsandboxed,
+            request_threads=SameThread,
         )
         self.owner = owner()
         self.outside: OutsideCalls | None = None
@@ -70,10 +72,10 @@ class KitPool(HostPool):
 
 
 def require_hosts() -> None:
-    """Raise RuntimeError if scripts cannot be sealed, since they would never run."""
+    """Raise RuntimeError if the sandbox is incomplete: no script would ever run."""
     if not scripts_may_run():
         raise RuntimeError(
-            "Scripts cannot run in hosts on this machine, for its sandbox cannot be closed;"
+            "Scripts cannot run in hosts on this machine, because its sandbox is incomplete;"
             f" missing: {', '.join(missing_measures())}. Run them in the test's process"
             " (flow_kit_in_process, flows_in_process), or set ASYNCENGINE_UNSEALED_SCRIPTS=1."
         )
@@ -139,7 +141,7 @@ _pool: KitPool | None = None
 def pool() -> KitPool:
     """Return the pool of this thread."""
     global _pool
-    if _pool is not None and _pool.unsealed != settings.ASYNCENGINE_UNSEALED_SCRIPTS:
+    if _pool is not None and _pool.allow_unsandboxed != settings.ASYNCENGINE_UNSEALED_SCRIPTS:
         close_pool()
     if _pool is None or _pool.owner != owner():
         _pool = KitPool()

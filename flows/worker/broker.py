@@ -237,7 +237,7 @@ class QueueBroker(ORM):
     def _open_sessions(self) -> int:
         """Open a session on every queue that can be served, one each; return how many.
 
-        None where scripts cannot be sealed: their messages wait for a machine that can.
+        None where the sandbox is incomplete: messages wait for a machine that has all of it.
         """
         if not flow_workers():
             return 0
@@ -272,8 +272,8 @@ class QueueBroker(ORM):
         if not self.has_warned:
             self.has_warned = True
             logger.error(
-                "no script runs on this machine, for its sandbox cannot be closed; missing: %s."
-                " ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run unsealed.",
+                "no script runs on this machine, because its sandbox is incomplete; missing: %s."
+                " ASYNCENGINE_UNSEALED_SCRIPTS=1 lets scripts run without the complete sandbox.",
                 ", ".join(missing_measures()),
             )
 

@@ -40,7 +40,7 @@ class ThisWorker:
             self._hosts = HostPool(
                 services=_services,
                 callables=CallableThreads,
-                unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS,
+                allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS,
             )
         return self._hosts
 

@@ -27,7 +27,8 @@ from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
 CALLABLE_HELP = (
-    "A callable's code is a dotted path in the project, as myproject.steps.score; it runs unsealed."
+    "A callable's code is a dotted path in the project, for example myproject.steps.score. It runs"
+    " without the sandbox."
 )
 
 

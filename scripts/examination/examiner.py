@@ -107,7 +107,7 @@ class Examiner:
 
     def _keep(self) -> None:
         queue = self._work
-        pool = HostPool(unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+        pool = HostPool(allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
         try:
             while (work := self._next(queue)) is not None:
                 if work.outcome.set_running_or_notify_cancel():

@@ -49,12 +49,12 @@ def main() -> NoReturn:
     The arguments: the control socket, the worker's pid, two uids, and 1 if scripts are to run
     although their processes cannot be sandboxed.
     """
-    control, worker, *uids, unsealed = map(int, sys.argv[1:6])
+    control, worker, *uids, allow_unsandboxed = map(int, sys.argv[1:6])
     with contextlib.suppress(OSError, AttributeError):
         die_with_parent(worker)
     _prepare()
     users = None if uids[0] < 0 else (uids[0], uids[1])
-    Zygote(socket.socket(fileno=control), users, bool(unsealed)).run()
+    Zygote(socket.socket(fileno=control), users, bool(allow_unsandboxed)).run()
     os._exit(0)
 
 
@@ -62,11 +62,11 @@ class Zygote:
     """Forks hosts for a worker, kills them at its command, and reports how each one ended."""
 
     def __init__(
-        self, control: socket.socket, uids: tuple[int, int] | None, unsealed: bool
+        self, control: socket.socket, uids: tuple[int, int] | None, allow_unsandboxed: bool
     ) -> None:
         self._control = control
         self._uids = uids
-        self._unsealed = unsealed
+        self._allow_unsandboxed = allow_unsandboxed
         self._pids: dict[int, int] = {}
         self._hosts: dict[int, int] = {}
         # Watched hosts, with the CPU seconds that they had used when the watch began.
@@ -134,7 +134,12 @@ class Zygote:
             if pid == 0:
                 channel, memory = descriptors
                 _become_host(
-                    channel, memory, zygote, self._uids, memory_bytes, unsealed=self._unsealed
+                    channel,
+                    memory,
+                    zygote,
+                    self._uids,
+                    memory_bytes,
+                    allow_unsandboxed=self._allow_unsandboxed,
                 )
             self._pids[host] = pid
             self._hosts[pid] = host
@@ -185,7 +190,7 @@ def _become_host(
     uids: tuple[int, int] | None,
     memory_bytes: int,
     *,
-    unsealed: bool,
+    allow_unsandboxed: bool,
 ) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
@@ -194,7 +199,7 @@ def _become_host(
         missing = enter_sandbox(zygote, uids, memory_bytes, channel)
         host = Host(Channel(channel), shared)
         host.say_ready(missing)
-        if not unsealed and not is_closed(missing):
+        if not allow_unsandboxed and not is_closed(missing):
             os._exit(EXIT_REFUSED)
         host.serve()
     except MemoryError:

@@ -73,19 +73,19 @@ class HostPool:
         uids: tuple[int, int] = SCRIPT_UIDS,
         services: MakeServices = dict,
         callables: type[OutcomeSource] | None = None,
-        unsealed: bool = False,
+        allow_unsandboxed: bool = False,
         request_threads: type[ThreadPool[Request]] = ThreadPool,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see `host/sandbox.py`).
 
         `services` makes what scripts may ask for while they run, by name. `callables` runs the
-        programs that need no host. `unsealed`: scripts run although their processes cannot be
-        sandboxed here. `request_threads`: the threads in which services reply.
+        programs that need no host. `allow_unsandboxed`: scripts run even where the
+        sandbox is incomplete. `request_threads`: the threads in which services reply.
         """
         self.missing_measures: set[str] = set()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
-        self._unsealed = unsealed
+        self._allow_unsandboxed = allow_unsandboxed
         self._services = PoolServices(services)
         self._request_threads = request_threads
         self._requests: RequestDispatcher | None = None
@@ -106,7 +106,7 @@ class HostPool:
     def _open(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._hosts = Hosts(
-            self._selector, self._uids, self._unsealed, self._serve, self._on_zygote_event
+            self._selector, self._uids, self._allow_unsandboxed, self._serve, self._on_zygote_event
         )
 
     def submit(self, program: Program, site: CallSite, calls: list[Call], hosts: int) -> None:

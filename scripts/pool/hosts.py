@@ -27,13 +27,13 @@ class Hosts:
         self,
         selector: selectors.BaseSelector,
         uids: tuple[int, int] | None,
-        unsealed: bool,
+        allow_unsandboxed: bool,
         on_host_event: Callable[[HostClient, int], None],
         on_zygote_event: Callable[[int], None],
     ) -> None:
         self._selector = selector
         self._uids = uids
-        self._unsealed = unsealed
+        self._allow_unsandboxed = allow_unsandboxed
         self._on_host_event = on_host_event
         self._on_zygote_event = on_zygote_event
         self.zygote: ZygoteClient | None = None
@@ -126,7 +126,7 @@ class Hosts:
 
     def _start(self, program: Program) -> HostClient:
         if self.zygote is None:
-            self.zygote = ZygoteClient(self._uids, self._unsealed)
+            self.zygote = ZygoteClient(self._uids, self._allow_unsandboxed)
             self._selector.register(
                 self.zygote.control, selectors.EVENT_READ, self._on_zygote_event
             )

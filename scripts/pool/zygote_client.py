@@ -24,15 +24,15 @@ _READ_BYTES = 64 * 1024
 
 
 class ZygoteClient:
-    def __init__(self, uids: tuple[int, int] | None, unsealed: bool = False) -> None:
+    def __init__(self, uids: tuple[int, int] | None, allow_unsandboxed: bool = False) -> None:
         """Start the zygote. Its hosts run as these users, None: as the worker's user.
 
-        `unsealed`: they run scripts even where they cannot be sandboxed.
+        `allow_unsandboxed`: they run scripts even where the sandbox is incomplete.
         """
         self.control, other_end = socket.socketpair()
         with other_end:
             self._process = subprocess.Popen(
-                _command(other_end.fileno(), uids, unsealed),
+                _command(other_end.fileno(), uids, allow_unsandboxed),
                 pass_fds=[other_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -95,9 +95,9 @@ class ZygoteClient:
                 self.control.setblocking(False)
 
 
-def _command(control: int, uids: tuple[int, int] | None, unsealed: bool) -> list[str]:
+def _command(control: int, uids: tuple[int, int] | None, allow_unsandboxed: bool) -> list[str]:
     # tzdata has the time zones for systems without their own.
     modules = (scripts, orjson, jsonschema_rs, tzdata)
     where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
-    facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(unsealed)))
+    facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(allow_unsandboxed)))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

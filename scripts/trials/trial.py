@@ -190,7 +190,7 @@ def _run(
     if program.is_callable:
         return _run_here(CallableCall(limited, site, call)), 0
     make_services = engine_services if services is None else lambda: services
-    pool = HostPool(services=make_services, unsealed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+    pool = HostPool(services=make_services, allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS

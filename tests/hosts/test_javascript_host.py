@@ -1,4 +1,4 @@
-"""JavaScript in a real, sealed host: its limits, its rates, and what it cannot reach."""
+"""JavaScript in a real, sandboxed host: its limits, its rates, and what it cannot reach."""
 
 from collections.abc import Iterator
 from typing import Any

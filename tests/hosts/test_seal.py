@@ -28,14 +28,14 @@ import django
 django.setup()
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
-number, option, unsealed = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3] == "unsealed"
+number, option, allowed = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3] == "allowed"
 call = int(number[platform.machine() != "x86_64"])
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
 seccomp.install(b"".join(struct.pack("HBBI", *instruction) for instruction in [
     (0x20, 0, 0, 0), (0x15, 0, 3, call), (0x20, 0, 0, 16), (0x15, 0, 1, option),
     (0x06, 0, 0, 0x50016), (0x06, 0, 0, 0x7FFF0000),
 ]))
-pool = HostPool(unsealed=unsealed)
+pool = HostPool(allow_unsandboxed=allowed)
 program = Program(1, "echo", "python", "def run(m, c): return m", 5, 64)
 call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
 pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
@@ -53,18 +53,16 @@ def test_nothing_is_missing_here() -> None:
 
 
 @pytest.mark.parametrize("machine", ["i686", "riscv64", ""])
-def test_check_names_an_architecture_that_nobody_knows(
-    monkeypatch: pytest.MonkeyPatch, machine: str
-) -> None:
+def test_check_names_an_unknown_architecture(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
 
     (warning,) = [message for message in run_checks() if message.id == "scripts.W001"]
 
-    assert warning.msg.startswith("No script runs here")
+    assert warning.msg.startswith("No script runs on this machine.")
     assert warning.msg.endswith("Missing: filter of system calls.")
 
 
-def test_check_tells_that_scripts_run_unsealed(
+def test_check_warns_of_scripts_that_run_without_the_sandbox(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
@@ -72,7 +70,7 @@ def test_check_tells_that_scripts_run_unsealed(
 
     (warning,) = [message for message in run_checks() if message.id == "scripts.W001"]
 
-    assert warning.msg.startswith("Scripts run unsealed here")
+    assert warning.msg.startswith("Scripts run without the complete sandbox on")
 
 
 def test_check_names_what_only_linux_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +96,7 @@ MEASURES = {
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(measure: str) -> None:
-    beforehand, may_run, told, output, error, log = run_without(measure, "sealed")
+    beforehand, may_run, told, output, error, log = run_without(measure, is_allowed=False)
 
     assert measure in beforehand
     assert set(beforehand) <= set(told)
@@ -110,20 +108,27 @@ def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(measure: str) 
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_scripts_run_unsealed_where_that_is_wanted(measure: str) -> None:
-    _, may_run, told, output, _, _ = run_without(measure, "unsealed")
+def test_scripts_run_with_an_incomplete_sandbox_where_that_is_allowed(measure: str) -> None:
+    _, may_run, told, output, _, _ = run_without(measure, is_allowed=True)
 
     assert may_run
     assert measure in told
     assert json.loads(output)["payload"] == 1
 
 
-def run_without(measure: str, sealed: str) -> list[Any]:
+def run_without(measure: str, *, is_allowed: bool) -> list[Any]:
     numbers, option = MEASURES[measure]
     process = subprocess.run(
-        [sys.executable, "-c", WITHOUT_A_CALL, numbers, str(option), sealed],
+        [
+            sys.executable,
+            "-c",
+            WITHOUT_A_CALL,
+            numbers,
+            str(option),
+            "allowed" if is_allowed else "refused",
+        ],
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"ASYNCENGINE_UNSEALED_SCRIPTS": str(int(sealed == "unsealed"))},
+        env=os.environ | {"ASYNCENGINE_UNSEALED_SCRIPTS": str(int(is_allowed))},
         capture_output=True,
         text=True,
         timeout=60,

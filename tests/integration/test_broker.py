@@ -54,7 +54,7 @@ def test_a_ready_message_gives_one_session_on_its_queue(broker, workers):
     assert Consumer.objects.get().pid is None
 
 
-def test_messages_wait_where_scripts_cannot_be_sealed(broker, workers, monkeypatch, settings):
+def test_messages_wait_where_scripts_cannot_be_sandboxed(broker, workers, monkeypatch, settings):
     make_flow()
     engine.start("flow", {})
     monkeypatch.setattr("platform.machine", lambda: "riscv64")

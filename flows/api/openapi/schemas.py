@@ -308,7 +308,7 @@ READY = record(
     {
         "status": {"type": "string", "const": "ready"},
         "missingMeasures": listed(TEXT)
-        | {"description": "Measures of the scripts' seal that this machine lacks, if any."},
+        | {"description": "Measures of the scripts' sandbox that this machine lacks, if any."},
     },
     optional=("missingMeasures",),
 )

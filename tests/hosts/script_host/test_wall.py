@@ -128,7 +128,7 @@ def run_once(pool: HostPool, code: str) -> Outcome:
     return outcome
 
 
-def test_seal_is_complete_here(pool: HostPool, run: Run) -> None:
+def test_the_sandbox_is_complete_here(pool: HostPool, run: Run) -> None:
     run("def run(message, context): return message")
 
     assert pool.missing_measures == set()

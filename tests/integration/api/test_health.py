@@ -29,13 +29,13 @@ def test_ready_with_a_migrated_database(anonymous):
     assert anonymous.get(READY).json() == {"status": "ready"}
 
 
-def test_not_ready_where_scripts_cannot_be_sealed(anonymous, monkeypatch):
+def test_not_ready_where_scripts_cannot_be_sandboxed(anonymous, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
 
     assert_problem(anonymous.get(READY), 503, "scripts-not-sealed")
 
 
-def test_ready_tells_staff_alone_what_the_seal_of_scripts_lacks_here(
+def test_ready_tells_staff_alone_what_the_sandbox_of_scripts_lacks_here(
     anonymous, client, user, monkeypatch, settings
 ):
     settings.ASYNCENGINE_UNSEALED_SCRIPTS = True

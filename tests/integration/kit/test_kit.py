@@ -688,7 +688,7 @@ def test_a_run_is_started_worked_through_and_read_by_the_api(kit, admin_client):
     assert b'"payload":{"n":1.50}' in answer.content
 
 
-def test_scripts_that_cannot_be_sealed_are_told_what_to_do(flow_kit, monkeypatch):
+def test_scripts_that_cannot_be_sandboxed_are_told_what_to_do(flow_kit, monkeypatch):
     monkeypatch.setattr(pool, "scripts_may_run", lambda: False)
     flow_kit.configure(flow_of(ECHO))
 
