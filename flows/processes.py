@@ -1,4 +1,4 @@
-"""Processes of this machine: its name, who is alive, and dying with a parent."""
+"""Processes of this machine: their name, which ones are alive, and how they end with a parent."""
 
 from __future__ import annotations
 

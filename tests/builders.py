@@ -61,7 +61,7 @@ def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
 
 
 def work(queue: str, threads: int = 4) -> None:
-    """Work through one shift in this process, with real script hosts."""
+    """Work as one worker in this process, with real script hosts."""
     pk = Queue.objects.get(name=queue).pk
     consumer_id = store().open_consumer(pk, threads, "cluster", "machine")
     assert consumer_id is not None

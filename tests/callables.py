@@ -95,7 +95,7 @@ def record(message: Any, context: Any) -> Any:
         case "swallow an error":
             broken_statement()
         case "break a constraint":
-            LogEntry.objects.create(user_id=2**30, action_flag=ADDITION, object_repr="of nobody")
+            LogEntry.objects.create(user_id=2**30, action_flag=ADDITION, object_repr="of no user")
         case "close":
             connection.close()
         case "spin":

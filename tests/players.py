@@ -206,4 +206,4 @@ def wrong_runs(players: list[Player]) -> list[str]:
 
 
 def imbalances() -> list[str]:
-    return [fault for balance in conservation.check() for fault in balance.faults()]
+    return [fault for checked in conservation.check() for fault in checked.faults()]

@@ -69,7 +69,7 @@ def numbers() -> Any:
 
 
 class Unreadable:
-    """It is pickled, and breaks whoever reads it."""
+    """It is pickled, and fails when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return int, ("no number",)

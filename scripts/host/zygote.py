@@ -88,7 +88,7 @@ class Zygote:
                 self._waker.clear()
                 self._report_exits()
             if self._control.fileno() in ready:
-                if not self._carry_out_command():
+                if not self._run_command():
                     break
             elif time.monotonic() >= self._next_check:
                 self._kill_those_that_compute()
@@ -98,7 +98,7 @@ class Zygote:
         signal.set_wakeup_fd(self._waker.signal_fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def _carry_out_command(self) -> bool:
+    def _run_command(self) -> bool:
         """Carry out a command of the worker; return False when the worker has ended."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self._control, CONTROL.size, 2)

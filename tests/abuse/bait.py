@@ -1,7 +1,7 @@
 """What abusive scripts are after, and how one sees that they have not got it.
 
 All of it would be theirs but for the sandbox: the file may be read by everyone, everyone may write
-into the folder, the listeners take whoever comes.
+into the folder, the listeners accept every connection.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ PROCESSES = {
         """
         [Popen] = [k for k in object.__subclasses__() if k.__name__ == "Popen"] or [None]
         if Popen is None:
-            raise IndexError("nobody has loaded subprocess")
+            raise IndexError("subprocess is not loaded")
         return Popen(["/bin/true"]).wait()
         """,
     ),
@@ -425,7 +425,7 @@ MEMORY = {
         "return attack(message, context, bait)",
     ),
     "deep recursion without its limit": Attack(
-        # It meets the time or the memory limit, of which CPython 3.11 makes a SystemError.
+        # It meets the time or the memory limit; CPython 3.11 raises a SystemError for it.
         rf"{TIMED_OUT}|{OUT_OF_MEMORY}|ScriptRaised: .*SystemError.*|{killed_by('SIGSEGV')}",
         "sys.setrecursionlimit(10 ** 9)\nreturn [attack(message, context, bait)]",
         timeout_seconds=SECONDS,
@@ -561,7 +561,7 @@ FORGERIES = {
         "host()._shared[:] = bytes([255]) * len(host()._shared)\nwhile True: pass",
         timeout_seconds=SECONDS,
     ),
-    "unsent answers of somebody": Attack(
+    "unsent answers of others": Attack(
         r"ScriptTimedOut: .*|" + PROTOCOL_BROKEN,
         """
         host()._shared[4096:] = bytes([1]) * (len(host()._shared) - 4096)

@@ -74,7 +74,7 @@ def pool() -> Iterator[HostPool]:
 
 
 def run_three_messages(pool: HostPool, language: str, code: str) -> list[Outcome]:
-    """Run the script on three messages, of which the one in the middle leaves something."""
+    """Run the script on three messages; the one in the middle leaves something."""
     program = Program(1, "script", language, code, 20, 128)
     outcomes: list[Outcome] = []
     for number, leaves in enumerate((False, True, False)):

@@ -107,11 +107,11 @@ def is_at_rest(installation: Installation) -> bool:
 
 
 @pytest.mark.parametrize("flow", ["mark_and_spin", "explodes"])
-def test_one_that_cannot_be_ended_is_buried_and_harms_no_other(
+def test_one_that_cannot_be_ended_is_dead_lettered_and_harms_no_other(
     installation: Installation, flow: str, tmp_path: Path
 ):
     marks = tmp_path / "marks"
-    doomed = start_anyhow(installation, flow, {"file": str(marks)}, flow)
+    overdue = start_anyhow(installation, flow, {"file": str(marks)}, flow)
     others = [
         start_anyhow(installation, "leave_mark", {"file": str(tmp_path / "other")}, f"{flow}-{n}")
         for n in range(20)
@@ -119,9 +119,9 @@ def test_one_that_cannot_be_ended_is_buried_and_harms_no_other(
 
     for run in others:
         await_completion(installation, run, 30)
-    wait_for(lambda: installation.run(doomed)["status"] == "FAILED", 60, "a dead letter")
+    wait_for(lambda: installation.run(overdue)["status"] == "FAILED", 60, "a dead letter")
 
-    assert "died during the last delivery" in installation.run(doomed)["error"]
+    assert "died during the last delivery" in installation.run(overdue)["error"]
     if flow == "mark_and_spin":
         assert marks.read_text() == "1\n2\n"
         assert "went on after its time was up" in installation.output.read_text()

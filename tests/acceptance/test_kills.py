@@ -1,4 +1,4 @@
-"""Every process of an installation is killed in turn, and the work goes on with no one helping."""
+"""Every process of an installation is killed once, and the work goes on without help."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ CONFIGURATION = {
                 "maxDeliveries": DELIVERIES,
                 "backoff": {"initialSeconds": 0.05, "multiplier": 1},
             }
-            for name in ("doomed", *POISON)
+            for name in ("killed", *POISON)
         ),
     ],
     "flows": [
         {"name": "two", "steps": [step("s0", "work", "first"), step("s1", "work", "second")]},
         {"name": "one", "steps": [step("s0", "work", "alone")]},
-        {"name": "doomed", "steps": [step("s0", "work", "doomed")]},
+        {"name": "killed", "steps": [step("s0", "work", "killed")]},
         *({"name": name, "steps": [step("s0", name, name)]} for name in POISON),
     ],
 }
@@ -123,7 +123,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 
 class Parts:
-    """Who is who among the processes of `manage.py up`, by parent and age."""
+    """The processes of `manage.py up`, by parent and age."""
 
     def __init__(self, installation: Installation) -> None:
         assert installation.process is not None
@@ -154,7 +154,7 @@ class Parts:
             "SELECT c.pid FROM flows_consumer c JOIN flows_message m ON m.consumer_id = c.id"
             " WHERE c.pid IS NOT NULL"
         )
-        # The consumer of one that was killed is there until somebody notices.
+        # The consumer of one that was killed is there until its lease is over.
         return next(worker for (pid,) in rows if is_at_work(worker := psutil.Process(pid)))
 
     def idle_worker(self) -> psutil.Process:
@@ -248,11 +248,11 @@ def start_some(installation: Installation, name: str) -> list[str]:
     return [start_anyhow(installation, "two", {"seconds": 0.05}, f"{name}-{n}") for n in range(40)]
 
 
-def test_a_message_whose_workers_die_is_buried_after_its_last_delivery(
+def test_a_message_whose_workers_die_is_dead_lettered_after_its_last_delivery(
     installation: Installation,
 ):
     warm_up(installation)
-    run_id = installation.start("doomed", {"seconds": 2})
+    run_id = installation.start("killed", {"seconds": 2})
 
     for _ in range(DELIVERIES):
         worker = found(Parts(installation).busy_worker)
@@ -310,7 +310,7 @@ def test_a_stop_signal_lets_running_scripts_end_and_releases_those_that_do_not(
 
 
 @pytest.mark.parametrize("poison", POISON)
-def test_poison_is_buried_after_its_last_delivery_and_harms_no_neighbour(
+def test_poison_is_dead_lettered_after_its_last_delivery_and_harms_no_neighbour(
     installation: Installation, poison: str
 ):
     bad = installation.start(poison, {"bad": True})

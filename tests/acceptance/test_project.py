@@ -136,7 +136,7 @@ def test_a_step_that_fails_leaves_neither_its_rows_nor_its_task(shop: Shop, boss
     finished = shop.run(answer["run"], wait=30)
 
     assert finished["status"] == "FAILED"
-    assert "the books are closed" in finished["error"]
+    assert "the month is closed" in finished["error"]
     assert boss.get(f"/shop/invoices/{answer['order']}/").status_code == 404
     assert shop.rows("SELECT COUNT(*) FROM orders_order WHERE amount = 5") == [(1,)]
 

@@ -1,4 +1,4 @@
-"""What a user sees who types `manage.py up`."""
+"""What `manage.py up` shows and does."""
 
 import json
 import signal

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.bulk HISTORY
 
-A bulk whose transaction fails, or of which nobody knows whether it did, is tried again with the
+A bulk whose transaction fails, or may have failed, is tried again with the
 same idempotency keys, so that every intended start counts once.
 """
 

@@ -39,7 +39,7 @@ RUNS_BY_STATUS = """
     SELECT f.flow_name, r.status, COUNT(*) FROM flows_run r
     JOIN flows_flowversion f ON f.id = r.flow_version_id GROUP BY f.flow_name, r.status
 """
-HELD_BY_NOBODY = """
+HELD_BY_NO_CONSUMER = """
     SELECT COUNT(*) FROM flows_message m WHERE m.consumer_id IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM flows_consumer c WHERE c.id = m.consumer_id)
 """
@@ -75,7 +75,7 @@ DEAD_LETTERS = "SELECT run_id, body FROM flows_deadletter"
 
 
 def broken_counters(query: Query) -> list[str]:
-    """Conservation and bounds (I1, I6), at any time: counters and books agree with the rows."""
+    """Conservation and bounds (I1, I6), at any time: counters and totals agree with the rows."""
     broken = []
     for name, size, depth, reserved, threads, messages, coming, granted in query(QUEUES):
         if (depth, reserved) != (messages, coming):
@@ -93,9 +93,9 @@ def broken_counters(query: Query) -> list[str]:
                 f"flow {flow}: accepted {accepted}, completed {completed}, failed {failed},"
                 f" cancelled {cancelled}, under way {under_way}"
             )
-    for (orphans,) in query(HELD_BY_NOBODY):
+    for (orphans,) in query(HELD_BY_NO_CONSUMER):
         if orphans:
-            broken.append(f"{orphans} messages held by nobody")
+            broken.append(f"{orphans} messages held by no consumer")
     return broken
 
 
@@ -133,7 +133,7 @@ def judge(
 ) -> Findings:
     """Compare the tables with the history (I1, I2, I3, I5, I8).
 
-    `steps` names those of a flow; `ends` tells how runs may end because of somebody.
+    `steps` names those of a flow; `ends` tells how runs may end because of an operator.
     """
     findings = Findings(accepted=len({start.key for start in history}))
     findings.wrong += broken_counters(query)
@@ -148,7 +148,7 @@ def judge(
     for run, body in query(DEAD_LETTERS):
         if json.loads(body)["correlationId"] != str(UUID(str(run))):
             findings.wrong.append(f"the dead letter of {run} has another correlation id")
-    booked = Counter(
+    counted_by_flow = Counter(
         {
             (row[0], status): n
             for row in query(BOOKS)
@@ -156,8 +156,8 @@ def judge(
         }
     )
     counted = Counter({(flow, status): n for flow, status, n in query(RUNS_BY_STATUS)})
-    if +booked != +Counter({key: n for key, n in counted.items() if key[1] in ENDS}):
-        findings.wrong.append(f"booked {booked}, counted {counted}")
+    if +counted_by_flow != +Counter({key: n for key, n in counted.items() if key[1] in ENDS}):
+        findings.wrong.append(f"counted_by_flow {counted_by_flow}, counted {counted}")
     return findings
 
 
@@ -178,7 +178,7 @@ def _judge_starts(
         if status not in _allowed(start, ends.get(start.correlation_id)):
             findings.losses.append(f"{start.flow} {start.correlation_id}: {status} {error}")
     unknown = runs.keys() - by_key.values()
-    findings.doubled_starts += [f"nobody was told of {runs[run][0]} {run}" for run in unknown]
+    findings.doubled_starts += [f"no caller was told of {runs[run][0]} {run}" for run in unknown]
 
 
 def _allowed(start: Accepted, ends: Ends | None) -> set[str]:

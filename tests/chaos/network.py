@@ -48,7 +48,7 @@ class OtherHost:
         run("ip", "netns", "delete", self.name)
 
     def cut(self) -> None:
-        """Let everything that is sent be lost, both ways, without word to anybody."""
+        """Let everything that is sent be lost, both ways, without an error to either side."""
         lost = ("lladdr", NOWHERE, "nud", "permanent", "dev")
         run("ip", "neighbour", "replace", self.there, *lost, self.card)
         self._inside("neighbour", "replace", self.here, *lost, self.card_there)

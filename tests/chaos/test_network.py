@@ -42,7 +42,7 @@ def server() -> Iterator[PostgreSQLServer]:
 
 
 @pytest.mark.parametrize("direction", ["requests", "replies", "both"])
-def test_nothing_is_lost_and_nobody_hangs_where_a_proxy_falls_silent(
+def test_nothing_is_lost_and_no_process_hangs_where_a_proxy_falls_silent(
     server: PostgreSQLServer, tmp_path: Path, direction: Direction
 ):
     """It confirms every packet, so that the kernel notices nothing."""
@@ -59,7 +59,7 @@ def test_nothing_is_lost_and_nobody_hangs_where_a_proxy_falls_silent(
 
 
 @needs_root
-def test_nothing_is_lost_and_nobody_hangs_where_a_network_loses_every_packet(
+def test_nothing_is_lost_and_no_process_hangs_where_a_network_loses_every_packet(
     server: PostgreSQLServer, tmp_path: Path
 ):
     with other_host() as host:

@@ -115,7 +115,7 @@ def is_done(system: System, count: int) -> bool:
 
 
 def started_at(system: System) -> list[float]:
-    """When each execution of which there is a record has started, in seconds."""
+    """When each recorded execution has started, in seconds."""
     return sorted(seconds(at) for (at,) in system.rows("SELECT started_at FROM flows_steprun"))
 
 

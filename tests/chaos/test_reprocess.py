@@ -123,7 +123,7 @@ def let_die(system: System) -> None:
 
 
 def ask_until_answered(system: System) -> None:
-    """Ask for all of them; whoever gets no answer asks again."""
+    """Ask for all of them, and again where no answer comes."""
     order = {
         "filter": {"flowName": "repaired"},
         "newestScript": True,

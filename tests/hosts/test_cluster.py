@@ -33,7 +33,7 @@ def test_a_task_larger_than_a_packet_arrives_whole(queue):
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_reader_killed_while_it_waits_keeps_nobody_from_reading(queue):
+def test_a_reader_killed_while_it_waits_keeps_no_other_from_reading(queue):
     pid = os.fork()
     if pid == 0:
         queue.get()

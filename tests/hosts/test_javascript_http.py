@@ -78,10 +78,10 @@ setData(1);
 
 
 def test_requests_are_under_way_at_the_same_time(pool: HostPool, server: Loopback) -> None:
-    everybody_is_here = threading.Barrier(5)
+    all_are_here = threading.Barrier(5)
 
     def meet(handler: Handler) -> None:
-        everybody_is_here.wait(PATIENCE)
+        all_are_here.wait(PATIENCE)
         handler.answer(200, handler.path.rpartition("=")[2].encode(), {})
 
     server.pages["/meet"] = meet

@@ -1,4 +1,4 @@
-"""How the pool feeds its hosts, whom it blames when one dies, and that it leaves nothing behind."""
+"""How the pool feeds its hosts, which call fails when one dies, and that no process is left."""
 
 import os
 import signal
@@ -279,7 +279,7 @@ def test_the_call_that_ends_its_host_gets_the_error_and_no_other(
     assert [outcome.error for outcome in outcomes.values()] == [None] * 200
 
 
-def test_calls_finished_before_the_guilty_one_are_not_run_again(pool: HostPool) -> None:
+def test_calls_finished_before_the_failed_one_are_not_run_again(pool: HostPool) -> None:
     code = f"""{AROUND_IMPORTS}
 def run(message, context):
     if message["payload"]: os._exit(1)
@@ -585,7 +585,7 @@ def test_worker_killed_hard_leaves_no_zygote_and_no_host(parent: subprocess.Pope
 
 
 def is_running(pid: int) -> bool:
-    """Tell a process from none and from one that only waits to be buried by init."""
+    """Tell a process from none and from a zombie that waits for init."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -162,7 +162,7 @@ class World:
 
     def check(self) -> None:
         self.check_runs_and_bounds()
-        assert [fault for balance in check() for fault in balance.faults()] == []
+        assert [fault for checked in check() for fault in checked.faults()] == []
 
     def check_runs_and_bounds(self) -> None:
         for state in QueueState.objects.select_related("queue"):

@@ -127,7 +127,7 @@ def test_a_queue_whose_next_queue_is_full_gives_no_session(broker, workers):
     assert broker.dequeue() == []
 
 
-def test_nobody_is_given_up_for_his_silence_where_the_database_was_silent(broker, workers):
+def test_no_lease_is_ended_for_its_silence_where_the_database_was_silent(broker, workers):
     make_flow()
     lease = open_lease("flow-0", cluster="elsewhere")
     broker.patient_until = broker.reaped_at = time.monotonic() - 9

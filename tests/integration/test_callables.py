@@ -172,15 +172,15 @@ def test_cancelling_a_run_ends_its_callable():
     make_callable("tests.callables.waits_to_be_ended")
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "machine")
-    shift = Worker(this_worker.hosts(), "cluster")
-    shift.begin(pk)
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.begin(pk)
     engine.cancel(run_of(started.correlation_id))
 
     def has_ended():
-        shift._collect()
-        for session in shift.sessions:
+        worker._collect()
+        for session in worker.sessions:
             session.go_on(claim=False)
-        return all(session.lease.closed for session in shift.sessions)
+        return all(session.lease.closed for session in worker.sessions)
 
     wait_for(has_ended, 10)
 

@@ -124,14 +124,14 @@ def test_a_running_script_of_a_cancelled_run_is_stopped():
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
     assert pk
-    shift = Worker(this_worker.hosts(), "cluster")
-    shift.begin(pk)
-    [session] = shift.sessions
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.begin(pk)
+    [session] = worker.sessions
 
     run = engine.cancel(run_of(started.correlation_id))
 
     def is_over():
-        shift._collect()
+        worker._collect()
         session.go_on(claim=True)
         return session.lease.closed
 
@@ -148,11 +148,11 @@ def test_a_message_that_is_done_when_its_run_is_cancelled_goes_no_further():
     started = engine.start("flow", {})
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
     assert pk
-    shift = Worker(this_worker.hosts(), "cluster")
-    shift.begin(pk)
-    [session] = shift.sessions
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.begin(pk)
+    [session] = worker.sessions
     while not session.done:
-        shift._collect()
+        worker._collect()
 
     engine.cancel(run_of(started.correlation_id))
     session.go_on(claim=True)
@@ -353,5 +353,5 @@ def test_a_run_that_goes_on_under_its_flow_s_new_name_changes_books():
 
     engine.reprocess(DeadLetter.objects.get(), newest_script=True)
 
-    books = {t.flow_name: (t.accepted, t.failed) for t in FlowTotals.objects.all()}
-    assert books == {"flow": (0, 0), "renamed": (1, 0)}
+    totals = {t.flow_name: (t.accepted, t.failed) for t in FlowTotals.objects.all()}
+    assert totals == {"flow": (0, 0), "renamed": (1, 0)}

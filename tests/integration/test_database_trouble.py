@@ -58,7 +58,7 @@ def refuse(code: Any) -> None:
 
 @pytest.fixture
 def refuse_commits(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, int], None]:
-    """Have the database refuse so many commits of sessions, in their midst."""
+    """Have the database refuse a number of commits of sessions half-way."""
     heartbeat, left = Store.heartbeat, {"code": None, "times": 0}
 
     def refused(self: Store, lease: Any) -> Any:
@@ -227,7 +227,7 @@ def test_a_deadlock_ends_for_one_and_the_other_goes_on(caller: Client):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_nobody_loses_a_lease_because_nothing_could_be_written(
+def test_no_worker_loses_a_lease_because_nothing_could_be_written(
     monkeypatch: pytest.MonkeyPatch, code: Any
 ):
     make_flow()

@@ -69,7 +69,7 @@ def make_ready() -> None:
 
 
 def assert_balanced() -> None:
-    assert [fault for balance in check() for fault in balance.faults()] == []
+    assert [fault for checked in check() for fault in checked.faults()] == []
 
 
 def assert_purgeable(run: Run) -> None:
@@ -269,7 +269,7 @@ def test_a_discard_is_refused_while_the_queue_of_the_join_is_full():
     assert joined(run) == [1]
 
 
-def test_a_run_that_changes_its_version_is_in_the_books_of_its_flow_whoever_ends_last():
+def test_a_run_that_changes_its_version_is_in_the_totals_of_its_flow_whichever_ends_last():
     flow = make(REJECTS.format(numbers={1, 2}), join=None)
     run = start(3)
     work_until_idle(flow)
@@ -412,7 +412,7 @@ def test_two_decisions_at_the_same_moment_know_of_each_other(discards):
     with transaction.atomic():
         engine.reprocess(letter(2), payload={"i": 2} | REPAIR)
         thread.start()
-        wait_for(lambda: has_ended.is_set() or somebody_waits_for_a_lock())
+        wait_for(lambda: has_ended.is_set() or a_connection_waits_for_a_lock())
     thread.join()
 
     assert run_of(run.pk).status == Run.Status.RUNNING
@@ -422,7 +422,7 @@ def test_two_decisions_at_the_same_moment_know_of_each_other(discards):
     assert_balanced()
 
 
-def somebody_waits_for_a_lock() -> bool:
+def a_connection_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
         return bool(cursor.fetchone()[0])

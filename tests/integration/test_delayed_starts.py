@@ -44,7 +44,7 @@ def numbers() -> tuple[int, int]:
 
 
 def assert_balanced() -> None:
-    assert [fault for balance in check() for fault in balance.faults()] == []
+    assert [fault for checked in check() for fault in checked.faults()] == []
 
 
 @pytest.mark.parametrize(
@@ -141,27 +141,27 @@ def test_a_full_queue_goes_on_with_its_messages_and_takes_the_due_ones_as_room_c
     assert_balanced()
 
 
-@pytest.mark.parametrize("fate", ["cancelled", "cancelled when taken", "died", "given back"])
-def test_a_delayed_start_is_counted_once_wherever_it_is(fate):
+@pytest.mark.parametrize("end", ["cancelled", "cancelled when taken", "died", "released"])
+def test_a_delayed_start_is_counted_once_wherever_it_is(end):
     make_flow(codes=[ECHO], size=3)
     run = start(delayed=True)
-    if fate != "cancelled":
+    if end != "cancelled":
         let_the_hour_pass()
         lease = open_lease("flow-0")
         [held] = store().claim(lease, lambda plan, threads: threads)
         assert numbers() == (1, 0)
         assert_balanced()
 
-    if fate == "died":
+    if end == "died":
         store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-    elif fate == "given back":
+    elif end == "released":
         store().commit(
             lease, [released(held)], in_commit, lambda plan, threads: threads, claim=False
         )
     else:
         engine.cancel(run)
 
-    assert numbers() == ((1, 0) if fate != "cancelled" else (0, 0))
+    assert numbers() == ((1, 0) if end != "cancelled" else (0, 0))
     assert_balanced()
 
 

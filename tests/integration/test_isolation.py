@@ -1,4 +1,4 @@
-"""A commit that one message breaks: that message is buried with the cause, the others go on."""
+"""A commit that one message breaks: it becomes a dead letter with the cause, the others go on."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_one_of_many_is_found_without_storing_each_alone(monkeypatch: pytest.Mon
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 219
 
 
-def test_what_cannot_even_be_buried_waits_and_harms_no_other(
+def test_what_cannot_even_be_dead_lettered_waits_and_harms_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flow = make_flow(codes=[ECHO])
@@ -211,15 +211,15 @@ def test_one_session_that_fails_ends_no_other_of_its_worker(
         go_on(session, claim)
 
     monkeypatch.setattr(Session, "go_on", failing)
-    shift = Worker(this_worker.hosts(), "cluster")
-    shift.begin(opened[0] or 0)
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.begin(opened[0] or 0)
 
-    shift.work(opened[1] or 0)
+    worker.work(opened[1] or 0)
 
     assert run_of(run).status == Run.Status.COMPLETED
 
 
-def test_an_outcome_that_the_worker_cannot_judge_buries_its_message(
+def test_an_outcome_that_the_worker_cannot_decide_on_dead_letters_its_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flow = make_flow(codes=[ECHO])
@@ -254,7 +254,7 @@ def test_a_redelivery_that_is_asked_for_in_ages_harms_nothing(seconds: str, lang
     assert "at most 366 days" in StepRun.objects.get(run=run).error
 
 
-def test_a_spilled_list_that_cannot_be_read_is_buried() -> None:
+def test_a_pending_list_that_cannot_be_read_is_dead_lettered() -> None:
     flow = make_flow(codes=[DO, ECHO])
     Queue.objects.filter(name="flow-1").update(size=3, paused=True)
     first, second = engine.start_many("flow", [{"do": "fan out"}, {"do": "fan out"}])

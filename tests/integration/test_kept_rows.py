@@ -1,4 +1,4 @@
-"""The models refuse to delete what work under way needs, and what the books count."""
+"""The models refuse to delete what work under way needs, and what the totals count."""
 
 import pytest
 from django.db.models import ProtectedError
@@ -26,7 +26,7 @@ DYING = (
 
 
 def imbalances() -> list[str]:
-    return [fault for balance in conservation.check() for fault in balance.faults()]
+    return [fault for checked in conservation.check() for fault in checked.faults()]
 
 
 def by_query(model):

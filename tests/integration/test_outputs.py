@@ -47,7 +47,7 @@ ENVELOPE = '\'{"correlationId":"ID","payload":%s}\' % '
     ],
 )
 @pytest.mark.parametrize("joins", [False, True])
-def test_an_output_that_a_host_forges_buries_its_message_alone(
+def test_an_output_that_a_host_forges_dead_letters_its_message_alone(
     forged: str, reason: str, joins: bool
 ) -> None:
     flow = make_flow(codes=[FORGE, ECHO])

@@ -59,7 +59,7 @@ def test_a_server_that_asks_for_time_slows_the_queue_of_the_script_that_calls_it
 
 
 @pytest.mark.django_db
-def test_a_script_reaches_nobody_unless_its_network_is_on(server: Loopback):
+def test_a_script_reaches_no_host_unless_its_network_is_on(server: Loopback):
     flow = make_calling_flow(
         f'def run(message, context):\n    context.http.get("{server.url()}")\n', network=False
     )

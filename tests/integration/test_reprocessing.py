@@ -32,7 +32,7 @@ class Killed(BaseException):
     """The worker is gone."""
 
 
-def bury(flow: Flow, count: int) -> list[DeadLetter]:
+def make_dead_letters(flow: Flow, count: int) -> list[DeadLetter]:
     """Let runs of the flow die at its first step, whose script has to reject them."""
     engine.start_many(flow.name, [{"n": n} for n in range(count)])
     work_until_idle(flow)
@@ -81,8 +81,8 @@ def finish(flow: Flow, made: Reprocessing) -> None:
 
 
 def test_a_dry_run_counts_by_step_and_stores_nothing():
-    bury(make_flow("one", [REJECT]), 3)
-    bury(make_flow("two", [REJECT]), 2)
+    make_dead_letters(make_flow("one", [REJECT]), 3)
+    make_dead_letters(make_flow("two", [REJECT]), 2)
 
     found = reprocess_many(EVERYTHING, dry_run=True)
 
@@ -99,7 +99,7 @@ def test_a_dry_run_counts_by_step_and_stores_nothing():
 
 def test_a_thousand_dead_letters_are_requeued_exactly_once_each():
     flow = make_flow(codes=[REJECT], threads=50)
-    letters = bury(flow, 1000)
+    letters = make_dead_letters(flow, 1000)
     repair(flow)
     user = User.objects.create_user("operator")
 
@@ -120,10 +120,10 @@ def test_a_thousand_dead_letters_are_requeued_exactly_once_each():
 
 @pytest.mark.parametrize("killed_at", ["before the commit", "after the commit"])
 def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_at):
-    # However slow the machine is, two batches are one turn.
+    # However slow the machine is, one task makes two batches.
     monkeypatch.setattr(reprocessing, "SLICE_SECONDS", 600.0)
     flow = make_flow(codes=[REJECT])
-    letters = bury(flow, 120)
+    letters = make_dead_letters(flow, 120)
     repair(flow)
     made = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
     requeue, go_on, batches = reprocessing_batch._requeue, reprocessing.advance_once, []
@@ -161,7 +161,7 @@ def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_
 
 def test_a_task_that_is_never_run_is_sent_again():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 1)
+    make_dead_letters(flow, 1)
     made = reprocess_many(EVERYTHING).reprocessing
     [lost] = sent_tasks()
 
@@ -169,7 +169,7 @@ def test_a_task_that_is_never_run_is_sent_again():
     [sent_again] = sent_tasks()
     advance(*lost["args"])
     made.refresh_from_db()
-    assert made.reprocessed == 0, "the lost task has lost its turn"
+    assert made.reprocessed == 0, "the token of the lost task is old"
 
     advance(*sent_again["args"])
     made.refresh_from_db()
@@ -178,7 +178,7 @@ def test_a_task_that_is_never_run_is_sent_again():
 
 def test_a_worker_that_was_taken_for_dead_puts_nothing_more_back(monkeypatch):
     flow = make_flow(codes=[REJECT])
-    bury(flow, 120)
+    make_dead_letters(flow, 120)
     made = reprocess_many(EVERYTHING, sample=0).reprocessing
     go_on = reprocessing.advance_once
     seen: list[float | None] = []
@@ -201,7 +201,7 @@ def test_a_worker_that_was_taken_for_dead_puts_nothing_more_back(monkeypatch):
 
 def test_a_task_that_is_delivered_twice_does_nothing_twice():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 3)
+    make_dead_letters(flow, 3)
     made = reprocess_many(EVERYTHING).reprocessing
     [task] = sent_tasks()
 
@@ -215,7 +215,7 @@ def test_a_task_that_is_delivered_twice_does_nothing_twice():
 
 def test_two_reprocessings_of_the_same_dead_letters_put_each_back_once():
     flow = make_flow(codes=[REJECT])
-    letters = bury(flow, 20)
+    letters = make_dead_letters(flow, 20)
     repair(flow)
     first = reprocess_many(EVERYTHING, newest_script=True, sample=10).reprocessing
     second = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
@@ -230,7 +230,7 @@ def test_two_reprocessings_of_the_same_dead_letters_put_each_back_once():
 
 def test_what_dies_meanwhile_is_not_in_it():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 3)
+    make_dead_letters(flow, 3)
     made = reprocess_many(EVERYTHING, sample=0).reprocessing
 
     finish(flow, made)
@@ -242,7 +242,7 @@ def test_what_dies_meanwhile_is_not_in_it():
 
 def test_the_first_few_have_to_end_before_it_goes_on():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 30)
+    make_dead_letters(flow, 30)
     repair(flow)
     made = reprocess_many(EVERYTHING, newest_script=True, sample=5).reprocessing
 
@@ -262,7 +262,7 @@ def test_the_first_few_have_to_end_before_it_goes_on():
 
 def test_it_stops_itself_when_too_many_fail_again():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 30)
+    make_dead_letters(flow, 30)
     made = reprocess_many(EVERYTHING, sample=5, stop_after_failures=4).reprocessing
 
     finish(flow, made)
@@ -275,7 +275,7 @@ def test_it_stops_itself_when_too_many_fail_again():
 
 def test_fewer_failures_than_that_do_not_stop_it():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 8)
+    make_dead_letters(flow, 8)
     made = reprocess_many(EVERYTHING, sample=5, stop_after_failures=9).reprocessing
 
     finish(flow, made)
@@ -286,7 +286,7 @@ def test_fewer_failures_than_that_do_not_stop_it():
 
 def test_an_operator_stops_it():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 30)
+    make_dead_letters(flow, 30)
     user = User.objects.create_user("operator")
     made = reprocess_many(EVERYTHING, sample=5).reprocessing
     run_sent_tasks()
@@ -301,7 +301,7 @@ def test_an_operator_stops_it():
 
 def test_a_rate_is_kept_to(monkeypatch):
     flow = make_flow(codes=[REJECT])
-    bury(flow, 30)
+    make_dead_letters(flow, 30)
     made = reprocess_many(EVERYTHING, sample=0, rate_per_second=10).reprocessing
 
     run_sent_tasks()
@@ -336,7 +336,7 @@ def test_a_rate_is_so_many_in_a_period(rate, count, seconds):
 
 def test_a_full_queue_makes_it_wait_and_loses_nothing():
     flow = make_flow(codes=[REJECT])
-    bury(flow, 25)
+    make_dead_letters(flow, 25)
     repair(flow)
     Queue.objects.filter(name="flow-0").update(size=10)
     made = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
@@ -354,7 +354,7 @@ def test_a_full_queue_makes_it_wait_and_loses_nothing():
 
 def test_a_dead_letter_whose_step_is_gone_is_refused_and_stays():
     flow = make_flow(codes=[REJECT, ECHO])
-    bury(flow, 2)
+    make_dead_letters(flow, 2)
     Step.objects.filter(name="flow-0").update(name="renamed")
     made = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
 
@@ -368,7 +368,7 @@ def test_a_dead_letter_whose_step_is_gone_is_refused_and_stays():
 
 def test_a_run_that_is_cancelled_counts_as_ended():
     flow = make_flow(codes=[REJECT])
-    [letter] = bury(flow, 1)
+    [letter] = make_dead_letters(flow, 1)
     made = reprocess_many(EVERYTHING, sample=0).reprocessing
     run_sent_tasks()
 
@@ -392,7 +392,7 @@ def test_without_any_dead_letter_it_is_finished_at_once():
 
 def test_the_filter_confines_it():
     one, two = make_flow("one", [REJECT]), make_flow("two", [RAISING], max_deliveries=1)
-    letters = bury(one, 2) + bury(two, 2)
+    letters = make_dead_letters(one, 2) + make_dead_letters(two, 2)
     DeadLetter.objects.filter(pk=letters[0].pk).update(dead_at=timezone.now() - timedelta(days=2))
     yesterday = timezone.now() - timedelta(days=1)
 
@@ -415,8 +415,8 @@ def test_the_filter_confines_it():
 
 def test_the_filter_of_a_reprocessing_is_kept_to():
     one, two = make_flow("one", [REJECT]), make_flow("two", [REJECT])
-    bury(one, 2)
-    bury(two, 2)
+    make_dead_letters(one, 2)
+    make_dead_letters(two, 2)
     made = reprocess_many(EVERYTHING, flow_ids=[two.pk], sample=0).reprocessing
 
     finish(two, made)

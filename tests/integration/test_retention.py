@@ -1,4 +1,4 @@
-"""Purging: what goes, what stays, and that the books are right afterwards."""
+"""Purging: what goes, what stays, and that the totals are right afterwards."""
 
 import time
 from datetime import timedelta
@@ -43,13 +43,13 @@ def start(flow: str, **options: object) -> UUID:
 
 
 def later() -> int:
-    """Purge as it would be in a month, and see that the books are still right."""
+    """Purge as it would be in a month, and see that the totals are still right."""
     purged = purge(timezone.now() + LATER)
-    assert [fault for balance in check() for fault in balance.faults()] == []
+    assert [fault for checked in check() for fault in checked.faults()] == []
     return purged
 
 
-def books(flow: str) -> tuple[int, int, int, int]:
+def totals(flow: str) -> tuple[int, int, int, int]:
     totals = FlowTotals.objects.get(pk=flow)
     return totals.accepted, totals.completed, totals.failed, totals.cancelled
 
@@ -63,7 +63,7 @@ def test_a_completed_run_goes_with_all_that_belongs_to_it():
 
     for model in (Run, StepRun, DeadLetter, IdempotencyKey):
         assert not model.objects.exists()
-    assert books("flow") == (0, 0, 0, 0)
+    assert totals("flow") == (0, 0, 0, 0)
     assert FlowVersion.objects.count() == 1
 
 
@@ -77,8 +77,8 @@ def test_each_flow_keeps_its_runs_as_long_as_it_says():
     assert purge(timezone.now() + timedelta(days=2)) == 1
 
     assert Run.objects.get().flow_version.flow == long
-    assert books("short") == (0, 0, 0, 0)
-    assert books("long") == (1, 1, 0, 0)
+    assert totals("short") == (0, 0, 0, 0)
+    assert totals("long") == (1, 1, 0, 0)
 
 
 def test_a_run_counts_from_its_end():
@@ -125,20 +125,20 @@ def test_a_cancelled_run_goes():
     engine.cancel(run_of(start("flow")))
 
     assert later() == 1
-    assert books("flow") == (0, 0, 0, 0)
+    assert totals("flow") == (0, 0, 0, 0)
 
 
-def test_a_failed_run_stays_until_somebody_has_decided_about_its_dead_letter():
+def test_a_failed_run_stays_until_an_operator_has_decided_about_its_dead_letter():
     flow = make_flow(codes=[REJECT])
     start("flow")
     work_until_idle(flow)
 
     assert later() == 0
-    assert books("flow") == (1, 0, 1, 0)
+    assert totals("flow") == (1, 0, 1, 0)
 
     engine.discard(DeadLetter.objects.get())
     assert later() == 1
-    assert books("flow") == (0, 0, 0, 0)
+    assert totals("flow") == (0, 0, 0, 0)
     assert not DeadLetter.objects.exists()
 
 
@@ -214,7 +214,7 @@ def test_runs_of_a_deleted_flow_are_kept_for_thirty_days():
 
     assert purge(timezone.now() + timedelta(days=29)) == 0
     assert purge(timezone.now() + timedelta(days=31)) == 1
-    assert books("flow") == (0, 0, 0, 0)
+    assert totals("flow") == (0, 0, 0, 0)
 
 
 def test_it_purges_in_batches_and_stops_after_its_budget(monkeypatch):
@@ -225,7 +225,7 @@ def test_it_purges_in_batches_and_stops_after_its_budget(monkeypatch):
 
     assert purge(timezone.now() + LATER, budget_seconds=0) == 3
     assert set(Run.objects.values_list("pk", flat=True)) == set(sorted(ids)[3:])
-    assert books("flow") == (4, 4, 0, 0)
+    assert totals("flow") == (4, 4, 0, 0)
     assert later() == 4
 
 
@@ -281,7 +281,7 @@ def test_thousands_of_runs_go():
     purged = sum(iter(purge, 0))
 
     assert purged == 5000
-    assert books("flow") == (0, 0, 0, 0)
+    assert totals("flow") == (0, 0, 0, 0)
 
 
 def test_a_dry_run_counts_what_would_go():
@@ -314,7 +314,7 @@ def test_the_command_purges_or_says_what_it_would():
     assert not Run.objects.exists()
 
 
-def test_there_is_one_schedule_and_it_stays_as_somebody_set_it():
+def test_there_is_one_schedule_and_it_stays_as_an_operator_set_it():
     Schedule.objects.all().delete()
 
     ensure_schedule()

@@ -1,4 +1,4 @@
-"""Secrets: encrypted where they are stored, and given to nobody but the scripts that ask."""
+"""Secrets: encrypted where they are stored, and given to the scripts alone that may read them."""
 
 from __future__ import annotations
 

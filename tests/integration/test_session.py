@@ -285,14 +285,14 @@ def test_stale_worker_commits_nothing():
     make_flow()
     started = engine.start("flow", {})
     lease = open_lease("flow-0")
-    shift = Worker(this_worker.hosts(), "cluster")
-    shift.sessions = [session := Session(lease, this_worker.hosts())]
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.sessions = [session := Session(lease, this_worker.hosts())]
     session.go_on(claim=True)
     Consumer.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=1))
 
     store().reap("elsewhere", lambda pid: True, timedelta(seconds=10), timedelta(seconds=3))
     while session.running:
-        shift._collect()
+        worker._collect()
     session.go_on(claim=True)
 
     assert lease.closed
@@ -365,7 +365,7 @@ def taken_in_turn(queue: str) -> list[UUID]:
     return ids
 
 
-def test_a_message_whose_workers_die_is_buried_after_its_last_delivery():
+def test_a_message_whose_workers_die_is_dead_lettered_after_its_last_delivery():
     make_flow(codes=[ECHO], max_deliveries=2)
     started = engine.start("flow", {})
     for _ in range(2):
@@ -453,14 +453,14 @@ def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
         name = f"flow{uuid4().hex[:8]}"
         make_flow(name, codes=[ECHO], threads=threads, max_deliveries=most)
         ids = engine.start_many(name, [{"n": n} for n in range(messages)])
-        guilty, deaths = str(ids[killer % messages]), 0
+        killer_id, deaths = str(ids[killer % messages]), 0
         exhausted: list[str] = []
         while not exhausted:
             lease = open_lease(f"{name}-0", threads=threads)
             held = store().claim(lease, lambda plan, threads: threads)
             assert held
             exhausted = [h.correlation_id for h in held if h.deliveries > most]
-            if guilty in {h.correlation_id for h in held}:
+            if killer_id in {h.correlation_id for h in held}:
                 deaths += 1
                 die()
             else:
@@ -468,7 +468,7 @@ def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
                     lease, [passed(h) for h in held], in_commit, lambda p, t: t, claim=False
                 )
 
-        assert exhausted == [guilty]
+        assert exhausted == [killer_id]
         assert deaths <= 2 * (messages.bit_length() + most)
         transaction.set_rollback(True)
 
@@ -482,7 +482,7 @@ def test_a_live_consumer_is_left_alone():
     assert Consumer.objects.filter(pk=lease.consumer_id).exists()
 
 
-def test_a_consumer_that_nobody_began_is_given_up():
+def test_a_consumer_that_no_worker_began_is_ended():
     make_flow()
     store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "c", "machine")
     Consumer.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=4))
@@ -553,7 +553,7 @@ def test_a_session_follows_a_step_that_is_given_fewer_threads():
     assert lease.closed is False
 
 
-def test_neighbours_of_a_message_that_kills_its_worker_are_neither_charged_nor_buried():
+def test_neighbours_of_a_message_that_kills_its_worker_are_neither_counted_nor_dead_lettered():
     make_flow(codes=[ECHO], threads=1, max_deliveries=2)
     ids = engine.start_many("flow", [{"n": n} for n in range(5)])
     deaths = 0

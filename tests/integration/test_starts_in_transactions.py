@@ -1,4 +1,4 @@
-"""A start keeps nobody waiting for the end of the transaction around it, and counts exactly."""
+"""A start in a transaction makes no other wait for its end, and counts exactly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RolledBack(Exception):
 
 
 def imbalances() -> list[str]:
-    return [fault for balance in conservation.check() for fault in balance.faults()]
+    return [fault for checked in conservation.check() for fault in checked.faults()]
 
 
 @side_by_side

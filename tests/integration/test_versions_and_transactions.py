@@ -1,4 +1,4 @@
-"""The version that a start has to make keeps nobody waiting for the caller's COMMIT."""
+"""No other caller waits for the COMMIT of a start that has to make a version."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def code_of(correlation_id) -> str:
 
 
 def imbalances() -> list[str]:
-    return [fault for balance in conservation.check() for fault in balance.faults()]
+    return [fault for checked in conservation.check() for fault in checked.faults()]
 
 
 @side_by_side
-def test_the_first_start_after_an_edit_keeps_nobody_waiting():
+def test_the_first_start_after_an_edit_keeps_no_other_waiting():
     with transaction.atomic():
         engine.start("a", {})
         raised = at_the_same_time(

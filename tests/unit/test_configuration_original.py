@@ -69,11 +69,11 @@ def test_the_original_flows_are_found_inside_a_document_beside_flows_of_this_pro
 
 
 def test_an_rbac_config_alone_is_a_document():
-    desired = read({"officers": ["loan", "*"], "nobody": []})
+    desired = read({"officers": ["loan", "*"], "unknown": []})
 
     assert desired.sections == {"rbac"}
     assert desired.roles["officers"].values == {"start": ["*", "loan"], "watch": [], "operate": []}
-    assert desired.roles["nobody"].values["start"] == []
+    assert desired.roles["unknown"].values["start"] == []
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ CANCELLED_RUN = Circumstances(is_cancelled=True)
 ACCEPTED_, RETRY, RELEASED_, DEAD, GONE = Disposition
 COMPLETED, FAILED, REJECTED = StepOutcome.COMPLETED, StepOutcome.FAILED, StepOutcome.REJECTED
 
-# What has happened, with how many deliveries, by which rules, at what age of the run and in which
+# What has happened, after how many deliveries, under what rules, at what age of the run, in what
 # circumstances; and what becomes of the message, how its script ended, and why it died.
 TABLE: list[tuple[Any, ...]] = [
     (None, 1, RULES, MINUTE, None, ACCEPTED_, COMPLETED, None),
@@ -192,7 +192,7 @@ def rules(draw: st.DrawFn) -> RedeliveryRules:
         st.integers(0, 9),
     ),
 )
-def test_whatever_happens_the_decision_is_one_that_the_store_can_carry_out(
+def test_whatever_happens_the_decision_is_one_that_the_store_can_apply(
     error: ScriptError | None,
     deliveries: int,
     rules: RedeliveryRules,

@@ -82,7 +82,7 @@ DANGEROUS = {
     "landlock_create_ruleset": (444, 444),
 }
 
-Verdict = Callable[..., int]
+Decision = Callable[..., int]
 
 
 @pytest.fixture(params=sorted(system_calls.ARCHITECTURES))
@@ -91,17 +91,17 @@ def machine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def verdict(machine: str) -> Verdict:
+def decision(machine: str) -> Decision:
     """Tell what the filter says to a call by its name or number, with these arguments."""
     architecture = system_calls.ARCHITECTURES[machine]
     rules = system_calls.rules(CHANNEL, PID)
     program = seccomp.program(architecture, rules, system_calls.REFUSAL)
 
-    def verdict(call: str | int, *arguments: int, token: int = architecture.token) -> int:
+    def decision(call: str | int, *arguments: int, token: int = architecture.token) -> int:
         number = architecture.numbers[call] if isinstance(call, str) else call
         return run(program, number, token, arguments)
 
-    return verdict
+    return decision
 
 
 def run(program: bytes, number: int, token: int, arguments: tuple[int, ...]) -> int:
@@ -131,78 +131,78 @@ def run(program: bytes, number: int, token: int, arguments: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize("name", DANGEROUS)
-def test_dangerous_calls_are_refused(machine: str, verdict: Verdict, name: str) -> None:
+def test_dangerous_calls_are_refused(machine: str, decision: Decision, name: str) -> None:
     number = dict(zip(("x86_64", "aarch64"), DANGEROUS[name], strict=True))[machine]
 
     if number is None:
         assert name not in system_calls.ARCHITECTURES[machine].numbers
     else:
-        assert verdict(number, CHANNEL) == REFUSED
+        assert decision(number, CHANNEL) == REFUSED
 
 
-def test_all_that_no_rule_names_is_refused(machine: str, verdict: Verdict) -> None:
+def test_all_that_no_rule_names_is_refused(machine: str, decision: Decision) -> None:
     allowed = set(system_calls.ARCHITECTURES[machine].numbers.values())
 
-    verdicts = {verdict(number) for number in range(2000) if number not in allowed}
+    decisions = {decision(number) for number in range(2000) if number not in allowed}
 
-    assert verdicts == {REFUSED}
+    assert decisions == {REFUSED}
 
 
 @pytest.mark.parametrize("name", ["clock_gettime", "clock_getres", "clock_nanosleep"])
-def test_clocks_are_those_of_all_and_the_own_ones(verdict: Verdict, name: str) -> None:
-    own = {clock: verdict(name, clock) for clock in (0, 1, 2, 3, 4, 5, 6, 7, 11)}
+def test_clocks_are_those_of_all_and_the_own_ones(decision: Decision, name: str) -> None:
+    own = {clock: decision(name, clock) for clock in (0, 1, 2, 3, 4, 5, 6, 7, 11)}
     of_others = [(~PID << 3) | kind for kind in (0, 1, 2, 4, 6)] + [(~5 << 3) | 3, -6, -2]
 
     assert set(own.values()) == {ALLOW}
-    assert {verdict(name, clock) for clock in (*of_others, 8, 9, 10, 12, 2**31)} == {REFUSED}
+    assert {decision(name, clock) for clock in (*of_others, 8, 9, 10, 12, 2**31)} == {REFUSED}
 
 
 @pytest.mark.parametrize("name", ["brk", "munmap", "gettimeofday", "getrandom", "exit_group"])
-def test_harmless_calls_are_allowed(verdict: Verdict, name: str) -> None:
-    assert verdict(name, 1, 2, 3, 4, 5, 6) == ALLOW
+def test_harmless_calls_are_allowed(decision: Decision, name: str) -> None:
+    assert decision(name, 1, 2, 3, 4, 5, 6) == ALLOW
 
 
 @pytest.mark.parametrize("token", [0x40000003, 0xC00000F3, 0x40000028, 0])
-def test_calls_of_another_architecture_end_the_process(verdict: Verdict, token: int) -> None:
-    assert verdict("getpid", token=token) == KILL
+def test_calls_of_another_architecture_end_the_process(decision: Decision, token: int) -> None:
+    assert decision("getpid", token=token) == KILL
 
 
 @pytest.mark.parametrize("number", [0x40000000, 0x40000000 + 39, 0x40000000 + 520, 2**32 - 1])
-def test_x32_calls_end_the_process(verdict: Verdict, number: int) -> None:
-    assert verdict(number, CHANNEL) == KILL
+def test_x32_calls_end_the_process(decision: Decision, number: int) -> None:
+    assert decision(number, CHANNEL) == KILL
 
 
 @pytest.mark.parametrize("name", ["read", "write"])
-def test_only_the_channel_is_read_and_written(verdict: Verdict, name: str) -> None:
-    assert verdict(name, CHANNEL, 0x7FFF_0000_0000, 100) == ALLOW
-    assert {verdict(name, fd) for fd in (0, 1, 2, CHANNEL + 1, -1)} == {REFUSED}
+def test_only_the_channel_is_read_and_written(decision: Decision, name: str) -> None:
+    assert decision(name, CHANNEL, 0x7FFF_0000_0000, 100) == ALLOW
+    assert {decision(name, fd) for fd in (0, 1, 2, CHANNEL + 1, -1)} == {REFUSED}
 
 
 @pytest.mark.parametrize("name", ["kill", "tgkill"])
-def test_signals_go_to_nobody_else(verdict: Verdict, name: str) -> None:
-    assert verdict(name, PID, 6) == ALLOW
-    assert {verdict(name, pid, 9) for pid in (PID - 1, 1, 0, -1, -PID)} == {REFUSED}
+def test_signals_go_to_no_other_process(decision: Decision, name: str) -> None:
+    assert decision(name, PID, 6) == ALLOW
+    assert {decision(name, pid, 9) for pid in (PID - 1, 1, 0, -1, -PID)} == {REFUSED}
 
 
-def test_memory_is_never_executable(verdict: Verdict) -> None:
-    assert verdict("mmap", 0, 4096, READ_WRITE, PRIVATE, -1, 0) == ALLOW
-    assert verdict("mmap", 0, 4096, READ_WRITE | mmap.PROT_EXEC, PRIVATE, -1, 0) == REFUSED
-    assert verdict("mprotect", 0x1000, 4096, READ_WRITE) == ALLOW
-    assert verdict("mprotect", 0x1000, 4096, mmap.PROT_EXEC) == REFUSED
+def test_memory_is_never_executable(decision: Decision) -> None:
+    assert decision("mmap", 0, 4096, READ_WRITE, PRIVATE, -1, 0) == ALLOW
+    assert decision("mmap", 0, 4096, READ_WRITE | mmap.PROT_EXEC, PRIVATE, -1, 0) == REFUSED
+    assert decision("mprotect", 0x1000, 4096, READ_WRITE) == ALLOW
+    assert decision("mprotect", 0x1000, 4096, mmap.PROT_EXEC) == REFUSED
 
 
-def test_memory_is_of_no_file_and_takes_no_huge_pages(verdict: Verdict) -> None:
-    assert verdict("mmap", 0, 4096, READ_WRITE, mmap.MAP_PRIVATE, CHANNEL, 0) == REFUSED
-    assert verdict("mmap", 0, 4096, READ_WRITE, PRIVATE | 0x40000, -1, 0) == REFUSED
+def test_memory_is_of_no_file_and_takes_no_huge_pages(decision: Decision) -> None:
+    assert decision("mmap", 0, 4096, READ_WRITE, mmap.MAP_PRIVATE, CHANNEL, 0) == REFUSED
+    assert decision("mmap", 0, 4096, READ_WRITE, PRIVATE | 0x40000, -1, 0) == REFUSED
 
 
 @pytest.mark.parametrize("operation", [0, 1, 9, 10])
 @pytest.mark.parametrize("flags", [0, PRIVATE_FUTEX, PRIVATE_FUTEX | REALTIME])
-def test_futexes_wait_and_wake(verdict: Verdict, operation: int, flags: int) -> None:
-    assert verdict("futex", 0x1000, operation | flags) == ALLOW
+def test_futexes_wait_and_wake(decision: Decision, operation: int, flags: int) -> None:
+    assert decision("futex", 0x1000, operation | flags) == ALLOW
 
 
 @pytest.mark.parametrize("operation", [FUTEX_REQUEUE, FUTEX_LOCK_PI, 11, 13, 0x8000_0000])
-def test_futexes_do_nothing_else(verdict: Verdict, operation: int) -> None:
-    assert verdict("futex", 0x1000, operation) == REFUSED
-    assert verdict("futex", 0x1000, operation | PRIVATE_FUTEX) == REFUSED
+def test_futexes_do_nothing_else(decision: Decision, operation: int) -> None:
+    assert decision("futex", 0x1000, operation) == REFUSED
+    assert decision("futex", 0x1000, operation | PRIVATE_FUTEX) == REFUSED

@@ -195,5 +195,5 @@ def test_a_value_that_a_driver_refuses_is_the_statements_own_fault(error: Except
     assert trouble_of(error) is None
 
 
-def test_only_what_needs_somebodys_hand_does_not_pass():
+def test_only_what_an_operator_must_mend_does_not_pass():
     assert [trouble for trouble in Trouble if not trouble.passes] == [Trouble.UNFIT]

@@ -1,4 +1,4 @@
-"""Models of users of every shape: what their pages show, and what their keys become."""
+"""Models of users of every kind: what their pages show, and what their keys become."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.hosts.outside_calls.helpers import call, refusal
 from tests.loopback import Loopback
 
 
-def test_a_script_without_network_may_call_nobody(service: OutsideCalls, server: Loopback) -> None:
+def test_a_script_without_network_may_call_no_host(service: OutsideCalls, server: Loopback) -> None:
     failed = refusal(service, server.url(), rights={"network": False})
 
     assert failed.kind == "network-off"

@@ -25,7 +25,7 @@ def error(outcome: Outcome, kind: type[ScriptError]) -> Any:
 
 
 def returning(expression: str, before: str = "") -> str:
-    """A script of which the payload is the value of an expression."""
+    """A script whose payload is the value of an expression."""
     return f"""
 {before}
 def run(message, context):

@@ -1,4 +1,4 @@
-"""Two people who save the same page: the second sees what the first has saved."""
+"""Two users save the same page: the second sees what the first has saved."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_yours_is_saved_over_it_when_that_is_chosen(client, other, objects, kind
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_a_page_that_nobody_else_saved_is_saved(client, objects, kind):
+def test_a_page_that_no_other_user_saved_is_saved(client, objects, kind):
     obj = objects[kind]
 
     response = client.post(page_of(obj), opened(client, obj) | CHANGES[kind][1])

@@ -52,7 +52,7 @@ def test_the_dashboard_names_the_message_that_waits_longest(client, world, run):
 def test_the_check_says_what_agrees_and_what_does_not(client, run, check):
     response = client.get(check)
 
-    # The fixture has runs that nobody accepted; a queue that was left alone agrees.
+    # The fixture has runs that were never counted as accepted; a queue that was left alone agrees.
     flow = rows_of(response.context["flow_table"])["order-processing"]
     assert (flow["figures"][:2], flow["agrees"]) == (["1", "1"], False)
     assert "accepted is 1, but there are 6 runs" in response.content.decode()

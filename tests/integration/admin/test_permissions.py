@@ -1,4 +1,4 @@
-"""Staff see and do what their permissions give, and nothing is broken for who has none."""
+"""Staff see and do what their permissions give, and no page is broken without permissions."""
 
 from __future__ import annotations
 

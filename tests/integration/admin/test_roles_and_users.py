@@ -128,7 +128,7 @@ def test_password_changed_on_its_page_revokes_the_tokens(client, superuser):
     assert not AuthToken.objects.exists()
 
 
-def test_only_a_superuser_makes_a_token_for_somebody_else(staff_client, superuser):
+def test_only_a_superuser_makes_a_token_for_another_user(staff_client, superuser):
     client = staff_client("knox.add_authtoken")
 
     response = client.post(reverse("admin:knox_authtoken_add"), {"user": superuser.pk})

@@ -44,7 +44,7 @@ RIGHTS = [(), ("start",), ("watch",), ("operate",)]
 
 @dataclass
 class Theirs:
-    """A flow with what belongs to it; every text of it holds a word by which it is found."""
+    """A flow with what belongs to it; every text of it holds a word that finds it."""
 
     flow: Flow
     queue: Queue
@@ -185,7 +185,7 @@ def pages_of(theirs: Theirs):
 
 
 def pages_for_all(script):
-    """Yield the addresses of pages that are about no one flow."""
+    """Yield the addresses of pages that are not about one flow."""
     yield reverse("admin:index")
     for app in ("flows", "scripts", "auth"):
         yield reverse("admin:app_list", args=[app])

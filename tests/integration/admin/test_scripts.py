@@ -26,7 +26,7 @@ def test_editing_the_code_makes_a_version_with_its_author(client, world, page, s
     assert (version.number, version.author) == (2, superuser)
 
 
-def test_a_version_that_somebody_else_made_keeps_its_author(client, world, page):
+def test_a_version_that_another_user_made_keeps_its_author(client, world, page):
     client.post(page, form_data(client.get(page)) | {"description": "Reserves goods."})
 
     version = world.script.current_version

@@ -164,6 +164,6 @@ def test_database_that_is_away_at_the_login_is_said_so(client, error):
 
 
 def test_unknown_user_is_refused(anonymous, user):
-    response = anonymous.get(PATH, headers=basic("nobody"))
+    response = anonymous.get(PATH, headers=basic("unknown"))
 
     assert_problem(response, 401, "not-authenticated")

@@ -14,7 +14,7 @@ from tests.integration.api.helpers import assert_problem, client_of, grant, make
 PATH = "/async/api/dead-letters"
 
 
-def bury(name="loan", payload=b'{"amount": 5}', step=1, **fields) -> DeadLetter:
+def make_dead_letter(name="loan", payload=b'{"amount": 5}', step=1, **fields) -> DeadLetter:
     """Start a run and have its message die at a step."""
     run = Run.objects.get(pk=engine.start(name, payload).correlation_id)
     message = Message.objects.get(pk=run.pk)
@@ -57,7 +57,7 @@ def operator(client, user, flow):
 class TestListed:
     def test_dead_letter_is_shown_with_its_payload_digit_for_digit(self, operator):
         digits = "1" * 300
-        letter = bury(payload=f'{{"n": {digits}, "x": 1.10, "payload": {{}}}}'.encode())
+        letter = make_dead_letter(payload=f'{{"n": {digits}, "x": 1.10, "payload": {{}}}}'.encode())
 
         response = operator.get(PATH)
 
@@ -80,25 +80,25 @@ class TestListed:
         }
 
     def test_open_ones_are_listed_the_newest_first(self, operator):
-        letters = [bury() for _ in range(2)]
-        bury(reprocessed_at=timezone.now())
-        bury(discarded_at=timezone.now())
+        letters = [make_dead_letter() for _ in range(2)]
+        make_dead_letter(reprocessed_at=timezone.now())
+        make_dead_letter(discarded_at=timezone.now())
 
         assert ids(operator) == [letters[1].pk, letters[0].pk]
 
     def test_filters_by_flow_queue_and_reason(self, client, user, flow):
         make_loan_flow("other")
         grant(user, Right.WATCH, None)
-        first, second = bury(step=0), bury(reason="exhausted")
-        other = bury("other")
+        first, second = make_dead_letter(step=0), make_dead_letter(reason="exhausted")
+        other = make_dead_letter("other")
 
         assert ids(client, flowName="other") == [other.pk]
         assert ids(client, queue="loan queue 1") == [first.pk]
         assert ids(client, reason="exhausted") == [second.pk]
-        assert ids(client, flowName="nobody") == []
+        assert ids(client, flowName="unknown") == []
 
     def test_pages_follow_each_other_by_next(self, operator):
-        letters = [bury() for _ in range(3)]
+        letters = [make_dead_letter() for _ in range(3)]
 
         with mock.patch("flows.api.dead_letters.PAGE_SIZE", 2):
             first = operator.get(PATH, {"flowName": "loan"}).json()
@@ -110,7 +110,7 @@ class TestListed:
         assert second["next"] is None
 
     def test_page_ends_early_where_messages_are_large(self, operator):
-        letters = [bury(payload=b'{"a": "%s"}' % (b"x" * 400)) for _ in range(3)]
+        letters = [make_dead_letter(payload=b'{"a": "%s"}' % (b"x" * 400)) for _ in range(3)]
 
         with mock.patch("flows.api.dead_letters.PAGE_BYTES", 100):
             pages = [operator.get(PATH).json()]
@@ -124,14 +124,14 @@ class TestListed:
     def test_who_watches_or_operates_sees_those_of_the_flow(self, client, user, flow, right):
         make_loan_flow("other")
         grant(user, right, flow)
-        letter = bury()
-        bury("other")
+        letter = make_dead_letter()
+        make_dead_letter("other")
 
         assert ids(client) == [letter.pk]
 
     def test_who_may_only_start_sees_none(self, client, user, flow):
         grant(user, Right.START, flow)
-        bury()
+        make_dead_letter()
 
         assert ids(client) == []
 
@@ -143,7 +143,7 @@ class TestListed:
 
     def test_number_of_queries_does_not_grow(self, operator, django_assert_max_num_queries):
         for _ in range(5):
-            bury()
+            make_dead_letter()
         operator.get(PATH)
 
         with django_assert_max_num_queries(4):
@@ -168,7 +168,7 @@ class TestListed:
 
 class TestReprocessed:
     def test_run_goes_on_at_the_failed_step(self, operator, user):
-        letter = bury()
+        letter = make_dead_letter()
 
         response = reprocess(operator, letter)
 
@@ -190,7 +190,7 @@ class TestReprocessed:
     def test_another_payload_takes_the_place_of_the_first(self, operator):
         number = 2**80
 
-        response = reprocess(operator, bury(), {"payload": {"amount": number}})
+        response = reprocess(operator, make_dead_letter(), {"payload": {"amount": number}})
 
         assert response.status_code == 202
         assert json.loads(Message.objects.get().body)["payload"] == {"amount": number}
@@ -198,13 +198,15 @@ class TestReprocessed:
     def test_another_payload_travels_as_the_text_that_came(self, operator):
         payload = '{"total": 1.10, "huge": 12345678901234567890.50, "a\\u00e4": -0}'
 
-        reprocess(operator, bury(), f'{{"script": "own", "payload": {payload}}}'.encode())
+        reprocess(
+            operator, make_dead_letter(), f'{{"script": "own", "payload": {payload}}}'.encode()
+        )
 
         assert payload in Message.objects.get().body
 
     @pytest.mark.parametrize("payload", ["[1.0, {}]", "5.0", "null", '{"a": 1.0}'])
     def test_what_a_join_was_given_gives_way_to_any_value(self, operator, payload):
-        letter = bury()
+        letter = make_dead_letter()
         DeadLetter.objects.update(body='{"correlationId":"x","payload":[1, 2]}')
 
         assert reprocess(operator, letter, f'{{"payload":{payload}}}'.encode()).status_code == 202
@@ -214,12 +216,14 @@ class TestReprocessed:
     def test_place_of_what_is_wrong_in_another_payload_is_named(self, operator):
         body = b'{"payload": {"a": [{"b": 1, "b": 2}]}}'
 
-        document = assert_problem(reprocess(operator, bury(), body), 400, "payload-invalid")
+        document = assert_problem(
+            reprocess(operator, make_dead_letter(), body), 400, "payload-invalid"
+        )
 
         assert document["errors"][0]["path"] == "$.payload.a[0].b"
 
     def test_newest_script_is_taken_if_asked_for(self, operator, flow):
-        letters = [bury(), bury()]
+        letters = [make_dead_letter(), make_dead_letter()]
         script = flow.steps.last().script
         script.code = "def run(message, context): return 1"
         script.save()
@@ -233,16 +237,16 @@ class TestReprocessed:
         assert run["currentStep"] == "step 2"
 
     def test_second_time_is_a_conflict(self, operator):
-        letter = bury()
+        letter = make_dead_letter()
         reprocess(operator, letter)
 
         assert_problem(reprocess(operator, letter), 409, "already-reprocessed")
         assert Message.objects.count() == 1
 
     def test_full_queue_refuses_and_the_letter_stays(self, operator):
-        letter = bury()
+        letter = make_dead_letter()
         Queue.objects.filter(name="loan queue 2").update(size=1)
-        assert reprocess(operator, bury()).status_code == 202
+        assert reprocess(operator, make_dead_letter()).status_code == 202
 
         response = reprocess(operator, letter)
 
@@ -251,7 +255,7 @@ class TestReprocessed:
         assert ids(operator) == [letter.pk]
 
     def test_step_that_no_longer_exists_is_a_conflict(self, operator, flow):
-        letter = bury()
+        letter = make_dead_letter()
         flow.steps.last().delete()
 
         document = reprocess(operator, letter, {"script": "newest"})
@@ -272,11 +276,11 @@ class TestReprocessed:
         ],
     )
     def test_wrong_body_is_refused(self, operator, body):
-        assert_problem(reprocess(operator, bury(), body), 400, "payload-invalid")
+        assert_problem(reprocess(operator, make_dead_letter(), body), 400, "payload-invalid")
         assert not Message.objects.exists()
 
     def test_body_is_held_to_the_limit(self, operator, settings):
-        letter = bury()
+        letter = make_dead_letter()
         settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = 10
 
         response = reprocess(operator, letter, {"payload": {"a": "xxxxxx"}})
@@ -287,20 +291,22 @@ class TestReprocessed:
         grant(user, Right.WATCH, flow)
         grant(user, Right.START, flow)
 
-        assert_problem(reprocess(client, bury()), 403, "no-role")
+        assert_problem(reprocess(client, make_dead_letter()), 403, "no-role")
 
     def test_superuser_needs_no_role(self, admin, flow):
-        assert reprocess(client_of(admin), bury()).status_code == 202
+        assert reprocess(client_of(admin), make_dead_letter()).status_code == 202
 
     @pytest.mark.parametrize("id", ["0", "9" * 30, "x", "-1"])
     def test_unknown_dead_letter_is_not_found(self, operator, id):
         assert_problem(reprocess(operator, id), 404, "not-found")
 
     def test_discarded_dead_letter_is_not_found(self, operator):
-        assert_problem(reprocess(operator, bury(discarded_at=timezone.now())), 404, "not-found")
+        assert_problem(
+            reprocess(operator, make_dead_letter(discarded_at=timezone.now())), 404, "not-found"
+        )
 
     def test_other_refusals(self, anonymous, operator):
-        letter = bury()
+        letter = make_dead_letter()
 
         assert_problem(reprocess(anonymous, letter), 401, "not-authenticated")
         assert_problem(operator.get(f"{PATH}/{letter.pk}/reprocess"), 405, "method-not-allowed")
@@ -308,7 +314,7 @@ class TestReprocessed:
 
 class TestDiscarded:
     def test_discarded_dead_letter_is_gone(self, operator, user):
-        letter = bury()
+        letter = make_dead_letter()
 
         response = discard(operator, letter)
 
@@ -319,13 +325,13 @@ class TestDiscarded:
         assert ids(operator) == []
 
     def test_second_time_is_not_found(self, operator):
-        letter = bury()
+        letter = make_dead_letter()
         discard(operator, letter)
 
         assert_problem(discard(operator, letter), 404, "not-found")
 
     def test_one_that_was_reprocessed_is_a_conflict(self, operator):
-        letter = bury()
+        letter = make_dead_letter()
         reprocess(operator, letter)
 
         assert_problem(discard(operator, letter), 409, "already-reprocessed")
@@ -333,10 +339,10 @@ class TestDiscarded:
     def test_it_takes_the_right_to_operate(self, client, user, flow):
         grant(user, Right.WATCH, flow)
 
-        assert_problem(discard(client, bury()), 403, "no-role")
+        assert_problem(discard(client, make_dead_letter()), 403, "no-role")
 
     def test_other_refusals(self, anonymous, operator):
-        letter = bury()
+        letter = make_dead_letter()
 
         assert_problem(discard(anonymous, letter), 401, "not-authenticated")
         assert_problem(discard(operator, 0), 404, "not-found")

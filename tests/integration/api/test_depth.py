@@ -23,7 +23,7 @@ def nested(levels: int) -> str:
     return '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
 
 
-def bury(user: Any, flow: Any, levels: int) -> DeadLetter:
+def make_dead_letter(user: Any, flow: Any, levels: int) -> DeadLetter:
     run_id = engine.start(flow.name, {}).correlation_id
     message = Message.objects.get(pk=run_id)
     Message.objects.filter(pk=message.pk)._raw_delete("default")
@@ -76,7 +76,7 @@ def test_in_a_batch_the_deep_line_alone_is_refused(client, user, flow, levels):
 
 @pytest.mark.parametrize("levels", TOO_DEEP)
 def test_another_payload_for_a_dead_letter_is_refused_when_it_is_deeper(client, user, flow, levels):
-    path = f"/async/api/dead-letters/{bury(user, flow, 1).pk}/reprocess"
+    path = f"/async/api/dead-letters/{make_dead_letter(user, flow, 1).pk}/reprocess"
 
     def reprocess(levels: int) -> Any:
         body = f'{{"payload":{nested(levels)}}}'
@@ -90,7 +90,7 @@ def test_another_payload_for_a_dead_letter_is_refused_when_it_is_deeper(client, 
 def test_a_dead_letter_that_is_deeper_already_is_shown_and_can_be_requeued(
     client, user, flow, levels
 ):
-    letter = bury(user, flow, levels)
+    letter = make_dead_letter(user, flow, levels)
 
     assert client.get("/async/api/dead-letters").status_code == 200
     path = f"/async/api/dead-letters/{letter.pk}/reprocess"
@@ -102,7 +102,7 @@ def test_a_dead_letter_that_is_deeper_already_is_shown_and_can_be_requeued(
 
 @pytest.mark.parametrize("levels", [970, 1023, 5000])
 def test_a_deep_dead_letter_can_be_repaired(client, user, flow, levels):
-    letter = bury(user, flow, levels)
+    letter = make_dead_letter(user, flow, levels)
 
     response = client.post(
         f"/async/api/dead-letters/{letter.pk}/reprocess",

@@ -128,9 +128,9 @@ def test_guesses_at_one_account_from_many_addresses_count_together(anonymous, st
 
 def test_account_that_is_not_there_counts_as_one_that_is(anonymous, user):
     for n in range(logins.MOST_FAILURES_OF_ACCOUNT):
-        in_header(anonymous, "nobody", "guess", REMOTE_ADDR=f"198.51.100.{n}")
+        in_header(anonymous, "unknown", "guess", REMOTE_ADDR=f"198.51.100.{n}")
 
-    assert in_header(anonymous, "nobody", "x", REMOTE_ADDR="198.51.100.200").status_code == 429
+    assert in_header(anonymous, "unknown", "x", REMOTE_ADDR="198.51.100.200").status_code == 429
 
 
 def test_names_that_a_form_takes_for_the_same_count_together(anonymous, staff):
@@ -204,7 +204,7 @@ def test_networks_of_ipv6_are_one_address(one, other, same):
 @pytest.mark.parametrize("log_in", DOORS)
 def test_who_has_logged_in_from_there_is_not_locked_out_by_others(anonymous, staff, log_in):
     assert in_body(anonymous, "caller", PASSWORD).status_code == 200
-    fail(anonymous, name="somebody else")
+    fail(anonymous, name="another")
 
     assert log_in(Client(), "caller", PASSWORD).status_code in {200, 302}
     assert fail(anonymous, log_in=log_in)[-1] in {200, 401}

@@ -33,7 +33,7 @@ def test_name_may_have_any_character(client, user):
     assert shown["startUrl"] == "http://testserver/async/api/flows/a/b%20c%25/start"
 
 
-@pytest.mark.parametrize("name", ["nobody", "%00"])
+@pytest.mark.parametrize("name", ["unknown", "%00"])
 def test_unknown_flow_is_not_found(client, name):
     assert_problem(client.get(f"/async/api/flows/{name}"), 404, "unknown-flow")
 

@@ -15,7 +15,7 @@ from flows import engine
 from flows.models import Queue, Right
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
-from .test_dead_letters import bury
+from .test_dead_letters import make_dead_letter
 
 NO_RUN = UUID("01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
 SEES_FLOW, SEES_RUNS = {Right.START, Right.WATCH}, {Right.WATCH, Right.OPERATE}
@@ -61,7 +61,7 @@ RIGHTS = [
 def things(flow, user) -> dict[str, Any]:
     """What is there, by its kind."""
     make_loan_flow("other")
-    letter = bury()
+    letter = make_dead_letter()
     return {
         "flow": "loan",
         "queue": "loan queue 1",

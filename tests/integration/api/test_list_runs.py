@@ -117,7 +117,7 @@ def test_filters_by_flow_and_status(client, user, flow):
     assert listed(client, flowName="loan") == [str(loan.pk)]
     assert listed(client, status="CANCELLED") == [str(other.pk)]
     assert listed(client, flowName="loan", status="CANCELLED") == []
-    assert listed(client, flowName="nobody") == []
+    assert listed(client, flowName="unknown") == []
 
 
 def test_times_bound_the_runs_to_the_microsecond(watcher):

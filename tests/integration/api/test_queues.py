@@ -21,7 +21,7 @@ def names(client, path=PATH):
 
 
 def take(count: int, threads: int = 4) -> None:
-    """Have a session hold so many messages of the first queue."""
+    """Have a session hold a number of messages of the first queue."""
     lease = open_lease("loan queue 1", threads)
     assert len(store().claim(lease, lambda plan, threads: count)) == count
 
@@ -130,7 +130,7 @@ class TestSeen:
 
         assert_problem(client.get(FIRST), 404, "unknown-queue")
 
-    @pytest.mark.parametrize("name", ["nobody", "%00"])
+    @pytest.mark.parametrize("name", ["unknown", "%00"])
     def test_unknown_queue_is_not_found(self, client, name):
         assert_problem(client.get(f"{PATH}/{name}"), 404, "unknown-queue")
 
@@ -239,7 +239,7 @@ class TestPaused:
     @pytest.mark.parametrize("verb", ["pause", "resume"])
     def test_other_refusals(self, operator, anonymous, verb):
         assert_problem(anonymous.post(f"{FIRST}/{verb}"), 401, "not-authenticated")
-        assert_problem(operator.post(f"{PATH}/nobody/{verb}"), 404, "unknown-queue")
+        assert_problem(operator.post(f"{PATH}/unknown/{verb}"), 404, "unknown-queue")
         assert_problem(operator.get(f"{FIRST}/{verb}"), 405, "method-not-allowed")
         assert_problem(operator.post(f"{FIRST}/{verb}?x=1"), 400, "query-invalid")
 

@@ -15,7 +15,7 @@ PATH = "/async/api/dead-letters/reprocess"
 pytestmark = pytest.mark.django_db
 
 
-def bury(flow: Flow, count: int) -> None:
+def make_dead_letters(flow: Flow, count: int) -> None:
     for _ in range(count):
         run_id = engine.start(flow.name, {}).correlation_id
         message = Message.objects.get(pk=run_id)
@@ -38,7 +38,7 @@ def post(client, body):
 
 def test_it_answers_with_counts_before_the_first_is_requeued(client, user, flow):
     grant(user, Right.OPERATE, flow)
-    bury(flow, 3)
+    make_dead_letters(flow, 3)
 
     response = post(client, {"filter": {"flowName": "loan"}, "ratePerSecond": 2.5})
 
@@ -98,7 +98,7 @@ def test_every_option_is_taken(client, user, flow):
 
 def test_a_dry_run_only_counts(client, user, flow):
     grant(user, Right.OPERATE, flow)
-    bury(flow, 2)
+    make_dead_letters(flow, 2)
 
     response = post(client, {"filter": {}, "dryRun": True})
 
@@ -110,8 +110,8 @@ def test_a_dry_run_only_counts(client, user, flow):
 
 def test_flows_that_the_caller_may_not_operate_are_left_out(client, user, flow):
     other = make_loan_flow("other")
-    bury(flow, 1)
-    bury(other, 2)
+    make_dead_letters(flow, 1)
+    make_dead_letters(other, 2)
     grant(user, Right.OPERATE, other)
     grant(user, Right.WATCH, flow)
 
@@ -126,7 +126,7 @@ def test_flows_that_the_caller_may_not_operate_are_left_out(client, user, flow):
 
 
 def test_dead_letters_of_deleted_flows_are_for_those_who_may_operate_all(user, admin, flow):
-    bury(flow, 1)
+    make_dead_letters(flow, 1)
     grant(user, Right.OPERATE, make_loan_flow("other"))
     Flow.objects.filter(pk=flow.pk).delete()
 

@@ -57,7 +57,7 @@ PUBLIC_PATHS = {path for _, path in OPERATIONS}
 
 
 @pytest.fixture
-def everybody(admin):
+def user_of_all_flows(admin):
     """A client that may start every flow."""
     return client_of(admin)
 
@@ -101,14 +101,14 @@ def test_unknown_query_parameter_is_refused(anonymous, page):
     assert document["errors"][0]["parameter"] == "x"
 
 
-def test_yaml_and_json_say_the_same(everybody, flow):
-    response = everybody.get(YAML, headers={"Accept": "text/html"})
+def test_yaml_and_json_say_the_same(user_of_all_flows, flow):
+    response = user_of_all_flows.get(YAML, headers={"Accept": "text/html"})
 
-    assert yaml.safe_load(response.content) == everybody.get(JSON).json()
+    assert yaml.safe_load(response.content) == user_of_all_flows.get(JSON).json()
 
 
-def test_every_operation_is_described_with_its_refusals(everybody, flow):
-    for operation in operations(everybody.get(JSON).json()).values():
+def test_every_operation_is_described_with_its_refusals(user_of_all_flows, flow):
+    for operation in operations(user_of_all_flows.get(JSON).json()).values():
         assert operation["summary"]
         assert operation["tags"]
         refused = {code: r for code, r in operation["responses"].items() if code >= "400"}
@@ -164,7 +164,7 @@ def test_callers_may_log_in_in_three_ways(anonymous):
     ]
 
 
-def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(everybody):
+def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(user_of_all_flows):
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -174,7 +174,7 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(ever
     make_loan_flow("Loan application", schema=schema, description="Lends money.")
     make_loan_flow("asleep", active=False)
 
-    document = everybody.get(JSON).json()
+    document = user_of_all_flows.get(JSON).json()
 
     validate(document)
     assert "/async/api/flows/asleep/start" not in document["paths"]
@@ -191,29 +191,29 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(ever
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
-def test_schema_with_numbers_of_any_length_is_in_the_document(everybody, form):
+def test_schema_with_numbers_of_any_length_is_in_the_document(user_of_all_flows, form):
     make_loan_flow(schema={"properties": {"n": {"maximum": 2**64, "minimum": -(10**30)}}})
 
-    response = everybody.get(f"/async/specifications/openapi.{form}")
+    response = user_of_all_flows.get(f"/async/specifications/openapi.{form}")
 
     assert response.status_code == 200
     assert str(2**64) in response.content.decode()
     assert str(-(10**30)) in response.content.decode()
 
 
-def test_new_flow_is_in_the_next_document(everybody):
-    assert "/async/api/flows/loan/start" not in everybody.get(JSON).json()["paths"]
+def test_new_flow_is_in_the_next_document(user_of_all_flows):
+    assert "/async/api/flows/loan/start" not in user_of_all_flows.get(JSON).json()["paths"]
 
     make_loan_flow()
 
-    assert "/async/api/flows/loan/start" in everybody.get(JSON).json()["paths"]
+    assert "/async/api/flows/loan/start" in user_of_all_flows.get(JSON).json()["paths"]
 
 
 @pytest.mark.parametrize("name", ["{x}", "a/b", "ä ö", "日本", "50%", "a?b#c", "start"])
-def test_document_is_valid_whatever_a_flow_is_called(everybody, name):
+def test_document_is_valid_whatever_a_flow_is_called(user_of_all_flows, name):
     make_loan_flow(name)
 
-    document = everybody.get(JSON).json()
+    document = user_of_all_flows.get(JSON).json()
 
     validate(document)
     assert len(operations(document)) == len(OPERATIONS) + 1
@@ -235,10 +235,10 @@ def test_document_is_valid_whatever_a_flow_is_called(everybody, name):
         {"type": "object", "properties": {"child": {"$ref": "#"}}},
     ],
 )
-def test_document_is_valid_whatever_the_schema_of_a_script(everybody, schema):
+def test_document_is_valid_whatever_the_schema_of_a_script(user_of_all_flows, schema):
     make_loan_flow(schema=schema)
 
-    document = everybody.get(JSON).json()
+    document = user_of_all_flows.get(JSON).json()
 
     validate(document)
     assert '"$ref": "https://' not in json.dumps(document).replace(
@@ -307,7 +307,7 @@ def test_credentials_that_are_not_good_count_as_none(anonymous, flow):
     broken = {"Authorization": "Bearer broken", "Accept": "application/xml"}
 
     assert anonymous.get(PAGE, headers=broken).status_code == 200
-    for headers in (broken, basic("nobody", "guess")):
+    for headers in (broken, basic("unknown", "guess")):
         response = anonymous.get(JSON, headers=headers)
         assert response.status_code == 200
         assert response.content == anonymous.get(JSON).content
@@ -442,11 +442,11 @@ class TestCache:
         assert client.get(JSON, headers=known).status_code == 200
 
 
-def test_document_grows_little_with_a_flow(everybody):
+def test_document_grows_little_with_a_flow(user_of_all_flows):
     sizes = []
     for n in range(3):
         make_loan_flow(f"flow {n}")
-        sizes.append(len(everybody.get(JSON).content))
+        sizes.append(len(user_of_all_flows.get(JSON).content))
 
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0] < 3_000
     assert sizes[2] < 100_000

@@ -393,7 +393,7 @@ class TestRefused:
 
         assert_problem(send(b"{}", by=anonymous), 401, "not-authenticated")
         assert_problem(send(b"{}", query="flowName=foreign"), 403, "no-role")
-        assert_problem(send(b"{}", query="flowName=nobody"), 404, "unknown-flow")
+        assert_problem(send(b"{}", query="flowName=unknown"), 404, "unknown-flow")
         assert_problem(send(b"{}", query="flowName=asleep"), 409, "flow-not-runnable")
         assert_problem(client.get(PATH), 405, "method-not-allowed")
 

@@ -87,7 +87,7 @@ def test_key_goes_with_a_single_payload(flow, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nobody"], "There is no flow"),
+        (["unknown"], "There is no flow"),
         (["loan", "--payload", "{"], "not valid JSON"),
         (["loan", "--payload", "[]"], "must be a JSON object"),
         (["loan", "--payload", "@/no/such/file"], "Cannot read /no/such/file"),

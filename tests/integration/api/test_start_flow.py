@@ -33,7 +33,7 @@ def test_caller_without_a_role_is_refused(client, flow):
 
 
 def test_unknown_flow_is_not_found(client, flow):
-    assert_problem(start(client, "nobody"), 404, "unknown-flow")
+    assert_problem(start(client, "unknown"), 404, "unknown-flow")
 
 
 def test_query_parameters_are_refused(client, flow):

@@ -188,7 +188,7 @@ def test_wrong_query_is_refused_and_the_parameter_named(client, flow, query):
     assert document["errors"][0]["parameter"] in {"flowName", "x", "format"}
 
 
-@pytest.mark.parametrize("name", ["nobody", "\0", "é", "loan/start"])
+@pytest.mark.parametrize("name", ["unknown", "\0", "é", "loan/start"])
 def test_unknown_flow_is_not_found(post, flow, name):
     assert_problem(post(name), 404, "unknown-flow")
 
@@ -470,7 +470,7 @@ def test_checks_come_in_their_order(anonymous, client, user, flow, settings):
 
     assert ask(anonymous, "x=1") == 401
     assert ask(client, "x=1") == 400
-    assert ask(client, "flowName=nobody") == 404
+    assert ask(client, "flowName=unknown") == 404
     flow.active = False
     flow.save()
     assert ask(client, "flowName=loan") == 403

@@ -52,7 +52,7 @@ STEPS = "tests.integration.kit.steps"
 
 
 def faults() -> list[str]:
-    return [fault for balance in check() for fault in balance.faults()]
+    return [fault for checked in check() for fault in checked.faults()]
 
 
 def get(url: str) -> str:
@@ -177,7 +177,7 @@ def test_what_does_not_match_its_schema_is_refused_or_a_dead_letter(kit):
     run.assert_dead_letter("two", reason="invalid-output", error="amount")
 
 
-def test_a_message_too_old_is_buried_by_the_clock_that_moved_on(kit):
+def test_a_message_too_old_is_dead_lettered_by_the_clock_that_moved_on(kit):
     document = flow_of(RETRY_TWICE)
     document["flows"][0]["maxAgeSeconds"] = 4000
     kit.configure(document)
@@ -297,7 +297,7 @@ def test_a_paused_flow_does_not_come_to_its_end_and_says_so(kit):
     assert [run.status for run in kit.runs("flow")] == ["COMPLETED"]
 
 
-def test_a_batch_is_worked_through_and_the_books_balance(kit):
+def test_a_batch_is_worked_through_and_the_totals_are_right(kit):
     kit.configure(flow_of(ECHO, JAVASCRIPT))
 
     runs = kit.start_many("flow", [{"n": n} for n in range(50)])

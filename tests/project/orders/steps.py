@@ -23,7 +23,7 @@ def invoice(message: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     async_task("orders.tasks.mail", made.pk, group="mail")
     if payload.get("fails"):
-        raise Reject("the books are closed")
+        raise Reject("the month is closed")
     return message | {
         "payload": payload | {"invoice": made.number, "customer": order.customer.email}
     }

@@ -232,7 +232,7 @@ class TestUsers:
         assert answer["Location"] == url(User, "change", clerk.pk)
         assert clerk.check_password("quite a long one")
 
-    def test_others_edit_nobody_with_more_than_they_have(
+    def test_others_edit_no_user_with_more_than_they_have(
         self, boss: User, clerk: User, client_of: Any
     ) -> None:
         clerk.user_permissions.set(Permission.objects.filter(codename__endswith="_user"))

@@ -41,7 +41,7 @@ def test_an_invoice_that_is_refused_leaves_nothing_and_is_made_when_the_books_ar
 ) -> None:
     order = place(client_of(clerk), fails=True)
     run = flow_kit.find(order.run).finish()
-    letter = run.assert_dead_letter("invoice", reason="rejected", error="the books are closed")
+    letter = run.assert_dead_letter("invoice", reason="rejected", error="the month is closed")
     assert (Invoice.objects.count(), OrmQ.objects.count()) == (0, 0)
 
     run.reprocess(letter.payload | {"fails": False}).finish()

@@ -133,7 +133,7 @@ def test_failed_logins_count_for_the_account_at_every_door(clerk: User, door: st
 
 
 @pytest.mark.parametrize("door", ["basic", "token", "page"])
-def test_a_name_that_its_field_cannot_have_is_nobodys(
+def test_a_name_that_its_field_cannot_have_belongs_to_no_user(
     monkeypatch: pytest.MonkeyPatch, clerk: User, door: str
 ) -> None:
     """Here users log in by their keys, which no other text can be."""

@@ -167,8 +167,8 @@ abstract class PipesContract {
         try (Gateway gateway = new Gateway();
                 Application application = before(gateway, Map.of())) {
             Map<String, Object> headers = Map.of(
-                    "Authorization", "Bearer of-somebody-else",
-                    "Cookie", "sessionid=of-somebody-else",
+                    "Authorization", "Bearer of-another-user",
+                    "Cookie", "sessionid=of-another-user",
                     "CamelHttpPath", "/elsewhere",
                     "CamelHttpQuery", "a=b",
                     "CamelHttpMethod", "DELETE",

@@ -1,4 +1,4 @@
-"""Why a queue or a run waits, in a sentence."""
+"""Why a queue or a run waits, as one reason."""
 
 from datetime import timedelta
 
@@ -34,7 +34,7 @@ def let_time_pass() -> None:
     Message.objects.filter(available_at__lte=now).update(available_at=now - MINUTE)
 
 
-def somebody_works(name: str = "elsewhere") -> None:
+def another_session_works(name: str = "elsewhere") -> None:
     """Have a session on a queue of another flow."""
     if not Flow.objects.filter(name=name).exists():
         make_flow(name, codes=[ECHO])
@@ -56,7 +56,7 @@ def test_nothing_keeps_an_empty_queue_and_what_was_just_started():
     assert why_run(run) is None
 
 
-def test_a_run_whose_first_message_is_given_back_unused_is_queued_again():
+def test_a_run_whose_first_message_is_released_unused_is_queued_again():
     make_flow(rate_count=5, rate_period=MINUTE)
     run = start()
     lease = open_lease("flow-0")
@@ -102,8 +102,8 @@ def test_a_run_that_has_ended_does_not_wait():
     assert why_run(run_of(run.pk)) is None
 
 
-class TestNobodyWorks:
-    def test_ready_messages_that_nobody_takes_show_that_no_worker_is_alive(self):
+class TestNoLiveWorkers:
+    def test_ready_messages_that_no_worker_takes_show_that_no_worker_is_alive(self):
         make_flow()
         run = start()
 
@@ -136,17 +136,17 @@ class TestNobodyWorks:
         assert why_queue(queue()) != NO_LIVE_WORKERS
         assert why_queue(queue("other-0")) != NO_LIVE_WORKERS
 
-    def test_a_session_that_was_heard_of_shows_that_somebody_works(self):
+    def test_a_session_that_was_heard_of_shows_that_a_worker_is_alive(self):
         make_flow()
         run = start()
         let_time_pass()
 
-        somebody_works()
+        another_session_works()
 
         assert why_run(run) == "The workers are busy with other queues."
         assert why_queue(queue()) == "The workers are busy with other queues."
 
-    def test_a_session_that_nobody_ends_shows_that_no_worker_is_alive(self):
+    def test_a_session_without_a_heartbeat_shows_that_no_worker_is_alive(self):
         make_flow()
         run = start()
         lease = open_lease("flow-0")

@@ -1,4 +1,4 @@
-"""What a script asks of its worker in the middle of a call, and that the reply is its own."""
+"""What a script requests of its worker in the middle of a call, and that the reply is its own."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from scripts.protocol.services import RequestFailed
 from tests.hosts.pools import SITE, calls, collect_all, payload
 from tests.waiting import PATIENCE, wait_for
 
-ASKING = """
-def ask(context, service, **request):
+REQUESTING = """
+def request(context, service, **request):
     context.send_request(service, request)
     return context.read_reply()[1]
 """
@@ -34,7 +34,7 @@ class Services:
     """What the scripts of these tests may ask for."""
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
+        self.requests: list[Any] = []
         self.gate = threading.Event()
         self.by_name: dict[str, Callable[..., dict[str, Any]]] = {
             "echo": self.echo,
@@ -47,14 +47,14 @@ class Services:
         }
 
     def echo(self, program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-        self.asked.append(request)
+        self.requests.append(request)
         time.sleep(request.get("seconds", 0))
         return {"name": program.name, **request}
 
     def wait_at_gate(
         self, program: Program, request: dict[str, Any], deadline: float
     ) -> dict[str, Any]:
-        self.asked.append(request)
+        self.requests.append(request)
         self.gate.wait(PATIENCE)
         return request
 
@@ -94,7 +94,7 @@ def program(code: str, timeout_seconds: float = 20) -> Program:
 def run_all(
     pool: HostPool, code: str, payloads: list[Any], hosts: int = 1, **limits: Any
 ) -> dict[Any, Outcome]:
-    pool.submit(program(ASKING + HOST + code, **limits), SITE, calls(payloads), hosts)
+    pool.submit(program(REQUESTING + HOST + code, **limits), SITE, calls(payloads), hosts)
     return collect_all(pool)
 
 
@@ -105,7 +105,7 @@ def run(pool: HostPool, body: str, **limits: Any) -> Any:
 
 
 def test_the_reply_to_a_request_comes_back(pool: HostPool) -> None:
-    given = run(pool, "message['payload'] = ask(context, 'echo', n=7, text='ä')")
+    given = run(pool, "message['payload'] = request(context, 'echo', n=7, text='ä')")
 
     assert given == {"name": "pricing", "n": 7, "text": "ä"}
 
@@ -117,7 +117,7 @@ pid = json.codecs.sys.modules['os'].getpid()
 def run(message, context):
     n = message['payload']
     if n % 7 == 0:
-        n = ask(context, 'echo', n=n)['n']
+        n = request(context, 'echo', n=n)['n']
     message['payload'] = [n, pid]
     return message
 """
@@ -137,7 +137,7 @@ def run(message, context):
     host, n = host_of(context), message['payload']
     if n % 5 == 0:
         unsent, began = host._unsent, host._times[0]
-        ask(context, 'echo')
+        request(context, 'echo')
         message['payload'] = [bool(unsent), host._times[0] - began, began]
     return message
 """
@@ -164,18 +164,16 @@ message['payload'] = [first == quick, sorted(others) == [*gates, opened]]
     assert run(pool, body) == [True, True]
 
 
-def test_more_requests_than_may_be_open_wait_for_their_turn(
-    pool: HostPool, services: Services
-) -> None:
+def test_more_requests_than_may_be_open_wait(pool: HostPool, services: Services) -> None:
     body = """
 numbers = [context.send_request('gate', {'n': n}) for n in range(50)]
 message['payload'] = sorted(context.read_reply()[1]['n'] for _ in numbers)
 """
     code = "def run(message, context):" + body.replace("\n", "\n    ") + "\n    return message"
     pool.submit(program(code), SITE, calls([{}]), 1)
-    wait_for(lambda: pool.collect(0.01) or len(services.asked) == wire.MAX_REQUESTS_IN_FLIGHT)
+    wait_for(lambda: pool.collect(0.01) or len(services.requests) == wire.MAX_REQUESTS_IN_FLIGHT)
     pool.collect(0.3)
-    open_at_once = len(services.asked)
+    open_at_once = len(services.requests)
 
     services.gate.set()
 
@@ -185,7 +183,7 @@ message['payload'] = sorted(context.read_reply()[1]['n'] for _ in numbers)
 
 def test_a_failure_is_in_the_reply(pool: HostPool, caplog: pytest.LogCaptureFixture) -> None:
     body = """
-message['payload'] = [ask(context, name) for name in ('fail', 'break', 'nothing')]
+message['payload'] = [request(context, name) for name in ('fail', 'break', 'nothing')]
 """
     failed, broken, unknown = run(pool, body)
 
@@ -198,20 +196,20 @@ message['payload'] = [ask(context, name) for name in ('fail', 'break', 'nothing'
 
 def test_a_request_may_not_be_too_large_and_a_reply_neither(pool: HostPool) -> None:
     body = f"""
-small = ask(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES - 100})
+small = request(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES - 100})
 message['payload'] = [
     len(small['text']),
-    ask(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES}).get('kind'),
-    len(ask(context, 'large', size=8_000_000)['text']),
-    ask(context, 'large', size={wire.MAX_REPLY_BYTES}).get('kind'),
+    request(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES}).get('kind'),
+    len(request(context, 'large', size=8_000_000)['text']),
+    request(context, 'large', size={wire.MAX_REPLY_BYTES}).get('kind'),
 ]
 """
     assert run(pool, body) == [wire.MAX_REQUEST_BYTES - 100, "too-large", 8_000_000, "size"]
 
 
-def test_a_call_may_ask_a_thousand_times(pool: HostPool) -> None:
+def test_a_call_may_send_a_thousand_requests(pool: HostPool) -> None:
     body = """
-kinds = [ask(context, 'echo', n=n).get('kind') for n in range(1005)]
+kinds = [request(context, 'echo', n=n).get('kind') for n in range(1005)]
 message['payload'] = [kinds.count(None), kinds.count('too-many')]
 """
     assert run(pool, body) == [1000, 5]
@@ -225,7 +223,7 @@ def test_waiting_for_nothing_is_an_error(pool: HostPool) -> None:
     assert "no reply to wait for" in str(outcome.error)
 
 
-def test_what_is_no_json_cannot_be_asked_for(pool: HostPool) -> None:
+def test_what_is_no_json_cannot_be_requested(pool: HostPool) -> None:
     code = "def run(message, context): context.send_request('echo', {'n': float('nan')})"
 
     outcome = run_all(pool, code, [{}])[0]
@@ -233,7 +231,7 @@ def test_what_is_no_json_cannot_be_asked_for(pool: HostPool) -> None:
     assert isinstance(outcome.error, ScriptRaised)
 
 
-def test_a_reply_that_nobody_waited_for_reaches_no_later_call(pool: HostPool) -> None:
+def test_a_reply_that_no_call_waited_for_reaches_no_later_call(pool: HostPool) -> None:
     code = """
 import time
 def run(message, context):
@@ -243,7 +241,7 @@ def run(message, context):
             context.send_request('echo', {'n': n, 'seconds': 0.002})
         time.sleep(0.003 if n % 2 else 0)
     elif n % 3 == 1:
-        message['payload'] = ask(context, 'echo', n=n)['n']
+        message['payload'] = request(context, 'echo', n=n)['n']
     return message
 """
     outcomes = run_all(pool, code, list(range(300)))
@@ -273,10 +271,10 @@ def test_groups_that_arrive_before_a_reply_are_run_after_it(
     code = """
 def run(message, context):
     if message['payload'] == 'slow':
-        ask(context, 'gate')
+        request(context, 'gate')
     return message
 """
-    prepared = program(ASKING + code)
+    prepared = program(REQUESTING + code)
     pool.submit(prepared, SITE, calls([1] * 50), 1)
     collect_all(pool)  # so that the pool knows it as fast and sends group after group
     pool.submit(prepared, SITE, calls(["slow", *[1] * 20]), 1)
@@ -293,7 +291,7 @@ def test_a_request_is_to_be_served_in_the_rest_of_the_time_limit(pool: HostPool)
     body = """
 import time
 time.sleep(0.5)
-message['payload'] = ask(context, 'left')['left']
+message['payload'] = request(context, 'left')['left']
 """
     left = run(pool, body, timeout_seconds=5)
 
@@ -301,7 +299,7 @@ message['payload'] = ask(context, 'left')['left']
 
 
 def test_the_time_limit_holds_while_a_script_waits(pool: HostPool) -> None:
-    code = "def run(message, context): ask(context, 'gate')"
+    code = "def run(message, context): request(context, 'gate')"
     begun_at = time.monotonic()
 
     outcome = run_all(pool, code, [{}], timeout_seconds=0.5)[0]
@@ -316,7 +314,7 @@ def test_the_time_limit_counts_from_the_begin_of_the_call_not_from_its_last_requ
     code = """
 def run(message, context):
     while True:
-        ask(context, 'echo', seconds=0.05)
+        request(context, 'echo', seconds=0.05)
 """
     outcomes = run_all(pool, code, [{}, {}], hosts=2, timeout_seconds=0.6)
 
@@ -324,9 +322,9 @@ def run(message, context):
 
 
 def test_cancel_ends_a_script_that_waits_for_a_reply(pool: HostPool, services: Services) -> None:
-    code = "def run(message, context): ask(context, 'gate')"
-    pool.submit(program(ASKING + code), SITE, calls([1, 2]), 1)
-    wait_for(lambda: pool.collect(0.01) or services.asked)
+    code = "def run(message, context): request(context, 'gate')"
+    pool.submit(program(REQUESTING + code), SITE, calls([1, 2]), 1)
+    wait_for(lambda: pool.collect(0.01) or services.requests)
 
     withdrawn = pool.cancel({0, 1})
     outcomes = collect_all(pool, 5)
@@ -339,12 +337,12 @@ def test_the_reply_to_a_host_that_is_gone_is_dropped(pool: HostPool, services: S
     code = """
 def run(message, context):
     if message['payload'] == 'slow':
-        ask(context, 'gate', of='gone')
+        request(context, 'gate', of='gone')
     return message
 """
-    prepared = program(ASKING + code)
+    prepared = program(REQUESTING + code)
     pool.submit(prepared, SITE, calls(["slow"]), 1)
-    wait_for(lambda: pool.collect(0.01) or services.asked)
+    wait_for(lambda: pool.collect(0.01) or services.requests)
     pool.cancel({0})
     collect_all(pool, 5)
 
@@ -362,21 +360,21 @@ def test_a_host_that_is_killed_while_it_waits_gives_the_error_to_the_call_that_w
 import json
 pid = json.codecs.sys.modules['os'].getpid()
 def run(message, context):
-    if message['payload'] == 'asks' and context.attempt == 1:
-        ask(context, 'gate', pid=pid)
+    if message['payload'] == 'requests' and context.attempt == 1:
+        request(context, 'gate', pid=pid)
     return message
 """
-    prepared = program(ASKING + code)
+    prepared = program(REQUESTING + code)
     outcomes: dict[Any, Outcome] = {}
 
     def has_asked() -> bool:
         outcomes.update({outcome.call.key: outcome for outcome in pool.collect(0.01)})
-        return bool(services.asked)
+        return bool(services.requests)
 
-    pool.submit(prepared, SITE, calls([1, "asks", 2]), 1)
+    pool.submit(prepared, SITE, calls([1, "requests", 2]), 1)
     wait_for(has_asked)
 
-    os.kill(services.asked[0]["pid"], signal.SIGKILL)
+    os.kill(services.requests[0]["pid"], signal.SIGKILL)
     outcomes |= collect_all(pool)
     services.gate.set()
 
@@ -391,14 +389,14 @@ def run(message, context):
 def test_a_pool_that_is_closed_while_scripts_wait_can_be_used_again(
     pool: HostPool, services: Services
 ) -> None:
-    code = "def run(message, context): ask(context, 'gate')"
-    pool.submit(program(ASKING + code), SITE, calls([1]), 1)
-    wait_for(lambda: pool.collect(0.01) or services.asked)
+    code = "def run(message, context): request(context, 'gate')"
+    pool.submit(program(REQUESTING + code), SITE, calls([1]), 1)
+    wait_for(lambda: pool.collect(0.01) or services.requests)
 
     pool.close()
     services.gate.set()
 
-    assert run(pool, "message['payload'] = ask(context, 'echo', n=7)['n']") == 7
+    assert run(pool, "message['payload'] = request(context, 'echo', n=7)['n']") == 7
 
 
 @pytest.mark.parametrize(
@@ -412,7 +410,7 @@ def test_a_pool_that_is_closed_while_scripts_wait_can_be_used_again(
         "host._number += 1; host.send_request(b'1 echo', b'{}')",
     ],
 )
-def test_a_host_that_asks_as_none_does_is_killed(pool: HostPool, trick: str) -> None:
+def test_a_host_that_sends_a_wrong_request_is_killed(pool: HostPool, trick: str) -> None:
     code = f"""
 import time
 def run(message, context):
@@ -461,7 +459,7 @@ def test_memory_that_runs_out_while_a_reply_is_read_is_the_error_of_the_call(
 def run(message, context):
     if message['payload'] == 'greedy':
         try:
-            replies = [ask(context, 'large', size=8_000_000) for _ in range(100)]
+            replies = [request(context, 'large', size=8_000_000) for _ in range(100)]
         except MemoryError:
             pass
     return message
@@ -475,22 +473,22 @@ def run(message, context):
 def test_a_script_with_slow_calls_keeps_no_other_waiting(services: Services) -> None:
     services.by_name["secret"] = lambda program, request, deadline: {"value": "swordfish"}
     pool = HostPool(services=lambda: services.by_name)
-    slow = f"""{ASKING}
+    slow = f"""{REQUESTING}
 def run(message, context):
     for _ in range(8):
         context.send_request("gate", {{}})
     context.read_reply()
     return message
 """
-    other = f"""{ASKING}
+    other = f"""{REQUESTING}
 def run(message, context):
-    message["payload"] = [ask(context, "secret"), ask(context, "echo")["name"]]
+    message["payload"] = [request(context, "secret"), request(context, "echo")["name"]]
     return message
 """
     body = b'{"correlationId":"c","payload":1}'
     calls = [Call(("slow", n), "c", 1, "d", body) for n in range(10)]
     pool.submit(Program(1, "slow", "python", slow, 60, 64), SITE, calls, hosts=10)
-    wait_for(lambda: pool.collect(0.05) or len(services.asked) >= 64)
+    wait_for(lambda: pool.collect(0.05) or len(services.requests) >= 64)
 
     pool.submit(
         Program(2, "other", "python", other, 60, 64), SITE, [Call("o", "c", 1, "d", body)], hosts=1

@@ -1,4 +1,4 @@
-"""What a script asks for is taken as far as it can be meant."""
+"""The delay that a script requests for a retry, where it can be meant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY = Disposition.RETRY
 
 
 @pytest.mark.parametrize("after", [0, 0.5, 90, LONGEST])
-def test_a_redelivery_comes_after_the_time_that_was_asked_for(after: float) -> None:
+def test_a_redelivery_comes_after_the_time_that_was_requested(after: float) -> None:
     decision = decide(ScriptRetry(after=after, reason="busy"), 1, RULES, MINUTE)
 
     assert (decision.disposition, decision.delay) == (RETRY, timedelta(seconds=after))
@@ -42,7 +42,7 @@ def test_a_time_that_cannot_be_meant_is_named_and_the_back_off_decides(after: An
 
 
 @given(st.none() | st.integers() | st.floats() | st.text() | st.lists(st.integers()))
-def test_whatever_a_callable_asks_for_raises_nothing(after: Any) -> None:
+def test_whatever_a_callable_requests_raises_nothing(after: Any) -> None:
     decision = after_call(ScriptRetry(after=after, reason="busy"))
 
     assert decision.delay is None or timedelta(0) <= decision.delay <= LONGEST_DELAY

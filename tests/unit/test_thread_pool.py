@@ -1,4 +1,4 @@
-"""Threads that work for a worker's scripts are shared fairly by these."""
+"""The threads of a worker are shared fairly by its scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def work() -> Iterator[Work]:
     work.threads.close()
 
 
-def test_jobs_are_done_side_by_side_and_the_bell_rings(work: Work) -> None:
+def test_jobs_are_done_side_by_side_and_returned(work: Work) -> None:
     work.give("a", 5)
     wait_for(lambda: work.count("a") == 5)
 

@@ -34,7 +34,7 @@ def allowed(settings):
 
 
 def make_flow_of(name: str, codes: list[str | None], **queue):
-    """Make a flow of which the steps without a code run this function in the transaction."""
+    """Make a flow whose steps without a code run this function in the transaction."""
     path = f"tests.callables.{name}"
     flow = make_flow(codes=[code or path for code in codes], **queue)
     make_callable(path, in_transaction=True)
@@ -42,7 +42,7 @@ def make_flow_of(name: str, codes: list[str | None], **queue):
 
 
 def imbalances() -> list[str]:
-    return [fault for balance in conservation.check() for fault in balance.faults()]
+    return [fault for checked in conservation.check() for fault in checked.faults()]
 
 
 def statuses(ids) -> list[str]:
@@ -50,7 +50,7 @@ def statuses(ids) -> list[str]:
 
 
 @pytest.mark.parametrize("codes", [[None], [None, ECHO]])
-def test_a_callable_that_cancels_its_own_run_leaves_books_that_balance(codes):
+def test_a_callable_that_cancels_its_own_run_leaves_totals_that_are_right(codes):
     flow = make_flow_of("cancel_another", codes)
     ids = engine.start_many("flow", [{"cancel": ["own"]}, {}, {"cancel": ["own"]}])
 
@@ -99,7 +99,7 @@ REFUSING = """
     CREATE FUNCTION refuse_cursed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF NEW.object_repr = 'cursed' THEN
-            RAISE EXCEPTION 'the ledger is closed' USING ERRCODE = '40001';
+            RAISE EXCEPTION 'the month is closed' USING ERRCODE = '40001';
         END IF;
         RETURN NULL;
     END $$;

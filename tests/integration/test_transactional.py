@@ -1,4 +1,4 @@
-"""Callables in the transaction of the hand-over: what they write shares its fate."""
+"""Callables in the transaction of the hand-over: what they write is stored with it, or not."""
 
 import json
 import time
@@ -38,7 +38,7 @@ def allowed(settings):
 
 
 def make_recording_flow(codes=(None,), **queue):
-    """Make a flow of which the steps without a code record in the transaction."""
+    """Make a flow whose steps without a code record in the transaction."""
     flow = make_flow(codes=[code or "tests.callables.record" for code in codes], **queue)
     make_callable("tests.callables.record", in_transaction=True)
     return flow
@@ -94,7 +94,7 @@ def test_what_fails_takes_its_own_writes_back_alone(what, outcome, said):
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 2
 
 
-def test_a_failure_is_redelivered_and_buried_like_any_other():
+def test_a_failure_is_redelivered_and_dead_lettered_like_any_other():
     make_recording_flow(max_deliveries=2, backoff_initial=timedelta(seconds=60))
     started = engine.start("flow", {"do": "raise"})
 
@@ -178,7 +178,7 @@ def test_a_cancelled_run_does_not_run_it(monkeypatch):
     assert not Message.objects.exists()
 
 
-def test_what_is_too_much_for_one_transaction_waits_uncharged_for_the_next(monkeypatch):
+def test_what_is_too_much_for_one_transaction_waits_uncounted_for_the_next(monkeypatch):
     make_recording_flow()
     ids = engine.start_many("flow", [{"n": n} for n in range(40)])
     monkeypatch.setattr(transactional, "TRANSACTION_SECONDS", 0.0005)
@@ -190,19 +190,19 @@ def test_what_is_too_much_for_one_transaction_waits_uncharged_for_the_next(monke
     assert set(StepRun.objects.values_list("delivery", "outcome")) == {(1, "COMPLETED")}
 
 
-def test_a_worker_s_death_is_charged_only_where_one_alone_had_begun():
+def test_a_worker_s_death_is_counted_only_where_one_alone_had_begun():
     make_recording_flow()
     engine.start_many("flow", [{}, {}])
-    charged = []
+    counted = []
 
     for _ in range(2):
         lease = open_lease("flow-0", threads=4)
         assert store().claim(lease, lambda plan, threads: threads)
         store().reap("machine", lambda pid: False, timedelta(), timedelta())
-        charged.append(sorted(Message.objects.values_list("deliveries", flat=True)))
+        counted.append(sorted(Message.objects.values_list("deliveries", flat=True)))
 
     # At first both were held, then one alone, for it was suspected.
-    assert charged == [[0, 0], [0, 1]]
+    assert counted == [[0, 0], [0, 1]]
 
 
 def test_a_rate_is_kept_and_used():

@@ -94,20 +94,20 @@ def test_a_draining_worker_takes_nothing_new(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_whose_grace_is_over_gives_its_messages_back_uncharged(monkeypatch, settings):
+def test_a_worker_whose_grace_is_over_releases_its_messages_uncounted(monkeypatch, settings):
     make_flow(codes=["def run(message, context):\n    while True:\n        pass\n"])
     engine.start("flow", {})
     settings.ASYNCENGINE_GRACE_SECONDS = 0.1
     pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
     assert pk
-    shift = Worker(this_worker.hosts(), "cluster")
-    shift.begin(pk)
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.begin(pk)
     monkeypatch.setattr(this_worker.draining, "is_set", lambda: True)
 
     def is_over():
-        shift._collect()
-        shift.sessions[0].go_on(claim=False)
-        return shift.sessions[0].lease.closed
+        worker._collect()
+        worker.sessions[0].go_on(claim=False)
+        return worker.sessions[0].lease.closed
 
     wait_for(is_over, 10)
 

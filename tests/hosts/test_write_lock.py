@@ -18,7 +18,9 @@ from flows.worker import cluster
 from flows.worker.cluster import WriteGuard
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a lock")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux shows the holder of a lock"
+)
 
 WRITE = """
 import sqlite3, sys
@@ -27,7 +29,7 @@ connection.execute("BEGIN IMMEDIATE")
 print("ready", flush=True)
 input()
 """
-TAKE_TURN = """
+TAKE_LOCK = """
 import fcntl, sys
 file = open(sys.argv[1] + "-turn", "w")
 print("waits", flush=True)
@@ -59,16 +61,16 @@ def other_process(code: str, database: Path, says: str = "ready") -> Iterator[in
         process.communicate()
 
 
-@pytest.mark.parametrize("code", [WRITE, TAKE_TURN])
-def test_who_writes_is_found(database: Path, code: str):
+@pytest.mark.parametrize("code", [WRITE, TAKE_LOCK])
+def test_the_writer_is_found(database: Path, code: str):
     with other_process(code, database) as pid:
         assert writers(str(database)) == {pid}
 
 
-def test_who_waits_for_its_turn_is_no_writer(database: Path):
+def test_a_process_that_waits_for_the_lock_is_no_writer(database: Path):
     with (
-        other_process(TAKE_TURN, database) as writer,
-        other_process(TAKE_TURN, database, says="waits"),
+        other_process(TAKE_LOCK, database) as writer,
+        other_process(TAKE_LOCK, database, says="waits"),
     ):
         assert writers(str(database)) == {writer}
 
@@ -91,19 +93,19 @@ def test_only_a_process_stopped_in_mid_write_is_ended(database: Path, monkeypatc
             guard.look()
             return not is_alive(pid)
 
-        wait_for(is_ended, 5, "the end of who was stopped")
+        wait_for(is_ended, 5, "the end of the stopped process")
 
 
 def test_a_thread_that_ends_leaves_no_descriptor_open(tmp_path, monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "some.sqlite3"))
     opened = []
 
-    def take_turn():
+    def take_lock():
         with write_lock.take():
             opened.append(write_lock.file.descriptor)
             os.fstat(opened[0])
 
-    thread = threading.Thread(target=take_turn)
+    thread = threading.Thread(target=take_lock)
     thread.start()
     thread.join()
 
