@@ -41,14 +41,14 @@ class Measuring:
         """Take the deliveries of a commit that has been made."""
         if self.channel is None or not results:
             return
-        now = machine_clock().now()
+        epoch = machine_clock().epoch()
         by_step: defaultdict[int, list[DeliveryResult]] = defaultdict(list)
         for result in results:
             by_step[result.held.step_id].append(result)
         for step_id, ended in by_step.items():
             site = step_plan(step_id).site
             self._note_step(self.measures[site.flow, site.step], ended)
-            self._note_runs(self.measures[site.flow, ""], ended, site.is_last, now)
+            self._note_runs(self.measures[site.flow, ""], ended, site.is_last, epoch)
 
     def _note_step(self, measured: Measured, ended: list[DeliveryResult]) -> None:
         durations = measured.durations
@@ -58,7 +58,7 @@ class Measuring:
                 durations[bucket_of(result.finished_at - result.started_at)] += 1
 
     def _note_runs(
-        self, measured: Measured, ended: list[DeliveryResult], is_last: bool, now: float
+        self, measured: Measured, ended: list[DeliveryResult], is_last: bool, epoch: float
     ) -> None:
         for result in ended:
             disposition = result.decision.disposition
@@ -66,7 +66,7 @@ class Measuring:
                 is_last and disposition is Disposition.ACCEPTED
             )
             if is_end and not result.is_branched:
-                measured.durations[bucket_of(now - started_at(result.held))] += 1
+                measured.durations[bucket_of(epoch - started_at(result.held))] += 1
 
     def send_now_and_then(self) -> None:
         if self.measures and time.monotonic() >= self.sends_at:
