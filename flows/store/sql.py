@@ -196,7 +196,7 @@ INSERT_STEP_RUN = BatchStatement(
 )
 
 # Of a run that did not fail, where failures alone are kept.
-FORGET_INPUTS = Batch(
+FORGET_INPUTS = BatchStatement(
     "UPDATE flows_steprun SET input = NULL, input_bytes = NULL",
     where="flows_steprun.run_id = {id} AND flows_steprun.input IS NOT NULL",
 )

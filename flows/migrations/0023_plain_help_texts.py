@@ -6,7 +6,7 @@ RECENT_STARTS = "The recent starts that the rate limit counts, as JSON."
 class Migration(migrations.Migration):
     """Change help texts and labels, and a name in Python: no statement for the database."""
 
-    dependencies = [("flows", "0021_kept_inputs")]
+    dependencies = [("flows", "0022_audit_log")]
 
     operations = [
         migrations.AlterField("consumer", "host", models.CharField(db_column="host", max_length=255)),
