@@ -15,8 +15,8 @@ from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
-from flows.access.rights import SEES_EVERY_RUN, rights_by_flow
-from flows.models import Right
+from flows.access.rights import SEES_EVERY_RUN, flows_with, rights_by_flow
+from flows.models import Right, RoleMapping
 
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
@@ -48,6 +48,14 @@ def has_right_everywhere(request: HttpRequest, rights: Collection[str]) -> bool:
 
 def sees_every_flow(request: HttpRequest) -> bool:
     return has_right_everywhere(request, SEES_EVERY_RUN)
+
+
+def mappings_seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> QuerySet[RoleMapping]:
+    """Leave out mappings to flows that the user does not see."""
+    rights = rights_of(request)
+    if rights[None]:
+        return mappings
+    return mappings.filter(Q(flow=None) | Q(flow__in=flows_with(rights, set(Right.values))))
 
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:

@@ -86,17 +86,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
                 item(request, "Reprocessings", "replay", Reprocessing),
             ],
         },
-        {
-            "title": "Roles and users",
-            "separator": True,
-            "items": [
-                item(request, "Users", "person", User),
-                item(request, "Roles", "groups", Group),
-                item(request, "Role mappings", "key", RoleMapping),
-                item(request, "API tokens", "vpn_key", get_token_model()),
-                item(request, "Audit log", "history", AuditEntry),
-            ],
-        },
+        roles_and_users(request),
         {
             "title": "Engine",
             "separator": True,
@@ -109,6 +99,26 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
     ]
+
+
+def roles_and_users(request: HttpRequest) -> dict[str, Any]:
+    mappings = item(request, "Role mappings", "key", RoleMapping)
+    matrix = page(request, "Matrix of rights", "grid_on", "flows_rolemapping_matrix")
+    matrix["permission"] = mappings["permission"]
+    # The matrix has an address below the list.
+    mappings["active"] = mappings["active"] and not matrix["active"]
+    return {
+        "title": "Roles and users",
+        "separator": True,
+        "items": [
+            item(request, "Users", "person", User),
+            item(request, "Roles", "groups", Group),
+            mappings,
+            matrix,
+            item(request, "API tokens", "vpn_key", get_token_model()),
+            item(request, "Audit log", "history", AuditEntry),
+        ],
+    }
 
 
 def item(
@@ -124,6 +134,12 @@ def item(
         "active": any(request.path.startswith(each) for each in found),
         "permission": lambda request: may_view(request, model),
     }
+
+
+def page(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, Any]:
+    """Return a link to a page that is no list."""
+    link = reverse(f"admin:{name}")
+    return {"title": title, "icon": icon, "link": link, "active": request.path == link}
 
 
 def project_groups(request: HttpRequest, shown: set[type]) -> list[dict[str, Any]]:

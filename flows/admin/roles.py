@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, QuerySet
 from django.forms import ModelChoiceField
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, reverse
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
-from flows.access.rights import flows_allowed, flows_with
-from flows.admin.by_role import rights_of
+from flows.access.rights import flows_allowed
+from flows.admin import rights_pages
+from flows.admin.by_role import mappings_seen, may_view, rights_of
 from flows.admin.delegation import (
     NOT_OWN_RIGHT,
     may_give_mapping,
@@ -26,6 +30,7 @@ from flows.admin.delegation import (
 from flows.admin.filters import FlowOfRowFilter
 from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
+from flows.admin.user_fields import ADVANCED, ADVANCED_HELP
 from flows.models import Right, RoleMapping
 from flows.models.users import members
 from scripts.admin.base import ConfigurationAdmin, PlainInline
@@ -86,7 +91,7 @@ class RoleMappingInline(PlainInline):
         return super().get_formset(request, obj, form=form, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RoleMapping]:
-        return _seen(request, super().get_queryset(request))
+        return mappings_seen(request, super().get_queryset(request))
 
 
 class MappingsOfRole(Mappings):
@@ -121,8 +126,11 @@ class RoleMappingAdmin(ConfigurationAdmin):
     search_fields = ("role__name", "flow__name")
     fields = ("role", "right", "flow")
 
+    def get_urls(self) -> list[URLPattern]:
+        return [*rights_pages.urls(self), *super().get_urls()]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[RoleMapping]:
-        return _seen(request, super().get_queryset(request))
+        return mappings_seen(request, super().get_queryset(request))
 
     def has_view_permission(self, request: HttpRequest, obj: RoleMapping | None = None) -> bool:
         allowed = super().has_view_permission(request, obj)
@@ -176,13 +184,19 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     fieldsets = (
         (None, {"fields": ("name",)}),
         (
-            "Permissions in the Configuration Manager",
-            {"fields": ("permissions",), "classes": ("collapse",)},
+            ADVANCED,
+            {
+                "fields": ("permissions",),
+                "classes": ("collapse",),
+                "description": ADVANCED_HELP,
+            },
         ),
     )
+    actions_detail = ("give_profile",)
+    actions_list = ("matrix",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
-        mappings = _seen(request, RoleMapping.objects.select_related("flow"))
+        mappings = mappings_seen(request, RoleMapping.objects.select_related("flow"))
         seen = Prefetch("role_mappings", mappings, to_attr="seen_mappings")
         groups = super().get_queryset(request).prefetch_related(seen)
         return groups.annotate(member_count=Count(members()))
@@ -194,6 +208,22 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         allowed = super().has_delete_permission(request, obj)
         return allowed and (obj is None or may_give_role(request.user, obj))
+
+    def has_give_profile_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        role = None if object_id is None else self.get_object(request, str(object_id))
+        return self.has_change_permission(request, role)
+
+    @action(description="Give a profile", icon="badge", permissions=["give_profile"])
+    def give_profile(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        query = urlencode({"role": object_id})
+        return redirect(f"{reverse('admin:flows_rolemapping_profile')}?{query}")
+
+    def has_matrix_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return may_view(request, RoleMapping)
+
+    @action(description="Matrix of rights", icon="grid_on", permissions=["matrix"])
+    def matrix(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:flows_rolemapping_matrix")
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:  # type: ignore[override]
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
@@ -209,14 +239,6 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     @admin.display(description="members", ordering="member_count")
     def members(self, group: Group) -> int:
         return group.member_count  # type: ignore[attr-defined]
-
-
-def _seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> QuerySet[RoleMapping]:
-    """Leave out mappings to flows that the user does not see."""
-    rights = rights_of(request)
-    if rights[None]:
-        return mappings
-    return mappings.filter(Q(flow=None) | Q(flow__in=flows_with(rights, set(Right.values))))
 
 
 replace_stock(Group, RoleAdmin, GroupAdmin)

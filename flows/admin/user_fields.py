@@ -11,6 +11,11 @@ from django.db.models import AutoField, CharField, TextField
 FLAGS = ("is_active", "is_staff", "is_superuser")
 GIVEN = ("groups", "user_permissions")
 DATES = ("last_login", "date_joined")
+ADVANCED = "Advanced: Django's permissions"
+ADVANCED_HELP = (
+    "Not needed with a profile. A permission counts for every row of its kind: to change flows and"
+    " queues the user has to see them by a role, too."
+)
 
 
 class UserFields:
@@ -29,10 +34,18 @@ class UserFields:
         by_title = {
             None: (self.name, "password"),
             "Personal info": tuple(personal),
-            "Permissions": self.there(*FLAGS, *GIVEN),
+            "Access": self.there(*FLAGS, "groups"),
+            ADVANCED: self.there("user_permissions"),
             "Important dates": self.there(*DATES),
         }
-        return [(title, {"fields": names}) for title, names in by_title.items() if names]
+        folded: dict[str | None, Any] = {
+            ADVANCED: {"classes": ("collapse",), "description": ADVANCED_HELP}
+        }
+        return [
+            (title, {"fields": names, **folded.get(title, {})})
+            for title, names in by_title.items()
+            if names
+        ]
 
     def sections_of_new(self) -> Any:
         """Return the fieldsets of the page that makes a user: the fields that a user needs."""

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RelatedDropdownFilter
+from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from flows.access.deleted_users import DEACTIVATE, rows_that_name
+from flows.admin import rights_pages
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
 from flows.admin.registering import replace_stock
 from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
 from scripts.admin.conflicts import ConflictAdmin
 
 User: Any = get_user_model()
+HELP = {
+    "is_staff": "May log in to the Configuration Manager. What the user sees and does there depends"
+    " on the roles. Without it, roles count in the API alone.",
+    "is_superuser": "An administrator: everything is allowed, without any role.",
+}
 FIELDS = UserFields(User)
 
 
@@ -42,6 +52,8 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     filter_horizontal = FIELDS.there(*GIVEN)
     readonly_fields = FIELDS.there(*DATES)
     actions = ("deactivate",) if FIELDS.there("is_active") else ()
+    actions_detail = ("give_profile",)
+    change_form_after_template = "admin/flows/rolemapping/of_user.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -67,6 +79,28 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         elif field and db_field.name == "user_permissions":
             field.queryset = permissions_to_give(request.user).select_related("content_type")
         return field
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and db_field.name in HELP:
+            field.help_text = HELP[db_field.name]
+        return field
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if user := context.get("original"):
+            context |= rights_pages.effective(request, user)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def has_give_profile_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        user = None if object_id is None else self.get_object(request, str(object_id))
+        return self.has_change_permission(request, user)
+
+    @action(description="Give a profile", icon="badge", permissions=["give_profile"])
+    def give_profile(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        query = urlencode({"user": object_id})
+        return redirect(f"{reverse('admin:flows_rolemapping_profile')}?{query}")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
