@@ -368,7 +368,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "flows.api.errors.handle",
-    # Finds the caller's address, by which failed logins are counted.
+    # Finds the caller's address: failed logins are counted by address.
     "NUM_PROXIES": ASYNCENGINE_PROXIES,
     # `?format=` is refused like every unknown query parameter.
     "URL_FORMAT_OVERRIDE": None,

@@ -14,7 +14,7 @@ timedelta as an ISO 8601 duration, UUID as text, Decimal as text with all its di
 members of str and int enumerations, subclasses of these types and lazy objects stand for what they
 are. Keys are texts, or numbers, bool and None as JSON writes them; two that would be the same are
 refused. So are, with their place: NaN and Infinity, as Decimal, too, numbers beyond a double,
-other types, a container within itself, more than 200 levels, and a value whose own code raises.
+other types, a container within itself, more than 200 levels, and a value with code that raises.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def make_administrator(password: str, given: Mapping[str, str]) -> str:
     fields that are not given get a default, if the field takes a text or may be empty.
     """
     model: Any = get_user_model()
-    wanted = (model.USERNAME_FIELD, *model.REQUIRED_FIELDS)
-    values = {name: _value(model, name, given) for name in wanted}
+    names = (model.USERNAME_FIELD, *model.REQUIRED_FIELDS)
+    values = {name: _value(model, name, given) for name in names}
     try:
         with transaction.atomic():
             user = model._default_manager.create_superuser(**values, password=password)

@@ -116,9 +116,9 @@ def dead_letters_known(user: Caller) -> DeadLetterQuerySet:
     return letters.filter(step__flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
 
 
-def flows_with(rights: Rights, wanted: Set[str]) -> list[int]:
-    """Return the ids of the flows for which the rights hold at least one of the wanted ones."""
-    return [flow_id for flow_id, given in rights.items() if flow_id and given & wanted]
+def flows_with(rights: Rights, any_of: Set[str]) -> list[int]:
+    """Return the ids of the flows for which the rights hold at least one of `any_of`."""
+    return [flow_id for flow_id, given in rights.items() if flow_id and given & any_of]
 
 
 def _is_superuser(user: Caller) -> bool:

@@ -25,7 +25,6 @@ from flows.models.users import user_with_password
 CHALLENGE = {"WWW-Authenticate": BASIC}
 
 
-# The docstring is a part of the OpenAPI document, as the description of operations without one.
 class TokenView(OpenView):
     """Credentials in the body count; without any, those of the Authorization header."""
 

@@ -28,11 +28,10 @@ class OneForm(DefaultContentNegotiation):
         return super().select_renderer(request, renderers, format_suffix)
 
 
-# The docstring is a part of the OpenAPI document, as the description of operations without one.
 class ApiView(APIView):
-    """Base of the operations: a login is needed, and only known query parameters are taken.
+    """Base of the operations. They need a login, and refuse unknown query parameters.
 
-    ATOMIC_REQUESTS does not count for them. A start answers for a commit that has been made. A call
+    ATOMIC_REQUESTS does not apply to them. A start answers for a commit that has been made. A call
     that waits for a run must not keep workers from writing, as a transaction does on SQLite.
 
     Whatever REST_FRAMEWORK says of a project's own views, these need a login and speak JSON.
@@ -62,7 +61,6 @@ class ApiView(APIView):
         self.query = checked_query(request.query_params, self.query_parameters)
 
 
-# The docstring is a part of the OpenAPI document, as the description of operations without one.
 class OpenView(ApiView):
     """Base of the operations that need no login; an Authorization header is not looked at."""
 

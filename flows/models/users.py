@@ -23,7 +23,7 @@ VALUE_ERRORS = (ValueError, TypeError, ValidationError)
 
 
 def user_name_field() -> str:
-    """Return the field by which users log in."""
+    """Return the field that users log in with."""
     return str(get_user_model().USERNAME_FIELD)
 
 

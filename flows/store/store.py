@@ -86,7 +86,7 @@ class Store:
             decision.requeue(row, message.flow_version_id if follows else None)
 
     def discard(self, letter: DeadLetter, user_id: Any) -> None:
-        """Give a dead letter up. Raises AlreadyReprocessed, and QueueFull where its run would go
+        """Discard a dead letter. Raises AlreadyReprocessed, and QueueFull where its run would go
         on at a join whose queue is full.
         """
         with self.database.transaction():

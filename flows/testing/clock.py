@@ -12,7 +12,7 @@ Timed = TypeVar("Timed", DeliveryResult, Outcome)
 
 
 class Clock:
-    """The engine's time in a test: `time.time` plus the time by which the test has moved on.
+    """The engine's time in a test: `time.time` plus the time that the test has added.
 
     What sets that time for a test, as freezegun and time-machine do, sets it for the engine.
     """

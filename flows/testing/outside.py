@@ -166,11 +166,11 @@ class Stub:
     def _is_at(self, url: str) -> bool:
         if isinstance(self.url, re.Pattern):
             return self.url.search(url) is not None
-        wanted, called = httpx.URL(self.url), httpx.URL(url)
-        if not wanted.query:
-            return _without_query(called) == _without_query(wanted)
-        is_same_place = _without_query(called) == _without_query(wanted)
-        return is_same_place and _sorted_query(called) == _sorted_query(wanted)
+        stubbed, called = httpx.URL(self.url), httpx.URL(url)
+        if not stubbed.query:
+            return _without_query(called) == _without_query(stubbed)
+        is_same_place = _without_query(called) == _without_query(stubbed)
+        return is_same_place and _sorted_query(called) == _sorted_query(stubbed)
 
     def __str__(self) -> str:
         url = self.url if isinstance(self.url, str) else f"/{self.url.pattern}/"
@@ -209,8 +209,8 @@ class OutsideCalls(outside_calls.OutsideCalls):
         """Answer these calls with the reply, or with the result of a function of the call.
 
         Instead of a reply its parts can be given: status, json, text, body, headers, error. With
-        `times` the stub answers that many calls, and later stubs the others. The method "*" stands
-        for all methods. Raises TypeError and ValueError for arguments that are not possible.
+        `times` the stub answers that number of calls, and later stubs the others. The method "*"
+        stands for all methods. Raises TypeError and ValueError for arguments that are not possible.
         """
         check_options(options, ReplyOptions, "times")
         if reply is not None and options:

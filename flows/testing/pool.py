@@ -87,7 +87,7 @@ class CallableHere(CallableCall):
     _stopped_by: BaseException | None = None
 
     def run(self) -> Outcome:
-        """Raise only exceptions that end the test: Ctrl+C, and those by which pytest ends tests."""
+        """Raise only exceptions that end the test: Ctrl+C, and those of pytest itself."""
         outcome = self.outcome(around=self._around)
         if self._stopped_by is not None:
             raise self._stopped_by

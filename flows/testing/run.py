@@ -191,8 +191,8 @@ class FlowRun:
         for outcome in outcomes:
             check_choice("An outcome", outcome, StepRun.Outcome.values)
         ended = self.attempts(step)
-        wanted = list(outcomes)
-        self._require(ended == wanted, f"The attempts of {step!r} are {ended}, not {wanted}.")
+        expected = list(outcomes)
+        self._require(ended == expected, f"The attempts of {step!r} are {ended}, not {expected}.")
 
     def assert_logged(self, text: str, step: str | None = None) -> None:
         """Assert that a log line contains the text."""

@@ -36,7 +36,7 @@ from scripts.protocol.calls import Call, Outcome
 logger = logging.getLogger(__name__)
 
 # How often the database may refuse a commit with callables, by an error that might pass, before
-# their writes are held to be the cause.
+# their writes are taken as the cause.
 MOST_REFUSALS = 5
 
 # How often a session with slow scripts renews its lease, and learns of cancelled runs.

@@ -36,7 +36,7 @@ class Lane:
         self.waiting.extendleft(reversed(calls))
 
     def requeue_alone(self, calls: list[Call]) -> None:
-        """Requeue calls of which one did harm, each in a group of its own: that shows which one."""
+        """Requeue calls, one of them harmful, each in a group of its own: that shows which one."""
         self.requeue(calls)
         self._alone = max(self._alone, len(calls))
 

@@ -29,7 +29,7 @@ _decoder = json.JSONDecoder(parse_int=str, parse_float=str)
 
 def is_deeper_than(text: bytes, levels: int) -> bool:
     """Whether arrays and objects are nested deeper than this number of levels."""
-    # Few texts have that many brackets at all.
+    # Few texts have more brackets than that at all.
     return text.count(b"[") + text.count(b"{") > levels and depth_of(text) > levels
 
 

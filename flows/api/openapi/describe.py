@@ -36,7 +36,7 @@ def operation(
     operation_id: str,
     tag: str,
     summary: str,
-    description: str | None = None,
+    description: str,
     *,
     answer: dict[Any, OpenApiResponse],
     parameters: Iterable[OpenApiParameter] = (),
@@ -49,7 +49,7 @@ def operation(
     `body` is the schema by media type. `problems` are the operation's own problem types;
     `retry_after` are the statuses of the answers with that header.
     """
-    described = {
+    return {
         "operation_id": operation_id,
         "tags": [tag],
         "summary": summary,
@@ -65,7 +65,6 @@ def operation(
             **refusals(*_problem_types(method, problems, takes_body=body is not None)),
         },
     }
-    return {name: value for name, value in described.items() if name != "description" or value}
 
 
 def _problem_types(method: Method, own: tuple[str, ...], *, takes_body: bool) -> list[str]:

@@ -35,18 +35,18 @@ RUN_ID = in_path("id", "The correlation id.", OpenApiTypes.UUID)
 DEAD_LETTER_ID = in_path("id", "The dead letter's id.", int)
 CURSOR = filtered("cursor", "From the `next` of a page.")
 FLOW_NAME = filtered("flowName", "The flow's name.", required=True)
-OF_FLOW = filtered("flowName", "Those of this flow alone.")
-LOCATION = answered_header("Location", OpenApiTypes.URI, "Where the run is to be seen.", 202)
+OF_FLOW = filtered("flowName", "Only those of this flow.")
+LOCATION = answered_header("Location", OpenApiTypes.URI, "The address of the run.", 202)
 START_OPTIONS = [
     filtered(
         "priority",
-        "Of the messages that wait in a queue those of a higher priority go first.",
+        "Messages of a higher priority leave their queue first.",
         {"type": "integer", "minimum": 0, "maximum": 9, "default": DEFAULT_PRIORITY},
     ),
     filtered(
         "startAt",
-        "Before this time the run waits. It may be ASYNCENGINE_MAX_DELAY_DAYS from now at the most,"
-        " 400 unless set. A queue takes as many delayed starts as its size beside its messages.",
+        "The run waits until this time. The server limits the delay; its default is 400 days. A"
+        " queue takes as many delayed starts as its size, in addition to its messages.",
         OpenApiTypes.DATETIME,
     ),
 ]
@@ -58,9 +58,9 @@ START = operation(
     "startProcess",
     "runs",
     "Start a run of a flow",
-    "Stores the payload in the first queue of the flow. The answer comes once it is stored;"
-    " the run then goes on by itself. With an `Idempotency-Key` the same call made again"
-    " within a day answers with the run that the first one started.",
+    "Stores the payload in the first queue of the flow and answers once it is stored. The run goes"
+    " on without the caller. With an `Idempotency-Key` a repeated call within a day answers with"
+    " the run that the first call started.",
     parameters=[
         FLOW_NAME,
         *START_OPTIONS,
@@ -100,14 +100,14 @@ START_BATCH = operation(
     "startBatch",
     "runs",
     "Start many runs of a flow",
-    "A run for each line of NDJSON, or for each element of a JSON array. They are read, checked"
-    " and stored in chunks while they come, so a batch may be of any length; each payload is"
-    " held to the limit of a single start. A payload that is refused is answered with its"
-    " line, counted from 1 and with the empty ones, or with its place in the array; the others"
-    " are started, in their order. Where the queue is full, or the database is lost, the batch"
-    " stops: the last refusal says why, and `nextLine` where to go on after `Retry-After`."
-    " After `outcome-unknown` that line and some behind it may be stored. What was accepted"
-    " stays so, also where the connection breaks.",
+    "Starts a run for each line of NDJSON, or for each element of a JSON array. The server reads,"
+    " checks and stores payloads in chunks while they arrive, so a batch may have any length. Each"
+    " payload may be as large as that of a single start. `rejected` lists each refused payload by"
+    " its line, counted from 1 with the empty lines, or by its place in the array; all others are"
+    " started, in their order. If the queue is full or the database is lost, the batch stops: the"
+    " last refusal gives the cause, and `nextLine` the line to continue from after `Retry-After`."
+    " After `outcome-unknown` that line and some later lines may be stored. Accepted payloads stay"
+    " accepted, even if the connection breaks.",
     parameters=[FLOW_NAME, *START_OPTIONS],
     body={
         # JSON first: generators of clients take the first.
@@ -131,9 +131,9 @@ GET_RUN = operation(
     "getRun",
     "runs",
     "See a run, or wait for its end",
-    "The run with its steps and their attempts. With `wait` the answer comes at the end of"
-    " the run, or after so many seconds; a wait of more than 60 seconds counts as 60. A user"
-    " may have some hundred waits at a time; a wait beyond them is refused with 429.",
+    "Returns the run with its steps and their attempts. With `wait` the answer comes at the end of"
+    " the run, at the latest after that number of seconds; more than 60 counts as 60. The number of"
+    " waits of a user at the same time is limited; one more is refused with 429.",
     parameters=[
         RUN_ID,
         OpenApiParameter(
@@ -149,14 +149,14 @@ LIST_RUNS = operation(
     "listRuns",
     "runs",
     "List runs, the newest first",
-    "Those that the caller may see: all of the flows that the caller watches or operates, own"
-    " ones of those that the caller may start. In a large system give the times as well:"
-    " they bound what has to be looked through for a status that few runs have.",
+    "Returns the runs that the caller may see: all runs of flows that the caller may watch or"
+    " operate, and the caller's own runs of flows that the caller may start. To find a rare status"
+    " in a large system, give the times as well: they limit the search.",
     parameters=[
         OF_FLOW,
-        filtered("status", "Those in this status alone.", enum=Run.Status.values),
-        filtered("createdAfter", "At this time or later.", OpenApiTypes.DATETIME),
-        filtered("createdBefore", "Before this time.", OpenApiTypes.DATETIME),
+        filtered("status", "Only runs in this status.", enum=Run.Status.values),
+        filtered("createdAfter", "Only runs created at this time or later.", OpenApiTypes.DATETIME),
+        filtered("createdBefore", "Only runs created before this time.", OpenApiTypes.DATETIME),
         CURSOR,
     ],
     answer=answered("A page of runs.", ref("RunPage"), {"results": [RUN_SUMMARY], "next": None}),
@@ -167,10 +167,10 @@ CANCEL_RUN = operation(
     "cancelRun",
     "runs",
     "Cancel a run",
-    "A waiting message leaves its queue at once; a script at work is stopped soon after. A run"
-    " that has failed and goes on with other branches is cancelled, too, and its dead letters"
-    " are discarded. A run that has ended stays as it is, and is the answer. It takes the right"
-    " to operate the flow, or to start it where the run is an own one.",
+    "Removes the run's waiting messages at once and stops its running script soon after. A run that"
+    " has failed and goes on with other branches is cancelled, too, and its dead letters are"
+    " discarded. A run that has ended does not change and is returned. The caller needs the right"
+    " to operate the flow, or to start it for an own run.",
     parameters=[RUN_ID],
     answer=answered("The run.", ref("Run")),
     problems=("not-found",),
@@ -185,7 +185,8 @@ LIST_QUEUES = operation(
     "GET",
     "listQueues",
     "queues",
-    "List the queues of the flows that the caller watches or operates",
+    "List queues",
+    "Returns the queues of the flows that the caller may watch or operate, by name.",
     parameters=[CURSOR],
     answer=answered(
         "A page of queues, by name.", ref("QueuePage"), {"results": [QUEUE], "next": None}
@@ -197,7 +198,8 @@ GET_QUEUE = operation(
     "getQueue",
     "queues",
     "See a queue",
-    "It takes the right to watch or operate the flow whose step the queue feeds.",
+    "Returns the queue with its counters. The caller needs the right to watch or operate the flow"
+    " that the queue belongs to.",
     parameters=[QUEUE_NAME],
     answer=THE_QUEUE,
     problems=("unknown-queue",),
@@ -208,7 +210,7 @@ PAUSE_QUEUE = operation(
     "pauseQueue",
     "queues",
     "Pause a queue",
-    "Its messages wait; what is at a script goes on. A paused queue stays as it is.",
+    "Waiting messages stay in the queue; running scripts go on. A paused queue does not change.",
     parameters=[QUEUE_NAME],
     answer=THE_QUEUE,
     problems=("unknown-queue",),
@@ -219,7 +221,7 @@ RESUME_QUEUE = operation(
     "resumeQueue",
     "queues",
     "Resume a queue",
-    "Its messages are handed out again. A queue that is not paused stays as it is.",
+    "Messages go to workers again. A queue that is not paused does not change.",
     parameters=[QUEUE_NAME],
     answer=THE_QUEUE,
     problems=("unknown-queue",),
@@ -232,12 +234,12 @@ LIST_DEAD_LETTERS = operation(
     "listDeadLetters",
     "dead letters",
     "List the open dead letters, the newest first",
-    "Those that were neither reprocessed nor discarded, of the flows that the caller watches"
-    " or operates. A page ends early where the messages are large.",
+    "Returns the dead letters that were neither reprocessed nor discarded, of the flows that the"
+    " caller may watch or operate. A page ends early if the messages are large.",
     parameters=[
         OF_FLOW,
-        filtered("queue", "Those of the step that this queue feeds."),
-        filtered("reason", "Those for this reason alone.", enum=DeadLetter.Reason.values),
+        filtered("queue", "Only those that died in this queue."),
+        filtered("reason", "Only those with this reason.", enum=DeadLetter.Reason.values),
         CURSOR,
     ],
     answer=answered("A page of dead letters.", ref("DeadLetterPage")),
@@ -248,8 +250,8 @@ REPROCESS_DEAD_LETTER = operation(
     "reprocessDeadLetter",
     "dead letters",
     "Requeue a dead letter at the step where it failed",
-    "The run goes on there; earlier steps are not run again. Without a body the message"
-    " is requeued as it was, for the script that the run has.",
+    "The run goes on there; earlier steps are not run again. Without a body the message is requeued"
+    " as it was, for the version of the script that the run has.",
     parameters=[DEAD_LETTER_ID, LOCATION],
     body={"application/json": ref("Reprocessing")},
     answer=answered(
@@ -274,10 +276,10 @@ DISCARD_DEAD_LETTER = operation(
     "DELETE",
     "discardDeadLetter",
     "dead letters",
-    "Give a dead letter up",
-    "Its run stays failed. A run with branches goes on without this one where another dead"
-    " letter of it was reprocessed and none is open any more; 429 says that the queue of the"
-    " step where its branches meet is full.",
+    "Discard a dead letter",
+    "Its run stays failed. A run with branches goes on without this branch if another of its dead"
+    " letters was reprocessed and none is open any more. 429: the queue of the step where its"
+    " branches meet is full.",
     parameters=[DEAD_LETTER_ID],
     answer={204: OpenApiResponse(description="It is discarded.")},
     problems=("not-found", "already-reprocessed", "queue-full"),
@@ -288,10 +290,10 @@ REPROCESS_DEAD_LETTERS = operation(
     "reprocessDeadLetters",
     "dead letters",
     "Reprocess many dead letters",
-    "Puts every open dead letter that matches back at the step where it failed, one after the"
-    " other, each exactly once; the answer comes before the first. Those of flows that the"
-    " caller may not operate are left out. A first sample has to end before the rest follows,"
-    " and after `stopAfterFailures` it stops by itself. A full queue makes it wait.",
+    "Requeues each matching open dead letter at the step where it failed, one after the other, each"
+    " exactly once. The answer comes before the first is requeued. Dead letters of flows that the"
+    " caller may not operate are left out. The runs of a first sample must end before the others"
+    " follow. The reprocessing stops after `stopAfterFailures`, and waits while a queue is full.",
     body={"application/json": REPROCESSING_REQUEST},
     answer=answered("It is stored, or only counted.", BULK_REPROCESSING, REPROCESSING, status=202),
     problems=("payload-too-large",),
@@ -304,7 +306,9 @@ LIST_FLOWS = operation(
     "GET",
     "listFlows",
     "flows",
-    "List the flows that the caller may start or watch",
+    "List flows",
+    "Returns the flows that the caller may start, watch or operate, by name, each with the caller's"
+    " rights on it.",
     parameters=[CURSOR],
     answer=answered("A page of flows, by name.", ref("FlowPage")),
 )
@@ -314,6 +318,7 @@ GET_FLOW = operation(
     "getFlow",
     "flows",
     "See a flow",
+    "Returns the flow with its steps, the schema of its payload and the caller's rights on it.",
     parameters=[in_path("name", "The flow's name.")],
     answer=answered("The flow.", ref("Flow")),
     problems=("unknown-flow",),
@@ -326,11 +331,10 @@ CREATE_TOKEN: Operation = {
     "tags": ["auth"],
     "summary": "Make a bearer token",
     "description": (
-        "By user name (what users log in with) and password in the body, or, without a body, by"
-        " HTTP Basic. Credentials in"
-        " the body count whatever the Authorization header says. A user has at most 100 tokens: one"
-        " more revokes the one that ends soonest, never one without an end. A changed password and"
-        " a deactivated user revoke all."
+        "The caller sends user name (the name that the user logs in with) and password in the body"
+        " or, without a body, by HTTP Basic. Credentials in the body take precedence over the"
+        " Authorization header. A user has at most 100 tokens: one more revokes the token that ends"
+        " first, never one without an end. A changed password or a deactivated user revokes all."
     ),
     "auth": [{"basicAuth": []}, {}],
     "parameters": [CHALLENGE, WAITED],
@@ -356,10 +360,11 @@ REVOKE_TOKEN: Operation = {
     "operation_id": "revokeToken",
     "tags": ["auth"],
     "summary": "Revoke the bearer token of this call",
+    "description": "The token in the Authorization header is not valid any more.",
     "auth": [{"bearerAuth": []}],
     "parameters": [CHALLENGE, WAITED],
     "responses": {
-        204: OpenApiResponse(description="It is good for nothing any more."),
+        204: OpenApiResponse(description="The token is revoked."),
         **refusals("query-invalid", "not-authenticated", "database-unavailable"),
     },
 }
@@ -368,6 +373,7 @@ IS_LIVE: Operation = {
     "operation_id": "isLive",
     "tags": ["health"],
     "summary": "Does the process answer?",
+    "description": "For liveness probes: 200 as soon as the web server answers. Needs no database.",
     "auth": [],
     "responses": {
         **answered("It does.", LIVE),
@@ -379,9 +385,9 @@ IS_READY: Operation = {
     "operation_id": "isReady",
     "tags": ["health"],
     "summary": "Can starts be taken?",
-    "description": "Ready is a process whose database takes writes and has every migration, on a"
-    " machine that can seal scripts or, with ASYNCENGINE_UNSEALED_SCRIPTS, need not. Staff who"
-    " log in are told which measures are missing.",
+    "description": "For readiness probes: 200 if the database takes writes and has every migration,"
+    " and scripts run on this machine. 503 gives the cause. Staff users see the measures of the"
+    " sandbox that the machine lacks.",
     "auth": [],
     "parameters": [WAITED],
     "responses": {

@@ -364,7 +364,7 @@ def _members(error: BaseException) -> str:
 
 
 def _text(value: Any) -> str:
-    """Make a short text of anything, even of an object whose own text raises."""
+    """Make a short text of anything, even of an object that raises when it is printed."""
     try:
         return plain_text(str(value), _MAX_MESSAGE_LENGTH)
     except Exception:

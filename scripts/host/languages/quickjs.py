@@ -45,7 +45,7 @@ _REQUIRED = (
     "JS_AddIntrinsicJSON",
     "JS_AddIntrinsicPromise",
 )
-# Optional parts, with the names by which code can reach them.
+# Optional parts, with the names that code reaches them with.
 OPTIONAL = {
     "JS_AddIntrinsicProxy": r"Proxy",
     "JS_AddIntrinsicMapSet": r"Map|Set|WeakMap|WeakSet",

@@ -117,6 +117,16 @@ def test_every_operation_is_described_with_its_refusals(user_of_all_flows, flow)
             assert list(response["content"]) == ["application/problem+json"]
 
 
+def test_every_operation_has_a_description_for_callers(user_of_all_flows):
+    descriptions = [
+        each["description"] for each in operations(user_of_all_flows.get(JSON).json()).values()
+    ]
+
+    assert len({*descriptions}) == len(descriptions)
+    # The docstrings of views speak of settings and classes.
+    assert not [text for text in descriptions if "Base of" in text or "REST_FRAMEWORK" in text]
+
+
 def test_generators_of_clients_find_what_they_can_read(anonymous):
     document = anonymous.get(JSON).json()
 

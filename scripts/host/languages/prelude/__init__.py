@@ -13,7 +13,7 @@ from scripts.host.languages import quickjs
 # The engine's name for all of these files, in stacks.
 FILE = "<engine>"
 
-# The parts, with the names by which code can reach them.
+# The parts, with the names that code reaches them with.
 _PARTS = {
     "log": r"log|ftos|console",
     "decisions": r"retry|reject",
