@@ -211,6 +211,7 @@ def _settling(doubt: CommitInDoubt) -> Iterator[None]:
 
 
 def is_idempotency_key(text: str) -> bool:
+    """Tell whether a text may be a key: 1 to 255 printable characters without a comma."""
     return bool(IDEMPOTENCY_KEY.fullmatch(text))
 
 
@@ -378,6 +379,10 @@ def pause(target: Queue | Flow, *, user: Caller | None = None, reason: str = "")
 
 
 def resume(target: Queue | Flow, *, user: Caller | None = None, reason: str = "") -> None:
+    """Resume a queue, or a flow with those of its queues that are not paused themselves.
+
+    The audit log has the reason.
+    """
     with audit.acting("resume", user=user, reason=reason):
         _set_paused(target, False, user)
 

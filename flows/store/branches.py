@@ -52,6 +52,7 @@ class Branches:
 
     @property
     def totals(self) -> FlowTotalsChanges:
+        """What the totals of flows change by, up to now."""
         return self.end_of_run.totals
 
     def fan_out(self, done: DeliveryResult, plan: StepPlan) -> None:
@@ -75,6 +76,7 @@ class Branches:
             self._changes[held.run_id] -= 1
 
     def end(self, held: HeldMessage, plan: StepPlan, output: str) -> None:
+        """End a branch with its output: after the last step, or at a join."""
         self._look_up_urgency(held)
         self._ends.append((held, held.branch, output))
         self._leave(held, plan)
@@ -192,4 +194,5 @@ class Branches:
 
 
 def name_of_branch(held: HeldMessage, number: int) -> str:
+    """Return the name of a branch: the numbers of all fan-outs on its way, so that names sort."""
     return f"{held.branch}.{number:06}".lstrip(".")

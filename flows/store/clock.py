@@ -1,5 +1,8 @@
-"""The machine's time, which jumps: set by hand, by a virtual machine that was asleep, by a server
-of time that was wrong. What waits by it would wait for weeks, or be forgotten."""
+"""The machine's time without its jumps.
+
+A clock may be set by hand, stand still while a virtual machine sleeps, or follow a wrong time
+server. Messages that wait for a time would wait for weeks then, or go too early.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from django.db import connection
 
 logger = logging.getLogger(__name__)
 
-# What a clock is put right by all the time; it is followed at once.
+# Corrections of up to this size are usual, and are followed at once.
 TOLERANCE_SECONDS = 5.0
 # A clock that was set is believed once it has stayed so for as long as it jumped, and no longer
 # than this.
 TRIAL_SECONDS = 600.0
 # A jump that was not seen for this long is over; the next to the same time is another.
 GAP_SECONDS = 300.0
-# What the processes need not tell each other, and how seldom they note a time that has been.
+# Smaller changes are not written to the file; a time that has been is noted this seldom.
 NOTE_SECONDS = 1.0
 KNOWN_SECONDS = 60.0
 
@@ -172,6 +175,7 @@ def _clock_of(path: Path | None) -> SteadyClock:
 
 
 def in_memory(name: str) -> bool:
+    """Tell whether a SQLite database has no file that processes share."""
     return name.startswith("file:") or name == ":memory:"
 
 

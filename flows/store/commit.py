@@ -447,6 +447,7 @@ def step_run_row(done: DeliveryResult) -> dict[str, object]:
 
 
 def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:
+    """Return the dead letter of a delivery, not stored yet."""
     return DeadLetter(
         run_id=UUID(done.held.run_id),
         branch=done.held.branch,

@@ -76,6 +76,7 @@ class Counters:
             raise QueueFull(retry_after=1)
 
     def refuse_if_too_many_delayed(self, queue_id: int, count: int) -> None:
+        """Raise QueueFull without a lock, as `refuse_if_full` does."""
         statement = sql.DELAYED_ROOM.format(pending_delayed=self.database.pending_delayed)
         for (room,) in self.database.query(statement, [queue_id]):
             if room < count:

@@ -32,6 +32,7 @@ class BatchStatement:
     group: str = ""
 
     def names(self) -> list[str]:
+        """Return the names of the values, in the order of their first use."""
         return list(
             dict.fromkeys(re.findall(r"{(\w+)}", str((self.statement, self.values, self.where))))
         )
@@ -66,7 +67,8 @@ class Database(ABC):
     bytes_of = "LENGTH(CAST(body AS BLOB))"
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[None]: ...
+    def transaction(self) -> AbstractContextManager[None]:
+        """Return a block that is one transaction, or a savepoint of the one that is open."""
 
     def limit_transaction(self) -> None:
         """Limit how long the transaction that is open may rest, and wait for locks."""

@@ -1,5 +1,4 @@
-"""What is stored by the time before is moved to the time after, when a clock that was set is
-followed."""
+"""Moves stored times when a clock that was set is followed."""
 
 from __future__ import annotations
 
@@ -12,9 +11,9 @@ from flows.store.rate_limit import shifted
 
 
 def mend(was: datetime, now: datetime) -> None:
-    """Move leases and rates, and where the clock was ahead, what would wait for it to come again.
+    """Move leases and rates; where the clock was ahead, also what would wait until it comes again.
 
-    A start that a caller has put off stays where the caller wants it.
+    A start that a caller has put off keeps its time. Call it in a transaction.
     """
     jump = now - was
     # None of them was silent.

@@ -54,6 +54,7 @@ class RateLimit:
         return max(self.count - sum(self.starts.values()), 0)
 
     def add(self, at: float, count: int = 1) -> None:
+        """Write starts down for this time, in epoch seconds."""
         if count:
             self.starts[at] = self.starts.get(at, 0) + count
 

@@ -154,6 +154,7 @@ class RunEnd:
 
 
 def joined(run: Gathered, ends: list[str]) -> str:
+    """Return the envelope of a join: the payloads of its branches as a list."""
     payloads = ",".join(map(payload_of, ends))
     return f'{{"correlationId":"{run.correlation_id}","payload":[{payloads}]}}'
 

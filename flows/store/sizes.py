@@ -32,5 +32,6 @@ def fault_of_text(text: str) -> str | None:
 
 
 def too_large(size: int, verb: str = "together have") -> str:
+    """Return the end of a sentence about a size in bytes."""
     most = settings.ASYNCENGINE_MAX_RESULT_BYTES
     return f"{verb} {size:,} bytes; ASYNCENGINE_MAX_RESULT_BYTES allows {most:,}."

@@ -65,7 +65,7 @@ HEAD_PAST_PAUSE = """
 # A delayed start needs room in its queue before it can be taken.
 NOT_DELAYED = "AND NOT m.delayed"
 
-# What every queue is up to, for the broker.
+# What the broker chooses a queue by.
 FITS = "AND (NOT m.delayed OR s.depth + s.reserved < q.size)"
 HEADS = {
     "head": HEAD.format(columns="h.step_id", queue="q.id", now="%s", and_which=FITS),

@@ -34,8 +34,9 @@ from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
 
 logger = logging.getLogger(__name__)
 
-# A lease stays for so long without a message, for its rate limit: opening another takes longer.
+# A lease whose rate limit allows a start within this time stays: opening another takes longer.
 REST_SECONDS = 0.1
+# More deliveries than any message has.
 ALL = 1_000_000_000
 
 
@@ -275,11 +276,11 @@ class Store:
     ) -> None:
         """End the leases of consumers that died: by their pid here, elsewhere by their heartbeat.
 
-        `begin` is how long an opened consumer may wait for a worker. The messages wait again, half
-        as many of them to be delivered together, for one of them may have killed the worker: after
-        some more deaths that is alone. Then its deliveries stay counted, so that a message that
-        kills workers dies in the end, as those do at the first death where all had begun, no
-        more than there were threads.
+        `lease` is how long a consumer may be silent, `begin` how long an opened one may wait for a
+        worker. The messages wait again. One of them may have killed the worker, so half as many
+        are claimed together next time: after some more deaths the one that kills is alone. The
+        lost delivery counts for a message that was alone, and for messages that had all begun
+        (no more than there were threads), so that one that kills workers becomes a dead letter.
         """
         now = self.database.now()
         for consumer in Consumer.objects.all():
@@ -291,7 +292,7 @@ class Store:
                 except Exception as error:
                     if trouble_of(error) is not None:
                         raise
-                    # The others' messages wait for nothing that is wrong with this one's.
+                    # What is wrong with this one must not keep the messages of others waiting.
                     logger.exception("consumer %s has died and is not ended", consumer.pk)
 
     def _end_dead(self, consumer: Consumer) -> None:
@@ -326,20 +327,20 @@ class Store:
     def _counted_up_to(
         self, consumer_id: int, held: Sequence[HeldMessage], died_with_threads: int
     ) -> int:
-        """Return up to how many deliveries the last one counts of what a consumer held."""
+        """Return up to which number of deliveries of a message the lost one counts."""
         if not died_with_threads or not held:
             return 0
         if len(held) == 1:
             return ALL
         plans = [step_plan(h.step_id) for h in held]
-        # Of what is run within a transaction, one after the other, not all had begun.
+        # Callables within a transaction run one after the other, so not all had begun.
         had_begun = len(held) <= died_with_threads and not any(
             plan.program.in_transaction for plan in plans
         )
         suspected = Message.objects.filter(consumer_id=consumer_id, suspects__gt=0).exists()
         if not had_begun or suspected:
             return 0
-        # It was one of them; none of the others is to lose its last delivery by that.
+        # One of them killed the worker. The others must not lose their last delivery for that.
         queues = Queue.objects.filter(pk__in={plan.queue_id for plan in plans})
         return min(queues.values_list("max_deliveries", flat=True), default=1) - 1
 

@@ -39,9 +39,11 @@ FlowTotalsChanges = defaultdict[str, Totals]
 
 
 def totals_by_flow() -> FlowTotalsChanges:
+    """Return changes that are all zero."""
     return defaultdict(Totals)
 
 
 def add_totals(totals: FlowTotalsChanges, others: Mapping[str, Totals]) -> None:
+    """Add the other changes to the totals, in place."""
     for flow_name, change in others.items():
         totals[flow_name] += change

@@ -14,7 +14,7 @@ from flows.plan import StepPlan
 from flows.store.rate_limit import RateLimit
 
 # A batch is about this much work: long enough that its transaction costs little, short enough
-# that what it finished is soon to be seen.
+# that its results are soon visible.
 BATCH_SECONDS = 0.1
 
 
@@ -46,7 +46,7 @@ class HeldMessage:
     deliveries: int
     branch: str = ""
     pending_outputs: bool = False
-    # When the queue's rate limit has its start, in epoch seconds of the database's clock.
+    # The start that the queue's rate limit has reserved, in epoch seconds of the database's clock.
     reserved_at: float = field(default=0.0, compare=False)
 
     @property
@@ -144,6 +144,7 @@ class QueueCounters:
 
     @property
     def room(self) -> int:
+        """How many more messages the queue may get in this transaction."""
         used = self.depth + self.depth_change + self.reserved + self.reserved_change
         return max(self.size - used, 0)
 
@@ -160,7 +161,7 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first message that is ready in a queue: its step, and the condition it is found by."""
+    """The message of a queue that is claimed next, with the SQL condition for those like it."""
 
     plan: StepPlan
     which: str

@@ -27,6 +27,7 @@ class WriteLock(threading.local):
 
     @contextmanager
     def take(self) -> Iterator[None]:
+        """Hold the lock; wait until it is free. Without a file there is none."""
         if (path := str(connection.settings_dict["NAME"])) != self.path:
             self._open(path)
         if self.file is None:

@@ -237,7 +237,7 @@ class QueueBroker(ORM):
     def _open_sessions(self) -> int:
         """Open a session on every queue that can be served, one each; return how many.
 
-        None where the sandbox is incomplete: messages wait for a machine that has all of it.
+        It opens none where the sandbox is incomplete: messages wait for a machine that has it all.
         """
         if not flow_workers():
             return 0

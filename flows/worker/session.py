@@ -54,12 +54,17 @@ class Session:
         self.store = store()
         self.running: dict[str, HeldMessage] = {}
         self.done: list[DeliveryResult] = []
+        # When the lease was renewed last.
         self.heard_at = time.monotonic()
         self.draining_since: float | None = None
+        # Of the largest batch, or output.
         self.most_bytes = 0
         self.cancelled: set[str] = set()
+        # The end of the starts that a rate limit has reserved, in epoch seconds.
         self.start_by = 0.0
+        # Until when the rate limit allows no start, by the monotonic clock.
         self.idle_until = 0.0
+        # Commits with callables that the database has refused, one after the other.
         self.refusals = 0
         self.callables = TransactionalCallables(hosts)
         self.batches = BatchSizes(hosts)

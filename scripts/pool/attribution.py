@@ -72,6 +72,7 @@ class FailureAttribution:
         return returns > _MAX_RETURNS
 
     def clear(self) -> None:
+        """Forget all calls."""
         self._losses.clear()
         self._returns.clear()
 

@@ -38,6 +38,7 @@ class Group:
         return taken
 
     def frame(self) -> bytes:
+        """Return the group as `wire.py` defines it."""
         site = self.site
         head = orjson.dumps(
             {

@@ -225,6 +225,7 @@ class HostClient:
                 yield group.first + index, group.calls[index]
 
     def has_unbegun_calls(self) -> bool:
+        """Whether calls wait behind the one that runs."""
         begun = self.page.begun
         return self.in_flight > 1 and any(number > begun for number, _ in self.unanswered())
 
@@ -253,9 +254,11 @@ class HostClient:
         return self._reclaimed_behind == self._next_number
 
     def mark_reclaimed(self) -> None:
+        """Note that the calls behind the one that runs were taken away."""
         self._reclaimed_behind = self._next_number
 
     def is_overdue(self, clock: float) -> bool:
+        """Whether the running call, or the start of the host, is over its time limit."""
         limit = self.program.timeout_seconds
         if not self.is_ready:
             return clock - self.progress_at > max(limit, _START_SECONDS)
@@ -303,10 +306,12 @@ class HostClient:
             return False
 
     def stop_listening(self) -> None:
+        """Have the selector ignore this host; again, if it does already."""
         with contextlib.suppress(KeyError):
             self._selector.unregister(self.channel)
 
     def close(self) -> None:
+        """Close the worker's end of channel and page. The host ends by that."""
         self.stop_listening()
         self.channel.close()
         self.other_end.close()

@@ -48,6 +48,7 @@ class Hosts:
         return self._by_number.get(host.number) is host
 
     def idle(self) -> list[HostClient]:
+        """Return the hosts that have nothing to do."""
         return [host for hosts in self._idle.values() for host in hosts]
 
     def take(self, program: Program) -> HostClient:
@@ -72,6 +73,7 @@ class Hosts:
             host.is_watched = True
 
     def end_if_idle_for_long(self, host: HostClient, clock: float) -> None:
+        """Watch an idle host, and kill it after 60 s, or after 1 s where there are many."""
         idle = self._idle.get(host.program, [])
         if host not in idle:
             return

@@ -33,6 +33,7 @@ class Lane:
         return Group(self.site, self._take(min(most, MAX_GROUP_CALLS)), first)
 
     def requeue(self, calls: list[Call]) -> None:
+        """Let calls wait again, before all others."""
         self.waiting.extendleft(reversed(calls))
 
     def requeue_alone(self, calls: list[Call]) -> None:
@@ -41,6 +42,7 @@ class Lane:
         self._alone = max(self._alone, len(calls))
 
     def withdraw(self, keys: set[Any]) -> list[Call]:
+        """Take off and return the waiting calls with these keys."""
         withdrawn = [call for call in self.waiting if call.key in keys]
         self.waiting = deque(call for call in self.waiting if call.key not in keys)
         return withdrawn

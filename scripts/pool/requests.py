@@ -60,6 +60,7 @@ class PendingRequests:
     unanswered: list[Request] = field(default_factory=list)
 
     def turn_to(self, call: int) -> None:
+        """Begin with the requests of another call."""
         self.close()
         self.call, self.sent = call, 0
 

@@ -26,6 +26,7 @@ class PoolServices:
         self._by_name: Mapping[str, Service] | None = None
 
     def by_name(self) -> Mapping[str, Service]:
+        """Return the services, made at the first use."""
         if self._by_name is None:
             self._by_name = self._make()
         return self._by_name
@@ -46,6 +47,7 @@ class PoolServices:
         return clean
 
     def close(self) -> None:
+        """Close those services that can be closed. The next use makes new ones."""
         services, self._by_name = self._by_name or {}, None
         for service in services.values():
             if hasattr(service, "close"):

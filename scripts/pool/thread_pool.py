@@ -40,6 +40,7 @@ class ThreadPool(Generic[Job]):
         self._is_closed = False
 
     def submit(self, job: Job, tenant: Hashable) -> None:
+        """Have a job done. Returns at once."""
         with self._lock:
             self._waiting.setdefault(tenant, deque()).append(job)
             self._changed.notify()

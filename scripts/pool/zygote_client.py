@@ -46,10 +46,12 @@ class ZygoteClient:
         self._inbox = b""
 
     def fork(self, host: HostClient) -> None:
+        """Have a host forked. That it failed is reported as its exit."""
         message = wire.CONTROL.pack(wire.FORK, host.number, host.program.memory_mb << 20, 0)
         self._send(message, [host.other_end.fileno(), host.page.descriptor])
 
     def kill(self, host: HostClient) -> None:
+        """Have a host killed. `exits` reports its end."""
         self._send(wire.CONTROL.pack(wire.KILL, host.number, 0, 0), [])
 
     def watch(self, host: HostClient) -> None:
@@ -57,6 +59,7 @@ class ZygoteClient:
         self._send(wire.CONTROL.pack(wire.WATCH, host.number, 0, 0), [])
 
     def stop_watching(self, host: HostClient) -> None:
+        """Let a host compute again."""
         self._send(wire.CONTROL.pack(wire.UNWATCH, host.number, 0, 0), [])
 
     def exits(self) -> Iterator[tuple[int, int, int]] | None:
