@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from scripts.pool.host_pool import HostPool
@@ -11,7 +12,7 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.waiting import PATIENCE
 
 SITE = CallSite("orders", "price", "to-price", False)
-
+ECHO = "def run(message, context): return message"
 
 AROUND_IMPORTS = """
 import json, time
@@ -51,3 +52,17 @@ def payload(outcome: Outcome) -> Any:
     assert outcome.error is None, outcome.error
     assert outcome.output is not None
     return json.loads(outcome.output)["payload"]
+
+
+def run_all(
+    pool: HostPool, code: str, payloads: list[Any], hosts: int = 1, **limits: Any
+) -> dict[Any, Outcome]:
+    pool.submit(program(code, **limits), SITE, calls(payloads), hosts)
+    return collect_all(pool)
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [
+        int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()
+    ]

@@ -1,19 +1,14 @@
 import json
-import time
 from datetime import timedelta
-from uuid import UUID, uuid4
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flows import engine
 from flows.errors import AlreadyReprocessed
 from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, Step, StepRun
-from flows.store import DeliveryResult, HeldMessage, Lease, store
-from flows.worker.redelivery import ACCEPTED, in_commit
+from flows.store import store
+from flows.worker.redelivery import in_commit
 from flows.worker.results import released
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
@@ -29,7 +24,7 @@ from tests.builders import (
     work,
     work_until_idle,
 )
-from tests.examples import examples
+from tests.integration.deliveries import taken_in_turn
 
 pytestmark = pytest.mark.django_db
 
@@ -37,11 +32,6 @@ pytestmark = pytest.mark.django_db
 def make_due() -> None:
     """Let every redelivery be due now."""
     Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
-
-
-def hold_one(queue: str) -> None:
-    """Take messages as a worker does that dies before its scripts answer."""
-    assert store().claim(open_lease(queue), lambda plan, threads: threads)
 
 
 def all_counters() -> set[tuple[int, int]]:
@@ -302,44 +292,6 @@ def test_stale_worker_commits_nothing():
     assert run_of(started.correlation_id).step_runs.count() == 3
 
 
-def test_the_messages_of_a_dead_worker_come_back_with_their_delivery_counted():
-    make_flow(codes=[ECHO, ECHO])
-    engine.start("flow", {})
-    hold_one("flow-0")
-    assert counters("flow-1") == (0, 1)
-
-    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-
-    message = Message.objects.get()
-    assert (message.queue.name, message.consumer, message.deliveries) == ("flow-0", None, 1)
-    assert counters("flow-1") == (0, 0)
-    assert not Consumer.objects.exists()
-
-
-def test_what_a_dead_worker_held_keeps_its_place_before_what_came_later():
-    make_flow(codes=[ECHO], threads=1)
-    first = engine.start("flow", {}).correlation_id
-    hold_one("flow-0")
-    later = engine.start("flow", {}).correlation_id
-
-    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-
-    assert taken_in_turn("flow-0") == [first, later]
-
-
-def test_what_killed_its_worker_twice_lets_the_others_go_first():
-    make_flow(codes=[ECHO], threads=1)
-    first = engine.start("flow", {}).correlation_id
-    hold_one("flow-0")
-    later = engine.start("flow", {}).correlation_id
-    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-    hold_one("flow-0")
-
-    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-
-    assert taken_in_turn("flow-0") == [later, first]
-
-
 def test_a_message_that_came_too_late_to_its_script_keeps_its_place():
     make_flow(codes=[ECHO], threads=1)
     first = engine.start("flow", {}).correlation_id
@@ -351,126 +303,6 @@ def test_a_message_that_came_too_late_to_its_script_keeps_its_place():
     store().commit(lease, [returned], in_commit, lambda p, n: n, claim=False)
 
     assert taken_in_turn("flow-0") == [first, later]
-
-
-def taken_in_turn(queue: str) -> list[UUID]:
-    """Take and finish every message, one at a time."""
-    lease, ids = open_lease(queue), []
-    held = store().claim(lease, lambda plan, threads: 1)
-    while held:
-        ids.append(UUID(held[0].id))
-        held = store().commit(
-            lease, [passed(h) for h in held], in_commit, lambda plan, threads: 1, claim=True
-        )
-    return ids
-
-
-def test_a_message_whose_workers_die_is_dead_lettered_after_its_last_delivery():
-    make_flow(codes=[ECHO], max_deliveries=2)
-    started = engine.start("flow", {})
-    for _ in range(2):
-        hold_one("flow-0")
-        store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-
-    work("flow-0")
-
-    dead = DeadLetter.objects.get()
-    assert dead.deliveries == 2
-    assert "worker died" in dead.error
-    assert run_of(started.correlation_id).status == Run.Status.FAILED
-    assert counters("flow-0") == (0, 0)
-
-
-def die() -> None:
-    """End all leases as those of workers that died."""
-    store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-
-
-def take(threads: int) -> tuple[Lease, list[HeldMessage]]:
-    lease = open_lease("flow-0", threads=threads)
-    return lease, store().claim(lease, lambda plan, threads: threads)
-
-
-def test_what_a_dead_worker_held_is_delivered_in_halves_at_once():
-    make_flow(codes=[ECHO], threads=8)
-    engine.start_many("flow", [{"n": n} for n in range(8)])
-    take(8)
-    die()
-    engine.start("flow", {})
-
-    lease, first = take(8)
-    second = store().commit(
-        lease, [passed(h) for h in first], in_commit, lambda p, threads: threads, claim=True
-    )
-    third = store().commit(
-        lease, [passed(h) for h in second], in_commit, lambda p, threads: threads, claim=True
-    )
-
-    assert [len(first), len(second), len(third)] == [4, 4, 1]
-
-
-def test_suspects_become_fewer_with_every_death_of_a_worker():
-    make_flow(codes=[ECHO], threads=8)
-    engine.start_many("flow", [{"n": n} for n in range(8)])
-    sizes = []
-
-    for _ in range(5):
-        _, held = take(8)
-        sizes.append(len(held))
-        die()
-
-    # The other half went first when the first had died a second time.
-    assert sizes == [8, 4, 4, 2, 2]
-
-
-def test_nothing_is_taken_beside_suspects():
-    make_flow(codes=[ECHO], threads=4)
-    engine.start("flow", {})
-    take(4)
-    die()
-    lease, [suspect] = take(4)
-    engine.start("flow", {})
-
-    assert store().claim(lease, lambda plan, threads: threads, 1) == []
-
-    assert store().commit(
-        lease, [passed(suspect)], in_commit, lambda plan, threads: threads, claim=True
-    )
-    assert not lease.suspects
-
-
-@given(
-    messages=st.integers(1, 20),
-    killer=st.integers(0, 19),
-    threads=st.sampled_from([1, 2, 8, 50]),
-    most=st.integers(1, 4),
-)
-@settings(max_examples=examples(8))
-def test_a_message_that_kills_workers_is_found_and_none_beside_it_is_given_up(
-    messages, killer, threads, most
-):
-    with transaction.atomic():
-        name = f"flow{uuid4().hex[:8]}"
-        make_flow(name, codes=[ECHO], threads=threads, max_deliveries=most)
-        ids = engine.start_many(name, [{"n": n} for n in range(messages)])
-        killer_id, deaths = str(ids[killer % messages]), 0
-        exhausted: list[str] = []
-        while not exhausted:
-            lease = open_lease(f"{name}-0", threads=threads)
-            held = store().claim(lease, lambda plan, threads: threads)
-            assert held
-            exhausted = [h.correlation_id for h in held if h.deliveries > most]
-            if killer_id in {h.correlation_id for h in held}:
-                deaths += 1
-                die()
-            else:
-                store().commit(
-                    lease, [passed(h) for h in held], in_commit, lambda p, t: t, claim=False
-                )
-
-        assert exhausted == [killer_id]
-        assert deaths <= 2 * (messages.bit_length() + most)
-        transaction.set_rollback(True)
 
 
 def test_a_live_consumer_is_left_alone():
@@ -551,36 +383,3 @@ def test_a_session_follows_a_step_that_is_given_fewer_threads():
     assert len(first) == 8
     assert more == []
     assert lease.closed is False
-
-
-def test_neighbours_of_a_message_that_kills_its_worker_are_neither_counted_nor_dead_lettered():
-    make_flow(codes=[ECHO], threads=1, max_deliveries=2)
-    ids = engine.start_many("flow", [{"n": n} for n in range(5)])
-    deaths = 0
-    while not DeadLetter.objects.exists():
-        lease = open_lease("flow-0")
-        held = store().claim(lease, lambda plan, threads: 5)
-        if ids[3] in {UUID(h.id) for h in held}:
-            # The message kills every worker that holds it.
-            deaths += 1
-            store().reap("machine", lambda pid: False, timedelta(seconds=10), timedelta(seconds=3))
-        elif held:
-            store().commit(
-                lease, [passed(h) for h in held], in_commit, lambda plan, threads: 5, claim=False
-            )
-        assert deaths < 6
-        if deaths == 4:
-            work("flow-0")
-
-    assert DeadLetter.objects.get().run_id == ids[3]
-    assert DeadLetter.objects.get().deliveries == 2
-    # Among five, among two, and alone for both of its deliveries.
-    assert deaths == 4
-    others = Run.objects.exclude(pk=ids[3])
-    assert set(others.values_list("status", flat=True)) == {Run.Status.COMPLETED}
-    assert set(StepRun.objects.exclude(run=ids[3]).values_list("delivery", flat=True)) == {1}
-
-
-def passed(held: HeldMessage) -> DeliveryResult:
-    now = time.time()
-    return DeliveryResult(held, ACCEPTED, now, now, output=held.body)

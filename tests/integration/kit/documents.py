@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flows.monitoring.conservation import check
+
 ECHO = "def run(message, context):\n    return message\n"
 
 
@@ -42,3 +44,11 @@ def language_of(code: str) -> str:
     if "\n" not in code and "(" not in code:
         return "callable"
     return "javascript" if "setData(" in code or "reject(" in code else "python"
+
+
+def get(url: str) -> str:
+    return f"def run(message, context):\n    return context.http.get('{url}').text\n"
+
+
+def faults() -> list[str]:
+    return [fault for checked in check() for fault in checked.faults()]
