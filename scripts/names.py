@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 # As a class of a regular expression.
 CONTROL = r"\x00-\x1f\x7f-\x9f"
 CONTROL_CHARACTERS = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
-# The last parts of addresses that are operations.
-VERBS = frozenset({"start", "pause", "resume"})
 
 
 def name_fault(name: str) -> str | None:
@@ -22,14 +22,21 @@ def name_fault(name: str) -> str | None:
 def address_fault(name: str) -> str | None:
     """Return the fault of a name that is a part of addresses, as for flows and queues.
 
-    Clients and proxies resolve dots and merge slashes, and a verb at the end is an operation.
+    Clients and proxies resolve dots, merge slashes and cut blanks off.
     """
-    parts = name.split("/")
-    if "" in parts or not {".", ".."}.isdisjoint(parts):
-        return 'must not have an empty part, "." or ".." between its slashes'
-    if len(parts) > 1 and parts[-1] in VERBS:
-        return f'must not end in "/{parts[-1]}": its address would be that of the operation'
+    if name.strip() and name != name.strip():
+        return "must not begin or end with a blank"
+    if "/" in name:
+        return "must not contain a slash, because it is one part of an address"
+    if name and set(name) == {"."}:
+        return "must not consist of dots"
     return name_fault(name)
+
+
+def address_note(name: str) -> str:
+    """Return a note for a name that callers cannot write into an address as it is; or nothing."""
+    written = quote(name, safe="")
+    return "" if written == name else f"In addresses the name {name!r} has to be written {written}."
 
 
 def require_name(model: Model, *, in_addresses: bool = False) -> None:

@@ -18,6 +18,7 @@ from flows.admin.display import page_of
 from flows.models import Flow, Queue, Right
 from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.names import address_note
 
 STATE_LABELS = {"paused": "warning", "open": "success"}
 
@@ -26,6 +27,11 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
     """Pauses and resumes, from the list and on the page. `actions_detail` names both actions."""
 
     actions_detail: tuple[str, ...]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "name" in form.changed_data and (note := address_note(obj.name)):
+            self.message_user(request, note, messages.WARNING)
 
     @display(description="state", ordering="paused", label=STATE_LABELS)
     def state_label(self, target: Queue | Flow) -> tuple[str, str]:

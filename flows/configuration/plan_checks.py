@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from flows.configuration.current import CurrentState, EntriesByKind
@@ -10,7 +11,10 @@ from flows.configuration.entry import SECTIONS
 from flows.configuration.faults import Faults, inside, quoted
 from flows.configuration.import_plan import ImportPlan
 from flows.models import QueueState, Run
+from flows.models.queue import LONGEST_POLLING
 from scripts.names import address_fault
+
+MOST_POLLING_MS = LONGEST_POLLING / timedelta(milliseconds=1)
 
 
 class PlanChecks:
@@ -32,6 +36,7 @@ class PlanChecks:
 
     def run(self) -> None:
         self._check_names()
+        self._check_queues()
         self._check_libraries()
         self._check_steps()
         self._check_roles()
@@ -52,6 +57,18 @@ class PlanChecks:
                 is_new = step.makes_queue and name not in self.entries["queue"]
                 if is_new and (fault := address_fault(name)):
                     self.faults.add(step.at("queue"), fault)
+
+    def _check_queues(self) -> None:
+        """Check new durations against each other. Stored ones may stay."""
+        for name, entry in self.desired.queues.items():
+            stored = self.entries["queue"].get(name, {})
+            backoff, polling = entry.values["backoff"], entry.values["pollingMs"]
+            is_longer = backoff["initialSeconds"] > backoff["maxSeconds"]
+            if is_longer and stored.get("backoff") != backoff:
+                fault = "must not be longer than maxSeconds"
+                self.faults.add(inside(entry.at("backoff"), "initialSeconds"), fault)
+            if polling > MOST_POLLING_MS and stored.get("pollingMs") != polling:
+                self.faults.add(entry.at("pollingMs"), f"must be at most {MOST_POLLING_MS:g}")
 
     def _check_libraries(self) -> None:
         languages = {name: entry["language"] for name, entry in self._kept("library").items()}

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from flows.models.flow import Step
 
 
+# A message whose wake-up is lost waits as long.
+LONGEST_POLLING = timedelta(hours=1)
+
+
 class Queue(models.Model):
     """A bounded queue of messages; it feeds one step."""
 
@@ -96,8 +100,25 @@ class Queue(models.Model):
         wrong = not_longer_than_zero(self, "polling", "backoff_max", "rate_period")
         if self.backoff_initial is not None and self.backoff_initial < timedelta(0):
             wrong["backoff_initial"] = "Must not be negative."
-        if wrong:
+        if wrong := wrong or self._limits_exceeded():
             raise ValidationError(wrong)
+
+    def _limits_exceeded(self) -> dict[str, str]:
+        """Return the errors of durations that are new and too long. Stored ones may stay."""
+        wrong = {}
+        first, longest = self.backoff_initial, self.backoff_max
+        is_longer = first is not None and longest is not None and first > longest
+        if is_longer and self._differs("backoff_initial", "backoff_max"):
+            wrong["backoff_initial"] = "Must not be longer than the longest back-off."
+        is_long = self.polling is not None and self.polling > LONGEST_POLLING
+        if is_long and self._differs("polling"):
+            wrong["polling"] = "Must not be longer than 1 h."
+        return wrong
+
+    def _differs(self, *fields: str) -> bool:
+        """Say whether one of the fields is not as it is stored."""
+        values = {name: getattr(self, name) for name in fields}
+        return not Queue.objects.filter(pk=self.pk, **values).exists()
 
     @property
     def backoff(self) -> Backoff:

@@ -21,6 +21,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminForm, Fieldline
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from scripts.admin.bounds import state_bounds
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.durations import DurationField, format_duration
 from scripts.admin.json_fields import MONOSPACE, indented
@@ -88,6 +89,9 @@ class ConfigurationAdmin(OwnTransactions, ConflictAdmin, SimpleHistoryAdmin, Mod
             **dict.fromkeys(self.preformatted_fields, _show_code),
         }
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return state_bounds(db_field, super().formfield_for_dbfield(db_field, request, **kwargs))
+
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         inlines = super().get_inlines(request, obj)
         return [each for each in inlines if obj or not issubclass(each, ReadOnlyInline)]
@@ -138,6 +142,9 @@ class PlainInline(TabularInline):
     show_title = False
     if not hasattr(TabularInline, "show_title"):
         hide_title = True
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return state_bounds(db_field, super().formfield_for_dbfield(db_field, request, **kwargs))
 
 
 class ReadOnlyInline(ReadOnly, PlainInline):

@@ -37,6 +37,8 @@ ALIASES = {
     "weeks": "w",
 }
 PART = r"(\d+(?:\.\d+)?)\s*([a-zµ]+)"
+# Without a unit; zero needs none.
+NUMBER = re.compile(r"[+-]?(?=.*[1-9])\d*[.,]?\d+")
 # A clock cannot be moved by more than this without leaving the calendar.
 LONGEST = timedelta(days=36_500)
 
@@ -92,6 +94,7 @@ class DurationField(forms.DurationField):
 
     default_error_messages = {
         "invalid": "Enter a duration such as 100 ms, 1.5 s, 5 min or 30 d.",
+        "no_unit": "Write the unit, such as %(number)s ms or %(number)s s.",
         "negative": "A duration cannot be negative.",
         "too_long": f"At most {format_duration(LONGEST)}.",
     }
@@ -108,6 +111,11 @@ class DurationField(forms.DurationField):
     def to_python(self, value: Any) -> timedelta | None:
         if value in self.empty_values or isinstance(value, timedelta):
             return value or None
+        if number := NUMBER.fullmatch(str(value).strip()):
+            # Django takes it for seconds, and the user of a field that shows "100 ms" does not.
+            raise ValidationError(
+                self.error_messages["no_unit"], code="no_unit", params={"number": number[0]}
+            )
         duration = parse_duration(str(value))
         if duration is None:
             raise ValidationError(self.error_messages["invalid"], code="invalid")

@@ -443,3 +443,26 @@ def test_new_names_that_are_other_addresses_are_refused_and_stored_ones_stay(nam
     Queue.objects.create(name=name)
     Flow.objects.create(name=name)
     assert not any(name in line for line in lines(document) if line.startswith("added"))
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"backoff": {"initialSeconds": 10, "maxSeconds": 1}}, "queues[0].backoff.initialSeconds"),
+        ({"pollingMs": 3_600_001}, "queues[0].pollingMs"),
+    ],
+)
+def test_durations_of_a_queue_that_are_too_long_are_refused_where_they_are_new(values, place):
+    document = {"queues": [{"name": "q", **values}]}
+
+    with pytest.raises(ConfigurationInvalid) as refusal:
+        import_configuration(document)
+    assert [fault["path"] for fault in refusal.value.errors] == [place]
+
+    Queue.objects.create(
+        name="q",
+        polling=timedelta(milliseconds=values.get("pollingMs", 100)),
+        backoff_initial=timedelta(seconds=values.get("backoff", {}).get("initialSeconds", 1)),
+        backoff_max=timedelta(seconds=values.get("backoff", {}).get("maxSeconds", 300)),
+    )
+    assert not import_configuration(document)

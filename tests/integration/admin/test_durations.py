@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scripts.admin.durations import format_duration, parse_duration
+from scripts.admin.durations import DurationField, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,21 @@ def test_what_is_no_duration_is_none(text):
 def test_durations_are_written_so_that_they_are_read_as_the_same(value, text):
     assert format_duration(value) == text
     assert parse_duration(text) == value
+
+
+@pytest.mark.parametrize("text", ["100", "1.5", " 7 ", "0.5", "1,5", "+3", "-3"])
+def test_number_without_a_unit_is_refused_with_what_to_write(text):
+    number = text.strip()
+
+    with pytest.raises(ValidationError, match=re.escape(f"{number} ms or {number} s")):
+        DurationField().clean(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "100 ms", "00:05:00", "PT15M", "1 02:00:00"])
+def test_zero_and_durations_with_units_are_taken(text):
+    assert DurationField().clean(text) is not None
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=30_000)))
+def test_duration_that_a_page_shows_can_be_sent_back(value):
+    assert DurationField().clean(format_duration(value)) == value

@@ -155,7 +155,7 @@ def test_a_step_without_threads_is_refused(client, page):
     response = client.post(page, form_data(client.get(page)) | {"steps-0-threads": 0})
 
     assert response.status_code == 200
-    assert "greater than or equal to 1" in response.content.decode()
+    assert "from 1 to 1,000" in response.content.decode()
 
 
 def test_a_step_is_removed(client, world, page):

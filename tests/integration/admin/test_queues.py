@@ -39,7 +39,12 @@ def test_durations_are_shown_as_people_write_them(client, page):
 
 
 def test_settings_are_saved(client, world, page):
-    changes = {"polling": "250 ms", "backoff_max": "10 min", "rate_count": 100, "rate_period": "1"}
+    changes = {
+        "polling": "250 ms",
+        "backoff_max": "10 min",
+        "rate_count": 100,
+        "rate_period": "1 s",
+    }
 
     response = client.post(page, form_data(client.get(page)) | changes)
 
