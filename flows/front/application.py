@@ -13,9 +13,9 @@ from django.http import HttpResponse
 
 from flows.front.answer import Answer, Send, Wsgi
 from flows.front.body import (
+    BodyMemory,
     Held,
     Receive,
-    Room,
     StreamedInput,
     Upload,
     read_ahead,
@@ -54,7 +54,7 @@ class Front:
         # Probes are answered even while all other threads are busy.
         self._probes = Threads(1, "probe")
         self._streams = asyncio.Semaphore(STREAMS)
-        self._room = Room()
+        self._memory = BodyMemory()
         self._waiters = Waiters(look)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +70,7 @@ class Front:
             await self._exchange(scope, receive, send)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        upload, held = Upload(receive, _length(scope)), Held(self._room)
+        upload, held = Upload(receive, _length(scope)), Held(self._memory)
         threads = self._probes if scope["path"].startswith(PROBES) else self._threads
         try:
             answer = await self._answer(scope, upload, held, threads)

@@ -16,9 +16,9 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 # The longest wait for a piece of a body, and the least bytes a second on average.
 PATIENCE_SECONDS = 10.0
 BYTES_PER_SECOND = 1024
-# The memory that every body may have. More is taken from the process's `Room`.
+# The memory that every body may have. More is taken from the process's `BodyMemory`.
 FREE_BYTES = 32 * 1024
-ROOM_BYTES = 64 * 1024 * 1024
+SHARED_BYTES = 64 * 1024 * 1024
 # A body of any length: this much is received before its request gets a thread.
 READ_AHEAD_BYTES = 256 * 1024
 # A refused body is read for a short time more. A connection that is closed with unread data is
@@ -77,10 +77,10 @@ class Upload:
             return
 
 
-class Room:
+class BodyMemory:
     """Memory for bodies that all requests of a process share."""
 
-    def __init__(self, size: int = ROOM_BYTES) -> None:
+    def __init__(self, size: int = SHARED_BYTES) -> None:
         self._left = size
 
     def take(self, size: int) -> None:
@@ -96,8 +96,8 @@ class Room:
 class Held:
     """The part of a request's body that is in memory."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
         self._taken = 0
         self.pieces: list[bytes] = []
         self.size = 0
@@ -108,11 +108,11 @@ class Held:
         self.size += len(piece)
         beyond = max(self.size - FREE_BYTES, 0) - self._taken
         if beyond:
-            self._room.take(beyond)
+            self._memory.take(beyond)
             self._taken += beyond
 
     def release(self) -> None:
-        self._room.give_back(self._taken)
+        self._memory.give_back(self._taken)
         self._taken = 0
 
 

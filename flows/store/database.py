@@ -100,14 +100,16 @@ class Database(ABC):
         return nullcontext()
 
     @abstractmethod
-    def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]: ...
+    def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows of a statement as tuples."""
 
     @abstractmethod
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Return how many rows were changed."""
 
     @abstractmethod
-    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None: ...
+    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
+        """Execute a statement for each of the rows, which may be none."""
 
     @abstractmethod
     def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:

@@ -29,6 +29,7 @@ class Mask:
             self.add(value)
 
     def add(self, value: str) -> None:
+        """Mask another secret, too."""
         # The longest first: a secret may be a part of another.
         self._forms = sorted({*self._forms, *_forms(value)}, key=len, reverse=True)
 

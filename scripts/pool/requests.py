@@ -65,6 +65,7 @@ class PendingRequests:
         self.call, self.sent = call, 0
 
     def close(self) -> None:
+        """Want no reply any more; what a service does meanwhile is dropped."""
         for request in self.unanswered:
             request.is_wanted = False
             request.content = b""
@@ -122,6 +123,7 @@ class RequestDispatcher:
             pending.close()
 
     def close(self) -> None:
+        """Drop all requests and let the threads end."""
         for host in list(self._pending):
             self.forget(host)
         for threads in self.thread_pools:

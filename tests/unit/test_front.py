@@ -13,7 +13,7 @@ from flows.front import answer as answers
 from flows.front import body as bodies
 from flows.front import waiters as waiting
 from flows.front.answer import Answer
-from flows.front.body import Held, Room, StreamedInput, Upload, read_whole
+from flows.front.body import BodyMemory, Held, StreamedInput, Upload, read_whole
 from flows.front.environ import environ_of
 from flows.front.faults import (
     BodyIncomplete,
@@ -49,8 +49,8 @@ END = {"type": "http.request", "body": b"", "more_body": False}
 GONE = {"type": "http.disconnect"}
 
 
-def read(upload: Upload, limit: int = 100, room: Room | None = None) -> bytes:
-    held = Held(room or Room())
+def read(upload: Upload, limit: int = 100, memory: BodyMemory | None = None) -> bytes:
+    held = Held(memory or BodyMemory())
     asyncio.run(read_whole(upload, held, limit))
     return b"".join(held.pieces)
 
@@ -82,9 +82,9 @@ def test_what_came_fast_is_no_credit_for_silence(monkeypatch: pytest.MonkeyPatch
     assert upload.size == 1_000_000
 
 
-def test_bodies_share_the_room_beyond_their_first_bytes_and_give_it_back():
-    room = Room(100)
-    first, second = Held(room), Held(room)
+def test_bodies_share_the_memory_beyond_their_first_bytes_and_give_it_back():
+    memory = BodyMemory(100)
+    first, second = Held(memory), Held(memory)
     first.add(b"a" * (bodies.FREE_BYTES + 60))
     second.add(b"a" * bodies.FREE_BYTES)
 
@@ -92,13 +92,13 @@ def test_bodies_share_the_room_beyond_their_first_bytes_and_give_it_back():
         second.add(b"b" * 60)
 
     first.release()
-    Held(room).add(b"c" * (bodies.FREE_BYTES + 60))
+    Held(memory).add(b"c" * (bodies.FREE_BYTES + 60))
 
 
 def test_a_streamed_body_is_read_by_a_thread_while_it_comes():
     async def read_in_thread() -> bytes:
         upload = upload_of(b"cd\nef", b"gh", END)
-        held = Held(Room())
+        held = Held(BodyMemory())
         held.add(b"ab")
         stream = StreamedInput(upload, held, asyncio.get_running_loop())
         return await asyncio.to_thread(lambda: stream.readline() + b"|" + stream.read())
@@ -223,13 +223,13 @@ def scope_of(*headers: tuple[bytes, bytes], path: bytes = b"/") -> dict[str, Any
 def test_headers_that_would_become_those_of_a_proxy_are_dropped():
     scope = scope_of((b"x_forwarded_for", b"1.1.1.1"), (b"x-forwarded-for", b"2.2.2.2"))
 
-    environ = environ_of(scope, bodies.whole_input(Held(Room())))
+    environ = environ_of(scope, bodies.whole_input(Held(BodyMemory())))
 
     assert environ["HTTP_X_FORWARDED_FOR"] == "2.2.2.2"
 
 
 def test_the_path_keeps_its_bytes():
-    environ = environ_of(scope_of(path=b"/a%FF%2Fb"), bodies.whole_input(Held(Room())))
+    environ = environ_of(scope_of(path=b"/a%FF%2Fb"), bodies.whole_input(Held(BodyMemory())))
 
     assert environ["PATH_INFO"] == "/a\xff/b"
 
