@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
-from tests import static_files
+from tests import flushing, static_files
 from tests.databases import is_postgresql, template_databases
 from tests.halves import running_halves
 
@@ -76,6 +76,12 @@ def _rank(item: pytest.Item) -> int:
 @pytest.fixture(autouse=True, scope="session")
 def static_files_are_looked_for_once() -> Iterator[None]:
     with static_files.looked_for_once():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def databases_are_flushed_fast() -> Iterator[None]:
+    with flushing.only_what_has_rows():
         yield
 
 
