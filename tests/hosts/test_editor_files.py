@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,14 @@ def said_by(*command: str, directory: Path, **environment: str) -> tuple[int, st
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def types(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have mypy read the types of the standard library once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MYPY_CACHE_DIR", str(tmp_path_factory.mktemp("mypy")))
+        yield
+
+
 def mypy(directory: Path) -> tuple[int, str]:
     return said_by(sys.executable, "-I", "-m", "mypy", "scripts", directory=directory)
 
@@ -138,6 +147,7 @@ def test_the_stub_says_what_scripts_find_at_run_time(tmp_path):
     assert code == 0, said
 
 
+@pytest.mark.usefixtures("types")
 def test_scripts_and_the_demo_pass_mypy_and_ruff(tmp_path):
     document = demo_document()
     document["scripts"].append(script("order", PYTHON))
@@ -149,6 +159,7 @@ def test_scripts_and_the_demo_pass_mypy_and_ruff(tmp_path):
     assert ruff(tmp_path) == (0, "All checks passed!\n")
 
 
+@pytest.mark.usefixtures("types")
 def test_what_a_new_script_begins_with_and_every_sample_of_the_pages_pass_mypy_and_ruff(tmp_path):
     samples = [FIRST_CODE["python"], *samples_of(README), *samples_of(PAGE)]
     names = [f"sample-{number}" for number in range(len(samples))]
@@ -160,6 +171,7 @@ def test_what_a_new_script_begins_with_and_every_sample_of_the_pages_pass_mypy_a
     assert ruff(tmp_path) == (0, "All checks passed!\n")
 
 
+@pytest.mark.usefixtures("types")
 def test_a_script_and_a_library_without_types_pass_mypy_and_those_with_some_are_checked(tmp_path):
     document = python_document(
         untyped="import tax\n\n\ndef run(message, context):\n    return tax.of(message)\n",
@@ -180,6 +192,7 @@ def test_a_script_and_a_library_without_types_pass_mypy_and_those_with_some_are_
     ]
 
 
+@pytest.mark.usefixtures("types")
 def test_scripts_of_any_name_are_checked_and_may_be_named_as_a_library_is(tmp_path):
     names = ("tax", "2nd", "a/b", "größe & <more>", "with.dot", "class", "a b")
 
@@ -188,6 +201,7 @@ def test_scripts_of_any_name_are_checked_and_may_be_named_as_a_library_is(tmp_pa
     assert mypy(tmp_path) == (0, f"Success: no issues found in {len(names)} source files\n")
 
 
+@pytest.mark.usefixtures("types")
 def test_mypy_finds_what_is_wrong_with_a_script(tmp_path):
     wrong = [
         "context.atempt",
