@@ -52,7 +52,7 @@ OPERATIONS = [
     Operation("delete", "dead-letters/{letter}", SEES_RUNS, OPERATE),
 ]
 TO_RUNS = [right for right in Right if right != Right.CONFIGURE]
-RIGHTS = [
+RIGHTS: list[set[Any]] = [
     *(set(each) for count in range(len(TO_RUNS) + 1) for each in combinations(TO_RUNS, count)),
     {Right.CONFIGURE},
     {Right.CONFIGURE, Right.START},
