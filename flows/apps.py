@@ -20,7 +20,15 @@ class FlowsConfig(AppConfig):
         from flows.models import audit_triggers, deletion, revision_triggers
         from flows.monitoring import script_page
         from flows.store import pending_starts
-        from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, retention, stats
+        from flows.tasks import (
+            allowed_tasks,
+            cache,
+            conservation,
+            leftovers,
+            plain_pickles,
+            retention,
+            stats,
+        )
         from scripts.extensions import rights_sources, sample_sources, use_sources
         from scripts.models.historical import correct_modules
 
@@ -43,3 +51,4 @@ class FlowsConfig(AppConfig):
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)
+        post_migrate.connect(conservation.ensure_schedule, sender=self)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
+from flows.monitoring import overview
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
 from tests import flushing, static_files
@@ -35,6 +36,13 @@ TEMPLATES = pytest.StashKey[ExitStack]()
 # Tests that take long begin first, so that no process has much left when the others are done. What
 # waits for other processes comes last.
 FIRST = ("acceptance", "pipes", "abuse")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_usual() -> Iterator[None]:
+    """Forget what a process takes for usual in the database of the test before."""
+    yield
+    overview.forget()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -4,40 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
-
-from flows.models import Flow, FlowTotals
 from flows.monitoring import conservation
 from flows.monitoring.conservation import Conservation, FlowConservation, QueueConservation
+from flows.tasks.conservation import store_check
 
-HEADS = ("Accepted", "= Unfinished", "+ Completed", "+ Failed", "+ Cancelled")
-CHECKED_HEADS = ("Accepted", "= Waiting", "+ Delayed", "+ Running", *HEADS[2:])
+CHECKED_HEADS = (
+    *("Accepted", "= Waiting", "+ Delayed", "+ Running"),
+    *("+ Completed", "+ Failed", "+ Cancelled"),
+)
 QUEUE_HEADS = ("Depth", "= Waiting", "+ Held", "Reserved", "= Coming")
-MOST_FLOWS = 12
-
-
-def totals_table(flows: QuerySet[Flow] | None) -> dict[str, Any]:
-    """Return the stored totals of the busiest of these flows, without counting rows.
-
-    None stands for every flow, deleted ones included.
-    """
-    totals = FlowTotals.objects.order_by("-accepted", "flow_name")
-    if flows is not None:
-        totals = totals.filter(flow_name__in=flows.values("name"))
-    return {"heads": HEADS, "rows": [_totals_row(each) for each in totals[:MOST_FLOWS]]}
 
 
 def checked_tables() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compare all counters with the rows; return the table of the flows and that of the queues."""
+    """Compare all counters with the rows and store the result, so that home has it too.
+
+    Return the table of the flows and that of the queues.
+    """
     checked = conservation.check()
+    store_check(checked)
     flows = [_flow_row(each) for each in checked if isinstance(each, FlowConservation)]
     queues = [_queue_row(each) for each in checked if isinstance(each, QueueConservation)]
     return {"heads": CHECKED_HEADS, "rows": flows}, {"heads": QUEUE_HEADS, "rows": queues}
-
-
-def _totals_row(totals: FlowTotals) -> dict[str, Any]:
-    ended = (totals.completed, totals.failed, totals.cancelled)
-    return _row(totals.flow_name, totals.accepted, totals.accepted - sum(ended), *ended)
 
 
 def _flow_row(flow: FlowConservation) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from flows.access.configuring import scripts_to_choose
 from flows.access.rights import flows_with, queues_seen
 from flows.admin.by_role import ByRole, configures, has_right, may_view, rights_of
 from flows.admin.display import link, list_of, page_of
+from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.rows import DistinctRowForm, DistinctRows
@@ -156,7 +157,7 @@ class StartForm(forms.Form):
 
 
 @admin.register(Flow)
-class FlowAdmin(PausingAdmin):
+class FlowAdmin(HomeUrls, PausingAdmin):
     list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
     list_filter = ("active", "paused")
     list_select_related = ("paused_by",)

@@ -1,7 +1,8 @@
 """Histograms of durations: how many fell between two bounds that do not depend on the data.
 
 So those of several workers, minutes and flows add up. Each bound is the square root of 2 times the
-one before, from a millisecond to two days; what a histogram says is right to some 20 percent.
+one before, from a tenth of a millisecond to two days. What a histogram says is right to some 20
+percent.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Iterable
 
 import orjson
 
-LEAST_SECONDS = 0.001
-BUCKETS = 56
+LEAST_SECONDS = 0.0001
+BUCKETS = 62
 # The upper bounds in seconds. What is longer than the last is in a bucket of its own.
 BOUNDS = tuple(LEAST_SECONDS * 2 ** (number / 2) for number in range(BUCKETS))
 

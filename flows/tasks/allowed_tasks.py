@@ -24,7 +24,13 @@ from scripts.protocol.errors import ScriptInvalid
 
 logger = logging.getLogger(__name__)
 
-ENGINE_TASKS = frozenset({"flows.tasks.reprocessing.advance", "flows.tasks.retention.purge"})
+ENGINE_TASKS = frozenset(
+    {
+        "flows.tasks.conservation.check_and_store",
+        "flows.tasks.reprocessing.advance",
+        "flows.tasks.retention.purge",
+    }
+)
 # It takes a worker for tasks, as a project's own would.
 BENCH_TASK = "flows.benchmark.long_task"
 REFUSE = "flows.tasks.allowed_tasks.refuse"

@@ -18,45 +18,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import orjson
 from django.db.models import Q
 
 from flows.models import CountBlock, CountedTotals, CountsClock, FlowTotals
 from flows.monitoring import histogram
+from flows.monitoring.curves import RESOLUTIONS
 from flows.store import store
 from flows.tasks.measures import MeasureChannel, Measured, Measures, no_measures
 
 COUNT_SECONDS = 5.0
 # Of the totals alone, where several clusters look.
 SAMPLE_SECONDS = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """The length of the slots of a block, how many it has, and how long it is kept."""
-
-    slot_seconds: int
-    slots: int
-    kept: timedelta
-
-    @property
-    def span(self) -> int:
-        return self.slot_seconds * self.slots
-
-    def place(self, at: datetime) -> tuple[datetime, int]:
-        """Return when the block of a time begins, and the slot in it."""
-        seconds = int(at.timestamp())
-        begins = seconds - seconds % self.span
-        return datetime.fromtimestamp(begins, UTC), (seconds - begins) // self.slot_seconds
-
-
-MINUTES = Resolution(60, 60, timedelta(hours=25))
-TEN_MINUTES = Resolution(600, 144, timedelta(days=9))
-HOURS = Resolution(3600, 168, timedelta(days=36))
-RESOLUTIONS = (MINUTES, TEN_MINUTES, HOURS)
 
 
 class Counting:

@@ -62,6 +62,11 @@ def note_of(stat: Stat) -> str:
     return json.dumps(fields | {"status": state}, cls=DjangoJSONEncoder)
 
 
+def with_fields(note: str, **fields: Any) -> str:
+    """Return a note that has more fields."""
+    return json.dumps(json.loads(note) | fields)
+
+
 def stat_of(note: str) -> Stat:
     """Return the state of a cluster that a note has."""
     fields = json.loads(note)

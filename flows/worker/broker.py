@@ -34,7 +34,7 @@ from flows.tasks.counting import Counting
 from flows.tasks.ends import failure_of
 from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
-from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of
+from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 from scripts.protocol.waker import Waker
 
@@ -181,6 +181,13 @@ class QueueBroker(ORM):
             return
         self.stat_at = time.monotonic() + STORE_SECONDS
         key = stat_of(note).key
+        # For `live_clusters`.
+        note = with_fields(
+            note,
+            cluster=self.cluster,
+            flow_workers=flow_workers(),
+            missing_measures=missing_measures() if flow_workers() else [],
+        )
         if isinstance(self.cache, TaskCache):
             with store().database.transaction():
                 self.cache.set(key, note, COUNTS_SECONDS)

@@ -10,8 +10,9 @@ from django.utils import timezone
 from flows import engine
 from flows.models import CountBlock, DeadLetter, FlowTotals
 from flows.monitoring import histogram
+from flows.monitoring.curves import HOURS, MINUTES, RESOLUTIONS, TEN_MINUTES, curves
 from flows.tasks import counting
-from flows.tasks.counting import HOURS, MINUTES, RESOLUTIONS, TEN_MINUTES, count, purge_counts
+from flows.tasks.counting import count, purge_counts
 from flows.tasks.measures import MeasureChannel, Measured, no_measures
 from flows.tasks.retention import purge
 from flows.worker.measuring import Measuring
@@ -213,3 +214,21 @@ def test_a_time_has_its_place_in_a_block():
 
     assert (begins_at, slot) == (NOON.replace(second=0), 0)
     assert MINUTES.place(NOON + timedelta(minutes=59))[1] == 59
+
+
+@pytest.mark.django_db
+def test_a_curve_ends_with_now_and_goes_on_over_two_blocks():
+    make_flow(size=1000)
+    at = NOON.replace(minute=58)
+    for minute in range(4):
+        start(minute + 1)
+        count(now=at + timedelta(minutes=minute))
+
+    curve = curves(MINUTES, at + timedelta(minutes=5))["flow", ""]
+    old = curves(MINUTES, at + timedelta(minutes=62))["flow", ""]
+    gone = curves(MINUTES, at + timedelta(hours=3))["flow", ""]
+
+    assert curve.of("accepted") == [0] * 54 + [1, 2, 3, 4, 0, 0]
+    assert (curve.total("accepted"), curve.total("accepted", 4)) == (10, 7)
+    assert old.of("accepted") == [4] + [0] * 59
+    assert gone.of("accepted") == [0] * 60

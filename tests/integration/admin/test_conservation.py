@@ -5,7 +5,6 @@ from django.urls import reverse
 
 from flows import engine
 from flows.models import Run
-from flows.monitoring import conservation
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def check():
     return reverse("admin:flows_run_conservation")
 
 
-def dashboard(client):
+def home(client):
     return client.get(reverse("admin:index"))
 
 
@@ -27,26 +26,15 @@ def rows_of(table):
     return {row["name"]: row for row in table["rows"]}
 
 
-def test_the_dashboard_shows_the_totals_without_counting(client, run, check, monkeypatch):
-    monkeypatch.setattr(conservation, "check", lambda: pytest.fail("it counts"))
-    engine.cancel(run)
-    engine.start("order-processing", {"orderId": "A-2", "amount": 1})
+def test_home_leads_to_the_check_and_shows_what_the_last_one_has_found(client, run, check):
+    assert check in home(client).content.decode()
+    assert home(client).context["alarms"] == []
 
-    response = dashboard(client)
+    client.get(check)
 
-    row = rows_of(response.context["totals"])["order-processing"]
-    assert row["figures"] == ["2", "1", "0", "0", "1"]
-    assert check in response.content.decode()
-
-
-def test_the_dashboard_names_the_message_that_waits_longest(client, world, run):
-    engine.pause(world.flow)
-    engine.start("order-processing", {"orderId": "A-2", "amount": 1})
-
-    response = dashboard(client)
-
-    assert response.context["oldest"]["url"].endswith(f"{run.pk}/change/")
-    assert "which is paused itself or by its flow" in response.content.decode()
+    [alarm] = home(client).context["alarms"]
+    assert "accepted is 1, but there are 6 runs" in alarm["alarm"].sentence
+    assert alarm["url"] == check
 
 
 def test_the_check_says_what_agrees_and_what_does_not(client, run, check):
@@ -60,8 +48,8 @@ def test_the_check_says_what_agrees_and_what_does_not(client, run, check):
     assert (queues["orders"]["agrees"], queues["billing"]["agrees"]) == (True, False)
 
 
-def test_a_user_without_a_view_of_runs_sees_no_totals_and_checks_nothing(staff_client, run, check):
+def test_a_user_without_a_role_sees_no_flow_and_checks_nothing(staff_client, run, check):
     client = staff_client("flows.view_queue")
 
-    assert "totals" not in dashboard(client).context
+    assert "flows" not in home(client).context
     assert client.get(check).status_code == 403

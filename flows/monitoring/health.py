@@ -1,0 +1,254 @@
+"""What needs an operator: one set of rules, for home, alerts and `doctor`.
+
+The rules are pure. They judge a snapshot, which `flows/monitoring/overview.py` reads, and each
+alarm says what is the matter and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How soon: at once, or today."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+
+
+class Target(StrEnum):
+    """Where an alarm leads: the page of a flow or queue by its name, or a list."""
+
+    FLOW = "flow"
+    QUEUE = "queue"
+    DEAD_LETTERS = "dead letters"
+    FAILED_RUNS = "failed runs"
+    CONSERVATION = "conservation"
+    HELP = "help"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """`rule` names the rule, with flow and queue it tells one alarm from another."""
+
+    rule: str
+    level: Level
+    sentence: str
+    advice: str
+    target: Target
+    flow: str = ""
+    queue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowHealth:
+    """A flow: its open dead letters, those made since yesterday, and its ends by time."""
+
+    name: str
+    open_letters: int = 0
+    new_letters: int = 0
+    failed_in_hour: int = 0
+    ended_in_hour: int = 0
+    failed_in_week: int = 0
+    ended_in_week: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueHealth:
+    """A queue. `ready_for`: how long its oldest ready message waits, None where none is ready.
+
+    `is_worked_on`: a worker has a session on it, or ended a delivery of it in the last minutes.
+    """
+
+    name: str
+    flow: str = ""
+    taken: int = 0
+    size: int = 1
+    ready_for: timedelta | None = None
+    is_paused: bool = False
+    is_worked_on: bool = False
+    waits_because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that the rules judge.
+
+    `clusters`: how many are alive, None where that is not known. `missing_measures`: of the sandbox
+    by the name of a machine; `conservation_faults`: of the last check.
+    """
+
+    flows: tuple[FlowHealth, ...] = ()
+    queues: tuple[QueueHealth, ...] = ()
+    clusters: int | None = None
+    has_live_consumers: bool = False
+    missing_measures: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    conservation_faults: tuple[str, ...] = ()
+
+
+# A queue with a ready message that no worker has looked at for so long stands still.
+STANDING_STILL = timedelta(minutes=3)
+# Workers take a ready message in less time than this, so without any the alarm is raised.
+UNNOTICED = timedelta(seconds=15)
+NEARLY_FULL = 0.9
+# A failure share is judged from so many failed runs, and is unusual from this factor and share.
+LEAST_FAILED = 5
+UNUSUAL_FACTOR = 2.0
+UNUSUAL_SHARE = 0.02
+
+
+def alarms(snapshot: Snapshot) -> list[Alarm]:
+    """Return what needs an operator, the most urgent first."""
+    found = [alarm for rule in RULES for alarm in rule(snapshot)]
+    return sorted(found, key=lambda alarm: alarm.level is not Level.CRITICAL)
+
+
+def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
+    if not _are_workers_gone(snapshot):
+        return
+    waiting = [queue for queue in snapshot.queues if _is_unnoticed(queue)]
+    if not waiting and snapshot.clusters is None:
+        return
+    messages = "Messages wait" if waiting else "What is started now will wait"
+    yield Alarm(
+        "workers-gone",
+        Level.CRITICAL if waiting else Level.WARNING,
+        f"No worker is running. {messages}, and nothing is lost.",
+        "Start one with `python manage.py qcluster`; the log of the last one says why it ended.",
+        Target.HELP,
+    )
+
+
+def sandbox_incomplete(snapshot: Snapshot) -> Iterator[Alarm]:
+    for machine, measures in snapshot.missing_measures:
+        yield Alarm(
+            "sandbox-incomplete",
+            Level.WARNING,
+            f"On {machine} the sandbox of scripts is not complete. Missing: {', '.join(measures)}.",
+            "Scripts there are less confined than they should be, or do not run. The README says"
+            " what each measure needs of the machine.",
+            Target.HELP,
+        )
+
+
+def conservation_broken(snapshot: Snapshot) -> Iterator[Alarm]:
+    faults = snapshot.conservation_faults
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        yield Alarm(
+            "conservation",
+            Level.CRITICAL,
+            f"Counters and rows differ: {faults[0]}{more}.",
+            "Check again; if it stays so, rows were changed outside of the engine.",
+            Target.CONSERVATION,
+        )
+
+
+def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
+    for queue in snapshot.queues:
+        if queue.taken < queue.size * NEARLY_FULL:
+            continue
+        is_full = queue.taken >= queue.size
+        state = "is full" if is_full else "is nearly full"
+        effect = "It takes no more" if is_full else "Soon it takes no more"
+        yield Alarm(
+            "queue-full",
+            Level.CRITICAL if is_full else Level.WARNING,
+            f"The queue {queue.name} {state}: {queue.taken:,} of {queue.size:,} messages.",
+            f"{effect}: starts are refused with 429, steps before it wait. Give its step more"
+            " threads, see what it waits for, or raise its size.",
+            Target.QUEUE,
+            queue.flow,
+            queue.name,
+        )
+
+
+def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
+    if _are_workers_gone(snapshot):
+        return
+    for queue in snapshot.queues:
+        if queue.ready_for is None or queue.ready_for < STANDING_STILL:
+            continue
+        if queue.is_paused or queue.is_worked_on:
+            continue
+        because = f" {queue.waits_because}" if queue.waits_because else ""
+        yield Alarm(
+            "queue-standing-still",
+            Level.CRITICAL,
+            f"The queue {queue.name} stands still: a message has been ready for"
+            f" {minutes(queue.ready_for)} and none was taken.{because}",
+            "Its page says why it waits.",
+            Target.QUEUE,
+            queue.flow,
+            queue.name,
+        )
+
+
+def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
+    for flow in snapshot.flows:
+        if flow.failed_in_hour < LEAST_FAILED or not flow.ended_in_hour:
+            continue
+        share = flow.failed_in_hour / flow.ended_in_hour
+        # The hour itself is no measure of what is usual.
+        ended_before = flow.ended_in_week - flow.ended_in_hour
+        failed_before = flow.failed_in_week - flow.failed_in_hour
+        usual = failed_before / ended_before if ended_before > 0 else 0.0
+        if share < max(usual * UNUSUAL_FACTOR, UNUSUAL_SHARE):
+            continue
+        before = f"; in the week before it was {usual:.1%}" if ended_before > 0 else ""
+        yield Alarm(
+            "failing-more",
+            Level.CRITICAL if share >= 0.5 else Level.WARNING,
+            f"The flow {flow.name} fails more than usual: {flow.failed_in_hour:,} of"
+            f" {flow.ended_in_hour:,} runs in the last hour, {share:.1%}{before}.",
+            "Look at the newest failed runs: the first line of their error is in the list.",
+            Target.FAILED_RUNS,
+            flow.name,
+        )
+
+
+def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
+    for flow in snapshot.flows:
+        new = min(flow.new_letters, flow.open_letters)
+        if new:
+            one = new == 1
+            yield Alarm(
+                "dead-letters",
+                Level.WARNING,
+                f"{new:,} dead letter{'' if one else 's'} of the flow {flow.name}"
+                f" {'is' if one else 'are'} new since yesterday.",
+                "Repair the script or the payload, then reprocess; or discard"
+                f" {'it' if one else 'them'}.",
+                Target.DEAD_LETTERS,
+                flow.name,
+            )
+
+
+RULES: tuple[Callable[[Snapshot], Iterator[Alarm]], ...] = (
+    workers_gone,
+    conservation_broken,
+    queue_standing_still,
+    queue_full,
+    failing_more,
+    new_dead_letters,
+    sandbox_incomplete,
+)
+
+
+def _are_workers_gone(snapshot: Snapshot) -> bool:
+    return not snapshot.clusters and not snapshot.has_live_consumers
+
+
+def _is_unnoticed(queue: QueueHealth) -> bool:
+    return not queue.is_paused and queue.ready_for is not None and queue.ready_for >= UNNOTICED
+
+
+def minutes(time: timedelta) -> str:
+    """Write a time of some minutes for people."""
+    whole = round(time.total_seconds() / 60)
+    if whole < 120:
+        return f"{whole} minutes"
+    return f"{whole // 60} hours" if whole < 48 * 60 else f"{whole // 1440} days"

@@ -1,0 +1,321 @@
+"""How all is going: flows, queues and alarms, read with a bounded number of queries.
+
+No run, and no message but the first ones of each queue, is read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db.models import QuerySet
+
+from flows.models import ConservationCheck, Consumer, Flow, FlowTotals, Queue
+from flows.monitoring.curves import (
+    MINUTES,
+    RESOLUTIONS,
+    Curve,
+    Curves,
+    Resolution,
+    curves,
+)
+from flows.monitoring.health import (
+    STANDING_STILL,
+    FlowHealth,
+    QueueHealth,
+    Snapshot,
+)
+from flows.monitoring.wait_reason import QueueSnapshot
+from flows.store import store
+from flows.store.rate_limit import RateLimit
+
+# What is usual, and what is new since yesterday, is read this often in a process.
+BASELINE_SECONDS = 60.0
+MOST_CAUSES = 3
+
+
+@dataclass(slots=True)
+class QueueState:
+    """A queue with the step that it feeds. `busy` threads are those granted to live sessions."""
+
+    pk: int
+    name: str
+    size: int
+    depth: int
+    reserved: int
+    delayed: int
+    is_paused: bool
+    flow: str
+    step: str
+    threads: int
+    rate_count: int | None
+    rate_used: int = 0
+    rate_seconds: float = 1.0
+    busy: int = 0
+    ready_for: timedelta | None = None
+
+    @property
+    def taken(self) -> int:
+        return self.depth + self.reserved
+
+    @property
+    def fullness(self) -> float:
+        return self.taken / self.size
+
+    @property
+    def running(self) -> int:
+        return min(self.busy, self.depth)
+
+    @property
+    def waiting(self) -> int:
+        return self.depth - self.running
+
+
+@dataclass(slots=True)
+class FlowState:
+    """A flow, the sums over its queues, and its curve of the period."""
+
+    pk: int
+    name: str
+    active: bool
+    paused: bool
+    curve: Curve
+    steps: int = 0
+    open_letters: int = 0
+    waiting: int = 0
+    running: int = 0
+    delayed: int = 0
+    ready_for: timedelta | None = None
+
+
+@dataclass(slots=True)
+class Overview:
+    now: datetime
+    flows: list[FlowState]
+    queues: list[QueueState]
+    health: Snapshot
+    consumers: list[Consumer] = field(default_factory=list)
+
+
+def overview(
+    flows: QuerySet[Flow],
+    queues: QuerySet[Queue],
+    resolution: Resolution = MINUTES,
+    clusters: int | None = None,
+    missing_measures: Collection[tuple[str, tuple[str, ...]]] = (),
+    is_whole: bool = True,
+) -> Overview:
+    """Read the state of these flows and queues.
+
+    `clusters`: how many clusters are alive, None where that is not known. `is_whole`: these are all
+    flows, so that what concerns the whole installation belongs to it.
+    """
+    now = store().database.now()
+    consumers = _live_consumers(now)
+    queue_states = _queues(queues, consumers, now)
+    rows = flows.order_by("name").values_list("pk", "name", "active", "paused")
+    known = list(rows)
+    names = {name for _, name, _, _ in known}
+    period = curves(resolution, now)
+    states = [FlowState(*row, curve=period[row[1], ""]) for row in known]
+    totals = {each.flow_name: each for each in FlowTotals.objects.all() if each.flow_name in names}
+    for state in states:
+        if state.name in totals:
+            state.open_letters = totals[state.name].open_letters
+    _add_queues(states, queue_states)
+    health = Snapshot(
+        flows=tuple(_flow_healths(states, now)),
+        queues=tuple(_queue_healths(queue_states, consumers, now)),
+        clusters=clusters,
+        has_live_consumers=bool(consumers),
+        missing_measures=tuple(missing_measures) if is_whole else (),
+        conservation_faults=_conservation_faults() if is_whole else (),
+    )
+    return Overview(now, states, queue_states, health, consumers)
+
+
+# --- queues ------------------------------------------------------------------------------------
+
+QUEUE_COLUMNS = (
+    *("id", "name", "size", "paused", "rate_count", "rate_period"),
+    *("step__flow__paused", "step__flow__name", "step__name", "step__threads"),
+    *("state__depth", "state__reserved", "state__delayed", "state__recent_starts"),
+)
+
+
+def _live_consumers(now: datetime) -> list[Consumer]:
+    alive = now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
+    live = Consumer.objects.filter(heartbeat_at__gte=alive, pid__isnull=False)
+    return list(live.select_related("queue__step__flow").order_by("cluster", "pid", "pk"))
+
+
+def _queues(queues: QuerySet[Queue], consumers: list[Consumer], now: datetime) -> list[QueueState]:
+    busy: defaultdict[int, int] = defaultdict(int)
+    for consumer in consumers:
+        busy[consumer.queue_id] += consumer.threads
+    rows = queues.order_by("name").values(*QUEUE_COLUMNS)
+    states = [_queue_state(row, busy[row["id"]], now) for row in rows]
+    _add_ages(states)
+    return states
+
+
+def _queue_state(row: dict[str, Any], busy: int, now: datetime) -> QueueState:
+    state = QueueState(
+        pk=row["id"],
+        name=row["name"],
+        size=row["size"],
+        depth=row["state__depth"] or 0,
+        reserved=row["state__reserved"] or 0,
+        delayed=row["state__delayed"] or 0,
+        is_paused=bool(row["paused"] or row["step__flow__paused"]),
+        flow=row["step__flow__name"] or "",
+        step=row["step__name"] or "",
+        threads=row["step__threads"] or 0,
+        rate_count=row["rate_count"],
+        busy=busy,
+    )
+    if state.rate_count:
+        recent = row["state__recent_starts"] or ""
+        rate = RateLimit.read(state.rate_count, row["rate_period"], recent)
+        state.rate_used = rate.count - rate.allowance(now.timestamp())
+        state.rate_seconds = rate.period_seconds
+    return state
+
+
+def _add_ages(states: list[QueueState]) -> None:
+    """Look for the oldest ready message where there are any messages."""
+    filled = {state.pk: state for state in states if state.depth or state.delayed}
+    if not filled:
+        return
+    snapshot = QueueSnapshot(Queue.objects.filter(pk__in=filled))
+    for pk, state in filled.items():
+        if pk in snapshot.queues and (oldest_at := snapshot.oldest_at(pk)):
+            state.ready_for = max(snapshot.now - oldest_at, timedelta(0))
+
+
+def _add_queues(flows: list[FlowState], queues: list[QueueState]) -> None:
+    by_name = {flow.name: flow for flow in flows}
+    for queue in queues:
+        if flow := by_name.get(queue.flow):
+            flow.steps += 1
+            flow.waiting += queue.waiting
+            flow.running += queue.running
+            flow.delayed += queue.delayed
+            flow.ready_for = max(
+                (age for age in (flow.ready_for, queue.ready_for) if age is not None), default=None
+            )
+
+
+# --- health ------------------------------------------------------------------------------------
+
+
+def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
+    usual = _baseline.read(now)
+    return [
+        FlowHealth(
+            flow.name,
+            open_letters=flow.open_letters,
+            new_letters=usual.day[flow.name, ""].total("letters"),
+            failed_in_hour=usual.hour[flow.name, ""].total("failed"),
+            ended_in_hour=_ended(usual.hour[flow.name, ""]),
+            failed_in_week=usual.week[flow.name, ""].total("failed"),
+            ended_in_week=_ended(usual.week[flow.name, ""]),
+        )
+        for flow in flows
+    ]
+
+
+def _ended(curve: Curve) -> int:
+    return curve.total("completed") + curve.total("failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    hour: Curves
+    day: Curves
+    week: Curves
+
+
+class Baseline:
+    """The curves that alarms are judged by, which change slowly: kept for a minute."""
+
+    def __init__(self) -> None:
+        self.usual: Usual | None = None
+        self.until = 0.0
+
+    def read(self, now: datetime) -> Usual:
+        if self.usual is None or time.monotonic() >= self.until:
+            self.usual = Usual(*(curves(each, now, with_durations=False) for each in RESOLUTIONS))
+            self.until = time.monotonic() + BASELINE_SECONDS
+        return self.usual
+
+    def forget(self) -> None:
+        self.usual = None
+
+
+_baseline = Baseline()
+forget = _baseline.forget
+
+
+def _queue_healths(
+    queues: list[QueueState], consumers: list[Consumer], now: datetime
+) -> list[QueueHealth]:
+    suspected = [q for q in queues if q.ready_for is not None and q.ready_for >= STANDING_STILL]
+    moving = {consumer.queue_id for consumer in consumers}
+    moving |= _moved_lately([queue for queue in suspected if queue.pk not in moving], now)
+    causes = _causes([queue for queue in suspected if queue.pk not in moving])
+    return [
+        QueueHealth(
+            name=queue.name,
+            flow=queue.flow,
+            taken=queue.taken,
+            size=queue.size,
+            ready_for=queue.ready_for,
+            is_paused=queue.is_paused,
+            is_worked_on=queue.pk in moving,
+            waits_because=causes.get(queue.pk, ""),
+        )
+        for queue in queues
+    ]
+
+
+def _causes(queues: list[QueueState]) -> dict[int, str]:
+    """Return why the first of these queues wait. A cause takes queries of its own."""
+    still = [queue.pk for queue in queues if not queue.is_paused][:MOST_CAUSES]
+    if not still:
+        return {}
+    snapshot = QueueSnapshot(Queue.objects.filter(pk__in=still))
+    return {pk: snapshot.why_queue(pk) or "" for pk in still}
+
+
+def _moved_lately(queues: list[QueueState], now: datetime) -> set[int]:
+    """Return the queues of steps that ended a delivery within the last minutes."""
+    if not queues:
+        return set()
+    slots = int(STANDING_STILL / timedelta(minutes=1)) + 1
+    found = curves(
+        MINUTES,
+        now,
+        {queue.flow for queue in queues},
+        {queue.step for queue in queues},
+        with_durations=False,
+    )
+    return {
+        queue.pk
+        for queue in queues
+        if any(found[queue.flow, queue.step].total(event, slots) for event in STEP_EVENTS)
+    }
+
+
+STEP_EVENTS = ("completed", "redelivered", "letters", "cancelled")
+
+
+def _conservation_faults() -> tuple[str, ...]:
+    latest = ConservationCheck.objects.values_list("faults", flat=True).first()
+    return tuple(orjson.loads(latest)) if latest else ()

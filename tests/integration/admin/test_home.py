@@ -1,0 +1,256 @@
+"""Home says what needs an operator, and how flows, queues and workers are doing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from flows import engine
+from flows.admin.home import MOST_FLOWS, number, short
+from flows.admin.sparkline import sparkline
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    Flow,
+    FlowTotals,
+    Message,
+    QueueState,
+    Right,
+    RoleMapping,
+)
+from flows.store import store
+from flows.tasks.clusters import LiveCluster
+from flows.tasks.conservation import check_and_store
+from flows.tasks.counting import count
+from tests.builders import ECHO, make_flow, open_lease, work_until_idle
+
+pytestmark = pytest.mark.django_db
+
+REJECT = "def run(message, context):\n    raise Reject('no')\n"
+ALIVE = LiveCluster("cluster", "host", 1, timezone.now(), 2)
+
+
+@pytest.fixture(autouse=True)
+def cluster(monkeypatch):
+    """Have a live cluster, whose list a test may change."""
+    live = [ALIVE]
+    monkeypatch.setattr("flows.tasks.clusters.live_clusters", lambda: live)
+    return live
+
+
+def home(client, **query):
+    return client.get(reverse("admin:index"), query)
+
+
+def live(client, **query):
+    return client.get(reverse("admin:flows_home"), query)
+
+
+def rules(client):
+    return [row["alarm"].rule for row in home(client).context["alarms"]]
+
+
+def row_of(client, flow, **query):
+    return next(row for row in home(client, **query).context["flows"] if row["name"] == flow)
+
+
+def start(flow="flow", times=1):
+    for _ in range(times):
+        engine.start(flow, {})
+
+
+def test_an_empty_installation_says_what_to_do_next(client, db):
+    content = home(client).content.decode()
+
+    assert "No flow yet" in content
+    assert reverse("admin:flows_flow_add") in content
+    assert "All is well" in content
+
+
+def test_a_flow_has_its_curve_and_figures(client):
+    flow = make_flow(codes=[ECHO])
+    start(times=3)
+    work_until_idle(flow)
+    start(times=2)
+    count()
+
+    for period in ("hour", "day", "week"):
+        row = row_of(client, "flow", period=period)
+        assert (row["started"], row["completed"], row["failed"]) == ("5", "3", "0")
+        assert (row["waiting"], row["running"], row["dead"]) == ("2", "0", "0")
+        assert 'class="spark-completed"' in row["curve"]
+    assert row["oldest"]
+
+
+def test_what_runs_is_told_from_what_waits(client):
+    make_flow(codes=[ECHO], threads=2)
+    start(times=5)
+    lease = open_lease("flow-0", threads=2)
+    store().claim(lease, lambda plan, threads: 2, 0)
+
+    row = row_of(client, "flow")
+
+    assert (row["waiting"], row["running"]) == ("3", "2")
+    [queue] = home(client).context["queues"]
+    assert (queue["taken"], queue["busy"], queue["threads"]) == ("5", "2", "2")
+    [cluster] = home(client).context["clusters"]
+    assert cluster["sessions"][0]["text"] == "flow / flow-0"
+
+
+def test_dead_letters_raise_an_alarm_with_a_link_until_they_are_decided(client):
+    flow = make_flow(codes=[REJECT])
+    start(times=2)
+    work_until_idle(flow)
+    count()
+
+    [row] = home(client).context["alarms"]
+    assert "2 dead letters of the flow flow" in row["alarm"].sentence
+    assert "flow=flow" in row["url"]
+    assert client.get(row["url"]).status_code == 200
+    assert row_of(client, "flow")["dead"] == "2"
+
+    for letter in DeadLetter.objects.open():
+        engine.discard(letter)
+    assert rules(client) == []
+    assert row_of(client, "flow")["dead"] == "0"
+
+
+def test_a_queue_that_stands_still_raises_an_alarm_and_one_that_moves_does_not(client):
+    flow = make_flow(codes=[ECHO])
+    start()
+    Message.objects.update(available_at=timezone.now() - timedelta(hours=1))
+
+    assert rules(client) == ["queue-standing-still"]
+    engine.pause(flow)
+    assert rules(client) == []
+    engine.resume(flow)
+    open_lease("flow-0")
+    assert rules(client) == []
+
+
+def test_workers_that_are_gone_raise_an_alarm_and_a_live_consumer_is_proof_of_one(client, cluster):
+    cluster.clear()
+    make_flow(codes=[ECHO])
+
+    assert rules(client) == ["workers-gone"]
+    open_lease("flow-0")
+    assert rules(client) == []
+    Consumer.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    assert rules(client) == ["workers-gone"]
+
+
+def test_a_full_queue_comes_first_by_its_proportion(client):
+    make_flow("big", codes=[ECHO], size=20_000)
+    make_flow("small", codes=[ECHO], size=5)
+    start("big", 55)
+    start("small", 5)
+
+    context = home(client).context
+
+    assert [queue["name"] for queue in context["queues"]] == ["small-0", "big-0"]
+    assert [row["alarm"].queue for row in context["alarms"]] == ["small-0"]
+
+
+def test_the_background_check_stores_faults_and_recounts_open_letters(client):
+    flow = make_flow(codes=[REJECT])
+    start(times=2)
+    work_until_idle(flow)
+    FlowTotals.objects.update(letters_made=9)
+    assert check_and_store() == 0
+    assert FlowTotals.objects.get().open_letters == 2
+    QueueState.objects.update(depth=4)
+
+    assert check_and_store() == 1
+    assert "conservation" in rules(client)
+
+
+def test_a_user_sees_home_of_the_flows_of_their_roles(cluster):
+    for name in ("mine", "secret"):
+        flow = make_flow(name, codes=[REJECT])
+        start(name)
+        work_until_idle(flow)
+        start(name)
+    count()
+    QueueState.objects.update(depth=4)
+    check_and_store()
+    open_lease("secret-0")
+    client = client_with(Right.WATCH, "mine")
+
+    for response in (home(client), live(client)):
+        content = response.content.decode()
+        assert "mine" in content
+        assert "secret" not in content
+    context = home(client).context
+    assert [row["alarm"].flow for row in context["alarms"]] == ["mine"]
+    assert {figure["name"]: figure["value"] for figure in context["figures"]}["Started"] == "2"
+
+
+@pytest.mark.parametrize("right", [Right.START, None])
+def test_a_user_who_watches_nothing_sees_no_figures(right):
+    make_flow("secret", codes=[ECHO])
+    client = client_with(right, "secret")
+
+    for response in (home(client), live(client)):
+        assert response.status_code == 200
+        assert "Welcome" in response.content.decode()
+        assert "secret" not in response.content.decode()
+
+
+def client_with(right, flow_name):
+    user = User.objects.create_user("staff", is_staff=True)
+    if right:
+        role = Group.objects.create(name="role")
+        flow = Flow.objects.get(name=flow_name)
+        RoleMapping.objects.create(role=role, right=right, flow=flow)
+        user.groups.add(role)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_the_live_part_needs_a_login_and_is_a_part_alone(client, db):
+    make_flow()
+
+    assert Client().get(reverse("admin:flows_home")).status_code == 302
+    content = live(client, period="week").content.decode()
+    assert "<html" not in content
+    assert 'aria-current="true">Last week' in content
+    assert live(client, period="nonsense", all="x").status_code == 200
+
+
+def test_the_page_loads_the_live_part_by_its_address(client, db):
+    content = home(client, period="day").content.decode()
+
+    assert f'hx-get="{reverse("admin:flows_home")}?period=day"' in content
+    assert "flows/live.js" in content
+
+
+def test_the_number_of_queries_does_not_grow_with_the_flows(client, django_assert_max_num_queries):
+    for place in range(MOST_FLOWS + 5):
+        make_flow(f"flow-{place}", codes=[ECHO, ECHO])
+        start(f"flow-{place}")
+    Message.objects.update(available_at=timezone.now() - timedelta(hours=1))
+    count()
+    open_lease("flow-0-0")
+
+    with django_assert_max_num_queries(45):
+        response = live(client)
+
+    assert response.context["more_flows"] == 5
+    assert len(live(client, all="1").context["flows"]) == MOST_FLOWS + 5
+
+
+def test_numbers_and_times_are_short():
+    assert [number(n) for n in (0, 99_999, 123_456, 12_345_678)] == ["0", "99,999", "123k", "12.3M"]
+    texts = [short(s) for s in (0.0004, 0.25, 1.25, 42, 600, 7500, 200_000)]
+    assert texts == ["0 ms", "250 ms", "1.2 s", "42 s", "10 min", "2 h", "2 d"]
+
+
+def test_a_curve_without_events_is_a_flat_line_and_one_failure_is_seen():
+    assert "spark-none" in sparkline([0] * 60, [0] * 60, [0] * 60)
+    assert "spark-failed" in sparkline([10_000] * 3, [10_000] * 3, [0, 1, 0])

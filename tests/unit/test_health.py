@@ -1,0 +1,166 @@
+"""The rules of health, case by case."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flows.monitoring.health import (
+    Alarm,
+    FlowHealth,
+    Level,
+    QueueHealth,
+    Snapshot,
+    Target,
+    alarms,
+)
+
+ALIVE = {"clusters": 1}
+MINUTE = timedelta(minutes=1)
+
+
+def flow(**fields: int) -> FlowHealth:
+    return FlowHealth("orders", **fields)
+
+
+def queue(**fields: Any) -> QueueHealth:
+    return QueueHealth("orders-parse", flow="orders", **({"size": 100} | fields))
+
+
+def failing(now: tuple[int, int], week: tuple[int, int]) -> FlowHealth:
+    """Return a flow with these failed of these ended runs, in the hour and in the whole week."""
+    return flow(
+        failed_in_hour=now[0], ended_in_hour=now[1], failed_in_week=week[0], ended_in_week=week[1]
+    )
+
+
+CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
+    ("nothing", Snapshot(clusters=1), []),
+    ("a flow at rest", Snapshot((flow(),), (queue(),), **ALIVE), []),
+    # Workers.
+    ("no worker, nothing waits", Snapshot(clusters=0), [("workers-gone", Level.WARNING)]),
+    ("it is not known whether there are workers", Snapshot(clusters=None), []),
+    ("unknown clusters, live consumers", Snapshot(clusters=None, has_live_consumers=True), []),
+    ("a consumer outlives its cluster", Snapshot(clusters=0, has_live_consumers=True), []),
+    (
+        "no worker and messages wait",
+        Snapshot((), (queue(ready_for=MINUTE),), clusters=0),
+        [("workers-gone", Level.CRITICAL)],
+    ),
+    (
+        "no worker, and nobody knows of clusters",
+        Snapshot((), (queue(ready_for=MINUTE),), clusters=None),
+        [("workers-gone", Level.CRITICAL)],
+    ),
+    (
+        "no worker and messages wait in a paused queue",
+        Snapshot((), (queue(ready_for=MINUTE, is_paused=True),), clusters=0),
+        [("workers-gone", Level.WARNING)],
+    ),
+    (
+        "no worker for so long that the queue stands still: one alarm",
+        Snapshot((), (queue(ready_for=10 * MINUTE),), clusters=0),
+        [("workers-gone", Level.CRITICAL)],
+    ),
+    # Queues.
+    ("89 of 100", Snapshot((), (queue(taken=89),), **ALIVE), []),
+    ("90 of 100", Snapshot((), (queue(taken=90),), **ALIVE), [("queue-full", Level.WARNING)]),
+    ("full", Snapshot((), (queue(taken=100),), **ALIVE), [("queue-full", Level.CRITICAL)]),
+    ("over", Snapshot((), (queue(taken=120),), **ALIVE), [("queue-full", Level.CRITICAL)]),
+    ("a wait of a minute", Snapshot((), (queue(ready_for=MINUTE),), **ALIVE), []),
+    (
+        "ready for ten minutes, none is taken",
+        Snapshot((), (queue(ready_for=10 * MINUTE),), **ALIVE),
+        [("queue-standing-still", Level.CRITICAL)],
+    ),
+    (
+        "a long queue that is worked on",
+        Snapshot((), (queue(ready_for=600 * MINUTE, is_worked_on=True),), **ALIVE),
+        [],
+    ),
+    (
+        "a paused queue stands still as it should",
+        Snapshot((), (queue(ready_for=600 * MINUTE, is_paused=True),), **ALIVE),
+        [],
+    ),
+    # Failures.
+    ("four failed are too few", Snapshot((failing((4, 4), (4, 4)),), **ALIVE), []),
+    (
+        "all fail, of a new flow",
+        Snapshot((failing((5, 5), (5, 5)),), **ALIVE),
+        [("failing-more", Level.CRITICAL)],
+    ),
+    (
+        "a tenth fails where one in a hundred did",
+        Snapshot((failing((10, 100), (20, 1100)),), **ALIVE),
+        [("failing-more", Level.WARNING)],
+    ),
+    (
+        "a tenth fails as it always did",
+        Snapshot((failing((10, 100), (110, 1100)),), **ALIVE),
+        [],
+    ),
+    ("half a percent of many", Snapshot((failing((50, 10_000), (50, 90_000)),), **ALIVE), []),
+    # Dead letters.
+    ("old ones alone", Snapshot((flow(open_letters=7),), **ALIVE), []),
+    (
+        "new ones",
+        Snapshot((flow(open_letters=7, new_letters=2),), **ALIVE),
+        [("dead-letters", Level.WARNING)],
+    ),
+    ("new ones, decided already", Snapshot((flow(open_letters=0, new_letters=2),), **ALIVE), []),
+    # The installation.
+    (
+        "counters and rows differ",
+        Snapshot(clusters=1, conservation_faults=("flow orders: accepted is 1", "more")),
+        [("conservation", Level.CRITICAL)],
+    ),
+    (
+        "the sandbox lacks something on two hosts",
+        Snapshot(clusters=2, missing_measures=(("a", ("seccomp",)), ("b", ("user", "network")))),
+        [("sandbox-incomplete", Level.WARNING)] * 2,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_a_snapshot_raises_these_alarms(
+    snapshot: Snapshot, expected: list[tuple[str, Level]]
+) -> None:
+    assert [(alarm.rule, alarm.level) for alarm in alarms(snapshot)] == expected
+
+
+def everything() -> list[Alarm]:
+    flows = (failing((10, 100), (20, 1100)), flow(open_letters=3, new_letters=3))
+    queues = (queue(taken=95), queue(taken=100), queue(ready_for=10 * MINUTE))
+    measures = (("host", ("seccomp",)),)
+    return alarms(Snapshot(flows, queues, 1, True, measures, ("flow orders: 1 is 2",)))
+
+
+def test_what_is_urgent_comes_first() -> None:
+    levels = [alarm.level for alarm in everything()]
+
+    assert levels == sorted(levels, key=[Level.CRITICAL, Level.WARNING].index)
+    assert set(levels) == set(Level)
+
+
+def test_each_alarm_says_what_to_do_and_where() -> None:
+    for alarm in everything():
+        assert alarm.sentence[-1] in ".!"
+        assert alarm.advice.endswith(".")
+        assert alarm.target in Target
+        if alarm.target is Target.QUEUE:
+            assert (alarm.queue, alarm.flow) == ("orders-parse", "orders")
+        if alarm.target in (Target.DEAD_LETTERS, Target.FAILED_RUNS):
+            assert alarm.flow == "orders"
+
+
+def test_sentences_have_the_figures() -> None:
+    said = " ".join(alarm.sentence for alarm in everything())
+
+    for part in ("100 of 100 messages", "10 of 100 runs", "10.0%", "was 1.0%", "3 dead letters"):
+        assert part in said
