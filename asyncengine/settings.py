@@ -285,6 +285,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "flows.admin.see_as.SeeAsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "flows.front.content_policy.ContentPolicyMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",

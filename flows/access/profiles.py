@@ -26,7 +26,7 @@ class Profile(models.TextChoices):
 
 
 MEANS = {
-    Profile.VIEWER: "watches: sees the flow with its queues, runs and dead letters",
+    Profile.VIEWER: "sees the flow with its queues, runs and dead letters",
     Profile.OPERATOR: "also starts runs, pauses, cancels and reprocesses",
     Profile.CONFIGURATOR: "also changes steps, scripts, queues and settings;"
     " for every flow, also makes new ones",

@@ -21,7 +21,7 @@ from flows.admin.delegation import NOT_OWN_RIGHT
 from flows.models import Flow, Right, RoleMapping
 
 FLOWS_A_PAGE = 25
-ROLES_A_PAGE = 6
+ROLES_A_PAGE = 5
 LONGEST_FILTER = 200
 ICONS = {
     Right.START.value: "play_arrow",
@@ -135,7 +135,6 @@ def matrix_view(request: HttpRequest, model_admin: Any) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "Matrix of rights",
-        "opts": model_admin.opts,
         "rows": matrix.rows(flows, roles),
         "roles": roles,
         "flows": flows,

@@ -21,6 +21,7 @@ from flows.access.effective import (
     rights_to,
     rights_to_every_flow,
 )
+from flows.admin import see_as
 from flows.admin.by_role import mappings_seen
 from flows.admin.matrix import matrix_view
 from flows.admin.profiles import give_view
@@ -40,6 +41,7 @@ def urls(model_admin: Any) -> list[URLPattern]:
         page("matrix/", matrix_view, "matrix"),
         page("profile/", give_view, "profile"),
         page("mine/", mine_view, "mine"),
+        page("own-view/", see_as.own_view, "own_view"),
         page("of/<path:user_id>/", user_view, "of_user"),
     ]
 

@@ -19,11 +19,12 @@ from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from flows.access.deleted_users import DEACTIVATE, rows_that_name
-from flows.admin import rights_pages
+from flows.admin import rights_pages, see_as
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
 from flows.admin.registering import replace_stock
 from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
 from scripts.admin.conflicts import ConflictAdmin
+from scripts.admin.dialogs import dialog, leave_dialog
 
 User: Any = get_user_model()
 HELP = {
@@ -52,7 +53,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     filter_horizontal = FIELDS.there(*GIVEN)
     readonly_fields = FIELDS.there(*DATES)
     actions = ("deactivate",) if FIELDS.there("is_active") else ()
-    actions_detail = ("give_profile",)
+    actions_detail = ("see_as", "give_profile")
     change_form_after_template = "admin/flows/rolemapping/of_user.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -101,6 +102,25 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     def give_profile(self, request: HttpRequest, object_id: str) -> HttpResponse:
         query = urlencode({"user": object_id})
         return redirect(f"{reverse('admin:flows_rolemapping_profile')}?{query}")
+
+    def has_see_as_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        user = None if object_id is None else self.get_object(request, str(object_id))
+        return user is not None and see_as.may_see_as(request, user)
+
+    @action(
+        description="See as this user",
+        icon="visibility",
+        permissions=["see_as"],
+        dialog=dialog(
+            "See the Configuration Manager as this user?",
+            "You see the pages with this user's rights. Nothing can be changed meanwhile. A line on"
+            " each page leads back.",
+            "See as this user",
+        ),
+    )
+    def see_as(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        see_as.begin(request, self.get_object(request, object_id))
+        return leave_dialog(reverse("admin:index"))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)

@@ -28,6 +28,7 @@ MIDDLEWARE = {
     "flows.api.middleware.TextMiddleware": "texts that no database can store cause errors 500",
     "flows.front.content_policy.ContentPolicyMiddleware": "pages have no Content-Security-Policy",
     "simple_history.middleware.HistoryRequestMiddleware": "histories do not name the user",
+    "flows.admin.see_as.SeeAsMiddleware": "administrators cannot see pages as another user",
     "flows.admin.malformed.MalformedMiddleware": "malformed addresses of pages cause errors 500",
 }
 
