@@ -187,8 +187,8 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
 
     Raises RunFailed where it failed or was cancelled, with its `status` and `error`; RunNotFinished
     where it goes on; NotFound; ValueError for a time that cannot be; and
-    TransactionManagementError where it would wait within a transaction, whose own starts are not
-    visible to the workers, and which on SQLite keeps them from writing.
+    TransactionManagementError where it would wait within a transaction: workers do not see the
+    starts of an open transaction, and on SQLite cannot write until it ends.
     """
     deadline = time.monotonic() + _seconds(wait)
     found = _run(run)

@@ -27,7 +27,7 @@ QUEUES = """
     JOIN flows_step t ON t.queue_id = q.id
 """
 # A worker may still hold the message of a run that was cancelled.
-BOOKS = """
+FLOW_TOTALS = """
     SELECT t.flow_name, t.accepted, t.completed, t.failed, t.cancelled,
         (SELECT COUNT(DISTINCT m.run_id) FROM flows_message m
          JOIN flows_run r ON r.correlation_id = m.run_id
@@ -87,7 +87,7 @@ def broken_counters(query: Query) -> list[str]:
             broken.append(f"queue {name}: {depth} + {reserved} in a size of {size}")
         if granted > threads:
             broken.append(f"queue {name}: {granted} of {threads} threads granted")
-    for flow, accepted, completed, failed, cancelled, under_way in query(BOOKS):
+    for flow, accepted, completed, failed, cancelled, under_way in query(FLOW_TOTALS):
         if accepted != completed + failed + cancelled + under_way:
             broken.append(
                 f"flow {flow}: accepted {accepted}, completed {completed}, failed {failed},"
@@ -151,7 +151,7 @@ def judge(
     counted_by_flow = Counter(
         {
             (row[0], status): n
-            for row in query(BOOKS)
+            for row in query(FLOW_TOTALS)
             for status, n in zip(ENDS, row[2:5], strict=True)
         }
     )
