@@ -25,6 +25,7 @@ from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.rows import DistinctRowForm, DistinctRows
+from flows.admin.run_bodies import payload_like
 from flows.admin.runs import RunAdmin
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, FlowVersion, Right, Run, Step, StepVersion
@@ -282,7 +283,8 @@ class FlowAdmin(HomeUrls, PausingAdmin):
         flow = self.get_object(request, object_id)
         if flow is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        form = StartForm(request.POST or None, initial={"payload": example_of(flow)})
+        payload = payload_like(request, flow) or example_of(flow)
+        form = StartForm(request.POST or None, initial={"payload": payload})
         if form.is_valid() and (response := self._start(request, flow, form)):
             return response
         context = {

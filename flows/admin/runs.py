@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
-from flows.admin.by_role import ByRole, has_right, has_right_somewhere, rights_of, sees_every_flow
+from flows.admin.by_role import (
+    ByRole,
+    has_right,
+    has_right_somewhere,
+    may_view,
+    rights_of,
+    sees_every_flow,
+)
 from flows.admin.conservation import checked_tables
-from flows.admin.display import STATUS_LABELS, elapsed, link, list_of, page_of, shown_time
+from flows.admin.display import (
+    STATUS_LABELS,
+    elapsed,
+    first_line,
+    link,
+    list_of,
+    page_of,
+    rounded,
+    shown_time,
+)
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.admin.long_texts import LongTexts, shown_text
-from flows.models import BranchEnd, Message, Right, Run, StepRun
-from flows.monitoring.trace import trace
+from flows.admin.run_bodies import NOT_KEPT, address_of_body, body_response, like_url
+from flows.admin.run_page import label_of, state_in_words, steps_shown
+from flows.errors import FlowError
+from flows.models import BranchEnd, Message, Queue, Right, Run
+from flows.monitoring.run_story import run_story, start_envelope, start_payload
+from flows.monitoring.wait_reason import why_run
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
 HEX_DIGITS = 32
-# A step may have thousands of branches.
-MOST_ATTEMPTS = 50
-# Characters of an attempt's logs.
-MOST_LOGS = 20_000
 
 
 @admin.register(Run)
 class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     """For millions of rows: it counts no rows, and every order is that of the key."""
+
+    class Media:
+        css: ClassVar[Any] = {"all": ["flows/runs.css"]}
+        js = ("flows/json.js",)
 
     long_texts = ("result",)
     list_display: Any = (
@@ -63,7 +82,7 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     change_form_template = "admin/flows/run/change_form.html"
     actions: Any = ("cancel_selected",)
     actions_list: Any = ("conservation",)
-    actions_detail = ("cancel", "bypass_pause")
+    actions_detail = ("cancel", "bypass_pause", "start_again")
 
     def seen(self, request: HttpRequest) -> Q | None:
         return seen_runs(request.user, rights_of(request))
@@ -91,32 +110,113 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        run = context["original"]
-        watches = has_right(request, SEES_EVERY_RUN, self.flow_of(run))
-        shown = trace(run)
-        context |= {
-            "title": "Run",
+        context |= {"title": "Run", **self._page(request, context["original"])}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _page(self, request: HttpRequest, run: Run) -> dict[str, Any]:
+        """Return what the part of the page shows that follows the run."""
+        sees_payloads = self._sees_payloads(request, run)
+        story = run_story(run)
+        label, label_text = label_of(story)
+        kept = sees_payloads and start_envelope(run) is not None
+        queue = next((message.queue for message in story.messages if message.queue), None)
+        letters = [letter for step in story.steps for letter in step.letters]
+        return {
             "run": run,
-            "run_finished": has_ended(run),
-            "run_status_label": STATUS_LABELS.get(run.status),
+            "run_goes_on": not has_ended(run),
+            "run_live_url": reverse("admin:flows_run_live", args=[run.pk]),
+            "run_label": label,
+            "run_label_text": label_text,
+            "run_state": state_in_words(story),
             "run_duration": self.duration(run),
+            "run_waited": rounded(story.waited),
+            "run_ran": rounded(story.ran),
+            "run_end": story.end,
+            "run_is_cut": story.is_cut,
             "run_flow": self.flow(run),
+            "run_first_line": first_line(run.error),
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
-            "run_steps": [_step(step) for step in shown["steps"]],
-            "run_waits_because": shown.get("waitingBecause"),
-            "run_bypasses_pause": Message.objects.of_run(run.pk)
-            .filter(bypasses_pause=True)
-            .exists(),
+            "run_steps": steps_shown(request, story, sees_payloads),
+            "run_waits_because": None if run.status in Run.FINISHED else why_run(run),
+            "run_queue_url": queue and may_view(request, Queue) and page_of(queue),
+            "run_bypasses_pause": any(message.bypasses_pause for message in story.messages),
             "run_branch_ends": BranchEnd.objects.filter(run=run.pk).count(),
             "run_dead_letters": [
-                {"letter": letter, "url": page_of(letter)}
-                for letter in run.dead_letters.select_related(
-                    "step", "reprocessed_by", "discarded_by"
-                )
-                if watches
+                {"letter": letter, "url": page_of(letter)} for letter in letters if sees_payloads
             ],
+            "run_sees_payloads": sees_payloads,
+            "run_start_url": kept and address_of_body(run, "start", "whole"),
+            "run_like_url": kept and self._may_start(request, run) and like_url(run),
+            "run_not_kept": NOT_KEPT[run.flow_version.keep],
         }
-        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _sees_payloads(self, request: HttpRequest, run: Run) -> bool:
+        return has_right(request, SEES_EVERY_RUN, self.flow_of(run))
+
+    def _may_start(self, request: HttpRequest, run: Run) -> bool:
+        flow_id = self.flow_of(run)
+        return flow_id is not None and has_right(request, {Right.START}, flow_id)
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(view: Any, route: str, name: str) -> URLPattern:
+            return path(route, self.admin_site.admin_view(view), name=f"flows_run_{name}")
+
+        return [
+            page(self.live, "<uuid:run_id>/live/", "live"),
+            page(self.body, "<uuid:run_id>/body/<slug:kind>/<slug:row>/", "body"),
+            *super().get_urls(),
+        ]
+
+    def live(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """Return the part of a run's page that follows the run."""
+        run = self._seen_run(request, run_id)
+        return TemplateResponse(request, "admin/flows/run/live.html", self._page(request, run))
+
+    def body(self, request: HttpRequest, run_id: UUID, kind: str, row: str) -> HttpResponse:
+        """Return the beginning of a payload as text, or all of it as a file."""
+        run = self._seen_run(request, run_id)
+        if not self._sees_payloads(request, run) and kind != "result":
+            raise PermissionDenied
+        return body_response(run, kind, row, whole="whole" in request.GET)
+
+    def _seen_run(self, request: HttpRequest, run_id: UUID) -> Run:
+        run = self.get_object(request, str(run_id))
+        if run is None:
+            raise Http404
+        if not self.has_view_permission(request, run):
+            raise PermissionDenied
+        return run
+
+    def has_start_again_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        if object_id is None:
+            return has_right_somewhere(request, {Right.START})
+        run = self.get_object(request, str(object_id))
+        return run is not None and self._may_start(request, run)
+
+    @action(
+        description="Start again",
+        icon="replay",
+        permissions=["start_again"],
+        dialog=dialog(
+            "Start a new run with the same payload?",
+            "It goes through the flow as it is now, from its first step. This run stays as it is.",
+            "Start a new run",
+        ),
+    )
+    def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        run = self._seen_run(request, UUID(object_id))
+        flow, payload = run.flow_version.flow, start_payload(run)
+        if flow is None or payload is None or not self._sees_payloads(request, run):
+            self.message_user(request, NOT_KEPT[run.flow_version.keep], messages.ERROR)
+            return leave_dialog(page_of(run))
+        try:
+            started = engine.start(flow.name, payload.encode(), user=request.user)
+        except FlowError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return leave_dialog(page_of(run))
+        note = f"This run was started with the payload of {run.pk}."
+        self.message_user(request, note, messages.SUCCESS)
+        return leave_dialog(reverse("admin:flows_run_change", args=[started.correlation_id]))
 
     def has_cancel_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         if object_id is None:
@@ -127,9 +227,11 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         return run is not None and may_cancel(request.user, run)
 
     def offered(self, obj: Run) -> tuple[str, ...]:
+        again = ("start_again",) if start_envelope(obj) and obj.flow_version.flow else ()
         if has_ended(obj):
-            return ()
-        return ("cancel", "bypass_pause") if may_bypass_pause(obj) else ("cancel",)
+            return again
+        pause = ("bypass_pause",) if may_bypass_pause(obj) else ()
+        return ("cancel", *pause, *again)
 
     @admin.action(description="Cancel the selected runs", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
@@ -147,7 +249,7 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             self.message_user(request, note, messages.INFO)
 
     @action(
-        description="Cancel",
+        description="Cancel the run",
         icon="cancel",
         permissions=["cancel"],
         variant=ActionVariant.DANGER,
@@ -251,10 +353,6 @@ def has_ended(run: Run) -> bool:
     return run.status in Run.FINISHED
 
 
-def _bypasses_pause(run: Run) -> bool:
-    return Message.objects.of_run(run.pk).filter(bypasses_pause=True).exists()
-
-
 def may_bypass_pause(run: Run) -> bool:
     """Say whether a message of the run waits, or will, because its queue or flow is paused."""
     paused = (
@@ -264,57 +362,3 @@ def may_bypass_pause(run: Run) -> bool:
         | Q(step__flow_version__flow__paused=True)
     )
     return Message.objects.of_run(run.pk).filter(paused, bypasses_pause=False).exists()
-
-
-def _step(step: dict[str, Any]) -> dict[str, Any]:
-    """Return a step of the trace with what its template shows."""
-    attempts = _most_telling(step["attempts"])
-    return {
-        **step,
-        "label": STATUS_LABELS.get(step["status"]),
-        "duration": _elapsed(step),
-        "hidden_attempts": len(step["attempts"]) - len(attempts),
-        "attempts": [
-            {
-                **attempt,
-                "name": _attempt_name(attempt),
-                "label": STATUS_LABELS.get(attempt["outcome"], "danger"),
-                "started": parse_datetime(attempt["startedAt"]),
-                "duration": _elapsed(attempt),
-                "logs": _cut("\n".join(map(_log_line, attempt["logs"]))),
-            }
-            for attempt in attempts
-        ],
-    }
-
-
-def _most_telling(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the attempts that fit on a page; failed ones take precedence."""
-    if len(attempts) <= MOST_ATTEMPTS:
-        return attempts
-    numbered = sorted(
-        enumerate(attempts), key=lambda each: each[1]["outcome"] == StepRun.Outcome.COMPLETED
-    )
-    return [attempt for _, attempt in sorted(numbered[:MOST_ATTEMPTS], key=lambda each: each[0])]
-
-
-def _attempt_name(attempt: dict[str, Any]) -> str:
-    name = f"attempt {attempt['attempt']}"
-    branch = attempt.get("branch")
-    return f"Branch {branch}, {name}" if branch else name.capitalize()
-
-
-def _elapsed(times: dict[str, Any]) -> str:
-    start, end = times["startedAt"], times["finishedAt"]
-    return elapsed(parse_datetime(start), parse_datetime(end)) if start and end else ""
-
-
-def _cut(logs: str) -> str:
-    return (
-        logs if len(logs) <= MOST_LOGS else f"{logs[:MOST_LOGS]}\n… cut here; the API has the rest"
-    )
-
-
-def _log_line(entry: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(entry["at"], UTC)
-    return f"{at:%H:%M:%S.%f} {entry['level']:<8} {entry['text']}"

@@ -273,7 +273,7 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
 
 
 def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str, Any]:
-    status = _status(run, place, reached)
+    status = status_of(run, place, reached)
     attempts, letter = place.attempts, place.letter
     last = attempts[-1] if attempts else None
     finished_at = last["finishedAt"] if last else letter and _time(letter["dead_at"])
@@ -292,7 +292,8 @@ def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str,
     }
 
 
-def _status(run: Run, place: Place, reached: bool) -> str:
+def status_of(run: Run, place: Place, reached: bool) -> str:
+    """Return the status of a step. `reached`: the step before is completed."""
     if place.held or place.waiting:
         return Run.Status.RUNNING if place.held else Run.Status.QUEUED
     if place.letter:

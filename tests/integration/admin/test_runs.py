@@ -4,10 +4,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from flows import engine
-from flows.admin.runs import MOST_ATTEMPTS, _step, id_bounds
+from flows.admin.run_page import MOST_ATTEMPTS, most_telling
+from flows.admin.runs import id_bounds
 from flows.models import Message, Run, StepRun
+from flows.monitoring.run_story import Attempt
 from tests.integration.admin.pages import answer_dialog, messages_of
 from tests.integration.admin.world import TRACEBACK, add_attempt
 
@@ -267,32 +270,24 @@ def test_a_cancelled_step_shows_as_cancelled(client, world, waiting):
     [step, _] = client.get(page_of(waiting)).context["run_steps"]
 
     assert (step["status"], step["label"]) == ("CANCELLED", "warning")
-    assert (step["attempts"][0]["outcome"], step["attempts"][0]["label"]) == (
+    assert (step["groups"][0]["outcome"], step["groups"][0]["label"]) == (
         "CANCELLED",
         "warning",
     )
 
 
-def a_step(attempts):
-    times = {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}
-    attempts = [{"attempt": 1, "logs": [], **times, **attempt} for attempt in attempts]
-    return _step({"status": "COMPLETED", **times, "attempts": attempts})
-
-
-def test_an_attempt_is_named_with_its_branch():
-    step = a_step([{"outcome": "COMPLETED", "branch": "1.2"}, {"outcome": "FAILED"}])
-
-    assert [each["name"] for each in step["attempts"]] == ["Branch 1.2, attempt 1", "Attempt 1"]
+def attempt(number: int, outcome: str) -> Attempt:
+    now = timezone.now()
+    return Attempt(number, 1, str(number), outcome, now, now, "", has_input=False)
 
 
 def test_of_many_branches_those_that_did_not_complete_are_shown_first():
     outcomes = [StepRun.Outcome.COMPLETED] * 100 + [StepRun.Outcome.FAILED]
 
-    step = a_step([{"outcome": outcome, "branch": str(at)} for at, outcome in enumerate(outcomes)])
+    shown = most_telling([attempt(at, outcome) for at, outcome in enumerate(outcomes)])
 
-    assert len(step["attempts"]) == MOST_ATTEMPTS
-    assert step["attempts"][-1]["outcome"] == "FAILED"
-    assert step["hidden_attempts"] == 101 - MOST_ATTEMPTS
+    assert len(shown) == MOST_ATTEMPTS
+    assert shown[-1].outcome == "FAILED"
 
 
 def test_the_page_says_why_the_run_waits(client, world, waiting, superuser):

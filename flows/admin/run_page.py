@@ -1,0 +1,207 @@
+"""What the page of a run shows, made from its story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import orjson
+from django.http import HttpRequest
+
+from flows.admin.by_role import may_view
+from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
+from flows.admin.run_bodies import address_of_body
+from flows.models import DeadLetter, Message, Queue, Run, StepRun
+from flows.monitoring.run_story import NOW, Attempt, RunStory, Span
+from scripts.models import ScriptVersion
+
+# A step may have thousands of branches.
+MOST_ATTEMPTS = 50
+# Characters of an attempt's logs.
+MOST_LOGS = 20_000
+# Percent of the time line: what is shorter is still to be seen.
+NARROWEST = 0.4
+
+KINDS = {Attempt: "attempt", Message: "message", DeadLetter: "letter"}
+WORDS = {
+    "PENDING": "Not reached",
+    "QUEUED": "Waits",
+    "RUNNING": "Runs",
+    "COMPLETED": "Completed",
+    "FAILED": "Failed",
+    "CANCELLED": "Cancelled",
+}
+
+
+def steps_shown(request: HttpRequest, story: RunStory, sees_payloads: bool) -> list[dict[str, Any]]:
+    steps = [_step(request, story, number, sees_payloads) for number in range(len(story.steps))]
+    _add_logs(steps)
+    return steps
+
+
+def state_in_words(story: RunStory) -> str:
+    """Say where the run is: at which step it runs or fails, in which queue it waits."""
+    run, messages = story.run, story.messages
+    for message in messages:
+        if message.consumer_id is not None:
+            return f"Runs the step {message.step.name}"
+    for message in messages:
+        if message.delayed:
+            return f"Starts at {message.available_at:%Y-%m-%d %H:%M:%S}"
+        return f"Waits in the queue {message.queue or message.step.queue_name}"
+    if run.status == Run.Status.FAILED:
+        failed = [step.step.name for step in story.steps if step.status == Run.Status.FAILED]
+        return f"Failed at the step {failed[0]}" if failed else "Failed"
+    return WORDS[run.status]
+
+
+def label_of(story: RunStory) -> tuple[str, str]:
+    """Return colour and text of the label of a run. One that waits is not called running."""
+    run, messages = story.run, story.messages
+    waits = messages and all(message.consumer_id is None for message in messages)
+    if run.status == Run.Status.RUNNING and waits:
+        return "info", "WAITING"
+    return STATUS_LABELS.get(run.status, ""), run.status
+
+
+def _step(
+    request: HttpRequest, story: RunStory, number: int, sees_payloads: bool
+) -> dict[str, Any]:
+    told = story.steps[number]
+    step = told.step
+    version = step.script_version
+    shown = most_telling(told.attempts)
+    queue = step.queue
+    return {
+        "number": number + 1,
+        "name": step.name,
+        "status": told.status,
+        "words": WORDS[told.status],
+        "label": STATUS_LABELS.get(told.status, ""),
+        "joins": step.join,
+        "script": version,
+        "script_url": may_view(request, ScriptVersion) and page_of(version),
+        "queue": step.queue_name,
+        "queue_url": queue and may_view(request, Queue) and page_of(queue),
+        "waited": rounded(told.waited) if told.spans else "",
+        "ran": rounded(told.ran) if told.attempts else "",
+        "bars": [_bar(span, story) for span in told.spans],
+        "input": _body(story.run, told.input) if sees_payloads else None,
+        "output": _output(story, number) if sees_payloads else None,
+        "groups": [_group(story.run, group, sees_payloads) for group in _alike(shown)],
+        "hidden_attempts": len(told.attempts) - len(shown),
+        "letters": [{"letter": letter, "url": page_of(letter)} for letter in told.letters],
+    }
+
+
+def _body(
+    run: Run, row: Attempt | Message | DeadLetter | None, use: str = "input"
+) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    kind, id = KINDS[type(row)], str(row.id)
+    return {"id": f"{use}-{kind}-{id}", "url": address_of_body(run, kind, id)}
+
+
+def _output(story: RunStory, number: int) -> dict[str, Any] | None:
+    """Return where a step's output is: it is the next step's input, or the result."""
+    told, run = story.steps[number], story.run
+    if number + 1 == len(story.steps):
+        if run.status != Run.Status.COMPLETED or told.status != Run.Status.COMPLETED:
+            return None
+        if told.is_branched:
+            return {"note": "What each branch gave is in the result of the run."}
+        return {"id": "output-result", "url": address_of_body(run, "result", "whole")}
+    following = story.steps[number + 1]
+    if following.is_branched and not told.is_branched:
+        return {"note": f"A list: each branch of {following.step.name} got one of it."}
+    if told.is_branched:
+        joins = following.step.join and following.input
+        note = f"What the branches gave is the input of {following.step.name}."
+        return {"note": note} if joins else None
+    return _body(run, following.input, "output")
+
+
+def _bar(span: Span, story: RunStory) -> dict[str, Any]:
+    whole = max((story.end - story.start).total_seconds(), 0.001)
+    left = min(max((span.start - story.start).total_seconds() / whole, 0), 1) * 100
+    width = min(max(span.length.total_seconds() / whole * 100, NARROWEST), 100)
+    left = min(left, 100 - width)
+    words = "goes on" if span.kind == NOW else span.kind
+    return {
+        "kind": span.kind,
+        "left": f"{left:.2f}",
+        "width": f"{width:.2f}",
+        "title": f"{words}: {rounded(span.length)}, from {span.start:%H:%M:%S.%f}",
+    }
+
+
+# --- attempts ----------------------------------------------------------------------------------
+
+
+def most_telling(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Return the attempts that fit on a page; failed ones take precedence."""
+    if len(attempts) <= MOST_ATTEMPTS:
+        return list(attempts)
+    numbered = sorted(enumerate(attempts), key=lambda each: each[1].is_completed)
+    return [attempt for _, attempt in sorted(numbered[:MOST_ATTEMPTS], key=lambda each: each[0])]
+
+
+def _alike(attempts: Sequence[Attempt]) -> Iterator[list[Attempt]]:
+    """Yield attempts with the same error, one after the other, as one."""
+
+    def look(attempt: Attempt) -> tuple[str, str, Any]:
+        return attempt.branch, attempt.outcome, attempt.error or attempt.id
+
+    ordered = sorted(attempts, key=lambda attempt: (attempt.branch, attempt.id))
+    for _, group in groupby(ordered, look):
+        yield list(group)
+
+
+def _group(run: Run, group: list[Attempt], sees_payloads: bool) -> dict[str, Any]:
+    first, last = group[0], group[-1]
+    branch = f"Branch {first.branch}, " if first.branch else ""
+    numbers = f"attempt {first.number}"
+    if len(group) > 1:
+        numbers = f"attempts {first.number} to {last.number}"
+    name = f"{branch}{numbers}"
+    return {
+        "id": f"attempts-{first.id}",
+        "name": name[0].upper() + name[1:],
+        "times": len(group) if len(group) > 1 else 0,
+        "outcome": first.outcome,
+        "label": STATUS_LABELS.get(first.outcome, "danger"),
+        "started": first.started_at,
+        "ended": last.finished_at,
+        "duration": rounded(sum((each.finished_at - each.started_at for each in group), ZERO)),
+        "first_line": first_line(first.error),
+        "error": first.error,
+        "last_id": last.id,
+        "ids": [each.id for each in group],
+        "input": _body(run, last) if first.branch and last.has_input and sees_payloads else None,
+        "logs": "",
+    }
+
+
+ZERO = timedelta(0)
+
+
+def _add_logs(steps: Sequence[dict[str, Any]]) -> None:
+    """Add the logs of the last attempt of each group, all by one query."""
+    groups = {group["last_id"]: group for step in steps for group in step["groups"]}
+    logs = StepRun.objects.filter(pk__in=groups).exclude(logs="").values_list("pk", "logs")
+    for pk, text in logs:
+        groups[pk]["logs"] = _cut("\n".join(map(_log_line, orjson.loads(text))))
+
+
+def _cut(logs: str) -> str:
+    return (
+        logs if len(logs) <= MOST_LOGS else f"{logs[:MOST_LOGS]}\n… cut here; the API has the rest"
+    )
+
+
+def _log_line(entry: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(entry["at"], UTC)
+    return f"{at:%H:%M:%S.%f} {entry['level']:<8} {entry['text']}"

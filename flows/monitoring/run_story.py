@@ -1,0 +1,276 @@
+"""The story of one run, step by step: where it waited, ran and failed. Bounded for any run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from django.db.models import Q
+from django.db.models.functions import Left
+
+from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
+from flows.monitoring.trace import Place, status_of
+from flows.store import store
+from scripts.protocol.json_text import member_of
+
+# A run may have hundreds of thousands of attempts, messages and dead letters: so many are read.
+MOST_ATTEMPTS = 2_000
+MOST_MESSAGES = 500
+MOST_LETTERS = 100
+# Characters of an error.
+MOST_ERROR = 20_000
+
+WAITED, RAN, BACK_OFF, DEAD, NOW = "waited", "ran", "back-off", "dead", "now"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of the time line: what the run did from then till then."""
+
+    kind: str
+    start: datetime
+    end: datetime
+
+    @property
+    def length(self) -> timedelta:
+        return max(self.end - self.start, timedelta(0))
+
+
+@dataclass(slots=True)
+class Attempt:
+    id: int
+    number: int
+    branch: str
+    outcome: str
+    started_at: datetime
+    finished_at: datetime
+    error: str
+    has_input: bool
+
+    @property
+    def is_completed(self) -> bool:
+        return self.outcome == StepRun.Outcome.COMPLETED
+
+
+@dataclass(slots=True)
+class StepStory:
+    """What happened at one step. `attempts` are in the order of their starts."""
+
+    step: StepVersion
+    status: str
+    attempts: list[Attempt]
+    messages: list[Message]
+    letters: list[DeadLetter]
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def is_branched(self) -> bool:
+        return any(attempt.branch for attempt in self.attempts) or any(
+            message.branch for message in self.messages
+        )
+
+    @property
+    def waited(self) -> timedelta:
+        return self._total(WAITED, BACK_OFF)
+
+    @property
+    def ran(self) -> timedelta:
+        return self._total(RAN)
+
+    def _total(self, *kinds: str) -> timedelta:
+        return sum((span.length for span in self.spans if span.kind in kinds), timedelta(0))
+
+    @property
+    def input(self) -> Attempt | Message | DeadLetter | None:
+        """Return the row that has what the step got, before any branch of it."""
+        # What failed and was repaired later is not what it got first.
+        for letter in self.letters:
+            if not letter.branch:
+                return letter
+        for attempt in self.attempts:
+            if attempt.has_input and not attempt.branch:
+                return attempt
+        for message in self.messages:
+            if not message.branch and not message.pending_outputs:
+                return message
+        return None
+
+
+@dataclass(slots=True)
+class RunStory:
+    run: Run
+    steps: list[StepStory]
+    start: datetime
+    end: datetime
+    is_cut: bool
+
+    @property
+    def messages(self) -> list[Message]:
+        return [message for step in self.steps for message in step.messages]
+
+    @property
+    def waited(self) -> timedelta:
+        return sum((step.waited for step in self.steps), timedelta(0))
+
+    @property
+    def ran(self) -> timedelta:
+        return sum((step.ran for step in self.steps), timedelta(0))
+
+
+def run_story(run: Run) -> RunStory:
+    """Tell what the run did. It takes five queries, whatever the run is."""
+    now = store().database.now()
+    steps = _steps_of(run)
+    attempts, is_cut = _attempts_of(run)
+    messages = _messages_of(run)
+    letters = _letters_of(run)
+    stories: list[StepStory] = []
+    reached = True
+    for step in steps:
+        name = step.name
+        place = Place(
+            attempts=[{"outcome": attempt.outcome} for attempt in attempts[name]],
+            waiting=any(message.consumer_id is None for message in messages[name]),
+            held=any(message.consumer_id is not None for message in messages[name]),
+            letter=next(({"id": each.pk} for each in letters[name] if _is_open(each)), None),
+        )
+        status = status_of(run, place, reached)
+        reached = status == Run.Status.COMPLETED
+        stories.append(StepStory(step, status, attempts[name], messages[name], letters[name]))
+    end = run.finished_at if run.finished_at and not any(messages.values()) else now
+    _add_spans(stories, run.created_at, end)
+    return RunStory(run, stories, run.created_at, max(end, run.created_at), is_cut)
+
+
+def start_envelope(run: Run) -> str | None:
+    """Return the message that the run was started with, JSON; None: it was not kept whole."""
+    first = Q(run=run.pk, step__position=0, branch="")
+    letter = DeadLetter.objects.filter(first).order_by("id").values_list("body", flat=True).first()
+    if letter:
+        return letter
+    kept = StepRun.objects.filter(first, input__isnull=False).order_by()
+    for text, cut in kept.values_list("input", "input_bytes")[:1]:
+        return None if cut else text
+    waiting = Message.objects.filter(pk=run.pk, step__position=0, pending_outputs=False)
+    for body in waiting.values_list("body", flat=True):
+        return body
+    done = StepRun.objects.filter(run=run.pk, outcome=StepRun.Outcome.COMPLETED)
+    return None if run.cancelled_input is None or done.exists() else run.cancelled_input
+
+
+def start_payload(run: Run) -> str | None:
+    """Return the payload that the run was started with, JSON; None: it was not kept whole."""
+    envelope = start_envelope(run)
+    try:
+        return None if envelope is None else member_of(envelope, "payload")
+    except (KeyError, ValueError, RecursionError):
+        return None
+
+
+# --- what is read ------------------------------------------------------------------------------
+
+
+def _steps_of(run: Run) -> list[StepVersion]:
+    steps = StepVersion.objects.filter(flow_version=run.flow_version_id).order_by("position")
+    return list(steps.select_related("script_version", "queue"))
+
+
+def _attempts_of(run: Run) -> tuple[dict[str, list[Attempt]], bool]:
+    # Without an order: PostgreSQL would sort all of them, or go through the attempts of all runs.
+    rows = (
+        StepRun.objects.filter(run=run.pk).order_by().annotate(beginning=Left("error", MOST_ERROR))
+    )
+    fields = ("id", "step__name", "delivery", "branch", "outcome", "started_at", "finished_at")
+    has_input = Q(input__isnull=False)
+    read = list(
+        rows.annotate(has_input=has_input).values_list(*fields, "beginning", "has_input")[
+            : MOST_ATTEMPTS + 1
+        ]
+    )
+    by_step: dict[str, list[Attempt]] = defaultdict(list)
+    numbers: dict[tuple[str, str], int] = defaultdict(int)
+    for id, step, delivery, branch, outcome, started_at, finished_at, error, kept in sorted(
+        read[:MOST_ATTEMPTS]
+    ):
+        # After a reprocessing the deliveries count from 1 again.
+        numbers[step, branch] = number = max(numbers[step, branch] + 1, delivery)
+        by_step[step].append(
+            Attempt(id, number, branch, outcome, started_at, finished_at, error, kept)
+        )
+    return by_step, len(read) > MOST_ATTEMPTS
+
+
+def _messages_of(run: Run) -> dict[str, list[Message]]:
+    by_step: dict[str, list[Message]] = defaultdict(list)
+    messages = Message.objects.of_run(run.pk).defer("body").select_related("step", "queue")
+    for message in messages[:MOST_MESSAGES]:
+        by_step[message.step.name].append(message)
+    return by_step
+
+
+def _letters_of(run: Run) -> dict[str, list[DeadLetter]]:
+    by_step: dict[str, list[DeadLetter]] = defaultdict(list)
+    letters = DeadLetter.objects.filter(run=run.pk).order_by("id").defer("body", "error")
+    for letter in letters.select_related("step", "reprocessed_by", "discarded_by")[:MOST_LETTERS]:
+        by_step[letter.step.name].append(letter)
+    return by_step
+
+
+def _is_open(letter: DeadLetter) -> bool:
+    return letter.reprocessed_at is None and letter.discarded_at is None
+
+
+# --- the time line -----------------------------------------------------------------------------
+
+
+def _add_spans(stories: Sequence[StepStory], created_at: datetime, end: datetime) -> None:
+    ready = created_at
+    for story in stories:
+        is_here = bool(story.messages)
+        if not story.attempts and not is_here:
+            continue
+        story.spans = list(_together(story, ready) if story.is_branched else _each(story, ready))
+        last = max((attempt.finished_at for attempt in story.attempts), default=ready)
+        if is_here:
+            story.spans.append(Span(_kind_now(story), last, max(end, last)))
+        ready = last
+
+
+def _kind_now(story: StepStory) -> str:
+    if any(message.consumer_id is not None for message in story.messages):
+        return NOW
+    return BACK_OFF if any(message.deliveries for message in story.messages) else WAITED
+
+
+def _together(story: StepStory, ready: datetime) -> Iterator[Span]:
+    """Yield one span for all branches: they wait and run side by side."""
+    if not story.attempts:
+        return
+    first = min(attempt.started_at for attempt in story.attempts)
+    yield Span(WAITED, ready, max(first, ready))
+    yield Span(RAN, first, max(attempt.finished_at for attempt in story.attempts))
+
+
+def _each(story: StepStory, ready: datetime) -> Iterator[Span]:
+    if not story.attempts:
+        return
+    first = story.attempts[0]
+    yield Span(WAITED, ready, max(first.started_at, ready))
+    yield Span(RAN, first.started_at, first.finished_at)
+    for before, after in pairwise(story.attempts):
+        yield from _between(story, before.finished_at, after.started_at)
+        yield Span(RAN, after.started_at, after.finished_at)
+
+
+def _between(story: StepStory, start: datetime, end: datetime) -> Iterator[Span]:
+    """Yield what was between two attempts: a back-off, or the time as a dead letter."""
+    put_back = [letter.reprocessed_at for letter in story.letters if letter.reprocessed_at]
+    for at in put_back:
+        if start <= at <= end:
+            yield Span(DEAD, start, at)
+            yield Span(WAITED, at, end)
+            return
+    yield Span(BACK_OFF, start, max(end, start))

@@ -1,0 +1,284 @@
+"""The page of one run: its time line, what its steps got and gave, and starting it again."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from flows import engine
+from flows.models import DeadLetter, Message, Right, RoleMapping, Run, StepRun
+from flows.models.keep import Keep
+from flows.monitoring.run_story import BACK_OFF, DEAD, RAN, WAITED, run_story
+from tests.builders import ECHO, RAISING, TRAIL, make_flow, run_of, work_until_idle
+from tests.integration.admin.pages import answer_dialog
+
+PICKY = (
+    "def run(message, context):\n"
+    "    if 'fixed' not in message['payload']:\n"
+    "        raise Reject('broken')\n"
+    "    return message\n"
+)
+SPLIT = (
+    "def run(message, context):\n"
+    "    id = context.correlation_id\n"
+    "    return [{'correlationId': id, 'payload': {'n': n}} for n in range(3)]\n"
+)
+
+
+def page_of(run):
+    return reverse("admin:flows_run_change", args=[run.pk])
+
+
+def start(payload=None, flow="flow") -> Run:
+    return run_of(engine.start(flow, payload or {"n": 1}).correlation_id)
+
+
+def bodies(client, response, use) -> list[object]:
+    """Return what the page's steps got or gave, as the viewer loads it; None: nothing to load."""
+    found = []
+    for step in response.context["run_steps"]:
+        url = (step[use] or {}).get("url")
+        text = url and client.get(url).content
+        found.append(json.loads(text)["payload"] if text else None)
+    return found
+
+
+def loaded(client, response):
+    """Return the start payload, as the page's viewer loads it."""
+    return json.loads(client.get(response.context["run_start_url"]).content)
+
+
+def make_due() -> None:
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
+
+
+def test_the_page_has_what_every_step_got_and_gave(client, superuser):
+    flow = make_flow(codes=[TRAIL, TRAIL])
+    run = start()
+    work_until_idle(flow)
+
+    response = client.get(page_of(run))
+
+    one, both = ["flow-0"], ["flow-0", "flow-1"]
+    assert bodies(client, response, "input") == [{"n": 1}, {"n": 1, "trail": one}]
+    assert bodies(client, response, "output") == [{"n": 1, "trail": one}, {"n": 1, "trail": both}]
+    assert loaded(client, response) == {"n": 1}
+
+
+def test_the_start_payload_of_a_run_that_waits_is_shown(client, superuser):
+    make_flow(codes=[ECHO])
+    run = start({"order": 7})
+
+    response = client.get(page_of(run))
+
+    assert client.get(response.context["run_start_url"]).content == b'{"order":7}'
+    assert response.context["run_state"] == "Waits in the queue flow-0"
+
+
+def test_a_payload_keeps_its_digits(client, superuser):
+    make_flow(codes=[ECHO])
+    run = run_of(engine.start("flow", b'{"n": 1.10, "big": 123456789012345678901}').correlation_id)
+
+    response = client.get(reverse("admin:flows_run_body", args=[run.pk, "start", "whole"]))
+
+    assert response.content == b'{"n": 1.10, "big": 123456789012345678901}'
+
+
+def test_a_run_of_a_flow_that_keeps_nothing_says_so(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    flow.keep = Keep.NOTHING
+    flow.save()
+    run = start()
+    work_until_idle(flow)
+
+    response = client.get(page_of(run))
+
+    assert "the flow keeps no payloads" in response.content.decode()
+    assert not response.context["run_start_url"]
+
+
+def test_attempts_with_the_same_error_are_one(client, superuser):
+    flow = make_flow(codes=[RAISING], max_deliveries=3)
+    run = start()
+    for _ in range(3):
+        make_due()
+        work_until_idle(flow)
+
+    content = client.get(page_of(run)).content.decode()
+
+    assert "Attempts 1 to 3" in content
+    assert "3 times" in content
+    assert content.count("raise ValueError") == 1
+
+
+def test_the_time_line_tells_waiting_running_and_back_off_apart(db):
+    flow = make_flow(codes=[RAISING, ECHO], max_deliveries=2)
+    run = start()
+    for _ in range(2):
+        make_due()
+        work_until_idle(flow)
+    engine.reprocess(DeadLetter.objects.get())
+
+    story = run_story(run_of(run.pk))
+
+    kinds = [span.kind for span in story.steps[0].spans]
+    assert kinds == [WAITED, RAN, BACK_OFF, RAN, WAITED]
+    assert story.steps[1].spans == []
+    StepRun.objects.create(
+        run=run,
+        step=story.steps[0].step,
+        outcome="COMPLETED",
+        started_at=timezone.now() + timedelta(seconds=5),
+        finished_at=timezone.now() + timedelta(seconds=6),
+    )
+    again = run_story(run_of(run.pk)).steps[0]
+    assert DEAD in [span.kind for span in again.spans]
+
+
+def test_branches_are_shown_with_their_inputs(client, superuser):
+    flow = make_flow(codes=[SPLIT, ECHO])
+    run = start()
+    work_until_idle(flow)
+
+    response = client.get(page_of(run))
+
+    first, second = response.context["run_steps"]
+    assert "each branch of flow-1 got one of it" in first["output"]["note"]
+    inputs = [client.get(group["input"]["url"]).content for group in second["groups"]]
+    assert [json.loads(text)["payload"]["n"] for text in inputs] == [0, 1, 2]
+
+
+def test_a_run_with_very_many_attempts_takes_as_many_queries_as_another(client, superuser):
+    flow = make_flow(codes=[SPLIT, ECHO])
+    run = start()
+    work_until_idle(flow)
+
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            response = client.get(page_of(run))
+        return len(captured), response
+
+    queries()
+    before, _ = queries()
+    template = StepRun.objects.filter(run=run, branch="000001").get()
+    rows = []
+    for number in range(4, 2500):
+        template.pk, template.branch = None, f"{number:06}"
+        rows.append(
+            StepRun(**{f.attname: getattr(template, f.attname) for f in template._meta.fields})
+        )
+    StepRun.objects.bulk_create(rows)
+
+    after, response = queries()
+
+    assert after <= before
+    assert response.context["run_is_cut"]
+    assert "more attempts are not shown" in response.content.decode()
+
+
+def test_the_live_part_ends_with_the_run(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    run = start()
+    live = reverse("admin:flows_run_live", args=[run.pk])
+    assert "data-live-ended" not in client.get(live).content.decode()
+    assert f'hx-get="{live}"' in client.get(page_of(run)).content.decode()
+
+    work_until_idle(flow)
+
+    content = client.get(live).content.decode()
+    assert "data-live-ended" in content
+    assert "<html" not in content
+
+
+def test_a_run_starts_again_with_the_same_payload(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    run = run_of(engine.start("flow", b'{"n": 1.10}').correlation_id)
+    work_until_idle(flow)
+
+    answer_dialog(client, reverse("admin:flows_run_start_again", args=[run.pk]))
+
+    again = Run.objects.exclude(pk=run.pk).get()
+    assert again.started_by == superuser
+    assert Message.objects.get(pk=again.pk).body.endswith('"payload":{"n": 1.10}}')
+
+
+def test_the_start_form_is_filled_in_with_the_payload_of_a_run(client, superuser):
+    make_flow(codes=[ECHO])
+    run = start({"order": "A-77"})
+
+    url = client.get(page_of(run)).context["run_like_url"]
+
+    assert "A-77" in client.get(url).content.decode()
+    flow_url = url.split("?")[0]
+    assert client.get(f"{flow_url}?like=rubbish").status_code == 200
+
+
+def test_a_cancelled_run_can_be_started_again(client, superuser):
+    make_flow(codes=[ECHO])
+    run = start({"order": 7})
+    engine.cancel(run)
+
+    response = client.get(page_of(run))
+
+    assert loaded(client, response) == {"order": 7}
+
+
+@pytest.fixture
+def starter(db):
+    """Return a client of a user who starts runs of the flow and sees the own ones."""
+    client = Client()
+    user = User.objects.create_user("starter", is_staff=True)
+    role = Group.objects.create(name="starters")
+    user.groups.add(role)
+    flow = make_flow(codes=[ECHO])
+    RoleMapping.objects.create(role=role, right=Right.START, flow=flow)
+    client.force_login(user)
+    return client, user
+
+
+def test_payloads_need_the_right_to_watch(starter):
+    client, user = starter
+    run = run_of(engine.start("flow", {"n": 1}, user=user).correlation_id)
+
+    response = client.get(page_of(run))
+
+    assert response.status_code == 200
+    assert "run-payloads" not in response.content.decode()
+    body = reverse("admin:flows_run_body", args=[run.pk, "message", str(run.pk)])
+    assert client.get(body).status_code == 403
+
+
+def test_a_payload_is_found_under_its_own_run_alone(client, superuser):
+    flow = make_flow(codes=[PICKY])
+    mine, other = start(), start()
+    work_until_idle(flow)
+    letter = DeadLetter.objects.get(run=mine)
+
+    def status(run, kind, row):
+        return client.get(reverse("admin:flows_run_body", args=[run.pk, kind, row])).status_code
+
+    assert status(mine, "letter", letter.pk) == 200
+    assert status(other, "letter", letter.pk) == 404
+    assert status(mine, "letter", "rubbish") == 404
+    assert status(mine, "secrets", "1") == 404
+
+
+def test_of_a_large_payload_the_page_gets_the_beginning_and_a_link_to_the_whole(client, superuser):
+    make_flow(codes=[ECHO])
+    run = start({"text": "x" * 200_000})
+    url = reverse("admin:flows_run_body", args=[run.pk, "start", "whole"])
+
+    shown, whole = client.get(url), client.get(f"{url}?whole=1")
+
+    assert len(shown.content) == 64 * 1024
+    assert shown["X-Shown"].startswith("The first 64.0 KB of 195.3 KB")
+    assert whole.json() == {"text": "x" * 200_000}
+    assert "attachment" in whole["Content-Disposition"]
