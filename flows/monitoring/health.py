@@ -94,7 +94,7 @@ STANDING_STILL = timedelta(minutes=3)
 # Workers take a ready message in less time than this, so without any the alarm is raised.
 UNNOTICED = timedelta(seconds=15)
 NEARLY_FULL = 0.9
-# A failure share is judged from so many failed runs, and is unusual from this factor and share.
+# A failure share counts from this number of failed runs; it is unusual from this factor and share.
 LEAST_FAILED = 5
 UNUSUAL_FACTOR = 2.0
 UNUSUAL_SHARE = 0.02

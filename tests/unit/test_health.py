@@ -50,7 +50,7 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
         [("workers-gone", Level.CRITICAL)],
     ),
     (
-        "no worker, and nobody knows of clusters",
+        "no worker, and the clusters are unknown",
         Snapshot((), (queue(ready_for=MINUTE),), clusters=None),
         [("workers-gone", Level.CRITICAL)],
     ),
