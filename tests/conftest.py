@@ -14,7 +14,7 @@ from flows.monitoring import overview
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
 from tests import flushing, static_files
-from tests.databases import is_postgresql, template_databases
+from tests.databases import copies_in_memory, is_postgresql, template_databases
 from tests.halves import running_halves
 
 # It has a suite of its own, which a test runs.
@@ -114,6 +114,13 @@ def starts_are_counted_at_once(request: pytest.FixtureRequest) -> None:
     if "db" in request.fixturenames or (marker and not marker.kwargs.get("transaction")):
         request.getfixturevalue("db")
         count_starts_at_once()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator[None]:
+    """Have one process migrate, and the others copy what it has made."""
+    with copies_in_memory():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,20 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+import pytest
+from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tests.waiting import wait_for
 
@@ -125,22 +128,43 @@ def migrated_database(directory: Path) -> Iterator[str]:
 
     It is the copy of one that the first test has migrated that needs it.
     """
-    with _only_one_process():
-        if not is_postgresql():
-            file = _templates() / "template.sqlite3"
-            if not file.exists():
-                _migrate(f"sqlite:///{_templates()}/new.sqlite3")
-                (_templates() / "new.sqlite3").rename(file)
-        elif not (_templates() / "postgresql").exists():
-            _execute(f"CREATE DATABASE {_template_name()}")
-            _migrate(_url_of(_template_name()))
-            (_templates() / "postgresql").touch()
     if is_postgresql():
+        with _only_one_process():
+            if not (_templates() / "postgresql").exists():
+                _execute(f"CREATE DATABASE {_template_name()}")
+                _migrate(_url_of(_template_name()))
+                (_templates() / "postgresql").touch()
         with _postgresql_database(f"TEMPLATE {_template_name()}") as url:
             yield url
     else:
-        shutil.copy(file, directory / "acceptance.sqlite3")
+        shutil.copy(migrated_file(), directory / "acceptance.sqlite3")
         yield f"sqlite:///{directory}/acceptance.sqlite3"
+
+
+def migrated_file() -> Path:
+    """Return the SQLite database that is to be copied; the first one that asks makes it."""
+    file = _templates() / "template.sqlite3"
+    with _only_one_process():
+        if not file.exists():
+            _migrate(f"sqlite:///{_templates()}/new.sqlite3")
+            (_templates() / "new.sqlite3").rename(file)
+    return file
+
+
+@contextmanager
+def copies_in_memory() -> Iterator[None]:
+    """Fill the SQLite databases of the tests with a copy, so that little is left to migrate."""
+    prepare = DatabaseWrapper.prepare_database
+
+    def copy(wrapper: Any) -> None:
+        prepare(wrapper)
+        if wrapper.is_in_memory_db() and not wrapper.introspection.table_names():
+            with closing(sqlite3.connect(migrated_file())) as file:
+                file.backup(wrapper.connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseWrapper, "prepare_database", copy)
+        yield
 
 
 @contextmanager
