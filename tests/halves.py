@@ -36,9 +36,10 @@ LESS_DEPENDENT = [
             f"test_{name}.py"
             for name in (
                 *("allowed_tasks", "callable_checks", "configuration_command"),
-                *("configuration_directory", "configuration_export", "demo", "javascript_flow"),
-                *("outputs", "public_address", "script_command", "secrets", "tokens", "trial"),
-                *("values", "wsgi"),
+                *("configuration_directory", "configuration_export", "configuration_import"),
+                *("configuration_libraries", "demo", "javascript_flow", "original_import"),
+                *("outputs", "public_address", "public_payloads", "script_command", "secrets"),
+                *("tokens", "trial", "values", "wsgi"),
             )
         ),
     )
