@@ -1,6 +1,9 @@
+import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -33,9 +36,9 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 DEFAULT_MARKS = "not chaos and not long"
 HALVES = pytest.StashKey[ExitStack]()
 TEMPLATES = pytest.StashKey[ExitStack]()
-# Tests that take long begin first, so that no process has much left when the others are done. What
-# waits for other processes comes last.
-FIRST = ("acceptance", "pipes", "abuse")
+TESTS = Path(__file__).parent
+# Rings whose tests wait for other processes, those first that wait longest.
+WAITING = ("acceptance", "pipes", "abuse", "hosts")
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +73,36 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             stack.close()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_rank)
+    """Have the tests that wait for other processes run beside those that compute.
+
+    Their modules take turns, so that no core is idle. What waits for the other half comes last.
+    """
+    places = _places([item.path for item in items])
+    items.sort(key=lambda item: places[item.path])
 
 
-def _rank(item: pytest.Item) -> int:
-    room = item.path.parent.name
-    if item.path.name == "test_postgresql.py":
-        return len(FIRST) + 1
-    return FIRST.index(room) if room in FIRST else len(FIRST)
+def _places(modules: list[Path]) -> dict[Path, tuple[bool, int, bool]]:
+    """Return by what to sort the tests of each module."""
+    places: dict[Path, tuple[bool, int, bool]] = {}
+    turns: Counter[bool] = Counter()
+    for path in sorted(dict.fromkeys(modules), key=_rank):
+        computes = _rank(path) == len(WAITING)
+        places[path] = (path.name == "test_postgresql.py", turns[computes], computes)
+        turns[computes] += 1
+    return places
+
+
+def _rank(path: Path) -> int:
+    room = path.relative_to(TESTS).parts[0]
+    return WAITING.index(room) if room in WAITING else len(WAITING)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays: thousands of tests and all modules."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
