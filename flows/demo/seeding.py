@@ -9,12 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from math import ceil
 
+import orjson
 from django.db import connection, transaction
+from django.utils import timezone
 
 from flows.configuration import import_configuration
-from flows.models import Flow, FlowVersion, Queue
+from flows.models import CountBlock, CountedTotals, Flow, FlowTotals, FlowVersion, Queue
+from flows.monitoring.curves import RESOLUTIONS, Resolution
+from flows.monitoring.histogram import Histogram, bucket_of, written
 
 STEPS = ("check", "book", "notify")
 CHUNK = 100_000
@@ -61,6 +66,7 @@ def seed(amounts: Amounts, say: Callable[[str], None] = lambda line: None) -> No
             sql.messages(max(first, amounts.runs), end)
             sql.totals(first, end)
         say(f"{end:,} of {amounts.runs + amounts.waiting:,} runs")
+    _make_curves(versions, amounts)
 
 
 def _chunks(first: int, end: int) -> Iterator[tuple[int, int]]:
@@ -93,6 +99,43 @@ def _make_flows(count: int, amounts: Amounts) -> list[FlowVersion]:
     )
     Queue.objects.filter(step__flow__name__in=names).update(paused=True)
     return [flow.make_version() for flow in Flow.objects.filter(name__in=names).order_by("name")]
+
+
+def _make_curves(versions: list[FlowVersion], amounts: Amounts) -> None:
+    """Make the curves of an even stream of these runs, and note that the totals are counted."""
+    totals = FlowTotals.objects.filter(pk__in={version.flow_name for version in versions})
+    CountedTotals.objects.bulk_create(
+        CountedTotals(each.flow_name, orjson.dumps(each.ever()).decode()) for each in totals
+    )
+    runs_each_second = amounts.runs / len(versions) / (amounts.days * 86_400)
+    now = timezone.now()
+    CountBlock.objects.bulk_create(
+        CountBlock(
+            flow_name=version.flow_name,
+            step_name=step,
+            slot_seconds=resolution.slot_seconds,
+            begins_at=begins_at,
+            **_counts(ceil(runs_each_second * resolution.slot_seconds), step, slots),
+        )
+        for version in versions
+        for step in ("", *STEPS)
+        for resolution in RESOLUTIONS
+        for begins_at, slots in _blocks(resolution, now)
+    )
+
+
+def _blocks(resolution: Resolution, now: datetime) -> Iterator[tuple[datetime, int]]:
+    """Yield the block before the present one and the present one, with how many slots they have."""
+    begins_at, slot = resolution.place(now)
+    yield begins_at - timedelta(seconds=resolution.span), resolution.slots
+    yield begins_at, slot + 1
+
+
+def _counts(number: int, step: str, slots: int) -> dict[str, str]:
+    events = {"completed": [number] * slots} | ({} if step else {"accepted": [number] * slots})
+    took_ms = RUN_MS // len(STEPS) if step else RUN_MS
+    durations = Histogram({bucket_of(took_ms / 1000): number * slots})
+    return {"counts": orjson.dumps(events).decode(), "durations": written(durations)}
 
 
 class _Sql:
@@ -176,15 +219,17 @@ class _Sql:
         finished = f"count(*) FILTER (WHERE {self._is_finished} AND NOT {self._has_failed})"
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)"
-                f" {chunk} SELECT flow_name, count(*), {finished},"
-                f" count(*) FILTER (WHERE {self._has_failed}), 0"
+                f"INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled,"
+                f" letters_made) {chunk} SELECT flow_name, count(*), {finished},"
+                f" count(*) FILTER (WHERE {self._has_failed}), 0,"
+                f" count(*) FILTER (WHERE {self._has_failed})"
                 f" FROM series JOIN seed_step ON flow = n % {self.versions} AND position = 0"
                 " JOIN flows_flowversion ON id = version GROUP BY flow_name"
                 " ON CONFLICT (flow_name) DO UPDATE SET"
                 " accepted = flows_flowtotals.accepted + excluded.accepted,"
                 " completed = flows_flowtotals.completed + excluded.completed,"
-                " failed = flows_flowtotals.failed + excluded.failed"
+                " failed = flows_flowtotals.failed + excluded.failed,"
+                " letters_made = flows_flowtotals.letters_made + excluded.letters_made"
             )
             cursor.execute(
                 f"{chunk} UPDATE flows_queuestate SET depth = depth + (SELECT count(*) FROM series"

@@ -5,9 +5,12 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from flows.models import DeadLetter, Message, Run, StepRun
+from flows.models import DeadLetter, FlowTotals, Message, Run, StepRun
 from flows.monitoring.conservation import check
+from flows.monitoring.curves import HOURS, curves
 from flows.monitoring.trace import trace
+from flows.store import store
+from flows.tasks.counting import count
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +41,18 @@ def test_seeded_runs_are_traced_as_others_are():
     assert [step["status"] for step in completed["steps"]] == ["COMPLETED"] * 3
     assert failed["status"] == "FAILED"
     assert failed["error"] == "ValueError: the amount is not a number"
+
+
+def test_seeded_flows_have_curves_and_their_totals_are_no_events_of_now():
+    seed(runs=3000, waiting=20, letters=30, queues=3, traced=0)
+    now = store().database.now()
+    before = curves(HOURS, now)["seed-000", ""]
+
+    count(now=now)
+
+    assert curves(HOURS, now)["seed-000", ""] == before
+    assert set(before.of("completed")) == {5}
+    assert FlowTotals.objects.get().open_letters == 30
 
 
 @pytest.mark.parametrize("letters", [0, 20])
