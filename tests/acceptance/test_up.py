@@ -34,26 +34,6 @@ THREE_STEPS = {
 }
 
 
-def test_every_run_completes_exactly_once_though_a_worker_is_killed(installation: Installation):
-    installation.up("--no-demo")
-    installation.configure(THREE_STEPS)
-    ids = [installation.start("three", {"n": n}) for n in range(300)]
-    victim = wait_for(installation.workers, what="a working worker")[0]
-
-    victim.kill()
-
-    for n, correlation_id in enumerate(ids):
-        run = installation.run(correlation_id, wait=30)
-        assert run["status"] == "COMPLETED", run
-        assert run["result"]["payload"] == {"n": n, "trail": ["s0", "s1", "s2"]}
-        assert [step["status"] for step in run["steps"]] == ["COMPLETED"] * 3
-        assert all(outcomes(step).count("COMPLETED") == 1 for step in run["steps"])
-
-
-def outcomes(step):
-    return [attempt["outcome"] for attempt in step["attempts"]]
-
-
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
@@ -129,7 +109,7 @@ def test_a_part_that_is_killed_is_started_again(installation: Installation):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One that tests share: those that kill a part of theirs have one each."""
+    """One that tests share: those that end the whole or a part of it have one each."""
     directory = tmp_path_factory.mktemp("running")
     modules = {"ASYNCENGINE_CALLABLE_MODULES": "math"}
     with migrated_database(directory) as url, ended(Installation(url, directory)) as running:
@@ -149,6 +129,25 @@ def with_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
         password = with_demo.output.read_text().split("with the password ")[1].split()[0]
         with_demo.http.auth = httpx.BasicAuth("admin", password)
         yield with_demo
+
+
+def test_every_run_completes_exactly_once_though_a_worker_is_killed(running: Installation):
+    running.configure(THREE_STEPS)
+    ids = [running.start("three", {"n": n}) for n in range(300)]
+    victim = wait_for(running.workers, what="a working worker")[0]
+
+    victim.kill()
+
+    for n, correlation_id in enumerate(ids):
+        run = running.run(correlation_id, wait=30)
+        assert run["status"] == "COMPLETED", run
+        assert run["result"]["payload"] == {"n": n, "trail": ["s0", "s1", "s2"]}
+        assert [step["status"] for step in run["steps"]] == ["COMPLETED"] * 3
+        assert all(outcomes(step).count("COMPLETED") == 1 for step in run["steps"])
+
+
+def outcomes(step):
+    return [attempt["outcome"] for attempt in step["attempts"]]
 
 
 def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(running: Installation):
