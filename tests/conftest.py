@@ -95,8 +95,9 @@ def _places(modules: list[Path]) -> dict[Path, tuple[bool, int, bool]]:
 
 
 def _rank(path: Path) -> int:
-    room = path.relative_to(TESTS).parts[0]
-    return WAITING.index(room) if room in WAITING else len(WAITING)
+    """Return the place of a module's ring among those that wait, after them if it is another."""
+    waiting = (n for n, ring in enumerate(WAITING) if TESTS / ring in path.parents)
+    return next(waiting, len(WAITING))
 
 
 def pytest_collection_finish() -> None:
