@@ -7,6 +7,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.services import RequestFailed
+from tests.waiting import PATIENCE
 
 GIVEN = ("shop.key", "not-entered")
 VALUES = {"shop.key": "swordfish", "pin": "123", "pem": "BEGIN KEY\nabc/def+ghi==\nEND KEY"}
@@ -30,7 +31,7 @@ def submit(pool: HostPool, body: str, timeout_seconds: float = 20) -> None:
 
 def run(pool: HostPool, body: str, **limits: float) -> Outcome:
     submit(pool, body, **limits)
-    (outcome,) = pool.collect(30)
+    (outcome,) = pool.collect(PATIENCE)
     return outcome
 
 

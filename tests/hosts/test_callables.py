@@ -265,7 +265,7 @@ def test_cancelling_withdraws_what_waits_and_ends_what_runs(pool):
     wait_for(lambda: pool._callables._running, 5)
 
     withdrawn = pool.cancel({("spins", 0), ("spins", 2), ("spins", 99)})
-    (outcome,) = pool.collect(5.0)
+    (outcome,) = pool.collect(PATIENCE)
 
     assert [call.key for call in withdrawn] == [("spins", 2)]
     assert outcome.call.key == ("spins", 0)

@@ -20,7 +20,7 @@ def run(pool: HostPool, code: str, **rights: Any) -> Outcome:
     program = Program(1, "pricing", "javascript", code, timeout_seconds, 256, **rights)
     site = CallSite("orders", "price", "to-price", is_last=True)
     pool.submit(program, site, [Call("key", "c", 1, "d", b'{"payload":{}}')], 1)
-    (outcome,) = pool.collect(30)
+    (outcome,) = pool.collect(PATIENCE)
     return outcome
 
 

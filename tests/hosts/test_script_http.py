@@ -14,7 +14,7 @@ from scripts.protocol.errors import (
 from scripts.services.outside_calls import OutsideCalls
 from tests.hosts.requests_of_scripts import error, result, run, submit
 from tests.loopback import Handler, Loopback
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 def test_a_script_reads_what_a_server_answers(pool: HostPool, server: Loopback) -> None:
@@ -263,7 +263,7 @@ def test_a_script_that_waits_for_a_server_can_be_cancelled(
 
     pool.cancel({"key"})
 
-    (outcome,) = pool.collect(2)
+    (outcome,) = pool.collect(PATIENCE)
     assert isinstance(outcome.error, ScriptKilled)
 
 

@@ -327,7 +327,7 @@ def test_cancel_ends_a_script_that_waits_for_a_reply(pool: HostPool, services: S
     wait_for(lambda: pool.collect(0.01) or services.requests)
 
     withdrawn = pool.cancel({0, 1})
-    outcomes = collect_all(pool, 5)
+    outcomes = collect_all(pool)
 
     assert [call.key for call in withdrawn] == [1]
     assert isinstance(outcomes[0].error, ScriptKilled)
@@ -344,7 +344,7 @@ def run(message, context):
     pool.submit(prepared, SITE, calls(["slow"]), 1)
     wait_for(lambda: pool.collect(0.01) or services.requests)
     pool.cancel({0})
-    collect_all(pool, 5)
+    collect_all(pool)
 
     services.gate.set()
     pool.submit(prepared, SITE, calls([1] * 20), 1)

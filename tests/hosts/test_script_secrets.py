@@ -9,6 +9,7 @@ from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.errors import ScriptRaised
 from tests.hosts.requests_of_scripts import GIVEN, error, result, run, secret
 from tests.loopback import Loopback
+from tests.waiting import PATIENCE
 
 
 def test_a_script_reads_its_secrets(pool: HostPool) -> None:
@@ -104,7 +105,7 @@ def run(message, context):
     for reads in ("true", "false", "true"):
         body = f'{{"payload":{{"reads":{reads}}}}}'.encode()
         pool.submit(program, site, [Call("key", "c", 1, "d", body)], 1)
-        (outcome,) = pool.collect(30)
+        (outcome,) = pool.collect(PATIENCE)
         told.append([line["text"] for line in outcome.logs])
 
     assert told == [["***", "***"], ["swordfish"], ["***", "***"]]

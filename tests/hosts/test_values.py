@@ -11,6 +11,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.documents import content, objects, values
 from tests.examples import examples
+from tests.waiting import PATIENCE
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
 UNTOUCHED = {
@@ -39,7 +40,7 @@ def run_on(pool: HostPool) -> RunOn:
         call = Call("key", CORRELATION_ID, 1, "d", body)
         program = Program(1, "values", language, code, 20, 256)
         pool.submit(program, CallSite("f", "s", "q", is_last), [call], 1)
-        [outcome] = pool.collect(30)
+        [outcome] = pool.collect(PATIENCE)
         return outcome
 
     return run_on

@@ -7,6 +7,7 @@ import pytest
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.hosts.script_host.helpers import CORRELATION_ID, Run
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def run(pool: HostPool) -> Run:
         call = Call("key", CORRELATION_ID, 2, "d-7", body or json.dumps(envelope).encode())
         program = Program(1, name, "python", code, 20, memory_mb, **program_options)
         pool.submit(program, CallSite("orders", "price", "to-price", is_last), [call], 1)
-        outcomes = pool.collect(30)
+        outcomes = pool.collect(PATIENCE)
         assert len(outcomes) == 1
         return outcomes[0]
 

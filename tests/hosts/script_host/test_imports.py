@@ -13,6 +13,7 @@ from scripts.protocol.errors import (
 )
 from tests.hosts.pools import payload
 from tests.hosts.script_host.helpers import CORRELATION_ID, Run, error, returning
+from tests.waiting import PATIENCE
 
 
 def test_script_that_does_not_compile_names_its_line(run: Run) -> None:
@@ -39,7 +40,7 @@ def test_language_that_is_not_there_is_invalid(pool: HostPool) -> None:
 
     pool.submit(program, CallSite("f", "s", "q", False), [Call(1, "c", 1, "d", b"{}")], 1)
 
-    assert str(error(pool.collect(20)[0], ScriptInvalid)) == "There is no language 'cobol'."
+    assert str(error(pool.collect(PATIENCE)[0], ScriptInvalid)) == "There is no language 'cobol'."
 
 
 @pytest.mark.parametrize("module", ["os", "sys", "socket", "subprocess", "ctypes", "builtins"])
@@ -99,7 +100,7 @@ from zoneinfo import ZoneInfo, available_timezones
         call = Call("key", CORRELATION_ID, 1, "d", body)
         program = Program(1, "zones", "python", returning(value, before), 20, 256)
         pool.submit(program, CallSite("orders", "price", "to-price", False), [call], 1)
-        [outcome] = pool.collect(60)
+        [outcome] = pool.collect(PATIENCE)
     finally:
         pool.close()
 

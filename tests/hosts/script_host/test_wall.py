@@ -19,6 +19,7 @@ from scripts.protocol.errors import (
 )
 from tests.hosts.pools import payload
 from tests.hosts.script_host.helpers import AROUND_IMPORTS, CORRELATION_ID, Run, error, returning
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def run_once(pool: HostPool, code: str) -> Outcome:
     body = b'{"correlationId":"c","payload":1}'
     call = Call(1, "c", 1, "d", body)
     pool.submit(Program(1, "p", "python", code, 5, 64), CallSite("f", "s", "q", False), [call], 1)
-    (outcome,) = pool.collect(20)
+    (outcome,) = pool.collect(PATIENCE)
     pool.close()
     return outcome
 
@@ -240,7 +241,7 @@ def run(message, context):
 
     outcomes = []
     while pool.outstanding():
-        outcomes += pool.collect(30)
+        outcomes += pool.collect(PATIENCE)
 
     assert [json.loads(outcome.output)["payload"] for outcome in outcomes] == [1, 1, 1]
 
