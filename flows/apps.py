@@ -29,7 +29,12 @@ class FlowsConfig(AppConfig):
             retention,
             stats,
         )
-        from scripts.extensions import rights_sources, sample_sources, use_sources
+        from scripts.extensions import (
+            impact_sources,
+            rights_sources,
+            sample_sources,
+            use_sources,
+        )
         from scripts.models.historical import correct_modules
 
         correct_modules(self)
@@ -46,6 +51,7 @@ class FlowsConfig(AppConfig):
         leftovers.connect()
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)
+        impact_sources.append(script_page.impact_on)
         rights_sources.append(configuring.script_rights)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)

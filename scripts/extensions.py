@@ -5,7 +5,7 @@ may see and change one because of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,10 @@ sample_sources: list[Callable[[Script, Any, str], Iterable[Sample]]] = []
 use_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
 
 
+# A script, the names of its fields that change, and the user who asks -> what the change touches,
+# an object with `flows` and `notes`, false where that is nothing. No more than one app answers.
+impact_sources: list[Callable[[Script, Collection[str], Any], Any]] = []
+
 # A user -> the rights to scripts. No more than one app answers.
 rights_sources: list[Callable[[Any], ScriptRights]] = []
 
@@ -83,3 +87,8 @@ def rights_to_scripts(user: Any) -> ScriptRights:
     for source in rights_sources:
         return source(user)
     return ScriptRights()
+
+
+def impact_on(script: Script, changed: Collection[str], user: Any) -> Any:
+    """Return what a change of these fields of the script touches, None where it is not known."""
+    return next((source(script, changed, user) for source in impact_sources), None)

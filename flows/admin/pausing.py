@@ -16,6 +16,7 @@ from flows import engine
 from flows.admin.by_role import ConfiguredByRole
 from flows.admin.display import page_of
 from flows.models import Flow, Queue, Right
+from flows.monitoring.impact import impact_of
 from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 from scripts.names import address_note
@@ -27,6 +28,9 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
     """Pauses and resumes, from the list and on the page. `actions_detail` names both actions."""
 
     actions_detail: tuple[str, ...]
+
+    def impact_of(self, request: HttpRequest, obj: Any, changed: set[str], new: Any) -> Any:
+        return impact_of(obj, changed, new)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

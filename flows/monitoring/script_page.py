@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import QuerySet
@@ -18,6 +19,7 @@ from flows.access.rights import (
     rights_by_flow,
 )
 from flows.models import DeadLetter, Message, Right, Step, StepVersion
+from flows.monitoring.impact import Impact, impact_of
 from scripts.extensions import Sample, Use
 from scripts.models import Script
 
@@ -25,6 +27,7 @@ MOST = 5
 # In characters. The page holds all samples.
 LONGEST = 200_000
 LONGEST_CHOSEN = 1024 * 1024
+HIDDEN_FLOW = "a flow that you may not see"
 HIDDEN = Use("a step of a flow that you may not see", "")
 
 
@@ -79,3 +82,11 @@ def uses_of(script: Script, user: Any) -> Iterator[Use]:
             continue
         url = reverse("admin:flows_flow_change", args=[step.flow_id])
         yield Use(f"{step.flow.name}, step {step.name}", url)
+
+
+def impact_on(script: Script, changed: Collection[str], user: Any) -> Impact:
+    """Return what a change of the script touches; flows that the user does not see have no name."""
+    found = impact_of(script, changed)
+    seen = set(flows_allowed(user, Right.values).values_list("pk", flat=True))
+    flows = [each if each.pk in seen else replace(each, name=HIDDEN_FLOW) for each in found.flows]
+    return replace(found, flows=flows)

@@ -22,6 +22,7 @@ from unfold.forms import AdminForm, Fieldline
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from scripts.admin.bounds import state_bounds
+from scripts.admin.confirmation import ConfirmationAdmin
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.durations import DurationField, format_duration
 from scripts.admin.json_fields import MONOSPACE, indented
@@ -71,7 +72,9 @@ class OwnTransactions:
         return patterns
 
 
-class ConfigurationAdmin(OwnTransactions, ConflictAdmin, SimpleHistoryAdmin, ModelAdmin):
+class ConfigurationAdmin(
+    OwnTransactions, ConfirmationAdmin, ConflictAdmin, SimpleHistoryAdmin, ModelAdmin
+):
     """Admin of configured objects: with a history, and durations as people write them."""
 
     formfield_overrides = FORMFIELDS

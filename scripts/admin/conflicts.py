@@ -21,6 +21,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 
+from scripts.admin.diff import diff_of_fields
+
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
 else:
@@ -28,16 +30,24 @@ else:
 
 # The field of a page with the digest of the values that it was made from.
 SEEN = "_seen"
+# The field of a page with a digest of each of the values.
+SEEN_FIELDS = "_seen_fields"
 NOT_SHOWN = "not shown"
+
+
+THEIRS, MINE, BOTH = "theirs", "mine", "both"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field with its stored value and the value that the page would save."""
+    """A field with its stored value, the value that the page would save, and who changed it."""
 
+    # The field's name, or the prefix of the rows.
+    name: str
     label: str
     stored: str
     mine: str
+    by: str = BOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,14 @@ class Page:
 
     form: Any
     formsets: list[Any]
+
+
+# What the page calls the differences, and their order.
+PARTS = {
+    THEIRS: "Saved meanwhile",
+    MINE: "Your changes, not saved yet",
+    BOTH: "Changed by both: as it is stored, and as you have it",
+}
 
 
 class ConflictAdmin(Base):
@@ -67,6 +85,8 @@ class ConflictAdmin(Base):
             page = Page(context["adminform"].form, formsets)
             # After an error the page still carries its first digest.
             context["seen_state"] = request.POST.get(SEEN) or self._digest(page, obj)
+            seen_fields = request.POST.get(SEEN_FIELDS) or json.dumps(self._field_digests(page))
+            context["seen_fields"] = seen_fields
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _changeform_view(
@@ -76,7 +96,15 @@ class ConflictAdmin(Base):
             conflict = self._conflict(request, unquote(object_id))
             if conflict is not None:
                 return conflict
+        if (question := self._save_after_conflicts(request, object_id)) is not None:
+            return question
         return super()._changeform_view(request, object_id, form_url, extra_context)
+
+    def _save_after_conflicts(
+        self, request: HttpRequest, object_id: str | None
+    ) -> HttpResponse | None:
+        """Return a page to show instead of saving, None to save."""
+        return None
 
     def _conflict(self, request: HttpRequest, object_id: str) -> HttpResponse | None:
         """Return the page that shows a conflict, None where there is none."""
@@ -89,8 +117,11 @@ class ConflictAdmin(Base):
         digest = self._digest(stored, stored.form.instance)
         if digest == request.POST[SEEN]:
             return None
-        found = list(self._differences(stored, self._page(request, object_id, is_sent=True)))
-        return self._conflict_page(request, obj, found, digest) if found else None
+        mine = self._page(request, object_id, is_sent=True)
+        found = list(self._differences(stored, mine, _digests_of(request)))
+        if not found:
+            return None
+        return self._conflict_page(request, obj, found, digest, self._field_digests(stored))
 
     def _page(self, request: HttpRequest, object_id: str, *, is_sent: bool) -> Page:
         """Return the page's forms as the browser sent them, or as they would be shown now."""
@@ -110,29 +141,53 @@ class ConflictAdmin(Base):
             for name in page.form.fields
             if name not in self.unshown_fields and not page.form.fields[name].disabled
         ]
-        rows = [[each.prefix, *_stored_rows(each)] for each in page.formsets if _is_editable(each)]
+        rows = [[each.prefix, *_stored_rows(each)] for each in page.formsets if is_editable(each)]
         text = json.dumps([shown, rows, self.unshown_state(obj)])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def _differences(self, stored: Page, mine: Page) -> Iterator[Difference]:
+    def _field_digests(self, page: Page) -> dict[str, str]:
+        """Return a short digest of each field and of each table of rows, by name or prefix."""
+        texts = {
+            name: _text(page.form[name], stored=True)
+            for name in page.form.fields
+            if name not in self.unshown_fields and not page.form.fields[name].disabled
+        }
+        rows = {each.prefix: each for each in page.formsets if is_editable(each)}
+        texts |= {prefix: "\n".join(_stored_rows(each)) for prefix, each in rows.items()}
+        return {name: _short_digest(text) for name, text in texts.items()}
+
+    def _differences(
+        self, stored: Page, mine: Page, seen: dict[str, str] | None = None
+    ) -> Iterator[Difference]:
+        """Yield the fields that differ; `seen` has the digests of what the page began with."""
+        seen = seen or {}
         for name in mine.form.changed_data:
             label = capfirst(str(mine.form[name].label))
             if name in self.unshown_fields:
-                yield Difference(label, NOT_SHOWN, NOT_SHOWN)
-            else:
-                yield Difference(label, _text(stored.form[name]), _text(mine.form[name]))
+                yield Difference(name, label, NOT_SHOWN, NOT_SHOWN)
+                continue
+            texts = _text(stored.form[name]), _text(mine.form[name])
+            # Another notation of the same value is no difference.
+            if texts[0] != texts[1]:
+                yield Difference(name, label, *texts, _changed_by(seen.get(name), *texts))
         for before, after in zip(stored.formsets, mine.formsets, strict=True):
-            if _is_editable(after):
-                rows, sent = _stored_rows(before), _sent_rows(after)
+            if is_editable(after):
+                rows, sent = "\n".join(_stored_rows(before)), "\n".join(_sent_rows(after))
                 if rows != sent:
                     label = capfirst(str(after.model._meta.verbose_name_plural))
-                    yield Difference(label, "\n".join(rows), "\n".join(sent))
+                    changed_by = _changed_by(seen.get(after.prefix), rows, sent)
+                    yield Difference(after.prefix, label, rows, sent, changed_by)
 
     def _conflict_page(
-        self, request: HttpRequest, obj: Any, found: list[Difference], digest: str
+        self,
+        request: HttpRequest,
+        obj: Any,
+        found: list[Difference],
+        digest: str,
+        digests: dict[str, str],
     ) -> HttpResponse:
         unshown = any(request.POST.get(name) for name in self.unshown_fields)
-        left_out = {"csrfmiddlewaretoken", SEEN, *self.unshown_fields}
+        left_out = {"csrfmiddlewaretoken", SEEN, SEEN_FIELDS, *self.unshown_fields}
         sent = [
             (name, value)
             for name, values in request.POST.lists()
@@ -145,14 +200,49 @@ class ConflictAdmin(Base):
             "opts": self.opts,
             "original": obj,
             "differences": found,
+            "parts": _parts(found),
             "saved": _last_change(obj),
             "sent": [] if unshown else sent,
             "seen_state": digest,
+            "seen_fields": json.dumps(digests),
         }
         return TemplateResponse(request, "admin/conflict.html", context, status=409)
 
 
-def _is_editable(formset: Any) -> bool:
+def _parts(found: list[Difference]) -> list[dict[str, Any]]:
+    """Return the differences by who made them, each as a diff in its direction."""
+    parts = []
+    for by, title in PARTS.items():
+        chosen = [each for each in found if each.by == by]
+        stored = {each.label: each.stored for each in chosen}
+        mine = {each.label: each.mine for each in chosen}
+        # What only the other user has changed is here as it was before.
+        before, after = (mine, stored) if by == THEIRS else (stored, mine)
+        if chosen:
+            parts.append({"title": title, "diff": diff_of_fields(before, after)})
+    return parts
+
+
+def _digests_of(request: HttpRequest) -> dict[str, str]:
+    """Return the digests that the page was sent with; none where they cannot be read."""
+    try:
+        found = json.loads(request.POST.get(SEEN_FIELDS, ""))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _changed_by(seen: str | None, stored: str, mine: str) -> str:
+    if seen == _short_digest(mine):
+        return THEIRS
+    return MINE if seen == _short_digest(stored) else BOTH
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def is_editable(formset: Any) -> bool:
     return formset.max_num != 0
 
 

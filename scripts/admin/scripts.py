@@ -22,7 +22,7 @@ from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.dotted_path import callables_are_on
 from scripts.examination.faults import script_faults
-from scripts.extensions import ScriptRights, uses_of
+from scripts.extensions import ScriptRights, impact_on, uses_of
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
@@ -131,6 +131,9 @@ class ScriptAdmin(TrialAdmin, ChangedByUse, ConfigurationAdmin):
         if callables_are_on() or (obj is not None and obj.language == Language.CALLABLE):
             return fieldsets
         return [(name, _without(options, "in_transaction")) for name, options in fieldsets]
+
+    def impact_of(self, request: HttpRequest, obj: Any, changed: set[str], new: Any) -> Any:
+        return impact_on(obj, changed, request.user)
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)

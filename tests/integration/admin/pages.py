@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 
-def form_data(response: Any) -> dict[str, Any]:
-    """Return what the page's form and its rows hold, as the fields of a POST."""
-    data = _values(response.context["adminform"].form)
+def form_data(response: Any, *, confirmed: bool = True) -> dict[str, Any]:
+    """Return what the page's form and its rows hold, as the fields of a POST.
+
+    `confirmed`: the user has seen what the change touches.
+    """
+    data = _values(response.context["adminform"].form) | ({"_confirmed": ""} if confirmed else {})
     for inline in response.context.get("inline_admin_formsets") or []:
         formset = inline.formset
         data |= _values(formset.management_form)

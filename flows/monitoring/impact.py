@@ -1,0 +1,198 @@
+"""What a change touches before it is saved: flows, their runs and messages, and their callers.
+
+It reads counters and a bounded number of rows, whatever there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Sum
+from django.db.models.functions import Coalesce
+
+from flows.models import Flow, FlowTotals, Queue, QueueState, Run, Step
+from flows.models.users import user_name_field
+from scripts.models import Script
+
+# The callers are those of the newest runs.
+NEWEST_RUNS = 200
+MOST_CALLERS = 5
+KEPT_VERSION = (
+    "Runs under way finish on the version that they started with. Runs that start after the save"
+    " have the new one."
+)
+AT_ONCE = "It counts at once, also for the messages that wait."
+
+OF_FLOW = frozenset({"name", "active", "retention", "max_age", "keep", "steps"})
+OF_STEP = frozenset({"name", "script", "queue", "threads", "join", "position"})
+OF_QUEUE = frozenset(
+    {
+        "name",
+        "size",
+        "max_deliveries",
+        "backoff_initial",
+        "backoff_multiplier",
+        "backoff_max",
+        "rate_count",
+        "rate_period",
+    }
+)
+# All but the description.
+OF_SCRIPT = frozenset({"name", "libraries", *Script.CONTENT_FIELDS})
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedFlow:
+    """A flow with its runs under way, its open dead letters, and the messages in its queues."""
+
+    pk: int
+    name: str
+    under_way: int = 0
+    waiting: int = 0
+    dead_letters: int = 0
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self.under_way or self.waiting or self.dead_letters)
+
+    @property
+    def under_way_text(self) -> str:
+        return f"{self.under_way:,}"
+
+    @property
+    def waiting_text(self) -> str:
+        return f"{self.waiting:,}"
+
+    @property
+    def dead_letters_text(self) -> str:
+        return f"{self.dead_letters:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What a change touches; false where it touches nothing."""
+
+    flows: list[TouchedFlow] = field(default_factory=list)
+    # Sentences for the user who is about to save.
+    notes: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.notes)
+
+    @property
+    def under_way(self) -> int:
+        return sum(flow.under_way for flow in self.flows)
+
+    @property
+    def waiting(self) -> int:
+        return sum(flow.waiting for flow in self.flows)
+
+
+def impact_of(obj: Any, changed: Collection[str], new: Any = None) -> Impact:
+    """Return what a change of these fields touches.
+
+    `obj` is the flow, step, queue or script as it is stored, `changed` has names of its fields;
+    "steps" stands for the steps of a flow. `new` has the values to come, where they are known.
+    """
+    names = set(changed)
+    if isinstance(obj, Flow):
+        return _of_flow(obj, names & OF_FLOW, new)
+    if isinstance(obj, Step):
+        return _of_flow(obj.flow, {"steps"} if names & OF_STEP else set(), None)
+    if isinstance(obj, Queue):
+        return _of_queue(obj, names & OF_QUEUE, new)
+    if isinstance(obj, Script):
+        return _of_script(obj, names & OF_SCRIPT)
+    return Impact()
+
+
+def touched(flows: Iterable[Flow]) -> list[TouchedFlow]:
+    """Return the flows with what they have at hand: three queries for all of them."""
+    known = list(flows)
+    totals = FlowTotals.objects.in_bulk([flow.name for flow in known])
+    states = QueueState.objects.filter(queue__step__flow__in=known).order_by()
+    waiting = dict(
+        states.values_list("queue__step__flow").annotate(
+            count=Coalesce(Sum("depth"), 0) + Coalesce(Sum("delayed"), 0)
+        )
+    )
+    return [_touched(flow, totals.get(flow.name), waiting.get(flow.pk, 0)) for flow in known]
+
+
+def _touched(flow: Flow, totals: FlowTotals | None, waiting: int) -> TouchedFlow:
+    if totals is None:
+        return TouchedFlow(flow.pk, flow.name, waiting=waiting)
+    return TouchedFlow(flow.pk, flow.name, max(totals.unfinished, 0), waiting, totals.open_letters)
+
+
+def _of_flow(flow: Flow, changed: set[str], new: Any) -> Impact:
+    if not changed:
+        return Impact()
+    [use] = touched([flow])
+    notes = []
+    if "name" in changed:
+        notes += _address_goes(flow, f"/async/api/flows/{flow.name}/start")
+    if "active" in changed and flow.active:
+        notes.append("An inactive flow refuses starts with 409. Runs under way go on.")
+    if "steps" in changed and use.is_in_use:
+        notes.append(KEPT_VERSION)
+    if "retention" in changed and _is_shorter(flow.retention, new, "retention"):
+        notes.append("Runs that ended longer ago than the new retention are deleted soon.")
+    if "max_age" in changed and use.under_way:
+        notes.append("Runs under way that are older are not redelivered any more.")
+    return Impact([use], notes)
+
+
+def _is_shorter(old: Any, new: Any, name: str) -> bool:
+    value = getattr(new, name, None)
+    return value is not None and old is not None and value < old
+
+
+def _address_goes(flow: Flow, address: str) -> list[str]:
+    """Say what happens to callers of a name, and who they are as far as newest runs tell."""
+    found = [f"Callers of {address} get 404 from then on."]
+    if callers := callers_of(flow):
+        found.append(f"Its newest runs were started by {', '.join(callers)}.")
+    return found
+
+
+def callers_of(flow: Flow) -> list[str]:
+    """Return the names of users that started the flow's newest runs, a few of them."""
+    version = flow.versions.order_by("number").last()
+    if version is None:
+        return []
+    newest = Run.objects.filter(flow_version=version).order_by("-pk")
+    names = newest.values_list(f"started_by__{user_name_field()}", flat=True)[:NEWEST_RUNS]
+    callers = list(dict.fromkeys(str(name) for name in names if name is not None))
+    more = len(callers) - MOST_CALLERS
+    return [*callers[:MOST_CALLERS], *([f"{more} more"] if more > 0 else [])]
+
+
+def _of_queue(queue: Queue, changed: set[str], new: Any) -> Impact:
+    if not changed:
+        return Impact()
+    state = QueueState.objects.filter(queue=queue).first()
+    held = state.depth + state.delayed if state else 0
+    flows = touched(Flow.objects.filter(steps__queue=queue))
+    notes = []
+    if "name" in changed:
+        notes.append(f"Callers of /async/api/queues/{queue.name} get 404 from then on.")
+    size = getattr(new, "size", None)
+    if "size" in changed and size is not None and state and size < state.depth:
+        notes.append(
+            f"{state.depth:,} messages are in it, more than the new size. They stay, and starts and"
+            " hand-overs are refused until there is room again."
+        )
+    if changed - {"name", "size"} and held:
+        notes.append(f"{held:,} messages are in it. {AT_ONCE}")
+    return Impact(flows, notes)
+
+
+def _of_script(script: Script, changed: set[str]) -> Impact:
+    if not changed:
+        return Impact()
+    used_by = Flow.objects.filter(steps__script=script).distinct()
+    flows = [each for each in touched(used_by) if each.is_in_use]
+    return Impact(flows, [KEPT_VERSION] if flows else [])
