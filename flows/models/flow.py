@@ -17,7 +17,7 @@ from flows.models.durations import not_longer_than_zero
 from flows.models.keep import Keep
 from flows.models.queue import Queue
 from flows.models.version import FlowVersion, StepVersion
-from scripts.models import Script, unrepeatable_id, with_next_number
+from scripts.models import Script, ScriptVersion, unrepeatable_id, with_next_number
 from scripts.names import require_name
 
 
@@ -74,21 +74,22 @@ class Flow(models.Model):
         if wrong := not_longer_than_zero(self, "retention", "max_age"):
             raise ValidationError(wrong)
 
-    def make_version(self) -> FlowVersion:
+    def make_version(self, author: Any = None) -> FlowVersion:
         """Return the version with the current steps, a new one if the latest differs.
 
         A flow version has script versions, so a change of a script gives its flows new versions.
+        Without `author` the author of the newest changed script counts.
         """
         return (
             self._current_version()
-            or self._version_made_apart()
-            or with_next_number(self._make_version)
+            or self._version_made_apart(author)
+            or with_next_number(lambda: self._make_version(author))
         )
 
-    def _version_made_apart(self) -> FlowVersion | None:
+    def _version_made_apart(self, author: Any) -> FlowVersion | None:
         from flows.models.version_maker import make_apart
 
-        return self._current_version() if make_apart(self) else None
+        return self._current_version() if make_apart(self, author) else None
 
     def _current_version(self) -> FlowVersion | None:
         """Return the latest version if it has the current steps."""
@@ -96,17 +97,17 @@ class Flow(models.Model):
         is_current = (
             latest
             and (latest.flow_name, latest.keep) == (self.name, self.keep)
-            and latest.snapshot() == self._steps()
+            and latest.has_steps(self._steps())
         )
         return latest if is_current else None
 
     @transaction.atomic
-    def _make_version(self) -> FlowVersion:
+    def _make_version(self, author: Any) -> FlowVersion:
         # Locked while it is read, so that the version is a state that existed.
         ConfigurationRevision.lock()
-        return self.add_version()
+        return self.add_version(author)
 
-    def add_version(self) -> FlowVersion:
+    def add_version(self, author: Any = None) -> FlowVersion:
         """Return the version with the current steps. The caller prevents changes meanwhile."""
         self.refresh_from_db(fields=["name", "keep"])
         for step in self.steps.select_related("script", "queue"):
@@ -115,14 +116,30 @@ class Flow(models.Model):
         if current := self._current_version():
             return current
         latest = self.versions.aggregate(number=Max("number"))["number"] or 0
+        steps = self._steps()
         version = self.versions.create(
-            pk=unrepeatable_id(), number=latest + 1, flow_name=self.name, keep=self.keep
+            pk=unrepeatable_id(),
+            number=latest + 1,
+            flow_name=self.name,
+            keep=self.keep,
+            author=author or self._author_of_scripts(steps),
         )
         StepVersion.objects.bulk_create(
             StepVersion(pk=unrepeatable_id(), flow_version=version, position=position, **step)
-            for position, step in enumerate(self._steps())
+            for position, step in enumerate(steps)
         )
         return version
+
+    def _author_of_scripts(self, steps: list[dict[str, Any]]) -> Any:
+        """Return the author of the newest changed script if nothing but scripts has changed."""
+        latest = self.versions.order_by("number").last()
+        before = latest.snapshot() if latest else []
+        if list(map(_without_script, before)) != list(map(_without_script, steps)):
+            return None
+        ids = {step["script_version_id"] for step in steps}
+        changed = ScriptVersion.objects.filter(pk__in=ids).order_by("created_at")
+        newest = changed.exclude(pk__in={step["script_version_id"] for step in before}).last()
+        return newest.author if newest else None
 
     def _steps(self) -> list[dict[str, Any]]:
         return [step.snapshot() for step in self.steps.select_related("script", "queue")]
@@ -173,4 +190,9 @@ class Step(models.Model):
             "queue_id": self.queue_id,
             "queue_name": self.queue.name,
             "join": self.join,
+            "threads": self.threads,
         }
+
+
+def _without_script(step: dict[str, Any]) -> dict[str, Any]:
+    return {name: step[name] for name in ("name", "queue_id", "queue_name", "join")}

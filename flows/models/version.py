@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 
 from flows.models.keep import Keep
@@ -23,6 +24,9 @@ class FlowVersion(models.Model):
         max_length=16, choices=Keep, default=Keep.EVERYTHING, db_default=Keep.EVERYTHING
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta:
         ordering = ["flow_name", "-number"]
@@ -34,8 +38,18 @@ class FlowVersion(models.Model):
         return f"{self.flow_name} v{self.number}"
 
     def snapshot(self) -> list[dict[str, Any]]:
-        fields = ("name", "script_version_id", "queue_id", "queue_name", "join")
+        fields = ("name", "script_version_id", "queue_id", "queue_name", "join", "threads")
         return [dict(row) for row in self.steps.order_by("position").values(*fields)]
+
+    def has_steps(self, steps: list[dict[str, Any]]) -> bool:
+        """Say whether these are its steps. Versions of earlier releases know no threads."""
+        own = self.snapshot()
+        if len(own) != len(steps):
+            return False
+        for row, step in zip(own, steps, strict=True):
+            if row["threads"] is None:
+                row["threads"] = step["threads"]
+        return own == steps
 
 
 class StepVersion(models.Model):
@@ -48,6 +62,8 @@ class StepVersion(models.Model):
     queue = models.ForeignKey(Queue, null=True, on_delete=models.SET_NULL, related_name="+")
     queue_name = models.CharField(max_length=100)
     join = models.BooleanField(default=False)
+    # Workers take the threads of the step as it is configured now.
+    threads = models.PositiveIntegerField(null=True)
 
     class Meta:
         ordering = ["flow_version", "position"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from django.db import (
     DEFAULT_DB_ALIAS,
@@ -48,14 +49,14 @@ class Changed(Exception):
     """The configuration has changed while it was read."""
 
 
-def make_apart(flow: Flow) -> bool:
+def make_apart(flow: Flow, author: Any = None) -> bool:
     """Make the version of a flow as committed. Return False if that is not possible."""
     if connection.vendor != "postgresql":
         return False
     try:
         if connection.get_autocommit():
-            return _make(flow)
-        return _sees_what_others_commit() and _make(flow, beside=True)
+            return _make(flow, author)
+        return _sees_what_others_commit() and _make(flow, author, beside=True)
     except (DatabaseError, InterfaceError) as error:
         logger.info("the version of the flow %r was not made apart: %s", flow.name, error)
         return False
@@ -69,19 +70,19 @@ def _sees_what_others_commit() -> bool:
     return reads_committed and not changes
 
 
-def _make(flow: Flow, beside: bool = False) -> bool:
+def _make(flow: Flow, author: Any, beside: bool = False) -> bool:
     with connection_beside() if beside else nullcontext():
-        return any(_is_made(flow.pk) for _ in range(ATTEMPTS))
+        return any(_is_made(flow.pk, author) for _ in range(ATTEMPTS))
 
 
-def _is_made(flow_id: int) -> bool:
+def _is_made(flow_id: int, author: Any) -> bool:
     """Try once. Of two transactions that make the same version at the same time, one fails."""
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(SETTINGS)
             revision = ConfigurationRevision.current()
-            Flow.objects.get(pk=flow_id).add_version()
+            Flow.objects.get(pk=flow_id).add_version(author)
             if ConfigurationRevision.current() != revision:
                 raise Changed
     except (Changed, IntegrityError):
