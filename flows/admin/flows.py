@@ -11,142 +11,28 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.datasets import BaseDataset
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.paginator import InfinitePaginator
 
 from flows import engine
-from flows.access.configuring import scripts_to_choose
-from flows.access.rights import flows_with, queues_seen
-from flows.admin.by_role import ByRole, configures, has_right, may_view, rights_of
-from flows.admin.display import link, list_of, page_of
+from flows.access.rights import flows_with, seen_runs
+from flows.admin.by_role import has_right, may_view, rights_of
+from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, list_of, page_of
+from flows.admin.flow_versions import VersionInline
 from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
-from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.admin.run_bodies import payload_like
-from flows.admin.runs import RunAdmin
+from flows.admin.start_calls import calls, example_of
+from flows.admin.step_panel import StepPanelAdmin
 from flows.errors import FlowError, PayloadInvalid
-from flows.models import DeadLetter, Flow, FlowVersion, Right, Run, Step, StepVersion
-from flows.pipes.snippets import snippets
-from scripts.admin.base import PlainInline, ReadOnlyAdmin, ReadOnlyInline
+from flows.models import DeadLetter, Flow, Right, Run
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented
-from scripts.trials.examples import example_payload
 
-ONE_STEP_A_QUEUE = "A queue feeds one step, and this one feeds a step already."
-ONE_NAME_A_STEP = "Another step of this flow has this name."
-
-
-class StepForm(DistinctRowForm):
-    violation = ("name", ONE_NAME_A_STEP)
-
-    class Meta:
-        model = Step
-        fields = ("name", "script", "queue", "threads", "join", "position")
-        error_messages = {"queue": {"unique": ONE_STEP_A_QUEUE}}
-
-
-class StepFormSet(DistinctRows):
-    distinct = ((("name",), ONE_NAME_A_STEP), (("queue",), ONE_STEP_A_QUEUE))
-
-    def clean(self) -> None:
-        super().clean()
-        self._place_new_steps_last()
-
-    def _place_new_steps_last(self) -> None:
-        """Number the new steps: the page numbers a row when it is dragged, not when it is added."""
-        forms = self.kept_forms()
-        places = [f.cleaned_data.get("position") or 0 for f in forms if f.instance.pk]
-        place = max(places, default=-1)
-        for form in forms:
-            if form.instance.pk is None:
-                place += 1
-                form.instance.position = place
-
-
-class OfSeenFlow:
-    """Rows of a flow's page: users who see the page see them."""
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
-
-
-class StepInline(OfSeenFlow, PlainInline):
-    model = Step
-    form = StepForm
-    formset = StepFormSet
-    extra = 0
-    ordering_field = "position"
-    hide_ordering_field = True
-    autocomplete_fields = ("script", "queue")
-    verbose_name_plural = "steps, in the order in which a message goes through them"
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "queue":
-            kwargs["queryset"] = queues_seen(request.user)
-        elif db_field.name == "script":
-            kwargs["queryset"] = scripts_to_choose(request.user)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_add_permission(request, obj) or _configures(request, obj)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) or _configures(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_delete_permission(request, obj) or _configures(request, obj)
-
-
-def _configures(request: HttpRequest, flow: Flow | None) -> bool:
-    return configures(request, flow.pk if flow else None)
-
-
-class VersionInline(OfSeenFlow, ReadOnlyInline):
-    model = FlowVersion
-    fields = ("version", "created_at", "path")
-    readonly_fields = fields
-    ordering = ("-number",)
-    verbose_name_plural = "versions"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[FlowVersion]:
-        return super().get_queryset(request).prefetch_related("steps__script_version")
-
-    @admin.display(description="version")
-    def version(self, version: FlowVersion) -> str:
-        return link(page_of(version), f"Version {version.number}")
-
-    @admin.display(description="steps")
-    def path(self, version: FlowVersion) -> str:
-        return " → ".join(f"{step} ({step.script_version})" for step in version.steps.all())
-
-
-class NewestRuns(InfinitePaginator):
-    template_name = "admin/flows/flow/newest_runs.html"
-
-
-class RunsOfFlowAdmin(RunAdmin):
-    """The list of runs on a flow's page."""
-
-    list_display = ("correlation_id", "status_label", "created", "duration", "warnings")
-    search_fields = ()
-    actions: Any = None
-    paginator = NewestRuns
-    list_per_page = 20
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        flow_id = self.extra_context["object"]
-        versions = FlowVersion.objects.filter(flow=flow_id).values_list("pk", flat=True)
-        return super().get_queryset(request).filter(flow_version__in=list(versions))
-
-
-class RunsOfFlow(BaseDataset):
-    model = Run
-    model_admin = RunsOfFlowAdmin
-    tab = True
-    title = "Recent runs"
+MOST_RUNS = 8
+# Runs are looked for in this many of the newest versions.
+MOST_VERSIONS = 5
 
 
 class StartForm(forms.Form):
@@ -158,7 +44,7 @@ class StartForm(forms.Form):
 
 
 @admin.register(Flow)
-class FlowAdmin(HomeUrls, PausingAdmin):
+class FlowAdmin(StepPanelAdmin, HomeUrls, PausingAdmin):
     list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
     list_filter = ("active", "paused")
     list_select_related = ("paused_by",)
@@ -180,11 +66,10 @@ class FlowAdmin(HomeUrls, PausingAdmin):
         ),
     )
     readonly_fields = ("pause_state",)
-    inlines = (StepInline, VersionInline, MappingsOfFlowInline)
+    inlines = (VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_row = ("start",)
     actions_detail = ("runs", "pause", "resume", "start")
-    change_form_after_template = "admin/flows/flow/service_pipe.html"
 
     def seen(self, request: HttpRequest) -> Q | None:
         rights = rights_of(request)
@@ -194,34 +79,58 @@ class FlowAdmin(HomeUrls, PausingAdmin):
         return obj.pk
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flow]:
-        dead = DeadLetter.objects.all().open_in("step__flow_version__flow")
         flows = super().get_queryset(request).prefetch_related("steps")
-        return flows.annotate(dead=dead)
+        if not _is_list(request):
+            return flows
+        return flows.annotate(dead=DeadLetter.objects.all().open_in("step__flow_version__flow"))
 
     def get_fieldsets(self, request: HttpRequest, obj: Flow | None = None) -> Any:
         if obj is None:
-            return (
-                (
-                    None,
-                    {"fields": ("name", "description", "active", "retention", "max_age", "keep")},
-                ),
-            )
+            return ((None, {"fields": ("name", "description")}),)
         return super().get_fieldsets(request, obj)
+
+    def response_add(
+        self, request: HttpRequest, obj: Flow, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        if "_addanother" in request.POST or "_popup" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        note = f"The flow {obj.name} was made. Add its first step."
+        self.message_user(request, note, messages.SUCCESS)
+        return redirect(page_of(obj))
+
+    def response_change(self, request: HttpRequest, obj: Flow) -> HttpResponse:
+        if "_save" not in request.POST:
+            return super().response_change(request, obj)
+        self.message_user(request, f"The flow {obj.name} was saved.", messages.SUCCESS)
+        return redirect(page_of(obj))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         if flow := context.get("original"):
-            context["service_pipe"] = snippets(flow.name)
+            context |= self.steps_context(request, flow)
+            context["calls"] = calls(request, flow)
+            context["can_start_here"] = self.has_start_permission(request, flow.pk)
+            if self.has_see_runs_permission(request):
+                context["recent_runs"] = recent_runs(request, flow)
+                context["runs_url"] = list_of(Run, flow=flow.name)
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def get_changeform_datasets(self, request: HttpRequest) -> Any:
-        known = request.resolver_match and request.resolver_match.kwargs.get("object_id")
-        return (RunsOfFlow,) if known and self.has_see_runs_permission(request) else ()
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        form.instance.make_version()
+        form.instance.make_version(author=request.user)
+
+    @display(
+        description="state",
+        ordering="paused",
+        label={"paused": "warning", "open": "success", "incomplete": "danger", "inactive": ""},
+    )
+    def state_label(self, flow: Flow) -> tuple[str, str]:
+        if not flow.active:
+            return "inactive", "inactive"
+        if not flow.steps.all():
+            return "incomplete", "incomplete: add a step"
+        return ("paused" if flow.paused else "open"), self.pause_state(flow)
 
     @admin.display(description="steps")
     def path(self, flow: Flow) -> str:
@@ -283,7 +192,7 @@ class FlowAdmin(HomeUrls, PausingAdmin):
         flow = self.get_object(request, object_id)
         if flow is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        payload = payload_like(request, flow) or example_of(flow)
+        payload = payload_like(request, flow) or indented(example_of(flow))
         form = StartForm(request.POST or None, initial={"payload": payload})
         if form.is_valid() and (response := self._start(request, flow, form)):
             return response
@@ -330,39 +239,31 @@ def why_it_would_wait(flow: Flow) -> str | None:
     return None
 
 
-class StepVersionInline(OfSeenFlow, ReadOnlyInline):
-    model = StepVersion
-    fields = ("name", "script", "queue_name", "waits_for_all")
-    readonly_fields = fields
-    tab = False
-    verbose_name_plural = "steps"
+def recent_runs(request: HttpRequest, flow: Flow) -> list[dict[str, Any]]:
+    """Return the newest runs of the flow that the user may see.
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[StepVersion]:
-        return super().get_queryset(request).select_related("script_version")
-
-    @admin.display(description="script")
-    def script(self, step: StepVersion) -> str:
-        return link(page_of(step.script_version), step.script_version)
-
-    @admin.display(description="join", boolean=True)
-    def waits_for_all(self, step: StepVersion) -> bool:
-        return step.join
-
-
-@admin.register(FlowVersion)
-class FlowVersionAdmin(ByRole, ReadOnlyAdmin):
-    list_display = ("__str__", "created_at")
-    search_fields = ("flow_name",)
-    fields = ("flow", "number", "created_at")
-    inlines = (StepVersionInline,)
-
-    def seen(self, request: HttpRequest) -> Q | None:
-        rights = rights_of(request)
-        return None if rights[None] else Q(flow__in=flows_with(rights, set(Right.values)))
+    They are read by version, the newest first, each by the index of the runs of a version.
+    """
+    seen = seen_runs(request.user, rights_of(request)) or Q()
+    versions = flow.versions.order_by("-number").values_list("pk", flat=True)[:MOST_VERSIONS]
+    found: list[Run] = []
+    for version in versions:
+        runs = Run.objects.filter(seen, flow_version=version).order_by("-correlation_id")
+        found += runs.defer("result")[: MOST_RUNS - len(found)]
+        if len(found) >= MOST_RUNS:
+            break
+    return [
+        {
+            "run": run,
+            "url": page_of(run),
+            "label": STATUS_LABELS[run.status],
+            "duration": elapsed(run.started_at, run.finished_at),
+            "error": first_line(run.error),
+        }
+        for run in sorted(found, key=lambda run: run.pk, reverse=True)
+    ]
 
 
-def example_of(flow: Flow) -> str:
-    """Return JSON text for the start form, `{}` if the first script has no input schema."""
-    first = flow.steps.select_related("script").order_by("position", "pk").first()
-    example = example_payload(first.script.input_schema) if first else {}
-    return indented(example if isinstance(example, dict) else {})
+def _is_list(request: HttpRequest) -> bool:
+    match = request.resolver_match
+    return match is not None and (match.url_name or "").endswith("_changelist")

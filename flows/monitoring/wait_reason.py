@@ -81,6 +81,10 @@ class QueueSnapshot:
             or self._why_not_noticed(message)
         )
 
+    def why_paused(self, queue_id: int) -> str | None:
+        """Return by what and since when the queue or its flow is paused, None if neither is."""
+        return self._why_paused(queue_id)
+
     def why_held(self) -> str | None:
         return NO_LIVE_WORKERS if self.no_live_workers else None
 

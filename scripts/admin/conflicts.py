@@ -106,6 +106,14 @@ class ConflictAdmin(Base):
         """Return a page to show instead of saving, None to save."""
         return None
 
+    def seen_state(self, form: Any) -> str:
+        """Return the digest of a form's stored values, for a form outside of the change page."""
+        return self._digest(Page(form, []), form.instance)
+
+    def differences(self, stored: Any, mine: Any) -> list[Difference]:
+        """Return the fields that two forms of an object differ in."""
+        return list(self._differences(Page(stored, []), Page(mine, [])))
+
     def _conflict(self, request: HttpRequest, object_id: str) -> HttpResponse | None:
         """Return the page that shows a conflict, None where there is none."""
         obj = self.get_object(request, object_id)
@@ -201,7 +209,7 @@ class ConflictAdmin(Base):
             "original": obj,
             "differences": found,
             "parts": _parts(found),
-            "saved": _last_change(obj),
+            "saved": last_change(obj),
             "sent": [] if unshown else sent,
             "seen_state": digest,
             "seen_fields": json.dumps(digests),
@@ -303,7 +311,7 @@ def _chosen_rows(field: Any, value: Any) -> str:
         return str(value)
 
 
-def _last_change(obj: Any) -> tuple[Any, Any] | None:
+def last_change(obj: Any) -> tuple[Any, Any] | None:
     """Return the time and the user of the last change of the object, as far as known."""
     if hasattr(obj, "history"):
         record = obj.history.first()

@@ -59,12 +59,19 @@ class ScriptForm(ScriptFields):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        language = self._value_of("language")
         # The model itself checks callables.
-        if "code" in cleaned and cleaned.get("language") in dict(Language.of_code()):
-            libraries = [(each.name, each.code) for each in cleaned.get("libraries", ())]
-            for fault in script_faults(cleaned["language"], cleaned["code"], libraries):
+        if "code" in cleaned and language in dict(Language.of_code()):
+            libraries = [(each.name, each.code) for each in self._value_of("libraries") or ()]
+            for fault in script_faults(language, cleaned["code"], libraries):
                 self.add_error("code", str(fault))
         return cleaned
+
+    def _value_of(self, name: str) -> Any:
+        """Return the value that is to be stored; a form of some fields leaves the others."""
+        if name in self.fields:
+            return self.cleaned_data.get(name)
+        return getattr(self.instance, name)
 
     def _post_clean(self) -> None:
         super()._post_clean()

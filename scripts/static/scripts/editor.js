@@ -41,19 +41,20 @@
         return editor;
     };
 
-    const connect = (area, editor) => {
+    const connect = (area, editor, dialog) => {
         editor.session.on("change", () => {
             area.value = editor.getValue();
             // The warning about unsaved changes listens to this event.
             area.dispatchEvent(new Event("input", { bubbles: true }));
         });
-        const language = document.querySelector(`[name="${area.dataset.modeFrom}"]`);
+        const language = (area.form || document).querySelector(`[name="${area.dataset.modeFrom}"]`);
         setMode(editor, (language && language.value) || area.dataset.editor);
         if (language) {
             language.addEventListener("change", () => setMode(editor, language.value));
         }
         ace.config.loadModule("ace/ext/language_tools", () => {
             editor.setOptions({ enableBasicAutocompletion: true });
+            if (dialog) ace.require("ace/autocomplete").Autocomplete.for(editor).parentNode = dialog;
         });
     };
 
@@ -74,25 +75,31 @@
 
     /* Marks the lines that the server refused. On the page of a script, trial.js does it. */
     const markRefused = (area) => {
-        const row = area.closest(".field-line");
+        const row = area.closest(".field-line, .flow-field");
         const texts = row ? [...row.querySelectorAll("li")].map((error) => error.textContent.trim()) : [];
         const faults = texts.map((text) => ({ line: Number(/^line (\d+): /.exec(text)?.[1]), text }));
         if (faults.length) markFaults(area.editor, faults);
     };
 
-    const init = () => {
-        const areas = [...document.querySelectorAll("textarea[data-editor]")];
-        for (const area of areas) {
+    /* Make editors of the text areas in a part of the page. A dialog has to hold their pop-ups. */
+    const enhance = (root, dialog) => {
+        for (const area of root.querySelectorAll("textarea[data-editor]")) {
+            if (area.editor) continue;
             area.editor = make(area);
-            connect(area, area.editor);
+            connect(area, area.editor, dialog);
             markRefused(area);
         }
+    };
+
+    const init = () => {
+        enhance(document);
         new MutationObserver(() => {
-            areas.forEach((area) => area.editor.setTheme(theme()));
+            const areas = document.querySelectorAll("textarea[data-editor]");
+            areas.forEach((area) => area.editor && area.editor.setTheme(theme()));
             document.dispatchEvent(new CustomEvent("editor:theme", { detail: theme() }));
         }).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
     };
 
-    window.scriptEditor = { markFaults, theme };
+    window.scriptEditor = { enhance, markFaults, theme };
     document.addEventListener("DOMContentLoaded", init);
 })();

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from flows.models import Queue
 from tests.integration.admin.pages import form_data
@@ -47,11 +48,12 @@ def test_fraction_has_its_range(client, world, value):
 
 
 def test_threads_of_a_step_have_one_sentence(client, world):
-    url = f"/admin/flows/flow/{world.flow.pk}/change/"
-    data = form_data(client.get(url))
+    step = world.flow.steps.get(name="reserve")
+    url = reverse("admin:flows_flow_save_step", args=[world.flow.pk, step.pk, "step"])
+    data = {"name": "reserve", "script": step.script.name, "queue": step.queue.name}
 
     for value in ("-1", "0", "100000"):
-        response = client.post(url, data | {"steps-0-threads": value})
+        response = client.post(url, data | {"threads": value})
 
         assert "Must be a whole number from 1 to 1,000." in response.content.decode()
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from flows.models import Flow, Queue, Step
 from scripts.models import Library, Script, Secret
-from tests.integration.admin.pages import add_row, form_data
+from tests.integration.admin.pages import form_data
 
 CODE = "def run(message, context): return message"
 
@@ -42,6 +42,20 @@ def for_all(staff_client, give_right, world, other):
 def page_of(obj, page="change"):
     meta = obj._meta
     return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=[obj.pk])
+
+
+def steps_page(flow, page, *args):
+    return reverse(f"admin:flows_flow_{page}", args=[flow.pk, *args])
+
+
+def step_data(script, queue, **values):
+    return {"script": script.name, "queue": queue.name, "threads": 1} | values
+
+
+def new_step(**values):
+    """Return the form of a new step with a new script and a new queue."""
+    new = {"script_choice": "new", "queue_choice": "new", "language": "python", "code": CODE}
+    return new | {"threads": 4} | values
 
 
 def save(client, obj, **changes):
@@ -84,13 +98,28 @@ def test_the_flow_its_queues_and_its_scripts_are_changed(configurator, world):
 
 
 def test_steps_are_added_changed_and_removed(configurator, world):
-    data = form_data(configurator.get(page_of(world.flow))) | {"steps-1-DELETE": "on"}
-    data["steps-0-threads"] = 9
+    reserve, charge = world.flow.steps.all()
+    data = step_data(reserve.script, reserve.queue, name="reserve", threads=9)
 
-    response = configurator.post(page_of(world.flow), data)
+    responses = [
+        configurator.post(steps_page(world.flow, "save_step", reserve.pk, "step"), data),
+        configurator.post(steps_page(world.flow, "remove_step", charge.pk)),
+        configurator.post(steps_page(world.flow, "add_step"), new_step(name="send")),
+    ]
 
-    assert response.status_code == 302
-    assert list(world.flow.steps.values_list("name", "threads")) == [("reserve", 9)]
+    assert [each.status_code for each in responses] == [302, 302, 302]
+    steps = world.flow.steps.values_list("name", "threads")
+    assert list(steps) == [("reserve", 9), ("send", 4)]
+
+
+def test_a_new_step_runs_no_function_of_the_project(configurator, world, settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["os"]
+    data = new_step(name="send", language="callable", code="os.system")
+
+    response = configurator.post(steps_page(world.flow, "add_step"), data)
+
+    assert response.status_code == 422
+    assert world.flow.steps.count() == 2
 
 
 def test_nothing_of_another_flow_is_seen_or_changed(configurator, other):
@@ -122,14 +151,15 @@ def test_a_script_of_another_flow_too_is_seen_and_not_changed(configurator, worl
 
 def test_scripts_and_queues_of_other_flows_go_into_no_step(configurator, world, other):
     step = other.steps.get()
-    data = form_data(configurator.get(page_of(world.flow)))
     for script, queue in ((step.script, world.spare), (world.script, step.queue)):
-        row = {"name": "third", "script": script.pk, "queue": queue.pk, "threads": 1}
-        row |= {"position": 2}
+        chosen = step_data(script, queue, name="third")
+        data = new_step(script_choice="existing", queue_choice="existing") | chosen
+        reserve = world.flow.steps.get(name="reserve")
 
-        response = configurator.post(page_of(world.flow), add_row(data, "steps", **row))
+        added = configurator.post(steps_page(world.flow, "add_step"), data)
+        saved = configurator.post(steps_page(world.flow, "save_step", reserve.pk, "step"), chosen)
 
-        assert response.status_code == 200
+        assert (added.status_code, saved.status_code) == (422, 422)
         assert world.flow.steps.count() == 2
     query = "app_label=flows&model_name=step&field_name=script"
     offered = configurator.get(f"{reverse('admin:autocomplete')}?{query}").json()["results"]
@@ -155,20 +185,15 @@ def test_new_things_are_made_by_who_configures_every_flow(
 
 def test_a_new_flow_gets_steps_of_any_script(for_all, world, other):
     add = reverse("admin:flows_flow_add")
-    row = {
-        "name": "one",
-        "script": world.script.pk,
-        "queue": world.spare.pk,
-        "threads": 1,
-        "position": 0,
-    }
+    for_all.post(add, form_data(for_all.get(add)) | {"name": "new"})
+    flow = Flow.objects.get(name="new")
+    data = new_step(script_choice="existing", queue_choice="existing")
+    data |= step_data(world.script, world.spare, name="one")
 
-    response = for_all.post(
-        add, add_row(form_data(for_all.get(add)) | {"name": "new"}, "steps", **row)
-    )
+    response = for_all.post(steps_page(flow, "add_step"), data)
 
     assert response.status_code == 302
-    assert Flow.objects.get(name="new").steps.get().script == world.script
+    assert flow.steps.get().script == world.script
 
 
 @pytest.mark.parametrize(

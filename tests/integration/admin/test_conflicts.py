@@ -19,7 +19,7 @@ from knox.models import AuthToken
 from flows import engine
 from flows.models import Queue, RoleMapping
 from scripts.models import Library, Script, Secret
-from tests.integration.admin.pages import add_row, form_data
+from tests.integration.admin.pages import form_data
 
 
 @pytest.fixture
@@ -139,34 +139,55 @@ def test_what_two_save_alike_is_no_conflict(client, other, objects):
     assert client.post(page_of(queue), mine | {"size": "600"}).status_code == 302
 
 
+def steps_page(world, name, *args):
+    return reverse(f"admin:flows_flow_{name}", args=[world.flow.pk, *args])
+
+
 def test_a_step_that_another_has_added_is_not_lost(client, other, world):
-    mine, theirs = opened(client, world.flow), opened(other, world.flow)
-    added = add_row(
-        theirs,
-        "steps",
-        name="pack",
-        script=world.script.pk,
-        queue=world.spare.pk,
-        threads=1,
-        position=0,
-    )
-    assert other.post(page_of(world.flow), added).status_code == 302
+    mine = opened(client, world.flow)
+    added = {
+        "name": "pack",
+        "script_choice": "existing",
+        "script": world.script.name,
+        "queue_choice": "existing",
+        "queue": world.spare.name,
+        "language": "python",
+        "threads": 1,
+    }
+    assert other.post(steps_page(world, "add_step"), added).status_code == 302
 
-    response = client.post(page_of(world.flow), mine | {"steps-0-threads": "9"})
+    response = client.post(page_of(world.flow), mine | {"description": "new"})
 
-    assert response.status_code == 409
-    assert "pack" in response.content.decode()
+    assert response.status_code == 302
     assert world.flow.steps.count() == 3
 
 
 def test_a_step_that_another_has_removed_does_not_come_back(client, other, world):
-    mine, theirs = opened(client, world.flow), opened(other, world.flow)
-    other.post(page_of(world.flow), theirs | {"steps-1-DELETE": "on"})
+    mine = opened(client, world.flow)
+    charge = world.flow.steps.get(name="charge")
+    other.post(steps_page(world, "remove_step", charge.pk))
 
-    response = client.post(page_of(world.flow), mine | {"description": "new"})
+    client.post(page_of(world.flow), mine | {"description": "new"})
+    response = client.post(steps_page(world, "move_step"), {"move": f"{charge.pk}:0"})
+
+    assert response.status_code == 404
+    assert world.flow.steps.count() == 1
+
+
+def test_steps_that_another_has_changed_are_not_moved(client, other, world):
+    charge, reserve = (world.flow.steps.get(name=name) for name in ("charge", "reserve"))
+    seen = f"{reserve.pk},{charge.pk}"
+    other.post(steps_page(world, "move_step"), {"move": f"{charge.pk}:0", "order": seen})
+
+    response = client.post(
+        steps_page(world, "move_step"),
+        {"move": f"{charge.pk}:1", "order": seen},
+        headers={"HX-Request": "true"},
+    )
 
     assert response.status_code == 409
-    assert world.flow.steps.count() == 1
+    assert "another user has changed the steps" in response["HX-Trigger"]
+    assert [step.name for step in world.flow.steps.all()] == ["charge", "reserve"]
 
 
 def test_a_right_that_another_has_taken_away_does_not_come_back(client, other, world):

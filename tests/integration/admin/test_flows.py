@@ -9,7 +9,7 @@ from django.utils.html import escape
 
 from flows import engine
 from flows.errors import QueueFull
-from flows.models import Flow, Message, Queue, Run, Step
+from flows.models import Flow, Message, Run, Step
 from flows.pipes.snippets import snippets
 from tests.integration.admin.pages import add_row, answer_dialog, form_data, messages_of
 
@@ -23,52 +23,50 @@ def step_names(flow):
     return list(flow.steps.order_by("position").values_list("name", flat=True))
 
 
+def address(name, flow, *args):
+    return reverse(f"admin:flows_flow_{name}", args=[flow.pk, *args])
+
+
+def new_step(world, **values):
+    """Return the form of a new step with an existing script and the free queue."""
+    given = {
+        "name": "notify",
+        "script_choice": "existing",
+        "script": world.script.name,
+        "queue_choice": "existing",
+        "queue": world.spare.name,
+        "language": "python",
+        "threads": 1,
+    }
+    return given | values
+
+
 def start_page(flow):
     return reverse("admin:flows_flow_start", args=[flow.pk])
 
 
-def test_steps_can_be_put_in_another_order(client, world, page):
-    data = form_data(client.get(page))
-    data |= {"steps-0-position": 1, "steps-1-position": 0}
+def test_steps_can_be_put_in_another_order(client, world):
+    charge = world.flow.steps.get(name="charge")
 
-    response = client.post(page, data)
+    response = client.post(address("move_step", world.flow), {"move": f"{charge.pk}:0"})
 
     assert response.status_code == 302
     assert step_names(world.flow) == ["charge", "reserve"]
 
 
-def test_a_new_step_comes_last(client, world, page):
-    data = add_row(
-        form_data(client.get(page)),
-        "steps",
-        name="notify",
-        script=world.script.pk,
-        queue=world.spare.pk,
-        threads=2,
-        position=0,
-    )
-
-    response = client.post(page, data)
+def test_a_new_step_comes_last(client, world):
+    response = client.post(address("add_step", world.flow), new_step(world, threads=2))
 
     assert response.status_code == 302
     assert step_names(world.flow) == ["reserve", "charge", "notify"]
+    assert world.flow.steps.get(name="notify").threads == 2
 
 
-def test_saving_makes_a_version_with_the_new_steps(client, world, page):
-    data = add_row(
-        form_data(client.get(page)),
-        "steps",
-        name="notify",
-        script=world.script.pk,
-        queue=world.spare.pk,
-        threads=2,
-        position=0,
-    )
-
-    client.post(page, data)
+def test_adding_a_step_makes_a_version_with_the_new_steps(client, world, superuser):
+    client.post(address("add_step", world.flow), new_step(world))
 
     latest = world.flow.versions.order_by("number").last()
-    assert latest.number == 2
+    assert (latest.number, latest.author) == (2, superuser)
     assert list(latest.steps.values_list("name", flat=True)) == ["reserve", "charge", "notify"]
 
 
@@ -79,87 +77,60 @@ def test_saving_without_a_change_makes_no_version(client, world, page):
     assert world.flow.versions.count() == 1
 
 
-def test_a_flow_is_made_with_its_steps_on_one_page(client, world):
+def test_a_flow_is_made_by_its_name_and_leads_to_its_page(client, world):
     add = reverse("admin:flows_flow_add")
-    data = form_data(client.get(add)) | {"name": "refund", "retention": "1 d 12 h"}
-    data = add_row(
-        data,
-        "steps",
-        name="check",
-        script=world.script.pk,
-        queue=world.spare.pk,
-        threads=1,
-        position=0,
-    )
+    page = client.get(add)
 
-    response = client.post(add, data)
+    response = client.post(add, form_data(page) | {"name": "refund", "_save": ""})
 
-    assert response.status_code == 302
+    assert list(page.context["adminform"].form.fields) == ["name", "description"]
     flow = Flow.objects.get(name="refund")
-    assert flow.retention == timedelta(hours=36)
-    assert flow.versions.get().steps.get().name == "check"
+    assert response.url == reverse("admin:flows_flow_change", args=[flow.pk])
+    assert "This flow has no steps yet" in client.get(response.url).content.decode()
 
 
-def test_a_queue_that_feeds_another_step_is_refused_with_the_reason(client, world, page):
-    data = add_row(
-        form_data(client.get(page)),
-        "steps",
-        name="notify",
-        script=world.script.pk,
-        queue=world.orders.pk,
-        threads=1,
-        position=0,
-    )
+def test_how_long_runs_are_kept_is_set_on_the_page(client, world, page):
+    client.post(page, form_data(client.get(page)) | {"retention": "1 d 12 h"})
 
-    response = client.post(page, data)
+    world.flow.refresh_from_db()
+    assert world.flow.retention == timedelta(hours=36)
 
-    assert response.status_code == 200
-    assert "A queue feeds one step" in response.content.decode()
+
+def test_a_queue_that_feeds_another_step_is_refused_with_the_reason(client, world):
+    data = new_step(world, queue=world.orders.name)
+
+    response = client.post(address("add_step", world.flow), data)
+
+    assert response.status_code == 422
+    assert response.context["form"].errors["queue"] == [
+        "The queue 'orders' feeds the step 'reserve' of the flow 'order-processing' already."
+        " A queue feeds one step."
+    ]
     assert Step.objects.count() == 2
 
 
-def test_two_new_steps_with_one_queue_are_refused(client, world, page):
-    data = form_data(client.get(page))
-    for name in ("notify", "archive"):
-        data = add_row(
-            data,
-            "steps",
-            name=name,
-            script=world.script.pk,
-            queue=world.spare.pk,
-            threads=1,
-            position=0,
-        )
+@pytest.mark.parametrize("name", ["charge", "reserve"])
+def test_two_steps_of_one_name_are_refused(client, world, name):
+    response = client.post(address("add_step", world.flow), new_step(world, name=name))
 
-    response = client.post(page, data)
-
-    assert response.status_code == 200
-    assert "A queue feeds one step" in response.content.decode()
-
-
-@pytest.mark.parametrize("name", ["charge", "notify"])
-def test_two_steps_of_one_name_are_refused(client, world, page, name):
-    data = form_data(client.get(page))
-    for queue in (world.spare, Queue.objects.create(name="another")):
-        data = add_row(
-            data, "steps", name=name, script=world.script.pk, queue=queue.pk, threads=1, position=0
-        )
-
-    response = client.post(page, data)
-
-    assert response.status_code == 200
+    assert response.status_code == 422
     assert "Another step of this flow has this name" in response.content.decode()
 
 
-def test_a_step_without_threads_is_refused(client, page):
-    response = client.post(page, form_data(client.get(page)) | {"steps-0-threads": 0})
+def test_a_step_without_threads_is_refused(client, world):
+    step = world.flow.steps.get(name="reserve")
+    data = {"name": "reserve", "script": step.script.name, "queue": step.queue.name, "threads": 0}
 
-    assert response.status_code == 200
+    response = client.post(address("save_step", world.flow, step.pk, "step"), data)
+
+    assert response.status_code == 422
     assert "from 1 to 1,000" in response.content.decode()
 
 
-def test_a_step_is_removed(client, world, page):
-    response = client.post(page, form_data(client.get(page)) | {"steps-0-DELETE": "on"})
+def test_a_step_is_removed(client, world):
+    step = world.flow.steps.get(name="reserve")
+
+    response = client.post(address("remove_step", world.flow, step.pk))
 
     assert response.status_code == 302
     assert step_names(world.flow) == ["charge"]
@@ -321,8 +292,11 @@ def test_starting_while_the_first_queue_is_paused_says_that_it_waits(client, wor
     assert "The queue 'orders' is paused" in messages_of(response)[-1]
 
 
-def test_a_step_is_made_a_join(client, world, page):
-    client.post(page, form_data(client.get(page)) | {"steps-1-join": "on"})
+def test_a_step_is_made_a_join(client, world):
+    step = world.flow.steps.get(name="charge")
+    data = {"name": "charge", "script": step.script.name, "queue": step.queue.name, "threads": 4}
+
+    client.post(address("save_step", world.flow, step.pk, "step"), data | {"join": "on"})
 
     assert world.flow.steps.get(name="charge").join is True
     assert world.flow.versions.first().steps.get(name="charge").join is True
