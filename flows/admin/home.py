@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-MOST_FLOWS = 40
+MOST_FLOWS = 25
 MOST_QUEUES = 10
 MOST_ALARMS = 12
 MOST_SESSIONS = 6
@@ -90,8 +90,7 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
     troubled = {alarm.flow for alarm in found if alarm.flow}
     rows = sorted(seen.flows, key=lambda flow: _urgency(flow, troubled))
     shown = rows if shows_all else rows[:MOST_FLOWS]
-    pages = {flow.name: _page(Flow, flow.pk) for flow in seen.flows}
-    pages |= {f"queue {queue.name}": _page(Queue, queue.pk) for queue in seen.queues}
+    pages = _pages(seen)
     return {
         "now": seen.now,
         "alarms": [_alarm(alarm, pages) for alarm in found[:MOST_ALARMS]],
@@ -99,10 +98,10 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "figures": _figures(seen, len(live)),
         "periods": _periods(period, shows_all),
         "unit": TEXTS[period][1],
-        "flows": [_flow(flow, flow.name in troubled) for flow in shown],
+        "flows": [_flow(flow, pages[flow.name], flow.name in troubled) for flow in shown],
         "more_flows": len(rows) - len(shown),
         "all_url": f"{reverse('admin:index')}?{_query(period, True)}",
-        "queues": _queues(seen.queues),
+        "queues": _queues(seen.queues, pages),
         "queues_url": list_of(Queue),
         "clusters": _clusters(live, seen),
         "is_empty": not seen.flows,
@@ -116,8 +115,15 @@ def _missing_measures(live: list[clusters.LiveCluster]) -> list[tuple[str, tuple
     return sorted({(each.machine, each.missing_measures) for each in live if each.missing_measures})
 
 
-def _page(model: type[Any], pk: int) -> str:
-    return page_of(model(pk=pk))
+def _pages(seen: Overview) -> dict[str, str]:
+    """Return the addresses of flows by name, and of queues by "queue " and the name.
+
+    One of each is resolved, for there may be hundreds.
+    """
+    flow, queue = page_of(Flow(pk=0)), page_of(Queue(pk=0))
+    pages = {each.name: flow.replace("/0/", f"/{each.pk}/") for each in seen.flows}
+    queues = {f"queue {each.name}": queue.replace("/0/", f"/{each.pk}/") for each in seen.queues}
+    return pages | queues
 
 
 def _urgency(flow: FlowState, troubled: set[str]) -> tuple[bool, int, str]:
@@ -191,12 +197,12 @@ def _periods(period: str, shows_all: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _flow(flow: FlowState, is_troubled: bool) -> dict[str, Any]:
+def _flow(flow: FlowState, url: str, is_troubled: bool) -> dict[str, Any]:
     curve = flow.curve
     failed = curve.total("failed")
     return {
         "name": flow.name,
-        "url": _page(Flow, flow.pk),
+        "url": url,
         "state": _state(flow),
         "is_troubled": is_troubled,
         "curve": sparkline(curve.of("accepted"), curve.of("completed"), curve.of("failed")),
@@ -231,13 +237,13 @@ def seconds_of(curve: Curve, share: float) -> str:
 # --- queues and workers ------------------------------------------------------------------------
 
 
-def _queues(queues: Iterable[QueueState]) -> list[dict[str, Any]]:
+def _queues(queues: Iterable[QueueState], pages: dict[str, str]) -> list[dict[str, Any]]:
     used = (queue for queue in queues if queue.taken or queue.busy or queue.is_paused)
     fullest = sorted(used, key=lambda queue: (-queue.fullness, -queue.busy, queue.name))
     return [
         {
             "name": queue.name,
-            "url": _page(Queue, queue.pk),
+            "url": pages[f"queue {queue.name}"],
             "feeds": f"{queue.flow} / {queue.step}" if queue.flow else "",
             "is_paused": queue.is_paused,
             "taken": number(queue.taken),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from django.utils.safestring import SafeString, mark_safe
 
-WIDTH = 240
-HEIGHT = 40
+# In tenths of a pixel, so that all numbers are whole ones.
+WIDTH = 2400
+HEIGHT = 400
 # Room for the line itself.
-MARGIN = 2
+MARGIN = 20
+# The least height of a bar.
+LEAST = 40
 
 
 def sparkline(
@@ -39,17 +43,25 @@ def _svg(content: str) -> SafeString:
 
 
 def _line(numbers: Sequence[int], highest: int) -> str:
-    step = WIDTH / max(len(numbers) - 1, 1)
-    points = (f"{at * step:.1f} {_y(n, highest):.1f}" for at, n in enumerate(numbers))
+    scale = (HEIGHT - 2 * MARGIN) / highest
+    ground = HEIGHT - MARGIN
+    points = [
+        f"{x} {ground - int(n * scale)}" for x, n in zip(_xs(len(numbers)), numbers, strict=True)
+    ]
     return "M" + "L".join(points)
 
 
 def _bars(numbers: Sequence[int], highest: int) -> str:
-    """Return a bar for each number that is not 0, at least two units high to be seen."""
-    step = WIDTH / max(len(numbers) - 1, 1)
-    tops = ((at * step, min(_y(n, highest), HEIGHT - 4)) for at, n in enumerate(numbers) if n)
-    return "".join(f"M{x:.1f} {HEIGHT}V{y:.1f}" for x, y in tops)
+    """Return a bar for each number that is not 0, high enough to be seen."""
+    scale = (HEIGHT - 2 * MARGIN) / highest
+    return "".join(
+        f"M{x} {HEIGHT}v-{max(int(n * scale), LEAST)}"
+        for x, n in zip(_xs(len(numbers)), numbers, strict=True)
+        if n
+    )
 
 
-def _y(number: int, highest: int) -> float:
-    return HEIGHT - MARGIN - number / highest * (HEIGHT - 2 * MARGIN)
+@cache
+def _xs(count: int) -> list[int]:
+    step = WIDTH / max(count - 1, 1)
+    return [int(at * step) for at in range(count)]

@@ -161,7 +161,7 @@ def _queues(queues: QuerySet[Queue], consumers: list[Consumer], now: datetime) -
         busy[consumer.queue_id] += consumer.threads
     rows = queues.order_by("name").values(*QUEUE_COLUMNS)
     states = [_queue_state(row, busy[row["id"]], now) for row in rows]
-    _add_ages(states)
+    _add_ages(states, now)
     return states
 
 
@@ -188,15 +188,12 @@ def _queue_state(row: dict[str, Any], busy: int, now: datetime) -> QueueState:
     return state
 
 
-def _add_ages(states: list[QueueState]) -> None:
-    """Look for the oldest ready message where there are any messages."""
-    filled = {state.pk: state for state in states if state.depth or state.delayed}
-    if not filled:
-        return
-    snapshot = QueueSnapshot(Queue.objects.filter(pk__in=filled))
-    for pk, state in filled.items():
-        if pk in snapshot.queues and (oldest_at := snapshot.oldest_at(pk)):
-            state.ready_for = max(snapshot.now - oldest_at, timedelta(0))
+def _add_ages(states: list[QueueState], now: datetime) -> None:
+    """Add since when the oldest ready message of each queue waits."""
+    oldest = store().oldest_ready()
+    for state in states:
+        if since := oldest.get(state.pk):
+            state.ready_for = max(now - since, timedelta(0))
 
 
 def _add_queues(flows: list[FlowState], queues: list[QueueState]) -> None:

@@ -151,3 +151,8 @@ class Database(ABC):
 def sql_time(at: datetime) -> str:
     """Write a time in UTC as Django does in SQLite; always in full, so that texts sort as times."""
     return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+
+
+def read_time(at: datetime | str) -> datetime:
+    """Read a time from a column. An expression gives text on SQLite, as `sql_time` writes it."""
+    return datetime.fromisoformat(at).replace(tzinfo=UTC) if isinstance(at, str) else at

@@ -88,6 +88,20 @@ READY_QUEUES = f"""
                FROM flows_consumer GROUP BY queue_id) c ON c.queue_id = q.id
 """
 
+# Since when the oldest message that is ready waits, in each queue that has messages: a probe of the
+# index of those that wait for each priority.
+OLDEST_READY = """
+    SELECT q.id, (
+        SELECT MIN(firsts.available_at) FROM (
+            SELECT (
+                SELECT m.available_at FROM flows_message m
+                WHERE m.queue_id = q.id AND m.priority = p.column1 AND m.available_at <= %s
+                ORDER BY m.available_at LIMIT 1) AS available_at
+            FROM (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p) AS firsts)
+    FROM flows_queue q JOIN flows_queuestate s ON s.queue_id = q.id
+    WHERE s.depth + s.delayed > 0
+"""
+
 GRANTED_THREADS = """
     SELECT CAST(COALESCE(SUM(threads), 0) AS integer) FROM flows_consumer
     WHERE queue_id = %s AND id <> %s

@@ -24,7 +24,7 @@ from flows.signals import announce_end
 from flows.store import sql
 from flows.store.commit import BatchSize, Commit, Decide
 from flows.store.counters import Counters, limits
-from flows.store.database import Database, sql_time
+from flows.store.database import Database, read_time, sql_time
 from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
 from flows.store.kept import beginning
@@ -186,6 +186,16 @@ class Store:
         with self.database.set_up():
             rows = self.database.query(sql.READY_QUEUES, [now, now])
         return [Ready(*row[:8], **limits(*row[8:])) for row in rows]
+
+    def oldest_ready(self) -> dict[int, datetime]:
+        """Return by queue since when its oldest ready message has been ready, where there is one.
+
+        One query for all queues, by the index of waiting messages.
+        """
+        now = self.database.now()
+        with self.database.set_up():
+            rows = self.database.query(sql.OLDEST_READY, [sql_time(now)])
+        return {queue_id: read_time(at) for queue_id, at in rows if at}
 
     def open_consumer(self, queue_id: int, most: int, cluster: str, machine: str) -> int | None:
         """Grant at most `most` threads of the queue to a new consumer; None if none is free."""
