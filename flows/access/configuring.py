@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from flows.access.rights import flows_with, rights_by_flow
-from flows.models import Right, Step
+from flows.models import FlowVersion, Right, Step
 from scripts.extensions import ScriptRights
 from scripts.models import Script
 
@@ -38,3 +38,10 @@ def scripts_to_choose(user: Any) -> QuerySet[Script]:
         return Script.objects.all()
     rights = script_rights(user)
     return Script.objects.filter(Q() if rights.has_all else Q(pk__in=rights.seen))
+
+
+def scripts_out_of_reach(user: Any, version: FlowVersion) -> int:
+    """Count the scripts of an old version of a flow that the user may not put into a step."""
+    scripts = version.steps.values_list("script_version__script", flat=True)
+    wanted = {pk for pk in scripts if pk is not None}
+    return len(wanted) - scripts_to_choose(user).filter(pk__in=wanted).count()

@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 
+from flows.access.configuring import scripts_out_of_reach
 from flows.access.rights import flows_with
 from flows.admin.by_role import ByRole, rights_of
 from flows.admin.display import link, page_of, shown_time
@@ -220,6 +221,10 @@ class FlowVersionAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     )
     def restore(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         version = get_object_or_404(self.get_queryset(request), pk=object_id)
+        if hidden := scripts_out_of_reach(request.user, version):
+            note = f"Not restored: {hidden} of its scripts are of flows that you may not configure."
+            self.message_user(request, note, messages.ERROR)
+            return leave_dialog(page_of(version))
         try:
             restored = restore_steps(version, request.user)
         except Flow.DoesNotExist:

@@ -258,6 +258,25 @@ def test_an_old_version_is_restored(configurator, world):
     assert world.script.code == CODE
 
 
+def test_old_steps_bring_back_no_script_of_another_flow(configurator, world, other):
+    pay = other.steps.get().script
+    step = world.flow.steps.first()
+    step.script, kept = pay, step.script
+    step.save()
+    with_pay = world.flow.make_version()
+    step.script = kept
+    step.save()
+    without = world.flow.make_version()
+    world.flow.steps.last().delete()
+    world.flow.make_version()
+
+    for version in (with_pay, without):
+        configurator.post(page_of(version, "restore"), {"_form_submitted": "True"})
+
+        assert not world.flow.steps.filter(script=pay).exists()
+    assert world.flow.steps.count() == 2
+
+
 def test_names_of_secrets_and_other_libraries_are_not_shown(configurator, world):
     enter_secret()
     Library.objects.create(name="hushed", code="x = 1")
