@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -54,3 +54,15 @@ def _made_up(field: Any) -> Any:
     if isinstance(field, models.CharField | models.TextField):
         return NAME[: field.max_length]
     return False if isinstance(field, models.BooleanField) else None
+
+
+def has_no_superuser_without(users: Iterable[Any]) -> bool:
+    """Say whether no active superuser is left without these users, and there is one among them."""
+    model: Any = get_user_model()
+    names = {field.name for field in model._meta.get_fields()}
+    if not {"is_superuser", "is_active"} <= names:
+        return False
+    gone = [user.pk for user in users]
+    active = model._base_manager.filter(is_superuser=True, is_active=True)
+    is_among = active.filter(pk__in=gone).exists()
+    return is_among and not active.exclude(pk__in=gone).exists()

@@ -26,10 +26,13 @@ from flows.admin.run_bodies import payload_like
 from flows.admin.start_calls import calls, example_of
 from flows.admin.step_panel import StepPanelAdmin
 from flows.errors import FlowError, PayloadInvalid
-from flows.models import DeadLetter, Flow, Right, Run
+from flows.models import DeadLetter, Flow, Right, RoleMapping, Run
+from flows.monitoring.impact import flow_goes
+from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import CodeWidget, indented
 
+RESTORABLE = "It can be restored from the list of deleted flows."
 MOST_RUNS = 8
 # Runs are looked for in this many of the newest versions.
 MOST_VERSIONS = 5
@@ -44,7 +47,7 @@ class StartForm(forms.Form):
 
 
 @admin.register(Flow)
-class FlowAdmin(StepPanelAdmin, HomeUrls, PausingAdmin):
+class FlowAdmin(DeletionAdmin, StepPanelAdmin, HomeUrls, PausingAdmin):
     list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
     list_filter = ("active", "paused")
     list_select_related = ("paused_by",)
@@ -70,6 +73,15 @@ class FlowAdmin(StepPanelAdmin, HomeUrls, PausingAdmin):
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_row = ("start",)
     actions_detail = ("runs", "pause", "resume", "start")
+
+    active_field = "active"
+
+    def deletion_of(self, request: HttpRequest, obj: Flow) -> Deletion:
+        mappings = admin.site.get_model_admin(RoleMapping)
+        rows = obj.role_mappings.all()
+        may_delete = all(mappings.has_delete_permission(request, each) for each in rows)
+        missing = set() if may_delete else {str(RoleMapping._meta.verbose_name_plural)}
+        return Deletion([*flow_goes(obj), RESTORABLE], permissions=missing)
 
     def seen(self, request: HttpRequest) -> Q | None:
         rights = rights_of(request)

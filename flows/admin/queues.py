@@ -16,14 +16,16 @@ from flows.admin.by_role import rights_of, sees_every_flow
 from flows.admin.display import level, link, list_of, page_of
 from flows.admin.pausing import PausingAdmin
 from flows.models import DeadLetter, Queue
+from flows.monitoring.impact import letters_of_queue, queue_stays
 from flows.monitoring.wait_reason import why_queue
+from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
 
 SHOWN = ("name", "filled", "feeds", "pause_state", "waits_because", "open_dead_letters")
 
 
 @admin.register(Queue)
-class QueueAdmin(PausingAdmin):
+class QueueAdmin(DeletionAdmin, PausingAdmin):
     list_display = ("name", "filled", "feeds", "rate_limit", "open_dead_letters", "state_label")
     list_filter = ("paused",)
     list_select_related = ("state", "step__flow", "paused_by")
@@ -62,6 +64,13 @@ class QueueAdmin(PausingAdmin):
         if sees_every_flow(request):
             return None
         return Q(step__flow__in=flows_with(rights_of(request), SEES_EVERY_RUN))
+
+    def deletion_of(self, request: HttpRequest, obj: Queue) -> Deletion:
+        letters = letters_of_queue(obj)
+        fact = (
+            f"Dead letters of it that are open: {letters}. They cannot be reprocessed without it."
+        )
+        return Deletion([fact] if letters != "0" else [], queue_stays(obj))
 
     def flow_of(self, obj: Queue) -> int | None:
         step = obj.fed_step

@@ -32,10 +32,11 @@ from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.admin.user_fields import ADVANCED, ADVANCED_HELP
 from flows.models import Right, RoleMapping
-from flows.models.users import members
+from flows.models.users import all_users, members, user_name_field
 from scripts.admin.base import ConfigurationAdmin, PlainInline
 from scripts.admin.conflicts import ConflictAdmin
 
+MOST_NAMES = 20
 REPEATED = "The role has this right already."
 
 # The Configuration Manager calls a group a role. Migrations do not read these two names.
@@ -209,6 +210,11 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
         allowed = super().has_delete_permission(request, obj)
         return allowed and (obj is None or may_give_role(request.user, obj))
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
+        deleted, *rest = super().get_deleted_objects(objs, request)
+        losers = [text for role in objs if (text := users_who_lose(role))]
+        return [*deleted, *losers], *rest
+
     def has_give_profile_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         role = None if object_id is None else self.get_object(request, str(object_id))
         return self.has_change_permission(request, role)
@@ -239,6 +245,17 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     @admin.display(description="members", ordering="member_count")
     def members(self, group: Group) -> int:
         return group.member_count  # type: ignore[attr-defined]
+
+
+def users_who_lose(role: Group) -> str:
+    """Say which users have the role, a few of them by name."""
+    users = all_users().filter(groups=role.pk).order_by(user_name_field())
+    count = users.count()
+    if not count:
+        return ""
+    names = [user.get_username() for user in users[:MOST_NAMES]]
+    more = f" and {count - len(names):,} more" if count > len(names) else ""
+    return f"Users who lose the role {role}: {', '.join(names)}{more}"
 
 
 replace_stock(Group, RoleAdmin, GroupAdmin)

@@ -18,6 +18,7 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from flows.access.administrator import has_no_superuser_without
 from flows.access.deleted_users import DEACTIVATE, rows_that_name
 from flows.admin import rights_pages, see_as
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
@@ -33,12 +34,27 @@ HELP = {
     "is_superuser": "An administrator: everything is allowed, without any role.",
 }
 FIELDS = UserFields(User)
+LAST_SUPERUSER = "This is the last active superuser: make another one first."
+
+
+class UserForm(UserChangeForm):
+    """Refuses to take from the last superuser what makes one."""
+
+    def clean(self) -> Any:
+        cleaned = super().clean()
+        given = self.cleaned_data
+        for name in ("is_superuser", "is_active"):
+            if given.get(name, True):
+                continue
+            if has_no_superuser_without([self.instance]):
+                self.add_error(name, LAST_SUPERUSER)
+        return cleaned
 
 
 class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     """Only superusers edit superusers; others give no more than they have: see `delegation`."""
 
-    form = UserChangeForm
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     fieldsets = FIELDS.sections()
@@ -124,6 +140,8 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        if has_no_superuser_without(objs):
+            protected.append(LAST_SUPERUSER)
         for user in objs:
             for rows in rows_that_name(user):
                 name = capfirst(str(rows.model._meta.verbose_name_plural))
@@ -136,6 +154,9 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         if left_out := len(users) - len(chosen):
             note = f"Left out, because they have permissions that you do not have: {left_out}."
             self.message_user(request, note, messages.WARNING)
+        if has_no_superuser_without(chosen):
+            self.message_user(request, LAST_SUPERUSER, messages.ERROR)
+            return
         for user in chosen:
             user.is_active = False
             user.save(update_fields=["is_active"])

@@ -12,13 +12,14 @@ from typing import Any
 from django.db.models import Sum
 from django.db.models.functions import Coalesce
 
-from flows.models import Flow, FlowTotals, Queue, QueueState, Run, Step
+from flows.models import DeadLetter, Flow, FlowTotals, Message, Queue, QueueState, Run, Step
 from flows.models.users import user_name_field
 from scripts.models import Script
 
 # The callers are those of the newest runs.
 NEWEST_RUNS = 200
 MOST_CALLERS = 5
+MOST_COUNTED = 10_000
 KEPT_VERSION = (
     "Runs under way finish on the version that they started with. Runs that start after the save"
     " have the new one."
@@ -196,3 +197,47 @@ def _of_script(script: Script, changed: set[str]) -> Impact:
     used_by = Flow.objects.filter(steps__script=script).distinct()
     flows = [each for each in touched(used_by) if each.is_in_use]
     return Impact(flows, [KEPT_VERSION] if flows else [])
+
+
+# --- deletions ---------------------------------------------------------------------------------
+
+
+def flow_goes(flow: Flow) -> list[str]:
+    """Say what the deletion of a flow touches."""
+    [use] = touched([flow])
+    steps, mappings = flow.steps.count(), flow.role_mappings.count()
+    notes = [f"Callers of /async/api/flows/{flow.name}/start get 404 from then on."]
+    if use.under_way:
+        notes.append(f"{use.under_way:,} runs are under way. They go on to their end.")
+    if use.waiting:
+        notes.append(f"{use.waiting:,} messages wait in its queues. They are not deleted.")
+    if use.dead_letters:
+        notes.append(
+            f"{use.dead_letters:,} dead letters are open. They stay, and can be reprocessed or"
+            " discarded."
+        )
+    notes.append(
+        f"Its steps ({steps}) and the rights of roles to it ({mappings}) are deleted. Its scripts,"
+        " queues and finished runs stay."
+    )
+    return notes
+
+
+def letters_of_queue(queue: Queue) -> str:
+    """Return the number of open dead letters of the queue, as text; a large one is not counted."""
+    letters = DeadLetter.objects.open().filter(step__queue=queue)
+    count = letters[: MOST_COUNTED + 1].count()
+    return f"more than {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+
+
+def queue_stays(queue: Queue) -> list[str]:
+    """Return the reasons against the deletion of a queue."""
+    state = QueueState.objects.filter(queue=queue).first()
+    found = []
+    if step := queue.fed_step:
+        found.append(f"It feeds the step {step.name} of the flow {step.flow.name}.")
+    if state and (held := state.depth + state.delayed + state.reserved):
+        found.append(f"{held:,} messages are in it.")
+    elif Message.objects.filter(queue=queue).exists():
+        found.append("Messages are in it.")
+    return found

@@ -14,6 +14,7 @@ from scripts.admin.base import (
     ConfigurationAdmin,
 )
 from scripts.admin.by_use import ChangedByUse, script_rights
+from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.json_fields import JsonSchemaField
@@ -80,7 +81,7 @@ class ScriptForm(ScriptFields):
 
 
 @admin.register(Script)
-class ScriptAdmin(TrialAdmin, ChangedByUse, ConfigurationAdmin):
+class ScriptAdmin(DeletionAdmin, TrialAdmin, ChangedByUse, ConfigurationAdmin):
     form = ScriptForm
     formfield_overrides = {**FORMFIELDS, models.JSONField: {"form_class": JsonSchemaField}}
     preformatted_fields = ("code",)
@@ -125,13 +126,10 @@ class ScriptAdmin(TrialAdmin, ChangedByUse, ConfigurationAdmin):
             script.viewer = request.user
         return script
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
-        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
-        if protected:
-            # The steps. Those of flows that the user may not view are counted without their names.
-            uses = [f"{each}: {use.text}" for each in objs for use in uses_of(each, request.user)]
-            protected = list(dict.fromkeys(uses))
-        return deleted, counts, perms_needed, protected
+    def deletion_of(self, request: HttpRequest, obj: Script) -> Deletion:
+        # Steps of flows that the user may not view are without their names.
+        uses = dict.fromkeys(f"It is used by {each.text}." for each in uses_of(obj, request.user))
+        return Deletion(["Its versions stay, for runs that need them."], list(uses))
 
     def get_fieldsets(self, request: HttpRequest, obj: Script | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
