@@ -20,6 +20,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from flows.admin.audit_export import csv_lines, json_lines
+from flows.admin.by_role import sees_every_flow
 from flows.admin.display import link, shown_time
 from flows.admin.filters import TimeRangeFilter
 from flows.models import (
@@ -108,7 +109,10 @@ class KindFilter(DropdownFilter):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    """Open to superusers, and to staff with the permission to view the audit log."""
+    """Open to superusers, and to staff with the permission to view it who see every flow.
+
+    Entries name flows, runs and what was changed in them, so no part of the log is for others.
+    """
 
     list_display = ("time", "who", "what", "target", "fields_changed", "origin", "short_reason")
     list_display_links = ("time",)
@@ -131,6 +135,9 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     change_form_after_template = "admin/flows/auditentry/changes.html"
     fields = ("time", "who", "what", "target", "origin", "reason")
     readonly_fields = fields
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_view_permission(request, obj) and sees_every_flow(request)
 
     def get_urls(self) -> list[Any]:
         exports = [

@@ -16,7 +16,7 @@ from flows.monitoring.trace import Place, status_of
 from flows.store import store
 from scripts.protocol.json_text import member_of
 
-# A run may have hundreds of thousands of attempts, messages and dead letters: so many are read.
+# Of the attempts, messages and dead letters of a run at most these numbers are read.
 MOST_ATTEMPTS = 2_000
 MOST_MESSAGES = 500
 MOST_LETTERS = 100

@@ -89,9 +89,17 @@ def test_name_that_no_user_has_is_not_recorded_it_may_be_a_password(superuser):
     assert (entry.verb, entry.name) == ("fail to log in", "")
 
 
-def test_list_is_open_to_superusers_and_to_those_with_the_permission(client, staff_client, entries):
+def test_list_is_open_to_superusers_and_with_the_permission_and_a_right_to_every_flow(
+    client, staff_client, entries, give_right
+):
+    staff = staff_client("flows.view_auditentry")
+
+    without_the_right = staff.get(LIST)
+    give_right("watch")
+
     assert client.get(LIST).status_code == 200
-    assert staff_client("flows.view_auditentry").get(LIST).status_code == 200
+    assert without_the_right.status_code == 403
+    assert staff.get(LIST).status_code == 200
 
 
 def test_list_page_and_exports_are_closed_to_others(staff_client, entries, give_right):
