@@ -33,6 +33,7 @@ from flows.admin.step_forms import NewStepForm, code_form, queue_form, step_form
 from flows.admin.step_rights import StepRights
 from flows.models import Flow, Queue, Step
 from flows.monitoring.step_cards import cards_of
+from scripts.admin.confirmation import CONFIRMED
 from scripts.admin.conflicts import SEEN, ConflictAdmin, last_change
 from scripts.admin.trial_page import FIRST_CODE
 from scripts.models import Script
@@ -122,7 +123,8 @@ class StepPanelAdmin(Base):
         response = TemplateResponse(
             request, "admin/flows/flow/panel_pane.html", context, status=status
         )
-        said = f"{pane.title} of {step.name} saved." if status == 200 else "Not saved."
+        said = "Not saved yet." if shown.get("impact") else "Not saved."
+        said = f"{pane.title} of {step.name} saved." if status == 200 else said
         return announce(response, said, changed=status == 200)
 
     @method_decorator(require_http_methods(["GET", "POST"]))
@@ -330,8 +332,17 @@ def save(request: HttpRequest, pane: Pane) -> tuple[dict[str, Any], int]:
             }, 409
         if not is_valid:
             return {**_shown(pane), "form": form, "seen_state": seen or digest}, 422
+        if CONFIRMED not in request.POST and (impact := _impact(request, pane, stored, form)):
+            return {**_shown(pane), "form": form, "seen_state": digest, "impact": impact}, 422
         _save(request, pane, form)
     return {**_shown(replace(pane, obj=_fresh(pane.obj))), "is_saved": True}, 200
+
+
+def _impact(request: HttpRequest, pane: Pane, stored: Any, form: Any) -> Any:
+    """Return what the change touches, as the page of the object asks about it."""
+    changed = {each.name for each in pane.conflicts.differences(stored, form)}
+    found: Any = pane.conflicts
+    return found.impact_of(request, stored.instance, changed, form.instance)
 
 
 def _save(request: HttpRequest, pane: Pane, form: Any) -> None:

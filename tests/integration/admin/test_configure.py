@@ -49,7 +49,8 @@ def steps_page(flow, page, *args):
 
 
 def step_data(script, queue, **values):
-    return {"script": script.name, "queue": queue.name, "threads": 1} | values
+    given = {"script": script.name, "queue": queue.name, "threads": 1, "_confirmed": ""}
+    return given | values
 
 
 def new_step(**values):

@@ -295,6 +295,7 @@ def test_starting_while_the_first_queue_is_paused_says_that_it_waits(client, wor
 def test_a_step_is_made_a_join(client, world):
     step = world.flow.steps.get(name="charge")
     data = {"name": "charge", "script": step.script.name, "queue": step.queue.name, "threads": 4}
+    data["_confirmed"] = ""
 
     client.post(address("save_step", world.flow, step.pk, "step"), data | {"join": "on"})
 

@@ -159,7 +159,7 @@ def test_the_code_is_saved_in_the_panel_and_makes_a_version(client, world, reser
 
     response = client.post(
         address("save_step", world.flow, reserve.pk, "script"),
-        {"code": code, "_seen": seen_of(shown)["script"]},
+        {"code": code, "_seen": seen_of(shown)["script"], "_confirmed": ""},
         headers=PART,
     )
 
@@ -187,6 +187,7 @@ def test_the_queue_is_saved_in_the_panel(client, world, reserve):
     form = panes["queue"]["form"]
     data = {field.html_name: field.value() for field in form if field.value() is not None}
     data |= {"size": "500", "polling": "1 s", "_seen": panes["queue"]["seen_state"]}
+    data["_confirmed"] = ""
 
     response = client.post(
         address("save_step", world.flow, reserve.pk, "queue"), data, headers=PART
@@ -199,7 +200,7 @@ def test_the_queue_is_saved_in_the_panel(client, world, reserve):
 
 def step_data(step, **values):
     given = {"name": step.name, "script": step.script.name, "queue": step.queue.name, "threads": 4}
-    return given | values
+    return given | {"_confirmed": ""} | values
 
 
 def test_a_step_gets_another_free_queue(client, world, reserve):
@@ -234,7 +235,7 @@ def test_the_second_to_save_in_the_panel_sees_the_conflict(
     shown = client.get(address("step", world.flow, reserve.pk), headers=PART)
     pane = {pane["name"]: pane for pane in shown.context["panes"]}[part]
     data = {f.html_name: f.value() for f in pane["form"] if f.value() not in (None, False)}
-    data["_seen"] = pane["seen_state"]
+    data |= {"_seen": pane["seen_state"], "_confirmed": ""}
     save = address("save_step", world.flow, reserve.pk, part)
     assert other.post(save, data | first, headers=PART).status_code == 200
 
@@ -245,6 +246,38 @@ def test_the_second_to_save_in_the_panel_sees_the_conflict(
     assert "other saved it" in refused.content.decode()
     again = {"_seen": refused.context["pane"]["seen_state"]}
     assert client.post(save, data | second | again, headers=PART).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "said"),
+    [
+        (
+            "script",
+            {"code": "def run(m, context): return m"},
+            "Runs under way finish on the version",
+        ),
+        ("queue", {"size": "10"}, "more than the new size"),
+        ("step", {"threads": "7"}, "Runs under way finish on the version"),
+    ],
+)
+def test_a_change_that_touches_runs_is_asked_about_first(client, world, part, values, said):
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=10, completed=7)
+    step = world.flow.steps.get(name="charge")
+    shown = client.get(address("step", world.flow, step.pk), headers=PART)
+    pane = {pane["name"]: pane for pane in shown.context["panes"]}[part]
+    data = {f.html_name: f.value() for f in pane["form"] if f.value() not in (None, False)}
+    data |= {"_seen": pane["seen_state"]} | values
+    save = address("save_step", world.flow, step.pk, part)
+
+    question = client.post(save, data, headers=PART)
+    before = list(pane["obj"].history.all())
+    saved = client.post(save, data | {"_confirmed": ""}, headers=PART)
+
+    assert question.status_code == 422
+    assert said in question.content.decode()
+    assert 'name="_confirmed"' in question.content.decode()
+    assert saved.status_code == 200
+    assert len(pane["obj"].history.all()) == len(before) + 1
 
 
 # Removing
