@@ -34,8 +34,8 @@ from flows.message.envelope import (
     wrap,
 )
 from flows.message.python_payload import write_payload
-from flows.models import DeadLetter, Flow, IdempotencyKey, Queue, Run, StepVersion
-from flows.models.message import DEFAULT_PRIORITY
+from flows.models import DeadLetter, Flow, IdempotencyKey, Message, Queue, Run, StepVersion
+from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
 from flows.models.users import caller_of
 from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
@@ -372,10 +372,26 @@ def discard(dead_letter: DeadLetter, *, user: Caller | None = None, reason: str 
 def pause(target: Queue | Flow, *, user: Caller | None = None, reason: str = "") -> None:
     """Pause a queue, or all queues of a flow: messages wait, and running scripts go on.
 
-    The audit log has the reason.
+    The reason is shown while it is paused, and stays in the audit log.
     """
     with audit.acting("pause", user=user, reason=reason):
-        _set_paused(target, True, user)
+        _set_paused(target, True, user, reason)
+
+
+def let_one_through(queue: Queue, *, user: Caller | None = None, reason: str = "") -> UUID | None:
+    """Have the run of the queue's next ready message bypass the pause; return its id.
+
+    None where no message is ready that does not bypass it already.
+    """
+    ready = Message.objects.filter(
+        queue=queue.pk, bypasses_pause=False, available_at__lte=store().database.now()
+    ).order_by("available_at")
+    for priority in range(HIGHEST_PRIORITY, -1, -1):
+        # Each takes one probe of the index of waiting messages.
+        if message := ready.filter(priority=priority).defer("body").first():
+            run = Run.objects.get(pk=message.run_id)
+            return run.pk if bypass_pause(run, user=user, reason=reason) else None
+    return None
 
 
 def resume(target: Queue | Flow, *, user: Caller | None = None, reason: str = "") -> None:
@@ -387,12 +403,13 @@ def resume(target: Queue | Flow, *, user: Caller | None = None, reason: str = ""
         _set_paused(target, False, user)
 
 
-def _set_paused(target: Queue | Flow, paused: bool, user: Caller | None) -> None:
+def _set_paused(target: Queue | Flow, paused: bool, user: Caller | None, reason: str = "") -> None:
     target.refresh_from_db()
     if target.paused == paused:
         return
     target.paused = paused
     target.paused_by_id = user.pk if user and paused else None
+    target.pause_reason = reason
     # The models' signals write the entry of the audit log.
-    target.save(update_fields=["paused", "paused_by"])
+    target.save(update_fields=["paused", "paused_by", "pause_reason"])
     store().database.wake()

@@ -40,6 +40,7 @@ LEFT_OUT = frozenset(
         "created_at",
         "changed_at",
         "paused_by",
+        "pause_reason",
         "last_login",
         "date_joined",
         "digest",

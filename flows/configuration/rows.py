@@ -124,7 +124,7 @@ def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:
     queue.rate_count = limit["count"] if limit else None
     queue.rate_period = limit["periodSeconds"] * SECOND if limit else Queue().rate_period
     if queue.paused != entry["paused"]:
-        queue.paused, queue.paused_by = entry["paused"], None
+        queue.paused, queue.paused_by, queue.pause_reason = entry["paused"], None, ""
 
 
 def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:

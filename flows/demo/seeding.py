@@ -7,7 +7,7 @@ messages stay where they are.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from flows.configuration import import_configuration
+from flows.message.error_class import error_class_of
 from flows.models import CountBlock, CountedTotals, Flow, FlowTotals, FlowVersion, Queue
 from flows.monitoring.curves import RESOLUTIONS, Resolution
 from flows.monitoring.histogram import Histogram, bucket_of, written
@@ -181,9 +182,10 @@ class _Sql:
 
     def letters(self, first: int, end: int) -> None:
         self._insert(
-            "flows_deadletter (run_id, step_id, reason, error, body, deliveries, branch, dead_at)",
-            f"{self._id}, step, 'exhausted', {self._error}, {self._body}, 5, '',"
-            f" {self._time(RUN_MS)}",
+            "flows_deadletter (run_id, step_id, reason, error, error_class, body, deliveries,"
+            " branch, dead_at)",
+            f"{self._id}, step, 'exhausted', {self._error}, {self._error_class}, {self._body}, 5,"
+            f" '', {self._time(RUN_MS)}",
             first,
             end,
             f"position = 0 AND {self._has_failed}",
@@ -276,9 +278,16 @@ class _Sql:
 
     @property
     def _error(self) -> str:
+        return self._one_of(ERRORS)
+
+    @property
+    def _error_class(self) -> str:
+        return self._one_of([error_class_of(error) for error in ERRORS])
+
+    def _one_of(self, errors: Sequence[str]) -> str:
         cases = " ".join(
             f"WHEN {number} THEN '{error.replace(chr(39), chr(39) * 2)}'"
-            for number, error in enumerate(ERRORS)
+            for number, error in enumerate(errors)
         )
         return f"CASE n / {max(1, self.failing)} % {len(ERRORS)} {cases} END"
 

@@ -34,6 +34,11 @@ class DeadLetter(models.Model):
     step = models.ForeignKey(StepVersion, on_delete=models.PROTECT, related_name="+")
     reason = models.CharField(max_length=32, choices=Reason)
     error = models.TextField(help_text="With the script's traceback.")
+    error_class = models.CharField(  # noqa: DJ001  null tells the old ones from an empty error
+        max_length=200,
+        null=True,
+        help_text="The error without numbers, ids and texts; null: of before there were classes.",
+    )
     body = models.TextField(help_text="The envelope as the step received it, JSON.")
     deliveries = models.PositiveIntegerField()
     branch = models.TextField(default="", blank=True)
@@ -59,6 +64,13 @@ class DeadLetter(models.Model):
                 "id",
                 condition=Q(reprocessed_at=None, discarded_at=None),
                 name="dead_letter_open",
+            ),
+            # The open ones of an error class, and the counts of classes without the rows.
+            models.Index(
+                fields=["error_class", "id"],
+                include=["step", "dead_at"],
+                condition=Q(reprocessed_at=None, discarded_at=None),
+                name="dead_letter_by_error",
             ),
         ]
 

@@ -56,6 +56,9 @@ class Flow(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
     )
+    pause_reason = models.TextField(
+        default="", db_default="", blank=True, editable=False, help_text="Why it is paused."
+    )
     history = HistoricalRecords()
 
     class Meta:

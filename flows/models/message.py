@@ -13,6 +13,7 @@ from flows.models.version import StepVersion
 
 # As in JMS: 0 is the lowest, 9 the highest.
 DEFAULT_PRIORITY = 4
+HIGHEST_PRIORITY = 9
 
 
 class MessageQuerySet(models.QuerySet["Message"]):

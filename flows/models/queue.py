@@ -72,6 +72,9 @@ class Queue(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
     )
+    pause_reason = models.TextField(
+        default="", db_default="", blank=True, editable=False, help_text="Why it is paused."
+    )
     history = HistoricalRecords()
 
     class Meta:

@@ -44,6 +44,9 @@ class Reprocessing(models.Model):
     reprocessed = models.PositiveIntegerField(default=0, help_text="Requeued, whatever the result.")
     completed = models.PositiveIntegerField(default=0)
     failed_again = models.PositiveIntegerField(default=0)
+    failed_before = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Those that had failed again when it last went on."
+    )
     cancelled = models.PositiveIntegerField(default=0)
     refused = models.PositiveIntegerField(
         default=0, help_text="Dead letters without a step or queue."

@@ -308,7 +308,8 @@ def _paused(target: Queue | Flow, pause: Pause | None) -> str:
     by = target.paused_by.get_username() if target.paused_by else by
     who = f" by {by}" if by else ""
     when = f" since {text_of(since)}" if since else ""
-    return f"{target.name!r} is paused{who}{when}."
+    why = f": {target.pause_reason.rstrip('.')}" if target.pause_reason else ""
+    return f"{target.name!r} is paused{who}{when}{why}."
 
 
 def _flow_of(queue: Queue) -> Flow | None:

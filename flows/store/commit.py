@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flows.disposition import Circumstances, Decision, Disposition
+from flows.message.error_class import error_class_of
 from flows.models import DeadLetter, Run
 from flows.models.keep import Keep
 from flows.plan import StepPlan, step_plan
@@ -454,6 +455,7 @@ def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:
         step_id=done.held.step_id,
         reason=done.decision.reason.value if done.decision.reason else "",
         error=done.decision.error,
+        error_class=error_class_of(done.decision.error),
         body=done.held.body,
         deliveries=done.held.deliveries,
         dead_at=now,

@@ -89,6 +89,22 @@ def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
     reprocessing.refresh_from_db()
 
 
+def go_on(reprocessing: Reprocessing, *, user: Any = None) -> None:
+    """Go on with a reprocessing that stopped; as many may fail again as could before."""
+    stopped = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.STOPPED)
+    with store().database.transaction():
+        found = stopped.select_for_update(of=("self",)).first()
+        if found is not None:
+            _take_token(found, store().database.now())
+            found.state, found.note = Reprocessing.State.RUNNING, ""
+            found.finished_at, found.failed_before = None, found.failed_again
+            found.save()
+            _send(found.pk, found.fencing_token)
+            before, after = ({"state": each} for each in ("STOPPED", "RUNNING"))
+            audit.record("go on", found, before=before, after=after, user=user)
+    reprocessing.refresh_from_db()
+
+
 def wake_overdue() -> float:
     """Queue a task for every reprocessing that is due. The broker calls this.
 
@@ -188,6 +204,7 @@ def _count_ended(reprocessing: Reprocessing) -> None:
 def _stop_after_failures(reprocessing: Reprocessing) -> None:
     most = reprocessing.stop_after_failures
     is_running = reprocessing.state == Reprocessing.State.RUNNING
-    if most is not None and is_running and reprocessing.failed_again >= most:
+    failed = reprocessing.failed_again - reprocessing.failed_before
+    if most is not None and is_running and failed >= most:
         reprocessing.state = Reprocessing.State.STOPPED
-        reprocessing.note = f"Stopped itself: {reprocessing.failed_again} failed again."
+        reprocessing.note = f"Stopped itself: {failed} failed again."

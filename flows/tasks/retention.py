@@ -42,6 +42,7 @@ from flows.models.audit_triggers import deletes_entries
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
 from flows.tasks.counting import purge_counts
+from flows.tasks.error_classes import fill_some_error_classes
 
 # The runs in one transaction: on SQLite no other process can write meanwhile, about 20 ms.
 BATCH = 200
@@ -116,7 +117,7 @@ def _batches(now: datetime) -> Iterator[int]:
         or _purge_audit_log(now)
     ):
         yield 0
-    while purge_counts(now, BATCH):
+    while purge_counts(now, BATCH) or fill_some_error_classes():
         yield 0
     for version, retention in _versions():
         after: UUID | None = UUID(int=0)

@@ -19,6 +19,7 @@ from flows.models import (
     Run,
     StepRun,
 )
+from flows.monitoring.wait_reason import why_queue
 from flows.store import store
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
@@ -355,3 +356,33 @@ def test_a_run_that_goes_on_under_its_flow_s_new_name_changes_books():
 
     totals = {t.flow_name: (t.accepted, t.failed) for t in FlowTotals.objects.all()}
     assert totals == {"flow": (0, 0), "renamed": (1, 0)}
+
+
+def test_a_reason_of_a_pause_is_kept_until_it_is_resumed():
+    flow = make_flow(codes=[ECHO])
+    queue = flow.steps.get().queue
+
+    engine.pause(queue, reason="The warehouse moves.")
+
+    queue.refresh_from_db()
+    assert queue.pause_reason == "The warehouse moves."
+    engine.start(flow.name, {})
+    assert "is paused" in why_queue(queue)
+    assert "The warehouse moves." in why_queue(queue)
+    engine.resume(queue)
+    queue.refresh_from_db()
+    assert queue.pause_reason == ""
+
+
+def test_one_message_at_a_time_is_let_through_a_paused_queue():
+    flow = make_flow(codes=[ECHO])
+    queue = flow.steps.get().queue
+    engine.pause(queue)
+    first = engine.start(flow.name, {"n": 1}).correlation_id
+    urgent = engine.start(flow.name, {"n": 2}, priority=9).correlation_id
+
+    assert engine.let_one_through(queue) == urgent
+    assert engine.let_one_through(queue) == first
+    assert engine.let_one_through(queue) is None
+    work_until_idle(flow)
+    assert {run.status for run in Run.objects.all()} == {Run.Status.COMPLETED}

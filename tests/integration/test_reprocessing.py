@@ -273,6 +273,49 @@ def test_it_stops_itself_when_too_many_fail_again():
     assert DeadLetter.objects.open().count() == 30
 
 
+def test_one_that_stopped_goes_on_after_the_repair():
+    flow = make_flow(codes=[REJECT])
+    make_dead_letters(flow, 12)
+    made = reprocess_many(
+        EVERYTHING, sample=5, stop_after_failures=4, newest_script=True
+    ).reprocessing
+    finish(flow, made)
+    repair(flow)
+
+    reprocessing.go_on(made)
+    finish(flow, made)
+
+    assert made.state == Reprocessing.State.FINISHED
+    assert (made.reprocessed, made.failed_again, made.completed) == (12, 5, 7)
+
+
+def test_one_that_goes_on_stops_itself_again():
+    flow = make_flow(codes=[REJECT])
+    make_dead_letters(flow, 30)
+    made = reprocess_many(
+        EVERYTHING, sample=0, stop_after_failures=5, rate_per_second=10
+    ).reprocessing
+    finish(flow, made)
+    before = made.failed_again
+
+    reprocessing.go_on(made)
+    finish(flow, made)
+
+    assert made.state == Reprocessing.State.STOPPED
+    assert made.note == f"Stopped itself: {made.failed_again - before} failed again."
+    assert made.failed_again >= before + 5
+
+
+def test_one_that_has_not_stopped_does_not_go_on_twice():
+    flow = make_flow(codes=[REJECT])
+    make_dead_letters(flow, 2)
+    made = reprocess_many(EVERYTHING, sample=0).reprocessing
+
+    reprocessing.go_on(made)
+
+    assert OrmQ.objects.count() == 1
+
+
 def test_fewer_failures_than_that_do_not_stop_it():
     flow = make_flow(codes=[REJECT])
     make_dead_letters(flow, 8)
