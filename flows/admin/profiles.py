@@ -32,6 +32,7 @@ from flows.access.profiles import (
 from flows.access.rights import flows_allowed
 from flows.admin.delegation import NOT_OWN_RIGHT, may_give_mapping
 from flows.admin.display import page_of
+from flows.admin.user_fields import UserFields
 from flows.models import Flow, Right, RoleMapping
 
 NO_RIGHTS = "none"
@@ -64,6 +65,7 @@ class ProfileForm(forms.Form):
         fields["profile"].choices = [(each, _described(each)) for each in self.offered()]
         if self.is_role:
             fields["profile"].choices.append((NO_RIGHTS, "None: takes the rights away"))
+        if self.is_role or not UserFields(type(target)).there("is_staff"):
             del fields["may_enter"]
 
     @property
@@ -121,7 +123,7 @@ class ProfileForm(forms.Form):
             return f"{self.target} is an administrator."
         for flow in self.chosen():
             self.target.groups.add(role_with(profile, flow) or make_role(profile, flow))
-        if self.cleaned_data["may_enter"] and not self.target.is_staff:
+        if self.cleaned_data.get("may_enter") and not self.target.is_staff:
             self.target.is_staff = True
             self.target.save(update_fields=["is_staff"])
         return f"{self.target} is {profile} of {self._names()}."
