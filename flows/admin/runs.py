@@ -13,10 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from unfold.decorators import action, display
+from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.paginator import InfinitePaginator
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
@@ -30,18 +28,14 @@ from flows.admin.by_role import (
 )
 from flows.admin.conservation import checked_tables
 from flows.admin.display import (
-    STATUS_LABELS,
-    elapsed,
     first_line,
-    link,
     list_of,
     page_of,
     rounded,
-    shown_time,
 )
-from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.admin.long_texts import LongTexts, shown_text
 from flows.admin.run_bodies import NOT_KEPT, address_of_body, body_response, like_url
+from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.errors import FlowError
 from flows.models import BranchEnd, Message, Queue, Right, Run
@@ -50,35 +44,16 @@ from flows.monitoring.wait_reason import why_run
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
-HEX_DIGITS = 32
-
 
 @admin.register(Run)
-class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
+class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
     """For millions of rows: it counts no rows, and every order is that of the key."""
 
     class Media:
         css: ClassVar[Any] = {"all": ["flows/runs.css"]}
         js = ("flows/json.js",)
 
-    long_texts = ("result",)
-    list_display: Any = (
-        "correlation_id",
-        "flow",
-        "status_label",
-        "created",
-        "duration",
-        "warnings",
-    )
-    list_filter = (FlowFilter, StatusFilter, AgeFilter, ("created_at", CreatedFilter))
-    list_filter_submit = True
-    list_select_related = ("flow_version__flow",)
-    search_fields: Any = ("correlation_id",)
-    search_help_text = "Correlation id, or the beginning of one"
-    ordering = ("-correlation_id",)
-    sortable_by = ()
-    paginator = InfinitePaginator
-    show_full_result_count = False
+    long_texts = ("result", "cancelled_input")
     change_form_template = "admin/flows/run/change_form.html"
     actions: Any = ("cancel_selected",)
     actions_list: Any = ("conservation",)
@@ -87,16 +62,11 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     def seen(self, request: HttpRequest) -> Q | None:
         return seen_runs(request.user, rights_of(request))
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        return super().get_queryset(request).filter(self.before(request))
+
     def flow_of(self, obj: Run) -> int | None:
         return obj.flow_version.flow_id
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
-    ) -> tuple[QuerySet[Run], bool]:
-        if not search_term.strip():
-            return queryset, False
-        bounds = id_bounds(search_term)
-        return (queryset.filter(pk__range=bounds) if bounds else queryset.none()), False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -316,34 +286,6 @@ class RunAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "back_url": list_of(Run),
         }
         return TemplateResponse(request, "admin/flows/run/conservation.html", context)
-
-    @admin.display(description="flow")
-    def flow(self, run: Run) -> Any:
-        version = run.flow_version
-        if version.flow is None:
-            return f"{version} (deleted)"
-        return link(page_of(version.flow), version)
-
-    @display(description="status", label=STATUS_LABELS)
-    def status_label(self, run: Run) -> str:
-        return run.status
-
-    @admin.display(description="created")
-    def created(self, run: Run) -> str:
-        return shown_time(run.created_at)
-
-    @admin.display(description="duration")
-    def duration(self, run: Run) -> str:
-        """Return the time from the start to the end, or until now."""
-        return elapsed(run.created_at, run.finished_at or timezone.now())
-
-
-def id_bounds(text: str) -> tuple[UUID, UUID] | None:
-    """Return the first and the last id that begins with the text, None if none can."""
-    digits = text.strip().replace("-", "").lower()
-    if not digits or len(digits) > HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
-        return None
-    return UUID(digits.ljust(HEX_DIGITS, "0")), UUID(digits.ljust(HEX_DIGITS, "f"))
 
 
 def has_ended(run: Run) -> bool:

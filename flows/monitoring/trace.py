@@ -54,7 +54,7 @@ def summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
     Select their flow versions with them. It takes four queries for any number of runs.
     """
-    current = _current_steps([run for run in runs if run.status != Run.Status.COMPLETED])
+    current = current_steps([run for run in runs if run.status != Run.Status.COMPLETED])
     return [_summary(run, current.get(run.pk)) for run in runs]
 
 
@@ -124,7 +124,7 @@ def _current(run: Run, steps: list[dict[str, Any]]) -> str | None:
     return next(here, None) or next(after, None)
 
 
-def _current_steps(runs: Sequence[Run]) -> dict[UUID, str]:
+def current_steps(runs: Sequence[Run]) -> dict[UUID, str]:
     """Return the current step by run, as `_current` finds it."""
     names = _step_names(runs)
     places: dict[UUID, list[int]] = defaultdict(list)

@@ -10,7 +10,7 @@ textContent. What is no JSON, or is nested very deep, is shown as text.
   "use strict";
 
   const DEEPEST = 150;
-  // So many items of an array or object are made at first.
+  // The number of items of an array or object that are made at first.
   const ITEMS = 200;
   const TOKEN = /\s*("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[[\]{},:])/y;
 

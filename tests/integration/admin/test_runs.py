@@ -7,8 +7,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows import engine
+from flows.admin.run_list import id_bounds
 from flows.admin.run_page import MOST_ATTEMPTS, most_telling
-from flows.admin.runs import id_bounds
 from flows.models import Message, Run, StepRun
 from flows.monitoring.run_story import Attempt
 from tests.integration.admin.pages import answer_dialog, messages_of

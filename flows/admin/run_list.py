@@ -1,0 +1,270 @@
+"""The list of runs: its columns, its search, and the chips of what confines it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, QueryDict
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold import paginator
+from unfold.contrib.filters.admin import DropdownFilter, TextFilter
+from unfold.decorators import display
+
+from flows.access.rights import SEES_EVERY_RUN, flows_with
+from flows.admin.by_role import rights_of
+from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, page_of, shown_time
+from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
+from flows.models import DeadLetter, Message, Run, StepVersion
+from flows.models.users import all_users, user_name_field
+from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
+from flows.monitoring.trace import current_steps
+
+if TYPE_CHECKING:
+    from scripts.admin.base import ReadOnlyAdmin as Base
+else:
+    Base = object
+
+HEX_DIGITS = 32
+# With fewer digits a text that is searched for may be anything.
+DIGITS_OF_IDS = 8
+# The most runs that are looked for at one step.
+MOST_AT_STEP = 1_000
+
+# Of a range of times, which has four parameters.
+RANGE = [f"created_at_{side}_{part}" for side in ("from", "to") for part in "01"]
+CHIPS = {
+    "q": ("", ["q"]),
+    "flow": ("flow", ["flow", "step"]),
+    "step": ("step", ["step"]),
+    "status": ("status", ["status"]),
+    "caller": ("started by", ["caller"]),
+    "age": ("age", ["age"]),
+    "created_at_from_0": ("created from", RANGE[:2]),
+    "created_at_to_0": ("created to", RANGE[2:]),
+}
+
+
+class CallerFilter(TextFilter):
+    title = "name of the user who started it"
+    parameter_name = "caller"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        name = (self.value() or "").replace("\0", "")
+        if not name:
+            return queryset
+        users = all_users().filter(**{f"{user_name_field()}__iexact": name})
+        return queryset.filter(started_by__in=list(users.values_list("pk", flat=True)[:10]))
+
+
+class StepFilter(DropdownFilter):
+    """Filters by the step where a run is or has failed. It has choices once a flow is chosen."""
+
+    title = "step where it is or failed"
+    parameter_name = "step"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        flow = request.GET.get("flow", "")
+        steps = StepVersion.objects.filter(flow_version__flow__name=flow)
+        names = steps.order_by("position").values_list("name", flat=True)
+        return [(name, name) for name in dict.fromkeys(names)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        if not self.value():
+            return queryset
+        steps = StepVersion.objects.filter(
+            flow_version__flow__name=request.GET.get("flow", ""), name=self.value()
+        )
+        ids = list(steps.values_list("pk", flat=True))
+        queues = list(steps.exclude(queue=None).values_list("queue", flat=True))
+        letters = DeadLetter.objects.open().filter(step__in=ids).order_by("-id")
+        waiting = Message.objects.filter(queue__in=queues, step__in=ids).order_by()
+        held = Message.objects.filter(consumer__queue__in=queues, step__in=ids).order_by()
+        found = {
+            run_id
+            for rows in (letters, waiting, held)
+            for run_id in rows.values_list("run_id", flat=True)[:MOST_AT_STEP]
+        }
+        return queryset.filter(pk__in=found)
+
+
+class BeforeFilter(SimpleListFilter):
+    """Has the list take the parameter of its next page, and shows nothing."""
+
+    title = "before"
+    parameter_name = "before"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        return queryset
+
+
+class InfinitePaginator(paginator.InfinitePaginator):
+    """Pages by the key of the last row: the thousandth costs what the first does.
+
+    A template of unfold knows paginators without a count by this name.
+    """
+
+    template_name = "admin/flows/run/pages.html"
+
+
+class RunList(Base):
+    """The part of the runs' admin that makes the list."""
+
+    list_display: Any = (
+        "run",
+        "flow",
+        "status_label",
+        "step",
+        "first_error_line",
+        "caller",
+        "created",
+        "duration",
+    )
+    list_filter = (
+        FlowFilter,
+        StepFilter,
+        StatusFilter,
+        CallerFilter,
+        AgeFilter,
+        ("created_at", CreatedFilter),
+        BeforeFilter,
+    )
+    list_filter_submit = True
+    list_select_related = ("flow_version__flow", "started_by")
+    list_before_template = "admin/flows/run/before_list.html"
+    search_fields: Any = ("correlation_id",)
+    search_help_text = "Correlation id, or text in a payload or an error"
+    ordering = ("-correlation_id",)
+    sortable_by = ()
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def before(self, request: HttpRequest) -> Q:
+        """Return the condition of the page that the address names."""
+        try:
+            return Q(pk__lt=UUID(request.GET["before"]))
+        except (KeyError, ValueError):
+            return Q()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        text = search_term.strip().replace("\0", "")
+        if not text:
+            return queryset, False
+        bounds = id_bounds(text)
+        by_id = queryset.filter(pk__range=bounds) if bounds else queryset.none()
+        digits = len(text.replace("-", ""))
+        if len(text) < SHORTEST or (bounds and digits >= DIGITS_OF_IDS and by_id.exists()):
+            return by_id, False
+        found = runs_with(text, self._with_payloads_seen(request, queryset))
+        request.found_runs = found  # type: ignore[attr-defined]
+        either = Q(pk__in=found.ids) | Q(pk__range=bounds) if bounds else Q(pk__in=found.ids)
+        return queryset.filter(either), False
+
+    def _with_payloads_seen(self, request: HttpRequest, runs: QuerySet[Run]) -> QuerySet[Run]:
+        rights = rights_of(request)
+        if rights[None] & SEES_EVERY_RUN:
+            return runs
+        return runs.filter(flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes: Any = super().get_changelist_instance(request)
+        rows: list[Any] = list(changes.result_list)
+        steps = current_steps([run for run in rows if run.status != Run.Status.COMPLETED])
+        for run in rows:
+            run.current_step = steps.get(run.pk, "")
+        changes.result_list = rows
+        found: Found | None = getattr(request, "found_runs", None)
+        changes.run_chips = list(chips(request.GET))
+        changes.run_note = note_of(found) if found else ""
+        further = found.last if found else rows[-1].pk if rows else None
+        is_full = found is not None or len(rows) >= self.list_per_page
+        changes.run_older_url = is_full and further and address(request.GET, before=further)
+        is_later = "before" in request.GET
+        changes.run_newest_url = is_later and address(request.GET, before=None)
+        return changes
+
+    @display(description="run", ordering="pk")
+    def run(self, run: Run) -> str:
+        text = str(run.pk)
+        return format_html('<code title="{}">{}…{}</code>', text, text[:8], text[-6:])
+
+    @admin.display(description="flow")
+    def flow(self, run: Run) -> Any:
+        version = run.flow_version
+        if version.flow is None:
+            return f"{version} (deleted)"
+        return link(page_of(version.flow), version)
+
+    @display(description="status", label=STATUS_LABELS)
+    def status_label(self, run: Run) -> str:
+        return run.status
+
+    @admin.display(description="step", empty_value="-")
+    def step(self, run: Any) -> str | None:
+        """Return the step where the run is, or failed."""
+        return run.current_step or None
+
+    @admin.display(description="error")
+    def first_error_line(self, run: Run) -> str:
+        return format_html('<span class="run-list-error">{}</span>', first_line(run.error))
+
+    @admin.display(description="started by", empty_value="-")
+    def caller(self, run: Run) -> Any:
+        return run.started_by
+
+    @admin.display(description="created")
+    def created(self, run: Run) -> str:
+        return shown_time(run.created_at)
+
+    @admin.display(description="duration")
+    def duration(self, run: Run) -> str:
+        """Return the time from the start to the end, or until now."""
+        return elapsed(run.created_at, run.finished_at or timezone.now())
+
+
+def note_of(found: Found) -> str:
+    """Say how far the search has looked."""
+    if found.is_complete:
+        return ""
+    looked = f"Looked at the newest {found.looked_at:,} runs"
+    letters = " and at all dead letters" if found.knows_all_letters else ""
+    more = f", until {ENOUGH} were found" if len(found.ids) >= ENOUGH else ""
+    return f"{looked}{letters}{more}. Filters by flow, status or time lead further back."
+
+
+def chips(params: QueryDict) -> Iterator[dict[str, str]]:
+    """Yield what confines the list, each with the address of the list without it."""
+    for name, (label, names) in CHIPS.items():
+        value = params.get(name, "").strip()
+        if name in RANGE:
+            value = " ".join(filter(None, (params.get(each) for each in names)))
+        if value:
+            shown = f"{label}: {value}" if label else f"“{value}”"
+            without = dict.fromkeys((*names, "before"))
+            yield {"text": shown, "url": address(params, **without)}
+
+
+def address(params: QueryDict, **changes: Any) -> str:
+    """Return the address of the list with changed parameters; None removes one."""
+    changes = {"p": None, "e": None, **changes}
+    kept = {key: value for key, value in params.items() if key not in changes}
+    return f"?{urlencode(kept | {key: value for key, value in changes.items() if value})}"
+
+
+def id_bounds(text: str) -> tuple[UUID, UUID] | None:
+    """Return the first and the last id that begins with the text, None if none can."""
+    digits = text.strip().replace("-", "").lower()
+    if not digits or len(digits) > HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
+        return None
+    return UUID(digits.ljust(HEX_DIGITS, "0")), UUID(digits.ljust(HEX_DIGITS, "f"))
