@@ -31,7 +31,7 @@ API = "/async/"
 LONGEST_TEXT = 64_000
 LONGEST_NAME = 254
 # The arguments of a process that serves requests or runs tasks, not the commands of an operator.
-SERVERS = frozenset({"up", "runserver"})
+SERVERS = frozenset({"runserver"})
 WORKERS = frozenset({"qcluster"})
 MANAGE = frozenset({"manage.py", "django-admin", "__main__.py"})
 

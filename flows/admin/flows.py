@@ -17,6 +17,7 @@ from unfold.enums import ActionVariant
 from flows import engine
 from flows.access.rights import flows_with, seen_runs
 from flows.admin.by_role import has_right, may_view, rights_of
+from flows.admin.deleted_flows import DeletedFlowsAdmin
 from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, list_of, page_of
 from flows.admin.flow_versions import VersionInline
 from flows.admin.home import HomeUrls
@@ -47,7 +48,7 @@ class StartForm(forms.Form):
 
 
 @admin.register(Flow)
-class FlowAdmin(DeletionAdmin, StepPanelAdmin, HomeUrls, PausingAdmin):
+class FlowAdmin(DeletionAdmin, DeletedFlowsAdmin, StepPanelAdmin, HomeUrls, PausingAdmin):
     list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
     list_filter = ("active", "paused")
     list_select_related = ("paused_by",)
@@ -71,6 +72,7 @@ class FlowAdmin(DeletionAdmin, StepPanelAdmin, HomeUrls, PausingAdmin):
     readonly_fields = ("pause_state",)
     inlines = (VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
+    actions_list = ("deleted_flows",)
     actions_row = ("start",)
     actions_detail = ("runs", "pause", "resume", "start")
 

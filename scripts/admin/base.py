@@ -79,7 +79,6 @@ class ConfigurationAdmin(
 
     formfield_overrides = FORMFIELDS
     list_per_page = 50
-    warn_unsaved_form = True
     # Shown as code to users who may view an object but not change it.
     preformatted_fields: tuple[str, ...] = ()
 

@@ -1,0 +1,180 @@
+"""A deleted flow is restored from its history, with its steps, or it is told what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from flows import engine
+from flows.models import AuditEntry, Flow, Queue, RoleMapping, Run, Step
+from scripts.models import Library, Script
+from tests.builders import ECHO, make_flow, work_until_idle
+from tests.integration.admin.pages import messages_of
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/flows/flow/deleted/"
+
+
+def steps_of(flow: Flow) -> list[tuple[Any, ...]]:
+    names = ("position", "name", "script__name", "queue__name", "threads", "join")
+    return list(flow.steps.order_by("position").values_list(*names))
+
+
+def restore(client: Client, name: str) -> Any:
+    record = Flow.history.filter(name=name, history_type="-").first()
+    return client.post(f"{LIST}{record.pk}/", follow=True)
+
+
+@pytest.fixture
+def orders(db) -> Flow:
+    flow = make_flow("orders", [ECHO, ECHO, ECHO], threads=7)
+    flow.make_version()
+    return flow
+
+
+def test_deleted_flow_is_listed_with_its_user_and_restored_with_its_steps(client, orders):
+    before = steps_of(orders)
+    client.post(f"/admin/flows/flow/{orders.pk}/delete/", {"post": "yes"})
+
+    listed = client.get(LIST).content.decode()
+    response = restore(client, "orders")
+
+    restored = Flow.objects.get(name="orders")
+    assert "orders" in listed
+    assert ">root<" in listed
+    assert steps_of(restored) == before
+    assert "The flow orders is restored." in messages_of(response)
+    assert "orders" not in [record.name for record in client.get(LIST).context["records"]]
+
+
+def test_restored_flow_runs_and_has_its_versions_and_runs_again(client, orders):
+    engine.start("orders", {})
+    versions = orders.versions.count()
+    orders.delete()
+
+    restore(client, "orders")
+    restored = Flow.objects.get(name="orders")
+    engine.start("orders", {})
+    work_until_idle(restored)
+
+    assert restored.versions.count() == versions
+    runs = Run.objects.filter(flow_version__flow=restored)
+    assert [run.status for run in runs] == ["COMPLETED", "COMPLETED"]
+
+
+def test_scripts_and_queues_that_are_gone_are_restored_too(client, orders):
+    script = Script.objects.get(name="orders-1")
+    script.libraries = [Library.objects.create(name="tools", code="x = 1")]
+    script.save()
+    orders.make_version()
+    before = steps_of(orders)
+    orders.delete()
+    Script.objects.get(name="orders-1").delete()
+    Queue.objects.get(name="orders-2").delete()
+
+    restore(client, "orders")
+
+    assert steps_of(Flow.objects.get(name="orders")) == before
+    assert [each.name for each in Script.objects.get(name="orders-1").libraries] == ["tools"]
+    Queue.objects.get(name="orders-2").state.refresh_from_db()
+
+
+def test_script_and_queue_made_anew_under_the_name_are_used(client, orders):
+    orders.delete()
+    Script.objects.get(name="orders-0").delete()
+    Queue.objects.get(name="orders-0").delete()
+    Script.objects.create(name="orders-0", code=ECHO)
+    Queue.objects.create(name="orders-0", size=5)
+
+    restore(client, "orders")
+
+    step = Step.objects.get(name="orders-0")
+    assert step.queue.size == 5
+
+
+def test_what_is_in_the_way_is_told_and_nothing_is_restored(client, orders):
+    library = Library.objects.create(name="tools", code="x = 1")
+    script = Script.objects.get(name="orders-1")
+    script.libraries = [library]
+    script.save()
+    orders.make_version()
+    orders.delete()
+    Script.objects.get(name="orders-1").delete()
+    library.delete()
+    other = Flow.objects.create(name="other")
+    Step.objects.create(
+        flow=other,
+        name="step",
+        script=Script.objects.get(name="orders-0"),
+        queue=Queue.objects.get(name="orders-0"),
+    )
+
+    response = restore(client, "orders")
+
+    html = response.content.decode()
+    assert "Libraries of the script orders-1 are gone: tools." in html
+    assert "The queue orders-0 of the step orders-0 feeds the step step of the flow other" in html
+    assert [flow.name for flow in Flow.objects.all()] == ["other"]
+    assert not Script.objects.filter(name="orders-1").exists()
+
+
+def test_flow_of_the_same_name_is_in_the_way(client, orders):
+    orders.delete()
+    Flow.objects.create(name="orders")
+
+    html = restore(client, "orders").content.decode()
+
+    assert "Another flow has the name orders" in html
+
+
+def test_step_that_was_removed_before_is_not_restored(client, orders):
+    orders.steps.get(name="orders-2").delete()
+    orders.make_version()
+    orders.delete()
+
+    restore(client, "orders")
+
+    assert [step[1] for step in steps_of(Flow.objects.get(name="orders"))] == [
+        "orders-0",
+        "orders-1",
+    ]
+
+
+def test_rights_of_roles_come_back_where_the_role_is_there(client, orders):
+    stays, goes = (Group.objects.create(name=name) for name in ("shop", "gone"))
+    for role in (stays, goes):
+        RoleMapping.objects.create(role=role, right="operate", flow=orders)
+    orders.delete()
+    goes.delete()
+
+    restore(client, "orders")
+
+    mapping = RoleMapping.objects.get()
+    assert (mapping.role, mapping.right, mapping.flow.name) == (stays, "operate", "orders")
+
+
+def test_restoring_is_in_the_audit_log(client, orders):
+    orders.delete()
+
+    restore(client, "orders")
+
+    entries = AuditEntry.objects.filter(verb="restore")
+    assert sorted(entries.values_list("kind", "actor")) == [
+        ("flow", "root"),
+        *[("step", "root")] * 3,
+    ]
+
+
+def test_user_who_may_not_add_flows_restores_none(staff_client, give_right, orders):
+    orders.delete()
+    record = Flow.history.filter(history_type="-").get()
+    staff = staff_client("flows.view_flow", "flows.change_flow")
+    give_right("operate")
+
+    assert staff.get(LIST).status_code == 403
+    assert staff.post(f"{LIST}{record.pk}/").status_code == 403
+    assert not Flow.objects.exists()
