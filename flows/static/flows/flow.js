@@ -213,7 +213,8 @@
             button.name = "move";
             button.value = `${step}:${place}`;
             button.hidden = true;
-            form.requestSubmit(button);
+            // htmx sends the name of a button that was clicked.
+            button.click();
         },
         next(menu, way) {
             const items = [...menu.querySelectorAll("button:not([disabled]), a")];

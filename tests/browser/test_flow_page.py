@@ -1,0 +1,140 @@
+"""The page of a flow in a browser: made, moved and edited with few clicks, and by keyboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from flows.models import Flow, Queue, Step
+from scripts.models import Script
+
+CODE = "def run(message, context):\n    return message\n"
+MOST_CLICKS = 12
+
+COUNT_CLICKS = """
+addEventListener("click", (event) => {
+    if (!event.isTrusted || event.detail === 0) return;
+    sessionStorage.clicks = Number(sessionStorage.clicks || 0) + 1;
+}, true);
+"""
+
+
+def page_of(flow: Flow) -> str:
+    return reverse("admin:flows_flow_change", args=[flow.pk])
+
+
+def names_of(flow: Flow) -> list[str]:
+    return [step.name for step in flow.steps.order_by("position")]
+
+
+@pytest.fixture
+def flow(live: str) -> Flow:
+    flow = Flow.objects.create(name="orders")
+    for position, name in enumerate(("read", "check", "send")):
+        script = Script.objects.create(name=name, code=CODE)
+        queue = Queue.objects.create(name=name)
+        Step.objects.create(flow=flow, name=name, script=script, queue=queue, position=position)
+    return flow
+
+
+def test_a_flow_of_three_steps_takes_few_clicks_and_no_window(page: Any) -> None:
+    windows: list[Any] = []
+    page.on("popup", lambda window: windows.append(window))
+    page.add_init_script(COUNT_CLICKS)
+    page.goto(reverse("admin:flows_flow_changelist"))
+
+    page.locator("a.addlink").click()
+    page.fill("#id_name", "orders")
+    page.get_by_role("button", name="Make the flow").click()
+    for name in ("read", "check", "send"):
+        page.locator("#flow-add").click()
+        page.locator("dialog[open] [data-step-name]").wait_for()
+        page.keyboard.type(name)
+        page.get_by_role("button", name="Add step").click()
+        page.locator(".flow-card", has_text=name).wait_for()
+
+    flow = Flow.objects.get(name="orders")
+    assert names_of(flow) == ["read", "check", "send"]
+    assert {step.queue.name for step in flow.steps.all()} == {
+        "orders-read",
+        "orders-check",
+        "orders-send",
+    }
+    assert windows == []
+    assert 0 < int(page.evaluate("sessionStorage.clicks")) <= MOST_CLICKS
+
+
+def test_a_card_is_moved_by_the_keyboard_and_said_aloud(page: Any, flow: Flow) -> None:
+    send = flow.steps.get(name="send")
+    page.goto(page_of(flow))
+
+    page.locator(f"#step-{send.pk}-menu").focus()
+    page.keyboard.press("Enter")
+    page.locator(f"#step-{send.pk}-items").wait_for()
+    page.wait_for_function("document.activeElement.textContent.includes('Move left')")
+    page.keyboard.press("Enter")
+    page.locator("#flow-announce", has_text="send is step 2 now.").wait_for(state="attached")
+    page.wait_for_function(f"document.activeElement.id === 'step-{send.pk}-menu'")
+
+    assert names_of(flow) == ["read", "send", "check"]
+
+
+def test_a_card_is_dragged_to_another_place(page: Any, flow: Flow) -> None:
+    page.goto(page_of(flow))
+    page.wait_for_function("window.Alpine !== undefined")
+    grip = page.locator(".flow-card", has_text="send").locator(".flow-grip")
+    first = page.locator(".flow-card").first
+
+    grip.drag_to(first, target_position={"x": 20, "y": 30})
+    page.locator("#flow-announce", has_text="send is step").wait_for(state="attached")
+
+    assert names_of(flow)[0] == "send"
+
+
+def test_the_panel_keeps_the_focus_and_what_is_not_saved(page: Any, flow: Flow) -> None:
+    check = flow.steps.get(name="check")
+    page.goto(page_of(flow))
+    page.locator(f"#step-{check.pk}").focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog[open] [role=tab]").first.wait_for()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+    assert page.evaluate(
+        "document.activeElement === document.body"
+        " || document.querySelector('dialog').contains(document.activeElement)"
+    )
+
+    page.get_by_role("tab", name="Step").click()
+    page.fill("#panel-step-threads", "9")
+    page.keyboard.press("Escape")
+    page.get_by_text("There are unsaved changes.").wait_for()
+    page.get_by_role("button", name="Keep editing").click()
+    page.get_by_role("button", name="Save step").click()
+    page.get_by_text("Saved.", exact=True).wait_for()
+    page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.locator(f"#step-{check.pk}-card", has_text="/9").wait_for()
+
+    assert flow.steps.get(name="check").threads == 9
+
+
+def test_code_is_edited_in_the_panel_and_a_fault_is_shown_at_its_line(
+    page: Any, flow: Flow
+) -> None:
+    read = flow.steps.get(name="read")
+    page.goto(page_of(flow))
+    page.locator(f"#step-{read.pk}").click()
+    page.locator("dialog[open] .ace_editor").wait_for()
+    write = "code => document.querySelector('dialog textarea[data-editor]').editor.setValue(code)"
+
+    page.evaluate(write, "import os\n")
+    page.get_by_role("button", name="Save script").click()
+    page.locator("dialog .flow-field__errors li").first.wait_for()
+    page.evaluate(write, CODE.replace("return message", "return {**message}"))
+    page.get_by_role("button", name="Save script").click()
+    page.get_by_text("Saved.", exact=True).wait_for()
+    page.locator(f"#step-{read.pk}-card", has_text="v2").wait_for(state="attached")
+
+    assert "{**message}" in Script.objects.get(name="read").code
