@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from flows.disposition import Disposition
@@ -41,32 +41,27 @@ class Measuring:
         """Take the deliveries of a commit that has been made."""
         if self.channel is None or not results:
             return
-        epoch = machine_clock().epoch()
         by_step: defaultdict[int, list[DeliveryResult]] = defaultdict(list)
         for result in results:
             by_step[result.held.step_id].append(result)
         for step_id, ended in by_step.items():
             site = step_plan(step_id).site
             self._note_step(self.measures[site.flow, site.step], ended)
-            self._note_runs(self.measures[site.flow, ""], ended, site.is_last, epoch)
+            if runs := ended_runs(ended, site.is_last):
+                self._note_runs(self.measures[site.flow, ""], runs)
 
     def _note_step(self, measured: Measured, ended: list[DeliveryResult]) -> None:
-        durations = measured.durations
-        for result in ended:
-            if result.ran:
-                measured.events[EVENTS[result.decision.disposition]] += 1
-                durations[bucket_of(result.finished_at - result.started_at)] += 1
+        ran = [result for result in ended if result.ran]
+        # A counter counts faster than a loop does.
+        for disposition, count in Counter(each.decision.disposition for each in ran).items():
+            measured.events[EVENTS[disposition]] += count
+        measured.durations.update(
+            [bucket_of(result.finished_at - result.started_at) for result in ran]
+        )
 
-    def _note_runs(
-        self, measured: Measured, ended: list[DeliveryResult], is_last: bool, epoch: float
-    ) -> None:
-        for result in ended:
-            disposition = result.decision.disposition
-            is_end = disposition is Disposition.DEAD_LETTERED or (
-                is_last and disposition is Disposition.ACCEPTED
-            )
-            if is_end and not result.is_branched:
-                measured.durations[bucket_of(epoch - started_at(result.held))] += 1
+    def _note_runs(self, measured: Measured, ended: list[DeliveryResult]) -> None:
+        now = machine_clock().epoch()
+        measured.durations.update([bucket_of(now - started_at(each.held)) for each in ended])
 
     def send_now_and_then(self) -> None:
         if self.measures and time.monotonic() >= self.sends_at:
@@ -77,3 +72,13 @@ class Measuring:
         if self.channel is not None:
             self.channel.send(self.measures)
             self.sends_at = time.monotonic() + SEND_SECONDS
+
+
+def ended_runs(ended: list[DeliveryResult], is_last: bool) -> list[DeliveryResult]:
+    """Return the deliveries of a step with which a run has ended, in a single branch."""
+    ends = ENDS_AT_LAST_STEP if is_last else ENDS
+    return [each for each in ended if each.decision.disposition in ends and not each.is_branched]
+
+
+ENDS = frozenset({Disposition.DEAD_LETTERED})
+ENDS_AT_LAST_STEP = ENDS | {Disposition.ACCEPTED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,7 +204,39 @@ def commits_of(installation: Installation, run_id: str) -> list[str]:
     return steps
 
 
+def counted(installation: Installation) -> dict[str, dict[str, int]]:
+    """Return the events of each flow that are counted in its minutes."""
+    sums: dict[str, dict[str, int]] = {}
+    for flow, counts in installation.rows(
+        "SELECT flow_name, counts FROM flows_countblock WHERE slot_seconds = 60 AND step_name = ''"
+    ):
+        for event, numbers in json.loads(counts).items():
+            events = sums.setdefault(flow, {})
+            events[event] = events.get(event, 0) + sum(numbers)
+    return sums
+
+
 # --- SIGKILL -------------------------------------------------------------------------------------
+
+
+def test_minutes_count_each_run_once_though_the_process_that_counts_is_killed(
+    installation: Installation,
+) -> None:
+    for kills in range(3):
+        runs = start_some(installation, f"counted-{kills}")
+        found(Parts(installation).pusher).kill()
+        for run_id in runs:
+            commits_of(installation, run_id)
+
+    totals = {
+        flow: {"accepted": accepted, "completed": completed}
+        for flow, accepted, completed in installation.rows(
+            "SELECT flow_name, accepted, completed FROM flows_flowtotals"
+        )
+    }
+    assert totals["two"]["completed"] >= 120
+    wait_for(lambda: counted(installation) == totals, PATIENCE, "the counts of the last runs")
+
 
 # Monitor and pusher are told by their age: they come before a worker is replaced.
 VICTIMS = [
