@@ -98,14 +98,20 @@ def _steps_of(record: Any) -> list[Any]:
     if last is not None:
         # Without a step that was removed a moment before.
         found = found.filter(name__in=last.steps.values("name"))
-    return list(found.order_by("position", "id"))
+    return sorted(_newest(found), key=lambda each: (each.position, each.id))
 
 
 def _mappings_of(record: Any) -> list[Any]:
     found = RoleMapping.history.filter(
         history_type="-", flow_id=record.id, **_same_deletion(record)
     )
-    return list(found.order_by("id"))
+    return _newest(found)
+
+
+def _newest(records: Any) -> list[Any]:
+    """Return the newest record of each row: the flow may have been deleted twice in the time."""
+    in_order = records.order_by("history_date", "history_id")
+    return list({each.id: each for each in in_order}.values())
 
 
 def _same_deletion(record: Any) -> dict[str, Any]:
@@ -205,10 +211,14 @@ def _restored_queue(key: int) -> Queue:
 
 def _restore_mappings(flow: Flow, records: list[Any], user: Any) -> None:
     """Give the roles their rights back, as far as the user may give them."""
-    own = rights_by_flow(user)[None]
+    # The right to configure flows is none to give rights to roles.
+    may_map = user.has_perm("flows.add_rolemapping")
+    own = rights_by_flow(user)[None] if may_map else set()
     for record in records:
         mapping: RoleMapping = record.instance
         if record.right not in own or not Group.objects.filter(pk=record.role_id).exists():
+            continue
+        if flow.role_mappings.filter(role=record.role_id, right=record.right).exists():
             continue
         mapping.flow = flow
         mapping.save(force_insert=True)

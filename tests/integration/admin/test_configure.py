@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
-from flows.models import Flow, Queue, Step
+from flows.models import Flow, Queue, RoleMapping, Step
 from scripts.models import Library, Script, Secret
 from tests.integration.admin.pages import form_data
 
@@ -276,6 +276,20 @@ def test_old_steps_bring_back_no_script_of_another_flow(configurator, world, oth
 
         assert not world.flow.steps.filter(script=pay).exists()
     assert world.flow.steps.count() == 2
+
+
+def test_a_restored_flow_gives_its_roles_no_right_back(for_all, client, world, other):
+    role = Group.objects.create(name="clerks")
+
+    def restore(by):
+        RoleMapping.objects.create(role=role, right="watch", flow=Flow.objects.get(name="payments"))
+        Flow.objects.get(name="payments").delete()
+        record = Flow.history.filter(name="payments", history_type="-").first()
+        response = by.post(reverse("admin:flows_flow_restore", args=[record.pk]))
+        return response.status_code, role.role_mappings.count()
+
+    assert restore(for_all) == (302, 0)
+    assert restore(client) == (302, 1)
 
 
 def test_names_of_secrets_and_other_libraries_are_not_shown(configurator, world):
