@@ -1,20 +1,15 @@
-"""Flows with their steps, versions and runs, and the page that starts one."""
+"""Flows with their steps, versions and runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from unfold.decorators import action, display
-from unfold.enums import ActionVariant
 
-from flows import engine
 from flows.access.rights import flows_with, seen_runs
 from flows.admin.by_role import has_right, may_view, rights_of
 from flows.admin.deleted_flows import DeletedFlowsAdmin
@@ -23,15 +18,13 @@ from flows.admin.flow_versions import VersionInline
 from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
-from flows.admin.run_bodies import payload_like
-from flows.admin.start_calls import calls, example_of
+from flows.admin.start_calls import calls
+from flows.admin.starting import StartingAdmin
 from flows.admin.step_panel import StepPanelAdmin
-from flows.errors import FlowError, PayloadInvalid
 from flows.models import DeadLetter, Flow, Right, RoleMapping, Run
 from flows.monitoring.impact import flow_goes
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
-from scripts.admin.json_fields import CodeWidget, indented
 
 RESTORABLE = "It can be restored from the list of deleted flows."
 MOST_RUNS = 8
@@ -39,16 +32,10 @@ MOST_RUNS = 8
 MOST_VERSIONS = 5
 
 
-class StartForm(forms.Form):
-    payload = forms.CharField(
-        widget=CodeWidget(rows=16),
-        strip=False,
-        help_text="A JSON object. The script of the first step receives it.",
-    )
-
-
 @admin.register(Flow)
-class FlowAdmin(DeletionAdmin, DeletedFlowsAdmin, StepPanelAdmin, HomeUrls, PausingAdmin):
+class FlowAdmin(
+    DeletionAdmin, DeletedFlowsAdmin, StartingAdmin, StepPanelAdmin, HomeUrls, PausingAdmin
+):
     list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
     list_filter = ("active", "paused")
     list_select_related = ("paused_by",)
@@ -187,70 +174,11 @@ class FlowAdmin(DeletionAdmin, DeletedFlowsAdmin, StepPanelAdmin, HomeUrls, Paus
     def has_see_runs_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return may_view(request, Run)
 
-    def has_start_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return self.may(request, Right.START, object_id)
-
     def get_actions_row(self, request: HttpRequest) -> list[Any]:
         """Offer the start in the list if the user may start every flow of it."""
         flows = self.get_queryset(request).values_list("pk", flat=True)
         may_start_all = all(has_right(request, {Right.START}, pk) for pk in flows)
         return super().get_actions_row(request) if may_start_all else []
-
-    @action(
-        description="Start",
-        icon="play_arrow",
-        permissions=["start"],
-        variant=ActionVariant.PRIMARY,
-    )
-    def start(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        flow = self.get_object(request, object_id)
-        if flow is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        payload = payload_like(request, flow) or indented(example_of(flow))
-        form = StartForm(request.POST or None, initial={"payload": payload})
-        if form.is_valid() and (response := self._start(request, flow, form)):
-            return response
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Start",
-            "card_title": f"Start a run of {flow.name}",
-            "verb": "Start",
-            "opts": self.opts,
-            "original": flow,
-            "form": form,
-            "path": self.path(flow),
-            "why_it_waits": why_it_would_wait(flow),
-            "back_url": page_of(flow),
-        }
-        return TemplateResponse(request, "admin/flows/flow/start.html", context)
-
-    def _start(self, request: HttpRequest, flow: Flow, form: StartForm) -> HttpResponse | None:
-        payload = form.cleaned_data["payload"].encode()
-        try:
-            started = engine.start(flow.name, payload, user=request.user)
-        except PayloadInvalid as error:
-            faults = [f"{fault['path']}: {fault['detail']}" for fault in error.errors]
-            form.add_error("payload", [str(error), *faults])
-            return None
-        except FlowError as error:
-            form.add_error(None, str(error))
-            return None
-        self.message_user(request, f"Run {started.correlation_id} was started.", messages.SUCCESS)
-        if why := why_it_would_wait(flow):
-            self.message_user(request, why, messages.WARNING)
-        if not self.has_see_runs_permission(request):
-            return redirect(page_of(flow))
-        return redirect(reverse("admin:flows_run_change", args=[started.correlation_id]))
-
-
-def why_it_would_wait(flow: Flow) -> str | None:
-    """Say why a run that is started now waits at its first step."""
-    if flow.paused:
-        return "The flow is paused: a run waits until it is resumed."
-    first = flow.steps.select_related("queue").first()
-    if first and first.queue.paused:
-        return f"The queue {first.queue.name!r} is paused: a run waits until it is resumed."
-    return None
 
 
 def recent_runs(request: HttpRequest, flow: Flow) -> list[dict[str, Any]]:

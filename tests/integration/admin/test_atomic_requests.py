@@ -81,7 +81,7 @@ def test_a_start_is_committed_when_it_is_answered(client, world):
     def noted(*args: Any) -> None:
         states.append(connection.in_atomic_block)
 
-    with mock.patch("flows.admin.flows.why_it_would_wait", noted):
+    with mock.patch("flows.admin.starting.why_it_would_wait", noted):
         answer = client.post(page, {"payload": '{"orderId": "A-2", "amount": 1}'})
 
     assert answer.status_code == 302, answer.context["form"].errors

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from flows.admin.starting import first_payload
+from flows.models import IdempotencyKey, Message, Run
+from scripts.models import Script
+from tests.integration.admin.pages import messages_of
+
+PAYLOAD = '{"orderId": "A-1", "amount": 12345678901234567890}'
+
+
+@pytest.fixture
+def page(world):
+    return reverse("admin:flows_flow_start", args=[world.flow.pk])
+
+
+@pytest.fixture
+def first_script(world):
+    return Script.objects.get(pk=world.flow.steps.order_by("position")[0].script_id)
+
+
+def newest_run():
+    return Run.objects.order_by("-correlation_id")[0]
+
+
+def in_script(html, marker):
+    """Return the JSON that the page hands to its module."""
+    part = html.split(f"<div {marker} hidden>")[1].split("</script>")[0]
+    return json.loads(part.split(">", 1)[1])
+
+
+def test_the_page_hands_the_schema_of_the_first_script_to_the_form(client, page, first_script):
+    html = client.get(page).content.decode()
+
+    assert in_script(html, "data-schema") == first_script.input_schema
+
+
+def test_text_in_a_schema_cannot_leave_its_script_element(client, page, first_script):
+    hostile = "</script><script>alert(1)</script>"
+    first_script.input_schema = {"type": "object", "title": hostile}
+    first_script.save()
+
+    html = client.get(page).content.decode()
+
+    assert hostile not in html
+    assert in_script(html, "data-schema")["title"] == hostile
+
+
+def test_without_a_schema_the_page_has_the_json_alone(client, page, first_script):
+    first_script.input_schema = {}
+    first_script.save()
+
+    html = client.get(page).content.decode()
+
+    assert "data-schema-form" not in html
+    assert 'name="payload"' in html
+
+
+def test_the_first_payload_leaves_out_what_is_optional_and_has_no_example(world, first_script):
+    first_script.input_schema = {
+        "type": "object",
+        "required": ["id", "customer"],
+        "properties": {
+            "id": {"type": "string"},
+            "note": {"type": "string"},
+            "colour": {"type": "string", "examples": ["red"]},
+            "customer": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}, "born": {"format": "date"}},
+            },
+        },
+    }
+    first_script.save()
+
+    assert first_payload(world.flow) == {"id": "", "colour": "red", "customer": {"name": ""}}
+
+
+def test_a_start_takes_priority_start_time_and_key(client, page):
+    at = (timezone.now() + timedelta(days=2)).replace(microsecond=0)
+
+    client.post(
+        page,
+        {
+            "payload": PAYLOAD,
+            "priority": "9",
+            "start_at": at.isoformat(),
+            "idempotency_key": "one",
+        },
+    )
+
+    message = Message.objects.get(run=newest_run())
+    assert (message.priority, message.available_at) == (9, at)
+    assert "12345678901234567890" in message.body
+    assert IdempotencyKey.objects.get().run_id == message.run_id
+
+
+def test_a_time_without_a_zone_is_utc(client, page):
+    tomorrow = f"{timezone.now() + timedelta(days=1):%Y-%m-%d}T08:15"
+
+    client.post(page, {"payload": PAYLOAD, "start_at": tomorrow})
+
+    available_at = Message.objects.get(run=newest_run()).available_at
+    assert available_at == datetime.fromisoformat(tomorrow).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("priority", "10", "less than or equal to 9"),
+        ("priority", "high", "whole number"),
+        ("start_at", "tomorrow", "Must be a time"),
+        ("start_at", "9999-12-31T23:59:59-23:00", "Must be a time"),
+        ("start_at", "2100-01-01T00:00Z", "days from now at the most"),
+        ("idempotency_key", "a,b", "without a comma"),
+        ("idempotency_key", "ü", "without a comma"),
+        ("idempotency_key", "x" * 256, "at most 255"),
+    ],
+)
+def test_a_bad_option_is_refused_at_its_field(client, page, field, value, reason):
+    before = Run.objects.count()
+
+    response = client.post(page, {"payload": PAYLOAD, field: value})
+
+    assert reason in response.context["form"].errors[field][0]
+    assert Run.objects.count() == before
+
+
+def test_a_second_start_with_the_key_shows_the_first_run(client, page):
+    data = {"payload": PAYLOAD, "idempotency_key": "one"}
+    client.post(page, data)
+    first = newest_run()
+
+    response = client.post(page, data, follow=True)
+
+    said = f"Run {first.pk} was started with this idempotency key before."
+    assert messages_of(response)[-1] == said
+    assert response.redirect_chain[-1][0] == reverse("admin:flows_run_change", args=[first.pk])
+
+
+def test_a_key_of_another_payload_is_refused_at_its_field(client, page):
+    client.post(page, {"payload": PAYLOAD, "idempotency_key": "one"})
+
+    other = {"payload": '{"orderId": "B", "amount": 1}', "idempotency_key": "one"}
+    response = client.post(page, other)
+
+    assert response.context["form"].errors["idempotency_key"]
+
+
+def test_the_places_that_were_refused_are_handed_to_the_form(client, page):
+    html = client.post(page, {"payload": '{"orderId": 5, "amount": 0}'}).content.decode()
+
+    assert {fault["path"] for fault in in_script(html, "data-refused")} == {"$.orderId", "$.amount"}
+
+
+def test_a_refused_form_shows_the_start_time_again_in_utc(client, page):
+    response = client.post(page, {"payload": "{", "start_at": "2026-12-24T18:00:00+02:00"})
+
+    assert 'value="2026-12-24T16:00:00"' in response.content.decode()
