@@ -161,9 +161,9 @@ class StepVersionInline(ReadOnlyInline):
     def threads_then(self, step: StepVersion) -> int | None:
         return step.threads
 
-    @admin.display(description="join", boolean=True)
-    def waits_for_all(self, step: StepVersion) -> bool:
-        return step.join
+    @admin.display(description="join")
+    def waits_for_all(self, step: StepVersion) -> str:
+        return "waits for all branches" if step.join else "no"
 
 
 @admin.register(FlowVersion)
