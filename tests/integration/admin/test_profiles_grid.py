@@ -38,7 +38,7 @@ from tests.integration.admin.test_roles_in_admin import SECRET_WORD, address, ma
 
 CODE = "def run(message, context): return message"
 
-NOBODY: frozenset[str] = frozenset()
+NO_PROFILE: frozenset[str] = frozenset()
 STRANGER, OTHERS_VIEWER = "no role", "viewer of the other flow"
 VIEWER, OPERATOR, CONFIGURATOR = "viewer", "operator", "configurator"
 OF_EVERY, ADMINISTRATOR = "configurator of every flow", "administrator"
@@ -67,7 +67,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Action:
-    """What is sent, and what it changes for whom; `of_form` sends the page's form with it."""
+    """What is sent and who changes something by it; `of_form` sends the form of the page, too."""
 
     url: str
     done_by: frozenset[str]
@@ -149,7 +149,7 @@ def pages(things: Things) -> list[Page]:
         **dict.fromkeys((Flow, Queue, Script), CONFIGURES_EVERY),
         **dict.fromkeys((Library, Secret, User, Group, RoleMapping, AuthToken), ADMINISTRATES),
         Schedule: ADMINISTRATES,
-        **dict.fromkeys((Run, DeadLetter, AuditEntry, TrialRecord), NOBODY),
+        **dict.fromkeys((Run, DeadLetter, AuditEntry, TrialRecord), NO_PROFILE),
     }
     saves = {'name="_save"': CONFIGURES}
     choices = f"{reverse('admin:autocomplete')}?app_label=flows&model_name=step&field_name="
