@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, Value
+from django.db.models.functions import Left, Upper
 
-from flows.models import DeadLetter, Reprocessing
+from flows.models import DeadLetter, Reprocessing, Step, StepVersion
 
 if TYPE_CHECKING:
     from flows.models.dead_letter import DeadLetterQuerySet
+
+
+# Characters of an error, and of a message, that a search reads.
+LONGEST_SEARCHED = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,47 +29,77 @@ class DeadLetterFilter:
     reason: str | None = None
     dead_after: datetime | None = None
     dead_before: datetime | None = None
+    step: str | None = None
+    error_class: str | None = None
+    # The name of the script of the step.
+    script: str | None = None
+    # In the error or the message, in small or capital letters.
+    text: str | None = None
+    # Chosen ones, by their ids.
+    ids: tuple[int, ...] | None = None
 
-    def document(self) -> dict[str, str]:
+    def document(self) -> dict[str, Any]:
         """Return the filter as JSON data, which is stored."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.ids is not None:
+            given["ids"] = list(self.ids)
         return {n: v.isoformat() if isinstance(v, datetime) else v for n, v in given.items()}
 
     @classmethod
-    def of(cls, document: dict[str, str]) -> DeadLetterFilter:
+    def of(cls, document: dict[str, Any]) -> DeadLetterFilter:
         """Make the filter from the data of `document`."""
-        after, before = (document.get(name) for name in ("dead_after", "dead_before"))
-        return cls(
-            document.get("flow_name"),
-            document.get("queue"),
-            document.get("reason"),
-            datetime.fromisoformat(after) if after else None,
-            datetime.fromisoformat(before) if before else None,
-        )
+        given = {name: document[name] for name in cls.__slots__ if name in document}
+        for name in ("dead_after", "dead_before"):
+            if name in given:
+                given[name] = datetime.fromisoformat(given[name])
+        if "ids" in given:
+            given["ids"] = tuple(given["ids"])
+        return cls(**given)
 
     def open(self, flow_ids: Collection[int] | None) -> DeadLetterQuerySet:
         """Return the open dead letters that match, of these flows alone; None for all flows."""
-        letters = DeadLetter.objects.open().filter(self._condition())
+        letters = self.restrict(DeadLetter.objects.open())
         if flow_ids is not None:
             letters = letters.filter(step__flow_version__flow__in=flow_ids)
         return letters
 
-    def _condition(self) -> Q:
+    def restrict(self, letters: DeadLetterQuerySet) -> DeadLetterQuerySet:
+        """Return those of the dead letters that match."""
+        if steps := self._steps():
+            letters = letters.filter(step__in=StepVersion.objects.filter(steps))
+        plain: dict[str, Any] = {"reason": self.reason, "error_class": self.error_class}
+        plain |= {"dead_at__gte": self.dead_after, "dead_at__lt": self.dead_before}
+        plain |= {"pk__in": self.ids}
+        letters = letters.filter(**{name: v for name, v in plain.items() if v is not None})
+        return letters if self.text is None else with_text(letters, self.text)
+
+    def _steps(self) -> Q:
+        """Return the condition for the versions of steps, which are few."""
         condition = Q()
         if self.flow_name is not None:
             # A deleted flow, or queue, is found by the name that it had.
-            deleted = Q(step__flow_version__flow=None, step__flow_version__flow_name=self.flow_name)
-            condition &= deleted | Q(step__flow_version__flow__name=self.flow_name)
+            deleted = Q(flow_version__flow=None, flow_version__flow_name=self.flow_name)
+            condition &= deleted | Q(flow_version__flow__name=self.flow_name)
         if self.queue is not None:
-            deleted = Q(step__queue=None, step__queue_name=self.queue)
-            condition &= deleted | Q(step__queue__name=self.queue)
-        if self.reason is not None:
-            condition &= Q(reason=self.reason)
-        if self.dead_after is not None:
-            condition &= Q(dead_at__gte=self.dead_after)
-        if self.dead_before is not None:
-            condition &= Q(dead_at__lt=self.dead_before)
+            deleted = Q(queue=None, queue_name=self.queue)
+            condition &= deleted | Q(queue__name=self.queue)
+        if self.step is not None:
+            condition &= Q(name=self.step)
+        if self.script is not None:
+            condition &= Q(script_version__script__name=self.script)
         return condition
+
+
+def with_text(letters: DeadLetterQuerySet, text: str) -> DeadLetterQuerySet:
+    """Return the dead letters with the text in their error or message, whatever its case."""
+    letters = letters.alias(
+        error_text=Upper(Left("error", LONGEST_SEARCHED)),
+        body_text=Upper(Left("body", LONGEST_SEARCHED)),
+    )
+    # SQLite and PostgreSQL differ in what they take for a capital letter.
+    capitals = Upper(Value(text))
+    found = Q(error_text__contains=capitals) | Q(body_text__contains=capitals)
+    return letters.filter(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +126,33 @@ def count_by_step(letters: DeadLetterQuerySet) -> list[StepCount]:
     names = ("step__flow_version__flow_name", "step__name", "step__queue_name")
     counts = letters.order_by(*names).values_list(*names).annotate(matched=Count("id"))
     return [StepCount(*row) for row in counts]
+
+
+@dataclass(frozen=True, slots=True)
+class NewerScript:
+    """A step whose script was saved anew since messages died at it."""
+
+    step_name: str
+    died_with: str
+    newest: str
+
+
+def newer_scripts(letters: DeadLetterQuerySet) -> list[NewerScript]:
+    """Return the steps of these dead letters that have a newer version of their script now."""
+    ids = letters.order_by().values("step").distinct()
+    versions = StepVersion.objects.filter(pk__in=ids).select_related(
+        "script_version__script", "flow_version"
+    )
+    found = list(versions.order_by("flow_version__flow_name", "name", "pk"))
+    steps = Step.objects.filter(flow__in={each.flow_version.flow_id for each in found})
+    present = {(step.flow_id, step.name): step for step in steps.select_related("script")}
+    newer: dict[tuple[int | None, str], NewerScript] = {}
+    for each in found:
+        key = (each.flow_version.flow_id, each.name)
+        step = present.get((key[0] or 0, each.name))
+        if step is None:
+            continue
+        own, newest = each.script_version, step.script.current_version
+        if own.pk != newest.pk:
+            newer[key] = NewerScript(each.name, str(own), str(newest))
+    return list(newer.values())

@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
-from flows.admin.by_role import ByRole, rights_of, sees_every_flow
-from flows.admin.display import first_line, link, page_of, shown_time, shown_time_by
+from flows.admin.by_role import (
+    ByRole,
+    has_right,
+    has_right_somewhere,
+    may_view,
+    rights_of,
+    sees_every_flow,
+)
+from flows.admin.display import first_line, list_of, page_of, shown_time, shown_time_by
 from flows.admin.filters import (
     DeadLetterFlowFilter,
     DeadLetterStateFilter,
+    ErrorClassFilter,
     QueueFilter,
     ReasonFilter,
-    TimeRangeFilter,
+    ScriptFilter,
+    StepFilter,
 )
-from flows.admin.long_texts import (
-    EDITABLE,
-    LongTexts,
-    is_longer_than,
-    shown_text,
-    whole_url,
+from flows.admin.letter_list import (
+    MOST_SEARCHED,
+    BoundedPaginator,
+    DeadAtFilter,
+    groups_shown,
+    is_search_cut,
+    many_url,
+    search,
 )
+from flows.admin.long_texts import EDITABLE, LongTexts, beginning_of, is_longer_than, whole_url
+from flows.admin.reprocessing_form import MOST_IDS
+from flows.dead_letters import count_by_step
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFull
 from flows.message.envelope import parse_payload, parse_value, payload_of, takes_any_payload
-from flows.models import DeadLetter, Right, Run, Step
-from scripts.admin.base import ReadOnlyAdmin, preformatted
+from flows.message.error_class import naming_line
+from flows.models import DeadLetter, Flow, Queue, Right, Run, Step
+from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
+from scripts.models import Script, ScriptVersion
 
 OWN, NEWEST = "own", "newest"
+OF_FLOW = "step__flow_version__flow"
 STATE_LABELS = {"open": "warning", "reprocessed": "success", "discarded": "info"}
 REASON_LABELS = {
     DeadLetter.Reason.EXHAUSTED.value: "warning",
@@ -59,7 +78,6 @@ class ReprocessForm(forms.Form):
     script = forms.ChoiceField(
         label="Script version",
         widget=UnfoldAdminRadioSelectWidget,
-        initial=OWN,
         required=False,
         help_text="With the newest version the run goes on with the flow as it is now.",
     )
@@ -76,6 +94,7 @@ class ReprocessForm(forms.Form):
             del self.fields["payload"]
         self.letter = letter
         self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
+        self.fields["script"].initial = NEWEST if has_newer_script(letter) else OWN
 
     def clean_payload(self) -> bytes | None:
         """Return the text as the user wrote it, None if the user did not change it."""
@@ -95,53 +114,93 @@ class ReprocessForm(forms.Form):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
+    class Media:
+        css: ClassVar[Any] = {"all": ["flows/runs.css", "flows/letters.css"]}
+        js = ("flows/json.js",)
+
     opened_by = SEES_EVERY_RUN
     long_texts = ("body",)
     list_display = (
         "died",
-        "flow",
-        "step",
-        "queue",
-        "reason_label",
         "short_error",
+        "at",
+        "reason_label",
         "deliveries",
         "state_label",
+        "again",
     )
+    list_display_links = ("died", "short_error")
     list_filter = (
         DeadLetterFlowFilter,
+        StepFilter,
         QueueFilter,
+        ScriptFilter,
         ReasonFilter,
+        ErrorClassFilter,
         DeadLetterStateFilter,
-        ("dead_at", TimeRangeFilter),
+        ("dead_at", DeadAtFilter),
     )
     list_filter_submit = True
-    list_select_related = ("step__flow_version",)
+    list_select_related = (OF_FLOW,)
+    list_before_template = "admin/flows/deadletter/groups.html"
+    change_form_template = "admin/flows/deadletter/change_form.html"
+    search_fields = ("error", "body")
+    search_help_text = "Text in error or payload, or the id of a run"
     ordering = ("-id",)
-    fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    "run",
-                    "flow",
-                    "step",
-                    "script",
-                    "queue",
-                    "branch",
-                    "reason",
-                    "deliveries",
-                    "died",
-                    "reprocessed",
-                    "discarded",
-                )
-            },
-        ),
-        ("Error", {"fields": ("error_text",)}),
-        ("Message", {"fields": ("message",)}),
-    )
+    sortable_by = ()
+    paginator = BoundedPaginator
+    show_full_result_count = False
     actions_list: Any = ("reprocess_many",)
-    actions = ("reprocess_selected", "reprocess_selected_newest", "discard_selected")
+    actions = ("reprocess_selected", "discard_selected")
     actions_detail = ("discard", "reprocess")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the list, whose rows know whether the user may reprocess them."""
+        base: Any = super().get_changelist(request, **kwargs)
+
+        class LetterList(base):
+            def get_results(self, request: HttpRequest) -> None:
+                super().get_results(request)
+                for letter in self.result_list:
+                    flow_id = letter.step.flow_version.flow_id
+                    may = has_right(request, {Right.OPERATE}, flow_id)
+                    if may and decision_on(letter) == "open":
+                        url = reverse("admin:flows_deadletter_requeue", args=[letter.pk])
+                        letter.requeue_url = f"{url}?{request.GET.urlencode()}"
+
+        return LetterList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        if not search_term.strip():
+            return queryset, False
+        request.is_search_cut = is_search_cut(queryset, search_term)  # type: ignore[attr-defined]
+        return search(queryset, search_term), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if request.method == "POST":
+            return super().changelist_view(request, extra_context)
+        operates = has_right_somewhere(request, {Right.OPERATE})
+        seen: Any = self.get_queryset(request)
+        shown = groups_shown(request.GET, seen, operates)
+        response = super().changelist_view(request, {**shown, **(extra_context or {})})
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            is_cut = getattr(request, "is_search_cut", False)
+            response.context_data["most_searched"] = MOST_SEARCHED if is_cut else 0
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(view: Any, route: str, name: str) -> URLPattern:
+            return path(route, self.admin_site.admin_view(view), name=f"flows_deadletter_{name}")
+
+        return [
+            page(self.requeue, "<int:pk>/requeue/", "requeue"),
+            page(self.discard_many, "discard-many/", "discard_many"),
+            *super().get_urls(),
+        ]
 
     def seen(self, request: HttpRequest) -> Q | None:
         if sees_every_flow(request):
@@ -154,22 +213,26 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     def offered(self, obj: DeadLetter) -> tuple[str, ...]:
         return ("discard", "reprocess") if decision_on(obj) == "open" else ()
 
-    @admin.display(description="flow")
-    def flow(self, letter: DeadLetter) -> str:
-        return str(letter.step.flow_version)
+    @admin.display(description="step")
+    def at(self, letter: DeadLetter) -> SafeString:
+        version = letter.step.flow_version
+        deleted = " (deleted)" if version.flow is None else ""
+        where = (letter.step.name, version.flow_name, deleted, letter.step.queue_name)
+        return format_html(
+            '<span class="whitespace-nowrap">{}</span><br><small>{}{}, queue {}</small>', *where
+        )
 
-    @admin.display(description="script")
-    def script(self, letter: DeadLetter) -> str:
-        version = letter.step.script_version
-        shown = link(page_of(version), version)
-        if version.script is None:
-            return shown
-        trial = f"{page_of(version.script)}?sample={letter.pk}"
-        return format_html("{}, {}", shown, link(trial, "try it on this message"))
-
-    @admin.display(description="queue")
-    def queue(self, letter: DeadLetter) -> str:
-        return letter.step.queue_name
+    @admin.display(description="")
+    def again(self, letter: Any) -> str:
+        """Return the button of a row; it posts the list's form to an address of its own."""
+        if not hasattr(letter, "requeue_url"):
+            return ""
+        return format_html(
+            '<button type="submit" class="letters-again" formaction="{}" formmethod="post"'
+            ' aria-label="Reprocess dead letter {}">Reprocess</button>',
+            letter.requeue_url,
+            letter.pk,
+        )
 
     @display(description="reason", label=REASON_LABELS)
     def reason_label(self, letter: DeadLetter) -> str:
@@ -183,86 +246,122 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     def state_label(self, letter: DeadLetter) -> str:
         return decision_on(letter)
 
-    @admin.display(description="reprocessed")
-    def reprocessed(self, letter: DeadLetter) -> str:
-        return shown_time_by(letter.reprocessed_at, letter.reprocessed_by)
-
-    @admin.display(description="discarded")
-    def discarded(self, letter: DeadLetter) -> str:
-        return shown_time_by(letter.discarded_at, letter.discarded_by)
-
     @admin.display(description="error")
     def short_error(self, letter: DeadLetter) -> str:
         return first_line(letter.error)
 
-    @admin.display(description="error")
-    def error_text(self, letter: DeadLetter) -> str:
-        return preformatted(letter.error)
+    # --- the page ------------------------------------------------------------------------------
 
-    @admin.display(description="as the step received it")
-    def message(self, letter: DeadLetter) -> str:
-        return shown_text(letter, "body")
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context |= {"title": "Dead letter", **self._page(request, context["original"])}
+        return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.action(description="Reprocess the selected dead letters", permissions=["operate"])
-    def reprocess_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
-        self._reprocess_all(request, letters, newest_script=False)
+    def _page(self, request: HttpRequest, letter: DeadLetter) -> dict[str, Any]:
+        step, version = letter.step, letter.step.flow_version
+        script = step.script_version.script
+        body, size = beginning_of(letter, "body")
+        like = {"flow": version.flow_name, "step": step.name, "error": letter.error_class}
+        trial_url = f"{page_of(script)}?sample={letter.pk}" if script else ""
+        return {
+            "letter": letter,
+            "first_line": naming_line(letter.error),
+            "state": decision_on(letter),
+            "state_label": STATE_LABELS[decision_on(letter)],
+            "reason_label": REASON_LABELS.get(letter.reason, ""),
+            "run_url": page_of(letter.run),
+            "flow_url": version.flow and may_view(request, Flow) and page_of(version.flow),
+            "queue_url": step.queue and may_view(request, Queue) and page_of(step.queue),
+            "script_url": may_view(request, ScriptVersion) and page_of(step.script_version),
+            "trial_url": may_view(request, Script) and trial_url,
+            "like_url": letter.error_class and list_of(DeadLetter, **like, state="open"),
+            "reprocessed": shown_time_by(letter.reprocessed_at, letter.reprocessed_by),
+            "discarded": shown_time_by(letter.discarded_at, letter.discarded_by),
+            "body": body,
+            "body_size": size,
+            "body_url": whole_url(letter, "body"),
+        }
 
-    @admin.action(
-        description="Reprocess the selected dead letters with the newest scripts",
-        permissions=["operate"],
-    )
-    def reprocess_selected_newest(
+    # --- actions ---------------------------------------------------------------------------
+
+    @admin.action(description="Reprocess the selected dead letters …", permissions=["operate"])
+    def reprocess_selected(
         self, request: HttpRequest, letters: QuerySet[DeadLetter]
-    ) -> None:
-        self._reprocess_all(request, letters, newest_script=True)
+    ) -> HttpResponse:
+        """Lead to the page for many, which shows the count and asks."""
+        if request.POST.get("select_across") == "1":
+            return redirect(many_url(request.GET))
+        return redirect(f"{reverse('admin:flows_reprocessing_begin')}?ids={_ids(letters)}")
 
-    def _reprocess_all(
-        self, request: HttpRequest, letters: QuerySet[DeadLetter], newest_script: bool
-    ) -> None:
-        def reprocess(letter: DeadLetter) -> None:
-            engine.reprocess(letter, user=request.user, newest_script=newest_script)
+    @admin.action(description="Discard the selected dead letters …", permissions=["operate"])
+    def discard_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> HttpResponse:
+        return redirect(f"{reverse('admin:flows_deadletter_discard_many')}?ids={_ids(letters)}")
 
-        self._decide(request, letters, reprocess, "reprocessed")
+    def discard_many(self, request: HttpRequest) -> HttpResponse:
+        """Show how many dead letters would be discarded, and discard them after a yes."""
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        given = request.POST.get("ids") or request.GET.get("ids", "")
+        ids = [int(each) for each in given.split(",")[:MOST_IDS] if each.isdecimal()]
+        letters = self.get_queryset(request).filter(pk__in=ids).select_related(OF_FLOW)
+        operated = self.permitted(request, Right.OPERATE, letters.order_by("pk"))
+        if request.method == "POST":
+            self._discard_all(request, operated, request.POST.get("reason", ""))
+            return redirect(list_of(DeadLetter, state="open"))
+        found = DeadLetter.objects.open().filter(pk__in=[letter.pk for letter in operated])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Discard dead letters",
+            "opts": self.opts,
+            "count": found.count(),
+            "left_out": len(ids) - len(operated),
+            "steps": count_by_step(found),
+            "ids": ",".join(str(letter.pk) for letter in operated),
+            "back_url": list_of(DeadLetter),
+        }
+        return TemplateResponse(request, "admin/flows/deadletter/discard_many.html", context)
 
-    @admin.action(description="Discard the selected dead letters", permissions=["operate"])
-    def discard_selected(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
-        def discard(letter: DeadLetter) -> None:
-            engine.discard(letter, user=request.user)
-
-        self._decide(request, letters, discard, "discarded")
-
-    def _decide(
-        self,
-        request: HttpRequest,
-        letters: QuerySet[DeadLetter],
-        verb: Callable[[DeadLetter], None],
-        done_name: str,
-    ) -> None:
-        """Call the verb with each, the oldest first, and show the results as messages."""
+    def _discard_all(self, request: HttpRequest, letters: list[DeadLetter], reason: str) -> None:
+        """Discard each, the oldest first, and show the results as messages."""
         done = skipped = 0
         refused: list[str] = []
-        chosen = letters.select_related("step__flow_version").order_by("pk")
-        operated = self.permitted(request, Right.OPERATE, chosen)
-        if left_out := len(chosen) - len(operated):
-            note = f"Left out, because none of your roles operates their flows: {left_out}."
-            self.message_user(request, note, messages.WARNING)
-        for pk in [letter.pk for letter in operated]:
-            letter = DeadLetter.objects.select_related("step__flow_version__flow").get(pk=pk)
+        for letter in letters:
             try:
-                verb(letter)
+                engine.discard(letter, user=request.user, reason=reason)
                 done += 1
             except AlreadyReprocessed:
                 skipped += 1
             except FlowError as error:
                 refused.append(f"{letter}: {error}")
         if done:
-            self.message_user(request, f"{done_name.capitalize()}: {done}.", messages.SUCCESS)
+            self.message_user(request, f"Discarded: {done}.", messages.SUCCESS)
         if skipped:
             note = f"Skipped, because they were reprocessed or discarded before: {skipped}."
             self.message_user(request, note, messages.INFO)
         if refused:
-            note = f"Not {done_name}: {len(refused)}. The first: {refused[0]}"
+            note = f"Not discarded: {len(refused)}. The first: {refused[0]}"
             self.message_user(request, note, messages.ERROR)
+
+    def requeue(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Reprocess the letter of a row as it is, with the newest version of its script."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        letter = self.get_object(request, str(pk))
+        if letter is None or not self.has_operate_permission(request, pk):
+            raise PermissionDenied
+        newest = has_newer_script(letter)
+        try:
+            run = engine.reprocess(letter, user=request.user, newest_script=newest)
+            note = 'Reprocessed: <a class="underline" href="{}">its run</a> goes on at {}{}.'
+            version = " with the newest script" if newest else ""
+            done = format_html(note, page_of(run), letter.step.name, version)
+            self.message_user(request, done, messages.SUCCESS)
+        except AlreadyReprocessed:
+            self._report_decision(request, letter)
+        except FlowError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        return redirect(f"{list_of(DeadLetter)}?{request.GET.urlencode()}")
 
     @action(
         description="Discard",
@@ -290,7 +389,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
 
     @action(description="Reprocess many", icon="replay", permissions=["operate"])
     def reprocess_many(self, request: HttpRequest) -> HttpResponse:
-        return redirect("admin:flows_reprocessing_begin")
+        return redirect(many_url(request.GET))
 
     @action(
         description="Reprocess",
@@ -357,10 +456,25 @@ def decision_on(letter: DeadLetter) -> str:
 def script_choices(letter: DeadLetter) -> list[tuple[str, str]]:
     """Return the script versions for the step; the newest only while the flow has the step."""
     choices = [(OWN, f"its own: {letter.step.script_version}")]
-    present = Step.objects.filter(flow=letter.step.flow_version.flow_id, name=letter.step.name)
-    if step := present.select_related("script").first():
+    if step := present_step(letter):
         choices.append((NEWEST, f"the newest: {step.script.current_version}"))
     return choices
+
+
+def has_newer_script(letter: DeadLetter) -> bool:
+    """Say whether the script of the step was saved anew since the message died."""
+    step = present_step(letter)
+    return step is not None and step.script.current_version.pk != letter.step.script_version_id
+
+
+def present_step(letter: DeadLetter) -> Step | None:
+    """Return the step as the flow has it now."""
+    present = Step.objects.filter(flow=letter.step.flow_version.flow_id, name=letter.step.name)
+    return present.select_related("script").first()
+
+
+def _ids(letters: QuerySet[DeadLetter]) -> str:
+    return ",".join(map(str, letters.order_by("pk").values_list("pk", flat=True)[:MOST_IDS]))
 
 
 def payload_text(letter: DeadLetter) -> str:

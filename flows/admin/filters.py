@@ -15,8 +15,9 @@ from unfold.contrib.filters.admin import (
     RelatedDropdownFilter,
 )
 
-from flows.access.rights import flows_allowed, queues_seen
-from flows.models import DeadLetter, FlowVersion, Right, StepVersion
+from flows.access.rights import SEES_EVERY_RUN, flows_allowed, queues_seen
+from flows.dead_letters import DeadLetterFilter
+from flows.models import DeadLetter, FlowVersion, Right, Step
 from flows.models.run import Status
 from flows.models.uuid7 import first_uuid7
 
@@ -38,22 +39,64 @@ class FlowFilter(DropdownFilter):
         return queryset.filter(**{self.lookup: list(versions.values_list("pk", flat=True))})
 
 
-class DeadLetterFlowFilter(FlowFilter):
-    lookup = "step__flow_version__in"
+class DeadLetterPart(DropdownFilter):
+    """A part of a filter of dead letters: bulk reprocessing takes the same."""
 
-
-class QueueFilter(DropdownFilter):
-    title = "queue"
-    parameter_name = "queue"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in queues_seen(request.user).values_list("name", flat=True)]
+    part = ""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
-        steps = StepVersion.objects.filter(queue__name=self.value())
-        return queryset.filter(step__in=list(steps.values_list("pk", flat=True)))
+        found: Any = queryset
+        return DeadLetterFilter(**{self.part: self.value()}).restrict(found)
+
+
+class DeadLetterFlowFilter(DeadLetterPart):
+    title = parameter_name = "flow"
+    part = "flow_name"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = flows_allowed(request.user, Right.values).values_list("name", flat=True)
+        return [(name, name) for name in names]
+
+
+class StepFilter(DeadLetterPart):
+    title = parameter_name = part = "step"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        flows = flows_allowed(request.user, SEES_EVERY_RUN)
+        if flow := request.GET.get("flow"):
+            flows = flows.filter(name=flow)
+        names = Step.objects.filter(flow__in=flows).order_by("name").values_list("name", flat=True)
+        return [(name, name) for name in dict.fromkeys([*names, *_given(request, "step")])]
+
+
+class QueueFilter(DeadLetterPart):
+    title = parameter_name = part = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in queues_seen(request.user).values_list("name", flat=True)]
+
+
+class ScriptFilter(DeadLetterPart):
+    title = parameter_name = part = "script"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in _given(request, "script")]
+
+
+class ErrorClassFilter(DeadLetterPart):
+    """The groups above the list are its choices, so that it offers none but the chosen one."""
+
+    title = parameter_name = "error"
+    part = "error_class"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in _given(request, "error")]
+
+
+def _given(request: HttpRequest, name: str) -> list[str]:
+    return [value] if (value := request.GET.get(name)) else []
 
 
 class StatusFilter(DropdownFilter):
@@ -67,15 +110,11 @@ class StatusFilter(DropdownFilter):
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
-class ReasonFilter(DropdownFilter):
-    title = "reason"
-    parameter_name = "reason"
+class ReasonFilter(DeadLetterPart):
+    title = parameter_name = part = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(reason.value, reason.label) for reason in DeadLetter.Reason]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(reason=self.value()) if self.value() else queryset
 
 
 class DeadLetterStateFilter(DropdownFilter):

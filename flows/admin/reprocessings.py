@@ -2,142 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminRadioSelectWidget,
-    UnfoldAdminSelectWidget,
-)
 
-from flows.access.rights import flows_allowed, flows_with, rights_by_flow
+from flows.access.rights import flows_with
 from flows.admin.by_role import (
     ByRole,
     has_right_everywhere,
     has_right_somewhere,
     rights_of,
 )
-from flows.admin.display import level, list_of, page_of, shown_time
-from flows.dead_letters import DeadLetterFilter, Matched
-from flows.models import DeadLetter, Queue, Reprocessing, Right
+from flows.admin.display import first_line, level, list_of, page_of, shown_time
+from flows.admin.reprocessing_form import (
+    ReprocessingForm,
+    ScriptChoice,
+    confirmation_of,
+)
+from flows.models import DeadLetter, ReprocessedLetter, Reprocessing, Right
 from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
-State, ScriptChoice = Reprocessing.State, Reprocessing.ScriptChoice
+State = Reprocessing.State
 STATE_LABELS = {
     State.RUNNING.value: "primary",
     State.STOPPED.value: "warning",
     State.FINISHED.value: "success",
 }
-ANY = ("", "any")
+# Those that failed again which the page of a reprocessing shows.
+MOST_FAILED = 20
 # The labels of a filter's fields, in the order in which the page shows them.
 WORDS = {
     "flow_name": "flow",
+    "step": "step",
     "queue": "queue",
+    "script": "script",
     "reason": "reason",
+    "error_class": "error",
+    "text": "text",
     "dead_after": "dead after",
     "dead_before": "dead before",
 }
 
 
-class ReprocessingForm(forms.Form):
-    flow_name = forms.ChoiceField(label="Flow", required=False, widget=UnfoldAdminSelectWidget)
-    queue = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
-    reason = forms.ChoiceField(
-        required=False, choices=[ANY, *DeadLetter.Reason.choices], widget=UnfoldAdminSelectWidget
-    )
-    script = forms.ChoiceField(
-        label="Script version",
-        choices=ScriptChoice.choices,
-        initial=ScriptChoice.OWN,
-        widget=UnfoldAdminRadioSelectWidget,
-    )
-    sample = forms.IntegerField(
-        label="First sample",
-        min_value=0,
-        initial=SAMPLE,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text="This many go first. The rest waits until their runs have ended. 0: no sample.",
-    )
-    stop_after_failures = forms.IntegerField(
-        required=False,
-        min_value=1,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text="It stops when this many have failed again. Empty: it never stops.",
-    )
-    rate_per_second = forms.FloatField(
-        required=False,
-        min_value=0.001,
-        max_value=1_000_000,
-        widget=UnfoldAdminDecimalFieldWidget,
-        help_text="Dead letters a second. Empty: no limit.",
-    )
-
-    def __init__(self, data: Any, initial: Any, user: Any) -> None:
-        super().__init__(data, initial=initial)
-        flows = flows_allowed(user, {Right.OPERATE})
-        is_everywhere = Right.OPERATE in rights_by_flow(user)[None]
-        # Only the right to every flow covers deleted flows.
-        self.flow_ids = None if is_everywhere else list(flows.values_list("pk", flat=True))
-        queues = (
-            Queue.objects.all() if is_everywhere else Queue.objects.filter(step__flow__in=flows)
-        )
-        for field, rows in (("flow_name", flows), ("queue", queues)):
-            names = rows.order_by("name").values_list("name", flat=True)
-            choices = [ANY, *((name, name) for name in names)]
-            self.fields[field].choices = choices  # type: ignore[attr-defined]
-
-    def reprocess(self, user: Any, *, dry_run: bool) -> Matched:
-        """Begin the reprocessing; with `dry_run` only count the dead letters."""
-        given = {name: value or None for name, value in self.cleaned_data.items()}
-        return reprocessing.reprocess_many(
-            DeadLetterFilter(given["flow_name"], given["queue"], given["reason"]),
-            user=user,
-            flow_ids=self.flow_ids,
-            rate_per_second=given["rate_per_second"],
-            stop_after_failures=given["stop_after_failures"],
-            sample=self.cleaned_data["sample"],
-            newest_script=given["script"] == ScriptChoice.NEWEST,
-            dry_run=dry_run,
-        )
-
-
 @admin.register(Reprocessing)
 class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
+    class Media:
+        css: ClassVar[Any] = {"all": ["flows/letters.css"]}
+
     opened_by = frozenset({Right.OPERATE})
+    change_form_template = "admin/flows/reprocessing/change_form.html"
     list_display = ("begun", "which", "state_label", "progress", "failed_again", "note", "user")
     list_select_related = ("user",)
-    fieldsets = (
-        (None, {"fields": ("state_label", "note", "begun", "user", "ended")}),
-        ("Which and how", {"fields": ("which", "script", "sample", "stop_after_failures", "rate")}),
-        (
-            "Result",
-            {
-                "fields": (
-                    "progress",
-                    "completed",
-                    "failed_again",
-                    "cancelled",
-                    "outstanding",
-                    "refused",
-                    "last_refusal",
-                )
-            },
-        ),
-    )
     actions_list: Any = ("begin",)
-    actions_detail = ("stop",)
+    actions_detail = ("stop", "go_on")
 
     def seen(self, request: HttpRequest) -> Q | None:
         """Operators of every flow see all, others their own while they operate all its flows."""
@@ -154,7 +82,44 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         return has_right_somewhere(request, {Right.OPERATE})
 
     def offered(self, obj: Reprocessing) -> tuple[str, ...]:
-        return ("stop",) if obj.state == State.RUNNING else ()
+        if obj.state == State.RUNNING:
+            return ("stop",)
+        return ("go_on",) if obj.state == State.STOPPED else ()
+
+    def get_urls(self) -> list[URLPattern]:
+        live = self.admin_site.admin_view(self.live)
+        route = path("<int:pk>/live/", live, name="flows_reprocessing_live")
+        return [route, *super().get_urls()]
+
+    def live(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return the part of the page that follows the reprocessing."""
+        found = self.get_object(request, str(pk))
+        if found is None:
+            raise Http404
+        page = self._page(found)
+        return TemplateResponse(request, "admin/flows/reprocessing/live.html", page)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context |= {"title": "Reprocessing", **self._page(context["original"])}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _page(self, found: Reprocessing) -> dict[str, Any]:
+        failed = _failed_again(found)
+        dealt_with = found.reprocessed + found.refused
+        return {
+            "found": found,
+            "state_label": STATE_LABELS[found.state],
+            "has_ended": found.finished_at is not None,
+            "live_url": reverse("admin:flows_reprocessing_live", args=[found.pk]),
+            "which": self.which(found),
+            "rate": self.rate(found),
+            "percent": min(100, 100 * dealt_with // found.matched) if found.matched else 100,
+            "parts": _parts(found),
+            "failed": failed,
+            "more_failed": max(found.failed_again - len(failed), 0),
+        }
 
     @action(
         description="Reprocess many",
@@ -163,10 +128,18 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         variant=ActionVariant.PRIMARY,
     )
     def begin(self, request: HttpRequest) -> HttpResponse:
-        form = ReprocessingForm(request.POST or None, initial=request.GET.dict(), user=request.user)
+        is_sent = request.method == "POST"
+        given = request.POST if is_sent else _defaults() | request.GET.dict()
+        form = ReprocessingForm(given, request.user)
+        is_valid = form.is_valid()
+        newer = form.newer_scripts() if is_valid else []
+        if newer and not is_sent and "script" not in request.GET:
+            form = ReprocessingForm(given | {"script": ScriptChoice.NEWEST}, request.user)
+            is_valid = form.is_valid()
         matched = None
-        if form.is_valid():
-            matched = form.reprocess(request.user, dry_run="count" in request.POST)
+        if is_valid:
+            begins = is_sent and "count" not in request.POST and form.is_confirmed
+            matched = form.reprocess(request.user, dry_run=not begins)
         if matched and matched.reprocessing:
             note = f"Dead letters that are being reprocessed: {matched.matched:,}."
             self.message_user(request, note, messages.SUCCESS)
@@ -174,11 +147,13 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": "Reprocess many",
-            "card_title": "Reprocess many dead letters at the steps where they failed",
-            "verb": "Reprocess",
             "opts": self.opts,
             "form": form,
             "matched": matched,
+            "newer_scripts": newer,
+            "is_everything": is_valid and not form.filter.document(),
+            "which": _in_words(form.filter.document()) if is_valid else "",
+            "confirmed": confirmation_of(form.filter) if is_valid else "",
             "back_url": list_of(DeadLetter),
         }
         return TemplateResponse(request, "admin/flows/reprocessing/begin.html", context)
@@ -200,18 +175,31 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
         return leave_dialog(page_of(found))
 
+    @action(
+        description="Go on",
+        icon="play_arrow",
+        permissions=["operate"],
+        variant=ActionVariant.PRIMARY,
+        dialog=dialog(
+            "Go on?",
+            "The dead letters that are left are reprocessed. It stops itself again after as many"
+            " failures as before.",
+            "Go on",
+        ),
+    )
+    def go_on(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        found = get_object_or_404(Reprocessing, pk=object_id)
+        reprocessing.go_on(found, user=request.user)
+        self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
+        return leave_dialog(page_of(found))
+
     @admin.display(description="begun", ordering="id")
     def begun(self, found: Reprocessing) -> str:
         return shown_time(found.created_at)
 
-    @admin.display(description="ended")
-    def ended(self, found: Reprocessing) -> str:
-        return shown_time(found.finished_at)
-
     @admin.display(description="dead letters")
     def which(self, found: Reprocessing) -> str:
-        shown = [f"{WORDS[name]} {found.filter[name]}" for name in WORDS if name in found.filter]
-        return ", ".join(shown) or "all"
+        return _in_words(found.filter)
 
     @display(description="state", label=STATE_LABELS)
     def state_label(self, found: Reprocessing) -> str:
@@ -225,6 +213,49 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     def rate(self, found: Reprocessing) -> str:
         return f"{found.rate_per_second:g} a second" if found.rate_per_second else "-"
 
-    @admin.display(description="still running")
-    def outstanding(self, found: Reprocessing) -> int:
-        return found.outstanding
+
+def _defaults() -> dict[str, Any]:
+    return {"sample": str(SAMPLE), "script": ScriptChoice.OWN.value}
+
+
+def _in_words(document: dict[str, Any]) -> str:
+    """Return a filter as the page shows it."""
+    shown = [f"{WORDS[name]} {document[name]}" for name in WORDS if name in document]
+    if ids := document.get("ids"):
+        shown.append(f"{len(ids)} chosen")
+    return ", ".join(shown) or "all"
+
+
+def _parts(found: Reprocessing) -> list[dict[str, Any]]:
+    """Return how many of the letters ended in what, and how wide that is in the bar."""
+    counts = (
+        ("completed", "Completed", found.completed),
+        ("failed", "Failed again", found.failed_again),
+        ("cancelled", "Cancelled", found.cancelled),
+        ("running", "Still running", found.outstanding),
+        ("refused", "Refused", found.refused),
+        ("left", "Left", max(found.matched - found.reprocessed - found.refused, 0)),
+    )
+    whole = max(found.matched, sum(count for *_, count in counts), 1)
+    return [
+        {"key": key, "name": name, "count": count, "width": f"{100 * count / whole:.2f}"}
+        for key, name, count in counts
+    ]
+
+
+def _failed_again(found: Reprocessing) -> list[dict[str, Any]]:
+    """Return the last ones that failed again, each with its newest dead letter."""
+    failed = found.letters.filter(outcome=ReprocessedLetter.Result.FAILED).order_by("-id")
+    letters = [each.dead_letter for each in failed.select_related("dead_letter")[:MOST_FAILED]]
+    of_runs = DeadLetter.objects.filter(run__in={each.run_id for each in letters})
+    newest = {
+        each.run_id: each for each in of_runs.defer("body").select_related("step").order_by("pk")
+    }
+    return [
+        {
+            "letter": newest[each.run_id],
+            "url": page_of(newest[each.run_id]),
+            "error": first_line(newest[each.run_id].error),
+        }
+        for each in letters
+    ]

@@ -35,6 +35,14 @@ def sparkline(
     return _svg("".join(parts))
 
 
+def failures(numbers: Sequence[int]) -> SafeString:
+    """Return a chart of bars of what failed."""
+    highest = max(numbers, default=0)
+    if not highest:
+        return sparkline((), (), ())
+    return _svg(f'<path class="spark-failed" d="{_bars(numbers, highest)}"/>')
+
+
 def _svg(content: str) -> SafeString:
     return mark_safe(  # noqa: S308  numbers alone
         f'<svg class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'

@@ -36,7 +36,10 @@ def naming_line(error: str) -> str:
 
 
 def error_class_of(error: str) -> str:
-    """Return the class: errors that differ in numbers, ids and quoted texts alone have the same."""
+    """Return the class: errors that differ in numbers, ids and quoted texts alone have the same.
+
+    "" is that of an error without text.
+    """
     line = naming_line(error)[: 10 * LONGEST]
     return _PATTERNS.sub(_placeholder, line)[:LONGEST]
 

@@ -107,6 +107,7 @@ def world(db) -> World:
         step=charge,
         reason="exhausted",
         error=TRACEBACK,
+        error_class="TimeoutError: no answer",
         deliveries=5,
         body=json.dumps({"correlationId": str(failed.pk), "payload": {"orderId": "A-1"}}),
         dead_at=timezone.now(),

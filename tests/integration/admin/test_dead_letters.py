@@ -5,9 +5,11 @@ import json
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from flows import engine
-from flows.models import DeadLetter, Message, Run
+from flows.message.error_class import error_class_of
+from flows.models import AuditEntry, DeadLetter, Message, Reprocessing, Run
 from tests.documents import content
 from tests.integration.admin.pages import answer_dialog, messages_of
 
@@ -20,8 +22,23 @@ def page(world):
 
 
 def reprocess_from_list(client, *letters):
+    """Tick the rows, and answer the page that shows the count."""
     data = {"action": "reprocess_selected", "_selected_action": [each.pk for each in letters]}
-    return client.post(LIST, data, follow=True)
+    page = client.post(LIST, data, follow=True)
+    return client.post("/admin/flows/reprocessing/begin/", sent_form(page), follow=True)
+
+
+def sent_form(page):
+    """Return what the form for many holds, with the count that it shows."""
+    form = page.context["form"]
+    return {
+        **{name: form.data.get(name, "") for name in form.fields},
+        "confirmed": page.context["confirmed"],
+    }
+
+
+def requeue_url(letter):
+    return reverse("admin:flows_deadletter_requeue", args=[letter.pk])
 
 
 def test_list_shows_the_line_that_names_the_error(client, world):
@@ -37,6 +54,15 @@ def test_list_shows_the_line_that_names_the_error(client, world):
         ("flow=order-processing", 1),
         ("queue=billing", 1),
         ("queue=orders", 0),
+        ("step=charge", 1),
+        ("step=reserve", 0),
+        ("script=reserve-goods", 1),
+        ("script=another", 0),
+        ("error=TimeoutError:+no+answer", 1),
+        ("error=KeyError", 0),
+        ("q=NO+ANSWER", 1),
+        ("q=orderid", 1),
+        ("q=elsewhere", 0),
         ("reason=exhausted", 1),
         ("reason=rejected", 0),
         ("state=open", 1),
@@ -62,37 +88,148 @@ def test_page_says_to_the_second_when_the_message_died(client, world):
     assert f"{world.dead_letter.dead_at:%Y-%m-%d %H:%M:%S}" in response.content.decode()
 
 
-def test_reprocessing_from_the_list_puts_the_message_back(client, world, superuser):
+def test_ticked_rows_lead_to_a_page_with_their_count(client, world):
+    data = {"action": "reprocess_selected", "_selected_action": [world.dead_letter.pk]}
+
+    response = client.post(LIST, data, follow=True)
+
+    assert "Reprocess 1 dead letter" in response.content.decode()
+    assert not Reprocessing.objects.exists()
+
+
+def test_ticked_rows_are_reprocessed_after_that(client, world, superuser):
     response = reprocess_from_list(client, world.dead_letter)
+
+    begun = Reprocessing.objects.get()
+    assert begun.filter == {"ids": [world.dead_letter.pk]}
+    assert messages_of(response) == ["Dead letters that are being reprocessed: 1."]
+
+
+def test_all_of_a_list_are_its_filter(client, world):
+    data = {"action": "reprocess_selected", "_selected_action": [world.dead_letter.pk]}
+
+    response = client.post(f"{LIST}?queue=billing&state=open", data | {"select_across": "1"})
+
+    assert response.url == "/admin/flows/reprocessing/begin/?queue=billing"
+
+
+def test_a_row_is_reprocessed_by_one_click(client, world, superuser):
+    assert requeue_url(world.dead_letter) in client.get(LIST).content.decode()
+
+    response = client.post(f"{requeue_url(world.dead_letter)}?queue=billing", follow=True)
 
     world.dead_letter.refresh_from_db()
     assert world.dead_letter.reprocessed_by == superuser
     assert Message.objects.get(pk=world.failed.pk).step == world.dead_letter.step
-    assert messages_of(response) == ["Reprocessed: 1."]
+    assert response.redirect_chain[-1][0] == f"{LIST}?queue=billing"
+    [message] = messages_of(response)
+    assert str(world.failed.pk) in message
 
 
-def test_reprocessing_from_the_list_skips_what_was_reprocessed(client, world):
-    reprocess_from_list(client, world.dead_letter)
+def test_a_row_that_was_reprocessed_is_not_again(client, world):
+    client.post(requeue_url(world.dead_letter))
 
-    response = reprocess_from_list(client, world.dead_letter)
+    response = client.post(requeue_url(world.dead_letter), follow=True)
 
-    assert messages_of(response) == [
-        "Skipped, because they were reprocessed or discarded before: 1."
-    ]
+    assert "reprocessed before" in messages_of(response)[-1]
+    assert requeue_url(world.dead_letter) not in response.content.decode()
     assert Message.objects.count() == 1
 
 
-def test_reprocessing_from_the_list_says_what_was_refused(client, world):
-    DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body="{}")
+def test_a_row_goes_on_with_the_newest_script(client, world):
+    edit_script(world)
+
+    client.post(requeue_url(world.dead_letter))
+
+    assert Message.objects.get().step.script_version.number == 2
+
+
+def test_a_row_of_a_deleted_queue_says_so(client, world):
     world.flow.delete()
     world.billing.delete()
 
-    response = reprocess_from_list(client, world.dead_letter)
+    response = client.post(requeue_url(world.dead_letter), follow=True)
 
     [message] = messages_of(response)
     assert "no longer exists" in message
     world.dead_letter.refresh_from_db()
     assert world.dead_letter.reprocessed_at is None
+
+
+def test_a_row_is_not_reprocessed_by_a_link(client, world):
+    assert client.get(requeue_url(world.dead_letter)).status_code == 405
+    assert not Message.objects.exists()
+
+
+def add_letters(world, count, error):
+    letter = world.dead_letter
+    return DeadLetter.objects.bulk_create(
+        DeadLetter(
+            run=letter.run,
+            step=letter.step,
+            reason="rejected",
+            error=error,
+            error_class=error_class_of(error),
+            body="{}",
+            deliveries=1,
+            dead_at=timezone.now(),
+        )
+        for _ in range(count)
+    )
+
+
+def test_errors_are_grouped_with_their_counts(client, world):
+    add_letters(world, 3, "KeyError: 'total'")
+
+    context = client.get(LIST).context
+
+    counts = {each["group"].error_class: each["group"].count for each in context["groups"]}
+    assert counts == {"KeyError: <text>": 3, "TimeoutError: no answer": 1}
+    assert (context["errors"], context["letters"]) == (2, 4)
+    assert sum(context["groups"][0]["group"].curve) == 3
+
+
+def test_a_group_leads_to_its_letters_and_to_reprocessing_them(client, world):
+    add_letters(world, 3, "KeyError: 'total'")
+    group = client.get(LIST).context["groups"][0]
+
+    shown = client.get(group["url"])
+    many = client.get(group["many_url"])
+
+    assert shown.context["cl"].result_count == 3
+    assert many.context["matched"].matched == 3
+
+
+def test_groups_are_of_the_filtered_list_and_of_open_letters(client, world):
+    add_letters(world, 3, "KeyError: 'total'")
+
+    assert client.get(f"{LIST}?reason=exhausted").context["letters"] == 1
+    assert "groups" not in client.get(f"{LIST}?state=discarded").context
+
+
+def test_a_search_says_where_it_stopped(client, world, monkeypatch):
+    monkeypatch.setattr("flows.admin.letter_list.MOST_SEARCHED", 2)
+    add_letters(world, 2, "KeyError: 'total'")
+
+    cut = client.get(f"{LIST}?q=answer")
+    whole = client.get(f"{LIST}?q=answer&reason=exhausted")
+
+    assert cut.context["cl"].result_count == 0
+    assert "The search has looked at the newest" in cut.content.decode()
+    assert whole.context["cl"].result_count == 1
+    assert "The search has looked at the newest" not in whole.content.decode()
+
+
+def test_the_id_of_a_run_finds_its_letters(client, world):
+    assert client.get(f"{LIST}?q={world.failed.pk}").context["cl"].result_count == 1
+    assert client.get(f"{LIST}?q={world.completed.pk}").context["cl"].result_count == 0
+
+
+def test_the_list_takes_as_many_queries_for_many_rows(client, world, django_assert_max_num_queries):
+    add_letters(world, 40, "KeyError: 'total'")
+
+    with django_assert_max_num_queries(30):
+        client.get(LIST)
 
 
 def test_reprocessing_on_the_page_leads_to_the_run(client, world, page):
@@ -184,7 +321,8 @@ def test_who_may_only_look_cannot_reprocess(staff_client, world, page):
 
     assert client.get(page).status_code == 403
     assert client.post(page, {"payload": "{}"}).status_code == 403
-    reprocess_from_list(client, world.dead_letter)
+    assert client.post(requeue_url(world.dead_letter)).status_code == 403
+    assert "letters-again" not in client.get(LIST).content.decode()
     assert Message.objects.count() == 0
 
 
@@ -227,13 +365,11 @@ def test_reprocessing_with_the_newest_script_takes_the_flow_as_it_is(client, wor
     assert (step.name, step.script_version.number) == ("charge", 2)
 
 
-def test_reprocessing_from_the_list_with_the_newest_scripts(client, world):
+def test_the_newest_script_is_preset_where_it_is_newer(client, world, page):
+    before = client.get(page).context["form"]["script"].value()
     edit_script(world)
 
-    data = {"action": "reprocess_selected_newest", "_selected_action": [world.dead_letter.pk]}
-    client.post(LIST, data)
-
-    assert Message.objects.get().step.script_version.number == 2
+    assert (before, client.get(page).context["form"]["script"].value()) == ("own", "newest")
 
 
 def test_the_newest_script_is_not_offered_where_the_step_is_gone(client, world, page):
@@ -279,22 +415,28 @@ def test_what_was_discarded_is_neither_reprocessed_nor_discarded_again(client, w
     assert Message.objects.count() == 0
 
 
-def test_dead_letters_are_discarded_from_the_list(client, world):
+def test_dead_letters_are_discarded_from_the_list_after_a_yes(client, world):
     data = {"action": "discard_selected", "_selected_action": [world.dead_letter.pk]}
 
-    response = client.post(LIST, data, follow=True)
+    asked = client.post(LIST, data, follow=True)
+    assert "Discard 1 dead letter?" in asked.content.decode()
+    assert DeadLetter.objects.open().exists()
+    answer = {"ids": asked.context["ids"], "reason": "a test order"}
+    response = client.post(asked.redirect_chain[-1][0], answer, follow=True)
 
     assert messages_of(response) == ["Discarded: 1."]
     assert not DeadLetter.objects.open().exists()
+    assert AuditEntry.objects.get(verb="discard").reason == "a test order"
 
 
 def test_who_may_only_look_cannot_discard(staff_client, world):
     client = staff_client("flows.view_deadletter")
 
     refused = client.post(discard_page(world.dead_letter), {"_form_submitted": "True"})
-    client.post(LIST, {"action": "discard_selected", "_selected_action": [world.dead_letter.pk]})
+    many = reverse("admin:flows_deadletter_discard_many")
+    refused_many = client.post(many, {"ids": world.dead_letter.pk})
 
-    assert refused.status_code == 403
+    assert refused.status_code == refused_many.status_code == 403
     assert DeadLetter.objects.open().count() == 1
 
 

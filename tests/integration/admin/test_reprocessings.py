@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -7,7 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
 
-from flows.models import Reprocessing, RoleMapping
+from flows.models import DeadLetter, ReprocessedLetter, Reprocessing, RoleMapping
 from tests.integration.admin.pages import answer_dialog, messages_of
 
 LIST = "/admin/flows/reprocessing/"
@@ -22,6 +23,12 @@ def fields(**given):
     return {"script": "own", "sample": "0", **given}
 
 
+def confirmed(client, begin, **given):
+    """Count first, then send the same with what the page has shown."""
+    page = client.post(begin, fields(**given))
+    return client.post(begin, fields(**given, confirmed=page.context["confirmed"]), follow=True)
+
+
 def text_of(response):
     return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
@@ -29,20 +36,22 @@ def text_of(response):
 def test_dead_letters_lead_to_the_page_for_many(client, begin):
     response = client.get(reverse("admin:flows_deadletter_reprocess_many"))
 
-    assert response.url == begin
+    assert response.url.startswith(begin)
 
 
 def test_counting_tells_where_they_are_and_puts_none_back(client, world, begin):
     response = client.post(begin, fields(count="1"))
 
     letter = world.dead_letter
-    assert "1 dead letter would be reprocessed" in text_of(response)
+    assert "1 dead letter matches" in text_of(response)
     assert f"1 at {letter.step.name} of order-processing, queue billing" in text_of(response)
     assert not Reprocessing.objects.exists()
 
 
 def test_reprocessing_begins_with_what_was_chosen(client, superuser, begin):
-    data = fields(
+    response = confirmed(
+        client,
+        begin,
         flow_name="order-processing",
         queue="billing",
         reason="exhausted",
@@ -51,8 +60,6 @@ def test_reprocessing_begins_with_what_was_chosen(client, superuser, begin):
         stop_after_failures="3",
         rate_per_second="2.5",
     )
-
-    response = client.post(begin, data, follow=True)
 
     begun = Reprocessing.objects.get()
     assert begun.filter == {
@@ -64,6 +71,93 @@ def test_reprocessing_begins_with_what_was_chosen(client, superuser, begin):
     assert (begun.stop_after_failures, begun.rate_per_second) == (3, 2.5)
     assert messages_of(response) == ["Dead letters that are being reprocessed: 1."]
     assert "flow order-processing, queue billing, reason exhausted" in text_of(response)
+
+
+def test_none_begins_before_its_count_was_seen(client, world, begin):
+    response = client.post(begin, fields())
+
+    assert "1 dead letter matches" in text_of(response)
+    assert not Reprocessing.objects.exists()
+
+
+def test_the_count_of_one_filter_does_not_confirm_another(client, world, begin):
+    counted = client.post(begin, fields(queue="billing")).context["confirmed"]
+
+    client.post(begin, fields(confirmed=counted))
+
+    assert not Reprocessing.objects.exists()
+
+
+def test_the_filter_of_the_list_is_filled_in_and_counted(client, world, begin):
+    listed = "/admin/flows/deadletter/?queue=billing&error=TimeoutError%3A+no+answer"
+    many = client.get(f"{listed}&dead_at_to_0=2999-01-01").context["many_url"]
+
+    response = client.get(many)
+
+    assert response.context["matched"].matched == 1
+    document = json.loads(response.context["confirmed"])
+    assert document == {
+        "queue": "billing",
+        "error_class": "TimeoutError: no answer",
+        "dead_before": "2999-01-02T00:00:00+00:00",
+    }
+
+
+def test_the_newest_script_is_preset_where_it_is_newer(client, world, begin):
+    before = client.get(begin).context["form"]["script"].value()
+    world.script.code = "def run(message, context): return None"
+    world.script.save()
+
+    page = client.get(begin)
+
+    assert (before, page.context["form"]["script"].value()) == ("own", "newest")
+    assert "has reserve-goods v2 now" in text_of(page)
+
+
+def test_the_page_of_a_running_one_follows_it(client, world, begin):
+    page = confirmed(client, begin)
+    begun = Reprocessing.objects.get()
+    live = reverse("admin:flows_reprocessing_live", args=[begun.pk])
+    assert f'hx-get="{live}"' in page.content.decode()
+
+    Reprocessing.objects.update(matched=4, reprocessed=2, completed=1)
+    assert "2 of 4 reprocessed" in text_of(client.get(live))
+
+    Reprocessing.objects.update(state="FINISHED", finished_at=timezone.now())
+    assert "data-live-ended" in client.get(live).content.decode()
+
+
+def test_what_failed_again_is_shown_with_its_newest_dead_letter(client, world, begin):
+    confirmed(client, begin)
+    begun = Reprocessing.objects.get()
+    ReprocessedLetter.objects.create(
+        reprocessing=begun, dead_letter=world.dead_letter, outcome="FAILED"
+    )
+    again = DeadLetter.objects.create(
+        run=world.failed,
+        step=world.dead_letter.step,
+        error="KeyError: 'total'",
+        body="{}",
+        deliveries=1,
+        dead_at=timezone.now(),
+    )
+    Reprocessing.objects.update(reprocessed=1, failed_again=1)
+
+    content = client.get(reverse("admin:flows_reprocessing_live", args=[begun.pk])).content
+
+    assert reverse("admin:flows_deadletter_change", args=[again.pk]) in content.decode()
+    assert "KeyError: &#x27;total&#x27;" in content.decode()
+
+
+def test_one_that_stopped_goes_on(client, begin):
+    confirmed(client, begin)
+    begun = Reprocessing.objects.get()
+    answer_dialog(client, reverse("admin:flows_reprocessing_stop", args=[begun.pk]))
+
+    answer_dialog(client, reverse("admin:flows_reprocessing_go_on", args=[begun.pk]))
+
+    begun.refresh_from_db()
+    assert (begun.state, begun.note) == ("RUNNING", "")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +172,7 @@ def test_limits_that_make_no_sense_are_refused(client, begin, wrong):
 
 
 def test_a_running_one_is_stopped(client, superuser, begin):
-    client.post(begin, fields())
+    confirmed(client, begin)
     begun = Reprocessing.objects.get()
 
     answer_dialog(client, reverse("admin:flows_reprocessing_stop", args=[begun.pk]))
