@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path, reverse
+from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, FieldTextFilter
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
@@ -31,6 +32,7 @@ from flows.models import (
     Reprocessing,
     RoleMapping,
     Run,
+    Step,
 )
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.diff import Diff, diff_of_fields
@@ -224,7 +226,15 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 def changes_of(entry: AuditEntry) -> Diff:
-    return diff_of_fields(entry.before or {}, entry.after or {})
+    return diff_of_fields(entry.before or {}, entry.after or {}, _titles(entry.kind))
+
+
+def _titles(kind: str) -> dict[str, str]:
+    """Return the names of the fields as the pages have them."""
+    model = Step if kind == "step" else KINDS.get(kind)
+    if model is None:
+        return {}
+    return {field.name: capfirst(str(field.verbose_name)) for field in model._meta.concrete_fields}
 
 
 def _containing(text: str, entries: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
