@@ -50,6 +50,7 @@ VERBS = (
     "reprocess",
     "reprocess many",
     "stop",
+    "go on",
     "discard",
     "log in",
     "fail to log in",
