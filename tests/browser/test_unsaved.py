@@ -29,6 +29,7 @@ def pages() -> dict[str, str]:
         meta = row._meta
         name = f"admin:{meta.app_label}_{meta.model_name}_change"
         found[kind] = reverse(name, args=[row.pk])
+    found["start"] = reverse("admin:flows_flow_start", args=[rows["flow"].pk])
     found["new script"] = reverse("admin:scripts_script_add")
     return found
 

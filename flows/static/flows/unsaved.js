@@ -7,7 +7,7 @@
 (() => {
     "use strict";
 
-    const FORMS = "#content-main form[method='post'], form[data-guarded], form[data-unsaved]";
+    const FORMS = "form[method='post'][novalidate]";
     const ACTIONS = ["pointerdown", "keydown", "beforeinput", "paste", "drop"];
     const LEFT_OUT = new Set(["csrfmiddlewaretoken", "_seen", "_seen_fields"]);
 
