@@ -90,6 +90,10 @@ class FlowAdmin(
             return ((None, {"fields": ("name", "description")}),)
         return super().get_fieldsets(request, obj)
 
+    def get_inlines(self, request: HttpRequest, obj: Flow | None) -> list[Any]:
+        # A new flow has a name first; all else is on its page.
+        return super().get_inlines(request, obj) if obj else []
+
     def response_add(
         self, request: HttpRequest, obj: Flow, post_url_continue: str | None = None
     ) -> HttpResponse:
