@@ -12,6 +12,7 @@ from unfold.decorators import action, display
 
 from flows.access.rights import flows_with, seen_runs
 from flows.admin.by_role import has_right, may_view, rights_of
+from flows.admin.configuration import ConfigurationUrls
 from flows.admin.deleted_flows import DeletedFlowsAdmin
 from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, list_of, page_of
 from flows.admin.flow_versions import VersionInline
@@ -34,7 +35,13 @@ MOST_VERSIONS = 5
 
 @admin.register(Flow)
 class FlowAdmin(
-    DeletionAdmin, DeletedFlowsAdmin, StartingAdmin, StepPanelAdmin, HomeUrls, PausingAdmin
+    DeletionAdmin,
+    DeletedFlowsAdmin,
+    StartingAdmin,
+    StepPanelAdmin,
+    ConfigurationUrls,
+    HomeUrls,
+    PausingAdmin,
 ):
     list_display = ("name", "active", "state_label", "path", "kept_for", "open_dead_letters")
     list_filter = ("active", "paused")

@@ -17,6 +17,7 @@ from knox.models import get_token_model
 
 from flows.access.rights import dead_letters_seen
 from flows.admin.by_role import may_view
+from flows.admin.configuration import may_transfer
 from flows.admin.display import list_of
 from flows.models import (
     AuditEntry,
@@ -64,18 +65,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
                 },
             ]
         },
-        {
-            "title": "Configuration",
-            "separator": True,
-            "items": [
-                item(request, "Flows", "account_tree", Flow, FlowVersion),
-                item(request, "Scripts", "code", Script, ScriptVersion),
-                item(request, "Libraries", "library_books", Library),
-                item(request, "Secrets", "lock", Secret),
-                item(request, "Trials", "labs", TrialRecord),
-                item(request, "Queues", "stacks", Queue),
-            ],
-        },
+        configuration(request),
         {
             "title": "Operation",
             "separator": True,
@@ -99,6 +89,29 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
     ]
+
+
+def configuration(request: HttpRequest) -> dict[str, Any]:
+    flows = item(request, "Flows", "account_tree", Flow, FlowVersion)
+    transfer = page(request, "Import and export", "swap_vert", "flows_configuration_import")
+    export = reverse("admin:flows_configuration_export")
+    transfer["active"] = transfer["active"] or request.path.startswith(export)
+    transfer["permission"] = may_transfer
+    # Both pages have addresses below the list of flows.
+    flows["active"] = flows["active"] and not transfer["active"]
+    return {
+        "title": "Configuration",
+        "separator": True,
+        "items": [
+            flows,
+            item(request, "Scripts", "code", Script, ScriptVersion),
+            item(request, "Libraries", "library_books", Library),
+            item(request, "Secrets", "lock", Secret),
+            item(request, "Trials", "labs", TrialRecord),
+            item(request, "Queues", "stacks", Queue),
+            transfer,
+        ],
+    }
 
 
 def roles_and_users(request: HttpRequest) -> dict[str, Any]:

@@ -19,7 +19,7 @@ faults           all that is wrong, each with its place
 """
 
 from flows.configuration.changes import Change, Changes
-from flows.configuration.current import export_configuration
+from flows.configuration.current import export_configuration, export_flows
 from flows.configuration.directory import read_directory, write_directory
 from flows.configuration.document_schema import schema_text
 from flows.configuration.faults import ConfigurationInvalid
@@ -32,6 +32,7 @@ __all__ = [
     "ConfigurationInvalid",
     "check_document",
     "export_configuration",
+    "export_flows",
     "import_configuration",
     "read_directory",
     "read_document",

@@ -16,12 +16,17 @@ _LONGEST_VALUE = 60
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry that is added, changed or removed, with the fields that change."""
+    """One entry that is added, changed or removed, with the fields that change.
+
+    `old` and `new` are the whole entry before and after, None where there is none.
+    """
 
     action: str
     kind: str
     name: str
     fields: tuple[str, ...] = ()
+    old: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    new: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         text = f"{self.action} {self.kind} {quoted(self.name)}"
@@ -68,11 +73,11 @@ def _change(
     kind: str, name: str, old: dict[str, Any] | None, new: dict[str, Any] | None
 ) -> Change | None:
     if old is None:
-        return Change("added", kind, name)
+        return Change("added", kind, name, new=new)
     if new is None:
-        return Change("removed", kind, name)
+        return Change("removed", kind, name, old=old)
     fields = tuple(_fields("", old, new))
-    return Change("changed", kind, name, fields) if fields else None
+    return Change("changed", kind, name, fields, old, new) if fields else None
 
 
 def _fields(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:

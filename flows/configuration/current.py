@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,27 @@ def export_configuration() -> dict[str, Any]:
         "flows": list(entries["flow"].values()),
         "rbac": {role: rights for role, rights in entries["role"].items() if any(rights.values())},
     }
+
+
+def export_flows(names: Collection[str]) -> dict[str, Any]:
+    """Return a document with these flows, and the queues, scripts and libraries that they use.
+
+    It has no roles: an import replaces all rights of a role that it names.
+    """
+    whole = export_configuration()
+    flows = [flow for flow in whole["flows"] if flow["name"] in names]
+    steps = [step for flow in flows for step in flow["steps"]]
+    scripts = _named(whole["scripts"], {step["script"] for step in steps})
+    return {
+        "libraries": _named(whole["libraries"], {n for each in scripts for n in each["libraries"]}),
+        "scripts": scripts,
+        "queues": _named(whole["queues"], {step["queue"] for step in steps}),
+        "flows": flows,
+    }
+
+
+def _named(entries: list[dict[str, Any]], names: Collection[str]) -> list[dict[str, Any]]:
+    return [entry for entry in entries if entry["name"] in names]
 
 
 @dataclass(frozen=True, slots=True)
