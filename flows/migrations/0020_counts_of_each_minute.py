@@ -1,22 +1,24 @@
 import json
+from typing import Any
 
 from django.apps.registry import Apps
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 
 def begin_to_count(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Count the dead letters that are open, and take what the totals have as counted already."""
-    model = apps.get_model
-    open_letters = model("flows", "DeadLetter").objects.filter(
-        reprocessed_at=None, discarded_at=None
-    )
+
+    def rows(name: str) -> QuerySet[Any]:
+        return apps.get_model("flows", name).objects.using(schema_editor.connection.alias)
+
+    open_letters = rows("DeadLetter").filter(reprocessed_at=None, discarded_at=None)
     counted = open_letters.order_by().values_list("step__flow_version__flow_name")
     letters = dict(counted.annotate(count=Count("pk")))
     for flow_name, count in letters.items():
-        model("flows", "FlowTotals").objects.filter(pk=flow_name).update(letters_made=count)
-    for totals in model("flows", "FlowTotals").objects.all():
+        rows("FlowTotals").filter(pk=flow_name).update(letters_made=count)
+    for totals in rows("FlowTotals"):
         ever = {
             "accepted": totals.accepted,
             "completed": totals.completed,
@@ -24,7 +26,7 @@ def begin_to_count(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
             "cancelled": totals.cancelled,
             "letters": totals.letters_made,
         }
-        model("flows", "CountedTotals").objects.create(
+        rows("CountedTotals").create(
             flow_name=totals.flow_name, counted=json.dumps(ever)
         )
 

@@ -35,8 +35,7 @@ class Migration(migrations.Migration):
             model_name="deadletter",
             index=models.Index(
                 condition=models.Q(("discarded_at", None), ("reprocessed_at", None)),
-                fields=["error_class", "id"],
-                include=("step", "dead_at"),
+                fields=["error_class", "id", "step", "dead_at"],
                 name="dead_letter_by_error",
             ),
         ),

@@ -67,8 +67,7 @@ class DeadLetter(models.Model):
             ),
             # The open ones of an error class, and the counts of classes without the rows.
             models.Index(
-                fields=["error_class", "id"],
-                include=["step", "dead_at"],
+                fields=["error_class", "id", "step", "dead_at"],
                 condition=Q(reprocessed_at=None, discarded_at=None),
                 name="dead_letter_by_error",
             ),

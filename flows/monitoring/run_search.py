@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 
 from flows.models import DeadLetter, Message, Run, StepRun
-from flows.monitoring.bounded import OutOfTime, within
+from flows.store.bounded import OutOfTime, within
 
 SECONDS = 0.22
 # Of this, dead letters get no more: all of them are looked at where PostgreSQL has an index.

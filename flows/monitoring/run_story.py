@@ -267,8 +267,8 @@ def _each(story: StepStory, ready: datetime) -> Iterator[Span]:
 
 def _between(story: StepStory, start: datetime, end: datetime) -> Iterator[Span]:
     """Yield what was between two attempts: a back-off, or the time as a dead letter."""
-    put_back = [letter.reprocessed_at for letter in story.letters if letter.reprocessed_at]
-    for at in put_back:
+    requeued = [letter.reprocessed_at for letter in story.letters if letter.reprocessed_at]
+    for at in requeued:
         if start <= at <= end:
             yield Span(DEAD, start, at)
             yield Span(WAITED, at, end)

@@ -13,10 +13,10 @@ from tests.builders import ECHO
 from tests.integration.admin.pages import messages_of
 
 ADDED = {
-    "scripts": [{"name": "greet", "language": "python", "code": ECHO}],
+    "scripts": [{"name": "welcome", "language": "python", "code": ECHO}],
     "queues": [{"name": "greetings", "size": 5}],
     "flows": [
-        {"name": "greeting", "steps": [{"name": "g", "script": "greet", "queue": "greetings"}]}
+        {"name": "greeting", "steps": [{"name": "g", "script": "welcome", "queue": "greetings"}]}
     ],
 }
 ORIGINAL = [
@@ -25,7 +25,7 @@ ORIGINAL = [
         "queueMappings": [
             {
                 "sourceQueueName": "in",
-                "endpointName": "greet",
+                "endpointName": "welcome",
                 "initial": True,
                 "maxThreads": 2,
             }
@@ -61,11 +61,11 @@ def test_an_import_shows_what_would_change_and_changes_nothing(client, world, pa
 
     names = [(each["action"], each["kind"], each["name"]) for each in response.context["changes"]]
     assert names == [
-        ("added", "script", "greet"),
+        ("added", "script", "welcome"),
         ("added", "queue", "greetings"),
         ("added", "flow", "greeting"),
     ]
-    assert "g: script greet, queue greetings, threads" in response.content.decode()
+    assert "g: script welcome, queue greetings, threads" in response.content.decode()
     assert export_configuration() == before
     assert not AuditEntry.objects.filter(verb="import").exists()
 
@@ -76,7 +76,7 @@ def test_the_confirmed_import_is_applied_and_recorded(client, world, page, super
     assert messages_of(response) == ["The document was imported: 3 added, 0 changed, 0 removed."]
     assert Flow.objects.get(name="greeting").versions.count() == 1
     entries = AuditEntry.objects.filter(verb="import")
-    assert {"greeting", "greet", "greetings"} <= {entry.name for entry in entries}
+    assert {"greeting", "welcome", "greetings"} <= {entry.name for entry in entries}
     assert {entry.actor for entry in entries} == {"root"}
 
 
@@ -178,7 +178,7 @@ def test_the_flow_array_of_the_original_product_is_imported(client, world, page)
     confirmed(client, page, shown(client, page, ORIGINAL))
 
     step = Flow.objects.get(name="orders").steps.get()
-    assert (step.script.name, step.queue.name, step.threads) == ("greet", "in", 2)
+    assert (step.script.name, step.queue.name, step.threads) == ("welcome", "in", 2)
 
 
 def test_going_back_keeps_the_document(client, world, page):
@@ -205,7 +205,7 @@ def test_chosen_flows_come_with_what_they_use_and_can_be_imported_again(client, 
     response = client.get(export, {"flow": "greeting", "download": "1"})
 
     document = json.loads(response.content)
-    assert [each["name"] for each in document["scripts"]] == ["greet"]
+    assert [each["name"] for each in document["scripts"]] == ["welcome"]
     assert [each["name"] for each in document["queues"]] == ["greetings"]
     assert "rbac" not in document
     assert 'filename="greeting.json"' in response["Content-Disposition"]

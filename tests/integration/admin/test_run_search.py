@@ -15,8 +15,8 @@ from uuid_utils.compat import uuid7
 from flows import engine
 from flows.models import DeadLetter, Message, Right, RoleMapping, Run
 from flows.monitoring import run_search
-from flows.monitoring.bounded import OutOfTime, within
 from flows.monitoring.run_search import runs_with
+from flows.store.bounded import OutOfTime, within
 from tests.builders import ECHO, make_flow, run_of, work_until_idle
 
 LIST = "/admin/flows/run/"
