@@ -21,6 +21,7 @@ from flows import engine
 from flows.admin.display import page_of
 from flows.admin.run_bodies import payload_like
 from flows.admin.start_calls import example_of
+from flows.admin.trying import may_try, tried_page
 from flows.errors import DelayTooLong, FlowError, IdempotencyConflict, PayloadInvalid
 from flows.models import Flow, Right, Step
 from flows.models.message import DEFAULT_PRIORITY
@@ -135,9 +136,14 @@ class StartingAdmin(Base):
         payload = payload_like(request, flow) or indented(first_payload(flow))
         form = StartForm(request.POST or None, initial={"payload": payload})
         faults: list[dict[str, str]] = []
-        if form.is_valid() and (response := self._start(request, flow, form, faults)):
-            return response
-        context = self._start_context(request, flow) | {"form": form, "faults": faults}
+        trial = None
+        if form.is_valid():
+            if "_try" in request.POST:
+                trial = self._tried(request, flow, form, faults)
+            elif response := self._start(request, flow, form, faults):
+                return response
+        context = self._start_context(request, flow)
+        context |= {"form": form, "faults": faults, "trial": trial}
         return TemplateResponse(request, "admin/flows/flow/start.html", context)
 
     def _start_context(self, request: HttpRequest, flow: Flow) -> dict[str, Any]:
@@ -154,7 +160,18 @@ class StartingAdmin(Base):
             "first_step": first,
             "why_it_waits": why_it_would_wait(flow),
             "back_url": page_of(flow),
+            "may_try": may_try(request, flow),
+            "try_button": {"name": "_try", "value": "1", "id": "start-try"},
         }
+
+    def _tried(
+        self, request: HttpRequest, flow: Flow, form: StartForm, faults: list[dict[str, str]]
+    ) -> dict[str, Any] | None:
+        try:
+            return tried_page(request, flow, form.cleaned_data["payload"])
+        except PayloadInvalid as error:
+            _refuse_payload(form, error, faults)
+            return None
 
     def _start(
         self, request: HttpRequest, flow: Flow, form: StartForm, faults: list[dict[str, str]]
@@ -164,9 +181,7 @@ class StartingAdmin(Base):
         try:
             started = engine.start(flow.name, payload, user=request.user, **form.options())
         except PayloadInvalid as error:
-            faults += [fault for fault in error.errors if "path" in fault]
-            places = [f"{fault['path']}: {fault['detail']}" for fault in error.errors]
-            form.add_error("payload", [str(error), *places])
+            _refuse_payload(form, error, faults)
             return None
         except FlowError as error:
             form.add_error(_field_of(error), str(error))
@@ -182,6 +197,12 @@ class StartingAdmin(Base):
         if not self.has_see_runs_permission(request):
             return redirect(page_of(flow))
         return redirect(reverse("admin:flows_run_change", args=[started.correlation_id]))
+
+
+def _refuse_payload(form: StartForm, error: PayloadInvalid, faults: list[dict[str, str]]) -> None:
+    faults += [fault for fault in error.errors if "path" in fault]
+    places = [f"{fault['path']}: {fault['detail']}" for fault in error.errors]
+    form.add_error("payload", [str(error), *places])
 
 
 def _field_of(error: FlowError) -> str | None:

@@ -87,7 +87,7 @@ class RunEnd:
         fault = fault_of_ends(self.database, id)
         if fault is None and run.status in Run.UNFINISHED:
             ends = [row[0] for row in self.database.query(sql.BRANCH_ENDS, [id])]
-            body = joined(run, ends) if run.join else f"[{','.join(ends)}]"
+            body = joined(run.correlation_id, ends) if run.join else f"[{','.join(ends)}]"
             fault = fault_of_text(body)
         self.database.change(sql.FORGET_BRANCH_ENDS, [id])
         return body, fault
@@ -153,10 +153,10 @@ class RunEnd:
         self._fail(run, error)
 
 
-def joined(run: Gathered, ends: list[str]) -> str:
+def joined(correlation_id: UUID, ends: list[str]) -> str:
     """Return the envelope of a join: the payloads of its branches as a list."""
     payloads = ",".join(map(payload_of, ends))
-    return f'{{"correlationId":"{run.correlation_id}","payload":[{payloads}]}}'
+    return f'{{"correlationId":"{correlation_id}","payload":[{payloads}]}}'
 
 
 def payload_of(output: str) -> str:
