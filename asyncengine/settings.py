@@ -412,7 +412,10 @@ UNFOLD: dict[str, Any] = {
         }
     ],
     "STYLES": [lambda request: static("flows/admin.css")],
-    "SCRIPTS": [lambda request: static("flows/live.js")],
+    "SCRIPTS": [
+        lambda request: static("flows/live.js"),
+        lambda request: static("flows/times.js"),
+    ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},
 }

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from flows.models.run import Status
 from scripts.admin.durations import format_duration
+from scripts.templatetags.times import moment
 
 # unfold's colours.
 STATUS_LABELS = {
@@ -39,12 +40,14 @@ def link(url: str, text: Any) -> SafeString:
     return format_html('<a class="text-link" href="{}">{}</a>', url, text)
 
 
-def shown_time(value: datetime | None) -> str:
-    return "-" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+def shown_time(value: datetime | None) -> SafeString:
+    """Return the time as a `<time>`, which the browser writes in its zone."""
+    return moment(value)
 
 
-def shown_time_by(value: datetime | None, user: Any) -> str:
-    return f"{shown_time(value)} by {user}" if value and user else shown_time(value)
+def shown_time_by(value: datetime | None, user: Any) -> SafeString:
+    shown = shown_time(value)
+    return format_html("{} by {}", shown, user) if value and user else shown
 
 
 def elapsed(start: datetime | None, end: datetime | None) -> str:

@@ -1,0 +1,58 @@
+/* Times in the zone of the browser.
+
+The server writes `<time datetime="…" title="… UTC">… UTC</time>`. This module writes its text anew:
+"3 min ago" within the last hour, else the local time. With `data-style="exact"` it is the local time
+always, with "clock" it has no day. The title keeps the time in UTC.
+*/
+(() => {
+  "use strict";
+
+  const TIMES = "time[datetime]";
+  const HOUR_MS = 3_600_000;
+
+  const two = (number) => String(number).padStart(2, "0");
+  const clock = (at) => [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+  const day = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+
+  const ago = (at, now) => {
+    const seconds = Math.floor((now - at) / 1000);
+    // The clock of the browser may be some seconds late.
+    if (seconds < 5) {
+      return "just now";
+    }
+    return seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
+  };
+
+  const text = (at, style, now) => {
+    if (style === "clock") {
+      return clock(at);
+    }
+    const isRecent = now - at < HOUR_MS && at - now < 5000;
+    if (style !== "exact" && isRecent) {
+      return ago(at, now);
+    }
+    return `${day(at)} ${clock(at)}`;
+  };
+
+  const write = () => {
+    const now = new Date();
+    for (const each of document.querySelectorAll(TIMES)) {
+      const at = new Date(each.getAttribute("datetime"));
+      if (!Number.isNaN(at.getTime())) {
+        const written = text(at, each.dataset.style, now);
+        if (each.textContent !== written) {
+          each.textContent = written;
+        }
+      }
+    }
+  };
+
+  document.addEventListener("DOMContentLoaded", write);
+  document.addEventListener("htmx:afterSwap", write);
+  // "3 min ago" grows old.
+  setInterval(() => {
+    if (!document.hidden) {
+      write();
+    }
+  }, 10_000);
+})();

@@ -1,0 +1,34 @@
+"""`{{ at|moment }}` writes times in UTC; in the browser `flows/times.js` changes their zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+register = template.Library()
+
+SECONDS = "%Y-%m-%d %H:%M:%S"
+# "exact" is never "3 min ago"; "clock" leaves out the day.
+FORMATS = {"": f"{SECONDS} UTC", "exact": f"{SECONDS} UTC", "clock": "%H:%M:%S UTC"}
+
+
+@register.filter
+def moment(at: datetime | None, style: str = "") -> SafeString:
+    """Return a `<time>` that says UTC; the browser writes it in its zone, or as "3 min ago".
+
+    The style is a key of `FORMATS`.
+    """
+    if at is None:
+        return mark_safe("-")
+    at = (at if timezone.is_aware(at) else timezone.make_aware(at)).astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC" data-style="{}">{}</time>',
+        at.isoformat(),
+        f"{at:%Y-%m-%d %H:%M:%S.%f}"[:-3] if style == "exact" else f"{at:{SECONDS}}",
+        style,
+        f"{at:{FORMATS[style]}}",
+    )
