@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
@@ -11,6 +12,7 @@ from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from knox.models import AuthToken, get_digest_token, get_token_model
@@ -20,6 +22,7 @@ from unfold.decorators import display
 
 from flows.access.tokens import has_room, most_tokens
 from flows.admin.display import list_of
+from flows.models import Flow
 from flows.models.users import all_users, user_name_field
 
 # The pages call a token an API token. Migrations do not read these names.
@@ -93,11 +96,15 @@ class TokenAdmin(ModelAdmin):
         return self._show_once(request, obj)
 
     def _show_once(self, request: HttpRequest, token: AuthToken) -> HttpResponse:
+        made: str = request.made_token  # type: ignore[attr-defined]
+        flows = request.build_absolute_uri(reverse("api:flows"))
         context = {
             **self.admin_site.each_context(request),
             "title": "API token made",
             "opts": self.opts,
-            "made_token": request.made_token,  # type: ignore[attr-defined]
+            "made_token": made,
+            "call": f"curl {shlex.quote(flows)} \\\n  -H 'Authorization: Bearer {made}'",
+            "flows_url": list_of(Flow),
             "owner": token.user,
             "expiry": token.expiry,
             "list_url": list_of(Token),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
+from django.utils.html import escape
 from knox.auth import TokenAuthentication
 from knox.models import AuthToken
 
@@ -86,7 +87,10 @@ def test_a_new_token_is_shown_once_and_works(client, superuser):
     assert response.status_code == 200
     assert "no-store" in response["Cache-Control"]
     token = response.context["made_token"]
-    assert token in response.content.decode()
+    html = response.content.decode()
+    assert html.count('data-copies="made-token"') == 1
+    assert f"Authorization: Bearer {token}" in response.context["call"]
+    assert escape(response.context["call"]) in html
     assert TokenAuthentication().authenticate_credentials(token.encode())[0] == superuser
     for page in ("changelist", "change"):
         args = [AuthToken.objects.get().pk] if page == "change" else []
