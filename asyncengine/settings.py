@@ -274,6 +274,7 @@ INSTALLED_APPS = [
     "django_ace",
 ]
 
+CSRF_FAILURE_VIEW = "flows.admin.error_pages.csrf_failure"
 MIDDLEWARE = [
     "flows.api.middleware.ProblemMiddleware",
     "flows.front.public_address.PublicAddressMiddleware",
@@ -411,7 +412,10 @@ UNFOLD: dict[str, Any] = {
             "href": lambda request: static("flows/favicon.svg"),
         }
     ],
-    "STYLES": [lambda request: static("flows/admin.css")],
+    "STYLES": [
+        lambda request: static("flows/admin.css"),
+        lambda request: static("flows/lists.css"),
+    ],
     "SCRIPTS": [
         lambda request: static("flows/live.js"),
         lambda request: static("flows/times.js"),

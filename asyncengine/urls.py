@@ -12,4 +12,6 @@ urlpatterns = [
     path("async/", include("flows.api.urls")),
 ]
 
+handler403 = "flows.admin.error_pages.forbidden"
+handler404 = "flows.admin.error_pages.not_found"
 handler500 = "flows.api.unavailable.server_error"

@@ -1,0 +1,55 @@
+"""Pages for 403 and 404 inside the look of the Configuration Manager, with a way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views import csrf, defaults
+
+FORBIDDEN = "Your roles do not allow this. An administrator can give you the right."
+NOT_FOUND = "There is no page at this address. What it showed may have been deleted."
+NOT_SENT = (
+    "The form was not sent from this page, or the login changed meanwhile. Go back, load the page"
+    " again and repeat it. Cookies have to be allowed."
+)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if _is_of_api(request):
+        return defaults.permission_denied(request, exception)
+    return page(request, 403, "Not allowed", str(exception) or FORBIDDEN)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if _is_of_api(request):
+        return defaults.page_not_found(request, exception)
+    return page(request, 404, "Page not found", NOT_FOUND)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    if _is_of_api(request):
+        return csrf.csrf_failure(request, reason)
+    return page(request, 403, "The form was not accepted", NOT_SENT)
+
+
+def page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    """Answer inside the menu for users who may see it, else by itself."""
+    user = getattr(request, "user", None)
+    is_inside = user is not None and admin.site.has_permission(request)
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": title,
+        "text": text,
+        "status": status,
+        "is_nav_sidebar_enabled": is_inside,
+    }
+    name = "inside" if is_inside else "alone"
+    template = f"admin/flows/error/{name}.html"
+    return TemplateResponse(request, template, context, status=status).render()
+
+
+def _is_of_api(request: HttpRequest) -> bool:
+    return f"{request.path_info}/".startswith("/async/")
