@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from flows.access.rights import SEES_EVERY_RUN, flows_allowed, queues_seen
 from flows.admin.by_role import has_right_somewhere, sees_every_flow
 from flows.admin.display import list_of, page_of
+from flows.admin.finding import find
 from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.monitoring.curves import PERIODS, Curve
@@ -43,7 +44,12 @@ class HomeUrls(Base):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(home_live)
-        return [path("home/", view, name="flows_home"), *super().get_urls()]
+        find_view = self.admin_site.admin_view(find)
+        return [
+            path("home/", view, name="flows_home"),
+            path("find/", find_view, name="flows_find"),
+            *super().get_urls(),
+        ]
 
 
 def home_live(request: HttpRequest) -> HttpResponse:
