@@ -372,6 +372,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "It cannot be reprocessed afterwards, and its run stays failed. A run with another"
             " branch that was reprocessed goes on without this one.",
             "Discard",
+            "Keep the dead letter",
         ),
     )
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:

@@ -108,7 +108,7 @@ class VersionInline(ReadOnlyInline):
     def changes(self, version: FlowVersion) -> str:
         before = self._before(version)
         if before is None:
-            return "the first"
+            return "first version"
         found = changes_between(before.steps.all(), version.steps.all())
         texts = [f"{each.step} {each.text}".strip() for each in found]
         return ", ".join(texts[:4]) + (" …" if len(texts) > 4 else "") or "the flow's name"

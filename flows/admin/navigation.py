@@ -45,7 +45,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         # A project may have unregistered a model.
         group["items"] = [each for each in group["items"] if is_there(each)]
     shown = {each["model"] for group in groups for each in group["items"] if "model" in each}
-    return groups + project_groups(request, shown)
+    found = groups + project_groups(request, shown)
+    # The header says in which group a page is.
+    request.menu_groups = found  # type: ignore[attr-defined]
+    return found
 
 
 def is_there(item: dict[str, Any]) -> bool:
@@ -53,15 +56,15 @@ def is_there(item: dict[str, Any]) -> bool:
 
 
 def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
-    dashboard = reverse("admin:index")
+    home = reverse("admin:index")
     return [
         {
             "items": [
                 {
-                    "title": "Dashboard",
-                    "icon": "dashboard",
-                    "link": dashboard,
-                    "active": request.path == dashboard,
+                    "title": "Home",
+                    "icon": "home",
+                    "link": home,
+                    "active": request.path == home,
                 },
             ]
         },

@@ -65,6 +65,7 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
             "Pause?",
             "No message is handed out until it is resumed. Running scripts end as usual.",
             "Pause",
+            "Let it go on",
         ),
     )
     def pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:

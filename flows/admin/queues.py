@@ -90,11 +90,11 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
     def filled(self, queue: Queue) -> str:
         return level(queue.depth, queue.size)
 
-    @display(description="feeds", ordering="step__flow__name", empty_value="no step")
+    @display(description="takes messages for", ordering="step__flow__name", empty_value="no step")
     def feeds(self, queue: Queue) -> str | None:
         return step_fed_by(queue)
 
-    @display(description="waits because", empty_value="-")
+    @display(description="why messages wait", empty_value="-")
     def waits_because(self, queue: Queue) -> str | None:
         return why_queue(queue)
 

@@ -228,6 +228,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "Its waiting messages are removed at once, a running script is stopped within 2 s, and"
             " its dead letters are discarded.",
             "Cancel the run",
+            "Keep it running",
         ),
     )
     def cancel(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:

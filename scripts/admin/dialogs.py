@@ -31,13 +31,20 @@ class DetailActions(Base):
         return [each for each in actions if each.action_name in names]
 
 
-def dialog(title: str, description: str, submit: str) -> ActionDialog:
-    return {
-        "title": title,
-        "description": description,
-        "form_class": None,
-        "form_submit_text": submit,
-    }
+class Dialog(ActionDialog):
+    """`dismiss` is the text of the button that changes nothing."""
+
+    dismiss: str
+
+
+def dialog(title: str, description: str, submit: str, dismiss: str = "Leave it as it is") -> Dialog:
+    return Dialog(
+        dismiss=dismiss,
+        title=title,
+        description=description,
+        form_class=None,
+        form_submit_text=submit,
+    )
 
 
 def leave_dialog(url: str) -> HttpResponse:

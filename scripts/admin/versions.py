@@ -59,7 +59,7 @@ class VersionInline(ReadOnlyInline):
     def changes(self, version: ScriptVersion) -> str:
         before = version_before(version)
         if before is None:
-            return "the first"
+            return "first version"
         if len(before.code) + len(version.code) > LONGEST_SUMMED_UP:
             return "yes"
         # An inline is created for each request.

@@ -25,7 +25,7 @@ def test_staff_without_permissions_see_a_dashboard_that_says_so(staff_client, wo
 
     assert response.status_code == 200
     assert "Welcome" in response.content.decode()
-    assert shown(response) == ["Dashboard"]
+    assert shown(response) == ["Home"]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
@@ -40,7 +40,7 @@ def test_a_permission_opens_the_page_and_shows_no_row(staff_client, world):
 
     response = client.get(reverse("admin:index"))
 
-    assert shown(response) == ["Dashboard", "Flows", "Queues"]
+    assert shown(response) == ["Home", "Flows", "Queues"]
     assert "flows" not in response.context
     assert "queues" not in response.context
     assert world.flow.name not in client.get(reverse("admin:flows_flow_changelist")).text

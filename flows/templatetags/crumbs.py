@@ -1,0 +1,35 @@
+"""The way to a page in the words of the menu: "Configuration > Flows > order-check"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+from django.urls import resolve, reverse
+
+register = template.Library()
+
+Crumb = dict[str, Any]
+
+
+@register.filter
+def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
+    """Replace the app's name, which unfold writes first, by the group of the menu."""
+    if request.path == reverse("admin:index"):
+        return [{"title": "Home"}]
+    if parts and _is_app(parts[0]):
+        found = _active_group(request)
+        parts = ([{"title": found}] if found else []) + parts[1:]
+    return [*parts, {"title": "New"}] if request.path.endswith("/add/") else parts
+
+
+def _is_app(part: Crumb) -> bool:
+    return bool(part.get("link")) and resolve(str(part["link"])).url_name == "app_list"
+
+
+def _active_group(request: HttpRequest) -> str:
+    for group in getattr(request, "menu_groups", ()):
+        if any(each.get("active") for each in group["items"]):
+            return str(group.get("title", ""))
+    return ""

@@ -1,0 +1,195 @@
+"""Finding by Ctrl+K, pages of errors, the way to a page, and lists without rows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from flows import engine
+from flows.models import Right, RoleMapping
+from tests.builders import ECHO, make_flow
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def orders():
+    return make_flow("orders", [ECHO])
+
+
+@pytest.fixture
+def staff(client):
+    """A staff user without any right, logged in."""
+    user = User.objects.create_user("staff", is_staff=True)
+    client.force_login(user)
+    return user
+
+
+def allow(user, right, flow):
+    role = Group.objects.create(name=right)
+    user.groups.add(role)
+    RoleMapping.objects.create(role=role, right=right, flow=flow)
+
+
+def found(client, text):
+    response = client.get(reverse("admin:flows_find"), {"s": text})
+    assert response.status_code == 200
+    return {each.title: each.url for each in response.context["found"]}
+
+
+def test_flows_are_found_by_a_part_of_their_name(admin_client, orders):
+    assert found(admin_client, "RDER")["orders"] == reverse(
+        "admin:flows_flow_change", args=[orders.pk]
+    )
+
+
+def test_a_flow_is_found_with_its_start_form(admin_client, orders):
+    url = found(admin_client, "start ord")["Start orders"]
+
+    assert admin_client.get(url).status_code == 200
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(admin_client, orders):
+    run = engine.start("orders", {}).correlation_id
+
+    assert str(run) in found(admin_client, str(run)[:13])
+    assert str(run) in found(admin_client, run.hex.upper())
+
+
+@pytest.mark.parametrize("text", ["", "  ", "0000000g", "f" * 33, "%", "x" * 10_000])
+def test_texts_that_mean_nothing_find_nothing(admin_client, orders, text):
+    assert found(admin_client, text) == {}
+
+
+def test_every_page_that_is_found_opens(admin_client, orders):
+    for url in found(admin_client, "e").values():
+        assert admin_client.get(url).status_code == 200, url
+
+
+def test_a_user_without_rights_finds_nothing_of_flows(client, staff, orders):
+    run = engine.start("orders", {}).correlation_id
+
+    assert found(client, "orders") == {}
+    assert found(client, run.hex) == {}
+
+
+def test_a_user_finds_what_the_role_shows(client, staff, orders):
+    make_flow("orders-of-others", [ECHO])
+    run = engine.start("orders", {}).correlation_id
+    other = engine.start("orders-of-others", {}).correlation_id
+    allow(staff, Right.WATCH, orders)
+
+    names = found(client, "orders")
+
+    assert "orders" in names
+    assert not [name for name in names if "others" in name or name.startswith("Start")]
+    assert str(run) in found(client, run.hex)
+    assert found(client, other.hex) == {}
+
+
+def test_anonymous_users_are_asked_to_log_in():
+    assert Client().get(reverse("admin:flows_find"), {"s": "a"}).status_code == 302
+
+
+def test_the_header_shows_that_there_is_a_search(admin_client):
+    content = admin_client.get(reverse("admin:index")).content.decode()
+
+    assert "Ctrl K" in content
+    assert reverse("admin:flows_find") in content
+
+
+def test_a_page_that_is_not_there_is_answered_in_the_look_of_the_admin(admin_client):
+    response = admin_client.get("/nowhere/")
+
+    assert response.status_code == 404
+    assert "Page not found" in response.content.decode()
+    assert reverse("admin:flows_run_changelist") in response.content.decode()
+
+
+def test_a_page_that_is_not_there_shows_no_menu_without_a_login():
+    response = Client().get("/nowhere/")
+
+    content = response.content.decode()
+    assert response.status_code == 404
+    assert reverse("admin:index") in content
+    assert reverse("admin:flows_run_changelist") not in content
+
+
+def test_a_page_that_is_not_allowed_leads_back(client, staff):
+    response = client.get(reverse("admin:flows_run_changelist"))
+
+    assert response.status_code == 403
+    assert "Not allowed" in response.content.decode()
+    assert reverse("admin:index") in response.content.decode()
+
+
+def test_a_form_without_its_token_is_answered_in_the_look_of_the_admin():
+    client = Client(enforce_csrf_checks=True)
+
+    response = client.post(reverse("admin:login"), {"username": "a", "password": "b"})
+
+    assert response.status_code == 403
+    assert "was not accepted" in response.content.decode()
+
+
+def test_the_api_answers_errors_as_problems(client):
+    response = client.get("/async/api/nowhere")
+
+    assert response.status_code == 404
+    assert response["Content-Type"] == "application/problem+json"
+
+
+def way(client, url):
+    content = client.get(url).content.decode()
+    heading = re.search(r"<h1.*?</h1>", content, re.DOTALL).group()
+    text = re.sub(r"<[^>]+>|chevron_right", "\n", heading)
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def test_the_way_to_a_page_is_in_the_words_of_the_menu(admin_client, orders):
+    page = reverse("admin:flows_flow_change", args=[orders.pk])
+
+    assert way(admin_client, reverse("admin:index")) == ["Home"]
+    assert way(admin_client, reverse("admin:flows_flow_changelist")) == ["Configuration", "Flows"]
+    assert way(admin_client, page) == ["Configuration", "Flows", "orders"]
+    assert way(admin_client, reverse("admin:flows_queue_add")) == [
+        "Configuration",
+        "Queues",
+        "New",
+    ]
+    assert way(admin_client, reverse("admin:auth_group_changelist")) == ["Roles and users", "Roles"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("run", "one execution of a flow"),
+        ("deadletter", "failed for good"),
+        ("reprocessing", "Reprocess many"),
+        ("consumer", "while it works"),
+    ],
+)
+def test_a_list_without_rows_says_what_it_is_for(admin_client, name, words):
+    content = admin_client.get(reverse(f"admin:flows_{name}_changelist")).content.decode()
+
+    assert words in content
+
+
+def test_the_button_beside_an_action_applies_it(admin_client, orders):
+    content = admin_client.get(reverse("admin:flows_flow_changelist")).content.decode()
+
+    assert re.search(r'title="Apply the selected action".*?>\s*Apply\s*<', content, re.DOTALL)
+
+
+def test_dialogs_have_no_cancel_beside_cancel_the_run(admin_client, orders):
+    run = engine.start("orders", {}).correlation_id
+    url = reverse("admin:flows_run_cancel", args=[run])
+
+    content = admin_client.get(url).content.decode()
+
+    assert "Keep it running" in content
+    assert not re.search(r">\s*Cancel\s*<", content)
