@@ -3,7 +3,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
 
 INDEX = """
-    CREATE INDEX CONCURRENTLY IF NOT EXISTS flows_deadletter_text ON flows_deadletter USING gin (
+    CREATE INDEX CONCURRENTLY flows_deadletter_text ON flows_deadletter USING gin (
         upper("left"(error, 8192)) gin_trgm_ops, upper("left"(body, 8192)) gin_trgm_ops)
 """
 
@@ -20,6 +20,8 @@ def index_texts(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> Non
             schema_editor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     except DatabaseError:
         return
+    # An attempt that was broken off leaves an index that is not valid.
+    schema_editor.execute("DROP INDEX CONCURRENTLY IF EXISTS flows_deadletter_text")
     schema_editor.execute(INDEX)
 
 
