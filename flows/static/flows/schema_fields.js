@@ -7,6 +7,8 @@
 import { Digits, JsonFault, NUMBER, parse, same, write } from "./exact_json.js";
 
 const DEEPEST = 8;
+// A longer array is edited as JSON.
+const MOST_ITEMS = 100;
 const KINDS = ["object", "array", "string", "number", "integer", "boolean"];
 const COMBINING = ["oneOf", "anyOf", "allOf", "not", "if", "$ref", "$dynamicRef", "patternProperties", "dependentSchemas"];
 const INPUT_TYPES = { date: "date", email: "email", "idn-email": "email", uri: "url", iri: "url" };
@@ -72,11 +74,14 @@ const pointed = (root, reference) => {
   if (!reference.startsWith("#/")) {
     return undefined;
   }
-  return reference
-    .slice(2)
-    .split("/")
-    .map((part) => decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~"))
-    .reduce((schema, part) => get(schema, part), root);
+  let pointer;
+  try {
+    pointer = decodeURIComponent(reference.slice(2));
+  } catch {
+    return undefined;
+  }
+  const parts = pointer.split("/").map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  return parts.reduce((schema, part) => get(schema, part), root);
 };
 
 /* The schema that a field shows: references followed, "or null" taken out; null if there is none. */
@@ -257,7 +262,7 @@ class Field {
     this.faults.replaceChildren(...texts.map((text) => make("li", "", text)));
     this.faults.hidden = texts.length === 0;
     this.element.classList.toggle("start-refused", texts.length > 0);
-    if (this.control) {
+    if (this.control && this.control.tagName !== "FIELDSET") {
       this.control.setAttribute("aria-invalid", String(texts.length > 0));
     }
   }
@@ -623,7 +628,7 @@ const FIELDS = {
 
 const FITS = {
   object: (value) => value instanceof Map,
-  array: Array.isArray,
+  array: (value) => Array.isArray(value) && value.length <= MOST_ITEMS,
   string: (value) => typeof value === "string",
   number: (value) => value instanceof Digits,
   integer: (value) => value instanceof Digits,

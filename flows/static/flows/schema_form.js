@@ -24,6 +24,10 @@ class SchemaForm {
     this.ids = 0;
     this.isWriting = false;
     this.fields = new Map();
+    // A schema that tells no fields leaves the page to the JSON alone.
+    if (this.made(new Map()).kind === "json") {
+      return;
+    }
     this.follow();
     if (!this.field) {
       this.place.replaceChildren(make("p", "start-help", "The form appears when the JSON beside it can be read."));
@@ -36,6 +40,12 @@ class SchemaForm {
   nextId() {
     this.ids += 1;
     return this.ids;
+  }
+
+  made(value) {
+    this.fields.clear();
+    const spec = { name: "payload", label: "Payload", schema: this.root, path: "$", trail: [], depth: 0, isRequired: true };
+    return fieldOf(this, spec, value);
   }
 
   listen() {
@@ -69,9 +79,7 @@ class SchemaForm {
       if (!(value instanceof Map)) {
         throw new JsonFault("a JSON object is needed: { … }.", "", 0);
       }
-      this.fields.clear();
-      const spec = { name: "payload", label: "Payload", schema: this.root, path: "$", trail: [], depth: 0, isRequired: true };
-      this.field = fieldOf(this, spec, value);
+      this.field = this.made(value);
       this.field.element.classList.add("start-root");
       this.place.replaceChildren(this.field.element);
       this.tell("");
