@@ -312,7 +312,9 @@ def test_reprocessing_takes_the_right_to_operate(staff, own, hidden, right, perm
     begin = reverse("admin:flows_reprocessing_begin")
     count = Reprocessing.objects.count()
 
-    client.post(begin, {"script": "own", "sample": "0"})
+    counted = client.post(begin, {"script": "own", "sample": "0"})
+    confirmed = counted.context["confirmed"] if counted.status_code == 200 else "{}"
+    client.post(begin, {"script": "own", "sample": "0", "confirmed": confirmed})
     response = press(client, own.letter, "reprocess", script="own", payload='{"note": "mine"}')
 
     own.letter.refresh_from_db()
