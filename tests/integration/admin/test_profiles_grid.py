@@ -168,7 +168,9 @@ def pages(things: Things) -> list[Page]:
             SEES,
             {**saves, **operated, "/start/": STARTS, "role_mappings-": ADMINISTRATES},
         ),
-        Page(address(Flow, "start", own.flow.pk), STARTS),
+        Page(address(Flow, "start", own.flow.pk), STARTS, {'name="_try"': OPERATES}),
+        Page(reverse("admin:flows_configuration_import"), ADMINISTRATES),
+        Page(reverse("admin:flows_configuration_export"), ADMINISTRATES),
         Page(address(Flow, "history", own.flow.pk), SEES),
         Page(address(type(own.flow.versions.get()), "change", own.flow.versions.get().pk), SEES),
         Page(address(Queue, "change", own.queue.pk), SEES, {**saves, **operated}),
@@ -215,6 +217,9 @@ def actions(things: Things) -> list[Action]:
     new = {"name": "new"}
     return [
         Action(address(Flow, "start", flow.pk), STARTS, count(Run), {"payload": "{}"}),
+        Action(
+            address(Flow, "start", flow.pk), NO_PROFILE, count(Run), {"payload": "{}", "_try": "1"}
+        ),
         Action(address(Flow, "pause", flow.pk), OPERATES, of(flow, "paused"), yes),
         Action(address(Queue, "pause", queue.pk), OPERATES, of(queue, "paused"), yes),
         Action(address(Run, "cancel", run.pk), OPERATES, of(run, "status"), yes),
