@@ -95,8 +95,9 @@ def test_anonymous_users_are_asked_to_log_in():
     assert Client().get(reverse("admin:flows_find"), {"s": "a"}).status_code == 302
 
 
-def test_the_header_shows_that_there_is_a_search(admin_client):
-    content = admin_client.get(reverse("admin:index")).content.decode()
+@pytest.mark.parametrize("name", ["index", "flows_run_changelist", "flows_flow_add"])
+def test_the_header_shows_that_there_is_a_search(admin_client, name):
+    content = admin_client.get(reverse(f"admin:{name}")).content.decode()
 
     assert "Ctrl K" in content
     assert reverse("admin:flows_find") in content

@@ -1,0 +1,71 @@
+"""Ctrl+K finds and opens pages by keyboard alone; times are those of the browser's zone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from flows import engine
+from flows.models import Run
+from tests.builders import ECHO, make_flow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_ctrl_k_opens_a_flow_by_keyboard_alone(page: Any) -> None:
+    flow = make_flow("orders", [ECHO])
+    page.goto(reverse("admin:index"))
+
+    page.keyboard.press("Control+k")
+    page.get_by_role("dialog", name="Find").get_by_role("searchbox").wait_for()
+    page.wait_for_function("document.activeElement.id === 'search-input-command'")
+    page.keyboard.type("orders")
+    page.locator("#command-results-list li.active").wait_for()
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(f"**{reverse('admin:flows_flow_change', args=[flow.pk])}")
+
+
+def test_the_button_of_the_header_opens_the_search_and_escape_leaves_it(page: Any) -> None:
+    page.goto(reverse("admin:index"))
+
+    page.get_by_role("button", name="Find").click()
+    dialog = page.get_by_role("dialog", name="Find")
+    dialog.wait_for()
+    page.wait_for_function("document.activeElement.id === 'search-input-command'")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+
+    dialog.wait_for(state="hidden")
+
+
+def test_times_are_in_the_zone_of_the_browser_with_utc_in_the_title(page: Any) -> None:
+    make_flow("orders", [ECHO])
+    run = engine.start("orders", {}).correlation_id
+    Run.objects.filter(pk=run).update(created_at="2026-01-05T23:30:00Z")
+    context = page.context.browser.new_context(
+        storage_state=page.context.storage_state(),
+        timezone_id="Asia/Tokyo",
+    )
+
+    page.goto(reverse("admin:flows_run_changelist"))
+    other = context.new_page()
+    other.goto(page.url)
+
+    shown = other.locator("#result_list time").first
+    assert shown.inner_text() == "2026-01-06 08:30:00"
+    assert shown.get_attribute("title") == "2026-01-05 23:30:00 UTC"
+    context.close()
+
+
+def test_a_recent_time_says_how_long_ago_it_was(page: Any) -> None:
+    make_flow("orders", [ECHO])
+    engine.start("orders", {})
+
+    page.goto(reverse("admin:flows_run_changelist"))
+
+    text = page.locator("#result_list time").first.inner_text()
+    assert re.fullmatch(r"just now|\d+ s ago|\d+ min ago", text)
