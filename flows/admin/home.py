@@ -15,6 +15,7 @@ from flows.access.rights import SEES_EVERY_RUN, flows_allowed, queues_seen
 from flows.admin.by_role import has_right_somewhere, sees_every_flow
 from flows.admin.display import list_of, page_of
 from flows.admin.finding import find
+from flows.admin.first_run import guide
 from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.monitoring.curves import PERIODS, Curve
@@ -110,6 +111,7 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "queues": _queues(seen.queues, pages),
         "queues_url": list_of(Queue),
         "clusters": _clusters(live, seen),
+        "guide": guide(request, seen.flows),
         "is_empty": not seen.flows,
         "flows_url": list_of(Flow),
         "add_flow_url": reverse("admin:flows_flow_add"),

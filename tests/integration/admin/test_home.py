@@ -72,6 +72,50 @@ def test_an_empty_installation_says_what_to_do_next(client, db):
     assert "All is well" in content
 
 
+def done(client):
+    return [task.is_done for task in home(client).context["guide"]]
+
+
+def test_the_guide_ticks_off_what_is_done_and_ends(client, db):
+    before = done(client)
+    flow = make_flow(codes=[ECHO])
+    made = done(client)
+    start()
+    started = done(client)
+    work_until_idle(flow)
+    complete = done(client)
+    RoleMapping.objects.create(role=Group.objects.create(name="role"), right=Right.WATCH)
+
+    assert before == [False, False, False, False]
+    assert made == [True, False, False, False]
+    assert started == [True, True, False, False]
+    assert complete == [True, True, True, False]
+    assert done(client) == []
+
+
+def test_every_link_of_the_guide_opens(client, db):
+    make_flow(codes=[ECHO])
+
+    for task in home(client).context["guide"]:
+        assert client.get(task.url).status_code == 200, task.title
+
+
+def test_a_flow_without_steps_is_not_a_flow_yet(client, db):
+    flow = Flow.objects.create(name="empty")
+
+    task = home(client).context["guide"][0]
+
+    assert not task.is_done
+    assert task.url == reverse("admin:flows_flow_change", args=[flow.pk])
+
+
+def test_the_guide_is_for_users_who_configure_every_flow():
+    make_flow("secret", codes=[ECHO])
+    client = client_with(Right.WATCH, "secret")
+
+    assert home(client).context["guide"] == []
+
+
 def test_a_flow_has_its_curve_and_figures(client):
     flow = make_flow(codes=[ECHO])
     start(times=3)
