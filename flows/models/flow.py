@@ -24,8 +24,14 @@ from scripts.names import require_name
 class Flow(models.Model):
     """An ordered list of steps that a payload goes through."""
 
-    name = models.CharField(max_length=100, unique=True)
-    description = models.TextField(blank=True)
+    name = models.CharField(
+        max_length=100,
+        unique=True,
+        help_text="Part of the address that callers start it at; a new name makes a new address.",
+    )
+    description = models.TextField(
+        blank=True, help_text="What it does, for operators and in the API's documentation."
+    )
     active = models.BooleanField(default=True, help_text="An inactive flow refuses starts.")
     retention = models.DurationField(
         default=timedelta(days=30), help_text="Finished runs are kept this long."

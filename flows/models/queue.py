@@ -27,7 +27,9 @@ LONGEST_POLLING = timedelta(hours=1)
 class Queue(models.Model):
     """A bounded queue of messages; it feeds one step."""
 
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(
+        max_length=100, unique=True, help_text="Such as the flow's and the step's: orders-check."
+    )
     size = models.PositiveIntegerField(
         default=10_000,
         validators=[MinValueValidator(1)],
@@ -35,7 +37,7 @@ class Queue(models.Model):
     )
     polling = models.DurationField(
         default=timedelta(milliseconds=100),
-        help_text="The longest a message that is ready waits to be noticed without a wake-up.",
+        help_text="How often workers look for messages without a wake-up, such as 100 ms.",
     )
     max_deliveries = models.PositiveIntegerField(
         default=5,
@@ -46,9 +48,16 @@ class Queue(models.Model):
         "back-off", default=timedelta(seconds=1), help_text="Wait before the first redelivery."
     )
     backoff_multiplier = models.FloatField(
-        "back-off multiplier", default=2.0, validators=[MinValueValidator(1.0)]
+        "back-off multiplier",
+        default=2.0,
+        validators=[MinValueValidator(1.0)],
+        help_text="Each wait is this many times the one before; 1: always the same.",
     )
-    backoff_max = models.DurationField("longest back-off", default=timedelta(seconds=300))
+    backoff_max = models.DurationField(
+        "longest back-off",
+        default=timedelta(seconds=300),
+        help_text="No wait between two deliveries grows beyond this, such as 5 min.",
+    )
     backoff_jitter = models.FloatField(
         "jitter",
         default=0.2,
@@ -62,7 +71,11 @@ class Queue(models.Model):
         validators=[MinValueValidator(1)],
         help_text="Most executions in one period; empty: no limit.",
     )
-    rate_period = models.DurationField("rate period", default=timedelta(seconds=1))
+    rate_period = models.DurationField(
+        "rate period",
+        default=timedelta(seconds=1),
+        help_text="The time that the rate limit counts in, such as 1 s or 1 min.",
+    )
     paused = models.BooleanField(default=False, help_text="Messages wait, none is handed out.")
     paused_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class Script(ScriptContent):
     """An on-demand script as it is edited. What runs is always one of its versions."""
 
-    name = models.CharField(max_length=100, unique=True)
-    description = models.TextField(blank=True)
+    name = models.CharField(
+        max_length=100, unique=True, help_text="What steps and exports call it by."
+    )
+    description = models.TextField(blank=True, help_text="What it does, for those who read it.")
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()
 

@@ -24,7 +24,9 @@ class Secret(models.Model):
         ],
         help_text="What scripts ask for; it cannot be changed later.",
     )
-    description = models.TextField(blank=True)
+    description = models.TextField(
+        blank=True, help_text="What it opens, and where a new value comes from."
+    )
     encrypted = models.TextField(editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField("value changed", editable=False)
