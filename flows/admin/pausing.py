@@ -6,11 +6,13 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.forms import Form
+from django.forms import CharField, Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from flows import engine
 from flows.admin.by_role import ConfiguredByRole
@@ -22,6 +24,15 @@ from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 from scripts.names import address_note
 
 STATE_LABELS = {"paused": "warning", "open": "success"}
+
+
+class PauseForm(BaseDialogForm):
+    reason = CharField(
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Optional: shown while it is paused, and kept in the audit log.",
+    )
 
 
 class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
@@ -45,7 +56,9 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
     def pause_state(self, target: Queue | Flow) -> str:
         if not target.paused:
             return "open"
-        return f"paused by {target.paused_by}" if target.paused_by else "paused"
+        by = f" by {target.paused_by}" if target.paused_by else ""
+        why = f": {target.pause_reason}" if target.pause_reason else ""
+        return f"paused{by}{why}"
 
     @admin.action(description="Pause the selected %(verbose_name_plural)s", permissions=["operate"])
     def pause_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
@@ -61,15 +74,19 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
         description="Pause",
         icon="pause",
         permissions=["operate"],
-        dialog=dialog(
-            "Pause?",
-            "No message is handed out until it is resumed. Running scripts end as usual.",
-            "Pause",
-            "Let it go on",
-        ),
+        dialog={
+            **dialog(
+                "Pause?",
+                "No message is handed out until it is resumed. Running scripts end as usual.",
+                "Pause",
+                "Let it go on",
+            ),
+            "form_class": PauseForm,
+        },
     )
     def pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
-        return self._set_one_paused(request, object_id, True)
+        reason = form.cleaned_data.get("reason", "")
+        return self._set_one_paused(request, object_id, True, reason)
 
     @action(
         description="Resume",
@@ -85,12 +102,16 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
         without_effect = "pause" if obj.paused else "resume"
         return [name for name in self.actions_detail if name != without_effect]
 
-    def _set_one_paused(self, request: HttpRequest, object_id: str, paused: bool) -> HttpResponse:
+    def _set_one_paused(
+        self, request: HttpRequest, object_id: str, paused: bool, reason: str = ""
+    ) -> HttpResponse:
         target = get_object_or_404(self.get_queryset(request), pk=object_id)
-        self._set_paused(request, [target], paused)
+        self._set_paused(request, [target], paused, reason)
         return leave_dialog(page_of(target))
 
-    def _set_paused(self, request: HttpRequest, targets: Any, paused: bool) -> None:
+    def _set_paused(
+        self, request: HttpRequest, targets: Any, paused: bool, reason: str = ""
+    ) -> None:
         verb = engine.pause if paused else engine.resume
         operated = self.permitted(request, Right.OPERATE, targets)
         if left_out := len(targets) - len(operated):
@@ -98,7 +119,7 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
             self.message_user(request, note, messages.WARNING)
         changed = [target for target in operated if target.paused != paused]
         for target in changed:
-            verb(target, user=request.user)
+            verb(target, user=request.user, reason=reason)
         if not changed:
             self.message_user(request, "Nothing to change.", messages.INFO)
             return

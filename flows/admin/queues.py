@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import display
+from unfold.decorators import action, display
 
+from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of, sees_every_flow
 from flows.admin.display import level, link, list_of, page_of
+from flows.admin.home import number, short
 from flows.admin.pausing import PausingAdmin
+from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Queue
 from flows.monitoring.impact import letters_of_queue, queue_stays
-from flows.monitoring.wait_reason import why_queue
+from flows.monitoring.queue_page import (
+    FLOW_PAUSED,
+    FULL,
+    OPEN,
+    PAUSED,
+    SeenQueue,
+    seen_queues,
+)
 from scripts.admin.deletion import Deletion, DeletionAdmin
-from scripts.admin.durations import format_duration
+from scripts.admin.dialogs import dialog, leave_dialog
 
-SHOWN = ("name", "filled", "feeds", "pause_state", "waits_because", "open_dead_letters")
+STATE_LABELS = {OPEN: "success", PAUSED: "warning", FLOW_PAUSED: "warning", FULL: "danger"}
+SHOWN = ("name",)
 
 
 @admin.register(Queue)
 class QueueAdmin(DeletionAdmin, PausingAdmin):
-    list_display = ("name", "filled", "feeds", "rate_limit", "open_dead_letters", "state_label")
+    class Media:
+        css: ClassVar[Any] = {"all": ["flows/queues.css"]}
+
+    change_form_template = "admin/flows/queue/change_form.html"
+    list_display = (
+        "name",
+        "filled",
+        "working",
+        "oldest",
+        "rate",
+        "throughput",
+        "open_dead_letters",
+        "state_label",
+    )
     list_filter = ("paused",)
     list_select_related = ("state", "step__flow", "paused_by")
     search_fields = ("name", "step__name", "step__flow__name")
@@ -56,7 +84,7 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
     )
     readonly_fields = SHOWN[1:]
     actions = ("pause_selected", "resume_selected")
-    actions_detail = ("pause", "resume")
+    actions_detail = ("pause", "let_one_through", "resume")
 
     opened_by = SEES_EVERY_RUN
 
@@ -80,6 +108,91 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         dead = DeadLetter.objects.all().open_in("step__queue")
         return super().get_queryset(request).annotate(dead=dead)
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the list, which reads the figures of its rows together."""
+        base: Any = super().get_changelist(request, **kwargs)
+
+        class QueueList(base):
+            def get_results(self, request: HttpRequest) -> None:
+                super().get_results(request)
+                ids = [queue.pk for queue in self.result_list]
+                seen = seen_queues(Queue.objects.filter(pk__in=ids))
+                for queue in self.result_list:
+                    queue.seen = seen.get(queue.pk)
+
+        return QueueList
+
+    def get_urls(self) -> list[URLPattern]:
+        live = self.admin_site.admin_view(self.live)
+        return [path("<int:pk>/live/", live, name="flows_queue_live"), *super().get_urls()]
+
+    def live(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return the part of the page that follows the queue."""
+        queue = self.get_object(request, str(pk))
+        if queue is None:
+            raise Http404
+        return TemplateResponse(request, "admin/flows/queue/live.html", self._live_page(queue))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if queue := context.get("original"):
+            context |= self._live_page(queue)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _live_page(self, queue: Queue) -> dict[str, Any]:
+        seen = seen_queues(Queue.objects.filter(pk=queue.pk)).get(queue.pk)
+        if seen is None:
+            return {}
+        queue.seen = seen  # type: ignore[attr-defined]
+        figures = seen.figures
+        return {
+            "queue": queue,
+            "queue_live_url": reverse("admin:flows_queue_live", args=[queue.pk]),
+            "queue_state": seen.state,
+            "queue_state_label": STATE_LABELS[seen.state],
+            "queue_pause": self.pause_state(queue) if queue.paused and not seen.why else "",
+            "queue_why": seen.why,
+            "queue_feeds": self.feeds(queue),
+            "queue_filled": self.filled(queue),
+            "queue_working": self.working(queue),
+            "queue_oldest": self.oldest(queue),
+            "queue_delayed": number(figures.delayed),
+            "queue_rate": self.rate(queue),
+            "queue_dead": self.open_dead_letters(queue),
+            "queue_curve": curve_of(seen),
+            "queue_done": number(seen.curve.total("completed")),
+            "queue_failed": number(seen.curve.total("letters")),
+        }
+
+    def offered(self, obj: Any) -> list[str]:
+        names = super().offered(obj)
+        step = obj.fed_step
+        is_paused = obj.paused or bool(step and step.flow.paused)
+        return [name for name in names if name != "let_one_through" or is_paused]
+
+    @action(
+        description="Let one through",
+        icon="fast_forward",
+        permissions=["operate"],
+        dialog=dialog(
+            "Let one message through?",
+            "The run whose message is next goes on to its end, although queues or flow are paused."
+            " All others stay paused.",
+            "Let one through",
+        ),
+    )
+    def let_one_through(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        queue = get_object_or_404(self.get_queryset(request), pk=object_id)
+        run = engine.let_one_through(queue, user=request.user)
+        if run is None:
+            self.message_user(request, "No message is ready that is held back.", messages.INFO)
+        else:
+            url = reverse("admin:flows_run_change", args=[run])
+            note = format_html('<a class="underline" href="{}">One run</a> goes on.', url)
+            self.message_user(request, note, messages.SUCCESS)
+        return leave_dialog(page_of(queue))
+
     def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None:
@@ -87,28 +200,61 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         return fieldsets
 
     @display(description="messages", ordering="state__depth")
-    def filled(self, queue: Queue) -> str:
-        return level(queue.depth, queue.size)
+    def filled(self, queue: Any) -> Any:
+        figures = queue.seen.figures
+        delayed = f" and {number(figures.delayed)} delayed" if figures.delayed else ""
+        feeds = step_fed_by(queue) or (
+            "of a deleted flow" if queue.seen.is_of_deleted_flow else "no step"
+        )
+        return format_html(
+            "{}<small>{}{}</small>", level(figures.taken, figures.size), feeds, delayed
+        )
 
-    @display(description="takes messages for", ordering="step__flow__name", empty_value="no step")
-    def feeds(self, queue: Queue) -> str | None:
-        return step_fed_by(queue)
+    @display(description="threads")
+    def working(self, queue: Any) -> str:
+        figures = queue.seen.figures
+        if not figures.threads:
+            return "-"
+        return f"{min(figures.busy, figures.threads):,} of {figures.threads:,} busy"
 
-    @display(description="why messages wait", empty_value="-")
-    def waits_because(self, queue: Queue) -> str | None:
-        return why_queue(queue)
+    @display(description="oldest")
+    def oldest(self, queue: Any) -> str:
+        ready_for = queue.seen.figures.ready_for
+        return short(ready_for.total_seconds()) if ready_for else "-"
 
-    @display(description="rate limit", empty_value="none")
-    def rate_limit(self, queue: Queue) -> str | None:
-        if queue.rate_count is None:
-            return None
-        return f"{queue.rate_count:,} in {format_duration(queue.rate_period)}"
+    @display(description="rate")
+    def rate(self, queue: Any) -> str:
+        figures = queue.seen.figures
+        if not figures.rate_count:
+            return "-"
+        period = short(figures.rate_seconds)
+        return f"{figures.rate_used:,} of {figures.rate_count:,} in {period}"
+
+    @display(description="last hour")
+    def throughput(self, queue: Any) -> Any:
+        return format_html('<div class="queue-curve">{}</div>', curve_of(queue.seen))
+
+    @display(description="feeds")
+    def feeds(self, queue: Any) -> Any:
+        if fed := step_fed_by(queue):
+            return fed
+        return "messages of a deleted flow" if queue.seen.is_of_deleted_flow else "no step"
+
+    @display(description="state", ordering="paused", label=STATE_LABELS)
+    def state_label(self, queue: Any) -> tuple[str, str]:
+        state = queue.seen.state
+        return state, self.pause_state(queue) if queue.paused else state
 
     @display(description="dead letters", ordering="dead")
     def open_dead_letters(self, queue: Any) -> Any:
         if not queue.dead:
             return 0
         return link(list_of(DeadLetter, queue=queue.name, state="open"), f"{queue.dead:,}")
+
+
+def curve_of(seen: SeenQueue) -> SafeString:
+    curve = seen.curve
+    return sparkline((), curve.of("completed"), curve.of("letters"))
 
 
 def step_fed_by(queue: Queue) -> SafeString | None:

@@ -27,7 +27,7 @@ def sparkline(
     done = _line(completed, highest)
     parts = [
         f'<path class="spark-area" d="{done}V{HEIGHT}H0Z"/>',
-        f'<path class="spark-started" d="{_line(started, highest)}"/>',
+        f'<path class="spark-started" d="{_line(started, highest)}"/>' if started else "",
         f'<path class="spark-completed" d="{done}"/>',
     ]
     if any(failed):

@@ -149,6 +149,12 @@ QUEUE_COLUMNS = (
 )
 
 
+def queue_states(queues: QuerySet[Queue]) -> dict[int, QueueState]:
+    """Read the state of these queues, by their ids, with a bounded number of queries."""
+    now = store().database.now()
+    return {state.pk: state for state in _queues(queues, _live_consumers(now), now)}
+
+
 def _live_consumers(now: datetime) -> list[Consumer]:
     alive = now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
     live = Consumer.objects.filter(heartbeat_at__gte=alive, pid__isnull=False)

@@ -6,8 +6,8 @@ import pytest
 from django.urls import reverse
 
 from flows import engine
-from flows.models import Queue
-from tests.integration.admin.pages import form_data, messages_of
+from flows.models import AuditEntry, Message, Queue, QueueState
+from tests.integration.admin.pages import answer_dialog, form_data, messages_of
 
 
 @pytest.fixture
@@ -106,3 +106,77 @@ def test_the_page_says_why_the_messages_wait(client, world, superuser):
     content = client.get(reverse("admin:flows_queue_change", args=[world.orders.pk])).content
 
     assert "The queue &#x27;orders&#x27; is paused by root since" in content.decode()
+
+
+LIST = "/admin/flows/queue/"
+
+
+def state_of(client, queue):
+    rows = client.get(LIST).context["cl"].result_list
+    return next(row.seen.state for row in rows if row.pk == queue.pk)
+
+
+def test_a_queue_whose_flow_is_paused_is_not_shown_as_open(client, world):
+    before = state_of(client, world.billing)
+
+    engine.pause(world.flow)
+
+    assert (before, state_of(client, world.billing)) == ("open", "flow paused")
+
+
+def test_a_queue_that_is_full_is_not_shown_as_open(client, world):
+    Queue.objects.filter(pk=world.billing.pk).update(size=12)
+
+    assert state_of(client, world.billing) == "full"
+
+
+def test_messages_of_a_deleted_flow_are_said_to_be_of_one(client, world):
+    world.flow.delete()
+
+    page = client.get(LIST).content.decode()
+    live = client.get(reverse("admin:flows_queue_live", args=[world.billing.pk]))
+
+    assert "of a deleted flow" in page
+    assert "messages of a deleted flow" in live.content.decode()
+
+
+def test_a_pause_shows_its_reason(client, world, page):
+    pause = reverse("admin:flows_queue_pause", args=[world.billing.pk])
+
+    client.post(pause, {"_form_submitted": "True", "reason": "the warehouse moves"})
+
+    assert "paused by root: the warehouse moves" in client.get(page).content.decode().lower()
+    assert AuditEntry.objects.get(verb="pause").reason == "the warehouse moves"
+
+
+def test_one_message_is_let_through_a_paused_queue(client, world):
+    run = engine.start("order-processing", {"orderId": "A-1", "amount": 1}).correlation_id
+    through = reverse("admin:flows_queue_let_one_through", args=[world.orders.pk])
+    shown = reverse("admin:flows_queue_change", args=[world.orders.pk])
+    assert through not in client.get(shown).content.decode()
+    engine.pause(world.orders)
+    assert through in client.get(shown).content.decode()
+
+    response = answer_dialog(client, through)
+
+    assert str(run) in messages_of(response)[-1]
+    assert Message.objects.get(run=run).bypasses_pause
+
+
+def test_the_page_refreshes_its_figures(client, world, page):
+    live = reverse("admin:flows_queue_live", args=[world.billing.pk])
+    assert f'hx-get="{live}"' in client.get(page).content.decode()
+
+    QueueState.objects.filter(queue=world.billing).update(depth=34)
+
+    assert "34 / 10,000" in client.get(live).content.decode()
+
+
+def test_the_list_takes_as_many_queries_for_many_queues(
+    client, world, django_assert_max_num_queries
+):
+    for number in range(30):
+        Queue.objects.create(name=f"queue-{number}")
+
+    with django_assert_max_num_queries(30):
+        client.get(LIST)

@@ -1,0 +1,68 @@
+"""What the pages of queues show: figures, the state as it is, the curve, the cause of a wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+
+from flows.models import Queue, StepVersion
+from flows.monitoring.curves import MINUTES, Curve, curves
+from flows.monitoring.overview import QueueState, queue_states
+from flows.monitoring.wait_reason import QueueSnapshot
+from flows.store import store
+
+OPEN, PAUSED, FLOW_PAUSED, FULL = "open", "paused", "flow paused", "full"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenQueue:
+    """A queue with its figures; `why` is the cause of a wait, "" where nothing waits."""
+
+    figures: QueueState
+    state: str
+    curve: Curve
+    why: str
+    # Its messages are of a flow that was deleted, and it feeds no step.
+    is_of_deleted_flow: bool
+
+
+def seen_queues(queues: QuerySet[Queue]) -> dict[int, SeenQueue]:
+    """Read these queues, by their ids, with a bounded number of queries."""
+    states = queue_states(queues)
+    snapshot = QueueSnapshot(queues.order_by().model.objects.filter(pk__in=states))
+    flows = {state.flow for state in states.values() if state.flow}
+    steps = {state.step for state in states.values() if state.step}
+    found = curves(MINUTES, store().database.now(), flows, steps, with_durations=False)
+    without_step = [pk for pk, state in states.items() if not state.step and _is_filled(state)]
+    deleted = _of_deleted_flows(without_step)
+    return {
+        pk: SeenQueue(
+            figures=state,
+            state=_state(state, snapshot.queues[pk]),
+            curve=found[state.flow, state.step],
+            why=(snapshot.why_queue(pk) or "") if _is_filled(state) else "",
+            is_of_deleted_flow=pk in deleted,
+        )
+        for pk, state in states.items()
+        if pk in snapshot.queues
+    }
+
+
+def _is_filled(state: QueueState) -> bool:
+    return bool(state.depth or state.delayed)
+
+
+def _state(state: QueueState, queue: Queue) -> str:
+    if queue.paused:
+        return PAUSED
+    if state.is_paused:
+        return FLOW_PAUSED
+    return FULL if state.taken >= state.size else OPEN
+
+
+def _of_deleted_flows(ids: list[int]) -> set[int | None]:
+    if not ids:
+        return set()
+    steps = StepVersion.objects.filter(queue__in=ids, flow_version__flow=None)
+    return set(steps.values_list("queue", flat=True).distinct())
