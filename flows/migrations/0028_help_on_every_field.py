@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='flow',
             name='name',
-            field=models.CharField(help_text='Part of the address that callers start it at; a new name makes a new address.', max_length=100, unique=True),
+            field=models.CharField(help_text='In the address that callers start it at; a new name makes a new address.', max_length=100, unique=True),
         ),
         migrations.AlterField(
             model_name='historicalflow',
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='historicalflow',
             name='name',
-            field=models.CharField(db_index=True, help_text='Part of the address that callers start it at; a new name makes a new address.', max_length=100),
+            field=models.CharField(db_index=True, help_text='In the address that callers start it at; a new name makes a new address.', max_length=100),
         ),
         migrations.AlterField(
             model_name='historicalqueue',

@@ -27,7 +27,7 @@ class Flow(models.Model):
     name = models.CharField(
         max_length=100,
         unique=True,
-        help_text="Part of the address that callers start it at; a new name makes a new address.",
+        help_text="In the address that callers start it at; a new name makes a new address.",
     )
     description = models.TextField(
         blank=True, help_text="What it does, for operators and in the API's documentation."
