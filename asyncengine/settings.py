@@ -419,6 +419,7 @@ UNFOLD: dict[str, Any] = {
     "SCRIPTS": [
         lambda request: static("flows/live.js"),
         lambda request: static("flows/times.js"),
+        lambda request: static("flows/bulk.js"),
     ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},

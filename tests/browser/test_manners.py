@@ -69,3 +69,22 @@ def test_a_recent_time_says_how_long_ago_it_was(page: Any) -> None:
 
     text = page.locator("#result_list time").first.inner_text()
     assert re.fullmatch(r"just now|\d+ s ago|\d+ min ago", text)
+
+
+def test_a_bulk_action_is_confirmed_with_the_number_of_rows(page: Any) -> None:
+    make_flow("orders", [ECHO])
+    runs = [engine.start("orders", {}).correlation_id for _ in range(2)]
+    page.goto(reverse("admin:flows_run_changelist"))
+
+    for box in page.locator("input.action-select").all():
+        box.check()
+    page.locator("select[name=action]").select_option("cancel_selected")
+    page.get_by_role("button", name="Apply").click()
+    dialog = page.get_by_role("dialog", name="Cancel the selected runs: 2")
+    dialog.get_by_role("button", name="Leave them as they are").click()
+    assert Run.objects.filter(pk__in=runs, status="CANCELLED").count() == 0
+    page.get_by_role("button", name="Apply").click()
+    with page.expect_navigation():
+        dialog.get_by_role("button", name="Cancel the selected runs").click()
+
+    assert Run.objects.filter(pk__in=runs, status="CANCELLED").count() == 2
