@@ -31,6 +31,7 @@ class FlowsConfig(AppConfig):
         )
         from scripts.extensions import (
             impact_sources,
+            offer_sources,
             rights_sources,
             sample_sources,
             use_sources,
@@ -51,6 +52,7 @@ class FlowsConfig(AppConfig):
         leftovers.connect()
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)
+        offer_sources.append(script_page.offers_of)
         impact_sources.append(script_page.impact_on)
         rights_sources.append(configuring.script_rights)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)

@@ -64,6 +64,9 @@ use_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
 # an object with `flows` and `notes`, false where that is nothing. No more than one app answers.
 impact_sources: list[Callable[[Script, Collection[str], Any], Any]] = []
 
+# A script and the user who asks -> what the user may do now that the script was saved anew.
+offer_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
+
 # A user -> the rights to scripts. No more than one app answers.
 rights_sources: list[Callable[[Any], ScriptRights]] = []
 
@@ -80,6 +83,11 @@ def samples_of(script: Script, user: Any, choice: str = "") -> list[Sample]:
 def uses_of(script: Script, user: Any) -> list[Use]:
     """Return what uses the script, as far as the sources know."""
     return [use for source in use_sources for use in source(script, user)]
+
+
+def offers_of(script: Script, user: Any) -> list[Use]:
+    """Return what the user may do now that the script was saved anew, each with its address."""
+    return [offer for source in offer_sources for offer in source(script, user)]
 
 
 def rights_to_scripts(user: Any) -> ScriptRights:

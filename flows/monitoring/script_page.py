@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.db.models.functions import Length
@@ -24,6 +25,8 @@ from scripts.extensions import Sample, Use
 from scripts.models import Script
 
 MOST = 5
+# Dead letters that wait for a script.
+MOST_COUNTED = 1_000
 # In characters. The page holds all samples.
 LONGEST = 200_000
 LONGEST_CHOSEN = 1024 * 1024
@@ -90,3 +93,23 @@ def impact_on(script: Script, changed: Collection[str], user: Any) -> Impact:
     seen = set(flows_allowed(user, Right.values).values_list("pk", flat=True))
     flows = [each if each.pk in seen else replace(each, name=HIDDEN_FLOW) for each in found.flows]
     return replace(found, flows=flows)
+
+
+def offers_of(script: Script, user: Any) -> Iterator[Use]:
+    """Yield the offer to reprocess what died with an earlier version of the script."""
+    rights = rights_by_flow(user)
+    latest = script.versions.order_by("-number").first()
+    if latest is None:
+        return
+    steps = StepVersion.objects.filter(script_version__script=script)
+    if Right.OPERATE not in rights[None]:
+        steps = steps.filter(flow_version__flow__in=flows_with(rights, {Right.OPERATE}))
+    waiting = DeadLetter.objects.open().filter(step__in=steps).order_by()
+    if not waiting.filter(step__in=steps.exclude(script_version=latest)).exists():
+        return
+    # All of them, as the page that it leads to counts them.
+    count = waiting[: MOST_COUNTED + 1].count()
+    number = f"more than {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+    what = "dead letter that waits" if count == 1 else "dead letters that wait"
+    url = f"{reverse('admin:flows_reprocessing_begin')}?{urlencode({'of_script': script.name})}"
+    yield Use(f"Reprocess the {number} {what} for this script", url)

@@ -23,7 +23,7 @@ from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.dotted_path import callables_are_on
 from scripts.examination.faults import script_faults
-from scripts.extensions import ScriptRights, impact_on, uses_of
+from scripts.extensions import ScriptRights, impact_on, offers_of, uses_of
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
@@ -150,6 +150,7 @@ class ScriptAdmin(DeletionAdmin, TrialAdmin, ChangedByUse, ConfigurationAdmin):
     ) -> HttpResponse:
         if script := context.get("original"):
             context["why_unchanged"] = self.why_unchanged(request, script)
+            context["offers"] = offers_of(script, request.user)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

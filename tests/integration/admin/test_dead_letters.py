@@ -463,3 +463,16 @@ def test_a_deep_dead_letter_is_shown_and_can_be_requeued_as_it_is(client, world,
 
     assert shown.status_code == 200
     assert payload in Message.objects.get().body
+
+
+def test_a_script_that_was_saved_anew_offers_what_waits_for_it(client, world):
+    page = reverse("admin:scripts_script_change", args=[world.script.pk])
+    assert client.get(page).context["offers"] == []
+    edit_script(world)
+
+    [offer] = client.get(page).context["offers"]
+    many = client.get(offer.url)
+
+    assert offer.text == "Reprocess the 1 dead letter that waits for this script"
+    assert many.context["matched"].matched == 1
+    assert many.context["form"]["script"].value() == "newest"
