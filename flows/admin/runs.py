@@ -55,6 +55,8 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
 
     long_texts = ("result", "cancelled_input")
     change_form_template = "admin/flows/run/change_form.html"
+    # Their number is not counted, so there is no "Select all 12 runs".
+    list_disable_select_all = True
     actions: Any = ("cancel_selected",)
     actions_list: Any = ("conservation",)
     actions_detail = ("cancel", "bypass_pause", "start_again")

@@ -194,3 +194,12 @@ def test_dialogs_have_no_cancel_beside_cancel_the_run(admin_client, orders):
 
     assert "Keep it running" in content
     assert not re.search(r">\s*Cancel\s*<", content)
+
+
+def test_runs_are_not_offered_by_a_number_that_is_not_known(admin_client, orders):
+    engine.start("orders", {})
+
+    content = admin_client.get(reverse("admin:flows_run_changelist")).content.decode()
+
+    assert "Apply" in content
+    assert "Select all 9" not in content
