@@ -420,6 +420,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("flows/live.js"),
         lambda request: static("flows/times.js"),
         lambda request: static("flows/bulk.js"),
+        lambda request: static("flows/accessible.js"),
     ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},

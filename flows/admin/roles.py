@@ -48,6 +48,8 @@ class RoleMappingForm(DistinctRowForm):
     violation = ("right", REPEATED)
     # The user who saves the mapping.
     giver: Any
+    # By the field: what all rows of a page may choose, which is asked for once.
+    asked: dict[str, Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,6 +57,11 @@ class RoleMappingForm(DistinctRowForm):
         if isinstance(flow, ModelChoiceField):
             flow.empty_label = "every flow"
             flow.queryset = flows_allowed(self.giver, Right.values)
+        if self.asked is not None:
+            for name, field in self.fields.items():
+                if isinstance(field, ModelChoiceField):
+                    choices: Any = field.choices
+                    field.choices = self.asked.setdefault(name, [*choices])
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -88,7 +95,7 @@ class RoleMappingInline(PlainInline):
     extra = 0
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        form = type("RoleMappingForm", (self.form,), {"giver": request.user})
+        form = type("RoleMappingForm", (self.form,), {"giver": request.user, "asked": {}})
         return super().get_formset(request, obj, form=form, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RoleMapping]:

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.dateparse import parse_duration
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminForm, Fieldline
@@ -146,7 +147,11 @@ class PlainInline(TabularInline):
         hide_title = True
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        return state_bounds(db_field, super().formfield_for_dbfield(db_field, request, **kwargs))
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            # The head of the column is no label of the field in each row.
+            field.widget.attrs.setdefault("aria-label", capfirst(field.label))
+        return state_bounds(db_field, field)
 
 
 class ReadOnlyInline(ReadOnly, PlainInline):

@@ -129,6 +129,7 @@ def test_code_is_edited_in_the_panel_and_a_fault_is_shown_at_its_line(
     page.locator("dialog[open] .ace_editor").wait_for()
     write = "code => document.querySelector('dialog textarea[data-editor]').editor.setValue(code)"
 
+    page.watched.expected += ["status of 4", "Response Status Error Code 4"]
     page.evaluate(write, "import os\n")
     page.get_by_role("button", name="Save script").click()
     page.locator("dialog .flow-field__errors li").first.wait_for()

@@ -62,6 +62,7 @@ def test_a_part_that_cannot_be_refreshed_says_since_when(home: Any, failure: str
         else:
             route.fulfill(status=500, body="Sorry")
 
+    home.watched.expected += ["net::ERR_FAILED", "status of 500", "htmx"]
     home.route("**/flow/home/**", fail)
     expect(stale(home)).to_have_text(STALE, timeout=PATIENCE_MS)
     expect(waiting(home)).to_have_text("0")

@@ -1,0 +1,179 @@
+/* What is operated with a mouse is operated with the keyboard.
+
+unfold's menus open at elements that are no buttons. This module
+
+- makes each of them a button that Tab reaches, and Enter and Space press;
+- moves the focus into the menu that opened, and back when Escape closes it;
+- moves the focus into a dialog, keeps it there, and moves it back when the dialog closes;
+- gives names to what unfold, Django and select2 leave without one, and marks the main part.
+*/
+(() => {
+  "use strict";
+
+  const NATIVE = "a[href], button, input, select, textarea, label, summary";
+  const FOCUSABLE =
+    'a[href], button:not([disabled]), input:not([type="hidden"]):not([disabled]), ' +
+    'select:not([disabled]), textarea:not([disabled]), [tabindex]:not([tabindex="-1"])';
+  const PRESSED = "data-pressed-by-key";
+  // Names of buttons that show an icon alone.
+  const NAMES = {
+    close: "Close",
+    expand_more: "Show more",
+    menu: "Menu",
+    more_horiz: "More actions",
+    more_vert: "More actions",
+    visibility: "Show",
+  };
+  // What had the focus before the dialog opened, and before the menu opened.
+  let beforeDialog = null;
+  let openedMenu = null;
+
+  const isShown = (element) => element.getClientRects().length > 0;
+  const focusableIn = (element) => [...element.querySelectorAll(FOCUSABLE)].filter(isShown);
+
+  const nameIcon = (button) => {
+    const icon = button.textContent.trim();
+    if (/^[a-z]+(_[a-z]+)*$/.test(icon) && button.querySelectorAll("*").length < 2) {
+      button.setAttribute("aria-label", NAMES[icon] ?? icon.replaceAll("_", " "));
+    }
+  };
+
+  const makeButton = (element) => {
+    if (element.matches(NATIVE) || element.querySelector(FOCUSABLE)) {
+      return;
+    }
+    element.tabIndex = 0;
+    element.setAttribute("role", "button");
+    element.setAttribute(PRESSED, "");
+    if (!element.hasAttribute("aria-label") && !element.title) {
+      nameIcon(element);
+    }
+  };
+
+  const nameSearch = (field) => field.setAttribute("aria-label", "Search");
+  const nameHint = (hint) => hint.setAttribute("role", "img");
+
+  const MENDED = {
+    "[x-on\\:click]:not([role])": makeButton,
+    ".select2-search__field:not([aria-label])": nameSearch,
+    ".help-tooltip[aria-label]:not([role])": nameHint,
+  };
+
+  const mend = (root) => {
+    for (const [selector, mendOne] of Object.entries(MENDED)) {
+      if (root.matches?.(selector)) {
+        mendOne(root);
+      }
+      root.querySelectorAll(selector).forEach(mendOne);
+    }
+  };
+
+  const menuOf = (button) => {
+    // As in `openMenu = !openMenu`.
+    const variable = /^\s*(\w+)\s*=\s*!/.exec(button.getAttribute("x-on:click"))?.[1];
+    const menus = variable ? document.querySelectorAll(`nav[x-show="${variable}"]`) : [];
+    return [...menus].find(isShown);
+  };
+
+  const press = (button) => {
+    button.click();
+    // Alpine shows the menu after this event.
+    setTimeout(() => {
+      const menu = menuOf(button);
+      if (menu) {
+        openedMenu = { button, menu };
+        focusableIn(menu)[0]?.focus();
+      }
+    }, 50);
+  };
+
+  const closeMenu = () => {
+    const { button, menu } = openedMenu;
+    openedMenu = null;
+    if (isShown(menu)) {
+      button.click();
+      button.focus();
+    }
+  };
+
+  const openDialog = () => [...document.querySelectorAll('[role="dialog"]')].findLast(isShown);
+
+  const keepIn = (dialog, event) => {
+    const all = focusableIn(dialog);
+    if (all.length === 0) {
+      return;
+    }
+    const at = all.indexOf(document.activeElement);
+    const isLeaving = event.shiftKey ? at <= 0 : at === -1 || at === all.length - 1;
+    if (isLeaving) {
+      event.preventDefault();
+      all.at(event.shiftKey ? -1 : 0).focus();
+    }
+  };
+
+  document.addEventListener("keydown", (event) => {
+    const dialog = openDialog();
+    if (event.key === "Tab" && dialog) {
+      keepIn(dialog, event);
+    } else if (event.key === "Escape" && openedMenu) {
+      closeMenu();
+    } else if (
+      (event.key === "Enter" || event.key === " ") &&
+      event.target instanceof Element &&
+      event.target.hasAttribute(PRESSED)
+    ) {
+      event.preventDefault();
+      press(event.target);
+    }
+  });
+
+  const nameDialog = (dialog) => {
+    const title = dialog.querySelector("h1, h2");
+    if (title) {
+      dialog.setAttribute("aria-label", title.textContent.trim());
+    }
+  };
+
+  const watchDialog = (dialog) => {
+    let wasShown = false;
+    const look = () => {
+      const shown = isShown(dialog);
+      if (shown && (!wasShown || !dialog.contains(document.activeElement))) {
+        beforeDialog ??= document.activeElement;
+        nameDialog(dialog);
+        (dialog.querySelector("[autofocus]") ?? firstOf(dialog))?.focus();
+      } else if (!shown && wasShown) {
+        beforeDialog?.focus();
+        beforeDialog = null;
+      }
+      wasShown = shown;
+    };
+    new MutationObserver(look).observe(dialog.parentElement, {
+      attributes: true,
+      attributeFilter: ["style"],
+      childList: true,
+      subtree: true,
+    });
+  };
+
+  // A field, else the first button that does nothing: the question is read before it is answered.
+  const firstOf = (dialog) =>
+    focusableIn(dialog).find((each) => each.matches("input, select, textarea")) ??
+    focusableIn(dialog)[0];
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.getElementById("main")?.setAttribute("role", "main");
+    mend(document);
+    new MutationObserver((changes) => {
+      for (const added of changes.flatMap((change) => [...change.addedNodes])) {
+        if (added instanceof Element) {
+          mend(added);
+        }
+      }
+    }).observe(document.body, { childList: true, subtree: true });
+    const modal = document.getElementById("modal-content");
+    if (modal) {
+      watchDialog(modal);
+    }
+  });
+})();

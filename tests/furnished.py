@@ -1,0 +1,213 @@
+"""A database in which every page of the admin has something to show.
+
+Rows are inserted as the engine would leave them. Each kind has as many as is asked for, so that a
+test can compare few with many.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.signing import SignedPackage
+from knox.models import AuthToken
+from uuid_utils.compat import uuid7
+
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    Flow,
+    FlowTotals,
+    FlowVersion,
+    Message,
+    Queue,
+    QueueState,
+    Reprocessing,
+    RoleMapping,
+    Run,
+    Step,
+    StepRun,
+)
+from scripts.models import Library, Script, Secret, TrialRecord
+
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "charge", line 2, in run\n'
+    "    raise ValueError('the card was refused')\nValueError: the card was refused"
+)
+CODE = "def run(message, context):\n    context.log.info('seen')\n    return message\n"
+SCHEMA = {
+    "type": "object",
+    "title": "Order",
+    "properties": {
+        "orderId": {"type": "string", "title": "Order", "examples": ["A-1001"]},
+        "amount": {"type": "integer", "minimum": 1, "description": "In cents."},
+        "express": {"type": "boolean"},
+    },
+    "required": ["orderId", "amount"],
+}
+LOGS = json.dumps([{"at": 0.5, "level": "info", "text": "seen"}])
+
+
+def furnish(rows: int = 3) -> User:
+    """Make `rows` of each kind, and return a superuser."""
+    user = User.objects.create_superuser("root", "root@example.org", "secret")
+    furnish_more(0, rows)
+    return user
+
+
+def furnish_more(first: int, end: int) -> None:
+    """Make the rows from `first` up to `end`, without it, where those before are there."""
+    user = User.objects.get(username="root")
+    for number in range(first, end):
+        _make_configuration(number)
+    main = _make_main_flow(first, end)
+    version = main.make_version()
+    for number in range(first, end):
+        _make_runs(version, number, user)
+        _make_users(main, number)
+        _make_tasks(number)
+        main.steps.update(threads=number + 1)
+        main.make_version()
+
+
+def _make_configuration(number: int) -> None:
+    script = Script.objects.create(name=f"script-{number}", code=CODE, input_schema=SCHEMA)
+    script.code += f"# {number}\n"
+    script.save()
+    queue = Queue.objects.create(name=f"queue-{number}", rate_count=10, paused=number == 0)
+    queue.size = 20 + number
+    queue.save()
+    QueueState.objects.filter(queue=queue).update(depth=number)
+    flow = Flow.objects.create(name=f"flow-{number}", description="One of several.")
+    Step.objects.create(flow=flow, name="only", script=script, queue=queue)
+    Flow.objects.create(name=f"gone-{number}").delete()
+    FlowTotals.objects.update_or_create(flow_name=flow.name, defaults={"accepted": number})
+    library = Library.objects.create(name=f"library_{number}", code="VAT = 19\n")
+    library.code += "REDUCED = 7\n"
+    library.save()
+    secret = Secret(name=f"secret.{number}", description="Of the shop.")
+    secret.set_value("swordfish")
+    secret.save()
+    TrialRecord.objects.create(script=script, script_name=script.name, user_name="root")
+
+
+def _make_main_flow(first: int, end: int) -> Flow:
+    flow, _ = Flow.objects.get_or_create(name="orders")
+    for position in range(first, end):
+        Step.objects.create(
+            flow=flow,
+            position=position,
+            name=f"step-{position}",
+            script=Script.objects.get(name=f"script-{position}"),
+            queue=Queue.objects.create(name=f"orders-{position}"),
+        )
+    flow.description = "Takes orders from the shop, and from the desk."
+    flow.save()
+    return flow
+
+
+def _make_runs(version: FlowVersion, number: int, user: User) -> None:
+    now = timezone.now() - timedelta(minutes=number)
+    steps = list(version.steps.order_by("position"))
+    completed, failed, queued = (
+        Run.objects.create(
+            correlation_id=uuid7(),
+            flow_version=version,
+            status=status,
+            created_at=now,
+            started_at=now,
+            finished_at=None if status == Run.Status.QUEUED else now + timedelta(seconds=2),
+            result='{"mail": "sent"}' if status == Run.Status.COMPLETED else None,
+            error=TRACEBACK if status == Run.Status.FAILED else "",
+            started_by=user,
+        )
+        for status in (Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.QUEUED)
+    )
+    body = json.dumps({"correlationId": str(failed.pk), "payload": {"orderId": "A-1"}})
+    StepRun.objects.bulk_create(
+        StepRun(
+            run=run,
+            step=step,
+            outcome=outcome,
+            error=TRACEBACK if outcome == "FAILED" else "",
+            logs=LOGS,
+            input=body,
+            input_bytes=len(body),
+            started_at=now,
+            finished_at=now + timedelta(milliseconds=12),
+        )
+        for run, step, outcome in (
+            *((completed, step, "COMPLETED") for step in steps),
+            *((failed, steps[0], "FAILED") for _ in steps),
+        )
+    )
+    letter = DeadLetter.objects.create(
+        run=failed,
+        step=steps[0],
+        reason="exhausted",
+        error=TRACEBACK,
+        deliveries=5,
+        body=body,
+        dead_at=now,
+    )
+    queue = steps[0].queue
+    Message.objects.create(
+        id=queued.pk, run=queued, step=steps[0], queue=queue, body=body, available_at=now
+    )
+    QueueState.objects.filter(queue=queue).update(depth=number + 1)
+    Consumer.objects.create(
+        queue=Queue.objects.get(name=f"orders-{number}"),
+        threads=4,
+        cluster="asyncengine",
+        machine="worker-1",
+        pid=number + 1,
+        created_at=now,
+        heartbeat_at=timezone.now(),
+    )
+    Reprocessing.objects.create(
+        filter={"flow_name": version.flow_name},
+        flow_ids=[version.flow_id],
+        script="own",
+        matched=10,
+        reprocessed=5,
+        completed=4,
+        failed_again=1,
+        last_id=letter.pk,
+        user=user,
+        created_at=now,
+        due_at=now,
+        note="Waits for the sample.",
+    )
+
+
+def _make_users(flow: Flow, number: int) -> None:
+    role = Group.objects.create(name=f"role-{number}")
+    mapping = RoleMapping.objects.create(role=role, right="watch", flow=flow)
+    mapping.right = "operate"
+    mapping.save()
+    user = User.objects.create_user(f"user-{number}", password="secret", is_staff=True)
+    user.groups.add(role)
+    AuthToken.objects.create(user)
+
+
+def _make_tasks(number: int) -> None:
+    now = timezone.now()
+    func = "flows.tasks.retention.purge"
+    Schedule.objects.create(name=f"sweep-{number}", func=func, next_run=now)
+    for model, key, success in ((Success, "a", True), (Failure, "b", False)):
+        model.objects.create(
+            id=f"{key}{number:031}",
+            name=f"sweep-{key}-{number}",
+            func=func,
+            started=now,
+            stopped=now,
+            success=success,
+            args=(),
+            kwargs={},
+            result="nothing to do" if success else TRACEBACK,
+        )
+    task = {"id": f"c{number:031}", "name": "waits", "func": func, "args": (), "kwargs": {}}
+    OrmQ.objects.create(key="asyncengine", payload=SignedPackage.dumps(task), lock=now)
