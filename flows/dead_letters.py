@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Q, Value
+from django.db.models import Count, Max, Q, Value
 from django.db.models.functions import Left, Upper
 
 from flows.models import DeadLetter, Reprocessing, Step, StepVersion
@@ -145,14 +145,15 @@ def newer_scripts(letters: DeadLetterQuerySet) -> list[NewerScript]:
     )
     found = list(versions.order_by("flow_version__flow_name", "name", "pk"))
     steps = Step.objects.filter(flow__in={each.flow_version.flow_id for each in found})
-    present = {(step.flow_id, step.name): step for step in steps.select_related("script")}
+    latest = Max("script__versions__number")
+    rows = steps.values_list("flow", "name", "script", "script__name").annotate(latest=latest)
+    present = {(flow, name): newest for flow, name, *newest in rows}
     newer: dict[tuple[int | None, str], NewerScript] = {}
     for each in found:
         key = (each.flow_version.flow_id, each.name)
-        step = present.get((key[0] or 0, each.name))
-        if step is None:
+        own = each.script_version
+        newest = present.get((key[0] or 0, each.name))
+        if newest is None or newest == [own.script_id, newest[1], own.number]:
             continue
-        own, newest = each.script_version, step.script.current_version
-        if own.pk != newest.pk:
-            newer[key] = NewerScript(each.name, str(own), str(newest))
+        newer[key] = NewerScript(each.name, str(own), f"{newest[1]} v{newest[2]}")
     return list(newer.values())

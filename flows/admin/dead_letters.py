@@ -141,6 +141,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         ("dead_at", DeadAtFilter),
     )
     list_filter_submit = True
+    list_per_page = 25
     list_select_related = (OF_FLOW,)
     list_before_template = "admin/flows/deadletter/groups.html"
     change_form_template = "admin/flows/deadletter/change_form.html"

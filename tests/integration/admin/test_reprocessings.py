@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
 
-from flows.models import DeadLetter, ReprocessedLetter, Reprocessing, RoleMapping
+from flows.models import DeadLetter, Flow, Queue, ReprocessedLetter, Reprocessing, RoleMapping, Step
 from tests.integration.admin.pages import answer_dialog, messages_of
 
 LIST = "/admin/flows/reprocessing/"
@@ -209,3 +209,30 @@ def test_one_of_all_flows_is_not_seen_by_who_operates_some_of_them_now(staff_cli
     }
 
     assert shown == {confined.pk: True, everywhere.pk: False}
+
+
+def test_counting_takes_as_many_queries_for_many_flows(
+    client, world, begin, django_assert_max_num_queries
+):
+    for number in range(20):
+        flow = Flow.objects.create(name=f"flow-{number}")
+        Step.objects.create(
+            flow=flow,
+            position=0,
+            name="one",
+            script=world.script,
+            queue=Queue.objects.create(name=f"queue-{number}"),
+        )
+        DeadLetter.objects.create(
+            run=world.failed,
+            step=flow.make_version().steps.get(),
+            error="",
+            body="{}",
+            deliveries=1,
+            dead_at=timezone.now(),
+        )
+
+    with django_assert_max_num_queries(30):
+        response = client.get(begin)
+
+    assert response.context["matched"].matched == 21
