@@ -419,6 +419,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "first_line": first_line(letter.error),
             "back_url": page_of(letter),
             "whole_url": whole_url(letter, "body"),
+            "schema_fields": schema_fields(letter.step.script_version.input_schema),
         }
         return TemplateResponse(request, "admin/flows/deadletter/reprocess.html", context)
 
@@ -473,6 +474,24 @@ def present_step(letter: DeadLetter) -> Step | None:
     """Return the step as the flow has it now."""
     present = Step.objects.filter(flow=letter.step.flow_version.flow_id, name=letter.step.name)
     return present.select_related("script").first()
+
+
+def schema_fields(schema: Any) -> list[dict[str, Any]]:
+    """Return the fields that a schema says of a payload: name, type, title or description."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(properties, dict):
+        return []
+    required = schema.get("required", [])
+    return [
+        {
+            "name": name,
+            "type": field.get("type", ""),
+            "text": field.get("title") or field.get("description") or "",
+            "is_required": name in required,
+        }
+        for name, field in properties.items()
+        if isinstance(field, dict)
+    ]
 
 
 def _ids(letters: QuerySet[DeadLetter]) -> str:

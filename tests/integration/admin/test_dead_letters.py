@@ -476,3 +476,10 @@ def test_a_script_that_was_saved_anew_offers_what_waits_for_it(client, world):
     assert offer.text == "Reprocess the 1 dead letter that waits for this script"
     assert many.context["matched"].matched == 1
     assert many.context["form"]["script"].value() == "newest"
+
+
+def test_the_form_says_what_the_script_expects_of_the_payload(client, page):
+    shown = client.get(page).content.decode()
+
+    assert "<code>orderId</code>: string, required" in shown
+    assert "<code>amount</code>: integer, required" in shown
