@@ -60,8 +60,10 @@ class RoleMappingForm(DistinctRowForm):
         if self.asked is not None:
             for name, field in self.fields.items():
                 if isinstance(field, ModelChoiceField):
-                    choices: Any = field.choices
-                    field.choices = self.asked.setdefault(name, [*choices])
+                    if name not in self.asked:
+                        choices: Any = field.choices
+                        self.asked[name] = [*choices]
+                    field.choices = self.asked[name]
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]

@@ -1,0 +1,47 @@
+"""No page makes a query for each row that it shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from tests.admin_pages import PAGES, PARTS, Page
+from tests.furnished import furnish, furnish_more
+
+FEW, MANY = 3, 30
+# Queries that a page makes once more where there is something of a kind, such as a waiting message.
+# A query for each row makes 27 more.
+ONCE_MORE = 9
+# The table of roles on the page of a flow still asks for the name of each role, twice.
+NOT_YET = {"flows_flow_change"}
+
+SHOWN = [page for page in (*PAGES, *PARTS) if page.status == 200 and page.label not in NOT_YET]
+
+
+def test_no_page_asks_for_each_of_its_rows(db: None) -> None:
+    client = Client()
+    client.force_login(furnish(FEW))
+    for page in SHOWN:
+        # What a process asks once is not counted.
+        client.get(page.url())
+    of_few = {page.label: queries(client, page) for page in SHOWN}
+    furnish_more(FEW, MANY)
+
+    of_many = {page.label: queries(client, page) for page in SHOWN}
+
+    more = {
+        label: (of_few[label].total(), asked.total(), (asked - of_few[label]).most_common(3))
+        for label, asked in of_many.items()
+        if asked.total() > of_few[label].total() + ONCE_MORE
+    }
+    assert not more, "\n".join(f"{label}: {each}" for label, each in more.items())
+
+
+def queries(client: Client, page: Page) -> Counter[str]:
+    """Return what the page asks, each kind of query once with how often."""
+    with CaptureQueriesContext(connection) as caught:
+        assert client.get(page.url()).status_code == page.status
+    return Counter(each["sql"][:120] for each in caught.captured_queries)
