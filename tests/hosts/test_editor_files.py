@@ -20,6 +20,7 @@ from scripts.admin.trial_page import FIRST_CODE
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGE = ROOT / "scripts/README.md"
+TYPINGS = ROOT / "scripts/typings/README.md"
 PYTHON = """\
 from asyncengine_script import Context, Message, Reject, Retry
 
@@ -161,7 +162,8 @@ def test_scripts_and_the_demo_pass_mypy_and_ruff(tmp_path):
 
 @pytest.mark.usefixtures("types")
 def test_what_a_new_script_begins_with_and_every_sample_of_the_pages_pass_mypy_and_ruff(tmp_path):
-    samples = [FIRST_CODE["python"], *samples_of(README), *samples_of(PAGE)]
+    pages = (README, PAGE, TYPINGS)
+    samples = [FIRST_CODE["python"], *(code for page in pages for code in samples_of(page))]
     names = [f"sample-{number}" for number in range(len(samples))]
 
     write_directory(python_document(**dict(zip(names, samples, strict=True))), tmp_path)

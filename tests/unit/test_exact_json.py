@@ -19,7 +19,11 @@ SOURCE = Path(flows.__file__).parent / "static/flows/exact_json.js"
 
 numbers = st.one_of(
     st.integers(min_value=-(10**40), max_value=10**40),
-    st.decimals(allow_nan=False, allow_infinity=False, places=30, min_value=-1, max_value=10**9),
+    st.builds(
+        lambda whole, places: Decimal(f"{whole}.{places:030}"),
+        st.integers(min_value=-(10**9), max_value=10**9),
+        st.integers(min_value=0, max_value=10**30 - 1),
+    ),
 )
 names = st.text(max_size=8) | st.sampled_from(["__proto__", "2", "10", "constructor"])
 values = st.recursive(

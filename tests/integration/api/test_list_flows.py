@@ -28,7 +28,7 @@ def test_caller_without_rights_gets_an_empty_list(client, flow):
 def test_superuser_sees_every_flow_and_has_every_right(admin, flow):
     [shown] = client_of(admin).get(PATH).json()["results"]
 
-    assert shown["rights"] == ["operate", "start", "watch"]
+    assert shown["rights"] == ["configure", "operate", "start", "watch"]
 
 
 def test_schema_with_numbers_of_any_length_is_shown_as_it_is(client, user):
