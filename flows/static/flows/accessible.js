@@ -5,7 +5,8 @@ unfold's menus open at elements that are no buttons. This module
 - makes each of them a button that Tab reaches, and Enter and Space press;
 - moves the focus into the menu that opened, and back when Escape closes it;
 - moves the focus into a dialog, keeps it there, and moves it back when the dialog closes;
-- gives names to what unfold, Django and select2 leave without one, and marks the main part.
+- gives names to what unfold, Django and select2 leave without one, and marks the main part;
+- lets Tab reach what scrolls and has nothing else to reach.
 */
 (() => {
   "use strict";
@@ -53,7 +54,23 @@ unfold's menus open at elements that are no buttons. This module
   const nameSearch = (field) => field.setAttribute("aria-label", "Search");
   const nameHint = (hint) => hint.setAttribute("role", "img");
 
+
+  // In tables the hint stands at the head of the column, where no id leads to it.
+  const dropMissingHint = (field) => {
+    if (!document.getElementById(field.getAttribute("aria-describedby"))) {
+      field.removeAttribute("aria-describedby");
+    }
+  };
+
+  const reachScrolled = (element) => {
+    if (element.scrollWidth > element.clientWidth && !element.querySelector(FOCUSABLE)) {
+      element.tabIndex = 0;
+    }
+  };
+
   const MENDED = {
+    "[aria-describedby$=_helptext]": dropMissingHint,
+    ".overflow-x-auto:not([tabindex])": reachScrolled,
     "[x-on\\:click]:not([role])": makeButton,
     ".select2-search__field:not([aria-label])": nameSearch,
     ".help-tooltip[aria-label]:not([role])": nameHint,
