@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 from django.http import HttpRequest
-from django.urls import resolve, reverse
+from django.urls import Resolver404, get_script_prefix, resolve, reverse
 
 register = template.Library()
 
@@ -25,7 +25,15 @@ def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
 
 
 def _is_app(part: Crumb) -> bool:
-    return bool(part.get("link")) and resolve(str(part["link"])).url_name == "app_list"
+    """Say whether the part leads to the page of an app. Its link begins with the sub-path."""
+    link = str(part.get("link") or "")
+    prefix = get_script_prefix()
+    if not link.startswith(prefix):
+        return False
+    try:
+        return resolve(f"/{link.removeprefix(prefix)}").url_name == "app_list"
+    except Resolver404:
+        return False
 
 
 def _active_group(request: HttpRequest) -> str:

@@ -7,7 +7,7 @@ import re
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
-from django.urls import reverse
+from django.urls import clear_script_prefix, reverse, set_script_prefix
 
 from flows import engine
 from flows.models import Right, RoleMapping
@@ -203,3 +203,18 @@ def test_runs_are_not_offered_by_a_number_that_is_not_known(admin_client, orders
 
     assert "Apply" in content
     assert "Select all 9" not in content
+
+
+@pytest.fixture
+def sub_path():
+    """Stand below a path of the proxy, as a server's worker does."""
+    set_script_prefix("/tools/")
+    yield "/tools"
+    clear_script_prefix()
+
+
+def test_the_way_to_a_page_is_found_on_a_sub_path(admin_client, sub_path):
+    page = admin_client.get("/admin/flows/flow/")
+
+    assert page.status_code == 200
+    assert f"{sub_path}/admin/flows/flow/" in page.content.decode()
