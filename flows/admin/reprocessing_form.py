@@ -147,5 +147,5 @@ class ReprocessingForm(forms.Form):
 
 
 def confirmation_of(filter: DeadLetterFilter) -> str:
-    """Return the text by which a page says which filter its count is of."""
+    """Return the filter as text: a page with a count sends it back to confirm that count."""
     return json.dumps(filter.document(), sort_keys=True)
