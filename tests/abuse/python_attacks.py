@@ -2,6 +2,7 @@
 
 import platform
 
+from tests.abuse import module_attacks
 from tests.abuse.attack import (
     OUT_OF_MEMORY,
     PROTOCOL_BROKEN,
@@ -478,6 +479,9 @@ PYTHON = {
         "time": TIME,
         "memory": MEMORY,
         "output": OUTPUT,
+        "bombs": module_attacks.BOMBS,
+        "documents": module_attacks.DOCUMENTS,
+        "files by modules": module_attacks.FILES,
         "forgeries": FORGERIES,
     }.items()
     for name, attack in attacks.items()

@@ -100,6 +100,13 @@ def test_every_fault_of_python_code_is_named():
     assert len(faults("import os\nimport sys\ndef run(): ...")) == 3
 
 
+def test_the_modules_that_there_are_stand_with_the_first_fault_alone():
+    first, second = faults(f"import os\nimport sys\n{RUN}")
+
+    assert "zoneinfo" in first
+    assert "zoneinfo" not in second
+
+
 def test_code_is_not_executed():
     assert faults("raise SystemExit(1)\ndef run(message, context): ...") == []
 

@@ -1,6 +1,7 @@
 """Libraries, and what scripts may reach, in a configuration document."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -106,14 +107,14 @@ def test_what_is_left_out_of_a_script_is_taken_away_and_named():
 def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, warning):
     changes = import_configuration({"scripts": [script]})
 
-    assert [found.partition("; ")[0] for found in changes.warnings] == [warning]
+    assert [re.split(r"; | \(", found)[0] for found in changes.warnings] == [warning]
     assert Script.objects.get().code == script["code"]
 
 
 def test_a_library_that_imports_what_no_script_may_import_is_a_warning():
     changes = import_configuration({"libraries": [{"name": "files", "code": "import os"}]})
 
-    assert [found.partition("; ")[0] for found in changes.warnings] == [
+    assert [re.split(r"; | \(", found)[0] for found in changes.warnings] == [
         "libraries[0].code: line 1: module 'os' may not be imported"
     ]
 

@@ -13,9 +13,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.host.languages import javascript, python
-
-_MAX_NAME_LENGTH = 100
+from scripts.host.languages import javascript
+from scripts.host.languages.modules import may_import, refusal
 
 # The name and code of each library that a script has.
 Libraries = Sequence[tuple[str, str]]
@@ -100,11 +99,11 @@ class _Imports(ast.NodeVisitor):
         return None
 
     def _check(self, node: ast.stmt, name: str, members: Sequence[str]) -> None:
-        if name in self._libraries or python.may_import(name, members):
+        if name in self._libraries or may_import(name, members):
             return
-        shown = name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
-        text = f"module {shown!r} may not be imported; allowed are the script's libraries and: "
-        self.faults.append(Fault(text + ", ".join(python.MODULES), node.lineno, may_run=True))
+        # The list is long: the first fault alone has it.
+        text = refusal(name, self._libraries, lists_all=not self.faults)
+        self.faults.append(Fault(text, node.lineno, may_run=True))
         if name.partition(".")[0] in sys.stdlib_module_names:
             self.faults_of_modules.append(self.faults[-1])
 

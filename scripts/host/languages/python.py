@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scripts.host.exceptions import Reject, Retry
+from scripts.host.languages import time_zones, xml_parser
 from scripts.host.languages.frozen import freeze, restore_random
+from scripts.host.languages.modules import (
+    IMPORTED_FOR_SCRIPTS,
+    IMPORTED_LATE,
+    MODULES,
+    may_import,
+    refusal,
+)
 from scripts.protocol.envelope import decode, plain_text
 from scripts.protocol.errors import (
     ScriptError,
@@ -26,69 +34,10 @@ from scripts.typings import asyncengine_script
 if TYPE_CHECKING:
     from scripts.host.context import Context
 
-# The modules that a script may import. The list helps the author: it names early what will not
-# work. The protection is the sandbox of the process.
-MODULES = (
-    "__future__",
-    "abc",
-    "array",
-    # The engine's own: the types of what a script gets and raises.
-    "asyncengine_script",
-    "base64",
-    "binascii",
-    "bisect",
-    "calendar",
-    "cmath",
-    "collections",
-    "collections.abc",
-    "contextlib",
-    "copy",
-    "csv",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "difflib",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "hmac",
-    "html",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "pprint",
-    "random",
-    "re",
-    "secrets",
-    "statistics",
-    "string",
-    "struct",
-    "textwrap",
-    "time",
-    "types",
-    "typing",
-    "unicodedata",
-    "urllib.parse",
-    "uuid",
-    "zlib",
-    "zoneinfo",
-)
-# Modules that C code imports on behalf of the script that called it, as datetime.strptime does.
-_IMPORTED_FOR_SCRIPTS = ("_strptime", "copyreg")
-# Modules that the allowed ones import at their first use rather than when they are imported.
-_IMPORTED_LATE = ("html.entities", "importlib.resources", "locale", "stringprep")
-
 _NOT_FOR_SCRIPTS = ("breakpoint", "copyright", "credits", "exit", "help", "input", "license")
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_FRAMES = 20
 _MAX_CAUSES = 5
-
-_time_zones: list[Any] = []
 
 # Scripts import it by its short name, which is not on the path of the engine.
 sys.modules.setdefault("asyncengine_script", asyncengine_script)
@@ -234,24 +183,17 @@ def preload() -> None:
     encodings = pkgutil.iter_modules(importlib.import_module("encodings").__path__, "encodings.")
     for module in (
         *MODULES,
-        *_IMPORTED_FOR_SCRIPTS,
-        *_IMPORTED_LATE,
+        *IMPORTED_FOR_SCRIPTS,
+        *IMPORTED_LATE,
         *(found.name for found in encodings),
     ):
         # Some encodings belong to other platforms, some late imports to other versions of Python.
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    _load_time_zones()
+    time_zones.preload()
+    xml_parser.preload()
     # The engine's own module, too, with the classes of a script's arguments.
-    freeze([*MODULES, *_IMPORTED_FOR_SCRIPTS, "scripts"])
-
-
-def _load_time_zones() -> None:
-    """Read every time zone; zoneinfo finds them in its cache as long as a reference is held."""
-    zoneinfo = importlib.import_module("zoneinfo")
-    for name in zoneinfo.available_timezones():
-        with contextlib.suppress(Exception):
-            _time_zones.append(zoneinfo.ZoneInfo(name))
+    freeze([*MODULES, *IMPORTED_FOR_SCRIPTS, "scripts"])
 
 
 def _compile(name: str, code: str) -> types.CodeType:
@@ -289,17 +231,8 @@ def _import(
     libraries: tuple[str, ...] = (),
 ) -> types.ModuleType:
     if level or not may_import(name, fromlist or ()):
-        allowed = ", ".join((*libraries, *MODULES))
-        raise ImportError(f"module {name!r} may not be imported; allowed are: {allowed}", name=name)
+        raise ImportError(refusal(name, libraries), name=name)
     return __import__(name, globals, locals, fromlist or (), level)
-
-
-def may_import(name: str, fromlist: Sequence[str]) -> bool:
-    """Whether a script may import a module, or these members of it."""
-    if name in MODULES or name in _IMPORTED_FOR_SCRIPTS:
-        return True
-    # from urllib import parse
-    return bool(fromlist) and all(f"{name}.{member}" in MODULES for member in fromlist)
 
 
 _BUILTINS: dict[str, Any] = {

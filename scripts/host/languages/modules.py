@@ -1,0 +1,170 @@
+"""The modules that a Python script may import, and what stands in for those that it may not.
+
+The list helps the author: it names early what will not work. The protection is the sandbox of the
+process. A module is on the list if it does its work inside the sandbox: without files, network,
+threads and other processes.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+MODULES = (
+    "__future__",
+    "abc",
+    "array",
+    "ast",
+    # The engine's own: the types of what a script gets and raises.
+    "asyncengine_script",
+    "base64",
+    "binascii",
+    "bisect",
+    "bz2",
+    "calendar",
+    "cmath",
+    "codecs",
+    "collections",
+    "collections.abc",
+    "colorsys",
+    "configparser",
+    "contextlib",
+    "contextvars",
+    "copy",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "email.message",
+    "email.utils",
+    "enum",
+    "fnmatch",
+    "fractions",
+    "functools",
+    "graphlib",
+    "gzip",
+    "hashlib",
+    "heapq",
+    "hmac",
+    "html",
+    "html.entities",
+    "html.parser",
+    "io",
+    "ipaddress",
+    "itertools",
+    "json",
+    "keyword",
+    "lzma",
+    "math",
+    "numbers",
+    "operator",
+    "pprint",
+    "quopri",
+    "random",
+    "re",
+    "reprlib",
+    "secrets",
+    "shlex",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "time",
+    "tomllib",
+    "traceback",
+    "types",
+    "typing",
+    "unicodedata",
+    "urllib.parse",
+    "uuid",
+    "weakref",
+    "xml.etree.ElementTree",
+    "zipfile",
+    "zlib",
+    "zoneinfo",
+)
+# Modules that C code imports on behalf of the script that called it, as datetime.strptime does.
+IMPORTED_FOR_SCRIPTS = ("_strptime", "copyreg")
+# Modules that the allowed ones import at their first use rather than when they are imported.
+IMPORTED_LATE = (
+    "email.generator",
+    "email.headerregistry",
+    "email.iterators",
+    "email.parser",
+    "email.policy",
+    "importlib.resources",
+    "locale",
+    "stringprep",
+)
+
+_MAX_NAME_LENGTH = 100
+
+_HTTP = "use context.http"
+_LOG = "use context.log"
+_NO_THREADS = "a script has one thread; several requests at once are made by context.http.all"
+_NO_PROCESSES = "a script has one process and no commands"
+_INSTEAD = {
+    "aiohttp": _HTTP,
+    "asyncio": _NO_THREADS,
+    "boto3": _HTTP,
+    "builtins": "built-in functions need no import",
+    "concurrent": _NO_THREADS,
+    "ctypes": "a script has no libraries of C",
+    "dotenv": "use context.secrets",
+    "http": _HTTP,
+    "httpx": _HTTP,
+    "locale": "use format() and string methods",
+    "logging": _LOG,
+    "lxml": "use xml.etree.ElementTree",
+    "multiprocessing": _NO_PROCESSES,
+    "numpy": "use statistics or array",
+    "os": "a script has no files and no environment; use context.secrets for confidential values",
+    "pandas": "use csv",
+    "pathlib": "a script has no files; paths are texts",
+    "pickle": "use json",
+    "pytz": "use zoneinfo",
+    "requests": _HTTP,
+    "shutil": "a script has no files",
+    "simplejson": "use json",
+    "socket": _HTTP,
+    "subprocess": _NO_PROCESSES,
+    "sys": "print and errors go to the log of the attempt",
+    "tempfile": "a script has no files; use io.BytesIO or io.StringIO",
+    "threading": _NO_THREADS,
+    "urllib.request": _HTTP,
+    "urllib3": _HTTP,
+    "warnings": _LOG,
+    "xml.dom": "use xml.etree.ElementTree",
+    "xml.sax": "use xml.etree.ElementTree, or html.escape",
+    "xmltodict": "use xml.etree.ElementTree",
+}
+
+
+def may_import(name: str, members: Sequence[str]) -> bool:
+    """Whether a script may import a module, or these members of it."""
+    if name in MODULES or name in IMPORTED_FOR_SCRIPTS:
+        return True
+    # from urllib import parse
+    return bool(members) and all(f"{name}.{member}" in MODULES for member in members)
+
+
+def refusal(name: str, libraries: Iterable[str] = (), *, lists_all: bool = True) -> str:
+    """Return why a module is refused, with what to use instead and the modules that there are."""
+    shown = name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
+    text = f"module {shown!r} may not be imported"
+    if hint := _instead(name, (*libraries, *MODULES)):
+        text += f" ({hint})"
+    if lists_all:
+        text += "; allowed are: " + ", ".join((*libraries, *MODULES))
+    return text
+
+
+def _instead(name: str, allowed: Sequence[str]) -> str:
+    """Return what does the work of a module, or the allowed one with the nearest name."""
+    parts = name.split(".")
+    for depth in range(len(parts), 0, -1):
+        if hint := _INSTEAD.get(".".join(parts[:depth])):
+            return hint
+    if part := next((each for each in allowed if each.startswith(f"{name}.")), None):
+        return f"import {part}"
+    near = get_close_matches(name[:_MAX_NAME_LENGTH], allowed, 1, 0.75)
+    return f"do you mean {near[0]}?" if near else ""
