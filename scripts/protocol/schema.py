@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 
+from scripts.protocol import formats
 from scripts.protocol.envelope import decode_exactly, plain_text
 from scripts.protocol.errors import InputInvalid, OutputInvalid, ScriptInvalid
 from scripts.protocol.schema_size import MAX_EXPANSION, SchemaSize
@@ -53,12 +54,16 @@ def require_bounded(size: SchemaSize) -> None:
         raise SchemaInvalid(f"With its references followed it has more than {MAX_EXPANSION} parts.")
 
 
-def _compiled(text: str, patterns: Any) -> jsonschema_rs.Validator:
+def _compiled(
+    text: str, patterns: Any, format_options: dict[str, Any] | None = None
+) -> jsonschema_rs.Validator:
+    known = formats.options(text) if format_options is None else format_options
     try:
-        return jsonschema_rs.validator_for(text, offline=True, pattern_options=patterns)
+        return jsonschema_rs.validator_for(text, offline=True, pattern_options=patterns, **known)
     except jsonschema_rs.ValidationError as error:
         place = "".join(f"[{part!r}]" for part in error.instance_path)
-        raise SchemaInvalid(f"{place}: {error.message}" if place else error.message) from error
+        message = formats.explained(error.message)
+        raise SchemaInvalid(f"{place}: {message}" if place else message) from error
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise SchemaInvalid(str(error)) from error
 
@@ -70,9 +75,13 @@ def schema_fault(schema: dict[str, Any]) -> str:
 
 
 def schema_text_fault(text: str) -> str:
-    """Do what `schema_fault` does, for the JSON text of a schema."""
+    """Do what `schema_fault` does, for the JSON text of a schema.
+
+    An unknown format is a fault here, where an author can mend it; elsewhere it is ignored.
+    """
     try:
         compile_schema(text)
+        _compiled(text, _PATTERNS, formats.strict_options(text))
     except SchemaInvalid as error:
         return str(error)
     return ""

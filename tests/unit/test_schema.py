@@ -1,8 +1,19 @@
 import json
+from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scripts.protocol.schema import MAX_FAULTS, Contract, compile_schema, faults_of, schema_fault
+from scripts.protocol import formats
+from scripts.protocol.schema import (
+    MAX_FAULTS,
+    Contract,
+    compile_schema,
+    faults_of,
+    schema_fault,
+    schema_text_fault,
+)
 
 TEXTS = compile_schema(json.dumps({"type": "array", "items": {"type": "string"}}))
 
@@ -57,6 +68,73 @@ def test_a_json_schema_is_accepted(schema):
 )
 def test_what_is_no_json_schema_or_points_outside_is_refused(schema, fault):
     assert fault in schema_fault(schema)
+
+
+OLD = "http://json-schema.org/draft-07/schema#"
+
+
+@pytest.mark.parametrize("draft", ["", OLD])
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("date", "2024-02-29", "2023-02-29"),
+        ("date-time", "2026-11-28T10:00:00Z", "2026-11-28T10:00:00"),
+        ("time", "10:00:00+01:00", "25:00:00Z"),
+        ("duration", "P1DT2H", "1 day"),
+        ("email", "ada@example.org", "ada"),
+        ("hostname", "api.example.org", "-a.example.org"),
+        ("ipv4", "10.0.0.1", "10.0.0.256"),
+        ("ipv6", "::1", "1::2::3"),
+        ("json-pointer", "/a/0", "a"),
+        ("regex", "a+", "("),
+        ("uri", "https://example.org/a?b", "example.org"),
+        ("uuid", "0190a1b2-0000-7000-8000-000000000001", "0190a1b2"),
+    ],
+)
+def test_a_format_is_checked_of_texts_alone(draft: str, kind: str, right: str, wrong: str) -> None:
+    schema = json.dumps({"format": kind} | ({"$schema": draft} if draft else {}))
+    contract = Contract(input_schema=schema, output_schema=schema)
+
+    def faults(value: object) -> list[dict[str, str]]:
+        message = json.dumps({"payload": value}).encode()
+        found = contract.input_faults(message)
+        assert contract.output_faults(message, is_last=False) == found
+        return found
+
+    assert schema_text_fault(schema) == ""
+    assert [faults(value) for value in (right, 5, None, [wrong])] == [[]] * 4
+    assert faults(wrong) == [{"path": "$.payload", "detail": f'"{wrong}" is not a "{kind}"'}]
+
+
+@pytest.mark.parametrize("kind", formats.FOR_READERS)
+def test_a_format_of_openapi_is_for_readers(kind: str) -> None:
+    schema = json.dumps({"properties": {"a": {"format": kind}}})
+
+    assert schema_text_fault(schema) == ""
+    assert Contract(schema).input_faults(b'{"payload":{"a":"x"}}') == []
+
+
+def test_an_unknown_format_is_refused_where_a_schema_is_saved_and_ignored_elsewhere() -> None:
+    schema = {"properties": {"format": {"format": "emial"}}, "default": {"format": "none"}}
+    other = {"items": {"format": "colour"}}
+
+    assert schema_fault(schema) == (
+        "['properties']['format']['format']: the format 'emial' is not known; do you mean 'email'?"
+    )
+    assert "the format 'colour' is not known; there are date, date-time, " in schema_fault(other)
+    assert Contract(json.dumps(schema)).input_faults(b'{"payload":{"format":"x"}}') == []
+
+
+@settings(deadline=None)
+@given(st.timedeltas(min_value=timedelta(0)))
+def test_a_duration_as_other_systems_write_it_is_one_in_every_draft(length: timedelta) -> None:
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    text = f"P{minutes // 1440}DT{minutes // 60 % 24}H{minutes % 60}M{seconds}S"
+    payload = json.dumps({"payload": text}).encode()
+
+    for draft in ({}, {"$schema": OLD}):
+        contract = Contract(json.dumps({"format": "duration"} | draft))
+        assert contract.input_faults(payload) == []
 
 
 HUGE = 12345678901234567890123

@@ -83,6 +83,7 @@ def test_code_may_import_the_libraries_of_its_script(client, world, page):
         ('{"properties": {"a": {"minimum": "one"}}}', "properties"),
         ('{"$ref": "http://example.org/schema.json"}', "Not a valid JSON Schema"),
         ('{"title": "\\u0000"}', "cannot be stored"),
+        ('{"format": "emial"}', "the format 'emial' is not known; do you mean 'email'?"),
         ('{"title": "\\ud800"}', "cannot be stored"),
         ('{"minimum": NaN}', "cannot be stored"),
     ],

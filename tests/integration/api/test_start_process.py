@@ -74,9 +74,14 @@ def test_key_that_stands_twice_is_refused_with_its_place(post, user, flow):
         ({"pattern": "(?=a)", "maximum": 2**80}, 2**80, 202),
         ({"pattern": "(?=a)", "maximum": 2**80}, 2**80 + 1, 400),
         ({"pattern": "(?=a)", "multipleOf": 0.01}, "1234567890123456.785", 400),
+        ({"format": "email"}, '"ada@example.org"', 202),
+        ({"format": "email"}, '"ada"', 400),
+        ({"pattern": "(?=a)", "format": "email"}, '"ada"', 400),
+        # What is stored from before formats were checked goes on.
+        ({"format": "colour"}, '"red"', 202),
     ],
 )
-def test_numbers_are_judged_as_they_are_written(post, user, rule, number, status):
+def test_values_are_judged_as_they_are_written(post, user, rule, number, status):
     grant(user, flow=make_loan_flow(schema={"properties": {"amount": rule}}))
 
     assert post(body=f'{{"amount": {number}}}'.encode()).status_code == status
