@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.contrib.auth.models import User
 
 from tests.admin_pages import ADDRESSES, PAGES, Page, addresses
 from tests.browser.axe import dangling_descriptions, serious_violations
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.looks import LIGHT, LOOKS, Look, look_like
 from tests.furnished import furnish
 
 # A superuser is refused by pages that look like each other: one of them stands for all.
@@ -29,20 +30,13 @@ LONG = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def user(database: None) -> User:
-    return furnish(3)
+    return furnish(2)
 
 
 @pytest.fixture(scope="module")
 def kept_page(new_page: Any) -> Any:
-    """Return a function that gives one page for all tests that want it like this."""
-    kept: dict[tuple[Any, ...], Any] = {}
-
-    def keep(*wanted: Any) -> Any:
-        key = (wanted[0], wanted[1], wanted[2]["width"])
-        kept[key] = kept.get(key) or new_page(*wanted)
-        return kept[key]
-
-    return keep
+    """Return a function that gives one page for all tests of a user, or of no user."""
+    return cache(new_page)
 
 
 @pytest.fixture
@@ -50,10 +44,11 @@ def show(kept_page: Any, server: str, user: User) -> Iterator[Any]:
     """Return a function that shows an address; its page is watched until the test ends."""
     pages = []
 
-    def show(url: str, status: int, scheme: str, size: dict[str, int], user: Any = user) -> Any:
-        pages.append(page := kept_page(user, scheme, size))
+    def show(url: str, status: int, user: Any = user) -> Any:
+        pages.append(page := kept_page(user))
         if status != 200:
             page.watched.expected.append(f"status of {status}")
+        look_like(page, LIGHT)
         answer = page.goto(url)
         # And not the login page, where the session has ended.
         assert (answer.status, page.url) == (status, f"{server}{url}")
@@ -65,46 +60,61 @@ def show(kept_page: Any, server: str, user: User) -> Iterator[Any]:
 
 
 def looks() -> Iterator[Any]:
-    """Yield each page in light on a desktop, and as a long test each in the other three ways."""
+    """Yield each page with the looks that a test is to see: one of some pages is in every run."""
     for page in SHOWN:
-        marks = () if page.label in DIFFERENT else LONG
-        yield pytest.param(page, "light", DESKTOP, id=f"{page.label}-light", marks=marks)
-    for scheme, size, name in (
-        ("dark", DESKTOP, "dark"),
-        ("light", PHONE, "phone"),
-        ("dark", PHONE, "dark phone"),
-    ):
-        for page in SHOWN:
-            yield pytest.param(page, scheme, size, id=f"{page.label}-{name}", marks=LONG)
+        if page.label in DIFFERENT:
+            yield pytest.param(page, [LIGHT], id=f"{page.label}-light")
+            yield pytest.param(page, LOOKS[1:], id=f"{page.label}-other looks", marks=LONG)
+        else:
+            yield pytest.param(page, LOOKS, id=page.label, marks=LONG)
 
 
-@pytest.mark.parametrize(("page", "scheme", "size"), [*looks()])
-def test_page_has_no_serious_fault(
-    show: Any, page: Page, scheme: str, size: dict[str, int]
-) -> None:
-    shown = show(page.url(), page.status, scheme, size)
+@pytest.mark.parametrize(("page", "looks"), [*looks()])
+def test_page_has_no_serious_fault(show: Any, page: Page, looks: list[Look]) -> None:
+    shown = show(page.url(), page.status)
 
-    assert_accessible(shown)
+    assert_accessible(shown, looks)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_login_page_has_no_serious_fault(show: Any, scheme: str) -> None:
-    shown = show("/admin/login/", 200, scheme, DESKTOP, None)
+def test_login_page_has_no_serious_fault(show: Any) -> None:
+    shown = show("/admin/login/", 200, None)
 
-    assert_accessible(shown)
+    assert_accessible(shown, LOOKS[:2])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_of_an_unknown_address_has_no_serious_fault(show: Any, scheme: str) -> None:
-    shown = show("/admin/nothing/", 404, scheme, DESKTOP)
+def test_page_of_an_unknown_address_has_no_serious_fault(show: Any) -> None:
+    shown = show("/admin/nothing/", 404)
 
-    assert_accessible(shown)
+    assert_accessible(shown, LOOKS[:2])
+
+
+def test_a_fault_of_one_look_is_found_on_the_page_that_is_turned_to_it(show: Any) -> None:
+    page = show("/admin/nothing/", 404)
+    page.evaluate(
+        """() => {
+            const sheet = new CSSStyleSheet();
+            sheet.replaceSync("@media (max-width: 500px) { .dark h1 { color: #222 !important } }");
+            document.adoptedStyleSheets = [sheet];
+        }"""
+    )
+
+    found = faults(page, LOOKS)
+
+    assert {look for look in LOOKS if "color-contrast" in found[look]} == {LOOKS[-1]}
 
 
 def test_the_table_of_pages_names_every_address_of_the_admin() -> None:
     assert {page.name for page in ADDRESSES} == set(addresses())
 
 
-def assert_accessible(page: Any) -> None:
-    found = [*serious_violations(page), *dangling_descriptions(page)]
-    assert not found, "\n\n".join(found)
+def assert_accessible(page: Any, looks: list[Look]) -> None:
+    assert faults(page, looks) == dict.fromkeys(looks, "")
+
+
+def faults(page: Any, looks: list[Look]) -> dict[Look, str]:
+    """Return what is wrong with an open page in each of its looks."""
+    found = {}
+    for look in looks:
+        look_like(page, look)
+        found[look] = "\n\n".join([*serious_violations(page), *dangling_descriptions(page)])
+    return found
