@@ -27,6 +27,7 @@ class FlowsConfig(AppConfig):
             leftovers,
             plain_pickles,
             retention,
+            run_texts,
             stats,
         )
         from scripts.extensions import (
@@ -60,3 +61,4 @@ class FlowsConfig(AppConfig):
         post_migrate.connect(pending_starts.ensure_installed, sender=self)
         post_migrate.connect(retention.ensure_schedule, sender=self)
         post_migrate.connect(conservation.ensure_schedule, sender=self)
+        post_migrate.connect(run_texts.ensure_schedule, sender=self)

@@ -29,13 +29,15 @@ from flows.message.digest import is_of_request, request_digest
 from flows.message.envelope import (
     parse_payload,
     parse_value,
+    payload_of,
     takes_any_payload,
     with_payload,
     wrap,
 )
 from flows.message.python_payload import write_payload
-from flows.models import DeadLetter, Flow, IdempotencyKey, Message, Queue, Run, StepVersion
+from flows.models import DeadLetter, Flow, IdempotencyKey, Message, Queue, Run, RunText, StepVersion
 from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
+from flows.models.run_text import BEGINNING
 from flows.models.users import caller_of
 from flows.options import check_options
 from flows.plan import FlowPlan, flow_plan
@@ -269,10 +271,19 @@ def cancel(run: Run, *, user: Caller | None = None, reason: str = "") -> Run:
     before = {"status": run.status}
     with store().database.transaction():
         if store().cancel(run.pk, user.pk if user else None):
+            run.refresh_from_db()
+            _make_text(run)
             after = {"status": Run.Status.CANCELLED.value}
             audit.record("cancel", run, before=before, after=after, reason=reason, user=user)
     run.refresh_from_db()
     return run
+
+
+def _make_text(run: Run) -> None:
+    """Add the payload that waited to the texts of the search: no step run has it."""
+    if run.cancelled_input:
+        text = (payload_of(run.cancelled_input) or "")[:BEGINNING]
+        RunText.objects.create(run=run, text=text)
 
 
 def bypass_pause(run: Run, *, user: Caller | None = None, reason: str = "") -> bool:

@@ -37,6 +37,8 @@ DIGITS_OF_IDS = 8
 # The most runs that are looked for at one step.
 MOST_AT_STEP = 1_000
 
+FURTHER = "Filters by flow, status or time lead further back."
+
 # Of a range of times, which has four parameters.
 RANGE = [f"created_at_{side}_{part}" for side in ("from", "to") for part in "01"]
 CHIPS = {
@@ -187,8 +189,9 @@ class RunList(Base):
         found: Found | None = getattr(request, "found_runs", None)
         changes.run_chips = list(chips(request.GET))
         changes.run_note = note_of(found) if found else ""
-        further = found.last if found else rows[-1].pk if rows else None
-        is_full = found is not None or len(rows) >= self.list_per_page
+        is_full = len(rows) >= self.list_per_page
+        further = rows[-1].pk if is_full else found.last if found else None
+        is_full = found is not None or is_full
         changes.run_older_url = is_full and further and address(request.GET, before=further)
         is_later = "before" in request.GET
         changes.run_newest_url = is_later and address(request.GET, before=None)
@@ -237,10 +240,19 @@ def note_of(found: Found) -> str:
     """Say how far the search has looked."""
     if found.is_complete:
         return ""
-    looked = f"Looked at the newest {found.looked_at:,} runs"
-    letters = " and at all dead letters" if found.knows_all_letters else ""
+    places = [f"the newest {found.looked_at:,} runs"]
+    if found.knows_all_letters:
+        places.append("all dead letters")
+    if found.until:
+        since = f" from {found.since:%Y-%m-%d %H:%M} on" if found.since else ""
+        places.append(
+            "the kept payloads, results and errors of all steps that ran"
+            f"{since} until {found.until:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    looked = " and at ".join(places)
     more = f", until {ENOUGH} were found" if len(found.ids) >= ENOUGH else ""
-    return f"{looked}{letters}{more}. Filters by flow, status or time lead further back."
+    further = "" if found.until else f" {FURTHER}"
+    return f"Looked at {looked}{more}.{further}"
 
 
 def chips(params: QueryDict) -> Iterator[dict[str, str]]:

@@ -10,6 +10,7 @@ from flows.models.queue import Queue, QueueState
 from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.role import Right, RoleMapping
 from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
+from flows.models.run_text import RunText, RunTextMark
 from flows.models.task_cache import CachedValue
 from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
@@ -38,6 +39,8 @@ __all__ = [
     "Right",
     "RoleMapping",
     "Run",
+    "RunText",
+    "RunTextMark",
     "Step",
     "StepRun",
     "StepVersion",

@@ -49,6 +49,8 @@ class Run(models.Model):
     cancelled_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
+    # No foreign key: the other run may be purged first.
+    repeats = models.UUIDField(null=True, help_text="The run whose payload it was started with.")
 
     class Meta:
         ordering = ["-correlation_id"]

@@ -29,6 +29,7 @@ ENGINE_TASKS = frozenset(
         "flows.tasks.conservation.check_and_store",
         "flows.tasks.reprocessing.advance",
         "flows.tasks.retention.purge",
+        "flows.tasks.run_texts.gather",
     }
 )
 # It takes a worker for tasks, as a project's own would.
