@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import action
@@ -26,7 +26,7 @@ from flows.admin.by_role import (
     rights_of,
     sees_every_flow,
 )
-from flows.admin.conservation import checked_tables
+from flows.admin.conservation import last_check, tables
 from flows.admin.display import (
     first_line,
     list_of,
@@ -41,6 +41,7 @@ from flows.errors import FlowError
 from flows.models import BranchEnd, Message, Queue, Right, Run
 from flows.monitoring.run_story import run_story, start_envelope, start_payload
 from flows.monitoring.wait_reason import why_run
+from flows.tasks.conservation import begin_check
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
 
@@ -277,18 +278,27 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
 
     @action(description="Check conservation", icon="balance", permissions=["conservation"])
     def conservation(self, request: HttpRequest) -> HttpResponse:
-        """Compare all counters with all rows. It reads every row, so it runs on request alone."""
-        flow_table, queue_table = checked_tables()
+        """Show the counters, and compare them with all rows: at once where they are few."""
+        last = last_check()["last_check"]
+        if request.method == "POST":
+            begin_check()
+            url = reverse("admin:flows_run_conservation")
+            return redirect(f"{url}?after={last.pk if last else 0}")
+        after = request.GET.get("after", "")
         context = {
             **self.admin_site.each_context(request),
             "title": "Conservation",
             "opts": self.opts,
-            "flow_table": flow_table,
-            "queue_table": queue_table,
-            "check_again_url": request.path,
             "back_url": list_of(Run),
+            "check_url": request.path,
+            "live_url": request.get_full_path(),
+            "is_under_way": after.isdecimal() and str(last.pk if last else 0) == after,
         }
-        return TemplateResponse(request, "admin/flows/run/conservation.html", context)
+        if "HX-Request" in request.headers:
+            template = "admin/flows/run/last_check.html"
+            return TemplateResponse(request, template, {**context, **last_check()})
+        template = "admin/flows/run/conservation.html"
+        return TemplateResponse(request, template, {**context, **tables()})
 
 
 def has_ended(run: Run) -> bool:

@@ -10,6 +10,7 @@ from django.db import connections
 from django.db.models import Count
 from django.utils import timezone
 from django_q.models import Schedule
+from django_q.tasks import async_task
 
 from flows.models import ConservationCheck, DeadLetter, FlowTotals
 from flows.monitoring import conservation
@@ -24,6 +25,12 @@ def check_and_store() -> int:
     """Check every counter, store the result, and return how many faults there are."""
     recount_open_letters()
     return store_check(conservation.check())
+
+
+def begin_check() -> None:
+    """Have a worker check every counter, and store the result."""
+    path = "flows.tasks.conservation.check_and_store"
+    async_task(path, task_name="check of conservation", save=False)
 
 
 def store_check(checked: list[Conservation]) -> int:
