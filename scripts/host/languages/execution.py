@@ -96,8 +96,9 @@ class Execution:
         if orders is not None:
             arguments.append(self._realm.string(orders))
         self._call(_START, *arguments)
-        for part in self._prelude.parts:
-            self._call(_PART, self._realm.run(part))
+        for part, data in self._prelude.parts:
+            given = [] if data is None else [self._realm.string(data)]
+            self._call(_PART, self._realm.run(part), *given)
 
     def _secrets(self) -> dict[str, dict[str, Any]]:
         """Return the worker's reply for each secret; all are requested at once."""

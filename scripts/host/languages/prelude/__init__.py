@@ -8,7 +8,7 @@ import functools
 import re
 from pathlib import Path
 
-from scripts.host.languages import quickjs
+from scripts.host.languages import quickjs, time_zones
 
 # The engine's name for all of these files, in stacks.
 FILE = "<engine>"
@@ -18,9 +18,10 @@ _PARTS = {
     "log": r"log|ftos|console",
     "decisions": r"retry|reject",
     "http": r"http",
-    "locale": r"toLocale\w*|localeCompare",
+    "locale": r"toLocale\w*|localeCompare|Intl",
     "random": r"random",
     "secrets": r"secrets",
+    "zones": r"zoned",
 }
 # With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
 # or `in` or `instanceof`, which reach nothing.
@@ -42,7 +43,10 @@ class Prelude:
     def __init__(self, code: str) -> None:
         self.core = _part("core")
         names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
-        self.parts = [_part(name) for name in names]
+        # The compiled code, and the data that it is given.
+        self.parts = [
+            (_part(name), time_zones.packed() if name == "zones" else None) for name in names
+        ]
         self.has_random, self.has_secrets = "random" in names, "secrets" in names
         self.omitted = frozenset(
             name for name, words in quickjs.OPTIONAL.items() if not _can_reach(words, code)
@@ -59,6 +63,7 @@ def preload() -> None:
     unserializable()
     for name in ("core", "failures", "numerals", *_PARTS):
         _part(name)
+    time_zones.packed()
 
 
 def without_frames(text: str) -> str:
@@ -84,6 +89,10 @@ def unserializable() -> bytes:
 
 def _can_reach(words: str, code: str) -> bool:
     return bool(_UNNAMED.search(code) or re.search(rf"\b({words})\b", code))
+
+
+def _data(name: str) -> bytes | None:
+    return time_zones.packed() if name == "zones" else None
 
 
 @functools.cache

@@ -32,7 +32,7 @@
   function engine(what, first, second, third, fourth, fifth) {
     switch (what) {
       case START: return start(first, second, third, fourth, fifth);
-      case PART: return first(shared, context, facts);
+      case PART: return first(shared, context, facts, second);
       case RUN: return run(first);
       case TAKE: return take();
       case SETTLE: return shared.settle(first, second, third);

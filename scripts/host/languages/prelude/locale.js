@@ -17,7 +17,19 @@
   refuse(Number.prototype, ["toLocaleString"], "use toFixed() or String()");
   refuse(BigInt.prototype, ["toLocaleString"], "use String()");
   refuse(Date.prototype, ["toLocaleString", "toLocaleDateString", "toLocaleTimeString"],
-    "use toISOString() or getUTCHours() and its like");
+    'use zoned(date, "Europe/Berlin"), toISOString() or getUTCHours() and its like');
+
+  // `typeof Intl` stays an object, as libraries that ask for it would do without it silently.
+  const intl = {};
+  for (const name of ["Collator", "DateTimeFormat", "DisplayNames", "DurationFormat", "ListFormat",
+    "Locale", "NumberFormat", "PluralRules", "RelativeTimeFormat", "Segmenter",
+    "getCanonicalLocales", "supportedValuesOf"]) {
+    defineProperty(intl, name, { get() {
+      throw new typeError(`Intl.${name} is not there, as there is no Intl: use ` +
+        'zoned(date, "Europe/Berlin") for time zones, and toFixed() for numbers');
+    } });
+  }
+  give(globalThis, "Intl", intl);
 
   function refuse(prototype, names, instead) {
     for (const name of names) {
