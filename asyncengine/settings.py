@@ -419,7 +419,6 @@ UNFOLD: dict[str, Any] = {
     "SCRIPTS": [
         lambda request: static("flows/live.js"),
         lambda request: static("flows/times.js"),
-        lambda request: static("flows/bulk.js"),
         lambda request: static("flows/accessible.js"),
     ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",

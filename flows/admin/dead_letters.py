@@ -55,7 +55,7 @@ from flows.message.envelope import parse_payload, parse_value, payload_of, takes
 from flows.message.error_class import naming_line
 from flows.models import DeadLetter, Flow, Queue, Right, Run, Step
 from scripts.admin.base import ReadOnlyAdmin
-from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
 from scripts.models import Script, ScriptVersion
 
@@ -364,22 +364,24 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             self.message_user(request, str(error), messages.ERROR)
         return redirect(f"{list_of(DeadLetter)}?{request.GET.urlencode()}")
 
-    @action(
-        description="Discard",
-        icon="delete",
-        permissions=["operate"],
-        dialog=dialog(
-            "Discard this dead letter?",
+    @asking(
+        dialog(
+            "Discard the dead letter {obj}?",
             "It cannot be reprocessed afterwards, and its run stays failed. A run with another"
             " branch that was reprocessed goes on without this one.",
             "Discard",
             "Keep the dead letter",
+            asks_reason=True,
         ),
+        description="Discard",
+        icon="delete",
+        permissions=["operate"],
     )
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         letter = get_object_or_404(DeadLetter, pk=object_id)
         try:
-            run = engine.discard(letter, user=request.user)
+            reason = form.cleaned_data.get("reason", "")
+            run = engine.discard(letter, user=request.user, reason=reason)
             stays = run.status == Run.Status.FAILED
             note = "its run stays failed" if stays else "its run goes on without it"
             self.message_user(request, f"Discarded: {note}.", messages.SUCCESS)

@@ -13,7 +13,6 @@ from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from flows.access.configuring import scripts_out_of_reach
@@ -24,7 +23,7 @@ from flows.admin.step_rights import StepRights
 from flows.models import Flow, FlowVersion, Right, StepVersion
 from flows.models.step_restoring import restore_steps
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
-from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 
 MOST_VERSIONS = 20
 
@@ -206,18 +205,18 @@ class FlowVersionAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         context["is_current"] = is_current(version)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @action(
-        description="Restore this version",
-        icon="history",
-        permissions=["restore"],
-        variant=ActionVariant.PRIMARY,
-        dialog=dialog(
-            "Restore these steps?",
+    @asking(
+        dialog(
+            "Restore the steps of {obj}?",
             "The flow gets the steps, their order, queues, threads and joins of this version, as a"
             " new version. Scripts keep their present code: restore one on its own page. Runs that"
             " are under way keep their version.",
             "Restore",
         ),
+        description="Restore this version",
+        icon="history",
+        permissions=["restore"],
+        variant=ActionVariant.PRIMARY,
     )
     def restore(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         version = get_object_or_404(self.get_queryset(request), pk=object_id)

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.decorators import action, display
 
+from flows.access import audit
 from flows.access.rights import flows_with, seen_runs
 from flows.admin.by_role import has_right, may_view, rights_of
 from flows.admin.configuration import ConfigurationUrls
@@ -24,6 +25,7 @@ from flows.admin.starting import StartingAdmin
 from flows.admin.step_panel import StepPanelAdmin
 from flows.models import DeadLetter, Flow, Right, RoleMapping, Run
 from flows.monitoring.impact import flow_goes
+from scripts.admin.bulk import bulk_action
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
 
@@ -31,6 +33,28 @@ RESTORABLE = "It can be restored from the list of deleted flows."
 MOST_RUNS = 8
 # Runs are looked for in this many of the newest versions.
 MOST_VERSIONS = 5
+
+
+def to_activate(model_admin: Any, request: HttpRequest, flows: list[Flow]) -> Any:
+    return _to_change(model_admin, request, flows, active=True)
+
+
+def to_deactivate(model_admin: Any, request: HttpRequest, flows: list[Flow]) -> Any:
+    return _to_change(model_admin, request, flows, active=False)
+
+
+def _to_change(
+    model_admin: Any, request: HttpRequest, flows: list[Flow], *, active: bool
+) -> tuple[list[Flow], list[str]]:
+    """Return those that the user may change and that are not so yet, and notes about the others."""
+    allowed = [flow for flow in flows if model_admin.has_change_permission(request, flow)]
+    changed = [flow for flow in allowed if flow.active != active]
+    notes = []
+    if left_out := len(flows) - len(allowed):
+        notes.append(f"Left out, because none of your roles configures them: {left_out}.")
+    if same := len(allowed) - len(changed):
+        notes.append(f"Left out, because they are {'active' if active else 'inactive'}: {same}.")
+    return changed, notes
 
 
 @admin.register(Flow)
@@ -158,22 +182,32 @@ class FlowAdmin(
             return 0
         return link(list_of(DeadLetter, flow=flow.name, state="open"), f"{flow.dead:,}")
 
-    @admin.action(description="Activate the selected flows", permissions=["change"])
-    def activate(self, request: HttpRequest, flows: QuerySet[Flow]) -> None:
-        self._set_active(request, flows, True)
+    @bulk_action(
+        "Activate", "They take starts again.", to_activate, permissions=["change"], asks_reason=True
+    )
+    def activate(self, request: HttpRequest, flows: list[Flow], reason: str) -> None:
+        self._set_active(request, flows, True, reason)
 
-    @admin.action(description="Deactivate the selected flows", permissions=["change"])
-    def deactivate(self, request: HttpRequest, flows: QuerySet[Flow]) -> None:
-        self._set_active(request, flows, False)
+    @bulk_action(
+        "Deactivate",
+        "Starts of them are refused. Runs under way go on to their end.",
+        to_deactivate,
+        permissions=["change"],
+        asks_reason=True,
+    )
+    def deactivate(self, request: HttpRequest, flows: list[Flow], reason: str) -> None:
+        self._set_active(request, flows, False, reason)
 
-    def _set_active(self, request: HttpRequest, flows: QuerySet[Flow], active: bool) -> None:
-        for flow in flows.exclude(active=active):
-            if not self.has_change_permission(request, flow):
-                continue
-            flow.active = active
-            flow.save(update_fields=["active"])
-        done = "active" if active else "inactive"
-        self.message_user(request, f"The flows are {done}.", messages.SUCCESS)
+    def _set_active(
+        self, request: HttpRequest, flows: list[Flow], active: bool, reason: str
+    ) -> None:
+        with audit.acting(reason=reason):
+            for flow in flows:
+                flow.active = active
+                flow.save(update_fields=["active"])
+        names = ", ".join(flow.name for flow in flows)
+        done = "Active" if active else "Inactive"
+        self.message_user(request, f"{done} now: {names}.", messages.SUCCESS)
 
     @action(description="Runs", icon="list", permissions=["see_runs"])
     def runs(self, request: HttpRequest, object_id: str) -> HttpResponse:

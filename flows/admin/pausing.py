@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.forms import CharField, Form
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
-from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from flows import engine
 from flows.admin.by_role import ConfiguredByRole
@@ -20,19 +17,43 @@ from flows.admin.display import page_of
 from flows.models import Flow, Queue, Right
 from flows.monitoring.impact import impact_of
 from scripts.admin.base import ConfigurationAdmin
-from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.admin.bulk import bulk_action
+from scripts.admin.dialogs import DetailActions, ReasonForm, asking, dialog, leave_dialog
 from scripts.names import address_note
 
 STATE_LABELS = {"paused": "warning", "open": "success"}
+HELD_BACK = "No message is handed out until it is resumed. Running scripts end as usual."
+HANDED_OUT = "Its messages are handed out again."
 
 
-class PauseForm(BaseDialogForm):
-    reason = CharField(
-        required=False,
-        max_length=500,
-        widget=UnfoldAdminTextInputWidget,
-        help_text="Optional: shown while it is paused, and kept in the audit log.",
-    )
+def to_pause(model_admin: Any, request: HttpRequest, targets: list[Any]) -> Any:
+    return _operated(model_admin, request, targets, paused=True)
+
+
+def to_resume(model_admin: Any, request: HttpRequest, targets: list[Any]) -> Any:
+    return _operated(model_admin, request, targets, paused=False)
+
+
+def _operated(
+    model_admin: Any, request: HttpRequest, targets: list[Any], *, paused: bool
+) -> tuple[list[Any], list[str]]:
+    """Return those that the user operates and that are not so yet, and notes about the others."""
+    operated = model_admin.permitted(request, Right.OPERATE, targets)
+    changed = [target for target in operated if target.paused != paused]
+    notes = []
+    if left_out := len(targets) - len(operated):
+        notes.append(f"Left out, because none of your roles operates them: {left_out}.")
+    if same := len(operated) - len(changed):
+        state = "paused" if paused else "not paused"
+        notes.append(f"Left out, because they are {state}: {same}.")
+    return changed, notes
+
+
+class PauseForm(ReasonForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        help_text = "Optional: shown while it is paused, and kept in the audit log."
+        self.fields["reason"].help_text = help_text
 
 
 class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
@@ -60,43 +81,37 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
         why = f": {target.pause_reason}" if target.pause_reason else ""
         return f"paused{by}{why}"
 
-    @admin.action(description="Pause the selected %(verbose_name_plural)s", permissions=["operate"])
-    def pause_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
-        self._set_paused(request, targets, True)
+    @bulk_action("Pause", HELD_BACK, to_pause, permissions=["operate"], asks_reason=True)
+    def pause_selected(self, request: HttpRequest, targets: list[Any], reason: str) -> None:
+        self._set_paused(request, targets, True, reason)
 
-    @admin.action(
-        description="Resume the selected %(verbose_name_plural)s", permissions=["operate"]
-    )
-    def resume_selected(self, request: HttpRequest, targets: QuerySet[Any]) -> None:
-        self._set_paused(request, targets, False)
+    @bulk_action("Resume", HANDED_OUT, to_resume, permissions=["operate"], asks_reason=True)
+    def resume_selected(self, request: HttpRequest, targets: list[Any], reason: str) -> None:
+        self._set_paused(request, targets, False, reason)
 
-    @action(
+    @asking(
+        {
+            **dialog("Pause the {kind} {obj}?", HELD_BACK, "Pause", "Let it go on"),
+            "form_class": PauseForm,
+        },
         description="Pause",
         icon="pause",
         permissions=["operate"],
-        dialog={
-            **dialog(
-                "Pause?",
-                "No message is handed out until it is resumed. Running scripts end as usual.",
-                "Pause",
-                "Let it go on",
-            ),
-            "form_class": PauseForm,
-        },
     )
     def pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         reason = form.cleaned_data.get("reason", "")
         return self._set_one_paused(request, object_id, True, reason)
 
-    @action(
+    @asking(
+        dialog("Resume the {kind} {obj}?", HANDED_OUT, "Resume", asks_reason=True),
         description="Resume",
         icon="resume",
         permissions=["operate"],
         variant=ActionVariant.PRIMARY,
-        dialog=dialog("Resume?", "Its messages are handed out again.", "Resume"),
     )
     def resume(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
-        return self._set_one_paused(request, object_id, False)
+        reason = form.cleaned_data.get("reason", "")
+        return self._set_one_paused(request, object_id, False, reason)
 
     def offered(self, obj: Queue | Flow) -> list[str]:
         without_effect = "pause" if obj.paused else "resume"

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
@@ -33,7 +33,7 @@ from flows.monitoring.queue_page import (
     seen_queues,
 )
 from scripts.admin.deletion import Deletion, DeletionAdmin
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import asking, dialog, leave_dialog
 
 STATE_LABELS = {OPEN: "success", PAUSED: "warning", FLOW_PAUSED: "warning", FULL: "danger"}
 SHOWN = ("name",)
@@ -171,20 +171,23 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         is_paused = obj.paused or bool(step and step.flow.paused)
         return [name for name in names if name != "let_one_through" or is_paused]
 
-    @action(
-        description="Let one through",
-        icon="fast_forward",
-        permissions=["operate"],
-        dialog=dialog(
-            "Let one message through?",
+    @asking(
+        dialog(
+            "Let one message of the queue {obj} through?",
             "The run whose message is next goes on to its end, although queues or flow are paused."
             " All others stay paused.",
             "Let one through",
+            asks_reason=True,
         ),
+        description="Let one through",
+        icon="fast_forward",
+        permissions=["operate"],
     )
     def let_one_through(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         queue = get_object_or_404(self.get_queryset(request), pk=object_id)
-        run = engine.let_one_through(queue, user=request.user)
+        run = engine.let_one_through(
+            queue, user=request.user, reason=form.cleaned_data.get("reason", "")
+        )
         if run is None:
             self.message_user(request, "No message is ready that is held back.", messages.INFO)
         else:

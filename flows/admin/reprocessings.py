@@ -31,7 +31,7 @@ from flows.models import DeadLetter, ReprocessedLetter, Reprocessing, Right
 from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin
-from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 
 State = Reprocessing.State
 STATE_LABELS = {
@@ -158,16 +158,16 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         }
         return TemplateResponse(request, "admin/flows/reprocessing/begin.html", context)
 
-    @action(
+    @asking(
+        dialog(
+            "Stop reprocessing {obj.matched:,} dead letters?",
+            "No further dead letter is reprocessed. Reprocessed messages go on.",
+            "Stop",
+        ),
         description="Stop",
         icon="stop_circle",
         permissions=["operate"],
         variant=ActionVariant.DANGER,
-        dialog=dialog(
-            "Stop?",
-            "No further dead letter is reprocessed. Reprocessed messages go on.",
-            "Stop",
-        ),
     )
     def stop(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         found = get_object_or_404(Reprocessing, pk=object_id)
@@ -175,17 +175,17 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
         return leave_dialog(page_of(found))
 
-    @action(
-        description="Go on",
-        icon="play_arrow",
-        permissions=["operate"],
-        variant=ActionVariant.PRIMARY,
-        dialog=dialog(
-            "Go on?",
+    @asking(
+        dialog(
+            "Go on reprocessing {obj.matched:,} dead letters?",
             "The dead letters that are left are reprocessed. It stops itself again after as many"
             " failures as before.",
             "Go on",
         ),
+        description="Go on",
+        icon="play_arrow",
+        permissions=["operate"],
+        variant=ActionVariant.PRIMARY,
     )
     def go_on(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         found = get_object_or_404(Reprocessing, pk=object_id)

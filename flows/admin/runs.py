@@ -43,7 +43,22 @@ from flows.monitoring.run_story import run_story, start_envelope, start_payload
 from flows.monitoring.wait_reason import why_run
 from flows.tasks.conservation import begin_check
 from scripts.admin.base import ReadOnlyAdmin
-from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.admin.bulk import bulk_action
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
+
+
+def to_cancel(
+    model_admin: Any, request: HttpRequest, runs: list[Run]
+) -> tuple[list[Run], list[str]]:
+    """Return those that the user may cancel and that go on, and notes about the others."""
+    allowed = [run for run in runs if may_cancel(request.user, run)]
+    going_on = [run for run in allowed if not has_ended(run)]
+    notes = []
+    if left_out := len(runs) - len(allowed):
+        notes.append(f"Left out, because you may not cancel them: {left_out}.")
+    if ended := len(allowed) - len(going_on):
+        notes.append(f"Left out, because they have ended: {ended}.")
+    return going_on, notes
 
 
 @admin.register(Run)
@@ -166,15 +181,15 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
         run = self.get_object(request, str(object_id))
         return run is not None and self._may_start(request, run)
 
-    @action(
-        description="Start again",
-        icon="replay",
-        permissions=["start_again"],
-        dialog=dialog(
-            "Start a new run with the same payload?",
+    @asking(
+        dialog(
+            "Start a new run with the payload of {obj}?",
             "It goes through the flow as it is now, from its first step. This run stays as it is.",
             "Start a new run",
         ),
+        description="Start again",
+        icon="replay",
+        permissions=["start_again"],
     )
     def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = self._seen_run(request, UUID(object_id))
@@ -206,63 +221,66 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
         pause = ("bypass_pause",) if may_bypass_pause(obj) else ()
         return ("cancel", *pause, *again)
 
-    @admin.action(description="Cancel the selected runs", permissions=["cancel"])
-    def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
-        chosen = [
-            run for run in runs.select_related("flow_version") if may_cancel(request.user, run)
-        ]
-        if left_out := runs.count() - len(chosen):
-            note = f"Left out, because you may not cancel them: {left_out}."
-            self.message_user(request, note, messages.WARNING)
-        cancelled = sum(self._cancel(request, run) for run in chosen)
+    @bulk_action(
+        "Cancel",
+        "Their waiting messages are removed at once, running scripts are stopped within 2 s, and"
+        " their dead letters are discarded.",
+        to_cancel,
+        permissions=["cancel"],
+        asks_reason=True,
+    )
+    def cancel_selected(self, request: HttpRequest, runs: list[Run], reason: str) -> None:
+        cancelled = sum(self._cancel(request, run, reason) for run in runs)
         if cancelled:
             self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
-        if ended := len(chosen) - cancelled:
-            note = f"Skipped, because they had ended before: {ended}."
+        if ended := len(runs) - cancelled:
+            note = f"Skipped, because they have ended meanwhile: {ended}."
             self.message_user(request, note, messages.INFO)
 
-    @action(
-        description="Cancel the run",
-        icon="cancel",
-        permissions=["cancel"],
-        variant=ActionVariant.DANGER,
-        dialog=dialog(
-            "Cancel this run?",
+    @asking(
+        dialog(
+            "Cancel the run {obj}?",
             "Its waiting messages are removed at once, a running script is stopped within 2 s, and"
             " its dead letters are discarded.",
             "Cancel the run",
             "Keep it running",
+            asks_reason=True,
         ),
+        description="Cancel the run",
+        icon="cancel",
+        permissions=["cancel"],
+        variant=ActionVariant.DANGER,
     )
     def cancel(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = get_object_or_404(Run.objects.select_related("flow_version"), pk=object_id)
-        if self._cancel(request, run):
+        if self._cancel(request, run, form.cleaned_data.get("reason", "")):
             self.message_user(request, "The run was cancelled.", messages.SUCCESS)
         else:
             self._report_end(request, run)
         return leave_dialog(page_of(run))
 
-    def _cancel(self, request: HttpRequest, run: Run) -> bool:
+    def _cancel(self, request: HttpRequest, run: Run, reason: str = "") -> bool:
         """Cancel the run; return whether this call has ended it."""
         if has_ended(run):
             return False
-        engine.cancel(run, user=request.user)
+        engine.cancel(run, user=request.user, reason=reason)
         return run.status == Run.Status.CANCELLED
 
-    @action(
-        description="Bypass the pause",
-        icon="fast_forward",
-        permissions=["operate"],
-        dialog=dialog(
-            "Let this run bypass the pause?",
+    @asking(
+        dialog(
+            "Let the run {obj} bypass the pause?",
             "Its messages are handed out although its queues or its flow are paused, until the run"
             " ends. All other runs stay paused.",
             "Bypass the pause",
+            asks_reason=True,
         ),
+        description="Bypass the pause",
+        icon="fast_forward",
+        permissions=["operate"],
     )
     def bypass_pause(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = get_object_or_404(Run, pk=object_id)
-        if engine.bypass_pause(run, user=request.user):
+        if engine.bypass_pause(run, user=request.user, reason=form.cleaned_data.get("reason", "")):
             note = "The run goes on although its queues or its flow are paused."
             self.message_user(request, note, messages.SUCCESS)
         else:

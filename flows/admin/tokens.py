@@ -8,7 +8,6 @@ from typing import Any
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -20,10 +19,12 @@ from knox.settings import CONSTANTS, knox_settings
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from flows.access import audit
 from flows.access.tokens import has_room, most_tokens
 from flows.admin.display import list_of
 from flows.models import Flow
 from flows.models.users import all_users, user_name_field
+from scripts.admin.bulk import bulk_action
 
 # The pages call a token an API token. Migrations do not read these names.
 Token: Any = get_token_model()
@@ -121,7 +122,18 @@ class TokenAdmin(ModelAdmin):
     def state(self, token: AuthToken) -> str:
         return "expired" if token.expiry and token.expiry < timezone.now() else "valid"
 
-    @admin.action(description="Revoke the selected tokens", permissions=["delete"])
-    def revoke(self, request: HttpRequest, tokens: QuerySet[AuthToken]) -> None:
-        count, _ = tokens.delete()
+    def bulk_name(self, token: AuthToken) -> str:
+        return f"{self.begins_with(token)} of {token.user}"
+
+    @bulk_action(
+        "Revoke",
+        "Calls with them are refused at once.",
+        lambda model_admin, request, tokens: (tokens, []),
+        permissions=["delete"],
+        asks_reason=True,
+    )
+    def revoke(self, request: HttpRequest, tokens: list[AuthToken], reason: str) -> None:
+        with audit.acting(reason=reason):
+            chosen = Token.objects.filter(pk__in=[token.pk for token in tokens])
+            count, _ = chosen.delete()
         self.message_user(request, f"Tokens revoked: {count}.", messages.SUCCESS)

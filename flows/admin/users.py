@@ -18,14 +18,16 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from flows.access import audit
 from flows.access.administrator import has_no_superuser_without
 from flows.access.deleted_users import DEACTIVATE, rows_that_name
 from flows.admin import rights_pages, see_as
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
 from flows.admin.registering import replace_stock
 from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
+from scripts.admin.bulk import bulk_action
 from scripts.admin.conflicts import ConflictAdmin
-from scripts.admin.dialogs import dialog, leave_dialog
+from scripts.admin.dialogs import asking, dialog, leave_dialog
 
 User: Any = get_user_model()
 HELP = {
@@ -49,6 +51,19 @@ class UserForm(UserChangeForm):
             if has_no_superuser_without([self.instance]):
                 self.add_error(name, LAST_SUPERUSER)
         return cleaned
+
+
+def to_deactivate(
+    model_admin: Any, request: HttpRequest, users: list[Any]
+) -> tuple[list[Any], list[str]]:
+    """Return those whom the user may deactivate, and notes about the others."""
+    chosen = [user for user in users if model_admin.has_change_permission(request, user)]
+    notes = []
+    if left_out := len(users) - len(chosen):
+        notes.append(f"Left out, because they have permissions that you do not have: {left_out}.")
+    if has_no_superuser_without(chosen):
+        return [], [*notes, LAST_SUPERUSER]
+    return chosen, notes
 
 
 class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
@@ -123,16 +138,16 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         user = None if object_id is None else self.get_object(request, str(object_id))
         return user is not None and see_as.may_see_as(request, user)
 
-    @action(
-        description="See as this user",
-        icon="visibility",
-        permissions=["see_as"],
-        dialog=dialog(
-            "See the Configuration Manager as this user?",
+    @asking(
+        dialog(
+            "See the Configuration Manager as {obj}?",
             "You see the pages with this user's rights. Nothing can be changed meanwhile. A line on"
             " each page leads back.",
             "See as this user",
         ),
+        description="See as this user",
+        icon="visibility",
+        permissions=["see_as"],
     )
     def see_as(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         see_as.begin(request, self.get_object(request, object_id))
@@ -148,20 +163,20 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
                 protected.append(f"{name} that name {user}. {DEACTIVATE}")
         return deleted, counts, perms_needed, protected
 
-    @admin.action(description="Deactivate the selected users", permissions=["change"])
-    def deactivate(self, request: HttpRequest, users: QuerySet[Any]) -> None:
-        chosen = [user for user in users if self.has_change_permission(request, user)]
-        if left_out := len(users) - len(chosen):
-            note = f"Left out, because they have permissions that you do not have: {left_out}."
-            self.message_user(request, note, messages.WARNING)
-        if has_no_superuser_without(chosen):
-            self.message_user(request, LAST_SUPERUSER, messages.ERROR)
-            return
-        for user in chosen:
-            user.is_active = False
-            user.save(update_fields=["is_active"])
-            self.log_change(request, user, "Deactivated.")
-        self.message_user(request, f"Deactivated: {len(chosen)}.", messages.SUCCESS)
+    @bulk_action(
+        "Deactivate",
+        "They cannot log in any more, and their API tokens are revoked.",
+        to_deactivate,
+        permissions=["change"],
+        asks_reason=True,
+    )
+    def deactivate(self, request: HttpRequest, users: list[Any], reason: str) -> None:
+        with audit.acting(reason=reason):
+            for user in users:
+                user.is_active = False
+                user.save(update_fields=["is_active"])
+                self.log_change(request, user, "Deactivated.")
+        self.message_user(request, f"Deactivated: {len(users)}.", messages.SUCCESS)
 
     @admin.display(description="roles")
     def roles(self, user: Any) -> str:

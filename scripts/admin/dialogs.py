@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from django.forms import CharField
 from django.http import HttpRequest, HttpResponse
 from unfold.dataclasses import ActionDialog
+from unfold.decorators import action
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
@@ -37,14 +42,53 @@ class Dialog(ActionDialog):
     dismiss: str
 
 
-def dialog(title: str, description: str, submit: str, dismiss: str = "Leave it as it is") -> Dialog:
+class ReasonForm(BaseDialogForm):
+    reason = CharField(
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Optional; it stays in the audit log.",
+    )
+
+
+def dialog(
+    title: str,
+    description: str,
+    submit: str,
+    dismiss: str = "Leave it as it is",
+    *,
+    asks_reason: bool = False,
+) -> Dialog:
     return Dialog(
         dismiss=dismiss,
         title=title,
         description=description,
-        form_class=None,
+        form_class=ReasonForm if asks_reason else None,
         form_submit_text=submit,
     )
+
+
+def asking(dialog: ActionDialog, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make an action of one object that asks by a dialog. The options are those of unfold's action.
+
+    The dialog's title may have `{obj}` for the object, as it calls itself, and `{kind}`.
+    """
+
+    def decorate(method: Callable[..., Any]) -> Any:
+        plain = action(dialog=dialog, **options)(method)
+
+        @wraps(plain)
+        def named(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            obj = self.get_object(request, str(kwargs.get("object_id")))
+            if obj is not None:
+                # The template of the dialog prefers this title to the action's own.
+                title = dialog["title"].format(obj=obj, kind=self.opts.verbose_name)
+                request.dialog_title = title  # type: ignore[attr-defined]
+            return plain(self, request, *args, **kwargs)
+
+        return named
+
+    return decorate
 
 
 def leave_dialog(url: str) -> HttpResponse:

@@ -13,12 +13,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
 from scripts.admin.by_use import SeenByUse
-from scripts.admin.dialogs import DetailActions, dialog, leave_dialog
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.diff import Diff, TimeLeft, diff
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
@@ -151,17 +150,17 @@ class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
     def output_parameters(self, version: ScriptVersion) -> str:
         return preformatted(indented(version.output_schema))
 
-    @action(
-        description="Restore this version",
-        icon="history",
-        permissions=["restore"],
-        variant=ActionVariant.PRIMARY,
-        dialog=dialog(
-            "Restore this version?",
+    @asking(
+        dialog(
+            "Restore {obj}?",
             "The script gets its content back, as a new version. Runs that are under way keep"
             " theirs.",
             "Restore",
         ),
+        description="Restore this version",
+        icon="history",
+        permissions=["restore"],
+        variant=ActionVariant.PRIMARY,
     )
     def restore(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         version = get_object_or_404(self.get_queryset(request), pk=object_id)

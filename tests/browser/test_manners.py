@@ -80,11 +80,9 @@ def test_a_bulk_action_is_confirmed_with_the_number_of_rows(page: Any) -> None:
         box.check()
     page.locator("select[name=action]").select_option("cancel_selected")
     page.get_by_role("button", name="Apply").click()
-    dialog = page.get_by_role("dialog", name="Cancel the selected runs: 2")
-    dialog.get_by_role("button", name="Leave them as they are").click()
+    page.get_by_text("Cancel 2 runs?").first.wait_for()
     assert Run.objects.filter(pk__in=runs, status="CANCELLED").count() == 0
-    page.get_by_role("button", name="Apply").click()
     with page.expect_navigation():
-        dialog.get_by_role("button", name="Cancel the selected runs").click()
+        page.get_by_role("button", name="Cancel 2 runs").click()
 
     assert Run.objects.filter(pk__in=runs, status="CANCELLED").count() == 2

@@ -33,6 +33,15 @@ def answer_dialog(client: Any, url: str) -> Any:
     return client.get(response["HX-Redirect"])
 
 
+def act_on(client: Any, url: str, action: str, *rows: Any, **more: Any) -> Any:
+    """Choose an action for rows of a list, confirm it, and return the page that comes then."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    asked = client.post(url, data)
+    keys = asked.context["keys"]
+    confirmed = data | {"_selected_action": keys, "_confirmed": "yes"} | more
+    return client.post(url, confirmed, follow=True)
+
+
 def messages_of(response: Any) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 

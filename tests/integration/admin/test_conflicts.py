@@ -19,7 +19,7 @@ from knox.models import AuthToken
 from flows import engine
 from flows.models import Queue, RoleMapping
 from scripts.models import Library, Script, Secret
-from tests.integration.admin.pages import form_data
+from tests.integration.admin.pages import act_on, form_data
 
 
 @pytest.fixture
@@ -328,9 +328,7 @@ def test_a_user_who_has_done_nothing_is_deleted_with_the_tokens(client, objects)
 
 
 def test_users_are_deactivated_from_the_list(client, other, objects):
-    data = {"action": "deactivate", "_selected_action": [objects["user"].pk]}
-
-    client.post(reverse("admin:auth_user_changelist"), data)
+    act_on(client, reverse("admin:auth_user_changelist"), "deactivate", objects["user"])
 
     objects["user"].refresh_from_db()
     assert objects["user"].is_active is False

@@ -137,7 +137,7 @@ def test_last_superuser_is_not_deleted_deactivated_or_made_an_ordinary_user(clie
     demoted = client.post(page, {k: v for k, v in data.items() if k != "is_superuser"})
     inactive = client.post(page, {k: v for k, v in data.items() if k != "is_active"})
     action = {"action": "deactivate", "_selected_action": [superuser.pk]}
-    chosen = client.post("/admin/auth/user/", action, follow=True)
+    chosen = client.post("/admin/auth/user/", action | {"_confirmed": "yes"}, follow=True)
 
     for response in (deleted, demoted, inactive):
         assert "last active superuser" in response.content.decode()

@@ -11,7 +11,13 @@ from flows import engine
 from flows.errors import QueueFull
 from flows.models import Flow, Message, Run, Step
 from flows.pipes.snippets import snippets
-from tests.integration.admin.pages import add_row, answer_dialog, form_data, messages_of
+from tests.integration.admin.pages import (
+    act_on,
+    add_row,
+    answer_dialog,
+    form_data,
+    messages_of,
+)
 
 
 @pytest.fixture
@@ -161,10 +167,7 @@ def test_the_page_lists_the_recent_runs_of_the_flow_alone(client, world, page):
 
 
 def test_flows_are_deactivated_from_the_list(client, world):
-    client.post(
-        reverse("admin:flows_flow_changelist"),
-        {"action": "deactivate", "_selected_action": [world.flow.pk]},
-    )
+    act_on(client, reverse("admin:flows_flow_changelist"), "deactivate", world.flow)
 
     world.flow.refresh_from_db()
     assert world.flow.active is False
@@ -253,14 +256,11 @@ def test_a_flow_is_paused_and_resumed_on_its_page(client, world, superuser):
 
 def test_flows_are_paused_and_resumed_from_the_list(client, world):
     changelist = reverse("admin:flows_flow_changelist")
-    chosen = [world.flow.pk]
 
-    client.post(changelist, {"action": "pause_selected", "_selected_action": chosen})
+    act_on(client, changelist, "pause_selected", world.flow)
     assert "paused by root" in client.get(changelist).content.decode()
 
-    response = client.post(
-        changelist, {"action": "resume_selected", "_selected_action": chosen}, follow=True
-    )
+    response = act_on(client, changelist, "resume_selected", world.flow)
     assert messages_of(response) == ["Resumed: order-processing."]
     assert not Flow.objects.filter(paused=True).exists()
 

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from flows import engine
 from flows.models import AuditEntry, Message, Queue, QueueState
-from tests.integration.admin.pages import answer_dialog, form_data, messages_of
+from tests.integration.admin.pages import act_on, answer_dialog, form_data, messages_of
 
 
 @pytest.fixture
@@ -82,14 +82,15 @@ def test_a_queue_is_paused_and_resumed_on_its_page(client, world, page):
 
 
 def test_queues_are_paused_and_resumed_from_the_list(client, world, superuser):
-    chosen = [world.orders.pk, world.billing.pk]
+    chosen = [world.orders, world.billing]
     changelist = reverse("admin:flows_queue_changelist")
 
-    client.post(changelist, {"action": "pause_selected", "_selected_action": chosen})
+    act_on(client, changelist, "pause_selected", *chosen, reason="stocktaking")
+    assert set(Queue.objects.values_list("pause_reason", flat=True)) == {"stocktaking", ""}
     assert Queue.objects.filter(paused=True, paused_by=superuser).count() == 2
     assert "paused by root" in client.get(changelist).content.decode()
 
-    client.post(changelist, {"action": "resume_selected", "_selected_action": chosen})
+    act_on(client, changelist, "resume_selected", *chosen)
     assert Queue.objects.filter(paused=True).count() == 0
 
 

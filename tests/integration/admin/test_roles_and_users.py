@@ -7,7 +7,7 @@ from django.utils.html import escape
 from knox.auth import TokenAuthentication
 from knox.models import AuthToken
 
-from tests.integration.admin.pages import add_row, form_data
+from tests.integration.admin.pages import act_on, add_row, form_data
 
 
 def test_a_role_is_set_up_on_one_page(client, world):
@@ -101,10 +101,7 @@ def test_a_new_token_is_shown_once_and_works(client, superuser):
 def test_tokens_are_revoked_from_the_list(client, superuser):
     token, _ = AuthToken.objects.create(superuser)
 
-    client.post(
-        reverse("admin:knox_authtoken_changelist"),
-        {"action": "revoke", "_selected_action": [token.pk]},
-    )
+    act_on(client, reverse("admin:knox_authtoken_changelist"), "revoke", token)
 
     assert AuthToken.objects.count() == 0
 

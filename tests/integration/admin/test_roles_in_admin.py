@@ -359,7 +359,9 @@ def test_a_list_action_leaves_out_what_is_only_watched(staff, own, hidden, actio
     target = own.flow if action == "pause_selected" else own.letter
     url = address(type(target), "changelist")
 
-    client.post(url, {"action": action, "_selected_action": [target.pk]})
+    chosen = {"action": action, "_selected_action": [target.pk], "_confirmed": "yes"}
+
+    client.post(url, chosen)
 
     target.refresh_from_db()
     assert everywhere.right == "operate"

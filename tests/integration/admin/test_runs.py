@@ -9,9 +9,9 @@ from django.utils import timezone
 from flows import engine
 from flows.admin.run_list import id_bounds
 from flows.admin.run_page import MOST_ATTEMPTS, most_telling
-from flows.models import Message, Run, StepRun
+from flows.models import AuditEntry, Message, Run, StepRun
 from flows.monitoring.run_story import Attempt
-from tests.integration.admin.pages import answer_dialog, messages_of
+from tests.integration.admin.pages import act_on, answer_dialog, messages_of
 from tests.integration.admin.world import TRACEBACK, add_attempt
 
 LIST = "/admin/flows/run/"
@@ -206,15 +206,12 @@ def test_a_failed_run_whose_other_branches_go_on_is_cancelled_on_its_page(client
 
 
 def test_runs_are_cancelled_from_the_list(client, world, waiting):
-    chosen = [waiting.pk, world.completed.pk]
-
-    response = client.post(
-        LIST, {"action": "cancel_selected", "_selected_action": chosen}, follow=True
-    )
+    response = act_on(client, LIST, "cancel_selected", waiting, reason="a test order")
 
     waiting.refresh_from_db()
     assert waiting.status == Run.Status.CANCELLED
-    assert messages_of(response) == ["Cancelled: 1.", "Skipped, because they had ended before: 1."]
+    assert messages_of(response) == ["Cancelled: 1."]
+    assert AuditEntry.objects.get(verb="cancel").reason == "a test order"
 
 
 def test_a_run_may_bypass_a_pause_only_while_something_is_paused(client, world, waiting):

@@ -212,7 +212,11 @@ class TestUsers:
         clerk.refresh_from_db()
         client.post(
             url(User, "changelist"),
-            {"action": "deactivate", "_selected_action": [str(clerk.pk)]},
+            {
+                "action": "deactivate",
+                "_selected_action": [str(clerk.pk)],
+                "_confirmed": "yes",
+            },
         )
 
         assert answer.status_code == 302, answer.context["errors"]
