@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -17,10 +18,11 @@ from unfold.decorators import display
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
-from flows.admin.by_role import rights_of, sees_every_flow
+from flows.admin.by_role import configures, rights_of, sees_every_flow
 from flows.admin.display import level, link, list_of, page_of
 from flows.admin.home import number, short
 from flows.admin.pausing import PausingAdmin
+from flows.admin.queue_tuning import TuningAdmin
 from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Queue
 from flows.monitoring.impact import letters_of_queue, queue_stays
@@ -37,24 +39,19 @@ from scripts.admin.dialogs import asking, dialog, leave_dialog
 
 STATE_LABELS = {OPEN: "success", PAUSED: "warning", FLOW_PAUSED: "warning", FULL: "danger"}
 SHOWN = ("name",)
+# The columns of the list that are loaded again and again.
+LIVE_CELLS = ("filled", "working", "oldest", "rate", "throughput", "dead", "state")
+MOST_LIVE = 200
 
 
 @admin.register(Queue)
-class QueueAdmin(DeletionAdmin, PausingAdmin):
+class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
     class Media:
-        css: ClassVar[Any] = {"all": ["flows/queues.css"]}
+        css: ClassVar[Any] = {"all": ["flows/queues.css", "flows/flow.css"]}
 
     change_form_template = "admin/flows/queue/change_form.html"
-    list_display = (
-        "name",
-        "filled",
-        "working",
-        "oldest",
-        "rate",
-        "throughput",
-        "open_dead_letters",
-        "state_label",
-    )
+    list_before_template = "admin/flows/queue/before_list.html"
+    list_display = ("name", *(f"live_{cell}" for cell in LIVE_CELLS), "change_in_place")
     list_filter = ("paused",)
     list_select_related = ("state", "step__flow", "paused_by")
     search_fields = ("name", "step__name", "step__flow__name")
@@ -112,6 +109,9 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         """Return the list, which reads the figures of its rows together."""
         base: Any = super().get_changelist(request, **kwargs)
 
+        user: Any = request.user
+        may_all = user.has_perm("flows.change_queue") or configures(request, None)
+
         class QueueList(base):
             def get_results(self, request: HttpRequest) -> None:
                 super().get_results(request)
@@ -119,28 +119,64 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
                 seen = seen_queues(Queue.objects.filter(pk__in=ids))
                 for queue in self.result_list:
                     queue.seen = seen.get(queue.pk)
+                    step = queue.fed_step
+                    queue.may_change = may_all or (
+                        step is not None and configures(request, step.flow_id)
+                    )
 
         return QueueList
 
     def get_urls(self) -> list[URLPattern]:
-        live = self.admin_site.admin_view(self.live)
-        return [path("<int:pk>/live/", live, name="flows_queue_live"), *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("live/", view(self.live_list), name="flows_queue_live_list"),
+            path("<int:pk>/live/", view(self.live), name="flows_queue_live"),
+            *super().get_urls(),
+        ]
+
+    def live_list(self, request: HttpRequest) -> HttpResponse:
+        """Return the cells of the list's rows that change by themselves."""
+        given = request.GET.get("ids", "").split(",")[:MOST_LIVE]
+        ids = [int(each) for each in given if each.isdecimal() and len(each) < 19]
+        rows = (
+            self.get_queryset(request).filter(pk__in=ids).select_related(*self.list_select_related)
+        )
+        seen = seen_queues(Queue.objects.filter(pk__in=ids))
+        cells = []
+        for queue in rows.order_by():
+            queue.seen = seen.get(queue.pk)  # type: ignore[attr-defined]
+            if queue.seen:  # type: ignore[attr-defined]
+                cells += [
+                    {"id": cell_id(queue, name), "content": self.cell(queue, name)}
+                    for name in LIVE_CELLS
+                ]
+        return TemplateResponse(request, "admin/flows/queue/list_live.html", {"cells": cells})
+
+    def cell(self, queue: Any, name: str) -> Any:
+        """Return what a cell of the list shows."""
+        if name == "state":
+            state, text = self.state_label(queue)
+            context = {"type": STATE_LABELS[state], "text": text}
+            return render_to_string("unfold/helpers/label.html", context)
+        method = {"dead": "open_dead_letters"}.get(name, name)
+        return getattr(self, method)(queue)
 
     def live(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Return the part of the page that follows the queue."""
         queue = self.get_object(request, str(pk))
         if queue is None:
             raise Http404
-        return TemplateResponse(request, "admin/flows/queue/live.html", self._live_page(queue))
+        context = self._live_page(request, queue)
+        return TemplateResponse(request, "admin/flows/queue/live.html", context)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         if queue := context.get("original"):
-            context |= self._live_page(queue)
+            context |= self._live_page(request, queue)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def _live_page(self, queue: Queue) -> dict[str, Any]:
+    def _live_page(self, request: HttpRequest, queue: Queue) -> dict[str, Any]:
         seen = seen_queues(Queue.objects.filter(pk=queue.pk)).get(queue.pk)
         if seen is None:
             return {}
@@ -148,6 +184,7 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         figures = seen.figures
         return {
             "queue": queue,
+            "queue_may_change": self.has_change_permission(request, queue),
             "queue_live_url": reverse("admin:flows_queue_live", args=[queue.pk]),
             "queue_state": seen.state,
             "queue_state_label": STATE_LABELS[seen.state],
@@ -203,6 +240,42 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         return fieldsets
 
     @display(description="messages", ordering="state__depth")
+    def live_filled(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "filled")
+
+    @display(description="threads")
+    def live_working(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "working")
+
+    @display(description="oldest")
+    def live_oldest(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "oldest")
+
+    @display(description="rate")
+    def live_rate(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "rate")
+
+    @display(description="last hour")
+    def live_throughput(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "throughput")
+
+    @display(description="dead letters", ordering="dead")
+    def live_dead(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "dead")
+
+    @display(description="state", ordering="paused")
+    def live_state(self, queue: Any) -> SafeString:
+        return self._live_cell(queue, "state")
+
+    @display(description="")
+    def change_in_place(self, queue: Any) -> Any:
+        if not queue.may_change:
+            return ""
+        return render_to_string("admin/flows/queue/tune_link.html", {"queue": queue})
+
+    def _live_cell(self, queue: Any, name: str) -> SafeString:
+        return format_html('<div id="{}">{}</div>', cell_id(queue, name), self.cell(queue, name))
+
     def filled(self, queue: Any) -> Any:
         figures = queue.seen.figures
         delayed = f" and {number(figures.delayed)} delayed" if figures.delayed else ""
@@ -213,19 +286,16 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
             "{}<small>{}{}</small>", level(figures.taken, figures.size), feeds, delayed
         )
 
-    @display(description="threads")
     def working(self, queue: Any) -> str:
         figures = queue.seen.figures
         if not figures.threads:
             return "-"
         return f"{min(figures.busy, figures.threads):,} of {figures.threads:,} busy"
 
-    @display(description="oldest")
     def oldest(self, queue: Any) -> str:
         ready_for = queue.seen.figures.ready_for
         return short(ready_for.total_seconds()) if ready_for else "-"
 
-    @display(description="rate")
     def rate(self, queue: Any) -> str:
         figures = queue.seen.figures
         if not figures.rate_count:
@@ -233,26 +303,26 @@ class QueueAdmin(DeletionAdmin, PausingAdmin):
         period = short(figures.rate_seconds)
         return f"{figures.rate_used:,} of {figures.rate_count:,} in {period}"
 
-    @display(description="last hour")
     def throughput(self, queue: Any) -> Any:
         return format_html('<div class="queue-curve">{}</div>', curve_of(queue.seen))
 
-    @display(description="feeds")
     def feeds(self, queue: Any) -> Any:
         if fed := step_fed_by(queue):
             return fed
         return "messages of a deleted flow" if queue.seen.is_of_deleted_flow else "no step"
 
-    @display(description="state", ordering="paused", label=STATE_LABELS)
     def state_label(self, queue: Any) -> tuple[str, str]:
         state = queue.seen.state
         return state, self.pause_state(queue) if queue.paused else state
 
-    @display(description="dead letters", ordering="dead")
     def open_dead_letters(self, queue: Any) -> Any:
         if not queue.dead:
             return 0
         return link(list_of(DeadLetter, queue=queue.name, state="open"), f"{queue.dead:,}")
+
+
+def cell_id(queue: Queue, name: str) -> str:
+    return f"queue-{queue.pk}-{name}"
 
 
 def curve_of(seen: SeenQueue) -> SafeString:

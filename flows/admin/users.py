@@ -56,7 +56,7 @@ class UserForm(UserChangeForm):
 def to_deactivate(
     model_admin: Any, request: HttpRequest, users: list[Any]
 ) -> tuple[list[Any], list[str]]:
-    """Return those whom the user may deactivate, and notes about the others."""
+    """Return those that the user may deactivate, and notes about the others."""
     chosen = [user for user in users if model_admin.has_change_permission(request, user)]
     notes = []
     if left_out := len(users) - len(chosen):
