@@ -17,6 +17,7 @@ from scripts.callables.service_client import CallableServices
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.dotted_path import function_at
 from scripts.host.context import Context
+from scripts.host.log import CallLog
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, decode, encode
 from scripts.protocol.errors import (
@@ -50,13 +51,15 @@ class CallableCall:
             min(program.timeout_seconds, most_seconds), f"the callable {program.code!r}"
         )
         self.is_cancelled = False
+        # Epoch seconds; 0 before it has begun.
+        self.started_at = 0.0
         self._site = site
-        self._logs: list[dict[str, Any]] = []
+        self._log = CallLog()
         self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
         """Run it in this thread, through `around` if given, which gets the function to call."""
-        started_at = time.time()
+        started_at = self.started_at = time.time()
         output = warning = error = None
         try:
             if self.call.start_by and started_at > self.call.start_by:
@@ -64,9 +67,14 @@ class CallableCall:
             output, warning = around(self._watched) if around else self._watched()
         except BaseException as reason:
             error = self._explained(reason)
-        for line in self._logs:
-            line["text"] = self._services.clean(line["text"], MAX_LOG_LENGTH)
-        return Outcome(self.call, output, error, warning, self._logs, started_at, time.time())
+        return Outcome(self.call, output, error, warning, self.logs(), started_at, time.time())
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Return what it has said so far, without secrets."""
+        return [
+            line | {"text": self._services.clean(line["text"], MAX_LOG_LENGTH)}
+            for line in self._log.lines()
+        ]
 
     def _watched(self) -> Output:
         return watchdog.call(self.limit, apart, self._run)
@@ -97,7 +105,7 @@ class CallableCall:
             site.queue,
             call.attempt,
             call.delivery_id,
-            self._logs,
+            self._log,
             self._services,
             0,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,6 +16,7 @@ from django.db import close_old_connections, connections
 from scripts.callables.calls import CallableCall
 from scripts.callables.leftovers import Leftovers, drop_connections
 from scripts.callables.watchdog import watchdog
+from scripts.pool.running import RunningCall
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptRaised
 from scripts.protocol.waker import Waker
@@ -63,6 +66,15 @@ class CallableThreads:
         """Return the outcomes since the last time."""
         self._waker.clear()
         return [self._finished.popleft() for _ in range(len(self._finished))]
+
+    def running(self, keys: Container[Any], seconds: float) -> Iterator[RunningCall]:
+        """Yield those calls of these keys that have been running for so long, with their logs."""
+        before = time.time() - seconds
+        with self._lock:
+            found = [each for each in self._running if each.call.key in keys]
+        for each in found:
+            if 0 < each.started_at <= before:
+                yield RunningCall(each.call, each.started_at, each.logs())
 
     def cancel(self, keys: set[Any]) -> list[Call]:
         """Withdraw and return the calls with these keys that were not begun; end those that run."""

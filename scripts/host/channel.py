@@ -5,6 +5,7 @@ import os
 from collections import deque
 from typing import Any
 
+from scripts.host.interruption import Interrupted, state
 from scripts.protocol.wire import EXIT_BROKEN, EXIT_OUT_OF_MEMORY, HEAD, REPLY
 
 
@@ -26,6 +27,7 @@ class Channel:
 
     def read_reply(self, call: int) -> tuple[int, bytes]:
         """Wait for a reply to a request of this call; set groups aside that come before it."""
+        state.waits = True
         try:
             while True:
                 head, content = self.read_frame()
@@ -37,8 +39,13 @@ class Channel:
         # lost.
         except MemoryError:
             os._exit(EXIT_OUT_OF_MEMORY)
+        except Interrupted:
+            # The host ends after its answer.
+            raise
         except BaseException:
             os._exit(EXIT_BROKEN)
+        finally:
+            state.waits = False
 
     def read_frame(self) -> tuple[Any, bytes]:
         head_bytes, body_bytes = HEAD.unpack(self._read(HEAD.size))

@@ -1,15 +1,11 @@
 """The second argument of every script: `run(message, context)`."""
 
-import time
 from typing import Any, Protocol
 
 from scripts.host.http import Http
+from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
-from scripts.protocol.envelope import plain_text
 from scripts.protocol.numerals import Numerals
-from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_LOG_LINES
-
-_LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
 class Services(Protocol):
@@ -26,7 +22,7 @@ class Context:
     """What a script knows about its call, besides the message."""
 
     __slots__ = (
-        "_logs",
+        "_log",
         "_number",
         "_numerals",
         "_secrets",
@@ -47,7 +43,7 @@ class Context:
         queue: str,
         attempt: int,
         delivery_id: str,
-        logs: list[dict[str, Any]],
+        log: CallLog,
         services: Services,
         number: int,
     ) -> None:
@@ -57,26 +53,22 @@ class Context:
         self.queue = queue
         self.attempt = attempt
         self.delivery_id = delivery_id
-        self._logs = logs
+        self._log = log
         self._services = services
         self._number = number
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
 
-    def log(self, text: Any, level: str = "info", at: float | None = None) -> None:
-        """Keep a log line for the call's result, of now or of that epoch second."""
-        lines = len(self._logs)
-        if lines > MAX_LOG_LINES:
-            return
-        if lines == MAX_LOG_LINES:
-            text, level = f"The log was cut after {MAX_LOG_LINES} lines.", "warning"
-        self._logs.append(
-            {
-                "at": time.time() if at is None else at,
-                "level": level if level in _LEVELS else "info",
-                "text": plain_text(str(text), MAX_LOG_LENGTH),
-            }
-        )
+    def log(self, *values: Any, level: str | None = None) -> None:
+        """Keep a line with these values, with blanks between them.
+
+        The last value may be the level, where it is the name of one. Raises ValueError for a
+        `level` that is none.
+        """
+        if level is None and len(values) > 1 and (found := level_named(values[-1])):
+            values, level = values[:-1], found
+        level = "info" if level is None else required_level(level)
+        self._log.add(" ".join(map(str, values)), level)
 
     @property
     def http(self) -> Http:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from scripts.host.channel import Channel
 from scripts.host.context import Context
 from scripts.host.languages import BrokenScript, CompiledScript, compiled
+from scripts.host.log import CallLog, LogPage
 from scripts.host.service_client import ServiceClient
 from scripts.protocol.envelope import complete, encode, plain_text
 from scripts.protocol.errors import (
@@ -69,6 +70,7 @@ class Host:
         self._numbers = self._shared.cast("Q")
         self._number = 0
         self._services = ServiceClient(self)
+        self._log_page = LogPage(self._shared)
         self._unsent = 0
         self._flushed_at = 0.0
         self._is_worn_out = False
@@ -111,13 +113,15 @@ class Host:
             self._contract = Contract(program["inputSchema"], program["outputSchema"])
         except ScriptInvalid as error:
             return BrokenScript(error)
-        return compiled(
+        script = compiled(
             program["language"],
             program["name"],
             program["code"],
             program["libraries"],
             program["memoryMb"],
         )
+        script.timeout_seconds = program["timeoutSeconds"]
+        return script
 
     def _run_group(self, script: CompiledScript, head: Any, bodies: bytes) -> None:
         flow, step, queue, is_last = head["site"]
@@ -133,7 +137,7 @@ class Host:
                 kind, error = _described(ScriptTooLate())
                 self._answer(kind, b"", _extra(error, None, []), started_at, 0.0)
                 continue
-            logs: list[dict[str, Any]] = []
+            self._log_page.turn_to(self._number)
             context = Context(
                 correlation_id,
                 flow,
@@ -141,7 +145,7 @@ class Host:
                 queue,
                 attempt,
                 delivery_id,
-                logs,
+                CallLog(self._log_page),
                 self._services,
                 self._number,
             )
@@ -168,7 +172,7 @@ class Host:
         self, script: CompiledScript, body: bytes, context: Context, is_last: bool
     ) -> tuple[int, bytes, bytes]:
         """Run the script once; return the kind of the outcome, the output, and the rest as JSON."""
-        logs, correlation_id = context._logs, context.correlation_id
+        log, correlation_id = context._log, context.correlation_id
         warning = error = None
         text = b""
         try:
@@ -194,8 +198,8 @@ class Host:
         output = None
         script.forget()
         if error is None:
-            return OUTPUT, text, _extra(None, warning, logs)
-        return error[0], b"", _extra(error[1], None, logs)
+            return OUTPUT, text, _extra(None, warning, log.lines())
+        return error[0], b"", _extra(error[1], None, log.lines())
 
     def _answer(
         self, kind: int, output: bytes, extra: bytes, started_at: float, seconds: float

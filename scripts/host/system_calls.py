@@ -1,8 +1,8 @@
 """The system calls that a script host in its sandbox may make, and their numbers.
 
 All others are refused. CPython and the allowed modules need these once everything is imported:
-memory, clocks, random numbers, the one descriptor that leads to the worker, and the end of the
-process.
+memory, clocks, random numbers, the one descriptor that leads to the worker, the way back from a
+signal, and the end of the process.
 """
 
 import errno
@@ -34,6 +34,7 @@ _NUMBERS_X86_64 = {
     "munmap": 11,
     "brk": 12,
     "rt_sigprocmask": 14,
+    "rt_sigreturn": 15,
     "sched_yield": 24,
     "mremap": 25,
     "madvise": 28,
@@ -79,6 +80,7 @@ _NUMBERS_AARCH64 = {
     "kill": 129,
     "tgkill": 131,
     "rt_sigprocmask": 135,
+    "rt_sigreturn": 139,
     "getresuid": 148,
     "getresgid": 150,
     "times": 153,

@@ -18,12 +18,14 @@ import sys
 import time
 from typing import NoReturn
 
+from scripts.host import interruption
 from scripts.host.channel import Channel
 from scripts.host.host import Host
 from scripts.host.languages import preload
 from scripts.host.sandbox import die_with_parent, enter_sandbox, is_closed
 from scripts.protocol.waker import Waker
 from scripts.protocol.wire import (
+    ASK,
     CONTROL,
     ENDED,
     EXIT_BROKEN,
@@ -106,11 +108,13 @@ class Zygote:
             return False
         if len(message) < CONTROL.size:
             return False
-        what, host, memory_bytes, _ = CONTROL.unpack(message)
+        what, host, value, _ = CONTROL.unpack(message)
         if what == FORK:
-            self._fork(host, memory_bytes, descriptors)
+            self._fork(host, value, descriptors)
         elif what == KILL and host in self._pids:
             os.kill(self._pids[host], signal.SIGKILL)
+        elif what == ASK and host in self._pids:
+            os.kill(self._pids[host], value)
         elif what == WATCH and host in self._pids:
             self._watched[host] = _cpu_seconds(self._pids[host])
         elif what == UNWATCH:
@@ -196,6 +200,7 @@ def _become_host(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         shared = mmap.mmap(memory, SHARED_BYTES)
+        interruption.prepare(channel)
         missing = enter_sandbox(zygote, uids, memory_bytes, channel)
         host = Host(Channel(channel), shared)
         host.say_ready(missing)

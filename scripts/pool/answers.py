@@ -23,7 +23,7 @@ from scripts.protocol.wire import ProtocolError
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
 _MAX_NUMBER = 2**62
-# The attributes of errors that are numbers, besides "after".
+# The attributes of errors that are numbers, besides those that may be fractions.
 _NUMBERS = ("line", "peak_bytes")
 
 # Number, kind, output, JSON, start, seconds.
@@ -136,7 +136,7 @@ def _details(
         return (
             None if kind == wire.OUTPUT else _error(kind, content["error"], clean),
             None if warning is None else clean(warning, wire.MAX_TEXT_LENGTH),
-            [_log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
+            [log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ProtocolError from None
@@ -146,7 +146,7 @@ def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:
     for name, value in facts.items():
         if value is None:
             continue
-        if name == "after":
+        if name in ("after", "limit_seconds"):
             facts[name] = max(0.0, float(value))
         elif name in _NUMBERS:
             facts[name] = max(0, min(value, _MAX_NUMBER))
@@ -155,7 +155,8 @@ def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:
     return wire.ERRORS[kind](**facts)
 
 
-def _log_line(line: dict[str, Any], clean: Clean) -> dict[str, Any]:
+def log_line(line: dict[str, Any], clean: Clean) -> dict[str, Any]:
+    """Return a line of a log as it can be stored."""
     return {
         "at": max(0.0, min(line["at"], time.time())),
         "level": clean(line["level"], wire.MAX_LOG_LENGTH),

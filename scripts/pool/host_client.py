@@ -13,10 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import orjson
 
+from scripts.pool import interruption
 from scripts.pool.answers import Answer, AnswerStream
 from scripts.pool.group import MAX_GROUP_BYTES, Group
 from scripts.pool.pace import GROUP_SECONDS
@@ -36,6 +38,8 @@ LOOK_SECONDS = 0.1
 # How much time a script can gain by forging the page that shows what it does.
 _FORGERY_SECONDS = 0.9
 _START_SECONDS = 10.0
+# How long a host that is over its time limit may take to tell where its script is.
+_TELLING_SECONDS = 0.25
 
 _READ_BYTES = 256 * 1024
 _SOCKET_BUFFER_BYTES = 1024 * 1024
@@ -85,6 +89,10 @@ class HostClient:
         self.is_terminating = False
         self.kill_reason: ScriptError | None = None
         self.killed_number = 0
+        # It was asked where its script is, when it is killed at the latest, and what it has told.
+        self.is_asked = False
+        self.kill_at = inf
+        self.trace = b""
 
     # Sending
 
@@ -103,6 +111,7 @@ class HostClient:
                 "outputSchema": program.output_schema,
                 "secrets": program.secrets,
                 "memoryMb": program.memory_mb,
+                "timeoutSeconds": program.timeout_seconds,
             }
         )
         self._send(wire.HEAD.pack(len(head), 0) + head)
@@ -293,6 +302,31 @@ class HostClient:
         running = self.page.running
         self.kill_reason = reason
         self.killed_number = running if running in dict(self.unanswered()) else 0
+
+    def begin_asking(self, clock: float) -> None:
+        """Wait a moment for the host to tell where its script is; it gets no more calls."""
+        self.is_terminating = self.is_asked = True
+        self.kill_at = clock + _TELLING_SECONDS
+
+    @property
+    def has_told(self) -> bool:
+        """Whether it has told where its script is, or has ended the call."""
+        return interruption.is_whole(self.trace) or not self._still_runs()
+
+    def without_trace(self, chunk: bytes) -> bytes:
+        """Take from the pipe's content what it tells about its script; return the rest."""
+        if not self.is_asked:
+            return chunk
+        if self.trace:
+            self.trace += chunk[: interruption.MAX_BYTES]
+            return b""
+        before, beginning, after = chunk.partition(interruption.BEGINNING)
+        if beginning:
+            self.trace = beginning + after
+        return before
+
+    def _still_runs(self) -> bool:
+        return any(number == self.killed_number for number, _ in self.unanswered())
 
     def running_since(self, number: int) -> float:
         """Return since when this call runs, by the monotonic clock; 0 if another runs or none."""

@@ -30,20 +30,23 @@ import logging
 import os
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
+from math import inf
 from typing import Any
 
 import orjson
 
 from scripts.host.sandbox import SCRIPT_UIDS
-from scripts.pool.answers import Answer, outcome_of
+from scripts.pool.answers import Answer, log_line, outcome_of
 from scripts.pool.attribution import FailureAttribution, exit_error, overdue_error
 from scripts.pool.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.pool.hosts import Hosts
+from scripts.pool.interruption import located
 from scripts.pool.lane import Lane
 from scripts.pool.pace import Pace, calls_ahead
 from scripts.pool.requests import Request, RequestDispatcher
+from scripts.pool.running import RunningCall, epoch_of
 from scripts.pool.services import MakeServices, PoolServices
 from scripts.pool.sources import OutcomeSource
 from scripts.pool.thread_pool import ThreadPool
@@ -160,6 +163,18 @@ class HostPool:
     def learn_pace(self, program: Program, seconds: float) -> None:
         """Take in how many seconds a call took that ran elsewhere."""
         self._pace.learn(program, seconds, 1)
+
+    def running(self, keys: Container[Any], seconds: float) -> Iterator[RunningCall]:
+        """Yield those calls of these keys that have been running for so long, with their logs."""
+        clock = time.monotonic()
+        for host in self._hosts:
+            number = host.page.running
+            call = dict(host.unanswered()).get(number) if number else None
+            since = host.running_since(number)
+            if call is not None and call.key in keys and 0 < since <= clock - seconds:
+                yield RunningCall(call, epoch_of(since), self._log_of(host, number))
+        if self._callables is not None:
+            yield from self._callables.running(keys, seconds)
 
     def cancel(self, keys: set[Any]) -> list[Call]:
         """Withdraw and return the calls with these keys that were not begun; kill those that run.
@@ -284,7 +299,9 @@ class HostPool:
         """Read what a host has answered; False at the end of it all."""
         chunk = host.read()
         if chunk:
-            self._take_answers(host, host.answers(chunk))
+            self._take_answers(host, host.answers(host.without_trace(chunk)))
+            if host.is_asked:
+                self._end_asked(host, time.monotonic())
         return chunk != b""
 
     def _take_answers(self, host: HostClient, answers: Iterator[Answer]) -> None:
@@ -400,11 +417,11 @@ class HostPool:
         self._next_look = clock + LOOK_SECONDS
         for host in self._hosts:
             if host.is_terminating:
-                continue
-            if not host.in_flight:
+                self._end_asked(host, clock)
+            elif not host.in_flight:
                 self._hosts.end_if_idle_for_long(host, clock)
             elif host.is_overdue(clock):
-                self._kill_for(host, overdue_error(host))
+                self._ask_and_kill(host, clock)
             else:
                 self._next_look = min(self._next_look, host.next_look(clock))
                 if host.is_stuck(clock) and host.in_flight > 1:
@@ -412,6 +429,27 @@ class HostPool:
         for lane in self._lanes.values():
             if lane.waiting:
                 self._ready_lanes[lane] = None
+
+    def _ask_and_kill(self, host: HostClient, clock: float) -> None:
+        """Ask a host that is over its time limit where it is, and kill it then."""
+        reason = overdue_error(host)
+        if not host.page.running or not host.is_ready:
+            self._kill_for(host, reason)
+            return
+        host.note_kill_reason(reason)
+        host.begin_asking(clock)
+        self._hosts.ask(host)
+        self._next_look = min(self._next_look, host.kill_at)
+
+    def _end_asked(self, host: HostClient, clock: float) -> None:
+        """Kill a host that was asked where it is: it has told, or does not tell."""
+        if host.kill_at == inf:
+            return
+        if host.has_told or clock >= host.kill_at:
+            host.kill_at = inf
+            self._hosts.kill(host)
+        else:
+            self._next_look = min(self._next_look, host.kill_at)
 
     def _reclaim_waiting_calls(self, host: HostClient) -> None:
         """Take the answers before a host's slow call and the calls that wait behind it."""
@@ -455,7 +493,10 @@ class HostPool:
         number = self._attribution.failed_call(host, status)
         if number is not None:
             error = host.kill_reason or exit_error(host, status, peak_bytes)
-            self._attribute(lost.pop(number), error, host.running_since(number))
+            error = located(error, host.program, host.trace, self._services.clean(host, number))
+            self._attribute(
+                lost.pop(number), error, host.running_since(number), self._log_of(host, number)
+            )
         self._run_again(host, list(lost.values()))
 
     def _read_the_rest(self, host: HostClient) -> None:
@@ -470,11 +511,17 @@ class HostPool:
         if host.lane is not None:
             host.lane.hosts.remove(host)
 
-    def _attribute(self, call: Call, error: ScriptError, began_at: float) -> None:
+    def _log_of(self, host: HostClient, number: int) -> list[dict[str, Any]]:
+        """Return what a call without an answer has said."""
+        clean = self._services.clean(host, number)
+        return [log_line(line, clean) for line in host.page.log_of(number)]
+
+    def _attribute(
+        self, call: Call, error: ScriptError, began_at: float, logs: list[dict[str, Any]]
+    ) -> None:
         """Report the error as the outcome of a call that began at this monotonic time."""
-        epoch, clock = time.time(), time.monotonic()
-        started_at = epoch - (clock - began_at) if 0 < began_at <= clock else epoch
-        self._report([Outcome(call, None, error, None, [], started_at, epoch)])
+        epoch = time.time()
+        self._report([Outcome(call, None, error, None, logs, epoch_of(began_at) or epoch, epoch)])
         self._is_group_done = True
 
     def _run_again(self, host: HostClient, calls: list[Call]) -> None:

@@ -90,6 +90,11 @@ class Hosts:
         if self.zygote is not None:
             self.zygote.kill(host)
 
+    def ask(self, host: HostClient) -> None:
+        """Have a host tell where its script is."""
+        if self.zygote is not None:
+            self.zygote.ask(host)
+
     def ended(self) -> Iterator[tuple[HostClient, int | None, int]]:
         """Yield the hosts that have ended, with their wait status and their peak of memory.
 

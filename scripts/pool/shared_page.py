@@ -10,7 +10,9 @@ import mmap
 import os
 import tempfile
 import time
+from typing import Any
 
+from scripts.pool.page_log import log_lines
 from scripts.protocol import wire
 
 
@@ -58,6 +60,13 @@ class SharedPage:
         # If the times differ, the host goes on: it may have sent these answers and written others
         # in their place meanwhile.
         return data if began_at == self.began_at else b""
+
+    def log_of(self, number: int) -> list[dict[str, Any]]:
+        """Return what a call has said so far, as it is there, if it is the last that said a word.
+
+        The texts may hold secrets.
+        """
+        return log_lines(self._bytes, number)
 
     def close_descriptor(self) -> None:
         """Close the descriptor once the host has it; this process needs it no more."""

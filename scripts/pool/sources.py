@@ -1,7 +1,9 @@
 """Sources of outcomes beside the script hosts, for programs that run without one."""
 
+from collections.abc import Container, Iterator
 from typing import Any, Protocol
 
+from scripts.pool.running import RunningCall
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 
 
@@ -23,6 +25,9 @@ class OutcomeSource(Protocol):
 
     def finished(self) -> list[tuple[Program, Outcome]]:
         """Return the outcomes since the last time."""
+
+    def running(self, keys: Container[Any], seconds: float) -> Iterator[RunningCall]:
+        """Yield those calls of these keys that have been running for so long, with their logs."""
 
     def cancel(self, keys: set[Any]) -> list[Call]:
         """Withdraw and return the calls with these keys that were not begun; end those that run.

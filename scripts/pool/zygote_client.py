@@ -54,6 +54,11 @@ class ZygoteClient:
         """Have a host killed. `exits` reports its end."""
         self._send(wire.CONTROL.pack(wire.KILL, host.number, 0, 0), [])
 
+    def ask(self, host: HostClient) -> None:
+        """Have a host tell where its script is, in its language's way."""
+        number = wire.TELL if host.program.language == "python" else wire.INTERRUPT
+        self._send(wire.CONTROL.pack(wire.ASK, host.number, number, 0), [])
+
     def watch(self, host: HostClient) -> None:
         """Have a host killed if it computes while it has no call."""
         self._send(wire.CONTROL.pack(wire.WATCH, host.number, 0, 0), [])

@@ -69,11 +69,22 @@ class OutputInvalid(ScriptError):
 class ScriptTimedOut(ScriptError):
     """The script ran longer than its time limit."""
 
-    def __init__(self, message: str | None = None, *, limit_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        limit_seconds: float | None = None,
+        where: str = "",
+        traceback: str = "",
+    ) -> None:
+        """`where`: the place in the code, in words, at which it was then."""
         if message is None and limit_seconds is not None:
             message = f"The script ran longer than its time limit of {limit_seconds:g} s."
+            message += f" It was at {where}." if where else ""
         super().__init__(message)
         self.limit_seconds = limit_seconds
+        self.where = where
+        self.traceback = traceback
 
 
 class ScriptKilled(ScriptError):
@@ -105,6 +116,12 @@ class ScriptInvalid(ScriptError):
     def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
+
+
+def place(file: str, line: int, function: str) -> str:
+    """Return a place of a script in words; `file` is "" for the script itself."""
+    named = "" if function in ("", "<module>", "<anonymous>") else f" in {function}()"
+    return f"line {line}{named}" + (f" of {file}" if file else "")
 
 
 def _death(signal: int | None, exit_code: int | None, memory: bool, peak_bytes: int) -> str | None:

@@ -14,7 +14,9 @@ after the end of its call, whose number it has.
 """
 
 import mmap
+import signal
 import struct
+from typing import Any
 
 from scripts.protocol.errors import (
     InputInvalid,
@@ -25,6 +27,7 @@ from scripts.protocol.errors import (
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
+    ScriptTimedOut,
     ScriptTooLate,
 )
 
@@ -35,10 +38,13 @@ class ProtocolError(Exception):
 
 # Worker and zygote: command, host, two values. FORK: the bytes of memory that the host may take.
 # ENDED: its wait status, and the most bytes that it took. WATCH: the host has no call, so it is
-# killed if it computes.
+# killed if it computes. ASK: it gets this signal, by which it tells where its script is.
 CONTROL = struct.Struct("<cIqq")
-FORK, KILL, ENDED, WATCH, UNWATCH = b"F", b"K", b"E", b"R", b"W"
+FORK, KILL, ENDED, WATCH, UNWATCH, ASK = b"F", b"K", b"E", b"R", b"W", b"A"
 FORK_FAILED = -1
+# At the first signal a host writes the stack of its Python code into its pipe. At the second one it
+# interrupts JavaScript and answers.
+TELL, INTERRUPT = signal.SIGUSR1, signal.SIGUSR2
 
 # Worker to host: bytes of JSON, bytes of bodies or of the reply. The JSON of a reply is an object
 # whose key REPLY has the numbers of the call and of its request.
@@ -57,6 +63,7 @@ ERRORS: dict[int, type[ScriptError]] = {
     8: ScriptTooLate,
     9: InputInvalid,
     11: ScriptOutOfMemory,
+    12: ScriptTimedOut,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 # In the middle of a call: b"<number> <service>" in place of an output, and the request as JSON.
@@ -75,9 +82,17 @@ UNSENT = 2
 # The last call whose output is being written, or was. A host that a signal ends at that point has
 # run out of memory: libraries in C do not always notice.
 WRITTEN = 3
+# The log of the call whose number this is: its lines in all, the block that is written to, and the
+# bytes in each of three blocks, which stand at LOG_AT.
+LOG_CALL, LOG_COUNT, LOG_BLOCK, LOG_SIZES = 16, 17, 18, 19
 UNSENT_AT = mmap.PAGESIZE
 MAX_UNSENT_BYTES = 128 * 1024
-SHARED_BYTES = UNSENT_AT + MAX_UNSENT_BYTES
+LOG_AT = UNSENT_AT + MAX_UNSENT_BYTES
+LOG_BLOCK_BYTES = 128 * 1024
+SHARED_BYTES = LOG_AT + 3 * LOG_BLOCK_BYTES
+# A line of the log: epoch seconds, level, bytes of text.
+LOG_LINE = struct.Struct("<dBI")
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 # Limits of one call: its requests, and those without a reply at one time.
 MAX_REQUESTS = 1000
@@ -86,7 +101,9 @@ MAX_REQUEST_BYTES = 1024 * 1024
 # As JSON, whose escapes make a text longer.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 
-MAX_LOG_LINES = 100
+# The first lines of a call's log, and as many of the last.
+KEPT_LOG_LINES = 50
+MAX_LOG_LINES = 2 * KEPT_LOG_LINES
 MAX_LOG_LENGTH = 8 * 1024
 MAX_TEXT_LENGTH = 16 * 1024
 
@@ -94,3 +111,11 @@ MAX_TEXT_LENGTH = 16 * 1024
 EXIT_BROKEN = 70
 EXIT_OUT_OF_MEMORY = 71
 EXIT_REFUSED = 77
+
+
+def left_out(lines: int, at: float) -> dict[str, Any]:
+    """Return the line of a log that stands for those between the first and the last ones."""
+    text = f"{lines} lines are left out here; the first and last {KEPT_LOG_LINES} are kept."
+    if lines == 1:
+        text = text.replace("lines are", "line is", 1)
+    return {"at": at, "level": "warning", "text": text}

@@ -367,7 +367,7 @@ OUTPUT = {
     "a long log line": Attack(
         output(r'"payload":1.* 1 log lines'), "context.log('x' * 20_000_000)\nreturn 1"
     ),
-    "a log line that is none": Attack(exited(70), "context._logs.append(object())\nreturn 1"),
+    "a log line that is none": Attack(exited(70), "context._log._first.append(object())\nreturn 1"),
     "a long exception": Attack(
         r"ScriptRaised: ValueError: x{1900}.*", "raise ValueError('x' * 20_000_000)"
     ),
@@ -451,6 +451,35 @@ FORGERIES = {
     "a shared page of ones": Attack(
         r"ScriptTimedOut: .*|" + PROTOCOL_BROKEN,
         "host()._shared[:] = bytes([255]) * len(host()._shared)\nwhile True: pass",
+        timeout_seconds=SECONDS,
+    ),
+    "a forged log": Attack(
+        TIMED_OUT,
+        """
+        page, numbers = host()._shared, host()._numbers
+        numbers[16], numbers[17], numbers[18] = host()._number, 2 ** 64 - 1, 2 ** 64 - 1
+        numbers[19] = numbers[20] = numbers[21] = 2 ** 63
+        page[-3 * 131072:] = bytes(range(256)) * (3 * 512)
+        while True: pass
+        """,
+        timeout_seconds=SECONDS,
+    ),
+    "a forged stack": Attack(
+        TIMED_OUT,
+        r"""
+        os.write(channel(), b'Stack (most recent call first):\n  File "script", line 9 in x\n')
+        os.write(channel(), b'  File "<string>", line 1 in <module>\n' * 99999)
+        while True: pass
+        """,
+        timeout_seconds=SECONDS,
+    ),
+    "its own question": Attack(
+        PROTOCOL_BROKEN,
+        "os.kill(os.getpid(), signal.SIGUSR1)\nwhile True: pass",
+    ),
+    "a blocked question": Attack(
+        TIMED_OUT,
+        "signal.pthread_sigmask(0, [signal.SIGUSR1, signal.SIGUSR2])\nwhile True: pass",
         timeout_seconds=SECONDS,
     ),
     "unsent answers of others": Attack(

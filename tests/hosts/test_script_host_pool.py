@@ -208,7 +208,9 @@ def run(message, context):
     error = outcomes[2].error
     assert isinstance(error, ScriptTimedOut)
     assert error.limit_seconds == 0.5
-    assert str(error) == "The script ran longer than its time limit of 0.5 s."
+    assert str(error).startswith(
+        "The script ran longer than its time limit of 0.5 s. It was at line "
+    )
     assert outcomes[2].finished_at - outcomes[2].started_at >= 0.5
     assert [outcomes[key].error for key in (0, 1, 3, 4)] == [None] * 4
 

@@ -7,9 +7,6 @@ interface Message {
   [name: string]: any;
 }
 
-/** debug, info, warning, error or critical. */
-type LogOptions = string | { level?: string };
-
 interface Context {
   /** The message. The script may read and change it. */
   Data: Message;
@@ -26,7 +23,8 @@ interface Context {
   readonly http: Http;
   /** The secrets of the script, by name. Reading another name throws. */
   readonly secrets: { readonly [name: string]: string };
-  log(text: unknown, options?: LogOptions): void;
+  /** The last value may be the level: debug, info, warning, error or critical, or {level}. */
+  log(...values: unknown[]): void;
 }
 
 interface HttpOptions {
@@ -97,7 +95,7 @@ declare function retry(
 /** Send the message to the dead letters. Throws. */
 declare function reject(reason?: unknown): never;
 
-declare function log(text: unknown, options?: LogOptions): void;
+declare function log(...values: unknown[]): void;
 declare const ftos: { logging: { log: typeof log } };
 declare const console: {
   log(...values: unknown[]): void;

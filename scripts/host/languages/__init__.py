@@ -8,7 +8,9 @@ from scripts.protocol.errors import ScriptError, ScriptInvalid
 
 
 class CompiledScript(Protocol):
-    """A compiled script."""
+    """A compiled script. Its time limit, which the worker enforces, is for error messages."""
+
+    timeout_seconds: float | None
 
     def run(self, body: bytes, context: Any) -> Any:
         """Run on one message, given as JSON text, and return the output as a Python value.
@@ -72,6 +74,7 @@ class BrokenScript:
 
     def __init__(self, error: ScriptInvalid) -> None:
         self._error = error
+        self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: Any) -> Any:
         # Otherwise the traceback would grow with each call.

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 class Examination:
     """The work that a message names, with its arguments."""
 
+    timeout_seconds: float | None = None
+
     def __init__(self, name: str, code: str, libraries: Any = (), memory_mb: int = 0) -> None:
         pass
 

@@ -45,6 +45,7 @@ class Execution:
         self._engine = realm.keep(realm.run(prelude.core))
         # Requests under way: their number at the worker -> their number in the script.
         self._under_way: dict[int, int] = {}
+        self._sent: dict[int, str] = {}
 
     def run(self, libraries: Sequence[bytes], code: bytes) -> bytes:
         """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
@@ -55,15 +56,31 @@ class Execution:
         except Thrown:
             self._fail(self._realm.take_thrown())
         else:
-            self._call(_RUN, script)
+            self._begin(script)
         while True:
             self._run_jobs()
             output = self._take()
+            if self._realm.was_interrupted:
+                # It caught that.
+                raise Failed("It was interrupted.")
             if output is not None and not self._under_way:
                 self._look_for_rejections()
                 return output
             if self._under_way:
                 self._settle(*self._context.read_reply())
+
+    def _begin(self, script: Value) -> None:
+        try:
+            self._call(_RUN, script)
+        except Thrown:
+            if not self._realm.was_interrupted:
+                raise
+            # No JavaScript can catch this.
+            self._fail(self._realm.take_thrown())
+
+    def waits_for(self) -> str:
+        """Return the request that the script waits for, in words; "" where it waits for none."""
+        return next((self._sent[number] for number in self._under_way), "")
 
     def start(self, body: bytes, *, remembers: bool, orders: bytes | None) -> None:
         """Make the objects of the prelude. Raises Thrown.
@@ -99,6 +116,15 @@ class Execution:
         for part, data in self._prelude.parts:
             given = [] if data is None else [self._realm.string(data)]
             self._call(_PART, self._realm.run(part), *given)
+        if self._prelude.log is not None:
+            log = self._realm.run(self._prelude.log)
+            messenger = self._realm.call(self._engine, _PART, log)
+            self._realm.free(log)
+            self._realm.listen(messenger, self._log)
+
+    def _log(self, said: bytes) -> None:
+        at, level, line = said.decode("utf-8", "surrogatepass").split(" ", 2)
+        self._context._log.add(prelude.without_frames(line), level, float(at))
 
     def _secrets(self) -> dict[str, dict[str, Any]]:
         """Return the worker's reply for each secret; all are requested at once."""
@@ -116,17 +142,16 @@ class Execution:
             self._fail(self._realm.take_thrown())
 
     def _take(self) -> bytes | None:
-        """Carry out the script's logs and requests, and return its output if it has ended."""
+        """Carry out the script's requests, and return its output if it has ended."""
         text = self._answer(_TAKE)
         if text[:1] != b" ":
             return text
-        # Unlike orjson, json reads lone surrogates, which a script may log.
         state = json.loads(text)
-        for at, level, line in state["logs"]:
-            self._context.log(prelude.without_frames(line), level, at)
         self._raise_end(state)
         for number, request in state["requests"]:
-            self._under_way[self._context.send_request("http", request)] = number
+            sent = self._context.send_request("http", request)
+            self._under_way[sent] = number
+            self._sent[sent] = f"{request['method']} {request['url'].split('?')[0]}"
         if self._under_way:
             return None
         self._look_for_rejections()

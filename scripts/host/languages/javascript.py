@@ -15,13 +15,22 @@ import resource
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scripts.host.interruption import Interrupted
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
 from scripts.host.languages.key_orders import key_orders
+from scripts.host.languages.loops import loop_after
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
 from scripts.protocol.envelope import check_size, decode, plain_text
-from scripts.protocol.errors import OutputInvalid, ScriptError, ScriptInvalid, ScriptRaised
+from scripts.protocol.errors import (
+    OutputInvalid,
+    ScriptError,
+    ScriptInvalid,
+    ScriptRaised,
+    ScriptTimedOut,
+    place,
+)
 from scripts.protocol.numerals import Numerals, may_change
 
 if TYPE_CHECKING:
@@ -39,6 +48,9 @@ _THROWS_ANYTHING = re.compile(
     r"\bthrow\b(?!\s+new\b)|\breject\b|\\u|\b(eval|Function|constructor|globalThis)\b"
 )
 
+_ANY_FRAME = re.compile(
+    r"^    at (?:(?P<name>.*) \()?(?P<file>[^()]+?)(?::(?P<line>\d+):(?P<column>\d+))?\)?$"
+)
 _NO_NAME = re.compile(r"^    at <(?:anonymous|eval)> \((.*)\)$")
 _FRAME = re.compile(r"^    at (?:.* \()?([^()]+):(\d+):\d+\)?$")
 
@@ -55,7 +67,8 @@ class JavaScriptScript:
     ) -> None:
         """Compile. Raises ScriptInvalid; runs nothing."""
         all_code = "\n".join([code, *(library_code for _, library_code in libraries)])
-        self._lines = {_file(name): code.splitlines()}
+        self._file = _file(name)
+        self._lines = {self._file: code.splitlines()}
         self._libraries: list[bytes] = []
         for library, library_code in libraries:
             file = _file(f"library {library}")
@@ -74,6 +87,8 @@ class JavaScriptScript:
         self._may_throw_null = bool(_THROWS_ANYTHING.search(all_code))
         self._peak_before = 0
         self._realm: Realm | None = None
+        self._execution: Execution | None = None
+        self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
         self._peak_before = _peak_bytes()
@@ -86,7 +101,7 @@ class JavaScriptScript:
             omitted -= prelude.BUILT_INS_OF_NUMERALS
         realm = self._realm = Realm(self._memory_bytes, omitted=omitted)
         try:
-            execution = Execution(realm, self._prelude, context)
+            execution = self._execution = Execution(realm, self._prelude, context)
             execution.start(body, remembers=remembers, orders=orders)
             text = execution.run(self._libraries, self._code)
             # Reading the output takes many times its size.
@@ -100,13 +115,57 @@ class JavaScriptScript:
             raise
 
     def explain(self, error: BaseException) -> ScriptError:
+        if isinstance(error, Interrupted) or (self._realm and self._realm.was_interrupted):
+            return self._timed_out(error)
         if isinstance(error, Failed):
             return ScriptRaised(
                 plain_text(error.message, MAX_MESSAGE_LENGTH), traceback=self._stack(error.stack)
             )
         return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
 
+    def _timed_out(self, error: BaseException) -> ScriptTimedOut:
+        stack = self._stack(self._refined(error.stack)) if isinstance(error, Failed) else ""
+        where = next(filter(None, map(self._place, stack.splitlines())), "")
+        if not where and self._execution and (request := self._execution.waits_for()):
+            where = f"an outside call that had no answer: {request}"
+        return ScriptTimedOut(
+            limit_seconds=self.timeout_seconds,
+            where=plain_text(where, MAX_MESSAGE_LENGTH),
+            traceback=stack.removeprefix("InternalError: interrupted\n"),
+        )
+
+    def _refined(self, stack: str) -> str:
+        """Correct the innermost line of an interrupted script where that is a loop.
+
+        The engine knows the places of calls and properties. In a loop of neither it names what
+        stands before the loop, or nothing.
+        """
+        headline, _, frames = stack.partition("\n")
+        innermost, _, others = frames.partition("\n")
+        frame = _ANY_FRAME.match(innermost)
+        if (
+            frame is None
+            or not headline.endswith("interrupted")
+            or frame["file"] not in self._lines
+        ):
+            return stack
+        line, column = int(frame["line"] or 1), int(frame["column"] or 1)
+        found = loop_after("\n".join(self._lines[frame["file"]]), line, column)
+        place = f"{frame['file']}:{found or line}:{1 if found else column}"
+        name = frame["name"]
+        shown = f"    at {name} ({place})" if name else f"    at {place}"
+        return f"{headline}\n{shown}\n{others}"
+
+    def _place(self, line: str) -> str:
+        frame = _FRAME.match(line)
+        if frame is None or frame[1] not in self._lines:
+            return ""
+        name = line.strip().removeprefix("at ").partition(" (")
+        file = "" if frame[1] == self._file else frame[1]
+        return place(file, int(frame[2]), name[0] if name[1] else "")
+
     def forget(self) -> None:
+        self._execution = None
         if self._realm is not None:
             self._realm.close()
             self._realm = None

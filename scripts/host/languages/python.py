@@ -59,6 +59,7 @@ class PythonScript:
             self._libraries[library] = _compile_library(library, library_code)
         self._scope: dict[str, Any] = {}
         self._importer: _Importer | None = None
+        self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
         # In a context of its own, so that settings of decimal and others end with this message.
@@ -248,7 +249,7 @@ def _print(
     if file is not None:
         print(*values, sep=sep, file=file, **others)
         return
-    context.log((" " if sep is None else sep).join(map(str, values)))
+    context._log.add((" " if sep is None else sep).join(map(str, values)), "info")
 
 
 def _failed_before_its_first_line(error: TypeError) -> bool:

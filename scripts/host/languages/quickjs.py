@@ -16,8 +16,10 @@ import functools
 import importlib
 import re
 import resource
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
+
+from scripts.host.interruption import is_interrupted
 
 _VERSION = "0.17."
 # The bytes of stack for JavaScript, of usually 8 MB; -1 is no limit.
@@ -140,6 +142,9 @@ class _Engine:
         self.set_rejection_tracker = function(
             "JS_SetHostPromiseRejectionTracker", None, pointer, pointer, pointer
         )
+        self.set_interrupt_handler = function(
+            "JS_SetInterruptHandler", None, pointer, pointer, pointer
+        )
         self.new_context = function("JS_NewContextRaw", pointer, pointer)
         self.built_ins = [
             (name, function(name, number, pointer)) for name in (*_REQUIRED, *OPTIONAL)
@@ -202,6 +207,11 @@ class Realm:
         self._context: int | None = None
         self._kept: list[Value] = []
         self._rejections: dict[int, tuple[Value, Value]] = {}
+        self._messenger: Value | None = None
+        self._on_message: Callable[[bytes], None] | None = None
+        # Whether the engine has stopped the code because `is_interrupted` said so, and whether it
+        # is to stop no more.
+        self.was_interrupted = self.is_deaf = False
         self._runtime = self._engine.new_runtime()
         if not self._runtime:
             raise MemoryError
@@ -218,6 +228,7 @@ class Realm:
                 self.close()
                 raise MemoryError
         self._engine.set_rejection_tracker(self._runtime, _on_rejection, None)
+        self._engine.set_interrupt_handler(self._runtime, _on_interrupt, None)
 
     def close(self) -> None:
         if self._context:
@@ -250,10 +261,19 @@ class Realm:
         context = ctypes.c_void_p()
         while True:
             done = run_job(runtime, context)
+            self.is_deaf = self.was_interrupted
             if done == 0:
                 return
             if done < 0:
                 raise Thrown
+
+    def listen(self, messenger: Value, on_message: Callable[[bytes], None]) -> None:
+        """Have a function called, at once, with a text that code puts into `messenger.text`.
+
+        The code rejects a promise with the messenger, which is otherwise never done: the engine
+        tells that while the code runs. Frees the messenger with the realm.
+        """
+        self._messenger, self._on_message = self.keep(messenger), on_message
 
     def take_rejection(self) -> Value | None:
         """Return the reason of the first unhandled rejection; the caller frees it."""
@@ -327,12 +347,17 @@ class Realm:
         return SyntaxFault(message.removeprefix("SyntaxError: "), int(line[1]) if line else None)
 
     def _checked(self, value: Value) -> Value:
+        # What follows an interruption is to tell where it came.
+        self.is_deaf = self.was_interrupted
         if value.tag == _EXCEPTION:
             raise Thrown
         return value
 
     def _note_rejection(self, promise: Value, reason: Value, is_handled: bool) -> None:
-        if is_handled:
+        messenger = self._messenger
+        if messenger is not None and reason.content == messenger.content:
+            self._pass_on(messenger)
+        elif is_handled:
             self.free(*self._rejections.pop(promise.content, ()))
         else:
             duplicate = self._engine.duplicate
@@ -340,6 +365,16 @@ class Realm:
                 duplicate(self._context, promise),
                 duplicate(self._context, reason),
             )
+
+    def _pass_on(self, messenger: Value) -> None:
+        text = self._engine.get_property(self._context, messenger, b"text")
+        try:
+            if self._on_message is not None:
+                self._on_message(self.text(text))
+        except Thrown:
+            self.free(self.take_thrown())
+        finally:
+            self.free(text)
 
 
 def compiled(source: str, file: str, first_line: int = 1, *, keep_source: bool = True) -> bytes:
@@ -368,3 +403,18 @@ def _tracker(context: int, promise: Value, reason: Value, is_handled: bool, _: N
 
 
 _on_rejection = ctypes.cast(_tracker, ctypes.c_void_p)
+
+
+# The engine calls this now and then, also within a long regular expression.
+@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+def _interrupter(runtime: int, _: None) -> int:
+    if not is_interrupted():
+        return 0
+    is_stopped = False
+    for realm in _realms.values():
+        if not realm.is_deaf:
+            realm.was_interrupted = is_stopped = True
+    return is_stopped
+
+
+_on_interrupt = ctypes.cast(_interrupter, ctypes.c_void_p)

@@ -46,8 +46,11 @@ class Context:
     attempt: int
     # The same over redeliveries of a step: it makes effects outside idempotent.
     delivery_id: str
-    def log(self, text: object, level: str = "info") -> None:
-        """Keep a line with the attempt: debug, info, warning, error or critical."""
+    def log(self, *values: object, level: str | None = None) -> None:
+        """Keep a line with the attempt: debug, info, warning, error or critical.
+
+        The last value may be the level.
+        """
 
     @property
     def http(self) -> Http:

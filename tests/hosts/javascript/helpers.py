@@ -8,6 +8,7 @@ import pytest
 
 from scripts.host.context import Context
 from scripts.host.languages.javascript import JavaScriptScript
+from scripts.host.log import CallLog
 from scripts.protocol.errors import (
     ScriptError,
     ScriptRaised,
@@ -58,6 +59,7 @@ def run_once(
     logs: list[dict[str, Any]] | None = None,
 ) -> Any:
     envelope = {"correlationId": CORRELATION_ID, "payload": payload}
+    log = CallLog()
     context = Context(
         CORRELATION_ID,
         "orders",
@@ -65,7 +67,7 @@ def run_once(
         "to-price",
         2,
         "d-7",
-        [] if logs is None else logs,
+        log,
         replies or Replies(),
         1,
     )
@@ -77,6 +79,8 @@ def run_once(
         raise script.explain(error) from None
     finally:
         script.forget()
+        if logs is not None:
+            logs += log.lines()
 
 
 def raised(code: str, **options: Any) -> ScriptRaised:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from scripts.host.languages.javascript import JavaScriptScript
 from tests.hosts.javascript.helpers import CORRELATION_ID, raised, run, run_once
 
@@ -77,7 +79,7 @@ def test_every_way_to_log_keeps_a_line() -> None:
     logs: list[dict[str, Any]] = []
     code = """
 log("plain"); log("with level", "error"); log({ a: [1, 2n] }); context.log(undefined);
-ftos.logging.log("bad", { level: "fatal" }); ftos.logging.log("odd", { level: "nonsense" });
+ftos.logging.log("bad", { level: "fatal" }); ftos.logging.log("loud", { level: " WARN " });
 console.log("a", 1, null, { b: 2 }); console.warn("w"); console.error(new Error("boo"));
 console.debug("d\\ud800\\0"); log(Symbol("s"));
 setData(1)"""
@@ -91,7 +93,7 @@ setData(1)"""
         ("info", '{"a":[1,2]}'),
         ("info", "undefined"),
         ("critical", "bad"),
-        ("info", "odd"),
+        ("warning", "loud"),
         ("info", 'a 1 null {"b":2}'),
         ("warning", "w"),
         ("error", "Error: boo"),
@@ -101,14 +103,48 @@ setData(1)"""
     assert logs[8]["text"].split("\n")[1:] == ["    at <anonymous> (pricing:4:75)"]
 
 
-def test_long_logs_are_cut() -> None:
+@pytest.mark.parametrize("say", ["log", "context.log", "ftos.logging.log"])
+def test_a_log_line_has_every_value_and_may_end_with_its_level(say: str) -> None:
+    logs: list[dict[str, Any]] = []
+    code = f"""
+{say}("rate", 1.5); {say}("rate", {{ level: 5, of: "EUR" }}); {say}("both", 1, "Warning");
+{say}("a", "b", {{ level: "ERROR" }}); {say}("warn"); {say}({{ level: "warn" }}); {say}();
+{say}("of", "Erika"); {say}("none", {{ level: undefined }});
+setData(1)"""
+
+    run(code, logs=logs)
+
+    assert [(line["level"], line["text"]) for line in logs] == [
+        ("info", "rate 1.5"),
+        ("info", 'rate {"level":5,"of":"EUR"}'),
+        ("warning", "both 1"),
+        ("error", "a b"),
+        ("info", "warn"),
+        ("info", '{"level":"warn"}'),
+        ("info", ""),
+        ("info", "of Erika"),
+        ("info", "none"),
+    ]
+
+
+@pytest.mark.parametrize("level", ["'loud'", "''", "5", "null", "{}"])
+def test_an_unknown_level_is_an_error_that_names_the_levels(level: str) -> None:
+    error = raised(f"log('x', {{ level: {level} }}); setData(1)")
+
+    assert "the levels are debug, info, warning, error, critical" in str(error)
+
+
+@pytest.mark.parametrize("count", [99, 100, 101, 102, 5000])
+def test_the_first_and_last_lines_are_kept_and_those_between_counted(count: int) -> None:
     logs: list[dict[str, Any]] = []
 
-    run("for (let i = 0; i < 5000; i++) log('x'.repeat(10000)); setData(1)", logs=logs)
+    run(f"for (let i = 0; i < {count}; i++) log(i + 'x'.repeat(10000)); setData(1)", logs=logs)
 
-    assert len(logs) == 101
+    numbers = [line["text"].partition("x")[0] for line in logs]
+    told = [] if count <= 100 else [numbers.pop(50)]
+    assert numbers == [str(i) for i in range(count) if i < 50 or i >= count - 50]
+    assert [text.split()[0] for text in told] == [str(count - 100)] * len(told)
     assert len(logs[0]["text"]) == 8 * 1024 + 1
-    assert logs[-1]["text"] == "The log was cut after 100 lines."
 
 
 def test_logs_come_with_errors_too() -> None:

@@ -118,7 +118,7 @@ def test_log_and_print_are_kept_with_the_outcome(run: Run) -> None:
 def run(message, context):
     print("a", 1, None, sep="-")
     context.log({"b": 2}, level="error")
-    context.log("\\ud800\\x00", level="nonsense")
+    context.log("\\ud800\\x00", level=" Warn ")
     return message
 """
     outcome = run(code)
@@ -127,7 +127,7 @@ def run(message, context):
     assert [(line["level"], line["text"]) for line in outcome.logs] == [
         ("info", "a-1-None"),
         ("error", "{'b': 2}"),
-        ("info", "?\N{REPLACEMENT CHARACTER}"),
+        ("warning", "?\N{REPLACEMENT CHARACTER}"),
     ]
     assert all(outcome.started_at <= line["at"] <= outcome.finished_at for line in outcome.logs)
 
@@ -139,9 +139,47 @@ def test_logs_come_with_errors_too(run: Run) -> None:
     assert [line["text"] for line in outcome.logs] == ["before"]
 
 
-def test_long_logs_are_cut(run: Run) -> None:
-    outcome = run("def run(m, c):\n    for i in range(5000): print('x' * 10_000)\n    return m")
+def test_a_log_line_has_every_value_and_may_end_with_its_level(run: Run) -> None:
+    code = """
+def run(message, context):
+    context.log("rate", 1.5)
+    context.log("rate", None, "WARNING")
+    context.log("fatal")
+    context.log("of", "Erika")
+    context.log()
+    context.log("a", "info", level="err")
+    return message
+"""
+    outcome = run(code)
 
-    assert len(outcome.logs) == 101
+    assert [(line["level"], line["text"]) for line in outcome.logs] == [
+        ("info", "rate 1.5"),
+        ("warning", "rate None"),
+        ("info", "fatal"),
+        ("info", "of Erika"),
+        ("info", ""),
+        ("error", "a info"),
+    ]
+
+
+@pytest.mark.parametrize("level", ["'loud'", "''", "5", "['info']"])
+def test_an_unknown_level_is_an_error_that_names_the_levels(run: Run, level: str) -> None:
+    outcome = run(f"def run(m, c):\n    c.log('x', level={level})")
+
+    told = str(error(outcome, ScriptRaised))
+    assert "the levels are debug, info, warning, error, critical" in told
+
+
+@pytest.mark.parametrize("count", [99, 100, 101, 102, 5000])
+def test_the_first_and_last_lines_are_kept_and_those_between_counted(run: Run, count: int) -> None:
+    code = (
+        f"def run(m, c):\n    for i in range({count}): c.log(f'{{i}}' + 'x' * 10_000)\n    return m"
+    )
+
+    outcome = run(code)
+
+    numbers = [line["text"].partition("x")[0] for line in outcome.logs]
+    told = [] if count <= 100 else [numbers.pop(50)]
+    assert numbers == [str(i) for i in range(count) if i < 50 or i >= count - 50]
+    assert [text.split()[0] for text in told] == [str(count - 100)] * len(told)
     assert len(outcome.logs[0]["text"]) == 8 * 1024 + 1
-    assert outcome.logs[-1]["text"] == "The log was cut after 100 lines."

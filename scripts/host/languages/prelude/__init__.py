@@ -15,7 +15,6 @@ FILE = "<engine>"
 
 # The parts, with the names that code reaches them with.
 _PARTS = {
-    "log": r"log|ftos|console",
     "decisions": r"retry|reject",
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare|Intl",
@@ -23,6 +22,7 @@ _PARTS = {
     "secrets": r"secrets",
     "zones": r"zoned",
 }
+_LOG = r"log|ftos|console"
 # With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
 # or `in` or `instanceof`, which reach nothing.
 _UNNAMED = re.compile(
@@ -47,6 +47,7 @@ class Prelude:
         self.parts = [
             (_part(name), time_zones.packed() if name == "zones" else None) for name in names
         ]
+        self.log = _part("log") if _can_reach(_LOG, code) else None
         self.has_random, self.has_secrets = "random" in names, "secrets" in names
         self.omitted = frozenset(
             name for name, words in quickjs.OPTIONAL.items() if not _can_reach(words, code)
@@ -61,7 +62,7 @@ class Prelude:
 def preload() -> None:
     """Compile all parts, which reads files. Raises EngineMissing."""
     unserializable()
-    for name in ("core", "failures", "numerals", *_PARTS):
+    for name in ("core", "failures", "log", "numerals", *_PARTS):
         _part(name)
     time_zones.packed()
 

@@ -2,8 +2,8 @@
 //
 // Evaluated before libraries and script in the realm of each message. Its value is the function
 // that execution.py calls: engine(what, ...). The other files here are parts; a script gets those
-// that it names: (function (shared, context, facts) {...}). Nothing here calls into Python: logs
-// and requests are collected, and Python fetches them between the jobs.
+// that it names: (function (shared, context, facts) {...}). Nothing here but log.js calls into
+// Python: requests are collected, and Python fetches them between the jobs.
 //
 // A script may change every built-in, so those needed later are bound now. A script that changes
 // them harms only itself: the host does not trust the output.
@@ -19,7 +19,7 @@
   const [text, date, evaluate] = [String, Date, eval];
 
   const shared = {
-    hasNews: false, logs: [], requests: [], refusals: [], throttled: [],
+    hasNews: false, requests: [], refusals: [], throttled: [],
     decision: undefined, decisionError: undefined, settle: undefined,
     stopIfDecided, copied, withShownNumbers,
   };
@@ -71,17 +71,16 @@
     }
   }
 
-  // Returns the output, or " " and the state, with logs and requests for Python to carry out.
+  // Returns the output, or " " and the state, with requests for Python to carry out.
   function take() {
     const hasOutput = output !== undefined;
     if (isSettled && hasOutput && !hasThrown && !shared.hasNews) {
       return output;
     }
-    const { logs, requests, decision } = shared;
+    const { requests, decision } = shared;
     shared.hasNews = decision !== undefined;
-    shared.logs = [];
     shared.requests = [];
-    return " " + stringify({ isSettled, hasOutput, hasThrown, decision, logs, requests });
+    return " " + stringify({ isSettled, hasOutput, hasThrown, decision, requests });
   }
 
   // The last call counts. Copies at once: later changes of the value have no effect.

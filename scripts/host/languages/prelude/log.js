@@ -1,45 +1,84 @@
 // log, ftos.logging.log, context.log and console.
+//
+// Python takes a line at the moment it is said, so that it is there whatever ends the script: the
+// promise that is rejected here with the messenger is what the engine tells Python about.
 (function (shared, context) {
   "use strict";
-  const MAX_LINES = 100, MAX_LENGTH = 8193;
+  const MAX_LENGTH = 8193;
   const { now } = Date;
   const { stringify } = JSON;
+  const { getPrototypeOf, keys, prototype: plain } = Object;
   const { apply } = Reflect;
-  const { slice, toLowerCase } = String.prototype;
+  const { slice, toLowerCase, trim } = String.prototype;
   const { toString } = Object.prototype;
-  const [text, error] = [String, Error];
-  const levels = { __proto__: null, fatal: "critical", warn: "warning", information: "info" };
-  let lines = 0;
+  const [text, error, rangeError] = [String, Error, RangeError];
+  const [promise, { reject }] = [Promise, Promise];
+  const messenger = { text: "" };
+  const LEVELS = ["debug", "info", "warning", "error", "critical"];
+  const levels = {
+    __proto__: null, debug: "debug", info: "info", warning: "warning", error: "error",
+    critical: "critical", fatal: "critical", warn: "warning", err: "error", information: "info",
+  };
 
   context.log = globalThis.log = log;
   globalThis.ftos = { logging: { log } };
   globalThis.console = {
-    log: says("info"), info: says("info"), debug: says("debug"),
+    log: says("info"), info: says("info"), debug: says("debug"), trace: says("debug"),
     warn: says("warning"), error: says("error"),
   };
+  return messenger;
 
-  function log(said, options) {
-    let level = typeof options === "object" && options !== null ? options.level : options;
-    level = level === undefined ? "info" : apply(toLowerCase, text(level), []);
-    keep(textOf(said), levels[level] || level);
+  // The last value may be the level, or {level}.
+  function log(...values) {
+    let level = "info";
+    const last = values[values.length - 1];
+    if (values.length > 1 && typeof last === "string" && named(last) !== undefined) {
+      level = named(last);
+      values.length--;
+    } else if (values.length > 1 && isOptions(last)) {
+      level = last.level === undefined ? level : required(last.level);
+      values.length--;
+    }
+    keep(joined(values), level);
   }
 
   function says(level) {
-    return function (...values) {
-      let line = "";
-      for (let i = 0; i < values.length; i++) {
-        line += (i ? " " : "") + textOf(values[i]);
-      }
-      keep(line, level);
-    };
+    return (...values) => keep(joined(values), level);
+  }
+
+  function named(level) {
+    return levels[apply(toLowerCase, apply(trim, level, []), [])];
+  }
+
+  function required(level) {
+    const name = typeof level === "string" ? named(level) : undefined;
+    if (name === undefined) {
+      const shown = apply(slice, textOf(level), [0, 100]);
+      throw new rangeError(`there is no log level '${shown}'; the levels are ${LEVELS.join(", ")}`);
+    }
+    return name;
+  }
+
+  function isOptions(value) {
+    if (typeof value !== "object" || value === null || getPrototypeOf(value) !== plain) {
+      return false;
+    }
+    const names = keys(value);
+    return names.length === 1 && names[0] === "level";
+  }
+
+  function joined(values) {
+    let line = "";
+    for (let i = 0; i < values.length; i++) {
+      line += (i ? " " : "") + textOf(values[i]);
+    }
+    return line;
   }
 
   function keep(line, level) {
-    if (lines++ <= MAX_LINES) {
-      const { logs } = shared;
-      shared.hasNews = true;
-      logs[logs.length] = [now() / 1000, level, apply(slice, line, [0, MAX_LENGTH])];
-    }
+    messenger.text = now() / 1000 + " " + level + " " + apply(slice, line, [0, MAX_LENGTH]);
+    apply(reject, promise, [messenger]);
+    messenger.text = "";
   }
 
   function textOf(value) {
