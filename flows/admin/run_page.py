@@ -14,7 +14,8 @@ from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
 from flows.admin.run_bodies import address_of_body
 from flows.models import DeadLetter, Message, Queue, Run, StepRun
-from flows.monitoring.run_story import NOW, Attempt, RunStory, Span
+from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
+from flows.monitoring.trace import RUNNING
 from scripts.models import ScriptVersion
 
 # A step may have thousands of branches.
@@ -90,7 +91,10 @@ def _step(
         "bars": [_bar(span, story) for span in told.spans],
         "input": _body(story.run, told.input) if sees_payloads else None,
         "output": _output(story, number) if sees_payloads else None,
-        "groups": [_group(story.run, group, sees_payloads) for group in _alike(shown)],
+        "groups": [
+            *(_group(story.run, group, sees_payloads) for group in _alike(shown)),
+            *_running(story, told),
+        ],
         "hidden_attempts": len(told.attempts) - len(shown),
         "letters": [{"letter": letter, "url": page_of(letter)} for letter in told.letters],
     }
@@ -185,6 +189,29 @@ def _group(run: Run, group: list[Attempt], sees_payloads: bool) -> dict[str, Any
     }
 
 
+def _running(story: RunStory, told: StepStory) -> Iterator[dict[str, Any]]:
+    """Yield the attempts that run, with what their scripts have said so far."""
+    for message, running in told.running[:MOST_ATTEMPTS]:
+        number = 1 + max(
+            (each.number for each in told.attempts if each.branch == message.branch), default=0
+        )
+        attempt = Attempt(
+            id=-1,
+            number=max(number, running.delivery),
+            branch=message.branch,
+            outcome=RUNNING,
+            started_at=running.started_at,
+            finished_at=max(story.end, running.started_at),
+            error="",
+            has_input=False,
+        )
+        logs = _logs_shown(running.logs) if running.logs else ""
+        yield _group(story.run, [attempt], sees_payloads=False) | {
+            "id": f"running-{message.pk}",
+            "logs": logs,
+        }
+
+
 ZERO = timedelta(0)
 
 
@@ -193,7 +220,11 @@ def _add_logs(steps: Sequence[dict[str, Any]]) -> None:
     groups = {group["last_id"]: group for step in steps for group in step["groups"]}
     logs = StepRun.objects.filter(pk__in=groups).exclude(logs="").values_list("pk", "logs")
     for pk, text in logs:
-        groups[pk]["logs"] = _cut("\n".join(map(_log_line, orjson.loads(text))))
+        groups[pk]["logs"] = _logs_shown(text)
+
+
+def _logs_shown(text: str) -> str:
+    return _cut("\n".join(map(_log_line, orjson.loads(text))))
 
 
 def _cut(logs: str) -> str:

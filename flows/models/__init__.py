@@ -11,6 +11,7 @@ from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.role import Right, RoleMapping
 from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
 from flows.models.run_text import RunText, RunTextMark
+from flows.models.running_attempt import RunningAttempt
 from flows.models.task_cache import CachedValue
 from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
@@ -41,6 +42,7 @@ __all__ = [
     "Run",
     "RunText",
     "RunTextMark",
+    "RunningAttempt",
     "Step",
     "StepRun",
     "StepVersion",

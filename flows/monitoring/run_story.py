@@ -11,8 +11,8 @@ from itertools import pairwise
 from django.db.models import Q
 from django.db.models.functions import Left
 
-from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
-from flows.monitoring.trace import Place, status_of
+from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
+from flows.monitoring.trace import Place, running_attempts, status_of
 from flows.store import store
 from scripts.protocol.json_text import member_of
 
@@ -65,6 +65,8 @@ class StepStory:
     messages: list[Message]
     letters: list[DeadLetter]
     spans: list[Span] = field(default_factory=list)
+    # Those of the messages that scripts have been running on for a second or more.
+    running: list[tuple[Message, RunningAttempt]] = field(default_factory=list)
 
     @property
     def is_branched(self) -> bool:
@@ -141,8 +143,21 @@ def run_story(run: Run) -> RunStory:
         reached = status == Run.Status.COMPLETED
         stories.append(StepStory(step, status, attempts[name], messages[name], letters[name]))
     end = run.finished_at if run.finished_at and not any(messages.values()) else now
+    _add_running(stories)
     _add_spans(stories, run.created_at, end)
     return RunStory(run, stories, run.created_at, max(end, run.created_at), is_cut)
+
+
+def _add_running(stories: Sequence[StepStory]) -> None:
+    """Add what is known of scripts that run for long. One query, and only where some are held."""
+    messages = [
+        {"id": m.pk, "consumer_id": m.consumer_id, "deliveries": m.deliveries}
+        for story in stories
+        for m in story.messages
+    ]
+    found = running_attempts(messages)
+    for story in stories:
+        story.running = [(m, found[m.pk]) for m in story.messages if m.pk in found]
 
 
 def start_envelope(run: Run) -> str | None:

@@ -12,12 +12,14 @@ from uuid import UUID
 
 import orjson
 
-from flows.models import DeadLetter, Message, Run, StepRun, StepVersion
+from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
 
 # The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
+# The outcome of an attempt that has none yet.
+RUNNING = "RUNNING"
 
 ATTEMPT_FIELDS = (
     "run",
@@ -192,7 +194,13 @@ class Place:
 def _messages(run: Run) -> list[Mapping[str, Any]]:
     return list(
         Message.objects.of_run(run.pk).values(
-            "step__name", "step__position", "consumer_id", "deliveries", "branch", "pending_outputs"
+            "id",
+            "step__name",
+            "step__position",
+            "consumer_id",
+            "deliveries",
+            "branch",
+            "pending_outputs",
         )
     )
 
@@ -237,6 +245,7 @@ def _places(
         place = places[letter["step__name"]]
         place.letter = letter
         place.counted[letter["branch"]] = letter["deliveries"]
+    running = running_attempts(messages)
     for message in messages:
         following = message["step__position"] + 1
         if message["pending_outputs"] and following < len(names):
@@ -247,6 +256,8 @@ def _places(
         place.counted[message["branch"]] = message["deliveries"]
         place.held |= message["consumer_id"] is not None
         place.waiting |= message["consumer_id"] is None
+        if attempt := running.get(message["id"]):
+            place.attempts.append(_running(place, message, attempt))
     return places
 
 
@@ -270,6 +281,33 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
                 "logs": orjson.loads(step_run.logs) if step_run.logs else [],
             }
         )
+
+
+def running_attempts(messages: Iterable[Mapping[str, Any]]) -> dict[UUID, RunningAttempt]:
+    """Return what is known of scripts that run for long, by the message."""
+    held = {m["id"]: m for m in messages if m["consumer_id"] is not None}
+    if not held:
+        return {}
+    return {
+        each.message_id: each
+        for each in RunningAttempt.objects.filter(pk__in=held)
+        # It may be left over from a consumer that has lost the message.
+        if each.consumer_id == held[each.message_id]["consumer_id"]
+        and each.delivery == held[each.message_id]["deliveries"]
+    }
+
+
+def _running(place: Place, message: Mapping[str, Any], attempt: RunningAttempt) -> dict[str, Any]:
+    branch = message["branch"]
+    return {
+        "attempt": max(place.numbers[branch] + 1, attempt.delivery),
+        "branch": branch or None,
+        "startedAt": _time(attempt.started_at),
+        "finishedAt": None,
+        "outcome": RUNNING,
+        "error": None,
+        "logs": orjson.loads(attempt.logs) if attempt.logs else [],
+    }
 
 
 def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str, Any]:

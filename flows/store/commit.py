@@ -363,6 +363,8 @@ class Commit:
     def _write(self) -> None:
         each, at = self.database.each, sql_time(self.now)
         each(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
+        noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
+        each(sql.FORGET_RUNNING, noted)
         each(sql.KEEP, [handed_row(h, at) for h in self.kept])
         each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
         each(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])

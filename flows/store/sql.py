@@ -209,6 +209,13 @@ INSERT_STEP_RUN = BatchStatement(
     " {logs}, {branch}, {input}, {input_bytes}",
 )
 
+# A script has ended that ran for so long that it was noted.
+FORGET_RUNNING = BatchStatement(
+    "DELETE FROM flows_runningattempt", where="flows_runningattempt.message_id = {id}"
+)
+
+FORGET_ALL_RUNNING = "DELETE FROM flows_runningattempt WHERE consumer_id = %s"
+
 # Of a run that did not fail, where failures alone are kept.
 FORGET_INPUTS = BatchStatement(
     "UPDATE flows_steprun SET input = NULL, input_bytes = NULL",

@@ -16,7 +16,7 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from flows.errors import LeaseLost
-from flows.models import Consumer, DeadLetter, Message, Queue, Run
+from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
 from flows.models.keep import Keep
 from flows.models.users import key_in_database
 from flows.plan import flow_name_of, keep_of, step_plan
@@ -239,6 +239,17 @@ class Store:
         lease.renewed_at = now.timestamp()
         return now
 
+    def note_running(self, lease: Lease, attempts: Sequence[RunningAttempt]) -> None:
+        """Write down which scripts of the lease are running for long. Raises LeaseLost."""
+        with self.database.transaction():
+            self.heartbeat(lease)
+            RunningAttempt.objects.bulk_create(
+                attempts,
+                update_conflicts=True,
+                unique_fields=["message_id"],
+                update_fields=["consumer_id", "delivery", "started_at", "logs"],
+            )
+
     def cancelled(self, lease: Lease) -> set[str]:
         """Return the messages it holds whose runs were cancelled; they are to be dropped."""
         with self.database.transaction():
@@ -331,6 +342,7 @@ class Store:
         if died_with_threads:
             suspects = (len(held) + 1) // 2
         counted = self._counted_up_to(consumer_id, held, died_with_threads)
+        self.database.change(sql.FORGET_ALL_RUNNING, [consumer_id])
         self.database.change(sql.RELEASE, [counted, suspects, now, suspects, consumer_id])
         self.database.wake()
 

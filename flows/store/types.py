@@ -48,6 +48,8 @@ class HeldMessage:
     pending_outputs: bool = False
     # The start that the queue's rate limit has reserved, in epoch seconds of the database's clock.
     reserved_at: float = field(default=0.0, compare=False)
+    # The hash of the log with which it was noted as running for long; None: it is not noted.
+    noted: int | None = field(default=None, compare=False)
 
     @property
     def correlation_id(self) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import orjson
 
 from flows.disposition import Decision, Disposition
+from flows.models import RunningAttempt
 from flows.plan import step_plan
 from flows.store import DeliveryResult, HeldMessage
 from flows.store.clock import machine_clock
 from flows.store.sizes import fault_of_text
 from flows.worker import redelivery
+from scripts.pool.running import RunningCall
 from scripts.protocol.calls import Outcome
 from scripts.protocol.json_text import items_of
 
@@ -35,6 +38,17 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
         if not is_last and output.lstrip()[:1] == "[":
             result.branches = [text for text, _ in items_of(output)]
     return result
+
+
+def running_attempt(held: HeldMessage, running: RunningCall, consumer_id: int) -> RunningAttempt:
+    """Return what others may see of a call that has not ended, not stored yet."""
+    return RunningAttempt(
+        message_id=UUID(held.id),
+        consumer_id=consumer_id,
+        delivery=held.deliveries,
+        started_at=datetime.fromtimestamp(running.started_at, UTC),
+        logs=orjson.dumps(running.logs).decode() if running.logs else "",
+    )
 
 
 def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:

@@ -11,6 +11,7 @@ from django.db import connection
 
 from flows.disposition import Circumstances
 from flows.errors import LeaseLost
+from flows.models import RunningAttempt
 from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, store
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
@@ -26,7 +27,7 @@ from flows.worker.isolation import (
 )
 from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
 from flows.worker.redelivery import CANCELLED, in_commit
-from flows.worker.results import ended_now, released
+from flows.worker.results import ended_now, released, running_attempt
 from flows.worker.this_worker import this_worker
 from flows.worker.transactional import TransactionalCallables, TransactionSpoiled, refused
 from scripts.callables.leftovers import drop_connections
@@ -56,6 +57,8 @@ class Session:
         self.done: list[DeliveryResult] = []
         # When the lease was renewed last.
         self.heard_at = time.monotonic()
+        # When it looked last for scripts that run for long.
+        self.looked_at = self.heard_at
         self.draining_since: float | None = None
         # Of the largest batch, or output.
         self.most_bytes = 0
@@ -102,6 +105,8 @@ class Session:
                 self._stay_alive()
             elif self.done or not claim or time.monotonic() >= self.idle_until:
                 self._submit(self._commit(claim))
+            if self.running:
+                self._note_running_now_and_then()
             self.retries.end()
         except LeaseLost:
             logger.warning("consumer %s lost its lease; nothing is written", self.lease.consumer_id)
@@ -317,6 +322,24 @@ class Session:
         if self._is_out_of_grace():
             self.forget()
             self.store.close(self.lease)
+
+    def _note_running_now_and_then(self) -> None:
+        """Let others see the scripts that run for long, with what they have said so far."""
+        if time.monotonic() - self.looked_at <= HEARTBEAT_SECONDS or self.lease.closed:
+            return
+        self.looked_at = time.monotonic()
+        keys = {(self, held_id) for held_id in self.running}
+        found: list[tuple[HeldMessage, RunningAttempt]] = []
+        for each in self.hosts.running(keys, HEARTBEAT_SECONDS):
+            held = self.running[each.call.key[1]]
+            attempt = running_attempt(held, each, self.lease.consumer_id)
+            if held.noted != hash(attempt.logs):
+                found.append((held, attempt))
+        if found:
+            self.store.note_running(self.lease, [attempt for _, attempt in found])
+            self.heard_at = time.monotonic()
+        for held, attempt in found:
+            held.noted = hash(attempt.logs)
 
     def _is_out_of_grace(self) -> bool:
         """Tell whether the cluster has been stopping for longer than a script may take."""

@@ -169,9 +169,11 @@ class HostPool:
         clock = time.monotonic()
         for host in self._hosts:
             number = host.page.running
-            call = dict(host.unanswered()).get(number) if number else None
             since = host.running_since(number)
-            if call is not None and call.key in keys and 0 < since <= clock - seconds:
+            if not number or not 0 < since <= clock - seconds:
+                continue
+            call = dict(host.unanswered()).get(number)
+            if call is not None and call.key in keys:
                 yield RunningCall(call, epoch_of(since), self._log_of(host, number))
         if self._callables is not None:
             yield from self._callables.running(keys, seconds)

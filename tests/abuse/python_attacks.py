@@ -465,13 +465,12 @@ FORGERIES = {
         timeout_seconds=SECONDS,
     ),
     "a forged stack": Attack(
-        TIMED_OUT,
+        PROTOCOL_BROKEN,
         r"""
         os.write(channel(), b'Stack (most recent call first):\n  File "script", line 9 in x\n')
         os.write(channel(), b'  File "<string>", line 1 in <module>\n' * 99999)
         while True: pass
         """,
-        timeout_seconds=SECONDS,
     ),
     "its own question": Attack(
         PROTOCOL_BROKEN,

@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
-from flows.monitoring.trace import PENDING
+from flows.monitoring.trace import PENDING, RUNNING
 from flows.tasks.reprocessing import SAMPLE
 
 Schema = dict[str, Any]
@@ -83,8 +83,12 @@ ATTEMPT = record(
             "description": "Which branch of the run, as numbers with points.",
         },
         "startedAt": TIME,
-        "finishedAt": TIME,
-        "outcome": {"type": "string", "enum": StepRun.Outcome.values},
+        "finishedAt": TIME_OR_NULL,
+        "outcome": {
+            "type": "string",
+            "enum": [*StepRun.Outcome.values, RUNNING],
+            "description": f"{RUNNING}: its script has been running for a second or more.",
+        },
         "error": TEXT_OR_NULL,
         "logs": listed({}),
     },

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from django.db import models
+
+
+class RunningAttempt(models.Model):
+    """A delivery whose script has been running for a second or more, and what it has said so far.
+
+    Its consumer writes it with its heartbeats and deletes it with the commit of the delivery. It is
+    of interest only while that consumer holds the message. No reference is checked, as with
+    messages.
+    """
+
+    message_id = models.UUIDField(primary_key=True)
+    consumer_id = models.BigIntegerField()
+    delivery = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
+
+    class Meta:
+        ordering = ["message_id"]
+        indexes = [models.Index("consumer_id", name="running_attempt_of_consumer")]
+
+    def __str__(self) -> str:
+        return str(self.message_id)

@@ -1,0 +1,137 @@
+"""What is seen of a script that runs for long, and what is kept when it is ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from flows import engine
+from flows.models import Queue, Run, RunningAttempt, StepRun
+from flows.monitoring.trace import trace
+from flows.store import store
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
+from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
+from tests.hosts.pools import children
+from tests.waiting import PATIENCE, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ENDLESS = "def run(message, context):\n    context.log('begun', 1)\n    while True: pass\n"
+
+
+class AtWork:
+    """A worker in this process that works while something is waited for."""
+
+    def __init__(self, queue: str) -> None:
+        pk = store().open_consumer(Queue.objects.get(name=queue).pk, 4, "cluster", "machine")
+        assert pk
+        self.worker = Worker(this_worker.hosts(), "cluster")
+        self.worker.begin(pk)
+
+    def until(self, condition):
+        def look():
+            if self.worker.sessions:
+                self.worker._collect()
+            for session in self.worker.sessions:
+                session.go_on(claim=False)
+            self.worker.sessions = [s for s in self.worker.sessions if not s.lease.closed]
+            return condition()
+
+        return wait_for(look, PATIENCE)
+
+
+@pytest.fixture
+def started() -> Run:
+    make_flow(codes=[ENDLESS])
+    return run_of(engine.start("flow", {}).correlation_id)
+
+
+@pytest.fixture
+def at_work(started):
+    at_work = AtWork("flow-0")
+    at_work.until(lambda: RunningAttempt.objects.exclude(logs="").exists())
+    yield at_work
+    for session in at_work.worker.sessions:
+        session.forget()
+
+
+def test_a_step_that_runs_for_long_is_seen_with_its_log(started, at_work, admin_client):
+    [step] = trace(started)["steps"]
+    page = admin_client.get(reverse("admin:flows_run_change", args=[started.pk]))
+
+    [attempt] = step["attempts"]
+    assert step["status"] == "RUNNING"
+    assert step["startedAt"] == attempt["startedAt"] is not None
+    assert (attempt["attempt"], attempt["outcome"], attempt["finishedAt"]) == (1, "RUNNING", None)
+    assert [line["text"] for line in attempt["logs"]] == ["begun 1"]
+    [group] = page.context["run_steps"][0]["groups"]
+    assert (group["name"], group["outcome"]) == ("Attempt 1", "RUNNING")
+    assert "begun 1" in page.content.decode()
+
+
+def test_a_cancelled_run_keeps_the_log_of_its_script(started, at_work):
+    engine.cancel(started)
+
+    at_work.until(lambda: not at_work.worker.sessions)
+
+    told = StepRun.objects.get()
+    assert told.outcome == "CANCELLED"
+    assert [line["text"] for line in json.loads(told.logs)] == ["begun 1"]
+    assert not RunningAttempt.objects.exists()
+
+
+def test_a_killed_script_keeps_its_log(started, at_work):
+    for zygote in children(os.getpid()):
+        for host in children(zygote):
+            os.kill(host, signal.SIGKILL)
+
+    at_work.until(lambda: not at_work.worker.sessions)
+
+    told = StepRun.objects.get()
+    assert (told.outcome, json.loads(told.logs)[0]["text"]) == ("FAILED", "begun 1")
+    assert "SIGKILL" in told.error
+    assert not RunningAttempt.objects.exists()
+
+
+def test_what_a_lost_consumer_has_noted_is_not_shown(started, at_work):
+    [session] = at_work.worker.sessions
+    noted = RunningAttempt.objects.get()
+    store().close(session.lease)
+    assert not RunningAttempt.objects.exists()
+    noted.save(force_insert=True)
+
+    [step] = trace(started)["steps"]
+
+    assert (step["status"], step["attempts"]) == ("QUEUED", [])
+
+
+def test_a_time_limit_is_stored_with_log_line_and_function():
+    flow = make_flow(codes=[ENDLESS], max_deliveries=1)
+    script = flow.steps.get().script
+    script.timeout = timedelta(seconds=1)
+    script.save()
+    engine.start("flow", {})
+
+    work("flow-0")
+
+    told = StepRun.objects.get()
+    assert "time limit of 1 s. It was at line 3 in run()." in told.error
+    assert 'File "flow-0", line 3, in run\n    while True: pass' in told.error
+    assert json.loads(told.logs)[0]["text"] == "begun 1"
+
+
+def test_a_short_step_is_never_noted():
+    flow = make_flow(codes=[ECHO])
+    engine.start("flow", {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningAttempt.objects, "bulk_create", None)
+        work_until_idle(flow)
+
+    assert StepRun.objects.get().outcome == "COMPLETED"
