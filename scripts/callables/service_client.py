@@ -62,21 +62,27 @@ class CallableServices:
         return _outside_calls()(self._program, request, self._deadline)
 
     def _secret(self, name: str) -> str:
-        # Imported late: reads the database, which a callable without secrets does not need.
-        from scripts.models.secret_values import SecretUnavailable, secret_value
-
-        if name not in self._program.secrets:
-            raise RequestFailed(f"The callable was not given a secret {name!r}.", "not-granted")
-        try:
-            value = secret_value(name)
-        except SecretUnavailable as error:
-            raise RequestFailed(str(error), "unknown") from error
+        value = _secret(self._program, name)
         self._given.append(value)
         return value
+
+
+def _secret(program: Program, name: str) -> str:
+    # Imported late: reads the database, which a callable without secrets does not need.
+    from scripts.models.secret_values import SecretUnavailable, secret_value
+
+    if name not in program.secrets:
+        raise RequestFailed(f"The callable was not given a secret {name!r}.", "not-granted")
+    try:
+        return secret_value(name)
+    except SecretUnavailable as error:
+        raise RequestFailed(str(error), "unknown") from error
 
 
 @cache
 def _outside_calls() -> OutsideCalls:
     from scripts.services.outside_calls import OutsideCalls
 
-    return OutsideCalls()
+    return OutsideCalls(
+        secrets=lambda program, request, _: {"value": _secret(program, request["name"])}
+    )

@@ -73,7 +73,11 @@ class Context:
     @property
     def http(self) -> Http:
         """HTTP requests, as far as the script may make them."""
-        return Http(lambda request: self._reply("http", request), self._numerals)
+        return Http(
+            lambda request: self.send_request("http", request),
+            lambda number: self._services.read_reply(self._number, number)[1],
+            self._numerals,
+        )
 
     @property
     def secrets(self) -> Secrets:

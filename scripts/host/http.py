@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +13,14 @@ from scripts.protocol.envelope import encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.numerals import Numerals, loads, may_change
 
-Send = Callable[[dict[str, Any]], dict[str, Any]]
+# Sends a request and returns its number; waits for the reply to a number.
+Send = Callable[[dict[str, Any]], int]
+Read = Callable[[int], dict[str, Any]]
+# A file of a form: its content, or (name, content) or (name, content, type).
+File = str | bytes | tuple[Any, ...]
+
+# The characters of a server's answer that its error has.
+_EXCERPT_LENGTH = 200
 
 
 class HttpError(Exception):
@@ -123,25 +130,73 @@ class Response:
         if self.ok:
             return self
         message = f"{self._method} {self.url.partition('?')[0]} was answered with {self.status}"
+        excerpt = self._excerpt()
         if self.retry_after is None:
-            raise HttpError(message, response=self)
-        raise Throttled(f"{message}, to be tried again later", self, self.retry_after)
+            raise HttpError(message + excerpt, response=self)
+        later = f"{message}, to be tried again later{excerpt}"
+        raise Throttled(later, self, self.retry_after)
+
+    def _excerpt(self) -> str:
+        """Return the beginning of the body for an error, in one line."""
+        text = " ".join((self._text or "")[: 4 * _EXCERPT_LENGTH].split())
+        if not text:
+            return ""
+        return f": {text[:_EXCERPT_LENGTH]}{'…' if len(text) > _EXCERPT_LENGTH else ''}"
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
 
 
 class Http:
-    """Makes requests, one at a time, and waits for the answers."""
+    """Makes requests, and waits for the answers."""
 
     Error = HttpError
 
-    def __init__(self, send: Send, numerals: Numerals | None = None) -> None:
-        """Take the function that sends a request, and the writing of the message's numbers."""
+    def __init__(self, send: Send, read: Read, numerals: Numerals | None = None) -> None:
+        """Take what sends a request, what reads its reply, and the writing of numbers."""
         self._send = send
+        self._read = read
         self._numerals: Numerals = {} if numerals is None else numerals
 
-    def request(
+    def request(self, method: str, url: str, **options: Any) -> Response:
+        """Make a request.
+
+        The options: params, json, data, form, files, headers, auth, timeout, ca, cert. `data` is
+        text, bytes, or fields, which are sent as a form. `auth` is a token, or a user and a
+        password. `ca` and `cert` are names of secrets with PEM texts: the authority of the server,
+        and the certificate of the script with its key. `timeout` is for the whole request, in
+        seconds. Raises HttpError if no answer comes. An error status raises nothing here.
+        """
+        method = str(method).upper()
+        return self._answer(method, self._send(self._prepared(method, url, **options)))
+
+    def all(
+        self, requests: Iterable[str | Mapping[str, Any]], *, return_errors: bool = False
+    ) -> list[Response | HttpError]:
+        """Make several requests at once, and return the answers in their order.
+
+        Each is a URL, or url, method and the options of a request. When all have come to their
+        end, the first HttpError is raised; with `return_errors` it stands in its place.
+        """
+        prepared = [self._request_of(each) for each in requests]
+        sent = [(request["method"], self._send(request)) for request in prepared]
+        answers: list[Response | HttpError] = []
+        for method, number in sent:
+            try:
+                answers.append(self._answer(method, number))
+            except HttpError as error:
+                answers.append(error)
+        failed = next((each for each in answers if isinstance(each, HttpError)), None)
+        if failed is not None and not return_errors:
+            raise failed
+        return answers
+
+    def _request_of(self, given: str | Mapping[str, Any]) -> dict[str, Any]:
+        options: dict[str, Any] = {"url": given} if isinstance(given, str) else dict(given)
+        method = str(options.pop("method", "GET")).upper()
+        return self._prepared(method, **options)
+
+    def _prepared(
         self,
         method: str,
         url: str,
@@ -149,31 +204,32 @@ class Http:
         params: Any = None,
         json: Any = None,
         data: Any = None,
+        form: Any = None,
+        files: Any = None,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
-    ) -> Response:
-        """Make a request. `data` is text, bytes, or fields, which are sent as a form.
-
-        `timeout` is for the whole request, in seconds. Raises HttpError if no answer comes. An
-        error status raises nothing here.
-        """
-        method = method.upper()
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a request as the worker takes it."""
         own_headers = {
             str(name): str(value) for name, value in (headers or {}).items() if value is not None
         }
-        body, content_type = _body(json, data, self._numerals)
-        sent = {"base64": b64encode(body).decode()} if isinstance(body, bytes) else {"body": body}
+        body, content_type = _body(json, data, form, files, self._numerals)
         if content_type and not any(name.lower() == "content-type" for name in own_headers):
             own_headers["Content-Type"] = content_type
-        reply = self._send(
-            {
-                "method": method,
-                "url": _with_params(str(url), params),
-                "headers": own_headers,
-                "timeout": timeout,
-                **sent,
-            }
-        )
+        options = {"auth": auth, "ca": ca, "cert": cert, "timeout": timeout}
+        return {
+            "method": method,
+            "url": _with_params(str(url), params),
+            "headers": own_headers,
+            **{name: value for name, value in options.items() if value is not None},
+            **body,
+        }
+
+    def _answer(self, method: str, number: int) -> Response:
+        reply = self._read(number)
         if "error" in reply:
             raise HttpError(reply["error"], reply["kind"])
         return Response(method, reply, self._numerals)
@@ -197,19 +253,73 @@ class Http:
         return self.request("DELETE", url, params=params, **options)
 
 
-def _body(json: Any, data: Any, numerals: Numerals) -> tuple[str | bytes | None, str]:
-    """Return the body, and its type."""
+def _body(
+    json: Any, data: Any, form: Any, files: Any, numerals: Numerals
+) -> tuple[dict[str, Any], str]:
+    """Return the body as members of a request, and its type where the worker does not know it."""
+    is_form = form is not None or files is not None
+    if (json is not None) + (data is not None) + is_form > 1:
+        raise TypeError("a request has one of json, data, and form with files")
+    if is_form:
+        return {"form": _fields("form", form), "files": _files(files)}, ""
     if json is not None:
-        if data is not None:
-            raise TypeError("a request has either json or data")
-        return _json_text(json, numerals), "application/json"
+        return {"body": _json_text(json, numerals)}, "application/json"
     if data is None:
-        return None, ""
+        return {"body": None}, ""
     if isinstance(data, str):
-        return data, "text/plain; charset=utf-8"
-    if isinstance(data, bytes | bytearray):
-        return bytes(data), "application/octet-stream"
-    return urlencode(data, doseq=True), "application/x-www-form-urlencoded"
+        return {"body": data}, "text/plain; charset=utf-8"
+    if isinstance(data, bytes | bytearray | memoryview):
+        return {"base64": b64encode(data).decode()}, "application/octet-stream"
+    return {"body": urlencode(_fields("data", data))}, "application/x-www-form-urlencoded"
+
+
+def _files(files: Any) -> list[list[Any]]:
+    return [
+        [str(name), *_file(str(name), file)] for name, file in _pairs(files) if file is not None
+    ]
+
+
+def _file(name: str, file: File | Any) -> list[Any]:
+    """Return the name of a file, its type, and its content."""
+    filename, content, kind = name, file, None
+    if isinstance(file, tuple | list):
+        if not 2 <= len(file) <= 3:
+            raise TypeError(f"files[{name!r}] takes content, (name, content) or (…, type)")
+        filename, content, kind = (*file, None)[:3]
+    if hasattr(content, "read"):
+        content = content.read()
+    if isinstance(content, str):
+        content = content.encode()
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"files[{name!r}] has bytes or text, not {type(content).__name__}")
+    return [str(filename), kind, b64encode(content).decode()]
+
+
+def _fields(what: str, given: Any) -> list[tuple[str, str]]:
+    """Return names and texts: one for each item of a list, None is left out."""
+    found = []
+    for name, value in _pairs(given, what):
+        values = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        found += [(str(name), _plain(each)) for each in values if each is not None]
+    return found
+
+
+def _pairs(given: Any, what: str = "files") -> list[tuple[Any, Any]]:
+    if given is None:
+        return []
+    pairs = list(given.items() if isinstance(given, Mapping) else given)
+    if isinstance(given, str) or not all(
+        isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs
+    ):
+        raise TypeError(f"{what} takes a dictionary, or pairs of name and value")
+    return [(name, value) for name, value in pairs]
+
+
+def _plain(value: Any) -> str:
+    # As in JSON, and as JavaScript writes it.
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _json_text(value: Any, numerals: Numerals) -> str:
@@ -231,12 +341,8 @@ def _json_text(value: Any, numerals: Numerals) -> str:
 
 
 def _with_params(url: str, params: Any) -> str:
-    if not params:
-        return url
-    if isinstance(params, Mapping):
-        # Left out, as by other clients; urlencode would send the text None.
-        params = {name: value for name, value in params.items() if value is not None}
-    if not params:
+    query = urlencode(_fields("params", params))
+    if not query:
         return url
     url, hash_sign, fragment = url.partition("#")
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}{hash_sign}{fragment}"
+    return f"{url}{'&' if '?' in url else '?'}{query}{hash_sign}{fragment}"

@@ -17,7 +17,8 @@ _DATABASE_RETRY_SECONDS = 0.2
 
 
 def engine_services() -> dict[str, Service]:
-    return {"http": OutsideCalls(), SECRET_SERVICE: SecretService()}
+    secrets = SecretService()
+    return {"http": OutsideCalls(secrets=secrets), SECRET_SERVICE: secrets}
 
 
 class SecretService:

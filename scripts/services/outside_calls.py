@@ -16,7 +16,6 @@ import ssl
 import threading
 import time
 import zlib
-from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,10 +25,12 @@ import httpcore
 import httpx
 
 from scripts.protocol.calls import Program
-from scripts.protocol.services import Deadline, RequestFailed
+from scripts.protocol.services import Deadline, RequestFailed, Service
 from scripts.services.addresses import is_allowed, plain_host
 from scripts.services.bodies import described, header_text, location_text
 from scripts.services.connections import CheckedNetwork
+from scripts.services.identities import digest, tls_context
+from scripts.services.request_parts import authorization, body_of, secret_name
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
@@ -67,13 +68,16 @@ class OutsideCalls:
     """The service `http`: {method, url, headers, body, timeout} to {status, headers, body, url}.
 
     `retryAfter`, in seconds, is in the reply where the server answered 429 or 503 with a time.
-    Bytes are passed as `base64`. Each version of a script has connections of its own.
+    Bytes are passed as `base64`, other bodies as `form` and `files`, credentials as `auth`. `ca`
+    and `cert` are names of secrets. Each version of a script has connections of its own.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, secrets: Service | None = None) -> None:
+        """Take the TLS of ordinary calls, and the service that reads secrets."""
         self._tls = tls
+        self._secrets = secrets
         self._lock = threading.Lock()
-        self._pools: dict[tuple[int, str, bool], _Pool] = {}
+        self._pools: dict[tuple[int, str, bool, str], _Pool] = {}
 
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
@@ -98,8 +102,19 @@ class OutsideCalls:
         self, program: Program, hop: Hop, deadline: Deadline
     ) -> tuple[dict[str, Any], str | None]:
         """Make one request; return the reply, and the target if it is a redirect."""
-        with self._pool(program) as pool:
+        ca, certificate = (
+            self._secret(program, name, deadline) for name in (hop.ca, hop.certificate)
+        )
+        with self._pool(program, ca, certificate) as pool:
             return _exchange(pool, hop, deadline)
+
+    def _secret(self, program: Program, name: str, deadline: Deadline) -> str:
+        if not name:
+            return ""
+        if self._secrets is None:
+            raise RequestFailed(f"There is no secret {name!r} here.", "invalid")
+        value: str = self._secrets(program, {"name": name}, deadline)["value"]
+        return value
 
     def close(self) -> None:
         with self._lock:
@@ -108,15 +123,21 @@ class OutsideCalls:
             pool.connections.close()
 
     @contextmanager
-    def _pool(self, program: Program) -> Iterator[httpcore.ConnectionPool]:
+    def _pool(
+        self, program: Program, ca: str, certificate: str
+    ) -> Iterator[httpcore.ConnectionPool]:
         """Yield the connections of a script version, for one request."""
-        key = (program.version_id, program.name, program.private_addresses)
+        identity = digest(ca, certificate)
+        key = (program.version_id, program.name, program.private_addresses, identity)
         with self._lock:
             self._close_idle_pools()
             if key not in self._pools:
-                # Reading the certificates of all authorities takes long.
-                self._tls = self._tls or httpcore.default_ssl_context()
-                self._pools[key] = _Pool(_new_pool(self._tls, program.private_addresses))
+                if identity:
+                    tls = tls_context(ca, certificate)
+                else:
+                    # Reading the certificates of all authorities takes long.
+                    tls = self._tls = self._tls or httpcore.default_ssl_context()
+                self._pools[key] = _Pool(_new_pool(tls, program.private_addresses))
             pool = self._pools[key]
             pool.users += 1
         try:
@@ -150,21 +171,28 @@ class Hop:
     url: httpx.URL
     headers: dict[str, str]
     body: bytes
+    # The names of secrets: the authority of the server, and who calls.
+    ca: str = ""
+    certificate: str = ""
 
     @classmethod
     def first(cls, request: dict[str, Any]) -> Hop:
-        method, body = request.get("method"), request.get("body")
+        method = request.get("method")
         if method not in METHODS:
             raise RequestFailed(f"The method must be one of {', '.join(METHODS)}.", "invalid")
-        if not isinstance(body, str | None):
-            raise RequestFailed("The body must be a string.", "invalid")
-        content = (body or "").encode(errors="replace")
-        if request.get("base64") is not None:
-            content = _bytes(request["base64"])
+        content, kind = body_of(request)
         url, headers = _url(request.get("url")), _headers(request.get("headers") or {})
         if url.userinfo:
             raise RequestFailed("Credentials belong into a header, not into the URL.", "invalid")
-        return cls(method, url, headers, content)
+        # The parts of a form are found by a word in its type.
+        if kind and (kind.startswith("multipart/") or "content-type" not in headers):
+            headers["content-type"] = kind
+        if request.get("auth") is not None:
+            if "authorization" in headers:
+                raise RequestFailed("A request has auth or the header Authorization.", "invalid")
+            headers["authorization"] = authorization(request["auth"])
+        names = (secret_name(option, request.get(option)) for option in ("ca", "cert"))
+        return cls(method, url, headers, content, *names)
 
     @property
     def host(self) -> str:
@@ -193,7 +221,7 @@ class Hop:
             raise RequestFailed(f"{self.place} leads from https to http.", "redirects")
         hop = replace(self, url=url)
         if (hop.url.scheme, hop.host, hop.port) != (self.url.scheme, self.host, self.port):
-            hop = replace(hop, headers=_without(self.headers, _CONFIDENTIAL))
+            hop = replace(hop, headers=_without(self.headers, _CONFIDENTIAL), certificate="")
         if status == 303 or (status in (301, 302) and self.method == "POST"):
             headers = _without(hop.headers, re.compile("^content-"))
             hop = replace(hop, method="HEAD" if self.method == "HEAD" else "GET", body=b"")
@@ -379,13 +407,6 @@ def _unzipped(hop: Hop, chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise RequestFailed(f"{hop.place} sent a broken body: {error}", "protocol") from None
     if unzip is not None and not unzip.eof:
         raise RequestFailed(f"{hop.place} sent half a body.", "protocol")
-
-
-def _bytes(text: Any) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except (TypeError, ValueError):
-        raise RequestFailed("The body is not base64.", "invalid") from None
 
 
 def _retry_after(value: str) -> float | None:

@@ -148,7 +148,7 @@ def test_a_status_that_is_an_error_is_raised_with_the_line(
     ).error
 
     assert isinstance(error, ScriptRaised)
-    assert str(error) == f"HttpError: GET {server.url('/none')} was answered with 404"
+    assert str(error) == f"HttpError: GET {server.url('/none')} was answered with 404: nothing here"
     assert "at pricing:2:" in error.traceback
 
 

@@ -187,7 +187,9 @@ def test_an_error_that_a_script_lets_pass_says_what_was_called(
     )
 
     assert isinstance(raised, ScriptRaised)
-    assert str(raised) == f"HttpError: GET {server.url('/none')} was answered with 404"
+    assert (
+        str(raised) == f"HttpError: GET {server.url('/none')} was answered with 404: nothing here"
+    )
 
 
 @pytest.mark.parametrize("status", [429, 503])

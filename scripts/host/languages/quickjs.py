@@ -53,6 +53,8 @@ OPTIONAL = {
     "JS_AddIntrinsicMapSet": r"Map|Set|WeakMap|WeakSet",
     "JS_AddIntrinsicTypedArrays": (
         r"(Shared)?ArrayBuffer|(Big)?(Int|Uint|Float)\d+(Clamped)?Array|DataView|Atomics"
+        # Members of answers, which are typed arrays.
+        r"|bytes"
     ),
     "JS_AddIntrinsicWeakRef": r"WeakRef|FinalizationRegistry",
     "JS_AddIntrinsicAToB": r"atob|btoa|DOMException",

@@ -1,8 +1,8 @@
 """What Python scripts may import of Async Engine."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, SupportsFloat, TypeAlias
+from typing import IO, Any, SupportsFloat, TypeAlias, overload
 
 __all__ = [
     "Context",
@@ -67,10 +67,15 @@ class Secrets(Mapping[str, str]):
 
 _Fields: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
-class Http:
-    """Makes requests, one at a time. `timeout` is in seconds, for the whole of one.
+_Content: TypeAlias = str | bytes | bytearray | memoryview | IO[bytes] | IO[str]
+_File: TypeAlias = _Content | tuple[str, _Content] | tuple[str, _Content, str] | None
+_Files: TypeAlias = Mapping[str, _File] | Sequence[tuple[str, _File]]
 
-    Each raises HttpError where nothing is answered.
+class Http:
+    """Makes requests. `timeout` is in seconds, for the whole of one.
+
+    `auth` is a token, or a user and a password. `ca` and `cert` are names of secrets. Each raises
+    HttpError where nothing is answered.
     """
 
     Error: type[HttpError]
@@ -82,8 +87,13 @@ class Http:
         params: _Fields | None = None,
         json: Any = None,
         data: str | bytes | bytearray | _Fields | None = None,
+        form: _Fields | None = None,
+        files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
     def get(
         self,
@@ -91,7 +101,10 @@ class Http:
         params: _Fields | None = None,
         *,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
     def head(
         self,
@@ -99,7 +112,10 @@ class Http:
         params: _Fields | None = None,
         *,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
     def delete(
         self,
@@ -108,8 +124,13 @@ class Http:
         *,
         json: Any = None,
         data: str | bytes | bytearray | _Fields | None = None,
+        form: _Fields | None = None,
+        files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
     def post(
         self,
@@ -118,8 +139,13 @@ class Http:
         data: str | bytes | bytearray | _Fields | None = None,
         *,
         params: _Fields | None = None,
+        form: _Fields | None = None,
+        files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
     def put(
         self,
@@ -128,8 +154,13 @@ class Http:
         data: str | bytes | bytearray | _Fields | None = None,
         *,
         params: _Fields | None = None,
+        form: _Fields | None = None,
+        files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
     def patch(
         self,
@@ -138,9 +169,21 @@ class Http:
         data: str | bytes | bytearray | _Fields | None = None,
         *,
         params: _Fields | None = None,
+        form: _Fields | None = None,
+        files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
-        timeout: float = 10,
+        auth: str | tuple[str, str] | None = None,
+        timeout: float | None = 10,
+        ca: str | None = None,
+        cert: str | None = None,
     ) -> Response: ...
+    @overload
+    def all(self, requests: Iterable[str | Mapping[str, Any]]) -> list[Response]: ...
+    @overload
+    def all(
+        self, requests: Iterable[str | Mapping[str, Any]], *, return_errors: bool
+    ) -> list[Response | HttpError]:
+        """Make several requests at once: each is a URL, or url, method and options."""
 
 class Headers(Mapping[str, str]):
     """The headers of a response, whatever the case of their names."""

@@ -7,9 +7,16 @@
   const { apply } = Reflect;
   const { isArray } = Array;
   const { toString } = Object.prototype;
-  const { includes, indexOf, slice, split, toLowerCase, toUpperCase } = String.prototype;
-  const [text, error, typeError] = [String, Error, TypeError];
+  const { includes: hasName, join } = Array.prototype;
+  const { charCodeAt, includes, indexOf, replace, slice, split } = String.prototype;
+  const { toLowerCase, toUpperCase, toWellFormed, trim } = String.prototype;
+  const [text, error, typeError, toInteger] = [String, Error, TypeError, parseInt];
   const [promise, encode] = [Promise, encodeURIComponent];
+  // Only there where the code names typed arrays.
+  const { ArrayBuffer: buffer, Uint8Array: byteArray } = globalThis;
+  const toBase64 = byteArray?.prototype.toBase64, fromBase64 = byteArray?.fromBase64;
+  const MAX_EXCERPT = 200;
+  const OPTIONS = ["headers", "params", "timeout", "base64", "form", "files", "auth", "ca", "cert"];
   const waiting = {};
   let last = 0;
 
@@ -20,40 +27,37 @@
     put: (url, body, options) => request("PUT", url, body, options),
     patch: (url, body, options) => request("PATCH", url, body, options),
     delete: (url, options) => request("DELETE", url, undefined, options),
+    all: (requests) => promise.all(listed("http.all()", requests).map(requested)),
     request,
   };
 
-  // Options: headers, params for the query, timeout in seconds for the whole request, and base64,
-  // true where the body is bytes written so.
+  // Of http.all: a URL, or url, method, body and the options of a request.
+  function requested(given) {
+    if (typeof given === "string") {
+      return request("GET", given);
+    }
+    names("each request", given);
+    const { url, method = "GET", body, ...options } = given;
+    return request(method, url, body, options);
+  }
+
+  // Options: headers, params for the query, timeout in seconds for the whole request, base64, true
+  // where the body is bytes written so, form and files, auth, and ca and cert, names of secrets.
   function request(method, url, body, options) {
     // Made now: when the reply comes, the stack no longer shows the line of the request.
     const refused = new error("");
     return new promise((resolve, fail) => {
       shared.stopIfDecided();
       method = apply(toUpperCase, text(method), []);
-      const { headers, params, timeout, base64 } = checkedOptions(options);
-      const sent = { method, url: withParams(text(url), params), headers: {}, body: null, timeout };
-      let hasType = false;
+      const { headers, params, timeout, auth, ca, cert, ...rest } = checkedOptions(options);
+      const sent = {
+        method, url: withParams(text(url), params), headers: {}, body: null, timeout,
+        auth: auth ?? undefined, ca: ca ?? undefined, cert: cert ?? undefined,
+      };
       for (const [name, value] of members("headers", headers)) {
         sent.headers[name] = value;
-        hasType ||= apply(toLowerCase, name, []) === "content-type";
       }
-      if (base64) {
-        if (typeof body !== "string") {
-          throw new typeError("the body of a request with base64 must be a text in that writing");
-        }
-        sent.base64 = body;
-        if (!hasType) {
-          sent.headers["Content-Type"] = "application/octet-stream";
-        }
-      } else if (body !== undefined && body !== null) {
-        const isText = typeof body === "string";
-        sent.body = isText ? body : shared.copied(body, "body");
-        if (!hasType) {
-          sent.headers["Content-Type"] =
-            isText ? "text/plain; charset=utf-8" : "application/json";
-        }
-      }
+      addBody(sent, body, rest);
       waiting[++last] = { method, resolve, fail, refused };
       const { requests } = shared;
       shared.hasNews = true;
@@ -61,14 +65,94 @@
     });
   }
 
+  function addBody(sent, body, { base64, form, files }) {
+    const isForm = form !== undefined && form !== null || files !== undefined && files !== null;
+    if (isForm && body !== undefined && body !== null) {
+      throw new typeError("a request has a body, or form and files");
+    }
+    if (isForm) {
+      sent.form = members("form", form);
+      sent.files = fileParts(files);
+    } else if (base64) {
+      if (typeof body !== "string") {
+        throw new typeError("the body of a request with base64 must be a text in that writing");
+      }
+      sent.base64 = body;
+      addType(sent, "application/octet-stream");
+    } else if (isBytes(body)) {
+      sent.base64 = bytesText(body);
+      addType(sent, "application/octet-stream");
+    } else if (body !== undefined && body !== null) {
+      const isText = typeof body === "string";
+      sent.body = isText ? body : shared.copied(body, "body");
+      addType(sent, isText ? "text/plain; charset=utf-8" : "application/json");
+    }
+  }
+
+  function addType({ headers }, type) {
+    if (!keys(headers).some((name) => apply(toLowerCase, name, []) === "content-type")) {
+      headers["Content-Type"] = type;
+    }
+  }
+
+  // Each file is its content, or {name, content, type}; the content is a text or bytes.
+  function fileParts(files) {
+    const parts = [];
+    for (const name of files === undefined || files === null ? [] : names("files", files)) {
+      const file = files[name];
+      if (file === undefined || file === null) {
+        continue;
+      }
+      const isBare = typeof file === "string" || isBytes(file);
+      const { name: filename = name, content, type = null } = isBare ? { content: file } : file;
+      if (typeof content !== "string" && !isBytes(content)) {
+        throw new typeError(`files.${name} must be a text, bytes or {name, content, type}`);
+      }
+      parts[parts.length] = [name, text(filename), type, bytesText(content)];
+    }
+    return parts;
+  }
+
+  function isBytes(value) {
+    return buffer !== undefined && (value instanceof buffer || buffer.isView(value));
+  }
+
+  function bytesText(value) {
+    if (typeof value === "string") {
+      return base64Of(value);
+    }
+    const bytes = value instanceof buffer ? new byteArray(value) :
+      new byteArray(value.buffer, value.byteOffset, value.byteLength);
+    return apply(toBase64, bytes, []);
+  }
+
+  // The bytes of a text in UTF-8, without typed arrays.
+  function base64Of(value) {
+    const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const escaped = encode(apply(toWellFormed, value, []));
+    const codes = [];
+    for (let i = 0; i < escaped.length; i++) {
+      const isEscape = escaped[i] === "%";
+      codes[codes.length] = isEscape ? toInteger(apply(slice, escaped, [i + 1, i + 3]), 16) :
+        apply(charCodeAt, escaped, [i]);
+      i += isEscape ? 2 : 0;
+    }
+    let written = "";
+    for (let i = 0; i < codes.length; i += 3) {
+      const bits = codes[i] << 16 | (codes[i + 1] ?? 0) << 8 | (codes[i + 2] ?? 0);
+      written += letters[bits >> 18] + letters[bits >> 12 & 63] +
+        (i + 1 < codes.length ? letters[bits >> 6 & 63] : "=") +
+        (i + 2 < codes.length ? letters[bits & 63] : "=");
+    }
+    return written;
+  }
+
   // Otherwise a misspelt option would be ignored.
   function checkedOptions(options) {
     for (const name of options === undefined || options === null ? [] : names("options", options)) {
-      switch (name) {
-        case "headers": case "params": case "timeout": case "base64":
-          continue;
+      if (!apply(hasName, OPTIONS, [name])) {
+        throw new typeError(`a request takes ${apply(join, OPTIONS, [", "])}, not ${name}`);
       }
-      throw new typeError(`a request takes headers, params, timeout and base64, not ${name}`);
     }
     const { timeout } = options ?? {};
     if (timeout !== undefined && timeout !== null && !(timeout > 0 && timeout - timeout === 0)) {
@@ -84,11 +168,22 @@
     return keys(given);
   }
 
-  // Undefined and null ones are left out. In params an array gives one for each item.
+  function listed(what, given) {
+    if (!isArray(given)) {
+      throw new typeError(`${what} takes an array`);
+    }
+    return given;
+  }
+
+  // Undefined and null ones are left out. In params and form an array gives one for each item, and
+  // pairs of name and value may stand in an array.
   function members(what, given) {
     const found = [];
+    if (isArray(given) && what !== "headers") {
+      return given.flatMap(([name, value]) => members(what, { [name]: value }));
+    }
     for (const name of given === undefined || given === null ? [] : names(what, given)) {
-      const isList = what === "params" && isArray(given[name]);
+      const isList = what !== "headers" && isArray(given[name]);
       const values = isList ? given[name] : [given[name]];
       for (let i = 0; i < values.length; i++) {
         if (values[i] !== undefined && values[i] !== null) {
@@ -148,6 +243,12 @@
         throw httpError(new error(""), said, "encoding");
       } });
     }
+    defineProperty(response, "bytes", { get() {
+      if (byteArray === undefined) {
+        throw new typeError("the bytes are in bytes: the script must name it");
+      }
+      return fromBase64(base64 ?? base64Of(body));
+    } });
     try {
       response.data = noText === undefined ? shared.read(body, makeNumerals) : undefined;
     } catch {
@@ -158,8 +259,9 @@
       if (status >= 400) {
         const place = apply(split, url, ["?"])[0];
         const said = `${method} ${place} was answered with ${status}`;
-        const refused = httpError(new error(""), said, "status");
+        const refused = httpError(new error(""), said + excerpt(body ?? ""), "status");
         refused.response = response;
+        refused.status = status;
         if (retryAfter !== undefined) {
           shared.throttled[shared.throttled.length] = { refused, retryAfter };
         }
@@ -169,6 +271,14 @@
     } });
     return resolve(response);
   };
+
+  // The beginning of the body, in one line.
+  function excerpt(body) {
+    const start = apply(slice, body, [0, 4 * MAX_EXCERPT]);
+    const line = apply(trim, apply(replace, start, [/\s+/g, " "]), []);
+    const more = line.length > MAX_EXCERPT ? "…" : "";
+    return line && `: ${apply(slice, line, [0, MAX_EXCERPT])}${more}`;
+  }
 
   function httpError(refused, message, kind) {
     refused.message = message;
