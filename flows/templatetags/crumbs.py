@@ -12,6 +12,20 @@ register = template.Library()
 
 Crumb = dict[str, Any]
 
+# By the name of an address, or by what it ends with.
+OWN_NAMES = {
+    "add": "New",
+    "delete": "Delete",
+    "history": "History",
+    "flows_deadletter_discard_many": "Discard",
+    "flows_deadletter_reprocess": "Reprocess",
+    "flows_flow_deleted": "Deleted flows",
+    "flows_flow_restore": "Restore",
+    "flows_flow_start": "Start",
+    "flows_reprocessing_begin": "Reprocess many",
+    "flows_run_conservation": "Check conservation",
+}
+
 
 @register.filter
 def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
@@ -21,7 +35,14 @@ def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
     if parts and _is_app(parts[0]):
         found = _active_group(request)
         parts = ([{"title": found}] if found else []) + parts[1:]
-    return [*parts, {"title": "New"}] if request.path.endswith("/add/") else parts
+    last = _own_name(request)
+    return [*parts, {"title": last}] if last else parts
+
+
+def _own_name(request: HttpRequest) -> str:
+    """Return how a page is called that is neither a list nor the page of an object."""
+    name = (request.resolver_match.url_name if request.resolver_match else None) or ""
+    return OWN_NAMES.get(name) or OWN_NAMES.get(name.rpartition("_")[2], "")
 
 
 def _is_app(part: Crumb) -> bool:

@@ -6,6 +6,7 @@ unfold's menus open at elements that are no buttons. This module
 - moves the focus into the menu that opened, and back when Escape closes it;
 - moves the focus into a dialog, keeps it there, and moves it back when the dialog closes;
 - gives names to what unfold, Django and select2 leave without one, and marks the main part;
+- keeps the names of icons, such as `play_arrow`, out of the names of buttons;
 - lets Tab reach what scrolls and has nothing else to reach.
 */
 (() => {
@@ -15,6 +16,7 @@ unfold's menus open at elements that are no buttons. This module
   const FOCUSABLE =
     'a[href], button:not([disabled]), input:not([type="hidden"]):not([disabled]), ' +
     'select:not([disabled]), textarea:not([disabled]), [tabindex]:not([tabindex="-1"])';
+  const ICON = ".material-symbols-outlined";
   const PRESSED = "data-pressed-by-key";
   // Names of buttons that show an icon alone.
   const NAMES = {
@@ -51,6 +53,16 @@ unfold's menus open at elements that are no buttons. This module
     }
   };
 
+  // The name of an icon is no word of the button that it is in, unless the button has no other.
+  const hideIcon = (icon) => {
+    const control = icon.closest("a, button, summary, [role=button]");
+    const icons = [...(control?.querySelectorAll(ICON) ?? [])].map((each) => each.textContent);
+    const words = icons.reduce((text, name) => text.replace(name, ""), control?.textContent ?? "");
+    if (!control || control.hasAttribute("aria-label") || control.title || words.trim()) {
+      icon.setAttribute("aria-hidden", "true");
+    }
+  };
+
   const nameSearch = (field) => field.setAttribute("aria-label", "Search");
   const nameHint = (hint) => hint.setAttribute("role", "img");
 
@@ -72,6 +84,7 @@ unfold's menus open at elements that are no buttons. This module
     "[aria-describedby$=_helptext]": dropMissingHint,
     ".overflow-x-auto:not([tabindex])": reachScrolled,
     "[x-on\\:click]:not([role])": makeButton,
+    [`${ICON}:not([aria-hidden])`]: hideIcon,
     ".select2-search__field:not([aria-label])": nameSearch,
     ".help-tooltip[aria-label]:not([role])": nameHint,
   };
