@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.urls import reverse
@@ -27,6 +28,7 @@ def test_ctrl_k_opens_a_flow_by_keyboard_alone(page: Any) -> None:
     page.keyboard.press("Enter")
 
     page.wait_for_url(f"**{reverse('admin:flows_flow_change', args=[flow.pk])}")
+    assert page.get_by_role("heading", level=1).inner_text().endswith("orders")
 
 
 def test_the_button_of_the_header_opens_the_search_and_escape_leaves_it(page: Any) -> None:
@@ -40,6 +42,8 @@ def test_the_button_of_the_header_opens_the_search_and_escape_leaves_it(page: An
     page.keyboard.press("Escape")
 
     dialog.wait_for(state="hidden")
+    assert not dialog.is_visible()
+    assert urlsplit(page.url).path == reverse("admin:index")
 
 
 def test_times_are_in_the_zone_of_the_browser_with_utc_in_the_title(page: Any) -> None:

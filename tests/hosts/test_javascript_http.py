@@ -172,7 +172,7 @@ def test_a_request_that_may_not_be_made_is_refused(pool: HostPool, server: Loopb
 
 
 def test_time_limit_holds_while_a_request_is_waited_for(pool: HostPool, server: Loopback) -> None:
-    server.pages["/slow"] = lambda handler: server.closing.wait(20)
+    server.pages["/slow"] = lambda handler: server.closing.wait(PATIENCE)
     code = f"""
 for (;;) {{ try {{ await http.get("{server.url("/slow")}"); }} catch {{}} }}
 setData(1)"""

@@ -16,6 +16,7 @@ from scripts.pool import sandbox_probe
 from scripts.pool.host_pool import HostPool
 from scripts.pool.sandbox_probe import missing_measures
 from scripts.protocol.calls import Call, CallSite, Program
+from tests.waiting import PATIENCE
 
 # Behind a filter that refuses a call with this first argument, as on a kernel that lacks it. The
 # numbers are those of x86-64 and aarch64.
@@ -39,7 +40,7 @@ pool = HostPool(allow_unsandboxed=allowed)
 program = Program(1, "echo", "python", "def run(m, c): return m", 5, 64)
 call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
 pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
-(outcome,) = pool.collect(20)
+(outcome,) = pool.collect(120)
 output = outcome.output and outcome.output.decode()
 beforehand = [missing_measures(), scripts_may_run()]
 print(json.dumps([*beforehand, sorted(pool.missing_measures), output, str(outcome.error)]))
@@ -131,7 +132,7 @@ def run_without(measure: str, *, is_allowed: bool) -> list[Any]:
         env=os.environ | {"ASYNCENGINE_UNSEALED_SCRIPTS": str(int(is_allowed))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     return [*json.loads(process.stdout), process.stderr]
@@ -154,7 +155,7 @@ def test_no_memory_of_a_host_can_be_written_and_executed() -> None:
     program = Program(1, "echo", "javascript", "setData(context.Data)", 5, 64)
     call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
     pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
-    (outcome,) = pool.collect(20)
+    (outcome,) = pool.collect(PATIENCE)
     (host,) = psutil.Process(zygote_of(pool)).children()
 
     rights = [line.split()[1] for line in Path(f"/proc/{host.pid}/maps").read_text().splitlines()]

@@ -231,7 +231,7 @@ def test_being_refused_without_a_time_to_wait_is_a_failure(
 def test_a_script_that_waits_for_a_server_meets_its_time_limit(
     pool: HostPool, server: Loopback
 ) -> None:
-    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(PATIENCE)
     begun_at = time.monotonic()
 
     body = f"""
@@ -248,7 +248,7 @@ while True:
 
 
 def test_a_script_hears_of_a_server_that_takes_its_time(pool: HostPool, server: Loopback) -> None:
-    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(PATIENCE)
 
     raised = error(pool, f'context.http.get("{server.url()}", timeout=0.2)')
 
@@ -259,7 +259,7 @@ def test_a_script_hears_of_a_server_that_takes_its_time(pool: HostPool, server: 
 def test_a_script_that_waits_for_a_server_can_be_cancelled(
     pool: HostPool, server: Loopback
 ) -> None:
-    server.pages["/"] = lambda handler: handler.loopback.closing.wait(20)
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(PATIENCE)
     submit(pool, f'context.http.get("{server.url()}")')
     wait_for(lambda: pool.collect(0.01) or server.received)
 

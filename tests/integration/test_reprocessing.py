@@ -1,7 +1,7 @@
 """Many dead letters requeued by a filter: counts, kills, rate, sample, stop, full queues."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,8 +63,8 @@ def run_sent_tasks() -> int:
     return ran
 
 
-def let_time_pass() -> None:
-    Reprocessing.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+def let_time_pass(now: datetime | None = None) -> None:
+    Reprocessing.objects.update(due_at=(now or timezone.now()) - timedelta(seconds=1))
     wake_overdue()
 
 
@@ -345,6 +345,8 @@ def test_an_operator_stops_it():
 def test_a_rate_is_kept_to(monkeypatch):
     flow = make_flow(codes=[REJECT])
     make_dead_letters(flow, 30)
+    now = [timezone.now()]
+    monkeypatch.setattr(type(reprocessing.store().database), "now", lambda _: now[0])
     made = reprocess_many(EVERYTHING, sample=0, rate_per_second=10).reprocessing
 
     run_sent_tasks()
@@ -353,16 +355,13 @@ def test_a_rate_is_kept_to(monkeypatch):
     assert made.note == "Waits for its rate of 10 a second."
     assert 0.5 < wake_overdue() <= 1.0
 
-    let_time_pass()
+    let_time_pass(now[0])
     run_sent_tasks()
     made.refresh_from_db()
     assert made.reprocessed == 10, "the second is not over"
 
-    now = type(reprocessing.store().database).now
-    monkeypatch.setattr(
-        type(reprocessing.store().database), "now", lambda self: now(self) + timedelta(seconds=1.1)
-    )
-    let_time_pass()
+    now[0] += timedelta(seconds=1.1)
+    let_time_pass(now[0])
     run_sent_tasks()
     made.refresh_from_db()
     assert made.reprocessed == 20

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from django_q.worker import worker
+from psycopg.pq import TransactionStatus
 
 from flows.tasks import leftovers as task_leftovers
 from flows.worker.cluster import Timer
@@ -96,5 +97,13 @@ def test_a_task_that_runs_within_its_caller_leaves_the_caller_s_transaction_alon
 
     task_leftovers.before_task({"func": leave, "sync": True})
 
+    assert is_in_transaction()
     with connection.cursor() as cursor:
         cursor.execute("ROLLBACK")
+
+
+def is_in_transaction() -> bool:
+    raw: Any = connection.connection
+    if connection.vendor == "sqlite":
+        return raw.in_transaction
+    return raw.info.transaction_status == TransactionStatus.INTRANS

@@ -78,6 +78,8 @@ def test_parties_whose_jobs_take_long_leave_the_others_their_share(work: Work, s
     work.give("quick", 1)
 
     wait_for(lambda: work.count("quick") == 1)
+    assert work.begun[-1] == ("quick", 0)
+    assert max(work.count(f"slow {number}") for number in range(slow)) <= 8
 
 
 def test_jobs_that_waited_are_done_when_there_is_room(work: Work) -> None:
@@ -87,6 +89,7 @@ def test_jobs_that_waited_are_done_when_there_is_room(work: Work) -> None:
     work.gates["slow"].set()
 
     wait_for(lambda: work.count("slow") == 40)
+    assert sorted(work.begun) == [("slow", number) for number in range(40)]
 
 
 def test_a_job_that_raises_leaves_the_threads_able_to_work(
@@ -101,3 +104,4 @@ def test_a_job_that_raises_leaves_the_threads_able_to_work(
     work.gates["a"].set()
 
     wait_for(lambda: work.count("a") == 20)
+    assert sorted(job for job in work.begun if job[0] == "a") == [("a", n) for n in range(20)]

@@ -20,13 +20,14 @@ from scripts.services.addresses import allowed_host_fault
 from scripts.services.outside_calls import MAX_BODY_BYTES, OutsideCalls
 from tests.hosts.outside_calls.helpers import call, dripping, refusal, resolver
 from tests.loopback import Handler, Loopback, serving
+from tests.waiting import PATIENCE
 
 
 def test_a_server_that_answers_slowly_is_not_waited_for(
     service: OutsideCalls, server: Loopback
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\n"
-    server.pages["/silent"] = lambda handler: handler.loopback.closing.wait(20)
+    server.pages["/silent"] = lambda handler: handler.loopback.closing.wait(PATIENCE)
     server.pages["/head"] = lambda handler: dripping(handler, head, b"X-Long: ")
     server.pages["/body"] = lambda handler: dripping(handler, head, b"Content-Length: 9999\r\n\r\n")
 

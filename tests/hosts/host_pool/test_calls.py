@@ -29,13 +29,6 @@ from tests.hosts.pools import (
 from tests.waiting import PATIENCE, wait_for
 
 
-@pytest.fixture
-def pool() -> Iterator[HostPool]:
-    pool = HostPool()
-    yield pool
-    pool.close()
-
-
 def begun(pool: HostPool) -> int:
     """Count the hosts that run a call at this moment."""
     return sum(1 for host in pool._hosts if host.page.running)
@@ -311,7 +304,8 @@ def test_close_leaves_no_process_and_no_zombie() -> None:
     pool.close()
 
     assert hosts
-    assert children(os.getpid()) == before
+    # A process of an earlier test may end meanwhile.
+    assert set(children(os.getpid())) <= set(before)
     assert not any(is_alive(pid) for pid in [zygote, *hosts])
 
 
@@ -339,7 +333,7 @@ while True:
 
 @pytest.fixture
 def parent() -> Iterator[subprocess.Popen[str]]:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", PARENT]
     with subprocess.Popen(
         command, cwd=root, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -364,6 +358,7 @@ def test_worker_killed_hard_leaves_no_zygote_and_no_host(parent: subprocess.Pope
     parent.wait()
 
     wait_for(lambda: not any(is_running(pid) for pid in [zygote, *hosts]))
+    assert len(hosts) == 3
 
 
 def is_running(pid: int) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,13 +18,6 @@ from tests.hosts.pools import (
     program,
     run_all,
 )
-
-
-@pytest.fixture
-def pool() -> Iterator[HostPool]:
-    pool = HostPool()
-    yield pool
-    pool.close()
 
 
 @pytest.mark.parametrize(
