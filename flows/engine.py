@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    connection,
+    transaction,
+)
 from django.db.models import QuerySet
 from uuid_utils.compat import uuid7
 
@@ -20,6 +27,7 @@ from flows.errors import (
     AlreadyReprocessed,
     CommitInDoubt,
     DelayTooLong,
+    FlowError,
     FlowNotRunnable,
     IdempotencyConflict,
     PayloadInvalid,
@@ -129,6 +137,49 @@ def start_many(
     return [run.correlation_id for run in runs]
 
 
+def start_together(
+    starts: Sequence[tuple[FlowPlan, bytes, Caller | None]], *, look_for_room: bool = True
+) -> list[UUID | Exception]:
+    """Start a run for each, all in one transaction where that is possible.
+
+    Each has its own outcome: the correlation id, or what `start` would raise for it. A payload that
+    takes long to check is PayloadNotChecked here. Without `look_for_room` a queue that is full is
+    noticed at the commit, which costs more there and less elsewhere.
+    """
+    outcomes: list[UUID | Exception] = []
+    runs: list[NewRun] = []
+    for plan, payload, user in starts:
+        try:
+            run = _new_run(plan, payload, user, DEFAULT_PRIORITY, None, at_once=True)
+        except FlowError as error:
+            outcomes.append(error)
+        else:
+            runs.append(run)
+            outcomes.append(run.correlation_id)
+    faults = _store_together(runs, look_for_room) if runs else {}
+    return [faults.get(each, each) if isinstance(each, UUID) else each for each in outcomes]
+
+
+def _store_together(runs: list[NewRun], look_for_room: bool) -> dict[UUID, Exception]:
+    """Store runs of any flows; return the errors of those that are not stored."""
+    fitting = store().those_that_fit(runs) if look_for_room else runs
+    left_out = {run.correlation_id for run in runs} - {run.correlation_id for run in fitting}
+    faults: dict[UUID, Exception] = {id: QueueFull(retry_after=1) for id in left_out}
+    try:
+        if fitting:
+            _store(fitting, look_for_room=False)
+    except (QueueFull, DataError, IntegrityError):
+        if not look_for_room:
+            return _store_together(runs, look_for_room=True)
+        # One of them is the cause: each for itself.
+        for run in fitting:
+            try:
+                _store([run])
+            except (FlowError, DatabaseError) as error:
+                faults[run.correlation_id] = error
+    return faults
+
+
 def _plan_of(flow: str | FlowPlan) -> FlowPlan:
     """Return the plan of a named flow. Raises UnknownFlow."""
     return flow if isinstance(flow, FlowPlan) else flow_plan(flow)
@@ -150,10 +201,11 @@ def _new_run(
     user: Caller | None,
     priority: int,
     delayed_until: datetime | None,
+    at_once: bool = False,
 ) -> NewRun:
     first = plan.require_runnable()
     raw = _as_text(payload)
-    plan.require_valid(parse_payload(raw))
+    plan.require_valid(parse_payload(raw), at_once)
     correlation_id = uuid7()
     return NewRun(
         correlation_id=correlation_id,
@@ -189,13 +241,13 @@ def _delayed_until(start_at: datetime | None) -> datetime | None:
     return start_at if delay > timedelta(0) else None
 
 
-def _store(runs: list[NewRun]) -> None:
+def _store(runs: list[NewRun], look_for_room: bool = True) -> None:
     try:
-        store().start(runs)
+        store().start(runs, look_for_room)
     except CommitInDoubt as doubt:
         # An IntegrityError means that the runs were stored.
         with _settling(doubt), suppress(IntegrityError):
-            store().start(runs)
+            store().start(runs, look_for_room)
 
 
 @contextmanager

@@ -66,14 +66,17 @@ class FlowPlan:
             raise FlowNotRunnable(f"The flow {self.name!r} has no steps.")
         return self.first
 
-    def require_valid(self, payload: Any) -> None:
+    def require_valid(self, payload: Any, at_once: bool = False) -> None:
         """Raise PayloadInvalid if the payload does not match the declared input of the first
         script.
 
-        Raises PayloadNotChecked if the check takes too long for now.
+        Raises PayloadNotChecked if the check takes too long for now, or, `at_once`, longer than an
+        instant.
         """
         if self.input_schema is None:
             return
+        if at_once and not self.input_schema.is_quick_for(payload):
+            raise PayloadNotChecked
         try:
             faults = self.input_schema.faults(payload)
         except NotExamined as error:
@@ -145,13 +148,16 @@ def keep_of(flow_version_id: int) -> str:
     return FlowVersion.objects.values_list("keep", flat=True).get(pk=flow_version_id)
 
 
-def flow_plan(name: str) -> FlowPlan:
-    """Return the plan of the flow as it is configured now. Raises UnknownFlow."""
+def flow_plan(name: str, revision: str = "") -> FlowPlan:
+    """Return the plan of the flow as it is configured now. Raises UnknownFlow.
+
+    A caller that has just read the configuration's revision gives it.
+    """
     if not can_be_a_name(name):
         raise UnknownFlow(f"There is no flow {name!r}.")
     plan = None
     for _ in range(READINGS):
-        revision = ConfigurationRevision.current()
+        revision = revision or ConfigurationRevision.current()
         if plan := _flow_plans.get((name, revision)):
             return plan
         plan = build_flow_plan(name)
@@ -159,6 +165,7 @@ def flow_plan(name: str) -> FlowPlan:
         if ConfigurationRevision.current() == revision:
             _remember(name, revision, plan)
             return plan
+        revision = ""
     assert plan is not None
     return plan
 

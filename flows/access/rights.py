@@ -7,7 +7,8 @@ database, so that a change of a role counts at once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -47,6 +48,24 @@ def rights_by_flow(user: Caller) -> defaultdict[int | None, set[str]]:
     for flow_id, right in _mappings(user).values_list("flow_id", "right"):
         rights[flow_id].add(right)
         rights[flow_id].update(IMPLIED.get(right, ()))
+    return rights
+
+
+def rights_of_users(users: Iterable[Caller]) -> Mapping[Any, Mapping[int | None, Set[str]]]:
+    """Return what `rights_by_flow` does, by the users' keys, with one query for all."""
+    rights: dict[Any, defaultdict[int | None, set[str]]] = {}
+    for user in users:
+        given = rights[user.pk] = defaultdict(set)
+        if _is_superuser(user):
+            given[None].update(Right.values)
+    others = [user_id for user_id, given in rights.items() if not given]
+    if others:
+        member = f"role__{members()}"
+        mappings = RoleMapping.objects.filter(**{f"{member}__in": others}).order_by()
+        for user_id, flow_id, right in mappings.values_list(member, "flow_id", "right"):
+            if user_id in rights:
+                rights[user_id][flow_id].add(right)
+                rights[user_id][flow_id].update(IMPLIED.get(right, ()))
     return rights
 
 

@@ -6,14 +6,15 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from collections.abc import Collection
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q, Subquery, TextField
+from django.db.models.functions import Cast, Now
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.models import get_token_model
 from rest_framework import authentication
@@ -24,6 +25,7 @@ from flows.access.addresses import caller_network
 from flows.access.rights import Caller
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
+from flows.models import ConfigurationRevision
 from flows.models.users import all_users, user_named, user_with_password
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
@@ -126,15 +128,35 @@ def recognised(request: Request) -> Caller:
     return get_user(request._request)
 
 
+def users_of_tokens(keys: Collection[str]) -> dict[str, Any]:
+    """Return the active users of valid tokens, by the keys of the tokens.
+
+    Each has the configuration's revision, as text, in `revision`.
+    """
+    statement, params = _select_users_of_tokens(len(keys))
+    left = iter(keys)
+    values = [next(left) if value == PLACE else value for value in params]
+    return {user.token_key: user for user in all_users().raw(statement, values) if user.is_active}
+
+
 @cache
 def _select_user_of_token() -> tuple[str, tuple[Any, ...]]:
-    """Return the statement and its values, with `PLACE` in the place of the token. It is kept:
+    return _select_users_of_tokens(1)
+
+
+@lru_cache(maxsize=256)
+def _select_users_of_tokens(count: int) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement and its values, with `PLACE` in the places of the tokens. It is kept:
     Django takes ten times as long to write it as to execute it.
     """
     expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
-    users = all_users().filter(expiry, auth_token_set__pk=PLACE)
+    # The marks differ, for Django drops what is in a list twice.
+    places = [f"{PLACE} {number}" for number in range(count)]
+    users = all_users().filter(expiry, auth_token_set__pk__in=places)
+    revision = Subquery(ConfigurationRevision.objects.values(text=Cast("token", TextField())))
+    users = users.annotate(token_key=F("auth_token_set__pk"), revision=revision)
     statement, params = users.query.sql_with_params()
-    return statement, params
+    return statement, tuple(PLACE if value in places else value for value in params)
 
 
 def _digest(secret: bytes) -> bytes:

@@ -14,6 +14,7 @@ from flows.access.rights import may
 from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.errors import Problem
+from flows.api.known_starts import note_start
 from flows.api.openapi.operations import START
 from flows.api.view import ApiView, json_response
 from flows.models import Right
@@ -45,6 +46,8 @@ def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpRe
     body = json_body(request._request)
     started = engine.start(plan, body, user=request.user, idempotency_key=key, **options)
     response = accepted(request, started)
+    if key is None and not options:
+        note_start(request.META, request.successful_authenticator, request.auth, started)
     if started.repeated:
         response["Idempotent-Replayed"] = "true"
     return response

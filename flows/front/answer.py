@@ -52,6 +52,10 @@ class Answer:
             self._response.close()
         self._response = None
 
+    def whole(self) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
+        """Return status, headers and body, None where the body has more than one piece."""
+        return (self._status, self._headers, self._piece) if self._is_complete else None
+
     @property
     def _is_complete(self) -> bool:
         return self._response is None

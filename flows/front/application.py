@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.http import HttpResponse
@@ -24,6 +24,7 @@ from flows.front.body import (
 )
 from flows.front.environ import Scope, environ_of, header
 from flows.front.faults import BodyTooLarge, Overloaded
+from flows.front.prepared import Prepared
 from flows.front.public_address import PROBES, inner_path
 from flows.front.threads import Threads
 from flows.front.waiters import WAIT, Wait, Waiters, look
@@ -41,13 +42,36 @@ LIVE_PATH = "/async/health/live"
 STREAMED_PATHS = frozenset({"/async/api/start/batch"})
 
 
+class Quick(Protocol):
+    """Answers some requests without the WSGI application, as it has answered others before."""
+
+    def key_of(self, scope: Scope) -> bytes | None:
+        """Return what stands for all like requests; None: the application answers them all."""
+
+    async def answer(self, key: bytes, held: Held) -> Prepared | None:
+        """Return the answer; None: the application has to answer."""
+
+    def note_in(self, environ: dict[str, Any]) -> Any:
+        """Return what the application fills in while it answers."""
+
+    def learn(self, key: bytes, note: Any, answer: Answer) -> None:
+        """Take in an answer of the application, with its note."""
+
+
 class Front:
     """Receives requests and has the WSGI application answer them in threads.
 
     `answer_to` makes the response to an exception that happens before any view.
     """
 
-    def __init__(self, wsgi: Wsgi, answer_to: AnswerTo, threads: int = THREADS) -> None:
+    def __init__(
+        self,
+        wsgi: Wsgi,
+        answer_to: AnswerTo,
+        threads: int = THREADS,
+        quick: Quick | None = None,
+    ) -> None:
+        self._quick = quick
         self._wsgi = wsgi
         self._answer_to = answer_to
         self._threads = Threads(threads, "request")
@@ -83,7 +107,9 @@ class Front:
         await answer.send(send, threads, last=not upload.is_whole)
         await upload.linger()
 
-    async def _answer(self, scope: Scope, upload: Upload, held: Held, threads: Threads) -> Answer:
+    async def _answer(
+        self, scope: Scope, upload: Upload, held: Held, threads: Threads
+    ) -> Answer | Prepared:
         if scope["path"] in STREAMED_PATHS:
             await read_ahead(upload, held)
             if not upload.is_whole:
@@ -93,7 +119,20 @@ class Front:
                     return await self._ask(environ, threads)
         else:
             await _read(scope, upload, held)
+            key = self._quick.key_of(scope) if self._quick else None
+            if self._quick and key:
+                return await self._quick.answer(key, held) or await self._ask_and_learn(
+                    self._quick, key, _environ(scope, held, Wait()), threads
+                )
         return await self._ask_until_over(scope, upload, held, threads)
+
+    async def _ask_and_learn(
+        self, quick: Quick, key: bytes, environ: dict[str, Any], threads: Threads
+    ) -> Answer:
+        note = quick.note_in(environ)
+        answer = await self._ask(environ, threads)
+        quick.learn(key, note, answer)
+        return answer
 
     async def _ask_until_over(
         self, scope: Scope, upload: Upload, held: Held, threads: Threads

@@ -70,6 +70,14 @@ class Counters:
             if room < count:
                 raise QueueFull(retry_after=1)
 
+    def rooms(self, queue_ids: Collection[int]) -> dict[int, int]:
+        """Return how many more messages each of the queues takes now. It takes no lock."""
+        ids = sorted(queue_ids)
+        statement = sql.ROOMS.format(
+            pending_room=self.database.pending_room, ids=", ".join(["%s"] * len(ids))
+        )
+        return dict(self.database.query(statement, ids))
+
     def take_room(self, queue_id: int, count: int) -> None:
         """Raises QueueFull where the queue would hold more than its size."""
         if not self.database.change(sql.ADD_DEPTH_WITHIN_SIZE, [count, queue_id, count]):

@@ -131,6 +131,10 @@ class Database(ABC):
     def now(self) -> datetime:
         """Return the clock that leases and waiting times go by."""
 
+    def time_of_start(self) -> str:
+        """Return the time for the starts of the next transaction, as a value of a column."""
+        return sql_time(self.now())
+
     def settle_clock(self) -> tuple[datetime, datetime] | None:
         """Follow a clock that was set, once it has stayed so; return the time before and after."""
         return None

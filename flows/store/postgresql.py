@@ -147,6 +147,11 @@ class PostgreSQL(Database):
     def now(self) -> datetime:
         return self.query("SELECT clock_timestamp()")[0][0]
 
+    def time_of_start(self) -> str:
+        # PostgreSQL reads "now" as the beginning of the transaction, without a question. In a
+        # transaction of the caller's that may be long ago.
+        return "now" if connection.get_autocommit() else super().time_of_start()
+
     def wake(self) -> None:
         self._execute(f"NOTIFY {CHANNEL}")
 

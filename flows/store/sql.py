@@ -20,6 +20,11 @@ ROOM = """
     JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id = %s
 """
 
+ROOMS = """
+    SELECT s.queue_id, q.size - s.depth - s.reserved - {pending_room} FROM flows_queuestate s
+    JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id IN ({ids})
+"""
+
 # Bounded: it changes nothing where the queue would hold more than its size.
 ADD_DEPTH_WITHIN_SIZE = """
     UPDATE flows_queuestate SET depth = depth + %s

@@ -7,6 +7,7 @@ consumer, the counters of the queues by id, messages, runs by id, dead letters, 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -47,26 +48,47 @@ class Store:
 
     # --- start -----------------------------------------------------------------------------
 
-    def start(self, runs: Sequence[NewRun]) -> None:
-        """Store runs of one flow version with their first messages. Raises QueueFull.
+    def start(self, runs: Sequence[NewRun], look_for_room: bool = True) -> None:
+        """Store runs with their first messages, all of them or none. Raises QueueFull.
+
+        `look_for_room` first: a refusal then costs no lock and no insert.
 
         On PostgreSQL the queue and the totals count them with the commit, so that a transaction of
         the caller's keeps no others waiting; it raises QueueFullAtCommit there.
         """
-        delayed = sum(run.start_at is not None for run in runs)
-        self.refuse_if_full(runs[0].queue_id, len(runs) - delayed, delayed)
+        ready, delayed = room_needed(runs)
+        if look_for_room:
+            for queue_id in {run.queue_id for run in runs}:
+                self.refuse_if_full(queue_id, ready[queue_id], delayed[queue_id])
+        now = self.database.time_of_start()
         with self.database.transaction():
-            now = sql_time(self.database.now())
             rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
             self.database.each_of(self.database.start_statements, rows)
             if self.database.counts_with_commit:
                 return
-            if ready := len(runs) - delayed:
-                self.counters.take_room(runs[0].queue_id, ready)
-            if delayed:
-                self.counters.take_room_for_delayed(runs[0].queue_id, delayed)
-            self.counters.add_to_totals({runs[0].flow_name: Totals(accepted=len(runs))})
+            for queue_id, count in sorted(ready.items()):
+                self.counters.take_room(queue_id, count)
+            for queue_id, count in sorted(delayed.items()):
+                self.counters.take_room_for_delayed(queue_id, count)
+            totals = totals_by_flow()
+            for run in runs:
+                totals[run.flow_name].accepted += 1
+            self.counters.add_to_totals(totals)
             self.database.wake()
+
+    def those_that_fit(self, runs: Sequence[NewRun]) -> list[NewRun]:
+        """Return the runs that their queues have room for now; the first ones go first.
+
+        None of them is delayed. It takes no lock.
+        """
+        rooms = self.counters.rooms({run.queue_id for run in runs})
+        fitting = []
+        for run in runs:
+            # A queue that is gone fails the insert.
+            if rooms.get(run.queue_id, 1) > 0:
+                fitting.append(run)
+                rooms[run.queue_id] = rooms.get(run.queue_id, 1) - 1
+        return fitting
 
     def refuse_if_full(self, queue_id: int, ready: int, delayed: int) -> None:
         """Raise QueueFull where the queue has no room for these starts. It takes no lock."""
@@ -435,6 +457,14 @@ class Store:
             for (id,) in rows:
                 self.database.change(sql.PUT_OFF, [sql_time(now + by), id])
             return bool(rows)
+
+
+def room_needed(runs: Sequence[NewRun]) -> tuple[Counter[int], Counter[int]]:
+    """Count by queue the runs that wait at once, and those that are delayed."""
+    ready, delayed = Counter[int](), Counter[int]()
+    for run in runs:
+        (ready if run.start_at is None else delayed)[run.queue_id] += 1
+    return ready, delayed
 
 
 def new_run_row(run: NewRun, at: str) -> dict[str, object]:

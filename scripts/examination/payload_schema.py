@@ -28,6 +28,7 @@ from scripts.protocol.schema_size import SchemaSize
 # Limits for parts of the schema times parts of the value: to check, and to explain a mismatch.
 _CHEAP_TO_CHECK = 1_000_000
 _CHEAP_TO_EXPLAIN = 2_000
+_QUICK_TO_CHECK = 20_000
 # A larger schema is compiled in the other process.
 _CHEAP_TO_COMPILE = 5_000
 # A text counts as one more part for each of this number of characters.
@@ -58,6 +59,11 @@ class PayloadSchema:
             return self._faults(value)
         except RecursionError:
             return [{"path": "$", "detail": "It is nested too deep to be checked."}]
+
+    def is_quick_for(self, value: Any) -> bool:
+        """Tell whether checking the value takes but an instant."""
+        most = _QUICK_TO_CHECK // self._size.expansion
+        return self._validator is not None and parts_of(value, most) <= most
 
     def _faults(self, value: Any) -> list[dict[str, str]]:
         if self._validator is None:

@@ -1,0 +1,150 @@
+"""Starts that were accepted a moment ago: what their requests had in common, and the answer.
+
+A request like one that was just accepted needs none of the checks that its headers decide:
+Django's middlewares and the view would come to the same end. What may have changed since, the
+token, its user, their roles and the flow, is read for each start, see `start_groups`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from flows.api.authentication import Memory, TokenAuthentication
+from flows.front.answer import Answer
+from flows.front.environ import Scope
+from flows.front.prepared import Prepared
+
+# The key of a `StartNote` in the environment of a request.
+NOTE = "asyncengine.start"
+PATHS = (b"/async/api/start", b"/async/api/flows/")
+# Each process has its own key, so a digest in memory tells nothing about the token in it.
+DIGEST_KEY = secrets.token_bytes(32)
+# Headers that differ from request to request, and that no part of the engine reads.
+IGNORED = frozenset(
+    {b"baggage", b"content-length", b"date", b"traceparent", b"tracestate", b"x-request-id"}
+)
+# Requests with these are for the view.
+FOR_THE_VIEW = frozenset(
+    {b"content-encoding", b"cookie", b"expect", b"idempotency-key", b"transfer-encoding"}
+)
+# Those whose part in a start is known. With any other the view answers every request.
+MIDDLEWARES = frozenset(
+    {
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.middleware.security.SecurityMiddleware",
+        "flows.admin.malformed.MalformedMiddleware",
+        "flows.admin.see_as.SeeAsMiddleware",
+        "flows.api.middleware.ProblemMiddleware",
+        "flows.api.middleware.TextMiddleware",
+        "flows.front.content_policy.ContentPolicyMiddleware",
+        "flows.front.public_address.PublicAddressMiddleware",
+        "simple_history.middleware.HistoryRequestMiddleware",
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+    }
+)
+
+
+@dataclass(slots=True)
+class StartNote:
+    """What the view says of a start that it has accepted; it is in the request's environment."""
+
+    correlation_id: UUID | None = None
+    flow_name: str = ""
+    token_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStart:
+    """A start that was accepted, with its answer."""
+
+    flow_name: str
+    token_key: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    correlation_id: bytes
+    # What a refusal has beside its own headers.
+    other_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def accepted(self, correlation_id: UUID) -> Prepared:
+        """Return the same answer for another run."""
+        mine, other = self.correlation_id, str(correlation_id).encode()
+        headers = [
+            (name, value.replace(mine, other) if name == b"location" else value)
+            for name, value in self.headers
+        ]
+        return Prepared(202, headers, self.body.replace(mine, other))
+
+    def refused(self, response: Any) -> Prepared:
+        """Return a refusal with the headers that the middlewares give to every answer."""
+        own = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in response.items()
+        ]
+        length = (b"content-length", str(len(response.content)).encode())
+        return Prepared(response.status_code, [*own, *self.other_headers, length], response.content)
+
+
+class KnownStarts:
+    """Remembers them for seconds, by all that the requests say beside their bodies."""
+
+    def __init__(self) -> None:
+        self._memory = Memory()
+        self.is_on = set(settings.MIDDLEWARE) <= MIDDLEWARES
+
+    def key_of(self, scope: Scope) -> bytes | None:
+        """Return what stands for all like requests; None: the view has to answer this one."""
+        path = scope["raw_path"]
+        if not self.is_on or scope["method"] != "POST" or not path.startswith(PATHS):
+            return None
+        said = [path, scope["query_string"], scope.get("scheme", "http").encode()]
+        for name, value in scope["headers"]:
+            if name in FOR_THE_VIEW:
+                return None
+            if name not in IGNORED:
+                said += (name, value)
+        # Lengths keep apart what would be the same joined.
+        parts = b"".join(b"%d:%s," % (len(part), part) for part in said)
+        return hmac.digest(DIGEST_KEY, parts, "sha256")
+
+    def get(self, key: bytes) -> KnownStart | None:
+        known: KnownStart | None = self._memory.get(key)
+        return known
+
+    def learn(self, key: bytes, note: StartNote, answer: Answer) -> None:
+        """Remember an answer of the view, if it is that of an accepted start."""
+        if note.correlation_id is None or (told := answer.whole()) is None:
+            return
+        status, headers, body = told
+        if status != 202:
+            return
+        apart = {b"location", b"content-type", b"content-length"}
+        self._memory.put(
+            key,
+            KnownStart(
+                note.flow_name,
+                note.token_key,
+                headers,
+                body,
+                str(note.correlation_id).encode(),
+                [(name, value) for name, value in headers if name not in apart],
+            ),
+        )
+
+
+def note_start(environ: dict[str, Any], authenticator: Any, auth: Any, started: Any) -> None:
+    """Say in the environment, if it is asked for there, that the view has accepted a start."""
+    note: StartNote | None = environ.get(NOTE)
+    if note is not None and type(authenticator) is TokenAuthentication:
+        note.correlation_id = started.correlation_id
+        note.flow_name, note.token_key = started.flow_name, auth.pk

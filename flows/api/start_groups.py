@@ -1,0 +1,176 @@
+"""Starts that come at the same time are stored together: one transaction for all of them.
+
+A thread takes the starts that wait, whatever their number, and stores them. Those that come
+meanwhile are the next group. So a start alone waits for nothing, and the more callers there are the
+larger are the groups. Each start has its own outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any
+
+from django.db import close_old_connections
+
+from flows import engine
+from flows.access.rights import Caller, rights_of_users
+from flows.api.authentication import users_of_tokens
+from flows.api.errors import answer_to
+from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
+from flows.errors import FlowError, PayloadInvalid, PayloadNotChecked, QueueFull
+from flows.front.answer import Answer
+from flows.front.body import FREE_BYTES, Held
+from flows.front.environ import Scope
+from flows.front.prepared import Prepared
+from flows.models import Right
+from flows.plan import FlowPlan, flow_plan
+
+# The most starts of one transaction.
+MOST = 200
+# For so long after a queue was full, room is looked for before anything is written.
+FULL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A start that waits for its outcome: a correlation id, an error, or None for the view."""
+
+    known: KnownStart
+    payload: bytes
+    loop: AbstractEventLoop
+    outcome: Future[Any]
+
+
+class QuickStarts:
+    """Answers starts like those that were just accepted, in groups and without the view."""
+
+    def __init__(self) -> None:
+        self._known = KnownStarts()
+        self._calls: SimpleQueue[Call] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._lock = Lock()
+        self._full_until = 0.0
+
+    def key_of(self, scope: Scope) -> bytes | None:
+        return self._known.key_of(scope)
+
+    async def answer(self, key: bytes, held: Held) -> Prepared | None:
+        """Return the answer to a start; None: the view has to answer."""
+        known = self._known.get(key)
+        if known is None or held.size > FREE_BYTES:
+            return None
+        loop = asyncio.get_running_loop()
+        call = Call(known, b"".join(held.pieces), loop, loop.create_future())
+        self._put(call)
+        outcome = await call.outcome
+        if outcome is None:
+            return None
+        if isinstance(outcome, Exception):
+            return known.refused(answer_to(outcome))
+        return known.accepted(outcome)
+
+    def note_in(self, environ: dict[str, Any]) -> StartNote:
+        """Return what the view fills in, if it accepts the start of this environment."""
+        note: StartNote = environ.setdefault(NOTE, StartNote())
+        return note
+
+    def learn(self, key: bytes, note: StartNote, answer: Answer) -> None:
+        self._known.learn(key, note, answer)
+
+    def _put(self, call: Call) -> None:
+        # Not before the first call: a thread does not survive a fork.
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = Thread(target=self._work, name="starts", daemon=True)
+                    self._thread.start()
+        self._calls.put(call)
+
+    def _work(self) -> None:
+        while True:
+            group = self._next_group()
+            try:
+                outcomes = self._start(group)
+            except Exception as error:
+                outcomes = [error] * len(group)
+            tell(group, outcomes)
+
+    def _next_group(self) -> list[Call]:
+        group = [self._calls.get()]
+        while len(group) < MOST:
+            try:
+                group.append(self._calls.get_nowait())
+            except Empty:
+                break
+        return group
+
+    def _start(self, group: list[Call]) -> Sequence[Any]:
+        # As Django does before and after each request.
+        close_old_connections()
+        try:
+            is_likely_full = time.monotonic() < self._full_until
+            outcomes = start_all(group, is_likely_full)
+        finally:
+            close_old_connections()
+        if any(isinstance(outcome, QueueFull) for outcome in outcomes):
+            self._full_until = time.monotonic() + FULL_SECONDS
+        return outcomes
+
+
+def tell(group: list[Call], outcomes: Sequence[Any]) -> None:
+    """Give each call its outcome, in its event loop."""
+
+    def end(calls: list[tuple[Call, Any]]) -> None:
+        for call, outcome in calls:
+            if not call.outcome.done():
+                call.outcome.set_result(outcome)
+
+    by_loop: dict[AbstractEventLoop, list[tuple[Call, Any]]] = {}
+    for call, outcome in zip(group, outcomes, strict=True):
+        by_loop.setdefault(call.loop, []).append((call, outcome))
+    for loop, calls in by_loop.items():
+        # A closed loop waits for nothing any more.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(end, calls)
+
+
+def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
+    """Start a run for each call that may be answered here; return the outcomes."""
+    users = users_of_tokens({call.known.token_key for call in group})
+    rights = rights_of_users(users.values())
+    plans: dict[str, FlowPlan | None] = {}
+    starts: dict[int, tuple[FlowPlan, bytes, Caller]] = {}
+    for number, call in enumerate(group):
+        name, user = call.known.flow_name, users.get(call.known.token_key)
+        if user is None:
+            continue
+        if name not in plans:
+            plans[name] = runnable(name, user.revision)
+        if (plan := plans[name]) is None:
+            continue
+        given = rights[user.pk]
+        if Right.START in given[None] or Right.START in given[plan.flow_id]:
+            starts[number] = (plan, call.payload, user)
+    outcomes: list[Any] = [None] * len(group)
+    started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
+    for number, outcome in zip(starts, started, strict=True):
+        # The view finds out, and says, what is wrong with a payload.
+        is_for_view = isinstance(outcome, PayloadInvalid | PayloadNotChecked)
+        outcomes[number] = None if is_for_view else outcome
+    return outcomes
+
+
+def runnable(name: str, revision: str) -> FlowPlan | None:
+    """Return the plan of a flow that can be started now, None where there is none."""
+    try:
+        plan = flow_plan(name, revision)
+        plan.require_runnable()
+    except FlowError:
+        return None
+    return plan

@@ -1,0 +1,325 @@
+"""Starts that are stored together, through the front: each has its own right answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import DataError, OperationalError, connections
+from knox.models import AuthToken
+
+from asyncengine.wsgi import application
+from flows import engine
+from flows.api.errors import answer_to
+from flows.api.start_groups import QuickStarts
+from flows.errors import CommitInDoubt
+from flows.front.application import Front
+from flows.models import Flow, Message, Queue, QueueState, Run
+from tests.integration.api.helpers import PASSWORD, grant, make_loan_flow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+START = "/async/api/start?flowName=loan"
+
+
+class Server:
+    """The front as the server calls it, with the token of a caller."""
+
+    def __init__(self) -> None:
+        self.quick = QuickStarts()
+        self.groups: list[int] = []
+        self.front = Front(application, answer_to, threads=1, quick=self.quick)
+        start = self.quick._start
+        self.quick._start = lambda group: self.groups.append(len(group)) or start(group)
+
+    def post(self, *payloads: Any, **how: Any) -> list[Any]:
+        """Post payloads at the same time; return status, headers and document of each answer."""
+
+        async def all_of_them() -> list[Any]:
+            return await asyncio.gather(*(self._post(payload, **how) for payload in payloads))
+
+        return asyncio.run(all_of_them())
+
+    async def _post(
+        self, payload: Any, path: str = START, token: str = "", **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        path, _, query = path.partition("?")
+        said = {
+            "host": "testserver",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "authorization": f"Bearer {token or self.token}",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "http_version": "1.1",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in said.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 8000),
+        }
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await self.front(scope, receive, send)
+        answer = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        text = b"".join(message.get("body", b"") for message in sent[1:])
+        return sent[0]["status"], answer, json.loads(text)
+
+    token = ""
+
+
+@pytest.fixture
+def caller() -> User:
+    user = User.objects.create_user("caller", password=PASSWORD)
+    grant(user)
+    return user
+
+
+@pytest.fixture
+def server(caller: User) -> Any:
+    make_loan_flow(schema={"properties": {"amount": {"type": "number"}}})
+    server = Server()
+    server.token = AuthToken.objects.create(caller)[1]
+    yield server
+    # The threads of the server keep connections of their own.
+    connections.close_all()
+
+
+@pytest.fixture
+def warm(server: Server) -> Server:
+    """A server that has accepted such a start just now."""
+    [(status, _, _)] = server.post({"amount": 0})
+    assert status == 202
+    return server
+
+
+def test_starts_at_the_same_time_are_stored_together_and_each_has_its_run(warm: Server, caller):
+    answers = warm.post(*({"amount": n} for n in range(50)))
+
+    assert [status for status, _, _ in answers] == [202] * 50
+    assert sum(warm.groups) == 50
+    assert max(warm.groups) > 1
+    for n, (_, headers, document) in enumerate(answers):
+        run = Run.objects.get(pk=document["correlationId"])
+        assert run.started_by == caller
+        body = json.loads(Message.objects.get(run_id=run.pk).body)
+        assert body == {"correlationId": document["correlationId"], "payload": {"amount": n}}
+        assert headers["location"].endswith(f"/async/api/runs/{document['correlationId']}")
+        assert document["statusUrl"] == headers["location"]
+    assert QueueState.objects.get(queue__name="loan queue 1").depth == 51
+
+
+def test_an_answer_is_that_of_the_view_but_for_the_run(server: Server):
+    [(status, headers, document)] = server.post({"amount": 1})
+    [(quick_status, quick_headers, quick)] = server.post({"amount": 2})
+
+    assert server.groups == [1]
+    run, quick_run = document["correlationId"], quick["correlationId"]
+    assert run != quick_run
+    assert quick_status == status
+    assert json.loads(json.dumps(quick).replace(quick_run, run)) == document
+    assert {k: v.replace(quick_run, run) for k, v in quick_headers.items()} == headers
+
+
+def test_a_refusal_of_a_full_queue_is_that_of_the_view(warm: Server):
+    Queue.objects.filter(name="loan queue 1").update(size=3)
+
+    answers = warm.post(*({"amount": n} for n in range(6)))
+    groups = sum(warm.groups)
+    [seen] = warm.post({"amount": 7}, x_other="1")
+
+    assert sorted(status for status, _, _ in answers) == [202, 202, 429, 429, 429, 429]
+    assert groups == 6
+    refused = next(answer for answer in answers if answer[0] == 429)
+    assert (refused[0], sorted(refused[1].items()), refused[2]) == (
+        seen[0],
+        sorted(seen[1].items()),
+        seen[2],
+    )
+    assert QueueState.objects.get(queue__name="loan queue 1").depth == 3
+    assert Message.objects.count() == Run.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("payload", "type"),
+    [
+        (b'{"amount": 1', "payload-invalid"),
+        (b'{"amount": "one"}', "payload-invalid"),
+        (b"[1]", "payload-invalid"),
+        (b'{"a": 1, "a": 2}', "payload-invalid"),
+        (b'{"a": "\\u0000"}', "payload-invalid"),
+        (b"", "payload-invalid"),
+    ],
+)
+def test_a_payload_that_is_refused_harms_no_other(warm: Server, payload: bytes, type: str):
+    answers = warm.post({"amount": 1}, payload, {"amount": 2})
+
+    assert [status for status, _, _ in answers] == [202, 400, 202]
+    assert answers[1][2]["type"].endswith(type)
+    assert answers[1][2] == warm.post(payload, x_other="1")[0][2]
+
+
+def test_digits_of_a_payload_travel_unchanged(warm: Server):
+    text = b'{"amount": 1234567890123456.78, "big": 12345678901234567890123}'
+
+    [(status, _, document)] = warm.post(text)
+
+    assert (status, warm.groups) == (202, [1])
+    body = Message.objects.get(run_id=document["correlationId"]).body
+    assert text.decode() in body
+
+
+def revoke(caller: User, flow: Flow) -> None:
+    AuthToken.objects.all().delete()
+
+
+def deactivate(caller: User, flow: Flow) -> None:
+    User.objects.filter(pk=caller.pk).update(is_active=False)
+
+
+def take_role(caller: User, flow: Flow) -> None:
+    caller.groups.clear()
+
+
+def switch_off(caller: User, flow: Flow) -> None:
+    flow.active = False
+    flow.save()
+
+
+def rename(caller: User, flow: Flow) -> None:
+    flow.name = "credit"
+    flow.save()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [(revoke, 401), (deactivate, 401), (take_role, 403), (switch_off, 409), (rename, 404)],
+)
+def test_what_was_changed_counts_at_the_next_start(warm: Server, caller, change: Any, status: int):
+    change(caller, Flow.objects.get())
+
+    assert [status for status, _, _ in warm.post({"amount": 1}, {"amount": 2})] == [status] * 2
+    assert Run.objects.count() == 1
+
+
+def test_a_role_given_to_another_caller_counts_for_that_one_alone(warm: Server):
+    other = User.objects.create_user("other", password=PASSWORD)
+    token = AuthToken.objects.create(other)[1]
+
+    assert [status for status, _, _ in warm.post({}, token=token)] == [403]
+    grant(other)
+    assert [status for status, _, _ in warm.post({}, token=token)] == [202]
+    assert [status for status, _, _ in warm.post({}, token=token)] == [202]
+    assert Run.objects.filter(started_by=other).count() == 2
+
+
+def test_the_flow_as_it_is_now_is_started(warm: Server):
+    flow = Flow.objects.get()
+    before = flow.make_version()
+    step = flow.steps.first()
+    step.name = "another name"
+    step.save()
+
+    [(_, _, document)] = warm.post({"amount": 1})
+
+    assert warm.groups == [1]
+    version = Run.objects.get(pk=document["correlationId"]).flow_version
+    assert version.pk != before.pk
+    assert version.steps.order_by("position").first().name == "another name"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"idempotency_key": "k"},
+        {"cookie": "a=b"},
+        {"path": f"{START}&priority=9"},
+        {"content_encoding": "identity"},
+    ],
+)
+def test_other_requests_are_for_the_view(warm: Server, how: Any):
+    for _ in range(3):
+        [(status, _, _)] = warm.post({"amount": 1}, **how)
+        assert status == 202
+
+    assert warm.groups == []
+
+
+def test_a_caller_that_sends_another_host_has_its_address_in_the_answer(warm: Server, settings):
+    settings.ALLOWED_HOSTS = ["testserver", "other.example.org"]
+
+    answers = [warm.post({"amount": 1}, host="other.example.org")[0] for _ in range(2)]
+
+    assert warm.groups == [1]
+    for status, _, document in answers:
+        assert status == 202
+        assert document["statusUrl"].startswith("http://other.example.org/")
+    assert warm.post({"amount": 1}, host="evil.example.org")[0][0] == 400
+
+
+def test_a_middleware_of_the_projects_own_sees_every_start(caller, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "project.middleware.Counting"]
+    server = Server()
+
+    assert server.quick.key_of({"method": "POST", "raw_path": START.encode()}) is None
+
+
+def test_where_the_database_is_lost_each_caller_is_told(warm: Server):
+    lost = OperationalError("the connection is closed")
+
+    with mock.patch("flows.store.store.Store.start", side_effect=lost):
+        answers = warm.post(*({"amount": n} for n in range(4)))
+
+    assert {status for status, _, _ in answers} == {503}
+    assert {document["type"] for _, _, document in answers} == {
+        "/async/problems/database-unavailable"
+    }
+    assert Run.objects.count() == 1
+
+
+def test_a_group_whose_commit_is_in_doubt_and_was_made_is_accepted_once(warm: Server):
+    start = engine.store().start
+    lost: list[int] = []
+
+    def loses_the_answer(runs: Any, *more: Any) -> None:
+        start(runs, *more)
+        if not lost:
+            lost.append(len(runs))
+            raise CommitInDoubt("the connection was lost")
+
+    with mock.patch.object(engine.store(), "start", loses_the_answer):
+        answers = warm.post(*({"amount": n} for n in range(5)))
+
+    assert [status for status, _, _ in answers] == [202] * 5
+    assert lost
+    assert Run.objects.count() == Message.objects.count() == 6
+
+
+def test_one_that_cannot_be_stored_harms_no_other_of_its_group(warm: Server):
+    start = engine.store().start
+
+    def refuses_three(runs: Any, *more: Any) -> None:
+        if any('"amount": 3}' in run.body for run in runs):
+            raise DataError("one of the rows")
+        start(runs, *more)
+
+    with mock.patch.object(engine.store(), "start", refuses_three):
+        answers = warm.post(*({"amount": n} for n in range(5)))
+
+    assert [status for status, _, _ in answers] == [202, 202, 202, 500, 202]
