@@ -89,7 +89,7 @@ class AlreadyReprocessed(FlowError):
 
 
 class LeaseLost(FlowError):
-    """The lease went elsewhere: write nothing."""
+    """The lease has ended or run out: write nothing."""
 
 
 class CommitInDoubt(OperationalError):

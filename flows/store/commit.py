@@ -39,8 +39,8 @@ Decide = Callable[[Decision, Circumstances], Decision]
 USUAL = Circumstances()
 
 UNLIMITED = 1_000_000
-# A script starts within this time before the time that was reserved for it.
-START_SECONDS = 60.0
+# A start that is told as earlier than this before its reserved time is a fault of the clock.
+START_TOLERANCE_SECONDS = 60.0
 
 
 class Commit:
@@ -270,17 +270,17 @@ class Commit:
         if threads < 1:
             return 0
         queue = self.queues[queue_id]
-        held = self.batch(plan, threads)
+        most = self.batch(plan, threads)
         if queue.slow_until and queue.slow_until > self.now:
-            held = 1
+            most = 1
         elif queue.rate_limit:
             # What has a rate starts at once or not at all.
             allowance = queue.rate_limit.allowance(self.now.timestamp())
-            held = min(held, max(threads, self._startable(held)), self.unfinished + allowance)
+            most = min(most, max(threads, self._startable(most)), self.unfinished + allowance)
             if not allowance and queue_id == self.lease.queue_id:
                 epoch = self.now.timestamp()
                 self.lease.next_start_seconds = queue.rate_limit.free_at(epoch) - epoch
-        return max(min(held - self.unfinished, self._room_after(plan)), 0)
+        return max(min(most - self.unfinished, self._room_after(plan)), 0)
 
     def _startable(self, batch: int) -> int:
         """How many of a batch are sure to start within the time that is reserved for their starts.
@@ -337,7 +337,7 @@ class Commit:
     def _plausible_start(self, done: DeliveryResult) -> float:
         """Return when a script started, or might have where the clock was set meanwhile."""
         at, reserved = done.started_at + self.lease.clock_skew_seconds, done.held.reserved_at
-        return at if reserved - START_SECONDS <= at <= self.now.timestamp() else reserved
+        return at if reserved - START_TOLERANCE_SECONDS <= at <= self.now.timestamp() else reserved
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -361,23 +361,25 @@ class Commit:
             self.database.change(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
 
     def _write(self) -> None:
-        each, at = self.database.each, sql_time(self.now)
-        each(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
+        write, at = self.database.each, sql_time(self.now)
+        write(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
         noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
-        each(sql.FORGET_RUNNING, noted)
-        each(sql.KEEP, [handed_row(h, at) for h in self.kept])
-        each(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
-        each(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
-        each(sql.GIVE_BACK, [self._retry_row(each) for each in self.released])
-        each(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.released if is_first(d.held)])
+        write(sql.FORGET_RUNNING, noted)
+        write(sql.KEEP, [handed_row(h, at) for h in self.kept])
+        write(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
+        write(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
+        write(sql.GIVE_BACK, [self._retry_row(each) for each in self.released])
+        write(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.released if is_first(d.held)])
         left = [done.held for done in (*self.completed, *self.dead, *self.cancelled)]
-        each(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
-        each(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
-        each(
+        write(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
+        write(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
+        write(
             sql.FORGET_INPUTS, [{"id": d.held.run_id} for d in self.completed if keeps_failures(d)]
         )
-        each(sql.FAIL_RUN, [ended_row(done, at) for done in self.dead if not done.held.branch])
-        each(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.results if done.warning])
+        write(sql.FAIL_RUN, [ended_row(done, at) for done in self.dead if not done.held.branch])
+        write(
+            sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.results if done.warning]
+        )
         self.branches.write(self.dead)
         if self.dead:
             letters = [dead_letter(done, self.now) for done in self.dead]

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # A lease whose rate limit allows a start within this time stays: opening another takes longer.
 REST_SECONDS = 0.1
 # More deliveries than any message has.
-ALL = 1_000_000_000
+COUNT_EVERY_DELIVERY = 1_000_000_000
 
 
 class Store:
@@ -375,7 +375,7 @@ class Store:
         if not died_with_threads or not held:
             return 0
         if len(held) == 1:
-            return ALL
+            return COUNT_EVERY_DELIVERY
         plans = [step_plan(h.step_id) for h in held]
         # Callables within a transaction run one after the other, so not all had begun.
         had_begun = len(held) <= died_with_threads and not any(

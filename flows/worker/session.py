@@ -43,7 +43,7 @@ MOST_REFUSALS = 5
 # How often a session with slow scripts renews its lease, and learns of cancelled runs.
 HEARTBEAT_SECONDS = 1.0
 # A rate counts a start as at most this much later than its claim.
-START_SECONDS = 0.02
+LEAST_START_MARGIN_SECONDS = 0.02
 
 
 class Session:
@@ -104,7 +104,7 @@ class Session:
             if self.running and not self.done:
                 self._stay_alive()
             elif self.done or not claim or time.monotonic() >= self.idle_until:
-                self._submit(self._commit(claim))
+                self._submit(self._commit_and_claim(claim))
             if self.running:
                 self._note_running_now_and_then()
             self.retries.end()
@@ -119,7 +119,7 @@ class Session:
                 raise
             self._try_again_later(error, trouble)
 
-    def _commit(self, claim: bool) -> list[HeldMessage]:
+    def _commit_and_claim(self, claim: bool) -> list[HeldMessage]:
         """Store what is done and take what comes next; store it apart where that raises."""
         try:
             return self._commit_all(claim)
@@ -129,7 +129,7 @@ class Session:
                 raise
             logger.info("consumer %s stores apart: %r", self.lease.consumer_id, error)
             cause = error
-        # Both tell the lease again where it is: it would have moved.
+        # Both read the lease again: the commit that failed may have changed its queue and threads.
         if is_refused:
             self._read_back()
         else:
@@ -156,7 +156,7 @@ class Session:
         took = self.heard_at - began
         self.lease.clock_skew_seconds = self.lease.renewed_at - begun_at
         self.lease.start_margin_seconds = max(
-            START_SECONDS, 2 * took, self.lease.start_margin_seconds * 0.9
+            LEAST_START_MARGIN_SECONDS, 2 * took, self.lease.start_margin_seconds * 0.9
         )
         return taken
 
@@ -357,7 +357,7 @@ class Session:
             self.done.append(ended_now(held, CANCELLED))
 
     def forget(self) -> None:
-        """End without a word to the database."""
+        """Give up the lease without releasing it in the database."""
         self.hosts.cancel({(self, held_id) for held_id in self.running})
         self.running.clear()
         self.done.clear()
