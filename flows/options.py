@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 LONGEST_KEY = 255
+LONGEST_REASON = 500
 
 
 class BatchOptions(TypedDict, total=False):
@@ -66,6 +67,15 @@ def can_be_a_name(name: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def known_reason(reason: Any) -> str:
+    """Return the reason of a call. Raises OptionInvalid unless a database can store it."""
+    if not can_be_a_name(reason) or len(reason) > LONGEST_REASON:
+        raise OptionInvalid(
+            f"reason must be a text of at most {LONGEST_REASON} characters, not {reason!r}."
+        )
+    return str(reason)
 
 
 def known_user(user: Any) -> Any:

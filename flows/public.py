@@ -49,7 +49,13 @@ from flows.errors import (
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.monitoring import trace
-from flows.options import OptionInvalid, StartOptions, can_be_a_name, known_user
+from flows.options import (
+    OptionInvalid,
+    StartOptions,
+    can_be_a_name,
+    known_reason,
+    known_user,
+)
 from flows.signals import dead_letter_made, run_finished
 from scripts.callables import Context, Message, Reject, Retry
 
@@ -206,9 +212,10 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
     raise RunNotFinished(f"The run {found.pk} is {found.status}.")
 
 
-def cancel(run: UUID | str, *, user: AbstractBaseUser | None = None) -> str:
+def cancel(run: UUID | str, *, user: AbstractBaseUser | None = None, reason: str = "") -> str:
     """Cancel a run and return its status; one that has ended stays as it is. Raises NotFound.
 
+    The audit log has the user and the reason, a text of at most 500 characters.
     Within a transaction the run and the counters of its queues are locked until the commit, since
     it has to be exact at once what was cancelled: workers of those queues wait. On PostgreSQL two
     transactions that lock in opposite orders (two runs, or a run and a change of the configuration)
@@ -216,7 +223,8 @@ def cancel(run: UUID | str, *, user: AbstractBaseUser | None = None) -> str:
     whole; repeat it. It does not happen to transactions that decide about one run and change no
     configuration, nor to those that decide about runs of queues in one order, nor in `on_commit`.
     """
-    return engine.cancel(_run(run), user=known_user(user)).status
+    reason = known_reason(reason)
+    return engine.cancel(_run(run), user=known_user(user), reason=reason).status
 
 
 def reprocess(
@@ -225,6 +233,7 @@ def reprocess(
     user: AbstractBaseUser | None = None,
     payload: Payload | None = None,
     newest_script: bool = False,
+    reason: str = "",
 ) -> UUID:
     """Requeue a dead letter at the step where it failed, and return its run's id.
 
@@ -234,16 +243,21 @@ def reprocess(
     """
     letter = _dead_letter(dead_letter)
     return engine.reprocess(
-        letter, user=known_user(user), payload=payload, newest_script=newest_script
+        letter,
+        user=known_user(user),
+        payload=payload,
+        newest_script=newest_script,
+        reason=known_reason(reason),
     ).pk
 
 
-def discard(dead_letter: int, *, user: AbstractBaseUser | None = None) -> None:
+def discard(dead_letter: int, *, user: AbstractBaseUser | None = None, reason: str = "") -> None:
     """Discard a dead letter; its run stays failed. Locks as `cancel` does.
 
     Raises NotFound and AlreadyReprocessed.
     """
-    engine.discard(_dead_letter(dead_letter), user=known_user(user))
+    reason = known_reason(reason)
+    engine.discard(_dead_letter(dead_letter), user=known_user(user), reason=reason)
 
 
 def pause(
@@ -251,12 +265,15 @@ def pause(
     flow: str | None = None,
     queue: str | None = None,
     user: AbstractBaseUser | None = None,
+    reason: str = "",
 ) -> None:
     """Pause a queue, or all queues of a flow: messages wait, and running scripts go on.
 
+    The reason is shown while it is paused, and stays in the audit log.
     Raises UnknownFlow and NotFound, and TypeError unless one of them is named.
     """
-    engine.pause(_target(flow, queue), user=known_user(user))
+    reason = known_reason(reason)
+    engine.pause(_target(flow, queue), user=known_user(user), reason=reason)
 
 
 def resume(
@@ -264,9 +281,11 @@ def resume(
     flow: str | None = None,
     queue: str | None = None,
     user: AbstractBaseUser | None = None,
+    reason: str = "",
 ) -> None:
     """End a pause. Raises as `pause` does."""
-    engine.resume(_target(flow, queue), user=known_user(user))
+    reason = known_reason(reason)
+    engine.resume(_target(flow, queue), user=known_user(user), reason=reason)
 
 
 def _run(run: UUID | str) -> Run:

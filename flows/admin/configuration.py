@@ -52,7 +52,7 @@ TITLES = {
     "maxDeliveries": "Deliveries at the most",
     "rateLimit": "Rate limit",
     "retentionDays": "Runs are kept for days",
-    "maxAgeSeconds": "Longest age in seconds",
+    "maxAgeSeconds": "Redelivered for at most, in seconds",
     "allowedHosts": "Allowed hosts",
     "privateAddresses": "Private addresses",
     "inTransaction": "In a transaction",
@@ -87,7 +87,12 @@ class ConfigurationUrls(Base):
 
 
 class ImportForm(forms.Form):
-    file = forms.FileField(required=False, label="File", allow_empty_file=True)
+    file = forms.FileField(
+        required=False,
+        label="File",
+        allow_empty_file=True,
+        help_text="A JSON document of this product, or an export of the original one.",
+    )
     document = forms.CharField(
         required=False,
         strip=False,

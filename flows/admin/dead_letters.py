@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminRadioSelectWidget
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
@@ -54,10 +54,14 @@ from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFul
 from flows.message.envelope import parse_payload, parse_value, payload_of, takes_any_payload
 from flows.message.error_class import naming_line
 from flows.models import DeadLetter, Flow, Queue, Right, Run, Step
+from flows.options import LONGEST_REASON
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
+from scripts.examination.examiner import NotExamined
+from scripts.examination.payload_schema import PayloadSchema
 from scripts.models import Script, ScriptVersion
+from scripts.protocol.schema import SchemaInvalid
 
 OWN, NEWEST = "own", "newest"
 OF_FLOW = "step__flow_version__flow"
@@ -87,12 +91,21 @@ class ReprocessForm(forms.Form):
         help_text="Change it if the message failed because of it. Earlier steps do not run again.",
     )
 
+    reason = forms.CharField(
+        required=False,
+        max_length=LONGEST_REASON,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Optional; it stays in the audit log.",
+    )
+
     def __init__(self, letter: DeadLetter, data: Any = None) -> None:
         is_long = is_longer_than(letter, "body", EDITABLE)
         super().__init__(data, initial={} if is_long else {"payload": payload_text(letter)})
         if is_long:
             del self.fields["payload"]
         self.letter = letter
+        # The places in the payload that the schema refuses.
+        self.faults: list[dict[str, str]] = []
         self.fields["script"].choices = script_choices(letter)  # type: ignore[attr-defined]
         self.fields["script"].initial = NEWEST if has_newer_script(letter) else OWN
 
@@ -110,6 +123,28 @@ class ReprocessForm(forms.Form):
         except PayloadInvalid as error:
             raise forms.ValidationError(str(error)) from error
         return payload
+
+    def clean(self) -> dict[str, Any]:
+        """Check a payload that was changed by the schema of the script that it goes to.
+
+        One that was left alone goes on as it is: the schema may be what was wrong.
+        """
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        payload = cleaned.get("payload")
+        version = version_chosen(self.letter, cleaned.get("script") or OWN)
+        if payload is not None and version.input_schema:
+            self.faults = self._faults(version.input_schema, payload)
+            places = [f"{fault['path']}: {fault['detail']}" for fault in self.faults]
+            if places:
+                self.add_error("payload", [f"{version} does not take this payload.", *places])
+        return cleaned
+
+    def _faults(self, schema: dict[str, Any], payload: bytes) -> list[dict[str, str]]:
+        try:
+            return PayloadSchema(schema).faults(parse_value(payload))
+        except (NotExamined, SchemaInvalid):
+            # The script checks it again, with its own limits.
+            return []
 
 
 @admin.register(DeadLetter)
@@ -239,7 +274,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     def reason_label(self, letter: DeadLetter) -> str:
         return letter.reason
 
-    @admin.display(description="dead at", ordering="dead_at")
+    @admin.display(description="died", ordering="dead_at")
     def died(self, letter: DeadLetter) -> str:
         return shown_time(letter.dead_at)
 
@@ -308,7 +343,8 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         letters = self.get_queryset(request).filter(pk__in=ids).select_related(OF_FLOW)
         operated = self.permitted(request, Right.OPERATE, letters.order_by("pk"))
         if request.method == "POST":
-            self._discard_all(request, operated, request.POST.get("reason", ""))
+            reason = request.POST.get("reason", "").replace("\0", "")[:LONGEST_REASON]
+            self._discard_all(request, operated, reason)
             return redirect(list_of(DeadLetter, state="open"))
         found = DeadLetter.objects.open().filter(pk__in=[letter.pk for letter in operated])
         context = {
@@ -408,6 +444,8 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         form = ReprocessForm(letter, request.POST or None)
         if form.is_valid() and (response := self._reprocess_one(request, letter, form)):
             return response
+        choice = form.cleaned_data.get("script") if form.is_bound else form.fields["script"].initial
+        version = version_chosen(letter, choice or OWN)
         context = {
             **self.admin_site.each_context(request),
             "title": "Reprocess",
@@ -421,7 +459,8 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "first_line": first_line(letter.error),
             "back_url": page_of(letter),
             "whole_url": whole_url(letter, "body"),
-            "schema_fields": schema_fields(letter.step.script_version.input_schema),
+            "schema": version.input_schema,
+            "schema_of": version,
         }
         return TemplateResponse(request, "admin/flows/deadletter/reprocess.html", context)
 
@@ -434,6 +473,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
                 user=request.user,
                 payload=form.cleaned_data.get("payload"),
                 newest_script=form.cleaned_data["script"] == NEWEST,
+                reason=form.cleaned_data["reason"],
             )
         except AlreadyReprocessed:
             self._report_decision(request, letter)
@@ -478,22 +518,10 @@ def present_step(letter: DeadLetter) -> Step | None:
     return present.select_related("script").first()
 
 
-def schema_fields(schema: Any) -> list[dict[str, Any]]:
-    """Return the fields that a schema says of a payload: name, type, title or description."""
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    if not isinstance(properties, dict):
-        return []
-    required = schema.get("required", [])
-    return [
-        {
-            "name": name,
-            "type": field.get("type", ""),
-            "text": field.get("title") or field.get("description") or "",
-            "is_required": name in required,
-        }
-        for name, field in properties.items()
-        if isinstance(field, dict)
-    ]
+def version_chosen(letter: DeadLetter, choice: str) -> ScriptVersion:
+    """Return the version of the script that the message would go on with."""
+    step = present_step(letter) if choice == NEWEST else None
+    return step.script.current_version if step else letter.step.script_version
 
 
 def _ids(letters: QuerySet[DeadLetter]) -> str:

@@ -58,6 +58,8 @@ def elapsed(start: datetime | None, end: datetime | None) -> str:
 
 
 def rounded(value: timedelta) -> str:
+    if value < timedelta(milliseconds=0.5):
+        return "< 1 ms"
     if value >= timedelta(minutes=1):
         return format_duration(timedelta(seconds=round(value.total_seconds())))
     return format_duration(timedelta(milliseconds=round(value / timedelta(milliseconds=1))))

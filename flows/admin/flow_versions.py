@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from unfold.enums import ActionVariant
 
 from flows.access.configuring import scripts_out_of_reach
@@ -20,8 +21,9 @@ from flows.access.rights import flows_with
 from flows.admin.by_role import ByRole, rights_of
 from flows.admin.display import link, page_of, shown_time
 from flows.admin.step_rights import StepRights
+from flows.admin.version_restoring import VersionRestoringAdmin
 from flows.models import Flow, FlowVersion, Right, StepVersion
-from flows.models.step_restoring import restore_steps
+from flows.models.step_restoring import missing_parts, restore_steps
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 
@@ -166,7 +168,7 @@ class StepVersionInline(ReadOnlyInline):
 
 
 @admin.register(FlowVersion)
-class FlowVersionAdmin(DetailActions, ByRole, ReadOnlyAdmin):
+class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdmin):
     list_display = ("__str__", "created_at", "author")
     list_select_related = ("author",)
     search_fields = ("flow_name",)
@@ -224,6 +226,8 @@ class FlowVersionAdmin(DetailActions, ByRole, ReadOnlyAdmin):
             note = f"Not restored: {hidden} of its scripts are of flows that you may not configure."
             self.message_user(request, note, messages.ERROR)
             return leave_dialog(page_of(version))
+        if version.flow is not None and missing_parts(version):
+            return leave_dialog(reverse("admin:flows_flowversion_restore_with", args=[version.pk]))
         try:
             restored = restore_steps(version, request.user)
         except Flow.DoesNotExist:

@@ -18,6 +18,7 @@ from unfold.widgets import (
 from flows.access.rights import flows_allowed, rights_by_flow
 from flows.dead_letters import DeadLetterFilter, Matched, newer_scripts
 from flows.models import DeadLetter, Queue, Reprocessing, Right, Step
+from flows.options import LONGEST_REASON
 from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
 
@@ -89,6 +90,14 @@ class ReprocessingForm(forms.Form):
         widget=UnfoldAdminDecimalFieldWidget,
         help_text="Dead letters a second. Empty: no limit.",
     )
+    # `reason` is that of the dead letters.
+    note = forms.CharField(
+        label="Reason for reprocessing",
+        required=False,
+        max_length=LONGEST_REASON,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Optional; it stays in the audit log.",
+    )
 
     def __init__(self, data: Mapping[str, Any], user: Any) -> None:
         super().__init__(data)
@@ -143,6 +152,7 @@ class ReprocessingForm(forms.Form):
             sample=self.cleaned_data["sample"],
             newest_script=given["script"] == ScriptChoice.NEWEST,
             dry_run=dry_run,
+            reason=self.cleaned_data["note"],
         )
 
 

@@ -163,6 +163,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
             "Stop reprocessing {obj.matched:,} dead letters?",
             "No further dead letter is reprocessed. Reprocessed messages go on.",
             "Stop",
+            asks_reason=True,
         ),
         description="Stop",
         icon="stop_circle",
@@ -171,7 +172,8 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     )
     def stop(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         found = get_object_or_404(Reprocessing, pk=object_id)
-        reprocessing.stop(found, user=request.user)
+        reason = form.cleaned_data.get("reason", "")
+        reprocessing.stop(found, user=request.user, reason=reason)
         self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
         return leave_dialog(page_of(found))
 
@@ -181,6 +183,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
             "The dead letters that are left are reprocessed. It stops itself again after as many"
             " failures as before.",
             "Go on",
+            asks_reason=True,
         ),
         description="Go on",
         icon="play_arrow",
@@ -189,7 +192,8 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     )
     def go_on(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         found = get_object_or_404(Reprocessing, pk=object_id)
-        reprocessing.go_on(found, user=request.user)
+        reason = form.cleaned_data.get("reason", "")
+        reprocessing.go_on(found, user=request.user, reason=reason)
         self.message_user(request, f"{found.get_state_display()}.", messages.INFO)
         return leave_dialog(page_of(found))
 

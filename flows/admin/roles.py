@@ -35,6 +35,7 @@ from flows.models import Right, RoleMapping
 from flows.models.users import all_users, members, user_name_field
 from scripts.admin.base import ConfigurationAdmin, PlainInline
 from scripts.admin.conflicts import ConflictAdmin
+from scripts.admin.help_texts import with_help
 
 MOST_NAMES = 20
 REPEATED = "The role has this right already."
@@ -239,6 +240,9 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     @action(description="Matrix of rights", icon="grid_on", permissions=["matrix"])
     def matrix(self, request: HttpRequest) -> HttpResponse:
         return redirect("admin:flows_rolemapping_matrix")
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        return with_help(db_field, super().formfield_for_dbfield(db_field, request, **kwargs))
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:  # type: ignore[override]
         field = super().formfield_for_manytomany(db_field, request, **kwargs)

@@ -40,7 +40,10 @@ class TokenForm(ModelForm):
     class Meta:
         model = Token
         fields = ("user", "expiry")
-        help_texts = {"expiry": "If empty, the token never expires."}
+        help_texts = {
+            "user": "Calls with the token have this user's rights.",
+            "expiry": "If empty, the token never expires.",
+        }
 
     def clean_user(self) -> Any:
         user = self.cleaned_data["user"]

@@ -28,6 +28,7 @@ from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
 from scripts.admin.bulk import bulk_action
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
+from scripts.admin.help_texts import with_help
 
 User: Any = get_user_model()
 HELP = {
@@ -113,7 +114,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         return field
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        field = with_help(db_field, super().formfield_for_dbfield(db_field, request, **kwargs))
         if field and db_field.name in HELP:
             field.help_text = HELP[db_field.name]
         return field

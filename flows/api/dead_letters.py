@@ -26,6 +26,7 @@ from flows.api.openapi.operations import (
     REPROCESS_DEAD_LETTER,
 )
 from flows.api.pages import PAGE_SIZE, newest_page
+from flows.api.reason import reason_fault, reason_of
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
@@ -57,7 +58,7 @@ class DeadLetterView(ApiView):
     @extend_schema(**DISCARD_DEAD_LETTER)
     def delete(self, request: Request, id: int) -> HttpResponse:
         letter = _find(request, id)
-        engine.discard(letter, user=request.user)
+        engine.discard(letter, user=request.user, reason=reason_of(request))
         return HttpResponse(status=204)
 
 
@@ -88,12 +89,14 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     if not raw.strip():
         return {}
     document = parse_payload(raw, "The body", around=1)
-    faults = {name: "unknown" for name in document if name not in {"payload", "script"}}
+    faults = {name: "unknown" for name in document if name not in {"payload", "script", "reason"}}
     is_object = isinstance(document.get("payload", {}), dict)
     if not is_object and not takes_any_payload(letter.body):
         faults["payload"] = "must be a JSON object"
     if document.get("script", "own") not in SCRIPTS:
         faults["script"] = f"must be one of {', '.join(SCRIPTS)}"
+    if fault := reason_fault(document.get("reason", "")):
+        faults["reason"] = fault
     if faults:
         errors = [{"path": f"$.{name}", "detail": detail} for name, detail in faults.items()]
         raise Problem("payload-invalid", "The body is refused.", errors=errors)
@@ -102,6 +105,7 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
         # The text as the caller wrote it, so that no digit of a number is lost.
         "payload": None if payload is None else payload.encode(),
         "newest_script": document.get("script") == "newest",
+        "reason": document.get("reason", ""),
     }
 
 

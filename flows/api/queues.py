@@ -25,6 +25,7 @@ from flows.access.rights import may, queues_seen
 from flows.api.errors import Problem
 from flows.api.openapi.operations import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
 from flows.api.pages import page_by_name
+from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right
 from flows.monitoring.wait_reason import PRIORITIES, QueueSnapshot
@@ -54,7 +55,7 @@ class PauseQueueView(ApiView):
     @extend_schema(**PAUSE_QUEUE)
     def post(self, request: Request, name: str) -> HttpResponse:
         queue = find_to_operate(request, name, "pause")
-        engine.pause(queue, user=request.user)
+        engine.pause(queue, user=request.user, reason=reason_of(request))
         return json_response(documents([queue])[0])
 
 
@@ -62,7 +63,7 @@ class ResumeQueueView(ApiView):
     @extend_schema(**RESUME_QUEUE)
     def post(self, request: Request, name: str) -> HttpResponse:
         queue = find_to_operate(request, name, "resume")
-        engine.resume(queue, user=request.user)
+        engine.resume(queue, user=request.user, reason=reason_of(request))
         return json_response(documents([queue])[0])
 
 

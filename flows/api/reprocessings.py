@@ -45,6 +45,7 @@ class ReprocessDeadLettersView(ApiView):
             sample=body.get("sample", SAMPLE),
             newest_script=body.get("newestScript", False),
             dry_run=body.get("dryRun", False),
+            reason=body.get("reason", ""),
         )
         return json_response(_document(found), status=202)
 

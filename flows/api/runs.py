@@ -17,6 +17,7 @@ from flows.api import parameters
 from flows.api.errors import Problem
 from flows.api.openapi.operations import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.pages import newest_page
+from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response
 from flows.front.faults import TooManyWaiting
 from flows.front.waiters import WAIT, Wait
@@ -92,7 +93,8 @@ class CancelRunView(ApiView):
         run = _find(request, id)
         if not may_cancel(request.user, run):
             raise Problem("no-role", "None of your roles may cancel this run.")
-        return json_response(trace_json(engine.cancel(run, user=request.user)))
+        cancelled = engine.cancel(run, user=request.user, reason=reason_of(request))
+        return json_response(trace_json(cancelled))
 
 
 def _created_between(

@@ -137,7 +137,7 @@ def _script_problems(plan: Restoration, step: Any, user: Any) -> Iterator[str]:
     if _present(Script, step.script_id) is not None:
         return
     name = _last_name(Script, step.script_id)
-    script, gone = _script_from_history(step.script_id)
+    script, gone = script_from_history(step.script_id)
     if script is None:
         yield f"The script {name or step.script_id} of the step {step.name} is gone."
         return
@@ -164,7 +164,7 @@ def _queue_problems(plan: Restoration, step: Any) -> Iterator[str]:
         )
 
 
-def _script_from_history(key: int) -> tuple[Script | None, list[str]]:
+def script_from_history(key: int) -> tuple[Script | None, list[str]]:
     """Return a script that was deleted, not saved yet, and the names of libraries that are gone."""
     record = Script.history.filter(id=key, history_type="-").first()
     if record is None:
@@ -190,7 +190,7 @@ def _restore_step(flow: Flow, record: Any) -> None:
 
 
 def _restored_script(key: int) -> Script:
-    script, _ = _script_from_history(key)
+    script, _ = script_from_history(key)
     assert script is not None
     try:
         script.full_clean()

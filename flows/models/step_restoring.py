@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -11,49 +13,87 @@ from flows.models.flow import Flow, Step
 from flows.models.version import FlowVersion, StepVersion
 
 
-def restore_steps(version: FlowVersion, author: Any = None) -> FlowVersion:
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A script or a queue of a step that cannot be used: `part`, and a sentence why."""
+
+    step: StepVersion
+    part: str
+    why: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.part}-{self.step.pk}"
+
+
+def missing_parts(version: FlowVersion) -> list[Missing]:
+    """Return what the version's steps had and the flow cannot have again as it is."""
+    steps = version.steps.select_related("script_version__script", "queue")
+    return [missing for step in steps for missing in _missing(step, version.flow_id)]
+
+
+def restore_steps(
+    version: FlowVersion, author: Any = None, instead: Mapping[str, Any] | None = None
+) -> FlowVersion:
     """Make the version's steps those of its flow again, and return the version that this became.
 
     Names, order, scripts, queues, threads and joins are restored. Scripts keep their present code,
-    because other flows may use them. Raises ValidationError where a script or a queue is gone or
-    feeds another flow, and Flow.DoesNotExist.
+    because other flows may use them. `instead` has the script or queue for each that is missing, by
+    its key. Raises ValidationError where another is gone or feeds another flow, and
+    Flow.DoesNotExist.
     """
+    instead = instead or {}
     if version.flow_id is None:
         raise Flow.DoesNotExist
     with transaction.atomic():
         flow = Flow.objects.select_for_update().get(pk=version.flow_id)
         steps = list(version.steps.select_related("script_version__script", "queue"))
-        if faults := [fault for step in steps if (fault := _fault(step, flow))]:
+        missing = [each for step in steps for each in _missing(step, flow.pk)]
+        if faults := [each.why for each in missing if each.key not in instead]:
             raise ValidationError(faults)
+        wanted_parts = {step.pk: _parts(step, instead) for step in steps}
         present: dict[tuple[str, int | None], Step] = {
             (step.name, step.queue_id): step for step in flow.steps.all()
         }
-        wanted = {(step.name, step.queue_id) for step in steps}
+        wanted = {(step.name, wanted_parts[step.pk][1]) for step in steps}
         for key, step in present.items():
             if key not in wanted:
                 step.delete()
         for position, then in enumerate(steps):
-            _restore(present.get((then.name, then.queue_id)) or Step(flow=flow), then, position)
+            script_id, queue_id = wanted_parts[then.pk]
+            step = present.get((then.name, queue_id)) or Step(flow=flow)
+            _restore(step, then, position, script_id, queue_id)
         return flow.make_version(author=author)
 
 
-def _fault(step: StepVersion, flow: Flow) -> str | None:
+def _missing(step: StepVersion, flow_id: int | None) -> Iterator[Missing]:
     if step.script_version.script is None:
-        return f"The script {step.script_version.script_name!r} was removed."
+        name = step.script_version.script_name
+        yield Missing(step, "script", f"The script {name!r} was removed.")
     if step.queue is None:
-        return f"The queue {step.queue_name!r} was removed."
-    fed = step.queue.fed_step
-    if fed is not None and fed.flow_id != flow.pk:
-        return f"The queue {step.queue.name!r} feeds a step of another flow now."
-    return None
+        yield Missing(step, "queue", f"The queue {step.queue_name!r} was removed.")
+    elif (fed := step.queue.fed_step) is not None and fed.flow_id != flow_id:
+        why = f"The queue {step.queue.name!r} feeds a step of another flow now."
+        yield Missing(step, "queue", why)
 
 
-def _restore(step: Step, then: StepVersion, position: int) -> None:
+def _parts(step: StepVersion, instead: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return the ids of the script and the queue that the step gets."""
+    script, queue = instead.get(f"script-{step.pk}"), instead.get(f"queue-{step.pk}")
+    return (
+        script.pk if script else step.script_version.script_id,
+        queue.pk if queue else step.queue_id,
+    )
+
+
+def _restore(
+    step: Step, then: StepVersion, position: int, script_id: int | None, queue_id: int | None
+) -> None:
     values = {
         "position": position,
         "name": then.name,
-        "script_id": then.script_version.script_id,
-        "queue_id": then.queue_id,
+        "script_id": script_id,
+        "queue_id": queue_id,
         "threads": then.threads or step.threads,
         "join": then.join,
     }

@@ -37,6 +37,7 @@ def reprocess_many(
     sample: int = SAMPLE,
     newest_script: bool = False,
     dry_run: bool = False,
+    reason: str = "",
 ) -> Matched:
     """Reprocess the dead letters that are open now. Returns before the first is requeued.
 
@@ -67,7 +68,8 @@ def reprocess_many(
             due_at=now + timedelta(seconds=PATIENCE_SECONDS),
         )
         _send(reprocessing.pk, reprocessing.fencing_token)
-        audit.record("reprocess many", reprocessing, after=_order(reprocessing), user=user)
+        order = _order(reprocessing)
+        audit.record("reprocess many", reprocessing, after=order, reason=reason, user=user)
     return Matched(matched, steps, reprocessing)
 
 
@@ -78,18 +80,19 @@ def _order(reprocessing: Reprocessing) -> dict[str, Any]:
     return {name: value for name, value in order.items() if value is not None}
 
 
-def stop(reprocessing: Reprocessing, *, user: Any = None) -> None:
+def stop(reprocessing: Reprocessing, *, user: Any = None, reason: str = "") -> None:
     """Stop a reprocessing. Runs that were requeued go on. One that has ended stays as it is."""
     running = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.RUNNING)
     note = f"Stopped by {user.get_username()}." if user else "Stopped."
     with store().database.transaction():
         if running.update(state=Reprocessing.State.STOPPED, note=note):
             before, after = ({"state": each} for each in ("RUNNING", "STOPPED"))
-            audit.record("stop", reprocessing, before=before, after=after, user=user)
+            changed: Any = {"before": before, "after": after}
+            audit.record("stop", reprocessing, **changed, reason=reason, user=user)
     reprocessing.refresh_from_db()
 
 
-def go_on(reprocessing: Reprocessing, *, user: Any = None) -> None:
+def go_on(reprocessing: Reprocessing, *, user: Any = None, reason: str = "") -> None:
     """Go on with a reprocessing that stopped; as many may fail again as could before."""
     stopped = Reprocessing.objects.filter(pk=reprocessing.pk, state=Reprocessing.State.STOPPED)
     with store().database.transaction():
@@ -101,7 +104,8 @@ def go_on(reprocessing: Reprocessing, *, user: Any = None) -> None:
             found.save()
             _send(found.pk, found.fencing_token)
             before, after = ({"state": each} for each in ("STOPPED", "RUNNING"))
-            audit.record("go on", found, before=before, after=after, user=user)
+            changed: Any = {"before": before, "after": after}
+            audit.record("go on", found, **changed, reason=reason, user=user)
     reprocessing.refresh_from_db()
 
 

@@ -26,6 +26,7 @@ from scripts.admin.bounds import state_bounds
 from scripts.admin.confirmation import ConfirmationAdmin
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.durations import DurationField, format_duration
+from scripts.admin.help_texts import with_help
 from scripts.admin.json_fields import MONOSPACE, indented
 from scripts.models import Script
 
@@ -93,7 +94,8 @@ class ConfigurationAdmin(
         }
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        return state_bounds(db_field, super().formfield_for_dbfield(db_field, request, **kwargs))
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        return with_help(db_field, state_bounds(db_field, field))
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         inlines = super().get_inlines(request, obj)
@@ -151,7 +153,7 @@ class PlainInline(TabularInline):
         if field is not None:
             # The head of the column is no label of the field in each row.
             field.widget.attrs.setdefault("aria-label", capfirst(field.label))
-        return state_bounds(db_field, field)
+        return with_help(db_field, state_bounds(db_field, field))
 
 
 class ReadOnlyInline(ReadOnly, PlainInline):

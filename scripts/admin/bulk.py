@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 CONFIRMED, REASON = "_confirmed", "reason"
 # Each row is a field of the page. Django refuses a form of more than 1,000.
 MOST_ROWS = 500
+LONGEST_REASON = 500
 MOST_NAMES = 20
 
 # Takes the admin, the request and the selected rows; returns those that the action would change,
@@ -49,7 +50,9 @@ def bulk_action(
             for note in notes:
                 self.message_user(request, note, messages.WARNING)
             if rows:
-                apply(self, request, rows, request.POST.get(REASON, "").strip()[:500])
+                # Typed into a field of a form: without NUL, which no database stores.
+                reason = request.POST.get(REASON, "").replace("\0", "").strip()
+                apply(self, request, rows, reason[:LONGEST_REASON])
             return None
 
         return ask_or_apply

@@ -11,6 +11,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from scripts.admin.base import ConfigurationAdmin, links_to_scripts
 from scripts.admin.editor import CodeField, EditorWidget
+from scripts.admin.help_texts import CODE
 from scripts.grants import scripts_out_of_reach
 from scripts.models import Library
 
@@ -18,7 +19,7 @@ from scripts.models import Library
 class LibraryForm(ModelForm):
     # The user who saves it.
     user: Any
-    code = CodeField(widget=EditorWidget(mode_from="language"))
+    code = CodeField(widget=EditorWidget(mode_from="language"), help_text=CODE)
 
     class Meta:
         model = Library

@@ -17,6 +17,7 @@ from scripts.admin.by_use import ChangedByUse, script_rights
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
 from scripts.admin.editor import CodeField, EditorWidget
+from scripts.admin.help_texts import CODE
 from scripts.admin.json_fields import JsonSchemaField
 from scripts.admin.script_fields import ScriptFields
 from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
@@ -34,7 +35,7 @@ CALLABLE_HELP = (
 
 
 class ScriptForm(ScriptFields):
-    code = CodeField(widget=EditorWidget(mode_from="language"))
+    code = CodeField(widget=EditorWidget(mode_from="language"), help_text=CODE)
     # The user who saves it; None in a trial, which checks the user's grants itself.
     user: Any = None
     # Set for a user who edits by a right to what uses the script.

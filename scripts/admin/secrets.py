@@ -33,7 +33,11 @@ class WriteOnlyWidget(UnfoldAdminTextareaWidget):
 
 
 class SecretForm(forms.ModelForm):
-    value = forms.CharField(strip=False, widget=WriteOnlyWidget)
+    value = forms.CharField(
+        strip=False,
+        widget=WriteOnlyWidget,
+        help_text="Stored encrypted and never shown again; scripts that may read it get it.",
+    )
 
     class Meta:
         model = Secret

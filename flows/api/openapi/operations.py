@@ -51,6 +51,9 @@ START_OPTIONS = [
     ),
 ]
 
+# The body of a verb of operators.
+WITH_REASON = {"application/json": ref("Reason")}
+
 # --- runs --------------------------------------------------------------------------------------
 
 START = operation(
@@ -172,6 +175,7 @@ CANCEL_RUN = operation(
     " discarded. A run that has ended does not change and is returned. The caller needs the right"
     " to operate the flow, or to start it for an own run.",
     parameters=[RUN_ID],
+    body=WITH_REASON,
     answer=answered("The run.", ref("Run")),
     problems=("not-found",),
 )
@@ -212,6 +216,7 @@ PAUSE_QUEUE = operation(
     "Pause a queue",
     "Waiting messages stay in the queue; running scripts go on. A paused queue does not change.",
     parameters=[QUEUE_NAME],
+    body=WITH_REASON,
     answer=THE_QUEUE,
     problems=("unknown-queue",),
 )
@@ -223,6 +228,7 @@ RESUME_QUEUE = operation(
     "Resume a queue",
     "Messages go to workers again. A queue that is not paused does not change.",
     parameters=[QUEUE_NAME],
+    body=WITH_REASON,
     answer=THE_QUEUE,
     problems=("unknown-queue",),
 )
@@ -281,6 +287,7 @@ DISCARD_DEAD_LETTER = operation(
     " letters was reprocessed and none is open any more. 429: the queue of the step where its"
     " branches meet is full.",
     parameters=[DEAD_LETTER_ID],
+    body=WITH_REASON,
     answer={204: OpenApiResponse(description="It is discarded.")},
     problems=("not-found", "already-reprocessed", "queue-full"),
 )

@@ -7,6 +7,7 @@ from typing import Any
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
 from flows.monitoring.trace import PENDING, RUNNING
+from flows.options import LONGEST_REASON
 from flows.tasks.reprocessing import SAMPLE
 
 Schema = dict[str, Any]
@@ -236,6 +237,13 @@ DEAD_LETTER = record(
 
 DEAD_LETTER_PAGE = page_of("DeadLetter")
 
+REASON: Schema = {
+    "type": "string",
+    "maxLength": LONGEST_REASON,
+    "description": "Why it is done. It stays in the audit log.",
+}
+WITH_REASON = record({"reason": REASON}, optional=("reason",), additionalProperties=False)
+
 REPROCESSING = record(
     {
         "payload": {"type": "object", "description": "In place of the one it failed with."},
@@ -245,8 +253,9 @@ REPROCESSING = record(
             "default": "own",
             "description": "Go on with the script as it was at the start, or as it is now.",
         },
+        "reason": REASON,
     },
-    optional=("payload", "script"),
+    optional=("payload", "script", "reason"),
     additionalProperties=False,
 )
 
@@ -361,8 +370,9 @@ REPROCESSING_REQUEST = record(
             "default": False,
             "description": "Go on with the flow as it is now, not as it was for the run.",
         },
+        "reason": REASON,
     },
-    optional=("dryRun", "ratePerSecond", "stopAfterFailures", "sample", "newestScript"),
+    optional=("dryRun", "ratePerSecond", "stopAfterFailures", "sample", "newestScript", "reason"),
     additionalProperties=False,
 )
 
@@ -394,6 +404,7 @@ COMPONENTS: dict[str, Schema] = {
     "Problem": PROBLEM,
     "Queue": QUEUE,
     "QueuePage": QUEUE_PAGE,
+    "Reason": WITH_REASON,
     "Reprocessed": REPROCESSED,
     "Reprocessing": REPROCESSING,
     "Run": RUN,

@@ -10,6 +10,7 @@ from django.utils import timezone
 from flows import engine
 from flows.message.error_class import error_class_of
 from flows.models import AuditEntry, DeadLetter, Message, Reprocessing, Run
+from scripts.models import Script, ScriptVersion
 from tests.documents import content
 from tests.integration.admin.pages import answer_dialog, messages_of
 
@@ -245,15 +246,47 @@ def test_reprocessing_on_the_page_leads_to_the_run(client, world, page):
 
 
 def test_reprocessing_with_a_repaired_payload(client, world, page):
-    client.post(page, {"payload": '{"orderId": "A-2"}'})
+    client.post(page, {"payload": '{"orderId": "A-2", "amount": 7}'})
 
-    assert json.loads(Message.objects.get().body)["payload"] == {"orderId": "A-2"}
+    repaired = {"orderId": "A-2", "amount": 7}
+    assert json.loads(Message.objects.get().body)["payload"] == repaired
+
+
+GOOD = '{"orderId": "A-1", "amount": 1}'
+
+
+def accept_any_payload():
+    ScriptVersion.objects.update(input_schema={})
+    Script.objects.update(input_schema={})
+
+
+def test_a_repair_that_the_script_would_refuse_is_refused_with_the_places(client, world, page):
+    refused = client.post(page, {"payload": '{"orderId": 5, "amount": 0}'})
+
+    form = refused.context["form"]
+    assert {fault["path"] for fault in form.faults} == {"$.orderId", "$.amount"}
+    assert any("$.amount" in error for error in form.errors["payload"])
+    assert "data-schema-form" in refused.content.decode()
+    assert Message.objects.count() == 0
+
+
+def test_a_repair_is_checked_by_the_schema_of_the_chosen_version(client, world, page):
+    world.script.input_schema = {"type": "object", "required": ["currency"]}
+    world.script.save()
+    repaired = {"payload": '{"orderId": "A-2", "amount": 7}'}
+
+    newest = client.post(page, {**repaired, "script": "newest"})
+    client.post(page, {**repaired, "script": "own"})
+
+    assert "currency" in str(newest.context["form"].errors["payload"])
+    assert Message.objects.count() == 1
 
 
 EXACT = '{"huge":12345678901234567890123,"price":1.10,"e":1e5,"z":-0,"l":"\\u2028","iban":"bad"}'
 
 
 def test_repair_of_one_field_leaves_the_others_digit_for_digit(client, world, page):
+    accept_any_payload()
     body = f'{{"correlationId":"c","payload":{EXACT},"rate":1234567890123456.78}}'
     DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body=body)
     payload = client.get(page).context["form"].initial["payload"]
@@ -284,6 +317,7 @@ def test_payload_that_no_form_would_take_goes_on_where_it_is_left_alone(client, 
 
 
 def test_list_that_a_join_was_given_can_be_repaired(client, world, page):
+    accept_any_payload()
     body = '{"correlationId":"c","payload":[{"a":1.0},{"a":"bad"}]}'
     DeadLetter.objects.filter(pk=world.dead_letter.pk).update(body=body)
 
@@ -308,9 +342,9 @@ def test_reprocessing_refuses_a_payload_that_is_not_an_object(client, world, pag
 
 
 def test_reprocessing_twice_says_so(client, world, page):
-    client.post(page, {"payload": "{}"})
+    client.post(page, {"payload": GOOD})
 
-    response = client.post(page, {"payload": "{}"}, follow=True)
+    response = client.post(page, {"payload": GOOD}, follow=True)
 
     assert "reprocessed before" in messages_of(response)[-1]
     assert Message.objects.count() == 1
@@ -320,7 +354,7 @@ def test_who_may_only_look_cannot_reprocess(staff_client, world, page):
     client = staff_client("flows.view_deadletter")
 
     assert client.get(page).status_code == 403
-    assert client.post(page, {"payload": "{}"}).status_code == 403
+    assert client.post(page, {"payload": GOOD}).status_code == 403
     assert client.post(requeue_url(world.dead_letter)).status_code == 403
     assert "letters-again" not in client.get(LIST).content.decode()
     assert Message.objects.count() == 0
@@ -351,7 +385,7 @@ def test_reprocessing_offers_the_own_script_version_and_the_newest(client, world
 def test_reprocessing_keeps_the_script_version_unless_the_newest_is_chosen(client, world, page):
     edit_script(world)
 
-    client.post(page, {"payload": "{}"})
+    client.post(page, {"payload": GOOD})
 
     assert Message.objects.get().step == world.dead_letter.step
 
@@ -359,7 +393,7 @@ def test_reprocessing_keeps_the_script_version_unless_the_newest_is_chosen(clien
 def test_reprocessing_with_the_newest_script_takes_the_flow_as_it_is(client, world, page):
     edit_script(world)
 
-    client.post(page, {"payload": "{}", "script": "newest"})
+    client.post(page, {"payload": GOOD, "script": "newest"})
 
     step = Message.objects.get().step
     assert (step.name, step.script_version.number) == ("charge", 2)
@@ -375,7 +409,7 @@ def test_the_newest_script_is_preset_where_it_is_newer(client, world, page):
 def test_the_newest_script_is_not_offered_where_the_step_is_gone(client, world, page):
     world.flow.steps.filter(name="charge").delete()
 
-    response = client.post(page, {"payload": "{}", "script": "newest"})
+    response = client.post(page, {"payload": GOOD, "script": "newest"})
 
     assert response.context["form"].errors["script"]
     assert Message.objects.count() == 0
@@ -408,7 +442,7 @@ def test_what_was_discarded_is_neither_reprocessed_nor_discarded_again(client, w
     engine.discard(world.dead_letter)
 
     again = answer_dialog(client, discard_page(world.dead_letter))
-    response = client.post(page, {"payload": "{}"}, follow=True)
+    response = client.post(page, {"payload": GOOD}, follow=True)
 
     assert messages_of(again) == ["The dead letter was discarded before."]
     assert messages_of(response) == ["The dead letter was discarded before."]
@@ -478,8 +512,9 @@ def test_a_script_that_was_saved_anew_offers_what_waits_for_it(client, world):
     assert many.context["form"]["script"].value() == "newest"
 
 
-def test_the_form_says_what_the_script_expects_of_the_payload(client, page):
-    shown = client.get(page).content.decode()
+def test_the_form_is_made_from_what_the_script_expects_of_the_payload(client, world, page):
+    shown = client.get(page)
 
-    assert "<code>orderId</code>: string, required" in shown
-    assert "<code>amount</code>: integer, required" in shown
+    assert shown.context["schema"] == world.script.input_schema
+    assert 'data-schema-form="id_payload"' in shown.content.decode()
+    assert "flows/schema_form.js" in shown.content.decode()

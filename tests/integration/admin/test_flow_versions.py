@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 
-from flows.models import Flow, FlowVersion, Queue, Step, StepVersion
+from flows.models import Consumer, Flow, FlowVersion, Queue, QueueState, Step, StepVersion
 from scripts.models import Script
 from tests.integration.admin.pages import answer_dialog, messages_of
 
@@ -74,8 +74,71 @@ def test_what_cannot_be_restored_says_why_and_changes_nothing(client, world, fir
     shown = answer_dialog(client, page_of(first, "restore"))
 
     said = {"script": "was removed", "queue": "was removed", "other flow": "of another flow now"}
-    assert said[why] in messages_of(shown)[0]
+    fields = shown.context["form"].fields.values()
+    assert any(said[why] in field.help_text for field in fields)
     assert steps_of(world.flow) == before
+
+
+def choices_of(client, version, key):
+    fields = client.get(page_of(version, "restore_with")).context["form"].fields
+    return [value for value, _ in fields[key].choices]
+
+
+def test_a_script_and_a_queue_that_are_gone_are_restored_with_the_version(client, world, first):
+    charge = first.steps.get(name="charge")
+    Step.objects.filter(flow=world.flow).exclude(name="pack").delete()
+    Script.objects.get(pk=world.script.pk).delete()
+    QueueState.objects.filter(queue=world.billing).update(depth=0)
+    Consumer.objects.all().delete()
+    Queue.objects.filter(pk=world.billing.pk).update(size=77)
+    queue = Queue.objects.get(pk=world.billing.pk)
+    queue.save()
+    queue.delete()
+    chosen = {f"queue-{charge.pk}": "anew"}
+    chosen |= {f"script-{step.pk}": "history" for step in first.steps.all()}
+
+    client.post(page_of(first, "restore_with"), chosen)
+
+    assert [name for name, *_ in steps_of(world.flow)] == ["reserve", "charge"]
+    restored = Script.objects.get(name="reserve-goods")
+    assert set(world.flow.steps.values_list("script", flat=True)) == {restored.pk}
+    assert restored.input_schema == world.script.input_schema
+    assert Queue.objects.get(name="billing").size == 77
+
+
+def test_another_script_and_another_queue_take_the_place_of_those_that_are_gone(
+    client, world, first
+):
+    charge = first.steps.get(name="charge")
+    pack = Script.objects.get(name="pack")
+    free = Queue.objects.create(name="free")
+    Step.objects.filter(flow=world.flow).exclude(name="pack").delete()
+    Script.objects.get(pk=world.script.pk).delete()
+    other = Flow.objects.create(name="other")
+    Step.objects.create(flow=other, name="a", script=pack, queue=world.billing)
+    chosen = {f"script-{step.pk}": pack.pk for step in first.steps.all()}
+    assert "anew" not in choices_of(client, first, f"queue-{charge.pk}")
+
+    client.post(page_of(first, "restore_with"), chosen | {f"queue-{charge.pk}": free.pk})
+
+    assert list(world.flow.steps.values_list("name", "script__name", "queue__name")) == [
+        ("reserve", "pack", "orders"),
+        ("charge", "pack", "free"),
+    ]
+
+
+def test_a_queue_that_feeds_a_step_is_not_offered_in_place_of_another(client, world, first):
+    charge = first.steps.get(name="charge")
+    StepVersion.objects.filter(pk=charge.pk).update(queue=None)
+
+    choices = choices_of(client, first, f"queue-{charge.pk}")
+    refused = client.post(
+        page_of(first, "restore_with"), {f"queue-{charge.pk}": str(world.orders.pk)}
+    )
+
+    assert str(world.orders.pk) not in choices
+    assert refused.context["form"].errors
+    assert "pack" in dict.fromkeys(name for name, *_ in steps_of(world.flow))
 
 
 def test_the_page_of_a_version_says_what_it_changed(client, world, first):
