@@ -53,12 +53,17 @@ def is_ndjson(request: HttpRequest) -> bool:
     return request.content_type in NDJSON
 
 
-def _require_json(request: HttpRequest) -> None:
+def is_json(request: HttpRequest) -> bool:
+    """Say whether the Content-Type is JSON. Without one it is taken to be."""
     media_type = request.content_type or "application/json"
-    is_json = media_type == "application/json" or (
+    return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")
     )
-    if not is_json:
+
+
+def _require_json(request: HttpRequest) -> None:
+    if not is_json(request):
+        media_type = request.content_type
         raise Problem("unsupported-media-type", f"The body must be JSON, not {media_type}.")
     _require_plain_utf_8(request)
 

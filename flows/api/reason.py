@@ -6,17 +6,20 @@ from typing import Any
 
 from rest_framework.request import Request
 
-from flows.api.body import declared_length, json_body
+from flows.api.body import declared_length, is_json, json_body
 from flows.api.errors import Problem
 from flows.message.envelope import parse_payload
 from flows.options import LONGEST_REASON
 
 
 def reason_of(request: Request) -> str:
-    """Return the reason in the body, "" where there is no body. Raises Problem, and as
-    `json_body` does."""
+    """Return the reason in the body, "" where there is no body of JSON. Raises Problem, and as
+    `json_body` does.
+
+    A body of another type is not looked at: these calls took any before they knew reasons.
+    """
     has_body = "HTTP_TRANSFER_ENCODING" in request.META or declared_length(request._request)
-    if not has_body:
+    if not has_body or not is_json(request._request):
         return ""
     raw = json_body(request._request)
     if not raw.strip():

@@ -258,6 +258,15 @@ def test_the_api_needs_no_reason(doors, body):
     assert Queue.objects.filter(paused=True).exists()
 
 
+def test_a_body_that_is_no_json_is_not_looked_at(doors):
+    url = f"/async/api/queues/{doors.queue.name}/pause"
+
+    response = doors.client.post(url, "reason=x", content_type="application/x-www-form-urlencoded")
+
+    assert response.status_code == 200
+    assert AuditEntry.objects.get(verb="pause").reason == ""
+
+
 @pytest.mark.parametrize("reason", [None, 5, "x" * 501, "a\0b", "\ud800"])
 def test_the_public_functions_refuse_a_reason_that_cannot_be_stored(doors, reason):
     for call in (
