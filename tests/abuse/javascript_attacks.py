@@ -141,6 +141,7 @@ LOOPS = {
     "a proxy without end": "setData(new Proxy({}, { ownKeys() { for (;;); } }))",
     "a message that never tells": "throw { get message() { for (;;); }, toString() { for (;;); } }",
     "finally": "try { throw 1 } finally { for (;;); }",
+    "a digest": "for (;;) crypto.createHash('sha512').update('x'.repeat(1e5)).digest()",
     "a big number": "let n = 3n; for (;;) n = n * n % (1n << 200000n)",
 }
 
@@ -149,10 +150,21 @@ MEMORY = {
     "typed arrays": "const a = []; for (;;) a.push(new Uint8Array(1e6).fill(1))",
     "closures": "let f = () => 1; for (;;) { const g = f; f = () => g }",
     "promises": "const a = []; for (;;) a.push(new Promise(() => {}))",
+    "a digest": "crypto.createHash('md5').update('x'.repeat(2e8)).digest()",
+    "a clone": "const a = []; for (;;) a.push(structuredClone(Array(1000).fill(1)))",
     "symbols": "const a = []; for (;;) a.push(Symbol('x'.repeat(1000)))",
 }
 
 ENDS = {
+    "a clone that is deep": (
+        rf"ScriptRaised: (RangeError|InternalError): .*(stack|recursion).*|{OUT_OF_MEMORY}",
+        "let deep = []; for (let i = 0; i < 2e5; i++) deep = [deep]; structuredClone(deep)",
+    ),
+    "the insides of a part by changed prototypes": (
+        output('"correlationId":"c-1"'),
+        "Uint8Array.prototype.set = Array.prototype.push = function (x) { throw x };"
+        "try { crypto.randomUUID(); new URL('http://a/b') } catch {} setData(context.Data)",
+    ),
     "waiting for another thread": (
         r"ScriptRaised: TypeError: cannot block in this thread",
         "Atomics.wait(new Int32Array(new SharedArrayBuffer(8)), 0, 0); setData(1)",

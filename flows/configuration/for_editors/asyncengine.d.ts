@@ -29,12 +29,28 @@ interface Context {
 
 interface HttpOptions {
   headers?: { [name: string]: string | number | boolean | bigint | null | undefined };
-  params?: { [name: string]: HttpParameter | HttpParameter[] };
+  params?: HttpFields;
+  /** Fields of a form; with files its parts. */
+  form?: HttpFields;
+  files?: { [name: string]: HttpContent | HttpFile | null | undefined };
+  /** A token, or a user and a password. */
+  auth?: string | [user: string, password: string] | null;
+  /** The name of a secret: the authority of the server, in PEM. */
+  ca?: string | null;
+  /** The name of a secret: the script's certificate with its key, in PEM. */
+  cert?: string | null;
   /** Seconds for the whole request. */
   timeout?: number | null;
   /** Whether the body is bytes in base64. */
   base64?: boolean;
 }
+
+type HttpFields =
+  | { [name: string]: HttpParameter | HttpParameter[] }
+  | [name: string, value: HttpParameter | HttpParameter[]][];
+type HttpContent = string | ArrayBuffer | ArrayBufferView;
+interface HttpFile { name?: string; content: HttpContent; type?: string | null }
+interface HttpRequest extends HttpOptions { url: string; method?: string; body?: unknown }
 
 type HttpParameter = string | number | boolean | bigint | null | undefined;
 
@@ -48,6 +64,8 @@ interface HttpResponse {
   readonly body: string;
   /** The bytes of the body, if it is not text in UTF-8. */
   readonly base64?: string;
+  /** The bytes of the body. */
+  readonly bytes: Uint8Array;
   /** The value of the body, if it is JSON. */
   readonly data: any;
   /** The URL after redirects. */
@@ -62,6 +80,7 @@ interface HttpError extends Error {
   name: "HttpError";
   /** The kind of failure; "status" for a status from 400 on. */
   kind: string;
+  status?: number;
   response?: HttpResponse;
 }
 
@@ -72,6 +91,8 @@ interface Http {
   put(url: string, body?: unknown, options?: HttpOptions): Promise<HttpResponse>;
   patch(url: string, body?: unknown, options?: HttpOptions): Promise<HttpResponse>;
   delete(url: string, options?: HttpOptions): Promise<HttpResponse>;
+  /** Several requests at once: URLs, or url, method, body and options. */
+  all(requests: (string | HttpRequest)[]): Promise<HttpResponse[]>;
   request(
     method: string,
     url: string,
@@ -104,3 +125,98 @@ declare const console: {
   warn(...values: unknown[]): void;
   error(...values: unknown[]): void;
 };
+
+interface Zoned {
+  year: number;
+  /** From 1 on. */
+  month: number;
+  day: number;
+  hour: number;
+  minute: number;
+  second: number;
+  millisecond: number;
+  /** 1 is Monday. */
+  weekday: number;
+  offsetMinutes: number;
+  timeZone: string;
+  /** 2026-12-31 */
+  date: string;
+  /** 23:59:00 */
+  time: string;
+  /** 2026-12-31T23:59:00+01:00 */
+  text: string;
+}
+
+/** The date and time at a place, for example zoned(new Date(), "Europe/Berlin").date. */
+declare const zoned: {
+  (instant: Date | number | string, timeZone: string): Zoned;
+  /** The instant of a time at a place, such as 2026-12-31T23:59. */
+  instant(local: string, timeZone: string): Date;
+};
+
+interface Digest {
+  update(data: string | ArrayBuffer | ArrayBufferView, encoding?: string): Digest;
+  digest(): Uint8Array;
+  digest(encoding: "hex" | "base64" | "base64url"): string;
+}
+declare const crypto: {
+  createHash(name: string): Digest;
+  createHmac(name: string, key: string | ArrayBuffer | ArrayBufferView): Digest;
+  getRandomValues<T extends ArrayBufferView>(array: T): T;
+  randomUUID(): string;
+  timingSafeEqual(one: ArrayBuffer | ArrayBufferView, other: ArrayBuffer | ArrayBufferView): boolean;
+  subtle: {
+    digest(name: string | { name: string }, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  };
+};
+declare function structuredClone<T>(value: T): T;
+
+declare class TextEncoder {
+  readonly encoding: string;
+  encode(value?: string): Uint8Array;
+  encodeInto(value: string, target: Uint8Array): { read: number; written: number };
+}
+declare class TextDecoder {
+  constructor(label?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
+  readonly encoding: string;
+  readonly fatal: boolean;
+  readonly ignoreBOM: boolean;
+  decode(data?: ArrayBuffer | ArrayBufferView, options?: { stream?: boolean }): string;
+}
+
+declare class URLSearchParams {
+  constructor(init?: string | { [name: string]: unknown } | Iterable<[string, unknown]>);
+  readonly size: number;
+  append(name: string, value: unknown): void;
+  delete(name: string, value?: unknown): void;
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string, value?: unknown): boolean;
+  set(name: string, value: unknown): void;
+  sort(): void;
+  forEach(callback: (value: string, name: string, all: URLSearchParams) => void): void;
+  entries(): IterableIterator<[string, string]>;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string>;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+  toString(): string;
+}
+declare class URL {
+  constructor(url: string | URL, base?: string | URL);
+  static canParse(url: string, base?: string): boolean;
+  static parse(url: string, base?: string): URL | null;
+  href: string;
+  readonly origin: string;
+  protocol: string;
+  username: string;
+  password: string;
+  host: string;
+  hostname: string;
+  port: string;
+  pathname: string;
+  search: string;
+  readonly searchParams: URLSearchParams;
+  hash: string;
+  toString(): string;
+  toJSON(): string;
+}

@@ -113,8 +113,8 @@ class Execution:
         if orders is not None:
             arguments.append(self._realm.string(orders))
         self._call(_START, *arguments)
-        for part, data in self._prelude.parts:
-            given = [] if data is None else [self._realm.string(data)]
+        for part, make_data in self._prelude.parts:
+            given = [] if make_data is None else [self._realm.string(make_data())]
             self._call(_PART, self._realm.run(part), *given)
         if self._prelude.log is not None:
             log = self._realm.run(self._prelude.log)

@@ -5,7 +5,9 @@ parts that its code and libraries name, and all parts where the code could reach
 """
 
 import functools
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from scripts.host.languages import quickjs, time_zones
@@ -23,6 +25,30 @@ _PARTS = {
     "zones": r"zoned",
 }
 _LOG = r"log|ftos|console"
+# The built-ins that the part numerals needs, and those for orders of keys.
+BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
+BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
+# Larger parts, which take longer to make. Code gets them only where it names them.
+_NAMED_PARTS = {
+    "clone": r"structuredClone",
+    "crypto": r"crypto",
+    "encoding": r"TextEncoder|TextDecoder",
+    "url": r"URL|URLSearchParams",
+}
+# The built-ins that parts need beside those that the code names.
+_NEEDS = {
+    "clone": {
+        "JS_AddIntrinsicMapSet",
+        "JS_AddIntrinsicTypedArrays",
+        # Has DOMException.
+        "JS_AddIntrinsicAToB",
+    },
+    "crypto": {"JS_AddIntrinsicTypedArrays"},
+    "encoding": {"JS_AddIntrinsicTypedArrays"},
+    # The numbers of a reply may need them.
+    "http": BUILT_INS_OF_NUMERALS,
+    "secrets": {"JS_AddIntrinsicProxy"},
+}
 # With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
 # or `in` or `instanceof`, which reach nothing.
 _UNNAMED = re.compile(
@@ -32,37 +58,28 @@ _UNNAMED = re.compile(
 _FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
 
 
-# The built-ins that the part numerals needs, and those for orders of keys.
-BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
-BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
-
-
 class Prelude:
     """The compiled parts for some code, and the built-in objects that it does without."""
 
     def __init__(self, code: str) -> None:
         self.core = _part("core")
         names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
-        # The compiled code, and the data that it is given.
-        self.parts = [
-            (_part(name), time_zones.packed() if name == "zones" else None) for name in names
-        ]
+        names += [name for name, words in _NAMED_PARTS.items() if _names(words, code)]
+        # The compiled code, and what makes the data that it is given.
+        self.parts = [(_part(name), _DATA.get(name)) for name in names]
         self.log = _part("log") if _can_reach(_LOG, code) else None
         self.has_random, self.has_secrets = "random" in names, "secrets" in names
         self.omitted = frozenset(
             name for name, words in quickjs.OPTIONAL.items() if not _can_reach(words, code)
         )
-        if self.has_secrets:
-            self.omitted -= {"JS_AddIntrinsicProxy"}
-        if "http" in names:
-            # The numbers of a reply may need them.
-            self.omitted -= BUILT_INS_OF_NUMERALS
+        for name in names:
+            self.omitted -= _NEEDS.get(name, set())
 
 
 def preload() -> None:
     """Compile all parts, which reads files. Raises EngineMissing."""
     unserializable()
-    for name in ("core", "failures", "log", "numerals", *_PARTS):
+    for name in ("core", "failures", "log", "numerals", *_PARTS, *_NAMED_PARTS):
         _part(name)
     time_zones.packed()
 
@@ -89,11 +106,18 @@ def unserializable() -> bytes:
 
 
 def _can_reach(words: str, code: str) -> bool:
-    return bool(_UNNAMED.search(code) or re.search(rf"\b({words})\b", code))
+    return bool(_UNNAMED.search(code)) or _names(words, code)
 
 
-def _data(name: str) -> bytes | None:
-    return time_zones.packed() if name == "zones" else None
+def _names(words: str, code: str) -> bool:
+    return re.search(rf"\b({words})\b", code) is not None
+
+
+# Makes the data that a part is given, for each message.
+_DATA: dict[str, Callable[[], bytes]] = {
+    "crypto": lambda: os.urandom(32).hex().encode(),
+    "zones": time_zones.packed,
+}
 
 
 @functools.cache
