@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 from django.utils.html import format_html
@@ -21,10 +23,11 @@ from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of
 from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, page_of, shown_time
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
-from flows.models import DeadLetter, Message, Run, StepVersion
+from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersion
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
 from flows.monitoring.trace import current_steps
+from flows.store.bounded import OutOfTime, within
 
 if TYPE_CHECKING:
     from scripts.admin.base import ReadOnlyAdmin as Base
@@ -36,6 +39,10 @@ HEX_DIGITS = 32
 DIGITS_OF_IDS = 8
 # The most runs that are looked for at one step.
 MOST_AT_STEP = 1_000
+SECONDS_AT_STEP = 0.05
+# Rows that filters leave may be far apart. After this time the list looks at the newest runs alone.
+SECONDS = 0.12
+NEWEST = 20_000
 
 FURTHER = "Filters by flow, status or time lead further back."
 
@@ -66,9 +73,9 @@ class CallerFilter(TextFilter):
 
 
 class StepFilter(DropdownFilter):
-    """Filters by the step where a run is or has failed. It has choices once a flow is chosen."""
+    """Filters by a step that a run is at, failed at or passed. It has choices once a flow is."""
 
-    title = "step where it is or failed"
+    title = "step that it is at, failed at or passed"
     parameter_name = "step"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -85,15 +92,23 @@ class StepFilter(DropdownFilter):
         )
         ids = list(steps.values_list("pk", flat=True))
         queues = list(steps.exclude(queue=None).values_list("queue", flat=True))
-        letters = DeadLetter.objects.open().filter(step__in=ids).order_by("-id")
-        waiting = Message.objects.filter(queue__in=queues, step__in=ids).order_by()
-        held = Message.objects.filter(consumer__queue__in=queues, step__in=ids).order_by()
-        found = {
-            run_id
-            for rows in (letters, waiting, held)
-            for run_id in rows.values_list("run_id", flat=True)[:MOST_AT_STEP]
-        }
-        return queryset.filter(pk__in=found)
+        consumers = list(Consumer.objects.filter(queue__in=queues).values_list("pk", flat=True))
+        here: list[QuerySet[Any]] = [
+            DeadLetter.objects.open().filter(step__in=ids).order_by("-id"),
+            Message.objects.filter(queue__in=queues, step__in=ids).order_by(),
+        ]
+        if consumers:
+            here.append(Message.objects.filter(consumer__in=consumers, step__in=ids).order_by())
+        found: set[UUID] = set()
+        for rows in here:
+            with suppress(OutOfTime), within(SECONDS_AT_STEP):
+                found |= set(rows.values_list("run_id", flat=True)[:MOST_AT_STEP])
+        # Nothing has ended at a step of a queued run, and most completed ones passed all steps.
+        versions = list(steps.values_list("flow_version", flat=True))
+        passed = Q(status=Run.Status.COMPLETED, repeats=None, flow_version__in=versions)
+        was_here = Exists(StepRun.objects.filter(run=OuterRef("pk"), step__in=ids))
+        ended_here = ~Q(status=Run.Status.QUEUED) & Q(was_here)
+        return queryset.filter(Q(pk__in=found) | passed | ended_here)
 
 
 class BeforeFilter(SimpleListFilter):
@@ -181,7 +196,7 @@ class RunList(Base):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes: Any = super().get_changelist_instance(request)
-        rows: list[Any] = list(changes.result_list)
+        rows, oldest = self._rows(request, changes)
         steps = current_steps([run for run in rows if run.status != Run.Status.COMPLETED])
         for run in rows:
             run.current_step = steps.get(run.pk, "")
@@ -190,12 +205,27 @@ class RunList(Base):
         changes.run_chips = list(chips(request.GET))
         changes.run_note = note_of(found) if found else ""
         is_full = len(rows) >= self.list_per_page
-        further = rows[-1].pk if is_full else found.last if found else None
-        is_full = found is not None or is_full
+        further = rows[-1].pk if is_full else oldest or (found.last if found else None)
+        is_full = found is not None or oldest is not None or is_full
+        if oldest and not found:
+            back_to = f"{began_at(oldest):%Y-%m-%d %H:%M:%S} UTC"
+            changes.run_note = f"Looked at {NEWEST:,} runs, back to {back_to}. {FURTHER}"
         changes.run_older_url = is_full and further and address(request.GET, before=further)
         is_later = "before" in request.GET
         changes.run_newest_url = is_later and address(request.GET, before=None)
         return changes
+
+    def _rows(self, request: HttpRequest, changes: Any) -> tuple[list[Any], UUID | None]:
+        """Return the rows of the page, and the oldest run that was looked at if not at all."""
+        with suppress(OutOfTime), within(SECONDS):
+            return list(changes.result_list), None
+        newest = Run.objects.filter(self.before(request)).order_by("-pk")
+        oldest = next(iter(newest.values_list("pk", flat=True)[NEWEST - 1 : NEWEST]), None)
+        if oldest is None:
+            return list(changes.result_list), None
+        with suppress(OutOfTime), within(SECONDS):
+            return list(changes.queryset.filter(pk__gte=oldest)[: self.list_per_page]), oldest
+        return [], oldest
 
     @display(description="run", ordering="pk")
     def run(self, run: Run) -> str:
@@ -253,6 +283,11 @@ def note_of(found: Found) -> str:
     more = f", until {ENOUGH} were found" if len(found.ids) >= ENOUGH else ""
     further = "" if found.until else f" {FURTHER}"
     return f"Looked at {looked}{more}.{further}"
+
+
+def began_at(run_id: UUID) -> datetime:
+    """Return the time that is in the id of a run."""
+    return datetime.fromtimestamp((run_id.int >> 80) / 1000, UTC)
 
 
 def chips(params: QueryDict) -> Iterator[dict[str, str]]:

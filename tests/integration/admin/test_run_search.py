@@ -13,6 +13,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from flows import engine
+from flows.admin import run_list
 from flows.models import DeadLetter, Message, Right, RoleMapping, Run
 from flows.monitoring import run_search
 from flows.monitoring.run_search import runs_with
@@ -146,13 +147,15 @@ def test_texts_of_runs_that_a_user_does_not_watch_are_not_searched(runs):
     assert found(client, q="secret") == {own.pk}
 
 
-def test_runs_are_found_by_caller_and_by_the_step_where_they_are(client, runs):
-    _, failed, waits = runs
+def test_runs_are_found_by_caller_and_by_the_step_that_they_are_at_or_passed(client, runs):
+    done, failed, waits = runs
 
     assert found(client, caller="root") == {waits.pk}
     assert found(client, caller="unknown") == set()
-    assert found(client, flow="flow", step="flow-1") == {failed.pk}
-    assert found(client, flow="flow", step="flow-0") == {waits.pk}
+    assert found(client, flow="flow", step="flow-1") == {done.pk, failed.pk}
+    assert found(client, flow="flow", step="flow-0") == {done.pk, failed.pk, waits.pk}
+    engine.discard(failed.dead_letters.get())
+    assert found(client, flow="flow", step="flow-1") == {done.pk, failed.pk}
 
 
 def test_what_confines_the_list_is_shown_as_chips_that_remove_it(client, runs):
@@ -191,6 +194,22 @@ def test_pages_go_on_after_the_last_row_without_an_offset(client, runs):
 
     assert seen == sorted(ids, reverse=True)
     assert "OFFSET 100" not in str(captured.captured_queries)
+
+
+def test_a_filter_that_finds_too_little_in_time_looks_at_the_newest_and_goes_on(
+    client, runs, monkeypatch
+):
+    monkeypatch.setattr(run_list, "NEWEST", 1)
+    seconds = iter([0, 5, 0, 5])
+    monkeypatch.setattr(run_list, "within", lambda _: within(next(seconds)))
+
+    first = client.get(LIST, {"status": "FAILED"})
+
+    changes = first.context["cl"]
+    assert changes.result_list == []
+    assert "Looked at 1 runs, back to 20" in first.content.decode()
+    second = client.get(LIST + changes.run_older_url)
+    assert [run.pk for run in second.context["cl"].result_list] == [runs[1].pk]
 
 
 def test_old_failures_are_found_though_many_runs_came_later(client, runs, monkeypatch):
