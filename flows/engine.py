@@ -19,7 +19,7 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from uuid_utils.compat import uuid7
 
 from flows.access import audit
@@ -48,7 +48,7 @@ from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
 from flows.models.run_text import BEGINNING
 from flows.models.users import caller_of
 from flows.options import check_options
-from flows.plan import FlowPlan, flow_plan
+from flows.plan import FlowPlan, StepPlan, flow_plan, step_plan
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
@@ -180,6 +180,32 @@ def _store_together(runs: list[NewRun], look_for_room: bool) -> dict[UUID, Excep
     return faults
 
 
+def start_like(
+    run: Run, payload: bytes, *, step: StepVersion, user: Caller | None = None
+) -> Started:
+    """Start a new run of the flow as it is now, with a payload that a step of another run got.
+
+    It begins at the step of the same name; the new run names the one that it repeats. Raises as
+    `start` does, and FlowNotRunnable where the flow or the step is gone.
+    """
+    if run.flow_version.flow is None:
+        raise FlowNotRunnable("The flow was deleted.")
+    plan = flow_plan(run.flow_version.flow.name)
+    plan.require_runnable()
+    at = step_plan(newest_step(step).pk)
+    if not at.queue_id:
+        raise FlowNotRunnable(f"The step {step.name!r} has no queue.")
+    new = _new_run(plan, payload, user, DEFAULT_PRIORITY, None, at=at)
+    with store().database.transaction():
+        _store([new])
+        changes: dict[str, Any] = {"repeats": run.pk}
+        if at.position:
+            # The first step alone marks a run as running, at its first delivery.
+            changes |= {"status": Run.Status.RUNNING, "started_at": F("created_at")}
+        Run.objects.filter(pk=new.correlation_id).update(**changes)
+    return Started(new.correlation_id, plan.name)
+
+
 def _plan_of(flow: str | FlowPlan) -> FlowPlan:
     """Return the plan of a named flow. Raises UnknownFlow."""
     return flow if isinstance(flow, FlowPlan) else flow_plan(flow)
@@ -202,15 +228,20 @@ def _new_run(
     priority: int,
     delayed_until: datetime | None,
     at_once: bool = False,
+    at: StepPlan | None = None,
 ) -> NewRun:
-    first = plan.require_runnable()
+    """Return a run that begins at a step, the first if none is given, with its checked payload."""
+    first = at or plan.require_runnable()
     raw = _as_text(payload)
-    plan.require_valid(parse_payload(raw), at_once)
+    if first.position:
+        parse_value(raw)
+    else:
+        plan.require_valid(parse_payload(raw), at_once)
     correlation_id = uuid7()
     return NewRun(
         correlation_id=correlation_id,
         flow_name=plan.name,
-        flow_version_id=plan.flow_version_id,
+        flow_version_id=first.flow_version_id,
         step_id=first.step_id,
         queue_id=first.queue_id,
         body=wrap(correlation_id, raw),

@@ -159,6 +159,7 @@ OTHER_PAGES = [
     Page("flows_home", PART),
     Page("flows_flow_live_steps", PART, main_flow),
     Page("flows_run_live", PART, failed),
+    Page("flows_run_from_step", arguments=lambda: [*failed(), 0]),
     Page("flows_reprocessing_live", PART, newest(Reprocessing)),
     Page("flows_find", PART, query="?q=orders"),
     Page("flows_reprocessing_go_on", PART, newest(Reprocessing)),

@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 from django.http import HttpRequest
+from django.urls import reverse
 
 from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
-from flows.admin.run_bodies import address_of_body
+from flows.admin.run_bodies import NOT_KEPT, address_of_body
 from flows.models import DeadLetter, Message, Queue, Run, StepRun
 from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
 from flows.monitoring.trace import RUNNING
@@ -36,8 +37,13 @@ WORDS = {
 }
 
 
-def steps_shown(request: HttpRequest, story: RunStory, sees_payloads: bool) -> list[dict[str, Any]]:
+def steps_shown(
+    request: HttpRequest, story: RunStory, sees_payloads: bool, may_start: bool = False
+) -> list[dict[str, Any]]:
     steps = [_step(request, story, number, sees_payloads) for number in range(len(story.steps))]
+    if may_start and sees_payloads:
+        for told, step in zip(story.steps, steps, strict=True):
+            step["again"] = _again(story.run, told)
     _add_logs(steps)
     return steps
 
@@ -98,6 +104,20 @@ def _step(
         "hidden_attempts": len(told.attempts) - len(shown),
         "letters": [{"letter": letter, "url": page_of(letter)} for letter in told.letters],
     }
+
+
+def _again(run: Run, told: StepStory) -> dict[str, str] | None:
+    """Return where a new run begins at this step, or why none can; None: no message came here."""
+    if not told.attempts and not told.messages and not told.letters:
+        return None
+    if told.is_branched:
+        return {"why": "Each of its branches had an input of its own."}
+    kept = told.input
+    if kept is None:
+        return {"why": NOT_KEPT[run.flow_version.keep]}
+    if isinstance(kept, Attempt) and kept.is_cut:
+        return {"why": "Only the beginning of its input was kept."}
+    return {"url": reverse("admin:flows_run_from_step", args=[run.pk, told.step.position])}
 
 
 def _body(

@@ -33,18 +33,19 @@ from flows.admin.display import (
     page_of,
     rounded,
 )
-from flows.admin.long_texts import LongTexts, shown_text
+from flows.admin.long_texts import SHOWN, LongTexts, shown_text
 from flows.admin.run_bodies import NOT_KEPT, address_of_body, body_response, like_url
 from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.errors import FlowError
-from flows.models import BranchEnd, Message, Queue, Right, Run
-from flows.monitoring.run_story import run_story, start_envelope, start_payload
+from flows.models import BranchEnd, Message, Queue, Right, Run, StepVersion
+from flows.monitoring.run_story import first_step, payload_at, run_story, start_envelope
 from flows.monitoring.wait_reason import why_run
 from flows.tasks.conservation import begin_check
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.bulk import bulk_action
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
+from scripts.admin.json_fields import pretty_json
 
 
 def to_cancel(
@@ -124,7 +125,8 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_flow": self.flow(run),
             "run_first_line": first_line(run.error),
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
-            "run_steps": steps_shown(request, story, sees_payloads),
+            "run_steps": steps_shown(request, story, sees_payloads, self._may_start(request, run)),
+            "run_repeats": run.repeats and reverse("admin:flows_run_change", args=[run.repeats]),
             "run_waits_because": None if run.status in Run.FINISHED else why_run(run),
             "run_queue_url": queue and may_view(request, Queue) and page_of(queue),
             "run_bypasses_pause": any(message.bypasses_pause for message in story.messages),
@@ -151,6 +153,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
 
         return [
             page(self.live, "<uuid:run_id>/live/", "live"),
+            page(self.from_step, "<uuid:run_id>/from/<int:position>/", "from_step"),
             page(self.body, "<uuid:run_id>/body/<slug:kind>/<slug:row>/", "body"),
             *super().get_urls(),
         ]
@@ -193,18 +196,43 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
     )
     def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = self._seen_run(request, UUID(object_id))
-        flow, payload = run.flow_version.flow, start_payload(run)
-        if flow is None or payload is None or not self._sees_payloads(request, run):
+        return leave_dialog(self._start_again(request, run, first_step(run)))
+
+    def from_step(self, request: HttpRequest, run_id: UUID, position: int) -> HttpResponse:
+        """Ask whether a new run is to begin at a step with what it got, and start it."""
+        run = self._seen_run(request, run_id)
+        step = get_object_or_404(run.flow_version.steps, position=position)
+        if not self._may_start(request, run) or not self._sees_payloads(request, run):
+            raise PermissionDenied
+        if request.method == "POST":
+            return redirect(self._start_again(request, run, step))
+        payload = payload_at(run, step)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Start a new run at the step {step.name}?",
+            "opts": self.opts,
+            "step": step,
+            "not_kept": payload is None and NOT_KEPT[run.flow_version.keep],
+            "payload": payload
+            and (pretty_json(payload) if len(payload) <= SHOWN else payload[:SHOWN]),
+            "run_url": page_of(run),
+        }
+        return TemplateResponse(request, "admin/flows/run/from_step.html", context)
+
+    def _start_again(self, request: HttpRequest, run: Run, step: StepVersion | None) -> str:
+        """Start a run with what a step of this one got; return the address of the page to show."""
+        payload = payload_at(run, step) if step else None
+        if step is None or payload is None or not self._sees_payloads(request, run):
             self.message_user(request, NOT_KEPT[run.flow_version.keep], messages.ERROR)
-            return leave_dialog(page_of(run))
+            return page_of(run)
         try:
-            started = engine.start(flow.name, payload.encode(), user=request.user)
+            started = engine.start_like(run, payload.encode(), step=step, user=request.user)
         except FlowError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return leave_dialog(page_of(run))
+            return page_of(run)
         note = f"This run was started with the payload of {run.pk}."
         self.message_user(request, note, messages.SUCCESS)
-        return leave_dialog(reverse("admin:flows_run_change", args=[started.correlation_id]))
+        return reverse("admin:flows_run_change", args=[started.correlation_id])
 
     def has_cancel_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         if object_id is None:

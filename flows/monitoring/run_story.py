@@ -49,6 +49,7 @@ class Attempt:
     finished_at: datetime
     error: str
     has_input: bool
+    is_cut: bool
 
     @property
     def is_completed(self) -> bool:
@@ -160,25 +161,60 @@ def _add_running(stories: Sequence[StepStory]) -> None:
         story.running = [(m, found[m.pk]) for m in story.messages if m.pk in found]
 
 
+def first_step(run: Run) -> StepVersion | None:
+    """Return the step where the run began: the first of its flow, unless it repeats another run."""
+    steps = StepVersion.objects.filter(flow_version=run.flow_version_id).order_by("position")
+    if run.repeats is not None:
+        for model in (StepRun, DeadLetter, Message):
+            places = model._default_manager.filter(run=run.pk).order_by("step__position")
+            for step_id in places.values_list("step", flat=True)[:1]:
+                return steps.filter(pk=step_id).first()
+    return steps.first()
+
+
 def start_envelope(run: Run) -> str | None:
     """Return the message that the run was started with, JSON; None: it was not kept whole."""
-    first = Q(run=run.pk, step__position=0, branch="")
-    letter = DeadLetter.objects.filter(first).order_by("id").values_list("body", flat=True).first()
+    step = first_step(run)
+    return envelope_at(run, step) if step else None
+
+
+def envelope_at(run: Run, step: StepVersion) -> str | None:
+    """Return the message that a step got, before any branch of it; None: it was not kept whole."""
+    here = Q(run=run.pk, step__position=step.position, branch="")
+    letter = DeadLetter.objects.filter(here).order_by("id").values_list("body", flat=True).first()
     if letter:
         return letter
-    kept = StepRun.objects.filter(first, input__isnull=False).order_by()
+    kept = StepRun.objects.filter(here, input__isnull=False).order_by()
     for text, cut in kept.values_list("input", "input_bytes")[:1]:
         return None if cut else text
-    waiting = Message.objects.filter(pk=run.pk, step__position=0, pending_outputs=False)
+    waiting = Message.objects.filter(pk=run.pk, step__position=step.position, pending_outputs=False)
     for body in waiting.values_list("body", flat=True):
         return body
+    return _cancelled_at(run, step)
+
+
+def _cancelled_at(run: Run, step: StepVersion) -> str | None:
+    """Return what waited when the run was cancelled, if it waited at this step."""
+    if run.cancelled_input is None:
+        return None
     done = StepRun.objects.filter(run=run.pk, outcome=StepRun.Outcome.COMPLETED)
-    return None if run.cancelled_input is None or done.exists() else run.cancelled_input
+    last = done.order_by("-step__position").values_list("step__position", flat=True).first()
+    begins = first_step(run)
+    next_position = begins.position if last is None and begins else (last or 0) + 1
+    return run.cancelled_input if next_position == step.position else None
 
 
 def start_payload(run: Run) -> str | None:
     """Return the payload that the run was started with, JSON; None: it was not kept whole."""
-    envelope = start_envelope(run)
+    return _payload_of(start_envelope(run))
+
+
+def payload_at(run: Run, step: StepVersion) -> str | None:
+    """Return the payload that a step got, JSON; None: it was not kept whole."""
+    return _payload_of(envelope_at(run, step))
+
+
+def _payload_of(envelope: str | None) -> str | None:
     try:
         return None if envelope is None else member_of(envelope, "payload")
     except (KeyError, ValueError, RecursionError):
@@ -199,21 +235,18 @@ def _attempts_of(run: Run) -> tuple[dict[str, list[Attempt]], bool]:
         StepRun.objects.filter(run=run.pk).order_by().annotate(beginning=Left("error", MOST_ERROR))
     )
     fields = ("id", "step__name", "delivery", "branch", "outcome", "started_at", "finished_at")
-    has_input = Q(input__isnull=False)
-    read = list(
-        rows.annotate(has_input=has_input).values_list(*fields, "beginning", "has_input")[
-            : MOST_ATTEMPTS + 1
-        ]
-    )
+    kept = {"has_input": Q(input__isnull=False), "is_cut": Q(input_bytes__isnull=False)}
+    values = rows.annotate(**kept).values_list(*fields, "beginning", *kept)
+    read = list(values[: MOST_ATTEMPTS + 1])
     by_step: dict[str, list[Attempt]] = defaultdict(list)
     numbers: dict[tuple[str, str], int] = defaultdict(int)
-    for id, step, delivery, branch, outcome, started_at, finished_at, error, kept in sorted(
+    for id, step, delivery, branch, outcome, started_at, finished_at, error, kept, cut in sorted(
         read[:MOST_ATTEMPTS]
     ):
         # After a reprocessing the deliveries count from 1 again.
         numbers[step, branch] = number = max(numbers[step, branch] + 1, delivery)
         by_step[step].append(
-            Attempt(id, number, branch, outcome, started_at, finished_at, error, kept)
+            Attempt(id, number, branch, outcome, started_at, finished_at, error, kept, cut)
         )
     return by_step, len(read) > MOST_ATTEMPTS
 

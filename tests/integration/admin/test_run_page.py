@@ -14,8 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows import engine
-from flows.models import DeadLetter, Message, Right, RoleMapping, Run, StepRun
+from flows.models import DeadLetter, Flow, Message, Right, RoleMapping, Run, StepRun
 from flows.models.keep import Keep
+from flows.monitoring import conservation
 from flows.monitoring.run_story import BACK_OFF, DEAD, RAN, WAITED, run_story
 from tests.builders import ECHO, RAISING, TRAIL, make_flow, run_of, work_until_idle
 from tests.integration.admin.pages import answer_dialog
@@ -208,6 +209,76 @@ def test_a_run_starts_again_with_the_same_payload(client, superuser):
     again = Run.objects.exclude(pk=run.pk).get()
     assert again.started_by == superuser
     assert Message.objects.get(pk=again.pk).body.endswith('"payload":{"n": 1.10}}')
+
+
+ADD = (
+    "def run(message, context):\n"
+    "    message['payload']['seen'] = message['payload'].get('seen', 0) + 1\n"
+    "    return message\n"
+)
+
+
+def from_step(run, position):
+    return reverse("admin:flows_run_from_step", args=[run.pk, position])
+
+
+def test_a_run_starts_again_from_a_step_with_what_the_step_got(client, superuser):
+    flow = make_flow(codes=[ADD, ADD, ADD])
+    run = start({"order": 7})
+    work_until_idle(flow)
+    assert from_step(run, 1) in client.get(page_of(run)).content.decode()
+
+    assert "Start a new run at the step flow-1?" in client.get(from_step(run, 1)).content.decode()
+    client.post(from_step(run, 1))
+    again = Run.objects.exclude(pk=run.pk).get()
+    assert (again.repeats, again.started_by, again.status) == (run.pk, superuser, "RUNNING")
+    work_until_idle(flow)
+
+    again.refresh_from_db()
+    assert again.status == "COMPLETED"
+    assert '"order":7,"seen":3' in again.result
+    assert list(again.step_runs.values_list("step__position", flat=True)) == [1, 2]
+    content = client.get(page_of(again)).content.decode()
+    assert page_of(run) in content
+    assert from_step(again, 0) not in content
+    assert not [each for each in conservation.check() if each.faults()]
+
+
+def test_a_run_that_began_at_a_step_starts_again_there(client):
+    flow = make_flow(codes=[ADD, ADD])
+    run = start({"order": 7})
+    work_until_idle(flow)
+    client.post(from_step(run, 1))
+    again = Run.objects.exclude(pk=run.pk).get()
+    work_until_idle(flow)
+
+    answer_dialog(client, reverse("admin:flows_run_start_again", args=[again.pk]))
+
+    third = Run.objects.exclude(pk__in=[run.pk, again.pk]).get()
+    assert third.repeats == again.pk
+    assert Message.objects.get(pk=third.pk).step.position == 1
+
+
+def test_a_step_whose_input_was_not_kept_says_why_no_run_starts_from_it(client):
+    flow = make_flow(codes=[ADD, ADD])
+    Flow.objects.update(keep=Keep.NOTHING)
+    run = start({"order": 7})
+    work_until_idle(flow)
+
+    content = client.get(page_of(run)).content.decode()
+
+    assert "cannot start again from this step. It was not kept: the flow keeps no" in content
+    assert from_step(run, 1) not in content
+    client.post(from_step(run, 1))
+    assert Run.objects.count() == 1
+
+
+def test_who_does_not_see_what_a_step_got_starts_nothing_from_it(client, starter):
+    starter_client, user = starter
+    own = run_of(engine.start("flow", {"n": 1}, user=user).correlation_id)
+
+    assert starter_client.post(from_step(own, 0)).status_code == 403
+    assert Run.objects.count() == 1
 
 
 def test_the_start_form_is_filled_in_with_the_payload_of_a_run(client, superuser):
