@@ -167,10 +167,8 @@ class RunList(Base):
 
     def before(self, request: HttpRequest) -> Q:
         """Return the condition of the page that the address names."""
-        try:
-            return Q(pk__lt=UUID(request.GET["before"]))
-        except (KeyError, ValueError):
-            return Q()
+        before = before_of(request)
+        return Q(pk__lt=before) if before else Q()
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
@@ -183,7 +181,8 @@ class RunList(Base):
         digits = len(text.replace("-", ""))
         if len(text) < SHORTEST or (bounds and digits >= DIGITS_OF_IDS and by_id.exists()):
             return by_id, False
-        found = runs_with(text, self._with_payloads_seen(request, queryset))
+        seen = self._with_payloads_seen(request, queryset)
+        found = runs_with(text, seen, before=before_of(request))
         request.found_runs = found  # type: ignore[attr-defined]
         either = Q(pk__in=found.ids) | Q(pk__range=bounds) if bounds else Q(pk__in=found.ids)
         return queryset.filter(either), False
@@ -266,20 +265,27 @@ class RunList(Base):
         return elapsed(run.created_at, run.finished_at or timezone.now())
 
 
+def before_of(request: HttpRequest) -> UUID | None:
+    try:
+        return UUID(request.GET["before"])
+    except (KeyError, ValueError):
+        return None
+
+
 def note_of(found: Found) -> str:
     """Say how far the search has looked."""
     if found.is_complete:
         return ""
-    places = [f"the newest {found.looked_at:,} runs"]
+    places = [f"the newest {found.looked_at:,} runs"] if found.looked_at else []
     if found.knows_all_letters:
         places.append("all dead letters")
     if found.until:
         since = f" from {found.since:%Y-%m-%d %H:%M} on" if found.since else ""
         places.append(
-            "the kept payloads, results and errors of all steps that ran"
+            "all kept payloads, results and errors of steps that ran"
             f"{since} until {found.until:%Y-%m-%d %H:%M:%S} UTC"
         )
-    looked = " and at ".join(places)
+    looked = " and at ".join(places or ["the newest texts"])
     more = f", until {ENOUGH} were found" if len(found.ids) >= ENOUGH else ""
     further = "" if found.until else f" {FURTHER}"
     return f"Looked at {looked}{more}.{further}"

@@ -11,7 +11,7 @@ from flows import engine
 from flows.models import Run, RunText, RunTextMark, StepRun
 from flows.models.run_text import BEGINNING
 from flows.monitoring import run_search
-from flows.monitoring.run_search import runs_with
+from flows.monitoring.run_search import rarest_part, runs_with
 from flows.tasks import run_texts
 from flows.tasks.allowed_tasks import ENGINE_TASKS
 from flows.tasks.run_texts import gather
@@ -114,6 +114,58 @@ def test_what_is_found_follows_the_runs_that_are_asked_about(flow, alone):
     assert found("same", Run.objects.filter(pk__lt=second.pk)) == [first]
 
 
+@pytest.mark.parametrize("text", ['{"order":5}', '"order":5', '":5', "ORDER", "der"])
+def test_parts_with_signs_and_short_ones_are_found(flow, alone, text):
+    run = run_with(flow, {"order": 5})
+    gather(settled=AT_ONCE)
+    gather(settled=AT_ONCE)
+
+    assert found(text) == [run]
+
+
+@pytest.mark.parametrize("text", ['"order": 5', '"order":6', "%%%", "_rder"])
+def test_a_text_is_not_found_by_a_part_of_it(flow, alone, text):
+    run_with(flow, {"order": 5})
+    gather(settled=AT_ONCE)
+    gather(settled=AT_ONCE)
+
+    assert found(text) == []
+
+
+def test_few_of_the_runs_that_have_a_text_are_asked_about(flow, alone, monkeypatch):
+    runs = [run_with(flow, {"order": "same"}) for _ in range(3)]
+    gather(settled=AT_ONCE)
+    gather(settled=AT_ONCE)
+    monkeypatch.setattr(run_search, "ENOUGH", 1)
+
+    assert found("same", Run.objects.filter(pk=runs[0].pk)) == [runs[0]]
+
+
+def test_where_the_index_takes_too_long_the_newest_texts_are_searched(flow, alone, monkeypatch):
+    run = run_with(flow, {"order": "slow"})
+    gather(settled=AT_ONCE)
+    gather(settled=AT_ONCE)
+    monkeypatch.setattr(run_search, "SECONDS_FOR_TEXTS", 0)
+
+    answer = runs_with("slow", Run.objects.all(), seconds=5)
+
+    assert (answer.ids, answer.until) == ([run.pk], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('"order":5000001,', "5000001"),
+        ("the rating service", "service"),
+        ('":{"', '":{"'),
+        ("a b", "a b"),
+        ("R-4711", "4711"),
+    ],
+)
+def test_the_index_is_asked_for_the_part_that_few_have(text, part):
+    assert rarest_part(text) == part
+
+
 def test_texts_go_with_their_run(flow, alone):
     run = run_with(flow, {"order": "purged"})
     gather(settled=AT_ONCE)
@@ -155,7 +207,9 @@ def test_the_list_says_until_when_all_texts_were_searched(flow, alone, admin_cli
 
     response = admin_client.get("/admin/flows/run/", {"q": "told"})
 
-    assert "payloads, results and errors of all steps that ran until" in response.content.decode()
+    assert (
+        "all kept payloads, results and errors of steps that ran until" in response.content.decode()
+    )
 
 
 def test_a_worker_of_the_engine_gathers_each_minute(db):
