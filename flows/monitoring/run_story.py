@@ -49,7 +49,7 @@ class Attempt:
     finished_at: datetime
     error: str
     has_input: bool
-    is_cut: bool
+    is_cut: bool = False
 
     @property
     def is_completed(self) -> bool:
@@ -108,7 +108,7 @@ class RunStory:
     steps: list[StepStory]
     start: datetime
     end: datetime
-    is_cut: bool
+    is_cut: bool = False
 
     @property
     def messages(self) -> list[Message]:
