@@ -21,6 +21,7 @@ from flows.models import DeadLetter, Flow, Queue, Run
 from flows.monitoring.curves import PERIODS, Curve
 from flows.monitoring.health import Alarm, Level, Target, alarms
 from flows.monitoring.overview import FlowState, Overview, QueueState, overview
+from flows.monitoring.refused_starts import in_words
 from flows.tasks import clusters
 
 if TYPE_CHECKING:
@@ -215,6 +216,8 @@ def _flow(flow: FlowState, url: str, is_troubled: bool) -> dict[str, Any]:
         "is_troubled": is_troubled,
         "curve": sparkline(curve.of("accepted"), curve.of("completed"), curve.of("failed")),
         "started": number(curve.total("accepted")),
+        "refused": number(sum(flow.refused.values())),
+        "refused_by": in_words(flow.refused),
         "completed": number(curve.total("completed")),
         "failed": number(failed),
         "failed_url": failed and list_of(Run, status="FAILED", flow=flow.name),

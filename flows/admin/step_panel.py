@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ from flows.admin.step_changes import (
 from flows.admin.step_forms import NewStepForm, code_form, queue_form, step_form
 from flows.admin.step_rights import StepRights
 from flows.models import Flow, Queue, Step
+from flows.monitoring.refused_starts import in_words, refused_starts
 from flows.monitoring.step_cards import cards_of
+from flows.store import store
 from scripts.admin.confirmation import CONFIRMED
 from scripts.admin.conflicts import SEEN, ConflictAdmin, last_change
 from scripts.admin.trial_page import FIRST_CODE
@@ -87,6 +90,7 @@ class StepPanelAdmin(Base):
             "cards": cards_of(flow, with_figures=rights.may_see_figures),
             "rights": rights,
             "order": order_of(flow),
+            "refused": rights.may_see_figures and refused_last_hour(flow),
         }
 
     @method_decorator(require_GET)
@@ -257,6 +261,11 @@ class StepPanelAdmin(Base):
             return redirect(page_of(flow))
         target = f"step-{focus.pk}" if focus else "flow-add"
         return announce(HttpResponse(status=204), said, changed=True, close=target)
+
+
+def refused_last_hour(flow: Flow) -> str:
+    since = store().database.now() - timedelta(hours=1)
+    return in_words(refused_starts(since, [flow.name])[flow.name])
 
 
 def is_part(request: HttpRequest) -> bool:

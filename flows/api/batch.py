@@ -25,10 +25,12 @@ from flows.api.body import is_ndjson, json_chunks
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.openapi.operations import START_BATCH
+from flows.api.refusals import refusals
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
 from flows.errors import PayloadInvalid, QueueFull
 from flows.message.envelope import parse_payload
+from flows.models import RefusedStarts
 from flows.plan import FlowPlan
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,12 @@ CHUNK_BYTES = 8 * 1024 * 1024
 ANSWER_BYTES = 1024 * 1024
 # The most that is read of a body behind the line where its batch stopped.
 DISCARDED_BYTES = 32 * 1024 * 1024
+
+
+REFUSED_FOR = {
+    "queue-full": RefusedStarts.Cause.FULL,
+    "payload-invalid": RefusedStarts.Cause.PAYLOAD,
+}
 
 
 class BatchView(ApiView):
@@ -186,6 +194,8 @@ class Batch:
         return None
 
     def _reject(self, line: int, problem: Problem) -> None:
+        if cause := REFUSED_FOR.get(problem.type):
+            refusals.add(self._plan.name, cause)
         document = problem.document()
         self._rejected.add({"line": line, "type": document["type"], "detail": document["detail"]})
 

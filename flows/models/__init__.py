@@ -1,7 +1,13 @@
 from flows.models.audit_entry import AuditEntry
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
-from flows.models.counts import ConservationCheck, CountBlock, CountedTotals, CountsClock
+from flows.models.counts import (
+    ConservationCheck,
+    CountBlock,
+    CountedTotals,
+    CountsClock,
+    RefusedStarts,
+)
 from flows.models.dead_letter import DeadLetter
 from flows.models.flow import Flow, Step
 from flows.models.logins import LoginCount
@@ -35,6 +41,7 @@ __all__ = [
     "Message",
     "Queue",
     "QueueState",
+    "RefusedStarts",
     "ReprocessedLetter",
     "Reprocessing",
     "Right",

@@ -67,3 +67,24 @@ class ConservationCheck(models.Model):
 
     def __str__(self) -> str:
         return f"checked at {self.checked_at}"
+
+
+class RefusedStarts(models.Model):
+    """How many starts of a flow were refused in a minute. `flows/api/refusals.py` writes them."""
+
+    class Cause(models.TextChoices):
+        FULL = "full", "full queue"
+        PAYLOAD = "payload", "payload"
+
+    minute = models.DateTimeField()
+    flow_name = models.CharField(max_length=100)
+    cause = models.CharField(max_length=16, choices=Cause)
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("minute", "flow_name", "cause", name="refused_starts_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.flow_name}: {self.count} ({self.cause}) at {self.minute}"

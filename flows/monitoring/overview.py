@@ -31,6 +31,7 @@ from flows.monitoring.health import (
     QueueHealth,
     Snapshot,
 )
+from flows.monitoring.refused_starts import Refused, refused_starts
 from flows.monitoring.wait_reason import QueueSnapshot
 from flows.store import store
 from flows.store.rate_limit import RateLimit
@@ -92,6 +93,8 @@ class FlowState:
     running: int = 0
     delayed: int = 0
     ready_for: timedelta | None = None
+    # Starts that were refused in the period, by cause.
+    refused: Refused = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -124,8 +127,10 @@ def overview(
     names = {name for _, name, _, _ in known}
     period = curves(resolution, now)
     states = [FlowState(*row, curve=period[row[1], ""]) for row in known]
+    refused = refused_starts(now - timedelta(seconds=resolution.span))
     totals = {each.flow_name: each for each in FlowTotals.objects.all() if each.flow_name in names}
     for state in states:
+        state.refused = refused.get(state.name, {})
         if state.name in totals:
             state.open_letters = totals[state.name].open_letters
     _add_queues(states, queue_states)

@@ -19,13 +19,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from flows.models import CountBlock, CountedTotals, CountsClock, FlowTotals
+from flows.models import CountBlock, CountedTotals, CountsClock, FlowTotals, RefusedStarts
 from flows.monitoring import histogram
-from flows.monitoring.curves import RESOLUTIONS
+from flows.monitoring.curves import RESOLUTIONS, TEN_MINUTES
 from flows.store import store
 from flows.tasks.measures import MeasureChannel, Measured, Measures, no_measures
 
@@ -77,8 +78,13 @@ def purge_counts(now: datetime, batch: int) -> int:
     for each in RESOLUTIONS:
         before = now - each.kept - timedelta(seconds=each.span)
         old |= Q(slot_seconds=each.slot_seconds, begins_at__lt=before)
-    ids = list(CountBlock.objects.filter(old).values_list("pk", flat=True)[:batch])
-    return CountBlock.objects.filter(pk__in=ids).delete()[0] if ids else 0
+    refused = RefusedStarts.objects.filter(minute__lt=now - TEN_MINUTES.kept)
+    return _purge(CountBlock.objects.filter(old), batch) or _purge(refused, batch)
+
+
+def _purge(rows: QuerySet[Any], batch: int) -> int:
+    ids = list(rows.values_list("pk", flat=True)[:batch])
+    return rows.model._base_manager.filter(pk__in=ids).delete()[0] if ids else 0
 
 
 def _is_due(clock: CountsClock | None, now: datetime) -> bool:

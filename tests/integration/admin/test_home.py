@@ -20,6 +20,7 @@ from flows.models import (
     FlowTotals,
     Message,
     QueueState,
+    RefusedStarts,
     Right,
     RoleMapping,
 )
@@ -298,3 +299,18 @@ def test_numbers_and_times_are_short():
 def test_a_curve_without_events_is_a_flat_line_and_one_failure_is_seen():
     assert "spark-none" in sparkline([0] * 60, [0] * 60, [0] * 60)
     assert "spark-failed" in sparkline([10_000] * 3, [10_000] * 3, [0, 1, 0])
+
+
+def test_refused_starts_are_shown_with_their_cause_on_home_and_on_the_flow(client, db):
+    flow = make_flow(codes=[ECHO])
+    minute = timezone.now().replace(second=0, microsecond=0)
+    for cause, refused in (("full", 12), ("payload", 3)):
+        RefusedStarts.objects.create(minute=minute, flow_name=flow.name, cause=cause, count=refused)
+
+    shown = home(client)
+    steps = client.get(reverse("admin:flows_flow_live_steps", args=[flow.pk]))
+
+    assert shown.context["flows"][0]["refused"] == "15"
+    words = "12 by a full queue, 3 by the payload"
+    assert words in shown.content.decode()
+    assert words in steps.content.decode()

@@ -1,0 +1,86 @@
+"""Counts the starts that are refused, by flow, minute and cause.
+
+A start that is accepted passes none of this. Refusals are added in memory and written at most every
+five seconds, by the call that is refused then. So the last ones of a process may be missing until
+its next refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from datetime import datetime
+
+from django.db import DatabaseError, InterfaceError
+from django.db.models import F
+from django.utils import timezone
+
+from flows.models import RefusedStarts
+from flows.store import store
+
+logger = logging.getLogger(__name__)
+
+WRITE_SECONDS = 5.0
+# Where the database is away, no more keys than these wait for it.
+MOST_KEYS = 1_000
+
+Key = tuple[datetime, str, str]
+
+
+class Refusals:
+    """The refusals of this process that are not written yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is not written."""
+        self._counts: Counter[Key] = Counter()
+        self._written = -WRITE_SECONDS
+
+    def add(self, flow_name: str, cause: str) -> None:
+        minute = timezone.now().replace(second=0, microsecond=0)
+        with self._lock:
+            self._counts[minute, flow_name, cause] += 1
+            if time.monotonic() - self._written < WRITE_SECONDS:
+                return
+            taken = self._take()
+        self._write(taken)
+
+    def write(self) -> None:
+        """Write all of them now."""
+        with self._lock:
+            taken = self._take()
+        self._write(taken)
+
+    def _take(self) -> Counter[Key]:
+        self._written = time.monotonic()
+        taken, self._counts = self._counts, Counter()
+        return taken
+
+    def _write(self, counts: Counter[Key]) -> None:
+        try:
+            with store().database.transaction():
+                # In one order, so that two processes do not wait for each other.
+                for key in sorted(counts):
+                    _add(key, counts[key])
+        except (DatabaseError, InterfaceError):
+            # The caller gets the refusal in any case.
+            logger.warning("Refused starts were not counted.", exc_info=True)
+            with self._lock:
+                if len(self._counts) < MOST_KEYS:
+                    self._counts.update(counts)
+
+
+def _add(key: Key, count: int) -> None:
+    minute, flow_name, cause = key
+    row = RefusedStarts(minute=minute, flow_name=flow_name, cause=cause)
+    RefusedStarts.objects.bulk_create([row], ignore_conflicts=True)
+    found = RefusedStarts.objects.filter(minute=minute, flow_name=flow_name, cause=cause)
+    found.update(count=F("count") + count)
+
+
+refusals = Refusals()

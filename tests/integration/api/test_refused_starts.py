@@ -1,0 +1,112 @@
+"""Starts that are refused are counted by flow, minute and cause."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from flows.api.refusals import Refusals, refusals
+from flows.models import Queue, RefusedStarts
+from flows.monitoring.refused_starts import in_words, refused_starts
+from flows.tasks.counting import purge_counts
+from tests.builders import ECHO, make_flow
+from tests.integration.api.helpers import client_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_refusals_of_others():
+    refusals.forget()
+
+
+@pytest.fixture
+def flow(db):
+    return make_flow("orders", [ECHO])
+
+
+@pytest.fixture
+def caller(admin):
+    return client_of(admin)
+
+
+def post(client, flow, body):
+    url = f"/async/api/start?flowName={flow.name}"
+    return client.post(url, body, content_type="application/json")
+
+
+def counted(flow):
+    refusals.write()
+    return refused_starts(timezone.now() - timedelta(hours=1))[flow.name]
+
+
+def test_a_full_queue_and_a_wrong_payload_are_counted_apart(caller, flow):
+    Queue.objects.update(size=1)
+    statuses = [post(caller, flow, "{}").status_code for _ in range(3)]
+    statuses.append(post(caller, flow, "[]").status_code)
+
+    found = counted(flow)
+
+    assert statuses == [202, 429, 429, 400]
+    assert found == {"full queue": 2, "payload": 1}
+    assert in_words(found) == "2 by a full queue, 1 by the payload"
+
+
+def test_an_accepted_start_writes_no_count(caller, flow):
+    post(caller, flow, "{}")
+
+    assert counted(flow) == {}
+    assert not RefusedStarts.objects.exists()
+
+
+def test_each_line_of_a_batch_that_is_refused_counts(caller, flow):
+    url = f"/async/api/start/batch?flowName={flow.name}"
+    caller.post(url, "{}\n[]\n{}\n5\n", content_type="application/x-ndjson")
+
+    assert counted(flow) == {"payload": 2}
+
+
+def test_refusals_are_written_at_most_every_few_seconds():
+    own = Refusals()
+    for _ in range(100):
+        own.add("orders", "full")
+
+    assert sum(row.count for row in RefusedStarts.objects.all()) == 1
+    own.write()
+    assert sum(row.count for row in RefusedStarts.objects.all()) == 100
+
+
+def test_two_processes_add_to_the_same_minute():
+    first, second = Refusals(), Refusals()
+    first.add("orders", "full")
+    second.add("orders", "full")
+
+    assert sum(row.count for row in RefusedStarts.objects.all()) == 2
+
+
+def test_counts_wait_while_the_database_is_away(monkeypatch):
+    own = Refusals()
+
+    def fail(*args):
+        raise DatabaseError
+
+    with monkeypatch.context() as context:
+        context.setattr("flows.api.refusals._add", fail)
+        own.add("orders", "full")
+    own.write()
+
+    assert RefusedStarts.objects.get().count == 1
+
+
+def test_old_counts_are_purged():
+    now = timezone.now()
+    for age in (timedelta(days=20), timedelta(hours=1)):
+        RefusedStarts.objects.create(minute=now - age, flow_name="f", cause="full", count=1)
+
+    while purge_counts(now, 100):
+        pass
+
+    assert RefusedStarts.objects.count() == 1
