@@ -1,21 +1,26 @@
 package asyncengine.pipes;
 
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.time.DateTimeException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.ZonedDateTime;
 import java.time.format.DateTimeFormatter;
+import java.util.Set;
 import org.apache.camel.util.json.DeserializationException;
 import org.apache.camel.util.json.JsonObject;
 import org.apache.camel.util.json.Jsoner;
 
-/** An answer of the engine, or of whatever stands before it. */
+/** An answer of the engine, or of whatever stands before it, read whole. */
 record Answer(int status, String body, Duration retryAfter) {
 
-    static Answer of(HttpResponse<String> response) {
+    private static final Set<Integer> TRANSIENT = Set.of(408, 429, 502, 503, 504);
+
+    static Answer of(HttpResponse<byte[]> response) {
         String retryAfter = response.headers().firstValue("Retry-After").orElse("");
-        return new Answer(response.statusCode(), response.body(), delay(retryAfter.strip()));
+        String body = new String(response.body(), StandardCharsets.UTF_8);
+        return new Answer(response.statusCode(), body, delay(retryAfter.strip()));
     }
 
     boolean isGood() {
@@ -24,7 +29,7 @@ record Answer(int status, String body, Duration retryAfter) {
 
     /** Whether the same request may be answered otherwise in a moment. */
     boolean isTransient() {
-        return status == 429 || status == 502 || status == 503 || status == 504;
+        return TRANSIENT.contains(status);
     }
 
     /** The JSON object of the body, an empty one where the body is something else. */
@@ -34,6 +39,11 @@ record Answer(int status, String body, Duration retryAfter) {
         } catch (DeserializationException | RuntimeException error) {
             return new JsonObject();
         }
+    }
+
+    /** A text of the JSON object, "" where there is none. */
+    String text(String name) {
+        return json().get(name) instanceof String text ? text : "";
     }
 
     /** Reads Retry-After, which is a number of seconds or a date; null for anything else. */

@@ -19,10 +19,12 @@ public class AsyncEngineException extends CamelException {
 
     AsyncEngineException(String message, Throwable cause) {
         super(message, cause);
-        this.statusCode = 0;
-        this.retryAfter = null;
-        this.responseBody = "";
-        this.problem = new JsonObject();
+        // The last answer, if there was one, tells more than that the time is over.
+        AsyncEngineException last = cause instanceof AsyncEngineException error ? error : null;
+        this.statusCode = last == null ? 0 : last.statusCode;
+        this.retryAfter = last == null ? null : last.retryAfter;
+        this.responseBody = last == null ? "" : last.responseBody;
+        this.problem = last == null ? new JsonObject() : last.problem;
     }
 
     AsyncEngineException(String action, Answer answer) {
@@ -56,6 +58,16 @@ public class AsyncEngineException extends CamelException {
     /** How long to wait before another try, null where the answer does not say. */
     public Duration getRetryAfter() {
         return retryAfter;
+    }
+
+    /** The status for a caller of yours: that of the answer, 503 where there was none. */
+    public int getHttpStatus() {
+        return statusCode >= 400 ? statusCode : 503;
+    }
+
+    /** A problem document (RFC 9457) for a caller of yours: the engine's own where there is one. */
+    public String getProblemDocument() {
+        return problem.containsKey("detail") ? responseBody : ProblemDocument.of(getHttpStatus(), getMessage());
     }
 
     private static String problemType(JsonObject problem) {

@@ -1,66 +1,96 @@
 package asyncengine.pipes;
 
 import java.io.IOException;
+import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Base64;
+import java.util.concurrent.CompletableFuture;
 import org.apache.camel.util.json.JsonObject;
 
 /** What goes into the Authorization header: a given token, Basic, or a token fetched by Basic. */
-class Credentials {
+final class Credentials {
+
+    /** The engine refused to give a token. */
+    static final class NoToken extends IOException {
+
+        private final transient Answer answer;
+
+        NoToken(Answer answer) {
+            super("The engine gave no token: " + answer.status());
+            this.answer = answer;
+        }
+
+        Answer answer() {
+            return answer;
+        }
+    }
 
     /** A token that ends so soon is not used any more. */
     private static final Duration MARGIN = Duration.ofSeconds(30);
 
     private final Settings settings;
-    private final AsyncEngine engine;
-    private String fetched;
-    private Instant goodUntil = Instant.MIN;
+    private final EngineClient engine;
+    private CompletableFuture<String> fetched;
+    private volatile Instant goodUntil = Instant.MAX;
 
-    Credentials(Settings settings, AsyncEngine engine) {
+    Credentials(Settings settings, EngineClient engine) {
         this.settings = settings;
         this.engine = engine;
     }
 
-    /** Returns the header's value, "" for none. */
-    synchronized String authorization() throws IOException, AsyncEngineException {
-        if (!settings.token().isEmpty()) {
-            return "Bearer " + settings.token();
+    /** Returns the header's value, "" for none. Callers that come meanwhile share one login. */
+    synchronized CompletableFuture<String> authorization() {
+        if (!isFetched()) {
+            return CompletableFuture.completedFuture(given());
         }
-        if (settings.username().isEmpty()) {
-            return "";
-        }
-        if (!settings.login()) {
-            return basic();
-        }
-        if (Instant.now().isAfter(goodUntil)) {
-            fetch();
+        boolean isOld = fetched != null && fetched.isDone() && Instant.now().isAfter(goodUntil);
+        if (fetched == null || fetched.isCompletedExceptionally() || isOld) {
+            goodUntil = Instant.MAX;
+            fetched = fetch();
         }
         return fetched;
     }
 
     /** Drops a value that was refused; false where there will be no other. */
-    synchronized boolean renew(String refused) {
-        if (!refused.isEmpty() && refused.equals(fetched)) {
-            goodUntil = Instant.MIN;
+    synchronized boolean drop(String refused) {
+        boolean isCurrent = fetched != null
+                && fetched.isDone()
+                && !fetched.isCompletedExceptionally()
+                && refused.equals(fetched.join());
+        if (isCurrent) {
+            fetched = null;
         }
+        return isFetched();
+    }
+
+    private boolean isFetched() {
         return settings.token().isEmpty() && settings.login() && !settings.username().isEmpty();
     }
 
-    private void fetch() throws IOException, AsyncEngineException {
-        Answer answer = engine.send(engine.request("/async/api/auth/token", Duration.ZERO)
+    private String given() {
+        if (!settings.token().isEmpty()) {
+            return "Bearer " + settings.token();
+        }
+        return settings.username().isEmpty() ? "" : basic();
+    }
+
+    private CompletableFuture<String> fetch() {
+        HttpRequest request = engine.request("/async/api/auth/token")
                 .header("Authorization", basic())
                 .POST(BodyPublishers.noBody())
-                .build());
-        JsonObject token = answer.json();
-        if (!answer.isGood() || token.getString("accessToken") == null) {
-            throw new AsyncEngineException("The engine gave no token", answer);
-        }
-        fetched = "Bearer " + token.getString("accessToken");
-        long seconds = token.getLongOrDefault("expiresIn", 3600);
-        goodUntil = Instant.now().plusSeconds(seconds).minus(MARGIN);
+                .build();
+        return engine.send(request, settings.responseTimeout()).thenCompose(answer -> {
+            JsonObject token = answer.json();
+            if (!answer.isGood() || !(token.get("accessToken") instanceof String text) || text.isEmpty()) {
+                return CompletableFuture.failedFuture(new NoToken(answer));
+            }
+            long seconds = token.get("expiresIn") instanceof Number number ? number.longValue() : 3600;
+            goodUntil = Instant.now().plusSeconds(seconds).minus(MARGIN);
+            return CompletableFuture.completedFuture("Bearer " + text);
+        });
     }
 
     private String basic() {

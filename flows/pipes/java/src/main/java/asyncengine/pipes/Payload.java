@@ -1,38 +1,138 @@
 package asyncengine.pipes;
 
+import java.io.ByteArrayInputStream;
+import java.io.File;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.Reader;
+import java.io.StringWriter;
+import java.nio.ByteBuffer;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
-import java.util.Map;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.apache.camel.Exchange;
 import org.apache.camel.InvalidPayloadException;
 import org.apache.camel.Message;
-import org.apache.camel.support.MessageHelper;
-import org.apache.camel.util.json.Jsoner;
+import org.apache.camel.StreamCache;
+import org.apache.camel.WrappedFile;
+import org.apache.camel.converter.stream.InputStreamCache;
 
 /** The body of a message as JSON in UTF-8. */
 final class Payload {
 
+    private static final int BOM = 3;
+
     private Payload() {}
 
     /**
-     * Returns the bytes to send: a text in UTF-8, a map written as JSON, anything else by Camel's
-     * type converters. No body is an empty payload.
+     * Returns the bytes to send: text, files and streams as they are, in UTF-8; anything else written as
+     * JSON. No body is an empty payload. A stream that was read can be read again afterwards.
      *
-     * @throws IllegalArgumentException if a map holds what JSON has no form for
-     * @throws InvalidPayloadException if no type converter takes the body
+     * @throws IllegalArgumentException if JSON has no form for the body; it names the place
+     * @throws IOException if a file or a stream cannot be read
      */
-    static byte[] of(Message message) throws InvalidPayloadException {
+    static byte[] of(Exchange exchange) throws IOException, InvalidPayloadException {
+        Message message = exchange.getMessage();
         Object body = message.getBody();
         if (body == null) {
             return "{}".getBytes(StandardCharsets.UTF_8);
         }
-        if (body instanceof Map<?, ?> map) {
-            return Jsoner.serialize(map).getBytes(StandardCharsets.UTF_8);
+        if (body instanceof CharSequence text) {
+            return text.toString().getBytes(StandardCharsets.UTF_8);
         }
-        if (body instanceof String text) {
-            return text.getBytes(StandardCharsets.UTF_8);
+        byte[] bytes = raw(exchange, body);
+        return bytes == null ? JsonBody.of(exchange.getContext(), body) : inUtf8(bytes, Charsets.of(exchange, body));
+    }
+
+    /** Returns what is text already; null where it is to be written as JSON. */
+    private static byte[] raw(Exchange exchange, Object body) throws IOException, InvalidPayloadException {
+        if (body instanceof byte[] bytes) {
+            return bytes;
         }
-        byte[] bytes = message.getMandatoryBody(byte[].class);
-        // A route that sends the message again, or looks at it, finds it unread.
-        MessageHelper.resetStreamCache(message);
+        if (body instanceof ByteBuffer buffer) {
+            byte[] bytes = new byte[buffer.remaining()];
+            buffer.duplicate().get(bytes);
+            return bytes;
+        }
+        if (body instanceof WrappedFile<?> file) {
+            return file.getFile() instanceof File local && local.exists()
+                    ? Files.readAllBytes(local.toPath())
+                    : exchange.getMessage().getMandatoryBody(byte[].class);
+        }
+        if (body instanceof File file) {
+            return Files.readAllBytes(file.toPath());
+        }
+        if (body instanceof Path path) {
+            return Files.readAllBytes(path);
+        }
+        return body instanceof Reader || body instanceof InputStream || body instanceof StreamCache
+                ? stream(exchange, body)
+                : null;
+    }
+
+    private static byte[] stream(Exchange exchange, Object body) throws IOException, InvalidPayloadException {
+        if (body instanceof StreamCache cache) {
+            byte[] bytes = cached(exchange, cache);
+            cache.reset();
+            return bytes;
+        }
+        byte[] bytes;
+        if (body instanceof Reader reader) {
+            StringWriter text = new StringWriter();
+            reader.transferTo(text);
+            bytes = text.toString().getBytes(Charsets.of(exchange, body));
+        } else {
+            bytes = ((InputStream) body).readAllBytes();
+        }
+        // A redelivery, or whatever handles a failure, finds it unread.
+        exchange.getMessage().setBody(new InputStreamCache(bytes));
         return bytes;
+    }
+
+    private static byte[] cached(Exchange exchange, StreamCache cache) throws IOException {
+        if (cache instanceof Reader reader) {
+            StringWriter text = new StringWriter();
+            reader.transferTo(text);
+            return text.toString().getBytes(Charsets.of(exchange, cache));
+        }
+        java.io.ByteArrayOutputStream bytes = new java.io.ByteArrayOutputStream();
+        cache.writeTo(bytes);
+        return bytes.toByteArray();
+    }
+
+    private static byte[] inUtf8(byte[] bytes, Charset charset) {
+        if (charset.equals(StandardCharsets.UTF_8)) {
+            boolean hasMark = bytes.length >= BOM
+                    && bytes[0] == (byte) 0xEF
+                    && bytes[1] == (byte) 0xBB
+                    && bytes[2] == (byte) 0xBF;
+            return hasMark ? java.util.Arrays.copyOfRange(bytes, BOM, bytes.length) : bytes;
+        }
+        return new String(bytes, charset).getBytes(StandardCharsets.UTF_8);
+    }
+
+    /** Opens the bytes of a body as a stream in UTF-8, without reading it; null where it is none. */
+    static InputStream open(Exchange exchange, Object body) throws IOException {
+        Charset charset = Charsets.of(exchange, body);
+        if (body instanceof WrappedFile<?> file && file.getFile() instanceof File local && local.exists()) {
+            return Utf8Stream.of(Files.newInputStream(local.toPath()), charset);
+        }
+        if (body instanceof File file) {
+            return Utf8Stream.of(Files.newInputStream(file.toPath()), charset);
+        }
+        if (body instanceof Path path) {
+            return Utf8Stream.of(Files.newInputStream(path), charset);
+        }
+        if (body instanceof InputStream stream) {
+            return Utf8Stream.of(stream, charset);
+        }
+        if (body instanceof Reader reader) {
+            return new Utf8Stream(reader);
+        }
+        if (body instanceof CharSequence text) {
+            return new ByteArrayInputStream(text.toString().getBytes(StandardCharsets.UTF_8));
+        }
+        return body instanceof byte[] bytes ? Utf8Stream.of(new ByteArrayInputStream(bytes), charset) : null;
     }
 }

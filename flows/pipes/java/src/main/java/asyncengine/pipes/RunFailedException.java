@@ -29,4 +29,14 @@ public class RunFailedException extends CamelException {
     public String getRun() {
         return run;
     }
+
+    /** The status for a caller of yours: 500. */
+    public int getHttpStatus() {
+        return 500;
+    }
+
+    /** A problem document (RFC 9457) for a caller of yours. */
+    public String getProblemDocument() {
+        return ProblemDocument.of(getHttpStatus(), getMessage());
+    }
 }

@@ -2,6 +2,7 @@ package asyncengine.pipes;
 
 import java.util.Map;
 import java.util.function.Consumer;
+import org.apache.camel.CamelContext;
 import org.apache.camel.Exchange;
 import org.apache.camel.ExchangePattern;
 import org.apache.camel.ProducerTemplate;
@@ -43,12 +44,25 @@ final class Application implements AutoCloseable {
 
     /** Waits for the run of an exchange and returns its result; throws what goes wrong. */
     String await(Exchange called) throws Exception {
-        Exchange awaited = send("direct:awaitAsyncEngine", exchange -> exchange.getMessage()
-                .setHeader(Engine.CORRELATION_ID, called.getMessage().getHeader(Engine.CORRELATION_ID)));
+        Exchange awaited = awaiting(called);
         if (awaited.getException() != null) {
             throw awaited.getException();
         }
         return awaited.getMessage().getBody(String.class);
+    }
+
+    /** Waits for the run of an exchange; what goes wrong is in the exchange. */
+    Exchange awaiting(Exchange called) {
+        return send("direct:awaitAsyncEngine", exchange -> exchange.getMessage()
+                .setHeader(Engine.CORRELATION_ID, called.getMessage().getHeader(Engine.CORRELATION_ID)));
+    }
+
+    CamelContext context() {
+        return main.getCamelContext();
+    }
+
+    ProducerTemplate template() {
+        return template;
     }
 
     @Override

@@ -19,13 +19,8 @@ import org.junit.jupiter.api.Test;
 class JavaPipesTest extends PipesContract {
 
     @Override
-    String language() {
-        return "java";
-    }
-
-    @Override
-    void addPipes(Main main) {
-        main.configure().addRoutesBuilder(new AsyncEngineRoutes());
+    Form form() {
+        return Form.JAVA;
     }
 
     @Override
@@ -39,16 +34,6 @@ class JavaPipesTest extends PipesContract {
         ClassLoader loader = new URLClassLoader(folder, getClass().getClassLoader());
         Class<?> snippet = loader.loadClass("Snippet");
         main.configure().addRoutesBuilder((RouteBuilder) snippet.getDeclaredConstructor().newInstance());
-    }
-
-    @Override
-    int statusOf(Exception refusal) {
-        return assertInstanceOf(AsyncEngineException.class, refusal).getStatusCode();
-    }
-
-    @Override
-    String problemOf(Exception refusal) {
-        return assertInstanceOf(AsyncEngineException.class, refusal).getResponseBody();
     }
 
     @Test

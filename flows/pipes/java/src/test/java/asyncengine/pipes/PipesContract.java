@@ -52,20 +52,32 @@ abstract class PipesContract {
 
     private Application application;
 
-    /** The language, as in the names of flows and files that are made for it. */
-    abstract String language();
+    /** The form of the contract routes. */
+    abstract Form form();
 
-    /** Adds the pipes to an application. */
-    abstract void addPipes(Main main);
+    /** The language, as in the names of flows and files that are made for it. */
+    String language() {
+        return form().name().toLowerCase();
+    }
+
+    void addPipes(Main main) {
+        form().addTo(main);
+    }
+
+    private static int statusOf(Exception refusal) {
+        return assertInstanceOf(AsyncEngineException.class, refusal).getStatusCode();
+    }
+
+    private static String problemOf(Exception refusal) {
+        return assertInstanceOf(AsyncEngineException.class, refusal).getResponseBody();
+    }
 
     /** Adds the route of {@code from("direct:in")} with the snippet of the flow's page. */
-    abstract void addSnippet(Main main) throws Exception;
-
-    /** The HTTP status of a refusal. */
-    abstract int statusOf(Exception refusal);
-
-    /** The problem document of a refusal. */
-    abstract String problemOf(Exception refusal);
+    void addSnippet(Main main) throws Exception {
+        String pipes = main.configure().getRoutesIncludePattern();
+        Path snippet = Engine.DIRECTORY.resolve("snippet." + language());
+        main.configure().withRoutesIncludePattern(pipes + ",file:" + snippet);
+    }
 
     @BeforeAll
     void start() throws Exception {
@@ -398,7 +410,7 @@ abstract class PipesContract {
     }
 
     @Test
-    void theHeaderCountsAgainAfterAnEarlierCallOfTheSameExchange() throws Exception {
+    void theHeaderNamesEachFlowsStartOfAnExchange() throws Exception {
         RouteBuilder caller = new RouteBuilder() {
             @Override
             public void configure() {
@@ -412,7 +424,8 @@ abstract class PipesContract {
             }
         };
         try (Gateway gateway = new Gateway();
-                Application application = new Application(this::addPipes, clerk(gateway, Map.of()), caller)) {
+                Application application = new Application(this::addPipes,
+                        clerk(gateway, Map.of("asyncengine.keyFromHeader", "true")), caller)) {
             String key = "twice of " + language() + " " + System.nanoTime();
 
             assertNull(sendWithKey(application, "direct:twice", "{}", key).getException());
@@ -421,7 +434,7 @@ abstract class PipesContract {
                     .filter(seen -> seen.status() == 202)
                     .map(seen -> seen.header("Idempotency-Key"))
                     .toList();
-            assertEquals(List.of(key, key), keys);
+            assertEquals(List.of(key + " > echo", key + " > result"), keys);
         }
     }
 
@@ -489,7 +502,7 @@ abstract class PipesContract {
         String flow = "full-" + language() + "-for-ever";
         Engine.pause(flow);
         try (Gateway gateway = new Gateway();
-                Application application = before(gateway, Map.of("asyncengine.retries", "1"))) {
+                Application application = before(gateway, Map.of("asyncengine.startTimeout", "1500"))) {
             assertNull(application.call(flow, "{}").getException());
 
             requireRefusal(application.call(flow, "{}"), 429, "queue-full");
@@ -586,9 +599,9 @@ abstract class PipesContract {
     void theExchangesOwnKeyNamesTheStart() throws Exception {
         String key = "order-" + language() + "-" + System.nanoTime();
 
-        Exchange header = application.send("direct:callAsyncEngine", exchange -> {
+        Exchange first = application.send("direct:callAsyncEngine", exchange -> {
             exchange.setProperty("flowName", "echo");
-            exchange.getMessage().setHeader("Idempotency-Key", key);
+            exchange.setProperty("idempotencyKey", key);
             exchange.getMessage().setBody("{\"n\":1}");
         });
         Exchange property = application.send("direct:callAsyncEngine", exchange -> {
@@ -603,10 +616,10 @@ abstract class PipesContract {
             exchange.getMessage().setBody("{\"n\":2}");
         });
 
-        assertNull(header.getException());
+        assertNull(first.getException());
         assertNull(property.getException());
         assertEquals(
-                header.getMessage().getHeader(Engine.CORRELATION_ID),
+                first.getMessage().getHeader(Engine.CORRELATION_ID),
                 property.getMessage().getHeader(Engine.CORRELATION_ID));
         requireRefusal(other, 409, "idempotency-conflict");
     }

@@ -1,9 +1,9 @@
 package asyncengine.pipes;
 
-class XmlPipesTest extends DslPipesContract {
+class XmlPipesTest extends PipesContract {
 
     @Override
-    String language() {
-        return "xml";
+    Form form() {
+        return Form.XML;
     }
 }

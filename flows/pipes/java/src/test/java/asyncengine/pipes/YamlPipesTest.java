@@ -1,9 +1,9 @@
 package asyncengine.pipes;
 
-class YamlPipesTest extends DslPipesContract {
+class YamlPipesTest extends PipesContract {
 
     @Override
-    String language() {
-        return "yaml";
+    Form form() {
+        return Form.YAML;
     }
 }
