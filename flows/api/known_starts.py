@@ -30,9 +30,7 @@ IGNORED = frozenset(
     {b"baggage", b"content-length", b"date", b"traceparent", b"tracestate", b"x-request-id"}
 )
 # Requests with these are for the view.
-FOR_THE_VIEW = frozenset(
-    {b"content-encoding", b"cookie", b"expect", b"idempotency-key", b"transfer-encoding"}
-)
+FOR_THE_VIEW = frozenset({b"content-encoding", b"cookie", b"expect", b"transfer-encoding"})
 # Those whose part in a start is known. With any other the view answers every request.
 MIDDLEWARES = frozenset(
     {
@@ -111,7 +109,10 @@ class KnownStarts:
         for name, value in scope["headers"]:
             if name in FOR_THE_VIEW:
                 return None
-            if name not in IGNORED:
+            if name == b"idempotency-key":
+                # That there is one is the same for all, and a second one is seen.
+                said.append(name)
+            elif name not in IGNORED:
                 said += (name, value)
         # Lengths keep apart what would be the same joined.
         parts = b"".join(b"%d:%s," % (len(part), part) for part in said)

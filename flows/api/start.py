@@ -55,7 +55,7 @@ def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpRe
         refusals.add(plan.name, RefusedStarts.Cause.PAYLOAD)
         raise
     response = accepted(request, started)
-    if key is None and not options:
+    if not (started.repeated or options):
         note_start(request.META, request.successful_authenticator, request.auth, started)
     if started.repeated:
         response["Idempotent-Replayed"] = "true"

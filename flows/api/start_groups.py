@@ -19,14 +19,20 @@ from typing import Any
 from django.db import close_old_connections
 
 from flows import engine
-from flows.access.rights import Caller, rights_of_users
+from flows.access.rights import rights_of_users
 from flows.api.authentication import users_of_tokens
 from flows.api.errors import answer_to
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
-from flows.errors import FlowError, PayloadInvalid, PayloadNotChecked, QueueFull
+from flows.errors import (
+    FlowError,
+    IdempotencyConflict,
+    PayloadInvalid,
+    PayloadNotChecked,
+    QueueFull,
+)
 from flows.front.answer import Answer
 from flows.front.body import FREE_BYTES, Held
-from flows.front.environ import Scope
+from flows.front.environ import Scope, header
 from flows.front.prepared import Prepared
 from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
@@ -39,10 +45,11 @@ FULL_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A start that waits for its outcome: a correlation id, an error, or None for the view."""
+    """A start that waits for its outcome: what was started, an error, or None for the view."""
 
     known: KnownStart
     payload: bytes
+    idempotency_key: str | None
     loop: AbstractEventLoop
     outcome: Future[Any]
 
@@ -60,20 +67,24 @@ class QuickStarts:
     def key_of(self, scope: Scope) -> bytes | None:
         return self._known.key_of(scope)
 
-    async def answer(self, key: bytes, held: Held) -> Prepared | None:
+    async def answer(self, key: bytes, scope: Scope, held: Held) -> Prepared | None:
         """Return the answer to a start; None: the view has to answer."""
         known = self._known.get(key)
         if known is None or held.size > FREE_BYTES:
             return None
+        given = header(scope, b"idempotency-key")
+        name = None if given is None else given.decode("latin-1")
+        if name is not None and not engine.is_idempotency_key(name):
+            return None
         loop = asyncio.get_running_loop()
-        call = Call(known, b"".join(held.pieces), loop, loop.create_future())
+        call = Call(known, b"".join(held.pieces), name, loop, loop.create_future())
         self._put(call)
         outcome = await call.outcome
         if outcome is None:
             return None
         if isinstance(outcome, Exception):
             return known.refused(answer_to(outcome))
-        return known.accepted(outcome)
+        return known.accepted(outcome.correlation_id)
 
     def note_in(self, environ: dict[str, Any]) -> StartNote:
         """Return what the view fills in, if it accepts the start of this environment."""
@@ -110,12 +121,12 @@ class QuickStarts:
                 break
         return group
 
-    def _start(self, group: list[Call]) -> Sequence[Any]:
+    def _start(self, calls: list[Call]) -> Sequence[Any]:
         # As Django does before and after each request.
         close_old_connections()
         try:
             is_likely_full = time.monotonic() < self._full_until
-            outcomes = start_all(group, is_likely_full)
+            outcomes = start_all(calls, is_likely_full)
         finally:
             close_old_connections()
         if any(isinstance(outcome, QueueFull) for outcome in outcomes):
@@ -145,7 +156,7 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
     users = users_of_tokens({call.known.token_key for call in group})
     rights = rights_of_users(users.values())
     plans: dict[str, FlowPlan | None] = {}
-    starts: dict[int, tuple[FlowPlan, bytes, Caller]] = {}
+    starts: dict[int, engine.StartRequest] = {}
     for number, call in enumerate(group):
         name, user = call.known.flow_name, users.get(call.known.token_key)
         if user is None:
@@ -156,14 +167,19 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
             continue
         given = rights[user.pk]
         if Right.START in given[None] or Right.START in given[plan.flow_id]:
-            starts[number] = (plan, call.payload, user)
+            starts[number] = engine.StartRequest(plan, call.payload, user, call.idempotency_key)
     outcomes: list[Any] = [None] * len(group)
     started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
     for number, outcome in zip(starts, started, strict=True):
-        # The view finds out, and says, what is wrong with a payload.
-        is_for_view = isinstance(outcome, PayloadInvalid | PayloadNotChecked)
-        outcomes[number] = None if is_for_view else outcome
+        outcomes[number] = None if is_for_view(outcome) else outcome
     return outcomes
+
+
+def is_for_view(outcome: engine.Started | Exception) -> bool:
+    """Tell whether the view has to answer: what is wrong with a payload, or was started before."""
+    if isinstance(outcome, engine.Started):
+        return outcome.repeated
+    return isinstance(outcome, PayloadInvalid | PayloadNotChecked | IdempotencyConflict)
 
 
 def runnable(name: str, revision: str) -> FlowPlan | None:

@@ -48,7 +48,7 @@ class Quick(Protocol):
     def key_of(self, scope: Scope) -> bytes | None:
         """Return what stands for all like requests; None: the application answers them all."""
 
-    async def answer(self, key: bytes, held: Held) -> Prepared | None:
+    async def answer(self, key: bytes, scope: Scope, held: Held) -> Prepared | None:
         """Return the answer; None: the application has to answer."""
 
     def note_in(self, environ: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ class Front:
             await _read(scope, upload, held)
             key = self._quick.key_of(scope) if self._quick else None
             if self._quick and key:
-                return await self._quick.answer(key, held) or await self._ask_and_learn(
+                return await self._quick.answer(key, scope, held) or await self._ask_and_learn(
                     self._quick, key, _environ(scope, held, Wait()), threads
                 )
         return await self._ask_until_over(scope, upload, held, threads)

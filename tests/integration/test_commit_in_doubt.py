@@ -13,6 +13,7 @@ from flows import engine
 from flows.errors import CommitInDoubt
 from flows.models import IdempotencyKey, Message, Run
 from flows.plan import FlowPlan, flow_plan
+from flows.starts import starting
 from flows.store import NewRun, store
 from tests.builders import counters, make_flow
 
@@ -89,8 +90,8 @@ def test_the_doubt_stays_where_the_database_does_not_come_back(
     def away(runs: Sequence[NewRun]) -> None:
         raise OperationalError("away")
 
-    settling = engine._settling
-    monkeypatch.setattr(engine, "_settling", is_away)
+    settling = starting.settling
+    monkeypatch.setattr(starting, "settling", is_away)
     with pytest.raises(CommitInDoubt):
         engine.start(plan, {}, idempotency_key=key)
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import timedelta
+from threading import Lock
 from typing import Any
 from unittest import mock
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import DataError, OperationalError, connections
+from django.utils import timezone
 from knox.models import AuthToken
 
 from asyncengine.wsgi import application
-from flows import engine
 from flows.api.errors import answer_to
 from flows.api.start_groups import Call, QuickStarts
 from flows.errors import CommitInDoubt
 from flows.front.application import Front
-from flows.models import Flow, Message, Queue, QueueState, Run
+from flows.models import Flow, IdempotencyKey, Message, Queue, QueueState, Run
+from flows.starts import group
+from flows.store import store
 from tests.integration.api.helpers import PASSWORD, grant, make_loan_flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,21 +34,30 @@ START = "/async/api/start?flowName=loan"
 class CountingStarts(QuickStarts):
     """Remembers how many starts each group had."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: Lock) -> None:
         super().__init__()
         self.groups: list[int] = []
+        self._one_at_a_time = lock
 
-    def _start(self, group: list[Call]) -> Sequence[Any]:
-        self.groups.append(len(group))
-        return super()._start(group)
+    def _start(self, calls: list[Call]) -> Sequence[Any]:
+        self.groups.append(len(calls))
+        with self._one_at_a_time:
+            return super()._start(calls)
 
 
 class Server:
     """The front as the server calls it, with the token of a caller."""
 
     def __init__(self) -> None:
-        self.quick = CountingStarts()
-        self.front = Front(application, answer_to, threads=1, quick=self.quick)
+        # SQLite's database in memory, which tests use, lets no writer wait for another.
+        lock = Lock()
+
+        def view(environ: Any, start_response: Any) -> Any:
+            with lock:
+                return application(environ, start_response)
+
+        self.quick = CountingStarts(lock)
+        self.front = Front(view, answer_to, threads=1, quick=self.quick)
 
     @property
     def groups(self) -> list[int]:
@@ -52,9 +65,13 @@ class Server:
 
     def post(self, *payloads: Any, **how: Any) -> list[Any]:
         """Post payloads at the same time; return status, headers and document of each answer."""
+        return self.post_each([(payload, how) for payload in payloads])
+
+    def post_each(self, calls: list[tuple[Any, dict[str, str]]]) -> list[Any]:
+        """Post payloads at the same time, each in its own way."""
 
         async def all_of_them() -> list[Any]:
-            return await asyncio.gather(*(self._post(payload, **how) for payload in payloads))
+            return await asyncio.gather(*(self._post(payload, **how) for payload, how in calls))
 
         return asyncio.run(all_of_them())
 
@@ -261,7 +278,6 @@ def test_the_flow_as_it_is_now_is_started(warm: Server):
 @pytest.mark.parametrize(
     "how",
     [
-        {"idempotency_key": "k"},
         {"cookie": "a=b"},
         {"path": f"{START}&priority=9"},
         {"content_encoding": "identity"},
@@ -308,16 +324,16 @@ def test_where_the_database_is_lost_each_caller_is_told(warm: Server):
 
 
 def test_a_group_whose_commit_is_in_doubt_and_was_made_is_accepted_once(warm: Server):
-    start = engine.store().start
+    start = store().start
     lost: list[int] = []
 
-    def loses_the_answer(runs: Any, *more: Any) -> None:
-        start(runs, *more)
+    def loses_the_answer(runs: Any, **more: Any) -> None:
+        start(runs, **more)
         if not lost:
             lost.append(len(runs))
             raise CommitInDoubt("the connection was lost")
 
-    with mock.patch.object(engine.store(), "start", loses_the_answer):
+    with mock.patch.object(store(), "start", loses_the_answer):
         answers = warm.post(*({"amount": n} for n in range(5)))
 
     assert [status for status, _, _ in answers] == [202] * 5
@@ -325,15 +341,103 @@ def test_a_group_whose_commit_is_in_doubt_and_was_made_is_accepted_once(warm: Se
     assert Run.objects.count() == Message.objects.count() == 6
 
 
-def test_one_that_cannot_be_stored_harms_no_other_of_its_group(warm: Server):
-    start = engine.store().start
+def test_starts_with_keys_are_stored_together_and_once(warm: Server):
+    with_keys(warm)
+    answers = warm.post_each([({"amount": n}, {"idempotency_key": f"k{n}"}) for n in range(20)])
+    again = warm.post_each([({"amount": n}, {"idempotency_key": f"k{n}"}) for n in range(20)])
 
-    def refuses_three(runs: Any, *more: Any) -> None:
+    assert max(warm.groups) > 1
+    assert [status for status, _, _ in answers + again] == [202] * 40
+    assert [d["correlationId"] for _, _, d in again] == [d["correlationId"] for _, _, d in answers]
+    assert not any("idempotent-replayed" in headers for _, headers, _ in answers)
+    assert all(headers["idempotent-replayed"] == "true" for _, headers, _ in again)
+    assert Run.objects.count() == Message.objects.count() == 22
+
+
+def test_one_key_twice_at_the_same_time_makes_one_run(warm: Server):
+    with_keys(warm)
+
+    answers = warm.post_each([({"amount": 1}, {"idempotency_key": "same"})] * 6)
+
+    assert [status for status, _, _ in answers] == [202] * 6
+    assert len({document["correlationId"] for _, _, document in answers}) == 1
+    assert Run.objects.count() == 3
+
+
+def test_one_key_for_another_payload_is_refused_and_harms_no_other(warm: Server):
+    with_keys(warm)
+    [(_, _, first)] = warm.post({"amount": 1}, idempotency_key="same")
+
+    answers = warm.post_each(
+        [
+            ({"amount": 2}, {"idempotency_key": "same"}),
+            ({"amount": 1}, {"idempotency_key": "same"}),
+            ({"amount": 3}, {"idempotency_key": "another"}),
+            ({"amount": 3}, {}),
+        ]
+    )
+
+    assert [status for status, _, _ in answers] == [409, 202, 202, 202]
+    assert answers[0][2]["type"] == "/async/problems/idempotency-conflict"
+    assert answers[1][2]["correlationId"] == first["correlationId"]
+    assert Run.objects.count() == 5
+
+
+def test_a_key_of_a_day_ago_starts_anew(warm: Server):
+    with_keys(warm)
+    [(_, _, first)] = warm.post({"amount": 1}, idempotency_key="old")
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
+
+    [(status, _, second)] = warm.post({"amount": 1}, idempotency_key="old")
+
+    assert status == 202
+    assert second["correlationId"] != first["correlationId"]
+
+
+def test_a_key_that_is_none_is_refused_by_the_view(warm: Server):
+    with_keys(warm)
+
+    assert warm.post({"amount": 1}, idempotency_key="a,b")[0][0] == 400
+    assert warm.post({"amount": 1}, idempotency_key="")[0][0] == 400
+
+
+def test_a_group_with_keys_whose_commit_is_in_doubt_is_accepted_once(warm: Server):
+    with_keys(warm)
+    insert = group._insert
+    lost: list[int] = []
+
+    def loses_the_answer(runs: Any, keys: Any) -> None:
+        insert(runs, keys)
+        if not lost:
+            lost.append(len(runs))
+            raise CommitInDoubt("the connection was lost")
+
+    with mock.patch.object(group, "_insert", loses_the_answer):
+        answers = warm.post_each([({"amount": n}, {"idempotency_key": f"k{n}"}) for n in range(5)])
+
+    assert [status for status, _, _ in answers] == [202] * 5
+    assert lost
+    assert {d["correlationId"] for _, _, d in answers} == {
+        str(key.run_id) for key in IdempotencyKey.objects.exclude(key="first")
+    }
+    assert Run.objects.count() == Message.objects.count() == 7
+
+
+def with_keys(server: Server) -> None:
+    """Have such a start with a key accepted by the view."""
+    [(status, _, _)] = server.post({"amount": 0}, idempotency_key="first")
+    assert status == 202
+
+
+def test_one_that_cannot_be_stored_harms_no_other_of_its_group(warm: Server):
+    start = store().start
+
+    def refuses_three(runs: Any, **more: Any) -> None:
         if any('"amount": 3}' in run.body for run in runs):
             raise DataError("one of the rows")
-        start(runs, *more)
+        start(runs, **more)
 
-    with mock.patch.object(engine.store(), "start", refuses_three):
+    with mock.patch.object(store(), "start", refuses_three):
         answers = warm.post(*({"amount": n} for n in range(5)))
 
     assert [status for status, _, _ in answers] == [202, 202, 202, 500, 202]

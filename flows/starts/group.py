@@ -1,0 +1,139 @@
+"""Start runs together that are wanted at the same time: each has its own outcome."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import DatabaseError, DataError, IntegrityError
+
+from flows.errors import CommitInDoubt, FlowError, QueueFull
+from flows.models import IdempotencyKey
+from flows.models.message import DEFAULT_PRIORITY
+from flows.plan import FlowPlan
+from flows.starts.doubt import settling
+from flows.starts.idempotency import key_of, start_once
+from flows.starts.new_run import new_run
+from flows.starts.started import Started
+from flows.starts.starting import start_run
+from flows.store import NewRun, store
+
+if TYPE_CHECKING:
+    from flows.access.rights import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A start that may be stored together with others. The payload is JSON text."""
+
+    plan: FlowPlan
+    payload: bytes
+    user: Caller | None
+    idempotency_key: str | None = None
+
+
+def start_together(
+    starts: Sequence[StartRequest], *, look_for_room: bool = True
+) -> list[Started | Exception]:
+    """Start a run for each, all in one transaction where that is possible.
+
+    Each has its own outcome: what `start` returns, or what it would raise. A payload that takes
+    long to check is PayloadNotChecked here. Without `look_for_room` a queue that is full is noticed
+    at the commit, which costs more there and less elsewhere.
+    """
+    outcomes: list[Started | Exception] = []
+    runs: list[NewRun] = []
+    keys: dict[UUID, IdempotencyKey] = {}
+    for each in starts:
+        try:
+            run = new_run(each.plan, each.payload, each.user, DEFAULT_PRIORITY, None, at_once=True)
+        except FlowError as error:
+            outcomes.append(error)
+            continue
+        runs.append(run)
+        outcomes.append(Started(run.correlation_id, run.flow_name))
+        if each.idempotency_key is not None:
+            keys[run.correlation_id] = key_of(run, each.idempotency_key, None)
+    others = _store_together(runs, keys, look_for_room) if runs else {}
+    return [
+        others.get(each.correlation_id, each) if isinstance(each, Started) else each
+        for each in outcomes
+    ]
+
+
+def _store_together(
+    runs: list[NewRun], keys: dict[UUID, IdempotencyKey], look_for_room: bool
+) -> dict[UUID, Started | Exception]:
+    """Store runs of any flows; return the outcomes of those that are not stored as they are."""
+    used = _used_keys(keys)
+    new = [run for run in runs if run.correlation_id not in used]
+    fitting = store().those_that_fit(new) if look_for_room and new else new
+    left_out = {run.correlation_id for run in new} - {run.correlation_id for run in fitting}
+    others: dict[UUID, Started | Exception] = {id: QueueFull(retry_after=1) for id in left_out}
+    apart = [run for run in runs if run.correlation_id in used]
+    try:
+        _insert(fitting, keys)
+    except CommitInDoubt as doubt:
+        others |= {run.correlation_id: _settled(run, keys, doubt) for run in fitting}
+    except (QueueFull, DataError, IntegrityError):
+        if not look_for_room:
+            return _store_together(runs, keys, look_for_room=True)
+        # One of them is the cause.
+        apart += fitting
+    return others | {run.correlation_id: _outcome_of(run, keys) for run in apart}
+
+
+def _used_keys(keys: dict[UUID, IdempotencyKey]) -> set[UUID]:
+    """Return the runs whose keys are stored, also those that have expired, or stand twice here."""
+    by_name = {(key.flow_name, key.caller, key.key): id for id, key in reversed(keys.items())}
+    used = set(keys) - set(by_name.values())
+    by_caller: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for flow_name, caller, key in by_name:
+        by_caller[flow_name, caller].append(key)
+    for (flow_name, caller), names in by_caller.items():
+        same = IdempotencyKey.objects.filter(flow_name=flow_name, caller=caller, key__in=names)
+        used |= {by_name[flow_name, caller, key] for key in same.values_list("key", flat=True)}
+    return used
+
+
+def _insert(runs: list[NewRun], keys: dict[UUID, IdempotencyKey]) -> None:
+    """Store runs with their keys, all of them or none."""
+    rows = [keys[run.correlation_id] for run in runs if run.correlation_id in keys]
+    if not rows:
+        if runs:
+            store().start(runs, look_for_room=False)
+        return
+    now = store().database.now()
+    for row in rows:
+        row.created_at = now
+    with store().database.transaction():
+        store().start(runs, look_for_room=False)
+        IdempotencyKey.objects.bulk_create(rows)
+
+
+def _outcome_of(run: NewRun, keys: dict[UUID, IdempotencyKey]) -> Started | Exception:
+    try:
+        return start_run(run, keys.get(run.correlation_id))
+    except (FlowError, DatabaseError) as error:
+        return error
+
+
+def _settled(
+    run: NewRun, keys: dict[UUID, IdempotencyKey], doubt: CommitInDoubt
+) -> Started | Exception:
+    """Return what became of a run whose commit is in doubt; it is stored now if it was not."""
+    try:
+        with settling(doubt):
+            if key := keys.get(run.correlation_id):
+                known = start_once(run, key)
+                return replace(known, repeated=known.correlation_id != run.correlation_id)
+            # An IntegrityError means that the run was stored.
+            with suppress(IntegrityError):
+                store().start([run])
+            return Started(run.correlation_id, run.flow_name)
+    except (FlowError, CommitInDoubt) as error:
+        return error

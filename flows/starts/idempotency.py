@@ -1,0 +1,67 @@
+"""Idempotency keys: the same key of a caller for a flow gives the same run, for a day."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from flows.errors import IdempotencyConflict
+from flows.message.digest import is_of_request, request_digest
+from flows.models import IdempotencyKey
+from flows.models.users import caller_of
+from flows.starts.started import Started
+from flows.store import NewRun, store
+
+IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
+# No comma: WSGI joins the values of a header that was sent twice with one.
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Tell whether a text may be a key: 1 to 255 printable characters without a comma."""
+    return bool(IDEMPOTENCY_KEY.fullmatch(text))
+
+
+def key_of(run: NewRun, key: str, start_at: datetime | None) -> IdempotencyKey:
+    """Return the row of a caller's key, not saved yet, with the digest of the request."""
+    return IdempotencyKey(
+        flow_name=run.flow_name,
+        caller=caller_of(run.user_id),
+        key=key,
+        body_digest=request_digest(run.body, run.priority, start_at),
+        run_id=run.correlation_id,
+    )
+
+
+def start_once(run: NewRun, key: IdempotencyKey) -> Started:
+    same_key = IdempotencyKey.objects.filter(
+        flow_name=key.flow_name, caller=key.caller, key=key.key
+    )
+    key.created_at = store().database.now()
+    same_key.filter(created_at__lt=key.created_at - IDEMPOTENCY_KEY_AGE).delete()
+    if known := _known_start(same_key, run, key):
+        return known
+    try:
+        with transaction.atomic():
+            store().start([run])
+            key.save(force_insert=True)
+    except IntegrityError:
+        # Another call with the same key was faster. Its run is the answer.
+        if known := _known_start(same_key, run, key):
+            return known
+        raise
+    return Started(run.correlation_id, run.flow_name)
+
+
+def _known_start(
+    same_key: QuerySet[IdempotencyKey], run: NewRun, key: IdempotencyKey
+) -> Started | None:
+    known = same_key.first()
+    if known is None:
+        return None
+    if not is_of_request(known.body_digest, key.body_digest, run.body):
+        raise IdempotencyConflict
+    return Started(known.run_id, run.flow_name, repeated=True)

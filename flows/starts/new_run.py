@@ -1,0 +1,80 @@
+"""A run that is to be stored, made from what a caller gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from uuid_utils.compat import uuid7
+
+from flows.errors import DelayTooLong
+from flows.message.envelope import parse_payload, parse_value, wrap
+from flows.message.python_payload import write_payload
+from flows.plan import FlowPlan, StepPlan, flow_plan
+from flows.store import NewRun, store
+
+if TYPE_CHECKING:
+    from flows.access.rights import Caller
+
+# A mapping of Python values, or JSON text, which travels as it is.
+Payload = Mapping[str, Any] | bytes
+
+SECONDS_PER_DAY = 86_400
+
+
+def plan_of(flow: str | FlowPlan) -> FlowPlan:
+    """Return the plan of a named flow. Raises UnknownFlow."""
+    return flow if isinstance(flow, FlowPlan) else flow_plan(flow)
+
+
+def new_run(
+    plan: FlowPlan,
+    payload: Payload,
+    user: Caller | None,
+    priority: int,
+    delayed_until: datetime | None,
+    at_once: bool = False,
+    at: StepPlan | None = None,
+) -> NewRun:
+    """Return a run that begins at a step, the first if none is given, with its checked payload."""
+    first = at or plan.require_runnable()
+    raw = as_text(payload)
+    if first.position:
+        parse_value(raw)
+    else:
+        plan.require_valid(parse_payload(raw), at_once)
+    correlation_id = uuid7()
+    return NewRun(
+        correlation_id=correlation_id,
+        flow_name=plan.name,
+        flow_version_id=first.flow_version_id,
+        step_id=first.step_id,
+        queue_id=first.queue_id,
+        body=wrap(correlation_id, raw),
+        user_id=user.pk if user else None,
+        priority=priority,
+        start_at=delayed_until,
+    )
+
+
+def as_text(payload: Payload) -> bytes:
+    return payload if isinstance(payload, bytes) else write_payload(payload)
+
+
+def delayed_until(start_at: datetime | None) -> datetime | None:
+    """Return the time until which the run waits, None for a time in the past.
+
+    A message with a past time would go before those that have waited.
+
+    Raises DelayTooLong.
+    """
+    if start_at is None:
+        return None
+    delay, most = start_at - store().database.now(), settings.ASYNCENGINE_MAX_DELAY_DAYS
+    if delay.total_seconds() > most * SECONDS_PER_DAY:
+        detail = f"may be {most} days from now at the most"
+        fault = {"parameter": "startAt", "detail": detail}
+        raise DelayTooLong(f"startAt: {detail}.", errors=[fault])
+    return start_at if delay > timedelta(0) else None

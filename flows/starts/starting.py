@@ -1,0 +1,115 @@
+"""Start one run, or many of one flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import IntegrityError
+
+from flows.errors import CommitInDoubt, PayloadInvalid
+from flows.models import IdempotencyKey
+from flows.models.message import DEFAULT_PRIORITY
+from flows.options import check_options
+from flows.plan import FlowPlan
+from flows.starts.doubt import settling
+from flows.starts.idempotency import key_of, start_once
+from flows.starts.new_run import Payload, delayed_until, new_run, plan_of
+from flows.starts.started import Started
+from flows.store import NewRun, store
+
+if TYPE_CHECKING:
+    from flows.access.rights import Caller
+
+# After this number of payloads the room in the queue is checked again.
+PAYLOADS_READ_AHEAD = 100
+
+
+def start(
+    flow: str | FlowPlan,
+    payload: Payload,
+    *,
+    user: Caller | None = None,
+    idempotency_key: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
+) -> Started:
+    """Start a run. It is stored when this returns, or with the transaction around it.
+
+    Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits. An
+    idempotency key belongs to the user and the flow.
+
+    The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
+    taken as JSON text and travel unchanged, numbers of any length included.
+    Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
+    IdempotencyConflict, and CommitInDoubt if the database was lost and the run may be stored.
+    """
+    priority = check_options(priority, start_at, idempotency_key)
+    plan = plan_of(flow)
+    run = new_run(plan, payload, user, priority, delayed_until(start_at))
+    return start_run(
+        run, None if idempotency_key is None else key_of(run, idempotency_key, start_at)
+    )
+
+
+def start_run(run: NewRun, key: IdempotencyKey | None) -> Started:
+    if key is None:
+        _store([run])
+        return Started(run.correlation_id, run.flow_name)
+    try:
+        return start_once(run, key)
+    except CommitInDoubt as doubt:
+        with settling(doubt):
+            return start_once(run, key)
+
+
+def start_many(
+    flow: str | FlowPlan,
+    payloads: Iterable[Payload],
+    *,
+    user: Caller | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
+) -> list[UUID]:
+    """Start a run for each payload, all in one transaction or none. Raises as `start` does.
+
+    PayloadInvalid names the payload: `$[3].amount` is in the fourth. Payloads are read while the
+    queue has room for them, so an endless iterable ends with QueueFull.
+    """
+    priority = check_options(priority, start_at)
+    plan = plan_of(flow)
+    not_before = delayed_until(start_at)
+    runs: list[NewRun] = []
+    for number, payload in enumerate(payloads):
+        if number and number % PAYLOADS_READ_AHEAD == 0:
+            ready, delayed = (0, number) if not_before else (number, 0)
+            store().refuse_if_full(runs[0].queue_id, ready, delayed)
+        try:
+            runs.append(new_run(plan, payload, user, priority, not_before))
+        except PayloadInvalid as error:
+            raise _numbered(error, number) from error
+    if runs:
+        _store(runs)
+    return [run.correlation_id for run in runs]
+
+
+def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:
+    """Return the refusal with the number of the payload at the head of its JSON paths."""
+    errors = [
+        fault
+        | ({"path": f"$[{number}]{fault['path'].removeprefix('$')}"} if "path" in fault else {})
+        for fault in error.errors
+    ]
+    return PayloadInvalid(f"Payload {number}: {error}", errors=errors)
+
+
+def _store(runs: list[NewRun]) -> None:
+    try:
+        store().start(runs)
+    except CommitInDoubt as doubt:
+        # An IntegrityError means that the runs were stored.
+        with settling(doubt), suppress(IntegrityError):
+            store().start(runs)
