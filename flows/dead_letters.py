@@ -27,6 +27,8 @@ class DeadLetterFilter:
     flow_name: str | None = None
     queue: str | None = None
     reason: str | None = None
+    # What scripts have named it.
+    code: str | None = None
     dead_after: datetime | None = None
     dead_before: datetime | None = None
     step: str | None = None
@@ -68,6 +70,7 @@ class DeadLetterFilter:
         if steps := self._steps():
             letters = letters.filter(step__in=StepVersion.objects.filter(steps))
         plain: dict[str, Any] = {"reason": self.reason, "error_class": self.error_class}
+        plain |= {"code": self.code}
         plain |= {"dead_at__gte": self.dead_after, "dead_at__lt": self.dead_before}
         plain |= {"pk__in": self.ids}
         letters = letters.filter(**{name: v for name, v in plain.items() if v is not None})

@@ -34,6 +34,7 @@ class DeadLetterReason(TextChoices):
     EXHAUSTED = "exhausted", "out of deliveries"
     REJECTED = "rejected", "rejected by the script"
     INVALID = "invalid-output", "the output is not a message"
+    CANNOT_WORK = "script-invalid", "the script cannot work, however often it is run"
     EXPIRED = "expired", "the run is older than its flow allows"
     TOO_MANY = "too-many-branches", "it fans out to more than the next queue holds"
     NO_QUEUE = "no-queue", "the queue of the next step is gone"
@@ -54,6 +55,9 @@ class Decision:
     delay: timedelta | None = None
     # The script was asked to wait by what it calls, which concerns the whole queue.
     slows_queue: bool = False
+    # What the script has said of a message that it rejected: a code, and details as JSON text.
+    code: str | None = None
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from flows.admin.by_role import (
 )
 from flows.admin.display import first_line, list_of, page_of, shown_time, shown_time_by
 from flows.admin.filters import (
+    CodeFilter,
     DeadLetterFlowFilter,
     DeadLetterStateFilter,
     ErrorClassFilter,
@@ -61,6 +62,7 @@ from scripts.admin.json_fields import CodeWidget, pretty_json
 from scripts.examination.examiner import NotExamined
 from scripts.examination.payload_schema import PayloadSchema
 from scripts.models import Script, ScriptVersion
+from scripts.protocol.json_layout import indented
 from scripts.protocol.schema import SchemaInvalid
 
 OWN, NEWEST = "own", "newest"
@@ -71,6 +73,7 @@ REASON_LABELS = {
     DeadLetter.Reason.EXPIRED.value: "warning",
     DeadLetter.Reason.REJECTED.value: "danger",
     DeadLetter.Reason.INVALID.value: "danger",
+    DeadLetter.Reason.CANNOT_WORK.value: "danger",
     DeadLetter.Reason.TOO_MANY.value: "danger",
     DeadLetter.Reason.NO_QUEUE.value: "danger",
     DeadLetter.Reason.TOO_LARGE.value: "danger",
@@ -171,6 +174,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         QueueFilter,
         ScriptFilter,
         ReasonFilter,
+        CodeFilter,
         ErrorClassFilter,
         DeadLetterStateFilter,
         ("dead_at", DeadAtFilter),
@@ -312,6 +316,8 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "script_url": may_view(request, ScriptVersion) and page_of(step.script_version),
             "trial_url": may_view(request, Script) and trial_url,
             "like_url": letter.error_class and list_of(DeadLetter, **like, state="open"),
+            "code_url": letter.code and list_of(DeadLetter, code=letter.code, state="open"),
+            "details": letter.details and indented(letter.details),
             "reprocessed": shown_time_by(letter.reprocessed_at, letter.reprocessed_by),
             "discarded": shown_time_by(letter.discarded_at, letter.discarded_by),
             "body": body,

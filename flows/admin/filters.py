@@ -85,6 +85,15 @@ class ScriptFilter(DeadLetterPart):
         return [(name, name) for name in _given(request, "script")]
 
 
+class CodeFilter(DeadLetterPart):
+    """The page of a dead letter with a code leads to it."""
+
+    title = parameter_name = part = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in _given(request, "code")]
+
+
 class ErrorClassFilter(DeadLetterPart):
     """The groups above the list are its choices, so that it offers none but the chosen one."""
 

@@ -36,6 +36,7 @@ FIELDS = {
     "queue": "queue",
     "reason": "reason",
     "error": "of_error",
+    "code": "code",
     "script": "of_script",
     "q": "text",
 }

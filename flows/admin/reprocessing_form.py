@@ -26,7 +26,7 @@ ScriptChoice = Reprocessing.ScriptChoice
 ANY = ("", "any")
 FILTER = (
     *("flow_name", "step", "queue", "reason", "of_error", "text"),
-    *("dead_after", "dead_before", "of_script", "ids"),
+    *("code", "dead_after", "dead_before", "of_script", "ids"),
 )
 MOST_IDS = 1000
 
@@ -59,6 +59,12 @@ class ReprocessingForm(forms.Form):
         label="Text in error or payload",
         required=False,
         widget=UnfoldAdminTextInputWidget,
+    )
+    code = forms.CharField(
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="That a script has given when it rejected the message.",
     )
     dead_after = forms.DateTimeField(required=False, widget=ClockWidget, help_text="In UTC.")
     dead_before = forms.DateTimeField(required=False, widget=ClockWidget, help_text="In UTC.")

@@ -49,6 +49,7 @@ WORDS = {
     "script": "script",
     "reason": "reason",
     "error_class": "error",
+    "code": "code",
     "text": "text",
     "dead_after": "dead after",
     "dead_before": "dead before",

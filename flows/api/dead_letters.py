@@ -25,6 +25,7 @@ from flows.api.openapi.operations import (
     LIST_DEAD_LETTERS,
     REPROCESS_DEAD_LETTER,
 )
+from flows.api.options import NEWEST_SCRIPT, unknown_option
 from flows.api.pages import PAGE_SIZE, newest_page
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import accepted
@@ -37,10 +38,11 @@ from scripts.protocol.json_text import member_of
 # A page ends early where its messages are large.
 PAGE_BYTES = 8 * 1024 * 1024
 SCRIPTS = ("own", "newest")
+KNOWN = ("payload", "newestScript", "reason")
 
 
 class DeadLettersView(ApiView):
-    query_parameters = frozenset({"flowName", "queue", "reason", "cursor"})
+    query_parameters = frozenset({"flowName", "queue", "reason", "code", "cursor"})
 
     @extend_schema(**LIST_DEAD_LETTERS)
     def get(self, request: Request) -> HttpResponse:
@@ -48,6 +50,7 @@ class DeadLettersView(ApiView):
             dead_letters_seen(request.user),
             step__flow_version__flow_name=parameters.text(self.query, "flowName"),
             step__queue_name=parameters.text(self.query, "queue"),
+            code=parameters.text(self.query, "code"),
             reason=parameters.choice(self.query, "reason", DeadLetter.Reason.values),
         )
         letters = letters.select_related("step__flow_version")
@@ -89,12 +92,15 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     if not raw.strip():
         return {}
     document = parse_payload(raw, "The body", around=1)
-    faults = {name: "unknown" for name in document if name not in {"payload", "script", "reason"}}
+    # "script" is the older name.
+    faults = {n: unknown_option(n, KNOWN) for n in document if n not in {*KNOWN, "script"}}
     is_object = isinstance(document.get("payload", {}), dict)
     if not is_object and not takes_any_payload(letter.body):
         faults["payload"] = "must be a JSON object"
     if document.get("script", "own") not in SCRIPTS:
-        faults["script"] = f"must be one of {', '.join(SCRIPTS)}"
+        faults["script"] = f"must be one of {', '.join(SCRIPTS)}; better: {NEWEST_SCRIPT}"
+    if not isinstance(document.get("newestScript", False), bool):
+        faults["newestScript"] = "must be true or false"
     if fault := reason_fault(document.get("reason", "")):
         faults["reason"] = fault
     if faults:
@@ -104,7 +110,7 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     return {
         # The text as the caller wrote it, so that no digit of a number is lost.
         "payload": None if payload is None else payload.encode(),
-        "newest_script": document.get("script") == "newest",
+        "newest_script": document.get("newestScript", document.get("script") == "newest"),
         "reason": document.get("reason", ""),
     }
 
@@ -133,6 +139,8 @@ def _documents(letters: Sequence[DeadLetter]) -> list[dict[str, Any]]:
             "deliveries": letter.deliveries,
             "deadAt": rfc3339(letter.dead_at),
             "reason": letter.reason,
+            "code": letter.code,
+            "details": _fragment(letter.details),
         }
         for letter in letters
     ]

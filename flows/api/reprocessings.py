@@ -17,6 +17,7 @@ from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.openapi.operations import REPROCESS_DEAD_LETTERS
 from flows.api.openapi.schemas import REPROCESSING_REQUEST
+from flows.api.options import unknown_option
 from flows.api.view import ApiView, json_response
 from flows.dead_letters import DeadLetterFilter, Matched
 from flows.message.envelope import parse_payload
@@ -61,7 +62,11 @@ def _flows_to_operate(request: Request) -> list[int] | None:
 
 
 def _require_valid(body: dict[str, Any]) -> None:
-    if faults := faults_of(VALIDATOR, body):
+    known = list(REPROCESSING_REQUEST["properties"])
+    unknown = [name for name in body if name not in known]
+    faults = [{"path": f"$.{name}", "detail": unknown_option(name, known)} for name in unknown]
+    faults += faults_of(VALIDATOR, {n: value for n, value in body.items() if n in known})
+    if faults:
         raise Problem("payload-invalid", "The request is refused.", errors=faults)
 
 
@@ -70,6 +75,7 @@ def _filter(given: dict[str, str]) -> DeadLetterFilter:
         flow_name=given.get("flowName"),
         queue=given.get("queue"),
         reason=given.get("reason"),
+        code=given.get("code"),
         dead_after=_date_time(given, "deadAfter"),
         dead_before=_date_time(given, "deadBefore"),
     )

@@ -39,6 +39,12 @@ class DeadLetter(models.Model):
         null=True,
         help_text="The error without numbers, ids and texts; null: of before there were classes.",
     )
+    code = models.CharField(  # noqa: DJ001  null: the script gave none
+        max_length=100, null=True, help_text="What the script has named it when it rejected it."
+    )
+    details = models.TextField(  # noqa: DJ001  null: the script gave none
+        null=True, help_text="What the script has said when it rejected it, JSON."
+    )
     body = models.TextField(help_text="The envelope as the step received it, JSON.")
     deliveries = models.PositiveIntegerField()
     branch = models.TextField(default="", blank=True)
@@ -64,6 +70,12 @@ class DeadLetter(models.Model):
                 "id",
                 condition=Q(reprocessed_at=None, discarded_at=None),
                 name="dead_letter_open",
+            ),
+            # The open ones that scripts have given a code.
+            models.Index(
+                fields=["code", "id", "step"],
+                condition=Q(reprocessed_at=None, discarded_at=None, code__isnull=False),
+                name="dead_letter_by_code",
             ),
             # The open ones of an error class, and the counts of classes without the rows.
             models.Index(

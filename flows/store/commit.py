@@ -460,6 +460,8 @@ def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:
         reason=done.decision.reason.value if done.decision.reason else "",
         error=done.decision.error,
         error_class=error_class_of(done.decision.error),
+        code=done.decision.code,
+        details=done.decision.details,
         body=done.held.body,
         deliveries=done.held.deliveries,
         dead_at=now,

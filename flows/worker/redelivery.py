@@ -8,6 +8,8 @@
 | … and it fans out to more than the next queue holds     | DEAD_LETTERED | too-many-branches |
 | the script rejected the message                         | DEAD_LETTERED | rejected          |
 | its input or output is no valid message                 | DEAD_LETTERED | invalid-output    |
+| the script cannot work: it does not compile, imports or | DEAD_LETTERED | script-invalid    |
+| calls what it may not, or its run() takes no message    |               |                   |
 | the script came too late for its reserved start         | RELEASED      |                   |
 | the script raised, ran out of time or memory, was ended | RETRY         |                   |
 | the script asked for a redelivery                       | RETRY         |                   |
@@ -37,10 +39,12 @@ from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
     ScriptError,
+    ScriptInvalid,
     ScriptRejected,
     ScriptRetry,
     ScriptTooLate,
 )
+from scripts.protocol.rejections import as_json
 
 # A script may ask to be redelivered after so long.
 LONGEST_DELAY = timedelta(days=366)
@@ -99,13 +103,18 @@ def after_call(error: ScriptError | None, result_fault: str | None = None) -> De
     if isinstance(error, ScriptTooLate):
         return RELEASED
     if isinstance(error, ScriptRejected):
-        return rejected(str(error), DeadLetterReason.REJECTED)
+        decision = rejected(str(error), DeadLetterReason.REJECTED)
+        code = None if error.code is None else storable(error.code)
+        details = as_json(error.details)
+        return replace(decision, code=code, details=details)
     if isinstance(error, InputInvalid | OutputInvalid):
         return rejected(str(error), DeadLetterReason.INVALID)
     if isinstance(error, ScriptRetry):
         return asked_for_redelivery(error)
-    traceback = getattr(error, "traceback", "")
-    return failed(f"{error}\n\n{traceback}".strip())
+    told = f"{error}\n\n{getattr(error, 'traceback', '')}".strip()
+    if isinstance(error, ScriptInvalid):
+        return cannot_work(told)
+    return failed(told)
 
 
 def redeliver(
@@ -150,6 +159,15 @@ def failed(error: str) -> Decision:
 
 def rejected(error: str, reason: DeadLetterReason) -> Decision:
     return Decision(Disposition.DEAD_LETTERED, StepOutcome.REJECTED, storable(error), reason)
+
+
+def cannot_work(error: str) -> Decision:
+    return Decision(
+        Disposition.DEAD_LETTERED,
+        StepOutcome.FAILED,
+        storable(error),
+        DeadLetterReason.CANNOT_WORK,
+    )
 
 
 def not_storable(error: str) -> Decision:

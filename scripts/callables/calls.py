@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 import types
@@ -17,11 +18,15 @@ from scripts.callables.service_client import CallableServices
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.dotted_path import function_at
 from scripts.host.context import Context
+from scripts.host.http import HttpError
 from scripts.host.log import CallLog
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, decode, encode
 from scripts.protocol.errors import (
+    NEVER_ALLOWED,
+    OutputInvalid,
     ScriptError,
+    ScriptInvalid,
     ScriptKilled,
     ScriptRaised,
     ScriptRejected,
@@ -30,6 +35,7 @@ from scripts.protocol.errors import (
     ScriptTooLate,
 )
 from scripts.protocol.outputs import fault_of
+from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.schema import Contract
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 
@@ -136,15 +142,27 @@ def explained(error: BaseException) -> ScriptError:
         if isinstance(error, Retry):
             return ScriptRetry(after=error.after, reason=str(error.reason))
         if isinstance(error, Reject):
-            return ScriptRejected(reason=str(error.reason))
+            return rejected(error)
         headline = "".join(traceback.format_exception_only(error)).strip()
+        is_refused = isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
         frames = _own_frames(error.__traceback__)
         trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))
     except Exception:
         # The exception raises when it is formatted.
         return ScriptRaised(type.__repr__(type(error)))
     # The end shows where it was raised.
-    return ScriptRaised(headline, traceback=trace[-MAX_TEXT_LENGTH:])
+    kind = ScriptInvalid if is_refused else ScriptRaised
+    return kind(headline, traceback=trace[-MAX_TEXT_LENGTH:])
+
+
+def rejected(error: Reject) -> ScriptRejected:
+    details = None
+    if error.details is not None:
+        try:
+            details = bounded(encode(error.details).decode())
+        except OutputInvalid:
+            details = bounded(json.dumps(str(error.details)))
+    return ScriptRejected(reason=str(error.reason), code=code_of(error.code), details=details)
 
 
 def _own_frames(frames: types.TracebackType | None) -> types.TracebackType | None:

@@ -25,9 +25,14 @@ class Retry(Exception):
 class Reject(Exception):
     """Raised by a script to send its message to the dead letters."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(
+        self, reason: str = "", *, code: str | int | None = None, details: Any = None
+    ) -> None:
+        """Take the reason, a short code that dead letters are found by, and any JSON value."""
         super().__init__(reason)
         self.reason = reason
+        self.code = code
+        self.details = details
 
 
 def _is_number(text: str) -> bool:

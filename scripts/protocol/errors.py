@@ -45,9 +45,19 @@ class ScriptRetry(ScriptError):
 class ScriptRejected(ScriptError):
     """The script rejected the message."""
 
-    def __init__(self, message: str | None = None, *, reason: str = "") -> None:
-        super().__init__(message or reason)
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        reason: str = "",
+        code: str | None = None,
+        details: str | None = None,
+    ) -> None:
+        """`details`: a JSON text."""
+        super().__init__(message or reason or (code and f"Rejected with the code {code}."))
         self.reason = reason
+        self.code = code
+        self.details = details
 
 
 class InputInvalid(ScriptError):
@@ -111,11 +121,18 @@ class ScriptTooLate(ScriptError):
 
 
 class ScriptInvalid(ScriptError):
-    """The script cannot be run."""
+    """The script cannot work, however often it is run."""
 
-    def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, line: int | None = None, traceback: str = ""
+    ) -> None:
         super().__init__(message)
         self.line = line
+        self.traceback = traceback
+
+
+# The kinds of failed outside calls that the script's own settings cause.
+NEVER_ALLOWED = ("network-off", "host-not-allowed")
 
 
 def place(file: str, line: int, function: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.errors import ScriptRaised, ScriptRetry, ScriptTimedOut
+from scripts.protocol.errors import ScriptInvalid, ScriptRaised, ScriptRetry, ScriptTimedOut
 from tests.loopback import Handler, Loopback
 from tests.waiting import PATIENCE
 
@@ -157,7 +157,7 @@ def test_a_call_that_fails_names_the_line_of_the_script(pool: HostPool) -> None:
 
     error = run(pool, code, network=False).error
 
-    assert isinstance(error, ScriptRaised)
+    assert isinstance(error, ScriptInvalid)
     assert error.traceback.startswith(f"{error}\n    at ask (pricing:2:")
     assert '        http.get("http://127.0.0.1:1/");\n    at pricing:3:' in error.traceback
 

@@ -95,10 +95,6 @@ def test_what_is_left_out_of_a_script_is_taken_away_and_named():
     ("script", "warning"),
     [
         (
-            {"name": "n", "code": "import none\n" + ECHO},
-            "scripts[0].code: line 1: module 'none' may not be imported",
-        ),
-        (
             {"name": "n", "language": "javascript", "code": "log('x')"},
             "scripts[0].code: never calls setData(output)",
         ),
@@ -111,12 +107,40 @@ def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, wa
     assert Script.objects.get().code == script["code"]
 
 
-def test_a_library_that_imports_what_no_script_may_import_is_a_warning():
-    changes = import_configuration({"libraries": [{"name": "files", "code": "import os"}]})
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        (
+            {"scripts": [{"name": "n", "code": "import none\n" + ECHO}]},
+            "scripts[0].code: line 1: module 'none' may not be imported",
+        ),
+        (
+            {"scripts": [{"name": "n", "code": ECHO + "\ndef later():\n    import os\n"}]},
+            "module 'os' may not be imported",
+        ),
+        (
+            {"libraries": [{"name": "files", "code": "import os"}]},
+            "libraries[0].code: line 1: module 'os' may not be imported",
+        ),
+        (
+            {"scripts": [{"name": "n", "language": "javascript", "code": "import x from 'y'"}]},
+            "scripts[0].code: line 1: ",
+        ),
+    ],
+)
+def test_code_that_imports_what_is_not_there_is_refused(document, fault):
+    [found] = faults_of(document)
 
-    assert [re.split(r"; | \(", found)[0] for found in changes.warnings] == [
-        "libraries[0].code: line 1: module 'os' may not be imported"
-    ]
+    assert fault in found
+    assert not Script.objects.exists()
+
+
+def test_an_import_whose_failure_the_code_handles_is_taken():
+    code = "try:\n    import none\nexcept ImportError:\n    none = None\n" + ECHO
+
+    import_configuration({"scripts": [{"name": "n", "code": code}]})
+
+    assert Script.objects.get().code == code
 
 
 def test_a_library_that_is_used_is_not_pruned():

@@ -246,6 +246,7 @@ LIST_DEAD_LETTERS = operation(
         OF_FLOW,
         filtered("queue", "Only those that died in this queue."),
         filtered("reason", "Only those with this reason.", enum=DeadLetter.Reason.values),
+        filtered("code", "Only those with this code of the script that rejected them."),
         CURSOR,
     ],
     answer=answered("A page of dead letters.", ref("DeadLetterPage")),

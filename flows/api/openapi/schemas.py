@@ -231,6 +231,8 @@ DEAD_LETTER = record(
         "deliveries": COUNT,
         "deadAt": TIME,
         "reason": {"type": "string", "enum": DeadLetter.Reason.values},
+        "code": {**TEXT_OR_NULL, "description": "That the script gave when it rejected it."},
+        "details": {"description": "What the script said when it rejected it: any JSON value."},
     },
     description="A message that was rejected or ran out of deliveries.",
 )
@@ -247,15 +249,21 @@ WITH_REASON = record({"reason": REASON}, optional=("reason",), additionalPropert
 REPROCESSING = record(
     {
         "payload": {"type": "object", "description": "In place of the one it failed with."},
+        "newestScript": {
+            "type": "boolean",
+            "default": False,
+            "description": "Go on with the flow as it is now, not as it was for the run.",
+        },
         "script": {
             "type": "string",
             "enum": ["own", "newest"],
             "default": "own",
-            "description": "Go on with the script as it was at the start, or as it is now.",
+            "deprecated": True,
+            "description": "The older name: newest is newestScript true.",
         },
         "reason": REASON,
     },
-    optional=("payload", "script", "reason"),
+    optional=("payload", "newestScript", "script", "reason"),
     additionalProperties=False,
 )
 
@@ -335,10 +343,11 @@ REPROCESSING_FILTER = record(
         "flowName": {**NAME, "description": "Of this flow."},
         "queue": {**NAME, "description": "That died in this queue."},
         "reason": {"type": "string", "enum": DeadLetter.Reason.values},
+        "code": {**NAME, "description": "That the script gave when it rejected it."},
         "deadAfter": {**TIME, "description": "That died then or later."},
         "deadBefore": {**TIME, "description": "That died earlier."},
     },
-    optional=("flowName", "queue", "reason", "deadAfter", "deadBefore"),
+    optional=("flowName", "queue", "reason", "code", "deadAfter", "deadBefore"),
     additionalProperties=False,
     description="Which open dead letters: those that match every part; empty: all.",
 )

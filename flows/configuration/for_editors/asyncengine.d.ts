@@ -114,7 +114,10 @@ declare function retry(
 ): never;
 
 /** Send the message to the dead letters. Throws. */
-declare function reject(reason?: unknown): never;
+declare function reject(
+  reason?: unknown,
+  options?: { code?: string | number; details?: unknown },
+): never;
 
 declare function log(...values: unknown[]): void;
 declare const ftos: { logging: { log: typeof log } };

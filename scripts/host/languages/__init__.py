@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from scripts.host.languages import examination, javascript, python
-from scripts.protocol.errors import ScriptError, ScriptInvalid
+from scripts.protocol.errors import ScriptError, ScriptInvalid, ScriptRaised
 
 
 class CompiledScript(Protocol):
@@ -65,14 +65,14 @@ def compiled(
         return BrokenScript(ScriptInvalid(f"There is no language {language!r}."))
     try:
         return compile_script(name, code, libraries, memory_mb)
-    except ScriptInvalid as error:
+    except (ScriptInvalid, ScriptRaised) as error:
         return BrokenScript(error)
 
 
 class BrokenScript:
     """Stands for a script that cannot be run."""
 
-    def __init__(self, error: ScriptInvalid) -> None:
+    def __init__(self, error: ScriptError) -> None:
         self._error = error
         self.timeout_seconds: float | None = None
 

@@ -103,7 +103,7 @@ class _Imports(ast.NodeVisitor):
             return
         # The list is long: the first fault alone has it.
         text = refusal(name, self._libraries, lists_all=not self.faults)
-        self.faults.append(Fault(text, node.lineno, may_run=True))
+        self.faults.append(Fault(text, node.lineno))
         if name.partition(".")[0] in sys.stdlib_module_names:
             self.faults_of_modules.append(self.faults[-1])
 

@@ -17,6 +17,7 @@ from scripts.host.languages.quickjs import Realm, Thrown, Value
 from scripts.protocol.envelope import plain_text, shortened_place
 from scripts.protocol.errors import OutputInvalid, ScriptRejected, ScriptRetry
 from scripts.protocol.numerals import may_change
+from scripts.protocol.rejections import bounded, code_of
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -30,8 +31,12 @@ MAX_MESSAGE_LENGTH = 2000
 class Failed(Exception):
     """The script threw, or ended otherwise without an output."""
 
-    def __init__(self, message: str, stack: str = "", may_be_memory: str = "") -> None:
+    def __init__(
+        self, message: str, stack: str = "", may_be_memory: str = "", kind: str = ""
+    ) -> None:
+        """`kind`: that of a failed outside call."""
         super().__init__(message)
+        self.kind = kind
         self.message = message
         self.stack = stack
         self.may_be_memory = may_be_memory
@@ -168,7 +173,12 @@ class Execution:
         if decision := state.get("decision"):
             reason = plain_text(decision["reason"], MAX_MESSAGE_LENGTH)
             if decision["what"] == "reject":
-                raise ScriptRejected(reason=reason)
+                details = decision.get("details")
+                raise ScriptRejected(
+                    reason=reason,
+                    code=code_of(decision.get("code")),
+                    details=None if details is None else bounded(details),
+                )
             raise ScriptRetry(after=decision.get("after"), reason=reason)
         if not state["hasThrown"]:
             return
@@ -179,7 +189,12 @@ class Execution:
         if "retryAfter" in failure:
             reason = plain_text(failure["message"], MAX_MESSAGE_LENGTH)
             raise ScriptRetry(after=failure["retryAfter"], reason=reason)
-        raise Failed(failure["message"], failure["stack"], failure.get("mayBeMemory", ""))
+        raise Failed(
+            failure["message"],
+            failure["stack"],
+            failure.get("mayBeMemory", ""),
+            failure.get("kind") or "",
+        )
 
     def _look_for_rejections(self) -> None:
         """Raise the reason of the first unhandled rejection of a promise."""

@@ -24,6 +24,7 @@ from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
 from scripts.protocol.envelope import check_size, decode, plain_text
 from scripts.protocol.errors import (
+    NEVER_ALLOWED,
     OutputInvalid,
     ScriptError,
     ScriptInvalid,
@@ -118,10 +119,17 @@ class JavaScriptScript:
         if isinstance(error, Interrupted) or (self._realm and self._realm.was_interrupted):
             return self._timed_out(error)
         if isinstance(error, Failed):
-            return ScriptRaised(
-                plain_text(error.message, MAX_MESSAGE_LENGTH), traceback=self._stack(error.stack)
-            )
+            message = plain_text(error.message, MAX_MESSAGE_LENGTH)
+            stack = self._stack(error.stack)
+            if error.kind in NEVER_ALLOWED:
+                # No repetition helps: what it may call is part of its version.
+                return ScriptInvalid(message, line=self._line_of(stack), traceback=stack)
+            return ScriptRaised(message, traceback=stack)
         return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
+
+    def _line_of(self, stack: str) -> int | None:
+        frames = filter(None, map(_FRAME.match, stack.splitlines()))
+        return next((int(frame[2]) for frame in frames if frame[1] == self._file), None)
 
     def _timed_out(self, error: BaseException) -> ScriptTimedOut:
         stack = self._stack(self._refined(error.stack)) if isinstance(error, Failed) else ""
@@ -211,6 +219,8 @@ def syntax_fault(code: str, *, is_library: bool = False) -> SyntaxFault | None:
             _compiled_script("script", code)
     except SyntaxFault as fault:
         return fault
+    except ScriptRaised as error:
+        return SyntaxFault(str(error), None)
     return None
 
 
@@ -232,7 +242,8 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
     except UnicodeEncodeError:
         raise SyntaxFault("It holds a lone surrogate, which is not a character.", None) from None
     except EngineMissing as error:
-        raise SyntaxFault(str(error), None) from None
+        # Another machine may have it.
+        raise ScriptRaised(str(error)) from None
 
 
 def _told(fault: SyntaxFault) -> str:
@@ -261,7 +272,8 @@ def _surprise(realm: Realm) -> Exception:
         thrown = realm.text(realm.take_thrown()).decode()
     except Thrown:
         return MemoryError()
-    return MemoryError() if thrown in ("null", "InternalError: out of memory") else Failed(thrown)
+    is_memory = thrown in ("null", "InternalError", "InternalError: out of memory")
+    return MemoryError() if is_memory else Failed(thrown)
 
 
 def _peak_bytes() -> int:

@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import contextvars
 import importlib
+import json
 import keyword
 import pkgutil
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scripts.host.exceptions import Reject, Retry
+from scripts.host.http import HttpError
 from scripts.host.languages import time_zones, xml_parser
 from scripts.host.languages.frozen import freeze, restore_random
 from scripts.host.languages.modules import (
@@ -21,14 +23,17 @@ from scripts.host.languages.modules import (
     may_import,
     refusal,
 )
-from scripts.protocol.envelope import decode, plain_text
+from scripts.protocol.envelope import decode, encode, plain_text
 from scripts.protocol.errors import (
+    NEVER_ALLOWED,
+    OutputInvalid,
     ScriptError,
     ScriptInvalid,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
 )
+from scripts.protocol.rejections import bounded, code_of
 from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
@@ -89,8 +94,28 @@ class PythonScript:
         if isinstance(error, Retry):
             return ScriptRetry(after=error.after, reason=_text(error.reason))
         if isinstance(error, Reject):
-            return ScriptRejected(reason=_text(error.reason))
+            return ScriptRejected(
+                reason=_text(error.reason),
+                code=code_of(error.code),
+                details=_details(error.details),
+            )
+        if isinstance(error, ImportError) or (
+            isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
+        ):
+            # No repetition helps: what it may import and call is part of its version.
+            return ScriptInvalid(
+                _headline(error), line=self._line_of(error), traceback=self._traceback(error)
+            )
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
+
+    def _line_of(self, error: BaseException) -> int | None:
+        """Return the innermost line of the script itself, not of a library."""
+        places = [
+            line
+            for frame, line in _walk(error.__traceback__)
+            if frame.f_code.co_filename == self._name
+        ]
+        return places[-1] if places else None
 
     def forget(self) -> None:
         # The functions of the script and their globals refer to each other: clearing them saves the
@@ -288,6 +313,16 @@ def _headline(error: BaseException) -> str:
     name = type(error).__qualname__
     said = _text(error)
     return f"{name}: {said}" if said else name
+
+
+def _details(details: Any) -> str | None:
+    """Return the details of a rejection as JSON, whatever a script has put there."""
+    if details is None:
+        return None
+    try:
+        return bounded(encode(details).decode())
+    except OutputInvalid:
+        return bounded(json.dumps(_text(details)))
 
 
 def _members(error: BaseException) -> str:

@@ -33,7 +33,12 @@ class Reject(Exception):
     """Raised by a script to send its message to the dead letters."""
 
     reason: str
-    def __init__(self, reason: str = "") -> None: ...
+    code: str | int | None
+    details: Any
+    def __init__(
+        self, reason: str = "", *, code: str | int | None = None, details: Any = None
+    ) -> None:
+        """Take the reason, a short code that dead letters are found by, and any JSON value."""
 
 class Context:
     """What a script knows about its call, besides the message."""

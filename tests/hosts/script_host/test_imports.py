@@ -9,7 +9,6 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.errors import (
     ScriptInvalid,
-    ScriptRaised,
 )
 from tests.hosts.pools import payload
 from tests.hosts.script_host.helpers import CORRELATION_ID, Run, error, returning
@@ -45,7 +44,7 @@ def test_language_that_is_not_there_is_invalid(pool: HostPool) -> None:
 
 @pytest.mark.parametrize("module", ["os", "sys", "socket", "subprocess", "ctypes", "builtins"])
 def test_modules_that_are_not_listed_may_not_be_imported(run: Run, module: str) -> None:
-    raised = error(run(f"import {module}\ndef run(m, c): return m"), ScriptRaised)
+    raised = error(run(f"import {module}\ndef run(m, c): return m"), ScriptInvalid)
 
     assert str(raised).startswith(f"ImportError: module '{module}' may not be imported (")
     assert "zoneinfo" in str(raised)
@@ -115,7 +114,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 
 def test_member_that_a_module_lacks_is_an_import_error(run: Run) -> None:
-    raised = error(run("from json import nothing\ndef run(m, c): return m"), ScriptRaised)
+    raised = error(run("from json import nothing\ndef run(m, c): return m"), ScriptInvalid)
 
     assert str(raised).startswith("ImportError: cannot import name 'nothing' from 'json'")
 

@@ -77,6 +77,8 @@ class TestListed:
             "payload": {"a": 1},
             "deliveries": 1,
             "reason": "rejected",
+            "code": None,
+            "details": None,
         }
 
     def test_open_ones_are_listed_the_newest_first(self, operator):
@@ -96,6 +98,20 @@ class TestListed:
         assert ids(client, queue="loan queue 1") == [first.pk]
         assert ids(client, reason="exhausted") == [second.pk]
         assert ids(client, flowName="unknown") == []
+
+    def test_the_code_and_details_of_a_rejection_are_shown_and_filtered_by(self, operator):
+        make_dead_letter()
+        make_dead_letter(code="E6")
+        letter = make_dead_letter(code="E5", details='{"total": 1.10}')
+
+        response = operator.get(PATH, {"code": "E5"})
+
+        [shown] = response.json()["results"]
+        assert (shown["id"], shown["code"]) == (letter.pk, "E5")
+        assert '"details":{"total": 1.10}' in response.text
+        body = {"filter": {"code": "E5"}, "dryRun": True}
+        many = operator.post(f"{PATH}/reprocess", body, content_type="application/json")
+        assert many.json()["matched"] == 1
 
     def test_pages_follow_each_other_by_next(self, operator):
         letters = [make_dead_letter() for _ in range(3)]
@@ -231,10 +247,40 @@ class TestReprocessed:
         assert reprocess(operator, letters[0], {"script": "own"}).status_code == 202
         assert reprocess(operator, letters[1], {"script": "newest"}).status_code == 202
 
+        letters.append(make_dead_letter())
+        assert reprocess(operator, letters[2], {"newestScript": True}).status_code == 202
         versions = [Run.objects.get(pk=letter.run_id).flow_version.number for letter in letters]
-        assert versions == [1, 2]
+        assert versions[:2] == [1, 2]
+        assert versions[2] == 2
         run = operator.get(f"/async/api/runs/{letters[1].run_id}").json()
         assert run["currentStep"] == "step 2"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"newest_script": True},
+            {"scriptVersion": "newest"},
+            {"latest": True},
+            {"script": "latest"},
+            {"Script": "newest"},
+        ],
+    )
+    def test_a_wrong_name_of_the_newest_script_is_refused_with_the_right_one(self, operator, body):
+        one = assert_problem(reprocess(operator, make_dead_letter(), body), 400, "payload-invalid")
+        many = assert_problem(
+            operator.post(
+                "/async/api/dead-letters/reprocess",
+                {"filter": {}} | body,
+                content_type="application/json",
+            ),
+            400,
+            "payload-invalid",
+        )
+
+        for problem in (one, many):
+            [fault] = problem["errors"]
+            assert fault["path"] == f"$.{next(iter(body))}"
+            assert '"newestScript": true' in fault["detail"]
 
     def test_second_time_is_a_conflict(self, operator):
         letter = make_dead_letter()

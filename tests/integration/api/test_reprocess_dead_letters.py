@@ -165,7 +165,7 @@ def test_a_login_is_needed(anonymous):
         ({"filter": {}, "stopAfterFailures": 2_000_000_001}, "$.stopAfterFailures"),
         ({"filter": {}, "sample": -1}, "$.sample"),
         ({"filter": {}, "dryRun": "yes"}, "$.dryRun"),
-        ({"filter": {}, "rate": 5}, "$"),
+        ({"filter": {}, "rate": 5}, "$.rate"),
     ],
 )
 def test_a_body_that_is_wrong_is_refused_and_nothing_stored(client, user, flow, body, path):

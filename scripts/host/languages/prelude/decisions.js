@@ -7,39 +7,63 @@
   const { includes, join } = Array.prototype;
   const { trim } = String.prototype;
   const { stringify } = JSON;
+  const OF_REJECT = ["reason", "code", "details"];
   const [text, number] = [String, Number];
   const [error, rangeError, typeError] = [Error, RangeError, TypeError];
 
   globalThis.retry = function retry(after, reason) {
     shared.stopIfDecided();
     if (typeof after === "object" && after !== null) {
-      requireOptions(after, ["after", "reason"]);
+      requireOptions("retry", after, ["after", "reason"]);
       ({ after, reason = reason } = after);
     } else if (typeof after === "string" && reason === undefined && !(number(after) >= 0)) {
       [after, reason] = [undefined, after];
     }
-    decide("retry", reason, after === undefined || after === null ? undefined : seconds(after));
+    const wait = after === undefined || after === null ? undefined : seconds(after);
+    decide("retry", reason, { after: wait });
   };
 
-  globalThis.reject = function reject(reason) {
+  // reject(reason, {code, details}), also as one object {reason, code, details}.
+  globalThis.reject = function reject(reason, options) {
     shared.stopIfDecided();
-    if (typeof reason === "object" && reason !== null && !(reason instanceof error)) {
+    if (options === undefined && isPlain(reason)) {
       const names = keys(reason);
-      if (names.length === 1 && names[0] === "reason") {
-        ({ reason } = reason);
+      if (names.length > 0 && names.every((name) => apply(includes, OF_REJECT, [name]))) {
+        [reason, options] = [reason.reason, { code: reason.code, details: reason.details }];
       }
     }
-    decide("reject", reason);
+    if (options !== undefined && options !== null) {
+      requireOptions("reject", options, ["code", "details"]);
+    }
+    const { code, details } = options ?? {};
+    decide("reject", reason, {
+      code: code === undefined || code === null ? undefined : text(code),
+      details: details === undefined || details === null ? undefined : detailsOf(details),
+    });
   };
 
+  // JSON text. What JSON cannot hold is its text: the message is rejected in any case.
+  function detailsOf(details) {
+    try {
+      return shared.copied(details, "details");
+    } catch {
+      return stringify(textOf(details));
+    }
+  }
+
+  function isPlain(value) {
+    return typeof value === "object" && value !== null && getPrototypeOf(value) === plain;
+  }
+
   // Otherwise a misspelt option would be ignored.
-  function requireOptions(options, known) {
+  function requireOptions(name, options, known) {
     const unknown = keys(options).find((key) => !apply(includes, known, [key]));
     if (unknown !== undefined) {
-      throw new typeError(`retry() takes ${apply(join, known, [" and "])}, not ${unknown}`);
+      throw new typeError(`${name}() takes ${apply(join, known, [" and "])}, not ${unknown}`);
     }
     if (getPrototypeOf(options) !== plain && getPrototypeOf(options) !== null) {
-      throw new typeError("retry(after) takes seconds from now");
+      throw new typeError(
+        name === "retry" ? "retry(after) takes seconds from now" : "reject() takes an object");
     }
   }
 
@@ -54,9 +78,9 @@
     return given;
   }
 
-  function decide(what, reason, after) {
+  function decide(what, reason, more) {
     reason = reason === undefined || reason === null ? "" : textOf(reason);
-    shared.decision = { what, reason, after };
+    shared.decision = { what, reason, ...more };
     shared.hasNews = true;
     shared.decisionError = new error(`${what}(): ${reason}`);
     throw shared.decisionError;

@@ -8,7 +8,7 @@
   }
   const { retryAfter } = shared.throttled.find((each) => each.refused === thrown) || {};
   try {
-    return { ...described(), retryAfter };
+    return { ...described(), retryAfter, kind: kindOf(thrown) };
   } catch {
     return { message: "Thrown: a value that cannot be shown", stack: "" };
   }
@@ -26,6 +26,12 @@
       cause = cause.cause;
     }
     return { message: headline(thrown), stack, mayBeMemory };
+  }
+
+  // Of a failed outside call.
+  function kindOf(value) {
+    const isHttp = value instanceof Error && value.name === "HttpError";
+    return isHttp && typeof value.kind === "string" ? value.kind : undefined;
   }
 
   function headline(value) {

@@ -1,0 +1,101 @@
+"""Errors that no repetition can heal: the host tells them from others, in both languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from flows.disposition import DeadLetterReason, Disposition
+from flows.worker.redelivery import after_call
+from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Call, Outcome, Program
+from scripts.protocol.errors import ScriptInvalid
+from scripts.services.outside_calls import OutsideCalls
+from tests.hosts.pools import SITE
+from tests.waiting import PATIENCE, wait_for
+
+BODY = b'{"correlationId":"c","payload":{}}'
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[HostPool]:
+    pool = HostPool(services=lambda: {"http": OutsideCalls()})
+    yield pool
+    pool.close()
+
+
+def run(pool: HostPool, language: str, code: str, network: bool = False) -> Outcome:
+    program = Program(
+        id(code), "pricing", language, code, 20, 128, network=network, allowed_hosts=("a.test",)
+    )
+    pool.submit(program, SITE, [Call("key", "c", 1, "d", BODY)], 1)
+    [outcome] = wait_for(lambda: pool.collect(0.1), PATIENCE)
+    return outcome
+
+
+PYTHON_GET = "def run(m, c):\n    c.log('x')\n    return c.http.get('https://b.test/')"
+JAVASCRIPT_GET = "log('x');\nawait http.get('https://b.test/');\nsetData(context.Data)"
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "line", "said"),
+    [
+        ("python", "def run(m, c):\n    import os\n    return m", 2, "'os' may not be imported"),
+        ("python", "import numpy\ndef run(m, c): return m", 1, "'numpy' may not be imported"),
+        ("python", "from json import nothing\ndef run(m, c): return m", 1, "cannot import name"),
+        ("python", "def run(m, c)\n    return m", 1, "expected ':'"),
+        ("python", "def run(m): return m", 1, "run must take (message, context)"),
+        ("python", "def go(m, c): return m", None, "has no run(message, context)"),
+        ("python", PYTHON_GET, 3, "network access is off"),
+        ("javascript", "import x from 'y';", 1, "line 1"),
+        ("javascript", "let x = ;", 1, "line 1"),
+        ("javascript", JAVASCRIPT_GET, 2, "network access is off"),
+    ],
+)
+def test_what_can_never_work_is_a_dead_letter_at_once(
+    pool: HostPool, language: str, code: str, line: int | None, said: str
+) -> None:
+    error = run(pool, language, code).error
+
+    decision = after_call(error)
+    assert isinstance(error, ScriptInvalid)
+    assert said in str(error)
+    assert error.line == line
+    assert decision.disposition is Disposition.DEAD_LETTERED
+    assert decision.reason is DeadLetterReason.CANNOT_WORK
+    assert said in decision.error
+
+
+@pytest.mark.parametrize(
+    ("language", "code"), [("python", PYTHON_GET), ("javascript", JAVASCRIPT_GET)]
+)
+def test_a_host_that_is_not_allowed_can_never_be_called(
+    pool: HostPool, language: str, code: str
+) -> None:
+    error = run(pool, language, code, network=True).error
+
+    assert after_call(error).reason is DeadLetterReason.CANNOT_WORK
+    assert "b.test" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "def run(m, c): raise ValueError('no luck')"),
+        ("python", "def run(m, c): run(1)"),
+        (
+            "python",
+            "def run(m, c):\n    try: import os\n    except ImportError: pass\n    return m['x']",
+        ),
+        ("javascript", "throw new Error('no luck')"),
+        (
+            "javascript",
+            "throw Object.assign(new Error('x'), { kind: 'timeout', name: 'HttpError' })",
+        ),
+    ],
+)
+def test_other_errors_are_redelivered(pool: HostPool, language: str, code: str) -> None:
+    outcome = run(pool, language, code)
+
+    assert after_call(outcome.error).disposition is Disposition.RETRY
