@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import jsonschema_rs
@@ -107,5 +108,9 @@ def _command(control: int, uids: tuple[int, int] | None, allow_unsandboxed: bool
     # tzdata has the time zones for systems without their own.
     modules = (scripts, orjson, jsonschema_rs, tzdata)
     where = [str(Path(module.__file__ or "").parents[1]) for module in modules]
+    # Those on the shelf of scripts. The worker itself does not need them.
+    specs = filter(None, map(find_spec, ("dateutil", "jinja2", "markupsafe", "six")))
+    where += [str(Path(spec.origin).parents[1]) for spec in specs if spec.origin]
+    where = list(dict.fromkeys(where))
     facts = map(str, (control, os.getpid(), *(uids or (-1, -1)), int(allow_unsandboxed)))
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START_ZYGOTE, *facts, *where]

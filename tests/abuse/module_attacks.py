@@ -1,6 +1,6 @@
 """Abuse of modules that a Python script may import: bombs, documents that attack, files."""
 
-from tests.abuse.attack import OUT_OF_MEMORY, REFUSED, Attack
+from tests.abuse.attack import OUT_OF_MEMORY, REFUSED, SECONDS, TIMED_OUT, Attack
 
 # Archives that take much more than they seem to.
 _DEFLATED = """
@@ -99,6 +99,49 @@ DOCUMENTS = {
         OUT_OF_MEMORY,
         "import xml.etree.ElementTree as ET\n"
         "return len(ET.fromstring('<a>' + '<b/>' * 3_000_000 + '</a>'))",
+    ),
+}
+
+_SANDBOX = "from jinja2.sandbox import SandboxedEnvironment as E\n"
+SHELF = {
+    "a template to the classes": Attack(
+        r"ScriptRaised: SecurityError: access to attribute '__class__' .* is unsafe\.",
+        _SANDBOX + "return E().from_string('{{ [].__class__.__mro__ }}').render()",
+    ),
+    "a template to the globals": Attack(
+        r"ScriptRaised: (SecurityError|UndefinedError): .*",
+        _SANDBOX + "return E().from_string('{{ f.__globals__.x.y }}').render(f=attack)",
+    ),
+    "a template by format": Attack(
+        r"ScriptRaised: (SecurityError|KeyError|UndefinedError|AttributeError).*|"
+        + r'output: .*"payload":"".*',
+        _SANDBOX + "return E().from_string('{{ \"{0.__class__}\".format(1) }}').render()",
+    ),
+    "a template of a file": Attack(
+        r"ScriptRaised: TemplateNotFound: .*",
+        """
+        import jinja2
+        loader = jinja2.FileSystemLoader(bait["folder"])
+        return jinja2.Environment(loader=loader).get_template("secret").render()
+        """,
+    ),
+    "a template without end": Attack(
+        TIMED_OUT,
+        "import jinja2\ntemplate = jinja2.Template('{% for a in x %}{% endfor %}')\n"
+        "return template.render(x=iter(int, 1))",
+        timeout_seconds=SECONDS,
+    ),
+    "a template of all memory": Attack(
+        OUT_OF_MEMORY, "import jinja2\nreturn jinja2.Template('{{ \"x\" * 10 ** 10 }}').render()"
+    ),
+    "a rule without end": Attack(
+        TIMED_OUT,
+        "from dateutil.rrule import rrule, SECONDLY\nreturn sum(1 for _ in rrule(SECONDLY))",
+        timeout_seconds=SECONDS,
+    ),
+    "a zone that is a file": Attack(
+        r'output: .*"payload":\[null,null\].*',
+        "from dateutil import tz\nreturn [tz.gettz('/etc/passwd'), tz.gettz('../x')]",
     ),
 }
 

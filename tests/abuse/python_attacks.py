@@ -508,6 +508,7 @@ PYTHON = {
         "memory": MEMORY,
         "output": OUTPUT,
         "bombs": module_attacks.BOMBS,
+        "shelf": module_attacks.SHELF,
         "documents": module_attacks.DOCUMENTS,
         "files by modules": module_attacks.FILES,
         "forgeries": FORGERIES,

@@ -223,3 +223,6 @@ declare class URL {
   toString(): string;
   toJSON(): string;
 }
+
+/** Day.js 1.11 with its plug-ins utc and customParseFormat; local time is UTC. */
+declare const dayjs: any;

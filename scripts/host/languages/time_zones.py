@@ -47,6 +47,23 @@ def preload() -> None:
     common.load_tzdata = load_tzdata
     zoneinfo.available_timezones = available_timezones
     zoneinfo.reset_tzpath = reset_tzpath
+    _give_to_dateutil(zoneinfo)
+
+
+def _give_to_dateutil(zoneinfo: Any) -> None:
+    """Have `dateutil.tz` take its zones from `zoneinfo`: it would look for files, and find none."""
+    tz: Any = importlib.import_module("dateutil.tz")
+
+    def gettz(name: str | None = None) -> Any:
+        """Return a time zone by its name, None where there is none."""
+        if not name:
+            return tz.tzlocal()
+        try:
+            return zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            return None
+
+    tz.gettz = gettz
 
 
 @functools.cache

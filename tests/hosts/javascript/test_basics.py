@@ -312,3 +312,13 @@ def test_a_script_that_names_none_of_these_is_given_none(name: str) -> None:
     code = f"setData(typeof globalThis[{name[:2]!r} + {name[2:]!r}])"
 
     assert run(code, replies=Replies()) == "undefined"
+
+
+def test_day_js_is_there_where_it_is_named() -> None:
+    code = """
+const day = dayjs.utc("28.11.2026 23:30", "DD.MM.YYYY HH:mm");
+setData([day.add(1, "month").format("YYYY-MM-DD ddd"), day.diff(dayjs.utc("2026-11-01"), "day"),
+  dayjs("2026-01-31").add(1, "month").format("D"), dayjs("2026-07-01T12:00:00Z").format("HH Z")]);
+"""
+
+    assert run(code) == ["2026-12-28 Mon", 27, "28", "12 +00:00"]

@@ -106,6 +106,46 @@ WORK = [
         1994,
     ),
     ("from email.message import EmailMessage", "EmailMessage().as_string()", "\n"),
+    (
+        "import jinja2",
+        "jinja2.Template('Dear {{ name|e }}{% for x in n %} {{ x }}{% endfor %}')"
+        ".render(name='A&B', n=[1, 2])",
+        "Dear A&amp;B 1 2",
+    ),
+    (
+        "from jinja2 import DictLoader, StrictUndefined\n"
+        "from jinja2.sandbox import SandboxedEnvironment\n"
+        "all = {'a': '{% extends \"b\" %}{% block x %}{{ n + 1 }}{% endblock %}',"
+        " 'b': '<{% block x %}{% endblock %}>'}\n"
+        "env = SandboxedEnvironment(loader=DictLoader(all), undefined=StrictUndefined)",
+        "env.get_template('a').render(n=1)",
+        "<2>",
+    ),
+    ("import markupsafe", "str(markupsafe.escape('<'))", "&lt;"),
+    (
+        "from dateutil.parser import parse, isoparse",
+        "[str(parse('28 Nov 2026 10:30 PM')), str(isoparse('2026-W01-1'))[:10]]",
+        ["2026-11-28 22:30:00", "2025-12-29"],
+    ),
+    (
+        "from datetime import date\nfrom dateutil.relativedelta import relativedelta, MO",
+        "[str(date(2026, 1, 31) + relativedelta(months=1)),"
+        " str(date(2026, 1, 1) + relativedelta(weekday=MO(2)))]",
+        ["2026-02-28", "2026-01-12"],
+    ),
+    (
+        "from datetime import datetime\nfrom dateutil import rrule",
+        "[str(d)[:10] for d in rrule.rrulestr('FREQ=MONTHLY;BYDAY=-1FR;COUNT=2',"
+        " dtstart=datetime(2026, 1, 1))]",
+        ["2026-01-30", "2026-02-27"],
+    ),
+    (
+        "from datetime import datetime\nfrom dateutil import tz",
+        "[str(datetime(2026, 7, 1, tzinfo=tz.gettz('Europe/Berlin')).utcoffset()),"
+        " tz.gettz('Europe/Atlantis'), str(datetime(2026, 7, 1, tzinfo=tz.gettz()).utcoffset())]",
+        ["2:00:00", None, "0:00:00"],
+    ),
+    ("from dateutil.easter import easter", "str(easter(2026))", "2026-04-05"),
     ("import shlex", "shlex.split('a \"b c\"')", ["a", "b c"]),
     ("import fnmatch", "fnmatch.filter(['a.csv', 'b.txt'], '*.csv')", ["a.csv"]),
     (
@@ -143,6 +183,21 @@ def test_a_module_does_its_work_in_the_sandbox(
     run: Run, before: str, value: str, expected: Any
 ) -> None:
     assert payload(run(returning(value, before))) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("jinja2.Template('{{ a.b.c }}').render()", "UndefinedError: 'a' is undefined"),
+        ("jinja2.Template('{% if %}')", "TemplateSyntaxError: Expected an expression, got "),
+        ("jinja2.Template('{{ 1 / 0 }}').render()", "ZeroDivisionError: division by zero"),
+        ("jinja2.Environment().get_template('a')", "TypeError: no loader for this environment"),
+    ],
+)
+def test_a_mistake_in_a_template_has_its_own_error(run: Run, code: str, message: str) -> None:
+    raised = error(run(returning(code, "import jinja2")), ScriptRaised)
+
+    assert str(raised).startswith(message)
 
 
 @pytest.mark.parametrize(

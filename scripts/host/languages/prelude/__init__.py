@@ -32,6 +32,7 @@ BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"
 _NAMED_PARTS = {
     "clone": r"structuredClone",
     "crypto": r"crypto",
+    "dayjs": r"dayjs",
     "encoding": r"TextEncoder|TextDecoder",
     "url": r"URL|URLSearchParams",
 }
@@ -126,4 +127,16 @@ def _part(name: str) -> bytes:
 
 
 def _source(name: str) -> str:
+    if name == "dayjs":
+        return _dayjs()
     return Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8").rstrip()
+
+
+def _dayjs() -> str:
+    """Return Day.js and its plug-ins, which put themselves into the realm."""
+    shelf = Path(__file__).parents[1] / "shelf"
+    files = ("dayjs.js", "dayjs_utc.js", "dayjs_custom_parse_format.js")
+    code = "\n".join((shelf / file).read_text(encoding="utf-8") for file in files)
+    plugins = "dayjs_plugin_utc", "dayjs_plugin_customParseFormat"
+    extends = "".join(f"\ndayjs.extend({plugin});" for plugin in plugins)
+    return f"(function () {{\n{code}{extends}\n}})"
