@@ -52,7 +52,7 @@ TITLES = {
     "maxDeliveries": "Deliveries at the most",
     "rateLimit": "Rate limit",
     "retentionDays": "Runs are kept for days",
-    "maxAgeSeconds": "Redelivered for at most, in seconds",
+    "maxAgeSeconds": "Age limit in seconds",
     "allowedHosts": "Allowed hosts",
     "privateAddresses": "Private addresses",
     "inTransaction": "In a transaction",

@@ -37,7 +37,7 @@ class Flow(models.Model):
         default=timedelta(days=30), help_text="Finished runs are kept this long."
     )
     max_age = models.DurationField(
-        "longest age",
+        "age limit",
         null=True,
         blank=True,
         help_text="A run older than this is not redelivered any more; empty: no limit.",

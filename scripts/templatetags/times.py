@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
+INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
+
 SECONDS = "%Y-%m-%d %H:%M:%S"
 # "exact" is never "3 min ago"; "clock" leaves out the day.
 FORMATS = {"": f"{SECONDS} UTC", "exact": f"{SECONDS} UTC", "clock": "%H:%M:%S UTC"}
+
+
+@register.filter
+def with_moments(text: str | None) -> SafeString:
+    """Return a sentence with each time of RFC 3339 in it as a `<time>`."""
+    # Every second part is what the pattern has found.
+    parts = enumerate(INSTANT.split(text or ""))
+    shown = ((_instant(part) if number % 2 else part,) for number, part in parts)
+    return format_html_join("", "{}", shown)
+
+
+def _instant(text: str) -> str:
+    try:
+        return moment(datetime.fromisoformat(text), "exact")
+    except ValueError:
+        # It only looks like a time, in a name.
+        return text
 
 
 @register.filter

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from django.template import Context, Template
 
-from scripts.templatetags.times import moment
+from scripts.templatetags.times import moment, with_moments
 
 AT = datetime(2026, 3, 1, 12, 30, 5, 250_000, tzinfo=UTC)
 
@@ -38,3 +38,15 @@ def test_templates_write_times_by_the_filter() -> None:
     text = Template("{% load times %}{{ at|moment:'clock' }}").render(Context({"at": AT}))
 
     assert text == moment(AT, "clock")
+
+
+def test_times_in_a_sentence_are_times_and_the_rest_is_escaped() -> None:
+    shown = with_moments("The queue '<a>' is paused since 2026-11-28T22:04:59.922Z: moving.")
+
+    assert shown.startswith("The queue &#x27;&lt;a&gt;&#x27; is paused since <time datetime=")
+    assert ">2026-11-28 22:04:59 UTC</time>: moving." in shown
+
+
+def test_what_only_looks_like_a_time_stays_as_it_is() -> None:
+    assert with_moments("2026-99-28T22:04:59Z") == "2026-99-28T22:04:59Z"
+    assert with_moments(None) == ""
