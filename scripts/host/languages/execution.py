@@ -165,7 +165,8 @@ class Execution:
                 raise MemoryError
             raise Failed("The script waits for a promise that nothing will settle.")
         if not state["hasOutput"]:
-            raise OutputInvalid("The script did not call setData(output).", place="$")
+            hint = " What it returns is not its output." if state["hasReturned"] else ""
+            raise OutputInvalid(f"The script did not call setData(output).{hint}", place="$")
         return None
 
     def _raise_end(self, state: dict[str, Any]) -> None:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from scripts.host.interruption import Interrupted
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
+from scripts.host.languages.javascript_errors import more_about, syntax_hint
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.loops import loop_after
+from scripts.host.languages.places import pointed_at
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
 from scripts.protocol.envelope import check_size, decode, plain_text
@@ -49,6 +51,7 @@ _THROWS_ANYTHING = re.compile(
     r"\bthrow\b(?!\s+new\b)|\breject\b|\\u|\b(eval|Function|constructor|globalThis)\b"
 )
 
+_NATIVE = re.compile(r"^    at (.+) \(native\)$")
 _ANY_FRAME = re.compile(
     r"^    at (?:(?P<name>.*) \()?(?P<file>[^()]+?)(?::(?P<line>\d+):(?P<column>\d+))?\)?$"
 )
@@ -78,11 +81,13 @@ class JavaScriptScript:
                 self._libraries.append(_compiled_library(file, library_code))
             except SyntaxFault as fault:
                 # Without the line, which is not one of the script.
-                raise ScriptInvalid(f"{file}, {_told(fault)}") from None
+                shown = _pointed_at(file, library_code, fault)
+                raise ScriptInvalid(f"{file}, {_told(fault)}", traceback=shown) from None
         try:
             self._code = _compiled_script(_file(name), code)
         except SyntaxFault as fault:
-            raise ScriptInvalid(_told(fault), line=fault.line) from None
+            shown = _pointed_at(self._file, code, fault)
+            raise ScriptInvalid(_told(fault), line=fault.line, traceback=shown) from None
         self._prelude = Prelude(all_code)
         self._memory_bytes = int(memory_mb * 2**20 * _MEMORY_SHARE)
         self._may_throw_null = bool(_THROWS_ANYTHING.search(all_code))
@@ -119,13 +124,26 @@ class JavaScriptScript:
         if isinstance(error, Interrupted) or (self._realm and self._realm.was_interrupted):
             return self._timed_out(error)
         if isinstance(error, Failed):
-            message = plain_text(error.message, MAX_MESSAGE_LENGTH)
-            stack = self._stack(error.stack)
+            told, stack = self._named(error.message, error.stack)
+            message, stack = plain_text(told, MAX_MESSAGE_LENGTH), self._stack(stack)
             if error.kind in NEVER_ALLOWED:
                 # No repetition helps: what it may call is part of its version.
                 return ScriptInvalid(message, line=self._line_of(stack), traceback=stack)
             return ScriptRaised(message, traceback=stack)
         return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
+
+    def _named(self, message: str, stack: str) -> tuple[str, str]:
+        """Return message and stack with the value that the error is about."""
+        headline, _, frames = stack.partition("\n")
+        native, _, others = frames.partition("\n")
+        inner = _NATIVE.match(native)
+        frame = _ANY_FRAME.match((others if inner else frames).partition("\n")[0])
+        source = self._lines.get(frame["file"], []) if frame else []
+        if headline != message or not frame or not 0 < int(frame["line"] or 0) <= len(source):
+            return message, stack
+        line = source[int(frame["line"]) - 1]
+        told = more_about(message, line, int(frame["column"]), inner[1] if inner else "")
+        return told, f"{told}\n{frames}"
 
     def _line_of(self, stack: str) -> int | None:
         frames = filter(None, map(_FRAME.match, stack.splitlines()))
@@ -236,14 +254,33 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
     try:
         return quickjs.compiled(source, file, first_line)
     except SyntaxFault as fault:
-        # A missing end is found behind the last line.
-        line = fault.line and max(1, min(fault.line, len(code.splitlines())))
-        raise SyntaxFault(plain_text(str(fault), MAX_MESSAGE_LENGTH), line) from None
+        raise _in_code(fault, code, is_library=source is code) from None
     except UnicodeEncodeError:
         raise SyntaxFault("It holds a lone surrogate, which is not a character.", None) from None
     except EngineMissing as error:
         # Another machine may have it.
         raise ScriptRaised(str(error)) from None
+
+
+def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
+    """Return the fault at its place in the code itself, with a hint where there is one."""
+    message, lines = plain_text(str(fault), MAX_MESSAGE_LENGTH), code.splitlines()
+    if fault.line is None or not lines:
+        return SyntaxFault(message, fault.line and 1)
+    line, column = max(1, fault.line), fault.column
+    if line > len(lines):
+        # A missing end is found behind the last line.
+        line, column = len(lines), len(lines[-1]) + 1
+    hint = syntax_hint(lines[line - 1], is_library=is_library)
+    return SyntaxFault(f"{message}; {hint}" if hint else message, line, column)
+
+
+def _pointed_at(file: str, code: str, fault: SyntaxFault) -> str:
+    """Return the place of a fault with its line of code and a caret."""
+    if fault.line is None:
+        return ""
+    line = code.splitlines()[fault.line - 1] if code else ""
+    return pointed_at(file, line, fault.line, fault.column, f"SyntaxError: {fault}")
 
 
 def _told(fault: SyntaxFault) -> str:

@@ -23,6 +23,7 @@ from scripts.host.languages.modules import (
     may_import,
     refusal,
 )
+from scripts.host.languages.places import carets, pointed_at
 from scripts.protocol.envelope import decode, encode, plain_text
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
@@ -111,9 +112,9 @@ class PythonScript:
     def _line_of(self, error: BaseException) -> int | None:
         """Return the innermost line of the script itself, not of a library."""
         places = [
-            line
-            for frame, line in _walk(error.__traceback__)
-            if frame.f_code.co_filename == self._name
+            trace.tb_lineno
+            for trace in _walk(error.__traceback__)
+            if trace.tb_frame.f_code.co_filename == self._name
         ]
         return places[-1] if places else None
 
@@ -135,9 +136,9 @@ class PythonScript:
 
     def _frames(self, error: BaseException) -> str:
         places = [
-            (frame.f_code, line)
-            for frame, line in _walk(error.__traceback__)
-            if frame.f_code.co_filename in self._lines
+            (trace.tb_frame.f_code, trace.tb_lineno, trace.tb_lasti)
+            for trace in _walk(error.__traceback__)
+            if trace.tb_frame.f_code.co_filename in self._lines
         ]
         half = _MAX_FRAMES // 2 if len(places) > _MAX_FRAMES else len(places)
         frames = [self._frame(*place) for place in places[:half]]
@@ -146,10 +147,12 @@ class PythonScript:
             frames += [self._frame(*place) for place in places[-half:]]
         return "".join(["Traceback (most recent call last):\n", *frames])
 
-    def _frame(self, code: types.CodeType, line: int) -> str:
+    def _frame(self, code: types.CodeType, line: int, instruction: int) -> str:
         lines = self._lines[code.co_filename]
-        source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
-        return f'  File "{code.co_filename}", line {line}, in {code.co_name}\n    {source[:200]}\n'
+        source = lines[line - 1] if 0 < line <= len(lines) else ""
+        place = f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
+        below = carets(code, instruction, source)
+        return f"{place}    {source.strip()[:200]}\n" + (f"    {below}\n" if below else "")
 
 
 class _Importer:
@@ -227,8 +230,13 @@ def _compile(name: str, code: str) -> types.CodeType:
         compiled: types.CodeType = compile(code, name, "exec", dont_inherit=True)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
+        told = plain_text(f"{where}{error.msg}", _MAX_MESSAGE_LENGTH)
+        shown = ""
+        if error.lineno and 0 < error.lineno <= len(lines := code.splitlines()):
+            line, headline = lines[error.lineno - 1], f"{type(error).__name__}: {error.msg}"
+            shown = pointed_at(name, line, error.lineno, error.offset or 1, headline)
         raise ScriptInvalid(
-            plain_text(f"{where}{error.msg}", _MAX_MESSAGE_LENGTH), line=error.lineno
+            told, line=error.lineno, traceback=plain_text(shown, _MAX_MESSAGE_LENGTH)
         ) from None
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise ScriptInvalid(f"The script does not compile: {_headline(error)}") from None
@@ -245,7 +253,7 @@ def _compile_library(name: str, code: str) -> types.CodeType:
         return _compile(_library_file(name), code)
     except ScriptInvalid as error:
         # Without the line, which is not one of the script.
-        raise ScriptInvalid(f"library {name}, {error}") from None
+        raise ScriptInvalid(f"library {name}, {error}", traceback=error.traceback) from None
 
 
 def _import(
@@ -303,9 +311,9 @@ def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
     return reversed(links)
 
 
-def _walk(trace: types.TracebackType | None) -> Iterator[tuple[types.FrameType, int]]:
+def _walk(trace: types.TracebackType | None) -> Iterator[types.TracebackType]:
     while trace is not None:
-        yield trace.tb_frame, trace.tb_lineno
+        yield trace
         trace = trace.tb_next
 
 

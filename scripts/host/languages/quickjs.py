@@ -34,7 +34,7 @@ _BYTECODE = 1 << 0
 _STRIP_SOURCE = 1 << 4
 _OPTIONS_VERSION = 1
 
-_LINE = re.compile(r":(\d+):\d+$", re.MULTILINE)
+_LINE = re.compile(r":(\d+):(\d+)$", re.MULTILINE)
 
 
 # The parts that JS_NewContext adds to a context, in its order as far as that matters. They take
@@ -69,9 +69,10 @@ class EngineMissing(Exception):
 class SyntaxFault(Exception):
     """The source text is no JavaScript."""
 
-    def __init__(self, message: str, line: int | None) -> None:
+    def __init__(self, message: str, line: int | None, column: int = 1) -> None:
         super().__init__(message)
         self.line = line
+        self.column = column
 
 
 class Thrown(Exception):
@@ -346,7 +347,10 @@ class Realm:
             return SyntaxFault("It is too large or too deeply nested.", None)
         finally:
             self.free(stack, error)
-        return SyntaxFault(message.removeprefix("SyntaxError: "), int(line[1]) if line else None)
+        message = message.removeprefix("SyntaxError: ")
+        return (
+            SyntaxFault(message, int(line[1]), int(line[2])) if line else SyntaxFault(message, None)
+        )
 
     def _checked(self, value: Value) -> Value:
         # What follows an interruption is to tell where it came.

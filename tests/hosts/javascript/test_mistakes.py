@@ -22,9 +22,9 @@ helper({}); setData(1)"""
 
     error = raised(code, libraries=[("L", library)])
 
-    assert str(error) == "TypeError: cannot read property 'y' of undefined"
+    assert str(error) == "TypeError: cannot read property 'y' of undefined: o.x is undefined"
     assert error.traceback.splitlines() == [
-        "TypeError: cannot read property 'y' of undefined",
+        "TypeError: cannot read property 'y' of undefined: o.x is undefined",
         "    at library L:3:12",
         "        return o.x.y; }; });",
         "    at helper (pricing:3:21)",

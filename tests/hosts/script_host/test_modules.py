@@ -8,7 +8,7 @@ import pytest
 
 from scripts.host.languages.modules import MODULES
 from scripts.protocol.calls import LibraryCode
-from scripts.protocol.errors import ScriptRaised
+from scripts.protocol.errors import ScriptInvalid, ScriptRaised
 from tests.hosts.pools import payload
 from tests.hosts.script_host.helpers import Run, error, returning
 
@@ -245,7 +245,7 @@ def test_a_refused_import_names_what_does_its_work_and_the_list_once(
 ) -> None:
     code = f"import {module}\ndef run(m, c): return m"
 
-    raised = error(run(code, libraries=(LibraryCode("prices", ""),)), ScriptRaised)
+    raised = error(run(code, libraries=(LibraryCode("prices", ""),)), ScriptInvalid)
 
     assert f"'{module}' may not be imported ({instead}); allowed are: prices, " in str(raised)
     assert str(raised).count("zoneinfo") == 1

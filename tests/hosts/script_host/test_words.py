@@ -3,6 +3,7 @@
 import pytest
 
 from scripts.protocol.errors import (
+    ScriptInvalid,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
@@ -27,8 +28,10 @@ def run(message, context):
         "Traceback (most recent call last):",
         '  File "pricing", line 7, in run',
         "    return helper(0)",
+        "           ^^^^^^^^^",
         '  File "pricing", line 4, in helper',
         "    return 1 / x",
+        "           ^^^^^",
         "ZeroDivisionError: division by zero",
     ]
 
@@ -183,3 +186,28 @@ def test_the_first_and_last_lines_are_kept_and_those_between_counted(run: Run, c
     assert numbers == [str(i) for i in range(count) if i < 50 or i >= count - 50]
     assert [text.split()[0] for text in told] == [str(count - 100)] * len(told)
     assert len(outcome.logs[0]["text"]) == 8 * 1024 + 1
+
+
+def test_a_traceback_points_at_the_part_of_the_line(run: Run) -> None:
+    code = "def run(message, context):\n    é = {'a': None}\n    return é['a']['b'] + len('é')"
+
+    raised = error(run(code), ScriptRaised)
+
+    assert raised.traceback.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "pricing", line 3, in run',
+        "    return é['a']['b'] + len('é')",
+        "           ^^^^^^^^^^^",
+        "TypeError: 'NoneType' object is not subscriptable",
+    ]
+
+
+def test_code_that_does_not_compile_is_shown_with_a_caret(run: Run) -> None:
+    invalid = error(run("def run(message, context):\n    x = (1 +\n"), ScriptInvalid)
+
+    assert invalid.traceback.splitlines() == [
+        '  File "pricing", line 2, column 9',
+        "    x = (1 +",
+        "        ^",
+        "SyntaxError: '(' was never closed",
+    ]

@@ -23,7 +23,7 @@
     decision: undefined, decisionError: undefined, settle: undefined,
     stopIfDecided, copied, withShownNumbers,
   };
-  let output, thrown, hasThrown = false, isSettled = false, containers = 0;
+  let output, thrown, hasThrown = false, hasReturned = false, isSettled = false, containers = 0;
 
   // Only set where a text has numbers or keys that would be written in another way.
   let numerals;
@@ -57,7 +57,7 @@
 
   async function run(script) {
     try {
-      await script();
+      hasReturned = await script() !== undefined;
     } catch (error) {
       fail(error);
     }
@@ -80,7 +80,7 @@
     const { requests, decision } = shared;
     shared.hasNews = decision !== undefined;
     shared.requests = [];
-    return " " + stringify({ isSettled, hasOutput, hasThrown, decision, requests });
+    return " " + stringify({ isSettled, hasOutput, hasThrown, hasReturned, decision, requests });
   }
 
   // The last call counts. Copies at once: later changes of the value have no effect.

@@ -1,0 +1,121 @@
+"""Says more about errors of JavaScript than its engine does: hints, and which value it was."""
+
+from __future__ import annotations
+
+import re
+
+_CALLS = "use http.get(url) and its like, and await them"
+_TIMES = "there are no timers; retry(seconds) has the message delivered again later"
+_LIBRARIES = "list a library on the script instead, its names are there without an import"
+# What other JavaScript has and a script does not.
+_MISSING = {
+    "require": _LIBRARIES,
+    "module": _LIBRARIES,
+    "exports": _LIBRARIES,
+    "fetch": _CALLS,
+    "XMLHttpRequest": _CALLS,
+    "axios": _CALLS,
+    "setTimeout": _TIMES,
+    "setInterval": _TIMES,
+    "setImmediate": _TIMES,
+    "process": "secrets are in context.secrets",
+}
+_UNDEFINED = re.compile(r"^ReferenceError: (\w+) is not defined$")
+
+_MODULES = re.compile(r"^\s*(import\b(?!\s*\()|export\b)")
+_TYPES = re.compile(
+    r"^\s*(?:declare\s|interface\s+\w|type\s+\w+\s*=|enum\s+\w|namespace\s+\w|abstract\s+class)"
+    r"|\b(?:let|const|var)\s+[\w$]+\s*:|[(,]\s*[\w$]+\??\s*:\s*[\w$<>\[\]| ]+[,)=]"
+    r"|\)\s*:\s*[\w$<>\[\]| ]+\s*(?:\{|=>)|\b(?:private|public|protected|readonly)\s+[\w$]+"
+    r"|[\w$)\]]\s+as\s+[\w$]+|\bfunction\s+[\w$]+<"
+)
+_RETURN = re.compile(r"^\s*return\b")
+
+_PROPERTY = re.compile(r"cannot (read|set) property '([^']+)' of (undefined|null)$")
+_MAX_SHOWN = 80
+
+
+def syntax_hint(line: str, *, is_library: bool) -> str:
+    """Return what helps with a line that does not compile, "" where that is not known."""
+    if _MODULES.search(line):
+        return f"a script is no module; {_LIBRARIES}"
+    if is_library and _RETURN.search(line):
+        return "a library is no function: wrap it in one, as in var X = X || (function () {…})"
+    if _TYPES.search(line):
+        return "this looks like TypeScript; a script is JavaScript, without types"
+    return ""
+
+
+def more_about(message: str, line: str, column: int, native: str) -> str:
+    """Return the message of an error with the value that it is about, or with a hint.
+
+    It was thrown at this column of the line, in the function of the engine that `native` names.
+    """
+    if missing := _UNDEFINED.match(message):
+        hint = _MISSING.get(missing[1])
+        return f"{message}: {hint}" if hint else message
+    if message == "TypeError: not a function":
+        if native:
+            return f"TypeError: what was given to {native}() is not a function"
+        found = _callee(line, column)
+        return f"TypeError: {found} is not a function" if found else message
+    if (read := _PROPERTY.search(message)) and (found := _owner(line, column, read[2])):
+        return f"{message}: {found} is {read[3]}"
+    return message
+
+
+def _callee(line: str, column: int) -> str:
+    """Return the expression that was called; the column is that of its last name."""
+    start = end = _before_bracket(line, column - 1)
+    while match := re.search(r"(?:[\w$]+|\)|\])?\??\.$|[\w$]+$", line[:start]):
+        if not match[0] or match.start() == start:
+            break
+        start = match.start()
+        if line[start] in ")]":
+            start = _opening(line, start)
+    while match := re.compile(r"[\w$]+|\??\.(?=[\w$])").match(line, end):
+        end = match.end()
+    while line[end : end + 1] == "[":
+        closing = line.find("]", end)
+        if closing < 0:
+            break
+        end = closing + 1
+    is_called = re.match(r"\s*(?:\?\.)?[(`]", line[end:])
+    return _shown(line[start:end]) if is_called else ""
+
+
+def _before_bracket(line: str, at: int) -> int:
+    """Return where the value stands in whose brackets the place is, else the place."""
+    depth = 0
+    for i in range(at - 1, -1, -1):
+        depth += (line[i] in ")]") - (line[i] in "([")
+        if depth < 0:
+            name = re.search(r"[\w$]+$", line[:i])
+            return name.start() if line[i] == "[" and name else at
+    return at
+
+
+def _opening(line: str, closing: int) -> int:
+    """Return where a bracket opens that closes there, with the name before it."""
+    depth, at = 0, closing
+    while at >= 0:
+        depth += (line[at] in ")]") - (line[at] in "([")
+        if depth == 0:
+            break
+        at -= 1
+    name = re.search(r"[\w$]*$", line[: max(at, 0)])
+    return name.start() if name else max(at, 0)
+
+
+def _owner(line: str, column: int, name: str) -> str:
+    rest = line[column - 1 :]
+    named = re.escape(name)
+    chain = r"([\w$]+(?:\??\.[\w$]+|\[[^\[\]]*\])*?)"
+    found = re.match(rf"{chain}(?:\??\.{named}(?![\w$])|\[['\"]{named}['\"]\])", rest)
+    return _shown(found[1]) if found else ""
+
+
+def _shown(expression: str) -> str:
+    expression = expression.strip()
+    is_name = re.match(r"(?!(?:null|undefined|TypeError)$)[^\W\d]|\$", expression) is not None
+    return expression if is_name and len(expression) <= _MAX_SHOWN else ""

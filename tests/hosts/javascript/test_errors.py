@@ -1,0 +1,117 @@
+"""What is told of JavaScript that does not compile, and of errors at run time."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.host.languages.javascript import JavaScriptScript
+from scripts.protocol.errors import OutputInvalid, ScriptInvalid
+from tests.hosts.javascript.helpers import raised, run
+
+
+def refused(code: str, library: str = "") -> ScriptInvalid:
+    with pytest.raises(ScriptInvalid) as caught:
+        JavaScriptScript("pricing", code, [("rates", library)] if library else [])
+    return caught.value
+
+
+def test_code_that_does_not_compile_is_shown_with_a_caret() -> None:
+    error = refused("const a = 1;\n  let x = ;\n")
+
+    assert error.line == 2
+    assert str(error).startswith("line 2: ")
+    assert error.traceback.splitlines()[:3] == [
+        '  File "pricing", line 2, column 11',
+        "    let x = ;",
+        "            ^",
+    ]
+
+
+def test_a_missing_end_is_shown_behind_the_last_line() -> None:
+    error = refused("function f() {\n  return 1;")
+
+    assert error.traceback.splitlines()[:3] == [
+        '  File "pricing", line 2, column 12',
+        "    return 1;",
+        "             ^",
+    ]
+
+
+def test_a_library_that_does_not_compile_is_named() -> None:
+    error = refused("setData(1)", "var a = 1;\nreturn a;")
+
+    assert str(error).startswith("library rates, line 2: ")
+    assert "a library is no function" in str(error)
+    assert '  File "library rates", line 2, column ' in error.traceback
+    assert error.line is None
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("import x from 'y';", "a script is no module"),
+        ("export const x = 1;", "a script is no module"),
+        ("const y: number = 4;", "TypeScript"),
+        ("interface Order { id: string }", "TypeScript"),
+        ("type A = string;", "TypeScript"),
+        ("function f(a: string, b?: number) {}", "TypeScript"),
+        ("const x = y as string;", "TypeScript"),
+        ("class A { private x = 1 }", "TypeScript"),
+    ],
+)
+def test_what_other_javascript_has_is_answered_with_a_hint(code: str, hint: str) -> None:
+    assert hint in str(refused(code))
+
+
+@pytest.mark.parametrize("code", ["let x = ;", "foo bar", "if (a { }", "const o = { a: 1, b: };"])
+def test_other_faults_have_no_hint(code: str) -> None:
+    assert "; " not in str(refused(code)).replace("';'", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("require('fs')", "list a library"),
+        ("await fetch('https://a.test')", "http.get(url)"),
+        ("setTimeout(() => 1, 5)", "retry(seconds)"),
+        ("process.env.KEY", "context.secrets"),
+    ],
+)
+def test_what_a_script_does_not_have_is_answered_with_a_hint(code: str, hint: str) -> None:
+    error = raised(code)
+
+    assert " is not defined: " in str(error)
+    assert hint in str(error)
+
+
+def test_a_script_that_returns_its_output_is_told_of_set_data() -> None:
+    with pytest.raises(OutputInvalid) as caught:
+        run("return context.Data;")
+
+    assert str(caught.value).endswith("What it returns is not its output.")
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("const x = {};\n  x.foo(1);", "x.foo is not a function"),
+        ("const x = { a: [{}] }; x.a[0].run();", "x.a[0].run is not a function"),
+        ("const f = 5; f();", "f is not a function"),
+        ("const x = {}; new x.Y();", "x.Y is not a function"),
+        ("const x = {}; x['a' + 1]();", "x['a' + 1] is not a function"),
+        ("const x = { y() { return {} } }; x.y().z();", "x.y().z is not a function"),
+        ("[1].map(3);", "what was given to map() is not a function"),
+        ("(void 0)();", "not a function"),
+        ("let a = {}; a.b.c;", "cannot read property 'c' of undefined: a.b is undefined"),
+        ("let a = {}; a.b.c = 1;", "cannot set property 'c' of undefined: a.b is undefined"),
+        ("let a = null; a['b'];", "cannot read property 'b' of null: a is null"),
+        ("null.x;", "cannot read property 'x' of null"),
+        ("throw new TypeError('not a function');", "not a function"),
+    ],
+)
+def test_an_error_names_the_value_that_it_is_about(code: str, named: str) -> None:
+    error = raised(code)
+
+    assert str(error) == f"TypeError: {named}"
+    assert error.traceback.startswith(f"TypeError: {named}\n    at ")
+    assert "<engine>" not in error.traceback
