@@ -40,6 +40,15 @@ class StepChange:
     url: str = ""
 
 
+def changes_since(before: FlowVersion, version: FlowVersion) -> list[StepChange]:
+    """Return the differences between two versions of a flow, with their steps."""
+    found = changes_between(before.steps.all(), version.steps.all())
+    if before.keep != version.keep:
+        kept = f"payloads kept: {before.keep} → {version.keep}"
+        found.append(StepChange("", "changed", kept))
+    return found
+
+
 def changes_between(
     before: Iterable[StepVersion], after: Iterable[StepVersion]
 ) -> list[StepChange]:
@@ -110,7 +119,7 @@ class VersionInline(ReadOnlyInline):
         before = self._before(version)
         if before is None:
             return "first version"
-        found = changes_between(before.steps.all(), version.steps.all())
+        found = changes_since(before, version)
         texts = [f"{each.step} {each.text}".strip() for each in found]
         return ", ".join(texts[:4]) + (" …" if len(texts) > 4 else "") or "the flow's name"
 
@@ -172,7 +181,7 @@ class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdm
     list_display = ("__str__", "created_at", "author")
     list_select_related = ("author",)
     search_fields = ("flow_name",)
-    fields = ("flow", "number", "created_at", "author")
+    fields = ("flow", "number", "keep", "created_at", "author")
     inlines = (StepVersionInline,)
     change_form_before_template = "admin/flows/flowversion/changes.html"
     actions_detail = ("restore",)
@@ -201,18 +210,17 @@ class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdm
         before = version_before(version)
         if before is not None:
             context["before"] = before
-            context["changes"] = changes_between(
-                before.steps.all(), version.steps.select_related("script_version")
-            )
+            own = with_steps(FlowVersion.objects.filter(pk=version.pk)).get()
+            context["changes"] = changes_since(before, own)
         context["is_current"] = is_current(version)
         return super().render_change_form(request, context, *args, **kwargs)
 
     @asking(
         dialog(
             "Restore the steps of {obj}?",
-            "The flow gets the steps, their order, queues, threads and joins of this version, as a"
-            " new version. Scripts keep their present code: restore one on its own page. Runs that"
-            " are under way keep their version.",
+            "The flow gets the steps, their order, queues, threads, joins and kept payloads of this"
+            " version, as a new version. Scripts keep their present code: restore one on its own"
+            " page. Runs that are under way keep their version.",
             "Restore",
         ),
         description="Restore this version",

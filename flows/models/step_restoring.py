@@ -37,10 +37,10 @@ def restore_steps(
 ) -> FlowVersion:
     """Make the version's steps those of its flow again, and return the version that this became.
 
-    Names, order, scripts, queues, threads and joins are restored. Scripts keep their present code,
-    because other flows may use them. `instead` has the script or queue for each that is missing, by
-    its key. Raises ValidationError where another is gone or feeds another flow, and
-    Flow.DoesNotExist.
+    Names, order, scripts, queues, threads, joins and which payloads are kept are restored. Scripts
+    keep their present code, because other flows may use them. `instead` has the script or queue for
+    each that is missing, by its key. Raises ValidationError where another is gone or feeds another
+    flow, and Flow.DoesNotExist.
     """
     instead = instead or {}
     if version.flow_id is None:
@@ -63,6 +63,9 @@ def restore_steps(
             script_id, queue_id = wanted_parts[then.pk]
             step = present.get((then.name, queue_id)) or Step(flow=flow)
             _restore(step, then, position, script_id, queue_id)
+        if flow.keep != version.keep:
+            flow.keep = version.keep
+            flow.save(update_fields=["keep"])
         return flow.make_version(author=author)
 
 

@@ -155,6 +155,21 @@ def test_the_page_of_a_version_says_what_it_changed(client, world, first):
     } <= texts
 
 
+def test_which_payloads_are_kept_is_among_the_changes_and_is_restored(client, world):
+    first = world.flow.versions.get()
+    Flow.objects.filter(pk=world.flow.pk).update(keep="nothing")
+    second = Flow.objects.get(pk=world.flow.pk).make_version()
+
+    shown = client.get(page_of(second))
+
+    assert [each.text for each in shown.context["changes"]] == [
+        "payloads kept: everything → nothing"
+    ]
+    answer_dialog(client, page_of(first, "restore"))
+    assert Flow.objects.get(pk=world.flow.pk).keep == "everything"
+    assert world.flow.versions.order_by("number").last().keep == "everything"
+
+
 def test_versions_from_before_threads_were_recorded_are_current(world):
     StepVersion.objects.update(threads=None)
 
