@@ -36,7 +36,7 @@ from flows.models import (
 )
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.diff import Diff, diff_of_fields
-from scripts.models import Library, Script, Secret
+from scripts.models import ConfigurationValue, Library, Script, Secret
 
 VERBS = (
     "add",
@@ -65,6 +65,7 @@ KINDS: dict[str, type[models.Model] | None] = {
     "script": Script,
     "library": Library,
     "secret": Secret,
+    "value": ConfigurationValue,
     "run": Run,
     "dead letter": DeadLetter,
     "reprocessing": Reprocessing,

@@ -30,7 +30,7 @@ from flows.models import (
     RoleMapping,
     Run,
 )
-from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
+from scripts.models import ConfigurationValue, Library, Script, ScriptVersion, Secret, TrialRecord
 
 MOST_ON_A_BADGE = 99
 ENGINE = frozenset({"flows", "scripts"})
@@ -110,6 +110,7 @@ def configuration(request: HttpRequest) -> dict[str, Any]:
             item(request, "Scripts", "code", Script, ScriptVersion),
             item(request, "Libraries", "library_books", Library),
             item(request, "Secrets", "lock", Secret),
+            item(request, "Values", "tune", ConfigurationValue),
             item(request, "Trials", "labs", TrialRecord),
             item(request, "Queues", "stacks", Queue),
             transfer,

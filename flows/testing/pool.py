@@ -21,8 +21,8 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, encode
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.outputs import fault_of
-from scripts.protocol.services import SECRET_SERVICE, Deadline, Service
-from scripts.services.engine import SecretService
+from scripts.protocol.services import CONFIG_SERVICE, SECRET_SERVICE, Deadline, Service
+from scripts.services.engine import ConfigService, SecretService
 
 if TYPE_CHECKING:
     from flows.testing.clock import Clock
@@ -36,7 +36,11 @@ class KitPool(HostPool):
     """
 
     def __init__(self) -> None:
-        services: dict[str, Service] = {"http": self._call_outside, SECRET_SERVICE: SecretService()}
+        services: dict[str, Service] = {
+            "http": self._call_outside,
+            SECRET_SERVICE: SecretService(),
+            CONFIG_SERVICE: ConfigService(),
+        }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(
             services=lambda: services,

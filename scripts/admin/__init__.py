@@ -2,6 +2,14 @@ from scripts.admin.libraries import LibraryAdmin
 from scripts.admin.scripts import ScriptAdmin
 from scripts.admin.secrets import SecretAdmin
 from scripts.admin.trials import TrialRecordAdmin
+from scripts.admin.values import ConfigurationValueAdmin
 from scripts.admin.versions import ScriptVersionAdmin
 
-__all__ = ["LibraryAdmin", "ScriptAdmin", "ScriptVersionAdmin", "SecretAdmin", "TrialRecordAdmin"]
+__all__ = [
+    "ConfigurationValueAdmin",
+    "LibraryAdmin",
+    "ScriptAdmin",
+    "ScriptVersionAdmin",
+    "SecretAdmin",
+    "TrialRecordAdmin",
+]

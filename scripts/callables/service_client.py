@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.pool.mask import mask_of
 from scripts.protocol.calls import Program
 from scripts.protocol.envelope import plain_text
-from scripts.protocol.services import SECRET_SERVICE, RequestFailed
+from scripts.protocol.services import CONFIG_SERVICE, SECRET_SERVICE, RequestFailed
 
 if TYPE_CHECKING:
     from scripts.services.outside_calls import OutsideCalls
@@ -52,6 +52,8 @@ class CallableServices:
     def _serve(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
         if service == SECRET_SERVICE:
             return {"value": self._secret(request["name"])}
+        if service == CONFIG_SERVICE:
+            return _config(self._program, {}, self._deadline)
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:
@@ -79,10 +81,18 @@ def _secret(program: Program, name: str) -> str:
         raise RequestFailed(str(error), "unknown") from error
 
 
+def _config(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    # Imported late: reads the database, which a callable without values does not need.
+    from scripts.models.configuration_values import configuration_values
+
+    return {"values": configuration_values()}
+
+
 @cache
 def _outside_calls() -> OutsideCalls:
     from scripts.services.outside_calls import OutsideCalls
 
     return OutsideCalls(
-        secrets=lambda program, request, _: {"value": _secret(program, request["name"])}
+        config=_config,
+        secrets=lambda program, request, _: {"value": _secret(program, request["name"])},
     )

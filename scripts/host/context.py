@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from scripts.host.config_values import ConfigValues
 from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
@@ -22,6 +23,7 @@ class Context:
     """What a script knows about its call, besides the message."""
 
     __slots__ = (
+        "_config",
         "_log",
         "_number",
         "_numerals",
@@ -87,6 +89,13 @@ class Context:
                 self._services.secret_names, lambda request: self._reply("secret", request)
             )
         return self._secrets
+
+    @property
+    def config(self) -> ConfigValues:
+        """The values of the installation, by name."""
+        if not hasattr(self, "_config"):
+            self._config = ConfigValues(lambda request: self._reply("config", request))
+        return self._config
 
     @property
     def secret_names(self) -> tuple[str, ...]:

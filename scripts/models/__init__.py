@@ -1,3 +1,4 @@
+from scripts.models.configuration_value import ConfigurationValue
 from scripts.models.ids import unrepeatable_id, with_next_number
 from scripts.models.language import Language
 from scripts.models.library import Library
@@ -8,6 +9,7 @@ from scripts.models.secret import Secret
 from scripts.models.trial_record import TrialRecord
 
 __all__ = [
+    "ConfigurationValue",
     "Language",
     "Library",
     "LibraryUse",

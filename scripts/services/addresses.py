@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpx
@@ -38,6 +39,10 @@ _NAME_OR_ADDRESS = re.compile(
 )
 
 
+# The name of a value, which is no port.
+_REFERENCE = re.compile(r"config:([a-z_][a-z0-9_.-]*)")
+
+
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address belongs to the open internet and to no inner network."""
     if isinstance(address, IPv6Address):
@@ -64,7 +69,42 @@ def _is_public_v6(address: IPv6Address) -> bool:
 
 def allowed_host_fault(host: str) -> str:
     """Return why a text, such as a whole URL, allows no host; "" where it allows one."""
+    if is_reference(host):
+        return ""
     return "" if _NAME_OR_ADDRESS.fullmatch(host) else f"{host} is not the name of a host."
+
+
+def is_reference(host: str) -> bool:
+    """Whether an entry of the list names a value of the installation."""
+    return _REFERENCE.fullmatch(host) is not None
+
+
+def resolved(hosts: tuple[str, ...], values: Mapping[str, str]) -> tuple[str, ...]:
+    """Put values of the installation for references. A value has hosts, or URLs of such.
+
+    Names with * in values do not count. A reference without a value stands for no host: it stays
+    as it is, which matches none.
+    """
+    found: list[str] = []
+    for host in hosts:
+        reference = _REFERENCE.fullmatch(host)
+        if reference is None:
+            found.append(host)
+            continue
+        named = map(_host_of, values.get(reference[1], "").split())
+        found += [each for each in named if each and "*" not in each] or [host]
+    return tuple(found)
+
+
+def _host_of(text: str) -> str:
+    """Return the host, with its port, of a URL, or of a text that is one."""
+    if "://" not in text:
+        return text if not allowed_host_fault(text) and not is_reference(text) else ""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        return ""
+    return url.netloc.decode("ascii")
 
 
 def is_allowed(host: str, port: int, allowed: tuple[str, ...]) -> bool:

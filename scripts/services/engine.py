@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+from scripts.models.configuration_values import configuration_values
 from scripts.models.encryption import NotDecryptable
 from scripts.models.secret_values import SecretUnavailable, known_values, secret_value
 from scripts.protocol.calls import Program
-from scripts.protocol.services import SECRET_SERVICE, Deadline, RequestFailed, Service
+from scripts.protocol.services import (
+    CONFIG_SERVICE,
+    SECRET_SERVICE,
+    Deadline,
+    RequestFailed,
+    Service,
+)
 from scripts.services.outside_calls import OutsideCalls
 
 _DATABASE_RETRY_SECONDS = 0.2
+_T = TypeVar("_T")
 
 
 def engine_services() -> dict[str, Service]:
     secrets = SecretService()
-    return {"http": OutsideCalls(secrets=secrets), SECRET_SERVICE: secrets}
+    config = ConfigService()
+    return {
+        "http": OutsideCalls(secrets=secrets, config=config),
+        SECRET_SERVICE: secrets,
+        CONFIG_SERVICE: config,
+    }
+
+
+class ConfigService:
+    """The service `config`: nothing to {values}."""
+
+    def __call__(
+        self, program: Program, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        try:
+            return {"values": _read(configuration_values, deadline)}
+        finally:
+            if not connection.in_atomic_block:
+                _let_go()
 
 
 class SecretService:
@@ -31,7 +58,7 @@ class SecretService:
         if name not in program.secrets:
             raise RequestFailed(f"The script was not given a secret {name!r}.", "not-granted")
         try:
-            return {"value": _value(name, deadline)}
+            return {"value": _read(lambda: secret_value(name), deadline)}
         except SecretUnavailable as error:
             is_there = isinstance(error.__cause__, NotDecryptable)
             raise RequestFailed(str(error), "unavailable" if is_there else "unknown") from error
@@ -55,11 +82,11 @@ def _let_go() -> None:
         left.close()
 
 
-def _value(name: str, deadline: Deadline) -> str:
-    """Read a secret; try again while the database is away, until the deadline."""
+def _read(read: Callable[[], _T], deadline: Deadline) -> _T:
+    """Read a value; try again while the database is away, until the deadline."""
     while True:
         try:
-            return secret_value(name)
+            return read()
         except (OperationalError, InterfaceError):
             connection.close()
             if time.monotonic() + _DATABASE_RETRY_SECONDS >= deadline:

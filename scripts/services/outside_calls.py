@@ -26,7 +26,7 @@ import httpx
 
 from scripts.protocol.calls import Program
 from scripts.protocol.services import Deadline, RequestFailed, Service
-from scripts.services.addresses import is_allowed, plain_host
+from scripts.services.addresses import is_allowed, is_reference, plain_host, resolved
 from scripts.services.bodies import described, header_text, location_text
 from scripts.services.connections import CheckedNetwork
 from scripts.services.identities import digest, tls_context
@@ -72,10 +72,16 @@ class OutsideCalls:
     and `cert` are names of secrets. Each version of a script has connections of its own.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, secrets: Service | None = None) -> None:
-        """Take the TLS of ordinary calls, and the service that reads secrets."""
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        secrets: Service | None = None,
+        config: Service | None = None,
+    ) -> None:
+        """Take the TLS of ordinary calls, and the services of secrets and of values."""
         self._tls = tls
         self._secrets = secrets
+        self._config = config
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, str, bool, str], _Pool] = {}
 
@@ -88,8 +94,9 @@ class OutsideCalls:
             )
         hop = Hop.first(request)
         deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
+        allowed = self._allowed_hosts(program, deadline)
         for _ in range(MAX_REDIRECTS + 1):
-            hop.require_allowed(program)
+            hop.require_allowed(allowed)
             reply, location = self.exchange(program, hop, deadline)
             if location is None:
                 return reply
@@ -97,6 +104,15 @@ class OutsideCalls:
         raise RequestFailed(
             f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects"
         )
+
+    def _allowed_hosts(self, program: Program, deadline: Deadline) -> tuple[str, ...]:
+        """Return the allowed hosts, with values of the installation for references to them."""
+        hosts = program.allowed_hosts
+        if not any(map(is_reference, hosts)):
+            return hosts
+        if self._config is None:
+            raise RequestFailed("There are no values of the installation here.", "invalid")
+        return resolved(hosts, self._config(program, {}, deadline)["values"])
 
     def exchange(
         self, program: Program, hop: Hop, deadline: Deadline
@@ -207,8 +223,8 @@ class Hop:
         """The URL without its query, which often holds secrets, for logs and errors."""
         return f"{self.url.scheme}://{self.url.netloc.decode('ascii')}{self.url.path}"[:500]
 
-    def require_allowed(self, program: Program) -> None:
-        if program.allowed_hosts and not is_allowed(self.host, self.port, program.allowed_hosts):
+    def require_allowed(self, allowed: tuple[str, ...]) -> None:
+        if allowed and not is_allowed(self.host, self.port, allowed):
             raise RequestFailed(
                 f"The script may not call {self.host}:{self.port}: "
                 "it is not among its allowed hosts.",

@@ -55,7 +55,7 @@ def recorded(
     secrets = Watched(services[SECRET_SERVICE], lambda request: str(request.get("name")))
     hosts = Watched(services["http"], _host_of)
     try:
-        yield {SECRET_SERVICE: secrets, "http": hosts}
+        yield {**services, SECRET_SERVICE: secrets, "http": hosts}
     finally:
         record.secrets_read, record.hosts_called = secrets.names, hosts.names
         record.save(update_fields=["secrets_read", "hosts_called"])

@@ -21,6 +21,8 @@ interface Context {
   readonly deliveryId: string;
   readonly delivery_id: string;
   readonly http: Http;
+  /** The values of the installation, by name. Reading another name throws. */
+  readonly config: { readonly [name: string]: string };
   /** The secrets of the script, by name. Reading another name throws. */
   readonly secrets: { readonly [name: string]: string };
   /** The last value may be the level: debug, info, warning, error or critical, or {level}. */

@@ -103,11 +103,15 @@ class Execution:
             context.delivery_id,
             None,
             None,
+            None,
         ]
         if self._prelude.has_random:
             facts[6] = [random.getrandbits(31) for _ in range(3)]
         if self._prelude.has_secrets:
             facts[7] = self._secrets()
+        if self._prelude.has_config:
+            number = context.send_request("config", {})
+            facts[8] = context._services.read_reply(context._number, number)[1]
         arguments = [
             self._realm.string(body),
             self._realm.string(orjson.dumps(facts)),

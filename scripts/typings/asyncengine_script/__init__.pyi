@@ -62,6 +62,10 @@ class Context:
         """Requests to the outside, as far as the script may make them."""
 
     @property
+    def config(self) -> Mapping[str, str]:
+        """The values of the installation, by name. They are no secrets."""
+
+    @property
     def secrets(self) -> Secrets:
         """The secrets that the script was given, by name."""
 

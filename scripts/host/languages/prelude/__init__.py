@@ -31,6 +31,7 @@ BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"
 # Larger parts, which take longer to make. Code gets them only where it names them.
 _NAMED_PARTS = {
     "clone": r"structuredClone",
+    "config": r"config",
     "crypto": r"crypto",
     "dayjs": r"dayjs",
     "encoding": r"TextEncoder|TextDecoder",
@@ -44,6 +45,7 @@ _NEEDS = {
         # Has DOMException.
         "JS_AddIntrinsicAToB",
     },
+    "config": {"JS_AddIntrinsicProxy"},
     "crypto": {"JS_AddIntrinsicTypedArrays"},
     "encoding": {"JS_AddIntrinsicTypedArrays"},
     # The numbers of a reply may need them.
@@ -66,6 +68,7 @@ class Prelude:
         self.core = _part("core")
         names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
         names += [name for name, words in _NAMED_PARTS.items() if _names(words, code)]
+        self.has_config = "config" in names
         # The compiled code, and what makes the data that it is given.
         self.parts = [(_part(name), _DATA.get(name)) for name in names]
         self.log = _part("log") if _can_reach(_LOG, code) else None
