@@ -46,7 +46,7 @@ FILES = {
         """,
     ),
     "import of a file by importlib": Attack(
-        r"ScriptRaised: ModuleNotFoundError: .*",
+        r"Script(Raised|Invalid): ModuleNotFoundError: .*",
         """
         sys.path.append(bait["folder"])
         return modules["importlib"].import_module("secret")
