@@ -71,6 +71,10 @@ class FailureAttribution:
         returns = self._returns[call.key] = self._returns.get(call.key, 0) + 1
         return returns > _MAX_RETURNS
 
+    def may_come_back(self, call: Call) -> bool:
+        """Say whether a call that comes back as not begun once more is no error yet."""
+        return self._returns.get(call.key, 0) < _MAX_RETURNS
+
     def clear(self) -> None:
         """Forget all calls."""
         self._losses.clear()

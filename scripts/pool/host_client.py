@@ -238,6 +238,13 @@ class HostClient:
         begun = self.page.begun
         return self.in_flight > 1 and any(number > begun for number, _ in self.unanswered())
 
+    def has_begun_next(self, clock: float) -> bool:
+        """Whether it has begun the call to be answered next, so long ago that it goes on with it.
+
+        A host that is recalled between its mark and its look gives the call back.
+        """
+        return self.page.begun >= self._next_number and clock - self.page.began_at > LOOK_SECONDS
+
     def recall(self, keep: int) -> list[Call]:
         """Take back the calls that the host has not begun, but the first `keep`."""
         self.recalled = self.sent

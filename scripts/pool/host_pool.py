@@ -427,7 +427,7 @@ class HostPool:
             else:
                 self._next_look = min(self._next_look, host.next_look(clock))
                 if host.is_stuck(clock) and host.in_flight > 1:
-                    self._reclaim_waiting_calls(host)
+                    self._reclaim_waiting_calls(host, clock)
         for lane in self._lanes.values():
             if lane.waiting:
                 self._ready_lanes[lane] = None
@@ -453,11 +453,16 @@ class HostPool:
         else:
             self._next_look = min(self._next_look, host.kill_at)
 
-    def _reclaim_waiting_calls(self, host: HostClient) -> None:
+    def _reclaim_waiting_calls(self, host: HostClient, clock: float) -> None:
         """Take the answers before a host's slow call and the calls that wait behind it."""
         self._take_answers(host, host.unsent_answers())
         host.mark_reclaimed()
-        if not host.is_terminating and host.has_unbegun_calls():
+        if host.is_terminating or not host.has_unbegun_calls():
+            return
+        _, first = next(host.unanswered())
+        # On a busy machine, a host may be kept from beginning its first call again and again. The
+        # call comes back each time, as if the host had forged it.
+        if self._attribution.may_come_back(first) or host.has_begun_next(clock):
             # The first call stays, so that its time limit goes on whatever the page shows.
             self._take_back(host, keep=1)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts.pool import host_client
+from scripts.pool import host_client, host_pool
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Outcome
 from scripts.protocol.errors import ScriptKilled, ScriptTimedOut
@@ -69,8 +69,9 @@ def test_worker_that_is_busy_elsewhere_does_not_run_into_time_limits(pool: HostP
 def test_fast_script_uses_one_host_though_it_may_use_more(
     pool: HostPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine even a fast call looks stuck after the usual time.
+    # On a busy machine even a fast call looks stuck, or slow, after the usual time.
     monkeypatch.setattr(host_client, "STUCK_SECONDS", PATIENCE)
+    monkeypatch.setattr(host_client, "GROUP_SECONDS", PATIENCE * 400)
     code = f"{AROUND_IMPORTS}\ndef run(m, c): return m | {{'payload': os.getpid()}}"
     warm_up = run_all(pool, code, [0] * 20, hosts=8)
 
@@ -78,6 +79,18 @@ def test_fast_script_uses_one_host_though_it_may_use_more(
 
     assert len({payload(outcome) for outcome in warm_up.values()}) <= 2
     assert len({payload(outcome) for outcome in outcomes.values()}) <= 2
+
+
+def test_hosts_that_are_kept_from_beginning_their_calls_forge_nothing(
+    pool: HostPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine that is so busy that a host has not begun a call whenever it is looked at.
+    for module in (host_client, host_pool):
+        monkeypatch.setattr(module, "STUCK_SECONDS", 0.0)
+
+    outcomes = run_all(pool, ECHO, list(range(3000)), hosts=4)
+
+    assert [payload(outcomes[key]) for key in range(3000)] == list(range(3000))
 
 
 def test_slow_calls_run_side_by_side(pool: HostPool) -> None:
