@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import engine
+from flows.api.start_groups import QuickStarts
 from flows.store import Store
 from flows.store.postgresql import PostgreSQL
 from flows.store.sqlite import SQLite
@@ -51,9 +52,10 @@ def arm() -> None:
     wrap(Store, "claim", around_claim)
     wrap(Store, "commit", around_commit)
     wrap(Store, "_release", around_release)
-    wrap(Session, "_commit", around_session_commit)
+    wrap(Session, "_commit_and_claim", around_session_commit)
     wrap(QueueBroker, "_tasks_for_free_workers", around_hand_out)
     wrap(engine, "start", around_engine_start)
+    wrap(QuickStarts, "_start", around_group)
 
 
 def wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
@@ -74,8 +76,8 @@ def around_transaction(original: Callable[..., Any], *args: Any) -> Iterator[Non
             crash(f"before-commit-of-{what}")
 
 
-def around_start(original: Callable[..., Any], *args: Any) -> None:
-    during("start", original, *args)
+def around_start(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    during("start", original, *args, **kwargs)
 
 
 def around_begin(original: Callable[..., Any], *args: Any) -> Any:
@@ -120,6 +122,13 @@ def around_engine_start(original: Callable[..., Any], *args: Any, **kwargs: Any)
     started = original(*args, **kwargs)
     crash("started")
     return started
+
+
+def around_group(original: Callable[..., Any], quick: QuickStarts, calls: Any) -> Any:
+    crash("group-taken")
+    outcomes = during("group", original, quick, calls)
+    crash("group-stored")
+    return outcomes
 
 
 def during(what: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

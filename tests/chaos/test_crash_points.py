@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from tests.acceptance.processes import await_completion, start_anyhow
 from tests.acceptance.test_kills import LEASE_SECONDS
 from tests.chaos.checks import Accepted, judge
 from tests.chaos.scripts import TRAIL
+from tests.chaos.system import Bearer
 from tests.databases import fresh_database
 from tests.waiting import wait_for
 
@@ -37,6 +39,8 @@ POINTS = [
     # In a worker, then in the pusher that releases what it held.
     "after-commit-of-claim,before-commit-of-release",
 ]
+# In a web process that stores the starts of several callers together.
+GROUP_POINTS = ["group-taken", "before-commit-of-group", "group-stored"]
 STEPS = ["s0", "s1", "s2"]
 CONFIGURATION = {
     "scripts": [{"name": "trail", "code": TRAIL}],
@@ -89,6 +93,38 @@ def test_nothing_is_lost_or_doubled_by_a_crash_there(installation: Installation,
     with snapshot(installation.database_url) as query:
         findings = judge(query, history, {"three": STEPS})
     print(f"{points}: {seconds:.1f} s, {findings}")
+    assert findings.nothing(), findings
+
+
+@pytest.mark.parametrize("point", GROUP_POINTS)
+def test_no_start_of_a_group_is_lost_or_doubled_by_a_crash_there(
+    installation: Installation, point: str
+):
+    """Callers at the same time, in two web processes; one of them dies with what it had taken."""
+    installation.environment["CRASH_AT"] = point
+    installation.up("--no-demo")
+    installation.configure(CONFIGURATION)
+    token = installation.http.post("/api/auth/token").json()["accessToken"]
+    installation.http.auth = Bearer(token)
+    # One after the other, so that both web processes know such starts.
+    keys = [f"before {number}" for number in range(8)]
+    runs = [start_anyhow(installation, "three", {}, key) for key in keys]
+
+    with ThreadPoolExecutor(16) as callers:
+        at_once = [str(number) for number in range(4 * RUNS)]
+        runs += callers.map(lambda key: start_anyhow(installation, "three", {}, key), at_once)
+    wait_for(lambda: is_at_rest(installation), 30, "rest")
+
+    assert (installation.directory / point).exists(), f"nothing came to {point}"
+    history = [
+        Accepted(key, run, "three", fails=False)
+        for key, run in zip((*keys, *at_once), runs, strict=True)
+    ]
+    again = [start_anyhow(installation, "three", {}, start.key) for start in history]
+    assert again == [start.correlation_id for start in history]
+    with snapshot(installation.database_url) as query:
+        findings = judge(query, history, {"three": STEPS})
+    print(f"{point}: {findings}")
     assert findings.nothing(), findings
 
 
