@@ -28,7 +28,9 @@ class Missing:
 
 def missing_parts(version: FlowVersion) -> list[Missing]:
     """Return what the version's steps had and the flow cannot have again as it is."""
-    steps = version.steps.select_related("script_version__script", "queue")
+    steps = version.steps.select_related(
+        "flow_version__flow", "script_version__script", "queue__step"
+    )
     return [missing for step in steps for missing in _missing(step, version.flow_id)]
 
 
