@@ -55,6 +55,10 @@ unfold's menus open at elements that are no buttons. This module
 
   // The name of an icon is no word of the button that it is in, unless the button has no other.
   const hideIcon = (icon) => {
+    // An icon that is pressed itself has a name, or is one.
+    if (icon.matches("a, button, [role=button], [x-on\\:click]")) {
+      return;
+    }
     const control = icon.closest("a, button, summary, [role=button]");
     const icons = [...(control?.querySelectorAll(ICON) ?? [])].map((each) => each.textContent);
     const words = icons.reduce((text, name) => text.replace(name, ""), control?.textContent ?? "");
