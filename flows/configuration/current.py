@@ -17,7 +17,7 @@ from flows.configuration.rows import (
     script_entry,
 )
 from flows.models import Flow, Queue, Step
-from scripts.models import Library, Script
+from scripts.models import ConfigurationValue, Library, Script
 
 # Entries by kind and name.
 EntriesByKind = dict[str, dict[str, dict[str, Any]]]
@@ -26,20 +26,24 @@ EntriesByKind = dict[str, dict[str, dict[str, Any]]]
 def export_configuration() -> dict[str, Any]:
     """Return the whole configuration as one document, sorted by name, steps in their order.
 
-    The roles are the groups with a right to a flow. `paused` is left out where a queue is not
+    The roles are the groups with a right to a flow. Of the values of the installation it has the
+    names. `paused` is left out where a queue is not
     paused, so that an import elsewhere does not resume a queue there.
     """
     entries = CurrentState.load().entries()
     for queue in entries["queue"].values():
         if not queue["paused"]:
             del queue["paused"]
-    return {
+    document = {
         "libraries": list(entries["library"].values()),
         "scripts": list(entries["script"].values()),
         "queues": list(entries["queue"].values()),
         "flows": list(entries["flow"].values()),
         "rbac": {role: rights for role, rights in entries["role"].items() if any(rights.values())},
     }
+    # What they are is each installation's own.
+    names = sorted(ConfigurationValue.objects.values_list("name", flat=True))
+    return document | ({"config": names} if names else {})
 
 
 def export_flows(names: Collection[str]) -> dict[str, Any]:

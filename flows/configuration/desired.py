@@ -38,6 +38,8 @@ class DesiredState:
     queues: dict[str, Entry] = field(default_factory=dict)
     flows: dict[str, Entry] = field(default_factory=dict)
     roles: dict[str, Entry] = field(default_factory=dict)
+    # The values of the installation that the scripts expect: their names alone.
+    values: list[str] = field(default_factory=list)
     # Faults that an import accepts, each with its place.
     warnings: list[str] = field(default_factory=list)
     # Names by section, also of entries with faults, so that one fault does not cause others.
@@ -81,6 +83,7 @@ class _Reader:
             "queues": self._read_queues,
             "flows": self._read_flows,
             "rbac": self._read_roles,
+            "config": self._read_values,
         }
         for key in document:
             # Editors find the schema of the document by this key.
@@ -99,6 +102,13 @@ class _Reader:
                 found = type_name(document[section])
                 self.faults.add(place, f"must be {form}, not {found}")
         return self.desired
+
+    def _read_values(self, names: list[Any], place: str) -> None:
+        for index, name in enumerate(names):
+            if isinstance(name, str):
+                self.desired.values.append(name)
+            else:
+                self.faults.add(inside(place, index), "must be the name of a value")
 
     def _read_libraries(self, libraries: list[Any], place: str) -> None:
         for item, where in self._entries("libraries", "name", libraries, place):

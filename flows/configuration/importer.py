@@ -34,7 +34,7 @@ from flows.models import (
     Step,
 )
 from flows.models.users import has_members
-from scripts.models import Library, Script
+from scripts.models import ConfigurationValue, Library, Script
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -59,10 +59,17 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         _Import(plan, current, faults).apply()
         faults.raise_if_any()
         changes = compare(before, CurrentState.load().entries())
-        changes.warnings.extend(desired.warnings)
+        changes.warnings.extend([*desired.warnings, *_missing_values(desired.values)])
         if dry_run:
             transaction.set_rollback(True)
     return changes
+
+
+def _missing_values(names: list[str]) -> list[str]:
+    """Return a warning for each value that the document expects and this installation lacks."""
+    present = set(ConfigurationValue.objects.values_list("name", flat=True))
+    missing = dict.fromkeys(name for name in names if name not in present)
+    return [f"config: the value {quoted(name)} has not been entered here" for name in missing]
 
 
 def check_document(document: Any) -> list[str]:
