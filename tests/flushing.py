@@ -16,12 +16,14 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from flows.tasks.retention import ensure_schedule
+from flows.tasks import conservation, retention, run_texts
 
 flush: Any = import_module("django.core.management.commands.flush")
 
 # No test changes them: they stay, unless their number shows that one has.
 KEPT = (Permission, ContentType)
+# What migrations leave beside them.
+SCHEDULED = (retention, conservation, run_texts)
 
 
 @contextmanager
@@ -37,7 +39,8 @@ def only_what_has_rows() -> Iterator[None]:
 
     def emit(verbosity: int, interactive: bool, db: str) -> None:
         if db in numbers:
-            ensure_schedule(using=db)
+            for tasks in SCHEDULED:
+                tasks.ensure_schedule(using=db)
             return
         emit_to_all(verbosity, interactive, db)
         numbers[db] = _numbers(db)

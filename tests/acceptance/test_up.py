@@ -37,7 +37,7 @@ THREE_STEPS = {
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
-def test_a_stop_signal_to_the_process_group_drains_and_ends_with_0(
+def test_a_stop_signal_drains_and_ends_with_0_and_a_kill_leaves_no_process(
     installation: Installation, number: int
 ):
     installation.up("--no-demo")
@@ -51,19 +51,20 @@ def test_a_stop_signal_to_the_process_group_drains_and_ends_with_0(
     assert [process for process in family if is_at_work(process)] == []
     installation.up("--no-demo")
     assert {installation.run(id, wait=30)["status"] for id in ids} == {"COMPLETED"}
+    assert_no_process_is_left_when_it_is_killed(installation)
 
 
-def test_no_process_is_left_when_up_is_killed(installation: Installation):
-    installation.up("--no-demo")
-    installation.configure(THREE_STEPS)
-    installation.run(installation.start("three", {}), wait=30)
+def assert_no_process_is_left_when_it_is_killed(installation: Installation) -> None:
+    """Kill an installation that has done some work: one more start would show no more."""
     family = installation.family()
     assert installation.process is not None
+    assert len(family) > 3
 
     installation.process.kill()
     installation.process.wait()
 
     wait_for(lambda: not any(map(is_at_work, family)), 10, "the end of every process")
+    assert [process for process in family if is_at_work(process)] == []
 
 
 def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
