@@ -180,7 +180,8 @@ def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
     return {
         "output": output,
         "faults": faults,
-        "heading": trial.heading,
+        "heading": f"RETRY: {trial.heading}" if trial.outcome == "RETRY" else trial.heading,
+        "outcome": trial.outcome,
         "error": "" if trial.error is None else str(trial.error),
         "traceback": trial.traceback,
         "line": trial.line,

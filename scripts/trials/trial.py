@@ -32,6 +32,8 @@ from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
+    ScriptRejected,
+    ScriptRetry,
     ScriptTimedOut,
 )
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
@@ -95,8 +97,21 @@ class Trial:
     peak_bytes: int
 
     @property
+    def outcome(self) -> str:
+        """The end in a word: COMPLETED, RETRY, REJECTED or FAILED."""
+        if self.error is None:
+            return "COMPLETED"
+        if isinstance(self.error, ScriptRetry):
+            return "RETRY"
+        return "REJECTED" if isinstance(self.error, ScriptRejected) else "FAILED"
+
+    @property
     def heading(self) -> str:
         """The kind of error, in a sentence."""
+        if isinstance(self.error, ScriptTimedOut):
+            return str(self.error)
+        if isinstance(self.error, ScriptRetry) and self.error.after is not None:
+            return f"The script asked to be run again in {self.error.after:g} s."
         return type(self.error).__doc__ or "" if self.error else ""
 
     @property

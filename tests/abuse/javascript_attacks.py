@@ -6,7 +6,7 @@ _NOTHING = output(r'"payload":\[\]')
 
 
 def _reference(name: str) -> str:
-    return rf"ScriptRaised: ReferenceError: {name} is not defined"
+    return rf"ScriptRaised: ReferenceError: {name} is not defined(: .*)?"
 
 
 def _found(expression: str) -> str:

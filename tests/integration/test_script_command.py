@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
+from scripts.models import Script
 from tests.builders import make_script
 
 pytestmark = pytest.mark.django_db
@@ -113,3 +114,96 @@ def test_an_output_that_the_output_structure_refuses_is_shown_beside_the_reason(
 def test_what_cannot_be_tried_is_refused(args, reason):
     with pytest.raises(CommandError, match=reason):
         try_script(*args)
+
+
+NEW = """
+import rates
+
+
+def run(message, context):
+    message["payload"]["total"] = rates.of(message["payload"]["amount"])
+    return message
+"""
+
+
+def test_a_new_script_is_tried_with_libraries_and_settings_from_files(tmp_path):
+    (tmp_path / "new.py").write_text(NEW)
+    (tmp_path / "rates.py").write_text("def of(amount):\n    return amount * 2\n")
+    schema = {"properties": {"amount": {"type": "integer", "exclusiveMinimum": 4}}}
+    (tmp_path / "new.json").write_text(json.dumps({"inputSchema": schema, "timeoutSeconds": 5}))
+
+    result = try_script(
+        *("new", "--code", str(tmp_path / "new.py"), "--config", str(tmp_path / "new.json")),
+        *("--library", f"rates={tmp_path / 'rates.py'}"),
+    )
+
+    assert json.loads(result.out)["payload"] == {"amount": 5, "total": 10}
+    assert not Script.objects.filter(name="new").exists()
+
+
+def test_a_script_of_a_document_is_tried_with_its_limits_and_hosts(tmp_path):
+    get = "def run(message, context):\n    context.http.get('https://b.test/')\n"
+    slow = "def run(message, context):\n    while True: pass\n"
+    document = {
+        "libraries": [{"name": "rates", "code": "RATE = 3"}],
+        "scripts": [
+            {"name": "far", "code": get, "network": True, "allowedHosts": ["a.test"]},
+            {"name": "slow", "code": slow, "timeoutSeconds": 0.3},
+            {
+                "name": "rated",
+                "code": "import rates\ndef run(m, c): return m | {'payload': rates.RATE}",
+                "libraries": ["rates"],
+            },
+        ],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(document))
+
+    names = ("far", "slow", "rated")
+    results = {n: try_script(n, "--config", str(tmp_path / "all.json")) for n in names}
+
+    assert "b.test" in results["far"].err
+    assert "time limit of 0.3 s. It was at line 2 in run()." in results["slow"].err
+    assert json.loads(results["rated"].out)["payload"] == 3
+
+
+def test_code_in_a_javascript_file_is_javascript(tmp_path):
+    (tmp_path / "new.js").write_text("setData(context.Data)")
+
+    assert try_script("new", "--code", str(tmp_path / "new.js")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("raise Retry(60, 'later')", "RETRY: The script asked to be run again in 60 s."),
+        ("raise Retry(reason='later')", "RETRY: The script asked to be run again later."),
+        ("raise Reject('no')", "REJECTED: The script rejected the message."),
+        ("1 / 0", "FAILED: The script raised an exception."),
+    ],
+)
+def test_the_end_of_a_trial_is_told_in_a_word(script, statement, told):
+    script.code = f"def run(message, context):\n    {statement}\n"
+    script.save()
+
+    result = try_script("adding")
+
+    assert told in result.err
+    assert result.code == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "args", "reason"),
+    [
+        ({"timeout": 5}, ["adding"], "unknown key 'timeout'"),
+        ({"memoryMb": "5"}, ["adding"], "memoryMb has a value of the wrong kind"),
+        ({"libraries": ["none"]}, ["adding"], "There is no library 'none'"),
+        ([], ["adding"], "must be a JSON object"),
+        ({}, ["adding", "--library", "rates"], "--library takes NAME=FILE"),
+        ({}, ["new"], "A new one takes its code from --code or --config"),
+    ],
+)
+def test_files_that_make_no_script_are_refused(tmp_path, content, args, reason):
+    (tmp_path / "settings.json").write_text(json.dumps(content))
+
+    with pytest.raises(CommandError, match=reason):
+        try_script(*args, "--config", str(tmp_path / "settings.json"))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+
+import jsonschema_rs
 import pytest
 
 from scripts.trials.examples import example_payload
@@ -22,3 +25,61 @@ from scripts.trials.examples import example_payload
 )
 def test_an_example_looks_like_the_schema(schema, example):
     assert example_payload(schema) == example
+
+
+POSITIVE = {"type": "number", "minimum": 0.5}
+SCHEMAS = [
+    {"type": "string", "minLength": 3},
+    {"type": "string", "pattern": "^[A-Z]{2}[0-9]{3}(-x)?$"},
+    {"type": "string", "pattern": "^(open|closed)\\d+$"},
+    {"type": "string", "pattern": "^[^a-z]+$"},
+    {"type": "string", "format": "date"},
+    {"type": "string", "format": "email", "minLength": 5},
+    {"minLength": 2},
+    {"type": "integer", "exclusiveMinimum": 3},
+    {"type": "integer", "minimum": 3.5},
+    {"type": "integer", "maximum": -5},
+    {"type": "number", "exclusiveMaximum": 0},
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    {"type": "integer", "minimum": 7, "multipleOf": 5},
+    {"type": "array", "minItems": 2, "items": {"type": "integer"}, "uniqueItems": True},
+    {"type": "array", "minItems": 3, "items": {"type": "string"}, "uniqueItems": True},
+    {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}], "minItems": 2},
+    {"type": "object", "required": ["a"]},
+    {"required": ["a"], "additionalProperties": {"type": "string"}},
+    {
+        "$ref": "#/$defs/order",
+        "$defs": {
+            "order": {"required": ["n"], "properties": {"n": {"type": "integer", "minimum": 1}}}
+        },
+    },
+    {
+        "properties": {"o": {"$ref": "#/$defs/o"}},
+        "$defs": {"o": {"type": "string", "minLength": 1}},
+    },
+    {"allOf": [{"required": ["a"]}, {"properties": {"a": {"type": "boolean"}}}]},
+    {"oneOf": [{"type": "string", "minLength": 1}, {"type": "null"}]},
+    {"anyOf": [{"properties": {"a": {"const": 5}}, "required": ["a"]}, {"required": ["b"]}]},
+    {
+        "properties": {
+            "items": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "properties": {"q": {"type": "number", "minimum": 0.5}},
+                    "required": ["q"],
+                },
+            }
+        },
+        "required": ["items"],
+    },
+    {"properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}},
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
+def test_an_example_satisfies_its_schema(schema):
+    example = example_payload(schema)
+
+    validator = jsonschema_rs.validator_for(json.dumps(schema), validate_formats=True)
+    assert [error.message for error in validator.iter_errors(example)] == []

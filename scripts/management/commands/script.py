@@ -4,14 +4,15 @@ import getpass
 import json
 import sys
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from scripts.models import Script
+from scripts.protocol.calls import Program
 from scripts.protocol.json_layout import indented
 from scripts.trials.examples import example_payload
+from scripts.trials.from_files import Files, FilesInvalid, program_of, read_file
 from scripts.trials.records import recorded
 from scripts.trials.trial import SampleInvalid, Trial, run_trial, sample_message
 
@@ -33,24 +34,34 @@ class Command(BaseCommand):
             help="The message, or its payload alone. Default: an example of the input parameters.",
         )
         test.add_argument(
-            "--code", metavar="FILE", help="Try this code with the script's other settings."
+            "--code", metavar="FILE", help="Try this code; NAME may be that of a new script."
+        )
+        test.add_argument(
+            "--library",
+            metavar="NAME=FILE",
+            action="append",
+            default=[],
+            help="Use this code for a library. May be given again.",
+        )
+        test.add_argument(
+            "--config",
+            metavar="FILE",
+            help="Take settings (allowedHosts, timeoutSeconds, inputSchema …), code and libraries"
+            " from a configuration document, or from one script of such a document.",
         )
         test.add_argument(
             "--last", action="store_true", help="As a flow's last step: any output will do."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        script = Script.objects.filter(name=options["name"]).first()
+        files = Files(options["code"], options["config"], options["library"])
         try:
-            script = Script.objects.get(name=options["name"])
-        except Script.DoesNotExist:
-            raise CommandError(f"There is no script {options['name']!r}.") from None
-        if options["code"]:
-            script.code = _read_file(options["code"])
-        try:
-            message = sample_message(_sample(script, options["input"]))
-        except SampleInvalid as error:
+            program = program_of(options["name"], script, files)
+            message = sample_message(_sample(program, options["input"]))
+        except (FilesInvalid, SampleInvalid) as error:
             raise CommandError(str(error)) from error
-        program, name = script.program(), f"command line, {getpass.getuser()}"
+        name = f"command line, {getpass.getuser()}"
         with recorded(program, name, script=script) as services:
             trial = run_trial(program, message.body, is_last=options["last"], services=services)
         self._report(trial)
@@ -68,21 +79,15 @@ class Command(BaseCommand):
             out = self.stderr if trial.error else self.stdout
             out.write(indented(trial.output))
         if trial.error is not None:
-            self.stderr.write(self.style.ERROR(trial.heading))
+            style = self.style.WARNING if trial.outcome == "RETRY" else self.style.ERROR
+            self.stderr.write(style(f"{trial.outcome}: {trial.heading}"))
             if str(trial.error) != trial.heading:
                 self.stderr.write(trial.traceback or str(trial.error))
 
 
-def _sample(script: Script, given: str | None) -> str:
+def _sample(program: Program, given: str | None) -> str:
     if given is None:
-        return json.dumps(example_payload(script.input_schema))
+        return json.dumps({"payload": example_payload(json.loads(program.input_schema or "{}"))})
     if given == "-":
         return sys.stdin.read()
-    return given if given.lstrip()[:1] in {"{", "[", '"'} else _read_file(given)
-
-
-def _read_file(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"Cannot read {name}: {error}") from error
+    return given if given.lstrip()[:1] in {"{", "[", '"'} else read_file(given)

@@ -1,0 +1,153 @@
+"""The program of a trial made from files: scripts, libraries and settings that are not saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scripts.models import Library, Script
+from scripts.protocol.calls import LibraryCode, Program
+
+# The key of a script in a configuration document -> the field of a program.
+_PLAIN: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "language": ("language", str),
+    "code": ("code", str),
+    "timeoutSeconds": ("timeout_seconds", (int, float)),
+    "memoryMb": ("memory_mb", int),
+    "network": ("network", bool),
+    "privateAddresses": ("private_addresses", bool),
+    "inTransaction": ("in_transaction", bool),
+}
+_LISTS = {"allowedHosts": "allowed_hosts", "secrets": "secrets"}
+_SCHEMAS = {"inputSchema": "input_schema", "outputSchema": "output_schema"}
+_OTHERS = ("$schema", "name", "description", "libraries")
+_LANGUAGES = {".py": "python", ".js": "javascript", ".mjs": "javascript"}
+
+
+class FilesInvalid(Exception):
+    """The files make no script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The names of files. `config` has a configuration document, or one script of such."""
+
+    code: str | None = None
+    config: str | None = None
+    # As NAME=FILE.
+    libraries: Sequence[str] = ()
+
+
+def program_of(name: str, script: Script | None, files: Files) -> Program:
+    """Return what to try: the saved script, with what the files have in its place.
+
+    Raises FilesInvalid.
+    """
+    entry, libraries = _configured(name, files.config)
+    if script is None and not files.code and "code" not in entry:
+        raise FilesInvalid(
+            f"There is no script {name!r}. A new one takes its code from --code or --config."
+        )
+    new = Program(0, name, "python", "", 30.0, 256)
+    program = new if script is None else script.program()
+    program = _with_entry(program, entry)
+    if files.code:
+        language = _LANGUAGES.get(Path(files.code).suffix)
+        chosen = language if script is None and language and "language" not in entry else None
+        program = replace(program, code=read_file(files.code), language=chosen or program.language)
+    return _with_libraries(program, entry, libraries, files.libraries)
+
+
+def read_file(name: str) -> str:
+    """Return the text of a file. Raises FilesInvalid."""
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FilesInvalid(f"Cannot read {name}: {error}") from error
+
+
+def _configured(name: str, file: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the entry of the script and the libraries that a file has, by their names."""
+    if file is None:
+        return {}, {}
+    try:
+        document = json.loads(read_file(file))
+    except ValueError as error:
+        raise FilesInvalid(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise FilesInvalid(f"{file} must be a JSON object.")
+    if "scripts" not in document and "libraries" not in _sections(document):
+        return document, {}
+    libraries = {each["name"]: each["code"] for each in _entries(document, "libraries")}
+    scripts = _entries(document, "scripts")
+    return next((each for each in scripts if each.get("name") == name), {}), libraries
+
+
+def _sections(document: dict[str, Any]) -> set[str]:
+    """Return the keys whose lists are of entries, as those of a document are."""
+    return {
+        key
+        for key, value in document.items()
+        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    }
+
+
+def _entries(document: dict[str, Any], section: str) -> list[dict[str, Any]]:
+    found = document.get(section, [])
+    is_list = isinstance(found, list)
+    if not is_list or not all(isinstance(e, dict) and {"name", "code"} <= e.keys() for e in found):
+        raise FilesInvalid(f"{section} must be a list of objects with name and code.")
+    return list(found)
+
+
+def _with_entry(program: Program, entry: dict[str, Any]) -> Program:
+    fields: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key in _PLAIN:
+            field, kinds = _PLAIN[key]
+            _require(key, isinstance(value, kinds) and (kinds is bool or value is not True))
+            fields[field] = value
+        elif key in _LISTS:
+            _require(key, isinstance(value, list) and all(isinstance(e, str) for e in value))
+            fields[_LISTS[key]] = tuple(value)
+        elif key in _SCHEMAS:
+            _require(key, isinstance(value, dict))
+            fields[_SCHEMAS[key]] = json.dumps(value) if value else ""
+        elif key not in _OTHERS:
+            known = ", ".join((*_PLAIN, *_LISTS, *_SCHEMAS, "libraries"))
+            raise FilesInvalid(f"unknown key {key!r}: known are {known}")
+    return replace(program, **fields)
+
+
+def _require(key: str, is_right: bool) -> None:
+    if not is_right:
+        raise FilesInvalid(f"{key} has a value of the wrong kind.")
+
+
+def _with_libraries(
+    program: Program, entry: dict[str, Any], configured: dict[str, str], given: Sequence[str]
+) -> Program:
+    own = {each.name: each.code for each in program.libraries}
+    if "libraries" in entry:
+        names = entry["libraries"]
+        _require("libraries", isinstance(names, list) and all(isinstance(n, str) for n in names))
+        own = {name: own.get(name, "") or _saved(name, configured) for name in names}
+    own |= {name: code for name, code in configured.items() if name in own}
+    for each in given:
+        name, equals, file = each.partition("=")
+        if not equals:
+            raise FilesInvalid(f"--library takes NAME=FILE, not {each!r}.")
+        own[name] = read_file(file)
+    return replace(program, libraries=tuple(LibraryCode(*each) for each in own.items()))
+
+
+def _saved(name: str, configured: dict[str, str]) -> str:
+    if name in configured:
+        return configured[name]
+    library = Library.objects.filter(name=name).first()
+    if library is None:
+        raise FilesInvalid(f"There is no library {name!r}; --library {name}=FILE gives one.")
+    return library.code
