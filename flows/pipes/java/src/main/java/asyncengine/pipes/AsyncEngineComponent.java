@@ -41,7 +41,7 @@ public class AsyncEngineComponent extends HealthCheckComponent {
     protected Endpoint createEndpoint(String uri, String remaining, Map<String, Object> parameters)
             throws Exception {
         AsyncEngineEndpoint endpoint = new AsyncEngineEndpoint(uri, this, configuration.copy());
-        if (!remaining.isBlank()) {
+        if (remaining != null && !remaining.isBlank()) {
             endpoint.setFlowName(remaining);
         }
         setProperties(endpoint, parameters);

@@ -25,7 +25,7 @@ abstract class ComponentContract {
     }
 
     static Stream<Form> forms() {
-        return Stream.of(Form.values());
+        return Form.present();
     }
 
     Application application(Form form, RouteBuilder routes, String... properties) throws Exception {

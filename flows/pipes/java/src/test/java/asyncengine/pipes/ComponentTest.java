@@ -49,6 +49,22 @@ class ComponentTest extends ComponentContract {
     }
 
     @Test
+    void anAddressWithParametersOfYamlNamesTheFlow() throws Exception {
+        String yaml = "- route:\n    from:\n      uri: direct:in\n      steps:\n        - to:\n"
+                + "            uri: asyncengine\n            parameters:\n              flowName: f\n              await: true\n";
+        try (Application application = application(Form.JAVA, null)) {
+            var resource = org.apache.camel.support.ResourceHelper.fromString("in.camel.yaml", yaml);
+            org.apache.camel.support.PluginHelper.getRoutesLoader(application.context()).loadRoutes(resource);
+
+            Exchange called = send(application, "{\"n\":1}");
+
+            assertNull(called.getException());
+            assertEquals("{\"n\":1}", called.getMessage().getBody());
+            assertEquals("f", engine.starts().get(0).query().get("flowName"));
+        }
+    }
+
+    @Test
     void anOptionThatIsMisspeltIsRefused() {
         var routes = routes(route -> route.from("direct:in").to("asyncengine:f?awiat=true"));
 

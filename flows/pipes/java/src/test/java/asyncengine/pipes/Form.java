@@ -1,5 +1,6 @@
 package asyncengine.pipes;
 
+import java.util.stream.Stream;
 import org.apache.camel.main.Main;
 
 /** The forms of the contract routes. */
@@ -24,4 +25,18 @@ enum Form {
     };
 
     abstract void addTo(Main main);
+
+    /** The forms that the application can have: Camel's XML DSL is not to be had in every version. */
+    static Stream<Form> present() {
+        return Stream.of(values()).filter(form -> form != XML || hasXml());
+    }
+
+    private static boolean hasXml() {
+        try {
+            Class.forName("org.apache.camel.dsl.xml.io.XmlRoutesBuilderLoader");
+            return true;
+        } catch (ClassNotFoundException error) {
+            return false;
+        }
+    }
 }
