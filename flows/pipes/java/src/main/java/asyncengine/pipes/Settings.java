@@ -36,7 +36,7 @@ record Settings(
 
     private static final Set<String> NAMES = Set.of(
             "url", "token", "username", "password", "authentication", "connectTimeout", "responseTimeout",
-            "startTimeout", "awaitTimeout", "retries", "retryDelay", "maximumRetryAfter", "keyFromHeader");
+            "startTimeout", "awaitTimeout", "retries", "retryDelay", "maximumRetryAfter", "keyFromHeader", "routes");
 
     /**
      * Resolves options.
