@@ -13,9 +13,11 @@ from tests.admin_pages import PAGES, PARTS, Page
 from tests.furnished import furnish, furnish_more
 
 FEW, MANY = 2, 16
-# Queries that a page makes once more where there is something of a kind, such as a waiting message.
+# Queries that a page makes once more: a list that took too long looks again at its newest rows.
 # A query for each row makes 14 more.
-ONCE_MORE = 9
+ONCE_MORE = 3
+# Home asks for curves, steps and waits where there are more queues than it shows by themselves.
+ONCE_MORE_OF = {"index": 8, "flows_home": 4}
 # The table of roles on the page of a flow still asks for the name of each role, twice.
 NOT_YET = {"flows_flow_change"}
 
@@ -36,7 +38,7 @@ def test_no_page_asks_for_each_of_its_rows(db: None) -> None:
     more = {
         label: (of_few[label].total(), asked.total(), (asked - of_few[label]).most_common(3))
         for label, asked in of_many.items()
-        if asked.total() > of_few[label].total() + ONCE_MORE
+        if asked.total() > of_few[label].total() + ONCE_MORE_OF.get(label, ONCE_MORE)
     }
     assert not more, "\n".join(f"{label}: {each}" for label, each in more.items())
 
