@@ -133,9 +133,9 @@ class TestAccepted:
 
     def test_memory_does_not_grow_with_the_batch(self, send):
         class Endless:
-            """Forty megabytes of lines that are refused."""
+            """Ten megabytes of lines that are refused."""
 
-            left = 640
+            left = 160
 
             def read(self, size: int = -1) -> bytes:
                 self.left -= 1
@@ -156,7 +156,7 @@ class TestAccepted:
         response.close()
 
         assert response.status_code == 202
-        assert peak < 15 * 1024 * 1024
+        assert peak < 4 * 1024 * 1024
 
 
 class TestRejected:
