@@ -31,7 +31,7 @@ from flows.models import (
     Step,
     StepRun,
 )
-from scripts.models import Library, Script, Secret, TrialRecord
+from scripts.models import ConfigurationValue, Library, Script, Secret, TrialRecord
 
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "charge", line 2, in run\n'
@@ -91,6 +91,9 @@ def _make_configuration(number: int) -> None:
     secret = Secret(name=f"secret.{number}", description="Of the shop.")
     secret.set_value("swordfish")
     secret.save()
+    value = ConfigurationValue.objects.create(name=f"value.{number}", value="example.org")
+    value.value = "www.example.org"
+    value.save()
     TrialRecord.objects.create(script=script, script_name=script.name, user_name="root")
 
 

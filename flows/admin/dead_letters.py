@@ -113,9 +113,9 @@ class ReprocessForm(forms.Form):
         self.fields["script"].initial = NEWEST if has_newer_script(letter) else OWN
 
     def clean_payload(self) -> bytes | None:
-        """Return the text as the user wrote it, None if the user did not change it."""
+        """Return the text as the user wrote it, None if it says the same as before."""
         text = self.cleaned_data["payload"]
-        if _plain(text) == _plain(self.initial["payload"]):
+        if pretty_json(_plain(text)) == _plain(self.initial["payload"]):
             return None
         try:
             payload: bytes = text.encode()

@@ -90,7 +90,7 @@ class CallableCall:
         # Set until the end of the context in which this runs.
         message_of_logs.set(MessageOfLogs(call.correlation_id, site.flow, site.step, call.attempt))
         contract = contract_of(self.program.input_schema, self.program.output_schema)
-        function = function_at(self.program.code)
+        function = self._function()
         contract.check_input(call.body)
         context = self._context()
         output, warning = function(decode(call.body, context._numerals), context), None
@@ -101,6 +101,14 @@ class CallableCall:
             raise fault
         contract.check_output(text, site.is_last)
         return text, warning
+
+    def _function(self) -> Callable[..., Any]:
+        """Return the function. Its lack is no fault of the script: another machine may have it, or
+        the next deployment."""
+        try:
+            return function_at(self.program.code)
+        except ScriptInvalid as error:
+            raise ScriptRaised(str(error)) from error
 
     def _context(self) -> Context:
         call, site = self.call, self._site
