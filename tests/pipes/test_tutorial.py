@@ -76,7 +76,8 @@ def running(directory: Path, engine: Installation, port: int) -> Iterator[httpx.
                 def is_up() -> bool:
                     assert process.poll() is None, log.read_text()[-5_000:]
                     try:
-                        return http.get("/").status_code > 0
+                        # The server answers before it has the routes.
+                        return http.get("/applications").status_code != 404
                     except httpx.TransportError:
                         return False
 

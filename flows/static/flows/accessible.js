@@ -70,7 +70,6 @@ unfold's menus open at elements that are no buttons. This module
   const nameSearch = (field) => field.setAttribute("aria-label", "Search");
   const nameHint = (hint) => hint.setAttribute("role", "img");
 
-
   // In tables the hint stands at the head of the column, where no id leads to it.
   const dropMissingHint = (field) => {
     if (!document.getElementById(field.getAttribute("aria-describedby"))) {
@@ -84,9 +83,10 @@ unfold's menus open at elements that are no buttons. This module
     }
   };
 
+  const SCROLLED = ".overflow-x-auto:not([tabindex])";
   const MENDED = {
     "[aria-describedby$=_helptext]": dropMissingHint,
-    ".overflow-x-auto:not([tabindex])": reachScrolled,
+    [SCROLLED]: reachScrolled,
     "[x-on\\:click]:not([role])": makeButton,
     [`${ICON}:not([aria-hidden])`]: hideIcon,
     ".select2-search__field:not([aria-label])": nameSearch,
@@ -194,6 +194,11 @@ unfold's menus open at elements that are no buttons. This module
   const firstOf = (dialog) =>
     focusableIn(dialog).find((each) => each.matches("input, select, textarea")) ??
     focusableIn(dialog)[0];
+
+  // In a narrower window more is scrolled.
+  window.addEventListener("resize", () => {
+    document.querySelectorAll(SCROLLED).forEach(reachScrolled);
+  });
 
   document.addEventListener("DOMContentLoaded", () => {
     document.getElementById("main")?.setAttribute("role", "main");
