@@ -18,12 +18,14 @@ import dj_database_url
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.test import Client, override_settings
 from django.test.testcases import LiveServerThread
 from pytest_django import DjangoDbBlocker
 
+from flows.plan import flow_name_of, keep_of, meeting_plan, step_plan
 from tests.browser.watched import Watched
 from tests.databases import migrated_database
 
@@ -73,9 +75,18 @@ def database(
         name = dj_database_url.parse(url)["NAME"]
         patch.setitem(connections.databases[DEFAULT_DB_ALIAS], "NAME", name)
         connections[DEFAULT_DB_ALIAS] = inner = outer.copy()
+        forget_keys()
         yield
         inner.close()
         connections[DEFAULT_DB_ALIAS] = outer
+        forget_keys()
+
+
+def forget_keys() -> None:
+    """Forget what the process knows by its key: in another database the key is of another."""
+    ContentType.objects.clear_cache()
+    for known in (step_plan, meeting_plan, flow_name_of, keep_of):
+        known.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -205,7 +205,7 @@ def test_its_output_is_completed_as_that_of_a_script(pool):
         ("asks_for_time", ScriptRetry, "busy"),
         ("rejects", ScriptRejected, "no"),
         ("leaves", ScriptRaised, "SystemExit: 3"),
-        ("absent", ScriptInvalid, "has no function 'absent'"),
+        ("absent", ScriptRaised, "has no function 'absent'"),
     ],
 )
 def test_what_goes_wrong_is_told_as_of_a_script(pool, name, kind, said):
