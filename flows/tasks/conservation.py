@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from django.db import connections
 from django.db.models import Count
 from django.utils import timezone
 from django_q.models import Schedule
@@ -16,6 +15,7 @@ from flows.models import ConservationCheck, DeadLetter, FlowTotals
 from flows.monitoring import conservation
 from flows.monitoring.conservation import Conservation
 from flows.store import store
+from flows.tasks.schedules import ensure
 
 SCHEDULE = "asyncengine conservation"
 KEPT = 30
@@ -77,15 +77,10 @@ def ensure_schedule(**kwargs: Any) -> None:
 
     A schedule that is there already stays as it was set.
     """
-    using = kwargs.get("using", "default")
-    if Schedule._meta.db_table not in connections[using].introspection.table_names():
-        return
-    Schedule.objects.using(using).get_or_create(
-        name=SCHEDULE,
-        defaults={
-            "func": "flows.tasks.conservation.check_and_store",
-            "schedule_type": Schedule.DAILY,
-            "repeats": -1,
-            "next_run": timezone.now() + timedelta(days=1),
-        },
+    ensure(
+        SCHEDULE,
+        kwargs.get("using", "default"),
+        func="flows.tasks.conservation.check_and_store",
+        schedule_type=Schedule.DAILY,
+        next_run=timezone.now() + timedelta(days=1),
     )

@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
 from knox.models import get_token_model
@@ -43,6 +43,7 @@ from flows.models.uuid7 import first_uuid7
 from flows.store import store
 from flows.tasks.counting import purge_counts
 from flows.tasks.error_classes import fill_some_error_classes
+from flows.tasks.schedules import ensure
 
 # The runs in one transaction: on SQLite no other process can write meanwhile, about 20 ms.
 BATCH = 200
@@ -93,17 +94,12 @@ def ensure_schedule(**kwargs: Any) -> None:
 
     A schedule that is there already stays as it was set.
     """
-    using = kwargs.get("using", "default")
-    if Schedule._meta.db_table not in connections[using].introspection.table_names():
-        return
-    Schedule.objects.using(using).get_or_create(
-        name=SCHEDULE,
-        defaults={
-            "func": "flows.tasks.retention.purge",
-            "schedule_type": Schedule.MINUTES,
-            "minutes": SCHEDULE_MINUTES,
-            "repeats": -1,
-        },
+    ensure(
+        SCHEDULE,
+        kwargs.get("using", "default"),
+        func="flows.tasks.retention.purge",
+        schedule_type=Schedule.MINUTES,
+        minutes=SCHEDULE_MINUTES,
     )
 
 

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django_q.models import Schedule
@@ -25,6 +24,7 @@ from flows.message.envelope import payload_of
 from flows.models import Run, RunText, RunTextMark, StepRun
 from flows.models.run_text import BEGINNING
 from flows.store import store
+from flows.tasks.schedules import ensure
 
 SCHEDULE = "asyncengine texts of runs"
 BUDGET_SECONDS = 4.0
@@ -54,18 +54,13 @@ def ensure_schedule(**kwargs: Any) -> None:
 
     A schedule that is there already stays as it was set. What succeeds is not stored.
     """
-    using = kwargs.get("using", "default")
-    if Schedule._meta.db_table not in connections[using].introspection.table_names():
-        return
-    Schedule.objects.using(using).get_or_create(
-        name=SCHEDULE,
-        defaults={
-            "func": "flows.tasks.run_texts.gather",
-            "kwargs": "q_options={'save': False}",
-            "schedule_type": Schedule.MINUTES,
-            "minutes": 1,
-            "repeats": -1,
-        },
+    ensure(
+        SCHEDULE,
+        kwargs.get("using", "default"),
+        func="flows.tasks.run_texts.gather",
+        kwargs="q_options={'save': False}",
+        schedule_type=Schedule.MINUTES,
+        minutes=1,
     )
 
 

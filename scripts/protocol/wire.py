@@ -38,7 +38,7 @@ class ProtocolError(Exception):
 
 # Worker and zygote: command, host, two values. FORK: the bytes of memory that the host may take.
 # ENDED: its wait status, and the most bytes that it took. WATCH: the host has no call, so it is
-# killed if it computes. ASK: it gets this signal, by which it tells where its script is.
+# killed if it computes. ASK: at this signal it tells where its script is.
 CONTROL = struct.Struct("<cIqq")
 FORK, KILL, ENDED, WATCH, UNWATCH, ASK = b"F", b"K", b"E", b"R", b"W", b"A"
 FORK_FAILED = -1
