@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Max, Q
+from django.db.models import Q
 from simple_history.models import HistoricalRecords
 
 from flows.models.configuration_revision import ConfigurationRevision
@@ -102,13 +102,18 @@ class Flow(models.Model):
 
     def _current_version(self) -> FlowVersion | None:
         """Return the latest version if it has the current steps."""
-        latest = self.versions.order_by("number").last()
-        is_current = (
-            latest
+        latest = self._latest_version()
+        return latest if self._is_current(latest, self._steps()) else None
+
+    def _latest_version(self) -> FlowVersion | None:
+        return self.versions.order_by("number").last()
+
+    def _is_current(self, latest: FlowVersion | None, steps: list[dict[str, Any]]) -> bool:
+        return (
+            latest is not None
             and (latest.flow_name, latest.keep) == (self.name, self.keep)
-            and latest.has_steps(self._steps())
+            and latest.has_steps(steps)
         )
-        return latest if is_current else None
 
     @transaction.atomic
     def _make_version(self, author: Any) -> FlowVersion:
@@ -122,13 +127,13 @@ class Flow(models.Model):
         for step in self.steps.select_related("script", "queue"):
             step.script.make_version()
             step.queue.make_state()
-        if current := self._current_version():
-            return current
-        latest = self.versions.aggregate(number=Max("number"))["number"] or 0
-        steps = self._steps()
+        latest, steps = self._latest_version(), self._steps()
+        if latest and self._is_current(latest, steps):
+            return latest
         version = self.versions.create(
             pk=unrepeatable_id(),
-            number=latest + 1,
+            # After the one that was compared: if another was committed since, the number is taken.
+            number=latest.number + 1 if latest else 1,
             flow_name=self.name,
             keep=self.keep,
             author=author or self._author_of_scripts(steps),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Max
 from simple_history.models import HistoricalRecords
 
 from scripts.dotted_path import callable_fault
@@ -104,22 +103,27 @@ class Script(ScriptContent):
 
     def matching_version(self) -> ScriptVersion | None:
         """Return the latest version if it has the present content."""
-        latest = self.versions.order_by("number").last()
-        if latest and latest.script_name == self.name and latest.content() == self.content():
-            return latest
-        return None
+        latest = self._latest_version()
+        return latest if latest and self._is_in(latest) else None
+
+    def _latest_version(self) -> ScriptVersion | None:
+        return self.versions.order_by("number").last()
+
+    def _is_in(self, version: ScriptVersion) -> bool:
+        return version.script_name == self.name and version.content() == self.content()
 
     def make_version(self, author: Any = None) -> ScriptVersion:
         """Return the version with the present content, a new one if the latest differs."""
         return self.matching_version() or with_next_number(lambda: self._make_version(author))
 
     def _make_version(self, author: Any) -> ScriptVersion:
-        if matching := self.matching_version():
-            return matching
-        latest = self.versions.aggregate(number=Max("number"))["number"] or 0
+        latest = self._latest_version()
+        if latest and self._is_in(latest):
+            return latest
         return self.versions.create(
             pk=unrepeatable_id(),
-            number=latest + 1,
+            # After the one that was compared: if another was committed since, the number is taken.
+            number=latest.number + 1 if latest else 1,
             script_name=self.name,
             author=author,
             **self.content(),

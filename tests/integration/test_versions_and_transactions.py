@@ -81,6 +81,41 @@ def test_first_starts_at_the_same_time_make_one_version():
 
 
 @side_by_side
+def test_first_start_makes_no_second_version_whenever_another_commits_it():
+    for moment in range(1, 200):
+        Script.objects.filter(name="a-0").update(code=f"# edited {moment}")
+        other = StartElsewhere(moment)
+
+        with connection.execute_wrapper(other):
+            engine.start("a", {})
+
+        if other.waits:
+            break
+        newest = FlowVersion.objects.filter(flow_name="a").latest("number")
+        assert newest.number == moment + 1
+        assert newest.steps.get().script_version.number == moment + 1
+    assert moment > 10
+
+
+class StartElsewhere:
+    """Starts the flow in another thread after a number of queries, if nothing is written so far."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self.waits = True
+
+    def __call__(self, execute, sql, params, many, context):
+        result = execute(sql, params, many, context)
+        self._after -= 1
+        if sql.startswith("INSERT"):
+            self._after = 0
+        if self.waits and self._after == 0 and not sql.startswith("INSERT"):
+            self.waits = False
+            assert at_the_same_time(lambda: engine.start("a", {})) == []
+        return result
+
+
+@side_by_side
 def test_the_version_stays_where_the_start_is_taken_back():
     with suppress(RolledBack), transaction.atomic():
         engine.start("a", {})

@@ -502,12 +502,17 @@ abstract class PipesContract {
         String flow = "full-" + language() + "-for-ever";
         Engine.pause(flow);
         try (Gateway gateway = new Gateway();
-                Application application = before(gateway, Map.of("asyncengine.startTimeout", "1500"))) {
+                Application application = before(gateway, Map.of("asyncengine.startTimeout", "6000"))) {
             assertNull(application.call(flow, "{}").getException());
 
             requireRefusal(application.call(flow, "{}"), 429, "queue-full");
 
-            assertEquals(List.of(202, 429, 429), gateway.seen.stream().map(Seen::status).toList());
+            // How many tries fit into the time is the machine's; the wait between two is a second.
+            List<Integer> answers = gateway.seen.stream().map(Seen::status).toList();
+            assertEquals(202, answers.get(0));
+            assertEquals(Set.of(429), Set.copyOf(answers.subList(1, answers.size())));
+            assertTrue(answers.size() >= 3, answers.toString());
+            assertTrue(answers.size() <= 7, answers.toString());
         }
     }
 
