@@ -51,8 +51,12 @@ class Page:
 
 
 def newest(model: type[Model], **fields: Any) -> Arguments:
-    """Return the key of the last object of the model, by its key."""
-    return lambda: [model._default_manager.filter(**fields).order_by("-pk").values_list("pk")[0][0]]
+    """Return the key of the last object of the model: by its key, that of versions is random."""
+    names = {field.name for field in model._meta.get_fields()}
+    order = ["-number", "-created_at"] if "number" in names else ["-pk"]
+    return lambda: [
+        model._default_manager.filter(**fields).order_by(*order).values_list("pk")[0][0]
+    ]
 
 
 def main_flow() -> list[Any]:

@@ -34,13 +34,15 @@ def test_no_page_asks_for_each_of_its_rows(db: None) -> None:
     of_few = {page.label: queries(client, page) for page in SHOWN}
     furnish_more(FEW, MANY)
 
-    of_many = {page.label: queries(client, page) for page in SHOWN}
-
-    more = {
-        label: (of_few[label].total(), asked.total(), (asked - of_few[label]).most_common(3))
-        for label, asked in of_many.items()
-        if asked.total() > of_few[label].total() + ONCE_MORE_OF.get(label, ONCE_MORE)
-    }
+    more = {}
+    for page in SHOWN:
+        most = of_few[page.label].total() + ONCE_MORE_OF.get(page.label, ONCE_MORE)
+        asked = queries(client, page)
+        if asked.total() > most:
+            # A second look: what changed since is read once by each process.
+            asked = queries(client, page)
+        if asked.total() > most:
+            more[page.label] = (most, asked.total(), (asked - of_few[page.label]).most_common(3))
     assert not more, "\n".join(f"{label}: {each}" for label, each in more.items())
 
 
