@@ -216,7 +216,7 @@ def session_state() -> Any:
         " current_setting('lock_timeout'),"
         " current_setting('TimeZone'), current_user = session_user,"
         " (SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),"
-        " (SELECT COUNT(*) FROM pg_prepared_statements),"
+        " (SELECT COUNT(*) FROM pg_prepared_statements WHERE from_sql),"
         " (SELECT COUNT(*) FROM pg_listening_channels()),"
         " to_regclass('pg_temp.mine') IS NULL"
     )

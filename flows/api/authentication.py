@@ -6,15 +6,18 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from django.contrib.auth import get_user
+from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.db.models import F, Q, Subquery, TextField
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import F, Model, Q, Subquery, TextField
 from django.db.models.functions import Cast, Now
+from django.db.models.sql.compiler import SQLCompiler
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.models import get_token_model
 from rest_framework import authentication
@@ -27,6 +30,7 @@ from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.models import ConfigurationRevision
 from flows.models.users import all_users, user_named, user_with_password
+from flows.store import store
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
@@ -76,10 +80,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
     def _user(self, key: str) -> AbstractBaseUser | None:
         """Return the user of the token, None if the token or the user is no longer valid."""
-        statement, params = _select_user_of_token()
-        values = [key if value == PLACE else value for value in params]
-        user: AbstractBaseUser | None = next(iter(all_users().raw(statement, values)), None)
-        return user if user and user.is_active else None
+        return users_of_tokens([key]).get(key)
 
 
 class BasicAuthentication(authentication.BasicAuthentication):
@@ -133,30 +134,50 @@ def users_of_tokens(keys: Collection[str]) -> dict[str, Any]:
 
     Each has the configuration's revision, as text, in `revision`.
     """
-    statement, params = _select_users_of_tokens(len(keys))
-    left = iter(keys)
-    values = [next(left) if value == PLACE else value for value in params]
-    return {user.token_key: user for user in all_users().raw(statement, values) if user.is_active}
+    select = _select_users_of_tokens(len(keys))
+    # Not by `raw`, with which the database plans the statement each time.
+    rows = store().database.look_up(select.statement, select.values(keys))
+    return {user.token_key: user for user in select.users(rows) if user.is_active}
 
 
-@cache
-def _select_user_of_token() -> tuple[str, tuple[Any, ...]]:
-    return _select_users_of_tokens(1)
+@dataclass(frozen=True)
+class SelectUsers:
+    """A statement that selects users, with `PLACE` in the places of the tokens' keys."""
+
+    statement: str
+    params: Sequence[Any]
+    compiler: SQLCompiler
+
+    def values(self, keys: Collection[str]) -> list[Any]:
+        left = iter(keys)
+        return [next(left) if value == PLACE else value for value in self.params]
+
+    def users(self, rows: list[Any]) -> Iterator[Any]:
+        """Make the users of these rows as a QuerySet does."""
+        compiler = self.compiler
+        columns = compiler.klass_info["select_fields"]
+        names = [compiler.select[column][0].target.attname for column in columns]
+        model: type[Model] = get_user_model()
+        for row in compiler.results_iter([rows]):
+            user = model.from_db(compiler.using, names, [row[column] for column in columns])
+            for name, column in compiler.annotation_col_map.items():
+                setattr(user, name, row[column])
+            yield user
 
 
 @lru_cache(maxsize=256)
-def _select_users_of_tokens(count: int) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement and its values, with `PLACE` in the places of the tokens. It is kept:
-    Django takes ten times as long to write it as to execute it.
-    """
+def _select_users_of_tokens(count: int) -> SelectUsers:
+    """It is kept: Django takes ten times as long to write it as to execute it."""
     expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
     # The marks differ, for Django drops what is in a list twice.
     places = [f"{PLACE} {number}" for number in range(count)]
     users = all_users().filter(expiry, auth_token_set__pk__in=places)
     revision = Subquery(ConfigurationRevision.objects.values(text=Cast("token", TextField())))
     users = users.annotate(token_key=F("auth_token_set__pk"), revision=revision)
-    statement, params = users.query.sql_with_params()
-    return statement, tuple(PLACE if value in places else value for value in params)
+    compiler = users.query.get_compiler(DEFAULT_DB_ALIAS)
+    statement, params = compiler.as_sql()
+    marked = [PLACE if value in places else value for value in params]
+    return SelectUsers(statement, marked, compiler)
 
 
 def _digest(secret: bytes) -> bytes:

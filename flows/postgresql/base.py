@@ -7,6 +7,8 @@ go through a pooler.
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -105,9 +107,38 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poller.register(self.connection.fileno(), select.POLLIN)
         return not poller.poll(0) or super().is_usable()
 
+    def commit_one(self, limits: str, statement: str, params: Sequence[Any]) -> None:
+        """Execute a statement in a transaction of its own, with these limits: one round trip.
+
+        The session keeps the plan of the statement. No transaction may be open, and no pooler may
+        stand between. Raises what a commit raises:
+        COMMIT travels with the statement, so a lost connection leaves it in doubt.
+        """
+        self.ensure_connection()
+        raw = self.connection
+        level = raw.isolation_level.name.replace("_", " ")
+        with self._doubted(), self.wrap_database_errors:
+            try:
+                with raw.pipeline():
+                    cursor = psycopg.Cursor(raw)
+                    cursor.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+                    cursor.execute(limits.encode())
+                    cursor.execute(statement.encode(), params, prepare=True)
+                    cursor.execute("COMMIT")
+            except psycopg.Error:
+                if not raw.closed:
+                    raw.rollback()
+                raise
+
     def _commit(self) -> None:
-        try:
+        with self._doubted():
             super()._commit()  # type: ignore[misc]
+
+    @contextmanager
+    def _doubted(self) -> Iterator[None]:
+        """Raise CommitInDoubt where the block, a commit, has lost its connection."""
+        try:
+            yield
         except (DatabaseError, InterfaceError) as error:
             # Imported late: the store imports models, which need this backend.
             from flows.store.pending_starts import is_queue_full

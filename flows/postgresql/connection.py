@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator, Mapping
 from typing import Any, Self, TypeVar
@@ -18,6 +19,10 @@ INTERVAL_SECONDS = 0.1
 RESET = (
     "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *;"
     " SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; "
+    # psycopg goes on using those that it has prepared, which is not by SQL.
+    "DO $$ DECLARE each name; BEGIN"
+    " FOR each IN SELECT p.name FROM pg_prepared_statements p WHERE p.from_sql LOOP"
+    " EXECUTE 'DEALLOCATE ' || quote_ident(each); END LOOP; END $$; "
 )
 
 
@@ -48,6 +53,9 @@ class WatchfulConnection(psycopg.Connection[Any]):
         *_, pid = self._set(settings, local=False)
         self.autocommit = was
         self.is_pooled = pid != self.info.backend_pid
+        if self.prepare_threshold is None and not self.is_pooled:
+            # What asks for it is prepared, and nothing because it comes often.
+            self.prepare_threshold = sys.maxsize
 
     def set_up_transaction(self, settings: Mapping[str, str]) -> None:
         """Set up the session that a pooler gives to a transaction, as its first statement."""
@@ -65,9 +73,7 @@ class WatchfulConnection(psycopg.Connection[Any]):
         """Reset the session as DISCARD ALL does, which PostgreSQL refuses in a transaction."""
         calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
         values = [part for pair in settings.items() for part in pair]
-        # psycopg remembers the statements that it has prepared, so they must stay.
-        reset = RESET if self.prepare_threshold is not None else f"{RESET}DEALLOCATE ALL; "
-        psycopg.ClientCursor(self).execute(f"{reset}SELECT {calls}".encode(), values)
+        psycopg.ClientCursor(self).execute(f"{RESET}SELECT {calls}".encode(), values)
 
     def traits(self) -> tuple[object, ...]:
         """Return the attributes of the connection that its user may have changed."""

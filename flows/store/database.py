@@ -46,9 +46,7 @@ class BatchStatement:
 class Database(ABC):
     """What the two databases do differently. Times are written as text, see `sql_time`."""
 
-    # The statements that store a run with its first message. Whether they also note what is to be
-    # counted in the queue and in the totals, which the commit then does.
-    start_statements: Sequence[BatchStatement] = ()
+    # Whether the commit counts starts in their queues and in the totals.
     counts_with_commit = False
     # Begins a transaction that reads, and sees what is committed then and nothing later.
     begin_snapshot = "BEGIN DEFERRED"
@@ -103,6 +101,10 @@ class Database(ABC):
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         """Return the rows of a statement as tuples."""
 
+    def look_up(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        """Do the same for rows found by their keys: the session may keep the plan."""
+        return self.query(sql, params)
+
     @abstractmethod
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Return how many rows were changed."""
@@ -112,8 +114,8 @@ class Database(ABC):
         """Execute a statement for each of the rows, which may be none."""
 
     @abstractmethod
-    def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:
-        """Execute several statements for the same rows."""
+    def store_starts(self, rows: Sequence[Row]) -> None:
+        """Insert runs with their first messages."""
 
     @abstractmethod
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from django.db import DatabaseError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
 from flows.errors import QueueFullAtCommit
 from flows.models.users import key_field
@@ -47,7 +47,12 @@ TYPES = {
 # A process that froze in a transaction of the engine's, or lost its network, keeps its locks no
 # longer than a lease; no other one waits for a lock that long. They end with the transaction: those
 # of the project have the limits that the project gives them.
-LIMITS = "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '5s'"
+LIMITS = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '10s', true),"
+    " set_config('lock_timeout', '5s', true)"
+)
+
+PLAN_GONE = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.FeatureNotSupported)
 
 # See flows/store/pending_starts.py.
 PENDING_START = BatchStatement(
@@ -56,6 +61,7 @@ PENDING_START = BatchStatement(
     " COUNT(*) FILTER (WHERE {delayed}), {flow_name}, COUNT(*)",
     group="{queue_id}, {flow_name}",
 )
+START = (statements.INSERT_RUN, statements.INSERT_MESSAGE, PENDING_START)
 
 # With the starts of the same transaction, so that the totals of all flows are locked in one order.
 ADD_TOTALS = f"""
@@ -78,7 +84,6 @@ ADD_TOTALS = f"""
 class PostgreSQL(Database):
     """A batch travels as one JSON parameter and is one statement."""
 
-    start_statements = (statements.INSERT_RUN, statements.INSERT_MESSAGE, PENDING_START)
     counts_with_commit = True
     locks_counters_of = f"""s.queue_id = ANY(ARRAY[{{ids}}]::bigint[] || ARRAY(
         SELECT queue_id FROM flows_pendingstart WHERE {OWN} AND room + delayed > 0))"""
@@ -113,6 +118,15 @@ class PostgreSQL(Database):
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         return self._execute(sql, params).fetchall()
 
+    def look_up(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._execute(sql, params, prepare=True).fetchall()
+        except DatabaseError as error:
+            if not (connection.get_autocommit() and is_plan_gone(error)):
+                raise
+        connection.close()
+        return self.query(sql, params)
+
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         return self._execute(sql, params).rowcount
 
@@ -120,8 +134,15 @@ class PostgreSQL(Database):
         if rows:
             self._execute(as_one_statement(batch), [orjson.dumps(rows).decode()])
 
-    def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:
-        self._execute(as_one_statement_of(tuple(batches)), [orjson.dumps(rows).decode()])
+    def store_starts(self, rows: Sequence[Row]) -> None:
+        statement, params = as_one_statement_of(START), [orjson.dumps(rows).decode()]
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        # Django's own backend cannot; a session of a pooler is set up in each transaction.
+        if hasattr(own, "commit_one") and own.get_autocommit() and not own.is_pooled:
+            own.commit_one(LIMITS, statement, params)
+            return
+        with self.transaction():
+            self._execute(statement, params)
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         rows = [{"flow_name": name, **asdict(changes)} for name, changes in totals.items()]
@@ -159,11 +180,18 @@ class PostgreSQL(Database):
         [(read_only,)] = self.query("SHOW transaction_read_only")
         return "The database is read-only." if read_only == "on" else ""
 
-    def _execute(self, sql: str, params: Sequence[Any] = ()) -> psycopg.Cursor[Any]:
+    def _execute(
+        self, sql: str, params: Sequence[Any] = (), prepare: bool | None = None
+    ) -> psycopg.Cursor[Any]:
         connection.ensure_connection()
         # Django's own cursor would write every body into the text of the statement.
         with connection.wrap_database_errors:
-            return psycopg.Cursor(connection.connection).execute(sql, params)
+            return psycopg.Cursor(connection.connection).execute(sql, params, prepare=prepare)
+
+
+def is_plan_gone(error: DatabaseError) -> bool:
+    """Tell whether a prepared statement was deallocated, or a column has another type now."""
+    return isinstance(error.__cause__, PLAN_GONE)
 
 
 @cache

@@ -34,8 +34,6 @@ class SQLite(Database):
     other wake-up.
     """
 
-    start_statements = (sql.INSERT_RUN, sql.INSERT_MESSAGE)
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with (
@@ -61,9 +59,9 @@ class SQLite(Database):
         with connection.wrap_database_errors:
             connection.connection.executemany(as_statement_per_row(batch), rows)
 
-    def each_of(self, batches: Sequence[BatchStatement], rows: Sequence[Row]) -> None:
-        for batch in batches:
-            self.each(batch, rows)
+    def store_starts(self, rows: Sequence[Row]) -> None:
+        self.each(sql.INSERT_RUN, rows)
+        self.each(sql.INSERT_MESSAGE, rows)
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         for flow_name, changes in totals.items():

@@ -61,11 +61,12 @@ class Store:
             for queue_id in {run.queue_id for run in runs}:
                 self.refuse_if_full(queue_id, ready[queue_id], delayed[queue_id])
         now = self.database.time_of_start()
+        rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
+        if self.database.counts_with_commit:
+            self.database.store_starts(rows)
+            return
         with self.database.transaction():
-            rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
-            self.database.each_of(self.database.start_statements, rows)
-            if self.database.counts_with_commit:
-                return
+            self.database.store_starts(rows)
             for queue_id, count in sorted(ready.items()):
                 self.counters.take_room(queue_id, count)
             for queue_id, count in sorted(delayed.items()):

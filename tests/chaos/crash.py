@@ -47,6 +47,8 @@ def arm() -> None:
         return
     for database in (PostgreSQL, SQLite):
         wrap(database, "transaction", around_transaction)
+    # On PostgreSQL a start travels with its COMMIT.
+    wrap(PostgreSQL, "store_starts", around_stored_starts)
     wrap(Store, "start", around_start)
     wrap(Store, "begin", around_begin)
     wrap(Store, "claim", around_claim)
@@ -74,6 +76,12 @@ def around_transaction(original: Callable[..., Any], *args: Any) -> Iterator[Non
         yield
         for what in doing:
             crash(f"before-commit-of-{what}")
+
+
+def around_stored_starts(original: Callable[..., Any], *args: Any) -> None:
+    for what in doing:
+        crash(f"before-commit-of-{what}")
+    original(*args)
 
 
 def around_start(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
