@@ -161,11 +161,14 @@ def page(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, An
 
 def project_groups(request: HttpRequest, shown: set[type]) -> list[dict[str, Any]]:
     """Return a group for each app with the models that the user may view, change or add."""
+    labels = {
+        model._meta.app_label
+        for model in apps.get_models()
+        if model not in shown and admin.site.is_registered(model)
+    }
     groups = []
-    for app in apps.get_app_configs():
-        if app.label in ENGINE:
-            continue
-        for found in admin.site.get_app_list(request, app_label=app.label):
+    for label in labels - ENGINE:
+        for found in admin.site.get_app_list(request, app_label=label):
             others = [each for each in found["models"] if each["model"] not in shown]
             items = [project_item(request, each) for each in others]
             groups.append({"title": found["name"], "separator": True, "items": items})
