@@ -1,5 +1,6 @@
 import gc
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -46,6 +47,18 @@ def nothing_is_usual() -> Iterator[None]:
     """Forget what a process takes for usual in the database of the test before."""
     yield
     overview.forget()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the compiled tests even where no byte code is to be written beside the sources.
+
+    Each process of the run would compile all of them.
+    """
+    if sys.dont_write_bytecode:
+        directory = str(config.rootpath / ".pytest_cache" / "bytecode")
+        sys.dont_write_bytecode, sys.pycache_prefix = False, directory
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = directory
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -15,6 +15,9 @@ from tests.acceptance.wire import ADMIN, Wire, chunk
 from tests.databases import is_postgresql
 from tests.waiting import PATIENCE, wait_for
 
+# An installation of its own, with callers that are slow by nature.
+pytestmark = pytest.mark.long
+
 START = "/async/api/start?flowName=parked"
 BATCH = "/async/api/start/batch?flowName=parked"
 CHUNKED = "Transfer-Encoding: chunked"

@@ -17,6 +17,9 @@ from tests.acceptance.installation import PASSWORD, ROOT, Installation
 from tests.databases import fresh_database
 from tests.waiting import PATIENCE, wait_for
 
+# An installation of its own, with a project around it.
+pytestmark = pytest.mark.long
+
 PROJECT = ROOT / "tests" / "project"
 BOSS = "admin@localhost"
 
@@ -85,7 +88,6 @@ def boss(shop: Shop) -> Iterator[Browser]:
     browser.http.close()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("variant", "options"),
     [

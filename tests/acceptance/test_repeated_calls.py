@@ -10,6 +10,9 @@ import pytest
 from tests.acceptance.installation import Installation, serving
 from tests.acceptance.wire import Wire
 
+# An installation of its own.
+pytestmark = pytest.mark.long
+
 START = "/async/api/start?flowName=parked"
 BATCH = "/async/api/start/batch?flowName=small"
 JSON = "Content-Type: application/json"

@@ -67,6 +67,7 @@ def assert_no_process_is_left_when_it_is_killed(installation: Installation) -> N
     assert [process for process in family if is_at_work(process)] == []
 
 
+@pytest.mark.long
 def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
     installation: Installation,
 ):
@@ -132,6 +133,7 @@ def with_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
         yield with_demo
 
 
+@pytest.mark.long
 def test_every_run_completes_exactly_once_though_a_worker_is_killed(running: Installation):
     running.configure(THREE_STEPS)
     ids = [running.start("three", {"n": n}) for n in range(300)]
@@ -151,6 +153,7 @@ def outcomes(step):
     return [attempt["outcome"] for attempt in step["attempts"]]
 
 
+@pytest.mark.long
 def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(running: Installation):
     before = running.manage("config", "export").stdout
 

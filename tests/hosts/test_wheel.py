@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Builds the wheel and installs it.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("asyncengine", "flows", "scripts")
 USERS_MODULES = (ROOT / "tests/users_module.py", ROOT / "tests/users_tests_module.py")
