@@ -14,6 +14,7 @@ class Disposition(Enum):
 
     ACCEPTED = "its output goes to the next step, or is the run's result"
     RETRY = "it waits for its redelivery"
+    WAITING = "it waits for what its script waits for, and the delivery does not count"
     RELEASED = "it waits as if it had not been taken: its script did not run"
     DEAD_LETTERED = "it becomes a dead letter"
     CANCELLED = "it is deleted: its run was cancelled"
@@ -25,6 +26,7 @@ class StepOutcome(TextChoices):
     COMPLETED = "COMPLETED", "Completed: the output was handed on"
     FAILED = "FAILED", "Failed: it is redelivered, or a dead letter after the last delivery"
     REJECTED = "REJECTED", "Rejected: a dead letter at once"
+    WAITING = "WAITING", "Waiting: the script waits for something, and runs again later"
     CANCELLED = "CANCELLED", "Cancelled: the run was stopped"
 
 
@@ -35,6 +37,7 @@ class DeadLetterReason(TextChoices):
     REJECTED = "rejected", "rejected by the script"
     INVALID = "invalid-output", "the output is not a message"
     CANNOT_WORK = "script-invalid", "the script cannot work, however often it is run"
+    WAITED = "waited-too-long", "it waited longer than its queue allows"
     EXPIRED = "expired", "the run is older than its flow allows"
     TOO_MANY = "too-many-branches", "it fans out to more than the next queue holds"
     NO_QUEUE = "no-queue", "the queue of the next step is gone"
@@ -58,6 +61,8 @@ class Decision:
     # What the script has said of a message that it rejected: a code, and details as JSON text.
     code: str | None = None
     details: str | None = None
+    # Of a waiting script: what its next attempt is to find, JSON text, "" for nothing.
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ from flows.options import (
     known_user,
 )
 from flows.signals import dead_letter_made, run_finished
-from scripts.callables import Context, Message, Reject, Retry
+from scripts.callables import Context, Message, Reject, Retry, Wait
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -80,6 +80,7 @@ __all__ = [
     "RunFailed",
     "RunNotFinished",
     "UnknownFlow",
+    "Wait",
     "astart",
     "cancel",
     "dead_letter_made",

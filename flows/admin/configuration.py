@@ -50,6 +50,7 @@ TITLES = {
     "memoryMb": "Memory (MB)",
     "pollingMs": "Polling in milliseconds",
     "maxDeliveries": "Deliveries at the most",
+    "maxWaitSeconds": "Longest wait in seconds",
     "rateLimit": "Rate limit",
     "retentionDays": "Runs are kept for days",
     "maxAgeSeconds": "Age limit in seconds",

@@ -21,7 +21,7 @@ from flows.models import Flow, Step
 from flows.store.run_end import joined
 from flows.store.sizes import fault_of_text
 from scripts.models import Language
-from scripts.protocol.errors import ScriptRejected, ScriptRetry
+from scripts.protocol.errors import ScriptRejected, ScriptRetry, ScriptWait
 from scripts.protocol.json_text import items_of
 from scripts.trials.records import recorded
 from scripts.trials.trial import TooManyTrials, Trial, run_trial
@@ -49,12 +49,14 @@ class Tried:
 
     @property
     def state(self) -> str:
-        """One of passed, rejected, retry, failed, skipped."""
+        """One of passed, rejected, retry, waiting, failed, skipped."""
         if self.trial is None:
             return "skipped"
         error = self.trial.error
         if isinstance(error, ScriptRetry):
             return "retry"
+        if isinstance(error, ScriptWait):
+            return "waiting"
         if isinstance(error, ScriptRejected):
             return "rejected"
         return "passed" if error is None else "failed"
@@ -159,7 +161,7 @@ class _Run:
 def _why_it_ends(tried: Tried) -> str:
     error = tried.trial and tried.trial.error
     name = tried.step.name
-    if isinstance(error, ScriptRetry):
+    if isinstance(error, ScriptRetry | ScriptWait):
         after = "" if error.after is None else f" after {error.after:g} s"
         return f"The step {name!r} asked to be run again{after}. A run would wait; the trial ends."
     if isinstance(error, ScriptRejected):

@@ -63,6 +63,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
             {
                 "fields": (
                     "max_deliveries",
+                    "max_wait",
                     "backoff_initial",
                     "backoff_multiplier",
                     "backoff_max",

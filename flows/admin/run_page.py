@@ -34,6 +34,7 @@ WORDS = {
     "COMPLETED": "Completed",
     "FAILED": "Failed",
     "CANCELLED": "Cancelled",
+    "WAITING": "Waits for something",
 }
 
 

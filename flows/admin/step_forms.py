@@ -38,6 +38,7 @@ QUEUE_FIELDS = (
     "size",
     "polling",
     "max_deliveries",
+    "max_wait",
     "backoff_initial",
     "backoff_multiplier",
     "backoff_max",

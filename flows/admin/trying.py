@@ -25,6 +25,7 @@ LABELS = {
     "failed": "failed",
     "rejected": "rejected",
     "retry": "asks for another try",
+    "waiting": "waits for something",
     "skipped": "not run",
 }
 

@@ -57,6 +57,10 @@ def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
             "count": int(limit["count"]),
             "periodSeconds": _as_stored(limit["periodSeconds"], SECOND),
         }
+    if given.get("maxWaitSeconds"):
+        longest = _as_stored(given["maxWaitSeconds"], SECOND)
+        if longest != in_units(Queue().max_wait, SECOND):
+            entry["maxWaitSeconds"] = longest
     return entry | {key: given[key] for key in ("paused",) if key in given}
 
 

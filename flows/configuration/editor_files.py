@@ -1,7 +1,7 @@
 """Files of a directory for editors, linters and type checkers.
 
     typings/asyncengine_script.pyi  the types of Python scripts, which import this module
-    typings/__builtins__.pyi        Retry and Reject without an import, for Pyright
+    typings/__builtins__.pyi        Retry, Wait and Reject without an import, for Pyright
     typings/asyncengine.d.ts        the globals of JavaScript scripts
     typings/libraries.d.ts          the globals that JavaScript libraries define
     mypy.ini, ruff.toml, pyrightconfig.json, tsconfig.json

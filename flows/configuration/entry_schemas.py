@@ -104,6 +104,7 @@ QUEUE = _object(
         "size": _integer(Queue, "size"),
         "pollingMs": _number(0.001, 10**9),
         "maxDeliveries": _integer(Queue, "max_deliveries"),
+        "maxWaitSeconds": _SECONDS,
         "backoff": _object(
             {
                 "initialSeconds": _number(0, 10**9),

@@ -48,7 +48,7 @@ def script_extras(script: Script) -> dict[str, Any]:
 
 
 def queue_entry(queue: Queue) -> dict[str, Any]:
-    return {
+    entry = {
         "name": queue.name,
         "size": queue.size,
         "pollingMs": in_units(queue.polling, MILLISECOND),
@@ -63,6 +63,9 @@ def queue_entry(queue: Queue) -> dict[str, Any]:
         and {"count": queue.rate_count, "periodSeconds": in_units(queue.rate_period, SECOND)},
         "paused": queue.paused,
     }
+    if queue.max_wait != Queue().max_wait:
+        entry["maxWaitSeconds"] = in_units(queue.max_wait, SECOND)
+    return entry
 
 
 def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
@@ -117,6 +120,8 @@ def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:
     queue.size = entry["size"]
     queue.polling = entry["pollingMs"] * MILLISECOND
     queue.max_deliveries = entry["maxDeliveries"]
+    longest_wait = entry.get("maxWaitSeconds")
+    queue.max_wait = longest_wait * SECOND if longest_wait else Queue().max_wait
     queue.backoff_initial = backoff["initialSeconds"] * SECOND
     queue.backoff_multiplier = backoff["multiplier"]
     queue.backoff_max = backoff["maxSeconds"] * SECOND

@@ -93,6 +93,9 @@ class Message(models.Model):
         default=False,
         help_text="Its step is done; the body has the outputs without room in the next queue.",
     )
+    waiting = models.TextField(  # noqa: DJ001  null: no script has waited with it
+        null=True, help_text="How a script waits with it, see flows/store/waiting.py."
+    )
 
     objects = MessageQuerySet.as_manager()
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A message whose wake-up is lost waits as long.
 LONGEST_POLLING = timedelta(hours=1)
+# What a script may wait for with a message, unless its queue says otherwise.
+LONGEST_WAIT = timedelta(days=7)
 
 
 class Queue(models.Model):
@@ -43,6 +45,12 @@ class Queue(models.Model):
         default=5,
         validators=[MinValueValidator(1), MaxValueValidator(1_000)],
         help_text="A message that failed this often becomes a dead letter.",
+    )
+    max_wait = models.DurationField(
+        "longest wait",
+        default=LONGEST_WAIT,
+        db_default=LONGEST_WAIT,
+        help_text="A message whose script waits for longer, by Wait, becomes a dead letter.",
     )
     backoff_initial = models.DurationField(
         "back-off", default=timedelta(seconds=1), help_text="Wait before the first redelivery."
@@ -113,7 +121,7 @@ class Queue(models.Model):
 
     def clean(self) -> None:
         require_name(self, in_addresses=True)
-        wrong = not_longer_than_zero(self, "polling", "backoff_max", "rate_period")
+        wrong = not_longer_than_zero(self, "polling", "max_wait", "backoff_max", "rate_period")
         if self.backoff_initial is not None and self.backoff_initial < timedelta(0):
             wrong["backoff_initial"] = "Must not be negative."
         if wrong := wrong or self._limits_exceeded():

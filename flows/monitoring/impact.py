@@ -33,6 +33,7 @@ OF_QUEUE = frozenset(
         "name",
         "size",
         "max_deliveries",
+        "max_wait",
         "backoff_initial",
         "backoff_multiplier",
         "backoff_max",

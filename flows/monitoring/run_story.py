@@ -309,16 +309,18 @@ def _each(story: StepStory, ready: datetime) -> Iterator[Span]:
     yield Span(WAITED, ready, max(first.started_at, ready))
     yield Span(RAN, first.started_at, first.finished_at)
     for before, after in pairwise(story.attempts):
-        yield from _between(story, before.finished_at, after.started_at)
+        yield from _between(story, before, after.started_at)
         yield Span(RAN, after.started_at, after.finished_at)
 
 
-def _between(story: StepStory, start: datetime, end: datetime) -> Iterator[Span]:
-    """Yield what was between two attempts: a back-off, or the time as a dead letter."""
+def _between(story: StepStory, before: Attempt, end: datetime) -> Iterator[Span]:
+    """Yield what was between two attempts: a wait, a back-off, or the time as a dead letter."""
+    start = before.finished_at
     requeued = [letter.reprocessed_at for letter in story.letters if letter.reprocessed_at]
     for at in requeued:
         if start <= at <= end:
             yield Span(DEAD, start, at)
             yield Span(WAITED, at, end)
             return
-    yield Span(BACK_OFF, start, max(end, start))
+    is_wait = before.outcome == StepRun.Outcome.WAITING
+    yield Span(WAITED if is_wait else BACK_OFF, start, max(end, start))

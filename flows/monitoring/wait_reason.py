@@ -18,6 +18,7 @@ from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
 from flows.store import store
 from flows.store.rate_limit import RateLimit
+from flows.store.waiting import reason_of, waits_at
 
 PRIORITIES = range(10)
 WORKED_ON_FIRST = (F("consumer_id").desc(nulls_last=True), "available_at")
@@ -298,9 +299,25 @@ def _why_delayed(message: Message) -> str:
         return (
             f"Its branches have all ended; it looks for room in the queue of the join at {until}."
         )
+    if (waits := script_wait(message)) is not None:
+        return f"{waits} It looks again at {until}."
     if message.deliveries:
         return f"After delivery {message.deliveries} it waits for its back-off until {until}."
     return f"The start is delayed until {until}."
+
+
+def script_wait(message: Message) -> str | None:
+    """Return for what the script of its step waits with the message; None: it does not."""
+    if message.waiting is None or waits_at(message.waiting, message.step_id) is None:
+        return None
+    times, reason = reason_of(message.waiting)
+    why = f": {reason.rstrip('.')}" if reason else ""
+    return f"Its script waits{why}, for the {ordinal(times)} time."
+
+
+def ordinal(number: int) -> str:
+    last = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if 10 < number % 100 < 14 else last}"
 
 
 def _paused(target: Queue | Flow, pause: Pause | None) -> str:

@@ -29,6 +29,7 @@ from flows.store.types import (
     Lease,
     QueueCounters,
 )
+from flows.store.waiting import waiting_again
 
 # Returns how many messages of a step a session takes at once, by the number of its threads.
 BatchSize = Callable[[StepPlan, int], int]
@@ -71,6 +72,7 @@ class Commit:
         self.handed: list[HandedOver] = []
         self.completed: list[DeliveryResult] = []
         self.retried: list[DeliveryResult] = []
+        self.waiting: list[DeliveryResult] = []
         self.released: list[DeliveryResult] = []
         self.dead: list[DeliveryResult] = []
         self.cancelled: list[DeliveryResult] = []
@@ -153,6 +155,9 @@ class Commit:
         plan = step_plan(done.held.step_id)
         self._reserve(plan, -1)
         disposition = done.disposition
+        if disposition is Disposition.WAITING:
+            self.waiting.append(done)
+            return
         if disposition in (Disposition.RETRY, Disposition.RELEASED):
             waits = disposition is Disposition.RETRY or done.decision.delay is not None
             (self.retried if waits else self.released).append(done)
@@ -194,7 +199,10 @@ class Commit:
         self._reserve(plan, len(self.kept))
         self.lease.suspects = False
         return [
-            HeldMessage(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch)
+            HeldMessage(
+                *(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch),
+                waiting=h.held.waiting,
+            )
             for h in self.kept
         ]
 
@@ -362,12 +370,15 @@ class Commit:
 
     def _write(self) -> None:
         write, at = self.database.each, sql_time(self.now)
+        waited = [each for each in self.results if each.held.waiting is not None]
+        write(sql.FORGET_WAITING, [waiting_row(each) for each in waited if is_waiting(each)])
         write(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
         noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
         write(sql.FORGET_RUNNING, noted)
         write(sql.KEEP, [handed_row(h, at) for h in self.kept])
         write(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
         write(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
+        write(sql.WAIT_ON, [self._wait_row(each) for each in self.waiting])
         write(sql.GIVE_BACK, [self._retry_row(each) for each in self.released])
         write(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.released if is_first(d.held)])
         left = [done.held for done in (*self.completed, *self.dead, *self.cancelled)]
@@ -386,12 +397,19 @@ class Commit:
             for letter in DeadLetter.objects.bulk_create(letters):
                 site = step_plan(letter.step_id).site
                 announce_letter(letter, site.flow, site.step)
-        if self.handed or self.retried or self.released:
+        if self.handed or self.retried or self.waiting or self.released:
             self.database.wake()
 
     def _retry_row(self, done: DeliveryResult) -> dict[str, object]:
         available_at = sql_time(self.now + (done.decision.delay or timedelta(0)))
         return {"id": done.held.id, "queue_id": self.source_queue_id, "available_at": available_at}
+
+    def _wait_row(self, done: DeliveryResult) -> dict[str, object]:
+        held, decision = done.held, done.decision
+        kept = waiting_again(
+            held.waits, held.step_id, self.now.timestamp(), decision.state, decision.error
+        )
+        return self._retry_row(done) | {"waiting": kept}
 
     def _totals(self) -> FlowTotalsChanges:
         """Return what the totals of flows change by; a cancellation has counted its run itself."""
@@ -412,6 +430,15 @@ class Commit:
 def is_first(held: HeldMessage) -> bool:
     """Whether it is the first delivery of the first message of its run."""
     return held.deliveries == 1 and step_plan(held.step_id).position == 0
+
+
+def is_waiting(done: DeliveryResult) -> bool:
+    return done.disposition is Disposition.WAITING
+
+
+def waiting_row(done: DeliveryResult) -> dict[str, object]:
+    held = done.held
+    return {"id": held.run_id, "step_id": held.step_id, "branch": held.branch}
 
 
 def keeps_failures(done: DeliveryResult) -> bool:

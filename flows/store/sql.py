@@ -135,7 +135,7 @@ MOVE_CONSUMER = "UPDATE flows_consumer SET queue_id = %s, threads = %s WHERE id 
 
 HELD = """
     SELECT CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch,
-        pending_outputs
+        pending_outputs, waiting
     FROM flows_message WHERE consumer_id = %s
 """
 
@@ -190,7 +190,7 @@ TAKE = """
     UPDATE flows_message SET consumer_id = %s, queue_id = NULL, deliveries = deliveries + 1
     WHERE {is_taken}
     RETURNING delayed, CAST(id AS text), CAST(run_id AS text), step_id, body, deliveries, branch,
-        pending_outputs
+        pending_outputs, waiting
 """
 
 PUT_OFF = "UPDATE flows_message SET available_at = %s WHERE id = %s"
@@ -245,6 +245,21 @@ WAIT_AGAIN = BatchStatement(
     "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
     " available_at = {available_at}",
     where="flows_message.id = {id}",
+)
+
+# A script waits: the delivery does not count.
+WAIT_ON = BatchStatement(
+    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
+    " deliveries = flows_message.deliveries - 1, available_at = {available_at},"
+    " waiting = {waiting}",
+    where="flows_message.id = {id}",
+)
+
+# Of a script that waits again and again the history has the last time.
+FORGET_WAITING = BatchStatement(
+    "DELETE FROM flows_steprun",
+    where="flows_steprun.run_id = {id} AND flows_steprun.step_id = {step_id}"
+    " AND flows_steprun.branch = {branch} AND flows_steprun.outcome = 'WAITING'",
 )
 
 GIVE_BACK = BatchStatement(

@@ -12,6 +12,8 @@ from flows.disposition import Decision, Disposition
 from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import StepPlan
 from flows.store.rate_limit import RateLimit
+from flows.store.waiting import waits_at
+from scripts.protocol.calls import Waits
 
 # A batch is about this much work: long enough that its transaction costs little, short enough
 # that its results are soon visible.
@@ -46,10 +48,17 @@ class HeldMessage:
     deliveries: int
     branch: str = ""
     pending_outputs: bool = False
+    # See `flows/store/waiting.py`; None: no script has waited with it.
+    waiting: str | None = None
     # The start that the queue's rate limit has reserved, in epoch seconds of the database's clock.
     reserved_at: float = field(default=0.0, compare=False)
     # The hash of the log with which it was noted as running for long; None: it is not noted.
     noted: int | None = field(default=None, compare=False)
+
+    @property
+    def waits(self) -> Waits | None:
+        """How the script of its step has waited with it."""
+        return None if self.waiting is None else waits_at(self.waiting, self.step_id)
 
     @property
     def correlation_id(self) -> str:

@@ -40,6 +40,7 @@ from flows.testing.session import work_on
 from flows.testing.transactions import count_starts_at_once
 from flows.worker import queue_rules, session
 from flows.worker.broker import servable
+from flows.worker.results import waited
 from scripts.callables import service_client
 from scripts.callables.watchdog import watchdog
 from scripts.models import secret_values
@@ -336,6 +337,7 @@ class FlowKit:
         replaced: list[tuple[Any, str, Any]] = [
             (database, "now", self._clock.now),
             (queue_rules, "age", self._age),
+            (queue_rules, "waited", lambda held: waited(held, self.now().timestamp())),
             # A developer may stop in a callable with a debugger: no time limit ends the tests.
             (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
             (service_client, "_outside_calls", lambda: self.outside),

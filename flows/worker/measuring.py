@@ -17,6 +17,7 @@ from flows.worker.results import started_at
 SEND_SECONDS = 1.0
 
 # What a step counts beside its durations.
+# What waits for something has no event: it ends later.
 EVENTS = {
     Disposition.ACCEPTED: "completed",
     Disposition.RETRY: "redelivered",
@@ -54,7 +55,8 @@ class Measuring:
         ran = [result for result in ended if result.ran]
         # A counter counts faster than a loop does.
         for disposition, count in Counter(each.decision.disposition for each in ran).items():
-            measured.events[EVENTS[disposition]] += count
+            if disposition in EVENTS:
+                measured.events[EVENTS[disposition]] += count
         measured.durations.update(
             [bucket_of(result.finished_at - result.started_at) for result in ran]
         )

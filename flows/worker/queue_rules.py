@@ -9,17 +9,22 @@ from flows.disposition import Disposition
 from flows.models import Queue
 from flows.store import DeliveryResult, HeldMessage
 from flows.worker.redelivery import WORKER_DIED, RedeliveryRules, redeliver
-from flows.worker.results import age, ended_now
+from flows.worker.results import age, ended_now, waited
+
+REDELIVERED = (Disposition.RETRY, Disposition.WAITING)
 
 
 def with_redeliveries(results: Sequence[DeliveryResult], queue_id: int) -> list[DeliveryResult]:
     """Return them with how long those wait that failed, or as dead letters after the last."""
-    if all(each.disposition is not Disposition.RETRY for each in results):
+    if all(each.disposition not in REDELIVERED for each in results):
         return list(results)
     rules = rules_of(queue_id)
     return [
         replace(
-            each, decision=redeliver(each.decision, each.held.deliveries, rules, age(each.held))
+            each,
+            decision=redeliver(
+                each.decision, each.held.deliveries, rules, age(each.held), waited(each.held)
+            ),
         )
         for each in results
     ]
@@ -29,7 +34,7 @@ def rules_of(queue_id: int) -> RedeliveryRules:
     queue = Queue.objects.select_related("step__flow").get(pk=queue_id)
     step = queue.fed_step
     max_age = step.flow.max_age if step else None
-    return RedeliveryRules(queue.max_deliveries, queue.backoff.delay, max_age)
+    return RedeliveryRules(queue.max_deliveries, queue.backoff.delay, max_age, queue.max_wait)
 
 
 def is_exhausted(held: HeldMessage, queue_id: int) -> bool:

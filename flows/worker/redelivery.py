@@ -14,12 +14,15 @@
 | the script raised, ran out of time or memory, was ended | RETRY         |                   |
 | the script asked for a redelivery                       | RETRY         |                   |
 | … and this was the last delivery                        | DEAD_LETTERED | exhausted         |
+| the script waits for something                          | WAITING       |                   |
+| … and has waited for longer than its queue allows       | DEAD_LETTERED | waited-too-long   |
 | … and the run would be too old by then                  | DEAD_LETTERED | expired           |
 | the worker died during the last delivery                | DEAD_LETTERED | exhausted         |
 | what came of it cannot be stored                        | DEAD_LETTERED | not-storable      |
 | the run was cancelled meanwhile, whatever else happened | CANCELLED     |                   |
 
-A redelivery waits as long as the script asked for, else by the back-off of its queue.
+A redelivery waits as long as the script asked for, else by the back-off of its queue. Waiting uses
+up no delivery.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from scripts.protocol.errors import (
     ScriptRejected,
     ScriptRetry,
     ScriptTooLate,
+    ScriptWait,
 )
 from scripts.protocol.rejections import as_json
 
@@ -72,6 +76,16 @@ class RedeliveryRules:
     backoff: Callable[[int], timedelta]
     # The age of a run from which on nothing of it is redelivered; None: there is none.
     max_age: timedelta | None = None
+    # How long a script may wait with a message, from its first wait on.
+    max_wait: timedelta = LONGEST_DELAY
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How often and how long a script has waited with its message."""
+
+    times: int = 0
+    time: timedelta = timedelta(0)
 
 
 def decide(
@@ -81,13 +95,14 @@ def decide(
     age: timedelta,
     result_fault: str | None = None,
     circumstances: Circumstances | None = None,
+    waits: Waited | None = None,
 ) -> Decision:
     """Return what becomes of a message after its delivery, by all that is known.
 
     `age`: that of its run. The session asks in the three steps that this consists of, for it knows
     the outcome of the call before the rules, and its transaction alone knows the circumstances.
     """
-    decision = redeliver(after_call(error, result_fault), deliveries, rules, age)
+    decision = redeliver(after_call(error, result_fault), deliveries, rules, age, waits)
     return in_commit(decision, circumstances or Circumstances())
 
 
@@ -111,6 +126,8 @@ def after_call(error: ScriptError | None, result_fault: str | None = None) -> De
         return rejected(str(error), DeadLetterReason.INVALID)
     if isinstance(error, ScriptRetry):
         return asked_for_redelivery(error)
+    if isinstance(error, ScriptWait):
+        return waiting(error)
     told = f"{error}\n\n{getattr(error, 'traceback', '')}".strip()
     if isinstance(error, ScriptInvalid):
         return cannot_work(told)
@@ -118,12 +135,18 @@ def after_call(error: ScriptError | None, result_fault: str | None = None) -> De
 
 
 def redeliver(
-    decision: Decision, deliveries: int, rules: RedeliveryRules, age: timedelta
+    decision: Decision,
+    deliveries: int,
+    rules: RedeliveryRules,
+    age: timedelta,
+    waits: Waited | None = None,
 ) -> Decision:
     """Return how long a message waits that is to be delivered again, or why it is not.
 
     Other decisions stay as they are.
     """
+    if decision.disposition is Disposition.WAITING:
+        return wait_on(decision, rules, age, waits or Waited())
     if decision.disposition is not Disposition.RETRY:
         return decision
     delay = rules.backoff(deliveries) if decision.delay is None else decision.delay
@@ -134,6 +157,28 @@ def redeliver(
         reason = DeadLetterReason.EXPIRED
     disposition = Disposition.DEAD_LETTERED if reason else Disposition.RETRY
     return replace(decision, disposition=disposition, reason=reason, delay=delay)
+
+
+def wait_on(decision: Decision, rules: RedeliveryRules, age: timedelta, waited: Waited) -> Decision:
+    """Return how long a message waits whose script waits, or why it does not."""
+    delay = rules.backoff(waited.times + 1) if decision.delay is None else decision.delay
+    reason, most = None, rules.max_wait
+    if waited.time + delay > rules.max_wait:
+        reason = DeadLetterReason.WAITED
+    elif rules.max_age and age + delay > rules.max_age:
+        reason, most = DeadLetterReason.EXPIRED, rules.max_age
+    if reason is None:
+        return replace(decision, delay=delay)
+    over = "The script would wait" if reason is DeadLetterReason.WAITED else "The run would last"
+    error = f"{over} longer than {most.total_seconds():g} s. {decision.error}".strip()
+    return replace(
+        decision,
+        disposition=Disposition.DEAD_LETTERED,
+        outcome=StepOutcome.FAILED,
+        reason=reason,
+        delay=delay,
+        error=error,
+    )
 
 
 def in_commit(decision: Decision, found: Circumstances) -> Decision:
@@ -198,6 +243,22 @@ def asked_for_redelivery(error: ScriptRetry) -> Decision:
         f"It asked for a redelivery after {shown(after)} seconds; at most {LONGEST_DELAY.days} days"
         f" can be asked for, so the back-off of its queue decides. {error}".strip()
     )
+
+
+def waiting(error: ScriptWait) -> Decision:
+    """Take a delay for what it says; one that cannot be meant is that of the back-off."""
+    delay, told = None, storable(str(error))
+    if error.after is not None:
+        if not isinstance(error.after, int | float) or not (
+            0 <= error.after <= LONGEST_DELAY.total_seconds()
+        ):
+            told = (
+                f"It waits for {shown(error.after)} seconds; at most {LONGEST_DELAY.days} days can"
+                f" be asked for, so the back-off of its queue decides. {told}"
+            )
+        else:
+            delay = timedelta(seconds=error.after)
+    return Decision(Disposition.WAITING, StepOutcome.WAITING, told, delay=delay, state=error.state)
 
 
 def _fault_of_fan_out(found: Circumstances) -> str | None:

@@ -15,6 +15,7 @@ from flows.store import DeliveryResult, HeldMessage
 from flows.store.clock import machine_clock
 from flows.store.sizes import fault_of_text
 from flows.worker import redelivery
+from flows.worker.redelivery import Waited
 from scripts.pool.running import RunningCall
 from scripts.protocol.calls import Outcome
 from scripts.protocol.json_text import items_of
@@ -73,6 +74,14 @@ def released(held: HeldMessage) -> DeliveryResult:
 def age(held: HeldMessage) -> timedelta:
     """Return how long ago the run was started."""
     return timedelta(seconds=machine_clock().epoch() - started_at(held))
+
+
+def waited(held: HeldMessage, now: float | None = None) -> Waited | None:
+    """Return how often and how long, until now, the script has waited with the message."""
+    if (waits := held.waits) is None:
+        return None
+    now = machine_clock().epoch() if now is None else now
+    return Waited(waits.times, timedelta(seconds=max(now - waits.since, 0.0)))
 
 
 def started_at(held: HeldMessage) -> float:

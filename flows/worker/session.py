@@ -202,6 +202,7 @@ class Session:
             delivery_id=f"{correlation_id}/{plan.site.step}" + (held.branch and f"/{held.branch}"),
             body=held.body.encode(),
             start_by=self.start_by if self.lease.has_rate else 0.0,
+            waits=held.waits,
         )
 
     def _to_run_within(self, held: HeldMessage, call: Call, plan: StepPlan) -> DeliveryResult:

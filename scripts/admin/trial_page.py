@@ -172,6 +172,11 @@ def _label(form: Any, name: str) -> str:
     return capfirst(form.fields[name].label or name) if name in form.fields else "Script"
 
 
+def _heading(trial: Trial) -> str:
+    goes_on = trial.outcome in ("RETRY", "WAITING")
+    return f"{trial.outcome}: {trial.heading}" if goes_on else trial.heading
+
+
 def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
     output = None if trial.output is None else pretty_json(trial.output)
     # The faults are those of the output where there is one, else of the message.
@@ -180,7 +185,7 @@ def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
     return {
         "output": output,
         "faults": faults,
-        "heading": f"RETRY: {trial.heading}" if trial.outcome == "RETRY" else trial.heading,
+        "heading": _heading(trial),
         "outcome": trial.outcome,
         "error": "" if trial.error is None else str(trial.error),
         "traceback": trial.traceback,

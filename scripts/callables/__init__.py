@@ -1,6 +1,6 @@
 """Callables: functions of the project's own code that serve as scripts.
 
-    from scripts.callables import Context, Message, Reject, Retry
+    from scripts.callables import Context, Message, Reject, Retry, Wait
 
     def score(message: Message, context: Context) -> Message:
         ...
@@ -13,9 +13,9 @@ and its models, if ASYNCENGINE_CALLABLE_MODULES allows its module.
 from typing import Any
 
 from scripts.host.context import Context
-from scripts.host.exceptions import Reject, Retry
+from scripts.host.exceptions import Reject, Retry, Wait
 
-__all__ = ["Context", "Message", "Reject", "Retry"]
+__all__ = ["Context", "Message", "Reject", "Retry", "Wait"]
 
 # With `correlationId`, `payload` and the members that earlier steps have added.
 Message = dict[str, Any]

@@ -7,11 +7,12 @@ import time
 import traceback
 import types
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from math import inf
 from typing import Any
 
-from scripts.callables import Reject, Retry
+from scripts.callables import Reject, Retry, Wait
 from scripts.callables.leftovers import apart
 from scripts.callables.logs import MessageOfLogs, message_of_logs
 from scripts.callables.service_client import CallableServices
@@ -37,6 +38,7 @@ from scripts.protocol.errors import (
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.schema import Contract
+from scripts.protocol.wait_state import waiting
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 
 _MAX_FRAMES = 20
@@ -122,6 +124,7 @@ class CallableCall:
             self._log,
             self._services,
             0,
+            asdict(call.waits) if call.waits else None,
         )
 
     def _explained(self, reason: BaseException) -> ScriptError:
@@ -149,6 +152,8 @@ def explained(error: BaseException) -> ScriptError:
     try:
         if isinstance(error, Retry):
             return ScriptRetry(after=error.after, reason=str(error.reason))
+        if isinstance(error, Wait):
+            return waiting(error.after, str(error.reason), error.state)
         if isinstance(error, Reject):
             return rejected(error)
         headline = "".join(traceback.format_exception_only(error)).strip()

@@ -1,11 +1,13 @@
 """The second argument of every script: `run(message, context)`."""
 
+import time
 from typing import Any, Protocol
 
 from scripts.host.config_values import ConfigValues
 from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
+from scripts.protocol.envelope import decode
 from scripts.protocol.numerals import Numerals
 
 
@@ -29,6 +31,7 @@ class Context:
         "_numerals",
         "_secrets",
         "_services",
+        "_waits",
         "attempt",
         "correlation_id",
         "delivery_id",
@@ -48,6 +51,7 @@ class Context:
         log: CallLog,
         services: Services,
         number: int,
+        waits: dict[str, Any] | None = None,
     ) -> None:
         self.correlation_id = correlation_id
         self.flow = flow
@@ -58,6 +62,7 @@ class Context:
         self._log = log
         self._services = services
         self._number = number
+        self._waits = waits
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
 
@@ -71,6 +76,23 @@ class Context:
             values, level = values[:-1], found
         level = "info" if level is None else required_level(level)
         self._log.add(" ".join(map(str, values)), level)
+
+    @property
+    def waits(self) -> int:
+        """How often the script has waited with this message at this step."""
+        return self._waits["times"] if self._waits else 0
+
+    @property
+    def waited_seconds(self) -> float:
+        """The time since it waited first; 0 if it has not."""
+        return max(time.time() - self._waits["since"], 0.0) if self._waits else 0.0
+
+    @property
+    def wait_state(self) -> Any:
+        """The state that its last `Wait` has left, None for none; a copy each time."""
+        if not self._waits or not self._waits["state"]:
+            return None
+        return decode(self._waits["state"].encode(), self._numerals)
 
     @property
     def http(self) -> Http:

@@ -1,4 +1,4 @@
-"""The exceptions that a Python script raises on purpose. Both are in scope without an import."""
+"""The exceptions that a Python script raises on purpose. All are in scope without an import."""
 
 import datetime
 import math
@@ -18,8 +18,29 @@ class Retry(Exception):
         if isinstance(after, str) and not reason and not _is_number(after):
             reason, after = after, None
         super().__init__(reason)
-        self.after: float | None = _seconds(after)
+        self.after: float | None = _seconds(after, "Retry")
         self.reason = reason
+
+
+class Wait(Exception):
+    """Raised by a script whose message has to wait for something: that is no failure.
+
+    It is delivered again, and no delivery is used up.
+    """
+
+    def __init__(
+        self,
+        after: SupportsFloat | str | datetime.timedelta | None = None,
+        reason: str = "",
+        state: Any = None,
+    ) -> None:
+        """Take the time as `Retry` does, and any JSON value that the next attempt is to find."""
+        if isinstance(after, str) and not reason and not _is_number(after):
+            reason, after = after, None
+        super().__init__(reason)
+        self.after: float | None = _seconds(after, "Wait")
+        self.reason = reason
+        self.state = state
 
 
 class Reject(Exception):
@@ -44,7 +65,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _seconds(after: Any) -> float | None:
+def _seconds(after: Any, name: str) -> float | None:
     if after is None:
         return None
     try:
@@ -52,5 +73,5 @@ def _seconds(after: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError("Retry(after) takes seconds from now, not less than 0")
+        raise ValueError(f"{name}(after) takes seconds from now, not less than 0")
     return seconds

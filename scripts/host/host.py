@@ -33,6 +33,7 @@ from scripts.protocol.errors import (
     ScriptOutOfMemory,
     ScriptRaised,
     ScriptTooLate,
+    ScriptWait,
 )
 from scripts.protocol.schema import Contract
 from scripts.protocol.wire import (
@@ -127,7 +128,7 @@ class Host:
         flow, step, queue, is_last = head["site"]
         end = 0
         self._flushed_at = _clock()
-        for correlation_id, attempt, delivery_id, size, start_by in head["calls"]:
+        for correlation_id, attempt, delivery_id, size, start_by, waits in head["calls"]:
             start, end = end, end + size
             started_at, began = _epoch(), _clock()
             if not self._begin(began):
@@ -148,6 +149,7 @@ class Host:
                 CallLog(self._log_page),
                 self._services,
                 self._number,
+                waits,
             )
             kind, output, extra = self._call(script, bodies[start:end], context, is_last)
             ended = _clock()
@@ -174,7 +176,7 @@ class Host:
         """Run the script once; return the kind of the outcome, the output, and the rest as JSON."""
         log, correlation_id = context._log, context.correlation_id
         warning = error = None
-        text = b""
+        text = state = b""
         try:
             self._contract.check_input(body)
             output = script.run(body, context)
@@ -184,6 +186,7 @@ class Host:
             text = encode(output, context._numerals)
             self._contract.check_output(text, is_last)
         except ScriptError as reason:
+            state = _state_of(reason)
             error = _described(reason)
         except MemoryError as reason:
             # The heap is fragmented, so another host takes over from here. Before that the script's
@@ -194,12 +197,14 @@ class Host:
             peak_bytes = (_peak_kb() - self._peak_kb_at_start) * 1024
             error = _described(ScriptOutOfMemory(traceback=traceback, peak_bytes=peak_bytes))
         except BaseException as reason:
-            error = _described(_explained(script, reason))
+            explained = _explained(script, reason)
+            state = _state_of(explained)
+            error = _described(explained)
         output = None
         script.forget()
         if error is None:
             return OUTPUT, text, _extra(None, warning, log.lines())
-        return error[0], b"", _extra(error[1], None, log.lines())
+        return error[0], state, _extra(error[1], None, log.lines())
 
     def _answer(
         self, kind: int, output: bytes, extra: bytes, started_at: float, seconds: float
@@ -245,6 +250,14 @@ def _explained(script: CompiledScript, error: BaseException) -> ScriptError:
     except BaseException:
         # The script's own exception raises when it is formatted.
         return ScriptRaised(type.__repr__(type(error)))
+
+
+def _state_of(error: ScriptError) -> bytes:
+    """Take out the state of a waiting script: the worker shortens and masks the other texts."""
+    if not isinstance(error, ScriptWait):
+        return b""
+    state, error.state = error.state.encode(), ""
+    return state
 
 
 def _described(error: ScriptError) -> tuple[int, dict[str, Any]]:

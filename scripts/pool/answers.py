@@ -17,8 +17,9 @@ from scripts.pool.group import Group
 from scripts.protocol import wire
 from scripts.protocol.calls import Call, Outcome
 from scripts.protocol.envelope import MAX_OUTPUT_BYTES, plain_text
-from scripts.protocol.errors import OutputInvalid, ScriptError
+from scripts.protocol.errors import OutputInvalid, ScriptError, ScriptWait
 from scripts.protocol.outputs import fault_of
+from scripts.protocol.wait_state import is_state
 from scripts.protocol.wire import ProtocolError
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
@@ -84,6 +85,10 @@ def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_
     logs: list[dict[str, Any]] = []
     if extra or kind != wire.OUTPUT:
         error, warning, logs = _details(kind, extra, clean)
+    if isinstance(error, ScriptWait):
+        if not is_state(output):
+            raise ProtocolError
+        error.state = output.decode()
     error = fault or error
     result = output if error is None else None
     return Outcome(call, result, error, warning, logs, started_at, ended_at)

@@ -44,7 +44,7 @@ class Group:
             {
                 "site": (site.flow, site.step, site.queue, site.is_last),
                 "calls": [
-                    (c.correlation_id, c.attempt, c.delivery_id, len(c.body), c.start_by)
+                    (c.correlation_id, c.attempt, c.delivery_id, len(c.body), c.start_by, c.waits)
                     for c in self.calls
                 ],
             }

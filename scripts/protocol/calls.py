@@ -4,6 +4,8 @@
 script, an `Outcome` the result.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +65,26 @@ class CallSite:
     is_last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How often a script has waited with a message, since when in epoch seconds, and its state.
+
+    The state is JSON text, "" for none.
+    """
+
+    times: int
+    since: float
+    state: str = ""
+
+
 @dataclass(slots=True)
 class Call:
     """One message handed to a script.
 
     `key` is the caller's name for it, `body` the envelope as JSON text in UTF-8. With
     `start_by`, in epoch seconds, the script begins by that time or not at all. So a rate limit
-    counts the times at which scripts really begin.
+    counts the times at which scripts really begin. `waits` says how often the script has waited
+    with this message, since when, and the state that it left.
     """
 
     key: Any
@@ -78,6 +93,7 @@ class Call:
     delivery_id: str
     body: bytes
     start_by: float = 0.0
+    waits: Waits | None = None
 
 
 @dataclass(slots=True)

@@ -42,6 +42,24 @@ class ScriptRetry(ScriptError):
         self.reason = reason
 
 
+class ScriptWait(ScriptError):
+    """The script waits for something, and asked to be run again later."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        after: float | None = None,
+        reason: str = "",
+        state: str = "",
+    ) -> None:
+        """`state`: a JSON text for the next attempt, "" for none."""
+        super().__init__(message or reason)
+        self.after = after
+        self.reason = reason
+        self.state = state
+
+
 class ScriptRejected(ScriptError):
     """The script rejected the message."""
 

@@ -29,6 +29,7 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptTimedOut,
     ScriptTooLate,
+    ScriptWait,
 )
 
 
@@ -64,6 +65,7 @@ ERRORS: dict[int, type[ScriptError]] = {
     9: InputInvalid,
     11: ScriptOutOfMemory,
     12: ScriptTimedOut,
+    13: ScriptWait,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
 # In the middle of a call: b"<number> <service>" in place of an output, and the request as JSON.

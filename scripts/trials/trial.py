@@ -35,6 +35,7 @@ from scripts.protocol.errors import (
     ScriptRejected,
     ScriptRetry,
     ScriptTimedOut,
+    ScriptWait,
 )
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
 from scripts.protocol.numerals import Numerals, loads
@@ -98,11 +99,13 @@ class Trial:
 
     @property
     def outcome(self) -> str:
-        """The end in a word: COMPLETED, RETRY, REJECTED or FAILED."""
+        """The end in a word: COMPLETED, RETRY, WAITING, REJECTED or FAILED."""
         if self.error is None:
             return "COMPLETED"
         if isinstance(self.error, ScriptRetry):
             return "RETRY"
+        if isinstance(self.error, ScriptWait):
+            return "WAITING"
         return "REJECTED" if isinstance(self.error, ScriptRejected) else "FAILED"
 
     @property
@@ -110,8 +113,9 @@ class Trial:
         """The kind of error, in a sentence."""
         if isinstance(self.error, ScriptTimedOut):
             return str(self.error)
-        if isinstance(self.error, ScriptRetry) and self.error.after is not None:
-            return f"The script asked to be run again in {self.error.after:g} s."
+        if isinstance(self.error, ScriptRetry | ScriptWait) and self.error.after is not None:
+            does = "waits, and asked" if isinstance(self.error, ScriptWait) else "asked"
+            return f"The script {does} to be run again in {self.error.after:g} s."
         return type(self.error).__doc__ or "" if self.error else ""
 
     @property

@@ -24,6 +24,7 @@ from flows.worker.redelivery import (
     RELEASED,
     WORKER_DIED,
     RedeliveryRules,
+    Waited,
     after_call,
     decide,
     failed,
@@ -44,6 +45,7 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptTimedOut,
     ScriptTooLate,
+    ScriptWait,
 )
 
 LONGEST = LONGEST_DELAY.total_seconds()
@@ -51,6 +53,7 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 RULES = RedeliveryRules(max_deliveries=3, backoff=lambda deliveries: deliveries * MINUTE)
 WITH_AGE = RedeliveryRules(3, RULES.backoff, max_age=HOUR)
+SHORT_WAIT = RedeliveryRules(3, RULES.backoff, max_wait=HOUR)
 FAILURES = [
     ScriptError("it failed"),
     ScriptRaised("ValueError: no luck", traceback="line 1"),
@@ -64,7 +67,7 @@ WIDE = Circumstances(outputs=4, fan_outs=1, next_queue_size=3)
 DEEP = Circumstances(outputs=1, fan_outs=MAX_FAN_OUTS, next_queue_size=3)
 CANCELLED_RUN = Circumstances(is_cancelled=True)
 
-ACCEPTED_, RETRY, RELEASED_, DEAD, GONE = Disposition
+ACCEPTED_, RETRY, WAITING, RELEASED_, DEAD, GONE = Disposition
 COMPLETED, FAILED, REJECTED = StepOutcome.COMPLETED, StepOutcome.FAILED, StepOutcome.REJECTED
 
 # What has happened, after how many deliveries, under what rules, at what age of the run, in what
@@ -93,6 +96,13 @@ TABLE: list[tuple[Any, ...]] = [
     ),
     # It is told apart from what failed: neither deliveries nor age count.
     (ScriptTooLate(), 9, WITH_AGE, 2 * HOUR, None, RELEASED_, COMPLETED, None),
+    # Waiting uses up no delivery; the age of the run counts.
+    (ScriptWait(after=60.0), 9, RULES, MINUTE, None, WAITING, StepOutcome.WAITING, None),
+    (ScriptWait(), 9, WITH_AGE, MINUTE, None, WAITING, StepOutcome.WAITING, None),
+    (ScriptWait(after=3600.0), 1, WITH_AGE, MINUTE, None, DEAD, FAILED, "expired"),
+    (ScriptWait(after=366 * 86400.0), 1, SHORT_WAIT, MINUTE, None, DEAD, FAILED, "waited-too-long"),
+    (ScriptWait(after=1e9), 1, SHORT_WAIT, MINUTE, None, WAITING, StepOutcome.WAITING, None),
+    (ScriptWait(after=60.0), 1, RULES, MINUTE, CANCELLED_RUN, GONE, StepOutcome.CANCELLED, None),
     *((error, 1, RULES, MINUTE, None, RETRY, FAILED, None) for error in FAILURES),
     *((error, 2, WITH_AGE, MINUTE, None, RETRY, FAILED, None) for error in FAILURES),
     *((error, 3, RULES, MINUTE, None, DEAD, FAILED, "exhausted") for error in FAILURES),
@@ -121,6 +131,25 @@ def test_every_row_of_the_rule(error, deliveries, rules, age, found, disposition
         outcome,
         reason and DeadLetterReason(reason),
     )
+
+
+def test_a_wait_counts_from_the_first_one_on():
+    waited = Waited(times=3, time=HOUR - MINUTE)
+    longer = after_call(ScriptWait(after=61.0, reason="no answer"))
+    as_long = after_call(ScriptWait(after=60.0))
+
+    died = redeliver(longer, 1, SHORT_WAIT, HOUR, waited)
+    goes_on = redeliver(as_long, 1, SHORT_WAIT, HOUR, waited)
+
+    assert died.reason is DeadLetterReason.WAITED
+    assert died.error == "The script would wait longer than 3600 s. no answer"
+    assert (goes_on.disposition, goes_on.delay) == (WAITING, MINUTE)
+
+
+def test_a_wait_without_a_time_goes_by_the_back_off_for_its_number():
+    decision = after_call(ScriptWait())
+
+    assert redeliver(decision, 1, RULES, HOUR, Waited(times=2)).delay == 3 * MINUTE
 
 
 def test_a_result_that_is_too_large_is_a_dead_letter_with_the_reason():
@@ -177,7 +206,11 @@ def test_what_cannot_be_stored_is_a_dead_letter_or_waits_aside():
 
 ERRORS = st.sampled_from(
     [None, ScriptTooLate(), ScriptRejected(reason="no"), OutputInvalid("no"), *FAILURES]
-) | st.floats(0, LONGEST).map(lambda after: ScriptRetry(after=after, reason="busy"))
+) | st.builds(
+    lambda kind, after: kind(after=after, reason="busy"),
+    st.sampled_from([ScriptRetry, ScriptWait]),
+    st.floats(0, LONGEST),
+)
 SPANS = st.timedeltas(timedelta(0), timedelta(days=400))
 
 
@@ -185,7 +218,7 @@ SPANS = st.timedeltas(timedelta(0), timedelta(days=400))
 def rules(draw: st.DrawFn) -> RedeliveryRules:
     backoff = draw(SPANS)
     return RedeliveryRules(
-        draw(st.integers(1, 9)), lambda deliveries: backoff, draw(st.none() | SPANS)
+        draw(st.integers(1, 9)), lambda deliveries: backoff, draw(st.none() | SPANS), draw(SPANS)
     )
 
 
@@ -219,11 +252,15 @@ def test_whatever_happens_the_decision_is_one_that_the_store_can_apply(
         assert deliveries < rules.max_deliveries, "none comes after the last delivery"
         assert decision.delay is not None
         assert not rules.max_age or age + decision.delay <= rules.max_age
+    if disposition is WAITING:
+        assert decision.delay is not None
+        assert decision.delay <= rules.max_wait
     if disposition is ACCEPTED_:
         assert error is None
         assert not found.lacks_next_queue
     if error is not None and disposition is not GONE and not isinstance(error, ScriptTooLate):
-        assert disposition in (RETRY, DEAD), "a failure is never taken for an output"
+        goes_on = WAITING if isinstance(error, ScriptWait) else RETRY
+        assert disposition in (goes_on, DEAD), "a failure is never taken for an output"
     assert in_commit(decision, found) == decision, "a second look changes nothing"
 
 

@@ -17,6 +17,10 @@ interface Context {
   readonly queue: string;
   /** From 1 on. */
   readonly attempt: number;
+  /** How often the script has waited with this message, for how long, and what it left then. */
+  readonly waits: number;
+  readonly waitedSeconds: number;
+  readonly waitState: any;
   /** The same for all redeliveries of a step, to make effects outside idempotent. */
   readonly deliveryId: string;
   readonly delivery_id: string;
@@ -112,6 +116,20 @@ declare function setData(output: unknown): void;
 /** Ask for another delivery of the message after this number of seconds. Throws. */
 declare function retry(
   after?: number | bigint | string | { after?: number | bigint | string; reason?: unknown } | null,
+  reason?: unknown,
+): never;
+
+/**
+ * Wait for something, which is no failure: the message is delivered again, and no delivery is used
+ * up. The next attempt finds the state in context.waitState. Throws.
+ */
+declare function wait(
+  after?:
+    | number
+    | bigint
+    | string
+    | { after?: number | bigint | string; reason?: unknown; state?: unknown }
+    | null,
   reason?: unknown,
 ): never;
 

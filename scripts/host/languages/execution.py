@@ -15,9 +15,16 @@ from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
 from scripts.protocol.envelope import plain_text, shortened_place
-from scripts.protocol.errors import OutputInvalid, ScriptRejected, ScriptRetry
+from scripts.protocol.errors import (
+    OutputInvalid,
+    ScriptError,
+    ScriptRejected,
+    ScriptRetry,
+    ScriptWait,
+)
 from scripts.protocol.numerals import may_change
 from scripts.protocol.rejections import bounded, code_of
+from scripts.protocol.wait_state import fault_of_state
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -26,6 +33,14 @@ if TYPE_CHECKING:
 _START, _PART, _RUN, _TAKE, _SETTLE, _FAIL, _DESCRIBE = map(quickjs.integer, range(7))
 
 MAX_MESSAGE_LENGTH = 2000
+
+
+def _waiting(after: float | None, reason: str, state: str | None) -> ScriptError:
+    """Return what wait() means, by its state as JSON text."""
+    text = "" if state in (None, "null") else str(state)
+    if fault := fault_of_state(text.encode()):
+        return OutputInvalid(fault, place="$")
+    return ScriptWait(after=after, reason=reason, state=text)
 
 
 class Failed(Exception):
@@ -104,6 +119,7 @@ class Execution:
             None,
             None,
             None,
+            context._waits and [context.waits, context.waited_seconds, context._waits["state"]],
         ]
         if self._prelude.has_random:
             facts[6] = [random.getrandbits(31) for _ in range(3)]
@@ -184,6 +200,8 @@ class Execution:
                     code=code_of(decision.get("code")),
                     details=None if details is None else bounded(details),
                 )
+            if decision["what"] == "wait":
+                raise _waiting(decision.get("after"), reason, decision.get("state"))
             raise ScriptRetry(after=decision.get("after"), reason=reason)
         if not state["hasThrown"]:
             return

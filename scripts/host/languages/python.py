@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scripts.host.exceptions import Reject, Retry
+from scripts.host.exceptions import Reject, Retry, Wait
 from scripts.host.http import HttpError
 from scripts.host.languages import time_zones, xml_parser
 from scripts.host.languages.frozen import freeze, restore_random
@@ -34,7 +34,9 @@ from scripts.protocol.errors import (
     ScriptRejected,
     ScriptRetry,
 )
+from scripts.protocol.numerals import Numerals
 from scripts.protocol.rejections import bounded, code_of
+from scripts.protocol.wait_state import waiting
 from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
@@ -65,9 +67,11 @@ class PythonScript:
             self._libraries[library] = _compile_library(library, library_code)
         self._scope: dict[str, Any] = {}
         self._importer: _Importer | None = None
+        self._numerals: Numerals = {}
         self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
+        self._numerals = context._numerals
         # In a context of its own, so that settings of decimal and others end with this message.
         return contextvars.Context().run(self._run, decode(body, context._numerals), context)
 
@@ -94,6 +98,8 @@ class PythonScript:
     def explain(self, error: BaseException) -> ScriptError:
         if isinstance(error, Retry):
             return ScriptRetry(after=error.after, reason=_text(error.reason))
+        if isinstance(error, Wait):
+            return waiting(error.after, _text(error.reason), error.state, self._numerals)
         if isinstance(error, Reject):
             return ScriptRejected(
                 reason=_text(error.reason),
@@ -122,6 +128,7 @@ class PythonScript:
         # The functions of the script and their globals refer to each other: clearing them saves the
         # garbage collector the work.
         self._scope.clear()
+        self._numerals = {}
         restore_random()
         if self._importer is not None:
             self._importer.forget()
@@ -273,7 +280,7 @@ _BUILTINS: dict[str, Any] = {
     name: value
     for name, value in vars(builtins).items()
     if name not in (*_NOT_FOR_SCRIPTS, "open", "quit", "_")
-} | {"__import__": _import, "Retry": Retry, "Reject": Reject}
+} | {"__import__": _import, "Retry": Retry, "Reject": Reject, "Wait": Wait}
 
 
 def _print(

@@ -79,7 +79,9 @@ class Command(BaseCommand):
             out = self.stderr if trial.error else self.stdout
             out.write(indented(trial.output))
         if trial.error is not None:
-            style = self.style.WARNING if trial.outcome == "RETRY" else self.style.ERROR
+            style = (
+                self.style.WARNING if trial.outcome in ("RETRY", "WAITING") else self.style.ERROR
+            )
             self.stderr.write(style(f"{trial.outcome}: {trial.heading}"))
             if str(trial.error) != trial.heading:
                 self.stderr.write(trial.traceback or str(trial.error))

@@ -170,7 +170,7 @@
 
         showTrial(trial) {
             const facts = [`${trial.milliseconds} ms`, `${trial.memoryMb} MB`];
-            this.showHead(trial.heading || "Output", trial.error && trial.outcome !== "RETRY" ? "failed" : "passed", facts);
+            this.showHead(trial.heading || "Output", trial.error && !["RETRY", "WAITING"].includes(trial.outcome) ? "failed" : "passed", facts);
             if (trial.warning) this.result.append(element("p", "trial-warning", trial.warning));
             if (trial.faults.length) this.result.append(this.faultList(trial.faults.map(schemaFault)));
             else if (trial.error) this.showError(trial);

@@ -1,18 +1,18 @@
 """What Python scripts may import of the engine, for their types and for those who read them.
 
-    from asyncengine_script import Context, Message, Reject, Retry
+    from asyncengine_script import Context, Message, Reject, Retry, Wait
 
 
     def run(message: Message, context: Context) -> Message: ...
 
-`Reject` and `Retry` are in scope without it, too. `__init__.pyi` beside this stands alone: it goes
-to the authors of scripts, who need not have the engine. A test compares the two.
+`Reject`, `Retry` and `Wait` are in scope without it, too. `__init__.pyi` beside this stands alone:
+it goes to the authors of scripts, who need not have the engine. A test compares the two.
 """
 
 from typing import Any
 
 from scripts.host.context import Context
-from scripts.host.exceptions import Reject, Retry
+from scripts.host.exceptions import Reject, Retry, Wait
 from scripts.host.http import Headers, Http, HttpError, Response
 from scripts.host.secret_values import Secrets
 
@@ -26,6 +26,7 @@ __all__ = [
     "Response",
     "Retry",
     "Secrets",
+    "Wait",
 ]
 
 # With `correlationId`, `payload` and what earlier steps have put beside them.

@@ -14,6 +14,7 @@ __all__ = [
     "Response",
     "Retry",
     "Secrets",
+    "Wait",
 ]
 
 # With `correlationId`, `payload` and what earlier steps have put beside them.
@@ -28,6 +29,23 @@ class Retry(Exception):
         self, after: SupportsFloat | str | timedelta | None = None, reason: str = ""
     ) -> None:
         """Take the time to wait, in seconds if it is a number or a text with one."""
+
+class Wait(Exception):
+    """Raised by a script whose message has to wait for something: that is no failure.
+
+    It is delivered again, and no delivery is used up.
+    """
+
+    after: float | None
+    reason: str
+    state: Any
+    def __init__(
+        self,
+        after: SupportsFloat | str | timedelta | None = None,
+        reason: str = "",
+        state: Any = None,
+    ) -> None:
+        """Take the time as `Retry` does, and any JSON value that the next attempt is to find."""
 
 class Reject(Exception):
     """Raised by a script to send its message to the dead letters."""
@@ -56,6 +74,18 @@ class Context:
 
         The last value may be the level.
         """
+
+    @property
+    def waits(self) -> int:
+        """How often the script has waited with this message at this step."""
+
+    @property
+    def waited_seconds(self) -> float:
+        """The time since it waited first; 0 if it has not."""
+
+    @property
+    def wait_state(self) -> Any:
+        """The state that its last `Wait` has left, None for none; a copy each time."""
 
     @property
     def http(self) -> Http:

@@ -17,7 +17,7 @@ FILE = "<engine>"
 
 # The parts, with the names that code reaches them with.
 _PARTS = {
-    "decisions": r"retry|reject",
+    "decisions": r"retry|wait|reject",
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare|Intl",
     "random": r"random",

@@ -50,7 +50,12 @@
       Data: shared.read(body, makeNumerals, orders),
       correlationId, correlation_id: correlationId, flow, step, queue, attempt,
       deliveryId, delivery_id: deliveryId,
+      waits: 0, waitedSeconds: 0, waitState: null,
     };
+    if (facts[9] !== null) {
+      [context.waits, context.waitedSeconds] = facts[9];
+      context.waitState = facts[9][2] === "" ? null : parse(facts[9][2]);
+    }
     globalThis.context = context;
     globalThis.setData = setData;
   }

@@ -1,4 +1,4 @@
-// retry and reject: the first call counts, even if the script catches the error thrown here.
+// retry, wait and reject: the first call counts, even if the script catches the error thrown here.
 (function (shared) {
   "use strict";
   const { isFinite } = Number;
@@ -13,15 +13,29 @@
 
   globalThis.retry = function retry(after, reason) {
     shared.stopIfDecided();
+    const later = laterOf("retry", after, reason, ["after", "reason"]);
+    decide("retry", later.reason, { after: later.after });
+  };
+
+  // Waiting is no failure. The state is what the next attempt finds in context.waitState.
+  globalThis.wait = function wait(after, reason) {
+    shared.stopIfDecided();
+    const later = laterOf("wait", after, reason, ["after", "reason", "state"]);
+    const state = later.state === undefined ? undefined : shared.copied(later.state, "state");
+    decide("wait", later.reason, { after: later.after, state });
+  };
+
+  function laterOf(name, after, reason, known) {
+    let state;
     if (typeof after === "object" && after !== null) {
-      requireOptions("retry", after, ["after", "reason"]);
-      ({ after, reason = reason } = after);
+      requireOptions(name, after, known);
+      ({ after, reason = reason, state } = after);
     } else if (typeof after === "string" && reason === undefined && !(number(after) >= 0)) {
       [after, reason] = [undefined, after];
     }
-    const wait = after === undefined || after === null ? undefined : seconds(after);
-    decide("retry", reason, { after: wait });
-  };
+    after = after === undefined || after === null ? undefined : seconds(name, after);
+    return { after, reason, state };
+  }
 
   // reject(reason, {code, details}), also as one object {reason, code, details}.
   globalThis.reject = function reject(reason, options) {
@@ -63,17 +77,17 @@
     }
     if (getPrototypeOf(options) !== plain && getPrototypeOf(options) !== null) {
       throw new typeError(
-        name === "retry" ? "retry(after) takes seconds from now" : "reject() takes an object");
+        name === "reject" ? "reject() takes an object" : `${name}(after) takes seconds from now`);
     }
   }
 
   // A text with a number counts as one: settings and headers often come as texts.
-  function seconds(after) {
+  function seconds(name, after) {
     const isNumber = typeof after === "number" || typeof after === "bigint" ||
       typeof after === "string" && apply(trim, after, []) !== "";
     const given = isNumber ? number(after) : NaN;
     if (!isFinite(given) || given < 0) {
-      throw new rangeError("retry(after) takes seconds from now, not less than 0");
+      throw new rangeError(`${name}(after) takes seconds from now, not less than 0`);
     }
     return given;
   }
