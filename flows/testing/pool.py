@@ -21,8 +21,15 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, encode
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.outputs import fault_of
-from scripts.protocol.services import CONFIG_SERVICE, SECRET_SERVICE, Deadline, Service
+from scripts.protocol.services import (
+    CONFIG_SERVICE,
+    SECRET_SERVICE,
+    SIGN_SERVICE,
+    Deadline,
+    Service,
+)
 from scripts.services.engine import ConfigService, SecretService
+from scripts.services.signatures import Signatures
 
 if TYPE_CHECKING:
     from flows.testing.clock import Clock
@@ -40,6 +47,7 @@ class KitPool(HostPool):
             "http": self._call_outside,
             SECRET_SERVICE: SecretService(),
             CONFIG_SERVICE: ConfigService(),
+            SIGN_SERVICE: Signatures(SecretService()),
         }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(

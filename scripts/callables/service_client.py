@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from scripts.pool.mask import mask_of
 from scripts.protocol.calls import Program
 from scripts.protocol.envelope import plain_text
-from scripts.protocol.services import CONFIG_SERVICE, SECRET_SERVICE, RequestFailed
+from scripts.protocol.services import CONFIG_SERVICE, SECRET_SERVICE, SIGN_SERVICE, RequestFailed
 
 if TYPE_CHECKING:
     from scripts.services.outside_calls import OutsideCalls
+    from scripts.services.signatures import Signatures
 
 
 class CallableServices:
@@ -54,6 +55,8 @@ class CallableServices:
             return {"value": self._secret(request["name"])}
         if service == CONFIG_SERVICE:
             return _config(self._program, {}, self._deadline)
+        if service == SIGN_SERVICE:
+            return _signatures()(self._program, request, self._deadline)
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:
@@ -86,6 +89,13 @@ def _config(program: Program, request: dict[str, Any], deadline: float) -> dict[
     from scripts.models.configuration_values import configuration_values
 
     return {"values": configuration_values()}
+
+
+@cache
+def _signatures() -> Signatures:
+    from scripts.services.signatures import Signatures
+
+    return Signatures(lambda program, request, _: {"value": _secret(program, request["name"])})
 
 
 @cache

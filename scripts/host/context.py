@@ -1,12 +1,15 @@
 """The second argument of every script: `run(message, context)`."""
 
 import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 from scripts.host.config_values import ConfigValues
 from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
+from scripts.host.signatures import Data, Signatures
 from scripts.protocol.envelope import decode
 from scripts.protocol.numerals import Numerals
 
@@ -118,6 +121,71 @@ class Context:
         if not hasattr(self, "_config"):
             self._config = ConfigValues(lambda request: self._reply("config", request))
         return self._config
+
+    def sign(self, algorithm: str, secret: str, data: Data, *, der: bool = False) -> bytes:
+        """Sign data with the private key in a secret, by RS256, PS256, ES256, EdDSA and the like.
+
+        Those of curves are r and s, one after the other, or in DER. Raises SignatureError.
+        """
+        return self._signatures().sign(algorithm, secret, data, der)
+
+    def verify(
+        self,
+        algorithm: str,
+        secret: str | None,
+        data: Data,
+        signature: Data,
+        *,
+        public_key: str | Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Return whether a signature fits, by the key in a secret or by a public key.
+
+        A signature that is a text is in base64. Raises SignatureError for a wrong key.
+        """
+        return self._signatures().verify(algorithm, secret, data, signature, public_key)
+
+    def jwt(
+        self,
+        claims: Mapping[str, Any],
+        secret: str,
+        algorithm: str = "RS256",
+        *,
+        headers: Mapping[str, Any] | None = None,
+        expires: float | timedelta | None = None,
+    ) -> str:
+        """Return a signed token. With `expires`, in seconds from now, it gets iat and exp.
+
+        Raises SignatureError.
+        """
+        return self._signatures().jwt(claims, secret, algorithm, headers, expires)
+
+    def verify_jwt(
+        self,
+        token: str,
+        secret: str | None = None,
+        *,
+        public_key: str | Mapping[str, Any] | None = None,
+        algorithms: Sequence[str] | None = None,
+        audience: str | Sequence[str] | None = None,
+        issuer: str | Sequence[str] | None = None,
+        leeway: float = 0,
+    ) -> dict[str, Any]:
+        """Return the claims of a token that is valid now. `leeway` is in seconds.
+
+        Without `algorithms` those count that the key is for. Raises SignatureError.
+        """
+        return self._signatures().verify_jwt(
+            token,
+            secret,
+            public_key,
+            algorithms,
+            audience=audience,
+            issuer=issuer,
+            leeway=leeway,
+        )
+
+    def _signatures(self) -> Signatures:
+        return Signatures(lambda request: self._reply("sign", request))
 
     @property
     def secret_names(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import orjson
 
 from scripts.pool.thread_pool import ThreadPool
 from scripts.protocol import wire
-from scripts.protocol.services import SECRET_SERVICE, Deadline, RequestFailed, Service
+from scripts.protocol.services import SECRET_SERVICE, SIGN_SERVICE, Deadline, RequestFailed, Service
 from scripts.protocol.wire import ProtocolError
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 MAX_THREADS = 256
 MAX_THREADS_OF_A_SCRIPT = 64
 THREADS_FOR_SURE = 4
-# Secrets have threads of their own, so that a quick read never waits behind outside calls.
+# Secrets and signatures have threads of their own: what is quick never waits behind outside calls.
 SECRET_THREADS = 8
+QUICK_SERVICES = (SECRET_SERVICE, SIGN_SERVICE)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +106,7 @@ class RequestDispatcher:
             raise ProtocolError
         request = Request(host, call, *_read(head), content, host.deadline())
         pending.unanswered.append(request)
-        threads = self._for_secrets if request.service == SECRET_SERVICE else self._for_calls
+        threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls
         threads.submit(request, host.program.name)
 
     def served(self) -> list[Request]:

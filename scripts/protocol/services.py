@@ -16,6 +16,9 @@ Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
 # The service whose replies are secrets, as {value}.
 SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
 
+# The service that makes and verifies signatures.
+SIGN_SERVICE = "sign"
+
 # The service whose reply has the values of the installation, as {values}.
 CONFIG_SERVICE = "config"
 

@@ -15,11 +15,13 @@ from scripts.protocol.calls import Program
 from scripts.protocol.services import (
     CONFIG_SERVICE,
     SECRET_SERVICE,
+    SIGN_SERVICE,
     Deadline,
     RequestFailed,
     Service,
 )
 from scripts.services.outside_calls import OutsideCalls
+from scripts.services.signatures import Signatures
 
 _DATABASE_RETRY_SECONDS = 0.2
 _T = TypeVar("_T")
@@ -32,6 +34,7 @@ def engine_services() -> dict[str, Service]:
         "http": OutsideCalls(secrets=secrets, config=config),
         SECRET_SERVICE: secrets,
         CONFIG_SERVICE: config,
+        SIGN_SERVICE: Signatures(secrets),
     }
 
 

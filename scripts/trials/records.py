@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from scripts.models import Script, TrialRecord
 from scripts.protocol.calls import Program
-from scripts.protocol.services import SECRET_SERVICE, Deadline, Service
+from scripts.protocol.services import SECRET_SERVICE, SIGN_SERVICE, Deadline, Service
 from scripts.services.engine import engine_services
 
 ANY_HOST = "any public host"
@@ -53,11 +53,14 @@ def recorded(
     record.save()
     services = engine_services()
     secrets = Watched(services[SECRET_SERVICE], lambda request: str(request.get("name")))
+    signed = Watched(services[SIGN_SERVICE], lambda request: str(request.get("secret")))
     hosts = Watched(services["http"], _host_of)
     try:
-        yield {**services, SECRET_SERVICE: secrets, "http": hosts}
+        yield {**services, SECRET_SERVICE: secrets, SIGN_SERVICE: signed, "http": hosts}
     finally:
-        record.secrets_read, record.hosts_called = secrets.names, hosts.names
+        used = [*secrets.names, *(name for name in signed.names if name != "None")]
+        record.secrets_read = list(dict.fromkeys(used))
+        record.hosts_called = hosts.names
         record.save(update_fields=["secrets_read", "hosts_called"])
 
 

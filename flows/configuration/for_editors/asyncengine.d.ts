@@ -29,8 +29,43 @@ interface Context {
   readonly config: { readonly [name: string]: string };
   /** The secrets of the script, by name. Reading another name throws. */
   readonly secrets: { readonly [name: string]: string };
+  /** Sign with the private key in a secret: RS256, PS256, ES256, EdDSA … The signature in base64. */
+  sign(
+    algorithm: string,
+    secret: string,
+    data: HttpContent,
+    options?: { der?: boolean },
+  ): Promise<string>;
+  /** Whether a signature, in base64 or bytes, fits the key in a secret, or a public key. */
+  verify(
+    algorithm: string,
+    secret: string | null,
+    data: HttpContent,
+    signature: HttpContent,
+    options?: { publicKey?: string | object },
+  ): Promise<boolean>;
+  /** A signed token. With `expires`, in seconds from now, it gets iat and exp. */
+  jwt(
+    claims: object,
+    secret: string,
+    options?: { algorithm?: string; headers?: object; expires?: number },
+  ): Promise<string>;
+  /** The claims of a token that is valid now; throws an error with a `kind` for any other. */
+  verifyJwt(token: string, secret?: string | null, options?: JwtOptions): Promise<any>;
+  verify_jwt(token: string, secret?: string | null, options?: JwtOptions): Promise<any>;
   /** The last value may be the level: debug, info, warning, error or critical, or {level}. */
   log(...values: unknown[]): void;
+}
+
+interface JwtOptions {
+  /** PEM, a JWK or a set of JWKs. */
+  publicKey?: string | object;
+  /** Without it those that the key is for. */
+  algorithms?: string | string[];
+  audience?: string | string[];
+  issuer?: string | string[];
+  /** Seconds. */
+  leeway?: number;
 }
 
 interface HttpOptions {

@@ -173,10 +173,10 @@ class Execution:
             return text
         state = json.loads(text)
         self._raise_end(state)
-        for number, request in state["requests"]:
-            sent = self._context.send_request("http", request)
+        for number, request, *service in state["requests"]:
+            sent = self._context.send_request(service[0] if service else "http", request)
             self._under_way[sent] = number
-            self._sent[sent] = f"{request['method']} {request['url'].split('?')[0]}"
+            self._sent[sent] = _in_words(request)
         if self._under_way:
             return None
         self._look_for_rejections()
@@ -253,3 +253,10 @@ class Execution:
             self._realm.free(self._realm.call(self._engine, *arguments))
         finally:
             self._realm.free(*arguments)
+
+
+def _in_words(request: dict[str, Any]) -> str:
+    """Return what a script waits for: an outside call, or a service by what it is to do."""
+    if "what" in request:
+        return str(request["what"])
+    return f"{request['method']} {request['url'].split('?')[0]}"

@@ -15,6 +15,7 @@ from scripts.host.context import Context
 from scripts.host.exceptions import Reject, Retry, Wait
 from scripts.host.http import Headers, Http, HttpError, Response
 from scripts.host.secret_values import Secrets
+from scripts.host.signatures import SignatureError
 
 __all__ = [
     "Context",
@@ -26,6 +27,7 @@ __all__ = [
     "Response",
     "Retry",
     "Secrets",
+    "SignatureError",
     "Wait",
 ]
 

@@ -14,6 +14,7 @@ __all__ = [
     "Response",
     "Retry",
     "Secrets",
+    "SignatureError",
     "Wait",
 ]
 
@@ -58,6 +59,8 @@ class Reject(Exception):
     ) -> None:
         """Take the reason, a short code that dead letters are found by, and any JSON value."""
 
+_Data: TypeAlias = str | bytes | bytearray | memoryview
+
 class Context:
     """What a script knows about its call, besides the message."""
 
@@ -98,6 +101,61 @@ class Context:
     @property
     def secrets(self) -> Secrets:
         """The secrets that the script was given, by name."""
+
+    def sign(self, algorithm: str, secret: str, data: _Data, *, der: bool = False) -> bytes:
+        """Sign data with the private key in a secret, by RS256, PS256, ES256, EdDSA and the like.
+
+        Those of curves are r and s, one after the other, or in DER. Raises SignatureError.
+        """
+
+    def verify(
+        self,
+        algorithm: str,
+        secret: str | None,
+        data: _Data,
+        signature: _Data,
+        *,
+        public_key: str | Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Return whether a signature fits, by the key in a secret or by a public key.
+
+        A signature that is a text is in base64. Raises SignatureError for a wrong key.
+        """
+
+    def jwt(
+        self,
+        claims: Mapping[str, Any],
+        secret: str,
+        algorithm: str = "RS256",
+        *,
+        headers: Mapping[str, Any] | None = None,
+        expires: float | timedelta | None = None,
+    ) -> str:
+        """Return a signed token. With `expires`, in seconds from now, it gets iat and exp.
+
+        Raises SignatureError.
+        """
+
+    def verify_jwt(
+        self,
+        token: str,
+        secret: str | None = None,
+        *,
+        public_key: str | Mapping[str, Any] | None = None,
+        algorithms: Sequence[str] | None = None,
+        audience: str | Sequence[str] | None = None,
+        issuer: str | Sequence[str] | None = None,
+        leeway: float = 0,
+    ) -> dict[str, Any]:
+        """Return the claims of a token that is valid now. `leeway` is in seconds.
+
+        Without `algorithms` those count that the key is for. Raises SignatureError.
+        """
+
+class SignatureError(Exception):
+    """A signature that was not made or a token that is not valid; `kind` says why in a word."""
+
+    kind: str
 
 class Secrets(Mapping[str, str]):
     def __getitem__(self, name: str) -> str: ...

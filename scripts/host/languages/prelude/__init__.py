@@ -35,6 +35,7 @@ _NAMED_PARTS = {
     "crypto": r"crypto",
     "dayjs": r"dayjs",
     "encoding": r"TextEncoder|TextDecoder",
+    "signatures": r"sign|verify|jwt|verifyJwt|verify_jwt",
     "url": r"URL|URLSearchParams",
 }
 # The built-ins that parts need beside those that the code names.

@@ -1,0 +1,72 @@
+// context.sign, verify, jwt and verifyJwt: signatures that the worker makes, with keys from secrets.
+(function (shared, context) {
+  "use strict";
+  const { parse } = JSON;
+  const { isArray } = Array;
+  const { apply } = Reflect;
+  const [error, typeError, promise] = [Error, TypeError, Promise];
+  // Only there where the code names typed arrays.
+  const { ArrayBuffer: buffer, Uint8Array: byteArray } = globalThis;
+  const toBase64 = byteArray?.prototype.toBase64;
+  const settleOther = shared.settle;
+  const waiting = {};
+  // Below zero: the numbers above are those of outside calls.
+  let last = 0;
+
+  context.sign = (algorithm, secret, data, { der = false } = {}) =>
+    ask({ what: "sign", algorithm, secret, der, ...written("data", data) }, "signature");
+  context.verify = (algorithm, secret, data, signature, { publicKey } = {}) => ask({
+    what: "verify", algorithm, secret, publicKey, ...written("data", data),
+    ...(typeof signature === "string" ? { signatureBase64: signature } :
+      written("signature", signature)),
+  }, "valid");
+  context.jwt = (claims, secret, { algorithm = "RS256", headers, expires } = {}) =>
+    ask({ what: "jwt", claims, secret, algorithm, headers, expires }, "token");
+  context.verifyJwt = context.verify_jwt = (token, secret, options = {}) => {
+    const { publicKey, algorithms, audience, issuer, leeway } = options;
+    const names = algorithms === undefined || isArray(algorithms) ? algorithms : [algorithms];
+    const key = { secret, publicKey, algorithms: names };
+    return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway }, "claims");
+  };
+
+  // Throws now for what JSON cannot hold.
+  function ask(request, wanted) {
+    const refused = new error("");
+    return new promise((resolve, fail) => {
+      shared.stopIfDecided();
+      const sent = parse(shared.copied(request, "request"));
+      waiting[--last] = { resolve, fail, refused, wanted };
+      const { requests } = shared;
+      shared.hasNews = true;
+      requests[requests.length] = [last, sent, "sign"];
+    });
+  }
+
+  function written(name, data) {
+    if (typeof data === "string") {
+      return { [name]: data };
+    }
+    if (buffer === undefined || !(data instanceof buffer || buffer.isView(data))) {
+      throw new typeError(`${name} must be a text or bytes`);
+    }
+    const bytes = data instanceof buffer ? new byteArray(data) :
+      new byteArray(data.buffer, data.byteOffset, data.byteLength);
+    return { [`${name}Base64`]: apply(toBase64, bytes, []) };
+  }
+
+  shared.settle = function (number, answer, makeNumerals) {
+    if (number >= 0) {
+      return settleOther(number, answer, makeNumerals);
+    }
+    const { resolve, fail, refused, wanted } = waiting[number];
+    delete waiting[number];
+    const reply = parse(answer);
+    if (reply.error === undefined) {
+      return resolve(reply[wanted]);
+    }
+    refused.name = "SignatureError";
+    refused.message = reply.error;
+    refused.kind = reply.kind;
+    return fail(refused);
+  };
+})
