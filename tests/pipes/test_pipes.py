@@ -6,9 +6,12 @@ The tests themselves are in flows/pipes/java/src/test; here they get an engine, 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,6 +31,7 @@ RESULT = "def run(message, context):\n    return message['payload']['result']\n"
 BAD = "def run(message, context):\n    raise Reject('no luck')\n"
 LANGUAGES = ("java", "xml", "yaml")
 CALLS = 500
+LINES = 2_000
 # The oldest and the newest; Camel's XML DSL of the newest version is not to be had everywhere, and
 # the newest that is takes its time in the long runs.
 VERSIONS = {"4.14.0": LANGUAGES, "4.18.0": ("xml",), "4.22.0": ("java", "yaml")}
@@ -56,12 +60,12 @@ CONFIGURATION = {
         {"name": "bad", "code": BAD},
     ],
     "queues": [
-        *({"name": name} for name in ("odd", "echo", "result", "bad", *OPEN)),
+        *({"name": name} for name in ("odd", "echo", "result", "bad", "lines", *OPEN)),
         *({"name": name, "size": 1, "paused": True} for name in FULL),
     ],
     "flows": [
         flow(FLOW_NAME, queue="odd"),
-        *(flow(name) for name in ("echo", *OPEN, *FULL)),
+        *(flow(name) for name in ("echo", "lines", *OPEN, *FULL)),
         flow("result", "result"),
         flow("bad", "bad"),
     ],
@@ -120,6 +124,71 @@ def test_the_starter_configures_an_application_of_spring_boot(tmp_path: Path):
     assert ran.returncode == 0, ran.stdout[-20_000:]
     reports = project / "java-spring-boot" / "target" / "surefire-reports"
     assert number_of_tests(reports) >= 5
+
+
+def test_a_file_of_two_thousand_lines_is_as_many_runs_over_kills_of_engine_and_application(
+    installation: Installation, tmp_path: Path
+):
+    installation.up("--no-demo")
+    installation.configure(CONFIGURATION)
+    project = shutil.copytree(PIPES, tmp_path / "pipes", ignore=shutil.ignore_patterns("target"))
+    compiled = maven(project / "java", "test-compile")
+    assert compiled.returncode == 0, compiled.stdout[-20_000:]
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    lines = [json.dumps({"n": n}) for n in range(LINES)]
+    (inbox / "lines.ndjson").write_text("\n".join(lines))
+
+    with application(installation, project, inbox):
+        runs_reach(installation, LINES // 6)
+        kill_and_start(installation)
+        runs_reach(installation, LINES // 3)
+    with application(installation, project, inbox):
+        runs_reach(installation, LINES // 2)
+        kill_and_start(installation)
+        wait_for((inbox / ".camel" / "lines.ndjson").exists, 600, "the end of the file")
+
+    assert number_of_runs(installation) == LINES
+    require_each_run_once(installation, "lines", LINES)
+
+
+@contextmanager
+def application(installation: Installation, project: Path, inbox: Path) -> Iterator[None]:
+    """Run an application that starts a flow for each line of the files in a folder; kill it."""
+    command = ["mvn", "--batch-mode", "--quiet", "org.codehaus.mojo:exec-maven-plugin:3.6.2:java"]
+    command += ["-Dexec.mainClass=asyncengine.pipes.LinesApplication"]
+    command += ["-Dexec.classpathScope=test", f"-Dexec.args={inbox}"]
+    environment = os.environ | {
+        "ASYNCENGINE_URL": f"http://127.0.0.1:{installation.port}",
+        "ASYNCENGINE_USERNAME": "admin",
+        "ASYNCENGINE_PASSWORD": PASSWORD,
+    }
+    with (installation.directory / "application.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=project / "java", env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def kill_and_start(installation: Installation) -> None:
+    installation.stop(signal.SIGKILL)
+    installation.up("--no-demo")
+
+
+def number_of_runs(installation: Installation) -> int:
+    sql = (
+        "SELECT COUNT(*) FROM flows_run r JOIN flows_flowversion v ON v.id = r.flow_version_id"
+        " WHERE v.flow_name = 'lines'"
+    )
+    return int(installation.rows(sql)[0][0])
+
+
+def runs_reach(installation: Installation, number: int) -> None:
+    wait_for(lambda: number_of_runs(installation) >= number, 300, f"{number} runs")
 
 
 def install(project: Path) -> None:
@@ -206,7 +275,7 @@ def report(project: Path, language: str) -> tuple[int, int]:
     return int(suite.get("tests", "0")), not_run
 
 
-def require_each_run_once(installation: Installation, flow_name: str) -> None:
+def require_each_run_once(installation: Installation, flow_name: str, number: int = CALLS) -> None:
     sql = (
         "SELECT r.status, r.result FROM flows_run r"
         " JOIN flows_flowversion v ON v.id = r.flow_version_id"
@@ -218,4 +287,4 @@ def require_each_run_once(installation: Installation, flow_name: str) -> None:
 
     wait_for(all_completed, 30, "the end of all runs")
     payloads = [json.loads(result)["payload"]["n"] for _, result in installation.rows(sql)]
-    assert sorted(payloads) == list(range(CALLS))
+    assert sorted(payloads) == list(range(number))
