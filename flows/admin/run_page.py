@@ -15,6 +15,7 @@ from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
 from flows.admin.run_bodies import NOT_KEPT, address_of_body
 from flows.models import DeadLetter, Message, Queue, Run, StepRun
+from flows.monitoring.progress import progress_told, progress_words
 from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
 from flows.monitoring.trace import RUNNING
 from scripts.models import ScriptVersion
@@ -230,7 +231,20 @@ def _running(story: RunStory, told: StepStory) -> Iterator[dict[str, Any]]:
         yield _group(story.run, [attempt], sees_payloads=False) | {
             "id": f"running-{message.pk}",
             "logs": logs,
+            "progress": _progress(progress_told(running)),
         }
+
+
+def _progress(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return how far a script says that it is, for a bar; without a total there is none."""
+    if told is None:
+        return None
+    done, total = told["done"], told["total"]
+    return {
+        "bar": {"done": min(done, total), "total": total} if total else None,
+        "words": progress_words(told),
+        "at": datetime.fromtimestamp(told["at"], UTC),
+    }
 
 
 ZERO = timedelta(0)

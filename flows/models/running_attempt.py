@@ -16,6 +16,12 @@ class RunningAttempt(models.Model):
     delivery = models.PositiveIntegerField()
     started_at = models.DateTimeField()
     logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
+    progress = models.TextField(
+        default="",
+        db_default="",
+        blank=True,
+        help_text="JSON with done, total, text, at; or empty.",
+    )
 
     class Meta:
         ordering = ["message_id"]

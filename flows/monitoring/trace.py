@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 
 from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
+from flows.monitoring.progress import newest, progress_document, progress_told
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
 
@@ -60,14 +61,20 @@ def summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [_summary(run, current.get(run.pk)) for run in runs]
 
 
-def wait_until_finished(run_id: UUID, seconds: float) -> bool:
-    """Wait until the run has ended, for at most this time. Return whether it has ended."""
+def wait_until_finished(
+    run_id: UUID, seconds: float, meanwhile: Callable[[], object] = lambda: None
+) -> bool:
+    """Wait until the run has ended, for at most this time. Return whether it has ended.
+
+    `meanwhile` is called between the looks.
+    """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while not Run.objects.filter(pk=run_id, status__in=Run.FINISHED).exists():
         left = deadline - time.monotonic()
         if left <= 0:
             return False
+        meanwhile()
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
     return True
@@ -184,6 +191,8 @@ class Place:
     waiting: bool = False
     held: bool = False
     letter: Mapping[str, Any] | None = None
+    # What its running scripts have told last.
+    progress: dict[str, Any] | None = None
 
     @property
     def deliveries(self) -> int:
@@ -258,6 +267,7 @@ def _places(
         place.waiting |= message["consumer_id"] is None
         if attempt := running.get(message["id"]):
             place.attempts.append(_running(place, message, attempt))
+            place.progress = newest(place.progress, progress_told(attempt))
     return places
 
 
@@ -326,6 +336,7 @@ def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str,
         "startedAt": attempts[0]["startedAt"] if attempts else None,
         "finishedAt": finished_at if status in Run.FINISHED else None,
         "error": None if status == Run.Status.COMPLETED else error,
+        "progress": progress_document(place.progress),
         "attempts": attempts,
     }
 

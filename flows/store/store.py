@@ -270,7 +270,7 @@ class Store:
                 attempts,
                 update_conflicts=True,
                 unique_fields=["message_id"],
-                update_fields=["consumer_id", "delivery", "started_at", "logs"],
+                update_fields=["consumer_id", "delivery", "started_at", "logs", "progress"],
             )
 
     def cancelled(self, lease: Lease) -> set[str]:

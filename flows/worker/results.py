@@ -49,6 +49,7 @@ def running_attempt(held: HeldMessage, running: RunningCall, consumer_id: int) -
         delivery=held.deliveries,
         started_at=datetime.fromtimestamp(running.started_at, UTC),
         logs=orjson.dumps(running.logs).decode() if running.logs else "",
+        progress=orjson.dumps(running.progress).decode() if running.progress else "",
     )
 
 

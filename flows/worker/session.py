@@ -334,13 +334,13 @@ class Session:
         for each in self.hosts.running(keys, HEARTBEAT_SECONDS):
             held = self.running[each.call.key[1]]
             attempt = running_attempt(held, each, self.lease.consumer_id)
-            if held.noted != hash(attempt.logs):
+            if held.noted != hash((attempt.logs, attempt.progress)):
                 found.append((held, attempt))
         if found:
             self.store.note_running(self.lease, [attempt for _, attempt in found])
             self.heard_at = time.monotonic()
         for held, attempt in found:
-            held.noted = hash(attempt.logs)
+            held.noted = hash((attempt.logs, attempt.progress))
 
     def _is_out_of_grace(self) -> bool:
         """Tell whether the cluster has been stopping for longer than a script may take."""

@@ -36,6 +36,7 @@ from scripts.protocol.errors import (
     ScriptTooLate,
 )
 from scripts.protocol.outputs import fault_of
+from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.schema import Contract
 from scripts.protocol.wait_state import waiting
@@ -63,6 +64,7 @@ class CallableCall:
         self.started_at = 0.0
         self._site = site
         self._log = CallLog()
+        self._progress: Progress | None = None
         self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
@@ -83,6 +85,13 @@ class CallableCall:
             line | {"text": self._services.clean(line["text"], MAX_LOG_LENGTH)}
             for line in self._log.lines()
         ]
+
+    def progress(self) -> dict[str, Any] | None:
+        """Return how far it has said that it is, without secrets."""
+        return self._progress and self._progress.document(self._services.clean)
+
+    def _keep_progress(self, _: int, progress: Progress) -> None:
+        self._progress = progress
 
     def _watched(self) -> Output:
         return watchdog.call(self.limit, apart, self._run)
@@ -124,6 +133,7 @@ class CallableCall:
             self._log,
             self._services,
             0,
+            self._keep_progress,
             asdict(call.waits) if call.waits else None,
         )
 

@@ -74,7 +74,7 @@ class CallableThreads:
             found = [each for each in self._running if each.call.key in keys]
         for each in found:
             if 0 < each.started_at <= before:
-                yield RunningCall(each.call, each.started_at, each.logs())
+                yield RunningCall(each.call, each.started_at, each.logs(), each.progress())
 
     def cancel(self, keys: set[Any]) -> list[Call]:
         """Withdraw and return the calls with these keys that were not begun; end those that run."""

@@ -1,9 +1,9 @@
 """The second argument of every script: `run(message, context)`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsFloat
 
 from scripts.host.config_values import ConfigValues
 from scripts.host.http import Http
@@ -12,6 +12,7 @@ from scripts.host.secret_values import Secrets
 from scripts.host.signatures import Data, Signatures
 from scripts.protocol.envelope import decode
 from scripts.protocol.numerals import Numerals
+from scripts.protocol.progress import Progress, checked
 
 
 class Services(Protocol):
@@ -32,6 +33,7 @@ class Context:
         "_log",
         "_number",
         "_numerals",
+        "_progress",
         "_secrets",
         "_services",
         "_waits",
@@ -54,6 +56,7 @@ class Context:
         log: CallLog,
         services: Services,
         number: int,
+        progress: Callable[[int, Progress], None],
         waits: dict[str, Any] | None = None,
     ) -> None:
         self.correlation_id = correlation_id
@@ -65,6 +68,7 @@ class Context:
         self._log = log
         self._services = services
         self._number = number
+        self._progress = progress
         self._waits = waits
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
@@ -79,6 +83,15 @@ class Context:
             values, level = values[:-1], found
         level = "info" if level is None else required_level(level)
         self._log.add(" ".join(map(str, values)), level)
+
+    def progress(
+        self, done: SupportsFloat, total: SupportsFloat | None = None, text: object = ""
+    ) -> None:
+        """Tell how much is done of a total, where it is known, and in words. The last value counts.
+
+        It is seen while the script runs. Raises ValueError for what are no numbers from 0 on.
+        """
+        self._progress(self._number, checked(done, total, text))
 
     @property
     def waits(self) -> int:

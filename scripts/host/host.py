@@ -35,6 +35,7 @@ from scripts.protocol.errors import (
     ScriptTooLate,
     ScriptWait,
 )
+from scripts.protocol.progress import ProgressPage
 from scripts.protocol.schema import Contract
 from scripts.protocol.wire import (
     ANSWER,
@@ -72,6 +73,7 @@ class Host:
         self._number = 0
         self._services = ServiceClient(self)
         self._log_page = LogPage(self._shared)
+        self._write_progress = ProgressPage(self._shared).write
         self._unsent = 0
         self._flushed_at = 0.0
         self._is_worn_out = False
@@ -149,6 +151,7 @@ class Host:
                 CallLog(self._log_page),
                 self._services,
                 self._number,
+                self._write_progress,
                 waits,
             )
             kind, output, extra = self._call(script, bodies[start:end], context, is_last)

@@ -174,7 +174,13 @@ class HostPool:
                 continue
             call = dict(host.unanswered()).get(number)
             if call is not None and call.key in keys:
-                yield RunningCall(call, epoch_of(since), self._log_of(host, number))
+                told = host.page.progress_of(number)
+                yield RunningCall(
+                    call,
+                    epoch_of(since),
+                    self._log_of(host, number),
+                    told and told.document(self._services.clean(host, number)),
+                )
         if self._callables is not None:
             yield from self._callables.running(keys, seconds)
 

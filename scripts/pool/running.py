@@ -11,11 +11,12 @@ from scripts.protocol.calls import Call
 
 @dataclass(frozen=True, slots=True)
 class RunningCall:
-    """A call that runs since this epoch second, and what it has said so far."""
+    """A call that runs since this epoch second, what it has said so far and how far it is."""
 
     call: Call
     started_at: float
     logs: list[dict[str, Any]]
+    progress: dict[str, Any] | None = None
 
 
 def epoch_of(began_at: float) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 from scripts.pool.page_log import log_lines
 from scripts.protocol import wire
+from scripts.protocol.progress import Progress, progress_of
 
 
 class SharedPage:
@@ -67,6 +68,10 @@ class SharedPage:
         The texts may hold secrets.
         """
         return log_lines(self._bytes, number)
+
+    def progress_of(self, number: int) -> Progress | None:
+        """Return how far a call says that it is, if it is the last that said so."""
+        return progress_of(self._bytes, number)
 
     def close_descriptor(self) -> None:
         """Close the descriptor once the host has it; this process needs it no more."""

@@ -87,11 +87,18 @@ WRITTEN = 3
 # The log of the call whose number this is: its lines in all, the block that is written to, and the
 # bytes in each of three blocks, which stand at LOG_AT.
 LOG_CALL, LOG_COUNT, LOG_BLOCK, LOG_SIZES = 16, 17, 18, 19
+# The progress of the call whose number this is, and how often a host has told any. It stands in one
+# of two places at PROGRESS_AT.
+PROGRESS_CALL, PROGRESS_WRITES = 24, 25
 UNSENT_AT = mmap.PAGESIZE
 MAX_UNSENT_BYTES = 128 * 1024
 LOG_AT = UNSENT_AT + MAX_UNSENT_BYTES
 LOG_BLOCK_BYTES = 128 * 1024
-SHARED_BYTES = LOG_AT + 3 * LOG_BLOCK_BYTES
+PROGRESS_AT = LOG_AT + 3 * LOG_BLOCK_BYTES
+PROGRESS_BYTES = 2 * 1024
+SHARED_BYTES = PROGRESS_AT + 2 * PROGRESS_BYTES
+# What is done, the total or NaN, epoch seconds, bytes of text.
+PROGRESS = struct.Struct("<dddI")
 # A line of the log: epoch seconds, level, bytes of text.
 LOG_LINE = struct.Struct("<dBI")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")

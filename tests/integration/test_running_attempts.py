@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.urls import reverse
 
 from flows import engine
 from flows.models import Queue, Run, RunningAttempt, StepRun
+from flows.monitoring.progress import ProgressLines
+from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import trace
 from flows.store import store
 from flows.worker.this_worker import this_worker
@@ -22,7 +24,12 @@ from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ENDLESS = "def run(message, context):\n    context.log('begun', 1)\n    while True: pass\n"
+ENDLESS = """\
+def run(message, context):
+    context.log('begun', 1)
+    context.progress(1, 4, '<rows>')
+    while True: pass
+"""
 
 
 class AtWork:
@@ -75,6 +82,40 @@ def test_a_step_that_runs_for_long_is_seen_with_its_log(started, at_work, admin_
     assert "begun 1" in page.content.decode()
 
 
+def test_the_progress_of_a_step_is_seen_while_it_runs(started, at_work, admin_client):
+    lines = ProgressLines(started.pk)
+    lines._looked_at = 0
+    row = RunningAttempt.objects.get()
+
+    [step] = trace(started)["steps"]
+    page = admin_client.get(reverse("admin:flows_run_change", args=[started.pk]))
+    [line] = lines.new()
+
+    at = datetime.fromtimestamp(json.loads(row.progress)["at"], UTC)
+    assert step["progress"] == {"done": 1, "total": 4, "text": "<rows>", "at": rfc3339(at)}
+    assert line == "flow-0: 1 of 4 (25 %): <rows>"
+    shown = page.content.decode()
+    assert 'value="1" max="4"' in shown
+    assert "1 of 4 (25 %): &lt;rows&gt;" in shown
+
+
+def test_each_line_of_progress_is_printed_once(started, at_work):
+    lines = ProgressLines(started.pk)
+    lines._looked_at = 0
+
+    assert len(lines.new()) == 1
+    lines._looked_at = 0
+    assert lines.new() == []
+
+
+def test_a_step_that_has_ended_has_no_progress(started, at_work):
+    engine.cancel(started)
+
+    at_work.until(lambda: not at_work.worker.sessions)
+
+    assert [step["progress"] for step in trace(run_of(started.pk))["steps"]] == [None]
+
+
 def test_a_cancelled_run_keeps_the_log_of_its_script(started, at_work):
     engine.cancel(started)
 
@@ -121,8 +162,8 @@ def test_a_time_limit_is_stored_with_log_line_and_function():
     work("flow-0")
 
     told = StepRun.objects.get()
-    assert "time limit of 1 s. It was at line 3 in run()." in told.error
-    assert 'File "flow-0", line 3, in run\n    while True: pass' in told.error
+    assert "time limit of 1 s. It was at line 4 in run()." in told.error
+    assert 'File "flow-0", line 4, in run\n    while True: pass' in told.error
     assert json.loads(told.logs)[0]["text"] == "begun 1"
 
 

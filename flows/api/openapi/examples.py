@@ -37,6 +37,7 @@ RUN = {
             "startedAt": "2026-11-02T09:30:00.131000Z",
             "finishedAt": "2026-11-02T09:30:00.133000Z",
             "error": None,
+            "progress": None,
             "attempts": [
                 {
                     "attempt": 1,

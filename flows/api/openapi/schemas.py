@@ -96,6 +96,16 @@ ATTEMPT = record(
     description="One delivery of the message to the step's script.",
 )
 
+PROGRESS = record(
+    {
+        "done": {"type": "number", "minimum": 0},
+        "total": {"type": ["number", "null"], "minimum": 0},
+        "text": TEXT,
+        "at": TIME,
+    },
+    description="How far a script that runs says that it is, by context.progress.",
+)
+
 STEP_TRACE = record(
     {
         "name": TEXT,
@@ -111,6 +121,7 @@ STEP_TRACE = record(
         "startedAt": TIME_OR_NULL,
         "finishedAt": TIME_OR_NULL,
         "error": TEXT_OR_NULL,
+        "progress": {"anyOf": [PROGRESS, {"type": "null"}]},
         "attempts": listed(ref("Attempt")),
     }
 )

@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from flows import engine
 from flows.errors import FlowError, PayloadInvalid
 from flows.models import Run
+from flows.monitoring.progress import ProgressLines
 from flows.monitoring.trace import trace_json, wait_until_finished
 from scripts.protocol.json_text import items_of
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             "--wait",
             type=float,
             metavar="SECONDS",
-            help="Wait for the end and print the finished run as JSON.",
+            help="Wait for the end and print the finished run as JSON; meanwhile its progress.",
         )
         parser.add_argument("--idempotency-key", metavar="K")
 
@@ -78,7 +79,14 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} of {len(ids)} runs failed.")
 
     def _report_one(self, correlation_id: UUID, deadline: float, *, indent: bool) -> str:
-        wait_until_finished(correlation_id, deadline - time.monotonic())
+        lines = ProgressLines(correlation_id)
+
+        def print_progress() -> None:
+            # The standard output is for the run alone.
+            for line in lines.new():
+                self.stderr.write(line, self.style.NOTICE)
+
+        wait_until_finished(correlation_id, deadline - time.monotonic(), print_progress)
         run = Run.objects.select_related("flow_version").get(pk=correlation_id)
         self.stdout.write(trace_json(run, indent=indent).decode())
         return run.status

@@ -149,6 +149,9 @@ class Execution:
 
     def _log(self, said: bytes) -> None:
         at, level, line = said.decode("utf-8", "surrogatepass").split(" ", 2)
+        if level == "progress":
+            self._context.progress(*json.loads(line))
+            return
         self._context._log.add(prelude.without_frames(line), level, float(at))
 
     def _secrets(self) -> dict[str, dict[str, Any]]:

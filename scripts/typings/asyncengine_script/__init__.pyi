@@ -78,6 +78,11 @@ class Context:
         The last value may be the level.
         """
 
+    def progress(
+        self, done: SupportsFloat, total: SupportsFloat | None = None, text: object = ""
+    ) -> None:
+        """Tell how far the script is; seen while it runs, once a second. The last value counts."""
+
     @property
     def waits(self) -> int:
         """How often the script has waited with this message at this step."""

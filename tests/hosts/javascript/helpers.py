@@ -70,6 +70,7 @@ def run_once(
         log,
         replies or Replies(),
         1,
+        lambda call, progress: None,
     )
     try:
         return script.run(body or json.dumps(envelope).encode(), context)

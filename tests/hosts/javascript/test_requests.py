@@ -122,7 +122,7 @@ def test_numbers_go_to_and_come_from_a_server_as_they_are_written() -> None:
     replies = Replies((1, page('{"rate": 1.10, "id": 1234567890123456.78, "n": 1e5}')))
     code = "const r = await http.post('http://a/', context.Data.payload); setData(r.data)"
     body = b'{"correlationId":"c","payload":{"total":12.50,"z":-0}}'
-    context = Context("c", "f", "s", "q", 1, "d", [], replies, 1)
+    context = Context("c", "f", "s", "q", 1, "d", [], replies, 1, lambda call, progress: None)
     script = JavaScriptScript("p", code)
 
     output = encode(script.run(body, context), context._numerals)

@@ -73,6 +73,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "startedAt": None,
         "finishedAt": None,
         "error": None,
+        "progress": None,
         "attempts": [],
     }
     assert document == {

@@ -20,6 +20,7 @@
     critical: "critical", fatal: "critical", warn: "warning", err: "error", information: "info",
   };
 
+  shared.tell = tell;
   context.log = globalThis.log = log;
   globalThis.ftos = { logging: { log } };
   globalThis.console = {
@@ -76,7 +77,11 @@
   }
 
   function keep(line, level) {
-    messenger.text = now() / 1000 + " " + level + " " + apply(slice, line, [0, MAX_LENGTH]);
+    tell(level, apply(slice, line, [0, MAX_LENGTH]));
+  }
+
+  function tell(what, line) {
+    messenger.text = now() / 1000 + " " + what + " " + line;
     apply(reject, promise, [messenger]);
     messenger.text = "";
   }
