@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from flows import engine
+from flows.dead_letters import DeadLetterFilter
+from flows.errors import FlowError
+from flows.models import DeadLetter
+from flows.monitoring.times import rfc3339
+
+MOST = 100
+FILTERS = {
+    "flow": "flow_name",
+    "queue": "queue",
+    "step": "step",
+    "script": "script",
+    "reason": "reason",
+    "code": "code",
+    "text": "text",
+}
+
+
+class Command(BaseCommand):
+    help = "Lists open dead letters, puts them back or discards them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="Print the open ones, newest first.")
+        listing.add_argument(
+            "--limit", type=int, default=MOST, metavar="N", help=f"At most these. Default: {MOST}"
+        )
+        listing.add_argument("--json", action="store_true", help="Print one JSON object a line.")
+        back = verbs.add_parser("reprocess", help="Put them back at the step where they failed.")
+        back.add_argument(
+            "--newest",
+            action="store_true",
+            help="Go on with the flow and its scripts as they are now.",
+        )
+        back.add_argument(
+            "--payload", metavar="JSON", help="Another payload; for a single dead letter."
+        )
+        discard = verbs.add_parser("discard", help="Give them up.")
+        for verb in (back, discard):
+            verb.add_argument("ids", metavar="ID", type=int, nargs="*")
+        for verb in (listing, back, discard):
+            for name in FILTERS:
+                verb.add_argument(f"--{name}", metavar=name.upper())
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        chosen: dict[str, Any] = {
+            of: options[name] for name, of in FILTERS.items() if options[name] is not None
+        }
+        if options["verb"] == "list":
+            letters = DeadLetterFilter(**chosen).open(None).select_related("step__flow_version")
+            for letter in letters.order_by("-id")[: max(options["limit"], 0)]:
+                self.stdout.write(
+                    json.dumps(_document(letter)) if options["json"] else _text(letter)
+                )
+            return
+        ids = tuple(options["ids"])
+        if bool(ids) == bool(chosen):
+            raise CommandError("Name the ids of dead letters or a filter, one of the two.")
+        self._decide(_chosen(ids, chosen), options)
+
+    def _decide(self, ids: list[int], options: dict[str, Any]) -> None:
+        """Reprocess or discard each, oldest first. The rest follows where one is refused."""
+        payload = options.get("payload")
+        if payload is not None and len(ids) != 1:
+            raise CommandError("--payload goes with a single dead letter.")
+        refused = 0
+        for pk in ids:
+            letter = DeadLetter.objects.select_related("step__flow_version__flow").get(pk=pk)
+            try:
+                if options["verb"] == "discard":
+                    run = engine.discard(letter)
+                else:
+                    given = None if payload is None else payload.encode()
+                    run = engine.reprocess(letter, newest_script=options["newest"], payload=given)
+            except FlowError as error:
+                refused += 1
+                self.stderr.write(self.style.ERROR(f"{pk}: {error}"))
+            else:
+                self.stdout.write(f"{pk}  {run.pk}  {run.status}")
+        if refused:
+            raise CommandError(f"{refused} of {len(ids)} dead letters were refused.")
+
+
+def _chosen(ids: tuple[int, ...], chosen: dict[str, Any]) -> list[int]:
+    if not ids:
+        return list(
+            DeadLetterFilter(**chosen).open(None).order_by("id").values_list("pk", flat=True)
+        )
+    found = set(DeadLetter.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    if missing := [pk for pk in ids if pk not in found]:
+        raise CommandError(f"There are no dead letters {', '.join(map(str, missing))}.")
+    return list(ids)
+
+
+def _document(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.pk,
+        "correlationId": str(letter.run_id),
+        "flowName": letter.step.flow_version.flow_name,
+        "stepName": letter.step.name,
+        "queueName": letter.step.queue_name,
+        "reason": letter.reason,
+        "code": letter.code,
+        "error": letter.error,
+        "deliveries": letter.deliveries,
+        "deadAt": rfc3339(letter.dead_at),
+    }
+
+
+def _text(letter: DeadLetter) -> str:
+    shown = _document(letter)
+    names = ("id", "deadAt", "flowName", "stepName", "reason", "correlationId")
+    error = (letter.error.strip().splitlines() or [""])[0]
+    return "  ".join([*(str(shown[name]) for name in names), error[:200]])
