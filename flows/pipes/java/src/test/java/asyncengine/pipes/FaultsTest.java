@@ -8,6 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import asyncengine.pipes.StubEngine.Fault;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.time.ZoneOffset;
 import java.time.ZonedDateTime;
@@ -15,6 +17,7 @@ import java.time.format.DateTimeFormatter;
 import java.util.List;
 import java.util.stream.Stream;
 import org.apache.camel.Exchange;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -164,5 +167,33 @@ class FaultsTest extends ComponentContract {
             assertNull(awaited.getException());
             assertEquals("{\"n\":1}", awaited.getMessage().getBody());
         }
+    }
+
+    @ParameterizedTest
+    @MethodSource("forms")
+    void aBodyOfTenMegabytesIsSentWhole(Form form, @TempDir Path folder) throws Exception {
+        String body = "{\"text\":\"" + "ü".repeat(5 * 1024 * 1024) + "\"}";
+        Path file = Files.writeString(folder.resolve("large.json"), body);
+        try (Application application = application(form, null)) {
+            for (Object sent : List.of(body, file.toFile(), Files.newInputStream(file))) {
+                assertNull(call(application, sent).getException());
+            }
+        }
+        assertEquals(3, engine.starts().size());
+        engine.starts().forEach(seen -> assertEquals(body.length(), seen.body().length()));
+    }
+
+    @ParameterizedTest
+    @MethodSource("forms")
+    void aBodyThatIsTooLargeFailsAtOnceAndSaysWhy(Form form) throws Exception {
+        engine.faults.add(Fault.answer(413, "{\"type\":\"payload-too-large\",\"title\":\"too large\"}"));
+        try (Application application = application(form, null)) {
+            AsyncEngineException error =
+                    assertInstanceOf(AsyncEngineException.class, call(application, "x".repeat(10_000_000)).getException());
+
+            assertEquals(413, error.getHttpStatus());
+            assertTrue(error.getMessage().contains("payload-too-large"), error.getMessage());
+        }
+        assertEquals(1, engine.starts().size());
     }
 }
