@@ -62,6 +62,11 @@ class Tried:
         return "passed" if error is None else "failed"
 
     @property
+    def finishes(self) -> bool:
+        """Whether the run, or its branch, ends with the output."""
+        return self.is_last or (self.trial is not None and self.trial.finishes)
+
+    @property
     def output(self) -> str | None:
         return self.trial.output if self.trial and self.trial.error is None else None
 
@@ -100,6 +105,8 @@ class _Run:
         self.until = until
         self.id: UUID = uuid7()
         self.trial = FlowTrial()
+        # The outputs of those that have ended before their end or their join, by branch.
+        self.finished: dict[str, str] = {}
 
     def run(self, payload: str) -> FlowTrial:
         # Messages by the name of their branch; a run that has not fanned out has one, named "".
@@ -107,14 +114,22 @@ class _Run:
         try:
             for step in self.steps:
                 if step.join and "" not in messages:
-                    messages = {"": self._joined(messages)}
+                    messages = {"": self._joined(self._with_finished(messages))}
                 messages = dict(self._at(step, messages))
+                if "" in self.finished:
+                    break
         except _Stopped as stop:
             self.trial.stop = str(stop)
         else:
+            messages = self._with_finished(messages)
             outputs = list(messages.values())
             self.trial.result = outputs[0] if "" in messages else f"[{','.join(outputs)}]"
         return self.trial
+
+    def _with_finished(self, messages: dict[str, str]) -> dict[str, str]:
+        """Return the messages with those that ended early, in the order of their branches."""
+        found, self.finished = messages | self.finished, {}
+        return {name: found[name] for name in sorted(found, key=_numbers_of)}
 
     def _joined(self, messages: dict[str, str]) -> str:
         body = joined(self.id, list(messages.values()))
@@ -126,7 +141,11 @@ class _Run:
         """Yield what leaves the step, by branch."""
         is_last = step is self.steps[-1]
         for branch, body in messages.items():
-            output = self._tried(Tried(step, branch, body, is_last))
+            tried = Tried(step, branch, body, is_last)
+            output = self._tried(tried)
+            if tried.finishes and not is_last:
+                self.finished[branch] = output
+                continue
             if is_last or not output.lstrip().startswith("["):
                 yield branch, output
                 continue
@@ -156,6 +175,10 @@ class _Run:
         program, name = script.program(), str(self.user.get_username())
         with recorded(program, name, self.user, script) as services:
             return run_trial(program, tried.body.encode(), is_last=tried.is_last, services=services)
+
+
+def _numbers_of(branch: str) -> list[int]:
+    return [int(number) for number in branch.split(".") if number]
 
 
 def _why_it_ends(tried: Tried) -> str:

@@ -30,6 +30,7 @@ NARROWEST = 0.4
 KINDS = {Attempt: "attempt", Message: "message", DeadLetter: "letter"}
 WORDS = {
     "PENDING": "Not reached",
+    "SKIPPED": "Skipped",
     "QUEUED": "Waits",
     "RUNNING": "Runs",
     "COMPLETED": "Completed",

@@ -70,7 +70,7 @@ def tried_page(request: HttpRequest, flow: Flow, payload: str) -> dict[str, Any]
 
 def _untried(trial: FlowTrial, steps: list[Step]) -> list[str]:
     reached = {each.step.pk for each in trial.tried}
-    return [step.name for step in steps if step.pk not in reached] if trial.stop else []
+    return [step.name for step in steps if step.pk not in reached]
 
 
 def shown(tried: Tried) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def shown(tried: Tried) -> dict[str, Any]:
 
 def _branches(tried: Tried) -> int:
     output = tried.output or ""
-    is_list = not tried.is_last and output.lstrip().startswith("[")
+    is_list = not tried.finishes and output.lstrip().startswith("[")
     return len(items_of(output)) if is_list else 0
 
 

@@ -131,7 +131,7 @@ def run_story(run: Run) -> RunStory:
     messages = _messages_of(run)
     letters = _letters_of(run)
     stories: list[StepStory] = []
-    reached = True
+    reached, begun = True, False
     for step in steps:
         name = step.name
         place = Place(
@@ -140,7 +140,8 @@ def run_story(run: Run) -> RunStory:
             held=any(message.consumer_id is not None for message in messages[name]),
             letter=next(({"id": each.pk} for each in letters[name] if _is_open(each)), None),
         )
-        status = status_of(run, place, reached)
+        begun = begun or bool(place.attempts)
+        status = status_of(run, place, reached, begun)
         reached = status == Run.Status.COMPLETED
         stories.append(StepStory(step, status, attempts[name], messages[name], letters[name]))
     end = run.finished_at if run.finished_at and not any(messages.values()) else now

@@ -19,6 +19,8 @@ from flows.monitoring.wait_reason import why_run
 
 # The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
+# The status of a step that a completed run has left out.
+SKIPPED = "SKIPPED"
 # The outcome of an attempt that has none yet.
 RUNNING = "RUNNING"
 
@@ -218,9 +220,11 @@ def _steps(run: Run, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, An
     versions = _step_versions(run)
     places = _places(run, messages, [step.name for step in versions])
     entries: list[dict[str, Any]] = []
-    reached = True
+    reached, begun = True, False
     for step in versions:
-        entry = _step(run, step, places[step.name], reached)
+        place = places[step.name]
+        begun = begun or bool(place.attempts)
+        entry = _step(run, step, place, status_of(run, place, reached, begun))
         entries.append(entry)
         reached = entry["status"] == Run.Status.COMPLETED
     return entries
@@ -320,8 +324,7 @@ def _running(place: Place, message: Mapping[str, Any], attempt: RunningAttempt) 
     }
 
 
-def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str, Any]:
-    status = status_of(run, place, reached)
+def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, Any]:
     attempts, letter = place.attempts, place.letter
     last = attempts[-1] if attempts else None
     finished_at = last["finishedAt"] if last else letter and _time(letter["dead_at"])
@@ -341,8 +344,11 @@ def _step(run: Run, step: StepVersion, place: Place, reached: bool) -> dict[str,
     }
 
 
-def status_of(run: Run, place: Place, reached: bool) -> str:
-    """Return the status of a step. `reached`: the step before is completed."""
+def status_of(run: Run, place: Place, reached: bool, begun: bool) -> str:
+    """Return the status of a step.
+
+    `reached`: the step before is completed; `begun`: the run has been at one before, or at this.
+    """
     if place.held or place.waiting:
         return Run.Status.RUNNING if place.held else Run.Status.QUEUED
     if place.letter:
@@ -351,4 +357,6 @@ def status_of(run: Run, place: Place, reached: bool) -> str:
         return Run.Status.COMPLETED
     if reached and run.status == Run.Status.CANCELLED:
         return Run.Status.CANCELLED
-    return Run.Status.FAILED if place.attempts else PENDING
+    if place.attempts:
+        return Run.Status.FAILED
+    return SKIPPED if begun and run.status == Run.Status.COMPLETED else PENDING

@@ -139,7 +139,7 @@ class Commit:
 
     def _circumstances(self, result: DeliveryResult, is_cancelled: bool) -> Circumstances:
         held, plan = result.held, step_plan(result.held.step_id)
-        if plan.next_step_id is None:
+        if plan.next_step_id is None or result.finishes:
             return Circumstances(is_cancelled) if is_cancelled else USUAL
         queue = self.queues.get(plan.next_queue_id)
         # What waits for room already goes on as room comes, even if the queue is smaller now.
@@ -170,9 +170,9 @@ class Commit:
             self.dead += self.branches.dead_rest(done, plan) if is_rest else [done]
         elif plan.next_step_id is not None and done.branches is not None:
             self.branches.fan_out(done, plan)
-        elif done.held.branch and (plan.next_step_id is None or plan.next_joins):
+        elif done.held.branch and (done.finishes or plan.next_step_id is None or plan.next_joins):
             self.branches.end(done.held, plan, done.output)
-        elif plan.next_step_id is None:
+        elif done.finishes or plan.next_step_id is None:
             self.completed.append(done)
         else:
             self.queues[plan.next_queue_id].depth_change += 1

@@ -78,6 +78,8 @@ class DeliveryResult:
     # Where the output is a list that fans out: its messages, and the number of the first one.
     branches: list[str] | None = None
     first_branch: int = 0
+    # Its run, or its branch, ends with the output, whatever steps follow.
+    finishes: bool = False
     logs: str = ""
     warning: bool = False
     # Called in the transaction that is to store it, at each try: returns what there is to store.

@@ -126,8 +126,8 @@ class ScriptHere(CallableHere):
         script = compiled(program.language, program.name, program.code, libraries)
         context, warning = self._context(), None
         try:
-            output = script.run(call.body, context)
-            if not site.is_last:
+            output, is_last = context._ending(script.run(call.body, context), site.is_last)
+            if not is_last:
                 output, warning = complete(output, call.correlation_id)
             text = encode(output, context._numerals)
         except ScriptError:
@@ -136,9 +136,10 @@ class ScriptHere(CallableHere):
             raise script.explain(error) from error
         finally:
             script.forget()
-        if fault := fault_of(text, call.body, call.correlation_id, site.is_last):
+        if fault := fault_of(text, call.body, call.correlation_id, is_last):
             raise fault
-        contract.check_output(text, site.is_last)
+        contract.check_output(text, is_last)
+        self._finishes = bool(context._finish)
         return text, warning
 
 

@@ -78,8 +78,12 @@ class Measuring:
 
 def ended_runs(ended: list[DeliveryResult], is_last: bool) -> list[DeliveryResult]:
     """Return the deliveries of a step with which a run has ended, in a single branch."""
-    ends = ENDS_AT_LAST_STEP if is_last else ENDS
-    return [each for each in ended if each.decision.disposition in ends and not each.is_branched]
+    return [
+        each
+        for each in ended
+        if each.decision.disposition in (ENDS_AT_LAST_STEP if is_last or each.finishes else ENDS)
+        and not each.is_branched
+    ]
 
 
 ENDS = frozenset({Disposition.DEAD_LETTERED})

@@ -23,7 +23,7 @@ from scripts.protocol.json_text import items_of
 
 def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
     """Return what comes of a call that has ended."""
-    is_last = step_plan(held.step_id).site.is_last
+    is_last = step_plan(held.step_id).site.is_last or outcome.finishes
     output = "" if outcome.error else (outcome.output or b"null").decode()
     fault = fault_of_text(output) if is_last else None
     result = DeliveryResult(
@@ -35,7 +35,7 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
         warning=outcome.warning is not None,
     )
     if result.disposition is Disposition.ACCEPTED:
-        result.output = output
+        result.output, result.finishes = output, outcome.finishes
         if not is_last and output.lstrip()[:1] == "[":
             result.branches = [text for text, _ in items_of(output)]
     return result

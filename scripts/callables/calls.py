@@ -65,6 +65,7 @@ class CallableCall:
         self._site = site
         self._log = CallLog()
         self._progress: Progress | None = None
+        self._finishes = False
         self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
@@ -77,7 +78,10 @@ class CallableCall:
             output, warning = around(self._watched) if around else self._watched()
         except BaseException as reason:
             error = self._explained(reason)
-        return Outcome(self.call, output, error, warning, self.logs(), started_at, time.time())
+        ended_at, finishes = time.time(), self._finishes and error is None
+        return Outcome(
+            self.call, output, error, warning, self.logs(), started_at, ended_at, finishes
+        )
 
     def logs(self) -> list[dict[str, Any]]:
         """Return what it has said so far, without secrets."""
@@ -105,12 +109,14 @@ class CallableCall:
         contract.check_input(call.body)
         context = self._context()
         output, warning = function(decode(call.body, context._numerals), context), None
-        if not site.is_last:
+        output, is_last = context._ending(output, site.is_last)
+        if not is_last:
             output, warning = complete(output, call.correlation_id)
         text = encode(output, context._numerals)
-        if fault := fault_of(text, call.body, call.correlation_id, site.is_last):
+        if fault := fault_of(text, call.body, call.correlation_id, is_last):
             raise fault
-        contract.check_output(text, site.is_last)
+        contract.check_output(text, is_last)
+        self._finishes = bool(context._finish)
         return text, warning
 
     def _function(self) -> Callable[..., Any]:

@@ -30,6 +30,7 @@ class Context:
 
     __slots__ = (
         "_config",
+        "_finish",
         "_log",
         "_number",
         "_numerals",
@@ -69,6 +70,8 @@ class Context:
         self._services = services
         self._number = number
         self._progress = progress
+        # Whether the run ends with this call, and the output where `finish` was given it.
+        self._finish: tuple[Any, ...] = ()
         self._waits = waits
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
@@ -92,6 +95,18 @@ class Context:
         It is seen while the script runs. Raises ValueError for what are no numbers from 0 on.
         """
         self._progress(self._number, checked(done, total, text))
+
+    def finish(self, output: Any = None) -> Any:
+        """End the run, or its branch, with this output as its result, and return the output.
+
+        The script goes on to its end. What it returns then counts no more; the last call does.
+        """
+        self._finish = (output,)
+        return output
+
+    def _ending(self, output: Any, is_last: bool) -> tuple[Any, bool]:
+        """Return what is the output of the call, and whether the run ends with it."""
+        return (self._finish[0], True) if self._finish else (output, is_last)
 
     @property
     def waits(self) -> int:

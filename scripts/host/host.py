@@ -41,6 +41,7 @@ from scripts.protocol.wire import (
     ANSWER,
     BEGAN,
     BEGUN,
+    FINISHED,
     KINDS,
     MAX_TEXT_LENGTH,
     MAX_UNSENT_BYTES,
@@ -184,6 +185,7 @@ class Host:
             self._contract.check_input(body)
             output = script.run(body, context)
             self._numbers[WRITTEN] = self._number
+            output, is_last = context._ending(output, is_last)
             if not is_last:
                 output, warning = complete(output, correlation_id)
             text = encode(output, context._numerals)
@@ -206,7 +208,8 @@ class Host:
         output = None
         script.forget()
         if error is None:
-            return OUTPUT, text, _extra(None, warning, log.lines())
+            kind = FINISHED if context._finish else OUTPUT
+            return kind, text, _extra(None, warning, log.lines())
         return error[0], state, _extra(error[1], None, log.lines())
 
     def _answer(

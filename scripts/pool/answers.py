@@ -77,13 +77,15 @@ def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_
         started_at, seconds = epoch, 0.0
     ended_at = min(started_at + seconds, epoch)
     call = group.calls[group.done]
-    fault = _fault(output, call, group) if kind == wire.OUTPUT else None
-    if kind == wire.OUTPUT and fault is None and not extra:
-        return Outcome(call, output, None, None, [], started_at, ended_at)
+    finishes = kind == wire.FINISHED
+    is_output = finishes or kind == wire.OUTPUT
+    fault = _fault(output, call, group.site.is_last or finishes) if is_output else None
+    if is_output and fault is None and not extra:
+        return Outcome(call, output, None, None, [], started_at, ended_at, finishes)
     error: ScriptError | None = None
     warning: str | None = None
     logs: list[dict[str, Any]] = []
-    if extra or kind != wire.OUTPUT:
+    if extra or not is_output:
         error, warning, logs = _details(kind, extra, clean)
     if isinstance(error, ScriptWait):
         if not is_state(output):
@@ -91,12 +93,12 @@ def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_
         error.state = output.decode()
     error = fault or error
     result = output if error is None else None
-    return Outcome(call, result, error, warning, logs, started_at, ended_at)
+    return Outcome(call, result, error, warning, logs, started_at, ended_at, finishes)
 
 
-def _fault(output: bytes, call: Call, group: Group) -> OutputInvalid | None:
+def _fault(output: bytes, call: Call, is_last: bool) -> OutputInvalid | None:
     try:
-        return fault_of(output, call.body, call.correlation_id, group.site.is_last)
+        return fault_of(output, call.body, call.correlation_id, is_last)
     except ValueError:
         raise ProtocolError from None
 
@@ -139,7 +141,7 @@ def _details(
         content = orjson.loads(extra)
         warning = content["warning"]
         return (
-            None if kind == wire.OUTPUT else _error(kind, content["error"], clean),
+            None if kind in (wire.OUTPUT, wire.FINISHED) else _error(kind, content["error"], clean),
             None if warning is None else clean(warning, wire.MAX_TEXT_LENGTH),
             [log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
         )

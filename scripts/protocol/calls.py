@@ -100,7 +100,8 @@ class Call:
 class Outcome:
     """The result of a call: an output, which is JSON text in UTF-8, or an error.
 
-    The times are epoch seconds, measured in the host.
+    The times are epoch seconds, measured in the host. `finishes`: the run, or its branch, ends with
+    this output, whatever steps follow.
     """
 
     call: Call
@@ -110,3 +111,4 @@ class Outcome:
     logs: list[dict[str, Any]]
     started_at: float
     finished_at: float
+    finishes: bool = False

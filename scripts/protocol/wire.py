@@ -68,6 +68,8 @@ ERRORS: dict[int, type[ScriptError]] = {
     13: ScriptWait,
 }
 KINDS = {error: kind for kind, error in ERRORS.items()}
+# An output with which the run, or its branch, ends at a step that is not the last.
+FINISHED = 14
 # In the middle of a call: b"<number> <service>" in place of an output, and the request as JSON.
 REQUEST = 10
 

@@ -96,6 +96,8 @@ class Trial:
     started_at: float
     seconds: float
     peak_bytes: int
+    # The run, or its branch, would end with the output.
+    finishes: bool = False
 
     @property
     def outcome(self) -> str:
@@ -169,7 +171,7 @@ def run_trial(
         outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last, services)
     finally:
         _slots.release()
-    error, faults = _checked(program, message, is_last, outcome)
+    error, faults = _checked(program, message, is_last or outcome.finishes, outcome)
     clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
     if isinstance(error, OutputInvalid):
@@ -184,6 +186,7 @@ def run_trial(
         started_at=outcome.started_at,
         seconds=outcome.finished_at - outcome.started_at,
         peak_bytes=peak_bytes,
+        finishes=outcome.finishes,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
-from flows.monitoring.trace import PENDING, RUNNING
+from flows.monitoring.trace import PENDING, RUNNING, SKIPPED
 from flows.options import LONGEST_REASON
 from flows.tasks.reprocessing import SAMPLE
 
@@ -114,8 +114,8 @@ STEP_TRACE = record(
         "scriptVersion": {"type": "integer", "minimum": 1},
         "status": {
             "type": "string",
-            "enum": [PENDING, *Run.Status.values],
-            "description": f"{PENDING}: the run has not come to it.",
+            "enum": [PENDING, SKIPPED, *Run.Status.values],
+            "description": f"{PENDING}: the run has not come to it. {SKIPPED}: it ended before.",
         },
         "deliveries": COUNT,
         "startedAt": TIME_OR_NULL,

@@ -55,6 +55,8 @@ interface Context {
   verify_jwt(token: string, secret?: string | null, options?: JwtOptions): Promise<any>;
   /** The last value may be the level: debug, info, warning, error or critical, or {level}. */
   log(...values: unknown[]): void;
+  /** End the run, or its branch, with this output as result. The last call counts. */
+  finish(output?: unknown): void;
   /** How far the script is, seen while it runs, once a second. The last value counts. */
   progress(done: number | bigint, total?: number | bigint | null, text?: unknown): void;
 }

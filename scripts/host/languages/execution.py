@@ -66,6 +66,7 @@ class Execution:
         # Requests under way: their number at the worker -> their number in the script.
         self._under_way: dict[int, int] = {}
         self._sent: dict[int, str] = {}
+        self._finishes = False
 
     def run(self, libraries: Sequence[bytes], code: bytes) -> bytes:
         """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
@@ -97,6 +98,11 @@ class Execution:
                 raise
             # No JavaScript can catch this.
             self._fail(self._realm.take_thrown())
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the run ends with the output."""
+        return self._finishes
 
     def waits_for(self) -> str:
         """Return the request that the script waits for, in words; "" where it waits for none."""
@@ -151,6 +157,9 @@ class Execution:
         at, level, line = said.decode("utf-8", "surrogatepass").split(" ", 2)
         if level == "progress":
             self._context.progress(*json.loads(line))
+            return
+        if level == "finish":
+            self._finishes = True
             return
         self._context._log.add(prelude.without_frames(line), level, float(at))
 

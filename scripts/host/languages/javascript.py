@@ -112,7 +112,8 @@ class JavaScriptScript:
             text = execution.run(self._libraries, self._code)
             # Reading the output takes many times its size.
             check_size(text)
-            return _read(text, context._numerals)
+            output = _read(text, context._numerals)
+            return context.finish(output) if execution.finishes else output
         except Thrown:
             raise _surprise(realm) from None
         except Failed as error:

@@ -78,6 +78,12 @@ class Context:
         The last value may be the level.
         """
 
+    def finish(self, output: object = None) -> Any:
+        """End the run, or its branch, with this output as result, and return it.
+
+        The last call counts.
+        """
+
     def progress(
         self, done: SupportsFloat, total: SupportsFloat | None = None, text: object = ""
     ) -> None:

@@ -237,3 +237,26 @@ def test_who_configures_all_flows_needs_the_grants_of_their_scripts(
 
     assert "scripts.call_any_host" in refused["stop"]
     assert [each["state"] for each in allowed["tried"]] == ["passed"]
+
+
+def test_a_trial_ends_where_a_script_finishes_the_run(flow, superuser):
+    finish = "def run(m, c):\n    return c.finish({'n': 9})"
+
+    trial = try_flow(flow(finish, FAIL), '{"n": 1}', superuser)
+
+    assert states(trial) == [("s0", "", "passed")]
+    assert (json.loads(trial.result), trial.stop) == ({"n": 9}, "")
+
+
+def test_a_branch_that_finishes_is_gathered_in_its_place(flow, superuser):
+    finish = (
+        "def run(m, c):\n"
+        "    if m['payload']['n'] == 1:\n"
+        "        c.finish({'payload': {'n': 50}})\n"
+        "    return m"
+    )
+
+    trial = try_flow(flow(SPLIT, finish, ADD, f"+{GATHER}"), '{"parts": [1, 2]}', superuser)
+
+    assert [state[:2] for state in states(trial)[3:]] == [("s2", "2"), ("s3", "")]
+    assert json.loads(trial.result)["payload"] == {"sum": 53}

@@ -24,7 +24,7 @@ _PARTS = {
     "secrets": r"secrets",
     "zones": r"zoned",
 }
-_LOG = r"log|ftos|console|progress"
+_LOG = r"log|ftos|console|finish|progress"
 # The built-ins that the part numerals needs, and those for orders of keys.
 BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
@@ -35,6 +35,7 @@ _NAMED_PARTS = {
     "crypto": r"crypto",
     "dayjs": r"dayjs",
     "encoding": r"TextEncoder|TextDecoder",
+    "finish": r"finish",
     "progress": r"progress",
     "signatures": r"sign|verify|jwt|verifyJwt|verify_jwt",
     "url": r"URL|URLSearchParams",

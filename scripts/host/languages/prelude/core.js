@@ -16,12 +16,12 @@
   const { getPrototypeOf, prototype: plain } = Object;
   const { apply } = Reflect;
   const { includes } = String.prototype;
-  const [text, date, evaluate] = [String, Date, eval];
+  const [text, date, evaluate, failure] = [String, Date, eval, Error];
 
   const shared = {
     hasNews: false, requests: [], refusals: [], throttled: [],
     decision: undefined, decisionError: undefined, settle: undefined,
-    stopIfDecided, copied, withShownNumbers,
+    isFinished: false, stopIfDecided, copied, withShownNumbers, setOutput,
   };
   let output, thrown, hasThrown = false, hasReturned = false, isSettled = false, containers = 0;
 
@@ -90,6 +90,13 @@
 
   // The last call counts. Copies at once: later changes of the value have no effect.
   function setData(value) {
+    if (shared.isFinished) {
+      throw new failure("setData() after context.finish(), whose output is the result");
+    }
+    setOutput(value);
+  }
+
+  function setOutput(value) {
     stopIfDecided();
     output = undefined;
     output = copied(value, "$");
