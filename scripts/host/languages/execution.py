@@ -38,7 +38,7 @@ MAX_MESSAGE_LENGTH = 2000
 def _waiting(after: float | None, reason: str, state: str | None) -> ScriptError:
     """Return what wait() means, by its state as JSON text."""
     text = "" if state in (None, "null") else str(state)
-    if fault := fault_of_state(text.encode()):
+    if text and (fault := fault_of_state(text.encode())):
         return OutputInvalid(fault, place="$")
     return ScriptWait(after=after, reason=reason, state=text)
 
