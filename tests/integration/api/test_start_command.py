@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
-from flows.models import Message, Queue, Run
+from flows.models import Message, Queue, Run, RunningAttempt
 from tests.integration.api.helpers import make_loan_flow
 
 
@@ -108,6 +109,32 @@ def test_finished_run_is_printed_as_json(flow, monkeypatch):
 
     assert document["status"] == "COMPLETED"
     assert document["result"] == {"n": 12345678901234567890123}
+
+
+def test_progress_is_printed_beside_the_run_while_it_is_waited_for(flow, monkeypatch):
+    out, err = io.StringIO(), io.StringIO()
+
+    def sleep(seconds):
+        if RunningAttempt.objects.exists():
+            Message.objects.all()._raw_delete("default")
+            Run.objects.update(status="COMPLETED", result="1")
+            return
+        Message.objects.update(consumer_id=7, queue=None)
+        RunningAttempt.objects.create(
+            message_id=Message.objects.get().pk,
+            consumer_id=7,
+            delivery=1,
+            started_at=timezone.now(),
+            progress='{"done": 30, "total": 120, "text": "rows", "at": 1}',
+        )
+
+    monkeypatch.setattr("flows.monitoring.progress.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("flows.monitoring.trace.time.sleep", sleep)
+
+    call_command("start", "loan", "--wait", "60", stdout=out, stderr=err)
+
+    assert err.getvalue() == "step 1: 30 of 120 (25 %): rows\n"
+    assert json.loads(out.getvalue())["status"] == "COMPLETED"
 
 
 @pytest.mark.parametrize(

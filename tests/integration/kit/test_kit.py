@@ -49,6 +49,23 @@ def test_branches_come_together_at_a_join(kit):
     run.assert_path("one", "two", "two", "two", "three")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(message, context):\n    return context.finish([message['payload']['n']])\n",
+        "setData(1); context.finish([context.Data.payload.n]);",
+    ],
+)
+def test_a_script_finishes_the_run_before_its_last_step(kit, code):
+    kit.configure(flow_of(ECHO, code, RAISE))
+
+    run = kit.run("flow", {"n": 7})
+
+    run.assert_completed([7])
+    run.assert_path("one", "two")
+    assert run.step("three")["status"] == "SKIPPED"
+
+
 def test_steps_of_both_languages_pass_a_message_on(kit):
     kit.configure(flow_of(ECHO, JAVASCRIPT, JAVASCRIPT))
 
