@@ -11,6 +11,7 @@ from flows import engine
 from flows.models import BranchEnd, FlowTotals, Message, Queue, QueueState, Run, Step
 from flows.monitoring.trace import trace
 from tests.builders import ECHO, make_callable, make_flow, make_script, run_of, work_until_idle
+from tests.integration.kit.documents import faults
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,7 @@ def books_are_balanced(completed: int) -> bool:
         and not Message.objects.exists()
         and not BranchEnd.objects.exists()
         and (totals.completed, totals.failed) == (completed, 0)
+        and faults() == []
     )
 
 
