@@ -359,5 +359,7 @@ class FlowKit:
     def _age(self, held: HeldMessage) -> timedelta:
         return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)
 
-    def _secret_reader(self, read: Callable[[str], str]) -> Callable[[str], str]:
-        return lambda name: self._secrets[name] if name in self._secrets else read(name)
+    def _secret_reader(
+        self, read: Callable[[str], tuple[str, bool]]
+    ) -> Callable[[str], tuple[str, bool]]:
+        return lambda name: (self._secrets[name], True) if name in self._secrets else read(name)

@@ -47,7 +47,7 @@ class KitPool(HostPool):
             "http": self._call_outside,
             SECRET_SERVICE: SecretService(),
             CONFIG_SERVICE: ConfigService(),
-            SIGN_SERVICE: Signatures(SecretService()),
+            SIGN_SERVICE: Signatures(SecretService(for_scripts=False)),
         }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(

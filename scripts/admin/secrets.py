@@ -41,7 +41,7 @@ class SecretForm(forms.ModelForm):
 
     class Meta:
         model = Secret
-        fields = ("name", "description")
+        fields = ("name", "description", "is_readable")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,11 +59,16 @@ class SecretForm(forms.ModelForm):
 @admin.register(Secret)
 class SecretAdmin(ConfigurationAdmin):
     form = SecretForm
-    list_display = ("name", "description", "changed_at", "used_by")
+    list_display = ("name", "description", "is_readable", "changed_at", "used_by")
     search_fields = ("name", "description")
     unshown_fields = ("value",)
     readonly_fields = ("changed_at", "scripts")
-    fieldsets = ((None, {"fields": ("name", "description", "value", "changed_at", "scripts")}),)
+    fieldsets = (
+        (
+            None,
+            {"fields": ("name", "description", "value", "is_readable", "changed_at", "scripts")},
+        ),
+    )
 
     @method_decorator(sensitive_post_parameters("value"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
@@ -78,10 +83,12 @@ class SecretAdmin(ConfigurationAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Secret | None = None) -> Any:
         if obj is None:
-            return ((None, {"fields": ("name", "description", "value")}),)
+            return ((None, {"fields": ("name", "description", "value", "is_readable")}),)
         if self.has_change_permission(request, obj):
             return self.fieldsets
-        return ((None, {"fields": ("name", "description", "changed_at", "scripts")}),)
+        return (
+            (None, {"fields": ("name", "description", "is_readable", "changed_at", "scripts")}),
+        )
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)

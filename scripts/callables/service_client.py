@@ -67,19 +67,26 @@ class CallableServices:
         return _outside_calls()(self._program, request, self._deadline)
 
     def _secret(self, name: str) -> str:
-        value = _secret(self._program, name)
+        value = _secret(self._program, name, for_script=True)
         self._given.append(value)
         return value
 
 
-def _secret(program: Program, name: str) -> str:
+def _secret(program: Program, name: str, *, for_script: bool = False) -> str:
     # Imported late: reads the database, which a callable without secrets does not need.
-    from scripts.models.secret_values import SecretUnavailable, secret_value
+    from scripts.models.secret_values import (
+        SecretNotReadable,
+        SecretUnavailable,
+        readable_value,
+        secret_value,
+    )
 
     if name not in program.secrets:
         raise RequestFailed(f"The callable was not given a secret {name!r}.", "not-granted")
     try:
-        return secret_value(name)
+        return readable_value(name) if for_script else secret_value(name)
+    except SecretNotReadable as error:
+        raise RequestFailed(str(error), "not-readable") from error
     except SecretUnavailable as error:
         raise RequestFailed(str(error), "unknown") from error
 

@@ -9,6 +9,7 @@ Send = Callable[[dict[str, Any]], dict[str, Any]]
 
 # The failures that last; all others may be gone at the next try.
 _ABSENT = ("unknown", "not-granted")
+_NOT_READABLE = "not-readable"
 
 
 class Secrets(Mapping[str, str]):
@@ -23,14 +24,24 @@ class Secrets(Mapping[str, str]):
         self._replies: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> str:
-        """Return the value. Raises KeyError, or RuntimeError where it cannot be read now."""
+        """Return the value. Raises KeyError, RuntimeError where it cannot be read now, and
+        PermissionError where it is for signatures and certificates alone.
+        """
         reply = self._reply(name)
         if "error" not in reply:
             value: str = reply["value"]
             return value
+        if reply["kind"] == _NOT_READABLE:
+            raise PermissionError(reply["error"])
         if reply["kind"] in _ABSENT:
             raise KeyError(reply["error"])
         raise RuntimeError(reply["error"])
+
+    def __contains__(self, name: object) -> bool:
+        # Otherwise a loop over all of them would fail.
+        if name in self._names and self._reply(str(name)).get("kind") == _NOT_READABLE:
+            return False
+        return super().__contains__(name)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._names if name in self)

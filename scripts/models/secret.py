@@ -27,6 +27,12 @@ class Secret(models.Model):
     description = models.TextField(
         blank=True, help_text="What it opens, and where a new value comes from."
     )
+    is_readable = models.BooleanField(
+        "readable by scripts",
+        default=True,
+        db_default=True,
+        help_text="Otherwise it is for signatures and certificates alone: it enters no script.",
+    )
     encrypted = models.TextField(editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField("value changed", editable=False)

@@ -10,7 +10,13 @@ from django.db import InterfaceError, OperationalError, connection
 
 from scripts.models.configuration_values import configuration_values
 from scripts.models.encryption import NotDecryptable
-from scripts.models.secret_values import SecretUnavailable, known_values, secret_value
+from scripts.models.secret_values import (
+    SecretNotReadable,
+    SecretUnavailable,
+    known_values,
+    readable_value,
+    secret_value,
+)
 from scripts.protocol.calls import Program
 from scripts.protocol.services import (
     CONFIG_SERVICE,
@@ -29,12 +35,14 @@ _T = TypeVar("_T")
 
 def engine_services() -> dict[str, Service]:
     secrets = SecretService()
+    # For the engine itself, which gives no script the value.
+    keys = SecretService(for_scripts=False)
     config = ConfigService()
     return {
-        "http": OutsideCalls(secrets=secrets, config=config),
+        "http": OutsideCalls(secrets=keys, config=config),
         SECRET_SERVICE: secrets,
         CONFIG_SERVICE: config,
-        SIGN_SERVICE: Signatures(secrets),
+        SIGN_SERVICE: Signatures(keys),
     }
 
 
@@ -54,6 +62,9 @@ class ConfigService:
 class SecretService:
     """The service `secret`: {name} to {value}."""
 
+    def __init__(self, *, for_scripts: bool = True) -> None:
+        self._for_scripts = for_scripts
+
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
@@ -61,7 +72,10 @@ class SecretService:
         if name not in program.secrets:
             raise RequestFailed(f"The script was not given a secret {name!r}.", "not-granted")
         try:
-            return {"value": _read(lambda: secret_value(name), deadline)}
+            value = readable_value if self._for_scripts else secret_value
+            return {"value": _read(lambda: value(name), deadline)}
+        except SecretNotReadable as error:
+            raise RequestFailed(str(error), "not-readable") from error
         except SecretUnavailable as error:
             is_there = isinstance(error.__cause__, NotDecryptable)
             raise RequestFailed(str(error), "unavailable" if is_there else "unknown") from error

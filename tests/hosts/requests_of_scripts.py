@@ -16,6 +16,8 @@ VALUES = {"shop.key": "swordfish", "pin": "123", "pem": "BEGIN KEY\nabc/def+ghi=
 def secret(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
     if request["name"] == "away":
         raise RequestFailed("The database is away.", "unavailable")
+    if request["name"] == "signing":
+        raise RequestFailed("The secret 'signing' is not readable by scripts.", "not-readable")
     if request["name"] not in VALUES:
         raise RequestFailed(f"There is no secret {request['name']!r}.", "unknown")
     return {"value": VALUES[request["name"]]}

@@ -1,5 +1,6 @@
 """``context.secrets`` as a script sees them, and where they are masked."""
 
+import json
 from typing import Any
 
 import pytest
@@ -146,3 +147,35 @@ def test_what_another_script_was_given_is_not_masked(pool: HostPool) -> None:
     outcome = run(pool, 'print("swordfish")\nreturn 7')
 
     assert outcome.logs[0]["text"] == "swordfish"
+
+
+@pytest.mark.parametrize(
+    ("language", "read", "contains"),
+    [
+        (
+            "python",
+            "def run(message, context):\n    return context.secrets.get('signing')",
+            "def run(message, context):\n"
+            "    return ['signing' in context.secrets, list(context.secrets)]",
+        ),
+        (
+            "javascript",
+            "setData(context.secrets.signing)",
+            "setData(['signing' in context.secrets,"
+            " ['signing', 'shop.key'].filter((name) => name in context.secrets)])",
+        ),
+    ],
+)
+def test_a_secret_that_is_not_readable_says_so_when_it_is_read(
+    pool: HostPool, language: str, read: str, contains: str
+) -> None:
+    def outcome(code: str) -> Any:
+        names = ("shop.key", "signing")
+        program = Program(1, "pricing", language, code, 20, 256, secrets=names)
+        site = CallSite("orders", "price", "to-price", is_last=True)
+        pool.submit(program, site, [Call("key", "c", 1, "d", b'{"payload":{}}')], 1)
+        (outcome,) = pool.collect(PATIENCE)
+        return outcome
+
+    assert "The secret 'signing' is not readable by scripts." in str(outcome(read).error)
+    assert json.loads(outcome(contains).output) == [False, ["shop.key"]]

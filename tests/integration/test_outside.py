@@ -80,7 +80,7 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(monkeypatch):
             raise OperationalError("gone")
         return "swordfish"
 
-    monkeypatch.setattr(services, "secret_value", value)
+    monkeypatch.setattr(services, "readable_value", value)
     program = Program(1, "pricing", "python", "", 20, 128, secrets=("shop.key",))
 
     given = secret_in_a_thread(program, "shop.key", seconds=5)

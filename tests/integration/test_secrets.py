@@ -15,7 +15,8 @@ from django.db import connection
 from scripts.models import Script, Secret, secret_values
 from scripts.models.secret_values import SecretUnavailable, forget_secrets, secret_value
 from scripts.protocol.calls import Program
-from scripts.services.engine import SecretService
+from scripts.protocol.services import RequestFailed
+from scripts.services.engine import SecretService, engine_services
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 
@@ -135,3 +136,21 @@ def test_the_deployment_check_warns_of_a_kept_key(settings, is_kept):
     found = [each.id for each in checks.run_checks(include_deployment_checks=True)]
 
     assert ("flows.W002" in found) is is_kept
+
+
+def test_a_secret_that_is_not_readable_enters_no_script():
+    secret = make_secret("a shared key of more than thirty-two bytes")
+    Secret.objects.filter(pk=secret.pk).update(is_readable=False)
+    program = Program(1, "signs", "python", "", 1.0, 64, secrets=("shop.key",))
+    deadline = time.monotonic() + 60
+    signing = {"what": "sign", "algorithm": "HS256", "secret": "shop.key", "data": "x"}
+    services = engine_services()
+
+    with pytest.raises(RequestFailed, match="is not readable by scripts") as raised:
+        services["secret"](program, {"name": "shop.key"}, deadline)
+
+    assert raised.value.kind == "not-readable"
+    assert services["sign"](program, signing, deadline)["signature"]
+    stranger = Program(2, "other", "python", "", 1.0, 64)
+    with pytest.raises(RequestFailed, match="was not given"):
+        services["sign"](stranger, signing, deadline)

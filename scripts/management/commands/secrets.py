@@ -26,18 +26,26 @@ class Command(BaseCommand):
             "--description", metavar="TEXT", help="What it opens, and where a new one comes from."
         )
 
+        change.add_argument(
+            "--not-readable",
+            action="store_true",
+            help="For signatures and certificates alone: it enters no script.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         if options["verb"] == "list":
             for secret in Secret.objects.all():
                 self.stdout.write(secret.name)
         else:
-            self._set(options["name"], options["description"])
+            self._set(options["name"], options["description"], options["not_readable"])
 
     @transaction.atomic
-    def _set(self, name: str, description: str | None) -> None:
+    def _set(self, name: str, description: str | None, not_readable: bool) -> None:
         secret = Secret.objects.filter(name=name).first() or Secret(name=name)
         if description is not None:
             secret.description = description
+        if not_readable:
+            secret.is_readable = False
         value = _value(name)
         if not value:
             raise CommandError("The value is empty; nothing was changed.")

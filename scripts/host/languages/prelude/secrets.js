@@ -3,7 +3,7 @@
   "use strict";
   const replies = facts[7];
   const [error, proxy] = [Error, Proxy];
-  const missing = ["unknown", "not-granted"];
+  const missing = ["unknown", "not-granted", "not-readable"];
 
   context.secrets = new proxy({}, {
     get(target, name) {
