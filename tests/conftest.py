@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 from flows.monitoring import overview
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
-from tests import flushing, static_files
+from tests import flushing, parts_of_pages, static_files
 from tests.databases import copies_in_memory, is_postgresql, template_databases
 from tests.halves import running_halves
 
@@ -126,6 +126,12 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def static_files_are_looked_for_once() -> Iterator[None]:
     with static_files.looked_for_once():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parts_of_pages_are_made_seldom() -> Iterator[None]:
+    with parts_of_pages.made_seldom():
         yield
 
 

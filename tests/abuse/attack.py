@@ -12,7 +12,7 @@ TIMED_OUT = r"ScriptTimedOut: The script ran longer than its time limit of \S+ s
 OUT_OF_MEMORY = r"Script(OutOfMemory|Killed): The script ran out of memory .*"
 PROTOCOL_BROKEN = r"ScriptKilled: protocol: the host's answer made no sense"
 # Shorter than any user would choose, long enough for a busy machine.
-SECONDS = 0.5
+SECONDS = 0.25
 
 
 def killed_by(signal: str) -> str:

@@ -266,7 +266,9 @@ JAVASCRIPT = {
         for name, code in LOOPS.items()
     },
     **{
-        f"memory: {name}": Attack(OUT_OF_MEMORY, code + "; setData(1)", language="javascript")
+        f"memory: {name}": Attack(
+            OUT_OF_MEMORY, code + "; setData(1)", language="javascript", memory_mb=64
+        )
         for name, code in MEMORY.items()
     },
     **{
