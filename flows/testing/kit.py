@@ -128,7 +128,7 @@ class FlowKit:
         check_flag("in_process", in_process)
         self.outside = OutsideCalls()
         self._secrets = SecretValues()
-        self._is_open = False
+        self._is_open = self._has_worked = False
         self._in_process = in_process
         self._clock = Clock()
         self._served: dict[int, int] = {}
@@ -300,6 +300,11 @@ class FlowKit:
         hosts = pool()
         hosts.outside, hosts.clock = self.outside, self._clock
         hosts.is_in_process = self._in_process
+        if not self._has_worked:
+            # They are those of another test.
+            hosts.cached.clear()
+            service_client.shared_values().clear()
+            self._has_worked = True
         yield hosts
 
     def _move_on(self) -> bool:

@@ -22,6 +22,7 @@ from scripts.protocol.envelope import complete, encode
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.services import (
+    CACHE_SERVICE,
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
@@ -29,6 +30,7 @@ from scripts.protocol.services import (
     Service,
 )
 from scripts.services.engine import ConfigService, SecretService
+from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 
 if TYPE_CHECKING:
@@ -43,10 +45,12 @@ class KitPool(HostPool):
     """
 
     def __init__(self) -> None:
+        self.cached = SharedValues()
         services: dict[str, Service] = {
             "http": self._call_outside,
             SECRET_SERVICE: SecretService(),
             CONFIG_SERVICE: ConfigService(),
+            CACHE_SERVICE: self.cached,
             SIGN_SERVICE: Signatures(SecretService(for_scripts=False)),
         }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS

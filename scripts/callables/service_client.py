@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 from scripts.pool.mask import mask_of
 from scripts.protocol.calls import Program
 from scripts.protocol.envelope import plain_text
-from scripts.protocol.services import CONFIG_SERVICE, SECRET_SERVICE, SIGN_SERVICE, RequestFailed
+from scripts.protocol.services import (
+    CACHE_SERVICE,
+    CONFIG_SERVICE,
+    SECRET_SERVICE,
+    SIGN_SERVICE,
+    RequestFailed,
+)
 
 if TYPE_CHECKING:
     from scripts.services.outside_calls import OutsideCalls
+    from scripts.services.shared_values import SharedValues
     from scripts.services.signatures import Signatures
 
 
@@ -55,6 +62,8 @@ class CallableServices:
             return {"value": self._secret(request["name"])}
         if service == CONFIG_SERVICE:
             return _config(self._program, {}, self._deadline)
+        if service == CACHE_SERVICE:
+            return shared_values()(self._program, request, self._deadline)
         if service == SIGN_SERVICE:
             return _signatures()(self._program, request, self._deadline)
         if service != "http":
@@ -96,6 +105,14 @@ def _config(program: Program, request: dict[str, Any], deadline: float) -> dict[
     from scripts.models.configuration_values import configuration_values
 
     return {"values": configuration_values()}
+
+
+@cache
+def shared_values() -> SharedValues:
+    """Return the cached values of the callables of this process."""
+    from scripts.services.shared_values import SharedValues
+
+    return SharedValues()
 
 
 @cache

@@ -10,7 +10,8 @@ from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import Data, Signatures
-from scripts.protocol.envelope import decode
+from scripts.protocol.envelope import decode, encode
+from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
 
@@ -149,6 +150,33 @@ class Context:
         if not hasattr(self, "_config"):
             self._config = ConfigValues(lambda request: self._reply("config", request))
         return self._config
+
+    def cached(self, key: str, seconds: float | timedelta, make: Callable[[], Any]) -> Any:
+        """Return the value that the hosts of this script share, made where there is none.
+
+        It is any JSON value of up to 64 kB, kept in the worker's memory for so long. Two messages
+        may make it at the same time. Raises ValueError for what cannot be kept.
+        """
+        if isinstance(seconds, timedelta):
+            seconds = seconds.total_seconds()
+        found = self._cache({"what": "get", "key": key})
+        if "text" not in found:
+            text = self._cacheable(make())
+            self._cache({"what": "put", "key": key, "seconds": float(seconds), "text": text})
+            found = {"text": text}
+        return decode(found["text"].encode(), self._numerals)
+
+    def _cacheable(self, value: Any) -> str:
+        try:
+            return encode(value, self._numerals).decode()
+        except OutputInvalid as error:
+            raise ValueError(f"The cached value: {error}") from None
+
+    def _cache(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self._reply("cache", request)
+        if "error" in reply:
+            raise ValueError(reply["error"])
+        return reply
 
     def sign(self, algorithm: str, secret: str, data: Data, *, der: bool = False) -> bytes:
         """Sign data with the private key in a secret, by RS256, PS256, ES256, EdDSA and the like.

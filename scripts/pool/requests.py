@@ -18,7 +18,14 @@ import orjson
 
 from scripts.pool.thread_pool import ThreadPool
 from scripts.protocol import wire
-from scripts.protocol.services import SECRET_SERVICE, SIGN_SERVICE, Deadline, RequestFailed, Service
+from scripts.protocol.services import (
+    CACHE_SERVICE,
+    SECRET_SERVICE,
+    SIGN_SERVICE,
+    Deadline,
+    RequestFailed,
+    Service,
+)
 from scripts.protocol.wire import ProtocolError
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ MAX_THREADS_OF_A_SCRIPT = 64
 THREADS_FOR_SURE = 4
 # Secrets and signatures have threads of their own: what is quick never waits behind outside calls.
 SECRET_THREADS = 8
-QUICK_SERVICES = (SECRET_SERVICE, SIGN_SERVICE)
+QUICK_SERVICES = (CACHE_SERVICE, SECRET_SERVICE, SIGN_SERVICE)
 
 
 @dataclass(slots=True, eq=False)

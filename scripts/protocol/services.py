@@ -19,6 +19,10 @@ SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
 # The service that makes and verifies signatures.
 SIGN_SERVICE = "sign"
 
+# The service that keeps values for the hosts of a script: {what: "get", key} to {text} or {}, and
+# {what: "put", key, seconds, text} to {}.
+CACHE_SERVICE = "cache"
+
 # The service whose reply has the values of the installation, as {values}.
 CONFIG_SERVICE = "config"
 

@@ -19,6 +19,7 @@ from scripts.models.secret_values import (
 )
 from scripts.protocol.calls import Program
 from scripts.protocol.services import (
+    CACHE_SERVICE,
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
@@ -27,6 +28,7 @@ from scripts.protocol.services import (
     Service,
 )
 from scripts.services.outside_calls import OutsideCalls
+from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 
 _DATABASE_RETRY_SECONDS = 0.2
@@ -42,6 +44,7 @@ def engine_services() -> dict[str, Service]:
         "http": OutsideCalls(secrets=keys, config=config),
         SECRET_SERVICE: secrets,
         CONFIG_SERVICE: config,
+        CACHE_SERVICE: SharedValues(),
         SIGN_SERVICE: Signatures(keys),
     }
 

@@ -29,6 +29,8 @@ interface Context {
   readonly config: { readonly [name: string]: string };
   /** The secrets of the script, by name. Reading another name throws. */
   readonly secrets: { readonly [name: string]: string };
+  /** The value that the hosts of this script share for so long, made where there is none. */
+  cached<T>(key: string, seconds: number, make: () => T | Promise<T>): Promise<T>;
   /** Sign with the private key in a secret: RS256, PS256, ES256, EdDSA … The signature in base64. */
   sign(
     algorithm: string,

@@ -1,8 +1,8 @@
 """What Python scripts may import of Async Engine."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import IO, Any, SupportsFloat, TypeAlias, overload
+from typing import IO, Any, SupportsFloat, TypeAlias, TypeVar, overload
 
 __all__ = [
     "Context",
@@ -17,6 +17,8 @@ __all__ = [
     "SignatureError",
     "Wait",
 ]
+
+_T = TypeVar("_T")
 
 # With `correlationId`, `payload` and what earlier steps have put beside them.
 Message: TypeAlias = dict[str, Any]
@@ -108,6 +110,13 @@ class Context:
     @property
     def config(self) -> Mapping[str, str]:
         """The values of the installation, by name. They are no secrets."""
+
+    def cached(self, key: str, seconds: float | timedelta, make: Callable[[], _T]) -> _T:
+        """Return the value that the hosts of this script share, made where there is none.
+
+        It is any JSON value of up to 64 kB, kept in the worker's memory for so long. Two messages
+        may make it at the same time. Raises ValueError for what cannot be kept.
+        """
 
     @property
     def secrets(self) -> Secrets:

@@ -30,6 +30,9 @@ BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
 # Larger parts, which take longer to make. Code gets them only where it names them.
 _NAMED_PARTS = {
+    # Those below that ask the worker.
+    "asking": r"cached|sign|verify|jwt|verifyJwt|verify_jwt",
+    "cached": r"cached",
     "clone": r"structuredClone",
     "config": r"config",
     "crypto": r"crypto",

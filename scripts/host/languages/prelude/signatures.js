@@ -1,17 +1,12 @@
 // context.sign, verify, jwt and verifyJwt: signatures that the worker makes, with keys from secrets.
 (function (shared, context) {
   "use strict";
-  const { parse } = JSON;
   const { isArray } = Array;
   const { apply } = Reflect;
-  const [error, typeError, promise] = [Error, TypeError, Promise];
+  const [error, typeError] = [Error, TypeError];
   // Only there where the code names typed arrays.
   const { ArrayBuffer: buffer, Uint8Array: byteArray } = globalThis;
   const toBase64 = byteArray?.prototype.toBase64;
-  const settleOther = shared.settle;
-  const waiting = {};
-  // Below zero: the numbers above are those of outside calls.
-  let last = 0;
 
   context.sign = (algorithm, secret, data, { der = false } = {}) =>
     ask({ what: "sign", algorithm, secret, der, ...written("data", data) }, "signature");
@@ -29,17 +24,16 @@
     return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway }, "claims");
   };
 
-  // Throws now for what JSON cannot hold.
-  function ask(request, wanted) {
+  async function ask(request, wanted) {
     const refused = new error("");
-    return new promise((resolve, fail) => {
-      shared.stopIfDecided();
-      const sent = parse(shared.copied(request, "request"));
-      waiting[--last] = { resolve, fail, refused, wanted };
-      const { requests } = shared;
-      shared.hasNews = true;
-      requests[requests.length] = [last, sent, "sign"];
-    });
+    const reply = await shared.ask("sign", request);
+    if (reply.error === undefined) {
+      return reply[wanted];
+    }
+    refused.name = "SignatureError";
+    refused.message = reply.error;
+    refused.kind = reply.kind;
+    throw refused;
   }
 
   function written(name, data) {
@@ -53,20 +47,4 @@
       new byteArray(data.buffer, data.byteOffset, data.byteLength);
     return { [`${name}Base64`]: apply(toBase64, bytes, []) };
   }
-
-  shared.settle = function (number, answer, makeNumerals) {
-    if (number >= 0) {
-      return settleOther(number, answer, makeNumerals);
-    }
-    const { resolve, fail, refused, wanted } = waiting[number];
-    delete waiting[number];
-    const reply = parse(answer);
-    if (reply.error === undefined) {
-      return resolve(reply[wanted]);
-    }
-    refused.name = "SignatureError";
-    refused.message = reply.error;
-    refused.kind = reply.kind;
-    return fail(refused);
-  };
 })

@@ -1,0 +1,31 @@
+// shared.ask(service, request): a request to a service of the worker, and a promise of its reply.
+(function (shared) {
+  "use strict";
+  const { parse } = JSON;
+  const promise = Promise;
+  const settleOther = shared.settle;
+  const waiting = {};
+  // Below zero: the numbers above are those of outside calls.
+  let last = 0;
+
+  // Throws now for what JSON cannot hold.
+  shared.ask = function (service, request) {
+    return new promise((resolve) => {
+      shared.stopIfDecided();
+      const sent = parse(shared.copied(request, "request"));
+      waiting[--last] = resolve;
+      const { requests } = shared;
+      shared.hasNews = true;
+      requests[requests.length] = [last, sent, service];
+    });
+  };
+
+  shared.settle = function (number, answer, makeNumerals) {
+    if (number >= 0) {
+      return settleOther(number, answer, makeNumerals);
+    }
+    const resolve = waiting[number];
+    delete waiting[number];
+    return resolve(parse(answer));
+  };
+})

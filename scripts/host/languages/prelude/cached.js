@@ -1,0 +1,33 @@
+// context.cached: values that the hosts of a script share for some time.
+(function (shared, context) {
+  "use strict";
+  const { parse } = JSON;
+  const { isFinite } = Number;
+  const [error, rangeError, typeError] = [Error, RangeError, TypeError];
+
+  context.cached = async function cached(key, seconds, make) {
+    if (typeof key !== "string" || typeof make !== "function") {
+      throw new typeError("cached(key, seconds, make) takes a text, a number and a function");
+    }
+    if (!isFinite(seconds) || seconds <= 0) {
+      throw new rangeError(`cached() keeps a value for more than 0 seconds, not ${seconds}`);
+    }
+    const found = await ask({ what: "get", key });
+    if (found.text !== undefined) {
+      return parse(found.text);
+    }
+    const text = shared.copied(await make(), "the cached value");
+    await ask({ what: "put", key, seconds, text });
+    return parse(text);
+  };
+
+  async function ask(request) {
+    const refused = new error("");
+    const reply = await shared.ask("cache", request);
+    if (reply.error !== undefined) {
+      refused.message = reply.error;
+      throw refused;
+    }
+    return reply;
+  }
+})
