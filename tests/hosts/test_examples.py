@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.services import Deadline
+from scripts.protocol.services import CACHE_SERVICE, Deadline
 from scripts.services.outside_calls import OutsideCalls
+from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
@@ -47,6 +48,7 @@ def pool() -> Iterator[HostPool]:
         "secret": installation.secret,
         "config": installation.config,
         "sign": Signatures(installation.secret),
+        CACHE_SERVICE: SharedValues(),
     }
     pool = HostPool(services=lambda: services)
     yield pool

@@ -22,7 +22,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.services import RequestFailed
+from scripts.protocol.services import CACHE_SERVICE, RequestFailed
+from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 from tests.waiting import PATIENCE
 
@@ -312,3 +313,19 @@ def test_an_error_of_a_signature_names_the_key(pool: HostPool, language: str, co
 
     assert "SignatureError" in str(error)
     assert "The key of the secret 'ec' is not for RS256 but for ES256." in str(error)
+
+
+def test_signatures_go_beside_cached_values() -> None:
+    services: Any = {"sign": Signatures(secret), CACHE_SERVICE: SharedValues()}
+    pool = HostPool(services=lambda: services)
+    code = (
+        "await Promise.all([context.cached('a', 60, () => context.sign('HS256', 'shared', 'x')),"
+        " context.sign('HS256', 'shared', 'x'), context.cached('b', 60, () => 5)])"
+    )
+
+    try:
+        first, second, third = result(pool, "javascript", code)
+    finally:
+        pool.close()
+
+    assert (first, third) == (second, 5)
