@@ -155,3 +155,47 @@ def test_the_memory_of_all_values_is_bounded():
 
     assert values._length <= 16 * 1024 * 1024
     assert get(values, program("python", "", 9), "k99") == text
+
+
+FORGED = [
+    {},
+    {"what": "drop", "key": "k"},
+    {"what": "get"},
+    {"what": "get", "key": 1},
+    {"what": "get", "key": ["k"]},
+    {"what": "put", "key": "k"},
+    {"what": "put", "key": "k", "text": "1"},
+    {"what": "put", "key": "k", "text": 1, "seconds": 1},
+    {"what": "put", "key": "k", "text": "1", "seconds": True},
+    {"what": "put", "key": "k", "text": "1", "seconds": "1"},
+    {"what": "put", "key": "k", "text": "1", "seconds": -1},
+    {"what": "put", "key": "k", "text": "x" * (MAX_VALUE_LENGTH + 1), "seconds": 1},
+]
+
+
+def test_requests_that_a_script_forges_are_refused_and_keep_nothing(pool: HostPool):
+    code = (
+        "def run(message, context):\n"
+        "    replies = [context._reply('cache', each) for each in message['payload']]\n"
+        "    return {**message, 'payload': [reply.get('kind') for reply in replies]}\n"
+    )
+
+    [outcome] = run(pool, program("python", code), [FORGED])
+
+    assert set(payloads_of([outcome])[0]) <= {"invalid", "too-large"}
+    [found] = run(pool, program("python", PYTHON), [7])
+    assert times_made([found]) == 1
+
+
+def test_a_cached_value_that_a_script_forged_harms_that_script_alone(pool: HostPool):
+    code = (
+        "def run(message, context):\n"
+        "    put = {'what': 'put', 'key': 'token', 'seconds': 60, 'text': 'no JSON'}\n"
+        "    context._reply('cache', put)\n"
+        "    return message\n"
+    )
+    run(pool, program("python", code, 1), [1])
+
+    other = run(pool, program("python", PYTHON, 2), [7])
+
+    assert payloads_of(other) == [{"n": 7, "rate": 1.25}]
