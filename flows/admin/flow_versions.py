@@ -178,13 +178,18 @@ class StepVersionInline(ReadOnlyInline):
 
 @admin.register(FlowVersion)
 class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdmin):
-    list_display = ("__str__", "created_at", "author")
+    list_display = ("__str__", "made", "author")
     list_select_related = ("author",)
     search_fields = ("flow_name",)
-    fields = ("flow", "number", "keep", "created_at", "author")
+    fields = ("flow", "number", "keep", "made", "author")
+    readonly_fields = ("made",)
     inlines = (StepVersionInline,)
     change_form_before_template = "admin/flows/flowversion/changes.html"
     actions_detail = ("restore",)
+
+    @admin.display(description="saved", ordering="created_at")
+    def made(self, version: FlowVersion) -> str:
+        return shown_time(version.created_at)
 
     def seen(self, request: HttpRequest) -> Q | None:
         rights = rights_of(request)

@@ -27,6 +27,7 @@ from flows.admin.delegation import (
     may_give_role,
     permissions_to_give,
 )
+from flows.admin.deleted_rows import without_relations
 from flows.admin.filters import FlowOfRowFilter
 from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
@@ -223,6 +224,7 @@ class RoleAdmin(ConflictAdmin, GroupAdmin, ModelAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, *rest = super().get_deleted_objects(objs, request)
         losers = [text for role in objs if (text := users_who_lose(role))]
+        deleted = without_relations(deleted)
         return [*deleted, *losers], *rest
 
     def has_give_profile_permission(self, request: HttpRequest, object_id: Any = None) -> bool:

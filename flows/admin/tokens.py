@@ -54,6 +54,16 @@ class TokenForm(ModelForm):
         return user
 
 
+def token_name(token: AuthToken) -> str:
+    """Return what tells tokens apart: how it begins and its user, not the stored digest."""
+    return f"{token.token_key}… of {token.user}"
+
+
+# Pages of deletions, breadcrumbs and histories call an object by its text.
+if Token is AuthToken:
+    AuthToken.__str__ = token_name
+
+
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
     form = TokenForm
@@ -126,7 +136,7 @@ class TokenAdmin(ModelAdmin):
         return "expired" if token.expiry and token.expiry < timezone.now() else "valid"
 
     def bulk_name(self, token: AuthToken) -> str:
-        return f"{self.begins_with(token)} of {token.user}"
+        return token_name(token)
 
     @bulk_action(
         "Revoke",

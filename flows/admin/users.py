@@ -23,6 +23,7 @@ from flows.access.administrator import has_no_superuser_without
 from flows.access.deleted_users import DEACTIVATE, rows_that_name
 from flows.admin import rights_pages, see_as
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
+from flows.admin.deleted_rows import without_relations
 from flows.admin.registering import replace_stock
 from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
 from scripts.admin.bulk import bulk_action
@@ -162,6 +163,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
             for rows in rows_that_name(user):
                 name = capfirst(str(rows.model._meta.verbose_name_plural))
                 protected.append(f"{name} that name {user}. {DEACTIVATE}")
+        deleted = without_relations(deleted)
         return deleted, counts, perms_needed, protected
 
     @bulk_action(

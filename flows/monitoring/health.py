@@ -117,7 +117,7 @@ def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
         "workers-gone",
         Level.CRITICAL if waiting else Level.WARNING,
         f"No worker is running. {messages}, and nothing is lost.",
-        "Start one with `python manage.py qcluster`; the log of the last one says why it ended.",
+        "Start one with: python manage.py qcluster. The log of the last one says why it ended.",
         Target.HELP,
     )
 

@@ -299,10 +299,17 @@ def _text(bound: Any, *, stored: bool = False) -> str:
 
 
 def _chosen_rows(field: Any, value: Any) -> str:
-    """Return the names of the rows that a field points at."""
+    """Return the names of the rows that a field points at.
+
+    Of a field with a list of choices that was read, they are in it: rows of a table share theirs.
+    """
     if value is None or value == "":
         return ""
     keys = value if isinstance(value, list | tuple) else [value]
+    if isinstance(field.choices, list):
+        known = {str(key): str(label) for key, label in field.choices}
+        if all(str(key) in known for key in keys):
+            return ", ".join(sorted(known[str(key)] for key in keys))
     try:
         rows = field.queryset.model._base_manager.filter(pk__in=keys)
         return ", ".join(sorted(map(str, rows)))

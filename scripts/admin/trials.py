@@ -4,6 +4,7 @@ from django.contrib import admin
 
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.models import TrialRecord
+from scripts.templatetags.times import moment
 
 
 @admin.register(TrialRecord)
@@ -26,7 +27,7 @@ class TrialRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="tried at", ordering="id")
     def tried(self, record: TrialRecord) -> str:
-        return f"{record.created_at:%Y-%m-%d %H:%M:%S}"
+        return moment(record.created_at)
 
     @admin.display(description="code")
     def digest(self, record: TrialRecord) -> str:

@@ -24,6 +24,7 @@ from scripts.admin.json_fields import indented
 from scripts.extensions import uses_of
 from scripts.grants import beyond_reach, missing_to_try
 from scripts.models import Script, ScriptVersion
+from scripts.templatetags.times import moment
 
 # The versions to compare with; the list of versions has all.
 MOST_CHOICES = 50
@@ -52,7 +53,7 @@ class VersionInline(ReadOnlyInline):
 
     @admin.display(description="saved")
     def saved(self, version: ScriptVersion) -> str:
-        return f"{version.created_at:%Y-%m-%d %H:%M:%S}"
+        return moment(version.created_at)
 
     @admin.display(description="changes")
     def changes(self, version: ScriptVersion) -> str:
@@ -69,7 +70,7 @@ class VersionInline(ReadOnlyInline):
 
 @admin.register(ScriptVersion)
 class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
-    list_display = ("__str__", "language", "created_at", "author")
+    list_display = ("__str__", "language", "saved", "author")
     list_select_related = ("author",)
     search_fields = ("script_name",)
     change_form_before_template = "admin/scripts/scriptversion/changes.html"
@@ -82,6 +83,10 @@ class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
     )
     actions_detail = ("restore",)
     script_field = "script"
+
+    @admin.display(description="saved", ordering="created_at")
+    def saved(self, version: ScriptVersion) -> str:
+        return moment(version.created_at)
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         version = super().get_object(request, *args, **kwargs)

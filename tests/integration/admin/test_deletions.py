@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils.html import strip_tags
+from knox.models import AuthToken
 
 from flows.models import Flow, FlowTotals, Message, Queue, QueueState
 from flows.monitoring import impact
@@ -171,3 +173,28 @@ def test_deletion_of_a_role_names_the_users_who_lose_it(client, db):
 
     assert "Users who lose the role shop: user-00, user-01" in text
     assert "user-19 and 3 more" in text
+
+
+def test_deletion_of_a_user_names_what_goes_with_it_and_no_digest_of_a_token(client, world):
+    user = User.objects.create_user("leaver")
+    user.groups.add(Group.objects.create(name="leavers"))
+    token, _ = AuthToken.objects.create(user)
+
+    text = text_of(client, user)
+
+    assert f"API token: {token.token_key}… of leaver" in strip_tags(text)
+    # Its address alone has it.
+    assert token.digest not in strip_tags(text)
+    assert "User_groups" not in text
+    assert "Delete user" in text
+
+
+def test_deletion_of_a_role_names_its_users(client, world):
+    role = Group.objects.create(name="leavers")
+    User.objects.create_user("leaver").groups.add(role)
+
+    text = text_of(client, role)
+
+    assert "Users who lose the role leavers: leaver" in text
+    assert "User_groups" not in text
+    assert "Delete role" in text

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import clear_script_prefix, reverse, set_script_prefix
 
 from flows import engine
-from flows.models import Right, RoleMapping
+from flows.models import Queue, Right, RoleMapping, Run
 from tests.builders import ECHO, make_flow
 
 pytestmark = pytest.mark.django_db
@@ -218,3 +218,15 @@ def test_the_way_to_a_page_is_found_on_a_sub_path(admin_client, sub_path):
 
     assert page.status_code == 200
     assert f"{sub_path}/admin/flows/flow/" in page.content.decode()
+
+
+def test_page_without_anything_to_save_has_no_bar_of_buttons(client, world):
+    run = Run.objects.earliest("created_at")
+
+    read_only = client.get(f"/admin/flows/run/{run.pk}/change/").content.decode()
+    editable = client.get(
+        f"/admin/flows/queue/{Queue.objects.earliest('pk').pk}/change/"
+    ).content.decode()
+
+    assert 'id="submit-row"' not in read_only
+    assert 'id="submit-row"' in editable
