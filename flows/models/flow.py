@@ -103,17 +103,14 @@ class Flow(models.Model):
     def _current_version(self) -> FlowVersion | None:
         """Return the latest version if it has the current steps."""
         latest = self._latest_version()
-        return latest if self._is_current(latest, self._steps()) else None
+        return latest if latest and self._is_current(latest, self._steps()) else None
 
     def _latest_version(self) -> FlowVersion | None:
         return self.versions.order_by("number").last()
 
-    def _is_current(self, latest: FlowVersion | None, steps: list[dict[str, Any]]) -> bool:
-        return (
-            latest is not None
-            and (latest.flow_name, latest.keep) == (self.name, self.keep)
-            and latest.has_steps(steps)
-        )
+    def _is_current(self, latest: FlowVersion, steps: list[dict[str, Any]]) -> bool:
+        same = (latest.flow_name, latest.keep) == (self.name, self.keep)
+        return same and latest.has_steps(steps)
 
     @transaction.atomic
     def _make_version(self, author: Any) -> FlowVersion:
@@ -124,10 +121,11 @@ class Flow(models.Model):
     def add_version(self, author: Any = None) -> FlowVersion:
         """Return the version with the current steps. The caller prevents changes meanwhile."""
         self.refresh_from_db(fields=["name", "keep"])
-        for step in self.steps.select_related("script", "queue"):
-            step.script.make_version()
+        steps = []
+        for step in self._steps_with_parts():
             step.queue.make_state()
-        latest, steps = self._latest_version(), self._steps()
+            steps.append(step.snapshot(step.script.make_version()))
+        latest = self._latest_version()
         if latest and self._is_current(latest, steps):
             return latest
         version = self.versions.create(
@@ -156,7 +154,11 @@ class Flow(models.Model):
         return newest.author if newest else None
 
     def _steps(self) -> list[dict[str, Any]]:
-        return [step.snapshot() for step in self.steps.select_related("script", "queue")]
+        return [step.snapshot(step.script.matching_version()) for step in self._steps_with_parts()]
+
+    def _steps_with_parts(self) -> models.QuerySet[Step]:
+        parts = self.steps.select_related("script", "queue")
+        return parts.prefetch_related("script__library_uses")
 
 
 class Step(models.Model):
@@ -196,8 +198,8 @@ class Step(models.Model):
     def clean(self) -> None:
         require_name(self)
 
-    def snapshot(self) -> dict[str, Any]:
-        version = self.script.matching_version()
+    def snapshot(self, version: ScriptVersion | None) -> dict[str, Any]:
+        """Return what a version of the step has, with this version of its script."""
         return {
             "name": self.name,
             "script_version_id": version.pk if version else None,
