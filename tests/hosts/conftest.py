@@ -7,6 +7,7 @@ import pytest
 from scripts.pool.host_pool import HostPool
 from scripts.services.outside_calls import OutsideCalls
 from tests.hosts.requests_of_scripts import secret
+from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback, serving
 
 
@@ -16,8 +17,16 @@ def server() -> Iterator[Loopback]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def zygotes() -> Iterator[Zygotes]:
+    zygotes = Zygotes()
+    yield zygotes
+    zygotes.end()
+
+
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: {"http": OutsideCalls(), "secret": secret})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()

@@ -13,14 +13,16 @@ from scripts.protocol.calls import Call, Outcome, Program
 from scripts.protocol.errors import ScriptInvalid
 from scripts.services.outside_calls import OutsideCalls
 from tests.hosts.pools import SITE
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
 BODY = b'{"correlationId":"c","payload":{}}'
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: {"http": OutsideCalls()})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

@@ -12,6 +12,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.services.addresses import allowed_host_fault, is_allowed, resolved
 from scripts.services.outside_calls import OutsideCalls
+from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
 
@@ -23,9 +24,10 @@ def config(program: Program, request: dict[str, Any], deadline: float) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     calls = OutsideCalls(config=config)
     pool = HostPool(services=lambda: {"http": calls, "config": config})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

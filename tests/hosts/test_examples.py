@@ -17,6 +17,7 @@ from scripts.protocol.services import CACHE_SERVICE, Deadline
 from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
 
@@ -42,7 +43,7 @@ installation = Installation()
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     services: Any = {
         "http": OutsideCalls(config=installation.config),
         "secret": installation.secret,
@@ -51,6 +52,7 @@ def pool() -> Iterator[HostPool]:
         CACHE_SERVICE: SharedValues(),
     }
     pool = HostPool(services=lambda: services)
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

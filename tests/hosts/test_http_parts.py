@@ -17,6 +17,7 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.services import RequestFailed
 from scripts.services.outside_calls import OutsideCalls
 from tests.hosts.outside_calls.test_servers import certificate
+from tests.hosts.zygotes import Zygotes
 from tests.loopback import Handler, Loopback, serving
 from tests.waiting import PATIENCE
 
@@ -33,9 +34,10 @@ def read_secret(program: Program, request: dict[str, Any], deadline: float) -> d
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     calls = OutsideCalls(secrets=read_secret)
     pool = HostPool(services=lambda: {"http": calls, "secret": read_secret})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

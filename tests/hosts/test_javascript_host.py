@@ -15,6 +15,7 @@ from scripts.protocol.errors import (
     ScriptTimedOut,
 )
 from tests.hosts.pools import SITE, calls, collect_all, payload
+from tests.hosts.zygotes import Zygotes
 
 LIBRARY = LibraryCode(
     "Tax", "var Tax = Tax || (function () { return { of: function (n) { return n / 4; } }; });"
@@ -22,8 +23,9 @@ LIBRARY = LibraryCode(
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool()
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

@@ -11,6 +11,7 @@ from scripts.callables.calls import CallableCall
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.services.outside_calls import OutsideCalls
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
 HERE = "tests.hosts.test_progress"
@@ -31,9 +32,10 @@ secret.readable = lambda program: (SECRET,)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     calls = OutsideCalls()
     pool = HostPool(services=lambda: {"http": calls, "secret": secret})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

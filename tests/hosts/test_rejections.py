@@ -13,14 +13,16 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Program
 from scripts.protocol.errors import ScriptRejected
 from tests.hosts.pools import SITE
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
 BODY = b'{"correlationId":"c","payload":{"n":1.50}}'
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool()
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

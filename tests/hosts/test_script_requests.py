@@ -16,6 +16,7 @@ from scripts.protocol.calls import Call, Outcome, Program
 from scripts.protocol.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
 from scripts.protocol.services import RequestFailed
 from tests.hosts.pools import SITE, calls, collect_all, payload
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
 REQUESTING = """
@@ -81,8 +82,9 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture
-def pool(services: Services) -> Iterator[HostPool]:
+def pool(services: Services, zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: services.by_name)
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

@@ -25,6 +25,7 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.services import CACHE_SERVICE, RequestFailed
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -71,8 +72,9 @@ def secret(program: Program, request: dict[str, Any], deadline: float) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: {"sign": Signatures(secret)})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

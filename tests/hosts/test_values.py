@@ -11,6 +11,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.documents import content, objects, values
 from tests.examples import examples
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE
 
 CORRELATION_ID = "0190a1b2-0000-7000-8000-000000000001"
@@ -27,8 +28,9 @@ RunOn = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool()
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

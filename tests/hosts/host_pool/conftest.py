@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.pool.host_pool import HostPool
+from tests.hosts.zygotes import Zygotes
 
 
 @pytest.fixture
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool()
+    zygotes.lend_to(pool)
     yield pool
     pool.close()

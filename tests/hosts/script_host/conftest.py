@@ -7,12 +7,14 @@ import pytest
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from tests.hosts.script_host.helpers import CORRELATION_ID, Run
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool()
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 
