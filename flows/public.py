@@ -57,6 +57,7 @@ from flows.options import (
     known_user,
 )
 from flows.signals import dead_letter_made, run_finished
+from flows.starts.refusals import counting_refusals
 from scripts.callables import Context, Message, Reject, Retry, Wait
 
 if TYPE_CHECKING:
@@ -126,14 +127,15 @@ def start(
     ValueError for a key, a priority or a time that cannot be; and CommitInDoubt where the database
     was lost and does not say whether the run is stored.
     """
-    started = engine.start(
-        flow,
-        payload,
-        user=known_user(user),
-        idempotency_key=idempotency_key,
-        priority=priority,
-        start_at=start_at,
-    )
+    with counting_refusals(flow):
+        started = engine.start(
+            flow,
+            payload,
+            user=known_user(user),
+            idempotency_key=idempotency_key,
+            priority=priority,
+            start_at=start_at,
+        )
     return started.correlation_id
 
 
@@ -179,9 +181,10 @@ def start_many(
     for: with those of a longer iterable, or of one without an end, none is started. Raises as
     `start` does; the message of PayloadInvalid names the payload by its number.
     """
-    return engine.start_many(
-        flow, payloads, user=known_user(user), priority=priority, start_at=start_at
-    )
+    with counting_refusals(flow):
+        return engine.start_many(
+            flow, payloads, user=known_user(user), priority=priority, start_at=start_at
+        )
 
 
 def status(run: UUID | str) -> str:

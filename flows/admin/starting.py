@@ -25,6 +25,7 @@ from flows.admin.trying import may_try, tried_page
 from flows.errors import DelayTooLong, FlowError, IdempotencyConflict, PayloadInvalid
 from flows.models import Flow, Right, Step
 from flows.models.message import DEFAULT_PRIORITY
+from flows.starts.refusals import counting_refusals
 from scripts.admin.editor import EditorWidget
 from scripts.admin.json_fields import indented
 
@@ -179,7 +180,8 @@ class StartingAdmin(Base):
         """Start the run; None if it is refused. `faults` receives the places in the payload."""
         payload = form.cleaned_data["payload"].encode()
         try:
-            started = engine.start(flow.name, payload, user=request.user, **form.options())
+            with counting_refusals(flow.name):
+                started = engine.start(flow.name, payload, user=request.user, **form.options())
         except PayloadInvalid as error:
             _refuse_payload(form, error, faults)
             return None

@@ -25,13 +25,13 @@ from flows.api.body import is_ndjson, json_chunks
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.openapi.operations import START_BATCH
-from flows.api.refusals import refusals
 from flows.api.start import START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
 from flows.errors import PayloadInvalid, QueueFull
 from flows.message.envelope import parse_payload
 from flows.models import RefusedStarts
 from flows.plan import FlowPlan
+from flows.starts.refusals import refusals
 
 logger = logging.getLogger(__name__)
 

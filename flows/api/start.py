@@ -16,11 +16,10 @@ from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.known_starts import note_start
 from flows.api.openapi.operations import START
-from flows.api.refusals import refusals
 from flows.api.view import ApiView, json_response
-from flows.errors import PayloadInvalid, QueueFull
-from flows.models import RefusedStarts, Right
+from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
+from flows.starts.refusals import counting_refusals
 
 START_OPTIONS = frozenset({"priority", "startAt"})
 
@@ -46,14 +45,8 @@ def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpRe
     plan = runnable_plan(request, name)
     key = _idempotency_key(request)
     body = json_body(request._request)
-    try:
+    with counting_refusals(plan.name):
         started = engine.start(plan, body, user=request.user, idempotency_key=key, **options)
-    except QueueFull:
-        refusals.add(plan.name, RefusedStarts.Cause.FULL)
-        raise
-    except PayloadInvalid:
-        refusals.add(plan.name, RefusedStarts.Cause.PAYLOAD)
-        raise
     response = accepted(request, started)
     if not (started.repeated or options):
         note_start(request.META, request.successful_authenticator, request.auth, started)

@@ -18,7 +18,16 @@ from django.utils import timezone
 
 from flows.configuration import import_configuration
 from flows.message.error_class import error_class_of
-from flows.models import CountBlock, CountedTotals, Flow, FlowTotals, FlowVersion, Queue
+from flows.models import (
+    CountBlock,
+    CountedTotals,
+    Flow,
+    FlowTotals,
+    FlowVersion,
+    Queue,
+    RunTextMark,
+    StepRun,
+)
 from flows.monitoring.curves import RESOLUTIONS, Resolution
 from flows.monitoring.histogram import Histogram, bucket_of, written
 
@@ -64,10 +73,20 @@ def seed(amounts: Amounts, say: Callable[[str], None] = lambda line: None) -> No
             sql.runs(first, end)
             sql.letters(first, min(end, amounts.runs))
             sql.step_runs(max(first, amounts.runs - amounts.traced), min(end, amounts.runs))
+            sql.texts(max(first, amounts.runs - amounts.traced), min(end, amounts.runs))
             sql.messages(max(first, amounts.runs), end)
             sql.totals(first, end)
         say(f"{end:,} of {amounts.runs + amounts.waiting:,} runs")
+    _mark_texts()
     _make_curves(versions, amounts)
+
+
+def _mark_texts() -> None:
+    """Note that the search has the texts of all step runs."""
+    last = StepRun.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    now = timezone.now()
+    mark = RunTextMark(pk=1, first=0, last=last, seen=last, seen_at=now, until=now)
+    RunTextMark.objects.bulk_create([mark], ignore_conflicts=True)
 
 
 def _chunks(first: int, end: int) -> Iterator[tuple[int, int]]:
@@ -204,6 +223,17 @@ class _Sql:
             f"(position = 0 OR NOT {self._has_failed})",
         )
 
+    def texts(self, first: int, end: int) -> None:
+        """Make what is searched: the payload of a run, and its result or error."""
+        self._insert(
+            "flows_runtext (run_id, text)",
+            f"{self._id}, '{{\"order\":' || n || ',\"amount\":100}}' || {self._newline} ||"
+            f" CASE WHEN {self._has_failed} THEN {self._error}"
+            " ELSE '{\"order\":' || n || '}' END",
+            first,
+            end,
+        )
+
     def messages(self, first: int, end: int) -> None:
         self._insert(
             "flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
@@ -306,6 +336,10 @@ class _Sql:
             middle=f"' || {self._hex('0', 3)} || ",
             number=self._hex("n", 12),
         ).join(("(", ")::uuid" if self.is_postgresql else ")"))
+
+    @property
+    def _newline(self) -> str:
+        return "chr(10)" if self.is_postgresql else "char(10)"
 
     def _ms(self, later: int | str) -> str:
         return f"CAST({self.begun_ms} + n * {self.each_ms} + {later} AS bigint)"

@@ -70,7 +70,10 @@ class ConservationCheck(models.Model):
 
 
 class RefusedStarts(models.Model):
-    """How many starts of a flow were refused in a minute. `flows/api/refusals.py` writes them."""
+    """How many starts of a flow were refused in a minute.
+
+    `flows/starts/refusals.py` writes them.
+    """
 
     class Cause(models.TextChoices):
         FULL = "full", "full queue"

@@ -120,6 +120,7 @@ def _summary(run: Run, current_step: str | None) -> dict[str, Any]:
         "finishedAt": _time(run.finished_at),
         "error": run.error or None,
         "warnings": run.warnings,
+        "repeats": None if run.repeats is None else str(run.repeats),
     }
 
 

@@ -1,16 +1,18 @@
 """The command that fills a database makes what the engine itself could have left."""
 
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from flows.models import DeadLetter, FlowTotals, Message, Run, StepRun
+from flows.models import DeadLetter, FlowTotals, Message, Run, RunText, StepRun
 from flows.monitoring.conservation import check
 from flows.monitoring.curves import HOURS, curves
 from flows.monitoring.trace import trace
 from flows.store import store
 from flows.tasks.counting import count
+from flows.tasks.run_texts import gather
 
 pytestmark = pytest.mark.django_db
 
@@ -30,6 +32,19 @@ def test_a_seeded_database_balances(monkeypatch):
     assert Message.objects.count() == 50
     assert DeadLetter.objects.open().count() == 7
     assert StepRun.objects.values("run").distinct().count() == 30
+
+
+def test_seeded_runs_are_found_by_their_text():
+    seed(runs=20, waiting=2, letters=2, queues=3, traced=20)
+
+    texts = RunText.objects.values_list("text", flat=True)
+
+    assert texts.count() == 20
+    assert [text for text in texts if '"order":7,' in text] == [
+        '{"order":7,"amount":100}\n{"order":7}'
+    ]
+    assert texts.filter(text__contains="ValueError: the amount").exists()
+    assert gather(settled=timedelta(0)) == 0
 
 
 def test_seeded_runs_are_traced_as_others_are():

@@ -25,6 +25,7 @@ RUN = {
     "result": {"correlationId": RUN_ID, "payload": {"decision": "accepted"}},
     "error": None,
     "warnings": 0,
+    "repeats": None,
     "waitingBecause": None,
     "steps": [
         {

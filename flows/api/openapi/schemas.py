@@ -140,6 +140,11 @@ RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
     "finishedAt": TIME_OR_NULL,
     "error": TEXT_OR_NULL,
     "warnings": COUNT,
+    "repeats": {
+        "type": ["string", "null"],
+        "format": "uuid",
+        "description": "The run that it was started again from; null for a start of its own.",
+    },
 }
 
 RUN_SUMMARY = record(

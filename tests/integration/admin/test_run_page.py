@@ -18,6 +18,7 @@ from flows.models import DeadLetter, Flow, Message, Right, RoleMapping, Run, Ste
 from flows.models.keep import Keep
 from flows.monitoring import conservation
 from flows.monitoring.run_story import BACK_OFF, DEAD, RAN, WAITED, run_story
+from flows.monitoring.trace import trace
 from tests.builders import ECHO, RAISING, TRAIL, make_flow, run_of, work_until_idle
 from tests.integration.admin.pages import answer_dialog
 
@@ -256,6 +257,7 @@ def test_a_run_that_began_at_a_step_starts_again_there(client):
 
     third = Run.objects.exclude(pk__in=[run.pk, again.pk]).get()
     assert third.repeats == again.pk
+    assert trace(third)["repeats"] == str(again.pk)
     assert Message.objects.get(pk=third.pk).step.position == 1
 
 

@@ -87,6 +87,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "result": None,
         "error": None,
         "warnings": 0,
+        "repeats": None,
         "waitingBecause": None,
     }
 

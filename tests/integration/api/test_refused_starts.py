@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
+from django.test import Client
 from django.utils import timezone
 
-from flows.api.refusals import Refusals, refusals
+from flows import public
+from flows.errors import PayloadInvalid, QueueFull
 from flows.models import Queue, RefusedStarts
 from flows.monitoring.refused_starts import in_words, refused_starts
+from flows.starts.refusals import Refusals, refusals
 from flows.tasks.counting import purge_counts
 from tests.builders import ECHO, make_flow
 from tests.integration.api.helpers import client_of
@@ -62,6 +66,38 @@ def test_an_accepted_start_writes_no_count(caller, flow):
     assert not RefusedStarts.objects.exists()
 
 
+def test_starts_by_django_code_and_by_the_admin_count_as_those_by_http(
+    admin, flow, settings, tmp_path
+):
+    settings.STATIC_ROOT = tmp_path
+    Queue.objects.update(size=1)
+    public.start(flow.name, {})
+    with pytest.raises(QueueFull):
+        public.start(flow.name, {})
+    with pytest.raises(PayloadInvalid):
+        public.start_many(flow.name, [{}, b"[]"])
+    client = Client()
+    client.force_login(admin)
+
+    answer = client.post(f"/admin/flows/flow/{flow.pk}/start/", {"payload": "{}", "priority": "4"})
+
+    assert "is full" in answer.content.decode()
+    assert counted(flow) == {"full queue": 2, "payload": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_in_a_transaction_is_written_after_it(flow):
+    Queue.objects.update(size=1)
+    public.start(flow.name, {})
+
+    with transaction.atomic():
+        with suppress(QueueFull):
+            public.start(flow.name, {})
+        assert not RefusedStarts.objects.exists()
+
+    assert RefusedStarts.objects.get().count == 1
+
+
 def test_each_line_of_a_batch_that_is_refused_counts(caller, flow):
     url = f"/async/api/start/batch?flowName={flow.name}"
     caller.post(url, "{}\n[]\n{}\n5\n", content_type="application/x-ndjson")
@@ -94,7 +130,7 @@ def test_counts_wait_while_the_database_is_away(monkeypatch):
         raise DatabaseError
 
     with monkeypatch.context() as context:
-        context.setattr("flows.api.refusals._add", fail)
+        context.setattr("flows.starts.refusals._add", fail)
         own.add("orders", "full")
     own.write()
 

@@ -11,12 +11,15 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from flows.errors import PayloadInvalid, QueueFull
 from flows.models import RefusedStarts
 from flows.store import store
 
@@ -42,9 +45,17 @@ class Refusals:
         self._written = -WRITE_SECONDS
 
     def add(self, flow_name: str, cause: str) -> None:
+        self.note(flow_name, cause)
+        self.write_if_due()
+
+    def note(self, flow_name: str, cause: str) -> None:
+        """Count in memory alone."""
         minute = timezone.now().replace(second=0, microsecond=0)
         with self._lock:
             self._counts[minute, flow_name, cause] += 1
+
+    def write_if_due(self) -> None:
+        with self._lock:
             if time.monotonic() - self._written < WRITE_SECONDS:
                 return
             taken = self._take()
@@ -84,3 +95,20 @@ def _add(key: Key, count: int) -> None:
 
 
 refusals = Refusals()
+
+
+@contextmanager
+def counting_refusals(flow_name: str) -> Iterator[None]:
+    """Count a start that is refused within it.
+
+    In a transaction of the caller nothing is written: others would wait for the counted row until
+    it ends. It is written after the commit; after a rollback by the next refusal.
+    """
+    try:
+        yield
+    except (QueueFull, PayloadInvalid) as error:
+        causes = RefusedStarts.Cause
+        cause = causes.FULL if isinstance(error, QueueFull) else causes.PAYLOAD
+        refusals.note(flow_name, cause)
+        transaction.on_commit(refusals.write_if_due)
+        raise
