@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from flows.models import Flow, Queue, Step
+from flows.models import Flow, Queue, Run, Step
 from scripts.models import Script
+from tests.builders import work_until_idle
 
 CODE = "def run(message, context):\n    return message\n"
 MOST_CLICKS = 12
@@ -39,7 +40,7 @@ def flow(live: str) -> Flow:
     return flow
 
 
-def test_a_flow_of_three_steps_takes_few_clicks_and_no_window(page: Any) -> None:
+def test_a_flow_of_three_steps_and_its_run_take_few_clicks_and_no_window(page: Any) -> None:
     windows: list[Any] = []
     page.on("popup", lambda window: windows.append(window))
     page.add_init_script(COUNT_CLICKS)
@@ -62,6 +63,14 @@ def test_a_flow_of_three_steps_takes_few_clicks_and_no_window(page: Any) -> None
         "orders-check",
         "orders-send",
     }
+    page.get_by_role("link", name="Start", exact=True).click()
+    page.wait_for_url("**/start/")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/run/*/change/")
+    work_until_idle(flow)
+    # The page refreshes itself until the run ends.
+    page.get_by_text("COMPLETED", exact=True).first.wait_for()
+    assert Run.objects.get().status == Run.Status.COMPLETED
     assert windows == []
     assert 0 < int(page.evaluate("sessionStorage.clicks")) <= MOST_CLICKS
 

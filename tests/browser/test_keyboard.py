@@ -92,6 +92,31 @@ def test_dialog_is_answered_by_keyboard(page: Any) -> None:
     assert (flow.paused, flow.pause_reason) == (True, "audit")
 
 
+def test_menu_of_the_header_opens_walks_and_closes_on_a_phone(page: Any) -> None:
+    page.set_viewport_size(PHONE)
+    make_flow("orders", [ECHO])
+    page.goto(reverse("admin:flows_queue_change", args=[Queue.objects.get().pk]))
+    page.wait_for_function("window.Alpine !== undefined")
+    menu = page.get_by_role("button", name="Actions", exact=True)
+    pause = page.get_by_role("link", name="Pause", exact=True)
+
+    menu.focus()
+    page.keyboard.press("Enter")
+    pause.wait_for()
+    assert menu.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("Escape")
+    pause.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.ariaLabel") == "Actions"
+    page.keyboard.press("Space")
+    pause.wait_for()
+    while "Pause" not in page.evaluate(FOCUSED):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('header, nav, ul') !== null")
+    page.keyboard.press("Enter")
+
+    page.get_by_role("dialog", name="Pause").wait_for()
+
+
 def test_menu_of_a_step_opens_walks_and_closes(page: Any) -> None:
     flow = make_flow("orders", [ECHO, ECHO])
     first = flow.steps.order_by("position")[0]
