@@ -50,6 +50,7 @@ def browser() -> Iterator[Any]:
     # Django would refuse the queries of the tests because of the loop.
     with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as started:
         patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        playwright.expect.set_options(timeout=PATIENCE_MS)
         found = started.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )

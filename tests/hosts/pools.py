@@ -21,7 +21,7 @@ os, gc = modules["os"], modules["gc"]
 """
 
 
-def program(code: str, timeout_seconds: float = 20, memory_mb: int = 128) -> Program:
+def program(code: str, timeout_seconds: float = PATIENCE, memory_mb: int = 128) -> Program:
     return Program(1, "pricing", "python", code, timeout_seconds, memory_mb)
 
 

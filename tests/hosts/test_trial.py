@@ -20,7 +20,7 @@ from tests.documents import content
 from tests.waiting import PATIENCE
 
 
-def attempt(code, sample="{}", *, language="python", timeout_seconds=5.0, is_last=False, **fields):
+def attempt(code, sample="{}", *, language="python", timeout_seconds=60.0, is_last=False, **fields):
     program = Program(0, "pricing", language, code, timeout_seconds, 128, **fields)
     return run_trial(program, sample_message(sample).body, is_last=is_last)
 

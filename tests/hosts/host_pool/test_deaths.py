@@ -17,6 +17,7 @@ from tests.hosts.pools import (
     program,
     run_all,
 )
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def run(message, context):
             pass
     while True: pass
 """
-    outcomes = run_all(pool, code, [0], timeout_seconds=10)
+    outcomes = run_all(pool, code, [0], timeout_seconds=PATIENCE)
 
     assert isinstance(outcomes[0].error, ScriptKilled)
     assert str(outcomes[0].error).startswith("protocol")
@@ -168,7 +169,7 @@ def run(message, context):
 def test_a_call_that_closes_its_pipe_gets_the_error(pool: HostPool) -> None:
     code = f"{AROUND_IMPORTS}\ndef run(m, c):\n    os.closerange(0, 99)\n    while True: pass"
 
-    outcomes = run_all(pool, code, [0], timeout_seconds=10)
+    outcomes = run_all(pool, code, [0], timeout_seconds=PATIENCE)
 
     assert isinstance(outcomes[0].error, ScriptKilled)
 
