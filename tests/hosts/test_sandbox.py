@@ -1,7 +1,6 @@
 """A system without a measure of the sandbox reports it, and runs no script unless told to."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,32 +18,42 @@ from scripts.protocol.calls import Call, CallSite, Program
 from tests.waiting import PATIENCE
 
 # Behind a filter that refuses a call with this first argument, as on a kernel that lacks it. The
-# numbers are those of x86-64 and aarch64.
+# numbers are those of x86-64 and aarch64. Each case has a fork of its own, with a log of its own.
 WITHOUT_A_CALL = """
-import ctypes, json, platform, struct, sys
+import ctypes, json, os, platform, struct, sys
 from scripts.host import seccomp
 from scripts.protocol.calls import Call, CallSite, Program
 from scripts.pool.host_pool import HostPool
 import django
 django.setup()
+from django.conf import settings
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
-number, option, allowed = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3] == "allowed"
-call = int(number[platform.machine() != "x86_64"])
-ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
-seccomp.install(b"".join(struct.pack("HBBI", *instruction) for instruction in [
-    (0x20, 0, 0, 0), (0x15, 0, 3, call), (0x20, 0, 0, 16), (0x15, 0, 1, option),
-    (0x06, 0, 0, 0x50016), (0x06, 0, 0, 0x7FFF0000),
-]))
-pool = HostPool(allow_unsandboxed=allowed)
-program = Program(1, "echo", "python", "def run(m, c): return m", 5, 64)
-call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
-pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
-(outcome,) = pool.collect(120)
-output = outcome.output and outcome.output.decode()
-beforehand = [missing_measures(), scripts_may_run()]
-print(json.dumps([*beforehand, sorted(pool.missing_measures), output, str(outcome.error)]))
-pool.close()
+def run(numbers, option, is_allowed, log):
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    settings.ASYNCENGINE_UNSEALED_SCRIPTS = is_allowed
+    call = int(numbers.split(",")[platform.machine() != "x86_64"])
+    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+    seccomp.install(b"".join(struct.pack("HBBI", *instruction) for instruction in [
+        (0x20, 0, 0, 0), (0x15, 0, 3, call), (0x20, 0, 0, 16), (0x15, 0, 1, option),
+        (0x06, 0, 0, 0x50016), (0x06, 0, 0, 0x7FFF0000),
+    ]))
+    pool = HostPool(allow_unsandboxed=is_allowed)
+    program = Program(1, "echo", "python", "def run(m, c): return m", 60, 64)
+    call = Call(1, "c", 1, "d", b'{"correlationId":"c","payload":1}')
+    pool.submit(program, CallSite("f", "s", "q", False), [call], 1)
+    (outcome,) = pool.collect(120)
+    output = outcome.output and outcome.output.decode()
+    beforehand = [missing_measures(), scripts_may_run()]
+    told = [*beforehand, sorted(pool.missing_measures), output, str(outcome.error)]
+    print(json.dumps(told), flush=True)
+    pool.close()
+
+for case in sys.stdin.readlines():
+    if (pid := os.fork()) == 0:
+        run(*json.loads(case))
+        os._exit(0)
+    os.waitpid(pid, 0)
 """
 
 
@@ -95,12 +104,39 @@ MEASURES = {
 }
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], list[Any]]:
+    """Return what each missing measure leads to, where scripts may run without it or not."""
+    logs = tmp_path_factory.mktemp("logs")
+    cases = {
+        (measure, is_allowed): [*call, is_allowed, str(logs / f"{measure} {is_allowed}")]
+        for measure, call in MEASURES.items()
+        for is_allowed in (False, True)
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_CALL],
+        cwd=Path(__file__).parents[2],
+        input="".join(f"{json.dumps(case)}\n" for case in cases.values()),
+        capture_output=True,
+        text=True,
+        timeout=len(cases) * PATIENCE,
+        check=True,
+    )
+    lines = map(json.loads, process.stdout.splitlines())
+    return {
+        case: [*line, Path(cases[case][-1]).read_text()]
+        for case, line in zip(cases, lines, strict=True)
+    }
+
+
 @pytest.mark.parametrize("measure", MEASURES)
-def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(measure: str) -> None:
-    beforehand, may_run, told, output, error, log = run_without(measure, is_allowed=False)
+def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(
+    told: dict[tuple[str, bool], list[Any]], measure: str
+) -> None:
+    beforehand, may_run, by_pool, output, error, log = told[measure, False]
 
     assert measure in beforehand
-    assert set(beforehand) <= set(told)
+    assert set(beforehand) <= set(by_pool)
     assert not may_run
     assert output is None
     assert "The script did not run: its process could not be sandboxed. Missing here:" in error
@@ -109,33 +145,14 @@ def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(measure: str) 
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_scripts_run_with_an_incomplete_sandbox_where_that_is_allowed(measure: str) -> None:
-    _, may_run, told, output, _, _ = run_without(measure, is_allowed=True)
+def test_scripts_run_with_an_incomplete_sandbox_where_that_is_allowed(
+    told: dict[tuple[str, bool], list[Any]], measure: str
+) -> None:
+    _, may_run, by_pool, output, _, _ = told[measure, True]
 
     assert may_run
-    assert measure in told
+    assert measure in by_pool
     assert json.loads(output)["payload"] == 1
-
-
-def run_without(measure: str, *, is_allowed: bool) -> list[Any]:
-    numbers, option = MEASURES[measure]
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            WITHOUT_A_CALL,
-            numbers,
-            str(option),
-            "allowed" if is_allowed else "refused",
-        ],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"ASYNCENGINE_UNSEALED_SCRIPTS": str(int(is_allowed))},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    return [*json.loads(process.stdout), process.stderr]
 
 
 def test_a_machine_that_had_no_process_to_spare_is_tried_again(
