@@ -25,7 +25,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** The same table of faults for the three forms. */
 class FaultsTest extends ComponentContract {
 
-    private static final Duration BOUND = Duration.ofSeconds(20);
+    private static final Duration BOUND = Duration.ofSeconds(60);
 
     /** Faults, properties, whether a run is made, how many requests for a start come, part of the error. */
     record Case(String name, List<Fault> faults, List<String> properties, boolean heals, int starts, String error) {
@@ -61,9 +61,9 @@ class FaultsTest extends ComponentContract {
                         List.of("asyncengine.retries", "1"), true, 8, ""),
                 new Case("a lost answer", List.of(Fault.lost()), List.of(), true, 2, ""),
                 new Case("an answer that stalls after its headers", List.of(Fault.stalled()),
-                        List.of("asyncengine.responseTimeout", "300"), true, 2, ""),
+                        List.of("asyncengine.responseTimeout", "2000"), true, 2, ""),
                 new Case("no answer at all", List.of(Fault.silent()),
-                        List.of("asyncengine.responseTimeout", "300"), true, 2, ""),
+                        List.of("asyncengine.responseTimeout", "2000"), true, 2, ""),
                 new Case("no retry is allowed", List.of(Fault.answer(503, "", "Retry-After", "0")),
                         List.of("asyncengine.retries", "0"), false, 1, "503"),
                 new Case("one retry is allowed", List.of(Fault.answer(502, ""), Fault.answer(502, "")),
@@ -71,11 +71,11 @@ class FaultsTest extends ComponentContract {
                 new Case("the time is over", java.util.Collections.nCopies(500, Fault.answer(503, "")),
                         List.of("asyncengine.startTimeout", "300", "asyncengine.retryDelay", "250"), false, -1, "300 ms"),
                 new Case("silence until the time is over", List.of(Fault.silent()),
-                        List.of("asyncengine.startTimeout", "300"), false, 1, "300 ms"),
+                        List.of("asyncengine.startTimeout", "2000"), false, 1, "2000 ms"),
                 new Case("a longer Retry-After than allowed", List.of(Fault.answer(503, "", "Retry-After", "31")),
                         List.of(), false, 1, "503"),
                 new Case("a longer Retry-After than there is time", List.of(Fault.answer(503, "", "Retry-After", "9")),
-                        List.of("asyncengine.startTimeout", "3000"), false, 1, "503"),
+                        List.of("asyncengine.startTimeout", "8000"), false, 1, "503"),
                 new Case("a page with status 200", List.of(Fault.answer(200, HTML)), List.of(), false, 1, "without a run"),
                 new Case("JSON without a run", List.of(Fault.answer(202, "{\"ok\":true}")), List.of(), false, 1,
                         "without a run"),
@@ -157,7 +157,7 @@ class FaultsTest extends ComponentContract {
     @ParameterizedTest
     @MethodSource("forms")
     void waitingGoesOnAfterFaults(Form form) throws Exception {
-        try (Application application = application(form, null, "asyncengine.responseTimeout", "300")) {
+        try (Application application = application(form, null, "asyncengine.responseTimeout", "2000")) {
             Exchange called = call(application, "{\"n\":1}");
             engine.faults.addAll(List.of(Fault.answer(502, ""), Fault.answer(503, "", "Retry-After", "0"),
                     (engine, exchange, seen) -> Fault.answer(200, "{\"status\":\"RUNNING\"}").happens(engine, exchange, seen)));

@@ -102,7 +102,7 @@ class IsolationTest extends ComponentContract {
                 assertEquals("main", called.getMessage().getHeader("who"));
                 assertEquals("{\"n\":" + n + "}", called.getMessage().getBody());
             }
-            assertTrue(audited.await(20, TimeUnit.SECONDS));
+            assertTrue(audited.await(120, TimeUnit.SECONDS));
             assertEquals(Set.of("audit"), new HashSet<>(audits.values()));
             assertEquals(40, engine.runs.size());
         }
@@ -200,7 +200,7 @@ class IsolationTest extends ComponentContract {
                 exchange.getMessage().setBody("{}");
             });
 
-            assertTrue(all.await(20, TimeUnit.SECONDS));
+            assertTrue(all.await(120, TimeUnit.SECONDS));
             assertEquals(200, done.size());
             done.forEach((line, body) -> assertEquals(line, body));
             assertEquals(201, engine.runs.size());

@@ -56,7 +56,7 @@ class WaitingTest extends ComponentContract {
             assertNotNull(started.getMessage().getHeader(Engine.CORRELATION_ID));
             assertEquals(WAITERS, done.getCount());
             engine.runMillis = 0;
-            assertTrue(done.await(60, TimeUnit.SECONDS));
+            assertTrue(done.await(120, TimeUnit.SECONDS));
         }
     }
 
