@@ -32,6 +32,14 @@ record Answer(int status, String body, Duration retryAfter) {
         return TRANSIENT.contains(status);
     }
 
+    /**
+     * Whether it leaves open that the request was carried out, and the answer lost. The engine itself
+     * knows the key of a request that it has carried out before.
+     */
+    boolean leavesDoubt(boolean before) {
+        return status == 408 || status == 502 || status == 504 || status == 503 && before;
+    }
+
     /** The JSON object of the body, an empty one where the body is something else. */
     JsonObject json() {
         try {

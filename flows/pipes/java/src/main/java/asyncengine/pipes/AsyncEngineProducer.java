@@ -104,7 +104,7 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
                 .setHeader("Content-Type", "application/json")
                 .setHeader(IDEMPOTENCY_KEY_HEADER, IdempotencyKey.of(key))
                 .POST(BodyPublishers.ofByteArray(payload));
-        return new StartAttempts(engine, "Flow " + flowName + " was not started", request)
+        return new StartAttempts(engine, flowName, request)
                 .begin()
                 .whenComplete((answer, error) -> {
                     engine.counters().started(flowName, error == null);

@@ -24,9 +24,11 @@ abstract class Attempts implements Work.Waiting {
 
     private static final Logger LOG = LoggerFactory.getLogger(AsyncEngineComponent.class);
     private static final Duration LONGEST_BACKOFF = Duration.ofSeconds(30);
+    /** The last try comes at most so long before the time is over. */
+    private static final Duration LAST_TRY = Duration.ofSeconds(2);
 
     final EngineClient engine;
-    final String action;
+    private final String action;
     private final Lane lane;
     private final Duration within;
     private volatile long end;
@@ -36,6 +38,7 @@ abstract class Attempts implements Work.Waiting {
     private volatile boolean stopped;
     private volatile Future<?> limit;
     private volatile boolean hadTurn;
+    private volatile boolean doubtful;
     private int tries;
     private int counted;
 
@@ -125,6 +128,16 @@ abstract class Attempts implements Work.Waiting {
         fail(stopping());
     }
 
+    /** What was not reached, for messages. {@code isDoubtful} tells whether it may have been, unseen. */
+    String action(boolean isDoubtful) {
+        return action;
+    }
+
+    /** The same, by the answers so far. */
+    final String action() {
+        return action(doubtful);
+    }
+
     Duration left() {
         return Duration.ofNanos(Math.max(0, end - System.nanoTime()));
     }
@@ -146,7 +159,7 @@ abstract class Attempts implements Work.Waiting {
     }
 
     private AsyncEngineException stopping() {
-        return new AsyncEngineException(action + ": the Camel context is being stopped" + because(last), last);
+        return new AsyncEngineException(action() + ": the Camel context is being stopped" + because(last), last);
     }
 
     static String because(Exception last) {
@@ -183,17 +196,18 @@ abstract class Attempts implements Work.Waiting {
     private void answered(Answer answer, Throwable error) {
         underWay = false;
         Throwable cause = error == null ? null : EngineClient.cause(error);
+        doubtful = error == null ? answer.leavesDoubt(doubtful) : doubtful || Healing.mayHaveArrived(cause);
         try {
             if (cause instanceof Credentials.NoToken refusal) {
-                failed(new AsyncEngineException(action + ": the engine gave no token", refusal.answer()),
+                failed(new AsyncEngineException(action() + ": the engine gave no token", refusal.answer()),
                         refusal.answer(), refusal.answer().isTransient());
             } else if (cause instanceof IOException trouble) {
-                String message = action + ": no answer from " + engine.settings().url() + ": " + trouble;
+                String message = action() + ": no answer from " + engine.settings().url() + ": " + trouble;
                 failed(new AsyncEngineException(message, trouble), null, Healing.mayHeal(trouble));
             } else if (cause != null) {
                 fail(cause instanceof Exception exception ? exception : new IllegalStateException(cause));
             } else if (!answer.isGood()) {
-                failed(new AsyncEngineException(action, answer), answer, answer.isTransient());
+                failed(new AsyncEngineException(action(), answer), answer, answer.isTransient());
             } else {
                 good(answer);
             }
@@ -235,7 +249,8 @@ abstract class Attempts implements Work.Waiting {
 
     /**
      * Returns what to wait for: what the engine asks for, or a delay that doubles; with as much again by
-     * chance, so that callers do not come together. Null where the time would be over by then.
+     * chance, so that callers do not come together. There is a try shortly before the time is over. Null
+     * where the engine asks for more time than is left.
      */
     private Duration delay(Duration retryAfter) {
         Duration backoff = backoff();
@@ -245,14 +260,21 @@ abstract class Attempts implements Work.Waiting {
             return null;
         }
         long jitter = ThreadLocalRandom.current().nextLong(backoff.toMillis() + 1);
-        Duration most = retryAfter == null ? left : left.minus(least).dividedBy(2).plus(least);
+        Duration most = retryAfter == null ? untilLastTry(left) : left.minus(least).dividedBy(2).plus(least);
         Duration delay = least.plusMillis(jitter);
         return delay.compareTo(most) < 0 ? delay : most;
     }
 
+    private Duration untilLastTry(Duration left) {
+        Duration reserve = LAST_TRY.compareTo(within.dividedBy(5)) < 0 ? LAST_TRY : within.dividedBy(5);
+        return left.compareTo(reserve) > 0 ? left.minus(reserve) : left;
+    }
+
+    /** A delay grows no longer than a twelfth of the whole time: what is back is soon noticed. */
     private Duration backoff() {
-        long delay = engine.settings().retryDelay().toMillis() << Math.min(tries, 20);
-        return Duration.ofMillis(Math.min(delay, LONGEST_BACKOFF.toMillis()));
+        long first = engine.settings().retryDelay().toMillis();
+        long longest = Math.max(first, Math.min(within.dividedBy(12).toMillis(), LONGEST_BACKOFF.toMillis()));
+        return Duration.ofMillis(Math.min(first << Math.min(tries, 20), longest));
     }
 
     private void pause(Duration delay) {

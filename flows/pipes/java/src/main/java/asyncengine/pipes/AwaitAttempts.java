@@ -47,7 +47,7 @@ final class AwaitAttempts extends Attempts {
     @Override
     AsyncEngineException wrong(Answer answer) {
         return new AsyncEngineException(
-                action + ": " + engine.settings().url() + " answered without a run; is it the engine", answer);
+                action() + ": " + engine.settings().url() + " answered without a run; is it the engine", answer);
     }
 
     @Override

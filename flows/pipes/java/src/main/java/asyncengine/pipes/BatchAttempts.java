@@ -24,7 +24,7 @@ final class BatchAttempts extends Attempts {
         engine.work().later(delay, () -> {
             long left = limit.toNanos() - body.idleNanos();
             if (left <= 0) {
-                giveUp(new AsyncEngineException(action + ": the engine took nothing more for " + limit.toMillis() + " ms", lastFailure()));
+                giveUp(new AsyncEngineException(action() + ": the engine took nothing more for " + limit.toMillis() + " ms", lastFailure()));
             } else if (!isDone()) {
                 watch(Duration.ofNanos(left));
             }
@@ -49,12 +49,12 @@ final class BatchAttempts extends Attempts {
     @Override
     AsyncEngineException wrong(Answer answer) {
         return new AsyncEngineException(
-                action + ": " + engine.settings().url() + " answered without runs; is it the engine", answer);
+                action() + ": " + engine.settings().url() + " answered without runs; is it the engine", answer);
     }
 
     @Override
     Exception outOfTime(Exception last) {
-        return new AsyncEngineException(action + " within " + LONGEST, last);
+        return new AsyncEngineException(action() + " within " + LONGEST, last);
     }
 
     @Override

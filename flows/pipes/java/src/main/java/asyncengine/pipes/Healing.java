@@ -1,7 +1,10 @@
 package asyncengine.pipes;
 
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.ProtocolException;
+import java.net.http.HttpConnectTimeoutException;
+import java.nio.channels.UnresolvedAddressException;
 import java.security.cert.CertPathBuilderException;
 import java.security.cert.CertPathValidatorException;
 import java.security.cert.CertificateException;
@@ -27,6 +30,19 @@ final class Healing {
             isTls = isTls || cause instanceof SSLException;
         }
         return !isTls || isBroken(trouble);
+    }
+
+    /** Whether a request may have come to the engine, which then gave no answer. */
+    static boolean mayHaveArrived(Throwable trouble) {
+        for (Throwable cause = trouble; cause != null; cause = cause.getCause()) {
+            if (cause instanceof ConnectException
+                    || cause instanceof UnresolvedAddressException
+                    || cause instanceof HttpConnectTimeoutException
+                    || cause instanceof SSLException) {
+                return false;
+            }
+        }
+        return trouble instanceof IOException;
     }
 
     /** Whether a TLS connection ended before its time, as when the engine is killed. */

@@ -7,10 +7,17 @@ import java.time.Duration;
 final class StartAttempts extends Attempts {
 
     private final HttpRequest.Builder request;
+    private final String flowName;
 
-    StartAttempts(EngineClient engine, String action, HttpRequest.Builder request) {
-        super(engine, engine.starts(), action, engine.settings().startTimeout());
+    StartAttempts(EngineClient engine, String flowName, HttpRequest.Builder request) {
+        super(engine, engine.starts(), "Flow " + flowName + " was not started", engine.settings().startTimeout());
+        this.flowName = flowName;
         this.request = request;
+    }
+
+    @Override
+    String action(boolean isDoubtful) {
+        return isDoubtful ? "It is not known whether flow " + flowName + " was started" : super.action(false);
     }
 
     @Override
@@ -31,13 +38,13 @@ final class StartAttempts extends Attempts {
     @Override
     AsyncEngineException wrong(Answer answer) {
         return new AsyncEngineException(
-                action + ": " + engine.settings().url() + " answered without a run; is it the engine", answer);
+                action() + ": " + engine.settings().url() + " answered without a run; is it the engine", answer);
     }
 
     @Override
     Exception outOfTime(Exception last) {
         long milliseconds = engine.settings().startTimeout().toMillis();
-        return new AsyncEngineException(action + " within " + milliseconds + " ms" + because(last), last);
+        return new AsyncEngineException(action() + " within " + milliseconds + " ms" + because(last), last);
     }
 
     @Override

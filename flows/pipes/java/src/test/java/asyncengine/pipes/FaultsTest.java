@@ -196,4 +196,43 @@ class FaultsTest extends ComponentContract {
         }
         assertEquals(1, engine.starts().size());
     }
+
+    @ParameterizedTest
+    @MethodSource("forms")
+    void aStartWhoseAnswersAreLostIsNotCalledUnstarted(Form form) throws Exception {
+        for (int n = 0; n < 100; n++) {
+            engine.faults.add(Fault.lost());
+        }
+        try (Application application = application(form, null, "asyncengine.startTimeout", "2000")) {
+            Exception error = call(application, "{}").getException();
+
+            assertTrue(error.getMessage().startsWith("It is not known whether flow f was started"), error.getMessage());
+        }
+        assertEquals(1, engine.runs.size());
+    }
+
+    @ParameterizedTest
+    @MethodSource("forms")
+    void anEngineThatRefusesInTheEndHasNotStartedIt(Form form) throws Exception {
+        engine.faults.add((engine, exchange, seen) -> {
+            throw new java.io.IOException("broken on purpose");
+        });
+        engine.faults.add(Fault.answer(400, "{\"type\":\"invalid-payload\",\"detail\":\"no\"}"));
+        try (Application application = application(form, null)) {
+            Exception error = call(application, "{}").getException();
+
+            assertTrue(error.getMessage().startsWith("Flow f was not started"), error.getMessage());
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("forms")
+    void thereIsATryShortlyBeforeTheTimeIsOver(Form form) throws Exception {
+        engine.faults.add(Fault.answer(503, ""));
+        try (Application application = application(form, null, "asyncengine.startTimeout", "6000",
+                "asyncengine.retryDelay", "600000")) {
+            assertNull(call(application, "{}").getException());
+        }
+        assertEquals(2, engine.starts().size());
+    }
 }
