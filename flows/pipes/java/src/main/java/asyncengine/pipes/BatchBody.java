@@ -153,7 +153,7 @@ final class BatchBody {
 
         private byte[] line(Object item) {
             try {
-                return (text(item).replace('\n', ' ').replace('\r', ' ') + "\n").getBytes(StandardCharsets.UTF_8);
+                return Utf8.of(text(item).replace('\n', ' ').replace('\r', ' ') + "\n");
             } catch (IllegalArgumentException error) {
                 throw new IllegalArgumentException("Payload " + number + " of the batch: " + error.getMessage(), error);
             }

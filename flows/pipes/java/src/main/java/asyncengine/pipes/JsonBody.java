@@ -1,6 +1,5 @@
 package asyncengine.pipes;
 
-import java.nio.charset.StandardCharsets;
 import org.apache.camel.CamelContext;
 import org.apache.camel.TypeConverter;
 
@@ -19,7 +18,7 @@ final class JsonBody {
             return JacksonBody.of(context, body);
         }
         try {
-            return PlainBody.of(body).getBytes(StandardCharsets.UTF_8);
+            return Utf8.of(PlainBody.of(body));
         } catch (PlainBody.NoForm error) {
             // A class of the application may come with a type converter.
             TypeConverter converter = context.getTypeConverter();

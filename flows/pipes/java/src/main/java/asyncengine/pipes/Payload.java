@@ -39,7 +39,7 @@ final class Payload {
             return "{}".getBytes(StandardCharsets.UTF_8);
         }
         if (body instanceof CharSequence text) {
-            return text.toString().getBytes(StandardCharsets.UTF_8);
+            return Utf8.of(text.toString());
         }
         byte[] bytes = raw(exchange, body);
         return bytes == null ? JsonBody.of(exchange.getContext(), body) : inUtf8(bytes, Charsets.of(exchange, body));
@@ -131,7 +131,7 @@ final class Payload {
             return new Utf8Stream(reader);
         }
         if (body instanceof CharSequence text) {
-            return new ByteArrayInputStream(text.toString().getBytes(StandardCharsets.UTF_8));
+            return new ByteArrayInputStream(Utf8.of(text.toString()));
         }
         return body instanceof byte[] bytes ? Utf8Stream.of(new ByteArrayInputStream(bytes), charset) : null;
     }

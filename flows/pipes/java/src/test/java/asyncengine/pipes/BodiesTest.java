@@ -3,6 +3,7 @@ package asyncengine.pipes;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -136,5 +137,17 @@ class BodiesTest {
         assertEquals("{}", text(exchange));
         assertEquals("{}", exchange.getMessage().getBody(String.class));
         assertEquals("{}", text(exchange(null)));
+    }
+
+    @Test
+    void halfACharacterIsAnErrorThatNamesItsPlace() throws Exception {
+        for (String half : List.of("\uD83D", "\uDE00", "\uD83Dx", "\uDE00\uD83D")) {
+            String json = "{\"text\":\"" + half + "\"}";
+
+            IllegalArgumentException error = assertThrows(IllegalArgumentException.class, () -> text(exchange(json)));
+
+            assertTrue(error.getMessage().contains("lone surrogate, which is no character, at 9"), error.getMessage());
+        }
+        assertEquals("{\"text\":\"\uD83D\uDE00\"}", text(exchange("{\"text\":\"\uD83D\uDE00\"}")));
     }
 }
