@@ -95,14 +95,14 @@ def decide(
     age: timedelta,
     result_fault: str | None = None,
     circumstances: Circumstances | None = None,
-    waits: Waited | None = None,
+    waited: Waited | None = None,
 ) -> Decision:
     """Return what becomes of a message after its delivery, by all that is known.
 
     `age`: that of its run. The session asks in the three steps that this consists of, for it knows
     the outcome of the call before the rules, and its transaction alone knows the circumstances.
     """
-    decision = redeliver(after_call(error, result_fault), deliveries, rules, age, waits)
+    decision = redeliver(after_call(error, result_fault), deliveries, rules, age, waited)
     return in_commit(decision, circumstances or Circumstances())
 
 
@@ -139,14 +139,14 @@ def redeliver(
     deliveries: int,
     rules: RedeliveryRules,
     age: timedelta,
-    waits: Waited | None = None,
+    waited: Waited | None = None,
 ) -> Decision:
     """Return how long a message waits that is to be delivered again, or why it is not.
 
     Other decisions stay as they are.
     """
     if decision.disposition is Disposition.WAITING:
-        return wait_on(decision, rules, age, waits or Waited())
+        return wait_on(decision, rules, age, waited or Waited())
     if decision.disposition is not Disposition.RETRY:
         return decision
     delay = rules.backoff(deliveries) if decision.delay is None else decision.delay
