@@ -227,7 +227,7 @@ def test_an_outcome_that_the_worker_cannot_decide_on_dead_letters_its_message(
     result_of_call = isolation.result_of_call
 
     def overflowing(held: Any, outcome: Any) -> Any:
-        if b"bad" in outcome.call.body:
+        if b'"bad"' in outcome.call.body:
             raise OverflowError("days")
         return result_of_call(held, outcome)
 
