@@ -7,7 +7,8 @@ transaction that made a plan is rolled back: its revision is never used again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +27,23 @@ READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A later step that a script may choose; `is_past_join`: a join is before it."""
+
+    step_id: int
+    name: str
+    queue_id: int
+    joins: bool
+    is_past_join: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """Where a message at a step version goes.
 
     A queue id is 0 if there is no queue: after the last step, or because it was removed.
+    `rooms` are the queues that its output may need room in: that of the next step, and those of
+    the steps that its script may go to instead, its `ways`.
     `meets_step_id` is the next step with a join, where the branches that leave this step come
     together; None: they come together at the end of the flow.
     """
@@ -46,6 +60,11 @@ class StepPlan:
     keep: str
     program: Program
     site: CallSite
+    ways: tuple[Way, ...] = ()
+    rooms: tuple[int, ...] = ()
+
+    def way(self, name: str) -> Way | None:
+        return next((way for way in self.ways if way.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +121,9 @@ def build_step_plan(step_id: int) -> StepPlan:
     ).order_by("position")
     following = later.first()
     meets = later.filter(join=True).first()
+    ways = tuple(_ways(step, later)) if step.goes_to else ()
+    if following and not ways:
+        ways = (way_to(following),)
     script = step.script_version
     return StepPlan(
         step_id=step.pk,
@@ -120,8 +142,37 @@ def build_step_plan(step_id: int) -> StepPlan:
             step=step.name,
             queue=step.queue_name,
             is_last=following is None,
+            goes_to=tuple(way.name for way in ways),
         ),
+        ways=ways,
+        rooms=tuple(dict.fromkeys(way.queue_id for way in ways if way.queue_id)),
     )
+
+
+def _ways(step: StepVersion, later: Iterable[StepVersion]) -> Iterator[Way]:
+    """Yield the next step and those that the step names; names of no later step count nothing."""
+    is_past_join = False
+    for number, each in enumerate(later):
+        if number == 0 or each.name in step.goes_to:
+            yield way_to(each, is_past_join)
+        is_past_join = is_past_join or each.join
+
+
+def way_to(step: StepVersion, is_past_join: bool = False) -> Way:
+    return Way(step.pk, step.name, step.queue_id or 0, step.join, is_past_join)
+
+
+@lru_cache(maxsize=4096)
+def plan_of_way(step_id: int, to: int) -> StepPlan:
+    """Return the plan of a step whose message goes on at a later one, in place of the next.
+
+    `to`: the id of that step version, one of its ways; 0: the next one.
+    """
+    plan = step_plan(step_id)
+    way = next((way for way in plan.ways if way.step_id == to), None)
+    if way is None:
+        return plan
+    return replace(plan, next_step_id=way.step_id, next_queue_id=way.queue_id, next_joins=way.joins)
 
 
 @lru_cache(maxsize=4096)

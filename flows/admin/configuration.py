@@ -236,9 +236,10 @@ def _flat(entry: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _step_line(step: Mapping[str, Any]) -> str:
     join = ", waits for all branches" if step.get("join") else ""
+    ways = f", goes to {', '.join(step['goesTo'])}" if step.get("goesTo") else ""
     return (
         f"{step['name']}: script {step['script']}, queue {step['queue']},"
-        f" threads {step['threads']}{join}"
+        f" threads {step['threads']}{join}{ways}"
     )
 
 

@@ -107,12 +107,18 @@ class _Run:
         self.trial = FlowTrial()
         # The outputs of those that have ended before their end or their join, by branch.
         self.finished: dict[str, str] = {}
+        # Messages that a script has sent past other steps: by step, by branch.
+        self.ahead: dict[str, dict[str, str]] = {}
 
     def run(self, payload: str) -> FlowTrial:
         # Messages by the name of their branch; a run that has not fanned out has one, named "".
         messages = {"": wrap(self.id, payload.encode())}
         try:
             for step in self.steps:
+                if any("" in each for name, each in self.ahead.items() if name != step.name):
+                    continue
+                messages |= self.ahead.pop(step.name, {})
+                messages = {name: messages[name] for name in sorted(messages, key=_numbers_of)}
                 if step.join and "" not in messages:
                     messages = {"": self._joined(self._with_finished(messages))}
                 messages = dict(self._at(step, messages))
@@ -146,11 +152,21 @@ class _Run:
             if tried.finishes and not is_last:
                 self.finished[branch] = output
                 continue
-            if is_last or not output.lstrip().startswith("["):
-                yield branch, output
-                continue
-            for number, (text, _) in enumerate(items_of(output), 1):
-                yield f"{branch}.{number}".lstrip("."), text
+            fans_out = not is_last and output.lstrip().startswith("[")
+            outputs = dict(_branches_of(branch, output) if fans_out else [(branch, output)])
+            if way := tried.trial and tried.trial.goes_to:
+                self._require_before_join(step, way, bool(branch) or fans_out)
+                self.ahead.setdefault(way, {}).update(outputs)
+            else:
+                yield from outputs.items()
+
+    def _require_before_join(self, step: Step, way: str, is_branched: bool) -> None:
+        after = self.steps[self.steps.index(step) + 1 :]
+        join = next((each for each in after if each.join), None)
+        if is_branched and join and way in [each.name for each in after[after.index(join) + 1 :]]:
+            raise _Stopped(
+                f"The step {step.name!r} went past the join {join.name!r}, which a branch may not."
+            )
 
     def _tried(self, tried: Tried) -> str:
         if len(self.trial.tried) >= MOST_TRIALS:
@@ -174,7 +190,22 @@ class _Run:
         script = tried.step.script
         program, name = script.program(), str(self.user.get_username())
         with recorded(program, name, self.user, script) as services:
-            return run_trial(program, tried.body.encode(), is_last=tried.is_last, services=services)
+            return run_trial(
+                program,
+                tried.body.encode(),
+                is_last=tried.is_last,
+                services=services,
+                goes_to=self._ways_of(tried.step),
+            )
+
+    def _ways_of(self, step: Step) -> tuple[str, ...]:
+        after = self.steps[self.steps.index(step) + 1 :]
+        return tuple(e.name for n, e in enumerate(after) if n == 0 or e.name in step.goes_to)
+
+
+def _branches_of(branch: str, output: str) -> Iterator[tuple[str, str]]:
+    for number, (text, _) in enumerate(items_of(output), 1):
+        yield f"{branch}.{number}".lstrip("."), text
 
 
 def _numbers_of(branch: str) -> list[int]:

@@ -79,6 +79,9 @@ def _changes_of(old: StepVersion, new: StepVersion) -> Iterator[StepChange]:
         yield StepChange(new.name, "changed", f"threads {old.threads} → {new.threads}")
     if old.join != new.join:
         yield StepChange(new.name, "changed", "is a join now" if new.join else "is no join now")
+    if old.goes_to != new.goes_to:
+        text = f"goes to {', '.join(new.goes_to) or 'the next step alone'}"
+        yield StepChange(new.name, "changed", text)
 
 
 def with_steps(versions: QuerySet[FlowVersion]) -> QuerySet[FlowVersion]:

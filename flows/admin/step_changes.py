@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from flows.admin.step_forms import NEW, NewStepForm
 from flows.models import Consumer, DeadLetter, Flow, FlowTotals, FlowVersion, Message, Queue, Step
+from flows.models.ways import without_lost_ways
 from scripts.models import Script
 
 
@@ -124,6 +125,9 @@ def _place_behind(steps: list[Step], after: int | None) -> int:
 
 
 def _number(steps: list[Step]) -> None:
+    for step in without_lost_ways(steps):
+        if step.pk is not None:
+            step.save(update_fields=["goes_to"])
     for position, step in enumerate(steps):
         if step.pk is None:
             step.position = position

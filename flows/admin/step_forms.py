@@ -23,6 +23,7 @@ from flows.access.configuring import scripts_to_choose
 from flows.access.rights import flows_allowed, queues_seen
 from flows.admin.named_rows import NamedRowField, offer_names
 from flows.models import Flow, Queue, Right, Step
+from flows.models.ways import later_steps
 from scripts.admin.bounds import state_bounds
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.trial_page import FIRST_CODE
@@ -99,16 +100,23 @@ class StepForm(ModelForm):
 
     script = NamedRowField(Script.objects.all(), "script")
     queue = NamedRowField(Queue.objects.all(), "queue")
+    goes_to = forms.MultipleChoiceField(
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Later steps that its script may choose with context.go; the next one it may"
+        " always choose. A message waits at this step until each has room.",
+    )
 
     class Meta:
         model = Step
-        fields = ("name", "script", "queue", "threads", "join")
+        fields = ("name", "script", "queue", "threads", "join", "goes_to")
         widgets = STEP_WIDGETS
 
     def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"auto_id": "panel-step-%s", **kwargs})
         self.user = user
         _state_bounds(self, Step, "threads")
+        self._offer_ways()
         own = Queue.objects.filter(pk=self.instance.queue_id)
         present = Script.objects.filter(pk=self.instance.script_id)
         script: Any = self.fields["script"]
@@ -118,6 +126,22 @@ class StepForm(ModelForm):
         queue.only_offers = {"step": None}
         queue.help_text = "One that feeds no other step. Messages that wait stay in the old one."
         offer_names(self)
+
+    def _offer_ways(self) -> None:
+        """Offer the steps behind the next one, and what was chosen before."""
+        names = later_steps(self.instance)[1:]
+        names += [name for name in self.instance.goes_to if name not in names]
+        if names:
+            ways: Any = self.fields["goes_to"]
+            ways.choices = [(name, name) for name in names]
+        else:
+            del self.fields["goes_to"]
+
+    def clean_goes_to(self) -> list[str]:
+        names: list[str] = self.cleaned_data["goes_to"]
+        if lost := set(names) - set(later_steps(self.instance)):
+            raise ValidationError(f"No later steps: {', '.join(sorted(lost))}.")
+        return names
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

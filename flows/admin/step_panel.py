@@ -33,6 +33,7 @@ from flows.admin.step_changes import (
 from flows.admin.step_forms import NewStepForm, code_form, queue_form, step_form
 from flows.admin.step_rights import StepRights
 from flows.models import Flow, Queue, Step
+from flows.models.ways import rename_way
 from flows.monitoring.refused_starts import in_words, refused_starts
 from flows.monitoring.step_cards import cards_of
 from flows.store import store
@@ -361,6 +362,7 @@ def _save(request: HttpRequest, pane: Pane, form: Any) -> None:
     row.refresh_from_db(fields=left)
     found: Any = pane.conflicts
     if isinstance(row, Step):
+        rename_way(row, Step.objects.values_list("name", flat=True).get(pk=row.pk))
         row.save()
         change = {"name": "step", "object": str(row), "fields": form.changed_data}
         found.log_change(request, row.flow, [{"changed": change}])

@@ -98,6 +98,7 @@ def shown(tried: Tried) -> dict[str, Any]:
         "time": f"{trial.seconds * 1000:,.1f} ms",
         "output": None if trial.output is None else _cut(trial.output),
         "fans_out": _branches(tried),
+        "goes_to": trial.goes_to,
         "error": trial.traceback or (str(trial.error) if trial.error else ""),
         "faults": trial.faults,
         "warning": trial.warning or "",

@@ -20,6 +20,7 @@ from flows.configuration.rows import (
     queue_entry,
     script_entry,
     script_extras,
+    step_extras,
 )
 from flows.models import Flow, Queue, Right, Step
 from scripts.models import Library, Script
@@ -82,7 +83,7 @@ def completed_step(given: dict[str, Any]) -> dict[str, Any]:
         "queue": given["queue"],
         "threads": int(given.get("threads") or Step().threads),
     }
-    return entry | ({"join": True} if given.get("join") else {})
+    return entry | step_extras(given)
 
 
 def completed_role(given: dict[str, Any]) -> dict[str, Any]:

@@ -207,6 +207,17 @@ class _Reader:
             if name in seen:
                 self.faults.add(step.at("name"), f"the flow has two steps {quoted(name)}")
             seen.add(name)
+        self._check_ways(flow)
+
+    def _check_ways(self, flow: Entry) -> None:
+        """Check that steps go to later steps alone."""
+        names = [step.values["name"] for step in flow.steps]
+        for position, step in enumerate(flow.steps):
+            later = names[position + 1 :]
+            for index, name in enumerate(step.values.get("goesTo", [])):
+                if name not in later:
+                    place = inside(step.at("goesTo"), index)
+                    self.faults.add(place, f"the flow has no later step {quoted(name)}")
 
     def _read_roles(self, rbac: dict[str, Any], place: str) -> None:
         for role, rights in rbac.items():

@@ -140,6 +140,7 @@ FLOW = _object(
                     "queue": NAME,
                     "threads": _integer(Step, "threads"),
                     "join": _FLAG,
+                    "goesTo": {**_list(NAME), "uniqueItems": True},
                 },
                 required=("script", "queue"),
             )

@@ -153,6 +153,7 @@ class _Import:
                     "queue_id": queues[entry["queue"]].pk,
                     "threads": entry["threads"],
                     "join": entry.get("join", False),
+                    "goes_to": entry.get("goesTo", []),
                 }
                 _save_step(step, columns)
 

@@ -90,7 +90,12 @@ def step_entry(step: Step) -> dict[str, Any]:
         "queue": step.queue.name,
         "threads": step.threads,
     }
-    return entry | ({"join": True} if step.join else {})
+    return entry | step_extras({"join": step.join, "goesTo": step.goes_to})
+
+
+def step_extras(values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the rarely used keys of a step that are set."""
+    return {key: values[key] for key in ("join", "goesTo") if values.get(key)}
 
 
 def fill_library(library: Library, entry: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Q, Value
 from simple_history.models import HistoricalRecords
 
 from flows.models.configuration_revision import ConfigurationRevision
@@ -178,6 +178,14 @@ class Step(models.Model):
         default=False,
         help_text="Waits for all branches of a run and gets them as one message.",
     )
+    goes_to = models.JSONField(
+        "goes to",
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="Later steps that its script may choose with context.go, by name; the next one it"
+        " may always choose.",
+    )
     history = HistoricalRecords()
 
     class Meta:
@@ -206,9 +214,10 @@ class Step(models.Model):
             "queue_id": self.queue_id,
             "queue_name": self.queue.name,
             "join": self.join,
+            "goes_to": self.goes_to,
             "threads": self.threads,
         }
 
 
 def _without_script(step: dict[str, Any]) -> dict[str, Any]:
-    return {name: step[name] for name in ("name", "queue_id", "queue_name", "join")}
+    return {name: step[name] for name in ("name", "queue_id", "queue_name", "join", "goes_to")}

@@ -101,6 +101,7 @@ def _restore(
         "queue_id": queue_id,
         "threads": then.threads or step.threads,
         "join": then.join,
+        "goes_to": then.goes_to,
     }
     changed = [name for name, value in values.items() if getattr(step, name) != value]
     if step.pk is not None and not changed:

@@ -6,10 +6,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Value
 
 from flows.models.keep import Keep
 from flows.models.queue import Queue
 from scripts.models import ScriptVersion
+
+# What a version of a step has of it.
+OF_STEP = ("name", "script_version_id", "queue_id", "queue_name", "join", "goes_to", "threads")
 
 
 class FlowVersion(models.Model):
@@ -38,8 +42,7 @@ class FlowVersion(models.Model):
         return f"{self.flow_name} v{self.number}"
 
     def snapshot(self) -> list[dict[str, Any]]:
-        fields = ("name", "script_version_id", "queue_id", "queue_name", "join", "threads")
-        return [dict(row) for row in self.steps.order_by("position").values(*fields)]
+        return [dict(row) for row in self.steps.order_by("position").values(*OF_STEP)]
 
     def has_steps(self, steps: list[dict[str, Any]]) -> bool:
         """Say whether these are its steps. Versions of earlier releases know no threads."""
@@ -62,6 +65,7 @@ class StepVersion(models.Model):
     queue = models.ForeignKey(Queue, null=True, on_delete=models.SET_NULL, related_name="+")
     queue_name = models.CharField(max_length=100)
     join = models.BooleanField(default=False)
+    goes_to = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     # Workers take the threads of the step as it is configured now.
     threads = models.PositiveIntegerField(null=True)
 

@@ -210,20 +210,25 @@ def _queues() -> list[QueueConservation]:
             queues[queue_id].delayed_starts += count
         else:
             queues[queue_id].waiting += count
-    own, following = _queues_of_steps()
+    own, rooms = _queues_of_steps()
     held = Message.objects.filter(queue=None).order_by().values_list("step")
     for step_id, count in held.annotate(n=Count("pk")):
         if at := queues.get(own[step_id]):
             at.held += count
-        if comes_to := queues.get(following[step_id]):
-            comes_to.coming += count
+        for queue_id in rooms[step_id] & queues.keys():
+            queues[queue_id].coming += count
     return list(queues.values())
 
 
-def _queues_of_steps() -> tuple[dict[int, int], dict[int, int]]:
-    """Return the queue of every step version, and that of the step after it; 0 for none."""
-    steps = StepVersion.objects.values_list("pk", "flow_version", "position", "queue")
-    places = {(version, position): queue for _, version, position, queue in steps}
-    own = {pk: queue or 0 for pk, _, _, queue in steps}
-    following = {pk: places.get((version, at + 1)) or 0 for pk, version, at, _ in steps}
-    return own, following
+def _queues_of_steps() -> tuple[dict[int, int], dict[int, set[int]]]:
+    """Return the queue of every step version, 0 for none, and those that its output may go to."""
+    fields = ("pk", "flow_version", "position", "queue", "name", "goes_to")
+    steps = list(StepVersion.objects.values_list(*fields))
+    places = {(version, at): queue for _, version, at, queue, _, _ in steps}
+    named = {(version, name): (at, queue) for _, version, at, queue, name, _ in steps}
+    own = {pk: queue or 0 for pk, _, _, queue, _, _ in steps}
+    rooms = {pk: {places.get((version, at + 1)) or 0} for pk, version, at, *_ in steps}
+    for pk, version, at, _, _, goes_to in steps:
+        found = [named.get((version, name), (-1, None)) for name in goes_to]
+        rooms[pk] |= {queue or 0 for place, queue in found if place > at}
+    return own, {pk: ids - {0} for pk, ids in rooms.items()}

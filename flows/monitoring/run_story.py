@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Left
 
 from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
-from flows.monitoring.trace import Place, running_attempts, status_of
+from flows.monitoring.trace import Place, running_attempts, statuses_of
 from flows.store import store
 from scripts.protocol.json_text import member_of
 
@@ -130,20 +130,19 @@ def run_story(run: Run) -> RunStory:
     attempts, is_cut = _attempts_of(run)
     messages = _messages_of(run)
     letters = _letters_of(run)
-    stories: list[StepStory] = []
-    reached, begun = True, False
-    for step in steps:
-        name = step.name
-        place = Place(
-            attempts=[{"outcome": attempt.outcome} for attempt in attempts[name]],
-            waiting=any(message.consumer_id is None for message in messages[name]),
-            held=any(message.consumer_id is not None for message in messages[name]),
-            letter=next(({"id": each.pk} for each in letters[name] if _is_open(each)), None),
+    places = [
+        Place(
+            attempts=[{"outcome": attempt.outcome} for attempt in attempts[step.name]],
+            waiting=any(message.consumer_id is None for message in messages[step.name]),
+            held=any(message.consumer_id is not None for message in messages[step.name]),
+            letter=next(({"id": each.pk} for each in letters[step.name] if _is_open(each)), None),
         )
-        begun = begun or bool(place.attempts)
-        status = status_of(run, place, reached, begun)
-        reached = status == Run.Status.COMPLETED
-        stories.append(StepStory(step, status, attempts[name], messages[name], letters[name]))
+        for step in steps
+    ]
+    stories = [
+        StepStory(step, status, attempts[step.name], messages[step.name], letters[step.name])
+        for step, status in zip(steps, statuses_of(run, places), strict=True)
+    ]
     end = run.finished_at if run.finished_at and not any(messages.values()) else now
     _add_running(stories)
     _add_spans(stories, run.created_at, end)

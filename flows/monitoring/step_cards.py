@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
@@ -76,6 +76,8 @@ class Card:
     figures: Figures | None
     # The id of the step before it; 0: it is the first.
     after: int
+    # Later steps that its script may go to, but for the next one.
+    ways: list[str] = field(default_factory=list)
 
     @property
     def place_before(self) -> int:
@@ -115,7 +117,9 @@ def cards_of(flow: Flow, *, with_figures: bool) -> list[Card]:
         fans_out = returns_list(step.script.language, step.script.code)
         is_apart = is_apart and not step.join
         after = steps[place - 2].pk if place > 1 else 0
-        cards.append(Card(step, place, fans_out, is_apart, figures.get(step.queue_id), after))
+        ways = [each.name for each in steps[place + 1 :] if each.name in step.goes_to]
+        found = figures.get(step.queue_id)
+        cards.append(Card(step, place, fans_out, is_apart, found, after, ways))
         is_apart = is_apart or fans_out
     return cards
 

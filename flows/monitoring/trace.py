@@ -19,7 +19,7 @@ from flows.monitoring.wait_reason import why_run
 
 # The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
-# The status of a step that a completed run has left out.
+# The status of a step that the run has left out: it ended before, or a script went past it.
 SKIPPED = "SKIPPED"
 # The outcome of an attempt that has none yet.
 RUNNING = "RUNNING"
@@ -198,6 +198,11 @@ class Place:
     progress: dict[str, Any] | None = None
 
     @property
+    def is_busy(self) -> bool:
+        """Whether something is under way here."""
+        return self.held or self.waiting
+
+    @property
     def deliveries(self) -> int:
         branches = self.numbers.keys() | self.counted.keys()
         return sum(max(self.numbers[b], self.counted.get(b, 0)) for b in branches)
@@ -220,15 +225,11 @@ def _messages(run: Run) -> list[Mapping[str, Any]]:
 def _steps(run: Run, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     versions = _step_versions(run)
     places = _places(run, messages, [step.name for step in versions])
-    entries: list[dict[str, Any]] = []
-    reached, begun = True, False
-    for step in versions:
-        place = places[step.name]
-        begun = begun or bool(place.attempts)
-        entry = _step(run, step, place, status_of(run, place, reached, begun))
-        entries.append(entry)
-        reached = entry["status"] == Run.Status.COMPLETED
-    return entries
+    statuses = statuses_of(run, [places[step.name] for step in versions])
+    return [
+        _step(run, step, places[step.name], status)
+        for step, status in zip(versions, statuses, strict=True)
+    ]
 
 
 def _step_versions(run: Run) -> list[StepVersion]:
@@ -345,7 +346,24 @@ def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, A
     }
 
 
-def status_of(run: Run, place: Place, reached: bool, begun: bool) -> str:
+def statuses_of(run: Run, places: Sequence[Place]) -> list[str]:
+    """Return the status of each step of a run, in their order."""
+    used = [bool(place.attempts or place.is_busy or place.letter) for place in places]
+    statuses = []
+    reached, begun, is_busy = True, False, False
+    for number, place in enumerate(places):
+        begun = begun or bool(place.attempts)
+        # A script has gone past it, and nothing is left that might come to it.
+        is_left_out = begun and not used[number] and not is_busy and any(used[number:])
+        status = SKIPPED if is_left_out else _status(run, place, reached, begun)
+        is_busy = is_busy or place.is_busy
+        if not is_left_out:
+            reached = status == Run.Status.COMPLETED
+        statuses.append(status)
+    return statuses
+
+
+def _status(run: Run, place: Place, reached: bool, begun: bool) -> str:
     """Return the status of a step.
 
     `reached`: the step before is completed; `begun`: the run has been at one before, or at this.

@@ -266,14 +266,17 @@ class QueueSnapshot:
 
     def _why_no_room(self, step_id: int) -> str | None:
         try:
-            full = self._full.get(step_plan(step_id).next_queue_id)
+            plan = step_plan(step_id)
         except StepVersion.DoesNotExist:
             return "Its step was deleted from the database: cancel the run."
+        full = next((self._full[id] for id in plan.rooms if id in self._full), None)
         if full is None:
             return None
+        is_next = full.pk == plan.next_queue_id
+        which = "The next queue" if is_next else "The queue, where its script may go to,"
         kept = f", {full.state.reserved} of them kept free" if full.state.reserved else ""
         taken = full.state.depth + full.state.reserved
-        return f"The next queue {full.name!r} is full, {taken} of {full.size}{kept}."
+        return f"{which} {full.name!r} is full, {taken} of {full.size}{kept}."
 
 
 NO_LIVE_WORKERS = "No worker is running, so no messages are taken from any queue."

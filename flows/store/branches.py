@@ -70,7 +70,8 @@ class Branches:
                 self._send(held, plan, branch, body)
         self._changes[held.run_id] += len(going)
         if rest := outputs[len(going) :]:
-            self._keep_pending(held, f"[{first + len(going)},{','.join(rest)}]")
+            place = place_of_outputs(first + len(going), done.goes_to)
+            self._keep_pending(held, f"[{place},{','.join(rest)}]")
         else:
             self._leave(held, plan)
             self._changes[held.run_id] -= 1
@@ -191,6 +192,11 @@ class Branches:
         self._left = [held for held in self._left if held is not last]
         self._keep_pending(last, "[0]", LOOK_FOR_ROOM)
         self.database.query(sql.COUNT_BRANCHES, [1, last.run_id])
+
+
+def place_of_outputs(first: int, goes_to: int) -> str:
+    """Write the number of the first output that is left, and the step that all go to."""
+    return f"[{first},{goes_to}]" if goes_to else str(first)
 
 
 def name_of_branch(held: HeldMessage, number: int) -> str:

@@ -121,11 +121,13 @@ class Commit:
         ids = {self.lease.queue_id}
         for step_id in {each.held.step_id for each in self.results}:
             plan = step_plan(step_id)
-            if plan.next_step_id:
-                ids |= {plan.next_queue_id, step_plan(plan.next_step_id).next_queue_id}
+            ids.update(plan.rooms)
+            # Where messages go that the session carries on itself.
+            for way in plan.ways:
+                ids.update(step_plan(way.step_id).rooms)
         ids |= {step_plan(r.held.step_id).meets_queue_id for r in self.results if r.is_branched}
         if head:
-            ids |= {self.lease.home_queue_id, head.plan.next_queue_id}
+            ids |= {self.lease.home_queue_id, *head.plan.rooms}
         self.queues.update(self.counters.lock(ids))
 
     def _decided(
@@ -138,7 +140,7 @@ class Commit:
         return replace(result, decision=decide(result.decision, found))
 
     def _circumstances(self, result: DeliveryResult, is_cancelled: bool) -> Circumstances:
-        held, plan = result.held, step_plan(result.held.step_id)
+        held, plan = result.held, result.plan
         if plan.next_step_id is None or result.finishes:
             return Circumstances(is_cancelled) if is_cancelled else USUAL
         queue = self.queues.get(plan.next_queue_id)
@@ -152,7 +154,7 @@ class Commit:
 
     def _settle(self, done: DeliveryResult) -> None:
         """Find where a message goes, and count it there."""
-        plan = step_plan(done.held.step_id)
+        plan = done.plan
         self._reserve(plan, -1)
         disposition = done.disposition
         if disposition is Disposition.WAITING:
@@ -245,8 +247,8 @@ class Commit:
             first = self._head_past_pause(queue_id, and_which)
         elif head.delayed and not queue.room:
             first = self._head(queue_id, and_which)
-        if first and first.plan.next_queue_id not in self.queues:
-            self.queues |= self.counters.lock([first.plan.next_queue_id])
+        if first and (unlocked := set(first.plan.rooms) - self.queues.keys()):
+            self.queues |= self.counters.lock(unlocked)
         return first
 
     def _admit(self, queue_id: int, count: int) -> None:
@@ -298,14 +300,17 @@ class Commit:
         return int(batch * self.lease.start_margin_seconds / 2 / BATCH_SECONDS)
 
     def _room_after(self, plan: StepPlan) -> int:
-        following = self.queues.get(plan.next_queue_id)
         # A queue that is gone holds nothing back: its messages die when they come.
-        return following.room if following else UNLIMITED
+        found = [self.queues[id].room for id in plan.rooms if id in self.queues]
+        return min(found, default=UNLIMITED)
 
     def _reserve(self, plan: StepPlan, count: int) -> None:
-        """Keep room in the queue after this step; a negative count gives it back."""
-        if following := self.queues.get(plan.next_queue_id):
-            following.reserved_change += count
+        """Keep room in each queue that the step's output may go to; a negative count gives it
+        back.
+        """
+        for queue_id in plan.rooms:
+            if following := self.queues.get(queue_id):
+                following.reserved_change += count
 
     def _movable_threads(self, queue_id: int) -> int:
         """Threads the lease may have at another queue: its own number or what is free there."""

@@ -350,13 +350,14 @@ class Store:
         held = [HeldMessage(*row) for row in self.database.query(sql.HELD, [consumer_id])]
         plans = {h.step_id: step_plan(h.step_id) for h in held}
         queues = self.counters.lock(
-            {id for plan in plans.values() for id in (plan.queue_id, plan.next_queue_id)}
+            {id for plan in plans.values() for id in (plan.queue_id, *plan.rooms)}
         )
         dropped = self._held_cancelled(consumer_id)
         for h in held:
             plan = plans[h.step_id]
-            if following := queues.get(plan.next_queue_id):
-                following.reserved_change -= 1
+            for queue_id in plan.rooms:
+                if following := queues.get(queue_id):
+                    following.reserved_change -= 1
             if h.id in dropped and plan.queue_id in queues:
                 queues[plan.queue_id].depth_change -= 1
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flows.disposition import Decision, Disposition
 from flows.models.message import DEFAULT_PRIORITY
-from flows.plan import StepPlan
+from flows.plan import StepPlan, plan_of_way, step_plan
 from flows.store.rate_limit import RateLimit
 from flows.store.waiting import waits_at
 from scripts.protocol.calls import Waits
@@ -80,6 +80,8 @@ class DeliveryResult:
     first_branch: int = 0
     # Its run, or its branch, ends with the output, whatever steps follow.
     finishes: bool = False
+    # The step that the output goes to in place of the next one; 0: it does not.
+    goes_to: int = 0
     logs: str = ""
     warning: bool = False
     # Called in the transaction that is to store it, at each try: returns what there is to store.
@@ -88,6 +90,12 @@ class DeliveryResult:
     @property
     def disposition(self) -> Disposition:
         return self.decision.disposition
+
+    @property
+    def plan(self) -> StepPlan:
+        """The plan of its step, with the step that its output goes to as the next one."""
+        step_id = self.held.step_id
+        return plan_of_way(step_id, self.goes_to) if self.goes_to else step_plan(step_id)
 
     @property
     def ran(self) -> bool:

@@ -143,7 +143,7 @@ class ScriptHere(CallableHere):
         if fault := fault_of(text, call.body, call.correlation_id, is_last):
             raise fault
         contract.check_output(text, is_last)
-        self._finishes = bool(context._finish)
+        self._finishes, self._goes_to = bool(context._finish), context._goes_to
         return text, warning
 
 

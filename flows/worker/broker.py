@@ -349,11 +349,11 @@ def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
     if queue.rate_limit and not queue.rate_limit.allowance(now.timestamp()):
         return False
     try:
-        following = step_plan(queue.head_step_id).next_queue_id
+        following = step_plan(queue.head_step_id).rooms
     except StepVersion.DoesNotExist:
         # The step was deleted: a session puts the message off.
         return True
-    return not following or rooms.get(following, 1) > 0
+    return all(rooms.get(id, 1) > 0 for id in following)
 
 
 def flow_workers() -> int:

@@ -19,6 +19,7 @@ from flows.worker.redelivery import Waited
 from scripts.pool.running import RunningCall
 from scripts.protocol.calls import Outcome
 from scripts.protocol.json_text import items_of
+from scripts.protocol.ways import allowed
 
 
 def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
@@ -26,19 +27,38 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
     is_last = step_plan(held.step_id).site.is_last or outcome.finishes
     output = "" if outcome.error else (outcome.output or b"null").decode()
     fault = fault_of_text(output) if is_last else None
+    fans_out = not is_last and output.lstrip()[:1] == "["
+    decision = redelivery.after_call(outcome.error, fault)
+    goes_to = 0
+    if outcome.goes_to and outcome.error is None:
+        goes_to, decision = chosen(held, outcome.goes_to, fans_out)
     result = DeliveryResult(
         held,
-        redelivery.after_call(outcome.error, fault),
+        decision,
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
         logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
         warning=outcome.warning is not None,
     )
     if result.disposition is Disposition.ACCEPTED:
-        result.output, result.finishes = output, outcome.finishes
-        if not is_last and output.lstrip()[:1] == "[":
+        result.output, result.finishes, result.goes_to = output, outcome.finishes, goes_to
+        if fans_out:
             result.branches = [text for text, _ in items_of(output)]
     return result
+
+
+def chosen(held: HeldMessage, name: str, fans_out: bool) -> tuple[int, Decision]:
+    """Return the step that a script goes to, by its name; a branch goes as far as its join."""
+    plan = step_plan(held.step_id)
+    way = plan.way(name)
+    if way is None:
+        return 0, redelivery.cannot_work(f"context.go({name!r}): {allowed(plan.site.goes_to)}")
+    if way.is_past_join and (held.branch or fans_out):
+        meets = plan.meets_step_id and step_plan(plan.meets_step_id).site.step
+        return 0, redelivery.cannot_work(
+            f"context.go({name!r}): a branch may go to its join {meets!r}, but not past it."
+        )
+    return way.step_id, redelivery.ACCEPTED
 
 
 def running_attempt(held: HeldMessage, running: RunningCall, consumer_id: int) -> RunningAttempt:
@@ -62,8 +82,10 @@ def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:
 def pending_outputs_of(held: HeldMessage) -> DeliveryResult:
     """Go on with what found no room after a step that is done."""
     result = ended_now(held, redelivery.ACCEPTED)
-    (first, _), *items = items_of(held.body)
-    result.first_branch, result.branches = int(first), [text for text, _ in items]
+    (place, _), *items = items_of(held.body)
+    found = orjson.loads(place)
+    result.first_branch, result.goes_to = found if isinstance(found, list) else (found, 0)
+    result.branches = [text for text, _ in items]
     return result
 
 

@@ -40,6 +40,7 @@ from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.schema import Contract
 from scripts.protocol.wait_state import waiting
+from scripts.protocol.ways import StepNotAllowed
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 
 _MAX_FRAMES = 20
@@ -66,6 +67,7 @@ class CallableCall:
         self._log = CallLog()
         self._progress: Progress | None = None
         self._finishes = False
+        self._goes_to = ""
         self._services = CallableServices(program, self.limit.seconds)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
@@ -78,10 +80,11 @@ class CallableCall:
             output, warning = around(self._watched) if around else self._watched()
         except BaseException as reason:
             error = self._explained(reason)
-        ended_at, finishes = time.time(), self._finishes and error is None
-        return Outcome(
-            self.call, output, error, warning, self.logs(), started_at, ended_at, finishes
-        )
+        ended_at = time.time()
+        outcome = Outcome(self.call, output, error, warning, self.logs(), started_at, ended_at)
+        if error is None:
+            outcome.finishes, outcome.goes_to = self._finishes, self._goes_to
+        return outcome
 
     def logs(self) -> list[dict[str, Any]]:
         """Return what it has said so far, without secrets."""
@@ -116,7 +119,7 @@ class CallableCall:
         if fault := fault_of(text, call.body, call.correlation_id, is_last):
             raise fault
         contract.check_output(text, is_last)
-        self._finishes = bool(context._finish)
+        self._finishes, self._goes_to = bool(context._finish), context._goes_to
         return text, warning
 
     def _function(self) -> Callable[..., Any]:
@@ -141,6 +144,7 @@ class CallableCall:
             0,
             self._keep_progress,
             asdict(call.waits) if call.waits else None,
+            site.goes_to,
         )
 
     def _explained(self, reason: BaseException) -> ScriptError:
@@ -173,7 +177,9 @@ def explained(error: BaseException) -> ScriptError:
         if isinstance(error, Reject):
             return rejected(error)
         headline = "".join(traceback.format_exception_only(error)).strip()
-        is_refused = isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
+        is_refused = isinstance(error, StepNotAllowed) or (
+            isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
+        )
         frames = _own_frames(error.__traceback__)
         trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))
     except Exception:

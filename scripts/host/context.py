@@ -14,6 +14,9 @@ from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
+from scripts.protocol.ways import required_step
+
+NOTHING_GIVEN = "The output is None: return it, or give it to context.go({!r}, output)."
 
 
 class Services(Protocol):
@@ -32,12 +35,15 @@ class Context:
     __slots__ = (
         "_config",
         "_finish",
+        "_given",
+        "_goes_to",
         "_log",
         "_number",
         "_numerals",
         "_progress",
         "_secrets",
         "_services",
+        "_steps",
         "_waits",
         "attempt",
         "correlation_id",
@@ -60,6 +66,7 @@ class Context:
         number: int,
         progress: Callable[[int, Progress], None],
         waits: dict[str, Any] | None = None,
+        steps: Sequence[str] | None = (),
     ) -> None:
         self.correlation_id = correlation_id
         self.flow = flow
@@ -73,6 +80,11 @@ class Context:
         self._progress = progress
         # Whether the run ends with this call, and the output where `finish` was given it.
         self._finish: tuple[Any, ...] = ()
+        # The step that its message goes to, "" for the next one; the output where `go` got it.
+        self._goes_to = ""
+        self._given: tuple[Any, ...] = ()
+        # Those that it may go to.
+        self._steps = steps
         self._waits = waits
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
@@ -102,12 +114,31 @@ class Context:
 
         The script goes on to its end. What it returns then counts no more; the last call does.
         """
-        self._finish = (output,)
+        self._finish, self._goes_to = (output,), ""
         return output
+
+    def go(self, step: str, *output: Any) -> Any:
+        """Send the message on at a later step, and return the output, which is that of run() where
+        none is given.
+
+        The script goes on to its end; the last call of `go` and `finish` counts. Raises
+        StepNotAllowed, a ValueError, for a step that it may not go to.
+        """
+        if len(output) > 1:
+            raise TypeError("context.go() takes a step and an output")
+        self._goes_to = required_step(step, self._steps)
+        self._finish, self._given = (), output
+        return output[0] if output else None
 
     def _ending(self, output: Any, is_last: bool) -> tuple[Any, bool]:
         """Return what is the output of the call, and whether the run ends with it."""
-        return (self._finish[0], True) if self._finish else (output, is_last)
+        if self._finish:
+            return self._finish[0], True
+        if not self._goes_to:
+            return output, is_last
+        if not self._given and output is None:
+            raise OutputInvalid(NOTHING_GIVEN.format(self._goes_to), place="$")
+        return (self._given[0] if self._given else output), False
 
     @property
     def waits(self) -> int:

@@ -52,6 +52,7 @@ from scripts.protocol.wire import (
     RETURNED,
     UNSENT,
     UNSENT_AT,
+    WENT,
     WRITTEN,
 )
 
@@ -128,7 +129,7 @@ class Host:
         return script
 
     def _run_group(self, script: CompiledScript, head: Any, bodies: bytes) -> None:
-        flow, step, queue, is_last = head["site"]
+        flow, step, queue, is_last, steps = head["site"]
         end = 0
         self._flushed_at = _clock()
         for correlation_id, attempt, delivery_id, size, start_by, waits in head["calls"]:
@@ -154,6 +155,7 @@ class Host:
                 self._number,
                 self._write_progress,
                 waits,
+                steps,
             )
             kind, output, extra = self._call(script, bodies[start:end], context, is_last)
             ended = _clock()
@@ -208,6 +210,8 @@ class Host:
         output = None
         script.forget()
         if error is None:
+            if way := context._goes_to:
+                return WENT, text, _extra(None, warning, log.lines(), way)
             kind = FINISHED if context._finish else OUTPUT
             return kind, text, _extra(None, warning, log.lines())
         return error[0], state, _extra(error[1], None, log.lines())
@@ -274,9 +278,11 @@ def _described(error: ScriptError) -> tuple[int, dict[str, Any]]:
     return KINDS[type(error)], {"message": plain_text(str(error), MAX_TEXT_LENGTH), **details}
 
 
-def _extra(error: dict[str, Any] | None, warning: str | None, logs: list[dict[str, Any]]) -> bytes:
-    if error is None and warning is None and not logs:
+def _extra(
+    error: dict[str, Any] | None, warning: str | None, logs: list[dict[str, Any]], step: str = ""
+) -> bytes:
+    if error is None and warning is None and not logs and not step:
         return b""
     # Not escaped: the escapes would make the longest allowed log larger than an answer may be.
-    content = {"error": error, "warning": warning, "logs": logs}
+    content = {"error": error, "warning": warning, "logs": logs, "step": step}
     return json.dumps(content, ensure_ascii=False).encode()

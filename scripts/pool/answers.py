@@ -24,6 +24,8 @@ from scripts.protocol.wire import ProtocolError
 
 _MAX_EXTRA_BYTES = 8 * 1024 * 1024
 _MAX_NUMBER = 2**62
+PLAIN_OUTPUTS = (wire.OUTPUT, wire.FINISHED)
+OUTPUTS = (*PLAIN_OUTPUTS, wire.WENT)
 # The attributes of errors that are numbers, besides those that may be fractions.
 _NUMBERS = ("line", "peak_bytes")
 
@@ -78,22 +80,25 @@ def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_
     ended_at = min(started_at + seconds, epoch)
     call = group.calls[group.done]
     finishes = kind == wire.FINISHED
-    is_output = finishes or kind == wire.OUTPUT
+    is_output = kind in OUTPUTS
     fault = _fault(output, call, group.site.is_last or finishes) if is_output else None
-    if is_output and fault is None and not extra:
+    if is_output and fault is None and not extra and kind in PLAIN_OUTPUTS:
         return Outcome(call, output, None, None, [], started_at, ended_at, finishes)
     error: ScriptError | None = None
     warning: str | None = None
     logs: list[dict[str, Any]] = []
-    if extra or not is_output:
-        error, warning, logs = _details(kind, extra, clean)
+    step = ""
+    if extra or kind not in PLAIN_OUTPUTS:
+        error, warning, logs, step = _details(kind, extra, clean)
+    if step and group.site.goes_to is not None and step not in group.site.goes_to:
+        raise ProtocolError
     if isinstance(error, ScriptWait):
         if not is_state(output):
             raise ProtocolError
         error.state = output.decode()
     error = fault or error
     result = output if error is None else None
-    return Outcome(call, result, error, warning, logs, started_at, ended_at, finishes)
+    return Outcome(call, result, error, warning, logs, started_at, ended_at, finishes, step)
 
 
 def _fault(output: bytes, call: Call, is_last: bool) -> OutputInvalid | None:
@@ -135,18 +140,26 @@ def _wanted_bytes(data: bytes, offset: int) -> int:
 
 def _details(
     kind: int, extra: bytes, clean: Clean
-) -> tuple[ScriptError | None, str | None, list[dict[str, Any]]]:
-    """Read the JSON part of an answer: error, warning, logs."""
+) -> tuple[ScriptError | None, str | None, list[dict[str, Any]], str]:
+    """Read the JSON part of an answer: error, warning, logs, the step that the output goes to."""
     try:
         content = orjson.loads(extra)
         warning = content["warning"]
         return (
-            None if kind in (wire.OUTPUT, wire.FINISHED) else _error(kind, content["error"], clean),
+            None if kind in OUTPUTS else _error(kind, content["error"], clean),
             None if warning is None else clean(warning, wire.MAX_TEXT_LENGTH),
             [log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
+            _step(content) if kind == wire.WENT else "",
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ProtocolError from None
+
+
+def _step(content: dict[str, Any]) -> str:
+    step = content["step"]
+    if type(step) is not str or not step:
+        raise ValueError
+    return step
 
 
 def _error(kind: int, facts: dict[str, Any], clean: Clean) -> ScriptError:

@@ -42,7 +42,7 @@ class Group:
         site = self.site
         head = orjson.dumps(
             {
-                "site": (site.flow, site.step, site.queue, site.is_last),
+                "site": (site.flow, site.step, site.queue, site.is_last, site.goes_to),
                 "calls": [
                     (c.correlation_id, c.attempt, c.delivery_id, len(c.body), c.start_by, c.waits)
                     for c in self.calls

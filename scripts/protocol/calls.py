@@ -63,6 +63,8 @@ class CallSite:
     step: str
     queue: str
     is_last: bool
+    # The steps that a script may go to: the next one, and those that its step names; None: any.
+    goes_to: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Outcome:
     """The result of a call: an output, which is JSON text in UTF-8, or an error.
 
     The times are epoch seconds, measured in the host. `finishes`: the run, or its branch, ends with
-    this output, whatever steps follow.
+    this output, whatever steps follow. `goes_to`: the step that it goes to, "" for the next one.
     """
 
     call: Call
@@ -112,3 +114,4 @@ class Outcome:
     started_at: float
     finished_at: float
     finishes: bool = False
+    goes_to: str = ""

@@ -149,8 +149,8 @@ class ScriptInvalid(ScriptError):
         self.traceback = traceback
 
 
-# The kinds of failed outside calls that the script's own settings cause.
-NEVER_ALLOWED = ("network-off", "host-not-allowed")
+# The kinds of errors that the script's own settings cause, and those of its step.
+NEVER_ALLOWED = ("network-off", "host-not-allowed", "step-not-allowed")
 
 
 def place(file: str, line: int, function: str) -> str:

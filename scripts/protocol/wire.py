@@ -70,6 +70,8 @@ ERRORS: dict[int, type[ScriptError]] = {
 KINDS = {error: kind for kind, error in ERRORS.items()}
 # An output with which the run, or its branch, ends at a step that is not the last.
 FINISHED = 14
+# An output that goes on at another step than the next one, which the JSON names.
+WENT = 15
 # In the middle of a call: b"<number> <service>" in place of an output, and the request as JSON.
 REQUEST = 10
 

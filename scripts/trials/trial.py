@@ -98,6 +98,8 @@ class Trial:
     peak_bytes: int
     # The run, or its branch, would end with the output.
     finishes: bool = False
+    # The step that the output would go to, "" for the next one.
+    goes_to: str = ""
 
     @property
     def outcome(self) -> str:
@@ -119,6 +121,11 @@ class Trial:
             does = "waits, and asked" if isinstance(self.error, ScriptWait) else "asked"
             return f"The script {does} to be run again in {self.error.after:g} s."
         return type(self.error).__doc__ or "" if self.error else ""
+
+    @property
+    def way(self) -> str:
+        """Where the output would go that does not go to the next step, in a sentence."""
+        return f"The output would go to the step {self.goes_to!r}." if self.goes_to else ""
 
     @property
     def traceback(self) -> str:
@@ -156,10 +163,12 @@ def run_trial(
     *,
     is_last: bool = False,
     services: Mapping[str, Service] | None = None,
+    goes_to: tuple[str, ...] | None = None,
 ) -> Trial:
     """Run the program on the message; as the last step of a flow its output may be anything.
 
-    `services` are those that it may use, by name; None: the engine's own.
+    `services` are those that it may use, by name; None: the engine's own. `goes_to` are the steps
+    that it may go to; None: any.
 
     The script may take `MAX_SECONDS` at most. A callable runs in this process, which ends if the
     callable cannot be stopped; its writes to the database are rolled back. Raises TooManyTrials.
@@ -168,7 +177,8 @@ def run_trial(
         raise TooManyTrials
     try:
         # The host would not return an output that does not match, so the output is checked here.
-        outcome, peak_bytes = _run(replace(program, output_schema=""), message, is_last, services)
+        site = CallSite("trial", program.name, "trial", is_last, () if is_last else goes_to)
+        outcome, peak_bytes = _run(replace(program, output_schema=""), message, site, services)
     finally:
         _slots.release()
     error, faults = _checked(program, message, is_last or outcome.finishes, outcome)
@@ -187,6 +197,7 @@ def run_trial(
         seconds=outcome.finished_at - outcome.started_at,
         peak_bytes=peak_bytes,
         finishes=outcome.finishes,
+        goes_to=outcome.goes_to,
     )
 
 
@@ -203,11 +214,10 @@ def line_of(error: ScriptError, name: str) -> int | None:
 
 
 def _run(
-    program: Program, message: bytes, is_last: bool, services: Mapping[str, Service] | None
+    program: Program, message: bytes, site: CallSite, services: Mapping[str, Service] | None
 ) -> tuple[Outcome, int]:
     limited = replace(program, timeout_seconds=min(program.timeout_seconds, MAX_SECONDS))
     correlation_id = json.loads(message)["correlationId"]
-    site = CallSite(flow="trial", step=program.name, queue="trial", is_last=is_last)
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
         return _run_here(CallableCall(limited, site, call)), 0

@@ -76,7 +76,8 @@ def run(pool: HostPool, path: Path, example: dict[str, Any]) -> Outcome:
         rights["input_schema"] = json.dumps(example["inputSchema"])
     language = "python" if path.suffix == ".py" else "javascript"
     program = Program(hash(path.name), path.stem, language, path.read_text(), 20, 256, **rights)
-    site = CallSite("orders", "price", "to-price", is_last=example.get("isLast", True))
+    ways = tuple(example.get("goesTo", ()))
+    site = CallSite("orders", "price", "to-price", example.get("isLast", True), ways)
     body = json.dumps({"payload": example["payload"]}).encode()
     pool.submit(program, site, [Call("key", "c", 1, "d", body)], 1)
     (outcome,) = pool.collect(PATIENCE)
@@ -108,6 +109,7 @@ def test_an_example_does_what_its_page_says(pool: HostPool, server: Loopback, pa
         output = json.loads(outcome.output or b"")
         bodies = [each["payload"] for each in output] if isinstance(output, list) else output
         assert (bodies if isinstance(output, list) else output["payload"]) == example["output"]
+    assert outcome.goes_to == example.get("way", "")
     sent = [f"{request.method} {request.path}" for request in server.received]
     assert sent == example.get("requests", [])
 

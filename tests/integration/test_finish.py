@@ -81,7 +81,7 @@ def test_a_run_ends_where_its_script_finishes_it_and_later_steps_are_skipped(
     assert trace(runs[0])["currentStep"] is None
     assert books_are_balanced(3)
     page = admin_client.get(reverse("admin:flows_run_change", args=[runs[0].pk])).content.decode()
-    assert page.count("The run ended before this step.") == 2
+    assert page.count("The run has left out this step.") == 2
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])

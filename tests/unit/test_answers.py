@@ -31,7 +31,7 @@ EXTRAS = (
 
 
 def outcome(kind: int, output: bytes, extra: bytes = b"", is_last: bool = False):
-    site = CallSite("flow", "step", "queue", is_last)
+    site = CallSite("flow", "step", "queue", is_last, () if is_last else ("next", "later"))
     group = Group(site, [Call("k", "c", 1, "d", BODY)], 1)
     answer = (1, kind, output, extra, time.time(), 0.1)
     return outcome_of(answer, group, time.time())
@@ -49,6 +49,7 @@ def test_any_frame_gives_an_outcome_that_can_be_stored_or_is_refused(kind, outpu
         json.loads(found.output)
         assert b"\\u0000" not in found.output.replace(b"\\\\", b"")
         assert found.finishes == (kind == wire.FINISHED)
+        assert (found.goes_to in ("next", "later")) == (kind == wire.WENT)
 
 
 @given(JSON)
@@ -70,3 +71,33 @@ def test_what_is_nested_too_deep_finishes_nothing():
 
     assert isinstance(found.error, OutputInvalid)
     assert found.output is None
+
+
+def went(step: object, output: bytes = BODY, is_last: bool = False):
+    extra = json.dumps({"error": None, "warning": None, "logs": [], "step": step}).encode()
+    return outcome(wire.WENT, output, extra, is_last)
+
+
+def test_a_frame_that_goes_to_a_listed_step_is_taken():
+    assert went("later").goes_to == "later"
+
+
+@pytest.mark.parametrize("step", ["elsewhere", "", None, 7, ["later"], {"later": 1}, "later\0"])
+def test_a_frame_that_goes_to_another_step_is_refused(step):
+    with pytest.raises(ProtocolError):
+        went(step)
+
+
+def test_a_frame_that_goes_on_after_the_last_step_is_refused():
+    with pytest.raises(ProtocolError):
+        went("later", is_last=True)
+
+
+@pytest.mark.parametrize("extra", [b"", b"{}", b"[]", b'{"step":"later"}'])
+def test_a_frame_that_goes_on_without_saying_where_is_refused(extra):
+    with pytest.raises(ProtocolError):
+        outcome(wire.WENT, BODY, extra)
+
+
+def test_what_goes_on_elsewhere_must_be_a_message():
+    assert isinstance(went("later", b"[1]").error, OutputInvalid)

@@ -115,7 +115,8 @@ STEP_TRACE = record(
         "status": {
             "type": "string",
             "enum": [PENDING, SKIPPED, *Run.Status.values],
-            "description": f"{PENDING}: the run has not come to it. {SKIPPED}: it ended before.",
+            "description": f"{PENDING}: the run has not come to it. {SKIPPED}: it ended before, or"
+            " a script went past it.",
         },
         "deliveries": COUNT,
         "startedAt": TIME_OR_NULL,

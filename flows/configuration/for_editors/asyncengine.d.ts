@@ -59,6 +59,8 @@ interface Context {
   log(...values: unknown[]): void;
   /** End the run, or its branch, with this output as result. The last call counts. */
   finish(output?: unknown): void;
+  /** Send the output, or that of setData(), on at a later step. The last call counts. */
+  go(step: string, output?: unknown): void;
   /** How far the script is, seen while it runs, once a second. The last value counts. */
   progress(done: number | bigint, total?: number | bigint | null, text?: unknown): void;
 }

@@ -25,6 +25,7 @@ from scripts.protocol.errors import (
 from scripts.protocol.numerals import may_change
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.wait_state import fault_of_state
+from scripts.protocol.ways import allowed
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -126,9 +127,13 @@ class Execution:
             None,
             None,
             context._waits and [context.waits, context.waited_seconds, context._waits["state"]],
+            None,
+            None,
         ]
         if self._prelude.has_random:
             facts[6] = [random.getrandbits(31) for _ in range(3)]
+        if self._prelude.has_ways:
+            facts[10:] = [context._steps, allowed(context._steps)]
         if self._prelude.has_secrets:
             facts[7] = self._secrets()
         if self._prelude.has_config:
@@ -160,6 +165,10 @@ class Execution:
             return
         if level == "finish":
             self._finishes = True
+            return
+        if level == "go":
+            self._finishes = False
+            self._context.go(json.loads(line))
             return
         self._context._log.add(prelude.without_frames(line), level, float(at))
 

@@ -37,6 +37,7 @@ from scripts.protocol.errors import (
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.wait_state import waiting
+from scripts.protocol.ways import StepNotAllowed
 from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ class PythonScript:
                 code=code_of(error.code),
                 details=_details(error.details),
             )
-        if isinstance(error, ImportError) or (
+        if isinstance(error, ImportError | StepNotAllowed) or (
             isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
         ):
-            # No repetition helps: what it may import and call is part of its version.
+            # No repetition helps: what it may import, call and go to is part of its version.
             return ScriptInvalid(
                 _headline(error), line=self._line_of(error), traceback=self._traceback(error)
             )

@@ -73,6 +73,8 @@ class Command(BaseCommand):
             self.stderr.write(f"{line['level']}: {line['text']}")
         if trial.warning:
             self.stderr.write(f"warning: {trial.warning}")
+        if trial.way:
+            self.stderr.write(trial.way)
         self.stderr.write(f"{trial.seconds * 1000:.1f} ms, {trial.peak_bytes / 2**20:.1f} MB")
         if trial.output is not None:
             # An output that its structure refuses is shown, but is not printed as the output.

@@ -86,6 +86,17 @@ class Context:
         The last call counts.
         """
 
+    @overload
+    def go(self, step: str) -> None:
+        """Send what run() returns on at a later step, past those between.
+
+        Raises a ValueError for a step that is not listed at its own. The last call counts.
+        """
+
+    @overload
+    def go(self, step: str, output: _T) -> _T:
+        """Send the output on at a later step, past those between, and return it."""
+
     def progress(
         self, done: SupportsFloat, total: SupportsFloat | None = None, text: object = ""
     ) -> None:

@@ -66,6 +66,23 @@ def test_a_script_finishes_the_run_before_its_last_step(kit, code):
     assert run.step("three")["status"] == "SKIPPED"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(message, context):\n    return context.go('three', message)\n",
+        "setData(context.Data); context.go('three');",
+    ],
+)
+def test_a_script_goes_past_a_step(kit, code):
+    kit.configure(flow_of(code, RAISE, ECHO, steps={"one": {"goesTo": ["three"]}}))
+
+    run = kit.run("flow", {"n": 7})
+
+    run.assert_completed()
+    run.assert_path("one", "three")
+    assert run.step("two")["status"] == "SKIPPED"
+
+
 def test_steps_of_both_languages_pass_a_message_on(kit):
     kit.configure(flow_of(ECHO, JAVASCRIPT, JAVASCRIPT))
 

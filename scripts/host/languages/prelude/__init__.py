@@ -24,7 +24,7 @@ _PARTS = {
     "secrets": r"secrets",
     "zones": r"zoned",
 }
-_LOG = r"log|ftos|console|finish|progress"
+_LOG = r"log|ftos|console|finish|go|progress"
 # The built-ins that the part numerals needs, and those for orders of keys.
 BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
@@ -39,6 +39,7 @@ _NAMED_PARTS = {
     "dayjs": r"dayjs",
     "encoding": r"TextEncoder|TextDecoder",
     "finish": r"finish",
+    "go": r"go",
     "progress": r"progress",
     "signatures": r"sign|verify|jwt|verifyJwt|verify_jwt",
     "url": r"URL|URLSearchParams",
@@ -74,7 +75,7 @@ class Prelude:
         self.core = _part("core")
         names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
         names += [name for name, words in _NAMED_PARTS.items() if _names(words, code)]
-        self.has_config = "config" in names
+        self.has_config, self.has_ways = "config" in names, "go" in names
         # The compiled code, and what makes the data that it is given.
         self.parts = [(_part(name), _DATA.get(name)) for name in names]
         self.log = _part("log") if _can_reach(_LOG, code) else None

@@ -19,7 +19,7 @@
   const [text, date, evaluate, failure] = [String, Date, eval, Error];
 
   const shared = {
-    hasNews: false, requests: [], refusals: [], throttled: [],
+    hasNews: false, requests: [], refusals: [], throttled: [], refusedSteps: [],
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, withShownNumbers, setOutput,
   };

@@ -28,8 +28,11 @@
     return { message: headline(thrown), stack, mayBeMemory };
   }
 
-  // Of a failed outside call.
+  // Of a failed outside call, or a step that the script may not go to.
   function kindOf(value) {
+    if (shared.refusedSteps.includes(value)) {
+      return "step-not-allowed";
+    }
     const isHttp = value instanceof Error && value.name === "HttpError";
     return isHttp && typeof value.kind === "string" ? value.kind : undefined;
   }
