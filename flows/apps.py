@@ -19,7 +19,7 @@ class FlowsConfig(AppConfig):
         from flows.checks import register_all
         from flows.models import audit_triggers, deletion, revision_triggers
         from flows.monitoring import script_page
-        from flows.store import pending_starts
+        from flows.store import flow_state, pending_starts
         from flows.tasks import (
             allowed_tasks,
             cache,
@@ -38,6 +38,7 @@ class FlowsConfig(AppConfig):
             use_sources,
         )
         from scripts.models.historical import correct_modules
+        from scripts.services.flow_states import readers
 
         correct_modules(self)
         register_all()
@@ -56,6 +57,7 @@ class FlowsConfig(AppConfig):
         offer_sources.append(script_page.offers_of)
         impact_sources.append(script_page.impact_on)
         rights_sources.append(configuring.script_rights)
+        readers.append(flow_state.read)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)

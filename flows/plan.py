@@ -143,6 +143,7 @@ def build_step_plan(step_id: int) -> StepPlan:
             queue=step.queue_name,
             is_last=following is None,
             goes_to=tuple(way.name for way in ways),
+            flow_id=step.flow_version.flow_id or 0,
         ),
         ways=ways,
         rooms=tuple(dict.fromkeys(way.queue_id for way in ways if way.queue_id)),

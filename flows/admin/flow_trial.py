@@ -24,6 +24,7 @@ from scripts.models import Language
 from scripts.protocol.errors import ScriptRejected, ScriptRetry, ScriptWait
 from scripts.protocol.json_text import items_of
 from scripts.trials.records import recorded
+from scripts.trials.states import TriedState
 from scripts.trials.trial import TooManyTrials, Trial, run_trial
 
 # A person waits for the result. No script begins after this time; one may take 10 s.
@@ -105,6 +106,8 @@ class _Run:
         self.until = until
         self.id: UUID = uuid7()
         self.trial = FlowTrial()
+        # Begins empty, and is shared by the steps.
+        self.state = TriedState()
         # The outputs of those that have ended before their end or their join, by branch.
         self.finished: dict[str, str] = {}
         # Messages that a script has sent past other steps: by step, by branch.
@@ -196,6 +199,7 @@ class _Run:
                 is_last=tried.is_last,
                 services=services,
                 goes_to=self._ways_of(tried.step),
+                state=self.state,
             )
 
     def _ways_of(self, step: Step) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from flows.models.counts import (
 )
 from flows.models.dead_letter import DeadLetter
 from flows.models.flow import Flow, Step
+from flows.models.flow_state import FlowState, FlowStateTotals
 from flows.models.logins import LoginCount
 from flows.models.message import Message
 from flows.models.queue import Queue, QueueState
@@ -34,6 +35,8 @@ __all__ = [
     "CountsClock",
     "DeadLetter",
     "Flow",
+    "FlowState",
+    "FlowStateTotals",
     "FlowTotals",
     "FlowVersion",
     "IdempotencyKey",

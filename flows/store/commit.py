@@ -17,6 +17,7 @@ from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.counters import Counters
 from flows.store.database import sql_time
+from flows.store.flow_state import with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
 from flows.store.totals import FlowTotalsChanges
@@ -98,6 +99,8 @@ class Commit:
         self._lock(head)
         if decide:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
+        if any(each.state for each in self.results):
+            self.results = with_state(self.results, self.now)
         for result in self.results:
             self._settle(result)
         self._slow_down_or_recover()

@@ -1,7 +1,8 @@
 """Start, claim, commit and release messages: each public method is one transaction.
 
 Locks are always taken in this order, so that two sessions never wait for each other: the own
-consumer, the counters of the queues by id, messages, runs by id, dead letters, the totals of flows.
+consumer, the counters of the queues by id, the totals of the states of flows by id, messages, runs
+by id, dead letters, the totals of flows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -499,7 +501,7 @@ def run_in_transaction(
 ) -> list[DeliveryResult]:
     """Call what is to run within the transaction, unless its run was cancelled."""
     return [
-        each.run_in_transaction()
+        replace(each.run_in_transaction(), ran_in_commit=True)
         if each.run_in_transaction and each.held.id not in cancelled
         else each
         for each in results

@@ -14,6 +14,7 @@ from flows.plan import StepPlan, plan_of_way, step_plan
 from flows.store.rate_limit import RateLimit
 from flows.store.waiting import waits_at
 from scripts.protocol.calls import Waits
+from scripts.protocol.flow_state import StateChanges
 
 # A batch is about this much work: long enough that its transaction costs little, short enough
 # that its results are soon visible.
@@ -84,6 +85,10 @@ class DeliveryResult:
     goes_to: int = 0
     logs: str = ""
     warning: bool = False
+    # What its script has changed in the state of the flow, stored where it goes on or waits.
+    state: StateChanges | None = None
+    # It ran within the transaction that is to store it.
+    ran_in_commit: bool = False
     # Called in the transaction that is to store it, at each try: returns what there is to store.
     run_in_transaction: Callable[[], DeliveryResult] | None = None
 

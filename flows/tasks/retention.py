@@ -41,6 +41,7 @@ from flows.models import (
 from flows.models.audit_triggers import deletes_entries
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
+from flows.store.flow_state import purge_expired
 from flows.tasks.counting import purge_counts
 from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.schedules import ensure
@@ -58,7 +59,7 @@ Entry = tuple[str, str]
 
 
 def purge(now: datetime | None = None, budget_seconds: float | None = BUDGET_SECONDS) -> int:
-    """Purge what is too old: keys, logins, tokens, cached results, the audit log, runs.
+    """Purge what is too old: keys, logins, tokens, cached results, the audit log, states, runs.
 
     Return how many runs.
 
@@ -111,6 +112,7 @@ def _batches(now: datetime) -> Iterator[int]:
         or _purge_tokens(now)
         or _purge_cache(now)
         or _purge_audit_log(now)
+        or purge_expired(now, BATCH)
     ):
         yield 0
     while purge_counts(now, BATCH) or fill_some_error_classes():

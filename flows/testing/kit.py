@@ -45,6 +45,7 @@ from scripts.callables import service_client
 from scripts.callables.watchdog import watchdog
 from scripts.models import secret_values
 from scripts.pool import answers, group, host_client, host_pool, requests
+from scripts.services.flow_states import pending_states
 
 Source = Mapping[str, Any] | list[Any] | Path | str
 
@@ -360,6 +361,9 @@ class FlowKit:
             stack.enter_context(patch.object(target, name, value))
         secret_values.forget_secrets()
         stack.callback(secret_values.forget_secrets)
+        # A test that is rolled back stores nothing of what its scripts have left.
+        pending_states.clear()
+        stack.callback(pending_states.clear)
 
     def _age(self, held: HeldMessage) -> timedelta:
         return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)

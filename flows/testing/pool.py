@@ -26,10 +26,12 @@ from scripts.protocol.services import (
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    STATE_SERVICE,
     Deadline,
     Service,
 )
 from scripts.services.engine import ConfigService, SecretService
+from scripts.services.flow_states import FlowStates
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 
@@ -52,6 +54,7 @@ class KitPool(HostPool):
             CONFIG_SERVICE: ConfigService(),
             CACHE_SERVICE: self.cached,
             SIGN_SERVICE: Signatures(SecretService(for_scripts=False)),
+            STATE_SERVICE: FlowStates(),
         }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(

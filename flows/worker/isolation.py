@@ -14,8 +14,9 @@ from datetime import timedelta
 from flows.errors import LeaseLost
 from flows.models import Run
 from flows.store import DeliveryResult, HeldMessage
+from flows.store.flow_state import StateRefused, run_again
 from flows.store.troubles import trouble_of
-from flows.worker.redelivery import CANCELLED, not_storable, put_aside, storable
+from flows.worker.redelivery import CANCELLED, failed, not_storable, put_aside, storable
 from flows.worker.results import ended_now, pending_outputs_of, result_of_call
 from flows.worker.transactional import TransactionSpoiled
 from scripts.protocol.calls import Outcome
@@ -30,7 +31,10 @@ LAST_RESORT_DELAY = timedelta(minutes=1)
 
 def is_of_a_message(error: Exception) -> bool:
     """Whether one of the messages may have caused it, rather than the database or the lease."""
-    return not isinstance(error, LeaseLost | TransactionSpoiled) and trouble_of(error) is None
+    return (
+        not isinstance(error, LeaseLost | TransactionSpoiled | StateRefused)
+        and trouble_of(error) is None
+    )
 
 
 def substitutes(result: DeliveryResult, error: Exception) -> Iterator[DeliveryResult]:
@@ -52,6 +56,14 @@ def dead_letter_of(result: DeliveryResult, error: Exception) -> DeliveryResult:
         branches=None,
         run_in_transaction=None,
     )
+
+
+def without_state(refused: StateRefused) -> DeliveryResult:
+    """Return what to store where the state of the flow cannot be changed as a script has said."""
+    if not refused.why:
+        return run_again(refused.done)
+    failure = failed(plain_text(refused.why, MAX_TEXT_LENGTH))
+    return replace(run_again(refused.done), decision=failure, logs=refused.done.logs)
 
 
 def judged(held: HeldMessage, outcome: Outcome) -> DeliveryResult:

@@ -39,6 +39,7 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
         finished_at=outcome.finished_at,
         logs=orjson.dumps(outcome.logs).decode() if outcome.logs else "",
         warning=outcome.warning is not None,
+        state=outcome.state,
     )
     if result.disposition is Disposition.ACCEPTED:
         result.output, result.finishes, result.goes_to = output, outcome.finishes, goes_to

@@ -14,6 +14,7 @@ from flows.errors import LeaseLost
 from flows.models import RunningAttempt
 from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, store
+from flows.store.flow_state import StateRefused
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
 from flows.worker.batch_sizes import BatchSizes
 from flows.worker.database_retries import DatabaseRetries
@@ -24,6 +25,7 @@ from flows.worker.isolation import (
     judged,
     substitutes,
     unjudged,
+    without_state,
 )
 from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
 from flows.worker.redelivery import CANCELLED, in_commit
@@ -114,6 +116,8 @@ class Session:
         except TransactionSpoiled as spoiled:
             drop_connections()
             self._settle(spoiled.done)
+        except StateRefused as refused:
+            self._settle(without_state(refused))
         except DATABASE_ERRORS as error:
             if not (trouble := trouble_of(error)):
                 raise

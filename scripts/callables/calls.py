@@ -34,11 +34,14 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptTimedOut,
     ScriptTooLate,
+    ScriptWait,
 )
+from scripts.protocol.flow_state import StateChanges, versioned
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.schema import Contract
+from scripts.protocol.services import Service
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
@@ -53,7 +56,12 @@ class CallableCall:
     """A call of a callable, to be made in this process."""
 
     def __init__(
-        self, program: Program, site: CallSite, call: Call, most_seconds: float = inf
+        self,
+        program: Program,
+        site: CallSite,
+        call: Call,
+        most_seconds: float = inf,
+        state: Service | None = None,
     ) -> None:
         self.program = program
         self.call = call
@@ -68,7 +76,8 @@ class CallableCall:
         self._progress: Progress | None = None
         self._finishes = False
         self._goes_to = ""
-        self._services = CallableServices(program, self.limit.seconds)
+        self._made: Context | None = None
+        self._services = CallableServices(program, self.limit.seconds, site.flow_id, state)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
         """Run it in this thread, through `around` if given, which gets the function to call."""
@@ -84,7 +93,17 @@ class CallableCall:
         outcome = Outcome(self.call, output, error, warning, self.logs(), started_at, ended_at)
         if error is None:
             outcome.finishes, outcome.goes_to = self._finishes, self._goes_to
+        outcome.state = self._state(error)
         return outcome
+
+    def _state(self, error: ScriptError | None) -> StateChanges | None:
+        """Return what it has changed in the state of its flow, unless it has failed."""
+        if self._made is None or not (error is None or isinstance(error, ScriptRetry | ScriptWait)):
+            return None
+        state = versioned(self._made._state_changes())
+        if state:
+            self._services.note_state(self._site, state)
+        return state
 
     def logs(self) -> list[dict[str, Any]]:
         """Return what it has said so far, without secrets."""
@@ -132,7 +151,7 @@ class CallableCall:
 
     def _context(self) -> Context:
         call, site = self.call, self._site
-        return Context(
+        self._made = Context(
             call.correlation_id,
             site.flow,
             site.step,
@@ -146,6 +165,7 @@ class CallableCall:
             asdict(call.waits) if call.waits else None,
             site.goes_to,
         )
+        return self._made
 
     def _explained(self, reason: BaseException) -> ScriptError:
         if self.is_cancelled:

@@ -7,14 +7,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from scripts.pool.mask import mask_of
-from scripts.protocol.calls import Program
+from scripts.protocol.calls import CallSite, Program
 from scripts.protocol.envelope import plain_text
+from scripts.protocol.flow_state import StateChanges
 from scripts.protocol.services import (
     CACHE_SERVICE,
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    STATE_SERVICE,
     RequestFailed,
+    Service,
 )
 
 if TYPE_CHECKING:
@@ -26,11 +29,16 @@ if TYPE_CHECKING:
 class CallableServices:
     """Replies to the requests of a callable, in its own thread and on its own connection."""
 
-    def __init__(self, program: Program, seconds: float) -> None:
+    def __init__(
+        self, program: Program, seconds: float, flow_id: int = 0, state: Service | None = None
+    ) -> None:
+        """`state`: where the state of its flow is read, None for what is stored."""
         self.secret_names = program.secrets
         self._given: list[str] = []
         self._program = program
         self._deadline = time.monotonic() + seconds
+        self._flow_id = flow_id
+        self._state = state
         self._sent = 0
         self._replies: dict[int, dict[str, Any]] = {}
 
@@ -57,6 +65,15 @@ class CallableServices:
         number = next(iter(self._replies)) if number is None else number
         return number, self._replies.pop(number)
 
+    def note_state(self, site: CallSite, state: StateChanges) -> None:
+        """Let later calls read what the callable leaves."""
+        if note := getattr(self._state, "note", None):
+            note(site, state)
+        elif self._state is None:
+            from scripts.services.flow_states import pending_states
+
+            pending_states.note(site.flow_id, state)
+
     def _serve(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
         if service == SECRET_SERVICE:
             return {"value": self._secret(request["name"])}
@@ -64,6 +81,9 @@ class CallableServices:
             return _config(self._program, {}, self._deadline)
         if service == CACHE_SERVICE:
             return shared_values()(self._program, request, self._deadline)
+        if service == STATE_SERVICE:
+            read_state = self._state or _flow_states
+            return read_state(self._program, {**request, "flow": self._flow_id}, self._deadline)
         if service == SIGN_SERVICE:
             return _signatures()(self._program, request, self._deadline)
         if service != "http":
@@ -105,6 +125,13 @@ def _config(program: Program, request: dict[str, Any], deadline: float) -> dict[
     from scripts.models.configuration_values import configuration_values
 
     return {"values": configuration_values()}
+
+
+def _flow_states(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    # Imported late: reads the database, which a callable without a state does not need.
+    from scripts.services.flow_states import state_of
+
+    return state_of(request["flow"], request["key"])
 
 
 @cache

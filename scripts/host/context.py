@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any, Protocol, SupportsFloat
 
 from scripts.host.config_values import ConfigValues
+from scripts.host.flow_state import State
 from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import Data, Signatures
 from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.flow_state import Change
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
 from scripts.protocol.ways import required_step
@@ -43,6 +45,7 @@ class Context:
         "_progress",
         "_secrets",
         "_services",
+        "_state",
         "_steps",
         "_waits",
         "attempt",
@@ -86,6 +89,7 @@ class Context:
         # Those that it may go to.
         self._steps = steps
         self._waits = waits
+        self._state: State | None = None
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
 
@@ -181,6 +185,17 @@ class Context:
         if not hasattr(self, "_config"):
             self._config = ConfigValues(lambda request: self._reply("config", request))
         return self._config
+
+    @property
+    def state(self) -> State:
+        """What the messages of this flow leave for each other."""
+        if self._state is None:
+            self._state = State(lambda request: self._reply("state", request), self._numerals)
+        return self._state
+
+    def _state_changes(self) -> list[Change]:
+        """Return what the script has changed in the state."""
+        return self._state._all_changes() if self._state else []
 
     def cached(self, key: str, seconds: float | timedelta, make: Callable[[], Any]) -> Any:
         """Return the value that the hosts of this script share, made where there is none.

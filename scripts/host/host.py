@@ -17,6 +17,7 @@ import mmap
 import os
 import resource
 import time
+from collections.abc import Sequence
 from math import inf, nextafter
 from traceback import clear_frames
 from typing import Any, NoReturn
@@ -32,9 +33,11 @@ from scripts.protocol.errors import (
     ScriptInvalid,
     ScriptOutOfMemory,
     ScriptRaised,
+    ScriptRetry,
     ScriptTooLate,
     ScriptWait,
 )
+from scripts.protocol.flow_state import Change, as_rows
 from scripts.protocol.progress import ProgressPage
 from scripts.protocol.schema import Contract
 from scripts.protocol.wire import (
@@ -58,6 +61,9 @@ from scripts.protocol.wire import (
 
 # Answers are sent at least this often, so that a long group reports progress.
 _FLUSH_SECONDS = 0.005
+
+# What a script changed in the state of its flow is kept with these, not where it failed.
+_KEEP_STATE = (KINDS[ScriptRetry], KINDS[ScriptWait])
 
 # Bound before a script can replace them.
 _epoch = time.time
@@ -210,11 +216,11 @@ class Host:
         output = None
         script.forget()
         if error is None:
-            if way := context._goes_to:
-                return WENT, text, _extra(None, warning, log.lines(), way)
-            kind = FINISHED if context._finish else OUTPUT
-            return kind, text, _extra(None, warning, log.lines())
-        return error[0], state, _extra(error[1], None, log.lines())
+            way, changes = context._goes_to, context._state_changes()
+            kind = WENT if way else FINISHED if context._finish else OUTPUT
+            return kind, text, _extra(None, warning, log.lines(), way, changes)
+        changes = context._state_changes() if error[0] in _KEEP_STATE else []
+        return error[0], state, _extra(error[1], None, log.lines(), "", changes)
 
     def _answer(
         self, kind: int, output: bytes, extra: bytes, started_at: float, seconds: float
@@ -279,10 +285,16 @@ def _described(error: ScriptError) -> tuple[int, dict[str, Any]]:
 
 
 def _extra(
-    error: dict[str, Any] | None, warning: str | None, logs: list[dict[str, Any]], step: str = ""
+    error: dict[str, Any] | None,
+    warning: str | None,
+    logs: list[dict[str, Any]],
+    step: str = "",
+    changes: Sequence[Change] = (),
 ) -> bytes:
-    if error is None and warning is None and not logs and not step:
+    if error is None and warning is None and not logs and not step and not changes:
         return b""
     # Not escaped: the escapes would make the longest allowed log larger than an answer may be.
-    content = {"error": error, "warning": warning, "logs": logs, "step": step}
+    content: dict[str, Any] = {"error": error, "warning": warning, "logs": logs, "step": step}
+    if changes:
+        content["state"] = as_rows(changes)
     return json.dumps(content, ensure_ascii=False).encode()

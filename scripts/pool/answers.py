@@ -17,7 +17,8 @@ from scripts.pool.group import Group
 from scripts.protocol import wire
 from scripts.protocol.calls import Call, Outcome
 from scripts.protocol.envelope import MAX_OUTPUT_BYTES, plain_text
-from scripts.protocol.errors import OutputInvalid, ScriptError, ScriptWait
+from scripts.protocol.errors import OutputInvalid, ScriptError, ScriptRetry, ScriptWait
+from scripts.protocol.flow_state import StateChanges, from_rows, versioned
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.wait_state import is_state
 from scripts.protocol.wire import ProtocolError
@@ -88,8 +89,9 @@ def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_
     warning: str | None = None
     logs: list[dict[str, Any]] = []
     step = ""
+    state: StateChanges | None = None
     if extra or kind not in PLAIN_OUTPUTS:
-        error, warning, logs, step = _details(kind, extra, clean)
+        error, warning, logs, step, state = _details(kind, extra, clean)
     if step and group.site.goes_to is not None and step not in group.site.goes_to:
         raise ProtocolError
     if isinstance(error, ScriptWait):
@@ -98,7 +100,9 @@ def outcome_of(answer: Answer, group: Group, epoch: float, clean: Clean = plain_
         error.state = output.decode()
     error = fault or error
     result = output if error is None else None
-    return Outcome(call, result, error, warning, logs, started_at, ended_at, finishes, step)
+    if state and not (error is None or isinstance(error, ScriptRetry | ScriptWait)):
+        state = None
+    return Outcome(call, result, error, warning, logs, started_at, ended_at, finishes, step, state)
 
 
 def _fault(output: bytes, call: Call, is_last: bool) -> OutputInvalid | None:
@@ -140,8 +144,10 @@ def _wanted_bytes(data: bytes, offset: int) -> int:
 
 def _details(
     kind: int, extra: bytes, clean: Clean
-) -> tuple[ScriptError | None, str | None, list[dict[str, Any]], str]:
-    """Read the JSON part of an answer: error, warning, logs, the step that the output goes to."""
+) -> tuple[ScriptError | None, str | None, list[dict[str, Any]], str, StateChanges | None]:
+    """Read the JSON part of an answer: error, warning, logs, the step that the output goes to, and
+    changes of the state.
+    """
     try:
         content = orjson.loads(extra)
         warning = content["warning"]
@@ -150,6 +156,7 @@ def _details(
             None if warning is None else clean(warning, wire.MAX_TEXT_LENGTH),
             [log_line(line, clean) for line in content["logs"][: wire.MAX_LOG_LINES + 1]],
             _step(content) if kind == wire.WENT else "",
+            versioned(from_rows(content["state"])) if "state" in content else None,
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ProtocolError from None

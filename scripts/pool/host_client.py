@@ -295,6 +295,11 @@ class HostClient:
         group = self.groups[0]
         return group.done < group.kept and number == group.first + group.done
 
+    @property
+    def flow_id(self) -> int:
+        """The flow of the call that runs."""
+        return self.groups[0].site.flow_id if self.groups else 0
+
     def next_look(self, clock: float) -> float:
         """Return when to look at a host again that has calls."""
         may_get_stuck = self.in_flight > 1 and not self.has_been_reclaimed

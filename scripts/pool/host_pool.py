@@ -331,7 +331,10 @@ class HostPool:
                     continue
                 if kind != wire.RETURNED:
                     clean = self._services.clean(host, number)
-                    finished.append(outcome_of(answer, group, epoch, clean))
+                    outcome = outcome_of(answer, group, epoch, clean)
+                    finished.append(outcome)
+                    if outcome.state:
+                        self._services.note_state(group.site, outcome.state)
                     self._is_group_done |= group.done + 1 == group.kept
                 elif group.done < group.kept:
                     returned.append(self._returned(host, number, group.calls[group.done]))

@@ -22,6 +22,7 @@ from scripts.protocol.services import (
     CACHE_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    STATE_SERVICE,
     Deadline,
     RequestFailed,
     Service,
@@ -40,7 +41,7 @@ MAX_THREADS_OF_A_SCRIPT = 64
 THREADS_FOR_SURE = 4
 # Secrets and signatures have threads of their own: what is quick never waits behind outside calls.
 SECRET_THREADS = 8
-QUICK_SERVICES = (CACHE_SERVICE, SECRET_SERVICE, SIGN_SERVICE)
+QUICK_SERVICES = (CACHE_SERVICE, SECRET_SERVICE, SIGN_SERVICE, STATE_SERVICE)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +54,8 @@ class Request:
     service: str
     content: bytes
     deadline: Deadline
+    # The flow of the call, as the worker knows it.
+    flow_id: int = 0
     is_wanted: bool = True
     reply: bytes = b""
     # The secret that the reply holds.
@@ -111,7 +114,7 @@ class RequestDispatcher:
             or len(content) > wire.MAX_REQUEST_BYTES
         ):
             raise ProtocolError
-        request = Request(host, call, *_read(head), content, host.deadline())
+        request = Request(host, call, *_read(head), content, host.deadline(), host.flow_id)
         pending.unanswered.append(request)
         threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls
         threads.submit(request, host.program.name)
@@ -162,7 +165,10 @@ class RequestDispatcher:
         service = self._services.get(request.service)
         if service is None:
             raise RequestFailed(f"There is no service {request.service!r}.", "unknown")
-        return service(request.host.program, _content(request.content), request.deadline)
+        content = _content(request.content)
+        if request.service == STATE_SERVICE:
+            content["flow"] = request.flow_id
+        return service(request.host.program, content, request.deadline)
 
 
 def _read(head: bytes) -> tuple[int, str]:

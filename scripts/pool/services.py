@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from scripts.pool.answers import Clean
 from scripts.pool.mask import mask_of
-from scripts.protocol.calls import Program
+from scripts.protocol.calls import CallSite, Program
 from scripts.protocol.envelope import plain_text
-from scripts.protocol.services import SECRET_SERVICE, Service
+from scripts.protocol.flow_state import StateChanges
+from scripts.protocol.services import SECRET_SERVICE, STATE_SERVICE, Service
 
 if TYPE_CHECKING:
     from scripts.pool.host_client import HostClient
@@ -45,6 +46,11 @@ class PoolServices:
             return mask_of(tuple(dict.fromkeys(values))).clean(text, length)
 
         return clean
+
+    def note_state(self, site: CallSite, state: StateChanges) -> None:
+        """Let later calls read what a call leaves that has ended."""
+        if (service := self.by_name().get(STATE_SERVICE)) and hasattr(service, "note"):
+            service.note(site, state)
 
     def close(self) -> None:
         """Close those services that can be closed. The next use makes new ones."""

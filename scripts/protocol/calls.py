@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.protocol.errors import ScriptError
+from scripts.protocol.flow_state import StateChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """What the calls of a step have in common."""
+    """What the calls of a step have in common. `flow_id`: whose state they have, 0 for none."""
 
     flow: str
     step: str
@@ -65,6 +66,7 @@ class CallSite:
     is_last: bool
     # The steps that a script may go to: the next one, and those that its step names; None: any.
     goes_to: tuple[str, ...] | None = ()
+    flow_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Outcome:
 
     The times are epoch seconds, measured in the host. `finishes`: the run, or its branch, ends with
     this output, whatever steps follow. `goes_to`: the step that it goes to, "" for the next one.
+    `state`: what changes in the state of the flow with it.
     """
 
     call: Call
@@ -115,3 +118,4 @@ class Outcome:
     finished_at: float
     finishes: bool = False
     goes_to: str = ""
+    state: StateChanges | None = None

@@ -23,6 +23,11 @@ SIGN_SERVICE = "sign"
 # {what: "put", key, seconds, text} to {}.
 CACHE_SERVICE = "cache"
 
+# The service that reads the state of the call's flow, whose id the worker adds as `flow`: {key} to
+# {version, text, pending}. Without a value the version is 0 and there is no text. It is pending
+# where the step that leaves it is not stored yet.
+STATE_SERVICE = "state"
+
 # The service whose reply has the values of the installation, as {values}.
 CONFIG_SERVICE = "config"
 

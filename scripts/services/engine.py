@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from django.db import InterfaceError, OperationalError, connection
+from typing import Any
 
 from scripts.models.configuration_values import configuration_values
 from scripts.models.encryption import NotDecryptable
@@ -23,16 +19,16 @@ from scripts.protocol.services import (
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    STATE_SERVICE,
     Deadline,
     RequestFailed,
     Service,
 )
+from scripts.services.database import let_go, read_patiently
+from scripts.services.flow_states import FlowStates
 from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
-
-_DATABASE_RETRY_SECONDS = 0.2
-_T = TypeVar("_T")
 
 
 def engine_services() -> dict[str, Service]:
@@ -46,6 +42,7 @@ def engine_services() -> dict[str, Service]:
         CONFIG_SERVICE: config,
         CACHE_SERVICE: SharedValues(),
         SIGN_SERVICE: Signatures(keys),
+        STATE_SERVICE: FlowStates(),
     }
 
 
@@ -56,10 +53,9 @@ class ConfigService:
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         try:
-            return {"values": _read(configuration_values, deadline)}
+            return {"values": read_patiently(configuration_values, deadline)}
         finally:
-            if not connection.in_atomic_block:
-                _let_go()
+            let_go()
 
 
 class SecretService:
@@ -76,39 +72,15 @@ class SecretService:
             raise RequestFailed(f"The script was not given a secret {name!r}.", "not-granted")
         try:
             value = readable_value if self._for_scripts else secret_value
-            return {"value": _read(lambda: value(name), deadline)}
+            return {"value": read_patiently(lambda: value(name), deadline)}
         except SecretNotReadable as error:
             raise RequestFailed(str(error), "not-readable") from error
         except SecretUnavailable as error:
             is_there = isinstance(error.__cause__, NotDecryptable)
             raise RequestFailed(str(error), "unavailable" if is_there else "unknown") from error
         finally:
-            # The connection of this thread, which may not need the database again. In a test the
-            # service runs in the test's own thread, within its transaction.
-            if not connection.in_atomic_block:
-                _let_go()
+            let_go()
 
     def values(self, program: Program) -> tuple[str, ...]:
         """Return every secret that the program may read, for the mask of its texts."""
         return known_values(program.secrets)
-
-
-def _let_go() -> None:
-    connection.close()
-    # Django leaves one to a database in memory open, as if it were the last: other threads have
-    # theirs, and this one would end with its thread, which Python warns of.
-    if (left := connection.connection) is not None:
-        connection.connection = None
-        left.close()
-
-
-def _read(read: Callable[[], _T], deadline: Deadline) -> _T:
-    """Read a value; try again while the database is away, until the deadline."""
-    while True:
-        try:
-            return read()
-        except (OperationalError, InterfaceError):
-            connection.close()
-            if time.monotonic() + _DATABASE_RETRY_SECONDS >= deadline:
-                raise RequestFailed("The database is away.", "unavailable") from None
-            time.sleep(_DATABASE_RETRY_SECONDS)

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -32,6 +32,7 @@ from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
+    ScriptRaised,
     ScriptRejected,
     ScriptRetry,
     ScriptTimedOut,
@@ -39,10 +40,11 @@ from scripts.protocol.errors import (
 )
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
 from scripts.protocol.numerals import Numerals, loads
-from scripts.protocol.services import Service
+from scripts.protocol.services import STATE_SERVICE, Service
 from scripts.protocol.strict_json import read_exactly
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from scripts.services.engine import engine_services
+from scripts.trials.states import TriedState
 
 # A person waits for the result, and does not wait for a script that may take an hour.
 MAX_SECONDS = 10.0
@@ -100,6 +102,8 @@ class Trial:
     finishes: bool = False
     # The step that the output would go to, "" for the next one.
     goes_to: str = ""
+    # The state of the flow as the script has left it, JSON texts by key.
+    state: dict[str, str] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:
@@ -164,24 +168,30 @@ def run_trial(
     is_last: bool = False,
     services: Mapping[str, Service] | None = None,
     goes_to: tuple[str, ...] | None = None,
+    state: TriedState | None = None,
 ) -> Trial:
     """Run the program on the message; as the last step of a flow its output may be anything.
 
     `services` are those that it may use, by name; None: the engine's own. `goes_to` are the steps
-    that it may go to; None: any.
+    that it may go to; None: any. The state of its flow is `state`, which keeps what it changes;
+    None: one that is empty.
 
     The script may take `MAX_SECONDS` at most. A callable runs in this process, which ends if the
     callable cannot be stopped; its writes to the database are rolled back. Raises TooManyTrials.
     """
+    state = TriedState() if state is None else state
     if not _slots.acquire(timeout=SLOT_SECONDS):
         raise TooManyTrials
     try:
         # The host would not return an output that does not match, so the output is checked here.
         site = CallSite("trial", program.name, "trial", is_last, () if is_last else goes_to)
-        outcome, peak_bytes = _run(replace(program, output_schema=""), message, site, services)
+        tried = replace(program, output_schema="")
+        outcome, peak_bytes = _run(tried, message, site, services, state)
     finally:
         _slots.release()
     error, faults = _checked(program, message, is_last or outcome.finishes, outcome)
+    if error is None and state.fault:
+        error = ScriptRaised(state.fault)
     clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
     if isinstance(error, OutputInvalid):
@@ -198,6 +208,7 @@ def run_trial(
         peak_bytes=peak_bytes,
         finishes=outcome.finishes,
         goes_to=outcome.goes_to,
+        state={key: clean(text, len(text)) for key, text in sorted(state.values.items())},
     )
 
 
@@ -214,14 +225,21 @@ def line_of(error: ScriptError, name: str) -> int | None:
 
 
 def _run(
-    program: Program, message: bytes, site: CallSite, services: Mapping[str, Service] | None
+    program: Program,
+    message: bytes,
+    site: CallSite,
+    services: Mapping[str, Service] | None,
+    state: TriedState,
 ) -> tuple[Outcome, int]:
     limited = replace(program, timeout_seconds=min(program.timeout_seconds, MAX_SECONDS))
     correlation_id = json.loads(message)["correlationId"]
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
-        return _run_here(CallableCall(limited, site, call)), 0
-    make_services = engine_services if services is None else lambda: services
+        return _run_here(CallableCall(limited, site, call, state=state)), 0
+
+    def make_services() -> dict[str, Service]:
+        return {**(engine_services() if services is None else services), STATE_SERVICE: state}
+
     pool = HostPool(services=make_services, allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     try:
         pool.submit(limited, site, [call], hosts=1)

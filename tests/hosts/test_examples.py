@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.services import CACHE_SERVICE, Deadline
+from scripts.protocol.flow_state import StateChanges
+from scripts.protocol.services import CACHE_SERVICE, STATE_SERVICE, Deadline
 from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from scripts.trials.states import TriedState
 from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
@@ -31,9 +33,16 @@ class Installation:
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
         self.values: dict[str, str] = {}
+        self.state = TriedState()
 
     def secret(self, program: Program, request: dict[str, Any], deadline: Deadline) -> Any:
         return {"value": self.secrets[request["name"]]}
+
+    def __call__(self, program: Program, request: dict[str, Any], deadline: Deadline) -> Any:
+        return self.state(program, request, deadline)
+
+    def note(self, site: CallSite, state: StateChanges) -> None:
+        self.state.note(site, state)
 
     def config(self, program: Program, request: dict[str, Any], deadline: Deadline) -> Any:
         return {"values": self.values}
@@ -50,6 +59,7 @@ def pool(zygotes: Zygotes) -> Iterator[HostPool]:
         "config": installation.config,
         "sign": Signatures(installation.secret),
         CACHE_SERVICE: SharedValues(),
+        STATE_SERVICE: installation,
     }
     pool = HostPool(services=lambda: services)
     zygotes.lend_to(pool)
@@ -95,6 +105,7 @@ def test_an_example_does_what_its_page_says(pool: HostPool, server: Loopback, pa
         headers = {"Retry_After": after[0]} if after else {}
         server.answers(place, status, body.encode(), **headers)
     installation.values = {"api.url": server.url().rstrip("/"), **example.get("config", {})}
+    installation.state = TriedState(example.get("state"))
     installation.secrets = {
         name: private_key() if value == "@ES256" else value
         for name, value in example.get("secrets", {}).items()
@@ -110,6 +121,8 @@ def test_an_example_does_what_its_page_says(pool: HostPool, server: Loopback, pa
         bodies = [each["payload"] for each in output] if isinstance(output, list) else output
         assert (bodies if isinstance(output, list) else output["payload"]) == example["output"]
     assert outcome.goes_to == example.get("way", "")
+    left = {key: json.loads(text) for key, text in installation.state.values.items()}
+    assert left == example.get("stateAfter", {})
     sent = [f"{request.method} {request.path}" for request in server.received]
     assert sent == example.get("requests", [])
 

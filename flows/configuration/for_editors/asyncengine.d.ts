@@ -31,6 +31,8 @@ interface Context {
   readonly secrets: { readonly [name: string]: string };
   /** The value that the hosts of this script share for so long, made where there is none. */
   cached<T>(key: string, seconds: number, make: () => T | Promise<T>): Promise<T>;
+  /** What the messages of this flow leave for each other, stored with the step. */
+  readonly state: FlowState;
   /** Sign with the private key in a secret: RS256, PS256, ES256, EdDSA … The signature in base64. */
   sign(
     algorithm: string,
@@ -63,6 +65,20 @@ interface Context {
   go(step: string, output?: unknown): void;
   /** How far the script is, seen while it runs, once a second. The last value counts. */
   progress(done: number | bigint, total?: number | bigint | null, text?: unknown): void;
+}
+
+/** Values are any JSON of up to 64 kB. `expires`: after so many seconds. */
+interface FlowState {
+  /** The value, or the other one (null unless given) where there is none or it has expired. */
+  get(key: string, otherwise?: any): Promise<any>;
+  set(key: string, value: unknown, options?: { expires?: number | null }): Promise<void>;
+  /** Add to a number, together with what others add. `expires` counts where the key is new. */
+  increment(
+    key: string,
+    by?: number | bigint | { expires?: number | null },
+    options?: { expires?: number | null },
+  ): Promise<void>;
+  delete(key: string): Promise<void>;
 }
 
 interface JwtOptions {

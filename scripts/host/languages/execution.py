@@ -194,11 +194,17 @@ class Execution:
             return text
         state = json.loads(text)
         self._raise_end(state)
+        replies = []
         for number, request, *service in state["requests"]:
+            if service == ["state"]:
+                replies.append((number, self._context.state._serve(request)))
+                continue
             sent = self._context.send_request(service[0] if service else "http", request)
             self._under_way[sent] = number
             self._sent[sent] = _in_words(request)
-        if self._under_way:
+        for number, reply in replies:
+            self._reply(number, reply)
+        if self._under_way or replies:
             return None
         self._look_for_rejections()
         if not state["isSettled"]:
@@ -248,11 +254,12 @@ class Execution:
             self._take()
 
     def _settle(self, number: int, reply: dict[str, Any]) -> None:
-        arguments = [
-            quickjs.integer(self._under_way.pop(number)),
-            self._realm.string(orjson.dumps(reply)),
-        ]
-        if may_change(str(reply.get("body", "")).encode()):
+        self._reply(self._under_way.pop(number), reply)
+
+    def _reply(self, number: int, reply: dict[str, Any]) -> None:
+        """Give the script the reply to its own request of this number."""
+        arguments = [quickjs.integer(number), self._realm.string(orjson.dumps(reply))]
+        if may_change(str(reply.get("body", reply.get("text", ""))).encode()):
             arguments.append(self._realm.run(prelude.numerals()))
         self._call(_SETTLE, *arguments)
 

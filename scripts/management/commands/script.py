@@ -10,10 +10,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from scripts.models import Script
 from scripts.protocol.calls import Program
+from scripts.protocol.flow_state import StateInvalid
 from scripts.protocol.json_layout import indented
 from scripts.trials.examples import example_payload
 from scripts.trials.from_files import Files, FilesInvalid, program_of, read_file
 from scripts.trials.records import recorded
+from scripts.trials.states import TriedState
 from scripts.trials.trial import SampleInvalid, Trial, run_trial, sample_message
 
 
@@ -50,6 +52,12 @@ class Command(BaseCommand):
             " from a configuration document, or from one script of such a document.",
         )
         test.add_argument(
+            "--state",
+            metavar="FILE|JSON",
+            help="What context.state begins with, an object by key. Default: nothing. What is there"
+            " at the end is shown; nothing is stored.",
+        )
+        test.add_argument(
             "--last", action="store_true", help="As a flow's last step: any output will do."
         )
 
@@ -59,11 +67,14 @@ class Command(BaseCommand):
         try:
             program = program_of(options["name"], script, files)
             message = sample_message(_sample(program, options["input"]))
-        except (FilesInvalid, SampleInvalid) as error:
+            state = _state(options["state"])
+        except (FilesInvalid, SampleInvalid, StateInvalid) as error:
             raise CommandError(str(error)) from error
         name = f"command line, {getpass.getuser()}"
         with recorded(program, name, script=script) as services:
-            trial = run_trial(program, message.body, is_last=options["last"], services=services)
+            trial = run_trial(
+                program, message.body, is_last=options["last"], services=services, state=state
+            )
         self._report(trial)
         if trial.error is not None:
             sys.exit(1)
@@ -75,6 +86,8 @@ class Command(BaseCommand):
             self.stderr.write(f"warning: {trial.warning}")
         if trial.way:
             self.stderr.write(trial.way)
+        for key, text in trial.state.items():
+            self.stderr.write(f"state: {key} = {text}")
         self.stderr.write(f"{trial.seconds * 1000:.1f} ms, {trial.peak_bytes / 2**20:.1f} MB")
         if trial.output is not None:
             # An output that its structure refuses is shown, but is not printed as the output.
@@ -95,3 +108,16 @@ def _sample(program: Program, given: str | None) -> str:
     if given == "-":
         return sys.stdin.read()
     return given if given.lstrip()[:1] in {"{", "[", '"'} else read_file(given)
+
+
+def _state(given: str | None) -> TriedState:
+    if given is None:
+        return TriedState()
+    text = given if given.lstrip()[:1] == "{" else read_file(given)
+    try:
+        sample = json.loads(text)
+    except ValueError as error:
+        raise StateInvalid(f"The state is no JSON: {error}") from error
+    if not isinstance(sample, dict):
+        raise StateInvalid("The state is an object of values by key.")
+    return TriedState(sample)

@@ -13,6 +13,7 @@ from typing import Any
 
 from scripts.host.context import Context
 from scripts.host.exceptions import Reject, Retry, Wait
+from scripts.host.flow_state import State
 from scripts.host.http import Headers, Http, HttpError, Response
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import SignatureError
@@ -28,6 +29,7 @@ __all__ = [
     "Retry",
     "Secrets",
     "SignatureError",
+    "State",
     "Wait",
 ]
 

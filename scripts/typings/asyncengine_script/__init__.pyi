@@ -15,6 +15,7 @@ __all__ = [
     "Retry",
     "Secrets",
     "SignatureError",
+    "State",
     "Wait",
 ]
 
@@ -130,6 +131,10 @@ class Context:
         """
 
     @property
+    def state(self) -> State:
+        """What the messages of this flow leave for each other, stored with the step."""
+
+    @property
     def secrets(self) -> Secrets:
         """The secrets that the script was given, by name."""
 
@@ -187,6 +192,28 @@ class SignatureError(Exception):
     """A signature that was not made or a token that is not valid; `kind` says why in a word."""
 
     kind: str
+
+class State:
+    """Values by key, any JSON of up to 64 kB; a script sees its own changes.
+
+    They are stored where the message goes on, waits or is to be retried, and not where the script
+    fails. Raises ValueError for what cannot be kept.
+    """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value, a copy, or the default where there is none or it has expired."""
+
+    def set(self, key: str, value: Any, expires: float | timedelta | None = None) -> None:
+        """Keep the value, for `expires` seconds or until it is deleted."""
+
+    def increment(self, key: str, by: float = 1, expires: float | timedelta | None = None) -> None:
+        """Add to a number, from 0 on where there is none.
+
+        What others add at the same time is added, too. `expires` counts where the key is new.
+        """
+
+    def delete(self, key: str) -> None:
+        """Delete the value, if there is one."""
 
 class Secrets(Mapping[str, str]):
     def __getitem__(self, name: str) -> str: ...

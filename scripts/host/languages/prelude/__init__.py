@@ -31,7 +31,7 @@ BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"
 # Larger parts, which take longer to make. Code gets them only where it names them.
 _NAMED_PARTS = {
     # Those below that ask the worker.
-    "asking": r"cached|sign|verify|jwt|verifyJwt|verify_jwt",
+    "asking": r"cached|state|sign|verify|jwt|verifyJwt|verify_jwt",
     "cached": r"cached",
     "clone": r"structuredClone",
     "config": r"config",
@@ -42,10 +42,13 @@ _NAMED_PARTS = {
     "go": r"go",
     "progress": r"progress",
     "signatures": r"sign|verify|jwt|verifyJwt|verify_jwt",
+    "state": r"state",
     "url": r"URL|URLSearchParams",
 }
 # The built-ins that parts need beside those that the code names.
 _NEEDS = {
+    # The numbers of a reply may need them.
+    "asking": BUILT_INS_OF_NUMERALS,
     "clone": {
         "JS_AddIntrinsicMapSet",
         "JS_AddIntrinsicTypedArrays",
@@ -55,7 +58,6 @@ _NEEDS = {
     "config": {"JS_AddIntrinsicProxy"},
     "crypto": {"JS_AddIntrinsicTypedArrays"},
     "encoding": {"JS_AddIntrinsicTypedArrays"},
-    # The numbers of a reply may need them.
     "http": BUILT_INS_OF_NUMERALS,
     "secrets": {"JS_AddIntrinsicProxy"},
 }

@@ -26,6 +26,10 @@
     }
     const resolve = waiting[number];
     delete waiting[number];
-    return resolve(parse(answer));
+    const reply = parse(answer);
+    if (reply.text !== undefined) {
+      reply.value = shared.read(reply.text, makeNumerals);
+    }
+    return resolve(reply);
   };
 })

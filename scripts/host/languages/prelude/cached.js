@@ -14,7 +14,7 @@
     }
     const found = await ask({ what: "get", key });
     if (found.text !== undefined) {
-      return parse(found.text);
+      return found.value;
     }
     const text = shared.copied(await make(), "the cached value");
     await ask({ what: "put", key, seconds, text });

@@ -1,0 +1,55 @@
+// context.state: what the messages of a flow leave for each other. Python keeps the changes, and
+// sends them with the output.
+(function (shared, context) {
+  "use strict";
+  const { getPrototypeOf, keys, prototype: plain } = Object;
+  const [error, typeError, text] = [Error, TypeError, String];
+
+  context.state = {
+    async get(key, otherwise = null) {
+      const found = await ask({ what: "get", key });
+      return found.text === undefined ? otherwise : found.value;
+    },
+    async set(key, value, options) {
+      const copy = shared.copied(value, "the value of the state");
+      if (copy === undefined) {
+        throw new typeError("state.set(key, value, {expires}) takes a value");
+      }
+      await ask({ what: "set", key, text: copy, expires: expiresOf(options) });
+    },
+    async increment(key, by = 1, options = undefined) {
+      if (options === undefined && typeof by === "object" && by !== null) {
+        [by, options] = [1, by];
+      }
+      if (typeof by !== "bigint" && !(typeof by === "number" && by - by === 0)) {
+        throw new typeError("state.increment(key, by, {expires}) adds a finite number");
+      }
+      await ask({ what: "increment", key, by: text(by), expires: expiresOf(options) });
+    },
+    async delete(key) {
+      await ask({ what: "delete", key });
+    },
+  };
+
+  function expiresOf(options) {
+    if (options === undefined || options === null) {
+      return null;
+    }
+    const isPlain = typeof options === "object" && getPrototypeOf(options) === plain;
+    const names = isPlain ? keys(options) : [];
+    if (!isPlain || names.length > 1 || names.length === 1 && names[0] !== "expires") {
+      throw new typeError("the options of the state are {expires}, in seconds");
+    }
+    return options.expires ?? null;
+  }
+
+  async function ask(request) {
+    const refused = new error("");
+    const reply = await shared.ask("state", request);
+    if (reply.error !== undefined) {
+      refused.message = reply.error;
+      throw refused;
+    }
+    return reply;
+  }
+})
