@@ -228,6 +228,8 @@ ASYNCENGINE_ADMIN_FIELDS = {
     for name, value in os.environ.items()
     if name.startswith("DJANGO_SUPERUSER_")
 }
+# Where this machine has the files of reference tables, made of what the database has.
+ASYNCENGINE_TABLES_DIRECTORY = env_text("ASYNCENGINE_TABLES_DIRECTORY", str(VAR_DIR / "tables"))
 # Modules and packages of the project with functions that may run as scripts; empty: none.
 ASYNCENGINE_CALLABLE_MODULES = env_list("ASYNCENGINE_CALLABLE_MODULES", "")
 # Run scripts even where the machine lacks a measure of the sandbox.

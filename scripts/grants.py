@@ -43,6 +43,9 @@ ANY_HOST = Grant(
 NETWORK = Grant(
     "scripts.change_script", "network", "let a script call hosts that it does not call already"
 )
+TABLES = Grant(
+    "scripts.change_script", "tables", "let a script read tables that it does not read already"
+)
 CALLABLE = Grant("scripts.change_script", "code", "make a script call another function")
 
 
@@ -87,6 +90,8 @@ def beyond_reach(user: Any, script: ScriptContent, present: ScriptContent | None
     if user.has_perm(f"scripts.{'change' if present else 'add'}_script"):
         return []
     found = [] if _hosts_are_permitted(script, present) else [NETWORK]
+    if set(script.tables) - set(present.tables if present else ()):
+        found.append(TABLES)
     if script.language == Language.CALLABLE and not (
         present and (present.language, present.code) == (script.language, script.code)
     ):

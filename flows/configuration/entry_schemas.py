@@ -12,6 +12,7 @@ from flows.models import Queue, Right, Step
 from flows.models.keep import Keep
 from scripts.models import Language, Script
 from scripts.names import CONTROL
+from scripts.protocol.table_file import MAX_TABLES
 
 # PostgreSQL's integer columns end there.
 LARGEST_INTEGER = 2**31 - 1
@@ -94,6 +95,7 @@ SCRIPT = _object(
         "allowedHosts": {**_list(NAME), "uniqueItems": True},
         "privateAddresses": _FLAG,
         "secrets": {**_list(NAME), "uniqueItems": True},
+        "tables": {**_list(NAME), "uniqueItems": True, "maxItems": MAX_TABLES},
         "inTransaction": _FLAG,
     },
     required=("name", "code"),

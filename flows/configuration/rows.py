@@ -43,6 +43,7 @@ def script_extras(script: Script) -> dict[str, Any]:
         "allowedHosts": script.allowed_hosts,
         "privateAddresses": script.private_addresses,
         "secrets": script.secrets,
+        "tables": script.tables,
         "inTransaction": script.in_transaction,
     }
 
@@ -117,6 +118,7 @@ def fill_script(script: Script, entry: dict[str, Any], libraries: dict[str, Libr
     script.allowed_hosts = extras["allowedHosts"]
     script.private_addresses = extras["privateAddresses"]
     script.secrets = extras["secrets"]
+    script.tables = extras["tables"]
     script.in_transaction = extras["inTransaction"]
 
 

@@ -41,7 +41,7 @@ from flows.testing.transactions import count_starts_at_once
 from flows.worker import queue_rules, session
 from flows.worker.broker import servable
 from flows.worker.results import waited
-from scripts.callables import service_client
+from scripts.callables import service_client, tables
 from scripts.callables.watchdog import watchdog
 from scripts.models import secret_values
 from scripts.pool import answers, group, host_client, host_pool, requests
@@ -306,6 +306,9 @@ class FlowKit:
             hosts.cached.clear()
             service_client.shared_values().clear()
             self._has_worked = True
+        # A test may have stored a new version.
+        hosts.tables.expire()
+        tables.files().expire()
         yield hosts
 
     def _move_on(self) -> bool:

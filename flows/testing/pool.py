@@ -27,6 +27,7 @@ from scripts.protocol.services import (
     SECRET_SERVICE,
     SIGN_SERVICE,
     STATE_SERVICE,
+    TABLE_SERVICE,
     Deadline,
     Service,
 )
@@ -34,6 +35,7 @@ from scripts.services.engine import ConfigService, SecretService
 from scripts.services.flow_states import FlowStates
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from scripts.services.tables import TableFiles
 
 if TYPE_CHECKING:
     from flows.testing.clock import Clock
@@ -48,6 +50,7 @@ class KitPool(HostPool):
 
     def __init__(self) -> None:
         self.cached = SharedValues()
+        self.tables = TableFiles(threaded=False)
         services: dict[str, Service] = {
             "http": self._call_outside,
             SECRET_SERVICE: SecretService(),
@@ -55,6 +58,7 @@ class KitPool(HostPool):
             CACHE_SERVICE: self.cached,
             SIGN_SERVICE: Signatures(SecretService(for_scripts=False)),
             STATE_SERVICE: FlowStates(),
+            TABLE_SERVICE: self.tables,
         }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(

@@ -8,7 +8,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextareaWidget
 
-from scripts.models import Library, Secret
+from scripts.models import Library, ReferenceTable, Secret
+from scripts.protocol.table_file import MAX_TABLES
 from scripts.services.addresses import allowed_host_fault
 
 
@@ -54,6 +55,25 @@ class SecretNamesField(forms.MultipleChoiceField):
         entered = list(Secret.objects.values_list("name", flat=True))
         missing = [(name, f"{name} (not entered yet)") for name in chosen if name not in entered]
         self.choices = [*((name, name) for name in entered), *missing]
+
+
+class TableNamesField(forms.MultipleChoiceField):
+    """Names of tables. A name without a table stays chosen until the user removes it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(widget=UnfoldAdminSelect2MultipleWidget, **kwargs)
+
+    def offer(self, chosen: list[str]) -> None:
+        """Offer the tables that are there, and the chosen names."""
+        stored = list(ReferenceTable.objects.values_list("name", flat=True))
+        missing = [(name, f"{name} (not there)") for name in chosen if name not in stored]
+        self.choices = [*((name, name) for name in stored), *missing]
+
+    def clean(self, value: Any) -> list[str]:
+        names: list[str] = super().clean(value)
+        if len(names) > MAX_TABLES:
+            raise ValidationError(f"A script reads at most {MAX_TABLES} tables.", code="invalid")
+        return names
 
 
 class HostsField(forms.CharField):

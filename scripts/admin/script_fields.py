@@ -6,7 +6,7 @@ from typing import Any
 
 from django.forms import ModelForm
 
-from scripts.admin.lists import HostsField, LibrariesField, SecretNamesField
+from scripts.admin.lists import HostsField, LibrariesField, SecretNamesField, TableNamesField
 from scripts.extensions import ScriptRights
 
 
@@ -19,6 +19,9 @@ class ScriptFields(ModelForm):
         help_text="One a line, such as api.example.org; empty: every public host.",
     )
     secrets = SecretNamesField(required=False, help_text="Those that the script may read.")
+    tables = TableNamesField(
+        required=False, help_text="Reference tables that the script looks things up in."
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -28,6 +31,8 @@ class ScriptFields(ModelForm):
             )
         if isinstance(secrets := self.fields.get("secrets"), SecretNamesField):
             secrets.offer(self.instance.secrets)
+        if isinstance(tables := self.fields.get("tables"), TableNamesField):
+            tables.offer(self.instance.tables)
 
     def offer_libraries_in_reach(self, rights: ScriptRights) -> None:
         """Offer those that a script which the user may see has already."""
@@ -39,6 +44,11 @@ class ScriptFields(ModelForm):
         """Name no secret but those that the script reads."""
         if isinstance(secrets := self.fields.get("secrets"), SecretNamesField):
             secrets.choices = [(name, name) for name in self.instance.secrets]
+
+    def offer_no_other_tables(self) -> None:
+        """Name no table but those that the script reads."""
+        if isinstance(tables := self.fields.get("tables"), TableNamesField):
+            tables.choices = [(name, name) for name in self.instance.tables]
 
     def _post_clean(self) -> None:
         if "libraries" in self.cleaned_data:

@@ -51,6 +51,7 @@ class ScriptForm(ScriptFields):
         if self.by_use is not None:
             self.offer_libraries_in_reach(self.by_use)
             self.offer_no_other_secrets()
+            self.offer_no_other_tables()
         if "language" not in self.fields:
             return
         if callables_are_on() or self.instance.language == Language.CALLABLE:
@@ -109,7 +110,13 @@ class ScriptAdmin(DeletionAdmin, TrialAdmin, ChangedByUse, ConfigurationAdmin):
         (
             "Outside",
             {
-                "fields": ("network", "allowed_hosts", "private_addresses", "secrets"),
+                "fields": (
+                    "network",
+                    "allowed_hosts",
+                    "private_addresses",
+                    "secrets",
+                    "tables",
+                ),
                 "classes": ("tab",),
             },
         ),

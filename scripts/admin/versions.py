@@ -78,7 +78,10 @@ class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
         (None, {"fields": ("script", "language", "used_by")}),
         ("Code", {"fields": ("code_text", "library_texts")}),
         ("Limits", {"fields": ("time_limit", "memory_mb", "in_transaction")}),
-        ("Reach", {"fields": ("network", "hosts", "private_addresses", "secret_names")}),
+        (
+            "Reach",
+            {"fields": ("network", "hosts", "private_addresses", "secret_names", "table_names")},
+        ),
         ("Parameters", {"fields": ("input_parameters", "output_parameters")}),
     )
     actions_detail = ("restore",)
@@ -142,6 +145,10 @@ class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
     @admin.display(description="secrets")
     def secret_names(self, version: ScriptVersion) -> str:
         return ", ".join(version.secrets) or "none"
+
+    @admin.display(description="tables")
+    def table_names(self, version: ScriptVersion) -> str:
+        return ", ".join(version.tables) or "none"
 
     @admin.display(description="timeout")
     def time_limit(self, version: ScriptVersion) -> str:

@@ -16,6 +16,7 @@ from scripts.callables import Reject, Retry, Wait
 from scripts.callables.leftovers import apart
 from scripts.callables.logs import MessageOfLogs, message_of_logs
 from scripts.callables.service_client import CallableServices
+from scripts.callables.tables import tables_of
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.dotted_path import function_at
 from scripts.host.context import Context
@@ -164,6 +165,7 @@ class CallableCall:
             self._keep_progress,
             asdict(call.waits) if call.waits else None,
             site.goes_to,
+            tables_of(self.program),
         )
         return self._made
 

@@ -11,6 +11,7 @@ from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import Data, Signatures
+from scripts.host.tables import NO_TABLES, Table, Tables
 from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.flow_state import Change
@@ -47,6 +48,7 @@ class Context:
         "_services",
         "_state",
         "_steps",
+        "_tables",
         "_waits",
         "attempt",
         "correlation_id",
@@ -70,6 +72,7 @@ class Context:
         progress: Callable[[int, Progress], None],
         waits: dict[str, Any] | None = None,
         steps: Sequence[str] | None = (),
+        tables: Tables = NO_TABLES,
     ) -> None:
         self.correlation_id = correlation_id
         self.flow = flow
@@ -90,6 +93,7 @@ class Context:
         self._steps = steps
         self._waits = waits
         self._state: State | None = None
+        self._tables = tables
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
 
@@ -196,6 +200,12 @@ class Context:
     def _state_changes(self) -> list[Change]:
         """Return what the script has changed in the state."""
         return self._state._all_changes() if self._state else []
+
+    def table(self, name: str) -> Table:
+        """Return a reference table that the script lists. All look-ups of a message are in one
+        version of it. Raises KeyError for a table that is not there or not listed.
+        """
+        return Table(name, self._tables.file(name), self._numerals)
 
     def cached(self, key: str, seconds: float | timedelta, make: Callable[[], Any]) -> Any:
         """Return the value that the hosts of this script share, made where there is none.

@@ -27,6 +27,7 @@ from scripts.host.context import Context
 from scripts.host.languages import BrokenScript, CompiledScript, compiled
 from scripts.host.log import CallLog, LogPage
 from scripts.host.service_client import ServiceClient
+from scripts.host.tables import NO_TABLES, given_tables
 from scripts.protocol.envelope import complete, encode, plain_text
 from scripts.protocol.errors import (
     ScriptError,
@@ -73,8 +74,10 @@ _clock = time.monotonic
 class Host:
     """Runs one script, call after call, until the worker closes the channel."""
 
-    def __init__(self, channel: Channel, shared: mmap.mmap) -> None:
+    def __init__(self, channel: Channel, shared: mmap.mmap, tables: Sequence[mmap.mmap]) -> None:
         self._channel = channel
+        self._table_files = tables
+        self._tables = NO_TABLES
         self._shared = memoryview(shared)
         self._times = self._shared.cast("d")
         self._numbers = self._shared.cast("Q")
@@ -120,6 +123,7 @@ class Host:
 
     def _load(self, program: Any) -> CompiledScript:
         self._services.secret_names = tuple(program["secrets"])
+        self._tables = given_tables(program["tables"], self._table_files)
         try:
             self._contract = Contract(program["inputSchema"], program["outputSchema"])
         except ScriptInvalid as error:
@@ -162,6 +166,7 @@ class Host:
                 self._write_progress,
                 waits,
                 steps,
+                self._tables,
             )
             kind, output, extra = self._call(script, bodies[start:end], context, is_last)
             ended = _clock()

@@ -23,6 +23,7 @@ from scripts.host.channel import Channel
 from scripts.host.host import Host
 from scripts.host.languages import preload
 from scripts.host.sandbox import die_with_parent, enter_sandbox, is_closed
+from scripts.protocol.table_file import MAX_TABLES
 from scripts.protocol.waker import Waker
 from scripts.protocol.wire import (
     ASK,
@@ -103,7 +104,9 @@ class Zygote:
     def _run_command(self) -> bool:
         """Carry out a command of the worker; return False when the worker has ended."""
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._control, CONTROL.size, 2)
+            message, descriptors, _, _ = socket.recv_fds(
+                self._control, CONTROL.size, 2 + MAX_TABLES
+            )
         except OSError:
             return False
         if len(message) < CONTROL.size:
@@ -136,10 +139,11 @@ class Zygote:
             self._report(ENDED, host, FORK_FAILED, 0)
         else:
             if pid == 0:
-                channel, memory = descriptors
+                channel, memory, *tables = descriptors
                 _become_host(
                     channel,
                     memory,
+                    tables,
                     zygote,
                     self._uids,
                     memory_bytes,
@@ -190,6 +194,7 @@ def _prepare() -> None:
 def _become_host(
     channel: int,
     memory: int,
+    tables: list[int],
     zygote: int,
     uids: tuple[int, int] | None,
     memory_bytes: int,
@@ -200,9 +205,11 @@ def _become_host(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         shared = mmap.mmap(memory, SHARED_BYTES)
+        # Before the limit of memory, which does not count them.
+        files = [mmap.mmap(each, 0, prot=mmap.PROT_READ) for each in tables]
         interruption.prepare(channel)
         missing = enter_sandbox(zygote, uids, memory_bytes, channel)
-        host = Host(Channel(channel), shared)
+        host = Host(Channel(channel), shared, files)
         host.say_ready(missing)
         if not allow_unsandboxed and not is_closed(missing):
             os._exit(EXIT_REFUSED)

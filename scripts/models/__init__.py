@@ -2,6 +2,12 @@ from scripts.models.configuration_value import ConfigurationValue
 from scripts.models.ids import unrepeatable_id, with_next_number
 from scripts.models.language import Language
 from scripts.models.library import Library
+from scripts.models.reference_table import (
+    ReferenceTable,
+    TableContent,
+    TablePiece,
+    TableVersion,
+)
 from scripts.models.script import LibraryUse, Script
 from scripts.models.script_content import ScriptContent
 from scripts.models.script_version import ScriptVersion
@@ -13,10 +19,14 @@ __all__ = [
     "Language",
     "Library",
     "LibraryUse",
+    "ReferenceTable",
     "Script",
     "ScriptContent",
     "ScriptVersion",
     "Secret",
+    "TableContent",
+    "TablePiece",
+    "TableVersion",
     "TrialRecord",
     "unrepeatable_id",
     "with_next_number",

@@ -39,6 +39,13 @@ class ScriptContent(models.Model):
     )
     # By name, not by key: a configuration may come before the secrets that it needs.
     secrets = models.JSONField(default=list, blank=True, help_text="Secrets that it may read.")
+    # By name, as secrets.
+    tables = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        blank=True,
+        help_text="Reference tables that it may read.",
+    )
     in_transaction = models.BooleanField(
         default=False,
         help_text="Commit what a callable writes to the database together with the hand-over of"
@@ -59,6 +66,7 @@ class ScriptContent(models.Model):
         "allowed_hosts",
         "private_addresses",
         "secrets",
+        "tables",
         "in_transaction",
     )
 
@@ -82,6 +90,7 @@ class ScriptContent(models.Model):
             allowed_hosts=tuple(content["allowed_hosts"]),
             private_addresses=content["private_addresses"],
             secrets=tuple(content["secrets"]),
+            tables=tuple(content["tables"]),
             in_transaction=content["in_transaction"],
         )
 

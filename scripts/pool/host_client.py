@@ -30,6 +30,7 @@ from scripts.protocol.wire import ProtocolError
 
 if TYPE_CHECKING:
     from scripts.pool.lane import Lane
+    from scripts.pool.services import GivenTable
 
 # After this time without progress, a host is taken to be busy with something slow.
 STUCK_SECONDS = 0.01
@@ -55,10 +56,12 @@ class HostClient:
         program: Program,
         selector: selectors.BaseSelector,
         on_event: Callable[[HostClient, int], None],
+        tables: tuple[GivenTable, ...] = (),
     ) -> None:
         """`on_event` is called with this host and with what its channel is ready for."""
         self.number = number
         self.program = program
+        self.tables = tables
         self.lane: Lane | None = None
         self.page = SharedPage()
         self.channel, self.other_end = _channel()
@@ -110,6 +113,7 @@ class HostClient:
                 "inputSchema": program.input_schema,
                 "outputSchema": program.output_schema,
                 "secrets": program.secrets,
+                "tables": [(each.name, each.problem, each.is_passing) for each in self.tables],
                 "memoryMb": program.memory_mb,
                 "timeoutSeconds": program.timeout_seconds,
             }

@@ -47,7 +47,7 @@ from scripts.pool.lane import Lane
 from scripts.pool.pace import Pace, calls_ahead
 from scripts.pool.requests import Request, RequestDispatcher
 from scripts.pool.running import RunningCall, epoch_of
-from scripts.pool.services import MakeServices, PoolServices
+from scripts.pool.services import GivenTable, MakeServices, PoolServices
 from scripts.pool.sources import OutcomeSource
 from scripts.pool.thread_pool import ThreadPool
 from scripts.protocol import wire
@@ -59,6 +59,8 @@ logger = logging.getLogger(__name__)
 
 # How long outcomes may wait for more of them to be reported together.
 REPORT_SECONDS = 0.005
+# How soon it is asked again for tables that are being made.
+_TABLE_LOOK_SECONDS = 0.01
 
 
 class HostPool:
@@ -251,19 +253,36 @@ class HostPool:
 
     def _feed(self, lane: Lane, clock: float) -> None:
         """Give waiting calls to the lane's busy hosts, and to more of them if those are full."""
+        if (tables := self._tables_of(lane, clock)) is None:
+            return
         pace = self._pace_of(lane, clock)
         target = calls_ahead(pace)
         for host in lane.hosts:
-            self._top_up(host, lane, target, clock)
+            if host.tables == tables:
+                self._top_up(host, lane, target, clock)
         while lane.waiting and len(lane.hosts) < lane.limit:
-            if not all(host.is_full(pace, clock) for host in lane.hosts):
+            if not all(host.is_full(pace, clock) or host.tables != tables for host in lane.hosts):
                 break
-            host = self._hosts.take(lane.program)
+            host = self._hosts.take(lane.program, tables)
             host.lane = lane
             lane.hosts.append(host)
             self._top_up(host, lane, target, clock)
         self._release_idle_hosts(lane, clock)
         self._next_look = min(self._next_look, clock + STUCK_SECONDS)
+
+    def _tables_of(self, lane: Lane, clock: float) -> tuple[GivenTable, ...] | None:
+        """Return the tables that calls of the lane are to see now, None while they are made.
+
+        Hosts with earlier ones end after the calls that they have.
+        """
+        tables = self._services.tables(lane.program)
+        if tables is None:
+            self._release_idle_hosts(lane, clock)
+            self._next_look = min(self._next_look, clock + _TABLE_LOOK_SECONDS)
+            return None
+        if any(host.tables != tables for host in lane.hosts):
+            self._release_idle_hosts(lane, clock)
+        return tables
 
     def _pace_of(self, lane: Lane, clock: float) -> float | None:
         """Return the seconds a call takes: measured, or at least the first one's age."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import TYPE_CHECKING
 
 from scripts.pool.host_client import HostClient
 from scripts.pool.zygote_client import ZygoteClient
 from scripts.protocol.calls import Program
+
+if TYPE_CHECKING:
+    from scripts.pool.services import GivenTable
 
 IDLE_SECONDS = 60.0
 # With more hosts than this, idle ones are not kept warm for long.
@@ -51,10 +55,15 @@ class Hosts:
         """Return the hosts that have nothing to do."""
         return [host for hosts in self._idle.values() for host in hosts]
 
-    def take(self, program: Program) -> HostClient:
-        """Return an idle host of the program, or a new one. Raises OSError if none can be made."""
-        idle = self._idle.get(program)
-        host = idle.pop() if idle else self._start(program)
+    def take(self, program: Program, tables: tuple[GivenTable, ...] = ()) -> HostClient:
+        """Return an idle host of the program with these tables, or a new one.
+
+        Idle ones with other tables are ended. Raises OSError if none can be made.
+        """
+        idle = self._idle.get(program, [])
+        while idle and idle[-1].tables != tables:
+            self.kill(idle.pop())
+        host = idle.pop() if idle else self._start(program, tables)
         if host.is_watched and self.zygote is not None:
             self.zygote.stop_watching(host)
             host.is_watched = False
@@ -131,13 +140,14 @@ class Hosts:
         self._by_number.clear()
         self._idle.clear()
 
-    def _start(self, program: Program) -> HostClient:
+    def _start(self, program: Program, tables: tuple[GivenTable, ...]) -> HostClient:
         if self.zygote is None:
             self.zygote = ZygoteClient(self._uids, self._allow_unsandboxed)
             self._selector.register(
                 self.zygote.control, selectors.EVENT_READ, self._on_zygote_event
             )
-        host = HostClient(next(self._numbers), program, self._selector, self._on_host_event)
+        number = next(self._numbers)
+        host = HostClient(number, program, self._selector, self._on_host_event, tables)
         self._by_number[host.number] = host
         self.zygote.fork(host)
         try:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from scripts.pool.answers import Clean
 from scripts.pool.mask import mask_of
 from scripts.protocol.calls import CallSite, Program
 from scripts.protocol.envelope import plain_text
 from scripts.protocol.flow_state import StateChanges
-from scripts.protocol.services import SECRET_SERVICE, STATE_SERVICE, Service
+from scripts.protocol.services import SECRET_SERVICE, STATE_SERVICE, TABLE_SERVICE, Service
 
 if TYPE_CHECKING:
     from scripts.pool.host_client import HostClient
 
 # Makes the services by name. They may read the database; most pools never need them.
 MakeServices = Callable[[], Mapping[str, Service]]
+
+
+class OpenFile(Protocol):
+    """Something with a descriptor of a file."""
+
+    def fileno(self) -> int: ...
+
+
+class GivenTable(Protocol):
+    """A table that a host is started with; two are equal where their content is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def problem(self) -> str:
+        """Why there is none; "" where it has a file."""
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the problem may be gone later."""
+
+    @property
+    def file(self) -> OpenFile | None: ...
 
 
 class PoolServices:
@@ -51,6 +75,14 @@ class PoolServices:
         """Let later calls read what a call leaves that has ended."""
         if (service := self.by_name().get(STATE_SERVICE)) and hasattr(service, "note"):
             service.note(site, state)
+
+    def tables(self, program: Program) -> tuple[GivenTable, ...] | None:
+        """Return the tables that a host of the program is to have; None: ask again in a moment."""
+        if not program.tables:
+            return ()
+        given = getattr(self.by_name().get(TABLE_SERVICE), "given", None)
+        found: tuple[GivenTable, ...] | None = () if given is None else given(program)
+        return found
 
     def close(self) -> None:
         """Close those services that can be closed. The next use makes new ones."""

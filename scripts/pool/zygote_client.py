@@ -49,7 +49,8 @@ class ZygoteClient:
     def fork(self, host: HostClient) -> None:
         """Have a host forked. That it failed is reported as its exit."""
         message = wire.CONTROL.pack(wire.FORK, host.number, host.program.memory_mb << 20, 0)
-        self._send(message, [host.other_end.fileno(), host.page.descriptor])
+        tables = [each.file.fileno() for each in host.tables if each.file is not None]
+        self._send(message, [host.other_end.fileno(), host.page.descriptor, *tables])
 
     def kill(self, host: HostClient) -> None:
         """Have a host killed. `exits` reports its end."""

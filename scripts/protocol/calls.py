@@ -27,8 +27,8 @@ class Program:
 
     `memory_mb` is the memory that it may take beyond Python's own. The schemas are JSON text, ""
     accepts any value. With `network` and no `allowed_hosts` it may call any public host. `secrets`
-    are the names of the secrets that it may read. `in_transaction`: the callable runs in the
-    transaction that stores its output.
+    are the names of the secrets that it may read, `tables` those of reference tables.
+    `in_transaction`: the callable runs in the transaction that stores its output.
     """
 
     version_id: int
@@ -45,6 +45,7 @@ class Program:
     private_addresses: bool = False
     secrets: tuple[str, ...] = ()
     in_transaction: bool = False
+    tables: tuple[str, ...] = ()
 
     @property
     def is_callable(self) -> bool:

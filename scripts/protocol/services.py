@@ -32,6 +32,10 @@ STATE_SERVICE = "state"
 CONFIG_SERVICE = "config"
 
 
+# Not requested: `given(program)` has the tables that a host of the program gets.
+TABLE_SERVICE = "table"
+
+
 class RequestFailed(Exception):
     """A request was refused or failed. `kind` is one word that programs can compare."""
 

@@ -20,6 +20,7 @@ from scripts.protocol.services import (
     SECRET_SERVICE,
     SIGN_SERVICE,
     STATE_SERVICE,
+    TABLE_SERVICE,
     Deadline,
     RequestFailed,
     Service,
@@ -29,6 +30,7 @@ from scripts.services.flow_states import FlowStates
 from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from scripts.services.tables import TableFiles
 
 
 def engine_services() -> dict[str, Service]:
@@ -43,6 +45,7 @@ def engine_services() -> dict[str, Service]:
         CACHE_SERVICE: SharedValues(),
         SIGN_SERVICE: Signatures(keys),
         STATE_SERVICE: FlowStates(),
+        TABLE_SERVICE: TableFiles(),
     }
 
 

@@ -21,7 +21,7 @@ _PLAIN: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "privateAddresses": ("private_addresses", bool),
     "inTransaction": ("in_transaction", bool),
 }
-_LISTS = {"allowedHosts": "allowed_hosts", "secrets": "secrets"}
+_LISTS = {"allowedHosts": "allowed_hosts", "secrets": "secrets", "tables": "tables"}
 _SCHEMAS = {"inputSchema": "input_schema", "outputSchema": "output_schema"}
 _OTHERS = ("$schema", "name", "description", "libraries")
 _LANGUAGES = {".py": "python", ".js": "javascript", ".mjs": "javascript"}

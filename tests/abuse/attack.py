@@ -42,6 +42,7 @@ class Attack:
     # Attacks that are to end otherwise have all the time that a busy machine may need.
     timeout_seconds: float = PATIENCE
     memory_mb: int = 128
+    tables: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:

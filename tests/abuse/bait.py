@@ -30,6 +30,8 @@ class Bait:
         self.file = self.folder / "secret"
         self.file.write_text(self.secret)
         self.file.chmod(0o666)
+        # A table that no abusive script is given.
+        self.other_table = f"key,text\na,{self.secret}\n".encode()
         self._tcp = socket.create_server(("127.0.0.1", 0))
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """Abusive scripts in JavaScript. They have no way to the process but the engine's own mistakes."""
 
 from tests.abuse.attack import OUT_OF_MEMORY, SECONDS, TIMED_OUT, Attack, output
+from tests.abuse.table_attacks import IN_JAVASCRIPT
 
 _NOTHING = output(r'"payload":\[\]')
 
@@ -275,4 +276,5 @@ JAVASCRIPT = {
         f"ends: {name}": Attack(cause, code, language="javascript")
         for name, (cause, code) in ENDS.items()
     },
+    **{f"tables: {name}": attack for name, attack in IN_JAVASCRIPT.items()},
 }

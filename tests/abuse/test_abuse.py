@@ -11,10 +11,12 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
+from scripts.protocol.services import TABLE_SERVICE
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
 from tests.abuse.javascript_attacks import JAVASCRIPT
 from tests.abuse.python_attacks import PYTHON
+from tests.hosts.given_tables import GivenTables, table
 from tests.waiting import PATIENCE
 
 ATTACKS = {
@@ -40,7 +42,8 @@ def bait() -> Iterator[Bait]:
 
 @pytest.fixture(scope="module")
 def pool(bait: Bait) -> Iterator[HostPool]:
-    pool = HostPool()
+    tables = table("own", b"key,text\na,own\n"), table("other", bait.other_table)
+    pool = HostPool(services=lambda: {TABLE_SERVICE: GivenTables(*tables)})
     yield pool
     pool.close()
 
@@ -60,7 +63,13 @@ def pid_of_neighbour(pool: HostPool) -> int:
 def run(pool: HostPool, attack: Attack, script: str, payload: object) -> Outcome:
     body = json.dumps({"correlationId": "c-1", "payload": payload}).encode()
     program = Program(
-        1, "script", attack.language, script, attack.timeout_seconds, attack.memory_mb
+        1,
+        "script",
+        attack.language,
+        script,
+        attack.timeout_seconds,
+        attack.memory_mb,
+        tables=attack.tables,
     )
     pool.submit(program, SITE, [Call(1, "c-1", 1, "d-1", body)], 1)
     outcomes: list[Outcome] = []

@@ -129,7 +129,7 @@ def lines_of(said: str) -> set[int]:
 
 def test_the_stub_says_what_scripts_find_at_run_time(tmp_path):
     # Made by the engine alone, and what it uses of them itself.
-    classes = "Context|Headers|Http|HttpError|Response|Secrets|SignatureError|State"
+    classes = "Context|Headers|Http|HttpError|Response|Secrets|SignatureError|State|Table"
     allowed = [
         rf"asyncengine_script\.({classes})\.__init__",
         r"asyncengine_script\.Context\.(log|read_reply|secret_names|send_request)",

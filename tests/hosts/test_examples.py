@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.flow_state import StateChanges
-from scripts.protocol.services import CACHE_SERVICE, STATE_SERVICE, Deadline
+from scripts.protocol.services import CACHE_SERVICE, STATE_SERVICE, TABLE_SERVICE, Deadline
 from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 from scripts.trials.states import TriedState
+from tests.hosts.given_tables import Given, table
 from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
@@ -34,6 +35,7 @@ class Installation:
         self.secrets: dict[str, str] = {}
         self.values: dict[str, str] = {}
         self.state = TriedState()
+        self.tables: tuple[Given, ...] = ()
 
     def secret(self, program: Program, request: dict[str, Any], deadline: Deadline) -> Any:
         return {"value": self.secrets[request["name"]]}
@@ -46,6 +48,9 @@ class Installation:
 
     def config(self, program: Program, request: dict[str, Any], deadline: Deadline) -> Any:
         return {"values": self.values}
+
+    def given(self, program: Program) -> tuple[Given, ...]:
+        return self.tables
 
 
 installation = Installation()
@@ -60,6 +65,7 @@ def pool(zygotes: Zygotes) -> Iterator[HostPool]:
         "sign": Signatures(installation.secret),
         CACHE_SERVICE: SharedValues(),
         STATE_SERVICE: installation,
+        TABLE_SERVICE: installation,
     }
     pool = HostPool(services=lambda: services)
     zygotes.lend_to(pool)
@@ -82,6 +88,7 @@ def private_key() -> str:
 def run(pool: HostPool, path: Path, example: dict[str, Any]) -> Outcome:
     rights: Any = {"network": True, "private_addresses": True, "allowed_hosts": ("127.0.0.1",)}
     rights["secrets"] = tuple(installation.secrets)
+    rights["tables"] = tuple(example.get("tables", {}))
     if "inputSchema" in example:
         rights["input_schema"] = json.dumps(example["inputSchema"])
     language = "python" if path.suffix == ".py" else "javascript"
@@ -110,6 +117,10 @@ def test_an_example_does_what_its_page_says(pool: HostPool, server: Loopback, pa
         name: private_key() if value == "@ES256" else value
         for name, value in example.get("secrets", {}).items()
     }
+
+    installation.tables = tuple(
+        table(name, content.encode()) for name, content in example.get("tables", {}).items()
+    )
 
     outcome = run(pool, path, example)
 

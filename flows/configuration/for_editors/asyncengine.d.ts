@@ -29,6 +29,8 @@ interface Context {
   readonly config: { readonly [name: string]: string };
   /** The secrets of the script, by name. Reading another name throws. */
   readonly secrets: { readonly [name: string]: string };
+  /** A reference table that the script lists; throws for another. */
+  table(name: string): Table;
   /** The value that the hosts of this script share for so long, made where there is none. */
   cached<T>(key: string, seconds: number, make: () => T | Promise<T>): Promise<T>;
   /** What the messages of this flow leave for each other, stored with the step. */
@@ -79,6 +81,18 @@ interface FlowState {
     options?: { expires?: number | null },
   ): Promise<void>;
   delete(key: string): Promise<void>;
+}
+
+interface Table extends Iterable<[string, any]> {
+  readonly name: string;
+  readonly size: number;
+  /** Of a CSV file; null for JSON. */
+  readonly columns: readonly string[] | null;
+  /** The row of a key: of a CSV file an object of texts. */
+  get(key: string | number | bigint): any;
+  has(key: string | number | bigint): boolean;
+  keys(): Iterable<string>;
+  entries(): Iterable<[string, any]>;
 }
 
 interface JwtOptions {

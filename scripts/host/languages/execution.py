@@ -1,7 +1,8 @@
 """One message's way through a JavaScript realm.
 
-Nothing in the realm calls into Python. Between its jobs Python calls the engine function of
-`prelude/core.js`, which returns lines to log, requests to send, and the output or the error.
+Nothing in the realm calls into Python but what `prelude/log.js` tells. Between its jobs Python
+calls the engine function of `prelude/core.js`, which returns requests to send, and the output or
+the error.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from scripts.host.languages import prelude, quickjs
+from scripts.host.languages.lookups import answer_of
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
 from scripts.protocol.envelope import plain_text, shortened_place
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from scripts.host.context import Context
 
 # As in prelude/core.js.
-_START, _PART, _RUN, _TAKE, _SETTLE, _FAIL, _DESCRIBE = map(quickjs.integer, range(7))
+_START, _PART, _RUN, _TAKE, _SETTLE, _FAIL, _DESCRIBE, _GIVE = map(quickjs.integer, range(8))
 
 MAX_MESSAGE_LENGTH = 2000
 
@@ -160,6 +162,9 @@ class Execution:
 
     def _log(self, said: bytes) -> None:
         at, level, line = said.decode("utf-8", "surrogatepass").split(" ", 2)
+        if level == "table":
+            self._give(*answer_of(self._context._tables, line.encode("utf-8", "surrogatepass")))
+            return
         if level == "progress":
             self._context.progress(*json.loads(line))
             return
@@ -171,6 +176,17 @@ class Execution:
             self._context.go(json.loads(line))
             return
         self._context._log.add(prelude.without_frames(line), level, float(at))
+
+    def _give(self, text: bytes | None, problem: str) -> None:
+        """Give the script that waits a text, nothing, or an error."""
+        arguments = [quickjs.UNDEFINED, quickjs.UNDEFINED]
+        if problem:
+            arguments[1] = self._realm.string(problem.encode())
+        elif text is not None:
+            arguments[0] = self._realm.string(text)
+            if may_change(text):
+                arguments.append(self._realm.run(prelude.numerals()))
+        self._call(_GIVE, *arguments)
 
     def _secrets(self) -> dict[str, dict[str, Any]]:
         """Return the worker's reply for each secret; all are requested at once."""

@@ -12,10 +12,13 @@ from scripts.models import Script
 from scripts.protocol.calls import Program
 from scripts.protocol.flow_state import StateInvalid
 from scripts.protocol.json_layout import indented
+from scripts.protocol.services import TABLE_SERVICE, Service
+from scripts.services.engine import engine_services
 from scripts.trials.examples import example_payload
 from scripts.trials.from_files import Files, FilesInvalid, program_of, read_file
 from scripts.trials.records import recorded
 from scripts.trials.states import TriedState
+from scripts.trials.table_files import with_tables
 from scripts.trials.trial import SampleInvalid, Trial, run_trial, sample_message
 
 
@@ -46,6 +49,13 @@ class Command(BaseCommand):
             help="Use this code for a library. May be given again.",
         )
         test.add_argument(
+            "--table",
+            metavar="NAME=FILE",
+            action="append",
+            default=[],
+            help="Use this file for a table; FILE:KEY names its key. May be given again.",
+        )
+        test.add_argument(
             "--config",
             metavar="FILE",
             help="Take settings (allowedHosts, timeoutSeconds, inputSchema …), code and libraries"
@@ -66,12 +76,17 @@ class Command(BaseCommand):
         files = Files(options["code"], options["config"], options["library"])
         try:
             program = program_of(options["name"], script, files)
+            program, tables = with_tables(program, options["table"])
             message = sample_message(_sample(program, options["input"]))
             state = _state(options["state"])
         except (FilesInvalid, SampleInvalid, StateInvalid) as error:
             raise CommandError(str(error)) from error
         name = f"command line, {getpass.getuser()}"
-        with recorded(program, name, script=script) as services:
+        with recorded(program, name, script=script) as recording:
+            services: dict[str, Service] = {
+                **(recording or engine_services()),
+                TABLE_SERVICE: tables,
+            }
             trial = run_trial(
                 program, message.body, is_last=options["last"], services=services, state=state
             )

@@ -17,6 +17,7 @@ from scripts.host.flow_state import State
 from scripts.host.http import Headers, Http, HttpError, Response
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import SignatureError
+from scripts.host.tables import Table
 
 __all__ = [
     "Context",
@@ -30,6 +31,7 @@ __all__ = [
     "Secrets",
     "SignatureError",
     "State",
+    "Table",
     "Wait",
 ]
 

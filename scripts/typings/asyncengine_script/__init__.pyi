@@ -16,6 +16,7 @@ __all__ = [
     "Secrets",
     "SignatureError",
     "State",
+    "Table",
     "Wait",
 ]
 
@@ -63,6 +64,18 @@ class Reject(Exception):
         """Take the reason, a short code that dead letters are found by, and any JSON value."""
 
 _Data: TypeAlias = str | bytes | bytearray | memoryview
+
+class Table(Mapping[str, Any]):
+    """A reference table by key; a row of a CSV file is a dict of texts. See `Context.table`."""
+
+    name: str
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns of a CSV file; None for JSON."""
+
+    def __getitem__(self, key: str | int) -> Any: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
 
 class Context:
     """What a script knows about its call, besides the message."""
@@ -122,6 +135,9 @@ class Context:
     @property
     def config(self) -> Mapping[str, str]:
         """The values of the installation, by name. They are no secrets."""
+
+    def table(self, name: str) -> Table:
+        """Return a reference table that the script lists. Raises KeyError for another."""
 
     def cached(self, key: str, seconds: float | timedelta, make: Callable[[], _T]) -> _T:
         """Return the value that the hosts of this script share, made where there is none.

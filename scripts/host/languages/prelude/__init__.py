@@ -24,7 +24,7 @@ _PARTS = {
     "secrets": r"secrets",
     "zones": r"zoned",
 }
-_LOG = r"log|ftos|console|finish|go|progress"
+_LOG = r"log|ftos|console|finish|go|progress|table"
 # The built-ins that the part numerals needs, and those for orders of keys.
 BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})
@@ -43,6 +43,7 @@ _NAMED_PARTS = {
     "progress": r"progress",
     "signatures": r"sign|verify|jwt|verifyJwt|verify_jwt",
     "state": r"state",
+    "table": r"table",
     "url": r"URL|URLSearchParams",
 }
 # The built-ins that parts need beside those that the code names.
@@ -60,6 +61,8 @@ _NEEDS = {
     "encoding": {"JS_AddIntrinsicTypedArrays"},
     "http": BUILT_INS_OF_NUMERALS,
     "secrets": {"JS_AddIntrinsicProxy"},
+    # The numbers of a row may need them.
+    "table": BUILT_INS_OF_NUMERALS,
 }
 # With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
 # or `in` or `instanceof`, which reach nothing.

@@ -9,7 +9,7 @@
 // them harms only itself: the host does not trust the output.
 (function () {
   "use strict";
-  const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6;
+  const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7;
   const MAX_DEPTH = 1000;
   const { parse, stringify, rawJSON } = JSON;
   const { isArray } = Array;
@@ -22,6 +22,7 @@
     hasNews: false, requests: [], refusals: [], throttled: [], refusedSteps: [],
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, withShownNumbers, setOutput,
+    given: undefined, problem: undefined, givenNumerals: undefined,
   };
   let output, thrown, hasThrown = false, hasReturned = false, isSettled = false, containers = 0;
 
@@ -37,8 +38,16 @@
       case TAKE: return take();
       case SETTLE: return shared.settle(first, second, third);
       case FAIL: return fail(first);
+      case GIVE: return give(first, second, third);
       case DESCRIBE: return stringify(first(shared, thrown));
     }
+  }
+
+  // The answer to what the script has just told: a text or nothing, or the error.
+  function give(given, problem, makeNumerals) {
+    shared.given = given;
+    shared.problem = problem;
+    shared.givenNumerals = makeNumerals;
   }
 
   // The part that names unserializable values is needed seldom, in setData: it comes as source.
