@@ -17,7 +17,7 @@ from django.db.models import Model
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from flows.models import DeadLetter, Flow, FlowVersion, Queue, Reprocessing, Run, Step
-from scripts.models import Script, ScriptVersion
+from scripts.models import Script, ScriptVersion, TableVersion
 
 Arguments = Callable[[], list[Any]]
 
@@ -104,6 +104,7 @@ OBJECTS: dict[type[Model], Arguments] = {
 READ_ONLY = {
     *("flows_auditentry", "flows_consumer", "flows_deadletter", "flows_flowversion"),
     *("flows_reprocessing", "flows_run", "scripts_scriptversion", "scripts_trialrecord"),
+    "scripts_tableversion",
     *("django_q_failure", "django_q_ormq", "django_q_success"),
 }
 
@@ -180,6 +181,7 @@ OTHER_PAGES = [
     *(Page(f"flows_run_{each}", PART, waiting) for each in ("bypass_pause", "cancel")),
     Page("flows_run_start_again", PART, failed),
     Page("scripts_scriptversion_restore", PART, newest(ScriptVersion)),
+    Page("scripts_tableversion_restore", PART, newest(TableVersion)),
     *(Page(f"audit_{each}", FILE) for each in ("csv", "json")),
     Page("autocomplete", FILE, query="?app_label=flows&model_name=step&field_name=queue"),
     Page("flows_deadletter_body", FILE, letter),
@@ -188,6 +190,7 @@ OTHER_PAGES = [
     Page("flows_run_result", FILE, completed),
     Page("jsi18n", FILE),
     Page("scripts_script_samples", FILE, main_script),
+    Page("scripts_tableversion_file", FILE, newest(TableVersion)),
     Page("auth_group_give_profile", ACTION, role),
     Page("auth_group_matrix", ACTION),
     Page("auth_user_give_profile", ACTION, user),

@@ -31,7 +31,15 @@ from flows.models import (
     Step,
     StepRun,
 )
-from scripts.models import ConfigurationValue, Library, Script, Secret, TrialRecord
+from scripts.models import (
+    ConfigurationValue,
+    Library,
+    ReferenceTable,
+    Script,
+    Secret,
+    TrialRecord,
+)
+from scripts.services.table_storing import store
 
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "charge", line 2, in run\n'
@@ -94,6 +102,9 @@ def _make_configuration(number: int) -> None:
     value = ConfigurationValue.objects.create(name=f"value.{number}", value="example.org")
     value.value = "www.example.org"
     value.save()
+    table = ReferenceTable(name=f"table.{number}")
+    store(table, [b"zip,town\n10115,Berlin\n"], "csv")
+    store(table, [b"zip,town\n10115,Berlin\n20095,Hamburg\n"], "csv")
     TrialRecord.objects.create(script=script, script_name=script.name, user_name="root")
 
 

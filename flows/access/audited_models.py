@@ -26,7 +26,7 @@ from flows.access.audit import Target
 from flows.access.tokens import is_only_hashed_anew
 from flows.models import Flow, Queue, RoleMapping, Step
 from flows.models.users import user_models, user_name_field
-from scripts.models import ConfigurationValue, Library, Script, Secret
+from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
 MASK = "••••••"
 # The names of fields whose values are not shown.
@@ -60,6 +60,7 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     Library,
     Secret,
     ConfigurationValue,
+    ReferenceTable,
     RoleMapping,
     Group,
 )

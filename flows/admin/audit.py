@@ -36,7 +36,7 @@ from flows.models import (
 )
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.diff import Diff, diff_of_fields
-from scripts.models import ConfigurationValue, Library, Script, Secret
+from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
 VERBS = (
     "add",
@@ -66,6 +66,7 @@ KINDS: dict[str, type[models.Model] | None] = {
     "library": Library,
     "secret": Secret,
     "value": ConfigurationValue,
+    "table": ReferenceTable,
     "run": Run,
     "dead letter": DeadLetter,
     "reprocessing": Reprocessing,

@@ -22,7 +22,7 @@ from flows.admin.display import page_of
 from flows.admin.navigation import own_groups
 from flows.models import Flow, Queue, Right, Run
 from flows.models.users import user_name_field
-from scripts.models import ConfigurationValue, Library, Script, Secret
+from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
 MOST_OF_A_KIND = 6
 LONGEST_TEXT = 200
@@ -72,6 +72,7 @@ def _kinds() -> Iterator[tuple[type[Model], str, str]]:
     yield Library, "name", "library_books"
     yield Secret, "name", "lock"
     yield ConfigurationValue, "name", "tune"
+    yield ReferenceTable, "name", "table"
     yield get_user_model(), user_name_field(), "person"
     yield Group, "name", "groups"
 

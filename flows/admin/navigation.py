@@ -32,7 +32,16 @@ from flows.models import (
     RoleMapping,
     Run,
 )
-from scripts.models import ConfigurationValue, Library, Script, ScriptVersion, Secret, TrialRecord
+from scripts.models import (
+    ConfigurationValue,
+    Library,
+    ReferenceTable,
+    Script,
+    ScriptVersion,
+    Secret,
+    TableVersion,
+    TrialRecord,
+)
 
 MOST_ON_A_BADGE = 99
 ENGINE = frozenset({"flows", "scripts"})
@@ -113,6 +122,7 @@ def configuration(request: HttpRequest) -> dict[str, Any]:
             item(request, "Libraries", "library_books", Library),
             item(request, "Secrets", "lock", Secret),
             item(request, "Values", "tune", ConfigurationValue),
+            item(request, "Tables", "table", ReferenceTable, TableVersion),
             item(request, "Trials", "labs", TrialRecord),
             item(request, "Queues", "stacks", Queue),
             transfer,

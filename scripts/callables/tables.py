@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from scripts.host.tables import NO_TABLES, TableFile, Tables
 from scripts.protocol.calls import Program
+from scripts.tables.directory import mapped
 
 if TYPE_CHECKING:
     from scripts.services.tables import GivenTable, TableFiles
@@ -30,7 +30,7 @@ def _mapped(program: Program) -> dict[str, TableFile | Exception]:
 def _file(given: GivenTable) -> TableFile | Exception:
     if given.file is None:
         return RuntimeError(given.problem) if given.is_passing else KeyError(given.problem)
-    return TableFile(mmap.mmap(given.file.fileno(), 0, prot=mmap.PROT_READ))
+    return TableFile(mapped(given.file))
 
 
 @cache

@@ -43,6 +43,13 @@ class ReferenceTable(models.Model):
         """Save it together with what is recorded about the change."""
         super().save(*args, **kwargs)
 
+    @transaction.atomic
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete it with its versions, and the files that no other table has."""
+        deleted = super().delete(*args, **kwargs)
+        TableContent.objects.filter(versions=None).delete()
+        return deleted
+
     def latest(self) -> TableVersion | None:
         """Return the version that scripts get, None before the first file."""
         return self.versions.select_related("content").order_by("number").last()

@@ -18,7 +18,7 @@ from scripts.models import (
     with_next_number,
 )
 from scripts.services.tables import table_directory
-from scripts.tables.building import TableFacts, build
+from scripts.tables.building import build
 from scripts.tables.reading import FORMATS, TableInvalid, read_rows
 
 _PIECE_BYTES = 512 * 1024
@@ -36,6 +36,36 @@ def format_of(file_name: str) -> str:
     raise TableInvalid(f"{file_name} is neither .csv nor .json.")
 
 
+class ReadTable:
+    """A file that was read and found to be a table, with a copy of it."""
+
+    def __init__(self, pieces: Iterable[bytes], form: str, key: str) -> None:
+        """Read the file and make the one that hosts map. Raises TableInvalid."""
+        self.copy = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self.form, self.key = form, key
+        digest = sha256()
+        try:
+            with table_directory().draft() as draft:
+                rows = read_rows(_copied(pieces, self.copy, digest), form, key)
+                self.facts = build(rows, draft.file)
+                self.size = self.copy.tell()
+                self.digest = digest.hexdigest()
+                self.identity = identity_of(form, key, self.digest)
+                table_directory().keep(draft, self.identity)
+        except BaseException:
+            self.copy.close()
+            raise
+
+    def close(self) -> None:
+        self.copy.close()
+
+    def __enter__(self) -> ReadTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def store(
     table: ReferenceTable, pieces: Iterable[bytes], form: str, key: str = "", author: Any = None
 ) -> TableVersion:
@@ -44,19 +74,16 @@ def store(
     The table may be a new one that is not saved yet. Memory does not grow with the file. Raises
     TableInvalid, with nothing stored.
     """
-    with tempfile.TemporaryFile() as copy, table_directory().draft() as draft:
-        digest = sha256()
-        facts = build(read_rows(_copied(pieces, copy, digest), form, key), draft.file)
-        # What stands behind the rows, if that is not read.
-        size = copy.tell()
-        identity = identity_of(form, key, digest.hexdigest())
-        table_directory().keep(draft, identity)
-        copy.seek(0)
-        with transaction.atomic():
-            if table.pk is None:
-                table.save()
-            content = _content(copy, identity, digest.hexdigest(), form, key, size, facts)
-            return _version(table, content, author)
+    with ReadTable(pieces, form, key) as read:
+        return store_read(table, read, author)
+
+
+def store_read(table: ReferenceTable, read: ReadTable, author: Any = None) -> TableVersion:
+    """Store what was read as the newest version of a table."""
+    with transaction.atomic():
+        if table.pk is None:
+            table.save()
+        return _version(table, _content(read), author)
 
 
 def restore(version: TableVersion, author: Any = None) -> TableVersion:
@@ -83,26 +110,27 @@ def _copied(pieces: Iterable[bytes], copy: BinaryIO, digest: Any) -> Iterator[by
         yield piece
 
 
-def _content(
-    copy: BinaryIO, identity: str, digest: str, form: str, key: str, size: int, facts: TableFacts
-) -> TableContent:
-    found = TableContent.objects.filter(identity=identity).first()
+def _content(read: ReadTable) -> TableContent:
+    # Locked, so that no other process deletes it as unused.
+    rows = TableContent.objects.select_for_update()
+    found = rows.filter(identity=read.identity).first()
     if found is not None:
         return found
+    columns = read.facts.columns
     content = TableContent.objects.create(
-        identity=identity,
-        digest=digest,
-        format=form,
-        key=key,
-        columns=None if facts.columns is None else list(facts.columns),
-        size=size,
-        rows=facts.rows,
+        identity=read.identity,
+        digest=read.digest,
+        format=read.form,
+        key=read.key,
+        columns=None if columns is None else list(columns),
+        size=read.size,
+        rows=read.facts.rows,
     )
+    read.copy.seek(0)
     position = 0
-    while piece := copy.read(_PIECE_BYTES):
-        TablePiece.objects.create(
-            content=content, position=position, compressed=zlib.compress(piece)
-        )
+    while piece := read.copy.read(_PIECE_BYTES):
+        compressed = zlib.compress(piece)
+        TablePiece.objects.create(content=content, position=position, compressed=compressed)
         position += 1
     return content
 

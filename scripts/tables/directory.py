@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import stat
 import tempfile
@@ -38,6 +39,11 @@ class OpenTable:
 
     def fileno(self) -> int:
         return self._descriptor
+
+
+def mapped(file: OpenTable) -> mmap.mmap:
+    """Map a file in this process."""
+    return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
 def made_apart(rows: Rows) -> OpenTable:
