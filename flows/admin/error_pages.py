@@ -37,6 +37,9 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
     """Answer inside the menu for users who may see it, else by itself."""
+    if "HX-Request" in request.headers:
+        # A part of a page, which does not show what it could not load.
+        return HttpResponse(f"{title}. {text}", "text/plain; charset=utf-8", status)
     user = getattr(request, "user", None)
     is_inside = user is not None and admin.site.has_permission(request)
     context: dict[str, Any] = {

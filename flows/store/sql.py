@@ -107,6 +107,19 @@ OLDEST_READY = """
     WHERE s.depth + s.delayed > 0
 """
 
+# The first message of each priority in these queues, delayed or not, by the same probes.
+FIRST_WAITING = """
+    SELECT id FROM (
+        SELECT (
+            SELECT m.id FROM flows_message m
+            WHERE m.queue_id = q.id AND m.priority = p.column1
+            ORDER BY m.available_at LIMIT 1) AS id
+        FROM flows_queue q
+        CROSS JOIN (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p
+        WHERE q.id IN ({ids})) AS firsts
+    WHERE id IS NOT NULL
+"""
+
 GRANTED_THREADS = """
     SELECT CAST(COALESCE(SUM(threads), 0) AS integer) FROM flows_consumer
     WHERE queue_id = %s AND id <> %s

@@ -222,6 +222,14 @@ class Store:
             rows = self.database.query(sql.OLDEST_READY, [sql_time(now)])
         return {queue_id: read_time(at) for queue_id, at in rows if at}
 
+    def first_waiting(self, queue_ids: Sequence[int]) -> list[Any]:
+        """Return the ids of the first message of each priority in each of these queues."""
+        if not queue_ids:
+            return []
+        statement = sql.FIRST_WAITING.format(ids=", ".join(["%s"] * len(queue_ids)))
+        with self.database.set_up():
+            return [pk for (pk,) in self.database.query(statement, queue_ids)]
+
     def open_consumer(self, queue_id: int, most: int, cluster: str, machine: str) -> int | None:
         """Grant at most `most` threads of the queue to a new consumer; None if none is free."""
         with self.database.transaction():

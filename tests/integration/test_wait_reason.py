@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import Consumer, DeadLetter, Flow, Message, Queue, QueueState, Run
-from flows.monitoring.wait_reason import NO_LIVE_WORKERS, text_of, why_queue, why_run
+from flows.monitoring.wait_reason import MOST_LIKELY, NO_LIVE_WORKERS, text_of, why_queue, why_run
 from flows.store import store
 from flows.store.rate_limit import RateLimit
 from flows.worker.redelivery import in_commit
@@ -135,6 +135,17 @@ class TestNoLiveWorkers:
 
         assert why_queue(queue()) != NO_LIVE_WORKERS
         assert why_queue(queue("other-0")) != NO_LIVE_WORKERS
+
+    def test_it_shows_in_the_last_of_many_queues_too(self):
+        for number in range(MOST_LIKELY):
+            make_flow(f"later-{number}")
+            engine.start(f"later-{number}", {}, start_at=timezone.now() + MINUTE)
+        make_flow()
+        start()
+
+        let_time_pass()
+
+        assert why_queue(queue("later-0-0")) == NO_LIVE_WORKERS
 
     def test_a_session_that_was_heard_of_shows_that_a_worker_is_alive(self):
         make_flow()
