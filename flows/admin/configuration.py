@@ -62,6 +62,7 @@ ICONS = {
     "library": "library_books",
     "script": "code",
     "queue": "stacks",
+    "table": "table",
     "flow": "account_tree",
     "role": "groups",
 }

@@ -16,6 +16,7 @@ from flows.configuration.rows import (
     queue_entry,
     script_entry,
 )
+from flows.configuration.tables import table_entries
 from flows.models import Flow, Queue, Step
 from scripts.models import ConfigurationValue, Library, Script
 
@@ -27,8 +28,8 @@ def export_configuration() -> dict[str, Any]:
     """Return the whole configuration as one document, sorted by name, steps in their order.
 
     The roles are the groups with a right to a flow. Of the values of the installation it has the
-    names. `paused` is left out where a queue is not
-    paused, so that an import elsewhere does not resume a queue there.
+    names, of tables what identifies their files. `paused` is left out where a queue is not paused,
+    so that an import elsewhere does not resume a queue there.
     """
     entries = CurrentState.load().entries()
     for queue in entries["queue"].values():
@@ -43,7 +44,8 @@ def export_configuration() -> dict[str, Any]:
     }
     # What they are is each installation's own.
     names = sorted(ConfigurationValue.objects.values_list("name", flat=True))
-    return document | ({"config": names} if names else {})
+    others = {"tables": list(table_entries().values()), "config": names}
+    return document | {key: found for key, found in others.items() if found}
 
 
 def export_flows(names: Collection[str]) -> dict[str, Any]:
@@ -55,12 +57,15 @@ def export_flows(names: Collection[str]) -> dict[str, Any]:
     flows = [flow for flow in whole["flows"] if flow["name"] in names]
     steps = [step for flow in flows for step in flow["steps"]]
     scripts = _named(whole["scripts"], {step["script"] for step in steps})
+    tables = _named(
+        whole.get("tables", []), {n for each in scripts for n in each.get("tables", ())}
+    )
     return {
         "libraries": _named(whole["libraries"], {n for each in scripts for n in each["libraries"]}),
         "scripts": scripts,
         "queues": _named(whole["queues"], {step["queue"] for step in steps}),
         "flows": flows,
-    }
+    } | ({"tables": tables} if tables else {})
 
 
 def _named(entries: list[dict[str, Any]], names: Collection[str]) -> list[dict[str, Any]]:

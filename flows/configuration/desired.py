@@ -38,6 +38,8 @@ class DesiredState:
     queues: dict[str, Entry] = field(default_factory=dict)
     flows: dict[str, Entry] = field(default_factory=dict)
     roles: dict[str, Entry] = field(default_factory=dict)
+    # Reference tables: what identifies their files.
+    tables: dict[str, Entry] = field(default_factory=dict)
     # The values of the installation that the scripts expect: their names alone.
     values: list[str] = field(default_factory=list)
     # Faults that an import accepts, each with its place.
@@ -83,6 +85,7 @@ class _Reader:
             "queues": self._read_queues,
             "flows": self._read_flows,
             "rbac": self._read_roles,
+            "tables": self._read_tables,
             "config": self._read_values,
         }
         for key in document:
@@ -102,6 +105,18 @@ class _Reader:
                 found = type_name(document[section])
                 self.faults.add(place, f"must be {form}, not {found}")
         return self.desired
+
+    def _read_tables(self, tables: list[Any], place: str) -> None:
+        for index, item in enumerate(tables):
+            where = inside(place, index)
+            if not matches_schema(entry_schemas.TABLE, _plain(item), where, self.faults):
+                continue
+            entry = Entry(where, item)
+            if item["name"] in self.desired.tables:
+                self.faults.add(entry.at("name"), f"{quoted(item['name'])} stands there twice")
+            elif "digest" not in item and "file" not in item:
+                self.faults.add(where, "needs `file`, in a directory, or `digest`")
+            self.desired.tables[item["name"]] = entry
 
     def _read_values(self, names: list[Any], place: str) -> None:
         for index, name in enumerate(names):
@@ -264,3 +279,10 @@ def _readers(flows: list[Any]) -> Iterator[tuple[str, str]]:
             )
             if isinstance(name, str) and isinstance(queue, str):
                 yield queue, name
+
+
+def _plain(table: Any) -> Any:
+    """Return the entry with the name of its file as a plain text, which the schema knows."""
+    if isinstance(table, dict) and isinstance(table.get("file"), str):
+        return table | {"file": str(table["file"])}
+    return table

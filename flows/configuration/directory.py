@@ -4,6 +4,7 @@
     configuration.schema.json  its JSON Schema, for editors
     scripts/score.py           one file for each script and library, named after it
     libraries/Money.js
+    tables/zip.csv             the file of each reference table
     typings/, mypy.ini …       types and settings for editors and type checkers
 
 So version control shows changes of code line by line, and editors know the language. The dotted
@@ -22,6 +23,7 @@ from typing import Any
 from flows.configuration.document_schema import schema_text
 from flows.configuration.editor_files import write_editor_files
 from flows.configuration.faults import Faults, inside
+from flows.configuration.tables import FileOfDirectory, stored_file
 from flows.configuration.text import read_document, write_document
 
 DOCUMENT = "configuration.json"
@@ -48,10 +50,15 @@ def write_directory(document: dict[str, Any], directory: Path) -> None:
         path = directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(code.encode())
+    names = _write_tables(document, directory)
+    if "tables" in document:
+        without_code["tables"] = [
+            entry | {"file": name} for entry, name in zip(document["tables"], names, strict=True)
+        ]
     (directory / DOCUMENT).write_bytes(write_document(without_code).encode())
     (directory / SCHEMA).write_text(schema_text(), encoding="utf-8", newline="\n")
     write_editor_files(document, directory)
-    for name in written_before - files.keys():
+    for name in written_before - files.keys() - set(names):
         (directory / name).unlink(missing_ok=True)
 
 
@@ -67,6 +74,10 @@ def read_directory(directory: Path) -> Any:
             if isinstance(entry, dict) and "codeFile" in entry:
                 place = inside(section, index, "codeFile")
                 _add_code(entry, directory, place, faults)
+    entries = document.get("tables")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, dict) and "file" in entry:
+            _find_file(entry, directory, inside("tables", index, "file"), faults)
     faults.raise_if_any()
     return document
 
@@ -77,6 +88,8 @@ def written_files(directory: Path) -> set[str]:
         document = json.loads((directory / DOCUMENT).read_bytes())
         entries = [entry for section in SECTIONS for entry in document.get(section, [])]
         named = {str(entry["codeFile"]) for entry in entries if "codeFile" in entry}
+        tables = document.get("tables", [])
+        named |= {str(entry["file"]) for entry in tables if "file" in entry}
     except (OSError, ValueError, TypeError, AttributeError):
         return set()
     return {name for name in named if not _path_fault(directory, name)}
@@ -119,6 +132,28 @@ def _add_code(entry: dict[str, Any], directory: Path, place: str, faults: Faults
             faults.add(place, f"{name}: {error.strerror}")
         except UnicodeDecodeError as error:
             faults.add(place, f"{name} is not UTF-8: byte {error.start} is wrong")
+
+
+def _write_tables(document: dict[str, Any], directory: Path) -> list[str]:
+    """Write the files of the tables, and return their names."""
+    names: list[str] = []
+    for entry in document.get("tables", []):
+        name = _file_name(f"tables/{_stem(entry['name'])}", f".{entry['format']}", names)
+        names.append(name)
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as file:
+            file.writelines(stored_file(entry))
+    return names
+
+
+def _find_file(entry: dict[str, Any], directory: Path, place: str, faults: Faults) -> None:
+    name = entry["file"]
+    if fault := _path_fault(directory, name):
+        faults.add(place, fault)
+        return
+    entry["file"] = FileOfDirectory(name)
+    entry["file"].path = directory / name
 
 
 def _path_fault(directory: Path, name: Any) -> str:

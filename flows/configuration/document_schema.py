@@ -25,6 +25,7 @@ def document_schema() -> dict[str, Any]:
                 "propertyNames": entry_schemas.ROLE_NAME,
                 "additionalProperties": {"anyOf": [entry_schemas.ROLE, entry_schemas.SHORT_ROLE]},
             },
+            "tables": _list_of(entry_schemas.TABLE),
             "config": _list_of({"type": "string"}),
         },
         "additionalProperties": False,

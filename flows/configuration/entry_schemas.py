@@ -13,6 +13,7 @@ from flows.models.keep import Keep
 from scripts.models import Language, Script
 from scripts.names import CONTROL
 from scripts.protocol.table_file import MAX_TABLES
+from scripts.tables.reading import FORMATS
 
 # PostgreSQL's integer columns end there.
 LARGEST_INTEGER = 2**31 - 1
@@ -99,6 +100,17 @@ SCRIPT = _object(
         "inTransaction": _FLAG,
     },
     required=("name", "code"),
+)
+TABLE = _object(
+    {
+        "name": {**NAME, "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
+        "description": _TEXT,
+        "format": {"enum": list(FORMATS)},
+        "key": _TEXT,
+        "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "file": {"type": "string", "minLength": 1},
+    },
+    required=("name", "format"),
 )
 QUEUE = _object(
     {

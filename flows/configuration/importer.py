@@ -25,6 +25,7 @@ from flows.configuration.rows import (
     flow_entry,
     same,
 )
+from flows.configuration.tables import TableImport, table_entries
 from flows.configuration.text import check_values
 from flows.models import (
     ConfigurationRevision,
@@ -49,17 +50,20 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
     """
     faults = Faults()
     desired = _read(document, faults)
-    with transaction.atomic():
+    with TableImport(desired.tables, faults) as tables, transaction.atomic():
         ConfigurationRevision.lock()
         current = CurrentState.load()
-        before = current.entries()
+        before, tables_before = current.entries(), table_entries()
         plan = plan_import(desired, before, prune)
         PlanChecks(plan, desired, current, before, faults).run()
         faults.raise_if_any()
         _Import(plan, current, faults).apply()
+        tables.apply()
         faults.raise_if_any()
         changes = compare(before, CurrentState.load().entries())
-        changes.warnings.extend([*desired.warnings, *_missing_values(desired.values)])
+        changes.items.extend(compare({"table": tables_before}, {"table": table_entries()}).items)
+        missing = [*tables.warnings, *_missing_values(desired.values)]
+        changes.warnings.extend([*desired.warnings, *missing])
         if dry_run:
             transaction.set_rollback(True)
     return changes
