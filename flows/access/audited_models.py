@@ -23,7 +23,7 @@ from simple_history.models import HistoricalRecords
 
 from flows.access import audit
 from flows.access.audit import Target
-from flows.access.tokens import is_only_hashed_anew
+from flows.access.tokens import is_only_hashed_anew, token_name
 from flows.models import Flow, Queue, RoleMapping, Step
 from flows.models.users import user_models, user_name_field
 from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
@@ -209,7 +209,7 @@ def _target(instance: Any) -> Target:
         return Target("step", f"{instance.flow.name} / {instance.name}", str(instance.pk))
     if isinstance(instance, get_token_model()):
         # No key: it is the digest of the token.
-        return Target("token", f"{instance.token_key[:8]}… of {instance.user}", "")
+        return Target("token", token_name(instance), "")
     if isinstance(instance, Group):
         return Target("role", instance.name, str(instance.pk))
     return audit.target_of(instance)

@@ -8,12 +8,13 @@ from django.contrib.auth.hashers import get_hasher, identify_hasher
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.signals import post_save, pre_save
+from django.db.models.signals import post_delete, post_save, pre_save
 from knox.models import get_token_model
 from knox.settings import knox_settings
 
 from flows.access import audit
 from flows.errors import PasswordChanged, TooManyTokens
+from flows.models import TokenName
 from flows.models.users import all_users, user_models
 from flows.store import store
 
@@ -55,6 +56,26 @@ def most_tokens() -> int:
     return int(knox_settings.TOKEN_LIMIT_PER_USER)
 
 
+def call_token(token: Any, name: str) -> None:
+    """Keep a name of the stored token; an empty one is none."""
+    if name:
+        TokenName.objects.update_or_create(token=token.pk, defaults={"name": name})
+
+
+def token_name(token: Any) -> str:
+    """Return what tells tokens apart: name, beginning and user, not the stored digest."""
+    known = getattr(token, "name", None)
+    name = name_of(token) if known is None else known
+    text = f"{token.token_key}… of {token.user}"
+    return f"{name} ({text})" if name else text
+
+
+def name_of(token: Any) -> str:
+    """Return the name of a token, "" if it has none."""
+    named = TokenName.objects.filter(pk=token.pk).first() if token.pk else None
+    return named.name if named else ""
+
+
 def _revoke_soonest_ending(tokens: QuerySet[Any], count: int) -> None:
     if count <= 0:
         return
@@ -69,9 +90,14 @@ def _revoke_soonest_ending(tokens: QuerySet[Any], count: int) -> None:
 
 
 def connect() -> None:
+    post_delete.connect(_forget_name, sender=get_token_model(), dispatch_uid="token-forgotten")
     for model in user_models():
         pre_save.connect(_note_change, sender=model, dispatch_uid="credentials-noted")
         post_save.connect(_revoke_if_changed, sender=model, dispatch_uid="credentials-changed")
+
+
+def _forget_name(sender: Any, instance: Any, **kwargs: Any) -> None:
+    TokenName.objects.filter(pk=instance.pk).delete()
 
 
 def _note_change(sender: Any, instance: Any, raw: bool, update_fields: Any, **kwargs: Any) -> None:

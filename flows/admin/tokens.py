@@ -8,7 +8,9 @@ from typing import Any
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.forms import ModelForm
+from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+from django.forms import CharField, ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -18,11 +20,12 @@ from knox.models import AuthToken, get_digest_token, get_token_model
 from knox.settings import CONSTANTS, knox_settings
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from flows.access import audit
-from flows.access.tokens import has_room, most_tokens
+from flows.access.tokens import call_token, has_room, most_tokens, token_name
 from flows.admin.display import list_of
-from flows.models import Flow
+from flows.models import Flow, TokenName
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
 
@@ -37,9 +40,16 @@ if admin.site.is_registered(Token):
 
 
 class TokenForm(ModelForm):
+    name = CharField(
+        max_length=TokenName._meta.get_field("name").max_length,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="What will use it, as in billing-service. Lists and the audit log show the name.",
+    )
+
     class Meta:
         model = Token
-        fields = ("user", "expiry")
+        fields = ("name", "user", "expiry")
         help_texts = {
             "user": "Calls with the token have this user's rights.",
             "expiry": "If empty, the token never expires.",
@@ -54,11 +64,6 @@ class TokenForm(ModelForm):
         return user
 
 
-def token_name(token: AuthToken) -> str:
-    """Return what tells tokens apart: how it begins and its user, not the stored digest."""
-    return f"{token.token_key}… of {token.user}"
-
-
 # Pages of deletions, breadcrumbs and histories call an object by its text.
 if Token is AuthToken:
     AuthToken.__str__ = token_name
@@ -67,16 +72,22 @@ if Token is AuthToken:
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
     form = TokenForm
-    list_display = ("begins_with", "user", "created", "expiry", "state")
+    list_display = ("shown_name", "begins_with", "user", "created", "expiry", "state")
     list_select_related = ("user",)
-    search_fields = ("token_key", f"user__{user_name_field()}")
+    search_fields = ("token_key", f"user__{user_name_field()}", "name")
     ordering = ("-created",)
-    fields = ("user", "expiry")
-    readonly_fields = ("begins_with", "created")
+    fields = ("name", "user", "expiry")
+    readonly_fields = ("shown_name", "begins_with", "created")
     actions = ("revoke",)
 
     def get_fields(self, request: HttpRequest, obj: AuthToken | None = None) -> Any:
-        return self.fields if obj is None else ("begins_with", *self.fields, "created")
+        if obj is None:
+            return self.fields
+        return ("shown_name", "begins_with", "user", "expiry", "created")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
+        return super().get_queryset(request).annotate(name=Coalesce(Subquery(names), Value("")))
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 passes the location of the page, earlier ones do not.
@@ -102,7 +113,11 @@ class TokenAdmin(ModelAdmin):
         obj.digest, form.token = get_digest_token()
         obj.token_key = form.token[: CONSTANTS.TOKEN_KEY_LENGTH]
         request.made_token = form.token  # type: ignore[attr-defined]
+        name: str = form.cleaned_data["name"].strip()
+        obj.name = name
+        obj.extra_changes = {"name": ("", name)}
         super().save_model(request, obj, form, change)
+        call_token(obj, name)
 
     def response_add(
         self, request: HttpRequest, obj: AuthToken, post_url_continue: str | None = None
@@ -119,6 +134,7 @@ class TokenAdmin(ModelAdmin):
             "made_token": made,
             "call": f"curl {shlex.quote(flows)} \\\n  -H 'Authorization: Bearer {made}'",
             "flows_url": list_of(Flow),
+            "token_name": token.name,
             "owner": token.user,
             "expiry": token.expiry,
             "list_url": list_of(Token),
@@ -126,6 +142,10 @@ class TokenAdmin(ModelAdmin):
         response = TemplateResponse(request, "admin/knox/authtoken/made.html", context)
         add_never_cache_headers(response)
         return response
+
+    @display(description="name", ordering="name")
+    def shown_name(self, token: Any) -> str:
+        return token.name or "without a name"
 
     @display(description="token")
     def begins_with(self, token: AuthToken) -> str:

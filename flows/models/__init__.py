@@ -20,6 +20,7 @@ from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
 from flows.models.run_text import RunText, RunTextMark
 from flows.models.running_attempt import RunningAttempt
 from flows.models.task_cache import CachedValue
+from flows.models.token_name import TokenName
 from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
 
@@ -56,4 +57,5 @@ __all__ = [
     "Step",
     "StepRun",
     "StepVersion",
+    "TokenName",
 ]

@@ -7,6 +7,8 @@ from django.utils.html import escape
 from knox.auth import TokenAuthentication
 from knox.models import AuthToken
 
+from flows.access.tokens import call_token
+from flows.models import AuditEntry, TokenName
 from tests.integration.admin.pages import act_on, add_row, form_data
 
 
@@ -96,6 +98,33 @@ def test_a_new_token_is_shown_once_and_works(client, superuser):
         args = [AuthToken.objects.get().pk] if page == "change" else []
         content = client.get(reverse(f"admin:knox_authtoken_{page}", args=args)).content.decode()
         assert token not in content
+
+
+def test_a_token_is_called_by_its_name_wherever_it_is_shown(client, superuser):
+    add = reverse("admin:knox_authtoken_add")
+
+    made = client.post(add, form_data(client.get(add)) | {"name": " billing <1> "})
+
+    token = AuthToken.objects.get()
+    assert str(token) == f"billing <1> ({token.token_key}… of {superuser})"
+    pages = [
+        made,
+        client.get(reverse("admin:knox_authtoken_changelist"), {"q": "illing"}),
+        client.get(reverse("admin:knox_authtoken_change", args=[token.pk])),
+        client.get(reverse("admin:flows_auditentry_changelist")),
+    ]
+    assert ["billing &lt;1&gt;" in page.content.decode() for page in pages] == [True] * 4
+    assert AuditEntry.objects.filter(kind="token", after__name="billing <1>").exists()
+
+
+def test_a_revoked_token_leaves_no_name(client, superuser):
+    token, _ = AuthToken.objects.create(superuser)
+    call_token(token, "billing")
+
+    act_on(client, reverse("admin:knox_authtoken_changelist"), "revoke", token)
+
+    assert not TokenName.objects.exists()
+    assert "billing" in AuditEntry.objects.get(kind="token", verb="delete").name
 
 
 def test_tokens_are_revoked_from_the_list(client, superuser):
