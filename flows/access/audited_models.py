@@ -209,7 +209,7 @@ def _target(instance: Any) -> Target:
         return Target("step", f"{instance.flow.name} / {instance.name}", str(instance.pk))
     if isinstance(instance, get_token_model()):
         # No key: it is the digest of the token.
-        return Target("token", token_name(instance), "")
+        return Target("token", token_name(instance, 8), "")
     if isinstance(instance, Group):
         return Target("role", instance.name, str(instance.pk))
     return audit.target_of(instance)

@@ -62,11 +62,11 @@ def call_token(token: Any, name: str) -> None:
         TokenName.objects.update_or_create(token=token.pk, defaults={"name": name})
 
 
-def token_name(token: Any) -> str:
-    """Return what tells tokens apart: name, beginning and user, not the stored digest."""
+def token_name(token: Any, letters: int | None = None) -> str:
+    """Return what tells tokens apart, not the stored digest: name, first letters and user."""
     known = getattr(token, "name", None)
     name = name_of(token) if known is None else known
-    text = f"{token.token_key}… of {token.user}"
+    text = f"{token.token_key[:letters]}… of {token.user}"
     return f"{name} ({text})" if name else text
 
 
