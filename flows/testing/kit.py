@@ -37,6 +37,7 @@ from flows.testing.pool import KitPool, pool
 from flows.testing.run import FlowRun
 from flows.testing.secret_values import SecretValues
 from flows.testing.session import work_on
+from flows.testing.tables import store_table
 from flows.testing.transactions import count_starts_at_once
 from flows.worker import queue_rules, session
 from flows.worker.broker import servable
@@ -174,6 +175,13 @@ class FlowKit:
         ConfigurationInvalid.
         """
         configure(source, prune=prune)
+
+    def table(self, name: str, content: str | Path | Mapping[str, Any], key: str = "") -> None:
+        """Store a reference table: the text of a CSV file, the path of a file, or rows by key.
+
+        Raises ValueError, with the line, where it is no table.
+        """
+        store_table(name, content, key)
 
     def now(self) -> datetime:
         """Return the engine's time."""

@@ -45,11 +45,13 @@ def _parted(given: str) -> tuple[str, str]:
 
 
 def _table(name: str, file: str) -> GivenTable:
-    path, _, key = (file, "", "") if Path(file).exists() else file.rpartition(":")
+    path, _, key = file.rpartition(":")
+    if not path or Path(file).exists():
+        path, key = file, ""
     try:
         made = made_apart(read_rows(_pieces(path), format_of(path), key))
     except OSError as error:
-        raise FilesInvalid(f"Cannot read {path or file}: {error}") from error
+        raise FilesInvalid(f"Cannot read {path}: {error}") from error
     except TableInvalid as error:
         raise FilesInvalid(f"{path}: {error}") from error
     return GivenTable(name, identity=f"file {file}", file=made)

@@ -207,3 +207,33 @@ def test_files_that_make_no_script_are_refused(tmp_path, content, args, reason):
 
     with pytest.raises(CommandError, match=reason):
         try_script(*args, "--config", str(tmp_path / "settings.json"))
+
+
+LOOK_UP = (
+    "def run(message, context):\n    return message | {'payload': context.table('zip')['1']}\n"
+)
+
+
+def test_a_trial_looks_things_up_in_a_file(tmp_path):
+    (tmp_path / "zip.csv").write_text("town,zip\nBonn,1\n")
+    (tmp_path / "zip.json").write_text('{"1": 1.50}')
+    (tmp_path / "look_up.py").write_text(LOOK_UP)
+    code = ("new", "--code", str(tmp_path / "look_up.py"), "--input", "{}")
+
+    by_key = try_script(*code, "--table", f"zip={tmp_path / 'zip.csv'}:zip")
+    as_json = try_script(*code, "--table", f"zip={tmp_path / 'zip.json'}")
+
+    assert json.loads(by_key.out)["payload"] == {"town": "Bonn", "zip": "1"}
+    assert '"payload": 1.50' in as_json.out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("zip", "NAME=FILE"), ("zip=nothing.csv", "Cannot read"), ("zip=bad.csv", "line 2: 1 values")],
+)
+def test_a_file_of_a_trial_that_is_no_table_is_refused(tmp_path, monkeypatch, given, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.csv").write_text("a,b\n1\n")
+
+    with pytest.raises(CommandError, match=words):
+        try_script("adding", "--table", given)

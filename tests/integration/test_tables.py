@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
 
 from scripts.callables.tables import files, tables_of
 from scripts.host.tables import Table
@@ -131,3 +134,28 @@ def test_workers_read_tables_in_threads_and_see_new_versions():
 
     assert none.problem == "There is no table 'none' in this installation."
     assert kept == (first, none)
+
+
+def test_tables_are_stored_listed_printed_and_restored_by_a_command(
+    tmp_path: Path, capfdbinary: Any
+):
+    (tmp_path / "a.csv").write_bytes(ZIPS)
+    (tmp_path / "b.csv").write_bytes(b"zip,town\n1,Bonn\n")
+    output = StringIO()
+
+    call_command("tables", "set", "zip", str(tmp_path / "a.csv"), stdout=output)
+    call_command("tables", "set", "zip", str(tmp_path / "b.csv"), "--key", "town", stdout=output)
+    call_command("tables", "restore", "zip", "1", stdout=output)
+    call_command("tables", "list", stdout=output)
+    call_command("tables", "get", "zip")
+    sys.stdout.flush()
+
+    said = output.getvalue()
+    assert "zip v1 has 2 rows; running workers see it within 5 s." in said
+    assert f"zip v3 2 rows {hashlib.sha256(ZIPS).hexdigest()}" in said
+    assert capfdbinary.readouterr().out == ZIPS
+    (tmp_path / "c.csv").write_bytes(b"a,b\n1\n")
+    with pytest.raises(CommandError, match="line 2: 1 values for 2 columns"):
+        call_command("tables", "set", "zip", str(tmp_path / "c.csv"))
+    call_command("tables", "delete", "zip")
+    assert not TableContent.objects.exists()

@@ -421,3 +421,30 @@ def test_a_document_is_left_as_it_was(kit):
 def test_a_configuration_that_is_not_valid_is_refused(kit):
     with pytest.raises(ConfigurationInvalid, match="script"):
         kit.configure({"flows": [{"name": "flow", "steps": [{"name": "one"}]}]})
+
+
+LOOK_UP = (
+    "def run(message, context):\n"
+    "    message['payload']['town'] = context.table('zip')[message['payload']['zip']]['town']\n"
+    "    return message\n"
+)
+
+
+def test_scripts_look_things_up_in_the_tables_of_a_test(kit):
+    kit.table("zip", "zip,town\n10115,Berlin\n")
+    document = flow_of(LOOK_UP)
+    document["scripts"][0]["tables"] = ["zip"]
+    kit.configure(document)
+
+    first = kit.run("flow", {"zip": "10115"})
+    kit.table("zip", {"10115": {"town": "Mitte"}})
+    second = kit.run("flow", {"zip": "10115"})
+
+    assert (first.payload["town"], second.payload["town"]) == ("Berlin", "Mitte")
+
+
+def test_what_is_no_table_is_refused_with_its_line(kit):
+    with pytest.raises(ValueError, match="line 3: the key '1' stands there again"):
+        kit.table("zip", "a,b\n1,x\n1,y\n")
+    with pytest.raises(TypeError, match="content"):
+        kit.table("zip", 5)
