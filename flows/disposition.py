@@ -25,6 +25,7 @@ class StepOutcome(TextChoices):
 
     COMPLETED = "COMPLETED", "Completed: the output was handed on"
     FAILED = "FAILED", "Failed: it is redelivered, or a dead letter after the last delivery"
+    RETRY = "RETRY", "Retry: the script asked to be redelivered"
     REJECTED = "REJECTED", "Rejected: a dead letter at once"
     WAITING = "WAITING", "Waiting: the script waits for something, and runs again later"
     CANCELLED = "CANCELLED", "Cancelled: the run was stopped"

@@ -53,7 +53,7 @@ def test_an_order(flow_kit: FlowKit) -> None:
     assert_type(run.dead_letters, list[Letter])
     assert_type(run.trace, dict[str, Any])
     run.assert_completed({"amount": 5})
-    run.assert_attempts("one", "FAILED", "COMPLETED")
+    run.assert_attempts("one", "RETRY", "COMPLETED")
     run.assert_path("one")
     run.assert_logged("text", step="one")
     assert_type([call.status for call in flow_kit.outside.calls], list[int | None])

@@ -27,6 +27,8 @@ MOST_LOGS = 20_000
 # Percent of the time line: what is shorter is still to be seen.
 NARROWEST = 0.4
 
+# Neither is a failure.
+OUTCOME_LABELS = STATUS_LABELS | {"RETRY": "warning", "WAITING": "info"}
 KINDS = {Attempt: "attempt", Message: "message", DeadLetter: "letter"}
 WORDS = {
     "PENDING": "Not reached",
@@ -199,7 +201,7 @@ def _group(run: Run, group: list[Attempt], sees_payloads: bool) -> dict[str, Any
         "name": name[0].upper() + name[1:],
         "times": len(group) if len(group) > 1 else 0,
         "outcome": first.outcome,
-        "label": STATUS_LABELS.get(first.outcome, "danger"),
+        "label": OUTCOME_LABELS.get(first.outcome, "danger"),
         "started": first.started_at,
         "ended": last.finished_at,
         "duration": rounded(sum((each.finished_at - each.started_at for each in group), ZERO)),

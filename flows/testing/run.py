@@ -83,7 +83,7 @@ class FlowRun:
         return list(attempts.values_list("step__name", flat=True))
 
     def attempts(self, step: str) -> list[str]:
-        """How the step's attempts ended: COMPLETED, FAILED, REJECTED, WAITING or CANCELLED."""
+        """How the step's attempts ended: COMPLETED, FAILED, RETRY, REJECTED, WAITING, CANCELLED."""
         return [str(attempt["outcome"]) for attempt in self.step(step)["attempts"]]
 
     def logs(self, step: str | None = None) -> list[str]:

@@ -155,8 +155,16 @@ def redeliver(
         reason = DeadLetterReason.EXHAUSTED
     elif rules.max_age and age + delay > rules.max_age:
         reason = DeadLetterReason.EXPIRED
-    disposition = Disposition.DEAD_LETTERED if reason else Disposition.RETRY
-    return replace(decision, disposition=disposition, reason=reason, delay=delay)
+    if reason is None:
+        return replace(decision, delay=delay)
+    return replace(
+        decision,
+        disposition=Disposition.DEAD_LETTERED,
+        # The script has asked for a redelivery in vain.
+        outcome=StepOutcome.FAILED,
+        reason=reason,
+        delay=delay,
+    )
 
 
 def wait_on(decision: Decision, rules: RedeliveryRules, age: timedelta, waited: Waited) -> Decision:
@@ -202,6 +210,10 @@ def failed(error: str) -> Decision:
     return Decision(Disposition.RETRY, StepOutcome.FAILED, storable(error))
 
 
+def retried(error: str) -> Decision:
+    return Decision(Disposition.RETRY, StepOutcome.RETRY, storable(error))
+
+
 def rejected(error: str, reason: DeadLetterReason) -> Decision:
     return Decision(Disposition.DEAD_LETTERED, StepOutcome.REJECTED, storable(error), reason)
 
@@ -235,11 +247,11 @@ def asked_for_redelivery(error: ScriptRetry) -> Decision:
     """Take a delay for what it says; one that cannot be meant is that of the back-off."""
     after = error.after
     if after is None:
-        return failed(str(error))
+        return retried(str(error))
     # A callable is of this process and may have put anything there.
     if isinstance(after, int | float) and 0 <= after <= LONGEST_DELAY.total_seconds():
-        return replace(failed(str(error)), delay=timedelta(seconds=after), slows_queue=True)
-    return failed(
+        return replace(retried(str(error)), delay=timedelta(seconds=after), slows_queue=True)
+    return retried(
         f"It asked for a redelivery after {shown(after)} seconds; at most {LONGEST_DELAY.days} days"
         f" can be asked for, so the back-off of its queue decides. {error}".strip()
     )

@@ -70,6 +70,12 @@ CANCELLED_RUN = Circumstances(is_cancelled=True)
 ACCEPTED_, RETRY, WAITING, RELEASED_, DEAD, GONE = Disposition
 COMPLETED, FAILED, REJECTED = StepOutcome.COMPLETED, StepOutcome.FAILED, StepOutcome.REJECTED
 
+
+def at_first(error: ScriptError) -> StepOutcome:
+    """Return how a script ends that is redelivered: one that asks for it has not failed."""
+    return StepOutcome.RETRY if isinstance(error, ScriptRetry) else FAILED
+
+
 # What has happened, after how many deliveries, under what rules, at what age of the run, in what
 # circumstances; and what becomes of the message, how its script ended, and why it died.
 TABLE: list[tuple[Any, ...]] = [
@@ -103,13 +109,16 @@ TABLE: list[tuple[Any, ...]] = [
     (ScriptWait(after=366 * 86400.0), 1, SHORT_WAIT, MINUTE, None, DEAD, FAILED, "waited-too-long"),
     (ScriptWait(after=1e9), 1, SHORT_WAIT, MINUTE, None, WAITING, StepOutcome.WAITING, None),
     (ScriptWait(after=60.0), 1, RULES, MINUTE, CANCELLED_RUN, GONE, StepOutcome.CANCELLED, None),
-    *((error, 1, RULES, MINUTE, None, RETRY, FAILED, None) for error in FAILURES),
-    *((error, 2, WITH_AGE, MINUTE, None, RETRY, FAILED, None) for error in FAILURES),
+    *((error, 1, RULES, MINUTE, None, RETRY, at_first(error), None) for error in FAILURES),
+    *((error, 2, WITH_AGE, MINUTE, None, RETRY, at_first(error), None) for error in FAILURES),
     *((error, 3, RULES, MINUTE, None, DEAD, FAILED, "exhausted") for error in FAILURES),
     *((error, 4, WITH_AGE, MINUTE, None, DEAD, FAILED, "exhausted") for error in FAILURES),
     # The wait counts: after it the run would be too old.
     *((error, 2, WITH_AGE, HOUR - MINUTE, None, DEAD, FAILED, "expired") for error in FAILURES),
-    *((error, 1, WITH_AGE, HOUR - MINUTE, None, RETRY, FAILED, None) for error in FAILURES),
+    *(
+        (error, 1, WITH_AGE, HOUR - MINUTE, None, RETRY, at_first(error), None)
+        for error in FAILURES
+    ),
     (ScriptRetry(after=3600.0), 1, WITH_AGE, MINUTE, None, DEAD, FAILED, "expired"),
     # A failure needs no next queue.
     (ScriptRaised("no"), 1, RULES, MINUTE, NO_SUCH_QUEUE, RETRY, FAILED, None),

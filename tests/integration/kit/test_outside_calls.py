@@ -35,7 +35,7 @@ def test_a_call_that_is_refused_twice_is_made_a_third_time(kit):
 
     run.assert_completed()
     assert run.payload == {"charge": 7}
-    run.assert_attempts("one", "FAILED", "FAILED", "COMPLETED")
+    run.assert_attempts("one", "RETRY", "RETRY", "COMPLETED")
     assert len(refused.calls) == 2
     assert [call.status for call in kit.outside.calls] == [503, 503, 200]
     call = kit.outside.calls[-1]
