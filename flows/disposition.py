@@ -19,6 +19,9 @@ class Disposition(Enum):
     DEAD_LETTERED = "it becomes a dead letter"
     CANCELLED = "it is deleted: its run was cancelled"
 
+    # Enum hashes the name, in Python; each message of a batch is looked up by this.
+    __hash__ = object.__hash__
+
 
 class StepOutcome(TextChoices):
     """How a script's run ended, as the run's history shows it."""

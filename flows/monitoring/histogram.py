@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
+from itertools import repeat
 
 import orjson
 
@@ -25,6 +26,11 @@ Histogram = Counter[int]
 def bucket_of(seconds: float) -> int:
     """Return the bucket; what took less than nothing, by clocks that were set, took nothing."""
     return bisect_left(BOUNDS, seconds)
+
+
+def of_seconds(durations: Iterable[float]) -> Histogram:
+    """Return the histogram of these; by the thousand much faster than bucket by bucket."""
+    return Counter(map(bisect_left, repeat(BOUNDS), durations))
 
 
 def written(histogram: Histogram) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
+
+from django.conf import settings
 
 from flows.disposition import Circumstances, Decision, Disposition
 from flows.message.error_class import error_class_of
@@ -16,7 +18,7 @@ from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.counters import Counters
-from flows.store.database import sql_time
+from flows.store.database import sql_time, sql_time_of_epoch
 from flows.store.flow_state import with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
@@ -159,7 +161,7 @@ class Commit:
         """Find where a message goes, and count it there."""
         plan = done.plan
         self._reserve(plan, -1)
-        disposition = done.disposition
+        disposition = done.decision.disposition
         if disposition is Disposition.WAITING:
             self.waiting.append(done)
             return
@@ -380,7 +382,9 @@ class Commit:
         write, at = self.database.each, sql_time(self.now)
         waited = [each for each in self.results if each.held.waiting is not None]
         write(sql.FORGET_WAITING, [waiting_row(each) for each in waited if is_waiting(each)])
-        write(sql.INSERT_STEP_RUN, [step_run_row(each) for each in self.results if each.ran])
+        # Read once: Django's settings are slow.
+        most = settings.ASYNCENGINE_MAX_KEPT_BYTES
+        write(sql.INSERT_STEP_RUN, [step_run_row(each, most) for each in self.results if each.ran])
         noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
         write(sql.FORGET_RUNNING, noted)
         write(sql.KEEP, [handed_row(h, at) for h in self.kept])
@@ -472,18 +476,19 @@ def ended_row(done: DeliveryResult, at: str) -> dict[str, object]:
     }
 
 
-def step_run_row(done: DeliveryResult) -> dict[str, object]:
+def step_run_row(done: DeliveryResult, most_kept_bytes: int) -> dict[str, object]:
     return {
         "id": done.held.run_id,
         "branch": done.held.branch,
         "deliveries": done.held.deliveries,
         "step_id": done.held.step_id,
         "outcome": done.decision.outcome.value,
-        "started_at": sql_time(datetime.fromtimestamp(done.started_at, UTC)),
-        "finished_at": sql_time(datetime.fromtimestamp(done.finished_at, UTC)),
+        "started_at": sql_time_of_epoch(done.started_at),
+        "finished_at": sql_time_of_epoch(done.finished_at),
         "error": done.decision.error,
         "logs": done.logs,
-    } | input_of(done)
+        **input_of(done, most_kept_bytes),
+    }
 
 
 def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection
@@ -157,6 +158,21 @@ class Database(ABC):
 def sql_time(at: datetime) -> str:
     """Write a time in UTC as Django does in SQLite; always in full, so that texts sort as times."""
     return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+
+
+def sql_time_of_epoch(seconds: float) -> str:
+    """Write a time in epoch seconds as `sql_time` does."""
+    whole = int(seconds)
+    micros = round((seconds - whole) * 1_000_000)
+    if micros == 1_000_000:
+        whole, micros = whole + 1, 0
+    return f"{_second(whole)}.{micros:06}"
+
+
+@lru_cache(maxsize=64)
+def _second(epoch: int) -> str:
+    """Write a whole second: the times of a batch lie in few of them."""
+    return datetime.fromtimestamp(epoch, UTC).isoformat(" ")[:19]
 
 
 def read_time(at: datetime | str) -> datetime:

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
 from flows.disposition import Disposition
 from flows.models.keep import Keep
 from flows.plan import step_plan
 from flows.store.types import DeliveryResult
 
 # Of runs that fail, those of the steps before. The input that failed is in the dead letter.
-KEPT = {
-    Keep.EVERYTHING: {Disposition.ACCEPTED, Disposition.CANCELLED},
-    Keep.FAILURES: {Disposition.ACCEPTED},
-    Keep.NOTHING: set[Disposition](),
+KEPT: dict[str, tuple[Disposition, ...]] = {
+    Keep.EVERYTHING.value: (Disposition.ACCEPTED, Disposition.CANCELLED),
+    Keep.FAILURES.value: (Disposition.ACCEPTED,),
+    Keep.NOTHING.value: (),
 }
 NOT_KEPT: dict[str, object] = {"input": None, "input_bytes": None}
 
 
-def input_of(done: DeliveryResult) -> dict[str, object]:
+def input_of(done: DeliveryResult, most_bytes: int) -> dict[str, object]:
     """Return the columns of a step run with its input.
 
     The delivery that ends a step keeps its input. Until then the message has it.
     """
-    if done.disposition not in KEPT[Keep(step_plan(done.held.step_id).keep)]:
+    if done.decision.disposition not in KEPT[step_plan(done.held.step_id).keep]:
         return NOT_KEPT
-    text, size = beginning(done.held.body)
+    text, size = beginning(done.held.body, most_bytes)
     return {"input": text, "input_bytes": size}
 
 
-def beginning(text: str) -> tuple[str, int | None]:
-    """Return as much of a text as is kept, and the bytes of all of it if that is not the whole."""
-    most = settings.ASYNCENGINE_MAX_KEPT_BYTES
+def beginning(text: str, most: int) -> tuple[str, int | None]:
+    """Return the first bytes of a text, and the bytes of all of it if these are not the whole."""
     # A character has up to four bytes: few texts have to be counted.
     if 4 * len(text) <= most:
         return text, None

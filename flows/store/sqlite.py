@@ -56,6 +56,8 @@ class SQLite(Database):
             return cursor.rowcount
 
     def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         with connection.wrap_database_errors:
             connection.connection.executemany(as_statement_per_row(batch), rows)
 

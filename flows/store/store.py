@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
@@ -141,7 +142,11 @@ class Store:
                     return False
                 now, by = self.database.now(), key_in_database(user_id)
                 keep = keep_of(run.flow_version_id)
-                kept = beginning(body)[0] if body and keep == Keep.EVERYTHING else None
+                kept = (
+                    beginning(body, settings.ASYNCENGINE_MAX_KEPT_BYTES)[0]
+                    if body and keep == Keep.EVERYTHING
+                    else None
+                )
                 self.database.change(sql.CANCEL_RUN, [by, sql_time(now), kept, run_id.hex])
                 if keep == Keep.FAILURES:
                     self.database.each(sql.FORGET_INPUTS, [{"id": run_id.hex}])

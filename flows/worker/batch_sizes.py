@@ -37,6 +37,6 @@ class BatchSizes:
 
     def note(self, calls: Sequence[Call]) -> int:
         """Learn from calls that are submitted; return their size in bytes."""
-        size = sum(len(call.body) for call in calls)
+        size = sum([len(call.body) for call in calls])
         self._bytes_per_message = max(size / len(calls), self._bytes_per_message * 0.9)
         return size

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from flows.disposition import Disposition
-from flows.monitoring.histogram import bucket_of
+from flows.monitoring.histogram import of_seconds
 from flows.plan import step_plan
 from flows.store import DeliveryResult
 from flows.store.clock import machine_clock
@@ -54,16 +54,14 @@ class Measuring:
     def _note_step(self, measured: Measured, ended: list[DeliveryResult]) -> None:
         ran = [result for result in ended if result.ran]
         # A counter counts faster than a loop does.
-        for disposition, count in Counter(each.decision.disposition for each in ran).items():
+        for disposition, count in Counter([each.decision.disposition for each in ran]).items():
             if disposition in EVENTS:
                 measured.events[EVENTS[disposition]] += count
-        measured.durations.update(
-            [bucket_of(result.finished_at - result.started_at) for result in ran]
-        )
+        measured.durations.update(of_seconds([each.finished_at - each.started_at for each in ran]))
 
     def _note_runs(self, measured: Measured, ended: list[DeliveryResult]) -> None:
         now = machine_clock().epoch()
-        measured.durations.update([bucket_of(now - started_at(each.held)) for each in ended])
+        measured.durations.update(of_seconds([now - started_at(each.held) for each in ended]))
 
     def send_now_and_then(self) -> None:
         if self.measures and time.monotonic() >= self.sends_at:

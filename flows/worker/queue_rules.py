@@ -16,7 +16,7 @@ REDELIVERED = (Disposition.RETRY, Disposition.WAITING)
 
 def with_redeliveries(results: Sequence[DeliveryResult], queue_id: int) -> list[DeliveryResult]:
     """Return them with how long those wait that failed, or as dead letters after the last."""
-    if all(each.disposition not in REDELIVERED for each in results):
+    if not any(each.decision.disposition in REDELIVERED for each in results):
         return list(results)
     rules = rules_of(queue_id)
     return [
