@@ -414,10 +414,12 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "Discard",
             "Keep the dead letter",
             asks_reason=True,
+            is_danger=True,
         ),
         description="Discard",
         icon="delete",
         permissions=["operate"],
+        variant=ActionVariant.DANGER,
     )
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         letter = get_object_or_404(DeadLetter, pk=object_id)

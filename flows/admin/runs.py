@@ -273,6 +273,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "Cancel the run",
             "Keep it running",
             asks_reason=True,
+            is_danger=True,
         ),
         description="Cancel the run",
         icon="cancel",

@@ -37,9 +37,10 @@ class DetailActions(Base):
 
 
 class Dialog(ActionDialog):
-    """`dismiss` is the text of the button that changes nothing."""
+    """`dismiss` is the text of the button that changes nothing; `is_danger`: no way leads back."""
 
     dismiss: str
+    is_danger: bool
 
 
 class ReasonForm(BaseDialogForm):
@@ -58,9 +59,11 @@ def dialog(
     dismiss: str = "Leave it as it is",
     *,
     asks_reason: bool = False,
+    is_danger: bool = False,
 ) -> Dialog:
     return Dialog(
         dismiss=dismiss,
+        is_danger=is_danger,
         title=title,
         description=description,
         form_class=ReasonForm if asks_reason else None,

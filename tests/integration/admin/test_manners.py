@@ -6,10 +6,13 @@ import re
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.test import Client
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.urls import clear_script_prefix, reverse, set_script_prefix
 
 from flows import engine
+from flows.api.unavailable import server_error
 from flows.models import Queue, Right, RoleMapping, Run
 from tests.builders import ECHO, make_flow
 
@@ -230,3 +233,30 @@ def test_page_without_anything_to_save_has_no_bar_of_buttons(client, world):
 
     assert 'id="submit-row"' not in read_only
     assert 'id="submit-row"' in editable
+
+
+def test_an_error_of_the_server_has_a_page_that_needs_no_database_and_says_when():
+    request = RequestFactory().get("/admin/")
+
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        with CaptureQueriesContext(connection) as asked:
+            response = server_error(request)
+
+    assert response.status_code == 500
+    assert "Something went wrong" in response.content.decode()
+    assert re.search(r"at \d\d:\d\d:\d\d UTC", response.content.decode())
+    assert len(asked) == 0
+
+
+def test_what_no_way_leads_back_from_has_a_red_button(admin_client, orders):
+    run = Run.objects.get(pk=engine.start("orders", {}).correlation_id)
+
+    cancel, again = (
+        admin_client.get(reverse(f"admin:flows_run_{name}", args=[run.pk])).content.decode()
+        for name in ("cancel", "start_again")
+    )
+
+    assert "bg-red-600" in cancel
+    assert "bg-red-600" not in again
