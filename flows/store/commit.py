@@ -19,7 +19,7 @@ from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.counters import Counters
 from flows.store.database import sql_time, sql_time_of_epoch
-from flows.store.flow_state import with_state
+from flows.store.flow_state import RUN_AGAIN, with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
 from flows.store.totals import FlowTotalsChanges
@@ -43,6 +43,8 @@ Decide = Callable[[Decision, Circumstances], Decision]
 USUAL = Circumstances()
 
 UNLIMITED = 1_000_000
+# How long scripts run one after the other that change the same state.
+TURNS = timedelta(seconds=1)
 # A start that is told as earlier than this before its reserved time is a fault of the clock.
 START_TOLERANCE_SECONDS = 60.0
 
@@ -103,6 +105,7 @@ class Commit:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
         if any(each.state for each in self.results):
             self.results = with_state(self.results, self.now)
+            self._take_turns()
         for result in self.results:
             self._settle(result)
         self._slow_down_or_recover()
@@ -284,9 +287,9 @@ class Commit:
         """How many more messages of a step fit: batch, threads, rate, room in the next queue."""
         if threads < 1:
             return 0
-        queue = self.queues[queue_id]
+        queue, alone_until = self.queues[queue_id], self.lease.one_at_a_time_until
         most = self.batch(plan, threads)
-        if queue.slow_until and queue.slow_until > self.now:
+        if any(until and until > self.now for until in (queue.slow_until, alone_until)):
             most = 1
         elif queue.rate_limit:
             # What has a rate starts at once or not at all.
@@ -341,6 +344,12 @@ class Commit:
             return
         until = queue.slow_until and sql_time(queue.slow_until)
         self.database.change(sql.SLOW_DOWN, [until, self.source_queue_id])
+
+    def _take_turns(self) -> None:
+        """Let scripts run one after the other where most had to be run again at the same time."""
+        again = sum(each.decision is RUN_AGAIN for each in self.results)
+        if again > 1 and 2 * again > len(self.results):
+            self.lease.one_at_a_time_until = self.now + TURNS
 
     def _correct_starts(self) -> None:
         """Tell the rate limit when scripts did start: sooner than they might have."""

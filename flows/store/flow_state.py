@@ -35,7 +35,7 @@ from scripts.services.flow_states import pending_states
 MAX_KEYS = 10_000
 MAX_BYTES = 64 * 1024 * 1024
 # So often a message is run again because others have changed what it read; then it fails.
-MOST_CONFLICTS = 100
+MOST_CONFLICTS = 1000
 MOST_COUNTED = 10_000
 
 STORED_WITH = (Disposition.ACCEPTED, Disposition.RETRY, Disposition.WAITING)

@@ -26,7 +26,7 @@ from scripts.protocol.flow_state import (
     checked_key,
 )
 from scripts.protocol.services import Deadline, RequestFailed
-from scripts.services.database import let_go, read_patiently
+from scripts.services.database import OneConnection, read_patiently
 
 # A JSON text, and its version.
 Value = tuple[str, int]
@@ -108,27 +108,40 @@ pending_states = PendingStates()
 class FlowStates:
     """The service `state`: {flow, key} to {version, text, pending}."""
 
+    def __init__(self) -> None:
+        self._connection = OneConnection()
+
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         flow_id, key = request["flow"], _key_in(request)
-        try:
+        if (known := known_state(flow_id, key)) is not None:
+            return known
+        with self._connection.used():
             return read_patiently(lambda: state_of(flow_id, key), deadline)
-        finally:
-            let_go()
+
+    def close(self) -> None:
+        self._connection.close()
 
     def note(self, site: CallSite, state: StateChanges) -> None:
         """Take note of what a call leaves."""
         pending_states.note(site.flow_id, state)
 
 
+def known_state(flow_id: int, key: str) -> dict[str, Any] | None:
+    """Return what is not stored yet as {version, text, pending}; None: it is to be read."""
+    if (found := pending_states.get(flow_id, key)) is None:
+        return None
+    text, version = found
+    if text is None:
+        return {"pending": True, "version": 0}
+    return {"pending": True, "version": version, "text": text}
+
+
 def state_of(flow_id: int, key: str) -> dict[str, Any]:
     """Return what a call reads as {version, text, pending}."""
-    if (found := pending_states.get(flow_id, key)) is not None:
-        text, version = found
-        return {"pending": True} | (
-            {"version": 0} if text is None else {"version": version, "text": text}
-        )
+    if (known := known_state(flow_id, key)) is not None:
+        return known
     stored = next((read(flow_id, key) for read in readers), None)
     return {"version": 0} if stored is None else {"version": stored[1], "text": stored[0]}
 
