@@ -297,7 +297,7 @@ class Context:
         )
 
     def _signatures(self) -> Signatures:
-        return Signatures(lambda request: self._reply("sign", request))
+        return Signatures(lambda request: self._reply("sign", request), self._numerals)
 
     @property
     def secret_names(self) -> tuple[str, ...]:

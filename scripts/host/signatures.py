@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from scripts.protocol.envelope import decode, encode
+from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.numerals import Numerals
+
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 Data = str | bytes | bytearray | memoryview
 
@@ -22,8 +26,10 @@ class SignatureError(Exception):
 class Signatures:
     """The requests for signatures of a call."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, numerals: Numerals) -> None:
+        """`numerals`: how the numbers of the message are written, which claims keep."""
         self._send = send
+        self._numerals = numerals
 
     def sign(self, algorithm: str, secret: str, data: Data, der: bool) -> bytes:
         reply = self._ask(
@@ -64,8 +70,12 @@ class Signatures:
         if isinstance(expires, timedelta):
             expires = expires.total_seconds()
         given = None if headers is None else dict(headers)
+        try:
+            text = encode(plain, self._numerals).decode()
+        except OutputInvalid as error:
+            raise TypeError(f"The claims: {error}") from None
         reply = self._ask(
-            "jwt", claims=plain, secret=secret, algorithm=algorithm, headers=given, expires=expires
+            "jwt", claims=text, secret=secret, algorithm=algorithm, headers=given, expires=expires
         )
         token: str = reply["token"]
         return token
@@ -86,7 +96,7 @@ class Signatures:
             **_key(secret, public_key),
             **options,
         )
-        claims: dict[str, Any] = reply["claims"]
+        claims: dict[str, Any] = decode(reply["text"].encode(), self._numerals)
         return claims
 
     def _ask(self, what: str, **request: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from scripts.protocol.calls import Program
 from scripts.protocol.services import Deadline, RequestFailed, Service
 from scripts.services.keys import algorithm, algorithms_of, keys_of, public_part, require_fit
+from scripts.services.tokens import ExactTokens
 
 _CURVE_BYTES = {"ES256": 32, "ES384": 48, "ES512": 66}
 _MAX_TOKEN = 64 * 1024
@@ -111,10 +112,14 @@ def _raw(name: str, signature: bytes) -> bytes:
 
 
 def _jwt(request: dict[str, Any], secret: _Secret) -> dict[str, Any]:
-    """{claims, secret, algorithm, headers, expires} to {token}. `expires`: seconds from now."""
+    """{claims, secret, algorithm, headers, expires} to {token}. `expires`: seconds from now.
+
+    The claims are JSON text, so that no part of the way changes their numbers.
+    """
     name = request.get("algorithm")
     algorithm(name)
-    claims, headers = _object(request, "claims"), _object(request, "headers")
+    tokens = ExactTokens()
+    claims, headers = _given_claims(request, tokens), _headers(request)
     if {"alg", "b64", "crit"} & headers.keys():
         raise RequestFailed("headers cannot have alg, b64 or crit.", "invalid")
     if (seconds := request.get("expires")) is not None:
@@ -128,13 +133,16 @@ def _jwt(request: dict[str, Any], secret: _Secret) -> dict[str, Any]:
     if key_id is not None:
         headers = {"kid": key_id, **headers}
     try:
-        return {"token": jwt.encode(claims, key, name, headers=headers)}
+        return {"token": tokens.encode(claims, key, name, headers=headers)}
     except (TypeError, ValueError, jwt.PyJWTError) as error:
         raise RequestFailed(f"The token cannot be made: {error}", "invalid") from None
 
 
 def _verify_jwt(request: dict[str, Any], secret: _Secret) -> dict[str, Any]:
-    """{token, secret or publicKey, algorithms, audience, issuer, leeway} to {claims, headers}."""
+    """{token, secret or publicKey, algorithms, audience, issuer, leeway} to {text, headers}.
+
+    The text is JSON with the claims.
+    """
     token = request.get("token")
     if not isinstance(token, str) or len(token) > _MAX_TOKEN:
         raise RequestFailed("The token is not a text, or is too long.", "token")
@@ -159,7 +167,7 @@ def _verify_jwt(request: dict[str, Any], secret: _Secret) -> dict[str, Any]:
         raise RequestFailed(said, "algorithm")
     for key in fitting:
         require_fit(key, headers["alg"], _where(request))
-    return {"claims": _claims(token, fitting, headers["alg"], request), "headers": headers}
+    return {"text": _claims(token, fitting, headers["alg"], request), "headers": headers}
 
 
 def _keys_for(headers: dict[str, Any], keys: _Keys) -> list[Any]:
@@ -171,13 +179,14 @@ def _keys_for(headers: dict[str, Any], keys: _Keys) -> list[Any]:
     return [public_part(key) for key in named or [key for _, key in keys]]
 
 
-def _claims(token: str, keys: list[Any], name: str, request: dict[str, Any]) -> Any:
+def _claims(token: str, keys: list[Any], name: str, request: dict[str, Any]) -> str:
+    tokens = ExactTokens()
     audience, issuer = request.get("audience"), request.get("issuer")
     leeway = _number("leeway", request.get("leeway") or 0, _MAX_LEEWAY_SECONDS)
     fault: Exception = jwt.InvalidSignatureError()
     for key in keys:
         try:
-            return jwt.decode(
+            claims = tokens.decode(
                 token,
                 key,
                 algorithms=[name],
@@ -186,6 +195,7 @@ def _claims(token: str, keys: list[Any], name: str, request: dict[str, Any]) -> 
                 leeway=leeway,
                 options={"verify_aud": audience is not None, "verify_iat": False},
             )
+            return tokens.text_of(claims)
         except jwt.InvalidSignatureError:
             continue
         except (jwt.PyJWTError, TypeError, ValueError, OverflowError) as error:
@@ -235,12 +245,20 @@ def _name(name: Any) -> str:
     return name
 
 
-def _object(request: dict[str, Any], name: str) -> dict[str, Any]:
-    value = request.get(name)
-    if value is None and name == "headers":
+def _given_claims(request: dict[str, Any], tokens: ExactTokens) -> dict[str, Any]:
+    text = request.get("claims")
+    try:
+        return tokens.claims_of(text if isinstance(text, str) else "")
+    except (ValueError, RecursionError):
+        raise RequestFailed("claims must be an object.", "invalid") from None
+
+
+def _headers(request: dict[str, Any]) -> dict[str, Any]:
+    value = request.get("headers")
+    if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RequestFailed(f"{name} must be an object.", "invalid")
+        raise RequestFailed("headers must be an object.", "invalid")
     return value
 
 

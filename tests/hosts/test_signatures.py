@@ -331,3 +331,56 @@ def test_signatures_go_beside_cached_values() -> None:
         pool.close()
 
     assert (first, third) == (second, 5)
+
+
+DIGITS = '{"n":12345678901234567890123,"rate":1.50,"sum":1234567890123456.78}'
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "context.verify_jwt(context.jwt(given, 'shared', 'HS256'), 'shared')"),
+        (
+            "javascript",
+            "await context.verifyJwt(await context.jwt(given, 'shared', { algorithm: 'HS256' }),"
+            " 'shared')",
+        ),
+    ],
+)
+def test_claims_keep_their_digits(pool: HostPool, language: str, code: str) -> None:
+    if language == "python":
+        script = f"def run(message, context):\n    given = message['payload']\n    return {code}"
+    else:
+        script = f"const given = context.Data.payload; setData({code})"
+    program = Program(1, "pricing", language, script, 20, 256, secrets=tuple(SECRETS))
+    site = CallSite("orders", "price", "to-price", is_last=True)
+    body = f'{{"payload":{DIGITS}}}'.encode()
+
+    pool.submit(program, site, [Call("key", "c", 1, "d", body)], 1)
+    (outcome,) = pool.collect(PATIENCE)
+
+    assert outcome.error is None
+    assert outcome.output == DIGITS.encode()
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_token_of_others_keeps_its_digits(pool: HostPool, language: str) -> None:
+    numbers = {"n": 12345678901234567890123, "i": 9007199254740993}
+    token = jwt.encode(numbers, SECRETS["shared"], "HS256")
+    verify = {"python": "context.verify_jwt", "javascript": "await context.verifyJwt"}[language]
+
+    outcome = run(pool, language, f"{verify}(given, 'shared')", token)
+
+    assert outcome.error is None
+    assert json.loads(outcome.output or b"") == numbers
+
+
+@pytest.mark.parametrize("claims", ["[1]", "5", "'x'"])
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_claims_that_are_no_object_are_refused(pool: HostPool, language: str, claims: str) -> None:
+    last = {"python": "'HS256'", "javascript": "{ algorithm: 'HS256' }"}[language]
+    wait = {"python": "", "javascript": "await "}[language]
+
+    outcome = run(pool, language, f"{wait}context.jwt({claims}, 'shared', {last})")
+
+    assert outcome.error is not None

@@ -16,12 +16,15 @@
       written("signature", signature)),
   }, "valid");
   context.jwt = (claims, secret, { algorithm = "RS256", headers, expires } = {}) =>
-    ask({ what: "jwt", claims, secret, algorithm, headers, expires }, "token");
+    // As text: the claims keep their digits.
+    ask({
+      what: "jwt", claims: shared.copied(claims, "claims"), secret, algorithm, headers, expires,
+    }, "token");
   context.verifyJwt = context.verify_jwt = (token, secret, options = {}) => {
     const { publicKey, algorithms, audience, issuer, leeway } = options;
     const names = algorithms === undefined || isArray(algorithms) ? algorithms : [algorithms];
     const key = { secret, publicKey, algorithms: names };
-    return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway }, "claims");
+    return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway }, "value");
   };
 
   async function ask(request, wanted) {
