@@ -43,6 +43,7 @@ class Attack:
     timeout_seconds: float = PATIENCE
     memory_mb: int = 128
     tables: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:

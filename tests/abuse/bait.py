@@ -18,6 +18,9 @@ from typing import Any
 
 import psutil
 
+from scripts.protocol.calls import Program
+from scripts.protocol.services import Deadline, RequestFailed
+
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -42,6 +45,14 @@ class Bait:
             listener.setblocking(False)
         self.signals: list[int] = []
         self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def secret_of(
+        self, program: Program, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        """Return a key to the worker, as its service of secrets does."""
+        if request["name"] not in program.secrets:
+            raise RequestFailed("The script was not given it.", "not-granted")
+        return {"value": f"{self.secret} is a key of the bait"}
 
     def described(self, zygote: int, neighbour: int) -> dict[str, Any]:
         """Return what a script is told, as it may have found out by itself."""

@@ -1,7 +1,7 @@
 """Abusive scripts in JavaScript. They have no way to the process but the engine's own mistakes."""
 
+from tests.abuse import signature_attacks, table_attacks
 from tests.abuse.attack import OUT_OF_MEMORY, SECONDS, TIMED_OUT, Attack, output
-from tests.abuse.table_attacks import IN_JAVASCRIPT
 
 _NOTHING = output(r'"payload":\[\]')
 
@@ -276,5 +276,12 @@ JAVASCRIPT = {
         f"ends: {name}": Attack(cause, code, language="javascript")
         for name, (cause, code) in ENDS.items()
     },
-    **{f"tables: {name}": attack for name, attack in IN_JAVASCRIPT.items()},
+    **{
+        f"{group}: {name}": attack
+        for group, attacks in {
+            "signatures": signature_attacks.IN_JAVASCRIPT,
+            "tables": table_attacks.IN_JAVASCRIPT,
+        }.items()
+        for name, attack in attacks.items()
+    },
 }

@@ -2,7 +2,7 @@
 
 import platform
 
-from tests.abuse import module_attacks, table_attacks
+from tests.abuse import module_attacks, signature_attacks, table_attacks
 from tests.abuse.attack import (
     OUT_OF_MEMORY,
     PROTOCOL_BROKEN,
@@ -512,6 +512,7 @@ PYTHON = {
         "documents": module_attacks.DOCUMENTS,
         "files by modules": module_attacks.FILES,
         "forgeries": FORGERIES,
+        "signatures": signature_attacks.SIGNATURES,
         "tables": table_attacks.TABLES,
     }.items()
     for name, attack in attacks.items()

@@ -11,7 +11,8 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.services import TABLE_SERVICE
+from scripts.protocol.services import SIGN_SERVICE, TABLE_SERVICE, Service
+from scripts.services.signatures import Signatures
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
 from tests.abuse.javascript_attacks import JAVASCRIPT
@@ -43,7 +44,11 @@ def bait() -> Iterator[Bait]:
 @pytest.fixture(scope="module")
 def pool(bait: Bait) -> Iterator[HostPool]:
     tables = table("own", b"key,text\na,own\n"), table("other", bait.other_table)
-    pool = HostPool(services=lambda: {TABLE_SERVICE: GivenTables(*tables)})
+    services: dict[str, Service] = {
+        TABLE_SERVICE: GivenTables(*tables),
+        SIGN_SERVICE: Signatures(bait.secret_of),
+    }
+    pool = HostPool(services=lambda: services)
     yield pool
     pool.close()
 
@@ -70,6 +75,7 @@ def run(pool: HostPool, attack: Attack, script: str, payload: object) -> Outcome
         attack.timeout_seconds,
         attack.memory_mb,
         tables=attack.tables,
+        secrets=attack.secrets,
     )
     pool.submit(program, SITE, [Call(1, "c-1", 1, "d-1", body)], 1)
     outcomes: list[Outcome] = []
