@@ -6,24 +6,37 @@ They name functions that the workers run outside the sandbox, so they are for su
 from __future__ import annotations
 
 import ast
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from django_q import admin as django_q_admin
-from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.admin import ModelAdmin
 
+from flows.admin.display import elapsed, first_line, link, page_of, shown_time
 from flows.tasks.allowed_tasks import task_fault
-from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.conflicts import ConflictAdmin
+from scripts.admin.durations import format_duration
 
 # What `ast` raises for a text that is no literal of Python.
 UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 NOT_PLAIN = "Must be plain values, such as 1, 'two', [3]."
 
-for model in (Failure, OrmQ, Schedule, Success):
+# The words of the menu. Migrations do not read these names.
+WORDS = {
+    Failure: "failed task",
+    OrmQ: "queued task",
+    Schedule: "schedule",
+    Success: "successful task",
+}
+
+for model, words in WORDS.items():
+    model._meta.verbose_name, model._meta.verbose_name_plural = words, f"{words}s"
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 
@@ -118,35 +131,122 @@ def _keywords(text: str) -> dict[Any, Any] | None:
 @admin.register(Schedule)
 class ScheduleAdmin(ConflictAdmin, ChangedBySuperusers, django_q_admin.ScheduleAdmin, ModelAdmin):
     form = ScheduleForm
-    list_display = (
-        "name",
-        "func",
-        "schedule_type",
-        "repeats",
-        "next_run",
-        "last_run",
-        "get_success",
-    )
+    list_display = ("name", "func", "rhythm", "left", "next_at", "last")
     list_display_links = ("name",)
     list_filter = ("schedule_type",)
     list_per_page = 50
 
+    @admin.display(description="rhythm", ordering="schedule_type")
+    def rhythm(self, schedule: Schedule) -> str:
+        if schedule.schedule_type == Schedule.MINUTES:
+            return f"every {format_duration(timedelta(minutes=schedule.minutes or 1))}"
+        if schedule.schedule_type == Schedule.CRON:
+            return f"cron {schedule.cron}"
+        return str(schedule.get_schedule_type_display()).lower()
+
+    @admin.display(description="runs left", ordering="repeats")
+    def left(self, schedule: Schedule) -> str:
+        return "no end" if schedule.repeats < 0 else f"{schedule.repeats:,}"
+
+    @admin.display(description="next run", ordering="next_run")
+    def next_at(self, schedule: Schedule) -> SafeString:
+        return shown_time(schedule.next_run)
+
     @admin.display(description="last run")
-    def last_run(self, schedule: Schedule) -> Any:
-        return self.get_last_run(schedule)
+    def last(self, schedule: Any) -> Any:
+        if schedule.task_id is None:
+            return "-"
+        model, how = (Success, "succeeded") if schedule.task_success else (Failure, "failed")
+        return link(page_of(model(pk=schedule.task_id)), how)
+
+
+class EndedTaskAdmin(ForSuperusers, ReadOnlyAdmin):
+    """Tasks that ended: times as everywhere, and no help for fields that are not filled in."""
+
+    list_filter = ("group", "cluster")
+    fields: Any = (
+        *("name", "task_id", "func", "arguments", "keywords", "outcome"),
+        *("started_at", "took", "attempts", "group", "cluster", "hook_called"),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields
+
+    @admin.display(description="task id")
+    def task_id(self, task: Task) -> str:
+        return str(task.pk)
+
+    @admin.display(description="arguments")
+    def arguments(self, task: Task) -> Any:
+        return preformatted(repr(task.args)) if task.args else "-"
+
+    @admin.display(description="keyword arguments")
+    def keywords(self, task: Task) -> Any:
+        return preformatted(repr(task.kwargs)) if task.kwargs else "-"
+
+    @admin.display(description="result")
+    def outcome(self, task: Task) -> Any:
+        return "-" if task.result is None else preformatted(str(task.result))
+
+    @admin.display(description="started", ordering="started")
+    def started_at(self, task: Task) -> SafeString:
+        return shown_time(task.started)
+
+    @admin.display(description="ended", ordering="stopped")
+    def ended_at(self, task: Task) -> SafeString:
+        return shown_time(task.stopped)
+
+    @admin.display(description="duration")
+    def took(self, task: Task) -> str:
+        return elapsed(task.started, task.stopped)
+
+    @admin.display(description="attempts", ordering="attempt_count")
+    def attempts(self, task: Task) -> str:
+        return f"{task.attempt_count:,}"
+
+    @admin.display(description="hook")
+    def hook_called(self, task: Task) -> str:
+        return task.hook or "-"
 
 
 @admin.register(Success)
-class SuccessAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.TaskAdmin):
-    list_filter = ("group", "cluster")
+class SuccessAdmin(EndedTaskAdmin, django_q_admin.TaskAdmin):
+    list_display = ("name", "func", "group", "ended_at", "took")
 
 
 @admin.register(Failure)
-class FailureAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.FailAdmin):
-    list_filter = ("group", "cluster")
+class FailureAdmin(EndedTaskAdmin, django_q_admin.FailAdmin):
+    list_display = ("name", "func", "ended_at", "attempts", "error")
+
+    @admin.display(description="error")
+    def error(self, task: Task) -> str:
+        return first_line(str(task.result))
 
 
 @admin.register(OrmQ)
 class QueuedTaskAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.QueueAdmin):
-    fields: Any = ("key", "lock", "task_id", "name", "group", "func", "args", "kwargs", "q_options")
+    list_display = ("called", "func", "group", "not_before")
+    list_display_links = ("called",)
+    fields: Any = ("called", "task_id", "func", "args", "kwargs", "group", "not_before", "queue")
     readonly_fields: Any = fields
+
+    @admin.display(description="name")
+    def called(self, task: OrmQ) -> str:
+        return str(task)
+
+    @admin.display(description="not before", ordering="lock")
+    def not_before(self, task: OrmQ) -> SafeString:
+        return shown_time(task.lock)
+
+    @admin.display(description="cluster")
+    def queue(self, task: OrmQ) -> str:
+        return task.key
+
+
+def queued_name(task: OrmQ) -> str:
+    """Return what a task that waits is called; an unreadable one has no name."""
+    return str(task.name() or f"unreadable task {task.pk}")
+
+
+# Breadcrumbs and histories call an object by its text.
+OrmQ.__str__ = queued_name
