@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from flows.models import FlowState, FlowStateTotals
+from flows.models import Flow, FlowState, FlowStateTotals, Message
 from flows.models.flow_state import size_of
+from flows.store import flow_state
+from flows.tasks.retention import purge
 from flows.testing import FlowKit
 
 PYTHON = """
@@ -164,3 +168,244 @@ def test_a_dead_letter_changes_nothing(flow_kit: FlowKit, ends: str):
     flow_kit.run("keeping", {}).assert_dead_letter("keep")
 
     assert kept() == {}
+
+
+def python(*lines: str) -> str:
+    return "\n    ".join(
+        ["def run(message, context):", "state = context.state", *lines, "return message"]
+    )
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_values_expire_and_the_purge_deletes_them(flow_kit: FlowKit, language: str):
+    code = {
+        "python": python(
+            "message['payload'] = [state.get('set'), state.get('sum')]",
+            "if message['payload'][0] is None: state.set('set', 1, expires=60)",
+            "state.increment('sum', expires=90)",
+        ),
+        "javascript": """
+            const { state } = context;
+            const found = context.Data.payload = [await state.get("set"), await state.get("sum")];
+            if (found[0] === null) await state.set("set", 1, { expires: 60 });
+            await state.increment("sum", { expires: 90 });
+            setData(context.Data);
+        """,
+    }
+    configured(flow_kit, code[language], language)
+
+    seen = []
+    for _ in range(4):
+        seen.append(flow_kit.run("keeping", {}).payload)
+        flow_kit.advance(40)
+
+    # The time of a counter begins where it is new, and does not begin anew.
+    assert seen == [[None, None], [1, 1], [None, 2], [1, None]]
+    flow_kit.advance(1000)
+    purge(flow_kit.now())
+    assert kept() == {}
+    assert_totals_are_right()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("state.set('k', {1})", "The value of the state"),
+        ("state.set('k', 'x' * 65_535)", "at most 65536"),
+        ("state.set('', 1)", "1 to 200 characters"),
+        ("state.set('k' * 201, 1)", "1 to 200 characters"),
+        ("state.set(7, 1)", "1 to 200 characters"),
+        ("state.get('\\0')", "NUL"),
+        ("state.delete('\\ud800')", "half a character"),
+        ("state.set('k', 1, expires=0)", "more than 0"),
+        ("state.set('k', 1, expires=float('nan'))", "more than 0"),
+        ("state.set('k', 1, expires=1e12)", "more than 0"),
+        ("state.increment('k', 'x')", "adds a number"),
+        ("state.increment('k', True)", "adds a number"),
+        ("state.increment('k', float('inf'))", "finite number"),
+        ("state.set('k', 'a'); state.increment('k')", "is no number"),
+        ("state.increment('k', 10 ** 101)", "at most 100 characters"),
+        ("for n in range(101): state.set(str(n), 1)", "may change 100 keys"),
+        ("for n in range(20): state.set(str(n), 'x' * 60_000)", "may change 1048576 bytes"),
+    ],
+)
+def test_what_the_state_cannot_keep_is_an_error_that_says_why(
+    flow_kit: FlowKit, line: str, said: str
+):
+    configured(flow_kit, python(line), maxDeliveries=1)
+
+    letter = flow_kit.run("keeping", {}).assert_dead_letter("keep")
+
+    assert said in letter.error
+    assert kept() == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("await state.set('k', new Map())", "the value of the state"),
+        ("await state.set('k')", "state"),
+        ("await state.set('k', 'x'.repeat(65_535))", "at most 65536"),
+        ("await state.get(7)", "1 to 200 characters"),
+        ("state.get('')", "1 to 200 characters"),
+        ("await state.set('k', 1, { expires: 'x' })", "number of seconds"),
+        ("await state.set('k', 1, { expire: 1 })", "{expires}"),
+        ("await state.set('k', 1, 60)", "{expires}"),
+        ("await state.increment('k', 'x')", "finite number"),
+        ("await state.increment('k', NaN)", "finite number"),
+        ("await state.set('k', 'a'); await state.increment('k')", "is no number"),
+    ],
+)
+def test_javascript_says_so_too(flow_kit: FlowKit, line: str, said: str):
+    code = f"const {{ state }} = context; {line}; setData(context.Data);"
+    configured(flow_kit, code, "javascript", maxDeliveries=1)
+
+    letter = flow_kit.run("keeping", {}).assert_dead_letter("keep")
+
+    assert said in letter.error
+    assert kept() == {}
+
+
+def test_one_message_that_cannot_be_stored_harms_no_other(flow_kit: FlowKit):
+    configured(
+        flow_kit,
+        python(
+            "n = message['payload']['n']",
+            "state.increment('count' if n != 2 else 'name')",
+        ),
+        maxDeliveries=1,
+    )
+    flow = Flow.objects.get()
+    FlowStateTotals.objects.create(flow=flow, keys=1, bytes=7)
+    FlowState.objects.create(
+        flow=flow, key="name", value='"x"', version=7, changed_at=timezone.now()
+    )
+    runs = flow_kit.start_many("keeping", ({"n": n} for n in range(5)))
+
+    flow_kit.work()
+
+    assert [run.status for run in runs].count("COMPLETED") == 4
+    assert "'name' is no number" in runs[2].assert_dead_letter("keep").error
+    assert kept() == {"name": '"x"', "count": "4"}
+    assert_totals_are_right()
+
+
+def test_a_flow_has_no_more_than_it_may(flow_kit: FlowKit, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flow_state, "MAX_KEYS", 3)
+    monkeypatch.setattr(flow_state, "MAX_BYTES", 100)
+    configured(
+        flow_kit,
+        python(
+            "for key, value in message['payload'].items():",
+            "    state.set(key, value, expires=60 if key == 'old' else None)",
+        ),
+        maxDeliveries=1,
+    )
+    flow_kit.run("keeping", {"a": 1, "b": 2, "old": 3}).assert_completed()
+
+    too_many = flow_kit.run("keeping", {"c": 1})
+    too_large = flow_kit.run("keeping", {"b": "x" * 100})
+    changed = flow_kit.run("keeping", {"b": 7})
+    flow_kit.advance(61)
+    after_expiry = flow_kit.run("keeping", {"c": 4})
+
+    assert "4 keys" in too_many.assert_dead_letter("keep").error
+    assert "at most 3 keys and 100 bytes" in too_large.assert_dead_letter("keep").error
+    changed.assert_completed()
+    after_expiry.assert_completed()
+    assert kept() == {"a": "1", "b": "7", "c": "4"}
+    assert_totals_are_right()
+
+
+def test_another_name_of_the_flow_keeps_the_state_and_its_deletion_deletes_it(flow_kit: FlowKit):
+    configured(flow_kit, python("state.increment('count')"))
+    flow_kit.run("keeping", {})
+    flow = Flow.objects.get()
+
+    flow.name = "renamed"
+    flow.save()
+    flow_kit.run("renamed", {}).assert_completed()
+
+    assert kept() == {"count": "2"}
+    flow.delete()
+    assert not FlowState.objects.exists()
+    assert not FlowStateTotals.objects.exists()
+
+
+def test_a_run_of_a_flow_that_is_gone_goes_on_without_its_state(flow_kit: FlowKit):
+    configured(flow_kit, python("state.increment('count')"))
+    run = flow_kit.start("keeping", {})
+    Flow.objects.get().delete()
+
+    flow_kit.work()
+
+    assert not Message.objects.exists()
+    assert run.status == "COMPLETED"
+    assert kept() == {}
+
+
+def test_other_flows_have_other_states_whatever_a_script_asks_for(flow_kit: FlowKit):
+    configured(flow_kit, python("state.set('secret', 'of the other flow')"))
+    flow_kit.run("keeping", {})
+    other = Flow.objects.get().pk
+    code = python(
+        f"for flow in ({other}, str({other}), [{other}]):",
+        "    reply = context._reply('state', {'key': 'secret', 'flow': flow})",
+        "    assert reply == {'version': 0}, reply",
+        "for request in ({}, {'key': 1}, {'key': ['secret']}, {'key': 'k' * 201}):",
+        "    assert context._reply('state', request)['kind'] == 'invalid'",
+    )
+    flow_kit.configure(
+        {
+            "scripts": [{"name": "spy", "code": code}],
+            "queues": [{"name": "spied", "maxDeliveries": 1}],
+            "flows": [
+                {
+                    "name": "spying",
+                    "steps": [{"name": "spy", "script": "spy", "queue": "spied"}],
+                }
+            ],
+        }
+    )
+
+    flow_kit.run("spying", {}).assert_completed()
+
+
+ODD = ["a b", "ü/ö", "'; DROP TABLE x; --", "%s {} \\", "\U0001f600", " ", "\n", "a" * 200, "\x7f"]
+
+
+def test_keys_may_have_odd_characters(flow_kit: FlowKit):
+    configured(
+        flow_kit,
+        python(
+            "for key in message['payload']:",
+            "    state.set(key, state.get(key, 0) + 1)",
+        ),
+    )
+
+    for _ in range(2):
+        flow_kit.run("keeping", dict.fromkeys(ODD, 1)).assert_completed()
+
+    assert kept() == dict.fromkeys(ODD, "2")
+    assert_totals_are_right()
+
+
+def test_a_cancelled_run_changes_nothing(flow_kit: FlowKit):
+    configured(flow_kit, python("state.increment('count')", "raise Wait(60)"))
+    run = flow_kit.start("keeping", {})
+    flow_kit.work(moves_time=False)
+
+    run.cancel()
+
+    assert kept() == {"count": "1"}
+    assert run.status == "CANCELLED"
+    assert FlowState.objects.live(flow_kit.now() + timedelta(days=1)).exists()
+
+
+def test_flows_without_a_state_ask_for_none(flow_kit: FlowKit, django_assert_max_num_queries):
+    configured(flow_kit, python("pass"))
+
+    with django_assert_max_num_queries(10_000) as captured:
+        flow_kit.run("keeping", {}).assert_completed()
+
+    assert [query for query in captured.captured_queries if "flowstate" in query["sql"]] == []
