@@ -280,7 +280,7 @@ def _places(
 def _add_attempts(run: Run, places: dict[str, Place]) -> None:
     """Add the attempts in the order in which they were stored, numbered for each branch.
 
-    An attempt whose worker died has no row, so its number is missing.
+    An attempt of less than a second whose worker died has no row, so its number is missing.
     """
     stored = StepRun.objects.filter(run=run.pk).order_by("id").select_related("step")
     for step_run in stored.only(*ATTEMPT_FIELDS, "step__name"):

@@ -32,6 +32,7 @@ from flows.store.database import Database, read_time, sql_time
 from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
 from flows.store.kept import beginning
+from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
@@ -377,10 +378,13 @@ class Store:
                 queues[plan.queue_id].depth_change -= 1
         self.database.each(sql.DELETE_MESSAGE, [{"id": id} for id in dropped])
         self.counters.add(queues)
-        now, suspects = sql_time(self.database.now()), 0
+        time, suspects = self.database.now(), 0
         if died_with_threads:
             suspects = (len(held) + 1) // 2
         counted = self._counted_up_to(consumer_id, held, died_with_threads)
+        why = DIED if died_with_threads else STOPPED
+        keep_lost_attempts(consumer_id, held, dropped, time, why)
+        now = sql_time(time)
         self.database.change(sql.FORGET_ALL_RUNNING, [consumer_id])
         self.database.change(sql.RELEASE, [counted, suspects, now, suspects, consumer_id])
         self.database.wake()

@@ -11,11 +11,13 @@ import pytest
 from django.urls import reverse
 
 from flows import engine
-from flows.models import Queue, Run, RunningAttempt, StepRun
+from flows.management.commands.runs import Printed
+from flows.models import Consumer, Queue, Run, RunningAttempt, StepRun
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import trace
 from flows.store import store
+from flows.store.lost_attempts import DIED, STOPPED
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
 from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
@@ -24,6 +26,7 @@ from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+LEASE = timedelta(hours=1)
 ENDLESS = """\
 def run(message, context):
     context.log('begun', 1)
@@ -149,7 +152,57 @@ def test_what_a_lost_consumer_has_noted_is_not_shown(started, at_work):
 
     [step] = trace(started)["steps"]
 
-    assert (step["status"], step["attempts"]) == ("QUEUED", [])
+    assert (step["status"], [each["outcome"] for each in step["attempts"]]) == (
+        "QUEUED",
+        ["FAILED"],
+    )
+
+
+@pytest.mark.parametrize("ends", ["died", "stopped"])
+def test_the_log_that_was_seen_stays_when_the_worker_is_gone(started, at_work, ends):
+    printed = Printed(None)
+    before = [line["text"] for line in printed.news(trace(started))]
+    consumer = Consumer.objects.get()
+
+    if ends == "died":
+        store().reap(consumer.machine, lambda pid: False, LEASE, LEASE)
+    else:
+        store().close(at_work.worker.sessions[0].lease)
+    [step] = trace(started)["steps"]
+    [end] = printed.news(trace(started))
+
+    [attempt] = step["attempts"]
+    assert before == ["begun 1"]
+    assert [line["text"] for line in attempt["logs"]] == before
+    assert attempt["finishedAt"] >= attempt["startedAt"]
+    assert attempt["outcome"] == end["outcome"] == "FAILED"
+    assert attempt["error"] == end["error"] == (DIED if ends == "died" else STOPPED)
+    assert not RunningAttempt.objects.exists()
+
+
+def test_the_next_attempt_has_the_next_number(started, at_work):
+    store().close(at_work.worker.sessions[0].lease)
+    at_work.worker.sessions[0].forget()
+    at_work.worker.sessions.clear()
+
+    again = AtWork("flow-0")
+    again.until(lambda: RunningAttempt.objects.exists())
+    attempts = trace(run_of(started.pk))["steps"][0]["attempts"]
+    for session in again.worker.sessions:
+        session.forget()
+
+    assert [(each["attempt"], each["outcome"]) for each in attempts] == [
+        (1, "FAILED"),
+        (2, "RUNNING"),
+    ]
+
+
+def test_the_log_of_a_cancelled_run_stays_when_the_worker_is_gone(started, at_work):
+    engine.cancel(started)
+
+    store().close(at_work.worker.sessions[0].lease)
+
+    assert StepRun.objects.get().outcome == "CANCELLED"
 
 
 def test_a_time_limit_is_stored_with_log_line_and_function():
