@@ -194,7 +194,8 @@ PROCESSES = {
 CRASHES = {
     "a null pointer": Attack(killed_by("SIGSEGV"), "ctypes.string_at(0)"),
     "broken byte code": Attack(
-        rf"{killed_by('SIG(SEGV|ABRT|BUS|ILL)')}|ScriptRaised: SystemError: .*",
+        # An empty local has no name either.
+        rf"{killed_by('SIG(SEGV|ABRT|BUS|ILL)')}|ScriptRaised: (System|Index)Error: .*",
         """
         def f(): pass
         f.__code__ = f.__code__.replace(co_code=bytes([124, 250]) * 40, co_stacksize=1)
