@@ -28,6 +28,9 @@ from scripts.protocol.flow_state import (
     Change,
     StateInvalid,
     added,
+    checked_key,
+    checked_value,
+    new_version,
 )
 from scripts.services.flow_states import pending_states
 
@@ -153,6 +156,13 @@ class StateOfFlow:
         except StateInvalid as error:
             raise StateRefused(result, f"The state of the flow: {error}") from None
         return result
+
+    def change(self, changes: Sequence[Change], version: int) -> None:
+        """Raises StateInvalid."""
+        values = {each.key: self._changed(each, version) for each in changes if each.what != READ}
+        before, self.values = self.values, self.values | values
+        self.changed |= dict.fromkeys(values)
+        self._require_room(before)
 
     def write(self) -> None:
         """Write what has changed, and have the worker forget what it has kept of it."""
@@ -284,6 +294,25 @@ def purge_expired(now: datetime, most: int) -> int:
         return delete_rows(
             flow_id, FlowState.objects.filter(pk__in=list(some.values_list("pk", flat=True)))
         )
+
+
+def change_by_hand(
+    flow_id: int, key: str, text: str | None, now: datetime
+) -> tuple[str | None, str | None]:
+    """Set a value for good, or delete it where the text is None; return it before and after.
+
+    Within a transaction. Scripts that have read it are run again. Raises StateInvalid.
+    """
+    change = Change(checked_key(key), DELETE if text is None else SET)
+    if text is not None:
+        change = replace(change, text=checked_value(text))
+    if not lock(flow_id):
+        return None, None
+    state = StateOfFlow(flow_id, [key], now)
+    before = state.values.get(key)
+    state.change([change], new_version())
+    state.write()
+    return before.text if before else None, text
 
 
 def run_again(result: DeliveryResult) -> DeliveryResult:

@@ -18,7 +18,7 @@ from flows import public
 from flows.configuration import import_configuration, read_directory, read_document
 from flows.engine import Payload
 from flows.errors import UnknownFlow
-from flows.models import Flow, Message, Run
+from flows.models import Flow, FlowState, Message, Run
 from flows.options import BatchOptions, StartOptions, can_be_a_name
 from flows.store import HeldMessage, Ready, store
 from flows.testing.arguments import (
@@ -228,6 +228,14 @@ class FlowKit:
         check_type("run", run, (UUID, str), "the id of a run")
         public.status(run)
         return FlowRun(self, UUID(str(run)))
+
+    def state(self, flow: str) -> dict[str, Any]:
+        """Return what the runs of a flow have left by `context.state`. Raises UnknownFlow."""
+        found = Flow.objects.filter(name=flow).first()
+        if found is None:
+            raise _unknown(flow)
+        rows = FlowState.objects.live(self.now()).filter(flow=found)
+        return {key: json.loads(value) for key, value in rows.values_list("key", "value")}
 
     def runs(self, flow: str | None = None) -> list[FlowRun]:
         """Return all runs, or those of a flow, the first one first. Raises UnknownFlow."""

@@ -141,8 +141,12 @@ def versioned(changes: Sequence[Change]) -> StateChanges | None:
     """Return the changes of a call with a version of their own; None where there are none."""
     if not changes:
         return None
-    # Random, so that no two processes give the same.
-    return StateChanges(tuple(changes), secrets.randbelow(MAX_VERSION) + 1)
+    return StateChanges(tuple(changes), new_version())
+
+
+def new_version() -> int:
+    """Return one that no other process gives: it is random."""
+    return secrets.randbelow(MAX_VERSION) + 1
 
 
 def require_bounded(changes: Iterable[Change]) -> None:

@@ -42,8 +42,15 @@ POINTS = [
 # In a web process that stores the starts of several callers together.
 GROUP_POINTS = ["group-taken", "before-commit-of-group", "group-stored"]
 STEPS = ["s0", "s1", "s2"]
+# What it counts in the state of the flow is stored with its step, or not at all.
+COUNTING = TRAIL.replace(
+    "    return",
+    "    context.state.increment('steps')\n"
+    "    context.state.set('turns', context.state.get('turns', 0) + 1)\n"
+    "    return",
+)
 CONFIGURATION = {
-    "scripts": [{"name": "trail", "code": TRAIL}],
+    "scripts": [{"name": "trail", "code": COUNTING}],
     "queues": [{"name": name} for name in (*STEPS, "other")],
     "flows": [
         {
@@ -94,6 +101,8 @@ def test_nothing_is_lost_or_doubled_by_a_crash_there(installation: Installation,
         findings = judge(query, history, {"three": STEPS})
     print(f"{points}: {seconds:.1f} s, {findings}")
     assert findings.nothing(), findings
+    state = dict(installation.rows("SELECT key, value FROM flows_flowstate"))
+    assert state == dict.fromkeys(("steps", "turns"), str(RUNS * len(STEPS)))
 
 
 @pytest.mark.parametrize("point", GROUP_POINTS)

@@ -180,3 +180,36 @@ def test_a_secret_is_entered_from_standard_input_and_never_printed(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("x"))
     with pytest.raises(CommandError, match="Letters, digits"):
         said("secrets", "set", "no name")
+
+
+# --- the state of a flow ------------------------------------------------------------------------
+
+
+def test_the_state_of_a_flow_is_listed_and_changed_with_an_entry_in_the_audit_log(flow):
+    said("state", "flow", "--set", "cursor", '{"page": 1.50}')
+    said("state", "flow", "--set", "name", '"Ü"')
+
+    assert said("state", "flow") == 'cursor = {"page": 1.50}\nname = "Ü"\n'
+    assert said("state", "flow", "--get", "cursor") == '{"page": 1.50}\n'
+    [line] = said("state", "flow", "--json", "--limit", "1").splitlines()
+    assert json.loads(line) == {"key": "cursor", "value": '{"page": 1.50}', "expiresAt": None}
+    said("state", "flow", "--delete", "cursor")
+    assert said("state", "flow") == 'name = "Ü"\n'
+    entry = AuditEntry.objects.filter(verb="change the state").order_by("-pk")[0]
+    assert (entry.before, entry.after) == ({"cursor": '{"page": 1.50}'}, {"cursor": None})
+    assert entry.name == "flow"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("other",), "no flow 'other'"),
+        (("flow", "--get", "k"), "no value 'k'"),
+        (("flow", "--delete", "k"), "no value 'k'"),
+        (("flow", "--set", "k", "{"), "no JSON"),
+        (("flow", "--set", "", "1"), "1 to 200 characters"),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused(flow, arguments, words):
+    with pytest.raises(CommandError, match=words):
+        said("state", *arguments)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from flows.errors import UnknownFlow
 from flows.models import Flow, FlowState, FlowStateTotals, Message
 from flows.models.flow_state import size_of
 from flows.store import flow_state
@@ -288,6 +289,19 @@ def test_one_message_that_cannot_be_stored_harms_no_other(flow_kit: FlowKit):
     assert "'name' is no number" in runs[2].assert_dead_letter("keep").error
     assert kept() == {"name": '"x"', "count": "4"}
     assert_totals_are_right()
+
+
+def test_a_test_sees_the_state_of_its_flow(flow_kit: FlowKit):
+    configured(flow_kit, python("state.set('a', {'n': [1.5]})", "state.set('b', 1, expires=5)"))
+    flow_kit.run("keeping", {})
+
+    before = flow_kit.state("keeping")
+    flow_kit.advance(6)
+
+    assert before == {"a": {"n": [1.5]}, "b": 1}
+    assert flow_kit.state("keeping") == {"a": {"n": [1.5]}}
+    with pytest.raises(UnknownFlow):
+        flow_kit.state("other")
 
 
 def test_a_flow_has_no_more_than_it_may(flow_kit: FlowKit, monkeypatch: pytest.MonkeyPatch):
