@@ -233,6 +233,7 @@ def _running(story: RunStory, told: StepStory) -> Iterator[dict[str, Any]]:
         logs = _logs_shown(running.logs) if running.logs else ""
         yield _group(story.run, [attempt], sees_payloads=False) | {
             "id": f"running-{message.pk}",
+            "is_running": True,
             "logs": logs,
             "progress": _progress(progress_told(running)),
         }

@@ -13,6 +13,7 @@ from django.db.models.functions import Left
 
 from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
 from flows.monitoring.trace import Place, running_attempts, statuses_of
+from flows.monitoring.wait_reason import script_wait
 from flows.store import store
 from scripts.protocol.json_text import member_of
 
@@ -290,7 +291,8 @@ def _add_spans(stories: Sequence[StepStory], created_at: datetime, end: datetime
 def _kind_now(story: StepStory) -> str:
     if any(message.consumer_id is not None for message in story.messages):
         return NOW
-    return BACK_OFF if any(message.deliveries for message in story.messages) else WAITED
+    backs_off = any(each.deliveries and script_wait(each) is None for each in story.messages)
+    return BACK_OFF if backs_off else WAITED
 
 
 def _together(story: StepStory, ready: datetime) -> Iterator[Span]:

@@ -260,3 +260,11 @@ def test_what_no_way_leads_back_from_has_a_red_button(admin_client, orders):
 
     assert "bg-red-600" in cancel
     assert "bg-red-600" not in again
+
+
+def test_the_number_of_results_stands_beside_the_title_where_some_are_left_out(admin_client):
+    letters = reverse("admin:flows_deadletter_changelist")
+
+    pages = [admin_client.get(letters + query).content.decode() for query in ("", "?q=orders")]
+
+    assert ["0 results (" in page for page in pages] == [False, True]

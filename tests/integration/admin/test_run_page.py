@@ -19,6 +19,7 @@ from flows.models.keep import Keep
 from flows.monitoring import conservation
 from flows.monitoring.run_story import BACK_OFF, DEAD, RAN, WAITED, run_story
 from flows.monitoring.trace import trace
+from flows.store.waiting import waiting_again
 from tests.builders import ECHO, RAISING, TRAIL, make_flow, run_of, work_until_idle
 from tests.integration.admin.pages import answer_dialog
 
@@ -119,6 +120,19 @@ def test_attempts_with_the_same_error_are_one(client, superuser):
     assert "Attempts 1 to 3" in content
     assert "3 times" in content
     assert content.count("raise ValueError") == 1
+
+
+def test_a_script_that_waits_after_a_failure_does_not_back_off(db):
+    flow = make_flow(codes=[RAISING, ECHO], max_deliveries=3)
+    run = start()
+    work_until_idle(flow)
+    assert run_story(run_of(run.pk)).steps[0].spans[-1].kind == BACK_OFF
+    message = Message.objects.get()
+
+    message.waiting = waiting_again(None, message.step_id, 0.0, "", "no file yet")
+    message.save()
+
+    assert run_story(run_of(run.pk)).steps[0].spans[-1].kind == WAITED
 
 
 def test_the_time_line_tells_waiting_running_and_back_off_apart(db):
