@@ -15,6 +15,7 @@ from typing import Any
 from scripts.callables import Reject, Retry, Wait
 from scripts.callables.leftovers import apart
 from scripts.callables.logs import MessageOfLogs, message_of_logs
+from scripts.callables.places import timed_out
 from scripts.callables.service_client import CallableServices
 from scripts.callables.tables import tables_of
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
@@ -33,7 +34,6 @@ from scripts.protocol.errors import (
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
-    ScriptTimedOut,
     ScriptTooLate,
     ScriptWait,
 )
@@ -173,7 +173,10 @@ class CallableCall:
         if self.is_cancelled:
             return ScriptKilled("cancelled")
         if isinstance(reason, TimeIsUp):
-            return ScriptTimedOut(limit_seconds=self.limit.seconds)
+            clean = self._services.clean
+            return timed_out(
+                self.limit.seconds, self.limit.stack, CallableCall._run.__code__, clean
+            )
         error, clean = explained(reason), self._services.clean
         error.args = (clean(str(error), MAX_TEXT_LENGTH),)
         for name, value in vars(error).items():

@@ -16,7 +16,10 @@ import threading
 import time
 from collections.abc import Callable
 from math import inf
+from traceback import StackSummary
 from typing import Any, NoReturn, TypeVar
+
+from scripts.callables.places import stack_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class Limit:
         # The time of the next action: first the exception, then the end of the process.
         self.due_at = inf
         self.thread = 0
+        # Where the thread was when its time was up.
+        self.stack: StackSummary | None = None
 
 
 class Watchdog:
@@ -133,6 +138,7 @@ class Watchdog:
             return
         limit.is_hit = True
         limit.due_at = time.monotonic() + PATIENCE_SECONDS
+        limit.stack = stack_of(limit.thread)
         raise_into(limit.thread, TimeIsUp)
 
     def _plan(self, looks_at: float) -> None:

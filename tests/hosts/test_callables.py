@@ -1,5 +1,6 @@
 """Callables: which functions may be scripts, and what the threads of a worker make of them."""
 
+import re
 import time
 from collections import Counter
 
@@ -246,6 +247,10 @@ def test_one_that_takes_too_long_is_ended_and_keeps_no_other_waiting(pool):
     assert {outcome.call.key[0] for outcome in first} == {"echo"}
     late = [outcome for outcome in collect(pool) if outcome.error]
     assert [type(outcome.error) for outcome in late] == [ScriptTimedOut] * 2
+    for outcome in late:
+        assert re.search(r" It was at line \d+ in spins\(\) of \w+\.py\.", str(outcome.error))
+        assert ", in spins\n" in outcome.error.traceback
+        assert "in _run" not in outcome.error.traceback
 
 
 def test_no_step_has_more_threads_than_it_was_given(pool):
