@@ -81,3 +81,5 @@ class Circumstances:
     outputs: int | None = None
     fan_outs: int = 0
     next_queue_size: int = 0
+    # A flow that its script has started, and whose first queue is gone.
+    lacks_queue_of: str = ""

@@ -142,6 +142,7 @@ def build_step_plan(step_id: int) -> StepPlan:
             step=step.name,
             queue=step.queue_name,
             is_last=following is None,
+            starts=tuple(step.flow_version.may_start),
             goes_to=tuple(way.name for way in ways),
             flow_id=step.flow_version.flow_id or 0,
         ),

@@ -90,7 +90,7 @@ def try_flow(flow: Flow, payload: str, user: Any) -> FlowTrial:
     parse_payload(payload.encode())
     steps = list(flow.steps.select_related("script", "queue").order_by("position", "pk"))
     began = time.monotonic()
-    trial = _Run(steps, user, began + MAX_SECONDS).run(payload)
+    trial = _Run(flow, steps, user, began + MAX_SECONDS).run(payload)
     trial.seconds = time.monotonic() - began
     return trial
 
@@ -100,7 +100,8 @@ class _Stopped(Exception):
 
 
 class _Run:
-    def __init__(self, steps: list[Step], user: Any, until: float) -> None:
+    def __init__(self, flow: Flow, steps: list[Step], user: Any, until: float) -> None:
+        self.flow = flow
         self.steps = steps
         self.user = user
         self.until = until
@@ -200,6 +201,7 @@ class _Run:
                 services=services,
                 goes_to=self._ways_of(tried.step),
                 state=self.state,
+                may_start=tuple(self.flow.may_start),
             )
 
     def _ways_of(self, step: Step) -> tuple[str, ...]:

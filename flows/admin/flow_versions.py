@@ -46,6 +46,9 @@ def changes_since(before: FlowVersion, version: FlowVersion) -> list[StepChange]
     if before.keep != version.keep:
         kept = f"payloads kept: {before.keep} → {version.keep}"
         found.append(StepChange("", "changed", kept))
+    if before.may_start != version.may_start:
+        starts = f"may start: {', '.join(version.may_start) or 'no flow'}"
+        found.append(StepChange("", "changed", starts))
     return found
 
 

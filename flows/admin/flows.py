@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.decorators import action, display
@@ -16,6 +17,7 @@ from flows.admin.by_role import has_right, may_view, rights_of
 from flows.admin.configuration import ConfigurationUrls
 from flows.admin.deleted_flows import DeletedFlowsAdmin
 from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, list_of, page_of
+from flows.admin.flow_form import FlowForm
 from flows.admin.flow_versions import VersionInline
 from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
@@ -83,11 +85,13 @@ class FlowAdmin(
                     "retention",
                     "max_age",
                     "keep",
+                    "may_start",
                 )
             },
         ),
     )
     readonly_fields = ("pause_state",)
+    form = FlowForm
     inlines = (VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_list = ("deleted_flows",)
@@ -120,6 +124,14 @@ class FlowAdmin(
         if obj is None:
             return ((None, {"fields": ("name", "description")}),)
         return super().get_fieldsets(request, obj)
+
+    def get_form(
+        self, request: HttpRequest, obj: Flow | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if obj is None:
+            return super().get_form(request, obj, change, form=ModelForm, **kwargs)
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"user": request.user})
 
     def get_inlines(self, request: HttpRequest, obj: Flow | None) -> list[Any]:
         # A new flow has a name first; all else is on its page.

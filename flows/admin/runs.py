@@ -17,7 +17,7 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from flows import engine
-from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
+from flows.access.rights import SEES_EVERY_RUN, may_cancel, runs_seen, seen_runs
 from flows.admin.by_role import (
     ByRole,
     has_right,
@@ -39,6 +39,7 @@ from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.errors import FlowError
 from flows.models import BranchEnd, Message, Queue, Right, Run, StepVersion
+from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of
 from flows.monitoring.run_story import first_step, payload_at, run_story, start_envelope
 from flows.monitoring.wait_reason import why_run
 from flows.tasks.conservation import begin_check
@@ -127,6 +128,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
             "run_steps": steps_shown(request, story, sees_payloads, self._may_start(request, run)),
             "run_repeats": run.repeats and reverse("admin:flows_run_change", args=[run.repeats]),
+            **self._family(request, run),
             "run_waits_because": None if run.status in Run.FINISHED else why_run(run),
             "run_queue_url": queue and may_view(request, Queue) and page_of(queue),
             "run_bypasses_pause": any(message.bypasses_pause for message in story.messages),
@@ -138,6 +140,16 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_start_url": kept and address_of_body(run, "start", "whole"),
             "run_like_url": kept and self._may_start(request, run) and like_url(run),
             "run_not_kept": NOT_KEPT[run.flow_version.keep],
+        }
+
+    def _family(self, request: HttpRequest, run: Run) -> dict[str, Any]:
+        """Return the run whose script started this one, and those that its own scripts started."""
+        seen = runs_seen(request.user)
+        found = children_of(run, seen)
+        return {
+            "run_parent": (parent := parent_of(run, seen)) and _relative(parent),
+            "run_children": [_relative(each) for each in found[:MOST_CHILDREN]],
+            "run_has_more_children": len(found) > MOST_CHILDREN,
         }
 
     def _sees_payloads(self, request: HttpRequest, run: Run) -> bool:
@@ -346,6 +358,10 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             return TemplateResponse(request, template, {**context, **last_check()})
         template = "admin/flows/run/conservation.html"
         return TemplateResponse(request, template, {**context, **tables()})
+
+
+def _relative(run: Run) -> dict[str, Any]:
+    return {"run": run, "flow": run.flow_version.flow_name, "url": page_of(run)}
 
 
 def has_ended(run: Run) -> bool:

@@ -99,6 +99,7 @@ def shown(tried: Tried) -> dict[str, Any]:
         "output": None if trial.output is None else _cut(trial.output),
         "fans_out": _branches(tried),
         "goes_to": trial.goes_to,
+        "starts": [each | {"payload": _cut(each["payload"])} for each in trial.starts],
         "error": trial.traceback or (str(trial.error) if trial.error else ""),
         "faults": trial.faults,
         "warning": trial.warning or "",

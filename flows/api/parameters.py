@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 
@@ -42,6 +44,19 @@ def digit(query: dict[str, str], name: str) -> int | None:
     if not re.fullmatch("[0-9]", value):
         raise Problem.of_parameter(name, "must be 0 to 9")
     return int(value)
+
+
+def correlation_id(query: dict[str, str], name: str) -> UUID | None:
+    """Return the id of a run."""
+    given = query.get(name)
+    if given is None:
+        return None
+    found: UUID | None = None
+    with suppress(ValueError):
+        found = UUID(given)
+    if found is None or str(found) != given.lower():
+        raise Problem.of_parameter(name, "must be the id of a run")
+    return found
 
 
 def date_time(query: dict[str, str], name: str) -> datetime | None:

@@ -35,7 +35,9 @@ CLOCKS_APART = timedelta(minutes=5)
 
 
 class RunsView(ApiView):
-    query_parameters = frozenset({"flowName", "status", "createdAfter", "createdBefore", "cursor"})
+    query_parameters = frozenset(
+        {"flowName", "status", "parent", "createdAfter", "createdBefore", "cursor"}
+    )
 
     @extend_schema(**LIST_RUNS)
     def get(self, request: Request) -> HttpResponse:
@@ -43,6 +45,7 @@ class RunsView(ApiView):
             runs_seen(request.user),
             flow_version__flow_name=parameters.text(self.query, "flowName"),
             status=parameters.choice(self.query, "status", Run.Status.values),
+            parent=parameters.correlation_id(self.query, "parent"),
         )
         runs = _created_between(
             runs,

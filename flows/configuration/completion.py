@@ -72,6 +72,8 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
         entry["maxAgeSeconds"] = _as_stored(given["maxAgeSeconds"], SECOND)
     if given.get("keep", Flow().keep) != Flow().keep:
         entry["keep"] = given["keep"]
+    if given.get("starts"):
+        entry["starts"] = given["starts"]
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
 

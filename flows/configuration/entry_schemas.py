@@ -146,6 +146,7 @@ FLOW = _object(
         "retentionDays": _number(0.0001, 10**5),
         "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
         "keep": {"enum": Keep.values},
+        "starts": {**_list(NAME), "uniqueItems": True},
         "steps": _list(
             _object(
                 {

@@ -39,6 +39,7 @@ class PlanChecks:
         self._check_queues()
         self._check_libraries()
         self._check_steps()
+        self._check_starts()
         self._check_roles()
         self._check_kept_scripts()
         self._check_kept_steps()
@@ -106,6 +107,13 @@ class PlanChecks:
                         f"{other_flow} already",
                     )
                 feeds.setdefault(queue, (flow.values["name"], step.values["name"]))
+
+    def _check_starts(self) -> None:
+        flows = self._names_after("flow")
+        for flow in self.desired.flows.values():
+            for index, name in enumerate(flow.values.get("starts", [])):
+                if name not in flows:
+                    self.faults.add(inside(flow.at("starts"), index), self._no("flow", name))
 
     def _check_roles(self) -> None:
         flows = self._names_after("flow")

@@ -81,6 +81,8 @@ def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
         entry["maxAgeSeconds"] = in_units(flow.max_age, SECOND)
     if flow.keep != Flow().keep:
         entry["keep"] = flow.keep
+    if flow.may_start:
+        entry["starts"] = flow.may_start
     return entry
 
 
@@ -146,6 +148,7 @@ def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
     max_age = entry.get("maxAgeSeconds")
     flow.max_age = max_age * SECOND if max_age else None
     flow.keep = entry.get("keep", Flow().keep)
+    flow.may_start = entry.get("starts", [])
 
 
 def same(one: Any, other: Any) -> bool:

@@ -51,6 +51,13 @@ class Flow(models.Model):
         help_text="Which payloads of its runs stay to be looked at, as long as the runs do. Runs"
         " under way keep as they started.",
     )
+    may_start = models.JSONField(
+        "may start",
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="Flows that its scripts may start with context.start, by name.",
+    )
     paused = models.BooleanField(
         default=False, help_text="Starts are accepted, but the messages of all its steps wait."
     )
@@ -109,7 +116,8 @@ class Flow(models.Model):
         return self.versions.order_by("number").last()
 
     def _is_current(self, latest: FlowVersion, steps: list[dict[str, Any]]) -> bool:
-        same = (latest.flow_name, latest.keep) == (self.name, self.keep)
+        own = self.name, self.keep, self.may_start
+        same = (latest.flow_name, latest.keep, latest.may_start) == own
         return same and latest.has_steps(steps)
 
     @transaction.atomic
@@ -120,7 +128,7 @@ class Flow(models.Model):
 
     def add_version(self, author: Any = None) -> FlowVersion:
         """Return the version with the current steps. The caller prevents changes meanwhile."""
-        self.refresh_from_db(fields=["name", "keep"])
+        self.refresh_from_db(fields=["name", "keep", "may_start"])
         steps = []
         for step in self._steps_with_parts():
             step.queue.make_state()
@@ -134,6 +142,7 @@ class Flow(models.Model):
             number=latest.number + 1 if latest else 1,
             flow_name=self.name,
             keep=self.keep,
+            may_start=self.may_start,
             author=author or self._author_of_scripts(steps),
         )
         StepVersion.objects.bulk_create(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Q
 
 from flows.disposition import StepOutcome
 from flows.models.version import FlowVersion, StepVersion
@@ -50,6 +50,10 @@ class Run(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     # No foreign key: the other run may be purged first.
+    parent = models.UUIDField(null=True, help_text="The run whose script has started it.")
+    start_depth = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How many runs are above it, each started by the other."
+    )
     repeats = models.UUIDField(null=True, help_text="The run whose payload it was started with.")
 
     class Meta:
@@ -57,6 +61,11 @@ class Run(models.Model):
         indexes = [
             # Runs of a flow, newest first: a UUIDv7 sorts by time.
             models.Index(F("flow_version"), F("correlation_id").desc(), name="run_by_flow"),
+            models.Index(
+                fields=["parent", "correlation_id"],
+                condition=Q(parent__isnull=False),
+                name="run_by_parent",
+            ),
         ]
 
     def __str__(self) -> str:

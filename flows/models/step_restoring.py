@@ -39,9 +39,10 @@ def restore_steps(
 ) -> FlowVersion:
     """Make the version's steps those of its flow again, and return the version that this became.
 
-    Names, order, scripts, queues, threads, joins and which payloads are kept are restored. Scripts
-    keep their present code, because other flows may use them. `instead` has the script or queue for
-    each that is missing, by its key. Raises ValidationError where another is gone or feeds another
+    Names, order, scripts, queues, threads, joins and which payloads are kept are restored; of the
+    flows that it may start those that the flow may still start. Scripts keep their present code,
+    because other flows may use them. `instead` has the script or queue for each that is missing, by
+    its key. Raises ValidationError where another is gone or feeds another
     flow, and Flow.DoesNotExist.
     """
     instead = instead or {}
@@ -65,9 +66,11 @@ def restore_steps(
             script_id, queue_id = wanted_parts[then.pk]
             step = present.get((then.name, queue_id)) or Step(flow=flow)
             _restore(step, then, position, script_id, queue_id)
-        if flow.keep != version.keep:
-            flow.keep = version.keep
-            flow.save(update_fields=["keep"])
+        # What it may start only its page adds, where the user's rights are checked.
+        kept = [name for name in version.may_start if name in flow.may_start]
+        if (flow.keep, flow.may_start) != (version.keep, kept):
+            flow.keep, flow.may_start = version.keep, kept
+            flow.save(update_fields=["keep", "may_start"])
         return flow.make_version(author=author)
 
 

@@ -27,6 +27,7 @@ class FlowVersion(models.Model):
     keep = models.CharField(
         max_length=16, choices=Keep, default=Keep.EVERYTHING, db_default=Keep.EVERYTHING
     )
+    may_start = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     created_at = models.DateTimeField(auto_now_add=True)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

@@ -121,6 +121,7 @@ def _summary(run: Run, current_step: str | None) -> dict[str, Any]:
         "error": run.error or None,
         "warnings": run.warnings,
         "repeats": None if run.repeats is None else str(run.repeats),
+        "parentCorrelationId": None if run.parent is None else str(run.parent),
     }
 
 

@@ -305,6 +305,8 @@ def _why_busy(queue: Any) -> str | None:
 
 def _why_delayed(message: Message) -> str:
     until = text_of(message.available_at)
+    if message.pending_outputs and message.body.startswith("[{"):
+        return f"A flow that its script starts has a full queue; it looks again at {until}."
     if message.pending_outputs:
         return (
             f"Its branches have all ended; it looks for room in the queue of the join at {until}."

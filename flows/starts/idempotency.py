@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -12,10 +12,10 @@ from flows.errors import IdempotencyConflict
 from flows.message.digest import is_of_request, request_digest
 from flows.models import IdempotencyKey
 from flows.models.users import caller_of
+from flows.options import IDEMPOTENCY_KEY_AGE
 from flows.starts.started import Started
 from flows.store import NewRun, store
 
-IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
 # No comma: WSGI joins the values of a header that was sent twice with one.
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x2b\x2d-\x7e]{1,255}")
 

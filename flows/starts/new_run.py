@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 from uuid_utils.compat import uuid7
@@ -37,6 +38,7 @@ def new_run(
     delayed_until: datetime | None,
     at_once: bool = False,
     at: StepPlan | None = None,
+    id: UUID | None = None,
 ) -> NewRun:
     """Return a run that begins at a step, the first if none is given, with its checked payload."""
     first = at or plan.require_runnable()
@@ -45,7 +47,7 @@ def new_run(
         parse_value(raw)
     else:
         plan.require_valid(parse_payload(raw), at_once)
-    correlation_id = uuid7()
+    correlation_id = id or uuid7()
     return NewRun(
         correlation_id=correlation_id,
         flow_name=plan.name,

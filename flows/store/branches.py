@@ -147,6 +147,13 @@ class Branches:
         if held.run_id not in self._urgencies:
             self._urgencies[held.run_id] = self.database.query(sql.URGENCY, [held.id])[0]
 
+    def wait_for_starts(self, done: DeliveryResult, body: str) -> None:
+        """Let a message wait at its step, which is done, until the runs that it starts have room.
+
+        The room that was reserved behind the step is given back; it is claimed with it.
+        """
+        self._keep_pending(done.held, body, LOOK_FOR_ROOM)
+
     def _keep_pending(self, held: HeldMessage, body: str, delay: timedelta = timedelta(0)) -> None:
         self.queues[self.queue_id].depth_change += 1
         self._pending.append((held, body, delay))

@@ -17,6 +17,7 @@ from flows.plan import StepPlan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
 from flows.store.branches import Branches
+from flows.store.children import Children, kept_for_room
 from flows.store.counters import Counters
 from flows.store.database import sql_time, sql_time_of_epoch
 from flows.store.flow_state import RUN_AGAIN, with_state
@@ -81,7 +82,9 @@ class Commit:
         self.released: list[DeliveryResult] = []
         self.dead: list[DeliveryResult] = []
         self.cancelled: list[DeliveryResult] = []
+        self.unpended: list[DeliveryResult] = []
         self.rates: dict[int, RateLimit] = {}
+        self.children = Children(counters, self.queues, now)
         self.branches = Branches(counters, self.queues, self.source_queue_id, now)
 
     def run(
@@ -103,6 +106,8 @@ class Commit:
         self._lock(head)
         if decide:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
+        if any(each.starts for each in self.results):
+            self.results = self.children.without_lost_keys(self.results)
         if any(each.state for each in self.results):
             self.results = with_state(self.results, self.now)
             self._take_turns()
@@ -134,6 +139,7 @@ class Commit:
             for way in plan.ways:
                 ids.update(step_plan(way.step_id).rooms)
         ids |= {step_plan(r.held.step_id).meets_queue_id for r in self.results if r.is_branched}
+        ids |= {run.queue_id for each in self.results for run in each.starts}
         if head:
             ids |= {self.lease.home_queue_id, *head.plan.rooms}
         self.queues.update(self.counters.lock(ids))
@@ -149,6 +155,8 @@ class Commit:
 
     def _circumstances(self, result: DeliveryResult, is_cancelled: bool) -> Circumstances:
         held, plan = result.held, result.plan
+        if lost := next((r for r in result.starts if r.queue_id not in self.queues), None):
+            return Circumstances(is_cancelled, lacks_queue_of=lost.flow_name)
         if plan.next_step_id is None or result.finishes:
             return Circumstances(is_cancelled) if is_cancelled else USUAL
         queue = self.queues.get(plan.next_queue_id)
@@ -173,10 +181,16 @@ class Commit:
             (self.retried if waits else self.released).append(done)
             return
         self.queues[self.source_queue_id].depth_change -= 1
+        is_accepted = disposition is Disposition.ACCEPTED
+        if is_accepted and done.starts and not self.children.take(done.starts):
+            self.branches.wait_for_starts(done, kept_for_room(done))
+            return
+        if done.held.pending_outputs and done.branches is None:
+            self.unpended.append(done)
         if disposition is Disposition.CANCELLED:
             self.cancelled.append(done)
         elif disposition is Disposition.DEAD_LETTERED:
-            is_rest = done.held.pending_outputs and done.branches is not None
+            is_rest = done.held.pending_outputs and done.branches is not None and not done.starts
             self.dead += self.branches.dead_rest(done, plan) if is_rest else [done]
         elif plan.next_step_id is not None and done.branches is not None:
             self.branches.fan_out(done, plan)
@@ -396,6 +410,7 @@ class Commit:
         write(sql.INSERT_STEP_RUN, [step_run_row(each, most) for each in self.results if each.ran])
         noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
         write(sql.FORGET_RUNNING, noted)
+        write(sql.FORGET_PENDING, [{"id": each.held.id} for each in self.unpended])
         write(sql.KEEP, [handed_row(h, at) for h in self.kept])
         write(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
         write(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
@@ -413,6 +428,7 @@ class Commit:
             sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.results if done.warning]
         )
         self.branches.write(self.dead)
+        self.children.write(self.branches.totals)
         if self.dead:
             letters = [dead_letter(done, self.now) for done in self.dead]
             for letter in DeadLetter.objects.bulk_create(letters):

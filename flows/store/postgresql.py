@@ -38,6 +38,8 @@ TYPES = {
     "step_id": "bigint",
     "flow_version_id": "bigint",
     "priority": "smallint",
+    "parent": "uuid",
+    "start_depth": "smallint",
     "bypasses_pause": "boolean",
     "delayed": "boolean",
     "delayed_starts": "int",

@@ -8,6 +8,14 @@ INSERT_RUN = BatchStatement(
     values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {created_at}, '', 0, 1",
 )
 
+# A run that a script has started.
+INSERT_CHILD = BatchStatement(
+    "INSERT INTO flows_run (correlation_id, flow_version_id, started_by_id, status, created_at,"
+    " error, warnings, branches, parent, start_depth)",
+    values="{id}, {flow_version_id}, {user_id}, 'QUEUED', {created_at}, '', 0, 1, {parent},"
+    " {start_depth}",
+)
+
 INSERT_MESSAGE = BatchStatement(
     "INSERT INTO flows_message (id, run_id, step_id, queue_id, body, deliveries, available_at,"
     " priority, bypasses_pause, delayed, branch, suspects, pending_outputs)",
@@ -240,6 +248,11 @@ FORGET_INPUTS = BatchStatement(
     where="flows_steprun.run_id = {id} AND flows_steprun.input IS NOT NULL",
 )
 
+
+# Its output has waited for room at its step, and goes on now.
+FORGET_PENDING = BatchStatement(
+    "UPDATE flows_message SET pending_outputs = FALSE", where="flows_message.id = {id}"
+)
 
 # A held message goes on to the next step with the consumer that holds it.
 KEEP = BatchStatement(

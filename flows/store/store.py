@@ -33,6 +33,7 @@ from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
 from flows.store.kept import beginning
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
+from flows.store.rows import message_row, new_run_row
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
@@ -486,31 +487,6 @@ def room_needed(runs: Sequence[NewRun]) -> tuple[Counter[int], Counter[int]]:
     for run in runs:
         (ready if run.start_at is None else delayed)[run.queue_id] += 1
     return ready, delayed
-
-
-def new_run_row(run: NewRun, at: str) -> dict[str, object]:
-    return {
-        "id": run.correlation_id.hex,
-        "flow_name": run.flow_name,
-        "flow_version_id": run.flow_version_id,
-        "user_id": key_in_database(run.user_id),
-        "created_at": at,
-    }
-
-
-def message_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str, object]:
-    return {
-        "id": (message_id or run.correlation_id).hex,
-        "run_id": run.correlation_id.hex,
-        "step_id": run.step_id,
-        "queue_id": run.queue_id,
-        "body": run.body,
-        "available_at": sql_time(run.start_at) if run.start_at else at,
-        "priority": run.priority,
-        "bypasses_pause": False,
-        "delayed": run.start_at is not None,
-        "branch": run.branch,
-    }
 
 
 def run_in_transaction(

@@ -36,6 +36,12 @@ class NewRun:
     branch: str = ""
     priority: int = DEFAULT_PRIORITY
     start_at: datetime | None = None
+    # Of a run that a script starts: the run of the script, how many are above it, and its key.
+    parent: UUID | None = None
+    depth: int = 0
+    key: str = ""
+    key_caller: str = ""
+    key_digest: str = ""
 
 
 @dataclass(slots=True)
@@ -83,6 +89,8 @@ class DeliveryResult:
     finishes: bool = False
     # The step that the output goes to in place of the next one; 0: it does not.
     goes_to: int = 0
+    # Runs that its script has started, to be stored with the output.
+    starts: tuple[NewRun, ...] = ()
     logs: str = ""
     warning: bool = False
     # What its script has changed in the state of the flow, stored where it goes on or waits.

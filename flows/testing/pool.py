@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from flows.starts.by_scripts import StartService
 from flows.testing.transactions import as_if_alone
 from scripts.callables.calls import CallableCall, Output, contract_of
+from scripts.callables.service_client import use_start_service
 from scripts.callables.watchdog import TimeIsUp
 from scripts.host.languages import compiled
 from scripts.pool.host_pool import HostPool
@@ -26,6 +28,7 @@ from scripts.protocol.services import (
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    START_SERVICE,
     STATE_SERVICE,
     TABLE_SERVICE,
     Deadline,
@@ -59,6 +62,7 @@ class KitPool(HostPool):
             SIGN_SERVICE: Signatures(SecretService(for_scripts=False)),
             STATE_SERVICE: FlowStates(),
             TABLE_SERVICE: self.tables,
+            START_SERVICE: StartService(),
         }
         self.allow_unsandboxed = settings.ASYNCENGINE_UNSEALED_SCRIPTS
         super().__init__(
@@ -66,6 +70,7 @@ class KitPool(HostPool):
             allow_unsandboxed=self.allow_unsandboxed,
             request_threads=SameThread,
         )
+        use_start_service(StartService())
         self.owner = owner()
         self.outside: OutsideCalls | None = None
         self.clock: Clock | None = None

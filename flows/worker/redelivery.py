@@ -201,6 +201,9 @@ def in_commit(decision: Decision, found: Circumstances) -> Decision:
         return dead_lettered(
             decision, "The queue of the next step no longer exists.", DeadLetterReason.NO_QUEUE
         )
+    if found.lacks_queue_of:
+        error = f"The queue of the flow {found.lacks_queue_of!r}, which it starts, is gone."
+        return dead_lettered(decision, error, DeadLetterReason.NO_QUEUE)
     if fault := _fault_of_fan_out(found):
         return dead_lettered(decision, fault, DeadLetterReason.TOO_MANY)
     return decision

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 import orjson
 
 from flows.disposition import Decision, Disposition
-from flows.models import RunningAttempt
+from flows.models import Run, RunningAttempt
 from flows.plan import step_plan
 from flows.store import DeliveryResult, HeldMessage
+from flows.store.children import kept_again
 from flows.store.clock import machine_clock
 from flows.store.sizes import fault_of_text
 from flows.worker import redelivery
@@ -43,6 +45,8 @@ def result_of_call(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
     )
     if result.disposition is Disposition.ACCEPTED:
         result.output, result.finishes, result.goes_to = output, outcome.finishes, goes_to
+        if outcome.call.starts:
+            result.starts = tuple(run for _, run in sorted(outcome.call.starts.items()))
         if fans_out:
             result.branches = [text for text, _ in items_of(output)]
     return result
@@ -85,6 +89,9 @@ def pending_outputs_of(held: HeldMessage) -> DeliveryResult:
     result = ended_now(held, redelivery.ACCEPTED)
     (place, _), *items = items_of(held.body)
     found = orjson.loads(place)
+    if isinstance(found, dict):
+        kept_again(result, found, [text for text, _ in items])
+        return result
     result.first_branch, result.goes_to = found if isinstance(found, list) else (found, 0)
     result.branches = [text for text, _ in items]
     return result
@@ -109,5 +116,15 @@ def waited(held: HeldMessage, now: float | None = None) -> Waited | None:
 
 
 def started_at(held: HeldMessage) -> float:
-    """Return when the run was started, in epoch seconds: a UUIDv7 begins with milliseconds."""
-    return int(held.run_id.replace("-", "")[:12], 16) / 1000
+    """Return when the run was started, in epoch seconds: a UUIDv7 begins with milliseconds.
+
+    The id of a run that a script has started begins with those of its parent.
+    """
+    id = held.run_id.replace("-", "")
+    return _created_at(id) if id[12] == "8" else int(id[:12], 16) / 1000
+
+
+@lru_cache(maxsize=4096)
+def _created_at(run_id: str) -> float:
+    found = Run.objects.filter(pk=run_id).values_list("created_at", flat=True).first()
+    return found.timestamp() if found else int(run_id[:12], 16) / 1000

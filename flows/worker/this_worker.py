@@ -8,10 +8,12 @@ from typing import Protocol
 
 from django.conf import settings
 
+from flows.starts.by_scripts import StartService
 from flows.worker.measuring import Measuring
+from scripts.callables.service_client import use_start_service
 from scripts.callables.threads import CallableThreads
 from scripts.pool.host_pool import HostPool
-from scripts.protocol.services import Service
+from scripts.protocol.services import START_SERVICE, Service
 
 
 class Draining(Protocol):
@@ -55,7 +57,8 @@ def _services() -> Mapping[str, Service]:
     # Their HTTP client takes memory that a worker whose scripts ask for nothing can do without.
     from scripts.services.engine import engine_services
 
-    return engine_services()
+    return {**engine_services(), START_SERVICE: StartService()}
 
 
 this_worker = ThisWorker()
+use_start_service(StartService())

@@ -43,6 +43,7 @@ from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.schema import Contract
 from scripts.protocol.services import Service
+from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
@@ -78,7 +79,7 @@ class CallableCall:
         self._finishes = False
         self._goes_to = ""
         self._made: Context | None = None
-        self._services = CallableServices(program, self.limit.seconds, site.flow_id, state)
+        self._services = CallableServices(program, self.limit.seconds, site, call, state)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
         """Run it in this thread, through `around` if given, which gets the function to call."""
@@ -203,7 +204,7 @@ def explained(error: BaseException) -> ScriptError:
             return rejected(error)
         headline = "".join(traceback.format_exception_only(error)).strip()
         is_refused = isinstance(error, StepNotAllowed) or (
-            isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
+            isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
         )
         frames = _own_frames(error.__traceback__)
         trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from scripts.pool.mask import mask_of
-from scripts.protocol.calls import CallSite, Program
+from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.envelope import plain_text
 from scripts.protocol.flow_state import StateChanges
 from scripts.protocol.services import (
@@ -15,7 +15,9 @@ from scripts.protocol.services import (
     CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    START_SERVICE,
     STATE_SERVICE,
+    CallService,
     RequestFailed,
     Service,
 )
@@ -30,14 +32,19 @@ class CallableServices:
     """Replies to the requests of a callable, in its own thread and on its own connection."""
 
     def __init__(
-        self, program: Program, seconds: float, flow_id: int = 0, state: Service | None = None
+        self,
+        program: Program,
+        seconds: float,
+        site: CallSite,
+        call: Call,
+        state: Service | None = None,
     ) -> None:
         """`state`: where the state of its flow is read, None for what is stored."""
         self.secret_names = program.secrets
         self._given: list[str] = []
-        self._program = program
+        self._program, self._site, self._call = program, site, call
         self._deadline = time.monotonic() + seconds
-        self._flow_id = flow_id
+        self._flow_id = site.flow_id
         self._state = state
         self._sent = 0
         self._replies: dict[int, dict[str, Any]] = {}
@@ -86,6 +93,8 @@ class CallableServices:
             return read_state(self._program, {**request, "flow": self._flow_id}, self._deadline)
         if service == SIGN_SERVICE:
             return _signatures()(self._program, request, self._deadline)
+        if service == START_SERVICE:
+            return start_service().serve_call(self._site, self._call, self, request, self._deadline)
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:
@@ -99,6 +108,28 @@ class CallableServices:
         value = _secret(self._program, name, for_script=True)
         self._given.append(value)
         return value
+
+
+class NoStarts:
+    """The service `start` where nothing can be started."""
+
+    def serve_call(
+        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        raise RequestFailed("There is no service 'start'.", "unknown")
+
+
+_start_service: list[CallService] = [NoStarts()]
+
+
+def start_service() -> CallService:
+    """Return the service with which callables start runs."""
+    return _start_service[0]
+
+
+def use_start_service(service: CallService) -> None:
+    """Have callables of this process start runs by a service, which knows the flows."""
+    _start_service[0] = service
 
 
 def _secret(program: Program, name: str, *, for_script: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, SupportsFloat
 
 from scripts.host.config_values import ConfigValues
@@ -17,6 +17,7 @@ from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.flow_state import Change
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
+from scripts.protocol.starts import StartRefused
 from scripts.protocol.ways import required_step
 
 NOTHING_GIVEN = "The output is None: return it, or give it to context.go({!r}, output)."
@@ -46,6 +47,7 @@ class Context:
         "_progress",
         "_secrets",
         "_services",
+        "_started",
         "_state",
         "_steps",
         "_tables",
@@ -91,6 +93,8 @@ class Context:
         self._given: tuple[Any, ...] = ()
         # Those that it may go to.
         self._steps = steps
+        # How many runs it has asked to start.
+        self._started = 0
         self._waits = waits
         self._state: State | None = None
         self._tables = tables
@@ -137,6 +141,30 @@ class Context:
         self._goes_to = required_step(step, self._steps)
         self._finish, self._given = (), output
         return output[0] if output else None
+
+    def start(
+        self,
+        flow: str,
+        payload: Any = None,
+        *,
+        key: str | None = None,
+        priority: int | None = None,
+        start_at: datetime | str | None = None,
+    ) -> str:
+        """Start a run of another flow, and return its correlation id, the same over redeliveries.
+
+        It is stored with the output of this message, or not at all. A key starts one run of the
+        flow a day. Raises StartRefused, a ValueError.
+        """
+        text = encode({} if payload is None else payload, self._numerals).decode()
+        at = start_at.isoformat() if isinstance(start_at, datetime) else start_at
+        request = {"flow": flow, "payload": text, "key": key, "priority": priority}
+        number, self._started = self._started, self._started + 1
+        reply = self._reply("start", request | {"startAt": at, "ordinal": number})
+        if "error" in reply:
+            raise StartRefused(reply["error"], reply["kind"])
+        started: str = reply["id"]
+        return started
 
     def _ending(self, output: Any, is_last: bool) -> tuple[Any, bool]:
         """Return what is the output of the call, and whether the run ends with it."""

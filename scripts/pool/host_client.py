@@ -24,7 +24,7 @@ from scripts.pool.group import MAX_GROUP_BYTES, Group
 from scripts.pool.pace import GROUP_SECONDS
 from scripts.pool.shared_page import SharedPage
 from scripts.protocol import wire
-from scripts.protocol.calls import Call, Program
+from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.wire import ProtocolError
 
@@ -291,6 +291,13 @@ class HostClient:
         """Return until when, by the monotonic clock, the call that runs may run."""
         clock, limit = time.monotonic(), self.program.timeout_seconds
         return min(max(self.page.began_at, clock - limit), clock) + limit
+
+    def running_call(self, number: int) -> tuple[CallSite, Call] | None:
+        """Return the call with this number where it runs, with its site."""
+        if not self.runs(number):
+            return None
+        group = self.groups[0]
+        return group.site, group.calls[group.done]
 
     def runs(self, number: int) -> bool:
         """Whether this is the call that the host is at, as far as it has answered."""

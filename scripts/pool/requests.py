@@ -22,6 +22,7 @@ from scripts.protocol.services import (
     CACHE_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
+    START_SERVICE,
     STATE_SERVICE,
     Deadline,
     RequestFailed,
@@ -31,6 +32,7 @@ from scripts.protocol.wire import ProtocolError
 
 if TYPE_CHECKING:
     from scripts.pool.host_client import HostClient
+    from scripts.protocol.calls import Call, CallSite
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,8 @@ class Request:
     reply: bytes = b""
     # The secret that the reply holds.
     secret: str = ""
+    # The call, where the service asks for it.
+    running: tuple[CallSite, Call] | None = None
 
 
 @dataclass(slots=True)
@@ -115,6 +119,8 @@ class RequestDispatcher:
         ):
             raise ProtocolError
         request = Request(host, call, *_read(head), content, host.deadline(), host.flow_id)
+        if request.service == START_SERVICE:
+            request.running = host.running_call(call)
         pending.unanswered.append(request)
         threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls
         threads.submit(request, host.program.name)
@@ -168,7 +174,16 @@ class RequestDispatcher:
         content = _content(request.content)
         if request.service == STATE_SERVICE:
             content["flow"] = request.flow_id
-        return service(request.host.program, content, request.deadline)
+        if request.service != START_SERVICE:
+            return service(request.host.program, content, request.deadline)
+        if request.running is None:
+            raise RequestFailed("The call that waited for the reply has ended.", "gone")
+        site, call = request.running
+        serve: Any = service
+        reply: dict[str, Any] = serve.serve_call(
+            site, call, (request.host, request.call), content, request.deadline
+        )
+        return reply
 
 
 def _read(head: bytes) -> tuple[int, str]:

@@ -6,7 +6,7 @@ script, an `Outcome` the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.protocol.errors import ScriptError
@@ -68,6 +68,8 @@ class CallSite:
     # The steps that a script may go to: the next one, and those that its step names; None: any.
     goes_to: tuple[str, ...] | None = ()
     flow_id: int = 0
+    # The flows that a script may start; None: any.
+    starts: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,15 @@ class Call:
     body: bytes
     start_by: float = 0.0
     waits: Waits | None = None
+    # What its script has started in this turn, by the ordinals.
+    starts: dict[int, Any] = field(default_factory=dict, compare=False)
+    turn: object = field(default=None, compare=False)
+
+    def starts_in(self, turn: object) -> dict[int, Any]:
+        """Return what the script has started in the turn: those of an earlier one count no more."""
+        if self.turn != turn:
+            self.turn, self.starts = turn, {}
+        return self.starts
 
 
 @dataclass(slots=True)

@@ -150,7 +150,7 @@ class ScriptInvalid(ScriptError):
 
 
 # The kinds of errors that the script's own settings cause, and those of its step.
-NEVER_ALLOWED = ("network-off", "host-not-allowed", "step-not-allowed")
+NEVER_ALLOWED = ("network-off", "host-not-allowed", "step-not-allowed", "start-refused")
 
 
 def place(file: str, line: int, function: str) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from scripts.protocol.calls import Program
+from scripts.protocol.calls import Call, CallSite, Program
 
 # A request is answered until this time, by the monotonic clock, or not at all.
 Deadline = float
 Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
+
+
+class CallService(Protocol):
+    """A service that asks which call it serves. `turn`: one object for each time the call runs."""
+
+    def serve_call(
+        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]: ...
+
 
 # The service whose replies are secrets, as {value}.
 SECRET_SERVICE = "secret"  # noqa: S105 - the name of it
@@ -30,6 +39,10 @@ STATE_SERVICE = "state"
 
 # The service whose reply has the values of the installation, as {values}.
 CONFIG_SERVICE = "config"
+
+# The service that starts runs of other flows, with the output of the call: {flow, payload, key,
+# priority, startAt, ordinal} to {id}. It is given the call.
+START_SERVICE = "start"
 
 
 # Not requested: `given(program)` has the tables that a host of the program gets.

@@ -40,10 +40,11 @@ from scripts.protocol.errors import (
 )
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
 from scripts.protocol.numerals import Numerals, loads
-from scripts.protocol.services import STATE_SERVICE, Service
+from scripts.protocol.services import START_SERVICE, STATE_SERVICE, Service
 from scripts.protocol.strict_json import read_exactly
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from scripts.services.engine import engine_services
+from scripts.trials.starts import TrialStarts
 from scripts.trials.states import TriedState
 
 # A person waits for the result, and does not wait for a script that may take an hour.
@@ -104,6 +105,8 @@ class Trial:
     goes_to: str = ""
     # The state of the flow as the script has left it, JSON texts by key.
     state: dict[str, str] = field(default_factory=dict)
+    # The runs that it would start: flow and payload, which is JSON text.
+    starts: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def outcome(self) -> str:
@@ -130,6 +133,14 @@ class Trial:
     def way(self) -> str:
         """Where the output would go that does not go to the next step, in a sentence."""
         return f"The output would go to the step {self.goes_to!r}." if self.goes_to else ""
+
+    @property
+    def started(self) -> str:
+        """Which runs it would start, in sentences."""
+        return " ".join(
+            f"It would start the flow {each['flow']!r} with {each['payload'][:500]}."
+            for each in self.starts[:10]
+        )
 
     @property
     def traceback(self) -> str:
@@ -169,12 +180,13 @@ def run_trial(
     services: Mapping[str, Service] | None = None,
     goes_to: tuple[str, ...] | None = None,
     state: TriedState | None = None,
+    may_start: tuple[str, ...] | None = None,
 ) -> Trial:
     """Run the program on the message; as the last step of a flow its output may be anything.
 
     `services` are those that it may use, by name; None: the engine's own. `goes_to` are the steps
-    that it may go to; None: any. The state of its flow is `state`, which keeps what it changes;
-    None: one that is empty.
+    that it may go to, `may_start` the flows that it may start; None: any. It starts none of them.
+    The state of its flow is `state`, which keeps what it changes; None: one that is empty.
 
     The script may take `MAX_SECONDS` at most. A callable runs in this process, which ends if the
     callable cannot be stopped; its writes to the database are rolled back. Raises TooManyTrials.
@@ -184,7 +196,8 @@ def run_trial(
         raise TooManyTrials
     try:
         # The host would not return an output that does not match, so the output is checked here.
-        site = CallSite("trial", program.name, "trial", is_last, () if is_last else goes_to)
+        ways = () if is_last else goes_to
+        site = CallSite("trial", program.name, "trial", is_last, starts=may_start, goes_to=ways)
         tried = replace(program, output_schema="")
         outcome, peak_bytes = _run(tried, message, site, services, state)
     finally:
@@ -209,6 +222,11 @@ def run_trial(
         finishes=outcome.finishes,
         goes_to=outcome.goes_to,
         state={key: clean(text, len(text)) for key, text in sorted(state.values.items())},
+        starts=[
+            each | {"payload": clean(each["payload"], MAX_TEXT_LENGTH)}
+            for _, each in sorted(outcome.call.starts.items())
+            if isinstance(each, dict)
+        ],
     )
 
 
@@ -238,7 +256,8 @@ def _run(
         return _run_here(CallableCall(limited, site, call, state=state)), 0
 
     def make_services() -> dict[str, Service]:
-        return {**(engine_services() if services is None else services), STATE_SERVICE: state}
+        given = engine_services() if services is None else services
+        return {**given, STATE_SERVICE: state, START_SERVICE: TrialStarts()}
 
     pool = HostPool(services=make_services, allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
     try:

@@ -26,6 +26,7 @@ RUN = {
     "error": None,
     "warnings": 0,
     "repeats": None,
+    "parentCorrelationId": None,
     "waitingBecause": None,
     "steps": [
         {

@@ -158,6 +158,7 @@ LIST_RUNS = operation(
     parameters=[
         OF_FLOW,
         filtered("status", "Only runs in this status.", enum=Run.Status.values),
+        filtered("parent", "Only runs that a script of this run has started.", OpenApiTypes.UUID),
         filtered("createdAfter", "Only runs created at this time or later.", OpenApiTypes.DATETIME),
         filtered("createdBefore", "Only runs created before this time.", OpenApiTypes.DATETIME),
         CURSOR,

@@ -146,6 +146,11 @@ RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
         "format": "uuid",
         "description": "The run that it was started again from; null for a start of its own.",
     },
+    "parentCorrelationId": {
+        "type": ["string", "null"],
+        "format": "uuid",
+        "description": "The run whose script has started it, by context.start.",
+    },
 }
 
 RUN_SUMMARY = record(

@@ -7,6 +7,14 @@ interface Message {
   [name: string]: any;
 }
 
+interface StartOptions {
+  /** The same key starts one run of the flow a day. */
+  key?: string;
+  /** 0 to 9. */
+  priority?: number;
+  startAt?: Date | string;
+}
+
 interface Context {
   /** The message. The script may read and change it. */
   Data: Message;
@@ -63,6 +71,8 @@ interface Context {
   log(...values: unknown[]): void;
   /** End the run, or its branch, with this output as result. The last call counts. */
   finish(output?: unknown): void;
+  /** Start a run of another flow with the output of this message; the id of the run. */
+  start(flow: string, payload?: object, options?: StartOptions): Promise<string>;
   /** Send the output, or that of setData(), on at a later step. The last call counts. */
   go(step: string, output?: unknown): void;
   /** How far the script is, seen while it runs, once a second. The last value counts. */

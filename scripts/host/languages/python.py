@@ -36,6 +36,7 @@ from scripts.protocol.errors import (
 )
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.rejections import bounded, code_of
+from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
 from scripts.typings import asyncengine_script
@@ -108,7 +109,7 @@ class PythonScript:
                 details=_details(error.details),
             )
         if isinstance(error, ImportError | StepNotAllowed) or (
-            isinstance(error, HttpError) and error.kind in NEVER_ALLOWED
+            isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
         ):
             # No repetition helps: what it may import, call and go to is part of its version.
             return ScriptInvalid(

@@ -99,8 +99,8 @@ class Command(BaseCommand):
             self.stderr.write(f"{line['level']}: {line['text']}")
         if trial.warning:
             self.stderr.write(f"warning: {trial.warning}")
-        if trial.way:
-            self.stderr.write(trial.way)
+        for told in filter(None, (trial.way, trial.started)):
+            self.stderr.write(told)
         for key, text in trial.state.items():
             self.stderr.write(f"state: {key} = {text}")
         self.stderr.write(f"{trial.seconds * 1000:.1f} ms, {trial.peak_bytes / 2**20:.1f} MB")

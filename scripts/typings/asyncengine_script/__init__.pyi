@@ -1,7 +1,7 @@
 """What Python scripts may import of Async Engine."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import IO, Any, SupportsFloat, TypeAlias, TypeVar, overload
 
 __all__ = [
@@ -98,6 +98,20 @@ class Context:
         """End the run, or its branch, with this output as result, and return it.
 
         The last call counts.
+        """
+
+    def start(
+        self,
+        flow: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        priority: int | None = None,
+        start_at: datetime | str | None = None,
+    ) -> str:
+        """Start a run of another flow with the output of this message; return its correlation id.
+
+        Raises a ValueError for a flow that the own one may not start, or a wrong payload.
         """
 
     @overload

@@ -88,6 +88,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "error": None,
         "warnings": 0,
         "repeats": None,
+        "parentCorrelationId": None,
         "waitingBecause": None,
     }
 

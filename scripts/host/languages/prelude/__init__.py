@@ -31,7 +31,7 @@ BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"
 # Larger parts, which take longer to make. Code gets them only where it names them.
 _NAMED_PARTS = {
     # Those below that ask the worker.
-    "asking": r"cached|state|sign|verify|jwt|verifyJwt|verify_jwt",
+    "asking": r"cached|sign|start|state|verify|jwt|verifyJwt|verify_jwt",
     "cached": r"cached",
     "clone": r"structuredClone",
     "config": r"config",
@@ -42,6 +42,7 @@ _NAMED_PARTS = {
     "go": r"go",
     "progress": r"progress",
     "signatures": r"sign|verify|jwt|verifyJwt|verify_jwt",
+    "start": r"start",
     "state": r"state",
     "table": r"table",
     "url": r"URL|URLSearchParams",

@@ -1,0 +1,199 @@
+"""What a commit does for runs that scripts have started: they are stored with the output.
+
+A start whose queue is full keeps its message at its step, which is done, with the output and all
+its starts, until there is room. So the script does not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flows.disposition import Decision, Disposition
+from flows.errors import QueueFull
+from flows.models import IdempotencyKey, Run
+from flows.options import IDEMPOTENCY_KEY_AGE
+from flows.store import sql
+from flows.store.counters import Counters
+from flows.store.database import sql_time
+from flows.store.rows import message_row, new_run_row
+from flows.store.totals import FlowTotalsChanges
+from flows.store.types import DeliveryResult, NewRun, QueueCounters
+
+RELEASED = Decision(Disposition.RELEASED)
+
+
+class Children:
+    """The runs that the scripts of a commit have started.
+
+    The counters of their queues are locked with all others of the commit, in the order of the ids.
+    """
+
+    def __init__(self, counters: Counters, queues: dict[int, QueueCounters], now: datetime) -> None:
+        self.counters = counters
+        self.database = counters.database
+        self.queues = queues
+        self.now = now
+        self._stored: list[NewRun] = []
+
+    def without_lost_keys(self, results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
+        """Return the results; a script runs again whose key was used by another meanwhile.
+
+        What waits for room already starts the others alone.
+        """
+        seen: set[tuple[str, str, str]] = set()
+        found = []
+        for result in results:
+            if result.starts and result.disposition is Disposition.ACCEPTED:
+                keyed = {_key_of(run): run for run in result.starts if run.key}
+                lost = {name for name in keyed if name in seen or self._is_used(*name)}
+                seen |= keyed.keys()
+                if lost and not result.held.pending_outputs:
+                    result = replace(result, decision=RELEASED, starts=())
+                elif lost:
+                    left = tuple(run for run in result.starts if _key_of(run) not in lost)
+                    result = replace(result, starts=left)
+            found.append(result)
+        return found
+
+    def _is_used(self, flow: str, caller: str, key: str) -> bool:
+        same = IdempotencyKey.objects.filter(flow_name=flow, caller=caller, key=key)
+        since = self.now - IDEMPOTENCY_KEY_AGE
+        same.filter(created_at__lt=since).delete()
+        return same.exists()
+
+    def take(self, starts: Sequence[NewRun]) -> bool:
+        """Count the runs in their queues, all of them; false, and none, where room is missing."""
+        ready = Counter(run.queue_id for run in starts if run.start_at is None)
+        delayed = Counter(run.queue_id for run in starts if run.start_at is not None)
+        if any(self.queues[id].room < count for id, count in ready.items()):
+            return False
+        if not all(self._takes_delayed(id, count) for id, count in delayed.items()):
+            return False
+        for queue_id, count in ready.items():
+            self.queues[queue_id].depth_change += count
+        for queue_id, count in delayed.items():
+            self.queues[queue_id].delayed_change += count
+        self._stored += starts
+        return True
+
+    def _takes_delayed(self, queue_id: int, count: int) -> bool:
+        known = max(self.queues[queue_id].delayed_change, 0)
+        try:
+            self.counters.refuse_if_too_many_delayed(queue_id, count + known)
+        except QueueFull:
+            return False
+        return True
+
+    def write(self, totals: FlowTotalsChanges) -> None:
+        if not self._stored:
+            return
+        at = sql_time(self.now)
+        rows = [
+            new_run_row(run, at)
+            | {"parent": run.parent and run.parent.hex, "start_depth": run.depth}
+            for run in self._stored
+        ]
+        self.database.each(sql.INSERT_CHILD, rows)
+        self.database.each(sql.INSERT_MESSAGE, [message_row(run, at) for run in self._stored])
+        keys = [
+            IdempotencyKey(
+                flow_name=run.flow_name,
+                caller=run.key_caller,
+                key=run.key,
+                body_digest=run.key_digest,
+                run_id=run.correlation_id,
+                created_at=self.now,
+            )
+            for run in self._stored
+            if run.key
+        ]
+        IdempotencyKey.objects.bulk_create(keys)
+        for run in self._stored:
+            totals[run.flow_name].accepted += 1
+        self.database.wake()
+
+
+def _key_of(run: NewRun) -> tuple[str, str, str]:
+    return run.flow_name, run.key_caller, run.key
+
+
+def caller_of_flow(flow: str) -> str:
+    """Return whose the keys of a flow's scripts are, as an idempotency key has it."""
+    return f"flow:{hashlib.sha256(flow.encode()).hexdigest()[:48]}"
+
+
+# --- what waits for room ------------------------------------------------------------------------
+
+
+def kept_for_room(done: DeliveryResult) -> str:
+    """Write what a script gave as the body of its message, while its starts find no room."""
+    place = {
+        "first": done.first_branch,
+        "to": done.goes_to,
+        "finishes": done.finishes,
+        "isList": done.branches is not None,
+        "input": done.held.body,
+        "starts": [_written(run) for run in done.starts],
+    }
+    outputs = [done.output] if done.branches is None else done.branches
+    return f"[{','.join([json.dumps(place), *outputs])}]"
+
+
+def kept_again(done: DeliveryResult, place: dict[str, Any], outputs: Iterable[str]) -> None:
+    """Read it back into a result."""
+    done.first_branch, done.goes_to = place["first"], place["to"]
+    done.finishes = place["finishes"]
+    done.starts = tuple(_read(place["starts"]))
+    if place["isList"]:
+        done.branches = list(outputs)
+    else:
+        [done.output] = outputs
+    # If it dies after all, its dead letter has what its script got.
+    done.held.body = place["input"]
+
+
+def _written(run: NewRun) -> dict[str, Any]:
+    return {
+        "id": run.correlation_id.hex,
+        "flow": run.flow_name,
+        "version": run.flow_version_id,
+        "step": run.step_id,
+        "queue": run.queue_id,
+        "body": run.body,
+        "priority": run.priority,
+        "startAt": run.start_at and run.start_at.isoformat(),
+        "parent": run.parent and run.parent.hex,
+        "depth": run.depth,
+        "key": [run.key, run.key_caller, run.key_digest],
+    }
+
+
+def _read(written: list[dict[str, Any]]) -> Iterator[NewRun]:
+    parents = {each["parent"] for each in written}
+    users = dict(Run.objects.filter(pk__in=parents).values_list("pk", "started_by_id"))
+    for each in written:
+        key, caller, digest = each["key"]
+        parent = UUID(each["parent"])
+        yield NewRun(
+            correlation_id=UUID(each["id"]),
+            flow_name=each["flow"],
+            flow_version_id=each["version"],
+            step_id=each["step"],
+            queue_id=each["queue"],
+            body=each["body"],
+            user_id=users.get(parent),
+            priority=each["priority"],
+            start_at=datetime.fromisoformat(each["startAt"]) if each["startAt"] else None,
+            parent=parent,
+            depth=each["depth"],
+            key=key,
+            key_caller=caller,
+            key_digest=digest,
+        )

@@ -1,0 +1,34 @@
+"""The rows of a run that is to be stored with its first message."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flows.models.users import key_in_database
+from flows.store.database import sql_time
+from flows.store.types import NewRun
+
+
+def new_run_row(run: NewRun, at: str) -> dict[str, object]:
+    return {
+        "id": run.correlation_id.hex,
+        "flow_name": run.flow_name,
+        "flow_version_id": run.flow_version_id,
+        "user_id": key_in_database(run.user_id),
+        "created_at": at,
+    }
+
+
+def message_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str, object]:
+    return {
+        "id": (message_id or run.correlation_id).hex,
+        "run_id": run.correlation_id.hex,
+        "step_id": run.step_id,
+        "queue_id": run.queue_id,
+        "body": run.body,
+        "available_at": sql_time(run.start_at) if run.start_at else at,
+        "priority": run.priority,
+        "bypasses_pause": False,
+        "delayed": run.start_at is not None,
+        "branch": run.branch,
+    }

@@ -1,0 +1,39 @@
+// context.start: a run of another flow, which is started with the output of this message.
+(function (shared, context) {
+  "use strict";
+  const { keys } = Object;
+  const { apply } = Reflect;
+  const { includes } = Array.prototype;
+  const { toISOString } = Date.prototype;
+  const { defineProperty } = Object;
+  const [error, typeError, date] = [Error, TypeError, Date];
+  const OPTIONS = ["key", "priority", "startAt"];
+  let last = 0;
+
+  context.start = async function start(flow, payload, options = {}) {
+    const refused = new error("");
+    for (const name of keys(options ?? {})) {
+      if (!apply(includes, OPTIONS, [name])) {
+        throw new typeError(`start() takes key, priority and startAt, not ${name}`);
+      }
+    }
+    const { key = null, priority = null, startAt = null } = options ?? {};
+    const at = startAt instanceof date ? apply(toISOString, startAt, []) : startAt;
+    const text = shared.copied(payload === undefined ? {} : payload, "payload");
+    const ordinal = last++;
+    const request = {
+      what: "context.start", flow, payload: text, key, priority, startAt: at, ordinal,
+    };
+    const reply = await shared.ask("start", request);
+    if (reply.error !== undefined) {
+      refused.message = reply.error;
+      defineProperty(refused, "name", { value: "StartRefused", configurable: true });
+      defineProperty(refused, "kind", { value: reply.kind, configurable: true });
+      if (reply.kind === "start-refused") {
+        shared.refusedSteps[shared.refusedSteps.length] = refused;
+      }
+      throw refused;
+    }
+    return reply.id;
+  };
+})

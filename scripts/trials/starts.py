@@ -1,0 +1,30 @@
+"""Starts of other flows in a trial: they are shown, and nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from scripts.protocol.calls import Call, CallSite, Program
+from scripts.protocol.services import Deadline, RequestFailed
+from scripts.protocol.starts import MAX_STARTS, REFUSED, start_not_allowed
+
+
+class TrialStarts:
+    """The service `start` of a trial. Of a script alone, outside of a flow, any flow is started."""
+
+    def __call__(
+        self, program: Program, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        raise RequestFailed("A start belongs to a call.", REFUSED)
+
+    def serve_call(
+        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        flow, starts = request.get("flow"), call.starts_in(turn)
+        if not isinstance(flow, str) or (site.starts is not None and flow not in site.starts):
+            raise RequestFailed(start_not_allowed(flow, site.starts or ()), REFUSED)
+        if len(starts) >= MAX_STARTS:
+            raise RequestFailed(f"A message starts at most {MAX_STARTS} runs.", REFUSED)
+        starts[len(starts)] = {"flow": flow, "payload": str(request.get("payload"))}
+        return {"id": str(uuid4())}

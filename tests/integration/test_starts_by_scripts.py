@@ -1,0 +1,555 @@
+"""`context.start(flow, payload)`: a script starts runs, which are stored with its output."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows import engine
+from flows.admin.flow_form import FlowForm
+from flows.admin.flow_trial import try_flow
+from flows.configuration import export_configuration, import_configuration
+from flows.configuration.faults import ConfigurationInvalid
+from flows.models import (
+    DeadLetter,
+    Flow,
+    FlowTotals,
+    IdempotencyKey,
+    Message,
+    Queue,
+    QueueState,
+    RoleMapping,
+    Run,
+)
+from flows.models.step_restoring import restore_steps
+from flows.monitoring.conservation import check
+from flows.monitoring.trace import trace
+from flows.starts.by_scripts import StartService, derived_id
+from scripts.protocol.calls import Call, CallSite
+from scripts.protocol.services import RequestFailed
+from tests.builders import ECHO, make_callable, make_flow, make_script, run_of, work_until_idle
+from tests.waiting import PATIENCE, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HERE = "tests.integration.test_starts_by_scripts"
+START = {
+    "python": (
+        "def run(m, c):\n"
+        "    ids = [c.start('child', {'n': n, 'big': m['payload']['big']}) for n in range(3)]\n"
+        "    m['payload']['ids'] = ids\n"
+        "    return m\n"
+    ),
+    "javascript": (
+        "const { payload } = context.Data;\n"
+        "payload.ids = await Promise.all([0, 1, 2].map((n) =>\n"
+        "  context.start('child', { n, big: payload.big })));\n"
+        "setData(context.Data);\n"
+    ),
+}
+
+
+def starts(message, context):
+    payload = {"n": 0, "big": 1}
+    message["payload"]["ids"] = [context.start("child", payload) for _ in range(2)]
+    return message
+
+
+def made(
+    code: str, language: str = "python", *, may_start=("child",), steps: int = 2, size: int = 10
+) -> Flow:
+    """Make a flow that starts the flow `child`, which has one step."""
+    make_flow("child", codes=[ECHO], size=size)
+    flow = make_flow("parent", codes=[ECHO] * steps)
+    step = flow.steps.get(position=0)
+    step.script = make_script("starting", code, language=language)
+    step.save()
+    flow.may_start = list(may_start)
+    flow.save()
+    return flow
+
+
+def started(user: Any = None, **payload: Any) -> Run:
+    given = {"big": 12345678901234567890} | payload
+    return run_of(engine.start("parent", given, user=user).correlation_id)
+
+
+def work(*names: str) -> None:
+    for name in names or ("parent", "child"):
+        work_until_idle(Flow.objects.get(name=name))
+
+
+def children(run: Run | None = None) -> list[Run]:
+    runs = Run.objects.filter(flow_version__flow_name="child")
+    return list(runs.filter(parent=run.pk) if run else runs)
+
+
+def faults() -> list[str]:
+    return [fault for each in check() for fault in each.faults()]
+
+
+def error() -> str:
+    letter = DeadLetter.objects.get()
+    assert (letter.reason, letter.deliveries) == (DeadLetter.Reason.CANNOT_WORK, 1)
+    assert children() == []
+    return letter.error
+
+
+@pytest.mark.parametrize("language", START)
+def test_runs_are_started_with_the_output_and_name_their_parent(language):
+    made(START[language], language)
+    user = User.objects.create(username="carl")
+    run = started(user)
+
+    work("parent")
+    before = [child.status for child in children(run)]
+    work()
+
+    found = {str(child.pk): child for child in children(run)}
+    ids = json.loads(run_of(run.pk).result or "")["payload"]["ids"]
+    assert before == ["QUEUED"] * 3
+    assert set(ids) == set(found)
+    bodies = [json.loads(found[id].result or "")["payload"] for id in ids]
+    assert bodies == [{"n": n, "big": 12345678901234567890} for n in range(3)]
+    assert {(c.status, c.started_by_id, c.start_depth) for c in found.values()} == {
+        ("COMPLETED", user.pk, 1)
+    }
+    assert FlowTotals.objects.get(flow_name="child").accepted == 3
+    assert faults() == []
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_callable_starts_runs(in_transaction, settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    path = f"{HERE}.starts"
+    flow = made(path)
+    make_callable(path, in_transaction=in_transaction)
+    run = started()
+
+    work()
+
+    assert flow.may_start == ["child"]
+    ids = json.loads(run_of(run.pk).result or "")["payload"]["ids"]
+    assert sorted(ids) == sorted(str(child.pk) for child in children(run))
+    assert faults() == []
+
+
+@pytest.mark.parametrize("ending", ["raise ValueError('no')", "raise Reject('no')", "return 5"])
+def test_a_script_that_fails_starts_nothing(ending):
+    made(f"def run(m, c):\n    c.start('child', {{}})\n    {ending}\n")
+    Queue.objects.filter(name="parent-0").update(max_deliveries=1)
+    run = started()
+
+    work()
+
+    assert run_of(run.pk).status == Run.Status.FAILED
+    assert children() == []
+    assert faults() == []
+
+
+def test_a_redelivery_starts_the_same_runs():
+    code = (
+        "def run(m, c):\n"
+        "    id = c.start('child', {})\n"
+        "    c.log(id)\n"
+        "    if c.attempt < 3:\n"
+        "        raise Retry(after=0)\n"
+        "    return m\n"
+    )
+    made(code)
+    run = started()
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    told = [attempt["logs"][0]["text"] for attempt in trace(run_of(run.pk))["steps"][0]["attempts"]]
+    assert [str(child.pk) for child in children(run)] == [told[0]]
+    assert told == [told[0]] * 3
+    assert UUID(told[0]).version == 8
+
+
+REFUSED = {
+    "not allowed": ("c.start('other', {})", "may start 'child'"),
+    "itself": ("c.start('parent', {})", "may start 'child'"),
+    "no name": ("c.start(None, {})", "may start 'child'"),
+    "a list": ("c.start('child', [1])", "payload"),
+    "a wrong priority": ("c.start('child', {}, priority=10)", "priority must be"),
+    "a wrong key": ("c.start('child', {}, key='')", "idempotency_key must"),
+    "no time": ("c.start('child', {}, start_at='soon')", "start_at is a time"),
+    "no zone": ("c.start('child', {}, start_at='2030-01-01T00:00:00')", "time zone"),
+    "too late": ("c.start('child', {}, start_at='2999-01-01T00:00:00Z')", "days from now"),
+    "another payload": ("[c.start('child', {'n': n}, key='k') for n in (1, 2)]", "key"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_no_repetition_heals_makes_a_dead_letter_at_once(kind):
+    call, told = REFUSED[kind]
+    make_flow("other", codes=[ECHO])
+    made(f"def run(m, c):\n    {call}\n    return m\n")
+    started()
+
+    work()
+
+    assert told in error()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("await context.start('other', {}); setData(context.Data);", "may start 'child'"),
+        ("context.start('other', {}); setData(context.Data);", "may start 'child'"),
+        ("await context.start('child', {}, {priority: 11}); setData(context.Data);", "priority"),
+    ],
+)
+def test_javascript_is_refused_alike(code, told):
+    made(code, "javascript")
+    started()
+
+    work()
+
+    assert told in error()
+
+
+def test_a_payload_that_does_not_match_the_flow_is_refused_at_the_call():
+    made("def run(m, c):\n    c.start('child', {'n': 'x'})\n    return m\n")
+    child = Flow.objects.get(name="child").steps.get().script
+    child.input_schema = {"properties": {"n": {"type": "integer"}}}
+    child.save()
+    started()
+
+    work()
+
+    assert "n" in error()
+
+
+def test_more_runs_than_a_message_may_start_are_refused():
+    made(
+        "def run(m, c):\n    for n in range(101):\n        c.start('child', {})\n    return m\n",
+        size=1000,
+    )
+    started()
+
+    work()
+
+    assert "at most 100 runs" in error()
+
+
+def test_an_inactive_flow_is_tried_again():
+    made("def run(m, c):\n    c.start('child', {})\n    return m\n")
+    Flow.objects.filter(name="child").update(active=False)
+    run = started()
+
+    work()
+    waiting = Message.objects.get().available_at > timezone.now()
+    Flow.objects.filter(name="child").update(active=True)
+    Message.objects.update(available_at=timezone.now())
+    work()
+
+    assert waiting
+    assert [child.status for child in children(run)] == ["COMPLETED"]
+
+
+def test_a_script_may_catch_that_a_start_is_refused():
+    made(
+        "def run(m, c):\n    try:\n        c.start('other', {})\n    except ValueError as e:\n"
+        "        m['payload']['kind'] = e.kind\n    return m\n"
+    )
+    run = started()
+
+    work()
+
+    assert json.loads(run_of(run.pk).result or "")["payload"]["kind"] == "start-refused"
+
+
+COUNTED = "def run(m, c):\n    c.start('child', {})\n    c.log('ran')\n    return m\n"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_full_queue_holds_the_output_back_and_the_script_does_not_run_again(steps):
+    made(COUNTED, steps=steps, size=1)
+    runs = [started() for _ in range(3)]
+
+    work("parent")
+    waiting = Message.objects.filter(pending_outputs=True).count()
+    found = faults()
+    first = len(children())
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert (waiting, first, found) == (2, 1, [])
+    assert [run_of(run.pk).status for run in runs] == ["COMPLETED"] * 3
+    assert [len(children(run)) for run in runs] == [1] * 3
+    attempts = [trace(run_of(run.pk))["steps"][0]["attempts"] for run in runs]
+    assert [[a["attempt"] for a in each] for each in attempts] == [[1]] * 3
+    assert set(QueueState.objects.values_list("depth", "reserved")) == {(0, 0)}
+    assert faults() == []
+
+
+def test_a_list_and_a_way_wait_for_room_with_their_starts():
+    code = (
+        "def run(m, c):\n    c.start('child', {})\n"
+        "    return c.go('parent-2', [m | {'payload': n} for n in range(3)])\n"
+    )
+    flow = made(code, steps=3, size=1)
+    flow.steps.filter(position=0).update(goes_to=["parent-2"])
+    runs = [started() for _ in range(2)]
+
+    work("parent")
+    waiting = Message.objects.filter(pending_outputs=True).count()
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert waiting == 1
+    for run in runs:
+        assert [each["payload"] for each in json.loads(run_of(run.pk).result or "")] == [0, 1, 2]
+        assert [step["status"] for step in trace(run_of(run.pk))["steps"]] == [
+            "COMPLETED",
+            "SKIPPED",
+            "COMPLETED",
+        ]
+    assert faults() == []
+
+
+def test_a_finished_run_waits_for_room_with_its_starts():
+    made("def run(m, c):\n    c.start('child', {})\n    return c.finish([1])\n", size=1)
+    runs = [started() for _ in range(2)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert [json.loads(run_of(run.pk).result or "") for run in runs] == [[1]] * 2
+    assert [len(children(run)) for run in runs] == [1, 1]
+    assert faults() == []
+
+
+def test_a_run_that_is_cancelled_while_it_waits_for_room_starts_nothing():
+    made(COUNTED, size=1)
+    runs = [started() for _ in range(2)]
+
+    work("parent")
+    [waiting] = Message.objects.filter(pending_outputs=True).values_list("run", flat=True)
+    engine.cancel(run_of(waiting))
+    work()
+
+    assert [len(children(run)) for run in runs if run.pk == waiting] == [0]
+    assert len(children()) == 1
+    assert faults() == []
+
+
+def test_a_key_starts_one_run_of_all_messages():
+    made("def run(m, c):\n    m['payload'] = c.start('child', {}, key='k')\n    return m\n")
+    runs = [started() for _ in range(5)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    [child] = children()
+    assert {json.loads(run_of(r.pk).result or "")["payload"] for r in runs} == {str(child.pk)}
+    assert IdempotencyKey.objects.get().run_id == child.pk
+    assert faults() == []
+
+
+def test_a_key_with_another_payload_is_refused_later_too():
+    code = "def run(m, c):\n    c.start('child', {'n': m['payload']['n']}, key='k')\n    return m\n"
+    made(code)
+    started(n=1)
+    work()
+    started(n=2)
+
+    work()
+
+    assert (
+        "Idempotency" in DeadLetter.objects.get().error or "key" in DeadLetter.objects.get().error
+    )
+    assert len(children()) == 1
+
+
+def test_a_delayed_start_with_a_priority_waits_for_its_time():
+    code = (
+        "def run(m, c):\n"
+        "    c.start('child', {}, priority=8, start_at=m['payload']['at'])\n    return m\n"
+    )
+    made(code)
+    at = timezone.now() + timedelta(hours=1)
+    started(at=at.isoformat())
+
+    work()
+
+    message = Message.objects.get()
+    assert (message.priority, message.delayed, message.available_at) == (8, True, at)
+    assert QueueState.objects.get(queue__name="child-0").delayed == 1
+    assert faults() == []
+
+
+def test_a_flow_that_starts_itself_ends_at_a_depth_with_an_error():
+    flow = make_flow("parent", codes=["def run(m, c):\n    c.start('parent', {})\n    return m\n"])
+    flow.may_start = ["parent"]
+    flow.save()
+    engine.start("parent", {})
+
+    work("parent")
+
+    assert Run.objects.count() == 21
+    assert "20 runs above this one" in DeadLetter.objects.get().error
+    assert faults() == []
+
+
+def test_two_flows_that_start_each_other_go_on():
+    code = "def run(m, c):\n    n = m['payload']['n']\n    {}\n    return m\n"
+    for name, other in (("one", "two"), ("two", "one")):
+        start = f"n and c.start('{other}', {{'n': n - 1}})"
+        flow = make_flow(name, codes=[code.format(start)])
+        flow.may_start = [other]
+        flow.save()
+    engine.start("one", {"n": 6})
+
+    def look() -> bool:
+        work("one", "two")
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert Run.objects.filter(status="COMPLETED").count() == 7
+    assert faults() == []
+
+
+# --- seen from outside -------------------------------------------------------------------------
+
+
+def test_the_pages_and_the_api_lead_from_one_to_the_other(admin_client):
+    made("def run(m, c):\n    c.start('child', {})\n    return m\n")
+    run = started()
+    work()
+    [child] = children(run)
+
+    def page(of: Run) -> str:
+        return admin_client.get(f"/admin/flows/run/{of.pk}/change/").content.decode()
+
+    assert trace(child)["parentCorrelationId"] == str(run.pk)
+    assert trace(run)["parentCorrelationId"] is None
+    assert f"/admin/flows/run/{child.pk}/change/" in page(run)
+    assert f"/admin/flows/run/{run.pk}/change/" in page(child)
+
+
+def test_what_a_flow_may_start_is_part_of_its_version_and_of_the_document():
+    flow = made(ECHO)
+    before = flow.make_version()
+    [entry] = [each for each in export_configuration()["flows"] if each["name"] == "parent"]
+    flow.may_start = []
+    flow.save()
+
+    after = flow.make_version()
+
+    assert entry["starts"] == ["child"]
+    assert after.number == before.number + 1
+    assert (before.may_start, after.may_start) == (["child"], [])
+    with pytest.raises(ConfigurationInvalid, match="there is no flow"):
+        import_configuration({"flows": [{"name": "x", "steps": [], "starts": ["nowhere"]}]})
+
+
+def test_a_restored_version_adds_no_flow_to_start():
+    flow = made(ECHO, may_start=("child", "parent"))
+    before = flow.make_version()
+    flow.may_start = ["parent"]
+    flow.save()
+
+    restore_steps(before)
+
+    assert Flow.objects.get(pk=flow.pk).may_start == ["parent"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "is_saved"),
+    [
+        ({"parent": ["configure"]}, False),
+        ({"parent": ["configure"], "child": ["watch"]}, False),
+        ({"parent": ["configure"], "child": ["operate"]}, False),
+        ({"parent": ["configure"], "child": ["start"]}, True),
+        ({"parent": ["configure"], "child": ["configure"]}, True),
+    ],
+)
+def test_who_adds_a_flow_to_start_may_start_or_configure_it(rights, is_saved):
+    flow = made(ECHO, may_start=())
+    user = User.objects.create(username="carl", is_staff=True)
+    role = Group.objects.create(name="role")
+    user.groups.add(role)
+    for name, those in rights.items():
+        for right in those:
+            target = Flow.objects.get(name=name)
+            RoleMapping.objects.create(role=role, right=right, flow=target)
+    form = type("Form", (FlowForm,), {"user": user})
+    data = {each: getattr(flow, each) for each in ("name", "keep")} | {"retention": "30 days"}
+    made_form = form({**data, "active": "on", "may_start": ["child"]}, instance=flow)
+
+    assert ("may_start" not in made_form.errors) == is_saved
+
+
+def test_a_trial_shows_what_would_be_started_and_stores_nothing(admin_user):
+    code = "def run(m, c):\n    c.start('child', {'n': 1}, key='k')\n    return m\n"
+    flow = made(code)
+
+    trial = try_flow(flow, "{}", admin_user)
+    flow.may_start = []
+    refused = try_flow(flow, "{}", admin_user)
+
+    assert trial.tried[0].trial.starts == [{"flow": "child", "payload": '{"n":1}'}]
+    assert "may start none" in str(refused.tried[0].trial.error)
+    assert not Run.objects.exists()
+
+
+# --- forged requests ---------------------------------------------------------------------------
+
+
+FORGED = {
+    "flow": st.sampled_from(["child", "parent", "other", "", None, 7, ["child"], "child\0"]),
+    "payload": st.sampled_from(["{}", '{"n":1}', "[]", "{", "", None, 7, "\ud800", "1e999"]),
+    "key": st.sampled_from([None, "k", "", 7, "k" * 300, ["k"], "a\nb"]),
+    "priority": st.sampled_from([None, 0, 9, -1, 10, 1.5, True, "5", 2**70]),
+    "startAt": st.sampled_from([None, "2030-01-01T00:00:00Z", "", 7, "x", "2030-01-01"]),
+    "ordinal": st.sampled_from([0, 1, 99, 100, -1, None, "0", 1.0, True, 2**70]),
+    "id": st.just("00000000-0000-7000-8000-000000000000"),
+    "parent": st.just("00000000-0000-7000-8000-000000000000"),
+    "depth": st.just(-5),
+}
+
+
+@settings(max_examples=60)
+@given(requests=st.lists(st.fixed_dictionaries({}, optional=FORGED), max_size=4))
+def test_a_forged_request_starts_what_is_allowed_or_nothing(requests):
+    if not Flow.objects.exists():
+        made(ECHO)
+        started()
+    run = Run.objects.get()
+    site = CallSite("parent", "parent-0", "parent-0", False, starts=("child",))
+    call = Call("key", str(run.pk), 1, f"{run.pk}/parent-0", b"{}")
+
+    for request in requests:
+        with suppress(RequestFailed):
+            StartService().serve_call(site, call, "turn", request, time.monotonic() + 5)
+
+    for ordinal, child in call.starts.items():
+        assert 0 <= ordinal < 100
+        assert (child.flow_name, child.parent, child.depth) == ("child", run.pk, 1)
+        assert child.correlation_id == derived_id(run.pk, call.delivery_id, ordinal)
