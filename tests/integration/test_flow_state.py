@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -14,6 +15,8 @@ from flows.models.flow_state import size_of
 from flows.store import flow_state
 from flows.tasks.retention import purge
 from flows.testing import FlowKit
+from scripts.models import ConfigurationValue
+from scripts.services.flow_states import PendingStates
 
 PYTHON = """
 def run(message, context):
@@ -423,3 +426,70 @@ def test_flows_without_a_state_ask_for_none(flow_kit: FlowKit, django_assert_max
         flow_kit.run("keeping", {}).assert_completed()
 
     assert [query for query in captured.captured_queries if "flowstate" in query["sql"]] == []
+
+
+HERE = "tests.integration.test_flow_state"
+
+
+def counts(message: dict[str, Any], context: Any) -> dict[str, Any]:
+    n = context.state.get("n", 0)
+    context.state.set("n", n + 1)
+    context.state.increment("count")
+    message["payload"] = n
+    return message
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_callables_have_the_state_too(flow_kit: FlowKit, settings: Any, in_transaction: bool):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    step = {"name": "keep", "script": "keep", "queue": "kept"}
+    script = {"name": "keep", "language": "callable", "code": f"{HERE}.counts"}
+    flow_kit.configure(
+        {
+            "scripts": [{**script, "inTransaction": in_transaction}],
+            "queues": [{"name": "kept", "maxDeliveries": 1}],
+            "flows": [{"name": "keeping", "steps": [step]}],
+        }
+    )
+    runs = flow_kit.start_many("keeping", ({} for _ in range(30)))
+
+    flow_kit.work()
+
+    assert sorted(run.payload for run in runs) == list(range(30))
+    assert kept() == {"n": "30", "count": "30"}
+    assert_totals_are_right()
+
+
+def test_a_callable_in_a_transaction_that_read_too_early_takes_its_writes_back(
+    flow_kit: FlowKit, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    # A worker that does not know what its calls leave: each reads what is stored.
+    monkeypatch.setattr(PendingStates, "get", lambda *_: None)
+    script = {"name": "keep", "language": "callable", "code": f"{HERE}.counts_and_writes"}
+    flow_kit.configure(
+        {
+            "scripts": [{**script, "inTransaction": True}],
+            "queues": [{"name": "kept", "maxDeliveries": 1}],
+            "flows": [
+                {
+                    "name": "keeping",
+                    "steps": [{"name": "keep", "script": "keep", "queue": "kept"}],
+                }
+            ],
+        }
+    )
+    runs = flow_kit.start_many("keeping", ({} for _ in range(5)))
+
+    flow_kit.work()
+
+    assert sorted(run.payload for run in runs) == list(range(5))
+    written = ConfigurationValue.objects.values_list("value", flat=True)
+    assert sorted(written) == [str(n) for n in range(5)]
+    assert kept() == {"n": "5", "count": "5"}
+
+
+def counts_and_writes(message: dict[str, Any], context: Any) -> dict[str, Any]:
+    counts(message, context)
+    ConfigurationValue.objects.create(name=f"n.{uuid4()}", value=str(message["payload"]))
+    return message
