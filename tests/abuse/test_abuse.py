@@ -11,7 +11,7 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.services import SIGN_SERVICE, TABLE_SERVICE, Service
+from scripts.protocol.services import SIGN_SERVICE, STATE_SERVICE, TABLE_SERVICE, Service
 from scripts.services.signatures import Signatures
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
@@ -47,6 +47,7 @@ def pool(bait: Bait) -> Iterator[HostPool]:
     services: dict[str, Service] = {
         TABLE_SERVICE: GivenTables(*tables),
         SIGN_SERVICE: Signatures(bait.secret_of),
+        STATE_SERVICE: lambda _, request, __: {"version": 1, "text": str(request["flow"])},
     }
     pool = HostPool(services=lambda: services)
     yield pool
