@@ -36,6 +36,7 @@ from flows.monitoring.queue_page import (
 )
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
+from scripts.admin.rendering import render_value
 
 STATE_LABELS = {OPEN: "success", PAUSED: "warning", FLOW_PAUSED: "warning", FULL: "danger"}
 SHOWN = ("name",)
@@ -158,7 +159,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
         if name == "state":
             state, text = self.state_label(queue)
             context = {"type": STATE_LABELS[state], "text": text}
-            return render_to_string("unfold/helpers/label.html", context)
+            return render_value("unfold/helpers/label.html", context)
         method = {"dead": "open_dead_letters"}.get(name, name)
         return getattr(self, method)(queue)
 

@@ -26,7 +26,9 @@ from unfold.templatetags import unfold_list
 from unfold.widgets import UnfoldBooleanWidget
 
 # These depend on nothing but the values of their context.
-PURE_TEMPLATES = frozenset({"unfold/helpers/boolean.html", "unfold/helpers/display_label.html"})
+PURE_TEMPLATES = frozenset(
+    f"unfold/helpers/{name}.html" for name in ("boolean", "display_label", "label")
+)
 # Stands for the value of a row's checkbox; no other attribute holds it.
 PLACE = "value-of-the-row"
 
