@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,6 +29,7 @@ from flows.front.prepared import Prepared
 from flows.front.public_address import PROBES, inner_path
 from flows.front.threads import Threads
 from flows.front.waiters import WAIT, Wait, Waiters, look
+from scripts.protocol.table_file import MAX_FILE_BYTES
 
 AnswerTo = Callable[[Exception], HttpResponse]
 
@@ -40,6 +42,10 @@ STREAM_WAIT_SECONDS = 30.0
 LIVE_PATH = "/async/health/live"
 # The operations whose bodies may be of any length.
 STREAMED_PATHS = frozenset({"/async/api/start/batch"})
+# The pages that take the file of a reference table, and the most that they take. Django writes it
+# to the disk.
+_TABLE_PAGE = re.compile(r"/[\w/-]+/scripts/referencetable/(?:add|[0-9]+/change)/")
+TABLE_BYTES = MAX_FILE_BYTES + 1024 * 1024
 
 
 class Quick(Protocol):
@@ -110,7 +116,7 @@ class Front:
     async def _answer(
         self, scope: Scope, upload: Upload, held: Held, threads: Threads
     ) -> Answer | Prepared:
-        if scope["path"] in STREAMED_PATHS:
+        if _is_streamed(scope, upload):
             await read_ahead(upload, held)
             if not upload.is_whole:
                 async with self._stream():
@@ -165,6 +171,18 @@ class Front:
 
 class CallerGone(Exception):
     """The connection was closed while its request was under way."""
+
+
+def _is_streamed(scope: Scope, upload: Upload) -> bool:
+    """Whether the view reads the body while it comes. Raises BodyTooLarge before any is read."""
+    if scope["path"] in STREAMED_PATHS:
+        return True
+    # Without a length Django would read nothing.
+    if not upload.length or not _TABLE_PAGE.fullmatch(scope["path"]):
+        return False
+    if upload.length > TABLE_BYTES:
+        raise BodyTooLarge(TABLE_BYTES)
+    return True
 
 
 async def _read(scope: Scope, upload: Upload, held: Held) -> None:

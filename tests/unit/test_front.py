@@ -13,6 +13,7 @@ from flows.front import answer as answers
 from flows.front import body as bodies
 from flows.front import waiters as waiting
 from flows.front.answer import Answer
+from flows.front.application import _is_streamed
 from flows.front.body import BodyMemory, Held, StreamedInput, Upload, read_whole
 from flows.front.environ import environ_of
 from flows.front.faults import (
@@ -24,6 +25,7 @@ from flows.front.faults import (
 )
 from flows.front.threads import Threads
 from flows.front.waiters import Wait, Waiters
+from scripts.protocol.table_file import MAX_FILE_BYTES
 from tests.waiting import PATIENCE
 
 RUN = UUID(int=7)
@@ -263,3 +265,19 @@ def test_what_a_thread_raises_is_raised_where_it_is_awaited_and_the_thread_goes_
         assert await threads.run(lambda: 7) == 7
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("page", ["add", "7/change"])
+@pytest.mark.parametrize("prefix", ["/admin", "/tools/admin"])
+def test_the_file_of_a_table_is_read_while_it_comes(page: str, prefix: str):
+    scope = {"path": f"{prefix}/scripts/referencetable/{page}/"}
+
+    assert _is_streamed(scope, upload_of(length=MAX_FILE_BYTES))
+    assert not _is_streamed(scope, upload_of(length=None))
+    with pytest.raises(BodyTooLarge):
+        _is_streamed(scope, upload_of(length=2 * MAX_FILE_BYTES))
+
+
+@pytest.mark.parametrize("path", ["/admin/scripts/referencetable/", "/admin/scripts/script/add/"])
+def test_other_pages_have_their_body_in_memory(path: str):
+    assert not _is_streamed({"path": path}, upload_of(length=MAX_FILE_BYTES))
