@@ -201,7 +201,7 @@ def _queue_state(row: dict[str, Any], busy: int, now: datetime) -> QueueState:
 
 def _add_ages(states: list[QueueState], now: datetime) -> None:
     """Add since when the oldest ready message of each queue waits."""
-    oldest = store().oldest_ready()
+    oldest = store().oldest_ready([state.pk for state in states])
     for state in states:
         if since := oldest.get(state.pk):
             state.ready_for = max(now - since, timedelta(0))

@@ -101,8 +101,8 @@ READY_QUEUES = f"""
                FROM flows_consumer GROUP BY queue_id) c ON c.queue_id = q.id
 """
 
-# Since when the oldest message that is ready waits, in each queue that has messages: a probe of the
-# index of those that wait for each priority.
+# Since when the oldest message that is ready waits, in those of these queues that have messages: a
+# probe of the index of those that wait for each priority.
 OLDEST_READY = """
     SELECT q.id, (
         SELECT MIN(firsts.available_at) FROM (
@@ -112,7 +112,7 @@ OLDEST_READY = """
                 ORDER BY m.available_at LIMIT 1) AS available_at
             FROM (VALUES (9), (8), (7), (6), (5), (4), (3), (2), (1), (0)) AS p) AS firsts)
     FROM flows_queue q JOIN flows_queuestate s ON s.queue_id = q.id
-    WHERE s.depth + s.delayed > 0
+    WHERE s.depth + s.delayed > 0 AND q.id IN ({ids})
 """
 
 # The first message of each priority in these queues, delayed or not, by the same probes.

@@ -219,14 +219,17 @@ class Store:
             rows = self.database.query(sql.READY_QUEUES, [now, now])
         return [Ready(*row[:8], **limits(*row[8:])) for row in rows]
 
-    def oldest_ready(self) -> dict[int, datetime]:
+    def oldest_ready(self, queue_ids: Sequence[int]) -> dict[int, datetime]:
         """Return by queue since when its oldest ready message has been ready, where there is one.
 
-        One query for all queues, by the index of waiting messages.
+        One query for all of these queues, by the index of waiting messages.
         """
+        if not queue_ids:
+            return {}
         now = self.database.now()
+        statement = sql.OLDEST_READY.format(ids=", ".join(["%s"] * len(queue_ids)))
         with self.database.set_up():
-            rows = self.database.query(sql.OLDEST_READY, [sql_time(now)])
+            rows = self.database.query(statement, [sql_time(now), *queue_ids])
         return {queue_id: read_time(at) for queue_id, at in rows if at}
 
     def first_waiting(self, queue_ids: Sequence[int]) -> list[Any]:
