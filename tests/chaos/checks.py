@@ -20,7 +20,9 @@ QUEUES = """
          WHERE v.queue_id = q.id AND NOT (m.delayed AND m.consumer_id IS NULL)),
         (SELECT COUNT(*) FROM flows_message m JOIN flows_stepversion v ON v.id = m.step_id
          JOIN flows_stepversion n
-            ON n.flow_version_id = v.flow_version_id AND n.position = v.position + 1
+            ON n.flow_version_id = v.flow_version_id AND n.position > v.position
+            AND (n.position = v.position + 1 OR CAST(v.goes_to AS text)
+                <> REPLACE(CAST(v.goes_to AS text), '"' || n.name || '"', ''))
          WHERE n.queue_id = q.id AND m.consumer_id IS NOT NULL),
         (SELECT COALESCE(SUM(c.threads), 0) FROM flows_consumer c WHERE c.queue_id = q.id)
     FROM flows_queue q JOIN flows_queuestate s ON s.queue_id = q.id

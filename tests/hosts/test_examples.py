@@ -14,10 +14,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.flow_state import StateChanges
-from scripts.protocol.services import CACHE_SERVICE, STATE_SERVICE, TABLE_SERVICE, Deadline
+from scripts.protocol.services import (
+    CACHE_SERVICE,
+    START_SERVICE,
+    STATE_SERVICE,
+    TABLE_SERVICE,
+    Deadline,
+)
 from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from scripts.trials.starts import TrialStarts
 from scripts.trials.states import TriedState
 from tests.hosts.given_tables import Given, table
 from tests.hosts.zygotes import Zygotes
@@ -66,6 +73,7 @@ def pool(zygotes: Zygotes) -> Iterator[HostPool]:
         CACHE_SERVICE: SharedValues(),
         STATE_SERVICE: installation,
         TABLE_SERVICE: installation,
+        START_SERVICE: TrialStarts(),
     }
     pool = HostPool(services=lambda: services)
     zygotes.lend_to(pool)
@@ -94,7 +102,7 @@ def run(pool: HostPool, path: Path, example: dict[str, Any]) -> Outcome:
     language = "python" if path.suffix == ".py" else "javascript"
     program = Program(hash(path.name), path.stem, language, path.read_text(), 20, 256, **rights)
     ways = tuple(example.get("goesTo", ()))
-    site = CallSite("orders", "price", "to-price", example.get("isLast", True), ways)
+    site = CallSite("orders", "price", "to-price", example.get("isLast", True), ways, starts=None)
     body = json.dumps({"payload": example["payload"]}).encode()
     pool.submit(program, site, [Call("key", "c", 1, "d", body)], 1)
     (outcome,) = pool.collect(PATIENCE)
@@ -132,6 +140,7 @@ def test_an_example_does_what_its_page_says(pool: HostPool, server: Loopback, pa
         bodies = [each["payload"] for each in output] if isinstance(output, list) else output
         assert (bodies if isinstance(output, list) else output["payload"]) == example["output"]
     assert outcome.goes_to == example.get("way", "")
+    assert [each["flow"] for each in outcome.call.starts.values()] == example.get("starts", [])
     left = {key: json.loads(text) for key, text in installation.state.values.items()}
     assert left == example.get("stateAfter", {})
     sent = [f"{request.method} {request.path}" for request in server.received]
