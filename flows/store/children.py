@@ -42,31 +42,30 @@ class Children:
         self.now = now
         self._stored: list[NewRun] = []
 
-    def without_lost_keys(self, results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
-        """Return the results; a script runs again whose key was used by another meanwhile.
+    def with_known_keys(self, result: DeliveryResult) -> DeliveryResult:
+        """Return the result; its script runs again if another has used a key of it meanwhile.
 
-        What waits for room already starts the others alone.
+        What waits for room has run, and what has changed the state of its flow has done so: they
+        name the run of the other from now on. What has no room yet has not used its key.
         """
-        seen: set[tuple[str, str, str]] = set()
-        found = []
-        for result in results:
-            if result.starts and result.disposition is Disposition.ACCEPTED:
-                keyed = {_key_of(run): run for run in result.starts if run.key}
-                lost = {name for name in keyed if name in seen or self._is_used(*name)}
-                seen |= keyed.keys()
-                if lost and not result.held.pending_outputs:
-                    result = replace(result, decision=RELEASED, starts=())
-                elif lost:
-                    left = tuple(run for run in result.starts if _key_of(run) not in lost)
-                    result = replace(result, starts=left)
-            found.append(result)
-        return found
+        if result.disposition is not Disposition.ACCEPTED:
+            return result
+        stored = {_key_of(run): run.correlation_id for run in self._stored if run.key}
+        for run in result.starts:
+            name = _key_of(run)
+            first = run.key and (stored.get(name) or self._started_by(*name))
+            if first and not (result.held.pending_outputs or result.state):
+                return replace(result, decision=RELEASED, starts=())
+            if first:
+                result = _naming(result, run.correlation_id, first)
+        return result
 
-    def _is_used(self, flow: str, caller: str, key: str) -> bool:
+    def _started_by(self, flow: str, caller: str, key: str) -> UUID | None:
+        """Return the run that the key has started within a day."""
         same = IdempotencyKey.objects.filter(flow_name=flow, caller=caller, key=key)
         since = self.now - IDEMPOTENCY_KEY_AGE
         same.filter(created_at__lt=since).delete()
-        return same.exists()
+        return same.values_list("run_id", flat=True).first()
 
     def take(self, starts: Sequence[NewRun]) -> bool:
         """Count the runs in their queues, all of them; false, and none, where room is missing."""
@@ -118,6 +117,19 @@ class Children:
         for run in self._stored:
             totals[run.flow_name].accepted += 1
         self.database.wake()
+
+
+def _naming(result: DeliveryResult, own: UUID, first: UUID) -> DeliveryResult:
+    """Return the result without one of its starts, and with the id of the first run of its key."""
+    old, new = str(own), str(first)
+    branches = result.branches and [text.replace(old, new) for text in result.branches]
+    starts = tuple(
+        replace(run, body=run.body.replace(old, new))
+        for run in result.starts
+        if run.correlation_id != own
+    )
+    output = result.output.replace(old, new)
+    return replace(result, output=output, branches=branches, starts=starts)
 
 
 def _key_of(run: NewRun) -> tuple[str, str, str]:

@@ -106,12 +106,13 @@ class Commit:
         self._lock(head)
         if decide:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
-        if any(each.starts for each in self.results):
-            self.results = self.children.without_lost_keys(self.results)
         if any(each.state for each in self.results):
             self.results = with_state(self.results, self.now)
             self._take_turns()
-        for result in self.results:
+        self.results = list(self.results)
+        for number, result in enumerate(self.results):
+            if result.starts:
+                result = self.results[number] = self.children.with_known_keys(result)
             self._settle(result)
         self._slow_down_or_recover()
         self._correct_starts()

@@ -372,6 +372,34 @@ def test_a_key_starts_one_run_of_all_messages():
     assert faults() == []
 
 
+@pytest.mark.parametrize("fans_out", [False, True])
+def test_messages_that_wait_for_room_with_one_key_all_name_its_run(fans_out):
+    output = "[m]" if fans_out else "m"
+    made(
+        "def run(m, c):\n    c.start('child', {})\n"
+        f"    m['payload'] = c.start('child', {{}}, key='k')\n    return {output}\n",
+        size=2,
+    )
+    runs = [started() for _ in range(3)]
+    Queue.objects.filter(name="child-0").update(size=1)
+
+    work("parent")
+    waiting = Message.objects.filter(pending_outputs=True).count()
+    Queue.objects.filter(name="child-0").update(size=2)
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    results = [json.loads(run_of(run.pk).result or "") for run in runs]
+    named = {(each[0] if fans_out else each)["payload"] for each in results}
+    assert waiting > 1
+    assert named == {str(IdempotencyKey.objects.get().run_id)}
+    assert len(children()) == 4
+    assert faults() == []
+
+
 def test_a_key_with_another_payload_is_refused_later_too():
     code = "def run(m, c):\n    c.start('child', {'n': m['payload']['n']}, key='k')\n    return m\n"
     made(code)
