@@ -102,7 +102,13 @@ OBJECTS: dict[type[Model], Arguments] = {
 }
 # Not even a superuser adds or deletes one.
 READ_ONLY = {
-    *("flows_auditentry", "flows_consumer", "flows_deadletter", "flows_flowversion"),
+    *(
+        "flows_auditentry",
+        "flows_consumer",
+        "flows_deadletter",
+        "flows_flowstate",
+        "flows_flowversion",
+    ),
     *("flows_reprocessing", "flows_run", "scripts_scriptversion", "scripts_trialrecord"),
     "scripts_tableversion",
     *("django_q_failure", "django_q_ormq", "django_q_success"),

@@ -20,6 +20,7 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowState,
     FlowTotals,
     FlowVersion,
     Message,
@@ -93,6 +94,9 @@ def _make_configuration(number: int) -> None:
     Step.objects.create(flow=flow, name="only", script=script, queue=queue)
     Flow.objects.create(name=f"gone-{number}").delete()
     FlowTotals.objects.update_or_create(flow_name=flow.name, defaults={"accepted": number})
+    FlowState.objects.create(
+        flow=flow, key="cursor", value="7", version=1, changed_at=timezone.now()
+    )
     library = Library.objects.create(name=f"library_{number}", code="VAT = 19\n")
     library.code += "REDUCED = 7\n"
     library.save()

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from flows.errors import UnknownFlow
@@ -494,3 +495,22 @@ def counts_and_writes(message: dict[str, Any], context: Any) -> dict[str, Any]:
     counts(message, context)
     ConfigurationValue.objects.create(name=f"n.{uuid4()}", value=str(message["payload"]))
     return message
+
+
+def test_the_list_of_states_is_for_those_who_configure_the_flow(
+    flow_kit: FlowKit, admin_client: Any, client: Any, django_user_model: Any
+):
+    configured(flow_kit, python("state.set('cursor', 'x' * 300)"))
+    flow_kit.run("keeping", {})
+    value, page = FlowState.objects.get(), reverse("admin:flows_flowstate_changelist")
+    user = django_user_model.objects.create_user("watcher", is_staff=True)
+    client.force_login(user)
+
+    listed = admin_client.get(page).content.decode()
+    shown = admin_client.get(f"{page}{value.pk}/change/").content.decode()
+
+    assert "cursor" in listed
+    assert "x" * 90 in listed
+    assert "x" * 101 not in listed
+    assert "x" * 300 in shown
+    assert client.get(page).status_code == 403
