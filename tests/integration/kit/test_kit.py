@@ -83,6 +83,25 @@ def test_a_script_goes_past_a_step(kit, code):
     assert run.step("two")["status"] == "SKIPPED"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(m, context):\n    return m | {'payload': context.start('other', {})}\n",
+        "setData({ ...context.Data, payload: await context.start('other', {}) });",
+    ],
+)
+def test_a_script_starts_a_run_of_another_flow(kit, code):
+    document = flow_of(code)
+    document["flows"][0]["starts"] = ["other"]
+    kit.configure(flow_of(ECHO, name="other"))
+    kit.configure(document)
+
+    run = kit.run("flow", {})
+
+    run.assert_completed()
+    assert public.status(run.payload) in ("QUEUED", "COMPLETED")
+
+
 def test_steps_of_both_languages_pass_a_message_on(kit):
     kit.configure(flow_of(ECHO, JAVASCRIPT, JAVASCRIPT))
 
