@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
+
 from flows.configuration.entry import Entry
 from flows.configuration.faults import Faults, quoted
-from scripts.models import ReferenceTable, TableContent
+from scripts.models import ReferenceTable, TableContent, TableVersion
 from scripts.services.table_storing import ReadTable, file_of, store_read
 from scripts.tables.reading import TableInvalid
 
@@ -24,10 +26,10 @@ class FileOfDirectory(str):
 
 def table_entries() -> dict[str, dict[str, Any]]:
     """Return the tables that have a file, by name, with what identifies it."""
-    entries = {}
-    for table in ReferenceTable.objects.order_by("name"):
-        if latest := table.latest():
-            entries[table.name] = _entry(table, latest.content)
+    of_table = TableVersion.objects.filter(table=OuterRef("pk")).order_by("-number")
+    latest = ReferenceTable.objects.values_list(Subquery(of_table.values("pk")[:1]))
+    versions = TableVersion.objects.filter(pk__in=latest).select_related("table", "content")
+    entries = {each.table.name: _entry(each.table, each.content) for each in versions}
     return dict(sorted(entries.items()))
 
 

@@ -153,11 +153,12 @@ class QueueSnapshot:
             return True
         filled = Queue.objects.filter(Q(state__depth__gt=0) | Q(state__delayed__gt=0))
         moving = filled.exclude(paused=True).exclude(step__flow__paused=True)
-        ids = list(moving.order_by("pk").values_list("pk", flat=True))
-        return any(
-            QueueSnapshot(Queue.objects.filter(pk__in=some))._has_unnoticed()
-            for some in (ids[:MOST_LIKELY], ids[MOST_LIKELY:])
-            if some
+        in_order = moving.order_by("pk")
+        likely = QueueSnapshot(in_order[:MOST_LIKELY])
+        if likely._has_unnoticed():
+            return True
+        return len(likely.queues) == MOST_LIKELY and (
+            QueueSnapshot(in_order.exclude(pk__in=likely.queues))._has_unnoticed()
         )
 
     def _has_unnoticed(self) -> bool:
