@@ -89,7 +89,7 @@ def test_reject_makes_a_dead_letter_with_its_reason(kit: FlowKit) -> None:
 def test_retry_waits_as_long_as_it_is_told_to(kit: FlowKit) -> None:
     run = kit.start("orders", ORDER | {"hold": True})
     kit.work(moves_time=False)
-    run.assert_attempts("validate", "FAILED")
+    run.assert_attempts("validate", "RETRY")
     assert run.step("validate")["error"] == "on hold"
 
     kit.advance(3590)

@@ -74,7 +74,7 @@ def test_what_it_writes_is_there_with_the_hand_over():
     ("what", "outcome", "said"),
     [
         ("raise", "FAILED", "ValueError: no luck"),
-        ("retry", "FAILED", "busy"),
+        ("retry", "RETRY", "busy"),
         ("reject", "REJECTED", "not for us"),
         ("no message", "FAILED", "payload"),
     ],
