@@ -156,8 +156,11 @@ class Commit:
 
     def _circumstances(self, result: DeliveryResult, is_cancelled: bool) -> Circumstances:
         held, plan = result.held, result.plan
-        if lost := next((r for r in result.starts if r.queue_id not in self.queues), None):
-            return Circumstances(is_cancelled, lacks_queue_of=lost.flow_name)
+        # Hardly any message starts a run, and each one comes by here.
+        if result.starts:
+            lost = [run.flow_name for run in result.starts if run.queue_id not in self.queues]
+            if lost:
+                return Circumstances(is_cancelled, lacks_queue_of=lost[0])
         if plan.next_step_id is None or result.finishes:
             return Circumstances(is_cancelled) if is_cancelled else USUAL
         queue = self.queues.get(plan.next_queue_id)
