@@ -75,7 +75,7 @@ def test_a_delayed_start_waits_for_its_time():
     work_until_idle(flow)
     assert run_of(started.correlation_id).status == Run.Status.QUEUED
 
-    Message.objects.update(available_at=timezone.now())
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
     work_until_idle(flow)
     assert run_of(started.correlation_id).status == Run.Status.COMPLETED
 

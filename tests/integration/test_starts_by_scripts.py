@@ -255,7 +255,7 @@ def test_an_inactive_flow_is_tried_again():
     work()
     waiting = Message.objects.get().available_at > timezone.now()
     Flow.objects.filter(name="child").update(active=True)
-    Message.objects.update(available_at=timezone.now())
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
     work()
 
     assert waiting
