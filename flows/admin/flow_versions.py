@@ -157,7 +157,7 @@ def version_before(version: FlowVersion) -> FlowVersion | None:
 
 class StepVersionInline(ReadOnlyInline):
     model = StepVersion
-    fields = ("name", "script", "queue_name", "threads_then", "waits_for_all")
+    fields = ("name", "script", "queue_then", "threads_then", "waits_for_all")
     readonly_fields = fields
     tab = False
     verbose_name_plural = "steps"
@@ -172,6 +172,10 @@ class StepVersionInline(ReadOnlyInline):
     @admin.display(description="script")
     def script(self, step: StepVersion) -> str:
         return link(page_of(step.script_version), step.script_version)
+
+    @admin.display(description="queue")
+    def queue_then(self, step: StepVersion) -> str:
+        return step.queue_name
 
     @admin.display(description="threads", empty_value="not recorded")
     def threads_then(self, step: StepVersion) -> int | None:

@@ -328,7 +328,8 @@ def short(seconds: float) -> str:
     for unit, size, most in UNITS:
         if seconds < most:
             value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 and unit in "s" else f"{value:.0f} {unit}"
+            digits = 1 if value < 10 and unit == "s" else 0
+            return f"{value:.{digits}f}".removesuffix(".0") + f" {unit}"
     return f"{seconds / 86_400:.0f} d"
 
 

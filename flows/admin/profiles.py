@@ -144,6 +144,8 @@ def give_view(request: HttpRequest, model_admin: Any) -> HttpResponse:
         **model_admin.admin_site.each_context(request),
         "title": f"Profile of {target}",
         "card_title": f"Give {target} a profile",
+        "opts": target._meta,
+        "original": target,
         "verb": "Give the profile",
         "form": form,
         "is_role": form.is_role,

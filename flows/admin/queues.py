@@ -298,12 +298,17 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
         ready_for = queue.seen.figures.ready_for
         return short(ready_for.total_seconds()) if ready_for else "-"
 
-    def rate(self, queue: Any) -> str:
+    def rate(self, queue: Any) -> SafeString | str:
         figures = queue.seen.figures
         if not figures.rate_count:
             return "-"
-        period = short(figures.rate_seconds)
-        return f"{figures.rate_used:,} of {figures.rate_count:,} in {period}"
+        return format_html(
+            '<span class="whitespace-nowrap">{} of {}</span>'
+            ' <span class="whitespace-nowrap">in {}</span>',
+            f"{figures.rate_used:,}",
+            f"{figures.rate_count:,}",
+            short(figures.rate_seconds),
+        )
 
     def throughput(self, queue: Any) -> Any:
         return format_html('<div class="queue-curve">{}</div>', curve_of(queue.seen))

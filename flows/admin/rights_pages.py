@@ -60,7 +60,9 @@ def user_view(request: HttpRequest, model_admin: Any, user_id: str) -> HttpRespo
         raise Http404
     if not users.has_view_permission(request, user):
         raise PermissionDenied
-    return _page(request, model_admin, user, title=f"Rights of {user}")
+    return _page(
+        request, model_admin, user, title=f"Rights of {user}", opts=users.opts, original=user
+    )
 
 
 def effective(request: HttpRequest, user: Any, size: int = FLOWS_A_PAGE) -> dict[str, Any]:
@@ -79,11 +81,11 @@ def effective(request: HttpRequest, user: Any, size: int = FLOWS_A_PAGE) -> dict
     }
 
 
-def _page(request: HttpRequest, model_admin: Any, user: Any, title: str) -> HttpResponse:
+def _page(request: HttpRequest, model_admin: Any, user: Any, **more: Any) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": title,
         **effective(request, user),
+        **more,
     }
     return TemplateResponse(request, "admin/flows/rolemapping/rights.html", context)
 

@@ -238,7 +238,8 @@ class StepPanelAdmin(Base):
             return TemplateResponse(request, context["part"], context, status=status)
         context |= {
             **self.admin_site.each_context(request),
-            "title": title,
+            "opts": self.opts,
+            "original": flow,
             "flow_url": page_of(flow),
         }
         return TemplateResponse(request, "admin/flows/flow/panel_page.html", context, status=status)

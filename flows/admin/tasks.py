@@ -12,6 +12,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_q import admin as django_q_admin
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
@@ -131,10 +132,16 @@ def _keywords(text: str) -> dict[Any, Any] | None:
 @admin.register(Schedule)
 class ScheduleAdmin(ConflictAdmin, ChangedBySuperusers, django_q_admin.ScheduleAdmin, ModelAdmin):
     form = ScheduleForm
-    list_display = ("name", "func", "rhythm", "left", "next_at", "last")
+    list_display = ("name", "short_func", "rhythm", "left", "next_at", "last")
     list_display_links = ("name",)
     list_filter = ("schedule_type",)
     list_per_page = 50
+
+    @admin.display(description="function", ordering="func")
+    def short_func(self, schedule: Schedule) -> SafeString:
+        """Return the end of the path: whole it is wider than the page."""
+        end = ".".join(schedule.func.split(".")[-2:])
+        return format_html('<span title="{}">{}</span>', schedule.func, end)
 
     @admin.display(description="rhythm", ordering="schedule_type")
     def rhythm(self, schedule: Schedule) -> str:

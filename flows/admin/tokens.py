@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.safestring import SafeString
 from knox.models import AuthToken, get_digest_token, get_token_model
 from knox.settings import CONSTANTS, knox_settings
 from unfold.admin import ModelAdmin
@@ -24,7 +25,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from flows.access import audit
 from flows.access.tokens import call_token, has_room, most_tokens, token_name
-from flows.admin.display import list_of
+from flows.admin.display import list_of, shown_time
 from flows.models import Flow, TokenName
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
@@ -72,18 +73,18 @@ if Token is AuthToken:
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
     form = TokenForm
-    list_display = ("shown_name", "begins_with", "user", "created", "expiry", "state")
+    list_display = ("shown_name", "begins_with", "user", "made", "expires", "state")
     list_select_related = ("user",)
     search_fields = ("token_key", f"user__{user_name_field()}", "name")
     ordering = ("-created",)
     fields = ("name", "user", "expiry")
-    readonly_fields = ("shown_name", "begins_with", "created")
+    readonly_fields = ("shown_name", "begins_with", "made", "expires")
     actions = ("revoke",)
 
     def get_fields(self, request: HttpRequest, obj: AuthToken | None = None) -> Any:
         if obj is None:
             return self.fields
-        return ("shown_name", "begins_with", "user", "expiry", "created")
+        return ("shown_name", "begins_with", "user", "expires", "made")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
@@ -150,6 +151,14 @@ class TokenAdmin(ModelAdmin):
     @display(description="token")
     def begins_with(self, token: AuthToken) -> str:
         return f"{token.token_key}…"
+
+    @display(description="created", ordering="created")
+    def made(self, token: AuthToken) -> SafeString:
+        return shown_time(token.created)
+
+    @display(description="expires", ordering="expiry")
+    def expires(self, token: AuthToken) -> SafeString | str:
+        return shown_time(token.expiry) if token.expiry else "never"
 
     @display(description="state", label={"valid": "success", "expired": "danger"})
     def state(self, token: AuthToken) -> str:

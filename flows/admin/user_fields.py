@@ -36,7 +36,7 @@ class UserFields:
             "Personal info": tuple(personal),
             "Access": self.there(*FLAGS, "groups"),
             ADVANCED: self.there("user_permissions"),
-            "Important dates": self.there(*DATES),
+            "Dates": self.shown_dates(),
         }
         folded: dict[str | None, Any] = {
             ADVANCED: {"classes": ("collapse",), "description": ADVANCED_HELP}
@@ -46,6 +46,10 @@ class UserFields:
             for title, names in by_title.items()
             if names
         ]
+
+    def shown_dates(self) -> tuple[str, ...]:
+        """Return the columns of the dates that the model has."""
+        return tuple(f"shown_{name}" for name in self.there(*DATES))
 
     def sections_of_new(self) -> Any:
         """Return the fieldsets of the page that makes a user: the fields that a user needs."""

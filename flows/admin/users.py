@@ -6,12 +6,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import FilteredSelectMultiple
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RelatedDropdownFilter
@@ -24,8 +26,9 @@ from flows.access.deleted_users import DEACTIVATE, rows_that_name
 from flows.admin import rights_pages, see_as
 from flows.admin.delegation import may_edit_user, permissions_to_give, roles_to_give
 from flows.admin.deleted_rows import without_relations
+from flows.admin.display import shown_time
 from flows.admin.registering import replace_stock
-from flows.admin.user_fields import DATES, FLAGS, GIVEN, UserFields
+from flows.admin.user_fields import FLAGS, GIVEN, UserFields
 from scripts.admin.bulk import bulk_action
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
@@ -84,7 +87,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     search_fields = FIELDS.searched()
     ordering = (FIELDS.name,)
     filter_horizontal = FIELDS.there(*GIVEN)
-    readonly_fields = FIELDS.there(*DATES)
+    readonly_fields = FIELDS.shown_dates()
     actions = ("deactivate",) if FIELDS.there("is_active") else ()
     actions_detail = ("see_as", "give_profile")
     change_form_after_template = "admin/flows/rolemapping/of_user.html"
@@ -108,6 +111,9 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if field and db_field.name == "groups":
             field.label = "Roles"
+            if isinstance(field.widget, FilteredSelectMultiple):
+                # Its headings are "Available roles", "Chosen roles".
+                field.widget.verbose_name = "roles"
             field.help_text = "The user has all rights and permissions of these roles."
             field.queryset = roles_to_give(request.user)
         elif field and db_field.name == "user_permissions":
@@ -180,6 +186,14 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
                 user.save(update_fields=["is_active"])
                 self.log_change(request, user, "Deactivated.")
         self.message_user(request, f"Deactivated: {len(users)}.", messages.SUCCESS)
+
+    @admin.display(description="last login")
+    def shown_last_login(self, user: Any) -> SafeString | str:
+        return shown_time(user.last_login) if user.last_login else "never"
+
+    @admin.display(description="date joined")
+    def shown_date_joined(self, user: Any) -> SafeString:
+        return shown_time(user.date_joined)
 
     @admin.display(description="roles")
     def roles(self, user: Any) -> str:

@@ -19,10 +19,16 @@ OWN_NAMES = {
     "history": "History",
     "flows_deadletter_discard_many": "Discard",
     "flows_deadletter_reprocess": "Reprocess",
+    "auth_user_password_change": "Password",
+    "flows_flow_add_step": "New step",
     "flows_flow_deleted": "Deleted flows",
+    "flows_flow_remove_step": "Remove a step",
     "flows_flow_restore": "Restore",
     "flows_flow_start": "Start",
+    "flows_flow_step": "Step",
     "flows_reprocessing_begin": "Reprocess many",
+    "flows_rolemapping_of_user": "Rights",
+    "flows_rolemapping_profile": "Profile",
     "flows_run_conservation": "Check conservation",
 }
 
@@ -33,8 +39,9 @@ def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
     if request.path == reverse("admin:index"):
         return [{"title": "Home"}]
     if parts and _is_app(parts[0]):
-        found = _active_group(request)
-        parts = ([{"title": found}] if found else []) + parts[1:]
+        parts = parts[1:]
+    if found := _active_group(request):
+        parts = [{"title": found}, *parts]
     last = _own_name(request)
     return [*parts, {"title": last}] if last else parts
 

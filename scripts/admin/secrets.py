@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from scripts.admin.base import ConfigurationAdmin, links_to_scripts
 from scripts.models import Script, Secret
+from scripts.templatetags.times import moment
 
 
 class WriteOnlyWidget(UnfoldAdminTextareaWidget):
@@ -59,14 +60,14 @@ class SecretForm(forms.ModelForm):
 @admin.register(Secret)
 class SecretAdmin(ConfigurationAdmin):
     form = SecretForm
-    list_display = ("name", "description", "is_readable", "changed_at", "used_by")
+    list_display = ("name", "description", "is_readable", "changed", "used_by")
     search_fields = ("name", "description")
     unshown_fields = ("value",)
-    readonly_fields = ("changed_at", "scripts")
+    readonly_fields = ("changed", "scripts")
     fieldsets = (
         (
             None,
-            {"fields": ("name", "description", "value", "is_readable", "changed_at", "scripts")},
+            {"fields": ("name", "description", "value", "is_readable", "changed", "scripts")},
         ),
     )
 
@@ -86,9 +87,7 @@ class SecretAdmin(ConfigurationAdmin):
             return ((None, {"fields": ("name", "description", "value", "is_readable")}),)
         if self.has_change_permission(request, obj):
             return self.fieldsets
-        return (
-            (None, {"fields": ("name", "description", "is_readable", "changed_at", "scripts")}),
-        )
+        return ((None, {"fields": ("name", "description", "is_readable", "changed", "scripts")}),)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
@@ -103,6 +102,10 @@ class SecretAdmin(ConfigurationAdmin):
         for secret in page.result_list:
             secret.uses = uses[secret.name]
         return page
+
+    @admin.display(description="value changed", ordering="changed_at")
+    def changed(self, secret: Secret) -> SafeString:
+        return moment(secret.changed_at)
 
     @admin.display(description="scripts")
     def used_by(self, secret: Any) -> int:

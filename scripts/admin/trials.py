@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.models import TrialRecord
@@ -14,8 +17,7 @@ class TrialRecordAdmin(ReadOnlyAdmin):
     fields = (
         "tried",
         "user_name",
-        "script",
-        "script_name",
+        "script_then",
         "code_digest",
         "might_read",
         "read",
@@ -28,6 +30,14 @@ class TrialRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="tried at", ordering="id")
     def tried(self, record: TrialRecord) -> str:
         return moment(record.created_at)
+
+    @admin.display(description="script")
+    def script_then(self, record: TrialRecord) -> SafeString | str:
+        """Return its name at that time, with a link to the script where it is still there."""
+        if record.script_id is None:
+            return record.script_name
+        url = reverse("admin:scripts_script_change", args=[record.script_id])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, record.script_name)
 
     @admin.display(description="code")
     def digest(self, record: TrialRecord) -> str:

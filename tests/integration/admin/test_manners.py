@@ -10,10 +10,12 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_script_prefix, reverse, set_script_prefix
+from knox.models import AuthToken
 
 from flows import engine
 from flows.api.unavailable import server_error
 from flows.models import Queue, Right, RoleMapping, Run
+from scripts.models import Secret
 from tests.builders import ECHO, make_flow
 
 pytestmark = pytest.mark.django_db
@@ -166,6 +168,33 @@ def test_the_way_to_a_page_is_in_the_words_of_the_menu(admin_client, orders):
         "New",
     ]
     assert way(admin_client, reverse("admin:auth_group_changelist")) == ["Roles and users", "Roles"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("flows_rolemapping_matrix", ["Roles and users", "Matrix of rights"]),
+        ("flows_configuration_export", ["Configuration", "Export"]),
+        ("flows_flow_add_step", ["Configuration", "Flows", "orders", "New step"]),
+    ],
+)
+def test_the_way_to_a_page_of_no_model_begins_with_its_group(admin_client, orders, name, words):
+    arguments = [orders.pk] if "flow_add" in name else []
+
+    assert way(admin_client, reverse(f"admin:{name}", args=arguments)) == words
+
+
+def test_times_of_secrets_and_tokens_are_in_the_zone_of_the_viewer(admin_client, admin_user):
+    secret = Secret(name="key")
+    secret.set_value("swordfish")
+    secret.save()
+    AuthToken.objects.create(admin_user)
+
+    for name in ("scripts_secret_changelist", "knox_authtoken_changelist"):
+        page = admin_client.get(reverse(f"admin:{name}")).content.decode()
+
+        assert '<time datetime="' in page
+        assert " UTC</td>" not in page
 
 
 @pytest.mark.parametrize(
