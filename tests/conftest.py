@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 from flows.monitoring import overview
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
-from tests import flushing, parts_of_pages, static_files
+from tests import bytecode, flushing, parts_of_pages, static_files
 from tests.databases import copies_in_memory, is_postgresql, template_databases
 from tests.halves import running_halves
 
@@ -55,10 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
     Each process of the run would compile all of them.
     """
     if sys.dont_write_bytecode:
-        directory = str(config.rootpath / ".pytest_cache" / "bytecode")
-        sys.dont_write_bytecode, sys.pycache_prefix = False, directory
+        directory = config.rootpath / ".pytest_cache" / "bytecode"
+        bytecode.share_installed(directory)
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(directory)
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = directory
+        os.environ["PYTHONPYCACHEPREFIX"] = str(directory)
 
 
 def pytest_xdist_auto_num_workers() -> int:
