@@ -26,6 +26,7 @@ from flows.admin.start_calls import calls
 from flows.admin.starting import StartingAdmin
 from flows.admin.step_panel import StepPanelAdmin
 from flows.models import DeadLetter, Flow, Right, RoleMapping, Run
+from flows.models.starting import starters_of
 from flows.monitoring.impact import flow_goes
 from scripts.admin.bulk import bulk_action
 from scripts.admin.deletion import Deletion, DeletionAdmin
@@ -164,6 +165,13 @@ class FlowAdmin(
                 context["runs_url"] = list_of(Run, flow=flow.name)
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def save_model(self, request: HttpRequest, obj: Flow, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        starters = starters_of(obj) if change and "name" in form.changed_data else []
+        if starters:
+            note = _names_to_change(form.initial["name"], starters)
+            self.message_user(request, note, messages.WARNING)
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         form.instance.make_version(author=request.user)
@@ -261,6 +269,14 @@ def recent_runs(request: HttpRequest, flow: Flow) -> list[dict[str, Any]]:
         }
         for run in sorted(found, key=lambda run: run.pk, reverse=True)
     ]
+
+
+def _names_to_change(old_name: str, starters: list[Flow]) -> str:
+    names = ", ".join(flow.name for flow in starters)
+    return (
+        f"Flows whose scripts may start this one keep that right: {names}. Their code still names"
+        f" {old_name}: change it there. Messages that run with older code are refused the start."
+    )
 
 
 def _is_list(request: HttpRequest) -> bool:

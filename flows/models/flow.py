@@ -16,6 +16,7 @@ from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.durations import not_longer_than_zero
 from flows.models.keep import Keep
 from flows.models.queue import Queue
+from flows.models.starting import rename_start
 from flows.models.version import FlowVersion, StepVersion
 from scripts.models import Script, ScriptVersion, unrepeatable_id, with_next_number
 from scripts.names import require_name
@@ -82,7 +83,10 @@ class Flow(models.Model):
 
     @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save it together with what is recorded about the change."""
+        """Save it together with what is recorded about the change, and what follows its name."""
+        fields = kwargs.get("update_fields")
+        if fields is None or "name" in fields:
+            rename_start(self)
         super().save(*args, **kwargs)
 
     def clean(self) -> None:

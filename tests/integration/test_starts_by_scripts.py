@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.urls import reverse
 from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ from flows.starts.by_scripts import StartService, derived_id
 from scripts.protocol.calls import Call, CallSite
 from scripts.protocol.services import RequestFailed
 from tests.builders import ECHO, make_callable, make_flow, make_script, run_of, work_until_idle
+from tests.integration.admin.pages import form_data
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -495,6 +497,44 @@ def test_what_a_flow_may_start_is_part_of_its_version_and_of_the_document():
     assert (before.may_start, after.may_start) == (["child"], [])
     with pytest.raises(ConfigurationInvalid, match="there is no flow"):
         import_configuration({"flows": [{"name": "x", "steps": [], "starts": ["nowhere"]}]})
+
+
+def test_a_flow_with_a_new_name_may_be_started_by_that_name_by_all_that_might():
+    made(ECHO, may_start=["child", "parent"])
+    child = Flow.objects.get(name="child")
+    child.may_start = ["parent", "child"]
+    child.name = "kid"
+
+    child.save()
+
+    assert Flow.objects.get(name="parent").may_start == ["kid", "parent"]
+    assert Flow.objects.get(name="kid").may_start == ["parent", "kid"]
+    assert Flow.objects.get(name="parent").history.first().may_start == ["kid", "parent"]
+
+
+def test_a_flow_with_a_new_name_may_be_started_by_the_next_version():
+    made("def run(m, c):\n    c.start('kid', {'n': 1})\n    return m\n")
+    child = Flow.objects.get(name="child")
+    child.name = "kid"
+    child.save()
+
+    run = started()
+    work("parent")
+
+    [started_run] = Run.objects.filter(parent=run.pk)
+    assert started_run.flow_version.flow_name == "kid"
+
+
+def test_the_page_of_a_flow_tells_whose_scripts_name_the_old_name(admin_client):
+    made(ECHO)
+    child = Flow.objects.get(name="child")
+    page = reverse("admin:flows_flow_change", args=[child.pk])
+    data = form_data(admin_client.get(page)) | {"name": "kid"}
+
+    answer = admin_client.post(page, data, follow=True)
+
+    assert "keep that right: parent. Their code still names child" in answer.content.decode()
+    assert Flow.objects.get(name="parent").may_start == ["kid"]
 
 
 def test_a_restored_version_adds_no_flow_to_start():
