@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client, RequestFactory
@@ -210,6 +211,21 @@ def test_a_list_without_rows_says_what_it_is_for(admin_client, name, words):
     content = admin_client.get(reverse(f"admin:flows_{name}_changelist")).content.decode()
 
     assert words in content
+
+
+def test_every_list_of_the_engine_says_what_it_is_for_where_it_is_empty(admin_client):
+    lists = [
+        reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
+        for meta in (model._meta for model in admin.site._registry)
+        if meta.app_label in {"flows", "scripts", "django_q", "knox"} or meta.model_name == "group"
+    ]
+    advice = re.compile(r"<p [^>]*data-advice>\s*([^<\s]?)")
+
+    found = {url: advice.search(admin_client.get(url).content.decode()) for url in lists}
+
+    # A list that has rows on an empty database has no advice.
+    assert [url for url, match in found.items() if match and not match[1]] == []
+    assert sum(match is not None for match in found.values()) > 15
 
 
 def test_the_button_beside_an_action_applies_it(admin_client, orders):
