@@ -12,13 +12,15 @@ from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import Data, Signatures
 from scripts.host.tables import NO_TABLES, Table, Tables
-from scripts.protocol.envelope import decode, encode
+from scripts.protocol.envelope import decode, encode_small
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.flow_state import Change
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
+from scripts.protocol.services import MAX_CACHED_LENGTH
 from scripts.protocol.starts import StartRefused
 from scripts.protocol.ways import required_step
+from scripts.protocol.wire import MAX_REQUEST_BYTES
 
 NOTHING_GIVEN = "The output is None: return it, or give it to context.go({!r}, output)."
 
@@ -156,7 +158,8 @@ class Context:
         It is stored with the output of this message, or not at all. A key starts one run of the
         flow a day. Raises StartRefused, a ValueError.
         """
-        text = encode({} if payload is None else payload, self._numerals).decode()
+        given = {} if payload is None else payload
+        text = encode_small(given, MAX_REQUEST_BYTES, self._numerals).decode()
         at = start_at.isoformat() if isinstance(start_at, datetime) else start_at
         request = {"flow": flow, "payload": text, "key": key, "priority": priority}
         number, self._started = self._started, self._started + 1
@@ -252,7 +255,7 @@ class Context:
 
     def _cacheable(self, value: Any) -> str:
         try:
-            return encode(value, self._numerals).decode()
+            return encode_small(value, MAX_CACHED_LENGTH, self._numerals).decode()
         except OutputInvalid as error:
             raise ValueError(f"The cached value: {error}") from None
 

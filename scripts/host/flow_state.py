@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from scripts.protocol.envelope import decode, encode
+from scripts.protocol.envelope import decode, encode, encode_small
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.flow_state import (
     ADD,
@@ -57,9 +57,8 @@ class State:
 
     def set(self, key: str, value: Any, expires: Seconds = None) -> None:
         """Keep the value, for `expires` seconds or until it is deleted."""
-        _require_small(value)
         try:
-            text = encode(value, self._numerals).decode()
+            text = encode_small(value, MAX_VALUE_BYTES, self._numerals).decode()
         except OutputInvalid as error:
             raise StateInvalid(f"The value of the state: {error}") from None
         self._set(key, text, expires)
@@ -148,20 +147,3 @@ class State:
 
 def _seconds(expires: object) -> float | None:
     return checked_seconds(expires.total_seconds() if isinstance(expires, timedelta) else expires)
-
-
-def _require_small(value: Any) -> None:
-    """Refuse what is too large before it is written, which takes many times its size."""
-    left, size = [value], 0
-    while left:
-        each = left.pop()
-        if isinstance(each, str | list | tuple | dict):
-            size += len(each) + 1
-        if size > MAX_VALUE_BYTES:
-            raise StateInvalid(
-                f"The value has more bytes as JSON than the {MAX_VALUE_BYTES} that are allowed."
-            )
-        if isinstance(each, dict):
-            left += [*each.keys(), *each.values()]
-        elif isinstance(each, list | tuple):
-            left += each

@@ -131,6 +131,32 @@ def encode(value: Any, numerals: Numerals | None = None) -> bytes:
     return text
 
 
+def encode_small(value: Any, most_bytes: int, numerals: Numerals | None = None) -> bytes:
+    """Write a value that may have so many bytes as JSON. Raises OutputInvalid.
+
+    What is far larger is refused before it is written, which takes many times its size: where the
+    memory ends meanwhile, the process does, too. The text may still be somewhat longer.
+    """
+    _require_small(value, most_bytes)
+    return encode(value, numerals)
+
+
+def _require_small(value: Any, most_bytes: int) -> None:
+    left, size = [value], 0
+    while left:
+        each = left.pop()
+        if isinstance(each, str | list | tuple | dict):
+            size += len(each) + 1
+        if size > most_bytes:
+            raise OutputInvalid(
+                f"It has too many bytes as JSON; at most {most_bytes} are allowed.", place="$"
+            )
+        if isinstance(each, dict):
+            left += [*each.keys(), *each.values()]
+        elif isinstance(each, list | tuple):
+            left += each
+
+
 def check_size(text: bytes) -> None:
     if len(text) > MAX_OUTPUT_BYTES:
         raise OutputInvalid(

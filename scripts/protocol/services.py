@@ -31,6 +31,7 @@ SIGN_SERVICE = "sign"
 # The service that keeps values for the hosts of a script: {what: "get", key} to {text} or {}, and
 # {what: "put", key, seconds, text} to {}.
 CACHE_SERVICE = "cache"
+MAX_CACHED_LENGTH = 64 * 1024
 
 # The service that reads the state of the call's flow, whose id the worker adds as `flow`: {key} to
 # {version, text, pending}. Without a value the version is 0 and there is no text. It is pending

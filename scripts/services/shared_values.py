@@ -8,10 +8,9 @@ from threading import Lock
 from typing import Any
 
 from scripts.protocol.calls import Program
-from scripts.protocol.services import Deadline, RequestFailed
+from scripts.protocol.services import MAX_CACHED_LENGTH, Deadline, RequestFailed
 
 MAX_KEY_LENGTH = 200
-MAX_VALUE_LENGTH = 64 * 1024
 # Of one script version, and of all of a worker.
 MAX_VALUES = 100
 MAX_LENGTH = 16 * 1024 * 1024
@@ -86,9 +85,9 @@ def _text_in(request: dict[str, Any]) -> str:
     text = request.get("text")
     if not isinstance(text, str):
         raise RequestFailed("A cached value comes as JSON text.", "invalid")
-    if len(text) > MAX_VALUE_LENGTH:
+    if len(text) > MAX_CACHED_LENGTH:
         raise RequestFailed(
-            f"A cached value has {len(text)} characters as JSON; at most {MAX_VALUE_LENGTH} are"
+            f"A cached value has {len(text)} characters as JSON; at most {MAX_CACHED_LENGTH} are"
             " allowed.",
             "too-large",
         )

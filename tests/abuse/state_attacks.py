@@ -32,14 +32,14 @@ STATES = {
     ),
     "changes that are none": Attack(exited(70), "context.state._changes = {'k': 7}"),
     "a giant value": Attack(
-        _invalid("more bytes as JSON than the 65536"), "context.state.set('k', 'x' * 10 ** 7)"
+        _invalid("too many bytes as JSON; at most 65536"), "context.state.set('k', 'x' * 10 ** 7)"
     ),
     "a giant value in many parts": Attack(
-        _invalid("more bytes as JSON than the 65536"),
+        _invalid("too many bytes as JSON; at most 65536"),
         "part = 'x' * 10_000\ncontext.state.set('k', {'a': [[part] * 10_000] * 10_000})",
     ),
     "a value within itself": Attack(
-        _invalid("more bytes as JSON than the 65536"),
+        _invalid("too many bytes as JSON; at most 65536"),
         "value = []\nvalue.append(value)\ncontext.state.set('k', value)",
     ),
     "a deep value": Attack(

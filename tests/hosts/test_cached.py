@@ -10,8 +10,8 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import CallSite, Outcome, Program
-from scripts.protocol.services import CACHE_SERVICE
-from scripts.services.shared_values import MAX_VALUE_LENGTH, MAX_VALUES, SharedValues
+from scripts.protocol.services import CACHE_SERVICE, MAX_CACHED_LENGTH
+from scripts.services.shared_values import MAX_VALUES, SharedValues
 from tests.hosts.pools import calls, collect_all
 
 SITE = CallSite("orders", "price", "to-price", False)
@@ -148,7 +148,7 @@ def test_of_too_many_values_of_a_script_the_least_used_go():
 
 
 def test_the_memory_of_all_values_is_bounded():
-    values, text = SharedValues(), "x" * MAX_VALUE_LENGTH
+    values, text = SharedValues(), "x" * MAX_CACHED_LENGTH
     for version in range(10):
         for number in range(MAX_VALUES):
             put(values, program("python", "", version), f"k{number}", text)
@@ -169,7 +169,7 @@ FORGED = [
     {"what": "put", "key": "k", "text": "1", "seconds": True},
     {"what": "put", "key": "k", "text": "1", "seconds": "1"},
     {"what": "put", "key": "k", "text": "1", "seconds": -1},
-    {"what": "put", "key": "k", "text": "x" * (MAX_VALUE_LENGTH + 1), "seconds": 1},
+    {"what": "put", "key": "k", "text": "x" * (MAX_CACHED_LENGTH + 1), "seconds": 1},
 ]
 
 

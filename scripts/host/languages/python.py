@@ -24,7 +24,7 @@ from scripts.host.languages.modules import (
     refusal,
 )
 from scripts.host.languages.places import carets, pointed_at
-from scripts.protocol.envelope import decode, encode, plain_text
+from scripts.protocol.envelope import decode, encode_small, plain_text
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
     OutputInvalid,
@@ -39,6 +39,7 @@ from scripts.protocol.rejections import bounded, code_of
 from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
+from scripts.protocol.wire import MAX_REQUEST_BYTES
 from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ def _details(details: Any) -> str | None:
     if details is None:
         return None
     try:
-        return bounded(encode(details).decode())
+        return bounded(encode_small(details, MAX_REQUEST_BYTES).decode())
     except OutputInvalid:
         return bounded(json.dumps(_text(details)))
 
