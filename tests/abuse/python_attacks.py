@@ -2,7 +2,13 @@
 
 import platform
 
-from tests.abuse import module_attacks, signature_attacks, state_attacks, table_attacks
+from tests.abuse import (
+    module_attacks,
+    signature_attacks,
+    start_attacks,
+    state_attacks,
+    table_attacks,
+)
 from tests.abuse.attack import (
     OUT_OF_MEMORY,
     PROTOCOL_BROKEN,
@@ -514,6 +520,7 @@ PYTHON = {
         "files by modules": module_attacks.FILES,
         "forgeries": FORGERIES,
         "signatures": signature_attacks.SIGNATURES,
+        "starts": start_attacks.PYTHON,
         "states": state_attacks.STATES,
         "tables": table_attacks.TABLES,
     }.items()

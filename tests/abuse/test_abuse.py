@@ -11,10 +11,18 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.services import SIGN_SERVICE, STATE_SERVICE, TABLE_SERVICE, Service
+from scripts.protocol.services import (
+    CACHE_SERVICE,
+    SIGN_SERVICE,
+    START_SERVICE,
+    STATE_SERVICE,
+    TABLE_SERVICE,
+    Service,
+)
 from scripts.services.signatures import Signatures
 from tests.abuse.attack import Attack
 from tests.abuse.bait import Bait
+from tests.abuse.given_starts import GivenStarts
 from tests.abuse.javascript_attacks import JAVASCRIPT
 from tests.abuse.python_attacks import PYTHON
 from tests.hosts.given_tables import GivenTables, table
@@ -25,7 +33,7 @@ ATTACKS = {
     for language, attacks in (("python", PYTHON), ("javascript", JAVASCRIPT))
     for name, attack in attacks.items()
 }
-SITE = CallSite("flow", "step", "queue", False)
+SITE = CallSite("flow", "step", "queue", False, starts=("child",), goes_to=("next", "later"))
 NEIGHBOUR = """
 import json
 os = json.codecs.sys.modules["os"]
@@ -47,6 +55,8 @@ def pool(bait: Bait) -> Iterator[HostPool]:
     services: dict[str, Service] = {
         TABLE_SERVICE: GivenTables(*tables),
         SIGN_SERVICE: Signatures(bait.secret_of),
+        CACHE_SERVICE: lambda *_: {},
+        START_SERVICE: GivenStarts(),
         STATE_SERVICE: lambda _, request, __: {"version": 1, "text": str(request["flow"])},
     }
     pool = HostPool(services=lambda: services)
