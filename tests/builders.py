@@ -72,7 +72,7 @@ def work_until_idle(flow: Flow) -> None:
     """Run sessions on the flow's queues, as the broker would choose them, until none is left."""
     ids = set(flow.steps.values_list("queue_id", flat=True))
     for _ in range(1000):
-        ready = servable(store().ready(), store().database.now())
+        ready = servable(store().ready())
         queue = next((queue for queue in ready if queue.queue_id in ids), None)
         if queue is None:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -32,6 +32,7 @@ class Driver:
 
 class DatabaseWrapper(base.DatabaseWrapper):
     Database = Driver()  # type: ignore[assignment]
+    _pipeline: psycopg.Pipeline | None = None
 
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
@@ -39,6 +40,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        self._pipeline = None
         connection: WatchfulConnection = super().get_new_connection(conn_params)
         try:
             connection.deferrable = False
@@ -116,12 +118,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         self.ensure_connection()
         raw = self.connection
-        level = raw.isolation_level.name.replace("_", " ")
         with self._doubted(), self.wrap_database_errors:
             try:
                 with raw.pipeline():
                     cursor = psycopg.Cursor(raw)
-                    cursor.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+                    cursor.execute(begin(raw))
                     cursor.execute(limits.encode())
                     cursor.execute(statement.encode(), params, prepare=True)
                     cursor.execute("COMMIT")
@@ -130,9 +131,54 @@ class DatabaseWrapper(base.DatabaseWrapper):
                     raw.rollback()
                 raise
 
+    def begin_pipeline(self) -> None:
+        """Let statements travel together, up to one whose rows are read or to the commit.
+
+        It is the first thing in a transaction, and ends with it. The error of a statement comes
+        where the next rows are read, or with the commit. Behind a pooler nothing is pipelined.
+        """
+        if self.is_pooled or not psycopg.Pipeline.is_supported():
+            return
+        raw = self.connection
+        with self.wrap_database_errors:
+            # psycopg would wait for the answer to its own BEGIN.
+            raw.autocommit = True
+            self._end_of_pipeline = ExitStack()
+            self._pipeline = self._end_of_pipeline.enter_context(raw.pipeline())
+            psycopg.Cursor(raw).execute(begin(raw))
+
+    @property
+    def is_pipelined(self) -> bool:
+        return self._pipeline is not None
+
+    def sync_pipeline(self) -> None:
+        """Wait for the statements under way. Raises the error of the first that failed."""
+        if self._pipeline is not None:
+            with self.wrap_database_errors:
+                self._pipeline.sync()
+
+    def _end_pipeline(self) -> None:
+        if self._pipeline is None:
+            return
+        self._pipeline = None
+        if self.connection is not None and not self.connection.closed:
+            with self.wrap_database_errors:
+                self._end_of_pipeline.close()
+
     def _commit(self) -> None:
         with self._doubted():
-            super()._commit()  # type: ignore[misc]
+            if self._pipeline is None:
+                super()._commit()  # type: ignore[misc]
+                return
+            with self.wrap_database_errors:
+                psycopg.Cursor(self.connection).execute("COMMIT")
+            self._end_pipeline()
+
+    def _rollback(self) -> None:
+        # Why the transaction fails is known by now.
+        with suppress(DatabaseError, InterfaceError):
+            self._end_pipeline()
+        super()._rollback()  # type: ignore[misc]
 
     @contextmanager
     def _doubted(self) -> Iterator[None]:
@@ -151,3 +197,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if is_gone or trouble_of(error) is Trouble.AWAY:
                 raise CommitInDoubt(f"lost during a commit: {error}") from error
             raise
+
+
+def begin(connection: WatchfulConnection) -> bytes:
+    """Return the statement with which the connection's transactions begin."""
+    level = connection.isolation_level or psycopg.IsolationLevel.READ_COMMITTED
+    return f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()

@@ -112,7 +112,7 @@ class Branches:
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in self._left])
         for held, body, delay in self._pending:
             later = sql_time(self.now + delay)
-            self.database.change(sql.KEEP_PENDING_OUTPUTS, [body, self.queue_id, later, held.id])
+            self.database.write(sql.KEEP_PENDING_OUTPUTS, [body, self.queue_id, later, held.id])
         for run in gathered:
             self.end_of_run.reach(run)
         if self._children or self._pending:

@@ -19,7 +19,7 @@ from flows.store import sql
 from flows.store.branches import Branches
 from flows.store.children import Children, kept_for_room
 from flows.store.counters import Counters
-from flows.store.database import sql_time, sql_time_of_epoch
+from flows.store.database import Answer, Database, sql_time, sql_time_of_epoch
 from flows.store.flow_state import RUN_AGAIN, with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
@@ -84,6 +84,9 @@ class Commit:
         self.cancelled: list[DeliveryResult] = []
         self.unpended: list[DeliveryResult] = []
         self.rates: dict[int, RateLimit] = {}
+        # By queue: the first message, and the threads that others have.
+        self._asked_heads: dict[int, Answer] = {}
+        self._asked_threads: dict[int, Answer] = {}
         self.children = Children(counters, self.queues, now)
         self.branches = Branches(counters, self.queues, self.source_queue_id, now)
 
@@ -93,17 +96,18 @@ class Commit:
         decide: Decide | None = None,
         cancelled: Collection[str] = (),
         marks: bool = True,
+        asked_head: Answer | None = None,
     ) -> list[HeldMessage]:
         """Return what the session does next.
 
         `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
+        `asked_head` is what `ask_for_head` has returned where it was asked already.
         """
-        # With scripts still running it stays where it is, else it goes back to where it began.
-        claim_at = self.lease.queue_id if self.unfinished else self.lease.home_queue_id
+        claim_at = claims_at(self.lease, self.unfinished)
         claim = claim and not (self.unfinished and self.lease.suspects)
-        head = self._head(claim_at) if claim else None
+        head = found_head(asked_head or ask_for_head(self.database, claim_at)) if claim else None
         self.lease.next_start_seconds = 0.0
-        self._lock(head)
+        self._lock(head, claim_at, goes_on=claim and not self.unfinished)
         if decide:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
         if any(each.state for each in self.results):
@@ -130,8 +134,11 @@ class Commit:
 
     # --- deciding --------------------------------------------------------------------------
 
-    def _lock(self, head: Head | None) -> None:
-        """Lock the counters of every queue that this commit may touch."""
+    def _lock(self, head: Head | None, claim_at: int, goes_on: bool) -> None:
+        """Lock the counters of every queue that this commit may touch.
+
+        What is asked once they are locked, whatever they are, is asked in the same journey.
+        """
         ids = {self.lease.queue_id}
         for step_id in {each.held.step_id for each in self.results}:
             plan = step_plan(step_id)
@@ -143,7 +150,22 @@ class Commit:
         ids |= {run.queue_id for each in self.results for run in each.starts}
         if head:
             ids |= {self.lease.home_queue_id, *head.plan.rooms}
-        self.queues.update(self.counters.lock(ids))
+        locked = self.counters.ask_to_lock(ids)
+        if goes_on and (next_queue_id := self._probable_next()):
+            self._ask_ahead(next_queue_id)
+            self._asked_heads[next_queue_id] = ask_for_head(self.database, next_queue_id)
+        elif head:
+            self._ask_ahead(claim_at)
+        self.queues.update(self.counters.locked(locked))
+
+    def _probable_next(self) -> int:
+        """Return the queue that the session will most likely go on at, 0 for none."""
+        first = next(iter(self.results), None)
+        return first.plan.next_queue_id if first and not first.finishes else 0
+
+    def _ask_ahead(self, queue_id: int) -> None:
+        asked = self.counters.ask_granted_threads(queue_id, self.lease.consumer_id)
+        self._asked_threads[queue_id] = asked
 
     def _decided(
         self, result: DeliveryResult, decide: Decide, cancelled: Collection[str]
@@ -214,7 +236,7 @@ class Commit:
             return []
         step_id, queue_id = self.handed[0].step_id, self.handed[0].queue_id
         # Those that wait there came first.
-        if self.queues[queue_id].paused or self._head(queue_id):
+        if self.queues[queue_id].paused or self._is_awaited(queue_id):
             return []
         plan, threads = step_plan(step_id), self._movable_threads(queue_id)
         count = self._fitting(plan, queue_id, threads)
@@ -233,6 +255,11 @@ class Commit:
             )
             for h in self.kept
         ]
+
+    def _is_awaited(self, queue_id: int) -> bool:
+        """Tell whether messages wait there."""
+        asked = self._asked_heads.pop(queue_id, None) or ask_for_head(self.database, queue_id)
+        return bool(asked())
 
     def _claim(self, queue_id: int, head: Head) -> list[HeldMessage]:
         """Take messages that wait in a queue, which the lease moves to if it is elsewhere."""
@@ -283,15 +310,7 @@ class Commit:
         self.queues[queue_id].depth_change += count
 
     def _head(self, queue_id: int, and_which: str = "") -> Head | None:
-        """Return the first message that is ready in the queue, paused or not."""
-        columns = "h.step_id, h.priority, h.suspects, h.delayed"
-        statement = sql.HEAD.format(columns=columns, queue="%s", now="%s", and_which=and_which)
-        for step_id, priority, suspects, delayed in self.database.query(
-            statement, [queue_id, sql_time(self.now)]
-        ):
-            which = f"priority = {priority} AND suspects = {suspects}"
-            return Head(step_plan(step_id), which, suspects, bool(delayed))
-        return None
+        return found_head(ask_for_head(self.database, queue_id, and_which))
 
     def _head_past_pause(self, queue_id: int, and_which: str) -> Head | None:
         statement = sql.HEAD_PAST_PAUSE.format(
@@ -340,11 +359,13 @@ class Commit:
 
     def _movable_threads(self, queue_id: int) -> int:
         """Threads the lease may have at another queue: its own number or what is free there."""
-        granted = self.counters.granted_threads(queue_id, self.lease.consumer_id)
+        if queue_id not in self._asked_threads:
+            self._ask_ahead(queue_id)
+        [(granted,)] = self._asked_threads.pop(queue_id)()
         return min(self.lease.threads, self.queues[queue_id].threads - granted)
 
     def _move(self, queue_id: int, threads: int) -> None:
-        self.database.change(sql.MOVE_CONSUMER, [queue_id, threads, self.lease.consumer_id])
+        self.database.write(sql.MOVE_CONSUMER, [queue_id, threads, self.lease.consumer_id])
         self.lease.queue_id, self.lease.threads = queue_id, threads
 
     def _slow_down_or_recover(self) -> None:
@@ -361,7 +382,7 @@ class Commit:
         else:
             return
         until = queue.slow_until and sql_time(queue.slow_until)
-        self.database.change(sql.SLOW_DOWN, [until, self.source_queue_id])
+        self.database.write(sql.SLOW_DOWN, [until, self.source_queue_id])
 
     def _take_turns(self) -> None:
         """Let scripts run one after the other where most had to be run again at the same time."""
@@ -403,7 +424,7 @@ class Commit:
                 held.reserved_at = starts_by
             self.rates[self.lease.queue_id] = rate
         for queue_id, changed in self.rates.items():
-            self.database.change(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
+            self.database.write(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
 
     def _write(self) -> None:
         write, at = self.database.each, sql_time(self.now)
@@ -466,6 +487,28 @@ class Commit:
                 totals[flow_name].failed += 1
                 announce_end(done.held.run_id, flow_name, Run.Status.FAILED)
         return totals
+
+
+def claims_at(lease: Lease, unfinished: int) -> int:
+    """Return the queue at which a session takes messages.
+
+    With scripts still running it stays where it is, else it goes back to where it began.
+    """
+    return lease.queue_id if unfinished else lease.home_queue_id
+
+
+def ask_for_head(database: Database, queue_id: int, and_which: str = "") -> Answer:
+    """Ask for the first message that is ready in the queue, paused or not."""
+    columns = "h.step_id, h.priority, h.suspects, h.delayed"
+    statement = sql.HEAD.format(columns=columns, queue="%s", now="{now}", and_which=and_which)
+    return database.ask_now(statement, [queue_id])
+
+
+def found_head(answer: Answer) -> Head | None:
+    for step_id, priority, suspects, delayed in answer():
+        which = f"priority = {priority} AND suspects = {suspects}"
+        return Head(step_plan(step_id), which, suspects, bool(delayed))
+    return None
 
 
 def is_first(held: HeldMessage) -> bool:

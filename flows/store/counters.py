@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.errors import QueueFull
 from flows.store import sql
-from flows.store.database import Database
+from flows.store.database import Answer, Database
 from flows.store.rate_limit import RateLimit
 from flows.store.totals import Totals
 from flows.store.types import QueueCounters
@@ -29,9 +29,12 @@ class Counters:
         Those in which the transaction has started runs are locked with them, and their room is
         taken. Raises QueueFull where there is none.
         """
+        return self.locked(self.ask_to_lock(queue_ids))
+
+    def ask_to_lock(self, queue_ids: Collection[int]) -> Answer:
         ids = sorted(set(queue_ids) - {0})
         if not ids:
-            return {}
+            return list
         marks = ", ".join(["%s"] * len(ids))
         statement = sql.LOCK_COUNTERS.format(
             pending_room=self.database.pending_room,
@@ -39,7 +42,10 @@ class Counters:
             locks_counters_of=self.database.locks_counters_of.format(ids=marks),
             lock=self.database.lock_counters,
         )
-        rows = self.database.query(statement, ids)
+        return self.database.ask(statement, ids)
+
+    def locked(self, answer: Answer) -> dict[int, QueueCounters]:
+        rows = answer()
         if any(pending or delayed for pending, delayed, *_ in rows):
             self.database.take_pending_room()
         return {
@@ -98,7 +104,10 @@ class Counters:
 
     def granted_threads(self, queue_id: int, except_consumer_id: int = 0) -> int:
         """Count the threads of a queue that its consumers have; exact under its lock."""
-        return self.database.query(sql.GRANTED_THREADS, [queue_id, except_consumer_id])[0][0]
+        return self.ask_granted_threads(queue_id, except_consumer_id)()[0][0]
+
+    def ask_granted_threads(self, queue_id: int, except_consumer_id: int = 0) -> Answer:
+        return self.database.ask(sql.GRANTED_THREADS, [queue_id, except_consumer_id])
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         """Add runs accepted, completed, failed and cancelled, by the name of their flow."""

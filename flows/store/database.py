@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from django.db import connection
@@ -17,6 +18,8 @@ from flows.store.listener import Listener
 from flows.store.totals import Totals
 
 Row = Mapping[str, Any]
+# Returns the rows of a statement as tuples.
+Answer = Callable[[], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,12 @@ class Database(ABC):
     bytes_of = "LENGTH(CAST(body AS BLOB))"
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[None]:
-        """Return a block that is one transaction, or a savepoint of the one that is open."""
+    def transaction(self, pipelined: bool = False) -> AbstractContextManager[None]:
+        """Return a block that is one transaction, or a savepoint of the one that is open.
+
+        `pipelined`: what `write` and `each` execute may fail later, at a query or the commit; and
+        rows are looked for by their indexes, whatever the planner says. For no code of others.
+        """
 
     def limit_transaction(self) -> None:
         """Limit how long the transaction that is open may rest, and wait for locks."""
@@ -102,9 +109,31 @@ class Database(ABC):
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         """Return the rows of a statement as tuples."""
 
+    def query_now(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        """Do the same for a statement in which `{now}` stands for the clock."""
+        now, rest, values = sql_time(self.now()), iter(params), list[Any]()
+        for number, part in enumerate(sql.split("{now}")):
+            values += [now] if number else []
+            values += islice(rest, part.count("%s"))
+        return self.query(sql.replace("{now}", "%s"), values)
+
+    def ask(self, sql: str, params: Sequence[Any] = ()) -> Answer:
+        """Do the same as `query`; the rows come when they are asked for, several in one journey."""
+        rows = self.query(sql, params)
+        return lambda: rows
+
+    def ask_now(self, sql: str, params: Sequence[Any] = ()) -> Answer:
+        """Do the same as `query_now`, as `ask` does."""
+        rows = self.query_now(sql, params)
+        return lambda: rows
+
     def look_up(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         """Do the same for rows found by their keys: the session may keep the plan."""
         return self.query(sql, params)
+
+    def write(self, sql: str, params: Sequence[Any] = ()) -> None:
+        """Execute a statement of which nobody asks how many rows it changes."""
+        self.change(sql, params)
 
     @abstractmethod
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
@@ -177,4 +206,6 @@ def _second(epoch: int) -> str:
 
 def read_time(at: datetime | str) -> datetime:
     """Read a time from a column. An expression gives text on SQLite, as `sql_time` writes it."""
-    return datetime.fromisoformat(at).replace(tzinfo=UTC) if isinstance(at, str) else at
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, 
 from flows.errors import QueueFullAtCommit
 from flows.models.users import key_field
 from flows.store import sql as statements
-from flows.store.database import BatchStatement, Database, Row
+from flows.store.database import Answer, BatchStatement, Database, Row
 from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, is_queue_full
 from flows.store.totals import Totals
@@ -52,6 +52,13 @@ TYPES = {
 LIMITS = (
     "SELECT set_config('idle_in_transaction_session_timeout', '10s', true),"
     " set_config('lock_timeout', '5s', true)"
+)
+
+# What is read then is found by an index: its plan is kept, and may have been made when a table was
+# empty.
+LIMITS_BY_INDEXES = (
+    f"{LIMITS}, set_config('enable_seqscan', 'off', true),"
+    " set_config('enable_bitmapscan', 'off', true)"
 )
 
 PLAN_GONE = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.FeatureNotSupported)
@@ -99,12 +106,21 @@ class PostgreSQL(Database):
     bytes_of = "OCTET_LENGTH(body)"
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, pipelined: bool = False) -> Iterator[None]:
         is_own = connection.get_autocommit()
         with transaction.atomic():
-            if is_own:
+            if is_own and pipelined and self._begin_pipeline():
+                self._execute(LIMITS_BY_INDEXES)
+            elif is_own:
                 self.limit_transaction()
             yield
+
+    def _begin_pipeline(self) -> bool:
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        # Django's own backend cannot.
+        if hasattr(own, "begin_pipeline"):
+            own.begin_pipeline()
+        return is_pipelined()
 
     def listener(self) -> PostgreSQLListener:
         return PostgreSQLListener(CHANNEL)
@@ -118,7 +134,23 @@ class PostgreSQL(Database):
         return self.transaction() if getattr(connection, "is_pooled", False) else nullcontext()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
-        return self._execute(sql, params).fetchall()
+        return self.ask(sql, params)()
+
+    def query_now(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        return self.ask_now(sql, params)()
+
+    def ask(self, sql: str, params: Sequence[Any] = ()) -> Answer:
+        cursor = self._execute(sql, params)
+
+        def rows() -> list[Any]:
+            with connection.wrap_database_errors:
+                return cursor.fetchall()
+
+        return rows
+
+    def ask_now(self, sql: str, params: Sequence[Any] = ()) -> Answer:
+        # Stable within the statement, so that an index is used. In a transaction it goes on.
+        return self.ask(sql.replace("{now}", "statement_timestamp()"), params)
 
     def look_up(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -129,8 +161,15 @@ class PostgreSQL(Database):
         connection.close()
         return self.query(sql, params)
 
+    def write(self, sql: str, params: Sequence[Any] = ()) -> None:
+        self._execute(sql, params)
+
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
-        return self._execute(sql, params).rowcount
+        cursor = self._execute(sql, params)
+        if cursor.rowcount < 0:
+            # In a pipeline.
+            connections[DEFAULT_DB_ALIAS].sync_pipeline()  # type: ignore[attr-defined]
+        return cursor.rowcount
 
     def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
         if rows:
@@ -152,7 +191,7 @@ class PostgreSQL(Database):
 
     def take_pending_room(self) -> None:
         try:
-            self._execute("SELECT flows_take_room()")
+            self.query("SELECT flows_take_room()")
         except DatabaseError as error:
             if is_queue_full(error):
                 raise QueueFullAtCommit from error
@@ -163,8 +202,10 @@ class PostgreSQL(Database):
         # Then a batch was joined by reading the whole table for each of its rows. Without seq and
         # index scans the only way left is to look each row up, by a bitmap of its key.
         self._execute(
-            "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off;"
-            " SET LOCAL enable_indexonlyscan = off"
+            "SELECT set_config('enable_seqscan', 'off', true),"
+            " set_config('enable_indexscan', 'off', true),"
+            " set_config('enable_indexonlyscan', 'off', true),"
+            " set_config('enable_bitmapscan', 'on', true)"
         )
 
     def now(self) -> datetime:
@@ -186,9 +227,14 @@ class PostgreSQL(Database):
         self, sql: str, params: Sequence[Any] = (), prepare: bool | None = None
     ) -> psycopg.Cursor[Any]:
         connection.ensure_connection()
+        prepare = prepare or is_pipelined() or None
         # Django's own cursor would write every body into the text of the statement.
         with connection.wrap_database_errors:
             return psycopg.Cursor(connection.connection).execute(sql, params, prepare=prepare)
+
+
+def is_pipelined() -> bool:
+    return getattr(connections[DEFAULT_DB_ALIAS], "is_pipelined", False)
 
 
 def is_plan_gone(error: DatabaseError) -> bool:

@@ -89,7 +89,7 @@ class RunEnd:
             ends = [row[0] for row in self.database.query(sql.BRANCH_ENDS, [id])]
             body = joined(run.correlation_id, ends) if run.join else f"[{','.join(ends)}]"
             fault = fault_of_text(body)
-        self.database.change(sql.FORGET_BRANCH_ENDS, [id])
+        self.database.write(sql.FORGET_BRANCH_ENDS, [id])
         return body, fault
 
     def _give_room_back(self, run: Gathered) -> None:

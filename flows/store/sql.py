@@ -81,9 +81,9 @@ NOT_DELAYED = "AND NOT m.delayed"
 # What the broker chooses a queue by.
 FITS = "AND (NOT m.delayed OR s.depth + s.reserved < q.size)"
 HEADS = {
-    "head": HEAD.format(columns="h.step_id", queue="q.id", now="%s", and_which=FITS),
+    "head": HEAD.format(columns="h.step_id", queue="q.id", now="{now}", and_which=FITS),
     "bypasses_pause": HEAD_PAST_PAUSE.format(
-        columns="m.step_id", queue="q.id", now="%s", and_which=FITS
+        columns="m.step_id", queue="q.id", now="{now}", and_which=FITS
     ),
 }
 READY_QUEUES = f"""
@@ -91,7 +91,7 @@ READY_QUEUES = f"""
            COALESCE(t.threads, 1), COALESCE(c.threads, 0), COALESCE(c.consumers, 0),
            CASE WHEN s.depth + s.delayed = 0 THEN NULL
                 WHEN {PAUSED} THEN ({HEADS["bypasses_pause"]})
-                ELSE ({HEADS["head"]}) END,
+                ELSE ({HEADS["head"]}) END, {{now}},
            q.rate_count, q.rate_period, s.recent_starts, s.slow_until
     FROM flows_queue q
     JOIN flows_queuestate s ON s.queue_id = q.id
@@ -134,7 +134,23 @@ GRANTED_THREADS = """
 """
 
 # The fencing token: a consumer that is gone renews nothing.
-RENEW_LEASE = "UPDATE flows_consumer SET heartbeat_at = %s WHERE id = %s RETURNING cancel_requested"
+RENEW_LEASE = (
+    "UPDATE flows_consumer SET heartbeat_at = {now} WHERE id = %s"
+    " RETURNING cancel_requested, heartbeat_at"
+)
+
+OPEN_CONSUMER = """
+    INSERT INTO flows_consumer (created_at, heartbeat_at, queue_id, threads, cluster, host,
+        cancel_requested)
+    VALUES ({now}, {now}, %s, %s, %s, %s, FALSE) RETURNING id
+"""
+
+# Begins the lease of a consumer that was opened and no worker has begun.
+BEGIN_LEASE = """
+    UPDATE flows_consumer SET heartbeat_at = {now}, pid = %s WHERE id = %s AND pid IS NULL
+    RETURNING queue_id, threads
+"""
+
 
 CANCEL_HANDLED = "UPDATE flows_consumer SET cancel_requested = FALSE WHERE id = %s"
 

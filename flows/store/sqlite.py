@@ -35,7 +35,7 @@ class SQLite(Database):
     """
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, pipelined: bool = False) -> Iterator[None]:
         with (
             write_lock.take() if connection.get_autocommit() else nullcontext(),
             transaction.atomic(),

@@ -26,9 +26,9 @@ from flows.models.users import key_in_database
 from flows.plan import flow_name_of, keep_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
-from flows.store.commit import BatchSize, Commit, Decide
+from flows.store.commit import BatchSize, Commit, Decide, ask_for_head, claims_at
 from flows.store.counters import Counters, limits
-from flows.store.database import Database, read_time, sql_time
+from flows.store.database import Answer, Database, read_time, sql_time
 from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
 from flows.store.kept import beginning
@@ -214,10 +214,11 @@ class Store:
 
     def ready(self) -> list[Ready]:
         """Return every queue with what the broker needs to choose one."""
-        now = sql_time(self.database.now())
         with self.database.set_up():
-            rows = self.database.query(sql.READY_QUEUES, [now, now])
-        return [Ready(*row[:8], **limits(*row[8:])) for row in rows]
+            rows = self.database.query_now(sql.READY_QUEUES)
+        return [
+            Ready(*row[:8], **({"asked_at": read_time(row[8])} | limits(*row[9:]))) for row in rows
+        ]
 
     def oldest_ready(self, queue_ids: Sequence[int]) -> dict[int, datetime]:
         """Return by queue since when its oldest ready message has been ready, where there is one.
@@ -242,45 +243,43 @@ class Store:
 
     def open_consumer(self, queue_id: int, most: int, cluster: str, machine: str) -> int | None:
         """Grant at most `most` threads of the queue to a new consumer; None if none is free."""
-        with self.database.transaction():
-            queue = self.counters.lock([queue_id]).get(queue_id)
+        with self.database.transaction(pipelined=True):
+            locked = self.counters.ask_to_lock([queue_id])
+            granted = self.counters.ask_granted_threads(queue_id)
+            queue = self.counters.locked(locked).get(queue_id)
             if queue is None:
                 return None
-            threads = min(most, queue.threads - self.counters.granted_threads(queue_id))
+            threads = min(most, queue.threads - granted()[0][0])
             if threads < 1:
                 return None
-            now = self.database.now()
-            return Consumer.objects.create(
-                queue_id=queue_id,
-                threads=threads,
-                cluster=cluster,
-                machine=machine,
-                created_at=now,
-                heartbeat_at=now,
-            ).pk
+            values = [queue_id, threads, cluster, machine]
+            return self.database.query_now(sql.OPEN_CONSUMER, values)[0][0]
 
     def begin(self, consumer_id: int, pid: int) -> Lease:
         """Start the lease of a consumer that the broker has opened. Raises LeaseLost."""
-        begun = Consumer.objects.filter(pk=consumer_id, pid=None).update(
-            pid=pid, heartbeat_at=self.database.now()
-        )
-        consumer = Consumer.objects.filter(pk=consumer_id).first()
-        if not begun or consumer is None:
-            raise LeaseLost
-        return Lease(consumer_id, consumer.queue_id, consumer.queue_id, consumer.threads)
+        with self.database.set_up():
+            begun = self.database.query_now(sql.BEGIN_LEASE, [pid, consumer_id])
+        for queue_id, threads in begun:
+            return Lease(consumer_id, queue_id, queue_id, threads)
+        raise LeaseLost
 
     def heartbeat(self, lease: Lease) -> datetime:
         """Renew the lease and return the database's time. Raises LeaseLost.
 
         Afterwards the lease tells whether the run of a message that it holds was cancelled.
         """
-        now = self.database.now()
-        renewed = self.database.query(sql.RENEW_LEASE, [sql_time(now), lease.consumer_id])
-        if not renewed:
-            raise LeaseLost
-        lease.cancel_requested = bool(renewed[0][0])
-        lease.renewed_at = now.timestamp()
-        return now
+        return self._renewed(lease, self._ask_to_renew(lease))
+
+    def _ask_to_renew(self, lease: Lease) -> Answer:
+        return self.database.ask_now(sql.RENEW_LEASE, [lease.consumer_id])
+
+    def _renewed(self, lease: Lease, answer: Answer) -> datetime:
+        for cancel_requested, at in answer():
+            now = read_time(at)
+            lease.cancel_requested = bool(cancel_requested)
+            lease.renewed_at = now.timestamp()
+            return now
+        raise LeaseLost
 
     def note_running(self, lease: Lease, attempts: Sequence[RunningAttempt]) -> None:
         """Write down which scripts of the lease are running for long. Raises LeaseLost."""
@@ -425,9 +424,12 @@ class Store:
         start very soon, the lease stays and `next_start_seconds` tells when.
         `marks` false: the runs of what it takes do not become RUNNING.
         """
-        with self.database.transaction():
-            now = self.heartbeat(lease)
-            taken = Commit(self.counters, lease, [], unfinished, batch, now).run(True, marks=marks)
+        with self.database.transaction(pipelined=True):
+            renewal = self._ask_to_renew(lease)
+            head = ask_for_head(self.database, claims_at(lease, unfinished))
+            now = self._renewed(lease, renewal)
+            commit = Commit(self.counters, lease, [], unfinished, batch, now)
+            taken = commit.run(True, marks=marks, asked_head=head)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
         return taken
@@ -450,14 +452,18 @@ class Store:
         `decide` has the last word about a delivery whose run was cancelled, or which cannot be
         handed over. Raises LeaseLost, and then nothing is stored.
         """
-        with self.database.transaction():
-            now = self.heartbeat(lease)
+        has_callables = any(each.run_in_transaction for each in results)
+        with self.database.transaction(pipelined=not has_callables):
+            renewal, head = self._ask_to_renew(lease), None
+            if claim and not has_callables:
+                head = ask_for_head(self.database, claims_at(lease, unfinished))
+            now = self._renewed(lease, renewal)
             cancelled = self._held_cancelled(lease.consumer_id) if lease.cancel_requested else set()
-            if any(each.run_in_transaction for each in results):
+            if has_callables:
                 results = run_in_transaction(results, cancelled)
                 cancelled = self._held_cancelled(lease.consumer_id)
             commit = Commit(self.counters, lease, results, unfinished, batch, now)
-            taken = commit.run(claim, decide, cancelled)
+            taken = commit.run(claim, decide, cancelled, asked_head=head)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
         return taken
@@ -467,7 +473,7 @@ class Store:
         starts_soon = 0 < lease.next_start_seconds <= REST_SECONDS
         if taken or unfinished or starts_soon:
             return False
-        self.database.change(sql.END_LEASE, [lease.consumer_id])
+        self.database.write(sql.END_LEASE, [lease.consumer_id])
         self.database.wake()
         return True
 

@@ -159,6 +159,7 @@ class Ready:
     granted_threads: int
     consumers: int
     head_step_id: int | None
+    asked_at: datetime
     rate_limit: RateLimit | None = None
     slow_until: datetime | None = None
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack
@@ -21,6 +22,7 @@ from flows.errors import UnknownFlow
 from flows.models import Flow, FlowState, Message, Run
 from flows.options import BatchOptions, StartOptions, can_be_a_name
 from flows.store import HeldMessage, Ready, store
+from flows.store.database import Database
 from flows.testing.arguments import (
     as_duration,
     check_flag,
@@ -307,7 +309,7 @@ class FlowKit:
         return 0
 
     def _servable(self) -> list[Ready]:
-        queues = servable(store().ready(), self.now())
+        queues = servable(store().ready())
         return sorted(
             queues, key=lambda queue: (self._served.get(queue.queue_id, 0), queue.queue_id)
         )
@@ -361,6 +363,8 @@ class FlowKit:
         database = store().database
         replaced: list[tuple[Any, str, Any]] = [
             (database, "now", self._clock.now),
+            (database, "query_now", partial(Database.query_now, database)),
+            (database, "ask_now", partial(Database.ask_now, database)),
             (queue_rules, "age", self._age),
             (queue_rules, "waited", lambda held: waited(held, self.now().timestamp())),
             # A developer may stop in a callable with a debugger: no time limit ends the tests.

@@ -6,8 +6,8 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from math import ceil
 
 from django.conf import settings
@@ -76,6 +76,7 @@ class QueueBroker(ORM):
         self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
         self.is_busy = False
+        self.tasks_are_next = False
         self.next_start_in = 60.0
         self.listener: Listener | None = None
         self.has_warned = False
@@ -124,8 +125,15 @@ class QueueBroker(ORM):
             self._look()
             self._wake_reprocessings()
             self._record_lost_tasks()
-            opened = self._open_sessions()
-            tasks = [*self._tasks_of_django_q2(), *self._tasks_for_free_workers()]
+            pids = dict(self._consumers().values_list("id", "pid")) if flow_workers() else {}
+            opened = self._open_sessions(pids)
+            sessions = self._tasks_for_free_workers(pids | dict.fromkeys(opened))
+            if sessions and not self.tasks_are_next:
+                # What a caller waits for goes at once; tasks are looked for the next time.
+                self.tasks_are_next = True
+                return sessions
+            self.tasks_are_next = False
+            tasks = [*self._tasks_of_django_q2(), *sessions]
             if not tasks and not opened:
                 if self.when_at_rest is not None and self._is_at_rest():
                     self.when_at_rest()
@@ -241,23 +249,24 @@ class QueueBroker(ORM):
             self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)
 
-    def _open_sessions(self) -> int:
-        """Open a session on every queue that can be served, one each; return how many.
+    def _open_sessions(self, pids: Mapping[int, int | None]) -> list[int]:
+        """Open a session on every queue that can be served, one each; return their ids.
 
-        It opens none where the sandbox is incomplete: messages wait for a machine that has it all.
+        `pids` are the workers of those that are open. It opens none where the sandbox is
+        incomplete: messages wait for a machine that has it all.
         """
         if not flow_workers():
-            return 0
+            return []
         if not scripts_may_run():
             self._warn_of_the_sandbox()
-            return 0
-        room = SESSIONS_PER_WORKER * flow_workers() - self._consumers().count()
-        opened = 0
+            return []
+        room = SESSIONS_PER_WORKER * flow_workers() - len(pids)
+        opened = []
         for queue in self._in_turn(store().ready())[: max(room, 0)]:
             share = ceil(queue.threads / flow_workers())
-            if store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
+            if pk := store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
                 self.served_at[queue.queue_id] = time.monotonic()
-                opened += 1
+                opened.append(pk)
         return opened
 
     def _is_at_rest(self) -> bool:
@@ -284,14 +293,13 @@ class QueueBroker(ORM):
                 ", ".join(missing_measures()),
             )
 
-    def _tasks_for_free_workers(self) -> list[tuple[str, str]]:
+    def _tasks_for_free_workers(
+        self, pids: Mapping[int, int | None]
+    ) -> list[tuple[int | str, str]]:
         """Send sessions that no worker has begun to workers that are free."""
-        if not flow_workers():
-            return []
-        rows = self._consumers().order_by("id").values_list("id", "pid")
-        waiting = [pk for pk, pid in rows if pid is None]
+        waiting = sorted(pk for pk, pid in pids.items() if pid is None)
         self.sent &= set(waiting)
-        free = flow_workers() - len({pid for _, pid in rows if pid}) - len(self.sent)
+        free = flow_workers() - len({*pids.values()} - {None}) - len(self.sent)
         self.is_busy = free < 1
         sending = [pk for pk in waiting if pk not in self.sent][: max(free, 0)]
         self.sent |= set(sending)
@@ -317,32 +325,32 @@ class QueueBroker(ORM):
         return SignedPackage.dumps(options)
 
     def _in_turn(self, queues: list[Ready]) -> list[Ready]:
-        now = store().database.now()
         self.next_start_in = min(
-            (starts_in(queue, now) for queue in queues if queue.head_step_id), default=60.0
+            (starts_in(queue) for queue in queues if queue.head_step_id),
+            default=60.0,
         )
-        return sorted(
-            servable(queues, now), key=lambda queue: self.served_at.get(queue.queue_id, 0.0)
-        )
+        return sorted(servable(queues), key=lambda queue: self.served_at.get(queue.queue_id, 0.0))
 
 
-def starts_in(queue: Ready, now: datetime) -> float:
+def starts_in(queue: Ready) -> float:
     """Seconds until the queue's rate allows a start; a long time where it does now."""
-    if queue.rate_limit is None or queue.rate_limit.allowance(now.timestamp()):
+    epoch = queue.asked_at.timestamp()
+    if queue.rate_limit is None or queue.rate_limit.allowance(epoch):
         return 60.0
-    return queue.rate_limit.free_at(now.timestamp()) - now.timestamp()
+    return queue.rate_limit.free_at(epoch) - epoch
 
 
-def servable(queues: list[Ready], now: datetime) -> list[Ready]:
+def servable(queues: list[Ready]) -> list[Ready]:
     """Return those on which a further session would find something that it may do."""
     rooms = {queue.queue_id: queue.room for queue in queues}
-    return [queue for queue in queues if can_be_served(queue, rooms, now)]
+    return [queue for queue in queues if can_be_served(queue, rooms)]
 
 
-def can_be_served(queue: Ready, rooms: dict[int, int], now: datetime) -> bool:
+def can_be_served(queue: Ready, rooms: dict[int, int]) -> bool:
     """Whether a further session on this queue would find something that it may do."""
     if queue.head_step_id is None:
         return False
+    now = queue.asked_at
     threads = 1 if queue.slow_until and queue.slow_until > now else queue.threads
     if queue.granted_threads >= threads or queue.consumers >= queue.depth:
         return False

@@ -71,8 +71,8 @@ def wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
 
 
 @contextmanager
-def around_transaction(original: Callable[..., Any], *args: Any) -> Iterator[None]:
-    with original(*args):
+def around_transaction(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[None]:
+    with original(*args, **kwargs):
         yield
         for what in doing:
             crash(f"before-commit-of-{what}")
@@ -117,10 +117,10 @@ def around_session_commit(original: Callable[..., Any], session: Session, claim:
     return original(session, claim)
 
 
-def around_hand_out(original: Callable[..., Any], broker: QueueBroker) -> Any:
+def around_hand_out(original: Callable[..., Any], broker: QueueBroker, *args: Any) -> Any:
     if broker._consumers().filter(pid=None).exists():
         crash("consumer-opened")
-    tasks = original(broker)
+    tasks = original(broker, *args)
     if tasks:
         crash("consumer-sent")
     return tasks

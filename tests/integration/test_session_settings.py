@@ -13,7 +13,6 @@ from flows.models import Run
 from flows.postgresql.base import DatabaseWrapper
 from flows.postgresql.session_settings import SESSION_SETTINGS
 from flows.store import store
-from flows.store.database import sql_time
 from flows.store.sql import READY_QUEUES
 from tests.builders import make_flow, run_of, work_until_idle
 from tests.databases import is_postgresql
@@ -111,9 +110,8 @@ def test_transactions_have_their_isolation_whatever_the_database_says(hostile: N
 def test_no_query_is_compiled_before_it_runs(hostile: None):
     connection.close()
     make_flow()
-    now = sql_time(store().database.now())
 
-    plan = store().database.query(f"EXPLAIN ANALYZE {READY_QUEUES}", [now, now])
+    plan = store().database.query_now(f"EXPLAIN ANALYZE {READY_QUEUES}")
 
     assert "Execution Time" in str(plan)
     assert "JIT" not in str(plan)
