@@ -1,0 +1,128 @@
+"""Transactions on PostgreSQL whose statements travel together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from django.db import DataError, IntegrityError, connection, transaction
+
+from flows.models import Queue
+from flows.store import store
+from flows.store.database import Database
+from flows.store.troubles import DATABASE_ERRORS
+from tests.databases import is_postgresql
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not is_postgresql(), reason="what PostgreSQL alone has"),
+]
+
+RENAME = "UPDATE flows_queue SET name = %s WHERE name = %s"
+RESIZE = "UPDATE flows_queue SET size = %s"
+
+
+def is_free() -> bool:
+    """Whether the connection is as before: in no transaction, and in no pipeline."""
+    found: bool = store().database.query("SELECT true")[0][0]
+    return found and connection.get_autocommit() and not connection.is_pipelined  # type: ignore[attr-defined]
+
+
+def test_writes_are_stored_by_the_commit_in_their_order():
+    Queue.objects.create(name="a")
+
+    with store().database.transaction(pipelined=True):
+        for before, after in pairwise("abcd"):
+            store().database.write(RENAME, [after, before])
+
+    assert [queue.name for queue in Queue.objects.all()] == ["d"]
+    assert is_free()
+
+
+def pipelined(*steps: Callable[[Database], object]) -> None:
+    with store().database.transaction(pipelined=True):
+        for step in steps:
+            step(store().database)
+
+
+def refuse(_: Database) -> None:
+    raise KeyError
+
+
+@pytest.mark.parametrize("more", [[], [lambda database: database.query("SELECT 1"), refuse]])
+def test_a_write_that_fails_undoes_all(more):
+    Queue.objects.create(name="a")
+
+    with pytest.raises(IntegrityError):
+        pipelined(
+            lambda database: database.write(RENAME, ["b", "a"]),
+            lambda database: database.write(RESIZE, [None]),
+            *more,
+        )
+
+    assert [queue.name for queue in Queue.objects.all()] == ["a"]
+    assert is_free()
+
+
+def test_the_first_error_is_raised():
+    Queue.objects.create(name="a")
+
+    with pytest.raises(DataError):
+        pipelined(
+            lambda database: database.write("SELECT 1 / %s::int", [0]),
+            lambda database: database.write(RESIZE, [None]),
+        )
+
+
+def test_an_error_of_the_block_undoes_what_was_sent():
+    Queue.objects.create(name="a")
+
+    with pytest.raises(KeyError):
+        pipelined(lambda database: database.write(RENAME, ["b", "a"]), refuse)
+
+    assert [queue.name for queue in Queue.objects.all()] == ["a"]
+    assert is_free()
+
+
+def test_changes_are_counted_within_it():
+    Queue.objects.create(name="a")
+
+    with store().database.transaction(pipelined=True):
+        store().database.write(RENAME, ["b", "a"])
+        counts = [store().database.change(RENAME, ["c", name]) for name in "ab"]
+
+    assert counts == [0, 1]
+
+
+def test_what_runs_after_the_commit_is_in_no_pipeline():
+    found = []
+
+    with store().database.transaction(pipelined=True):
+        transaction.on_commit(lambda: found.append(is_free()))
+
+    assert found == [True]
+
+
+def test_answers_may_be_read_in_any_order():
+    with store().database.transaction(pipelined=True):
+        first = store().database.ask("SELECT 1")
+        second = store().database.ask("SELECT 2")
+        rows = [second(), first()]
+
+    assert rows == [[(2,)], [(1,)]]
+
+
+def test_a_transaction_of_the_caller_is_not_pipelined():
+    with transaction.atomic(), store().database.transaction(pipelined=True):
+        assert not connection.is_pipelined  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_is_lost_within_it_is_made_anew():
+    end_session = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+    with pytest.raises(DATABASE_ERRORS):
+        pipelined(lambda database: database.query(end_session))
+
+    connection.close()
+    assert is_free()
