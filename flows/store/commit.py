@@ -137,7 +137,7 @@ class Commit:
     def _lock(self, head: Head | None, claim_at: int, goes_on: bool) -> None:
         """Lock the counters of every queue that this commit may touch.
 
-        What is asked once they are locked, whatever they are, is asked in the same journey.
+        What is asked in any case once they are locked goes in the same round trip.
         """
         ids = {self.lease.queue_id}
         for step_id in {each.held.step_id for each in self.results}:

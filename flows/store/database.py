@@ -73,7 +73,7 @@ class Database(ABC):
         """Return a block that is one transaction, or a savepoint of the one that is open.
 
         `pipelined`: what `write` and `each` execute may fail later, at a query or the commit; and
-        rows are looked for by their indexes, whatever the planner says. For no code of others.
+        rows are found by indexes, whatever the planner says. Code of a project must not run in it.
         """
 
     def limit_transaction(self) -> None:
@@ -118,7 +118,10 @@ class Database(ABC):
         return self.query(sql.replace("{now}", "%s"), values)
 
     def ask(self, sql: str, params: Sequence[Any] = ()) -> Answer:
-        """Do the same as `query`; the rows come when they are asked for, several in one journey."""
+        """Do the same as `query`, but wait for the rows when the answer is called.
+
+        So several statements take one round trip, where the transaction is pipelined.
+        """
         rows = self.query(sql, params)
         return lambda: rows
 

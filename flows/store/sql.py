@@ -151,7 +151,6 @@ BEGIN_LEASE = """
     RETURNING queue_id, threads
 """
 
-
 CANCEL_HANDLED = "UPDATE flows_consumer SET cancel_requested = FALSE WHERE id = %s"
 
 END_LEASE = "DELETE FROM flows_consumer WHERE id = %s"
