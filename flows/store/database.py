@@ -178,6 +178,10 @@ class Database(ABC):
     def wake(self) -> None:
         """Tell the brokers, with the commit, that there may be work."""
 
+    def end_frozen(self) -> None:
+        """End the sessions of processes that have frozen while they sent statements."""
+        return
+
     @abstractmethod
     def unwritable(self) -> str:
         """Return why nothing can be written now; empty where it can, as far as one can tell."""

@@ -61,6 +61,14 @@ LIMITS_BY_INDEXES = (
     " set_config('enable_bitmapscan', 'off', true)"
 )
 
+# Between the statements of a pipeline the server waits for its client without end.
+END_FROZEN = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND state = 'active'
+        AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - interval '5 s'
+        AND query NOT ILIKE 'copy%%'
+"""
+
 PLAN_GONE = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.FeatureNotSupported)
 
 # See flows/store/pending_starts.py.
@@ -143,6 +151,9 @@ class PostgreSQL(Database):
         cursor = self._execute(sql, params)
 
         def rows() -> list[Any]:
+            if cursor.statusmessage is None:
+                # Not by a fetch: only after a sync does the server count the time at rest.
+                connections[DEFAULT_DB_ALIAS].sync_pipeline()  # type: ignore[attr-defined]
             with connection.wrap_database_errors:
                 return cursor.fetchall()
 
@@ -218,6 +229,9 @@ class PostgreSQL(Database):
 
     def wake(self) -> None:
         self._execute(f"NOTIFY {CHANNEL}")
+
+    def end_frozen(self) -> None:
+        self.query(END_FROZEN)
 
     def unwritable(self) -> str:
         [(read_only,)] = self.query("SHOW transaction_read_only")

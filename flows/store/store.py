@@ -363,6 +363,9 @@ class Store:
             end = sql.END_LEASE_SEEN.format(skip_locked=self.database.skip_locked)
             if self.database.change(end, [consumer.pk, sql_time(consumer.heartbeat_at)]):
                 self._release(consumer.pk, died_with_threads=consumer.threads)
+            else:
+                # A transaction of its own may hold it.
+                self.database.end_frozen()
 
     def _release(self, consumer_id: int, died_with_threads: int = 0) -> None:
         """Let everything wait again that a consumer held, but for what was cancelled."""
