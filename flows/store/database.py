@@ -135,7 +135,7 @@ class Database(ABC):
         return self.query(sql, params)
 
     def write(self, sql: str, params: Sequence[Any] = ()) -> None:
-        """Execute a statement of which nobody asks how many rows it changes."""
+        """Execute a statement; the number of rows that it changes is not asked for."""
         self.change(sql, params)
 
     @abstractmethod

@@ -132,7 +132,7 @@ def encode(value: Any, numerals: Numerals | None = None) -> bytes:
 
 
 def encode_small(value: Any, most_bytes: int, numerals: Numerals | None = None) -> bytes:
-    """Write a value that may have so many bytes as JSON. Raises OutputInvalid.
+    """Write a value that has at most `most_bytes` as JSON. Raises OutputInvalid.
 
     What is far larger is refused before it is written, which takes many times its size: where the
     memory ends meanwhile, the process does, too. The text may still be somewhat longer.

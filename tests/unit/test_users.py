@@ -77,7 +77,7 @@ def test_the_page_of_a_user_has_every_field_that_can_be_changed():
 
     assert fields_of(page.sections()) == [
         *("number", "password", "company", "born_on", "friends"),
-        *("is_superuser", "groups", "user_permissions", "last_login"),
+        *("is_superuser", "groups", "user_permissions", "shown_last_login"),
     ]
     assert fields_of(page.sections_of_new()) == [
         *("number", "company", "born_on", "usable_password", "password1", "password2"),
@@ -92,7 +92,7 @@ def test_the_page_of_djangos_own_users_is_as_django_has_it():
     assert fields_of(page.sections()) == [
         *("username", "password", "first_name", "last_name", "email"),
         *("is_active", "is_staff", "is_superuser", "groups", "user_permissions"),
-        *("last_login", "date_joined"),
+        *("shown_last_login", "shown_date_joined"),
     ]
     assert fields_of(page.sections_of_new()) == [
         *("username", "usable_password", "password1", "password2")
@@ -112,7 +112,7 @@ def test_a_model_of_djangos_without_user_names_has_a_page():
 def test_a_model_without_flags_and_dates_has_a_page():
     page = UserFields(bare())
 
-    assert fields_of(page.sections()) == ["phone", "password", "last_login"]
+    assert fields_of(page.sections()) == ["phone", "password", "shown_last_login"]
     assert page.searched() == ()
     assert page.columns() == ("phone", "roles")
 
