@@ -32,6 +32,7 @@ class Counters:
         return self.locked(self.ask_to_lock(queue_ids))
 
     def ask_to_lock(self, queue_ids: Collection[int]) -> Answer:
+        """Ask what `locked` reads: until then it may not be locked yet."""
         ids = sorted(set(queue_ids) - {0})
         if not ids:
             return list
@@ -102,11 +103,8 @@ class Counters:
         if not self.database.change(sql.ADD_DELAYED_WITHIN_SIZE, values):
             raise QueueFull(TOO_MANY_DELAYED, retry_after=DELAYED_RETRY_AFTER)
 
-    def granted_threads(self, queue_id: int, except_consumer_id: int = 0) -> int:
-        """Count the threads of a queue that its consumers have; exact under its lock."""
-        return self.ask_granted_threads(queue_id, except_consumer_id)()[0][0]
-
     def ask_granted_threads(self, queue_id: int, except_consumer_id: int = 0) -> Answer:
+        """Count the threads of a queue that its consumers have; exact under its lock."""
         return self.database.ask(sql.GRANTED_THREADS, [queue_id, except_consumer_id])
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
