@@ -16,6 +16,7 @@ from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, Step
 from flows.monitoring.progress import newest, progress_document, progress_told
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
+from flows.store.lost_attempts import STOPPED
 
 # The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
@@ -192,6 +193,8 @@ class Place:
     # under way, or whose worker died, is counted and has no attempt.
     numbers: Counter[str] = field(default_factory=Counter)
     counted: dict[str, int] = field(default_factory=dict)
+    # By branch: the attempts whose worker was stopped, which count as no delivery.
+    stopped: Counter[str] = field(default_factory=Counter)
     waiting: bool = False
     held: bool = False
     letter: Mapping[str, Any] | None = None
@@ -206,7 +209,7 @@ class Place:
     @property
     def deliveries(self) -> int:
         branches = self.numbers.keys() | self.counted.keys()
-        return sum(max(self.numbers[b], self.counted.get(b, 0)) for b in branches)
+        return sum(max(self.numbers[b] - self.stopped[b], self.counted.get(b, 0)) for b in branches)
 
 
 def _messages(run: Run) -> list[Mapping[str, Any]]:
@@ -287,6 +290,7 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
     for step_run in stored.only(*ATTEMPT_FIELDS, "step__name"):
         place, branch = places[step_run.step.name], step_run.branch
         place.numbers[branch] = max(place.numbers[branch] + 1, step_run.delivery)
+        place.stopped[branch] += step_run.error == STOPPED
         place.attempts.append(
             {
                 "attempt": place.numbers[branch],
