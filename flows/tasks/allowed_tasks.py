@@ -33,13 +33,14 @@ ENGINE_TASKS = frozenset(
     }
 )
 # It takes a worker for tasks, as a project's own would.
-BENCH_TASK = "flows.benchmark.long_task"
+BENCH_TASK = "flows.benchmark.long_task.long_task"
 REFUSE = "flows.tasks.allowed_tasks.refuse"
 # Where functions are that have moved. Tasks that an older version has queued, and schedules of a
 # database that is restored, name them by their old paths. To be removed with version 2.
 MOVED = {
     "flows.allowed_tasks.refuse": REFUSE,
     "flows.bench.long_task": BENCH_TASK,
+    "flows.benchmark.long_task": BENCH_TASK,
     "flows.reprocessing.advance": "flows.tasks.reprocessing.advance",
     "flows.retention.purge": "flows.tasks.retention.purge",
 }

@@ -30,6 +30,8 @@ class Child:
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
+    # Where its output goes, as for Popen; None: where that of this process goes.
+    output: int | None = None
     process: subprocess.Popen[bytes] | None = None
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
 
@@ -38,6 +40,7 @@ class Child:
         self.process = subprocess.Popen(
             self.command,
             env=os.environ | self.environment,
+            stdout=self.output,
             start_new_session=True,
             preexec_fn=partial(die_with_parent, os.getpid()),
         )

@@ -5,7 +5,10 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from flows.benchmark import WORKLOADS, BenchFailed
+from flows.benchmark.measuring import figures_of
+from flows.benchmark.waiting import BenchFailed
+from flows.benchmark.workload import Options
+from flows.benchmark.workloads import WORKLOADS
 from flows.models.keep import Keep
 
 
@@ -19,15 +22,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print JSON alone.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        measure, default_runs = WORKLOADS[options["workload"]]
-        runs = default_runs if options["runs"] is None else options["runs"]
+        name = options["workload"]
+        runs = WORKLOADS[name].runs if options["runs"] is None else options["runs"]
         if runs < 1:
             raise CommandError("--runs must be at least 1")
-        if options["keep"] and options["workload"] != "flow3":
+        if options["keep"] and name != "flow3":
             raise CommandError("--keep is for flow3")
         call_command("migrate", interactive=False, verbosity=0)
         try:
-            figures = measure(runs, options["keep"]) if options["keep"] else measure(runs)
+            figures = figures_of(name, Options(runs, options["keep"] or Keep.EVERYTHING))
         except BenchFailed as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(figures) if options["json"] else as_text(figures))

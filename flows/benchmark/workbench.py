@@ -1,0 +1,180 @@
+"""A flow made for one measurement."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from flows import engine
+from flows.benchmark.waiting import BenchFailed, became_true, wait_until
+from flows.models import (
+    BranchEnd,
+    Consumer,
+    CountBlock,
+    CountedTotals,
+    DeadLetter,
+    Flow,
+    FlowTotals,
+    FlowVersion,
+    Message,
+    Queue,
+    QueueState,
+    RefusedStarts,
+    Run,
+    RunText,
+    Step,
+    StepRun,
+)
+from flows.models.keep import Keep
+from scripts.models import Script, ScriptVersion
+
+# The most runs that are started in one transaction.
+CHUNK = 1_000
+# A worker leaves a paused queue within a slice of its time.
+LEAVING_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class BenchStep:
+    code: str
+    threads: int = 4
+    join: bool = False
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A flow with its scripts and queues. All its rows carry its name."""
+
+    name: str
+    flow: Flow
+
+    @classmethod
+    def make(
+        cls,
+        steps: Sequence[BenchStep],
+        size: int,
+        *,
+        paused: bool = False,
+        keep: str = Keep.EVERYTHING,
+        language: str = "python",
+    ) -> Workbench:
+        """Make it with queues of this size. Steps with the same code have one script."""
+        name = f"bench-{secrets.token_hex(4)}"
+        with transaction.atomic():
+            scripts = {
+                code: Script.objects.create(name=f"{name}-{n}", code=code, language=language)
+                for n, code in enumerate(dict.fromkeys(step.code for step in steps))
+            }
+            flow = Flow.objects.create(name=name, description="Made by manage.py bench.", keep=keep)
+            for position, step in enumerate(steps):
+                queue = Queue.objects.create(name=f"{name}-{position}", size=size, paused=paused)
+                Step.objects.create(
+                    flow=flow,
+                    position=position,
+                    name=f"step{position}",
+                    script=scripts[step.code],
+                    queue=queue,
+                    threads=step.threads,
+                    join=step.join,
+                )
+        return cls(name, flow)
+
+    # --- its runs --------------------------------------------------------------------------
+
+    def start_all(self, runs: int) -> None:
+        for first in range(0, runs, CHUNK):
+            engine.start_many(self.name, map(payload, range(first, min(first + CHUNK, runs))))
+
+    def one_run(self, number: int) -> float:
+        """Return the milliseconds from the start call to the end of a run, polled every 0.5 ms."""
+        started_at = time.perf_counter()
+        run = engine.start(self.name, payload(number))
+        wait_until(lambda: is_completed(run.correlation_id), every=0.0005)
+        return (time.perf_counter() - started_at) * 1000
+
+    def is_done(self) -> bool:
+        """Return whether no message is left. Counting the completed runs would be much slower."""
+        return not QueueState.objects.filter(queue__step__flow=self.flow, depth__gt=0).exists()
+
+    def finish(self) -> None:
+        """Wait until all runs have ended. Raises BenchFailed."""
+        wait_until(self.is_done)
+        if self.runs().exclude(status=Run.Status.COMPLETED).exists():
+            raise BenchFailed("some runs did not complete")
+
+    def runs(self) -> QuerySet[Run]:
+        return Run.objects.filter(
+            flow_version__in=list(self.versions().values_list("pk", flat=True))
+        )
+
+    def versions(self) -> QuerySet[FlowVersion]:
+        return FlowVersion.objects.filter(flow_name=self.name)
+
+    def queues(self) -> QuerySet[Queue]:
+        return Queue.objects.filter(name__startswith=f"{self.name}-")
+
+    # --- its end ---------------------------------------------------------------------------
+
+    def forget_runs(self) -> None:
+        """Delete the runs, which have ended, and what is stored of them; totals stay."""
+        runs = self.runs()
+        for model in (StepRun, RunText, BranchEnd, DeadLetter):
+            delete_at_once(model.objects.filter(run__in=runs))
+        delete_at_once(runs)
+
+    def remove(self) -> None:
+        """Delete all its rows, also those of runs that have not ended."""
+        flow_id = self.flow.pk
+        self._stop()
+        delete_at_once(Message.objects.filter(step__flow_version__in=self.versions()))
+        self.forget_runs()
+        for model in (FlowTotals, CountedTotals, CountBlock, RefusedStarts):
+            model.objects.filter(flow_name=self.name).delete()
+        Step.objects.filter(flow=flow_id).delete()
+        Flow.objects.filter(pk=flow_id).delete()
+        self.versions().delete()
+        self.queues().delete()
+        Script.objects.filter(name__startswith=f"{self.name}-").delete()
+        ScriptVersion.objects.filter(script_name__startswith=f"{self.name}-").delete()
+        Step.history.filter(flow_id=flow_id).delete()
+        for model in (Flow, Queue, Script):
+            model.history.filter(name__startswith=self.name).delete()
+
+    def _stop(self) -> None:
+        """Have the workers leave the queues, where a workload was interrupted."""
+        if not self.is_done():
+            self.queues().update(paused=True)
+        held = Consumer.objects.filter(queue__in=self.queues())
+        became_true(lambda: not held.exists(), LEAVING_SECONDS)
+
+
+@contextmanager
+def workbench(steps: Sequence[BenchStep], size: int, **options: Any) -> Iterator[Workbench]:
+    """Make a workbench, and remove it afterwards."""
+    bench = Workbench.make(steps, size, **options)
+    try:
+        yield bench
+    finally:
+        bench.remove()
+
+
+def delete_at_once(rows: QuerySet[Any, Any]) -> None:
+    """Delete rows without reading them first, and without looking for rows that name them."""
+    rows._raw_delete("default")
+
+
+def is_completed(correlation_id: UUID) -> bool:
+    return Run.objects.filter(pk=correlation_id, status=Run.Status.COMPLETED).exists()
+
+
+def payload(number: int) -> dict[str, Any]:
+    """About 200 bytes of JSON."""
+    return {"number": number, "name": f"Applicant {number:08}", "text": "x" * 150}

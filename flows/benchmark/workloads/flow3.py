@@ -1,0 +1,35 @@
+"""Three trivial steps: runs started in bulk, from the first start to the last end."""
+
+from __future__ import annotations
+
+import time
+
+from flows.benchmark.figures import Figures, percentiles
+from flows.benchmark.scripts import TRIVIAL
+from flows.benchmark.workbench import CHUNK, BenchStep, workbench
+from flows.benchmark.workers import workers_for
+from flows.benchmark.workload import Options
+
+STEPS = 3
+LATENCY_RUNS = 50
+
+
+def measure(options: Options) -> Figures:
+    size = options.runs + CHUNK
+    with (
+        workbench([BenchStep(TRIVIAL)] * STEPS, size, keep=options.keep) as bench,
+        workers_for(bench) as workers,
+    ):
+        started_at = time.monotonic()
+        bench.start_all(options.runs)
+        starts_seconds = time.monotonic() - started_at
+        bench.finish()
+        seconds = time.monotonic() - started_at
+        latencies = [bench.one_run(number) for number in range(LATENCY_RUNS)]
+        return {
+            "runs": options.runs,
+            "startsPerSecond": round(options.runs / starts_seconds),
+            "stepsPerSecond": round(STEPS * options.runs / seconds),
+            "latencyMs": percentiles(latencies),
+            "peakRssMb": workers.peak_rss_mb(),
+        }
