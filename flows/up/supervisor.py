@@ -45,6 +45,11 @@ class Child:
             preexec_fn=partial(die_with_parent, os.getpid()),
         )
 
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     def restart_if_dead(self) -> int | None:
         """Return the exit code of a process that died, None while it runs.
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.management.commands.up import web
+from flows.up.children import web
 from tests.acceptance.children import children, command_line
 from tests.acceptance.installation import PASSWORD, ROOT, Installation
 from tests.chaos.network import OtherHost

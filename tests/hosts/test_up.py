@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.management.commands.up import web
+from flows.up.children import web
 
 
 @pytest.mark.parametrize("own", ["", "{}", "{}:/elsewhere"])

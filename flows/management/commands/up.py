@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 import socket
-import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +15,8 @@ from flows import demo
 from flows.access.administrator import NAME, NoAdministrator, make_administrator
 from flows.models import Flow
 from flows.models.users import all_users
-from flows.up.supervisor import Child, RestartLimitReached, Supervisor, managed
-
-WEB_WORKERS = 2
-# Connections of a worker. An idle one costs little. A health check needs one, too.
-WEB_CONNECTIONS = 8_192
+from flows.up.children import ANY_HOST, answers, cluster, web
+from flows.up.supervisor import RestartLimitReached, Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,36 +92,6 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  only compared with
-
-
-def web(host: str, port: int) -> Child:
-    return Child(
-        "web server",
-        [
-            *(sys.executable, "-m", "granian", "--interface", "asginl"),
-            *("--host", host, "--port", str(port)),
-            *("--workers", str(WEB_WORKERS), "--backpressure", str(WEB_CONNECTIONS)),
-            # One connection of HTTP/2 would carry many calls.
-            *("--http", "1", "--backlog", "2048"),
-            *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
-            *("--log-level", "error", "--no-ws"),
-            "flows.up.asgi:application",
-        ],
-        {"PYTHONPATH": python_path(), "ASYNCENGINE_UP_PID": str(os.getpid())},
-    )
-
-
-def python_path() -> str:
-    """Return the caller's own path with the project first, so that the server finds it."""
-    own = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([str(settings.BASE_DIR), *([own] if own else [])])
-
-
-def cluster(workers: int) -> Child:
-    return Child("cluster", managed("qcluster"), {"ASYNCENGINE_WORKERS": str(workers)})
-
-
 def require_free(host: str, port: int) -> None:
     """Raise CommandError at once if the address is taken, instead of after five failed starts."""
     try:
@@ -138,11 +103,3 @@ def require_free(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port}: {error}") from error
-
-
-def answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1" if host in ANY_HOST else host, port), 1):
-            return True
-    except OSError:
-        return False

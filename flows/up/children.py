@@ -1,0 +1,51 @@
+"""The processes that `manage.py up` runs: the web server and the cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from django.conf import settings
+
+from flows.up.supervisor import Child, managed
+
+WEB_WORKERS = 2
+# Connections of a worker. An idle one costs little. A health check needs one, too.
+WEB_CONNECTIONS = 8_192
+ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  only compared with
+
+
+def web(host: str, port: int) -> Child:
+    return Child(
+        "web server",
+        [
+            *(sys.executable, "-m", "granian", "--interface", "asginl"),
+            *("--host", host, "--port", str(port)),
+            *("--workers", str(WEB_WORKERS), "--backpressure", str(WEB_CONNECTIONS)),
+            # One connection of HTTP/2 would carry many calls.
+            *("--http", "1", "--backlog", "2048"),
+            *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
+            *("--log-level", "error", "--no-ws"),
+            "flows.up.asgi:application",
+        ],
+        {"PYTHONPATH": python_path(), "ASYNCENGINE_UP_PID": str(os.getpid())},
+    )
+
+
+def python_path() -> str:
+    """Return the caller's own path with the project first, so that the server finds it."""
+    own = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join([str(settings.BASE_DIR), *([own] if own else [])])
+
+
+def cluster(workers: int) -> Child:
+    return Child("cluster", managed("qcluster"), {"ASYNCENGINE_WORKERS": str(workers)})
+
+
+def answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1" if host in ANY_HOST else host, port), 1):
+            return True
+    except OSError:
+        return False
