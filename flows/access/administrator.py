@@ -23,8 +23,7 @@ def make_administrator(password: str, given: Mapping[str, str]) -> str:
     fields that are not given get a default, if the field takes a text or may be empty.
     """
     model: Any = get_user_model()
-    names = (model.USERNAME_FIELD, *model.REQUIRED_FIELDS)
-    values = {name: _value(model, name, given) for name in names}
+    values = required_values(given)
     try:
         with transaction.atomic():
             user = model._default_manager.create_superuser(**values, password=password)
@@ -32,6 +31,13 @@ def make_administrator(password: str, given: Mapping[str, str]) -> str:
         # The manager is the project's own and may raise anything. `up` starts without the user.
         raise NoAdministrator(f"{type(error).__name__}: {error}") from error
     return str(user.get_username())
+
+
+def required_values(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of the fields that a user must have. Raises NoAdministrator."""
+    model: Any = get_user_model()
+    names = (model.USERNAME_FIELD, *model.REQUIRED_FIELDS)
+    return {name: _value(model, name, given) for name in names}
 
 
 def _value(model: Any, name: str, given: Mapping[str, str]) -> Any:
