@@ -28,6 +28,7 @@ from flows.models import (
     Queue,
     QueueState,
     RefusedStarts,
+    RoleMapping,
     Run,
     RunText,
     Step,
@@ -144,7 +145,11 @@ class Workbench:
         self.queues().delete()
         Script.objects.filter(name__startswith=f"{self.name}-").delete()
         ScriptVersion.objects.filter(script_name__startswith=f"{self.name}-").delete()
+        self._forget_history(flow_id)
+
+    def _forget_history(self, flow_id: int) -> None:
         Step.history.filter(flow_id=flow_id).delete()
+        RoleMapping.history.filter(flow_id=flow_id).delete()
         for model in (Flow, Queue, Script):
             model.history.filter(name__startswith=self.name).delete()
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+from django.conf import settings
 
 from flows import engine
 from flows.benchmark.family import family
-from flows.benchmark.memory import peak_rss_mb
+from flows.benchmark.figures import Figures
+from flows.benchmark.memory import PeakPss, peak_rss_mb
 from flows.benchmark.waiting import became_true
 from flows.benchmark.workbench import Workbench, payload
-from flows.up.supervisor import Child, managed
+from flows.up.children import cluster
+from flows.up.supervisor import Child
 
 # A cluster that runs takes a start within this time.
 RUNNING_SECONDS = 2.0
@@ -21,12 +25,23 @@ STOP_SECONDS = 60.0
 class Workers:
     """One that was running, or one started for the bench."""
 
-    def __init__(self, child: Child | None) -> None:
+    def __init__(self, child: Child | None = None) -> None:
         self._child = child
+        self._pss = PeakPss({"workers": self._processes})
 
-    def peak_rss_mb(self) -> float | None:
-        """Return the sum of the processes' peaks; None for a cluster that was running before."""
-        return peak_rss_mb(self._processes()) if self._child else None
+    def memory(self) -> Figures:
+        """Return the peaks so far; None for a cluster that was running before."""
+        if self._child is None:
+            return {"peakRssMb": None, "peakPssMb": None}
+        return {"peakRssMb": peak_rss_mb(self._processes()), "peakPssMb": self._pss.mb()}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Sample the memory of the cluster meanwhile, where it was started for the bench."""
+        with ExitStack() as stack:
+            if self._child:
+                stack.enter_context(self._pss)
+            yield
 
     def stop(self) -> None:
         if self._child:
@@ -35,8 +50,7 @@ class Workers:
 
     def _processes(self) -> list[int]:
         assert self._child is not None
-        assert self._child.process is not None
-        return family(self._child.process.pid)
+        return family(self._child.pid)
 
 
 @contextmanager
@@ -45,15 +59,24 @@ def workers_for(bench: Workbench) -> Iterator[Workers]:
 
     Its workers are in their steady state, and the flow has no runs.
     """
-    workers = Workers(None)
+    with running_cluster(bench) as workers:
+        warm_up(bench)
+        with workers.watched():
+            yield workers
+
+
+@contextmanager
+def running_cluster(bench: Workbench) -> Iterator[Workers]:
+    """Start a run and have a cluster that ends it; it may just have been started."""
+    workers = Workers()
     try:
         engine.start(bench.name, payload(0))
         if not became_true(bench.is_done, RUNNING_SECONDS):
-            child = Child("cluster", managed("qcluster"), output=subprocess.DEVNULL)
-            child.start()
+            child = cluster(settings.ASYNCENGINE_WORKERS)
+            child.output = subprocess.DEVNULL
             workers = Workers(child)
+            child.start()
         bench.finish()
-        warm_up(bench)
         yield workers
     finally:
         workers.stop()

@@ -31,5 +31,5 @@ def measure(options: Options) -> Figures:
             "startsPerSecond": round(options.runs / starts_seconds),
             "stepsPerSecond": round(STEPS * options.runs / seconds),
             "latencyMs": percentiles(latencies),
-            "peakRssMb": workers.peak_rss_mb(),
+            **workers.memory(),
         }

@@ -28,5 +28,5 @@ def measure(options: Options) -> Figures:
             "executionsPerSecond": round(each_second, 1),
             "idealPerSecond": IDEAL,
             "shareOfIdeal": share(each_second, IDEAL),
-            "peakRssMb": workers.peak_rss_mb(),
+            **workers.memory(),
         }
