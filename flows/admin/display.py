@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.db import models
-from django.urls import reverse
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -27,13 +29,24 @@ STATUS_LABELS = {
 
 def page_of(obj: models.Model) -> str:
     meta = obj._meta
-    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[obj.pk])
+    return address_of(f"admin:{meta.app_label}_{meta.model_name}_change", obj.pk)
 
 
 def list_of(model: type[models.Model], **filters: Any) -> str:
     meta = model._meta
-    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
+    url = address_of(f"admin:{meta.app_label}_{meta.model_name}_changelist")
     return f"{url}?{urlencode(filters)}" if filters else url
+
+
+def address_of(name: str, *args: Any) -> str:
+    """Return the address of a page. Many rows of a list have the same ones."""
+    urlconf = get_urlconf() or settings.ROOT_URLCONF
+    return _known_address(name, args, urlconf, get_script_prefix())
+
+
+@lru_cache(maxsize=4096)
+def _known_address(name: str, args: tuple[Any, ...], urlconf: Any, prefix: str) -> str:
+    return reverse(name, args=args)
 
 
 def link(url: str, text: Any) -> SafeString:

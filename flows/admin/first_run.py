@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Sum
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from flows.admin.by_role import configures
 from flows.admin.display import list_of, page_of
-from flows.models import Flow, FlowTotals, RoleMapping, Run
+from flows.models import Flow, RoleMapping, Run
+from flows.monitoring.overview import FlowState, Overview
 
 # With more runs than this the guide has done its work.
 FIRST_RUNS = 10
@@ -28,19 +28,20 @@ class Task:
     is_done: bool
 
 
-def guide(request: HttpRequest, flows: list[Any]) -> list[Task]:
+def guide(request: HttpRequest, seen: Overview) -> list[Task]:
     """Return what is to do, for users who configure every flow; nothing once it is done."""
-    if not configures(request, None):
+    if not configures(request, None) or seen.accepted > FIRST_RUNS:
         return []
-    totals = FlowTotals.objects.aggregate(accepted=Sum("accepted"), completed=Sum("completed"))
-    accepted, completed = totals["accepted"] or 0, totals["completed"] or 0
-    if accepted > FIRST_RUNS:
-        return []
-    tasks = [_flow(flows), _start(flows, accepted > 0), _complete(completed > 0), _role()]
+    tasks = [
+        _flow(seen.flows),
+        _start(seen.flows, seen.accepted > 0),
+        _complete(seen.completed > 0),
+        _role(),
+    ]
     return [] if all(task.is_done for task in tasks) else tasks
 
 
-def _flow(flows: list[Any]) -> Task:
+def _flow(flows: list[FlowState]) -> Task:
     empty = next((flow for flow in flows if not flow.steps), None)
     return Task(
         "Make a flow",
@@ -52,7 +53,7 @@ def _flow(flows: list[Any]) -> Task:
     )
 
 
-def _start(flows: list[Any], is_done: bool) -> Task:
+def _start(flows: list[FlowState], is_done: bool) -> Task:
     ready = next((flow for flow in flows if flow.steps and flow.active), None)
     return Task(
         f"Start {ready.name if ready else 'it'}",

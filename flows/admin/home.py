@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from flows.access.rights import SEES_EVERY_RUN, flows_allowed, queues_seen
-from flows.admin.by_role import has_right_somewhere, sees_every_flow
+from flows.access.rights import SEES_EVERY_RUN, flows_with
+from flows.admin.by_role import has_right_somewhere, rights_of, sees_every_flow
 from flows.admin.display import list_of, page_of
 from flows.admin.finding import find
 from flows.admin.first_run import guide
@@ -83,12 +83,15 @@ def _query(period: str, shows_all: bool) -> str:
 
 
 def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, Any]:
-    user: Any = request.user
     is_everywhere = sees_every_flow(request)
     live = clusters.live_clusters()
+    flows, queues = Flow.objects.all(), Queue.objects.all()
+    if not is_everywhere:
+        watched = flows_with(rights_of(request), SEES_EVERY_RUN)
+        flows, queues = flows.filter(pk__in=watched), queues.filter(step__flow__in=watched)
     seen = overview(
-        flows_allowed(user, SEES_EVERY_RUN),
-        queues_seen(user),
+        flows,
+        queues,
         PERIODS[period],
         clusters=len(live) if clusters.are_known() else (len(live) or None),
         missing_measures=_missing_measures(live),
@@ -112,7 +115,7 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "queues": _queues(seen.queues, pages),
         "queues_url": list_of(Queue),
         "clusters": _clusters(live, seen),
-        "guide": guide(request, seen.flows),
+        "guide": guide(request, seen),
         "is_empty": not seen.flows,
         "flows_url": list_of(Flow),
         "add_flow_url": reverse("admin:flows_flow_add"),
@@ -283,16 +286,16 @@ def percent(part: int, whole: int) -> int:
 
 def _clusters(live: list[clusters.LiveCluster], seen: Overview) -> list[dict[str, Any]]:
     """Return each cluster with what its workers are at; of flows that the user sees."""
-    seen_flows = {flow.name for flow in seen.flows}
+    queues = {queue.pk: queue for queue in seen.queues}
     sessions: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     busy: defaultdict[str, set[int | None]] = defaultdict(set)
     machines: dict[str, str] = {}
     for consumer in seen.consumers:
-        step = consumer.queue.fed_step
         busy[consumer.cluster].add(consumer.pid)
         machines[consumer.cluster] = consumer.machine
-        if step and step.flow.name in seen_flows:
-            text = f"{step.flow.name} / {step.name}"
+        queue = queues.get(consumer.queue_id)
+        if queue and queue.step:
+            text = f"{queue.flow} / {queue.step}"
             sessions[consumer.cluster].append(
                 {"text": text, "threads": consumer.threads, "pid": consumer.pid}
             )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import models
 from django.http import HttpRequest
-from django.urls import get_script_prefix, get_urlconf, reverse
+from django.urls import reverse
 from django.utils.html import escape
 from django_q.models import Failure, OrmQ, Schedule, Success
 from knox.models import get_token_model
@@ -156,9 +154,8 @@ def item(
     request: HttpRequest, title: str, icon: str, model: type[models.Model], *parts: type
 ) -> dict[str, Any]:
     """Return a link to a list; it is active on the pages of the model and of its parts."""
-    site = (get_urlconf() or settings.ROOT_URLCONF, get_script_prefix())
     parts = (model, *parts)
-    found = [known_list(each, *site) for each in parts if admin.site.is_registered(each)]
+    found = [list_of(each) for each in parts if admin.site.is_registered(each)]
     return {
         "title": title,
         "icon": icon,
@@ -167,12 +164,6 @@ def item(
         "active": any(request.path.startswith(each) for each in found),
         "permission": lambda request: may_view(request, model),
     }
-
-
-@lru_cache(maxsize=512)
-def known_list(model: type[models.Model], urlconf: Any, prefix: str) -> str:
-    """Return the address of a list, which each page has: it depends on the other two alone."""
-    return list_of(model)
 
 
 def page(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from flows import engine
-from flows.access.rights import SEES_EVERY_RUN, may_cancel, runs_seen, seen_runs
+from flows.access.rights import SEES_EVERY_RUN, may_cancel, seen_runs
 from flows.admin.by_role import (
     ByRole,
     has_right,
@@ -40,7 +40,13 @@ from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.errors import FlowError
 from flows.models import BranchEnd, Message, Queue, Right, Run, StepVersion
 from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of
-from flows.monitoring.run_story import first_step, payload_at, run_story, start_envelope
+from flows.monitoring.run_story import (
+    first_step,
+    is_start_kept,
+    payload_at,
+    run_story,
+    start_envelope,
+)
 from flows.monitoring.wait_reason import why_run
 from flows.tasks.conservation import begin_check
 from scripts.admin.base import ReadOnlyAdmin
@@ -108,12 +114,13 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
         sees_payloads = self._sees_payloads(request, run)
         story = run_story(run)
         label, label_text = label_of(story)
-        kept = sees_payloads and start_envelope(run) is not None
+        is_branched = run.branches > 1 or any(step.is_branched for step in story.steps)
+        kept = sees_payloads and is_start_kept(story)
         queue = next((message.queue for message in story.messages if message.queue), None)
         letters = [letter for step in story.steps for letter in step.letters]
         return {
             "run": run,
-            "run_goes_on": not has_ended(run),
+            "run_goes_on": bool(story.messages) or run.status not in Run.FINISHED,
             "run_live_url": reverse("admin:flows_run_live", args=[run.pk]),
             "run_label": label,
             "run_label_text": label_text,
@@ -132,7 +139,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_waits_because": None if run.status in Run.FINISHED else why_run(run),
             "run_queue_url": queue and may_view(request, Queue) and page_of(queue),
             "run_bypasses_pause": any(message.bypasses_pause for message in story.messages),
-            "run_branch_ends": BranchEnd.objects.filter(run=run.pk).count(),
+            "run_branch_ends": is_branched and BranchEnd.objects.filter(run=run.pk).count(),
             "run_dead_letters": [
                 {"letter": letter, "url": page_of(letter)} for letter in letters if sees_payloads
             ],
@@ -144,7 +151,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
 
     def _family(self, request: HttpRequest, run: Run) -> dict[str, Any]:
         """Return the run whose script started this one, and those that its own scripts started."""
-        seen = runs_seen(request.user)
+        seen = Run.objects.filter(self.seen(request) or Q())
         found = children_of(run, seen)
         return {
             "run_parent": (parent := parent_of(run, seen)) and _relative(parent),
@@ -183,11 +190,10 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
         return body_response(run, kind, row, whole="whole" in request.GET)
 
     def _seen_run(self, request: HttpRequest, run_id: UUID) -> Run:
+        """Return the run; there is none for a user who may not see it."""
         run = self.get_object(request, str(run_id))
         if run is None:
             raise Http404
-        if not self.has_view_permission(request, run):
-            raise PermissionDenied
         return run
 
     def has_start_again_permission(self, request: HttpRequest, object_id: Any = None) -> bool:

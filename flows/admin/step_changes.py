@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,9 @@ class StepsChanged(Exception):
     """Another user has added, moved or removed a step of the flow meanwhile."""
 
 
-def order_of(flow: Flow) -> str:
-    """Return the steps of a flow in their order, as the page sends them back."""
-    ids = Step.objects.filter(flow=flow).order_by("position", "pk").values_list("pk", flat=True)
-    return ",".join(map(str, ids))
+def order_of(steps: Iterable[Step]) -> str:
+    """Return the order of steps as the page sends it back."""
+    return ",".join(str(step.pk) for step in steps)
 
 
 @contextmanager
@@ -61,7 +60,7 @@ def add_step(form: NewStepForm, after: int | None) -> Step:
 def move_step(request: HttpRequest, flow: Flow, step: Step, place: int, seen: str) -> int:
     """Put the step at a place from 0, and return the place. Raises StepsChanged."""
     with locked(flow) as steps:
-        if seen and seen != ",".join(str(each.pk) for each in steps):
+        if seen and seen != order_of(steps):
             raise StepsChanged
         steps.remove(step)
         place = min(max(place, 0), len(steps))

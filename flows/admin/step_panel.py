@@ -86,11 +86,12 @@ class StepPanelAdmin(Base):
     def steps_context(self, request: HttpRequest, flow: Flow) -> dict[str, Any]:
         """Return what the cards of the flow's steps are made from."""
         rights = StepRights(request, flow)
+        cards = cards_of(flow, with_figures=rights.may_see_figures)
         return {
             "flow": flow,
-            "cards": cards_of(flow, with_figures=rights.may_see_figures),
+            "cards": cards,
             "rights": rights,
-            "order": order_of(flow),
+            "order": order_of(card.step for card in cards),
             "refused": rights.may_see_figures and refused_last_hour(flow),
         }
 

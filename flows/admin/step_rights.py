@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from django.contrib import admin
@@ -21,36 +22,36 @@ class StepRights:
         self.request = request
         self.flow = flow
 
-    @property
+    @cached_property
     def may_see_figures(self) -> bool:
         """Whether the user sees queues and failures of the flow."""
         return has_right(self.request, SEES_EVERY_RUN, self.flow.pk)
 
-    @property
+    @cached_property
     def may_see_queues(self) -> bool:
         return self.may_see_figures and may_view(self.request, Queue)
 
-    @property
+    @cached_property
     def may_see_scripts(self) -> bool:
         return may_view(self.request, Script)
 
-    @property
+    @cached_property
     def may_add(self) -> bool:
         return self._may("add")
 
-    @property
+    @cached_property
     def may_change(self) -> bool:
         return self._may("change")
 
-    @property
+    @cached_property
     def may_remove(self) -> bool:
         return self._may("delete")
 
-    @property
+    @cached_property
     def may_add_scripts(self) -> bool:
         return self._configures or _admin_of(Script).has_add_permission(self.request)
 
-    @property
+    @cached_property
     def may_add_queues(self) -> bool:
         return self._configures or _admin_of(Queue).has_add_permission(self.request)
 
@@ -63,7 +64,7 @@ class StepRights:
     def may_delete_queue(self, queue: Queue) -> bool:
         return _admin_of(Queue).has_delete_permission(self.request, queue)
 
-    @property
+    @cached_property
     def _configures(self) -> bool:
         return configures(self.request, self.flow.pk)
 

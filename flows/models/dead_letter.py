@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
@@ -23,6 +25,11 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         letters = self.open().filter(**{path: OuterRef("pk")}).order_by()
         counted = letters.values(path).annotate(count=Count("pk")).values("count")
         return Coalesce(Subquery(counted), 0)
+
+    def open_of_queues(self, ids: Collection[int]) -> dict[int, int]:
+        """Return the numbers of open dead letters by the ids of these queues."""
+        letters = self.open().filter(step__queue__in=ids).order_by()
+        return dict(letters.values_list("step__queue").annotate(count=Count("pk")))
 
 
 class DeadLetter(models.Model):

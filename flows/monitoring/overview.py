@@ -5,7 +5,6 @@ No run, and no message but the first ones of each queue, is read.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from flows.monitoring.curves import (
     MINUTES,
     RESOLUTIONS,
     Curve,
-    Curves,
+    KeptCurves,
     Resolution,
     curves,
 )
@@ -36,9 +35,18 @@ from flows.monitoring.wait_reason import QueueSnapshot
 from flows.store import store
 from flows.store.rate_limit import RateLimit
 
-# What is usual, and what is new since yesterday, is read this often in a process.
-BASELINE_SECONDS = 60.0
 MOST_CAUSES = 3
+
+# What is usual, and what is new since yesterday, changes slowly.
+_usual = KeptCurves(60.0, with_durations=False)
+# What home draws is the same for all that look at it.
+_drawn = KeptCurves(2.0)
+
+
+def forget() -> None:
+    """Read all curves anew."""
+    _usual.forget()
+    _drawn.forget()
 
 
 @dataclass(slots=True)
@@ -104,6 +112,9 @@ class Overview:
     queues: list[QueueState]
     health: Snapshot
     consumers: list[Consumer] = field(default_factory=list)
+    # Of all flows, those included that were deleted or are not seen.
+    accepted: int = 0
+    completed: int = 0
 
 
 def overview(
@@ -123,12 +134,10 @@ def overview(
     consumers = _live_consumers(now)
     queue_states = _queues(queues, consumers, now)
     rows = flows.order_by("name").values_list("pk", "name", "active", "paused")
-    known = list(rows)
-    names = {name for _, name, _, _ in known}
-    period = curves(resolution, now)
-    states = [FlowState(*row, curve=period[row[1], ""]) for row in known]
+    period = _drawn.read(resolution, now)
+    states = [FlowState(*row, curve=period[row[1], ""]) for row in rows]
     refused = refused_starts(now - timedelta(seconds=resolution.span))
-    totals = {each.flow_name: each for each in FlowTotals.objects.all() if each.flow_name in names}
+    totals = FlowTotals.objects.in_bulk()
     for state in states:
         state.refused = refused.get(state.name, {})
         if state.name in totals:
@@ -142,7 +151,15 @@ def overview(
         missing_measures=tuple(missing_measures) if is_whole else (),
         conservation_faults=_conservation_faults() if is_whole else (),
     )
-    return Overview(now, states, queue_states, health, consumers)
+    return Overview(
+        now,
+        states,
+        queue_states,
+        health,
+        consumers,
+        accepted=sum(each.accepted for each in totals.values()),
+        completed=sum(each.completed for each in totals.values()),
+    )
 
 
 # --- queues ------------------------------------------------------------------------------------
@@ -154,16 +171,35 @@ QUEUE_COLUMNS = (
 )
 
 
-def queue_states(queues: QuerySet[Queue]) -> dict[int, QueueState]:
-    """Read the state of these queues, by their ids, with a bounded number of queries."""
-    now = store().database.now()
-    return {state.pk: state for state in _queues(queues, _live_consumers(now), now)}
+def state_of(queue: Any, now: datetime) -> QueueState:
+    """Return the state of a queue of a snapshot."""
+    step, state = queue.fed_step, queue.state
+    row = {
+        "id": queue.pk,
+        "name": queue.name,
+        "size": queue.size,
+        "paused": queue.paused,
+        "rate_count": queue.rate_count,
+        "rate_period": queue.rate_period,
+        "step__flow__paused": step and step.flow.paused,
+        "step__flow__name": step and step.flow.name,
+        "step__name": step and step.name,
+        "step__threads": step and step.threads,
+        "state__depth": state.depth,
+        "state__reserved": state.reserved,
+        "state__delayed": state.delayed,
+        "state__recent_starts": state.recent_starts,
+    }
+    return _queue_state(row, queue.granted, now)
+
+
+SESSION_COLUMNS = ("queue", "threads", "cluster", "machine", "pid")
 
 
 def _live_consumers(now: datetime) -> list[Consumer]:
     alive = now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
     live = Consumer.objects.filter(heartbeat_at__gte=alive, pid__isnull=False)
-    return list(live.select_related("queue__step__flow").order_by("cluster", "pid", "pk"))
+    return list(live.only(*SESSION_COLUMNS).order_by("cluster", "pid", "pk"))
 
 
 def _queues(queues: QuerySet[Queue], consumers: list[Consumer], now: datetime) -> list[QueueState]:
@@ -201,7 +237,7 @@ def _queue_state(row: dict[str, Any], busy: int, now: datetime) -> QueueState:
 
 def _add_ages(states: list[QueueState], now: datetime) -> None:
     """Add since when the oldest ready message of each queue waits."""
-    oldest = store().oldest_ready([state.pk for state in states])
+    oldest = store().oldest_ready([state.pk for state in states], now)
     for state in states:
         if since := oldest.get(state.pk):
             state.ready_for = max(now - since, timedelta(0))
@@ -224,16 +260,16 @@ def _add_queues(flows: list[FlowState], queues: list[QueueState]) -> None:
 
 
 def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
-    usual = _baseline.read(now)
+    hour, day, week = (_usual.read(each, now) for each in RESOLUTIONS)
     return [
         FlowHealth(
             flow.name,
             open_letters=flow.open_letters,
-            new_letters=usual.day[flow.name, ""].total("letters"),
-            failed_in_hour=usual.hour[flow.name, ""].total("failed"),
-            ended_in_hour=_ended(usual.hour[flow.name, ""]),
-            failed_in_week=usual.week[flow.name, ""].total("failed"),
-            ended_in_week=_ended(usual.week[flow.name, ""]),
+            new_letters=day[flow.name, ""].total("letters"),
+            failed_in_hour=hour[flow.name, ""].total("failed"),
+            ended_in_hour=_ended(hour[flow.name, ""]),
+            failed_in_week=week[flow.name, ""].total("failed"),
+            ended_in_week=_ended(week[flow.name, ""]),
         )
         for flow in flows
     ]
@@ -243,41 +279,13 @@ def _ended(curve: Curve) -> int:
     return curve.total("completed") + curve.total("failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Usual:
-    hour: Curves
-    day: Curves
-    week: Curves
-
-
-class Baseline:
-    """The curves that alarms are judged by, which change slowly: kept for a minute."""
-
-    def __init__(self) -> None:
-        self.usual: Usual | None = None
-        self.until = 0.0
-
-    def read(self, now: datetime) -> Usual:
-        if self.usual is None or time.monotonic() >= self.until:
-            self.usual = Usual(*(curves(each, now, with_durations=False) for each in RESOLUTIONS))
-            self.until = time.monotonic() + BASELINE_SECONDS
-        return self.usual
-
-    def forget(self) -> None:
-        self.usual = None
-
-
-_baseline = Baseline()
-forget = _baseline.forget
-
-
 def _queue_healths(
     queues: list[QueueState], consumers: list[Consumer], now: datetime
 ) -> list[QueueHealth]:
-    suspected = [q for q in queues if q.ready_for is not None and q.ready_for >= STANDING_STILL]
+    suspected = [queue for queue in queues if _seems_to_stand_still(queue)]
     moving = {consumer.queue_id for consumer in consumers}
     moving |= _moved_lately([queue for queue in suspected if queue.pk not in moving], now)
-    causes = _causes([queue for queue in suspected if queue.pk not in moving])
+    causes = _causes([queue for queue in suspected if queue.pk not in moving], now)
     return [
         QueueHealth(
             name=queue.name,
@@ -293,12 +301,17 @@ def _queue_healths(
     ]
 
 
-def _causes(queues: list[QueueState]) -> dict[int, str]:
+def _seems_to_stand_still(queue: QueueState) -> bool:
+    since = queue.ready_for
+    return since is not None and since >= STANDING_STILL and not queue.is_paused
+
+
+def _causes(queues: list[QueueState], now: datetime) -> dict[int, str]:
     """Return why the first of these queues wait. A cause takes queries of its own."""
-    still = [queue.pk for queue in queues if not queue.is_paused][:MOST_CAUSES]
+    still = [queue.pk for queue in queues[:MOST_CAUSES]]
     if not still:
         return {}
-    snapshot = QueueSnapshot(Queue.objects.filter(pk__in=still))
+    snapshot = QueueSnapshot(Queue.objects.filter(pk__in=still), now)
     return {pk: snapshot.why_queue(pk) or "" for pk in still}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import QuerySet
 
 from flows.models import Queue, StepVersion
 from flows.monitoring.curves import MINUTES, Curve, curves
-from flows.monitoring.overview import QueueState, queue_states
+from flows.monitoring.overview import QueueState, state_of
 from flows.monitoring.wait_reason import QueueSnapshot
-from flows.store import store
 
 OPEN, PAUSED, FLOW_PAUSED, FULL = "open", "paused", "flow paused", "full"
 
@@ -19,6 +19,7 @@ OPEN, PAUSED, FLOW_PAUSED, FULL = "open", "paused", "flow paused", "full"
 class SeenQueue:
     """A queue with its figures; `why` is the cause of a wait, "" where nothing waits."""
 
+    queue: Any
     figures: QueueState
     state: str
     curve: Curve
@@ -29,15 +30,20 @@ class SeenQueue:
 
 def seen_queues(queues: QuerySet[Queue]) -> dict[int, SeenQueue]:
     """Read these queues, by their ids, with a bounded number of queries."""
-    states = queue_states(queues)
-    snapshot = QueueSnapshot(queues.order_by().model.objects.filter(pk__in=states))
+    snapshot = QueueSnapshot(queues)
+    now = snapshot.now
+    states = {pk: state_of(queue, now) for pk, queue in snapshot.queues.items()}
+    for pk, state in states.items():
+        if _is_filled(state) and (oldest := snapshot.oldest_at(pk)):
+            state.ready_for = now - oldest
     flows = {state.flow for state in states.values() if state.flow}
     steps = {state.step for state in states.values() if state.step}
-    found = curves(MINUTES, store().database.now(), flows, steps, with_durations=False)
+    found = curves(MINUTES, now, flows, steps, with_durations=False)
     without_step = [pk for pk, state in states.items() if not state.step and _is_filled(state)]
     deleted = _of_deleted_flows(without_step)
     return {
         pk: SeenQueue(
+            queue=snapshot.queues[pk],
             figures=state,
             state=_state(state, snapshot.queues[pk]),
             curve=found[state.flow, state.step],
@@ -45,7 +51,6 @@ def seen_queues(queues: QuerySet[Queue]) -> dict[int, SeenQueue]:
             is_of_deleted_flow=pk in deleted,
         )
         for pk, state in states.items()
-        if pk in snapshot.queues
     }
 
 

@@ -179,6 +179,20 @@ def start_envelope(run: Run) -> str | None:
     return envelope_at(run, step) if step else None
 
 
+def is_start_kept(story: RunStory) -> bool:
+    """Say whether `start_envelope` finds the message. Most stories tell it without a query."""
+    run = story.run
+    first = story.steps[0].input if story.steps else None
+    if run.repeats is not None or (first is None and _may_be_elsewhere(story)):
+        return start_envelope(run) is not None
+    return first is not None and not (isinstance(first, Attempt) and first.is_cut)
+
+
+def _may_be_elsewhere(story: RunStory) -> bool:
+    """Say whether the run may have an input that its story does not have."""
+    return story.is_cut or story.run.status == Run.Status.CANCELLED
+
+
 def envelope_at(run: Run, step: StepVersion) -> str | None:
     """Return the message that a step got, before any branch of it; None: it was not kept whole."""
     here = Q(run=run.pk, step__position=step.position, branch="")

@@ -51,8 +51,8 @@ def why_run(run: Run) -> str | None:
 class QueueSnapshot:
     """Some queues and their waiting messages, read once to answer for each queue."""
 
-    def __init__(self, queues: QuerySet[Queue]) -> None:
-        self.now = store().database.now()
+    def __init__(self, queues: QuerySet[Queue], now: datetime | None = None) -> None:
+        self.now = now or store().database.now()
         self._alive_since = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
         self.queues: dict[int, Any] = {queue.pk: queue for queue in self._with_state(queues)}
 
@@ -154,11 +154,11 @@ class QueueSnapshot:
         filled = Queue.objects.filter(Q(state__depth__gt=0) | Q(state__delayed__gt=0))
         moving = filled.exclude(paused=True).exclude(step__flow__paused=True)
         in_order = moving.order_by("pk")
-        likely = QueueSnapshot(in_order[:MOST_LIKELY])
+        likely = QueueSnapshot(in_order[:MOST_LIKELY], self.now)
         if likely._has_unnoticed():
             return True
         return len(likely.queues) == MOST_LIKELY and (
-            QueueSnapshot(in_order.exclude(pk__in=likely.queues))._has_unnoticed()
+            QueueSnapshot(in_order.exclude(pk__in=likely.queues), self.now)._has_unnoticed()
         )
 
     def _has_unnoticed(self) -> bool:

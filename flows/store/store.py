@@ -220,14 +220,13 @@ class Store:
             Ready(*row[:8], **({"asked_at": read_time(row[8])} | limits(*row[9:]))) for row in rows
         ]
 
-    def oldest_ready(self, queue_ids: Sequence[int]) -> dict[int, datetime]:
+    def oldest_ready(self, queue_ids: Sequence[int], now: datetime) -> dict[int, datetime]:
         """Return by queue since when its oldest ready message has been ready, where there is one.
 
         One query for all of these queues, by the index of waiting messages.
         """
         if not queue_ids:
             return {}
-        now = self.database.now()
         statement = sql.OLDEST_READY.format(ids=", ".join(["%s"] * len(queue_ids)))
         with self.database.set_up():
             rows = self.database.query(statement, [sql_time(now), *queue_ids])

@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 
 from flows import engine
+from flows.admin.queues import LIVE_CELLS
 from flows.models import AuditEntry, Message, Queue, QueueState
 from tests.integration.admin.pages import act_on, answer_dialog, form_data, messages_of
 
@@ -181,3 +182,16 @@ def test_the_list_takes_as_many_queries_for_many_queues(
 
     with django_assert_max_num_queries(30):
         client.get(LIST)
+
+
+def test_the_live_cells_take_as_many_queries_for_many_queues(
+    client, world, django_assert_max_num_queries
+):
+    made = [Queue.objects.create(name=f"queue-{number}", paused=True) for number in range(30)]
+    QueueState.objects.update(depth=1)
+    ids = ",".join(str(queue.pk) for queue in made)
+
+    with django_assert_max_num_queries(14):
+        content = client.get(reverse("admin:flows_queue_live_list"), {"ids": ids}).content
+
+    assert content.decode().count("hx-swap-oob") == len(made) * len(LIVE_CELLS)

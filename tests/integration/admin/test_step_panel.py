@@ -378,7 +378,7 @@ def test_the_number_of_queries_does_not_grow_with_the_steps(
         )
     world.flow.make_version()
 
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(18):
         cards(client, world.flow)
 
 
