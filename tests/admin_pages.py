@@ -46,7 +46,10 @@ class Page:
         return self.title or self.name
 
     def url(self) -> str:
-        query = self.query.format(user=user()[0]) if "{user}" in self.query else self.query
+        query = self.query
+        for name, value in (("{user}", first_user), ("{queues}", listed_queues)):
+            if name in query:
+                query = query.replace(name, value())
         return reverse(f"admin:{self.name}", args=self.arguments()) + query
 
 
@@ -75,6 +78,16 @@ def main_queue() -> list[Any]:
 
 def main_script() -> list[Any]:
     return [Step.objects.get(pk=main_step()[1]).script_id]
+
+
+def first_user() -> str:
+    return str(user()[0])
+
+
+def listed_queues() -> str:
+    """Return the keys of the queues of the first page of their list."""
+    keys = Queue.objects.order_by("name").values_list("pk", flat=True)
+    return ",".join(map(str, keys[:50]))
 
 
 def old_state(model: Any, found: Arguments) -> Arguments:
@@ -182,7 +195,7 @@ OTHER_PAGES = [
     Page("flows_flowversion_restore", PART, newest(FlowVersion)),
     Page("flows_flowversion_restore_with", arguments=newest(FlowVersion)),
     Page("flows_queue_tune", arguments=main_queue),
-    Page("flows_queue_live_list", PART, query="?ids=1,2"),
+    Page("flows_queue_live_list", PART, query="?ids={queues}"),
     Page("flows_reprocessing_stop", PART, newest(Reprocessing)),
     *(Page(f"flows_run_{each}", PART, waiting) for each in ("bypass_pause", "cancel")),
     Page("flows_run_start_again", PART, failed),

@@ -75,11 +75,24 @@ def furnish_more(first: int, end: int) -> None:
     main = _make_main_flow(first, end)
     version = main.make_version()
     for number in range(first, end):
-        _make_runs(version, number, user)
+        letter = _make_runs(version, number, user)
+        _make_work(letter, Queue.objects.get(name=f"orders-{number}"), number, user)
         _make_users(main, number)
         _make_tasks(number)
         main.steps.update(threads=number + 1)
         main.make_version()
+
+
+def furnish_beside(letter: DeadLetter, number: int, user: User) -> None:
+    """Make one row of each kind beside the flow of a dead letter, which has runs already."""
+    step = letter.step
+    flow = step.flow_version.flow
+    assert flow
+    assert step.queue
+    _make_configuration(number)
+    _make_work(letter, step.queue, number, user)
+    _make_users(flow, number)
+    _make_tasks(number)
 
 
 def _make_configuration(number: int) -> None:
@@ -127,7 +140,7 @@ def _make_main_flow(first: int, end: int) -> Flow:
     return flow
 
 
-def _make_runs(version: FlowVersion, number: int, user: User) -> None:
+def _make_runs(version: FlowVersion, number: int, user: User) -> DeadLetter:
     now = timezone.now() - timedelta(minutes=number)
     steps = list(version.steps.order_by("position"))
     completed, failed, queued = (
@@ -176,8 +189,15 @@ def _make_runs(version: FlowVersion, number: int, user: User) -> None:
         id=queued.pk, run=queued, step=steps[0], queue=queue, body=body, available_at=now
     )
     QueueState.objects.filter(queue=queue).update(depth=number + 1)
+    return letter
+
+
+def _make_work(letter: DeadLetter, queue: Queue, number: int, user: User) -> None:
+    """Make a worker's session on a queue, and a reprocessing of dead letters under way."""
+    now = letter.dead_at
+    version = letter.step.flow_version
     Consumer.objects.create(
-        queue=Queue.objects.get(name=f"orders-{number}"),
+        queue=queue,
         threads=4,
         cluster="asyncengine",
         machine="worker-1",
