@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 import types
@@ -27,7 +26,6 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, decode, encode
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
-    OutputInvalid,
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
@@ -40,7 +38,7 @@ from scripts.protocol.errors import (
 from scripts.protocol.flow_state import StateChanges, versioned
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.progress import Progress
-from scripts.protocol.rejections import bounded, code_of
+from scripts.protocol.rejections import code_of, details_of
 from scripts.protocol.schema import Contract
 from scripts.protocol.services import Service
 from scripts.protocol.starts import StartRefused
@@ -217,12 +215,7 @@ def explained(error: BaseException) -> ScriptError:
 
 
 def rejected(error: Reject) -> ScriptRejected:
-    details = None
-    if error.details is not None:
-        try:
-            details = bounded(encode(error.details).decode())
-        except OutputInvalid:
-            details = bounded(json.dumps(str(error.details)))
+    details = details_of(error.details, str)
     return ScriptRejected(reason=str(error.reason), code=code_of(error.code), details=details)
 
 

@@ -12,7 +12,7 @@ from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import Data, Signatures
 from scripts.host.tables import NO_TABLES, Table, Tables
-from scripts.protocol.envelope import decode, encode_small
+from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.flow_state import Change
 from scripts.protocol.numerals import Numerals
@@ -159,7 +159,7 @@ class Context:
         flow a day. Raises StartRefused, a ValueError.
         """
         given = {} if payload is None else payload
-        text = encode_small(given, MAX_REQUEST_BYTES, self._numerals).decode()
+        text = encode(given, self._numerals, MAX_REQUEST_BYTES).decode()
         at = start_at.isoformat() if isinstance(start_at, datetime) else start_at
         request = {"flow": flow, "payload": text, "key": key, "priority": priority}
         number, self._started = self._started, self._started + 1
@@ -255,7 +255,7 @@ class Context:
 
     def _cacheable(self, value: Any) -> str:
         try:
-            return encode_small(value, MAX_CACHED_LENGTH, self._numerals).decode()
+            return encode(value, self._numerals, MAX_CACHED_LENGTH).decode()
         except OutputInvalid as error:
             raise ValueError(f"The cached value: {error}") from None
 

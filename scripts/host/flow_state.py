@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from scripts.protocol.envelope import decode, encode, encode_small
+from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.flow_state import (
     ADD,
@@ -58,7 +58,7 @@ class State:
     def set(self, key: str, value: Any, expires: Seconds = None) -> None:
         """Keep the value, for `expires` seconds or until it is deleted."""
         try:
-            text = encode_small(value, MAX_VALUE_BYTES, self._numerals).decode()
+            text = encode(value, self._numerals, MAX_VALUE_BYTES).decode()
         except OutputInvalid as error:
             raise StateInvalid(f"The value of the state: {error}") from None
         self._set(key, text, expires)

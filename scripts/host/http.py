@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from scripts.host.exceptions import Retry
+from scripts.host.service_client import TOO_LARGE, is_too_large
 from scripts.protocol.envelope import encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.numerals import Numerals, loads, may_change
@@ -323,7 +324,11 @@ def _plain(value: Any) -> str:
 
 
 def _json_text(value: Any, numerals: Numerals) -> str:
-    """Write JSON. Raises ValueError or TypeError with the place of what JSON cannot hold."""
+    """Write JSON. Raises ValueError or TypeError with the place of what JSON cannot hold, and
+    HttpError for what no request has room for.
+    """
+    if is_too_large(value):
+        raise HttpError(TOO_LARGE["error"], TOO_LARGE["kind"])
     try:
         text = jsons.dumps(value, allow_nan=False)
         # Only then may there be a number that is written in another way.

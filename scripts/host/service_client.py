@@ -9,6 +9,8 @@ import json
 from collections import deque
 from typing import Any, Protocol
 
+from scripts.protocol.envelope import require_small
+from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.wire import MAX_REQUEST_BYTES, MAX_REQUESTS, MAX_REQUESTS_IN_FLIGHT
 
 _only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
@@ -17,7 +19,7 @@ _TOO_MANY = {
     "error": f"A message may have {MAX_REQUESTS} requests.",
     "kind": "too-many",
 }
-_TOO_LARGE = {"error": f"A request may have {MAX_REQUEST_BYTES} bytes.", "kind": "too-large"}
+TOO_LARGE = {"error": f"A request may have {MAX_REQUEST_BYTES} bytes.", "kind": "too-large"}
 
 
 class RunningHost(Protocol):
@@ -53,12 +55,12 @@ class ServiceClient:
         """
         self._require_running(call)
         number = self._sent + 1
-        content = _only_finite(request).encode("utf-8", "replace")
+        content = _text_of(request)
         self._sent = number
         if number > MAX_REQUESTS:
             self._replies[number] = _TOO_MANY
-        elif len(content) > MAX_REQUEST_BYTES:
-            self._replies[number] = _TOO_LARGE
+        elif content is None:
+            self._replies[number] = TOO_LARGE
         else:
             self._held_back.append((f"{number} {service}".encode("ascii", "replace"), content))
             self._send()
@@ -97,3 +99,20 @@ class ServiceClient:
         while self._held_back and self._in_flight < MAX_REQUESTS_IN_FLIGHT:
             self._host.send_request(*self._held_back.popleft())
             self._in_flight += 1
+
+
+def is_too_large(value: Any) -> bool:
+    """Whether a value that is not written yet has more bytes as JSON than a request may have."""
+    try:
+        require_small(value, MAX_REQUEST_BYTES)
+    except OutputInvalid:
+        return True
+    return False
+
+
+def _text_of(request: dict[str, Any]) -> bytes | None:
+    """Return it as JSON text; None where it is too large."""
+    if is_too_large(request):
+        return None
+    text = _only_finite(request).encode("utf-8", "replace")
+    return text if len(text) <= MAX_REQUEST_BYTES else None

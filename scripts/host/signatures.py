@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from scripts.host.service_client import TOO_LARGE, is_too_large
 from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
 from scripts.protocol.numerals import Numerals
@@ -70,6 +71,8 @@ class Signatures:
         if isinstance(expires, timedelta):
             expires = expires.total_seconds()
         given = None if headers is None else dict(headers)
+        if is_too_large(plain):
+            raise SignatureError(TOO_LARGE["error"], TOO_LARGE["kind"])
         try:
             text = encode(plain, self._numerals).decode()
         except OutputInvalid as error:

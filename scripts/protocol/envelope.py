@@ -9,10 +9,12 @@ import decimal
 import enum
 import json
 import math
+import pickle
 import re
 import types
 import uuid
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NoReturn
 
 import orjson
@@ -30,6 +32,8 @@ from scripts.protocol.numerals import (
 MAX_DEPTH = 1000
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 _MAX_PLACE_LENGTH = 200
+# Of a message with a payload and a correlation id.
+_LEAST_MESSAGE_BYTES = 32
 
 _OPTIONS = (
     orjson.OPT_PASSTHROUGH_DATACLASS
@@ -92,6 +96,10 @@ def complete(output: Any, correlation_id: str) -> tuple[Any, str | None]:
     """
     if not isinstance(output, list | tuple):
         return _complete_one(output, correlation_id, "$")
+    if len(output) > MAX_OUTPUT_BYTES // _LEAST_MESSAGE_BYTES:
+        raise OutputInvalid(
+            f"The output has {len(output)} messages, which are too many.", place="$"
+        )
     completed = [
         _complete_one(item, correlation_id, f"$[{index}]") for index, item in enumerate(output)
     ]
@@ -119,11 +127,15 @@ def _complete_one(
     return output, None
 
 
-def encode(value: Any, numerals: Numerals | None = None) -> bytes:
+def encode(
+    value: Any, numerals: Numerals | None = None, most_bytes: int = MAX_OUTPUT_BYTES
+) -> bytes:
     """Write a value as JSON text. Raises OutputInvalid with the place of what JSON cannot hold.
 
-    Numbers that `decode` has read are written as they came.
+    Numbers that `decode` has read are written as they came. What has far more than `most_bytes` is
+    refused; the text may be somewhat longer.
     """
+    require_small(value, most_bytes)
     text = _encode_fast(value, numerals)
     if text is None:
         text = _Writer(numerals).write(value)
@@ -131,30 +143,71 @@ def encode(value: Any, numerals: Numerals | None = None) -> bytes:
     return text
 
 
-def encode_small(value: Any, most_bytes: int, numerals: Numerals | None = None) -> bytes:
-    """Write a value that has at most `most_bytes` as JSON. Raises OutputInvalid.
+def require_small(value: Any, most_bytes: int) -> None:
+    """Refuse a value that has more bytes as JSON, before any of it is written.
 
-    What is far larger is refused before it is written, which takes many times its size: where the
-    memory ends meanwhile, the process does, too. The text may still be somewhat longer.
+    Parts that a value holds many times take hardly any memory until they are written, and where the
+    memory ends meanwhile, the process does, too. Raises OutputInvalid.
     """
-    _require_small(value, most_bytes)
-    return encode(value, numerals)
-
-
-def _require_small(value: Any, most_bytes: int) -> None:
-    left, size = [value], 0
-    while left:
-        each = left.pop()
-        if isinstance(each, str | list | tuple | dict):
-            size += len(each) + 1
+    if _is_surely_small(value, most_bytes):
+        return
+    size, around = 0, [iter((value,))]
+    while around:
+        for each in around[-1]:
+            if isinstance(each, str):
+                size += len(each)
+            elif isinstance(each, dict):
+                # Two quotes, a colon, a character and a comma for each member.
+                size += 5 * len(each)
+                around.append(chain(each, each.values()))
+                break
+            elif isinstance(each, list | tuple):
+                size += 2 * len(each)
+                around.append(iter(each))
+                break
+        else:
+            around.pop()
         if size > most_bytes:
-            raise OutputInvalid(
-                f"It has too many bytes as JSON; at most {most_bytes} are allowed.", place="$"
-            )
-        if isinstance(each, dict):
-            left += [*each.keys(), *each.values()]
-        elif isinstance(each, list | tuple):
-            left += each
+            reason = f"has too many bytes as JSON; at most {most_bytes} are allowed."
+            raise OutputInvalid(f"$ {reason}", place="$")
+        if len(around) > MAX_DEPTH + 1:
+            # The writer refuses it with its place.
+            return
+
+
+def _is_surely_small(value: Any, most_bytes: int) -> bool:
+    """Say whether a value of usual types has no more bytes than these, but for escapes.
+
+    Pickle is the fastest way to measure it: it begins each part anew, and stops where it is told.
+    """
+    meter = _Meter(_Bounded(most_bytes), 5)
+    meter.fast = True
+    try:
+        meter.dump(value)
+    except Exception:
+        return False
+    return True
+
+
+class _Meter(pickle.Pickler):
+    def reducer_override(self, value: Any) -> NoReturn:
+        # Objects of a script may run code when they are pickled.
+        raise TypeError(type(value))
+
+
+class _Bounded:
+    """A file that keeps nothing, and takes so many bytes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+
+    def write(self, content: bytes) -> int:
+        self._left -= len(content)
+        if self._left < 0:
+            raise OverflowError
+        return len(content)
 
 
 def check_size(text: bytes) -> None:

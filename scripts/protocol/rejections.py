@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import reprlib
+from collections.abc import Callable
+from typing import Any
 
-from scripts.protocol.envelope import plain_text
-from scripts.protocol.wire import MAX_TEXT_LENGTH
+from scripts.protocol.envelope import encode, plain_text, require_small
+from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.wire import MAX_REQUEST_BYTES, MAX_TEXT_LENGTH
 
 MAX_CODE_LENGTH = 100
 
@@ -15,6 +19,24 @@ def code_of(code: object) -> str | None:
     if code is None or code == "":
         return None
     return plain_text(str(code), MAX_CODE_LENGTH - 1)
+
+
+def details_of(details: Any, shown: Callable[[Any], str]) -> str | None:
+    """Return the details of a rejection as JSON text, whatever a script has put there.
+
+    What JSON cannot hold is a text, as `shown` makes it.
+    """
+    if details is None:
+        return None
+    try:
+        require_small(details, MAX_REQUEST_BYTES)
+    except OutputInvalid:
+        beginning = plain_text(reprlib.repr(details), MAX_TEXT_LENGTH // 8)
+        return json.dumps({"tooLong": MAX_REQUEST_BYTES, "beginning": beginning})
+    try:
+        return bounded(encode(details).decode())
+    except OutputInvalid:
+        return bounded(json.dumps(shown(details)))
 
 
 def bounded(details: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.protocol.envelope import decode, encode_small
+from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid, ScriptError, ScriptWait
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
 from scripts.protocol.numerals import Numerals
@@ -27,7 +27,7 @@ def state_text(state: Any, numerals: Numerals | None = None) -> str:
     if state is None:
         return ""
     try:
-        text = encode_small(state, MAX_STATE_BYTES, numerals)
+        text = encode(state, numerals, MAX_STATE_BYTES)
     except OutputInvalid as error:
         raise OutputInvalid(f"The state of Wait: {error}", place=error.place) from None
     if fault := fault_of_state(text):

@@ -1,6 +1,12 @@
 """Abusive scripts in JavaScript. They have no way to the process but the engine's own mistakes."""
 
-from tests.abuse import signature_attacks, start_attacks, state_attacks, table_attacks
+from tests.abuse import (
+    giant_values,
+    signature_attacks,
+    start_attacks,
+    state_attacks,
+    table_attacks,
+)
 from tests.abuse.attack import OUT_OF_MEMORY, SECONDS, TIMED_OUT, Attack, output
 
 _NOTHING = output(r'"payload":\[\]')
@@ -279,6 +285,7 @@ JAVASCRIPT = {
     **{
         f"{group}: {name}": attack
         for group, attacks in {
+            "giant": giant_values.IN_JAVASCRIPT,
             "signatures": signature_attacks.IN_JAVASCRIPT,
             "starts": start_attacks.IN_JAVASCRIPT,
             "states": state_attacks.IN_JAVASCRIPT,

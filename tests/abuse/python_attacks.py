@@ -3,6 +3,7 @@
 import platform
 
 from tests.abuse import (
+    giant_values,
     module_attacks,
     signature_attacks,
     start_attacks,
@@ -519,6 +520,7 @@ PYTHON = {
         "documents": module_attacks.DOCUMENTS,
         "files by modules": module_attacks.FILES,
         "forgeries": FORGERIES,
+        "giant": giant_values.PYTHON,
         "signatures": signature_attacks.SIGNATURES,
         "starts": start_attacks.PYTHON,
         "states": state_attacks.STATES,

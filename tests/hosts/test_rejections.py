@@ -93,6 +93,19 @@ def test_a_rejection_stands_whatever_is_in_its_details(
     assert json.loads(error.details)
 
 
+@pytest.mark.parametrize(
+    ("language", "statement"),
+    [
+        ("python", "Reject('no', details=[['x' * 10_000] * 10_000] * 10_000)"),
+        ("javascript", "reject('no', { details: Array(1e6).fill('x'.repeat(10000)) })"),
+    ],
+)
+def test_details_that_are_too_large_say_so(pool: HostPool, language: str, statement: str) -> None:
+    error = rejected(pool, language, statement)
+
+    assert json.loads(error.details or "")["tooLong"] == 1024 * 1024
+
+
 def test_another_object_is_the_reason_of_a_rejection(pool: HostPool) -> None:
     error = rejected(pool, "javascript", "reject({ code: 5, field: 'n' })")
 

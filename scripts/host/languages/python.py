@@ -4,7 +4,6 @@ import builtins
 import contextlib
 import contextvars
 import importlib
-import json
 import keyword
 import pkgutil
 import sys
@@ -24,10 +23,9 @@ from scripts.host.languages.modules import (
     refusal,
 )
 from scripts.host.languages.places import carets, pointed_at
-from scripts.protocol.envelope import decode, encode_small, plain_text
+from scripts.protocol.envelope import decode, plain_text
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
-    OutputInvalid,
     ScriptError,
     ScriptInvalid,
     ScriptRaised,
@@ -35,11 +33,10 @@ from scripts.protocol.errors import (
     ScriptRetry,
 )
 from scripts.protocol.numerals import Numerals
-from scripts.protocol.rejections import bounded, code_of
+from scripts.protocol.rejections import code_of, details_of
 from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
-from scripts.protocol.wire import MAX_REQUEST_BYTES
 from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
@@ -107,7 +104,7 @@ class PythonScript:
             return ScriptRejected(
                 reason=_text(error.reason),
                 code=code_of(error.code),
-                details=_details(error.details),
+                details=details_of(error.details, _text),
             )
         if isinstance(error, ImportError | StepNotAllowed) or (
             isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
@@ -331,16 +328,6 @@ def _headline(error: BaseException) -> str:
     name = type(error).__qualname__
     said = _text(error)
     return f"{name}: {said}" if said else name
-
-
-def _details(details: Any) -> str | None:
-    """Return the details of a rejection as JSON, whatever a script has put there."""
-    if details is None:
-        return None
-    try:
-        return bounded(encode_small(details, MAX_REQUEST_BYTES).decode())
-    except OutputInvalid:
-        return bounded(json.dumps(_text(details)))
 
 
 def _members(error: BaseException) -> str:

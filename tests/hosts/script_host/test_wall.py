@@ -189,13 +189,36 @@ def test_output_too_big_to_be_written_is_a_matter_of_memory(run: Run, output: st
 
 
 def test_death_of_an_output_far_from_the_memory_limit_says_how_large_one_may_be(run: Run) -> None:
-    killed = error(run(returning("'x' * 60_000_000")), ScriptKilled)
+    # As JSON it has six times as many characters.
+    killed = error(run(returning("chr(1) * 8_000_000"), memory_mb=64), ScriptKilled)
 
     assert killed.memory
     assert str(killed) == (
         "The script ran out of memory when its output was written; "
         "an output may have 8388608 bytes."
     )
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["'x' * 60_000_000", "[['x' * 10_000] * 10_000] * 10_000", "[[[1] * 5000] * 5000] * 5000"],
+)
+@pytest.mark.parametrize("memory_mb", [64, 128, 512])
+def test_an_output_too_big_to_be_written_is_refused_whatever_the_memory(
+    run: Run, output: str, memory_mb: int
+) -> None:
+    if memory_mb == 64 and "60_" in output:
+        pytest.skip("the text alone takes that")
+
+    refused = error(run(returning(output), memory_mb=memory_mb), OutputInvalid)
+
+    assert str(refused) == "$ has too many bytes as JSON; at most 8388608 are allowed."
+
+
+def test_a_branch_for_each_of_very_many_shared_messages_is_refused(run: Run) -> None:
+    refused = error(run("def run(m, c):\n    return [m] * 8_000_000"), OutputInvalid)
+
+    assert str(refused) == "The output has 8000000 messages, which are too many."
 
 
 PRICES = """

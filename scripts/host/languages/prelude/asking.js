@@ -8,11 +8,20 @@
   // Below zero: the numbers above are those of outside calls.
   let last = 0;
 
-  // Throws now for what JSON cannot hold.
+  // Throws now for what JSON cannot hold. What is too large is answered here.
   shared.ask = function (service, request) {
     return new promise((resolve) => {
       shared.stopIfDecided();
-      const sent = parse(shared.copied(request, "request"));
+      let sent;
+      try {
+        sent = parse(shared.copied(request, "request", shared.maxRequest));
+      } catch (error) {
+        if (!shared.isTooLarge(error)) {
+          throw error;
+        }
+        resolve({ error: shared.tooLarge, kind: "too-large" });
+        return;
+      }
       waiting[--last] = resolve;
       const { requests } = shared;
       shared.hasNews = true;

@@ -1,6 +1,8 @@
 // context.cached: values that the hosts of a script share for some time.
 (function (shared, context) {
   "use strict";
+  // As in services.py.
+  const MAX_CACHED = 64 * 1024;
   const { parse } = JSON;
   const { isFinite } = Number;
   const [error, rangeError, typeError] = [Error, RangeError, TypeError];
@@ -16,7 +18,7 @@
     if (found.text !== undefined) {
       return found.value;
     }
-    const text = shared.copied(await make(), "the cached value");
+    const text = shared.copied(await make(), "the cached value", MAX_CACHED);
     await ask({ what: "put", key, seconds, text });
     return parse(text);
   };

@@ -11,20 +11,25 @@
   "use strict";
   const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7;
   const MAX_DEPTH = 1000;
+  // As in envelope.py and wire.py.
+  const MAX_OUTPUT = 8 * 1024 * 1024, MAX_REQUEST = 1024 * 1024;
+  // Where the script does not catch it, what JSON cannot hold there is a fault of its output.
+  const OUTPUTS = { __proto__: null, $: true, payload: true, state: true };
   const { parse, stringify, rawJSON } = JSON;
   const { isArray } = Array;
   const { getPrototypeOf, prototype: plain } = Object;
   const { apply } = Reflect;
   const { includes } = String.prototype;
-  const [text, date, evaluate, failure] = [String, Date, eval, Error];
+  const [text, date, evaluate, failure, rangeError] = [String, Date, eval, Error, RangeError];
 
   const shared = {
     hasNews: false, requests: [], refusals: [], throttled: [], refusedSteps: [],
     decision: undefined, decisionError: undefined, settle: undefined,
-    isFinished: false, stopIfDecided, copied, withShownNumbers, setOutput,
+    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput,
+    maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined,
   };
-  let output, thrown, hasThrown = false, hasReturned = false, isSettled = false, containers = 0;
+  let output, thrown, tooLarge, hasThrown = false, hasReturned = false, isSettled = false, containers = 0, room = 0;
 
   // Only set where a text has numbers or keys that would be written in another way.
   let numerals;
@@ -111,14 +116,20 @@
     output = copied(value, "$");
   }
 
-  // Returns JSON text. Throws for what JSON cannot hold, with a place that begins with this one.
-  function copied(value, place) {
+  // Returns JSON text. Throws for what JSON cannot hold, with a place that begins with this one, and
+  // for what has far more than `most` bytes. The text may have somewhat more.
+  function copied(value, place, most = MAX_OUTPUT) {
     containers = 0;
+    room = most;
     let copy, problem;
     try {
       copy = stringify(value, checked);
     } catch (error) {
       problem = { error };
+    }
+    if (room < 0) {
+      const reason = `has too many bytes as JSON; at most ${most} are allowed.`;
+      throw tooLarge = refuse(rangeError, place, reason);
     }
     if (copy === undefined || containers > MAX_DEPTH ||
         apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"])) {
@@ -130,10 +141,37 @@
     return copy;
   }
 
-  // Passes what JSON can hold, and throws for what it would leave out or change silently.
+  // Whether this is the error of a value that was too large to be copied.
+  function isTooLarge(error) {
+    return error !== undefined && error === tooLarge;
+  }
+
+  // Returns the error for a value that JSON cannot hold.
+  function refuse(kind, place, reason, below = "") {
+    const refusal = new kind(`${place}${below} ${reason}`);
+    if (OUTPUTS[place]) {
+      const { refusals } = shared;
+      refusals[refusals.length] = { refusal, place: place + below, reason };
+    }
+    return refusal;
+  }
+
+  // Passes what JSON can hold, and throws for what it would leave out or change silently, and where
+  // the text grows too large: what an object holds many times takes no memory until then.
   function checked(key, value) {
+    if (value === undefined) {
+      return value;
+    }
+    // With a comma; and for a key, which begins with no digit as a position does, quotes and a colon.
+    room -= typeof value === "string" ? value.length + 3 : typeof value === "object" ? 3 : 2;
+    if (key >= ":" || key.length > 20) {
+      room -= key.length + 3;
+    }
+    if (room < 0) {
+      throw undefined;
+    }
     switch (typeof value) {
-      case "string": case "boolean": case "undefined":
+      case "string": case "boolean":
         return value;
       case "number":
         if (value - value === 0) {

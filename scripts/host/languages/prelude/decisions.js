@@ -1,6 +1,8 @@
 // retry, wait and reject: the first call counts, even if the script catches the error thrown here.
 (function (shared) {
   "use strict";
+  // As in wait_state.py.
+  const MAX_STATE = 64 * 1024;
   const { isFinite } = Number;
   const { getPrototypeOf, keys, prototype: plain } = Object;
   const { apply } = Reflect;
@@ -21,8 +23,9 @@
   globalThis.wait = function wait(after, reason) {
     shared.stopIfDecided();
     const later = laterOf("wait", after, reason, ["after", "reason", "state"]);
-    const state = later.state === undefined ? undefined : shared.copied(later.state, "state");
-    decide("wait", later.reason, { after: later.after, state });
+    const { state } = later;
+    const copy = state === undefined ? undefined : shared.copied(state, "state", MAX_STATE);
+    decide("wait", later.reason, { after: later.after, state: copy });
   };
 
   function laterOf(name, after, reason, known) {
@@ -59,9 +62,10 @@
   // JSON text. What JSON cannot hold is its text: the message is rejected in any case.
   function detailsOf(details) {
     try {
-      return shared.copied(details, "details");
-    } catch {
-      return stringify(textOf(details));
+      return shared.copied(details, "details", shared.maxRequest);
+    } catch (error) {
+      const isTooLarge = shared.isTooLarge(error);
+      return stringify(isTooLarge ? { tooLong: shared.maxRequest } : textOf(details));
     }
   }
 

@@ -2,7 +2,7 @@
 // them so.
 (function (shared, context) {
   "use strict";
-  const { parse } = JSON;
+  const { parse, stringify } = JSON;
   const { defineProperty, keys } = Object;
   const { apply } = Reflect;
   const { isArray } = Array;
@@ -57,7 +57,14 @@
       for (const [name, value] of members("headers", headers)) {
         sent.headers[name] = value;
       }
-      addBody(sent, body, rest);
+      try {
+        addBody(sent, body, rest);
+      } catch (error) {
+        throw shared.isTooLarge(error) ? httpError(refused, shared.tooLarge, "too-large") : error;
+      }
+      if (stringify(sent).length > shared.maxRequest) {
+        throw httpError(refused, shared.tooLarge, "too-large");
+      }
       waiting[++last] = { method, resolve, fail, refused };
       const { requests } = shared;
       shared.hasNews = true;
@@ -84,7 +91,7 @@
       addType(sent, "application/octet-stream");
     } else if (body !== undefined && body !== null) {
       const isText = typeof body === "string";
-      sent.body = isText ? body : shared.copied(body, "body");
+      sent.body = isText ? body : shared.copied(body, "body", shared.maxRequest);
       addType(sent, isText ? "text/plain; charset=utf-8" : "application/json");
     }
   }

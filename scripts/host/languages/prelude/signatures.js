@@ -18,7 +18,7 @@
   context.jwt = (claims, secret, { algorithm = "RS256", headers, expires } = {}) =>
     // As text: the claims keep their digits.
     ask({
-      what: "jwt", claims: shared.copied(claims, "claims"), secret, algorithm, headers, expires,
+      what: "jwt", claims: claimsText(claims), secret, algorithm, headers, expires,
     }, "token");
   context.verifyJwt = context.verify_jwt = (token, secret, options = {}) => {
     const { publicKey, algorithms, audience, issuer, leeway } = options;
@@ -33,10 +33,23 @@
     if (reply.error === undefined) {
       return reply[wanted];
     }
+    throw signatureError(refused, reply.error, reply.kind);
+  }
+
+  function claimsText(claims) {
+    try {
+      return shared.copied(claims, "claims", shared.maxRequest);
+    } catch (error) {
+      const isTooLarge = shared.isTooLarge(error);
+      throw isTooLarge ? signatureError(error, shared.tooLarge, "too-large") : error;
+    }
+  }
+
+  function signatureError(refused, message, kind) {
     refused.name = "SignatureError";
-    refused.message = reply.error;
-    refused.kind = reply.kind;
-    throw refused;
+    refused.message = message;
+    refused.kind = kind;
+    return refused;
   }
 
   function written(name, data) {

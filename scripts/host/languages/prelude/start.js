@@ -19,7 +19,8 @@
     }
     const { key = null, priority = null, startAt = null } = options ?? {};
     const at = startAt instanceof date ? apply(toISOString, startAt, []) : startAt;
-    const text = shared.copied(payload === undefined ? {} : payload, "payload");
+    const given = payload === undefined ? {} : payload;
+    const text = shared.copied(given, "payload", shared.maxRequest);
     const ordinal = last++;
     const request = {
       what: "context.start", flow, payload: text, key, priority, startAt: at, ordinal,

@@ -2,6 +2,8 @@
 // sends them with the output.
 (function (shared, context) {
   "use strict";
+  // As in flow_state.py.
+  const MAX_VALUE = 64 * 1024;
   const { getPrototypeOf, keys, prototype: plain } = Object;
   const [error, typeError, text] = [Error, TypeError, String];
 
@@ -11,7 +13,7 @@
       return found.text === undefined ? otherwise : found.value;
     },
     async set(key, value, options) {
-      const copy = shared.copied(value, "the value of the state");
+      const copy = shared.copied(value, "the value of the state", MAX_VALUE);
       if (copy === undefined) {
         throw new typeError("state.set(key, value, {expires}) takes a value");
       }

@@ -9,12 +9,7 @@
   const found = root === undefined ? ["", "is undefined, which is no output"] :
     unserializableIn(root, "", undefined, 0);
   if (found) {
-    const [place, reason] = [whole + found[0], found[1] + "."];
-    const refusal = new TypeError(place + " " + reason);
-    if (whole === "$") {
-      shared.refusals.push({ refusal, place, reason });
-    }
-    throw refusal;
+    throw shared.refuse(TypeError, whole, found[1] + ".", found[0]);
   }
 
   // Returns [the place below here, the reason], or undefined.
