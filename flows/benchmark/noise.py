@@ -30,7 +30,7 @@ MOST_PERCENT = {
     "stealPercent": 1.0,
     "othersBeforePercent": 10.0,
     "othersPercent": 10.0,
-    "loopSpreadPercent": 25.0,
+    "loopSpreadPercent": 50.0,
 }
 MEANING = {
     "stealPercent": "the host of this machine took {} % of its time",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from flows.benchmark.figures import Figures, share
 from flows.benchmark.scripts import SLEEPING
 from flows.benchmark.workbench import CHUNK, BenchStep, workbench
@@ -19,10 +17,7 @@ def measure(options: Options) -> Figures:
         workbench([BenchStep(SLEEPING, THREADS)], options.runs + CHUNK) as bench,
         workers_for(bench) as workers,
     ):
-        started_at = time.monotonic()
-        bench.start_all(options.runs)
-        bench.finish()
-        each_second = options.runs / (time.monotonic() - started_at)
+        each_second = options.runs / bench.seconds_of(options.runs)
         return {
             "runs": options.runs,
             "executionsPerSecond": round(each_second, 1),
