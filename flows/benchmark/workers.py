@@ -14,6 +14,7 @@ from flows.benchmark.figures import Figures
 from flows.benchmark.memory import PeakPss, peak_rss_mb
 from flows.benchmark.waiting import became_true
 from flows.benchmark.workbench import Workbench, payload
+from flows.starts import Payload
 from flows.up.children import cluster
 from flows.up.supervisor import Child
 
@@ -66,11 +67,11 @@ def workers_for(bench: Workbench) -> Iterator[Workers]:
 
 
 @contextmanager
-def running_cluster(bench: Workbench) -> Iterator[Workers]:
+def running_cluster(bench: Workbench, first: Payload | None = None) -> Iterator[Workers]:
     """Start a run and have a cluster that ends it; it may just have been started."""
     workers = Workers()
     try:
-        engine.start(bench.name, payload(0))
+        engine.start(bench.name, first or payload(0))
         if not became_true(bench.is_done, RUNNING_SECONDS):
             child = cluster(settings.ASYNCENGINE_WORKERS)
             child.output = subprocess.DEVNULL

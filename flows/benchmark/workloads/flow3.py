@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 
 from flows.benchmark.figures import Figures, percentiles
-from flows.benchmark.scripts import TRIVIAL
+from flows.benchmark.scripts import TRIVIAL, TRIVIAL_JAVASCRIPT
 from flows.benchmark.workbench import CHUNK, BenchStep, workbench
 from flows.benchmark.workers import workers_for
 from flows.benchmark.workload import Options
 
 STEPS = 3
 LATENCY_RUNS = 50
+SCRIPTS = {"python": TRIVIAL, "javascript": TRIVIAL_JAVASCRIPT}
 
 
 def measure(options: Options) -> Figures:
-    size = options.runs + CHUNK
+    steps = [BenchStep(SCRIPTS[options.language])] * STEPS
+    made = {"keep": options.keep, "language": options.language}
     with (
-        workbench([BenchStep(TRIVIAL)] * STEPS, size, keep=options.keep) as bench,
+        workbench(steps, options.runs + CHUNK, **made) as bench,
         workers_for(bench) as workers,
     ):
         started_at = time.monotonic()
