@@ -51,7 +51,7 @@ def earlier_of(document: Any, figures: Figures) -> Figures | None:
 
 
 def changes(now: Figures, earlier: Figures) -> list[Change]:
-    """Compare all figures that both have, and of which more or less is better."""
+    """Compare the figures that both have, where more or less is better."""
     before = dict(flattened(earlier))
     return [
         change_of(name, before[name], value)
