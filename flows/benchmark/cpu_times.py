@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ class Process:
 class Reading:
     """The machine at one moment: its ticks, those of all processes, and those its host stole."""
 
+    at: float
     ticks: int
     busy: int
     stolen: int
@@ -37,7 +39,7 @@ def read_machine(proc: Path = Path("/proc")) -> Reading | None:
         stat = (proc / "stat").read_text()
     except OSError:
         return None
-    return Reading(*machine_ticks(stat), processes_in(proc))
+    return Reading(time.monotonic(), *machine_ticks(stat), processes_in(proc))
 
 
 def machine_ticks(stat: str) -> tuple[int, int, int]:

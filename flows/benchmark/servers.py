@@ -38,7 +38,7 @@ class Target:
     status: int = 202
 
     def load(self, connections: int, seconds: float) -> dict[str, Any]:
-        """Call for so long; return what came back. Raises BenchFailed where nothing counts."""
+        """Call for some seconds; return what came back. Raises BenchFailed where nothing counts."""
         result = self._load(connections, seconds)
         if not result["counted"]:
             raise BenchFailed(f"no answer with {self.status}, but {result['others']}")
@@ -107,6 +107,7 @@ def bare_server(port: int, prefix: str) -> Child:
 
 @contextmanager
 def running(child: Child, port: int) -> Iterator[None]:
+    """Start a server, and stop it after the block."""
     try:
         child.start()
         wait_until(lambda: answers(HOST, port), seconds=START_SECONDS)

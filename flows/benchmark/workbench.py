@@ -28,6 +28,7 @@ from flows.models import (
     Queue,
     QueueState,
     RefusedStarts,
+    ReprocessedLetter,
     RoleMapping,
     Run,
     RunText,
@@ -134,6 +135,7 @@ class Workbench:
     def forget_runs(self) -> None:
         """Delete the runs, which have ended, and what is stored of them; totals stay."""
         runs = self.runs()
+        delete_at_once(ReprocessedLetter.objects.filter(dead_letter__run__in=runs))
         for model in (StepRun, RunText, BranchEnd, DeadLetter):
             delete_at_once(model.objects.filter(run__in=runs))
         delete_at_once(runs)

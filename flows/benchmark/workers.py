@@ -12,7 +12,7 @@ from flows import engine
 from flows.benchmark.family import family
 from flows.benchmark.figures import Figures
 from flows.benchmark.memory import PeakPss, peak_rss_mb
-from flows.benchmark.waiting import became_true
+from flows.benchmark.waiting import BenchFailed, became_true
 from flows.benchmark.workbench import Workbench, payload
 from flows.starts import Payload
 from flows.up.children import cluster
@@ -28,13 +28,13 @@ class Workers:
 
     def __init__(self, child: Child | None = None) -> None:
         self._child = child
-        self._pss = PeakPss({"workers": self._processes})
+        self._pss = PeakPss({"workers": self.processes})
 
     def memory(self) -> Figures:
         """Return the peaks so far; None for a cluster that was running before."""
         if self._child is None:
             return {"peakRssMb": None, "peakPssMb": None}
-        return {"peakRssMb": peak_rss_mb(self._processes()), "peakPssMb": self._pss.mb()}
+        return {"peakRssMb": peak_rss_mb(self.processes()), "peakPssMb": self._pss.mb()}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -49,8 +49,10 @@ class Workers:
             self._child.stop()
             self._child.wait(STOP_SECONDS)
 
-    def _processes(self) -> list[int]:
-        assert self._child is not None
+    def processes(self) -> list[int]:
+        """Return the processes of the cluster. Raises BenchFailed for one that ran before."""
+        if self._child is None:
+            raise BenchFailed("a cluster is running already; stop it first")
         return family(self._child.pid)
 
 

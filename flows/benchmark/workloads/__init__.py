@@ -9,12 +9,16 @@ from flows.benchmark.workloads import (
     flow3,
     flow3js,
     flows10,
+    held,
     http,
     http_busy,
+    idle,
     io,
     latency,
     limit,
+    memory,
     refusals,
+    reprocessing,
     tasks,
 )
 
@@ -32,5 +36,9 @@ WORKLOADS: dict[str, Workload] = {
     "backlog": Workload(backlog.measure, runs=1_000_000),
     "flows10": Workload(flows10.measure, runs=20_000, rounds=3),
     "fanout": Workload(fanout.measure, runs=100_000),
+    "reprocessing": Workload(reprocessing.measure, runs=100_000),
+    "memory": Workload(memory.measure, runs=20_000),
+    "idle": Workload(idle.measure, seconds=60),
+    "held": Workload(held.measure, seconds=1_800, databases=frozenset({"postgresql"})),
     "tasks": Workload(tasks.measure, runs=200),
 }

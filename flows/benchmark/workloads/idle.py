@@ -1,0 +1,107 @@
+"""The CPU time of `manage.py up` with all its processes, and of the database, without work."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+
+from flows import engine
+from flows.benchmark.caller import caller
+from flows.benchmark.cpu_times import (
+    Reading,
+    descendants,
+    read_machine,
+    ticks_between,
+    ticks_per_second,
+)
+from flows.benchmark.figures import Figures
+from flows.benchmark.scripts import TRIVIAL
+from flows.benchmark.servers import free_port, running
+from flows.benchmark.waiting import BenchFailed
+from flows.benchmark.workbench import BenchStep, payload, workbench
+from flows.benchmark.workload import Options
+from flows.processes import command_of
+from flows.up.supervisor import Child, managed
+
+# What has begun with the last run has ended by then.
+SETTLE_SECONDS = 5.0
+PARTS = {"webPercent": b"granian", "clusterPercent": b"qcluster"}
+
+
+def measure(options: Options) -> Figures:
+    # With a user there is no administrator to be made.
+    with caller(), workbench([BenchStep(TRIVIAL)], size=10) as bench, up() as child:
+        engine.start(bench.name, payload(0))
+        bench.finish()
+        time.sleep(min(SETTLE_SECONDS, options.seconds))
+        before = reading()
+        time.sleep(options.seconds)
+        after = reading()
+        servers = database_processes(after)
+        return {"seconds": options.seconds, **percents(before, after, child.pid, servers)}
+
+
+def percents(before: Reading, after: Reading, up_pid: int, servers: set[int]) -> Figures:
+    """Return what was computed, in percent of a core."""
+
+    def percent(pids: set[int]) -> float:
+        ticks = ticks_between(before, after, pids)
+        return round(ticks / ticks_per_second() / (after.at - before.at) * 100, 2)
+
+    all_of_up = descendants(after.processes, [up_pid])
+    parts = {
+        name: descendants(after.processes, roots_of(after, up_pid, word))
+        for name, word in PARTS.items()
+    }
+    return {
+        "idlePercent": percent(all_of_up | servers),
+        "parts": {
+            **{name: percent(pids) for name, pids in parts.items()},
+            "upPercent": percent({up_pid}),
+            "databasePercent": percent(servers) if servers else None,
+        },
+    }
+
+
+def roots_of(reading: Reading, up_pid: int, word: bytes) -> list[int]:
+    """Return the children of `up` whose command has the word."""
+    return [
+        pid
+        for pid, process in reading.processes.items()
+        if process.parent == up_pid and word in command_of(pid)
+    ]
+
+
+def database_processes(reading: Reading) -> set[int]:
+    """Return PostgreSQL's backends for this database, but for our own, where they are here."""
+    if connection.vendor != "postgresql":
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        )
+        pids = {pid for (pid,) in cursor.fetchall()}
+    named = {pid for pid, process in reading.processes.items() if process.name == "postgres"}
+    return pids & named
+
+
+def reading() -> Reading:
+    found = read_machine()
+    if found is None:
+        raise BenchFailed("there is no /proc that tells what processes compute")
+    return found
+
+
+@contextmanager
+def up() -> Iterator[Child]:
+    """Run `manage.py up` on a free port."""
+    port = free_port()
+    command = managed("up", "--no-demo", "--port", str(port))
+    child = Child("up", command, output=subprocess.DEVNULL)
+    with running(child, port):
+        yield child
