@@ -38,14 +38,19 @@ def flattened(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str
             yield f"{above}{name}", value
 
 
-def earlier_of(document: Any, figures: Figures) -> Figures | None:
-    """Return the figures of this workload and database in an earlier output, which may be a list.
+def outputs_in(document: Any) -> list[Figures]:
+    """Return the figures in an earlier output, of one workload or of several.
 
     Raises ValueError where it is no output of the bench.
     """
-    outputs = document if isinstance(document, list) else [document]
+    outputs: list[Figures] = document if isinstance(document, list) else [document]
     if not all(isinstance(each, dict) and "workload" in each for each in outputs):
-        raise ValueError("no figures of manage.py bench")
+        raise ValueError("it has no figures of manage.py bench")
+    return outputs
+
+
+def earlier_of(outputs: Sequence[Figures], figures: Figures) -> Figures | None:
+    """Return those of the same workload and database."""
     key = (figures["workload"], figures["database"])
     return next((each for each in outputs if (each["workload"], each.get("database")) == key), None)
 

@@ -83,8 +83,11 @@ def descendants(processes: Mapping[int, Process], roots: Iterable[int]) -> set[i
 
 
 def ticks_between(before: Reading, after: Reading, pids: Iterable[int]) -> int:
-    """Return what these processes have computed. Those that are new have computed it all since."""
-    return sum(after.processes[pid].ticks - _ticks(before, pid) for pid in pids)
+    """Return what these processes have computed. Those that are new have computed it all since.
+
+    What has ended is in the ticks of its parent.
+    """
+    return sum(_ticks(after, pid) - _ticks(before, pid) for pid in pids if pid in after.processes)
 
 
 def _ticks(reading: Reading, pid: int) -> int:

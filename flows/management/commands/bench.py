@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from flows.benchmark.comparison import Change, as_document, changes, earlier_of
+from flows.benchmark.comparison import Change, as_document, changes, earlier_of, outputs_in
 from flows.benchmark.figures import Figures
 from flows.benchmark.measuring import figures_of
 from flows.benchmark.table import as_table
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         for name in ("keep", "language"):
             if options[name] and "flow3" not in workloads:
                 raise CommandError(f"--{name} is for flow3")
-        earlier = read_earlier(options["compare"]) if options["compare"] else None
+        earlier = read_earlier(options["compare"]) if options["compare"] else []
         call_command("migrate", interactive=False, verbosity=0)
         with stopped_by_sigterm():
             outputs = self._measure(workloads, options, earlier)
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             raise CommandError("not every workload was measured")
 
     def _measure(
-        self, workloads: dict[str, Workload], options: dict[str, Any], earlier: Any
+        self, workloads: dict[str, Workload], options: dict[str, Any], earlier: list[Figures]
     ) -> list[Figures]:
         """Measure one after the other, and go on after one that fails."""
         given = [options[name] for name in ("runs", "seconds", "rounds", "keep", "language")]
@@ -97,20 +97,15 @@ def check_numbers(options: dict[str, Any]) -> None:
         raise CommandError("--seconds must be more than 0")
 
 
-def read_earlier(path: str) -> Any:
+def read_earlier(path: str) -> list[Figures]:
     try:
-        return json.loads(Path(path).read_text())
+        return outputs_in(json.loads(Path(path).read_text()))
     except (OSError, ValueError) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from error
+        raise CommandError(f"{path} cannot be compared with: {error}") from error
 
 
-def compare(figures: Figures, earlier: Any) -> list[Change]:
-    if earlier is None:
-        return []
-    try:
-        before = earlier_of(earlier, figures)
-    except ValueError as error:
-        raise CommandError(f"The file to compare with has {error}.") from error
+def compare(figures: Figures, earlier: list[Figures]) -> list[Change]:
+    before = earlier_of(earlier, figures)
     return changes(figures, before) if before else []
 
 

@@ -1,0 +1,153 @@
+"""Workloads that need no workers, and the command around them."""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from flows.benchmark import noise
+from flows.benchmark.waiting import BenchFailed
+from flows.benchmark.workload import Options, Workload
+from flows.benchmark.workloads import WORKLOADS
+from flows.models import AuditEntry, CachedValue, ConfigurationRevision
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What the engine keeps for itself, and the log of what operators did.
+KEPT = (AuditEntry, CachedValue, ConfigurationRevision)
+
+
+@pytest.fixture(autouse=True)
+def no_look_at_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "BEFORE_SECONDS", 0.01)
+
+
+def bench(*arguments: str, **options: Any) -> str:
+    output = StringIO()
+    call_command("bench", *arguments, stdout=output, stderr=StringIO(), **options)
+    return output.getvalue()
+
+
+def rows() -> dict[str, int]:
+    """Return how many rows each table has, with those that no model has."""
+    counts = {
+        model._meta.db_table: model._base_manager.count()
+        for model in apps.get_models()
+        if model not in KEPT
+    }
+    return counts | dict.fromkeys(connection.introspection.table_names(), 0) | counts
+
+
+@pytest.mark.parametrize(
+    ("workload", "figures"),
+    [
+        ("backlog", {"claimMs", "timesOfFew"}),
+        ("bulk", {"startsPerSecond", "rawStartsPerSecond", "shareOfRaw"}),
+    ],
+)
+def test_a_workload_tells_its_figures_and_leaves_no_row(workload, figures):
+    before = rows()
+
+    told = json.loads(bench(workload, "--runs", "1100", "--rounds", "2", "--json"))
+
+    assert figures | {"database", "workers", "runs", "noise"} <= set(told)
+    assert all(told[name] for name in figures)
+    assert told["workload"] == workload
+    assert rows() == before
+
+
+def test_several_workloads_are_printed_as_a_list_and_compared_with_earlier_ones(tmp_path: Path):
+    earlier = tmp_path / "earlier.json"
+    options = ("bulk", "backlog", "--runs", "1001", "--rounds", "1")
+    earlier.write_text(bench(*options, "--json"))
+
+    table = bench(*options, "--compare", str(earlier))
+    again = json.loads(bench(*options, "--json", "--compare", str(earlier)))
+
+    assert [each["workload"] for each in again] == ["bulk", "backlog"]
+    assert set(again[0]["compared"]) == {"startsPerSecond", "shareOfRaw"}
+    assert set(again[1]["compared"]) == {"claimMs.waiting1000", "claimMs.waiting1001", "timesOfFew"}
+    assert "earlier" in table
+    assert "claimMs.waiting1000" in table
+
+
+def test_a_workload_that_fails_does_not_keep_the_next_one_from_being_measured(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def fail(options: Options) -> dict[str, Any]:
+        raise BenchFailed("it did not finish")
+
+    measured = Workload(lambda options: {"seconds": options.seconds}, seconds=2)
+    monkeypatch.setitem(WORKLOADS, "io", Workload(fail))
+    monkeypatch.setitem(WORKLOADS, "cpu", measured)
+    output, errors = StringIO(), StringIO()
+
+    with pytest.raises(CommandError, match="not every workload"):
+        call_command("bench", "io", "cpu", "--json", stdout=output, stderr=errors)
+
+    assert "io: it did not finish" in errors.getvalue()
+    assert [each["seconds"] for each in json.loads(output.getvalue())] == [2]
+
+
+def test_a_noisy_machine_is_warned_of_on_the_error_output(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(noise.MOST_PERCENT, "loopSpreadPercent", -1.0)
+    errors = StringIO()
+
+    call_command("bench", "bulk", "--runs", "1", "--json", stdout=StringIO(), stderr=errors)
+
+    assert "bulk: the machine is noisy: a loop of fixed length varied" in errors.getvalue()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BenchFailed("too slow")])
+def test_a_workload_that_ends_early_leaves_no_row(error, monkeypatch: pytest.MonkeyPatch):
+    def fail(*args: Any) -> None:
+        raise error
+
+    before = rows()
+    monkeypatch.setattr("flows.benchmark.workloads.bulk.insert", fail)
+
+    with pytest.raises(CommandError):
+        bench("bulk", "--runs", "100")
+
+    assert rows() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "There is no workload 'none'"),
+        (["bulk", "--runs", "0"], "--runs must be at least 1"),
+        (["http", "--rounds", "0"], "--rounds must be at least 1"),
+        (["http", "--seconds", "0"], "--seconds must be more than 0"),
+        (["bulk", "--keep", "nothing"], "--keep is for flow3"),
+        (["bulk", "--language", "javascript"], "--language is for flow3"),
+        (["bulk", "--compare", "/none"], "/none cannot be compared with"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_anything_is_made(arguments, message):
+    with pytest.raises(CommandError, match=message):
+        bench(*arguments)
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="it is for PostgreSQL")
+def test_a_workload_of_another_database_is_refused_and_is_none_of_all():
+    from flows.management.commands.bench import chosen
+
+    with pytest.raises(CommandError, match="held is not for sqlite"):
+        bench("held")
+
+    assert set(chosen(["all"])) == set(WORKLOADS) - {"held"}
+
+
+def test_figures_of_another_program_are_not_compared_with(tmp_path: Path):
+    other = tmp_path / "other.json"
+    other.write_text('{"figures": 1}')
+
+    with pytest.raises(CommandError, match=r"no figures of manage\.py bench"):
+        bench("bulk", "--runs", "1", "--compare", str(other))
