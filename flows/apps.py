@@ -17,7 +17,7 @@ class FlowsConfig(AppConfig):
             tokens,
         )
         from flows.checks import register_all
-        from flows.models import audit_triggers, deletion, revision_triggers
+        from flows.models import audit_triggers, deletion, revision_triggers, starting
         from flows.monitoring import script_page
         from flows.store import flow_state, pending_starts
         from flows.tasks import (
@@ -51,6 +51,7 @@ class FlowsConfig(AppConfig):
         audited_models.connect()
         audited_logins.connect()
         deletion.connect()
+        starting.connect()
         leftovers.connect()
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)

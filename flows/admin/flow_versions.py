@@ -23,7 +23,7 @@ from flows.admin.display import link, page_of, shown_time
 from flows.admin.step_rights import StepRights
 from flows.admin.version_restoring import VersionRestoringAdmin
 from flows.models import Flow, FlowVersion, Right, StepVersion
-from flows.models.step_restoring import missing_parts, restore_steps
+from flows.models.step_restoring import missing_parts, restore_steps, starts_left_out
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 
@@ -234,8 +234,9 @@ class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdm
         dialog(
             "Restore the steps of {obj}?",
             "The flow gets the steps, their order, queues, threads, joins and kept payloads of this"
-            " version, as a new version. Scripts keep their present code: restore one on its own"
-            " page. Runs that are under way keep their version.",
+            " version, as a new version. It may start no flow that it may not start now. Scripts"
+            " keep their present code: restore one on its own page. Runs that are under way keep"
+            " their version.",
             "Restore",
         ),
         description="Restore this version",
@@ -262,6 +263,8 @@ class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdm
             return leave_dialog(page_of(version))
         note = f"Restored: version {restored.number} has the steps of version {version.number}."
         self.message_user(request, note, messages.SUCCESS)
+        for left_out in starts_left_out(version, restored):
+            self.message_user(request, left_out, messages.WARNING)
         return leave_dialog(f"{page_of(restored.flow)}" if restored.flow else page_of(version))
 
 

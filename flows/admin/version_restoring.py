@@ -23,7 +23,12 @@ from flows.admin.display import page_of
 from flows.admin.step_rights import StepRights
 from flows.configuration.restoring import script_from_history
 from flows.models import Flow, FlowVersion, Queue
-from flows.models.step_restoring import Missing, missing_parts, restore_steps
+from flows.models.step_restoring import (
+    Missing,
+    missing_parts,
+    restore_steps,
+    starts_left_out,
+)
 from scripts.grants import missing_to_save
 from scripts.models import Script
 
@@ -148,6 +153,8 @@ class VersionRestoringAdmin(Base):
         if form.is_valid() and (restored := _restored(request, version, form)):
             note = f"Restored: version {restored.number} has the steps of version {version.number}."
             self.message_user(request, note, messages.SUCCESS)
+            for left_out in starts_left_out(version, restored):
+                self.message_user(request, left_out, messages.WARNING)
             return redirect(page_of(version.flow))
         context = {
             **self.admin_site.each_context(request),

@@ -18,6 +18,7 @@ from django.db import transaction
 from flows.access import audit
 from flows.access.rights import rights_by_flow
 from flows.models import Flow, FlowVersion, Queue, RoleMapping, Step
+from flows.models.starting import present_names
 from scripts.grants import missing_to_save
 from scripts.models import Library, Script, ScriptVersion
 
@@ -79,6 +80,10 @@ def restore(record: Any, user: Any) -> Flow:
             raise CannotRestore(plan.problems)
         flow: Flow = record.instance
         flow.paused_by = None
+        present = present_names(flow.may_start, record.history_date)
+        # It may have been able to start itself.
+        present[flow.name] = flow.name
+        flow.may_start = [name for each in flow.may_start if (name := present[each])]
         flow.save(force_insert=True)
         for step in plan.steps:
             _restore_step(flow, step)

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from flows.models.flow import Flow, Step
+from flows.models.starting import present_names
 from flows.models.version import FlowVersion, StepVersion
 
 
@@ -67,11 +68,23 @@ def restore_steps(
             step = present.get((then.name, queue_id)) or Step(flow=flow)
             _restore(step, then, position, script_id, queue_id)
         # What it may start only its page adds, where the user's rights are checked.
-        kept = [name for name in version.may_start if name in flow.may_start]
+        names = present_names(version.may_start, version.created_at).values()
+        kept = [name for name in names if name in flow.may_start]
         if (flow.keep, flow.may_start) != (version.keep, kept):
             flow.keep, flow.may_start = version.keep, kept
             flow.save(update_fields=["keep", "may_start"])
         return flow.make_version(author=author)
+
+
+def starts_left_out(version: FlowVersion, restored: FlowVersion) -> list[str]:
+    """Say which flows the scripts of a version could start, and those of what was restored not."""
+    present = present_names(version.may_start, version.created_at)
+    gone = [name for name, now in present.items() if now is None]
+    lost = [now for now in present.values() if now and now not in restored.may_start]
+    said = [f"The flow {name!r}, which it could start, was deleted." for name in gone]
+    if lost:
+        said.append(f"It could start {', '.join(lost)}: its page gives that right again.")
+    return said
 
 
 def _missing(step: StepVersion, flow_id: int | None) -> Iterator[Missing]:

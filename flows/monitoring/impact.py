@@ -13,6 +13,7 @@ from django.db.models import Sum
 from django.db.models.functions import Coalesce
 
 from flows.models import DeadLetter, Flow, FlowTotals, Message, Queue, QueueState, Run, Step
+from flows.models.starting import starters_of
 from flows.models.users import user_name_field
 from scripts.models import Script
 
@@ -208,6 +209,9 @@ def flow_goes(flow: Flow) -> list[str]:
     [use] = touched([flow])
     steps, mappings = flow.steps.count(), flow.role_mappings.count()
     notes = [f"Callers of /async/api/flows/{flow.name}/start get 404 from then on."]
+    if starters := [each.name for each in starters_of(flow) if each != flow]:
+        names = ", ".join(starters)
+        notes.append(f"The scripts of {names} cannot start it any more.")
     if use.under_way:
         notes.append(f"{use.under_way:,} runs are under way. They go on to their end.")
     if use.waiting:

@@ -21,6 +21,7 @@ from flows.admin.flow_form import FlowForm
 from flows.admin.flow_trial import try_flow
 from flows.configuration import export_configuration, import_configuration
 from flows.configuration.faults import ConfigurationInvalid
+from flows.configuration.restoring import restore
 from flows.models import (
     DeadLetter,
     Flow,
@@ -32,14 +33,15 @@ from flows.models import (
     RoleMapping,
     Run,
 )
-from flows.models.step_restoring import restore_steps
+from flows.models.step_restoring import restore_steps, starts_left_out
 from flows.monitoring.conservation import check
+from flows.monitoring.impact import flow_goes
 from flows.monitoring.trace import trace
 from flows.starts.by_scripts import StartService, derived_id
 from scripts.protocol.calls import Call, CallSite
 from scripts.protocol.services import RequestFailed
 from tests.builders import ECHO, make_callable, make_flow, make_script, run_of, work_until_idle
-from tests.integration.admin.pages import form_data
+from tests.integration.admin.pages import answer_dialog, form_data, messages_of
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -546,6 +548,83 @@ def test_a_restored_version_adds_no_flow_to_start():
     restore_steps(before)
 
     assert Flow.objects.get(pk=flow.pk).may_start == ["parent"]
+
+
+def renamed(old: str, new: str) -> None:
+    flow = Flow.objects.get(name=old)
+    flow.name = new
+    flow.save()
+
+
+def test_a_restored_version_keeps_the_starts_of_flows_that_have_new_names_since():
+    flow = made(ECHO, may_start=("child",))
+    before = flow.make_version()
+    renamed("child", "kid")
+    # Another flow with the old name is not meant.
+    Flow.objects.create(name="child")
+
+    restored = restore_steps(before)
+
+    assert restored.may_start == ["kid"]
+    assert starts_left_out(before, restored) == []
+
+
+def test_a_restored_version_tells_which_starts_it_does_not_give_back(admin_client):
+    flow = made(ECHO, may_start=("child", "other", "parent"))
+    make_flow("other", codes=[ECHO])
+    flow.refresh_from_db()
+    before = flow.make_version()
+    renamed("other", "another")
+    Flow.objects.get(name="child").delete()
+    flow.refresh_from_db()
+    flow.may_start = ["parent"]
+    flow.save()
+    flow.make_version()
+    path = reverse("admin:flows_flowversion_restore", args=[before.pk])
+
+    told = messages_of(answer_dialog(admin_client, path))
+
+    assert Flow.objects.get(name="parent").may_start == ["parent"]
+    assert told[-2:] == [
+        "The flow 'child', which it could start, was deleted.",
+        "It could start another: its page gives that right again.",
+    ]
+
+
+def test_a_deleted_flow_is_started_by_none_and_another_with_its_name_by_none_either():
+    made(ECHO, may_start=["child", "parent"])
+    child = Flow.objects.get(name="child")
+    [note] = [each for each in flow_goes(child) if "start it" in each]
+
+    child.delete()
+    Flow.objects.create(name="child")
+
+    parent = Flow.objects.get(name="parent")
+    assert parent.may_start == ["parent"]
+    assert parent.history.first().may_start == ["parent"]
+    assert note == "The scripts of parent cannot start it any more."
+
+
+def test_flows_that_are_deleted_together_leave_no_list_with_them():
+    made(ECHO, may_start=["child"])
+    make_flow("third", codes=[ECHO])
+
+    Flow.objects.filter(name__in=["child", "third"]).delete()
+
+    assert Flow.objects.get(name="parent").may_start == []
+
+
+def test_a_flow_that_is_restored_may_start_the_flows_that_it_could_start_by_their_new_names():
+    flow = made(ECHO, may_start=["child", "other", "parent"])
+    make_flow("other", codes=[ECHO])
+    flow.delete()
+    record = Flow.history.filter(name="parent", history_type="-").get()
+    renamed("child", "kid")
+    Flow.objects.get(name="other").delete()
+
+    restored = restore(record, User.objects.create(username="root", is_superuser=True))
+
+    assert restored.may_start == ["kid", "parent"]
 
 
 @pytest.mark.parametrize(
