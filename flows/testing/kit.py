@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -365,7 +365,7 @@ class FlowKit:
             (database, "now", self._clock.now),
             (database, "query_now", partial(Database.query_now, database)),
             (database, "ask_now", partial(Database.ask_now, database)),
-            (queue_rules, "age", self._age),
+            (queue_rules, "ages", self._ages),
             (queue_rules, "waited", lambda held: waited(held, self.now().timestamp())),
             # A developer may stop in a callable with a debugger: no time limit ends the tests.
             (watchdog, "call", lambda limit, function, *arguments: function(*arguments)),
@@ -388,8 +388,9 @@ class FlowKit:
         pending_states.clear()
         stack.callback(pending_states.clear)
 
-    def _age(self, held: HeldMessage) -> timedelta:
-        return self.now() - Run.objects.values_list("created_at", flat=True).get(pk=held.run_id)
+    def _ages(self, held: Sequence[HeldMessage]) -> list[timedelta]:
+        times = dict(Run.objects.values_list("pk", "created_at"))
+        return [self.now() - times[UUID(each.run_id)] for each in held]
 
     def _secret_reader(
         self, read: Callable[[str], tuple[str, bool]]

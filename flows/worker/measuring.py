@@ -61,7 +61,9 @@ class Measuring:
 
     def _note_runs(self, measured: Measured, ended: list[DeliveryResult]) -> None:
         now = machine_clock().epoch()
-        measured.durations.update(of_seconds([now - started_at(each.held) for each in ended]))
+        measured.durations.update(
+            of_seconds([now - each for each in started_at([done.held for done in ended])])
+        )
 
     def send_now_and_then(self) -> None:
         if self.measures and time.monotonic() >= self.sends_at:

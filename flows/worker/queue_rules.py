@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from flows.disposition import Disposition
 from flows.models import Queue
 from flows.store import DeliveryResult, HeldMessage
 from flows.worker.redelivery import WORKER_DIED, RedeliveryRules, redeliver
-from flows.worker.results import age, ended_now, waited
+from flows.worker.results import ages, ended_now, waited
 
 REDELIVERED = (Disposition.RETRY, Disposition.WAITING)
 
 
 def with_redeliveries(results: Sequence[DeliveryResult], queue_id: int) -> list[DeliveryResult]:
     """Return them with how long those wait that failed, or as dead letters after the last."""
-    if not any(each.decision.disposition in REDELIVERED for each in results):
+    again = [each for each in results if each.decision.disposition in REDELIVERED]
+    if not again:
         return list(results)
     rules = rules_of(queue_id)
+    held = [each.held for each in again]
+    since = ages(held) if rules.max_age else [timedelta(0)] * len(held)
+    decided = {
+        id(each): redeliver(each.decision, each.held.deliveries, rules, age, waited(each.held))
+        for each, age in zip(again, since, strict=True)
+    }
     return [
-        replace(
-            each,
-            decision=redeliver(
-                each.decision, each.held.deliveries, rules, age(each.held), waited(each.held)
-            ),
-        )
+        replace(each, decision=decided[id(each)]) if id(each) in decided else each
         for each in results
     ]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from uuid import UUID
 
 import orjson
@@ -102,9 +102,10 @@ def released(held: HeldMessage) -> DeliveryResult:
     return ended_now(held, redelivery.RELEASED)
 
 
-def age(held: HeldMessage) -> timedelta:
-    """Return how long ago the run was started."""
-    return timedelta(seconds=machine_clock().epoch() - started_at(held))
+def ages(held: Sequence[HeldMessage]) -> list[timedelta]:
+    """Return how long ago the runs of messages were started."""
+    now = machine_clock().epoch()
+    return [timedelta(seconds=now - each) for each in started_at(held)]
 
 
 def waited(held: HeldMessage, now: float | None = None) -> Waited | None:
@@ -115,16 +116,14 @@ def waited(held: HeldMessage, now: float | None = None) -> Waited | None:
     return Waited(waits.times, timedelta(seconds=max(now - waits.since, 0.0)))
 
 
-def started_at(held: HeldMessage) -> float:
-    """Return when the run was started, in epoch seconds: a UUIDv7 begins with milliseconds.
+def started_at(held: Sequence[HeldMessage]) -> list[float]:
+    """Return when the runs of messages were started, in epoch seconds: a UUIDv7 begins with
+    milliseconds.
 
-    The id of a run that a script has started begins with those of its parent.
+    The ids of runs that scripts have started begin with those of their parents: they are looked up.
     """
-    id = held.run_id.replace("-", "")
-    return _created_at(id) if id[12] == "8" else int(id[:12], 16) / 1000
-
-
-@lru_cache(maxsize=4096)
-def _created_at(run_id: str) -> float:
-    found = Run.objects.filter(pk=run_id).values_list("created_at", flat=True).first()
-    return found.timestamp() if found else int(run_id[:12], 16) / 1000
+    ids = [each.run_id.replace("-", "") for each in held]
+    children = {id for id in ids if id[12] == "8"}
+    rows = Run.objects.filter(pk__in=children).values_list("pk", "created_at") if children else ()
+    times = {pk.hex: created_at.timestamp() for pk, created_at in rows}
+    return [times.get(id) or int(id[:12], 16) / 1000 for id in ids]
