@@ -14,7 +14,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
-from flows.monitoring import overview
+from flows.monitoring import kept
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
 from tests import bytecode, flushing, parts_of_pages, static_files
@@ -43,10 +43,10 @@ WAITING = ("acceptance", "pipes", "abuse", "hosts")
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_usual() -> Iterator[None]:
-    """Forget what a process takes for usual in the database of the test before."""
+def nothing_is_kept() -> Iterator[None]:
+    """Forget what a process has kept of the database of the test before."""
     yield
-    overview.forget()
+    kept.forget()
 
 
 def pytest_configure(config: pytest.Config) -> None:

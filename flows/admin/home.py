@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 
 from flows.access.rights import SEES_EVERY_RUN, flows_with
-from flows.admin.by_role import has_right_somewhere, rights_of, sees_every_flow
+from flows.admin.by_role import configures, has_right_somewhere, rights_of, sees_every_flow
 from flows.admin.display import list_of, page_of
 from flows.admin.finding import find
 from flows.admin.first_run import guide
@@ -20,6 +20,7 @@ from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.monitoring.curves import PERIODS, Curve
 from flows.monitoring.health import Alarm, Level, Target, alarms
+from flows.monitoring.kept import Kept
 from flows.monitoring.overview import FlowState, Overview, QueueState, overview
 from flows.monitoring.refused_starts import in_words
 from flows.tasks import clusters
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
 else:
     Base = object
+
+_shared = Kept(1.0)
 
 MOST_FLOWS = 25
 MOST_QUEUES = 10
@@ -55,14 +58,29 @@ class HomeUrls(Base):
 
 
 def home_live(request: HttpRequest) -> HttpResponse:
-    return TemplateResponse(request, "admin/flows/home/live.html", home(request))
+    """Return the live part. All that watch the same flows, and configure, see the same."""
+    key = (*_asked(request), _flow_ids(request), configures(request, None))
+    template = "admin/flows/home/live.html"
+    shown = _shared.read(key, lambda: render_to_string(template, home(request), request))
+    return HttpResponse(shown)
+
+
+def _asked(request: HttpRequest) -> tuple[str, bool]:
+    """Return the period that the address names, and whether it asks for all flows."""
+    period = request.GET.get("period", "")
+    return period if period in PERIODS else "hour", request.GET.get("all") == "1"
+
+
+def _flow_ids(request: HttpRequest) -> tuple[int, ...] | None:
+    """Return the flows that the user watches or operates; None: all."""
+    if sees_every_flow(request):
+        return None
+    return tuple(sorted(flows_with(rights_of(request), SEES_EVERY_RUN)))
 
 
 def home(request: HttpRequest) -> dict[str, Any]:
     """Return what home shows the user: of flows that the user watches or operates alone."""
-    period = request.GET.get("period", "")
-    period = period if period in PERIODS else "hour"
-    shows_all = request.GET.get("all") == "1"
+    period, shows_all = _asked(request)
     context: dict[str, Any] = {
         "period": period,
         "shows_all": shows_all,
@@ -83,19 +101,18 @@ def _query(period: str, shows_all: bool) -> str:
 
 
 def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, Any]:
-    is_everywhere = sees_every_flow(request)
+    flow_ids = _flow_ids(request)
     live = clusters.live_clusters()
     flows, queues = Flow.objects.all(), Queue.objects.all()
-    if not is_everywhere:
-        watched = flows_with(rights_of(request), SEES_EVERY_RUN)
-        flows, queues = flows.filter(pk__in=watched), queues.filter(step__flow__in=watched)
+    if flow_ids is not None:
+        flows, queues = flows.filter(pk__in=flow_ids), queues.filter(step__flow__in=flow_ids)
     seen = overview(
         flows,
         queues,
         PERIODS[period],
         clusters=len(live) if clusters.are_known() else (len(live) or None),
         missing_measures=_missing_measures(live),
-        is_whole=is_everywhere,
+        is_whole=flow_ids is None,
     )
     found = alarms(seen.health)
     troubled = {alarm.flow for alarm in found if alarm.flow}
@@ -119,7 +136,7 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "is_empty": not seen.flows,
         "flows_url": list_of(Flow),
         "add_flow_url": reverse("admin:flows_flow_add"),
-        "check_url": is_everywhere and reverse("admin:flows_run_conservation"),
+        "check_url": flow_ids is None and reverse("admin:flows_run_conservation"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -27,6 +27,7 @@ from flows.admin.queue_tuning import TuningAdmin
 from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Queue
 from flows.monitoring.impact import letters_of_queue, queue_stays
+from flows.monitoring.kept import Kept
 from flows.monitoring.queue_page import (
     FLOW_PAUSED,
     FULL,
@@ -44,6 +45,8 @@ SHOWN = ("name",)
 # The columns of the list that are loaded again and again.
 LIVE_CELLS = ("filled", "working", "oldest", "rate", "throughput", "dead", "state")
 MOST_LIVE = 200
+# All that see the same flows see the same cells.
+_shared = Kept(1.0)
 
 
 @admin.register(Queue)
@@ -140,18 +143,26 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
     def live_list(self, request: HttpRequest) -> HttpResponse:
         """Return the cells of the list's rows that change by themselves."""
         given = request.GET.get("ids", "").split(",")[:MOST_LIVE]
-        ids = [int(each) for each in given if each.isdecimal() and len(each) < 19]
-        # Without the numbers of dead letters, which one query reads for all.
-        queues = super().get_queryset(request).filter(pk__in=ids)
+        ids = tuple(int(each) for each in given if each.isdecimal() and len(each) < 19)
+        flow_ids = None
+        if not sees_every_flow(request):
+            flow_ids = tuple(flows_with(rights_of(request), SEES_EVERY_RUN))
+        cells = _shared.read((ids, flow_ids), lambda: self._cells(ids, flow_ids))
+        return HttpResponse(cells)
+
+    def _cells(self, ids: Sequence[int], flow_ids: Sequence[int] | None) -> SafeString:
+        """Return the cells of these queues, of the flows alone; None: of all flows."""
+        queues = Queue.objects.filter(pk__in=ids)
+        if flow_ids is not None:
+            queues = queues.filter(step__flow__in=flow_ids)
         dead = DeadLetter.objects.all().open_of_queues(ids)
-        cells = [
+        cells = (
             (cell_id(each.queue, name), self.cell(each.queue, name))
             for each in self._with_figures(queues, dead)
             for name in LIVE_CELLS
-        ]
+        )
         # The page puts each in the place of its id.
-        place = '<div id="{}" hx-swap-oob="innerHTML">{}</div>'
-        return HttpResponse(format_html_join("", place, cells))
+        return format_html_join("", '<div id="{}" hx-swap-oob="innerHTML">{}</div>', cells)
 
     def _with_figures(self, queues: QuerySet[Queue], dead: dict[int, int]) -> Iterator[SeenQueue]:
         for pk, each in seen_queues(queues).items():

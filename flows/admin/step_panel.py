@@ -83,10 +83,12 @@ class StepPanelAdmin(Base):
             *super().get_urls(),
         ]
 
-    def steps_context(self, request: HttpRequest, flow: Flow) -> dict[str, Any]:
+    def steps_context(
+        self, request: HttpRequest, flow: Flow, *, anew: bool = True
+    ) -> dict[str, Any]:
         """Return what the cards of the flow's steps are made from."""
         rights = StepRights(request, flow)
-        cards = cards_of(flow, with_figures=rights.may_see_figures)
+        cards = cards_of(flow, with_figures=rights.may_see_figures, anew=anew)
         return {
             "flow": flow,
             "cards": cards,
@@ -97,7 +99,9 @@ class StepPanelAdmin(Base):
 
     @method_decorator(require_GET)
     def live_steps_view(self, request: HttpRequest, flow_id: int) -> HttpResponse:
-        return self._steps(request, self._flow_to_view(request, flow_id))
+        flow = self._flow_to_view(request, flow_id)
+        context = self.steps_context(request, flow, anew=False)
+        return TemplateResponse(request, "admin/flows/flow/steps.html", context)
 
     @method_decorator(require_GET)
     def step_view(self, request: HttpRequest, flow_id: int, step_id: int) -> HttpResponse:

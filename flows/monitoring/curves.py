@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -100,25 +99,6 @@ def curves(
         _add(curve, orjson.loads(counts), slot, is_present=begins == begins_at)
         curve.durations = merged([curve.durations, *map(read, durations)])
     return found
-
-
-class KeptCurves:
-    """The curves of the runs of all flows, which a process reads again after these seconds only."""
-
-    def __init__(self, seconds: float, *, with_durations: bool = True) -> None:
-        self.seconds = seconds
-        self.with_durations = with_durations
-        self.known: dict[Resolution, tuple[float, Curves]] = {}
-
-    def read(self, resolution: Resolution, now: datetime) -> Curves:
-        until, found = self.known.get(resolution, (0.0, None))
-        if found is None or time.monotonic() >= until:
-            found = curves(resolution, now, with_durations=self.with_durations)
-            self.known[resolution] = (time.monotonic() + self.seconds, found)
-        return found
-
-    def forget(self) -> None:
-        self.known.clear()
 
 
 def _named(flow_names: Collection[str] | None, step_names: Collection[str] | None) -> Q:

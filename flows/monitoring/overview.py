@@ -20,7 +20,6 @@ from flows.monitoring.curves import (
     MINUTES,
     RESOLUTIONS,
     Curve,
-    KeptCurves,
     Resolution,
     curves,
 )
@@ -30,6 +29,7 @@ from flows.monitoring.health import (
     QueueHealth,
     Snapshot,
 )
+from flows.monitoring.kept import Kept
 from flows.monitoring.refused_starts import Refused, refused_starts
 from flows.monitoring.wait_reason import QueueSnapshot
 from flows.store import store
@@ -38,15 +38,9 @@ from flows.store.rate_limit import RateLimit
 MOST_CAUSES = 3
 
 # What is usual, and what is new since yesterday, changes slowly.
-_usual = KeptCurves(60.0, with_durations=False)
-# What home draws is the same for all that look at it.
-_drawn = KeptCurves(2.0)
-
-
-def forget() -> None:
-    """Read all curves anew."""
-    _usual.forget()
-    _drawn.forget()
+_usual = Kept(60.0)
+# What home draws. It has been counted every few seconds.
+_drawn = Kept(2.0)
 
 
 @dataclass(slots=True)
@@ -134,7 +128,7 @@ def overview(
     consumers = _live_consumers(now)
     queue_states = _queues(queues, consumers, now)
     rows = flows.order_by("name").values_list("pk", "name", "active", "paused")
-    period = _drawn.read(resolution, now)
+    period = _drawn.read(resolution, lambda: curves(resolution, now))
     states = [FlowState(*row, curve=period[row[1], ""]) for row in rows]
     refused = refused_starts(now - timedelta(seconds=resolution.span))
     totals = FlowTotals.objects.in_bulk()
@@ -260,7 +254,10 @@ def _add_queues(flows: list[FlowState], queues: list[QueueState]) -> None:
 
 
 def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
-    hour, day, week = (_usual.read(each, now) for each in RESOLUTIONS)
+    hour, day, week = (
+        _usual.read(each, lambda each=each: curves(each, now, with_durations=False))  # type: ignore[misc]
+        for each in RESOLUTIONS
+    )
     return [
         FlowHealth(
             flow.name,

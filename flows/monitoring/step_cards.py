@@ -9,10 +9,13 @@ from typing import Any
 from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
 
 from flows.models import DeadLetter, Flow, Queue, Step
+from flows.monitoring.kept import Kept
 from flows.monitoring.wait_reason import QueueSnapshot
 from flows.store.rate_limit import RateLimit
 from scripts.models import ScriptVersion
 
+# All that look at the page of a flow see the same figures.
+_shared = Kept(1.0)
 # Open dead letters are counted up to this number.
 MOST_COUNTED = 1_000
 SHORT_NAMES = {"python": "PY", "javascript": "JS", "callable": "FN"}
@@ -96,21 +99,32 @@ class CountOf(Subquery):
     output_field = IntegerField()
 
 
+STEP_COLUMNS = (
+    *("flow", "position", "name", "threads", "join", "goes_to"),
+    *("script__name", "script__language", "script__code"),
+    *("queue__name", "queue__size", "queue__paused", "queue__rate_count"),
+)
+
+
 def steps_of(flow: Flow) -> QuerySet[Step]:
     """Return the steps in their order, with scripts, queues and the number of script versions."""
     versions = ScriptVersion.objects.filter(script=OuterRef("script")).order_by("-number")
     return (
         Step.objects.filter(flow=flow)
-        .select_related("script", "queue__state")
+        .select_related("script", "queue")
+        .only(*STEP_COLUMNS)
         .annotate(script_number=Subquery(versions.values("number")[:1]))
         .order_by("position", "pk")
     )
 
 
-def cards_of(flow: Flow, *, with_figures: bool) -> list[Card]:
-    """Return a card for each step; the number of queries does not grow with the steps."""
+def cards_of(flow: Flow, *, with_figures: bool, anew: bool = True) -> list[Card]:
+    """Return a card for each step; the number of queries does not grow with the steps.
+
+    Without `anew` the figures may be those of a second ago.
+    """
     steps = list(steps_of(flow))
-    figures = figures_of(flow, steps) if with_figures and steps else {}
+    figures = _figures_now(flow, steps, anew) if with_figures and steps else {}
     cards = []
     is_apart = False
     for place, step in enumerate(steps, 1):
@@ -128,6 +142,15 @@ def returns_list(language: str, code: str) -> bool:
     """Say whether code looks as if it gives a list, which goes on as branches."""
     pattern = RETURNS_LIST.get(language)
     return pattern is not None and pattern.search(code) is not None
+
+
+def _figures_now(flow: Flow, steps: list[Any], anew: bool) -> dict[int, Figures]:
+    settings = tuple(
+        (step.queue_id, step.queue.size, step.queue.paused, step.queue.rate_count) for step in steps
+    )
+    return _shared.read(
+        (flow.pk, flow.paused, settings), lambda: figures_of(flow, steps), anew=anew
+    )
 
 
 def figures_of(flow: Flow, steps: list[Any]) -> dict[int, Figures]:

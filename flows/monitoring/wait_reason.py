@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from flows.models import Consumer, Flow, Message, Queue, Run, StepVersion
 from flows.models.users import user_name_field
@@ -26,6 +25,22 @@ WORKED_ON_FIRST = (F("consumer_id").desc(nulls_last=True), "available_at")
 UNNOTICED = timedelta(seconds=5)
 # Where no worker is alive, the first few of the filled queues say so, without a look at the others.
 MOST_LIKELY = 8
+
+
+# What the answers are made from.
+SELECTED = ("state", "paused_by", "step__flow", "step__flow__paused_by")
+
+
+@cache
+def _columns() -> tuple[str, ...]:
+    """Return the columns that are needed: to name each of all takes a query longer than to run."""
+    return (
+        *("name", "size", "paused", "pause_reason", "rate_count", "rate_period"),
+        *("state__depth", "state__reserved", "state__delayed"),
+        *("state__recent_starts", "state__slow_until", "step__name", "step__threads"),
+        *(f"step__flow__{each}" for each in ("name", "paused", "pause_reason")),
+        *(f"{each}__{user_name_field()}" for each in ("paused_by", "step__flow__paused_by")),
+    )
 
 
 def why_queue(queue: Queue) -> str | None:
@@ -54,7 +69,10 @@ class QueueSnapshot:
     def __init__(self, queues: QuerySet[Queue], now: datetime | None = None) -> None:
         self.now = now or store().database.now()
         self._alive_since = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
-        self.queues: dict[int, Any] = {queue.pk: queue for queue in self._with_state(queues)}
+        found: list[Any] = list(queues.select_related(*SELECTED).only(*_columns()))
+        self.queues: dict[int, Any] = {queue.pk: queue for queue in found}
+        for queue in found:
+            queue.granted = self._granted[queue.pk]
 
     # --- the questions ---------------------------------------------------------------------
 
@@ -70,7 +88,7 @@ class QueueSnapshot:
 
     def why_message(self, message: Message) -> str | None:
         queue_id = message.queue_id
-        if queue_id not in self.queues:
+        if queue_id is None or queue_id not in self.queues:
             return None
         if standing_still := self._why_standing_still(queue_id, message.bypasses_pause):
             return standing_still
@@ -103,18 +121,20 @@ class QueueSnapshot:
 
     # --- what is read ----------------------------------------------------------------------
 
-    def _with_state(self, queues: QuerySet[Queue]) -> QuerySet[Queue]:
-        """Return the queues with the threads granted to live sessions."""
-        granted = (
-            Consumer.objects.filter(queue=OuterRef("pk"), heartbeat_at__gte=self._alive_since)
-            .order_by()
-            .values("queue")
-            .annotate(total=Sum("threads"))
-            .values("total")
-        )
-        return queues.select_related(
-            "state", "paused_by", "step__flow", "step__flow__paused_by"
-        ).annotate(granted=Coalesce(Subquery(granted), 0))
+    @cached_property
+    def _sessions(self) -> list[tuple[int, int, datetime]]:
+        """Return queue, threads and last heartbeat of each session, dead ones included."""
+        sessions = Consumer.objects.order_by()
+        return list(sessions.values_list("queue_id", "threads", "heartbeat_at"))
+
+    @cached_property
+    def _granted(self) -> Counter[int]:
+        """Return the threads granted to live sessions by queue."""
+        granted: Counter[int] = Counter()
+        for queue_id, threads, heartbeat_at in self._sessions:
+            if heartbeat_at >= self._alive_since:
+                granted[queue_id] += threads
+        return granted
 
     @cached_property
     def firsts(self) -> defaultdict[int, list[Message]]:
@@ -132,9 +152,9 @@ class QueueSnapshot:
     def _ready(self, queue_id: int) -> list[Message]:
         return [message for message in self.firsts[queue_id] if message.available_at <= self.now]
 
-    @cached_property
+    @property
     def _last_heartbeat(self) -> datetime | None:
-        return Consumer.objects.aggregate(last=Max("heartbeat_at"))["last"]
+        return max((heartbeat_at for _, _, heartbeat_at in self._sessions), default=None)
 
     @property
     def _has_live_worker(self) -> bool:

@@ -251,6 +251,10 @@ def test_the_curves_that_all_share_show_a_user_no_flow_of_others(client):
     assert not [each for each in caught.captured_queries if "countblock" in each["sql"]]
     assert [(row["name"], row["started"]) for row in response.context["flows"]] == [("mine", "1")]
     assert "secret" not in response.content.decode()
+    with CaptureQueriesContext(connection) as caught:
+        again = live(watcher)
+    assert again.content == response.content
+    assert len(caught) == 3, "the session, the user and the rights"
 
 
 @pytest.mark.parametrize("right", [Right.START, None])

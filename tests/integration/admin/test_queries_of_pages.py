@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from flows.monitoring import overview
+from flows.monitoring import kept
 from tests.admin_pages import PAGES, PARTS, Page
 from tests.furnished import furnish, furnish_more
 
@@ -49,7 +49,7 @@ def queries(client: Client, page: Page) -> Counter[str]:
 
     Of the home page with what a process asks now and then alone.
     """
-    overview.forget()
+    kept.forget()
     with CaptureQueriesContext(connection) as caught:
         assert client.get(page.url()).status_code == page.status
     return Counter(each["sql"][:120] for each in caught.captured_queries)
