@@ -81,6 +81,11 @@ class FlowTrial:
     stop: str = ""
     seconds: float = 0.0
 
+    @property
+    def state(self) -> dict[str, str]:
+        """The state that the scripts have left, which began empty: JSON texts by key."""
+        return next((each.trial.state for each in reversed(self.tried) if each.trial), {})
+
 
 def try_flow(flow: Flow, payload: str, user: Any) -> FlowTrial:
     """Try the flow on a payload. The caller has checked what the user may try.

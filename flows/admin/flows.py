@@ -25,7 +25,7 @@ from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.start_calls import calls
 from flows.admin.starting import StartingAdmin
 from flows.admin.step_panel import StepPanelAdmin
-from flows.models import DeadLetter, Flow, Right, RoleMapping, Run
+from flows.models import DeadLetter, Flow, FlowState, Right, RoleMapping, Run
 from flows.models.starting import starters_of
 from flows.monitoring.impact import flow_goes
 from scripts.admin.bulk import bulk_action
@@ -97,7 +97,7 @@ class FlowAdmin(
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_list = ("deleted_flows",)
     actions_row = ("start",)
-    actions_detail = ("runs", "pause", "resume", "start")
+    actions_detail = ("runs", "states", "pause", "resume", "start")
 
     active_field = "active"
 
@@ -238,6 +238,14 @@ class FlowAdmin(
 
     def has_see_runs_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return may_view(request, Run)
+
+    @action(description="States", icon="save", permissions=["see_states"])
+    def states(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(list_of(FlowState, flow__id__exact=object_id))
+
+    def has_see_states_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        states = admin.site.get_model_admin(FlowState).get_queryset(request)
+        return object_id is None or states.filter(flow=object_id).exists()
 
     def get_actions_row(self, request: HttpRequest) -> list[Any]:
         """Offer the start in the list if the user may start every flow of it."""

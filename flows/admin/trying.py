@@ -63,6 +63,7 @@ def tried_page(request: HttpRequest, flow: Flow, payload: str) -> dict[str, Any]
         "tried": [shown(each) for each in trial.tried],
         "untried": _untried(trial, steps),
         "result": None if trial.result is None else _cut(trial.result),
+        "state": [(key, _cut(text)) for key, text in trial.state.items()],
         "stop": trial.stop,
         "seconds": trial.seconds,
     }

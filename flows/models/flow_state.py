@@ -49,8 +49,7 @@ class FlowState(models.Model):
 
     class Meta:
         ordering = ["flow", "key"]
-        verbose_name = "value of a flow's state"
-        verbose_name_plural = "values of flows' states"
+        verbose_name = "state"
         constraints = [
             models.UniqueConstraint(fields=["flow", "key"], name="one_value_per_key_of_a_flow"),
         ]

@@ -143,7 +143,7 @@ class StateOfFlow:
         """Take what a result changes, or return the message as one that is to be run again."""
         assert result.state is not None
         changes, version = result.state.changes, result.state.version
-        if any(self._has_changed(change) for change in changes):
+        if any(self.has_changed(change) for change in changes):
             return self._again(result)
         _conflicts.pop(result.held.id, None)
         try:
@@ -185,7 +185,7 @@ class StateOfFlow:
             forget = partial(pending_states.forget, self.flow_id, [key], version)
             transaction.on_commit(forget, robust=True)
 
-    def _has_changed(self, change: Change) -> bool:
+    def has_changed(self, change: Change) -> bool:
         if change.seen is None:
             return False
         value = self.values.get(change.key)
@@ -297,18 +297,21 @@ def purge_expired(now: datetime, most: int) -> int:
 
 
 def change_by_hand(
-    flow_id: int, key: str, text: str | None, now: datetime
+    flow_id: int, key: str, text: str | None, now: datetime, seen: int | None = None
 ) -> tuple[str | None, str | None]:
     """Set a value for good, or delete it where the text is None; return it before and after.
 
-    Within a transaction. Scripts that have read it are run again. Raises StateInvalid.
+    Within a transaction. Scripts that have read it are run again. `seen` is the version that the
+    user has seen, where it is to be that still. Raises StateInvalid.
     """
-    change = Change(checked_key(key), DELETE if text is None else SET)
+    change = Change(checked_key(key), DELETE if text is None else SET, seen=seen)
     if text is not None:
         change = replace(change, text=checked_value(text))
     if not lock(flow_id):
         return None, None
     state = StateOfFlow(flow_id, [key], now)
+    if state.has_changed(change):
+        raise StateInvalid("A script has changed the value meanwhile.")
     before = state.values.get(key)
     state.change([change], new_version())
     state.write()

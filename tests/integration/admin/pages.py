@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 
 
@@ -44,6 +46,13 @@ def act_on(client: Any, url: str, action: str, *rows: Any, **more: Any) -> Any:
 
 def messages_of(response: Any) -> list[str]:
     return [str(message) for message in response.context["messages"]]
+
+
+def hidden_fields(response: Any) -> dict[str, str]:
+    pairs = re.findall(
+        r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode()
+    )
+    return {unescape(name): unescape(value) for name, value in pairs}
 
 
 def _values(form: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.test import Client
 from flows.models import Flow, FlowTotals, Queue, QueueState, Run, Step
 from flows.monitoring.impact import KEPT_VERSION, callers_of, impact_of
 from scripts.models import Script
-from tests.integration.admin.pages import form_data
+from tests.integration.admin.pages import form_data, hidden_fields
 from tests.integration.admin.world import make_run
 
 pytestmark = pytest.mark.django_db
@@ -26,13 +26,6 @@ def page_of(obj: Any) -> str:
 def send(client: Client, obj: Any, **values: Any) -> Any:
     data = form_data(client.get(page_of(obj)), confirmed=False)
     return client.post(page_of(obj), data | values)
-
-
-def hidden_fields(response: Any) -> dict[str, str]:
-    pairs = re.findall(
-        r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode()
-    )
-    return {unescape(name): unescape(value) for name, value in pairs}
 
 
 @pytest.fixture
