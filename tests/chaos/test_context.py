@@ -9,10 +9,6 @@ has to be what the runs tell, to the last one: each step that was stored has cou
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,16 +17,13 @@ import pytest
 
 from tests.acceptance.installation import snapshot
 from tests.chaos.checks import broken_counters
-from tests.chaos.faults import Faults
 from tests.chaos.server import Server
-from tests.chaos.system import System, seconds_of_chaos
-from tests.waiting import wait_for
+from tests.chaos.storm import DOUBLED, Storm, blow
+from tests.chaos.system import System
 
 pytestmark = pytest.mark.chaos
 
 WAVE = 400
-# The flow goes on with a wave where no more messages than this are left.
-LOW = 200
 # A run in seven fails at first, one in five waits twice, one in eleven asks for a retry, one in
 # three ends at the first step.
 PYTHON = """
@@ -111,66 +104,12 @@ START = (
     "first = Run.objects.count()\n"
     f"engine.start_many('context', ({{'n': n}} for n in range(first, first + {WAVE})))\n"
 )
-DOUBLED = """
-    SELECT run_id, step_id, COUNT(*) FROM flows_steprun WHERE outcome = 'COMPLETED'
-    GROUP BY run_id, step_id HAVING COUNT(*) > 1
-"""
 
 
 def test_what_scripts_do_by_their_context_is_done_once(server: Server, tmp_path: Path):
-    seed = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
-    print(f"\nCHAOS_SEED={seed}", flush=True)
-    system = System(server.url, tmp_path)
-    try:
-        report, wrong = storm(system, server, seed)
-    finally:
-        system.end()
+    report = blow(Storm(CONFIGURATION, START, judged), server, tmp_path)
 
-    print(json.dumps(report, indent=2), flush=True)
-    assert wrong == []
     assert report["runs"] >= WAVE
-
-
-def storm(system: System, server: Server, seed: str) -> tuple[dict[str, Any], list[str]]:
-    system.begin(CONFIGURATION)
-    faults = Faults(system, server, seed)
-    starting = start_wave(system)
-    began = time.monotonic()
-    while time.monotonic() < began + seconds_of_chaos():
-        faults.go_on()
-        system.look_after()
-        if starting.poll() is not None and messages_left(system) < LOW:
-            starting = start_wave(system)
-        time.sleep(0.1)
-    system.heal()
-    starting.wait(120)
-    wait_for(lambda: is_at_rest(system), 300, "rest after the storm")
-    report, wrong = judged(system)
-    report |= {"seed": seed, "database": server.name, "faults": dict(sorted(faults.counts.items()))}
-    report["lostLeases"] = system.output.read_text(errors="replace").count("lost its lease")
-    return report, wrong
-
-
-def start_wave(system: System) -> Any:
-    # Killed by no fault, but refused where the database is away: then it starts nothing.
-    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", START]
-    return system.spawn(command)
-
-
-def messages_left(system: System) -> int:
-    try:
-        [(count,)] = system.rows("SELECT COUNT(*) FROM flows_message")
-    except Exception:
-        # The database is in trouble just now.
-        return LOW
-    return int(count)
-
-
-def is_at_rest(system: System) -> bool:
-    system.look_after()
-    return system.rows(
-        "SELECT (SELECT COUNT(*) FROM flows_message), (SELECT COUNT(*) FROM flows_consumer)"
-    ) == [(0, 0)]
 
 
 def judged(system: System) -> tuple[dict[str, Any], list[str]]:

@@ -9,10 +9,6 @@ are often full. In the end each parent has exactly the children that its result 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import sys
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +17,9 @@ import pytest
 
 from tests.acceptance.installation import snapshot
 from tests.chaos.checks import broken_counters
-from tests.chaos.faults import Faults
 from tests.chaos.server import Server
-from tests.chaos.system import System, seconds_of_chaos
-from tests.chaos.test_context import DOUBLED, LOW, is_at_rest, messages_left
-from tests.waiting import wait_for
+from tests.chaos.storm import DOUBLED, Storm, blow
+from tests.chaos.system import System
 
 pytestmark = pytest.mark.chaos
 
@@ -108,41 +102,9 @@ RUNS = """
 
 
 def test_each_parent_has_exactly_its_children(server: Server, tmp_path: Path):
-    seed = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
-    print(f"\nCHAOS_SEED={seed}", flush=True)
-    system = System(server.url, tmp_path)
-    try:
-        report, wrong = storm(system, server, seed)
-    finally:
-        system.end()
+    report = blow(Storm(CONFIGURATION, START, judged), server, tmp_path)
 
-    print(json.dumps(report, indent=2), flush=True)
-    assert wrong == []
     assert report["flows"]["parent"] >= WAVE
-
-
-def storm(system: System, server: Server, seed: str) -> tuple[dict[str, Any], list[str]]:
-    system.begin(CONFIGURATION)
-    faults = Faults(system, server, seed)
-    starting = start_wave(system)
-    began = time.monotonic()
-    while time.monotonic() < began + seconds_of_chaos():
-        faults.go_on()
-        system.look_after()
-        if starting.poll() is not None and messages_left(system) < LOW:
-            starting = start_wave(system)
-        time.sleep(0.1)
-    system.heal()
-    starting.wait(120)
-    wait_for(lambda: is_at_rest(system), 300, "rest after the storm")
-    report, wrong = judged(system)
-    report |= {"seed": seed, "database": server.name, "faults": dict(sorted(faults.counts.items()))}
-    return report, wrong
-
-
-def start_wave(system: System) -> Any:
-    # Killed by no fault, but refused where the database is away: then it starts nothing.
-    return system.spawn([sys.executable, "manage.py", "shell", "--no-imports", "-c", START])
 
 
 def judged(system: System) -> tuple[dict[str, Any], list[str]]:
