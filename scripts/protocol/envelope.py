@@ -196,7 +196,7 @@ class _Meter(pickle.Pickler):
 
 
 class _Bounded:
-    """A file that keeps nothing, and takes so many bytes."""
+    """A file that keeps nothing, and takes a limited number of bytes."""
 
     __slots__ = ("_left",)
 
