@@ -50,10 +50,16 @@ class Workers:
             self._child.wait(STOP_SECONDS)
 
     def processes(self) -> list[int]:
-        """Return the processes of the cluster. Raises BenchFailed for one that ran before."""
-        if self._child is None:
-            raise BenchFailed("a cluster is running already; stop it first")
+        """Return the processes of the cluster, which must be our own."""
+        assert self._child is not None
         return family(self._child.pid)
+
+
+def require_no_cluster(bench: Workbench) -> None:
+    """Start a run, and raise BenchFailed if a cluster takes it."""
+    engine.start(bench.name, payload(0))
+    if became_true(bench.is_done, RUNNING_SECONDS):
+        raise BenchFailed("a cluster is running, which would be measured too: stop it first")
 
 
 @contextmanager

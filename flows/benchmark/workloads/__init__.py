@@ -25,7 +25,7 @@ from flows.benchmark.workloads import (
 WORKLOADS: dict[str, Workload] = {
     "flow3": Workload(flow3.measure, runs=20_000),
     "flow3js": Workload(flow3js.measure, runs=20_000, rounds=3),
-    "limit": Workload(limit.measure, runs=20_000, rounds=3),
+    "limit": Workload(limit.measure, runs=60_000, rounds=3),
     "latency": Workload(latency.measure, runs=200),
     "http": Workload(http.measure, seconds=8, rounds=3),
     "http-busy": Workload(http_busy.measure, seconds=8, rounds=3),

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-from flows import engine
 from flows.benchmark.caller import caller
 from flows.benchmark.cpu_times import (
     Reading,
@@ -22,7 +21,8 @@ from flows.benchmark.figures import Figures
 from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.servers import free_port, running
 from flows.benchmark.waiting import BenchFailed
-from flows.benchmark.workbench import BenchStep, payload, workbench
+from flows.benchmark.workbench import BenchStep, workbench
+from flows.benchmark.workers import require_no_cluster
 from flows.benchmark.workload import Options
 from flows.processes import command_of
 from flows.up.supervisor import Child, managed
@@ -34,15 +34,16 @@ PARTS = {"webPercent": b"granian", "clusterPercent": b"qcluster"}
 
 def measure(options: Options) -> Figures:
     # With a user there is no administrator to be made.
-    with caller(), workbench([BenchStep(TRIVIAL)], size=10) as bench, up() as child:
-        engine.start(bench.name, payload(0))
-        bench.finish()
-        time.sleep(min(SETTLE_SECONDS, options.seconds))
-        before = reading()
-        time.sleep(options.seconds)
-        after = reading()
-        servers = database_processes(after)
-        return {"seconds": options.seconds, **percents(before, after, child.pid, servers)}
+    with caller(), workbench([BenchStep(TRIVIAL)], size=10) as bench:
+        require_no_cluster(bench)
+        with up() as child:
+            bench.finish()
+            time.sleep(min(SETTLE_SECONDS, options.seconds))
+            before = reading()
+            time.sleep(options.seconds)
+            after = reading()
+            servers = database_processes(after)
+            return {"seconds": options.seconds, **percents(before, after, child.pid, servers)}
 
 
 def percents(before: Reading, after: Reading, up_pid: int, servers: set[int]) -> Figures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from flows.benchmark.caller import caller
 from flows.benchmark.family import family
 from flows.benchmark.figures import Figures
@@ -9,7 +11,7 @@ from flows.benchmark.memory import PeakPss
 from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.servers import HOST, free_port, running, start_call
 from flows.benchmark.workbench import BenchStep, workbench
-from flows.benchmark.workers import Workers, running_cluster, warm_up
+from flows.benchmark.workers import Workers, require_no_cluster, running_cluster, warm_up
 from flows.benchmark.workload import Options
 from flows.benchmark.workloads.flow3 import STEPS
 from flows.benchmark.workloads.http import SIZE
@@ -24,12 +26,12 @@ def measure(options: Options) -> Figures:
     """The web server has answered calls before, and the workers have run scripts."""
     port = free_port()
     server = web(HOST, port)
-    with (
-        caller() as user,
-        workbench([BenchStep(TRIVIAL)] * STEPS, SIZE) as bench,
-        running(server, port),
-        running_cluster(bench) as workers,
-    ):
+    with ExitStack() as stack:
+        user = stack.enter_context(caller())
+        bench = stack.enter_context(workbench([BenchStep(TRIVIAL)] * STEPS, SIZE))
+        require_no_cluster(bench)
+        stack.enter_context(running(server, port))
+        workers = stack.enter_context(running_cluster(bench))
         user.may_start(bench)
         start_call(port, user, bench).warm_up()
         bench.finish()
