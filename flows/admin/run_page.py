@@ -98,7 +98,7 @@ def _step(
         "queue": step.queue_name,
         "queue_url": queue and may_view(request, Queue) and page_of(queue),
         "waited": rounded(told.waited) if told.spans else "",
-        "ran": rounded(told.ran) if told.attempts else "",
+        "ran": rounded(told.ran) if told.attempts or told.ran else "",
         "bars": [_bar(span, story) for span in told.spans],
         "input": _body(story.run, told.input) if sees_payloads else None,
         "output": _output(story, number) if sees_payloads else None,

@@ -82,7 +82,7 @@ class StepStory:
 
     @property
     def ran(self) -> timedelta:
-        return self._total(RAN)
+        return self._total(RAN, NOW)
 
     def _total(self, *kinds: str) -> timedelta:
         return sum((span.length for span in self.spans if span.kind in kinds), timedelta(0))
@@ -298,8 +298,21 @@ def _add_spans(stories: Sequence[StepStory], created_at: datetime, end: datetime
         story.spans = list(_together(story, ready) if story.is_branched else _each(story, ready))
         last = max((attempt.finished_at for attempt in story.attempts), default=ready)
         if is_here:
-            story.spans.append(Span(_kind_now(story), last, max(end, last)))
+            story.spans += _up_to_now(story, last, max(end, last))
         ready = last
+
+
+def _up_to_now(story: StepStory, last: datetime, end: datetime) -> Iterator[Span]:
+    """Yield what is since the last attempt: a wait, and then the script where it is at work."""
+    kind = _kind_now(story)
+    if kind == NOW and story.running:
+        begun = min(max(min(each.started_at for _, each in story.running), last), end)
+        if story.attempts and not story.is_branched:
+            yield from _between(story, story.attempts[-1], begun)
+        else:
+            yield Span(WAITED, last, begun)
+        last = begun
+    yield Span(kind, last, end)
 
 
 def _kind_now(story: StepStory) -> str:

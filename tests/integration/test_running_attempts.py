@@ -14,6 +14,7 @@ from flows import engine
 from flows.management.commands.runs import Printed
 from flows.models import Consumer, Queue, Run, RunningAttempt, StepRun
 from flows.monitoring.progress import ProgressLines
+from flows.monitoring.run_story import NOW, WAITED, run_story
 from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import trace
 from flows.store import store
@@ -83,6 +84,20 @@ def test_a_step_that_runs_for_long_is_seen_with_its_log(started, at_work, admin_
     [group] = page.context["run_steps"][0]["groups"]
     assert (group["name"], group["outcome"]) == ("Attempt 1", "RUNNING")
     assert "begun 1" in page.content.decode()
+
+
+def test_the_time_of_a_script_at_work_counts_as_running(started, at_work, admin_client):
+    running = RunningAttempt.objects.get()
+    RunningAttempt.objects.update(started_at=running.started_at - timedelta(seconds=90))
+    Run.objects.update(created_at=running.started_at - timedelta(seconds=100))
+
+    story = run_story(run_of(started.pk))
+    page = admin_client.get(reverse("admin:flows_run_change", args=[started.pk]))
+
+    assert [span.kind for span in story.steps[0].spans] == [WAITED, NOW]
+    assert timedelta(seconds=10) <= story.waited < timedelta(seconds=12)
+    assert story.ran >= timedelta(seconds=90)
+    assert "ran 1 min" in page.content.decode()
 
 
 def test_the_progress_of_a_step_is_seen_while_it_runs(started, at_work, admin_client):
