@@ -18,7 +18,7 @@ from flows.admin import (
     users,
 )
 
-admin.site.index_title = "Dashboard"
+admin.site.index_title = "Home"
 admin.site.login_form = login.LoginForm
 
 # A later app may register users and roles itself. A model can be registered once.

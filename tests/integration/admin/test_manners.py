@@ -172,6 +172,18 @@ def test_the_way_to_a_page_is_in_the_words_of_the_menu(admin_client, orders):
 
 
 @pytest.mark.parametrize(
+    ("name", "title"),
+    [("index", "Home"), ("flows_run_changelist", "Runs"), ("flows_flow_start", "orders | Start")],
+)
+def test_the_tab_of_the_browser_is_called_as_the_page(admin_client, orders, name, title):
+    args = [orders.pk] if name == "flows_flow_start" else []
+
+    content = admin_client.get(reverse(f"admin:{name}", args=args)).content.decode()
+
+    assert re.search(rf"<title>\s*{re.escape(title)} \| Async Engine\s*</title>", content)
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("flows_rolemapping_matrix", ["Roles and users", "Matrix of rights"]),
