@@ -53,6 +53,9 @@ JAVASCRIPT_GET = "log('x');\nawait http.get('https://b.test/');\nsetData(context
         ("javascript", "import x from 'y';", 1, "line 1"),
         ("javascript", "let x = ;", 1, "line 1"),
         ("javascript", JAVASCRIPT_GET, 2, "network access is off"),
+        ("javascript", "log(1);\nrequire('fs');", 2, "list a library on the script"),
+        ("javascript", "await fetch('https://b.test/');", 1, "use http.get(url)"),
+        ("javascript", "setTimeout(() => 1, 5);", 1, "there are no timers"),
     ],
 )
 def test_what_can_never_work_is_a_dead_letter_at_once(

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 from scripts.host.interruption import Interrupted
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
-from scripts.host.languages.javascript_errors import more_about, syntax_hint
+from scripts.host.languages.javascript_errors import (
+    LIBRARIES,
+    NO_MODULE,
+    is_never_there,
+    more_about,
+    syntax_hint,
+)
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.loops import loop_after
 from scripts.host.languages.places import pointed_at
@@ -127,14 +133,17 @@ class JavaScriptScript:
         if isinstance(error, Failed):
             told, stack = self._named(error.message, error.stack)
             message, stack = plain_text(told, MAX_MESSAGE_LENGTH), self._stack(stack)
-            if error.kind in NEVER_ALLOWED:
-                # No repetition helps: what it may call is part of its version.
+            if error.kind in NEVER_ALLOWED or is_never_there(error.message):
+                # No repetition helps: what it may call and use is part of its version.
                 return ScriptInvalid(message, line=self._line_of(stack), traceback=stack)
             return ScriptRaised(message, traceback=stack)
         return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
 
     def _named(self, message: str, stack: str) -> tuple[str, str]:
         """Return message and stack with the value that the error is about."""
+        if message.startswith(NO_MODULE):
+            # It has no place.
+            return f"{message}: {LIBRARIES}", stack
         headline, _, frames = stack.partition("\n")
         native, _, others = frames.partition("\n")
         inner = _NATIVE.match(native)
@@ -272,6 +281,7 @@ def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
     if line > len(lines):
         # A missing end is found behind the last line.
         line, column = len(lines), len(lines[-1]) + 1
+        message = "unexpected end: a bracket, a brace or a quote is not closed"
     hint = syntax_hint(lines[line - 1], is_library=is_library)
     return SyntaxFault(f"{message}; {hint}" if hint else message, line, column)
 

@@ -6,12 +6,12 @@ import re
 
 _CALLS = "use http.get(url) and its like, and await them"
 _TIMES = "there are no timers; retry(seconds) has the message delivered again later"
-_LIBRARIES = "list a library on the script instead, its names are there without an import"
+LIBRARIES = "list a library on the script instead, its names are there without an import"
 # What other JavaScript has and a script does not.
 _MISSING = {
-    "require": _LIBRARIES,
-    "module": _LIBRARIES,
-    "exports": _LIBRARIES,
+    "require": LIBRARIES,
+    "module": LIBRARIES,
+    "exports": LIBRARIES,
     "fetch": _CALLS,
     "XMLHttpRequest": _CALLS,
     "axios": _CALLS,
@@ -19,7 +19,14 @@ _MISSING = {
     "setInterval": _TIMES,
     "setImmediate": _TIMES,
     "process": "secrets are in context.secrets",
+    "global": "use globalThis",
+    "window": "there is no page; use globalThis",
+    "document": "there is no page",
+    "Buffer": "use Uint8Array, TextEncoder, btoa() and atob()",
+    "performance": "use Date.now()",
+    "moment": "use dayjs()",
 }
+NO_MODULE = "ReferenceError: could not load module "
 _UNDEFINED = re.compile(r"^ReferenceError: (\w+) is not defined$")
 
 _MODULES = re.compile(r"^\s*(import\b(?!\s*\()|export\b)")
@@ -32,18 +39,27 @@ _TYPES = re.compile(
 _RETURN = re.compile(r"^\s*return\b")
 
 _PROPERTY = re.compile(r"cannot (read|set) property '([^']+)' of (undefined|null)$")
+_FUNCTION = re.compile(r"(?:async\s*)?(?:function\b|[\w$]+\s*=>|\([^()]*\)\s*=>)")
 _MAX_SHOWN = 80
 
 
 def syntax_hint(line: str, *, is_library: bool) -> str:
     """Return what helps with a line that does not compile, "" where that is not known."""
     if _MODULES.search(line):
-        return f"a script is no module; {_LIBRARIES}"
+        return f"a script is no module; {LIBRARIES}"
     if is_library and _RETURN.search(line):
         return "a library is no function: wrap it in one, as in var X = X || (function () {…})"
     if _TYPES.search(line):
         return "this looks like TypeScript; a script is JavaScript, without types"
     return ""
+
+
+def is_never_there(message: str) -> bool:
+    """Whether an error is about a name that scripts do not have, however often they run."""
+    if message.startswith(NO_MODULE):
+        return True
+    missing = _UNDEFINED.match(message)
+    return missing is not None and missing[1] in _MISSING
 
 
 def more_about(message: str, line: str, column: int, native: str) -> str:
@@ -57,7 +73,7 @@ def more_about(message: str, line: str, column: int, native: str) -> str:
     if message == "TypeError: not a function":
         if native:
             return f"TypeError: what was given to {native}() is not a function"
-        found = _callee(line, column)
+        found = _callee_around(line, column) or _callee(line, column)
         return f"TypeError: {found} is not a function" if found else message
     if (read := _PROPERTY.search(message)) and (found := _owner(line, column, read[2])):
         return f"{message}: {found} is {read[3]}"
@@ -81,7 +97,23 @@ def _callee(line: str, column: int) -> str:
             break
         end = closing + 1
     is_called = re.match(r"\s*(?:\?\.)?[(`]", line[end:])
-    return _shown(line[start:end]) if is_called else ""
+    if not is_called:
+        return ""
+    last = re.search(r"[\w$]+$", line[start:end])
+    return _shown(line[start:end]) or _shown(last[0] if last else "")
+
+
+def _callee_around(line: str, column: int) -> str:
+    """Return what was called with a function, where the column is that of the function."""
+    if not _FUNCTION.match(line, column - 1):
+        return ""
+    depth = 0
+    for i in range(column - 2, -1, -1):
+        depth += (line[i] in ")]}") - (line[i] in "([{")
+        if depth < 0:
+            name = re.search(r"[\w$]+$", line[:i])
+            return _callee(line, name.start() + 1) if line[i] == "(" and name else ""
+    return ""
 
 
 def _before_bracket(line: str, at: int) -> int:

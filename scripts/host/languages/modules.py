@@ -5,6 +5,7 @@ process. A module is on the list if it does its work inside the sandbox: without
 threads and other processes.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -109,49 +110,83 @@ IMPORTED_LATE = (
 )
 
 _MAX_NAME_LENGTH = 100
+_ALLOWED = "; allowed are: "
+_LIST = re.compile(rf"(?<=\)|d){_ALLOWED}.*")
 
 _HTTP = "use context.http"
 _LOG = "use context.log"
 _NO_THREADS = "a script has one thread; several requests at once are made by context.http.all"
 _NO_PROCESSES = "a script has one process and no commands"
+_SIGNATURES = "use context.sign and context.verify"
+_TOKENS = "use context.jwt and context.verify_jwt"
+_NO_DATABASE = "a script has no database; use context.state, context.http or a callable"
+_PARAMETERS = "use dataclasses, or the parameters of the script"
 _INSTEAD = {
+    "Crypto": _SIGNATURES,
+    "OpenSSL": _SIGNATURES,
     "aiohttp": _HTTP,
     "asyncio": _NO_THREADS,
-    "boto3": _HTTP,
     "arrow": "use datetime and dateutil",
+    "authlib": _TOKENS,
+    "babel": "use format() and string methods",
+    "boto3": _HTTP,
+    "bs4": "use html.parser",
     "builtins": "built-in functions need no import",
     "concurrent": _NO_THREADS,
+    "cryptography": _SIGNATURES,
     "ctypes": "a script has no libraries of C",
+    "dateparser": "use dateutil.parser",
     "dateutil": "import dateutil.parser, dateutil.relativedelta, dateutil.rrule or dateutil.tz",
+    "defusedxml": "use xml.etree.ElementTree",
+    "django": _NO_DATABASE,
     "dotenv": "use context.secrets",
+    "ecdsa": _SIGNATURES,
     "http": _HTTP,
     "httpx": _HTTP,
+    "jose": _TOKENS,
+    "jsonschema": _PARAMETERS,
+    "jwt": _TOKENS,
     "locale": "use format() and string methods",
     "logging": _LOG,
     "lxml": "use xml.etree.ElementTree",
     "mako": "use jinja2.sandbox",
+    "marshmallow": _PARAMETERS,
     "multiprocessing": _NO_PROCESSES,
     "numpy": "use statistics or array",
+    "openpyxl": "use csv",
+    "orjson": "use json",
     "os": "a script has no files and no environment; use context.secrets for confidential values",
     "pandas": "use csv",
     "pathlib": "a script has no files; paths are texts",
     "pickle": "use json",
     "pendulum": "use datetime and dateutil",
+    "psycopg": _NO_DATABASE,
+    "psycopg2": _NO_DATABASE,
+    "pydantic": _PARAMETERS,
     "pytz": "use zoneinfo",
+    "redis": "use context.state or context.cached",
     "requests": _HTTP,
+    "rsa": _SIGNATURES,
     "shutil": "a script has no files",
     "simplejson": "use json",
+    "smtplib": "a script sends no mail; use context.http",
     "socket": _HTTP,
+    "sqlalchemy": _NO_DATABASE,
+    "sqlite3": _NO_DATABASE,
+    "ssl": _HTTP,
     "subprocess": _NO_PROCESSES,
     "sys": "print and errors go to the log of the attempt",
     "tempfile": "a script has no files; use io.BytesIO or io.StringIO",
     "threading": _NO_THREADS,
+    "ujson": "use json",
     "urllib.request": _HTTP,
     "urllib3": _HTTP,
     "warnings": _LOG,
     "xml.dom": "use xml.etree.ElementTree",
     "xml.sax": "use xml.etree.ElementTree, or html.escape",
     "xmltodict": "use xml.etree.ElementTree",
+    "yaml": "use json or tomllib",
+    "zeep": "use xml.etree.ElementTree and context.http",
 }
 
 
@@ -170,8 +205,13 @@ def refusal(name: str, libraries: Iterable[str] = (), *, lists_all: bool = True)
     if hint := _instead(name, (*libraries, *MODULES)):
         text += f" ({hint})"
     if lists_all:
-        text += "; allowed are: " + ", ".join((*libraries, *MODULES))
+        text += _ALLOWED + ", ".join((*libraries, *MODULES))
     return text
+
+
+def without_list(text: str) -> str:
+    """Return a text of several lines without the lists of modules in it."""
+    return _LIST.sub("", text)
 
 
 def _instead(name: str, allowed: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from scripts.host.languages.modules import (
     MODULES,
     may_import,
     refusal,
+    without_list,
 )
 from scripts.host.languages.places import carets, pointed_at
 from scripts.protocol.envelope import decode, plain_text
@@ -110,9 +111,8 @@ class PythonScript:
             isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
         ):
             # No repetition helps: what it may import, call and go to is part of its version.
-            return ScriptInvalid(
-                _headline(error), line=self._line_of(error), traceback=self._traceback(error)
-            )
+            traceback = without_list(self._traceback(error))
+            return ScriptInvalid(_headline(error), line=self._line_of(error), traceback=traceback)
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
 
     def _line_of(self, error: BaseException) -> int | None:

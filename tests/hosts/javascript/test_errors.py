@@ -75,13 +75,28 @@ def test_other_faults_have_no_hint(code: str) -> None:
         ("await fetch('https://a.test')", "http.get(url)"),
         ("setTimeout(() => 1, 5)", "retry(seconds)"),
         ("process.env.KEY", "context.secrets"),
+        ("Buffer.from('x')", "Uint8Array"),
     ],
 )
 def test_what_a_script_does_not_have_is_answered_with_a_hint(code: str, hint: str) -> None:
-    error = raised(code)
+    with pytest.raises(ScriptInvalid, match=" is not defined: ") as caught:
+        run(code)
 
-    assert " is not defined: " in str(error)
-    assert hint in str(error)
+    assert hint in str(caught.value)
+
+
+def test_a_module_that_is_loaded_late_is_not_there_either() -> None:
+    with pytest.raises(ScriptInvalid, match="could not load module 'fs': list a library"):
+        run("log(1);\nawait import('fs')")
+
+
+def test_an_end_that_comes_too_early_is_named() -> None:
+    assert "a bracket, a brace or a quote is not closed" in str(refused("if (true) {\n  log(1)"))
+
+
+@pytest.mark.parametrize("code", ["typeof require", "typeof process === 'object' && process.env"])
+def test_a_script_may_ask_for_what_it_does_not_have(code: str) -> None:
+    assert run(f"setData({{ ...context.Data, payload: String({code}) }})") is not None
 
 
 def test_a_script_that_returns_its_output_is_told_of_set_data() -> None:
@@ -97,6 +112,12 @@ def test_a_script_that_returns_its_output_is_told_of_set_data() -> None:
         ("const x = {};\n  x.foo(1);", "x.foo is not a function"),
         ("const x = { a: [{}] }; x.a[0].run();", "x.a[0].run is not a function"),
         ("const f = 5; f();", "f is not a function"),
+        ("[1, 2].mapp(1);", "mapp is not a function"),
+        ("[1, 2].mapp((x) => x);", "mapp is not a function"),
+        ("const x = {}; x.each(x => x);", "x.each is not a function"),
+        ("const x = {}; x.each(1, async () => 5);", "x.each is not a function"),
+        ("const x = {}; x.each(function () { return 1; });", "x.each is not a function"),
+        ("`a`.upper();", "upper is not a function"),
         ("const x = {}; new x.Y();", "x.Y is not a function"),
         ("const x = {}; x['a' + 1]();", "x['a' + 1] is not a function"),
         ("const x = { y() { return {} } }; x.y().z();", "x.y().z is not a function"),

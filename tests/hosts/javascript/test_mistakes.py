@@ -67,10 +67,8 @@ def test_cause_of_an_error_is_told() -> None:
         ("throw new Proxy({}, { get() { throw 1 } })", "Thrown: "),
         ("Promise.reject(new Error('lost')); setData(1)", "Error: lost"),
         ("queueMicrotask(() => { throw new Error('later') }); setData(1)", "Error: later"),
-        ("await import('fs')", "ReferenceError: could not load module 'fs'"),
         ("await new Promise(() => {})", "The script waits for a promise that nothing will settle"),
         ("Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)", "TypeError: "),
-        ("require('fs')", "ReferenceError: require is not defined"),
     ],
 )
 def test_anything_thrown_is_reported_as_thrown(code: str, message: str) -> None:

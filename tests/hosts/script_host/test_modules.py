@@ -235,6 +235,10 @@ def test_xml_that_could_attack_or_is_broken_is_refused(
         ("urllib", "import urllib.parse"),
         ("xml", "import xml.etree.ElementTree"),
         ("lxml.etree", "use xml.etree.ElementTree"),
+        ("jwt", "use context.jwt and context.verify_jwt"),
+        ("cryptography.hazmat", "use context.sign and context.verify"),
+        ("yaml", "use json or tomllib"),
+        ("sqlite3", "a script has no database; use context.state, context.http or a callable"),
         ("statistic", "do you mean statistics?"),
         ("datetimes", "do you mean datetime?"),
         ("price", "do you mean prices?"),
@@ -248,4 +252,5 @@ def test_a_refused_import_names_what_does_its_work_and_the_list_once(
     raised = error(run(code, libraries=(LibraryCode("prices", ""),)), ScriptInvalid)
 
     assert f"'{module}' may not be imported ({instead}); allowed are: prices, " in str(raised)
-    assert str(raised).count("zoneinfo") == 1
+    assert f"{raised}\n{raised.traceback}".count("zoneinfo") == 1
+    assert f"'{module}' may not be imported ({instead})\n" in f"{raised.traceback}\n"
