@@ -46,12 +46,10 @@ def start(request: HttpRequest) -> HttpResponse:
 
 RUN, MESSAGE = tables_of(os.environ.get(PREFIX, "bench"))
 INSERT_RUN = (
-    f"INSERT INTO {RUN} (id, flow, status, created_at)"  # noqa: S608  of our own constants
-    " VALUES (%s, 1, 'QUEUED', CURRENT_TIMESTAMP)"
+    f"INSERT INTO {RUN} (id, flow, status, created_at) VALUES (%s, 1, 'QUEUED', CURRENT_TIMESTAMP)"
 )
 INSERT_MESSAGE = (
-    f"INSERT INTO {MESSAGE} (id, queue, body, available_at)"  # noqa: S608  of our own constants
-    " VALUES (%s, 1, %s, CURRENT_TIMESTAMP)"
+    f"INSERT INTO {MESSAGE} (id, queue, body, available_at) VALUES (%s, 1, %s, CURRENT_TIMESTAMP)"
 )
 urlpatterns = [path("start", start)]
 

@@ -109,7 +109,8 @@ def others_percent(before: Reading | None, after: Reading | None) -> float | Non
 def own(reading: Reading) -> set[int]:
     """Return the processes that are a part of a measurement.
 
-    These are this one, its installation where that runs, their children, and the database.
+    These are this one, its installation where that runs, their children, and the database, but
+    for one on this machine in a container of its own.
     """
     program = sys.argv[0].encode()
     roots = {pid for pid in reading.processes if program in command_of(pid).split(b"\0")}

@@ -16,23 +16,23 @@ class RawPostgreSQL:
         self._connection = psycopg.connect(**parameters, autocommit=True)
         message, trace, run = tables_of(prefix)
         self._claim = (
-            f"UPDATE {message} SET lease = %s, attempts = attempts + 1"  # noqa: S608
+            f"UPDATE {message} SET lease = %s, attempts = attempts + 1"
             f" WHERE id = ANY(ARRAY(SELECT id FROM {message} WHERE lease IS NULL AND step = 0"
             f" AND available_at <= now() ORDER BY available_at LIMIT {BATCH}"
             " FOR UPDATE SKIP LOCKED)) RETURNING id, run, body"
         )
         self._go_on = (
-            f"UPDATE {message} m SET step = %s, body = u.body, attempts = 0"  # noqa: S608
+            f"UPDATE {message} m SET step = %s, body = u.body, attempts = 0"
             " FROM unnest(%s::bigint[], %s::text[]) u(id, body)"
             " WHERE m.id = u.id AND m.lease = %s"
         )
-        self._delete = f"DELETE FROM {message} WHERE id = ANY(%s) AND lease = %s"  # noqa: S608
+        self._delete = f"DELETE FROM {message} WHERE id = ANY(%s) AND lease = %s"
         self._complete = (
-            f"UPDATE {run} r SET finished_at = now(), result = u.body, status = 2"  # noqa: S608
+            f"UPDATE {run} r SET finished_at = now(), result = u.body, status = 2"
             " FROM unnest(%s::uuid[], %s::text[]) u(run, body) WHERE r.id = u.run"
         )
         self._trace = (
-            f"INSERT INTO {trace} (run, step, started_at, ms, ok)"  # noqa: S608
+            f"INSERT INTO {trace} (run, step, started_at, ms, ok)"
             " SELECT u.run, %s, now(), 0.1, TRUE FROM unnest(%s::uuid[]) u(run)"
         )
 

@@ -19,20 +19,18 @@ class RawSQLite:
         self._file.execute("PRAGMA cache_size = -64000")
         message, trace, run = tables_of(prefix)
         self._claim = (
-            f"UPDATE {message} SET lease = ?, attempts = attempts + 1"  # noqa: S608
+            f"UPDATE {message} SET lease = ?, attempts = attempts + 1"
             f" WHERE id IN (SELECT id FROM {message} WHERE lease IS NULL AND step = 0"
             f" AND available_at <= ? ORDER BY available_at LIMIT {BATCH})"
             " RETURNING id, run, body"
         )
         self._go_on = (
-            f"UPDATE {message} SET step = ?, body = ?, attempts = 0"  # noqa: S608
-            " WHERE id = ? AND lease = ?"
+            f"UPDATE {message} SET step = ?, body = ?, attempts = 0 WHERE id = ? AND lease = ?"
         )
-        self._delete = f"DELETE FROM {message} WHERE id = ? AND lease = ?"  # noqa: S608
-        self._complete = f"UPDATE {run} SET finished_at = ?, result = ?, status = 2 WHERE id = ?"  # noqa: S608
+        self._delete = f"DELETE FROM {message} WHERE id = ? AND lease = ?"
+        self._complete = f"UPDATE {run} SET finished_at = ?, result = ?, status = 2 WHERE id = ?"
         self._trace = (
-            f"INSERT INTO {trace} (run, step, started_at, ms, ok)"  # noqa: S608
-            " VALUES (?, ?, ?, 0.1, 1)"
+            f"INSERT INTO {trace} (run, step, started_at, ms, ok) VALUES (?, ?, ?, 0.1, 1)"
         )
 
     def claim(self, lease: str) -> Sequence[Claimed]:

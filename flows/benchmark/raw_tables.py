@@ -71,10 +71,10 @@ def fill(connection: BaseDatabaseWrapper, prefix: str, payloads: Iterator[object
         for first in range(0, len(rows), CHUNK):
             chunk = rows[first : first + CHUNK]
             cursor.executemany(
-                f"INSERT INTO {message} (step, run, body) VALUES (0, %s, %s)",  # noqa: S608
+                f"INSERT INTO {message} (step, run, body) VALUES (0, %s, %s)",
                 chunk,
             )
             cursor.executemany(
-                f"INSERT INTO {run} (id) VALUES (%s)",  # noqa: S608
+                f"INSERT INTO {run} (id) VALUES (%s)",
                 [(id,) for id, _ in chunk],
             )

@@ -31,6 +31,7 @@ from flows.models import (
     ReprocessedLetter,
     RoleMapping,
     Run,
+    RunningAttempt,
     RunText,
     Step,
     StepRun,
@@ -163,11 +164,17 @@ class Workbench:
             model.history.filter(name__startswith=self.name).delete()
 
     def _stop(self) -> None:
-        """Have the workers leave the queues, where a workload was interrupted."""
+        """Have the workers leave the queues, where a workload was interrupted.
+
+        Those that were killed never do, and no other one reaps them where no cluster runs.
+        """
         if not self.is_done():
             self.queues().update(paused=True)
         held = Consumer.objects.filter(queue__in=self.queues())
         became_true(lambda: not held.exists(), LEAVING_SECONDS)
+        attempts = RunningAttempt.objects.filter(consumer_id__in=held.values("pk"))
+        delete_at_once(attempts)
+        delete_at_once(held)
 
 
 @contextmanager

@@ -112,6 +112,7 @@ def test_an_interrupted_workload_removes_what_it_has_made(
     wait_for(lambda: idle_installation.rows(completed)[0][0] > 0, what="a completed run")
 
     process.send_signal(number)
+    process.send_signal(signal.SIGINT)
 
     _, errors = process.communicate(timeout=2 * PATIENCE)
     assert process.returncode == 130

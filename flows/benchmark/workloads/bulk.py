@@ -131,7 +131,7 @@ def insert(table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
             types = types_of(table)
             arrays = ", ".join(f"%s::{types[name]}[]" for name in columns)
             values = [[row[key] for row in rows] for key in columns.values()]
-            cursor.execute(f"{into} SELECT * FROM unnest({arrays})", values)  # noqa: S608
+            cursor.execute(f"{into} SELECT * FROM unnest({arrays})", values)
             return
         marks = ", ".join(["%s"] * len(columns))
         values = [[row[key] for key in columns.values()] for row in rows]

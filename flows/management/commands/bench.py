@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 raise CommandError(f"--{name} is for flow3")
         earlier = read_earlier(options["compare"]) if options["compare"] else []
         call_command("migrate", interactive=False, verbosity=0)
-        with stopped_by_sigterm():
+        with stopped_by_signals():
             outputs = self._measure(workloads, options, earlier)
         if options["json"] and outputs:
             self.stdout.write(json.dumps(outputs if len(workloads) > 1 else outputs[0]))
@@ -110,16 +110,26 @@ def compare(figures: Figures, earlier: list[Figures]) -> list[Change]:
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the block as Ctrl+C does, so that what was made is removed.
+def stopped_by_signals() -> Iterator[None]:
+    """Have SIGTERM and Ctrl+C end the block once: what was made is being removed then.
 
     Raises CommandError after either.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(*args: Any) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, stop)
     try:
         yield
     except KeyboardInterrupt:
         message = "interrupted; what was made is removed"
         raise CommandError(message, returncode=INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
