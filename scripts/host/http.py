@@ -20,6 +20,9 @@ Read = Callable[[int], dict[str, Any]]
 # A file of a form: its content, or (name, content) or (name, content, type).
 File = str | bytes | tuple[Any, ...]
 
+_OPTIONS = (
+    "params", "json", "data", "form", "files", "headers", "auth", "timeout", "ca", "cert",
+)  # fmt: skip
 # The characters of a server's answer that its error has.
 _EXCERPT_LENGTH = 200
 
@@ -194,10 +197,18 @@ class Http:
 
     def _request_of(self, given: str | Mapping[str, Any]) -> dict[str, Any]:
         options: dict[str, Any] = {"url": given} if isinstance(given, str) else dict(given)
+        if "url" not in options:
+            raise TypeError("each request of http.all() has a url")
         method = str(options.pop("method", "GET")).upper()
         return self._prepared(method, **options)
 
-    def _prepared(
+    def _prepared(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        """Return a request as the worker takes it. Raises TypeError for an unknown option."""
+        if unknown := next((name for name in options if name not in _OPTIONS), None):
+            raise TypeError(f"a request takes {', '.join(_OPTIONS)}, not {unknown}")
+        return self._request(method, url, **options)
+
+    def _request(
         self,
         method: str,
         url: str,
@@ -213,7 +224,6 @@ class Http:
         ca: str | None = None,
         cert: str | None = None,
     ) -> dict[str, Any]:
-        """Return a request as the worker takes it."""
         own_headers = {
             str(name): str(value) for name, value in (headers or {}).items() if value is not None
         }

@@ -170,7 +170,12 @@ def test_credentials_are_a_header(pool: HostPool, server: Loopback, language: st
 
 
 MISTAKES = [
-    ("http.get(url, parms={})", "await http.get(url, {parms: {}})", "parms"),
+    ("http.get(url, parms={})", "await http.get(url, {parms: {}})", "cert, not parms"),
+    (
+        "target = url; http.all([{'url': target, 'x': 1}])",
+        "const target = url; await http.all([{url: target, x: 1}])",
+        "cert, not x",
+    ),
     ("http.get(url, auth=('a:b', 'c'))", "await http.get(url, {auth: ['a:b', 'c']})", "auth takes"),
     ("http.get(url, auth=5)", "await http.get(url, {auth: 5})", "auth takes a token"),
     (

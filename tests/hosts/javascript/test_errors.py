@@ -136,3 +136,26 @@ def test_an_error_names_the_value_that_it_is_about(code: str, named: str) -> Non
     assert str(error) == f"TypeError: {named}"
     assert error.traceback.startswith(f"TypeError: {named}\n    at ")
     assert "<engine>" not in error.traceback
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await http.post('https://a.b/', { a: NaN });",
+        "await http.all([1].map(() => ({ url: 5, parms: 1 })));",
+        "await context.cached('k', 5);",
+        "context.progress(-1);",
+    ],
+)
+def test_a_stack_has_no_frames_of_the_engine(code: str) -> None:
+    error = raised(code)
+
+    frames = [line for line in error.traceback.splitlines() if line.startswith("    at ")]
+    assert len(frames) == 1
+    assert frames[0].startswith("    at pricing:1:")
+
+
+def test_a_stack_has_the_functions_of_the_language_that_a_script_calls() -> None:
+    error = raised("[1].map(() => { throw new Error('x'); });")
+
+    assert "    at map (native)\n" in error.traceback

@@ -70,8 +70,9 @@ _NEEDS = {
 _UNNAMED = re.compile(
     r"\b(eval|Function|constructor|globalThis)\b|\bthis\b(?!\s*\.|[ \t]+[A-Za-z])|\\u"
 )
-# The lines of a stack that are of no use to an author.
-_FRAMES = re.compile(rf"\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
+# The lines of a stack that are of no use to an author, with what those call that is built in.
+_CALLED = r"(?:\n    at [^\n]*\((?:native|<input>:\d+:\d+)\))*"
+_FRAMES = re.compile(rf"{_CALLED}\n    at [^\n]*\({FILE}:\d+:\d+\)(?=\n|$)")
 
 
 class Prelude:
@@ -102,7 +103,7 @@ def preload() -> None:
 
 
 def without_frames(text: str) -> str:
-    """Leave out the lines of a stack that are in these files."""
+    """Leave out the lines of a stack that are in these files, or called by them."""
     return _FRAMES.sub("", text).rstrip("\n")
 
 
