@@ -12,10 +12,13 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from flows.benchmark import noise
+from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.waiting import BenchFailed
+from flows.benchmark.workbench import BenchStep, workbench
 from flows.benchmark.workload import Options, Workload
 from flows.benchmark.workloads import WORKLOADS
-from flows.models import AuditEntry, CachedValue, ConfigurationRevision
+from flows.models import AuditEntry, CachedValue, ConfigurationRevision, Consumer
+from flows.store import store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,3 +154,17 @@ def test_figures_of_another_program_are_not_compared_with(tmp_path: Path):
 
     with pytest.raises(CommandError, match=r"no figures of manage\.py bench"):
         bench("bulk", "--runs", "1", "--compare", str(other))
+
+
+def test_a_consumer_whose_worker_was_killed_does_not_keep_its_queue(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("flows.benchmark.workbench.LEAVING_SECONDS", 0.0)
+    before = rows()
+    with workbench([BenchStep(TRIVIAL)], size=10) as made:
+        made.start_all(3)
+        consumer_id = store().open_consumer(made.queues().get().pk, 1, "killed", "elsewhere")
+        store().claim(store().begin(consumer_id, 1), lambda plan, threads: 2)
+        assert Consumer.objects.exists()
+
+    assert rows() == before
