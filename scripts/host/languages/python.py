@@ -111,8 +111,12 @@ class PythonScript:
             isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
         ):
             # No repetition helps: what it may import, call and go to is part of its version.
-            traceback = without_list(self._traceback(error))
-            return ScriptInvalid(_headline(error), line=self._line_of(error), traceback=traceback)
+            return ScriptInvalid(
+                # The list of modules is in the traceback.
+                without_list(_headline(error)),
+                line=self._line_of(error),
+                traceback=self._traceback(error),
+            )
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
 
     def _line_of(self, error: BaseException) -> int | None:
