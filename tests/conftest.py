@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import override_settings
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
@@ -26,8 +26,13 @@ collect_ignore = ["project"]
 
 pytest_plugins = ["flows.pytest_plugin"]
 
-# The machine may be busy: how long an example takes says nothing.
-PATIENT = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The machine may be busy: how long an example takes says nothing. Explaining a failure traces each
+# line of all that runs, for minutes.
+PATIENT = hypothesis_settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 # How many examples a test tries, where it does not say so itself. `.ci/run` tries more.
 hypothesis_settings.register_profile("default", PATIENT, max_examples=25)
 hypothesis_settings.register_profile("ci", PATIENT, max_examples=100)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 T = TypeVar("T")
-# A key more makes room for itself where there are so many.
+# The largest number of keys: one more makes room for itself.
 MOST = 256
 
 

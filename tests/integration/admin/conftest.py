@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
-from django.utils import timezone
 
-from flows.models import (
-    Consumer,
-    DeadLetter,
-    Flow,
-    Queue,
-    QueueState,
-    RoleMapping,
-    Run,
-    Step,
-)
-from scripts.models import Script
-from tests.integration.admin.world import INPUT_SCHEMA, TRACEBACK, World, add_attempt, make_run
+from flows.models import Flow, RoleMapping
+from tests.integration.admin import refusals
+from tests.integration.admin.made_rows import MadeRows
+from tests.integration.admin.world import World, make_world
+
+WORLD = MadeRows(make_world)
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +23,12 @@ def static_root(settings, tmp_path):
 @pytest.fixture(autouse=True)
 def quick_passwords(settings):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def refusals_once():
+    with refusals.rendered_once():
+        yield
 
 
 @pytest.fixture
@@ -78,48 +75,5 @@ def give_right(db):
 
 @pytest.fixture
 def world(db) -> World:
-    script = Script.objects.create(
-        name="reserve-goods",
-        code="def run(message, context): return message",
-        input_schema=INPUT_SCHEMA,
-    )
-    orders, billing, spare = (
-        Queue.objects.create(name=name) for name in ("orders", "billing", "spare")
-    )
-    flow = Flow.objects.create(name="order-processing")
-    for position, (name, queue) in enumerate([("reserve", orders), ("charge", billing)]):
-        Step.objects.create(flow=flow, position=position, name=name, script=script, queue=queue)
-    role = Group.objects.create(name="shop")
-    RoleMapping.objects.create(role=role, right="start", flow=flow)
-    QueueState.objects.filter(queue=billing).update(depth=12)
-    version = flow.make_version()
-    reserve, charge = version.steps.order_by("position")
-    completed = make_run(version, Run.Status.COMPLETED, result='{"mail": "sent"}')
-    add_attempt(completed, reserve, logs='[{"at": 0.5, "level": "info", "text": "reserved"}]')
-    add_attempt(completed, charge)
-    failed = make_run(version, Run.Status.FAILED, error=TRACEBACK)
-    add_attempt(failed, reserve)
-    add_attempt(failed, charge, outcome="FAILED", error=TRACEBACK)
-    for status in (Run.Status.QUEUED, Run.Status.RUNNING, Run.Status.CANCELLED):
-        make_run(version, status)
-    letter = DeadLetter.objects.create(
-        run=failed,
-        step=charge,
-        reason="exhausted",
-        error=TRACEBACK,
-        error_class="TimeoutError: no answer",
-        deliveries=5,
-        body=json.dumps({"correlationId": str(failed.pk), "payload": {"orderId": "A-1"}}),
-        dead_at=timezone.now(),
-    )
-    now = timezone.now()
-    Consumer.objects.create(
-        queue=orders,
-        threads=4,
-        cluster="asyncengine",
-        machine="worker-1",
-        pid=7,
-        created_at=now,
-        heartbeat_at=now,
-    )
-    return World(flow, orders, billing, spare, script, role, completed, failed, letter)
+    made: World = WORLD.again()
+    return made

@@ -13,6 +13,8 @@ from django.urls import reverse
 
 from tests.integration.admin.world import World
 
+pytestmark = pytest.mark.usefixtures("refusals_once")
+
 # Of each kind that one of the lookups or databases does not like.
 VALUES = ["\0", "x", "99999999999999999999", "10000-01-01"]
 # PostgreSQL answers nothing more in a transaction in which a statement has failed.

@@ -8,6 +8,8 @@ from django.urls import reverse
 
 from flows.models import Message
 
+pytestmark = pytest.mark.usefixtures("refusals_once")
+
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
 

@@ -36,6 +36,8 @@ from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
 from tests.integration.admin.pages import form_data
 from tests.integration.admin.test_roles_in_admin import SECRET_WORD, address, make_theirs
 
+pytestmark = pytest.mark.usefixtures("refusals_once")
+
 CODE = "def run(message, context): return message"
 
 NO_PROFILE: frozenset[str] = frozenset()

@@ -35,6 +35,8 @@ from flows.models import (
 from scripts.models import Script
 from tests.integration.admin.world import make_run
 
+pytestmark = pytest.mark.usefixtures("refusals_once")
+
 SECRET_WORD = "hushhush"
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 # Django's permissions beside the role: none, to look at everything, and everything.
