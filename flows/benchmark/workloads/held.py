@@ -11,6 +11,7 @@ from django.db.models import Sum
 
 from flows.benchmark.figures import Figures, share
 from flows.benchmark.scripts import TRIVIAL
+from flows.benchmark.waiting import wait_until
 from flows.benchmark.workbench import CHUNK, BenchStep, Workbench, workbench
 from flows.benchmark.workers import workers_for
 from flows.benchmark.workload import Options
@@ -31,6 +32,7 @@ def measure(options: Options) -> Figures:
     with (
         workbench([BenchStep(TRIVIAL)] * STEPS, SIZE) as bench,
         workers_for(bench),
+        at_work(bench),
         held_transaction(),
     ):
         samples = keep_busy(bench, options.seconds)
@@ -44,6 +46,16 @@ def measure(options: Options) -> Figures:
             "stepsPerSecond": round(STEPS * last),
             "shareOfFirst": share(last, first),
         }
+
+
+@contextmanager
+def at_work(bench: Workbench) -> Iterator[None]:
+    """Fill the queues and have the workers at it; wait for the last end after the block."""
+    before = completed(bench)
+    bench.start_all(LOW)
+    wait_until(lambda: completed(bench) > before)
+    yield
+    bench.finish()
 
 
 @contextmanager
@@ -62,7 +74,6 @@ def held_transaction() -> Iterator[None]:
 
 def keep_busy(bench: Workbench, seconds: float) -> list[Sample]:
     """Start runs as fast as they are run; return samples of how many have completed."""
-    totals = FlowTotals.objects.filter(flow_name=bench.name).values_list("completed", flat=True)
     queues = QueueState.objects.filter(queue__in=bench.queues())
     started_at, samples = time.monotonic(), list[Sample]()
     while not samples or samples[-1][0] < seconds:
@@ -71,9 +82,12 @@ def keep_busy(bench: Workbench, seconds: float) -> list[Sample]:
             bench.start_all(CHUNK)
         else:
             time.sleep(LOOK_SECONDS)
-        samples.append((time.monotonic() - started_at, totals.get()))
-    bench.finish()
+        samples.append((time.monotonic() - started_at, completed(bench)))
     return samples
+
+
+def completed(bench: Workbench) -> int:
+    return FlowTotals.objects.get(flow_name=bench.name).completed
 
 
 def rate(samples: Sequence[Sample], begin: float, end: float) -> float:
