@@ -124,6 +124,7 @@ def test_a_failed_run_is_found_by_text_repaired_and_all_its_like_reprocessed(
     play_the_workers(failed)
 
     page.get_by_role("heading", name="3 of 3 reprocessed").wait_for()
+    page.get_by_role("link", name="Stop").wait_for(state="detached")
     assert not Run.objects.exclude(status=Run.Status.COMPLETED).exists()
     results = [json.loads(run.result) for run in Run.objects.exclude(result=None)]
     assert [result["payload"]["vat"] for result in results] == [20] * len(COUNTRIES)

@@ -5,7 +5,8 @@ and again. This module
 
 - asks for nothing while the page is hidden, and at once when it is shown again;
 - leaves a part alone while a user types or selects text in it, or if it is inside an element with `data-live-hold`;
-- asks no more where the part, or something in it, has `data-live-ended`;
+- asks no more where the part, or something in it, has `data-live-ended`, and then brings the
+  header up to date, whose buttons were those of before the end;
 - writes into the part since when it is not up to date, where an answer fails or is another page,
   such as the login page after a session has ended.
 */
@@ -88,6 +89,27 @@ and again. This module
     }
     answered.set(part.getAttribute("hx-get"), new Date());
     part.querySelector(`.${STALE}`)?.remove();
+  });
+
+  const refreshHeader = async () => {
+    const answer = await fetch(document.URL);
+    if (!answer.ok || answer.redirected) {
+      return;
+    }
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const [header, found] = [document, page].map((each) => each.getElementById("header-inner"));
+    if (header && found && !header.contains(document.activeElement)) {
+      header.replaceWith(found);
+      window.htmx.process(found);
+    }
+  };
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const part = event.detail.elt;
+    if (part instanceof Element && part.matches(PARTS) && hasEnded(part)) {
+      // Where it fails, the buttons say so when they are pressed.
+      refreshHeader().catch(() => {});
+    }
   });
 
   for (const failure of ["htmx:sendError", "htmx:timeout", "htmx:sendAbort"]) {
