@@ -145,7 +145,10 @@ def test_an_import_shows_the_difference_and_changes_nothing_before_it_is_confirm
     document = {"scripts": [{"name": "orders-0", "code": changed}]}
 
     page.goto(page_of("flows_configuration_import"))
-    page.get_by_role("textbox", name="Document").fill(json.dumps(document))
+    chosen = json.dumps(document).encode()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "orders.json", "mimeType": "application/json", "buffer": chosen}
+    )
     page.get_by_role("button", name="Show what would change").click()
     change = page.locator(".transfer-change", has_text="orders-0")
     change.get_by_text("return {**message}").first.wait_for()

@@ -67,6 +67,11 @@ unfold's menus open at elements that are no buttons. This module
     }
   };
 
+  // unfold writes the path of a chosen file into a field of text above it, which not all have.
+  const leaveAlone = (input) => {
+    const above = input.parentNode?.parentNode?.parentNode;
+    input.hasChangeListener ||= !above?.querySelector("input[type=text]");
+  };
   const nameSearch = (field) => field.setAttribute("aria-label", "Search");
   const nameHint = (hint) => hint.setAttribute("role", "img");
 
@@ -85,6 +90,7 @@ unfold's menus open at elements that are no buttons. This module
 
   const SCROLLED = ".overflow-x-auto:not([tabindex])";
   const MENDED = {
+    "input[type=file]": leaveAlone,
     "[aria-describedby$=_helptext]": dropMissingHint,
     [SCROLLED]: reachScrolled,
     "[x-on\\:click]:not([role])": makeButton,
