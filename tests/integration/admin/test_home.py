@@ -257,6 +257,17 @@ def test_the_curves_that_all_share_show_a_user_no_flow_of_others(client):
     assert len(caught) == 3, "the session, the user and the rights"
 
 
+def test_a_worker_that_is_busy_with_flows_of_others_is_not_said_to_wait():
+    for name in ("mine", "secret"):
+        make_flow(name, codes=[ECHO])
+    open_lease("secret-0")
+
+    content = home(client_with(Right.WATCH, "mine")).content.decode()
+
+    assert "Busy with flows that you do not see" in content
+    assert "Waits for messages" not in content
+
+
 @pytest.mark.parametrize("right", [Right.START, None])
 def test_a_user_who_watches_nothing_sees_no_figures(right):
     make_flow("secret", codes=[ECHO])
