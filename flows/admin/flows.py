@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from flows.access import audit
@@ -91,7 +92,7 @@ class FlowAdmin(
             },
         ),
     )
-    readonly_fields = ("pause_state",)
+    readonly_fields = ("pause_state", "started_flows")
     form = FlowForm
     inlines = (VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
@@ -124,7 +125,14 @@ class FlowAdmin(
     def get_fieldsets(self, request: HttpRequest, obj: Flow | None = None) -> Any:
         if obj is None:
             return ((None, {"fields": ("name", "description")}),)
-        return super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj):
+            return super().get_fieldsets(request, obj)
+        [(title, options)] = super().get_fieldsets(request, obj)
+        # Without the list to choose from, a value of JSON would be shown.
+        shown = {"may_start": "started_flows"}
+        return (
+            (title, options | {"fields": [shown.get(each, each) for each in options["fields"]]}),
+        )
 
     def get_form(
         self, request: HttpRequest, obj: Flow | None = None, change: bool = False, **kwargs: Any
@@ -176,17 +184,19 @@ class FlowAdmin(
         super().save_related(request, form, formsets, change)
         form.instance.make_version(author=request.user)
 
-    @display(
-        description="state",
-        ordering="paused",
-        label={"paused": "warning", "open": "success", "incomplete": "danger", "inactive": ""},
-    )
-    def state_label(self, flow: Flow) -> tuple[str, str]:
+    @display(description="state", ordering="paused")
+    def state_label(self, flow: Flow) -> SafeString:
         if not flow.active:
-            return "inactive", "inactive"
+            return self.labelled(flow, "inactive", "")
         if not flow.steps.all():
-            return "incomplete", "incomplete: add a step"
-        return ("paused" if flow.paused else "open"), self.pause_state(flow)
+            return self.labelled(flow, "incomplete: add a step", "danger")
+        if flow.paused:
+            return self.labelled(flow, "paused", "warning")
+        return self.labelled(flow, "open", "success")
+
+    @display(description="may start")
+    def started_flows(self, flow: Flow) -> str:
+        return ", ".join(flow.may_start) or "no flow"
 
     @admin.display(description="steps")
     def path(self, flow: Flow) -> str:

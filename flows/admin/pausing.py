@@ -8,7 +8,8 @@ from django.contrib import admin, messages
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from unfold.decorators import display
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.enums import ActionVariant
 
 from flows import engine
@@ -19,9 +20,9 @@ from flows.monitoring.impact import impact_of
 from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.bulk import bulk_action
 from scripts.admin.dialogs import DetailActions, ReasonForm, asking, dialog, leave_dialog
+from scripts.admin.rendering import render_value
 from scripts.names import address_note
 
-STATE_LABELS = {"paused": "warning", "open": "success"}
 HELD_BACK = "No message is handed out until it is resumed. Running scripts end as usual."
 HANDED_OUT = "Its messages are handed out again."
 
@@ -69,9 +70,12 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
         if "name" in form.changed_data and (note := address_note(obj.name)):
             self.message_user(request, note, messages.WARNING)
 
-    @display(description="state", ordering="paused", label=STATE_LABELS)
-    def state_label(self, target: Queue | Flow) -> tuple[str, str]:
-        return ("paused" if target.paused else "open"), self.pause_state(target)
+    def labelled(self, target: Queue | Flow, state: str, colour: str) -> SafeString:
+        """Return the state as a label, and under it who has paused it and why."""
+        label = render_value("unfold/helpers/label.html", {"type": colour, "text": state})
+        by = f"by {target.paused_by}" if target.paused_by else ""
+        told = ": ".join(filter(None, (by, target.pause_reason))) if target.paused else ""
+        return format_html('{}<small class="pause-told">{}</small>', label, told) if told else label
 
     @admin.display(description="state")
     def pause_state(self, target: Queue | Flow) -> str:

@@ -38,7 +38,6 @@ from flows.monitoring.queue_page import (
 )
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
-from scripts.admin.rendering import render_value
 
 STATE_LABELS = {OPEN: "success", PAUSED: "warning", FLOW_PAUSED: "warning", FULL: "danger"}
 SHOWN = ("name",)
@@ -172,9 +171,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
     def cell(self, queue: Any, name: str) -> Any:
         """Return what a cell of the list shows."""
         if name == "state":
-            state, text = self.state_label(queue)
-            context = {"type": STATE_LABELS[state], "text": text}
-            return render_value("unfold/helpers/label.html", context)
+            return self.labelled(queue, queue.seen.state, STATE_LABELS[queue.seen.state])
         method = {"dead": "open_dead_letters"}.get(name, name)
         return getattr(self, method)(queue)
 
@@ -332,10 +329,6 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
         if fed := step_fed_by(queue):
             return fed
         return "messages of a deleted flow" if queue.seen.is_of_deleted_flow else "no step"
-
-    def state_label(self, queue: Any) -> tuple[str, str]:
-        state = queue.seen.state
-        return state, self.pause_state(queue) if queue.paused else state
 
     def open_dead_letters(self, queue: Any) -> Any:
         if not queue.dead:

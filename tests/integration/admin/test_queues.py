@@ -89,7 +89,7 @@ def test_queues_are_paused_and_resumed_from_the_list(client, world, superuser):
     act_on(client, changelist, "pause_selected", *chosen, reason="stocktaking")
     assert set(Queue.objects.values_list("pause_reason", flat=True)) == {"stocktaking", ""}
     assert Queue.objects.filter(paused=True, paused_by=superuser).count() == 2
-    assert "paused by root" in client.get(changelist).content.decode()
+    assert ">by root: stocktaking</small>" in client.get(changelist).content.decode()
 
     act_on(client, changelist, "resume_selected", *chosen)
     assert Queue.objects.filter(paused=True).count() == 0
