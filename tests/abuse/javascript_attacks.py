@@ -13,7 +13,7 @@ _NOTHING = output(r'"payload":\[\]')
 
 
 def _reference(name: str) -> str:
-    return rf"ScriptRaised: ReferenceError: {name} is not defined(: .*)?"
+    return rf"ScriptInvalid: ReferenceError: {name} is not defined: .*"
 
 
 def _found(expression: str) -> str:
@@ -34,15 +34,15 @@ WORLD = {
     "process": (_reference("process"), "setData(process.env)"),
     "fetch": (_reference("fetch"), "await fetch('http://127.0.0.1'); setData(1)"),
     "import of a file": (
-        r"ScriptRaised: \w*Error: .*",
+        r"ScriptInvalid: ReferenceError: could not load module .*",
         "const m = await import('/etc/passwd'); setData({ ...context.Data, payload: `${m}` })",
     ),
     "import of the engine's modules": (
-        r"ScriptRaised: \w*Error: .*",
+        r"ScriptInvalid: ReferenceError: could not load module .*",
         "const os = await import('os'); setData({ ...context.Data, payload: os.getcwd() })",
     ),
     "import with a type": (
-        r"ScriptRaised: \w*Error: .*",
+        r"ScriptInvalid: ReferenceError: could not load module .*",
         "const m = await import('/etc/passwd', { with: { type: 'json' } }); setData(m.default)",
     ),
     "http without network": (
@@ -202,7 +202,7 @@ ENDS = {
         "setData({ ...context.Data, payload: deep })",
     ),
     "a huge output": (
-        r"OutputInvalid: The output has \d+ bytes; at most 8388608 are allowed\.",
+        r"OutputInvalid: \$ has too many bytes as JSON; at most 8388608 are allowed\.",
         _found("new Array(10000).fill('x'.repeat(1000))"),
     ),
     "a promise that never resolves": (

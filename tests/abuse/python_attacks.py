@@ -357,10 +357,18 @@ MEMORY = {
 
 OUTPUT = {
     "a huge output": Attack(
-        r"OutputInvalid: The output has \d+ bytes; at most 8388608 are allowed\.",
+        r"OutputInvalid: \$ has too many bytes as JSON; at most 8388608 are allowed\.",
         "return ['x' * 1000] * 9_000",
     ),
-    "an output of all its memory": Attack(OUT_OF_MEMORY, "return 'x' * 100_000_000"),
+    "an output of all its memory": Attack(
+        r"OutputInvalid: \$ has too many bytes as JSON; at most 8388608 are allowed\.",
+        "return 'x' * 100_000_000",
+    ),
+    "an output whose escapes take all its memory": Attack(
+        rf"({OUT_OF_MEMORY}|OutputInvalid: The output has \d+ bytes; .*)",
+        "return chr(1) * 8_000_000",
+        memory_mb=64,
+    ),
     "a result 200,000 deep": Attack(
         r"OutputInvalid: .*nested more than 1000 deep\.",
         "deep = []\nfor _ in range(200_000): deep = [deep]\nreturn deep",
