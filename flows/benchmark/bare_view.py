@@ -24,7 +24,8 @@ from flows.processes import die_with_parent
 
 def bare_database(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the same database with Django's own backend and no checks."""
-    config = config | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": False}
+    plain = {"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": False}
+    config = config | plain
     if config["ENGINE"] == "flows.postgresql":
         config["ENGINE"] = "django.db.backends.postgresql"
         options = {**config.get("OPTIONS", {})}
