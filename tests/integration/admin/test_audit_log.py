@@ -197,6 +197,17 @@ def test_cell_of_the_csv_is_no_formula(client, db):
     assert ",'@SUM(1)" in text
 
 
+def test_list_leads_to_no_page_that_there_is_not(client, entries):
+    of_few = client.get(LIST).content.decode()
+    for number in range(60):
+        record("change", Target("queue", f"more {number}"), after={"size": number})
+    first, second = (client.get(LIST, {"p": page}).content.decode() for page in (1, 2))
+
+    assert [words in of_few for words in (">Previous<", ">Next<")] == [False, False]
+    assert [words in first for words in (">Previous<", ">Next<")] == [False, True]
+    assert [words in second for words in (">Previous<", ">Next<")] == [True, False]
+
+
 def test_list_needs_few_queries_whatever_it_holds(client, entries, django_assert_max_num_queries):
     for number in range(60):
         record("change", Target("queue", f"more {number}"), after={"size": number})
