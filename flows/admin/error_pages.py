@@ -40,6 +40,8 @@ def page(request: HttpRequest, status: int, title: str, text: str) -> HttpRespon
     if "HX-Request" in request.headers:
         # A part of a page, which does not show what it could not load.
         return HttpResponse(f"{title}. {text}", "text/plain; charset=utf-8", status)
+    # The way in the header is not that to the page which was asked for.
+    request.error_title = title  # type: ignore[attr-defined]
     user = getattr(request, "user", None)
     is_inside = user is not None and admin.site.has_permission(request)
     context: dict[str, Any] = {

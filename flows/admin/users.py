@@ -168,6 +168,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         for user in objs:
             for rows in rows_that_name(user):
                 name = capfirst(str(rows.model._meta.verbose_name_plural))
+                name = name.replace("Historical ", "Changes in the histories of ")
                 protected.append(f"{name} that name {user}. {DEACTIVATE}")
         deleted = without_relations(deleted)
         return deleted, counts, perms_needed, protected

@@ -38,6 +38,8 @@ def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
     """Replace the app's name, which unfold writes first, by the group of the menu."""
     if request.path == reverse("admin:index"):
         return [{"title": "Home"}]
+    if title := getattr(request, "error_title", ""):
+        return [{"title": title}]
     if parts and _is_app(parts[0]):
         parts = parts[1:]
     if found := _active_group(request):

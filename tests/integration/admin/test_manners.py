@@ -134,6 +134,16 @@ def test_a_page_that_is_not_allowed_leads_back(client, staff):
     assert reverse("admin:index") in response.content.decode()
 
 
+def test_the_way_in_the_header_of_a_refused_page_is_its_title(client, staff):
+    client.force_login(staff)
+
+    response = client.get(reverse("admin:flows_flow_add"))
+
+    assert response.status_code == 403
+    crumbs = re.findall(r'class="crumb[^>]*>\s*([^<]+?)\s*<', response.content.decode())
+    assert crumbs == ["Not allowed"]
+
+
 def test_a_form_without_its_token_is_answered_in_the_look_of_the_admin():
     client = Client(enforce_csrf_checks=True)
 
