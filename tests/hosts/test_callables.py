@@ -3,6 +3,7 @@
 import re
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,19 @@ def rejects(message, context):
     raise Reject("no")
 
 
+def doubles(message, context):
+    giant: list[Any] = [1]
+    for _ in range(40):
+        giant = [giant, giant]
+    return message | {"payload": giant}
+
+
+def rejects_giant(message, context):
+    from scripts.callables import Reject
+
+    raise Reject("no", details=doubles(message, context))
+
+
 def leaves(message, context):
     raise SystemExit(3)
 
@@ -202,6 +216,9 @@ def test_its_output_is_completed_as_that_of_a_script(pool):
     [
         ("nothing", OutputInvalid, "None"),
         ("nan", OutputInvalid, "$.payload.n"),
+        # The worker's own memory is at stake.
+        ("doubles", OutputInvalid, "too many bytes as JSON; at most 8388608"),
+        ("rejects_giant", ScriptRejected, "no"),
         ("fails", ScriptRaised, "AttributeError: "),
         ("asks_for_time", ScriptRetry, "busy"),
         ("rejects", ScriptRejected, "no"),
