@@ -207,7 +207,7 @@ class _Meter(pickle.Pickler):
 
 
 class _Bounded:
-    """A file that keeps nothing, and takes so many bytes."""
+    """A file that keeps nothing, and refuses more than `most_bytes`."""
 
     __slots__ = ("_most", "size")
 
