@@ -119,13 +119,14 @@ READ_ONLY = {
         "flows_auditentry",
         "flows_consumer",
         "flows_deadletter",
-        "flows_flowstate",
         "flows_flowversion",
     ),
     *("flows_reprocessing", "flows_run", "scripts_scriptversion", "scripts_trialrecord"),
     "scripts_tableversion",
     *("django_q_failure", "django_q_ormq", "django_q_success"),
 }
+# Nobody adds one.
+NOT_ADDED = {*READ_ONLY, "flows_flowstate"}
 
 
 def standard_pages() -> list[Page]:
@@ -136,7 +137,7 @@ def standard_pages() -> list[Page]:
         found = OBJECTS.get(model, newest(model))
         pages.append(Page(f"{name}_changelist"))
         for page in ("add", "change", "history", "delete"):
-            is_refused = page in {"add", "delete"} and name in READ_ONLY
+            is_refused = name in {"add": NOT_ADDED, "delete": READ_ONLY}.get(page, ())
             arguments = list if page == "add" else found
             status = 403 if is_refused else 200
             pages.append(Page(f"{name}_{page}", arguments=arguments, status=status))
@@ -218,6 +219,7 @@ OTHER_PAGES = [
     Page("flows_flow_deleted_flows", ACTION),
     Page("flows_flow_move_step", ACTION, main_flow),
     Page("flows_flow_runs", ACTION, main_flow),
+    Page("flows_flow_states", ACTION, main_flow),
     Page("flows_flow_save_step", ACTION),
     Page("flows_rolemapping_own_view", ACTION),
     *(Page(f"scripts_script_{each}", ACTION) for each in ("trial", "trial_new")),
