@@ -125,7 +125,7 @@ READ_ONLY = {
     "scripts_tableversion",
     *("django_q_failure", "django_q_ormq", "django_q_success"),
 }
-# Nobody adds one.
+# No user adds one.
 NOT_ADDED = {*READ_ONLY, "flows_flowstate"}
 
 
