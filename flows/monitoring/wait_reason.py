@@ -66,8 +66,16 @@ def why_run(run: Run) -> str | None:
 class QueueSnapshot:
     """Some queues and their waiting messages, read once to answer for each queue."""
 
-    def __init__(self, queues: QuerySet[Queue], now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        queues: QuerySet[Queue],
+        now: datetime | None = None,
+        sessions: list[tuple[int, int, datetime]] | None = None,
+    ) -> None:
+        """`sessions`: those that another snapshot has read at that moment."""
         self.now = now or store().database.now()
+        if sessions is not None:
+            self._sessions = sessions
         self._alive_since = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
         found: list[Any] = list(queues.select_related(*SELECTED).only(*_columns()))
         self.queues: dict[int, Any] = {queue.pk: queue for queue in found}
@@ -174,11 +182,13 @@ class QueueSnapshot:
         filled = Queue.objects.filter(Q(state__depth__gt=0) | Q(state__delayed__gt=0))
         moving = filled.exclude(paused=True).exclude(step__flow__paused=True)
         in_order = moving.order_by("pk")
-        likely = QueueSnapshot(in_order[:MOST_LIKELY], self.now)
+        likely = QueueSnapshot(in_order[:MOST_LIKELY], self.now, self._sessions)
         if likely._has_unnoticed():
             return True
         return len(likely.queues) == MOST_LIKELY and (
-            QueueSnapshot(in_order.exclude(pk__in=likely.queues), self.now)._has_unnoticed()
+            QueueSnapshot(
+                in_order.exclude(pk__in=likely.queues), self.now, self._sessions
+            )._has_unnoticed()
         )
 
     def _has_unnoticed(self) -> bool:
