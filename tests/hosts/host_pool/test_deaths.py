@@ -217,7 +217,8 @@ def test_ended_hosts_tell_how_much_memory_they_took(pool: HostPool) -> None:
 def test_many_calls_that_exhaust_memory_each_get_the_error_once(pool: HostPool) -> None:
     outcomes = run_all(pool, "def run(m, c): 'x' * 10**9", [0] * 12, hosts=2)
 
-    assert {type(outcome.error) for outcome in outcomes.values()} == {ScriptOutOfMemory}
+    errors = [outcome.error for outcome in outcomes.values()]
+    assert {type(error) for error in errors} == {ScriptOutOfMemory}, [*map(repr, errors)]
 
 
 def test_invalid_outputs_leave_the_host_alive(pool: HostPool) -> None:
