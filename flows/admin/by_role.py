@@ -50,6 +50,13 @@ def sees_every_flow(request: HttpRequest) -> bool:
     return has_right_everywhere(request, SEES_EVERY_RUN)
 
 
+def watched_flow_ids(request: HttpRequest) -> tuple[int, ...] | None:
+    """Return the flows that the user watches or operates, in order; None: all."""
+    if sees_every_flow(request):
+        return None
+    return tuple(sorted(flows_with(rights_of(request), SEES_EVERY_RUN)))
+
+
 def mappings_seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> QuerySet[RoleMapping]:
     """Leave out mappings to flows that the user does not see."""
     rights = rights_of(request)

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, get_script_prefix, path, reverse
 
-from flows.access.rights import SEES_EVERY_RUN, flows_with
-from flows.admin.by_role import configures, has_right_somewhere, rights_of, sees_every_flow
+from flows.access.rights import SEES_EVERY_RUN
+from flows.admin.by_role import configures, has_right_somewhere, watched_flow_ids
 from flows.admin.display import list_of, page_of
 from flows.admin.finding import find
 from flows.admin.first_run import guide
@@ -58,8 +58,12 @@ class HomeUrls(Base):
 
 
 def home_live(request: HttpRequest) -> HttpResponse:
-    """Return the live part. All that watch the same flows, and configure, see the same."""
-    key = (*_asked(request), _flow_ids(request), configures(request, None))
+    """Return the live part. All that watch the same flows, and configure, see the same.
+
+    Its links begin with the path below which this request came.
+    """
+    seen = (watched_flow_ids(request), configures(request, None))
+    key = (*_asked(request), *seen, get_script_prefix())
     template = "admin/flows/home/live.html"
     shown = _shared.read(key, lambda: render_to_string(template, home(request), request))
     return HttpResponse(shown)
@@ -69,13 +73,6 @@ def _asked(request: HttpRequest) -> tuple[str, bool]:
     """Return the period that the address names, and whether it asks for all flows."""
     period = request.GET.get("period", "")
     return period if period in PERIODS else "hour", request.GET.get("all") == "1"
-
-
-def _flow_ids(request: HttpRequest) -> tuple[int, ...] | None:
-    """Return the flows that the user watches or operates; None: all."""
-    if sees_every_flow(request):
-        return None
-    return tuple(sorted(flows_with(rights_of(request), SEES_EVERY_RUN)))
 
 
 def home(request: HttpRequest) -> dict[str, Any]:
@@ -101,7 +98,7 @@ def _query(period: str, shows_all: bool) -> str:
 
 
 def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, Any]:
-    flow_ids = _flow_ids(request)
+    flow_ids = watched_flow_ids(request)
     live = clusters.live_clusters()
     flows, queues = Flow.objects.all(), Queue.objects.all()
     if flow_ids is not None:

@@ -12,14 +12,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, get_script_prefix, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN, flows_with
-from flows.admin.by_role import configures, rights_of, sees_every_flow
+from flows.admin.by_role import configures, rights_of, sees_every_flow, watched_flow_ids
 from flows.admin.display import level, link, list_of, page_of
 from flows.admin.home import number, short
 from flows.admin.pausing import PausingAdmin
@@ -143,10 +143,9 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
         """Return the cells of the list's rows that change by themselves."""
         given = request.GET.get("ids", "").split(",")[:MOST_LIVE]
         ids = tuple(int(each) for each in given if each.isdecimal() and len(each) < 19)
-        flow_ids = None
-        if not sees_every_flow(request):
-            flow_ids = tuple(flows_with(rights_of(request), SEES_EVERY_RUN))
-        cells = _shared.read((ids, flow_ids), lambda: self._cells(ids, flow_ids))
+        flow_ids = watched_flow_ids(request)
+        key = (ids, flow_ids, get_script_prefix())
+        cells = _shared.read(key, lambda: self._cells(ids, flow_ids))
         return HttpResponse(cells)
 
     def _cells(self, ids: Sequence[int], flow_ids: Sequence[int] | None) -> SafeString:

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_script_prefix
 from django.urls import reverse
 from django.utils import timezone
 
@@ -299,6 +299,19 @@ def test_the_live_part_needs_a_login_and_is_a_part_alone(client, db):
     assert "<html" not in content
     assert 'aria-current="true">Last week' in content
     assert live(client, period="nonsense", all="x").status_code == 200
+
+
+def test_a_shared_part_has_links_below_the_path_that_each_came_by(client, db):
+    make_flow("flow")
+    direct = live(client).content.decode()
+
+    url = reverse("admin:flows_home")
+    with override_script_prefix("/engine/"):
+        below = client.get(url).content.decode()
+
+    assert 'href="/admin/flows/flow/' in direct
+    assert 'href="/engine/admin/flows/flow/' in below
+    assert 'href="/admin/' not in below
 
 
 def test_the_page_loads_the_live_part_by_its_address(client, db):
