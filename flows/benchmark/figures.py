@@ -23,6 +23,12 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
     }
 
 
+def median_share(parts: Sequence[float], wholes: Sequence[float]) -> float:
+    """Return the median of the shares that were measured in turn, in rounds of one of each."""
+    shares = [share(part, whole) for part, whole in zip(parts, wholes, strict=True)]
+    return round(statistics.median(shares), 3)
+
+
 def share(part: float, whole: float) -> float:
     """Return how much of the whole the part is, 1.0 for all of it."""
     return round(part / whole, 3) if whole else 0.0

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -255,8 +256,7 @@ def _add_queues(flows: list[FlowState], queues: list[QueueState]) -> None:
 
 def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
     hour, day, week = (
-        _usual.read(each, lambda each=each: curves(each, now, with_durations=False))  # type: ignore[misc]
-        for each in RESOLUTIONS
+        _usual.read(each, partial(curves, each, now, with_durations=False)) for each in RESOLUTIONS
     )
     return [
         FlowHealth(

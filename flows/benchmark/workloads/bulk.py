@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from flows.benchmark.figures import Figures, share
+from flows.benchmark.figures import Figures, median_share
 from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.workbench import CHUNK, BenchStep, Workbench, payload, workbench
 from flows.benchmark.workload import Options
@@ -63,13 +63,12 @@ def measure(options: Options) -> Figures:
             started_at = time.monotonic()
             bench.start_all(options.runs)
             ours.append(options.runs / (time.monotonic() - started_at))
-    shares = [share(own, least) for own, least in zip(ours, raw, strict=True)]
     return {
         "runs": options.runs,
         "rounds": options.rounds,
         "startsPerSecond": round(statistics.median(ours)),
         "rawStartsPerSecond": round(statistics.median(raw)),
-        "shareOfRaw": round(statistics.median(shares), 3),
+        "shareOfRaw": median_share(ours, raw),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from flows.benchmark.figures import Figures, share
+from flows.benchmark.figures import Figures, median_share
 from flows.benchmark.scripts import TRIVIAL, TRIVIAL_JAVASCRIPT
 from flows.benchmark.workbench import CHUNK, BenchStep, Workbench, workbench
 from flows.benchmark.workers import running_cluster, warm_up
@@ -23,13 +23,12 @@ def measure(options: Options) -> Figures:
         for _ in range(options.rounds):
             python.append(steps_per_second(plain, options.runs))
             own.append(steps_per_second(bench, options.runs))
-    shares = [share(each, of_python) for each, of_python in zip(own, python, strict=True)]
     return {
         "runs": options.runs,
         "rounds": options.rounds,
         "stepsPerSecond": round(statistics.median(own)),
         "pythonStepsPerSecond": round(statistics.median(python)),
-        "shareOfPython": round(statistics.median(shares), 3),
+        "shareOfPython": median_share(own, python),
     }
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from flows.benchmark.figures import Figures, share
+from flows.benchmark.figures import Figures, median_share
 from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.workbench import CHUNK, BenchStep, Workbench, workbench
 from flows.benchmark.workers import running_cluster, warm_up
@@ -31,14 +31,13 @@ def measure(options: Options) -> Figures:
         for _ in range(options.rounds):
             one.append(steps_per_second(made[:1], options.runs))
             ten.append(steps_per_second(made, options.runs))
-    shares = [share(many, alone) for many, alone in zip(ten, one, strict=True)]
     return {
         "runs": options.runs,
         "rounds": options.rounds,
         "flows": FLOWS,
         "stepsPerSecond": round(statistics.median(ten)),
         "oneFlowStepsPerSecond": round(statistics.median(one)),
-        "shareOfOneFlow": round(statistics.median(shares), 3),
+        "shareOfOneFlow": median_share(ten, one),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection
 
-from flows.benchmark.figures import Figures, share
+from flows.benchmark.figures import Figures, median_share
 from flows.benchmark.helper import helpers
 from flows.benchmark.raw_path import STEPS
 from flows.benchmark.raw_tables import fill, raw_tables
@@ -36,11 +36,10 @@ def measure(options: Options) -> Figures:
 
 
 def beside(raw: Sequence[float], ours: Sequence[float]) -> Figures:
-    shares = [share(own, limit) for own, limit in zip(ours, raw, strict=True)]
     return {
         "stepsPerSecond": round(statistics.median(ours)),
         "rawStepsPerSecond": round(statistics.median(raw)),
-        "shareOfRaw": round(statistics.median(shares), 3),
+        "shareOfRaw": median_share(ours, raw),
     }
 
 
