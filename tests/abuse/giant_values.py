@@ -20,6 +20,15 @@ def _too_many(most: int) -> str:
     return rf".*\$ has too many bytes as JSON; at most {most} are allowed\."
 
 
+def _each(given: dict[str, tuple[str, str]], made: dict[str, str]) -> dict[str, Attack]:
+    """Return an attack for each place where a value is given, and each way to make a giant."""
+    return {
+        f"{name} {kind}": Attack(cause, bomb + code, secrets=("own",))
+        for name, (cause, code) in given.items()
+        for kind, bomb in made.items()
+    }
+
+
 GIVEN = {
     "an output": (_OUTPUT, "return bomb"),
     "a result": (_OUTPUT, "context.finish(bomb)"),
@@ -55,15 +64,9 @@ GIVEN = {
     ),
     "the details of a rejection": (r"ScriptRejected: no", "raise Reject('no', details=bomb)"),
 }
-PYTHON = {
-    f"{name} {kind}": Attack(cause, made + code, secrets=("own",))
-    for name, (cause, code) in GIVEN.items()
-    for kind, made in {
-        "of shared parts": _WIDE,
-        "that doubles": _DOUBLING,
-        "with long keys": _LONG_KEYS,
-    }.items()
-} | {
+PYTHON = _each(
+    GIVEN, {"of shared parts": _WIDE, "that doubles": _DOUBLING, "with long keys": _LONG_KEYS}
+) | {
     "text for the log": Attack(OUT_OF_MEMORY, f"{_WIDE}context.log(bomb)"),
     "text of an error": Attack(r"ScriptRaised: ValueError: .*", f"{_WIDE}raise ValueError(bomb)"),
     "data to be signed": Attack(
@@ -130,15 +133,14 @@ GIVEN_IN_JAVASCRIPT = {
 IN_JAVASCRIPT = {
     name: replace(attack, language="javascript")
     for name, attack in (
-        {
-            f"{name} {kind}": Attack(cause, made + code, secrets=("own",))
-            for name, (cause, code) in GIVEN_IN_JAVASCRIPT.items()
-            for kind, made in {
+        _each(
+            GIVEN_IN_JAVASCRIPT,
+            {
                 "of shared parts": _WIDE_JS,
                 "that doubles": _DOUBLING_JS,
                 "with long keys": _LONG_KEYS_JS,
-            }.items()
-        }
+            },
+        )
         | {
             "value that is thrown": Attack(r"ScriptRaised: Thrown: .*", f"{_WIDE_JS}throw bomb;"),
             "data to be signed": Attack(

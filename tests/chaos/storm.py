@@ -42,6 +42,34 @@ class Storm:
     change: str = ""
 
 
+def queue(name: str, size: int = 20_000) -> dict[str, Any]:
+    """Return a queue of a document in which no number of kills uses up a message's deliveries."""
+    backoff = {"initialSeconds": 0.05, "multiplier": 1.5, "maxSeconds": 1}
+    return {"name": name, "size": size, "maxDeliveries": 1000, "backoff": backoff}
+
+
+def one_flow(name: str, scripts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the document of a flow with a step and a queue for each script, named as it is."""
+    names = [script["name"] for script in scripts]
+    steps = [{"name": each, "script": each, "queue": each, "threads": 4} for each in names]
+    return {
+        "scripts": scripts,
+        "queues": [queue(each) for each in names],
+        "flows": [{"name": name, "steps": steps}],
+    }
+
+
+def wave(flow: str, count: int) -> str:
+    """Return code that starts as many runs of the flow, numbered on from those it has."""
+    return (
+        "from flows import engine\n"
+        "from flows.models import Run\n"
+        "own = Run.objects.filter(parent=None)\n"
+        f"first = own.filter(flow_version__flow_name={flow!r}).count()\n"
+        f"engine.start_many({flow!r}, ({{'n': n}} for n in range(first, first + {count})))\n"
+    )
+
+
 def blow(storm: Storm, server: Server, directory: Path) -> dict[str, Any]:
     """Return what the storm reports, where nothing is wrong."""
     seed = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)

@@ -18,7 +18,7 @@ import pytest
 from tests.acceptance.installation import snapshot
 from tests.chaos.checks import broken_counters
 from tests.chaos.server import Server
-from tests.chaos.storm import DOUBLED, Storm, blow
+from tests.chaos.storm import DOUBLED, Storm, blow, one_flow, wave
 from tests.chaos.system import System
 
 pytestmark = pytest.mark.chaos
@@ -73,41 +73,18 @@ def run(message, context):
     context.state.increment("ended")
     return message
 """
-STEPS = ["use", "use-js", "end"]
-CONFIGURATION = {
-    "scripts": [
+CONFIGURATION = one_flow(
+    "context",
+    [
         {"name": "use", "code": PYTHON},
         {"name": "use-js", "language": "javascript", "code": JAVASCRIPT},
         {"name": "end", "code": LAST},
     ],
-    "queues": [
-        {
-            "name": name,
-            "size": 20_000,
-            "maxDeliveries": 1000,
-            "backoff": {"initialSeconds": 0.05, "multiplier": 1.5, "maxSeconds": 1},
-        }
-        for name in STEPS
-    ],
-    "flows": [
-        {
-            "name": "context",
-            "steps": [
-                {"name": name, "script": name, "queue": name, "threads": 4} for name in STEPS
-            ],
-        }
-    ],
-}
-START = (
-    "from flows import engine\n"
-    "from flows.models import Run\n"
-    "first = Run.objects.count()\n"
-    f"engine.start_many('context', ({{'n': n}} for n in range(first, first + {WAVE})))\n"
 )
 
 
 def test_what_scripts_do_by_their_context_is_done_once(server: Server, tmp_path: Path):
-    report = blow(Storm(CONFIGURATION, START, judged), server, tmp_path)
+    report = blow(Storm(CONFIGURATION, wave("context", WAVE), judged), server, tmp_path)
 
     assert report["runs"] >= WAVE
 

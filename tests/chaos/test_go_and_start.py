@@ -18,7 +18,7 @@ import pytest
 from tests.acceptance.installation import snapshot
 from tests.chaos.checks import broken_counters
 from tests.chaos.server import Server
-from tests.chaos.storm import DOUBLED, Storm, blow
+from tests.chaos.storm import DOUBLED, Storm, blow, queue, wave
 from tests.chaos.system import System
 
 pytestmark = pytest.mark.chaos
@@ -51,7 +51,6 @@ setData(context.Data);
 STEPS = {"first": "first", "between": "trail", "last": "trail"}
 # Children are often more than this.
 FEW = 8
-BACKOFF = {"initialSeconds": 0.05, "multiplier": 1.5, "maxSeconds": 1}
 
 
 def flow(name: str, steps: list[dict[str, Any]], *starts: str) -> dict[str, Any]:
@@ -69,15 +68,7 @@ CONFIGURATION = {
         {"name": "ping", "language": "javascript", "code": CHILD.replace("OTHER", '"pong"')},
         {"name": "pong", "language": "javascript", "code": CHILD.replace("OTHER", '"ping"')},
     ],
-    "queues": [
-        {
-            "name": name,
-            "size": 500 if name in STEPS else FEW,
-            "maxDeliveries": 1000,
-            "backoff": BACKOFF,
-        }
-        for name in [*STEPS, "ping", "pong"]
-    ],
+    "queues": [queue(name, 500) for name in STEPS] + [queue("ping", FEW), queue("pong", FEW)],
     "flows": [
         flow(
             "parent",
@@ -89,12 +80,6 @@ CONFIGURATION = {
         flow("pong", [step("pong", "pong")], "ping"),
     ],
 }
-START = (
-    "from flows import engine\n"
-    "from flows.models import Run\n"
-    "first = Run.objects.filter(parent=None).count()\n"
-    f"engine.start_many('parent', ({{'n': n}} for n in range(first, first + {WAVE})))\n"
-)
 RUNS = """
     SELECT CAST(r.correlation_id AS text), CAST(r.parent AS text), f.flow_name, r.status, r.result
     FROM flows_run r JOIN flows_flowversion f ON f.id = r.flow_version_id
@@ -102,7 +87,7 @@ RUNS = """
 
 
 def test_each_parent_has_exactly_its_children(server: Server, tmp_path: Path):
-    report = blow(Storm(CONFIGURATION, START, judged), server, tmp_path)
+    report = blow(Storm(CONFIGURATION, wave("parent", WAVE), judged), server, tmp_path)
 
     assert report["flows"]["parent"] >= WAVE
 

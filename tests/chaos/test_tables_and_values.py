@@ -18,7 +18,7 @@ import pytest
 from tests.acceptance.installation import snapshot
 from tests.chaos.checks import broken_counters
 from tests.chaos.server import Server
-from tests.chaos.storm import DOUBLED, Storm, blow
+from tests.chaos.storm import DOUBLED, Storm, blow, one_flow, wave
 from tests.chaos.system import System
 
 pytestmark = pytest.mark.chaos
@@ -52,9 +52,9 @@ payload.seenJs = seen;
 payload.epochsJs = [context.config.epoch, context.config.epoch];
 setData(context.Data);
 """
-STEPS = ["look-up", "look-up-js"]
-CONFIGURATION = {
-    "scripts": [
+CONFIGURATION = one_flow(
+    "tables",
+    [
         {"name": "look-up", "code": PYTHON.replace("ROWS", str(ROWS)), "tables": ["rates"]},
         {
             "name": "look-up-js",
@@ -63,29 +63,6 @@ CONFIGURATION = {
             "tables": ["rates"],
         },
     ],
-    "queues": [
-        {
-            "name": name,
-            "size": 20_000,
-            "maxDeliveries": 1000,
-            "backoff": {"initialSeconds": 0.05, "multiplier": 1.5, "maxSeconds": 1},
-        }
-        for name in STEPS
-    ],
-    "flows": [
-        {
-            "name": "tables",
-            "steps": [
-                {"name": name, "script": name, "queue": name, "threads": 4} for name in STEPS
-            ],
-        }
-    ],
-}
-START = (
-    "from flows import engine\n"
-    "from flows.models import Run\n"
-    "first = Run.objects.count()\n"
-    f"engine.start_many('tables', ({{'n': n}} for n in range(first, first + {WAVE})))\n"
 )
 CHANGE = f"""
 from scripts.models import ConfigurationValue, ReferenceTable
@@ -102,7 +79,7 @@ store(table, [f"key,version\\n{{rows}}".encode()], "csv")
 def test_each_message_sees_one_version_of_a_table_and_one_of_the_values(
     server: Server, tmp_path: Path
 ):
-    report = blow(Storm(CONFIGURATION, START, judged, CHANGE), server, tmp_path)
+    report = blow(Storm(CONFIGURATION, wave("tables", WAVE), judged, CHANGE), server, tmp_path)
 
     assert report["runs"] >= WAVE
     assert len(report["seen"]) > 1
