@@ -17,6 +17,8 @@ from flows.models.queue import Queue, QueueState
 from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.role import Right, RoleMapping
 from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
+from flows.models.run_deadline import RunDeadline
+from flows.models.run_label import RunLabel
 from flows.models.run_text import RunText, RunTextMark
 from flows.models.running_attempt import RunningAttempt
 from flows.models.task_cache import CachedValue
@@ -51,6 +53,8 @@ __all__ = [
     "Right",
     "RoleMapping",
     "Run",
+    "RunDeadline",
+    "RunLabel",
     "RunText",
     "RunTextMark",
     "RunningAttempt",
