@@ -35,6 +35,13 @@ class DelayTooLong(OptionInvalid):
     errors: list[dict[str, str]] = []
 
 
+class DeadlineInvalid(OptionInvalid):
+    """deadline: must be later than the start of the run."""
+
+    # As a problem of the API has them.
+    errors = [{"parameter": "deadline", "detail": "must be later than the start of the run"}]
+
+
 class RunFailed(FlowError):
     """The run has failed or was cancelled; it has no result."""
 

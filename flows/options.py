@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -9,6 +11,8 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from flows.errors import OptionInvalid
+from flows.models.run_label import LONGEST_KEY as LONGEST_LABEL_KEY
+from flows.models.run_label import LONGEST_VALUE, MOST_LABELS
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -24,6 +28,8 @@ class BatchOptions(TypedDict, total=False):
     user: AbstractBaseUser | None
     priority: int
     start_at: datetime | None
+    labels: Mapping[str, str] | None
+    deadline: datetime | timedelta | None
 
 
 class StartOptions(BatchOptions, total=False):
@@ -32,24 +38,66 @@ class StartOptions(BatchOptions, total=False):
     idempotency_key: str | None
 
 
-def check_options(priority: Any, start_at: Any, idempotency_key: Any = None) -> int:
-    """Return the priority as a plain number, also where it is a member of an IntEnum.
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a caller asks for beside the payload, checked. Labels are in the order of their keys."""
+
+    priority: int
+    start_at: datetime | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    deadline: datetime | timedelta | None = None
+
+
+def checked_options(
+    priority: Any,
+    start_at: Any,
+    idempotency_key: Any = None,
+    labels: Any = None,
+    deadline: Any = None,
+) -> RunOptions:
+    """Return the options; the priority is a plain number, also where it is of an IntEnum.
 
     Raises OptionInvalid, which is a ValueError, with the option and what it must be.
     """
     if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
         raise OptionInvalid(f"priority must be a whole number from 0 to 9, not {priority!r}.")
     if start_at is not None:
-        if not isinstance(start_at, datetime):
-            raise OptionInvalid(f"start_at must be a datetime, not {start_at!r}.")
-        if timezone.is_naive(start_at):
-            raise OptionInvalid("start_at must have a time zone.")
-    if idempotency_key is not None and (fault := _key_fault(idempotency_key)):
+        _require_time("start_at", start_at)
+    if deadline is not None and not isinstance(deadline, timedelta):
+        _require_time("deadline", deadline)
+    if idempotency_key is not None and (fault := key_fault(idempotency_key)):
         raise OptionInvalid(f"idempotency_key must {fault}.")
-    return int(priority)
+    return RunOptions(int(priority), start_at, _checked_labels(labels or {}), deadline)
 
 
-def _key_fault(key: Any) -> str:
+def _require_time(option: str, value: Any) -> None:
+    if not isinstance(value, datetime):
+        raise OptionInvalid(f"{option} must be a datetime, not {value!r}.")
+    if timezone.is_naive(value):
+        raise OptionInvalid(f"{option} must have a time zone.")
+
+
+def _checked_labels(labels: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(labels, Mapping):
+        raise OptionInvalid(f"labels must be a mapping of texts, not {labels!r}.")
+    for key, value in labels.items():
+        if fault := label_fault(key, value):
+            raise OptionInvalid(f"labels: {fault}.")
+    if len(labels) > MOST_LABELS:
+        raise OptionInvalid(f"labels: a run has at most {MOST_LABELS}, not {len(labels)}.")
+    return tuple(sorted((str(key), str(value)) for key, value in labels.items()))
+
+
+def label_fault(key: Any, value: Any) -> str:
+    """Say what is wrong with a label, "" where nothing is."""
+    for name, text, most in (("key", key, LONGEST_LABEL_KEY), ("value", value, LONGEST_VALUE)):
+        if not isinstance(text, str) or not text.isprintable() or not 1 <= len(text) <= most:
+            return f"a {name} has 1 to {most} printable characters, not {text!r}"[:200]
+    return "a key has no colon" if ":" in key else ""
+
+
+def key_fault(key: Any) -> str:
+    """Say what an idempotency key must be that this one is not, "" where it may be one."""
     if not isinstance(key, str):
         return f"be a string, not {key!r}"
     if not 1 <= len(key) <= LONGEST_KEY:

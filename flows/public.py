@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from uuid import UUID
 
@@ -112,20 +112,24 @@ def start(
     idempotency_key: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+    deadline: datetime | timedelta | None = None,
 ) -> UUID:
     """Start a run and return its correlation id.
 
     The run is stored when this returns, or with the transaction around it. The payload is a JSON
     object: a mapping as the docstring of this module has it, or bytes of JSON, which travel digit
     for digit. Of the messages that wait in a queue those of a higher priority go first, 0 to 9;
-    before `start_at`, which has a time zone, the run waits. The same idempotency key of the same
-    user and flow gives the same run for a day.
+    before `start_at`, which has a time zone, the run waits. A run that has not ended by its
+    deadline, a time with a zone or a duration from now, is cancelled. Labels, up to 16 pairs of
+    texts, are kept with the run, which is found by them. The same idempotency key of the same user
+    and flow gives the same run for a day.
 
     Raises UnknownFlow; FlowNotRunnable where it is inactive or has no steps; PayloadInvalid, with
     the places in `errors`; PayloadNotChecked where checking it has to wait and QueueFull, both with
     `retry_after` seconds; IdempotencyConflict where the key was used for another request;
-    ValueError for a key, a priority or a time that cannot be; and CommitInDoubt where the database
-    was lost and does not say whether the run is stored.
+    ValueError for a key, a label, a priority or a time that cannot be; and CommitInDoubt where the
+    database was lost and does not say whether the run is stored.
     """
     with counting_refusals(flow):
         started = engine.start(
@@ -135,6 +139,8 @@ def start(
             idempotency_key=idempotency_key,
             priority=priority,
             start_at=start_at,
+            labels=labels,
+            deadline=deadline,
         )
     return started.correlation_id
 
@@ -174,6 +180,8 @@ def start_many(
     user: AbstractBaseUser | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+    deadline: datetime | timedelta | None = None,
 ) -> list[UUID]:
     """Start a run for each payload, all of them or none, and return their ids in order.
 
@@ -183,7 +191,13 @@ def start_many(
     """
     with counting_refusals(flow):
         return engine.start_many(
-            flow, payloads, user=known_user(user), priority=priority, start_at=start_at
+            flow,
+            payloads,
+            user=known_user(user),
+            priority=priority,
+            start_at=start_at,
+            labels=labels,
+            deadline=deadline,
         )
 
 

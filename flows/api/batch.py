@@ -25,7 +25,7 @@ from flows.api.body import is_ndjson, json_chunks
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.openapi.operations import START_BATCH
-from flows.api.start import START_OPTIONS, runnable_plan, start_options
+from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView, json_response
 from flows.errors import PayloadInvalid, QueueFull
 from flows.message.envelope import parse_payload
@@ -52,10 +52,11 @@ REFUSED_FOR = {
 
 class BatchView(ApiView):
     query_parameters = frozenset({"flowName", *START_OPTIONS})
+    repeatable_parameters = REPEATED_OPTIONS
 
     @extend_schema(**START_BATCH)
     def post(self, request: Request) -> HttpResponseBase:
-        options = start_options(self.query)
+        options = start_options(self)
         plan = runnable_plan(request, self.query.get("flowName"))
         if "HTTP_IDEMPOTENCY_KEY" in request.META:
             raise Problem("header-invalid", "Idempotency-Key: names one start, not a batch")

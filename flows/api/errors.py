@@ -102,6 +102,7 @@ TYPE_BY_FLOW_ERROR = {
     errors.FlowNotRunnable: "flow-not-runnable",
     errors.PayloadInvalid: "payload-invalid",
     errors.DelayTooLong: "query-invalid",
+    errors.DeadlineInvalid: "query-invalid",
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
     errors.QueueFullAtCommit: "queue-full",

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from flows.api.errors import Problem
-from flows.options import can_be_a_name
+from flows.models.run_label import MOST_LABELS
+from flows.options import can_be_a_name, label_fault
 
 # As RFC 3339 has it; a "+" that was not escaped arrives as a space.
 RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", flags=re.ASCII
 )
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def text(query: dict[str, str], name: str) -> str | None:
@@ -70,6 +72,41 @@ def date_time(query: dict[str, str], name: str) -> datetime | None:
     except (ValueError, OverflowError) as error:
         example = "2026-11-02T09:30:00Z"
         raise Problem.of_parameter(name, f"must be a time as in {example}") from error
+
+
+def seconds(query: dict[str, str], name: str, most: float) -> float:
+    """Return a number of seconds, at most that many; 0 where none is given."""
+    given = query.get(name, "0")
+    if not NUMBER.fullmatch(given):
+        raise Problem.of_parameter(name, "must be a number of seconds, 0 or more")
+    return min(float(given), most)
+
+
+def time_or_seconds(query: dict[str, str], name: str) -> datetime | timedelta | None:
+    """Return a time, or a duration where a number of seconds is given."""
+    value = query.get(name)
+    if value is None or not NUMBER.fullmatch(value):
+        return date_time(query, name)
+    try:
+        return timedelta(seconds=float(value))
+    except OverflowError as error:
+        raise Problem.of_parameter(name, "is longer than the calendar") from error
+
+
+def labels(values: Iterable[str], name: str = "label") -> dict[str, str]:
+    """Return labels by their keys; each is given as `key:value`, and each key once."""
+    found: dict[str, str] = {}
+    for each in values:
+        key, colon, value = each.partition(":")
+        fault = label_fault(key, value) if colon else "must be key:value"
+        if key in found:
+            fault = f"the key {key!r} is given more than once"
+        if fault:
+            raise Problem.of_parameter(name, fault)
+        found[key] = value
+    if len(found) > MOST_LABELS:
+        raise Problem.of_parameter(name, f"a run has at most {MOST_LABELS} labels")
+    return found
 
 
 def matching(rows: QuerySet[Any], **values: Any) -> QuerySet[Any]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import NoReturn
@@ -29,7 +28,6 @@ LONGEST_WAIT_SECONDS = 60.0
 # Under a server without the front each waiting caller holds a thread. Beyond 8 a process refuses
 # more, so that starts and probes always find a thread.
 WAITING_ROOM = BoundedSemaphore(8)
-NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # The id of a run has the clock of the process that started it; its row has the database's.
 CLOCKS_APART = timedelta(minutes=5)
 
@@ -61,7 +59,7 @@ class RunView(ApiView):
 
     @extend_schema(**GET_RUN)
     def get(self, request: Request, id: str) -> HttpResponse:
-        seconds = self._wait_seconds()
+        seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
         run = _find(request, id)
         if seconds and run.status not in Run.FINISHED:
             wait: Wait | None = request.META.get(WAIT)
@@ -72,12 +70,6 @@ class RunView(ApiView):
                 wait.until_finished(run.pk, request.user.pk, seconds)
                 return HttpResponse()
         return json_response(trace_json(run))
-
-    def _wait_seconds(self) -> float:
-        text = self.query.get("wait", "0")
-        if not NUMBER.fullmatch(text):
-            raise Problem.of_parameter("wait", "must be a number of seconds, 0 or more")
-        return min(float(text), LONGEST_WAIT_SECONDS)
 
 
 def _wait_here(run: Run, seconds: float) -> None:

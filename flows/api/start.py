@@ -21,24 +21,27 @@ from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
 from flows.starts.refusals import counting_refusals
 
-START_OPTIONS = frozenset({"priority", "startAt"})
+START_OPTIONS = frozenset({"priority", "startAt", "deadline"})
+REPEATED_OPTIONS = frozenset({"label"})
 
 
 class StartView(ApiView):
     query_parameters = frozenset({"flowName", *START_OPTIONS})
+    repeatable_parameters = REPEATED_OPTIONS
 
     @extend_schema(**START)
     def post(self, request: Request) -> HttpResponse:
-        return start(request, self.query.get("flowName"), start_options(self.query))
+        return start(request, self.query.get("flowName"), start_options(self))
 
 
 class FlowStartView(ApiView):
     query_parameters = START_OPTIONS
+    repeatable_parameters = REPEATED_OPTIONS
 
     # Documented once for each flow, see openapi/flow_operations.py.
     @extend_schema(exclude=True)
     def post(self, request: Request, name: str) -> HttpResponse:
-        return start(request, name, start_options(self.query))
+        return start(request, name, start_options(self))
 
 
 def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpResponse:
@@ -55,13 +58,17 @@ def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpRe
     return response
 
 
-def start_options(query: dict[str, str]) -> dict[str, Any]:
-    """Return the options of the first message as arguments of the engine."""
-    options: dict[str, Any] = {}
+def start_options(view: ApiView) -> dict[str, Any]:
+    """Return what the query asks for as arguments of the engine."""
+    query, options = view.query, dict[str, Any]()
     if (priority := parameters.digit(query, "priority")) is not None:
         options["priority"] = priority
     if (start_at := parameters.date_time(query, "startAt")) is not None:
         options["start_at"] = start_at
+    if (deadline := parameters.time_or_seconds(query, "deadline")) is not None:
+        options["deadline"] = deadline
+    if "label" in view.repeated:
+        options["labels"] = parameters.labels(view.repeated["label"])
     return options
 
 

@@ -42,7 +42,10 @@ class ApiView(APIView):
     renderer_classes = [JSONRenderer]
     content_negotiation_class = OneForm
     query_parameters: frozenset[str] = frozenset()
+    # Those that may be given more than once; all their values are in `repeated`.
+    repeatable_parameters: frozenset[str] = frozenset()
     query: dict[str, str]
+    repeated: dict[str, list[str]]
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
@@ -58,7 +61,11 @@ class ApiView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.query = checked_query(request.query_params, self.query_parameters)
+        query = request.query_params
+        self.repeated = {
+            name: query.getlist(name) for name in self.repeatable_parameters if name in query
+        }
+        self.query = checked_query(query, self.query_parameters, self.repeatable_parameters)
 
 
 class OpenView(ApiView):
@@ -68,14 +75,20 @@ class OpenView(ApiView):
     permission_classes = []
 
 
-def checked_query(query: QueryDict, known: frozenset[str]) -> dict[str, str]:
-    """Return the parameters by name. Raises Problem for an unknown or repeated one."""
-    for name, values in query.lists():
+def checked_query(
+    query: QueryDict, known: frozenset[str], repeatable: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """Return the parameters by name, without the repeatable ones.
+
+    Raises Problem for an unknown or repeated one.
+    """
+    single = [(name, values) for name, values in query.lists() if name not in repeatable]
+    for name, values in single:
         if name not in known:
             raise Problem.of_parameter(name, "unknown parameter")
         if len(values) > 1:
             raise Problem.of_parameter(name, "given more than once")
-    return {name: str(values[0]) for name, values in query.lists()}
+    return {name: str(values[0]) for name, values in single}
 
 
 def json_response(

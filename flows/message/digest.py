@@ -26,23 +26,45 @@ class Digits(str):
         return str(self)
 
 
-def request_digest(body: str, priority: int, start_at: datetime | None) -> str:
+def request_digest(
+    body: str,
+    priority: int,
+    start_at: datetime | None,
+    labels: tuple[tuple[str, str], ...] = (),
+    deadline: datetime | timedelta | None = None,
+) -> str:
     """Return the digest of all that makes one start different from another.
 
     The order of keys, white space and escapes do not count. The digits of a number do: a script may
-    tell 1 from 1.0. Times count, not how they are written.
+    tell 1 from 1.0. Times count, not how they are written; but a deadline by a time is another than
+    one by a duration. Labels are in the order of their keys.
     Raises PayloadInvalid where the payload is nested too deep.
     """
     try:
         payload = json.loads(
             body, object_pairs_hook=_in_order, parse_int=Digits, parse_float=Digits
         )["payload"]
-        micros = start_at and (start_at - EPOCH) // timedelta(microseconds=1)
-        canonical = ascii((payload, priority, micros))
+        asked = [payload, priority, start_at and _micros(start_at - EPOCH)]
+        # Digests of starts without them stay as they were.
+        if labels or deadline is not None:
+            asked += [labels, _deadline(deadline)]
+        canonical = ascii(tuple(asked))
     except RecursionError as error:
         raise PayloadInvalid("The payload is nested too deep.") from error
     # 248 bits and the mark fill the 64 characters of the column.
     return FORM + hashlib.sha256(canonical.encode()).hexdigest()[: 64 - len(FORM)]
+
+
+def _deadline(deadline: datetime | timedelta | None) -> tuple[str, int] | None:
+    if deadline is None:
+        return None
+    if isinstance(deadline, timedelta):
+        return "in", _micros(deadline)
+    return "at", _micros(deadline - EPOCH)
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
 
 
 def is_of_request(known: str, digest: str, body: str) -> bool:

@@ -12,7 +12,16 @@ from uuid import UUID
 
 import orjson
 
-from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
+from flows.models import (
+    DeadLetter,
+    Message,
+    Run,
+    RunDeadline,
+    RunLabel,
+    RunningAttempt,
+    StepRun,
+    StepVersion,
+)
 from flows.monitoring.progress import newest, progress_document, progress_told
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
@@ -58,10 +67,29 @@ def trace_json(run: Run, *, indent: bool = False) -> bytes:
 def summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return runs as they are shown in lists, without steps and result.
 
-    Select their flow versions with them. It takes four queries for any number of runs.
+    Select their flow versions with them. It takes six queries for any number of runs.
     """
     current = current_steps([run for run in runs if run.status != Run.Status.COMPLETED])
-    return [_summary(run, current.get(run.pk)) for run in runs]
+    beside = Beside([run.pk for run in runs])
+    return [_summary(run, current.get(run.pk), beside) for run in runs]
+
+
+class Beside:
+    """What stands in tables beside some runs: their labels and deadlines."""
+
+    def __init__(self, run_ids: Collection[UUID]) -> None:
+        self._labels: dict[UUID, dict[str, str]] = defaultdict(dict)
+        labels = RunLabel.objects.filter(run__in=run_ids).order_by("key")
+        for run_id, key, value in labels.values_list("run_id", "key", "value"):
+            self._labels[run_id][key] = value
+        deadlines = RunDeadline.objects.filter(pk__in=run_ids).order_by()
+        self._deadlines = dict(deadlines.values_list("pk", "at"))
+
+    def labels(self, run_id: UUID) -> dict[str, str]:
+        return self._labels.get(run_id, {})
+
+    def deadline(self, run_id: UUID) -> datetime | None:
+        return self._deadlines.get(run_id)
 
 
 def wait_until_finished(
@@ -102,14 +130,14 @@ def _outline(run: Run) -> dict[str, Any]:
         )
     steps = _steps(run, messages)
     return {
-        **_summary(run, _current(run, steps)),
+        **_summary(run, _current(run, steps), Beside([run.pk])),
         "result": None,
         "waitingBecause": None if run.status in Run.FINISHED else why_run(run),
         "steps": steps,
     }
 
 
-def _summary(run: Run, current_step: str | None) -> dict[str, Any]:
+def _summary(run: Run, current_step: str | None, beside: Beside) -> dict[str, Any]:
     return {
         "correlationId": str(run.pk),
         "flowName": run.flow_version.flow_name,
@@ -119,6 +147,8 @@ def _summary(run: Run, current_step: str | None) -> dict[str, Any]:
         "createdAt": _time(run.created_at),
         "startedAt": _time(run.started_at),
         "finishedAt": _time(run.finished_at),
+        "labels": beside.labels(run.pk),
+        "deadline": _time(beside.deadline(run.pk)),
         "error": run.error or None,
         "warnings": run.warnings,
         "repeats": None if run.repeats is None else str(run.repeats),

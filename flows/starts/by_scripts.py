@@ -30,7 +30,7 @@ from flows.errors import (
 from flows.message.digest import is_of_request, request_digest
 from flows.models import IdempotencyKey, Run
 from flows.models.message import DEFAULT_PRIORITY
-from flows.options import IDEMPOTENCY_KEY_AGE, can_be_a_name, check_options
+from flows.options import IDEMPOTENCY_KEY_AGE, can_be_a_name, checked_options
 from flows.plan import flow_plan
 from flows.starts.new_run import delayed_until, new_run
 from flows.store import NewRun, store
@@ -105,7 +105,7 @@ def _new_run(site: CallSite, call: Call, request: dict[str, Any], ordinal: int) 
     priority, key = request.get("priority"), request.get("key")
     start_at = _time_in(request.get("startAt"))
     priority = DEFAULT_PRIORITY if priority is None else priority
-    check_options(priority, start_at, key)
+    checked_options(priority, start_at, key)
     plan = flow_plan(request["flow"])
     parent = UUID(call.correlation_id)
     row = Run.objects.filter(pk=parent).values("started_by_id", "start_depth").first()

@@ -57,7 +57,7 @@ def start_together(
         runs.append(run)
         outcomes.append(Started(run.correlation_id, run.flow_name))
         if each.idempotency_key is not None:
-            keys[run.correlation_id] = key_of(run, each.idempotency_key, None)
+            keys[run.correlation_id] = key_of(run, each.idempotency_key)
     others = _store_together(runs, keys, look_for_room) if runs else {}
     return [
         others.get(each.correlation_id, each) if isinstance(each, Started) else each

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -12,7 +11,8 @@ from flows.errors import IdempotencyConflict
 from flows.message.digest import is_of_request, request_digest
 from flows.models import IdempotencyKey
 from flows.models.users import caller_of
-from flows.options import IDEMPOTENCY_KEY_AGE
+from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions
+from flows.starts.new_run import require_time_left
 from flows.starts.started import Started
 from flows.store import NewRun, store
 
@@ -25,13 +25,16 @@ def is_idempotency_key(text: str) -> bool:
     return bool(IDEMPOTENCY_KEY.fullmatch(text))
 
 
-def key_of(run: NewRun, key: str, start_at: datetime | None) -> IdempotencyKey:
+def key_of(run: NewRun, key: str, options: RunOptions | None = None) -> IdempotencyKey:
     """Return the row of a caller's key, not saved yet, with the digest of the request."""
+    asked = options or RunOptions(run.priority)
     return IdempotencyKey(
         flow_name=run.flow_name,
         caller=caller_of(run.user_id),
         key=key,
-        body_digest=request_digest(run.body, run.priority, start_at),
+        body_digest=request_digest(
+            run.body, asked.priority, asked.start_at, asked.labels, asked.deadline
+        ),
         run_id=run.correlation_id,
     )
 
@@ -44,6 +47,7 @@ def start_once(run: NewRun, key: IdempotencyKey) -> Started:
     same_key.filter(created_at__lt=key.created_at - IDEMPOTENCY_KEY_AGE).delete()
     if known := _known_start(same_key, run, key):
         return known
+    require_time_left(run)
     try:
         with transaction.atomic():
             store().start([run])

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
-from flows.errors import DelayTooLong
+from flows.errors import DeadlineInvalid, DelayTooLong
 from flows.message.envelope import parse_payload, parse_value, wrap
 from flows.message.python_payload import write_payload
 from flows.plan import FlowPlan, StepPlan, flow_plan
@@ -39,6 +39,8 @@ def new_run(
     at_once: bool = False,
     at: StepPlan | None = None,
     id: UUID | None = None,
+    labels: tuple[tuple[str, str], ...] = (),
+    deadline: datetime | None = None,
 ) -> NewRun:
     """Return a run that begins at a step, the first if none is given, with its checked payload."""
     first = at or plan.require_runnable()
@@ -58,6 +60,8 @@ def new_run(
         user_id=user.pk if user else None,
         priority=priority,
         start_at=delayed_until,
+        labels=labels,
+        deadline=deadline,
     )
 
 
@@ -80,3 +84,26 @@ def delayed_until(start_at: datetime | None) -> datetime | None:
         fault = {"parameter": "startAt", "detail": detail}
         raise DelayTooLong(f"startAt: {detail}.", errors=[fault])
     return start_at if delay > timedelta(0) else None
+
+
+def deadline_at(deadline: datetime | timedelta | None) -> datetime | None:
+    """Return the time until which the run has to end. A duration counts from now.
+
+    Raises DeadlineInvalid where the calendar ends before.
+    """
+    if not isinstance(deadline, timedelta):
+        return deadline
+    try:
+        return store().database.now() + deadline
+    except OverflowError:
+        detail = "is after the end of the calendar"
+        fault = {"parameter": "deadline", "detail": detail}
+        raise DeadlineInvalid(f"deadline: {detail}.", errors=[fault]) from None
+
+
+def require_time_left(run: NewRun) -> None:
+    """Raise DeadlineInvalid where the run would have to end before it starts."""
+    if run.deadline is None:
+        return
+    if run.deadline <= (run.start_at or store().database.now()):
+        raise DeadlineInvalid

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -13,11 +13,18 @@ from django.db import IntegrityError
 from flows.errors import CommitInDoubt, PayloadInvalid
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
-from flows.options import check_options
+from flows.options import checked_options
 from flows.plan import FlowPlan
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of, start_once
-from flows.starts.new_run import Payload, delayed_until, new_run, plan_of
+from flows.starts.new_run import (
+    Payload,
+    deadline_at,
+    delayed_until,
+    new_run,
+    plan_of,
+    require_time_left,
+)
 from flows.starts.started import Started
 from flows.store import NewRun, store
 
@@ -36,27 +43,38 @@ def start(
     idempotency_key: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+    deadline: datetime | timedelta | None = None,
 ) -> Started:
     """Start a run. It is stored when this returns, or with the transaction around it.
 
-    Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits. An
-    idempotency key belongs to the user and the flow.
+    Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits; it is
+    cancelled if it has not ended by the deadline, a time or a duration from now. An idempotency key
+    belongs to the user and the flow.
 
     The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
     taken as JSON text and travel unchanged, numbers of any length included.
     Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
     IdempotencyConflict, and CommitInDoubt if the database was lost and the run may be stored.
     """
-    priority = check_options(priority, start_at, idempotency_key)
+    options = checked_options(priority, start_at, idempotency_key, labels, deadline)
     plan = plan_of(flow)
-    run = new_run(plan, payload, user, priority, delayed_until(start_at))
-    return start_run(
-        run, None if idempotency_key is None else key_of(run, idempotency_key, start_at)
+    run = new_run(
+        plan,
+        payload,
+        user,
+        options.priority,
+        delayed_until(start_at),
+        labels=options.labels,
+        deadline=deadline_at(deadline),
     )
+    key = None if idempotency_key is None else key_of(run, idempotency_key, options)
+    return start_run(run, key)
 
 
 def start_run(run: NewRun, key: IdempotencyKey | None) -> Started:
     if key is None:
+        require_time_left(run)
         _store([run])
         return Started(run.correlation_id, run.flow_name)
     try:
@@ -73,25 +91,37 @@ def start_many(
     user: Caller | None = None,
     priority: int = DEFAULT_PRIORITY,
     start_at: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+    deadline: datetime | timedelta | None = None,
 ) -> list[UUID]:
     """Start a run for each payload, all in one transaction or none. Raises as `start` does.
 
     PayloadInvalid names the payload: `$[3].amount` is in the fourth. Payloads are read while the
     queue has room for them, so an endless iterable ends with QueueFull.
     """
-    priority = check_options(priority, start_at)
+    options = checked_options(priority, start_at, None, labels, deadline)
     plan = plan_of(flow)
-    not_before = delayed_until(start_at)
+    not_before, not_after = delayed_until(start_at), deadline_at(deadline)
     runs: list[NewRun] = []
     for number, payload in enumerate(payloads):
         if number and number % PAYLOADS_READ_AHEAD == 0:
             ready, delayed = (0, number) if not_before else (number, 0)
             store().refuse_if_full(runs[0].queue_id, ready, delayed)
         try:
-            runs.append(new_run(plan, payload, user, priority, not_before))
+            run = new_run(
+                plan,
+                payload,
+                user,
+                options.priority,
+                not_before,
+                labels=options.labels,
+                deadline=not_after,
+            )
         except PayloadInvalid as error:
             raise _numbered(error, number) from error
+        runs.append(run)
     if runs:
+        require_time_left(runs[0])
         _store(runs)
     return [run.correlation_id for run in runs]
 

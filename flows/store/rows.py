@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
+from flows.models import RunDeadline, RunLabel
 from flows.models.users import key_in_database
 from flows.store.database import sql_time
 from flows.store.types import NewRun
@@ -32,3 +34,21 @@ def message_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[st
         "delayed": run.start_at is not None,
         "branch": run.branch,
     }
+
+
+def store_beside(runs: Sequence[NewRun]) -> None:
+    """Store what stands beside some runs: their labels and deadlines."""
+    labels = [
+        RunLabel(run_id=run.correlation_id, key=key, value=value)
+        for run in runs
+        for key, value in run.labels
+    ]
+    deadlines = [
+        RunDeadline(run_id=run.correlation_id, at=run.deadline) for run in runs if run.deadline
+    ]
+    RunLabel.objects.bulk_create(labels)
+    RunDeadline.objects.bulk_create(deadlines)
+
+
+def has_more_beside(runs: Sequence[NewRun]) -> bool:
+    return any(run.labels or run.deadline for run in runs)

@@ -33,7 +33,7 @@ from flows.store.decisions import LetterDecision, locked_run
 from flows.store.jump import mend
 from flows.store.kept import beginning
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
-from flows.store.rows import message_row, new_run_row
+from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
@@ -67,11 +67,16 @@ class Store:
                 self.refuse_if_full(queue_id, ready[queue_id], delayed[queue_id])
         now = self.database.time_of_start()
         rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
-        if self.database.counts_with_commit:
+        has_more = has_more_beside(runs)
+        if self.database.counts_with_commit and not has_more:
             self.database.store_starts(rows)
             return
         with self.database.transaction():
             self.database.store_starts(rows)
+            if has_more:
+                store_beside(runs)
+            if self.database.counts_with_commit:
+                return
             for queue_id, count in sorted(ready.items()):
                 self.counters.take_room(queue_id, count)
             for queue_id, count in sorted(delayed.items()):

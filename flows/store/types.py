@@ -42,6 +42,8 @@ class NewRun:
     key: str = ""
     key_caller: str = ""
     key_digest: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    deadline: datetime | None = None
 
 
 @dataclass(slots=True)

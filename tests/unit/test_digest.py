@@ -155,6 +155,22 @@ def test_a_start_time_is_the_same_in_every_zone():
     assert digest("{}", 4, NOON) == digest("{}", 4, berlin)
 
 
+OPTIONS = st.tuples(
+    st.dictionaries(TEXTS, TEXTS, max_size=3).map(lambda labels: tuple(sorted(labels.items()))),
+    st.none() | st.timedeltas() | st.datetimes(timezones=st.just(UTC)),
+)
+
+
+@patient
+@given(OPTIONS, OPTIONS)
+def test_labels_and_deadlines_count(one, other):
+    def of(options: Any) -> str:
+        return request_digest('{"payload":{}}', 4, None, *options)
+
+    assert (of(one) == of(other)) == (one == other)
+    assert (of(one) == digest("{}")) == (one == ((), None))
+
+
 @pytest.mark.parametrize(
     "edge",
     [

@@ -22,6 +22,8 @@ RUN = {
     "createdAt": "2026-11-02T09:30:00.120000Z",
     "startedAt": "2026-11-02T09:30:00.131000Z",
     "finishedAt": "2026-11-02T09:30:00.164000Z",
+    "labels": {"order": "4711"},
+    "deadline": "2026-11-02T10:00:00.000000Z",
     "result": {"correlationId": RUN_ID, "payload": {"decision": "accepted"}},
     "error": None,
     "warnings": 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from flows.api.openapi.describe import (
     CHALLENGE,
@@ -30,6 +30,7 @@ from flows.api.openapi.examples import (
 from flows.api.openapi.schemas import BULK_REPROCESSING, LIVE, READY, REPROCESSING_REQUEST, ref
 from flows.models import DeadLetter, Run
 from flows.models.message import DEFAULT_PRIORITY
+from flows.models.run_label import MOST_LABELS
 
 RUN_ID = in_path("id", "The correlation id.", OpenApiTypes.UUID)
 DEAD_LETTER_ID = in_path("id", "The dead letter's id.", int)
@@ -48,6 +49,33 @@ START_OPTIONS = [
         "The run waits until this time. The server limits the delay; its default is 400 days. A"
         " queue takes as many delayed starts as its size, in addition to its messages.",
         OpenApiTypes.DATETIME,
+    ),
+    filtered(
+        "label",
+        "A label of the run, `key:value`: a key of 1 to 64 characters without a colon, and a value"
+        " of 1 to 255. At most 16, each with a key of its own. `listRuns` finds runs by them.",
+        {
+            "type": "array",
+            "maxItems": MOST_LABELS,
+            "items": {"type": "string", "pattern": "^[^:]{1,64}:.{1,255}$"},
+        },
+        examples=[OpenApiExample("order", value=["order:4711", "shop:north"])],
+    ),
+    filtered(
+        "deadline",
+        "A time, or a number of seconds from now. A run that has not ended by then is cancelled"
+        " within seconds, whatever it is doing; its `error` says so. It must be later than"
+        " `startAt`.",
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "exclusiveMinimum": 0},
+            ]
+        },
+        examples=[
+            OpenApiExample("time", value="2026-11-02T09:30:00Z"),
+            OpenApiExample("seconds", value=300),
+        ],
     ),
 ]
 

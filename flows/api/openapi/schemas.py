@@ -139,6 +139,12 @@ RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
     "createdAt": TIME,
     "startedAt": TIME_OR_NULL,
     "finishedAt": TIME_OR_NULL,
+    "labels": {
+        "type": "object",
+        "additionalProperties": TEXT,
+        "description": "The labels that it was started with, by their keys.",
+    },
+    "deadline": {**TIME_OR_NULL, "description": "It is cancelled if it has not ended by then."},
     "error": TEXT_OR_NULL,
     "warnings": COUNT,
     "repeats": {

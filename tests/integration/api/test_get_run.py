@@ -84,6 +84,8 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "currentStep": "step 1",
         "startedAt": None,
         "finishedAt": None,
+        "labels": {},
+        "deadline": None,
         "result": None,
         "error": None,
         "warnings": 0,
@@ -241,7 +243,7 @@ def test_number_of_queries_does_not_grow_with_steps_and_attempts(user):
     with CaptureQueriesContext(connection) as queries:
         trace(run)
 
-    assert len(queries) <= 12
+    assert len(queries) <= 14
 
 
 @pytest.mark.parametrize("right", [Right.WATCH, Right.OPERATE])

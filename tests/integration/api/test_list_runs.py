@@ -219,7 +219,7 @@ def test_number_of_queries_does_not_grow_with_the_runs(watcher, django_assert_ma
             ended_as_letter(run)
     watcher.get(PATH)
 
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(9):
         assert len(listed(watcher)) == 12
 
 

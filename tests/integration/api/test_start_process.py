@@ -398,6 +398,9 @@ def test_same_idempotency_key_of_another_user_starts_a_run_of_that_user(post, us
         ({"priority": "4"}, None),
         ({"priority": "5"}, "idempotency-conflict"),
         ({"startAt": "2001-01-01T00:00:00Z"}, "idempotency-conflict"),
+        ({"label": "order:17"}, "idempotency-conflict"),
+        ({"deadline": "60"}, "idempotency-conflict"),
+        ({"deadline": "2999-01-01T00:00:00Z"}, "idempotency-conflict"),
     ],
 )
 def test_the_options_of_a_start_are_compared(client, user, flow, query, word):
