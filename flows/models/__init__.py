@@ -14,6 +14,7 @@ from flows.models.flow_state import FlowState, FlowStateTotals
 from flows.models.logins import LoginCount
 from flows.models.message import Message
 from flows.models.queue import Queue, QueueState
+from flows.models.quiet_end import QuietEnd
 from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.role import Right, RoleMapping
 from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
@@ -47,6 +48,7 @@ __all__ = [
     "Message",
     "Queue",
     "QueueState",
+    "QuietEnd",
     "RefusedStarts",
     "ReprocessedLetter",
     "Reprocessing",

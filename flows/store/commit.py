@@ -13,6 +13,7 @@ from flows.disposition import Circumstances, Decision, Disposition
 from flows.message.error_class import error_class_of
 from flows.models import DeadLetter, Run
 from flows.models.keep import Keep
+from flows.models.quiet_end import note_quiet_ends
 from flows.plan import StepPlan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
@@ -459,8 +460,16 @@ class Commit:
             for letter in DeadLetter.objects.bulk_create(letters):
                 site = step_plan(letter.step_id).site
                 announce_letter(letter, site.flow, site.step)
+        self._note_quiet_ends()
         if self.handed or self.retried or self.waiting or self.released:
             self.database.wake()
+
+    def _note_quiet_ends(self) -> None:
+        """Note the runs that end without an attempt that is stored here. Hardly any does."""
+        quiet = [done.held.run_id for done in (*self.completed, *self.dead) if not done.ran]
+        if ended := {*map(UUID, quiet), *self.branches.end_of_run.ended}:
+            ended -= {UUID(done.held.run_id) for done in self.results if done.ran}
+            note_quiet_ends(ended, self.now)
 
     def _retry_row(self, done: DeliveryResult) -> dict[str, object]:
         available_at = sql_time(self.now + (done.decision.delay or timedelta(0)))

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 
 from flows.errors import AlreadyReprocessed, QueueFull
 from flows.models import DeadLetter, Run
+from flows.models.quiet_end import note_quiet_ends
 from flows.plan import flow_name_of, meeting_plan, step_plan
 from flows.store import sql
 from flows.store.counters import Counters
@@ -110,6 +111,7 @@ class LetterDecision:
         if not end.take_room(gathered):
             raise QueueFull("The queue where the branches of its run meet is full.", retry_after=1)
         end.reach(gathered)
+        note_quiet_ends(end.ended, self.now)
         self.counters.add(queues)
         add_totals(self.totals, end.totals)
 

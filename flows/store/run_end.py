@@ -55,6 +55,8 @@ class RunEnd:
         self.queues = queues
         self.now = now
         self.totals = totals_by_flow()
+        # The runs that it has ended.
+        self.ended: list[UUID] = []
 
     def take_room(self, run: Gathered) -> bool:
         """Count the message of the join, if there is one, in its queue; false: that is full."""
@@ -100,6 +102,7 @@ class RunEnd:
         failed = [error, sql_time(self.now), run.correlation_id.hex]
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
             self.totals[flow_name_of(version_id)].failed += 1
+            self.ended.append(run.correlation_id)
             announce_end(run.correlation_id, flow_name_of(version_id), Run.Status.FAILED)
 
     def _counters_of(self, queue_id: int) -> QueueCounters | None:
@@ -114,6 +117,7 @@ class RunEnd:
             self.database.each(sql.FORGET_INPUTS, [{"id": row["id"]}])
         flow_name = flow_name_of(run.flow_version_id)
         self.totals[flow_name].completed += 1
+        self.ended.append(run.correlation_id)
         announce_end(run.correlation_id, flow_name, Run.Status.COMPLETED)
 
     def _go_on_at(self, join: StepPlan, run: Gathered, body: str) -> None:

@@ -22,6 +22,7 @@ from uuid_utils.compat import uuid7
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
 from flows.models.keep import Keep
+from flows.models.quiet_end import note_quiet_ends
 from flows.models.users import key_in_database
 from flows.plan import flow_name_of, keep_of, step_plan
 from flows.signals import announce_end
@@ -165,6 +166,7 @@ class Store:
                     failed=-was_failed, cancelled=1, reopened=int(was_failed)
                 )
                 self.counters.add_to_totals(totals)
+                note_quiet_ends([run_id], now)
                 announce_end(run_id, flow_name, Run.Status.CANCELLED)
                 self.database.wake()
                 return True

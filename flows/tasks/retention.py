@@ -36,6 +36,7 @@ from flows.models import (
     IdempotencyKey,
     LoginCount,
     Message,
+    QuietEnd,
     Run,
 )
 from flows.models.audit_triggers import deletes_entries
@@ -52,6 +53,7 @@ BATCH = 200
 RETENTION_WITHOUT_FLOW = timedelta(days=30)
 SCHEDULE = "asyncengine retention"
 SCHEDULE_MINUTES = 10
+QUIET_ENDS_KEPT = timedelta(days=1)
 BUDGET_SECONDS = 20.0
 
 # A run that was purged, as the totals count it: the flow's name and the status.
@@ -112,6 +114,7 @@ def _batches(now: datetime) -> Iterator[int]:
         or _purge_tokens(now)
         or _purge_cache(now)
         or _purge_audit_log(now)
+        or _purge_quiet_ends(now)
         or purge_expired(now, BATCH)
     ):
         yield 0
@@ -208,6 +211,13 @@ def _purge_cache(now: datetime) -> int:
     expired = CachedValue.objects.expired(now)
     batch = list(expired.order_by("expires_at").values_list("pk", flat=True)[:BATCH])
     return expired.filter(pk__in=batch).delete()[0] if batch else 0
+
+
+def _purge_quiet_ends(now: datetime) -> int:
+    """Delete a batch of the ends that streams of events no longer go back to; return how many."""
+    old = QuietEnd.objects.filter(at__lt=now - QUIET_ENDS_KEPT)
+    batch = list(old.order_by("pk").values_list("pk", flat=True)[:BATCH])
+    return QuietEnd.objects.filter(pk__in=batch).delete()[0] if batch else 0
 
 
 def _purge_audit_log(now: datetime) -> int:
