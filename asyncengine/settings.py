@@ -241,6 +241,8 @@ ASYNCENGINE_MAX_RESULT_BYTES = env_int("ASYNCENGINE_MAX_RESULT_BYTES", 8 * 1024*
 ASYNCENGINE_MAX_KEPT_BYTES = env_int("ASYNCENGINE_MAX_KEPT_BYTES", 1024**2, minimum=1)
 # A delayed start may lie this far in the future.
 ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
+# Callers of one user that wait for runs in one web process, and streams of events that it has open.
+ASYNCENGINE_MAX_WAITERS = env_int("ASYNCENGINE_MAX_WAITERS", 500)
 # How long the audit log is kept. 0: for ever.
 ASYNCENGINE_AUDIT_DAYS = env_int("ASYNCENGINE_AUDIT_DAYS", 400)
 # Set by `manage.py up`: the processes of its web server end when `up` has ended.

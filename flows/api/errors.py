@@ -68,7 +68,7 @@ PROBLEM_TYPES = {
     "too-many-logins": ProblemType(
         429, "Too many logins from this address, or at this account, have failed."
     ),
-    "too-many-waiting": ProblemType(429, "Too many callers wait for the ends of runs."),
+    "too-many-waiters": ProblemType(429, "Too many callers wait for the ends of runs."),
     "internal-error": ProblemType(500, "Something went wrong here."),
     "database-unavailable": ProblemType(
         503, "The database cannot be used now; nothing was stored."

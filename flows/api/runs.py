@@ -18,7 +18,7 @@ from flows.api.openapi.operations import CANCEL_RUN, GET_RUN, LIST_RUNS
 from flows.api.pages import newest_page
 from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response
-from flows.front.faults import TooManyWaiting
+from flows.front.faults import TooManyWaiters
 from flows.front.waiters import WAIT, Wait
 from flows.models import Run
 from flows.models.uuid7 import first_uuid7
@@ -73,9 +73,9 @@ class RunView(ApiView):
 
 
 def _wait_here(run: Run, seconds: float) -> None:
-    """Wait in this thread, because there is no front. Raises TooManyWaiting."""
+    """Wait in this thread, because there is no front. Raises TooManyWaiters."""
     if not WAITING_ROOM.acquire(blocking=False):
-        raise TooManyWaiting
+        raise TooManyWaiters
     try:
         wait_until_finished(run.pk, seconds)
     finally:

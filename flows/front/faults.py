@@ -40,8 +40,8 @@ class Overloaded(RequestFault):
     headers = {"Retry-After": "5"}
 
 
-class TooManyWaiting(RequestFault):
+class TooManyWaiters(RequestFault):
     """Too many callers wait for the ends of runs, in all or of one user."""
 
-    type = "too-many-waiting"
+    type = "too-many-waiters"
     headers = {"Retry-After": "2"}

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import close_old_connections
 
-from flows.front.faults import TooManyWaiting
+from flows.front.faults import TooManyWaiters
 from flows.front.threads import Threads
 from flows.monitoring.trace import finished_among
 
 logger = logging.getLogger(__name__)
 
-# The most callers that wait in one process: in all, and of one user.
-MOST = 2_000
-MOST_OF_A_USER = 500
+# The most callers that wait in one process; of one user as many as ASYNCENGINE_MAX_WAITERS.
+MOST = 4_000
 # The shortest pause between two queries. Queries take at most a sixth of the time.
 LEAST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 1.0
@@ -66,7 +66,7 @@ class Waiters:
     async def wait(self, wait: Wait, gone: Callable[[], Awaitable[None]]) -> bool:
         """Wait as the view has asked for. Return False if the caller has gone meanwhile.
 
-        Raises TooManyWaiting.
+        Raises TooManyWaiters.
         """
         assert wait.run_id is not None
         with self._place(wait.user_id), self._ended(wait.run_id) as ended:
@@ -83,8 +83,9 @@ class Waiters:
 
     @contextmanager
     def _place(self, user_id: Any) -> Iterator[None]:
-        if self._by_user.total() >= MOST or self._by_user[user_id] >= MOST_OF_A_USER:
-            raise TooManyWaiting
+        most_of_a_user = settings.ASYNCENGINE_MAX_WAITERS
+        if self._by_user.total() >= MOST or self._by_user[user_id] >= most_of_a_user:
+            raise TooManyWaiters
         self._by_user[user_id] += 1
         try:
             yield

@@ -11,7 +11,6 @@ import pytest
 
 from flows.front import answer as answers
 from flows.front import body as bodies
-from flows.front import waiters as waiting
 from flows.front.answer import Answer
 from flows.front.application import _is_streamed
 from flows.front.body import BodyMemory, Held, StreamedInput, Upload, read_whole
@@ -21,7 +20,7 @@ from flows.front.faults import (
     BodyTooLarge,
     BodyTooSlow,
     Overloaded,
-    TooManyWaiting,
+    TooManyWaiters,
 )
 from flows.front.threads import Threads
 from flows.front.waiters import Wait, Waiters
@@ -167,15 +166,15 @@ def test_a_wait_ends_with_its_run_with_its_seconds_or_with_its_caller():
     asyncio.run(scenario())
 
 
-def test_a_user_has_a_share_of_the_places_and_gets_it_back(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(waiting, "MOST_OF_A_USER", 1)
+def test_a_user_has_a_share_of_the_places_and_gets_it_back(settings: Any):
+    settings.ASYNCENGINE_MAX_WAITERS = 1
 
     async def scenario() -> None:
         room = waiters()
         first = asyncio.create_task(room.wait(wait_of(1), never))
         await asyncio.sleep(0)
 
-        with pytest.raises(TooManyWaiting):
+        with pytest.raises(TooManyWaiters):
             await room.wait(wait_of(1), never)
         assert await room.wait(wait_of(2, 0.01), never)
 

@@ -172,7 +172,7 @@ GET_RUN = operation(
         ),
     ],
     answer=answered("The run.", ref("Run"), RUN),
-    problems=("not-found", "too-many-waiting"),
+    problems=("not-found", "too-many-waiters"),
 )
 
 LIST_RUNS = operation(
