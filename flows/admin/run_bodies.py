@@ -14,7 +14,6 @@ from flows.access.rights import SEES_EVERY_RUN
 from flows.admin.by_role import has_right
 from flows.admin.long_texts import SHOWN
 from flows.models import DeadLetter, Flow, Message, Run, StepRun
-from flows.models.keep import Keep
 from flows.monitoring.run_story import start_payload
 from scripts.admin.json_fields import pretty_json
 
@@ -23,11 +22,6 @@ BODIES: dict[str, tuple[type[Any], str]] = {
     "attempt": (StepRun, "input"),
     "message": (Message, "body"),
     "letter": (DeadLetter, "body"),
-}
-NOT_KEPT: dict[str, str] = {
-    Keep.EVERYTHING: "It was not kept: the run is from before payloads were, or it is too large.",
-    Keep.FAILURES: "It was not kept: the flow keeps the payloads of failed runs alone.",
-    Keep.NOTHING: "It was not kept: the flow keeps no payloads.",
 }
 
 

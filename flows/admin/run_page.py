@@ -13,8 +13,9 @@ from django.urls import reverse
 
 from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
-from flows.admin.run_bodies import NOT_KEPT, address_of_body
+from flows.admin.run_bodies import address_of_body
 from flows.models import DeadLetter, Message, Queue, Run, StepRun
+from flows.models.keep import NOT_KEPT
 from flows.monitoring.progress import progress_told, progress_words
 from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
 from flows.monitoring.trace import RUNNING

@@ -34,11 +34,12 @@ from flows.admin.display import (
     rounded,
 )
 from flows.admin.long_texts import SHOWN, LongTexts, shown_text
-from flows.admin.run_bodies import NOT_KEPT, address_of_body, body_response, like_url
+from flows.admin.run_bodies import address_of_body, body_response, like_url
 from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.errors import FlowError
 from flows.models import BranchEnd, Message, Queue, Right, Run, StepVersion
+from flows.models.keep import NOT_KEPT
 from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of
 from flows.monitoring.run_story import (
     first_step,

@@ -26,7 +26,7 @@ from flows.api.openapi.operations import (
     REPROCESS_DEAD_LETTER,
 )
 from flows.api.options import NEWEST_SCRIPT, unknown_option
-from flows.api.pages import PAGE_SIZE, newest_page
+from flows.api.pages import PAGE_SIZE, page_of_rows
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import accepted
 from flows.api.view import ApiView, json_response
@@ -54,7 +54,8 @@ class DeadLettersView(ApiView):
             reason=parameters.choice(self.query, "reason", DeadLetter.Reason.values),
         )
         letters = letters.select_related("step__flow_version")
-        return json_response(newest_page(request, self.query, letters, _documents, _fitting))
+        page = page_of_rows(request, self.query, letters, _documents, fitting=_fitting)
+        return json_response(page)
 
 
 class DeadLetterView(ApiView):

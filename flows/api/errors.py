@@ -45,6 +45,9 @@ PROBLEM_TYPES = {
     "bad-request": ProblemType(400, "The request cannot be understood."),
     "body-incomplete": ProblemType(400, "The body ended before its announced end."),
     "query-invalid": ProblemType(400, "The query parameters are refused."),
+    "search-too-long": ProblemType(
+        400, "The search takes too long. Give a flow, or times that bound it."
+    ),
     "header-invalid": ProblemType(400, "A header is refused."),
     "payload-invalid": ProblemType(400, "The payload is refused."),
     "not-authenticated": ProblemType(401, "Valid credentials are needed."),
@@ -60,6 +63,9 @@ PROBLEM_TYPES = {
     "idempotency-conflict": ProblemType(409, "The idempotency key was used for another request."),
     "too-many-tokens": ProblemType(409, "The user has as many tokens as a user may have."),
     "already-reprocessed": ProblemType(409, "The dead letter was reprocessed before."),
+    "input-not-kept": ProblemType(409, "What the run was given is not kept."),
+    "no-result": ProblemType(409, "The run has ended without a result."),
+    "run-not-finished": ProblemType(409, "The run has not finished."),
     "length-required": ProblemType(411, "The request needs a Content-Length."),
     "payload-too-large": ProblemType(413, "The payload is too large."),
     "unsupported-media-type": ProblemType(415, "The body must be JSON in UTF-8."),

@@ -1,44 +1,79 @@
-"""Lists in pages, newest first or by name. Callers do not interpret the cursor."""
+"""Lists in pages, by a key or by name. Callers do not interpret the cursor."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from rest_framework.request import Request
 
 from flows.api import parameters
 from flows.api.errors import Problem
 
 PAGE_SIZE = 100
+LARGEST_PAGE = 500
+# It is in no key and in no time as text.
+BETWEEN = "|"
 
 Row = TypeVar("Row", bound=Model)
 
 
-def newest_page(
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order of a page: by a field and then by the key, or by the key alone."""
+
+    field: str = "pk"
+    is_descending: bool = True
+
+    @property
+    def fields(self) -> list[str]:
+        return ["pk"] if self.field == "pk" else [self.field, "pk"]
+
+    def apply(self, rows: QuerySet[Row]) -> QuerySet[Row]:
+        return rows.order_by(*(f"-{f}" if self.is_descending else f for f in self.fields))
+
+    def after(self, values: Sequence[Any]) -> Q:
+        """Return the condition of the rows behind the one with these values."""
+        side = "lt" if self.is_descending else "gt"
+        *first, key = values
+        if not first:
+            return Q(**{f"pk__{side}": key})
+        # The first part alone bounds what the database has to look at.
+        bound = Q(**{f"{self.field}__{side}e": first[0]})
+        return bound & (Q(**{f"{self.field}__{side}": first[0]}) | Q(**{f"pk__{side}": key}))
+
+
+NEWEST_FIRST = Order()
+
+
+def page_of_rows(
     request: Request,
-    query: dict[str, str],
+    query: Mapping[str, Any],
     rows: QuerySet[Row],
     show: Callable[[Sequence[Row]], list[Any]],
+    *,
+    order: Order = NEWEST_FIRST,
+    size: int | None = None,
     fitting: Callable[[QuerySet[Row]], int] | None = None,
 ) -> dict[str, Any]:
-    """Return the page that the query's cursor asks for, in the order of the key, newest first.
+    """Return the page that the query's cursor asks for.
 
     One more row than is shown is read to find out whether there is a next page, so nothing is
     counted. `fitting` returns how many rows fit in the page. Raises Problem for an invalid cursor.
     """
     if "cursor" in query:
-        rows = rows.filter(pk__lt=_read(query["cursor"], rows.model))
-    rows = rows.order_by("-pk")
-    size = fitting(rows) if fitting else PAGE_SIZE
-    found = list(rows[: size + 1])
-    page = found[:size]
-    following = _next_url(request, query, page[-1].pk) if len(found) > size else None
-    return {"results": show(page), "next": following}
+        rows = rows.filter(order.after(_read(query["cursor"], rows.model, order)))
+    rows = order.apply(rows)
+    most = size or (fitting(rows) if fitting else PAGE_SIZE)
+    found = list(rows[: most + 1])
+    page = found[:most]
+    has_next = len(found) > most
+    return _page(request, query, show(page), _cursor_of(page[-1], order) if has_next else None)
 
 
 def page_by_name(
@@ -52,28 +87,43 @@ def page_by_name(
         rows = rows.filter(name__gt=name)
     found: list[Any] = list(rows.order_by("name")[: PAGE_SIZE + 1])
     page = found[:PAGE_SIZE]
-    following = _url(request, query, page[-1].name) if len(found) > PAGE_SIZE else None
-    return {"results": show(page), "next": following}
+    cursor = page[-1].name if len(found) > PAGE_SIZE else None
+    return _page(request, query, show(page), cursor)
 
 
-def _next_url(request: Request, query: dict[str, str], last: Any) -> str:
-    cursor = base64.urlsafe_b64encode(str(last).encode()).decode().rstrip("=")
-    return _url(request, query, cursor)
+def _page(
+    request: Request, query: Mapping[str, Any], results: list[Any], cursor: str | None
+) -> dict[str, Any]:
+    following = None if cursor is None else _url(request, query, cursor)
+    return {"results": results, "next": following, "nextCursor": cursor}
 
 
-def _url(request: Request, query: dict[str, str], cursor: str) -> str:
-    path = f"{request.path}?{urlencode({**query, 'cursor': cursor})}"
+def _url(request: Request, query: Mapping[str, Any], cursor: str) -> str:
+    path = f"{request.path}?{urlencode({**query, 'cursor': cursor}, doseq=True)}"
     return request._request.build_absolute_uri(path)
 
 
-def _read(cursor: str, model: type[Model]) -> Any:
-    """Return the key that is in the cursor."""
+def _cursor_of(row: Any, order: Order) -> str:
+    text = BETWEEN.join(_as_text(getattr(row, name)) for name in order.fields)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _read(cursor: str, model: type[Model], order: Order) -> list[Any]:
+    """Return the values that are in the cursor, one for each field of the order."""
     padding = "=" * (-len(cursor) % 4)
     try:
         text = base64.b64decode(cursor + padding, altchars=b"-_", validate=True).decode()
-        key = model._meta.pk.to_python(text)
+        parts = text.split(BETWEEN)
+        fields: list[Any] = [
+            model._meta.pk if name == "pk" else model._meta.get_field(name) for name in order.fields
+        ]
+        values = [field.to_python(part) for field, part in zip(fields, parts, strict=True)]
     except (ValueError, ValidationError) as error:
         raise Problem.of_parameter("cursor", "is none that a page gave") from error
-    if str(key) != text:
+    if BETWEEN.join(map(_as_text, values)) != text:
         raise Problem.of_parameter("cursor", "is none that a page gave")
-    return key
+    return values

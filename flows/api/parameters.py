@@ -48,6 +48,16 @@ def digit(query: dict[str, str], name: str) -> int | None:
     return int(value)
 
 
+def whole_number(query: dict[str, str], name: str, least: int, most: int) -> int | None:
+    value = query.get(name)
+    if value is None:
+        return None
+    # The length is bounded, for a number of many digits takes long to read.
+    if re.fullmatch("[0-9]{1,18}", value) and least <= int(value) <= most:
+        return int(value)
+    raise Problem.of_parameter(name, f"must be a whole number from {least} to {most}")
+
+
 def correlation_id(query: dict[str, str], name: str) -> UUID | None:
     """Return the id of a run."""
     given = query.get(name)

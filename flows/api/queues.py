@@ -101,6 +101,7 @@ def _document(queue: Any, delayed: int, snapshot: QueueSnapshot) -> dict[str, An
     granted = snapshot.queues[queue.pk].granted
     oldest_at = snapshot.oldest_at(queue.pk)
     age = snapshot.now - oldest_at if oldest_at else None
+    cause = snapshot.why_queue(queue.pk)
     return {
         "name": queue.name,
         "size": queue.size,
@@ -111,7 +112,8 @@ def _document(queue: Any, delayed: int, snapshot: QueueSnapshot) -> dict[str, An
         "oldestAgeSeconds": None if age is None else round(age.total_seconds(), 3),
         "paused": queue.paused,
         "ratePerSecond": _rate_per_second(queue),
-        "waitingBecause": snapshot.why_queue(queue.pk),
+        "waitingBecause": cause,
+        "waitingCode": cause and cause.code,
     }
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import NoReturn
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -14,44 +15,109 @@ from flows import engine
 from flows.access.rights import may_cancel, runs_seen
 from flows.api import parameters
 from flows.api.errors import Problem
-from flows.api.openapi.operations import CANCEL_RUN, GET_RUN, LIST_RUNS
-from flows.api.pages import newest_page
+from flows.api.openapi.run_operations import CANCEL_RUN, COUNT_RUNS, GET_RUN, LIST_RUNS
+from flows.api.pages import LARGEST_PAGE, Order, page_of_rows
 from flows.api.reason import reason_of
+from flows.api.run_filters import RunFilter
 from flows.api.view import ApiView, json_response
 from flows.front.faults import TooManyWaiters
 from flows.front.waiters import WAIT, Wait
 from flows.models import Run
-from flows.models.uuid7 import first_uuid7
 from flows.monitoring.trace import summaries, trace_json, wait_until_finished
+from flows.store.bounded import OutOfTime, within
 
 LONGEST_WAIT_SECONDS = 60.0
 # Under a server without the front each waiting caller holds a thread. Beyond 8 a process refuses
 # more, so that starts and probes always find a thread.
 WAITING_ROOM = BoundedSemaphore(8)
-# The id of a run has the clock of the process that started it; its row has the database's.
-CLOCKS_APART = timedelta(minutes=5)
+# What a list or a count may take. What is looked for may be anywhere among millions of runs.
+SEARCH_SECONDS = 10.0
+
+FILTERS = frozenset(
+    {
+        "flowName",
+        "parent",
+        "startedBy",
+        "idempotencyKey",
+        "createdAfter",
+        "createdBefore",
+        "finishedAfter",
+        "finishedBefore",
+    }
+)
+ORDERS = {
+    "createdAt": Order(is_descending=False),
+    "-createdAt": Order(),
+    "finishedAt": Order("finished_at", is_descending=False),
+    "-finishedAt": Order("finished_at"),
+}
+NEWEST_FIRST = "-createdAt"
 
 
-class RunsView(ApiView):
-    query_parameters = frozenset(
-        {"flowName", "status", "parent", "createdAfter", "createdBefore", "cursor"}
-    )
+class FilteredView(ApiView):
+    """What the operations have in common that are about the runs which match a query."""
+
+    query_parameters = FILTERS
+    repeatable_parameters = frozenset({"status", "label"})
+
+    def runs(self, request: Request) -> QuerySet[Run]:
+        """Return the matching runs that the caller may see."""
+        query, statuses = self.query, self.repeated.get("status", [])
+        for status in statuses:
+            parameters.choice({"status": status}, "status", Run.Status.values)
+        key = query.get("idempotencyKey")
+        if key is not None and not engine.is_idempotency_key(key):
+            raise Problem.of_parameter("idempotencyKey", "is none")
+        wanted = RunFilter(
+            flow_name=parameters.text(query, "flowName"),
+            statuses=statuses,
+            labels=parameters.labels(self.repeated.get("label", [])),
+            parent=parameters.correlation_id(query, "parent"),
+            started_by=parameters.text(query, "startedBy"),
+            idempotency_key=key,
+            created_after=parameters.date_time(query, "createdAfter"),
+            created_before=parameters.date_time(query, "createdBefore"),
+            finished_after=parameters.date_time(query, "finishedAfter"),
+            finished_before=parameters.date_time(query, "finishedBefore"),
+        )
+        return wanted.restrict(runs_seen(request.user), request.user)
+
+
+class RunsView(FilteredView):
+    query_parameters = FILTERS | {"order", "pageSize", "cursor"}
 
     @extend_schema(**LIST_RUNS)
     def get(self, request: Request) -> HttpResponse:
-        runs = parameters.matching(
-            runs_seen(request.user),
-            flow_version__flow_name=parameters.text(self.query, "flowName"),
-            status=parameters.choice(self.query, "status", Run.Status.values),
-            parent=parameters.correlation_id(self.query, "parent"),
-        )
-        runs = _created_between(
-            runs,
-            parameters.date_time(self.query, "createdAfter"),
-            parameters.date_time(self.query, "createdBefore"),
-        )
-        runs = runs.select_related("flow_version").defer("result")
-        return json_response(newest_page(request, self.query, runs, summaries))
+        runs = self.runs(request).select_related("flow_version", "started_by").defer("result")
+        name = parameters.choice(self.query, "order", ORDERS) or NEWEST_FIRST
+        size = parameters.whole_number(self.query, "pageSize", 1, LARGEST_PAGE)
+        order = ORDERS[name]
+        if order.field != "pk":
+            runs = runs.filter(finished_at__isnull=False)
+        query = {**self.query, **self.repeated}
+        with searching():
+            page = page_of_rows(request, query, runs, summaries, order=order, size=size)
+        return json_response(page)
+
+
+class CountRunsView(FilteredView):
+    @extend_schema(**COUNT_RUNS)
+    def get(self, request: Request) -> HttpResponse:
+        counted = self.runs(request).order_by().values_list("status")
+        with searching():
+            found = dict(counted.annotate(count=Count("pk")))
+        counts = {status: found.get(status, 0) for status in Run.Status.values}
+        return json_response({"counts": counts, "total": sum(counts.values())})
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """Bound the time of the block's statements. Raises Problem."""
+    try:
+        with within(SEARCH_SECONDS):
+            yield
+    except OutOfTime as error:
+        raise Problem("search-too-long") from error
 
 
 class RunView(ApiView):
@@ -60,12 +126,12 @@ class RunView(ApiView):
     @extend_schema(**GET_RUN)
     def get(self, request: Request, id: str) -> HttpResponse:
         seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
-        run = _find(request, id)
+        run = find_run(request, id)
         if seconds and run.status not in Run.FINISHED:
             wait: Wait | None = request.META.get(WAIT)
             if wait is None:
                 _wait_here(run, seconds)
-                run = _find(request, id)
+                run = find_run(request, id)
             elif not wait.is_over:
                 wait.until_finished(run.pk, request.user.pk, seconds)
                 return HttpResponse()
@@ -85,29 +151,16 @@ def _wait_here(run: Run, seconds: float) -> None:
 class CancelRunView(ApiView):
     @extend_schema(**CANCEL_RUN)
     def post(self, request: Request, id: str) -> HttpResponse:
-        run = _find(request, id)
+        run = find_run(request, id)
         if not may_cancel(request.user, run):
             raise Problem("no-role", "None of your roles may cancel this run.")
         cancelled = engine.cancel(run, user=request.user, reason=reason_of(request))
         return json_response(trace_json(cancelled))
 
 
-def _created_between(
-    runs: QuerySet[Run], after: datetime | None, before: datetime | None
-) -> QuerySet[Run]:
-    """Return the runs of [after, before). The ids bound what the database has to look at."""
-    if after:
-        first = first_uuid7(after, -CLOCKS_APART)
-        runs = runs.filter(pk__gte=first, created_at__gte=after)
-    if before:
-        last = first_uuid7(before, CLOCKS_APART)
-        runs = runs.filter(pk__lt=last, created_at__lt=before)
-    return runs
-
-
-def _find(request: Request, text: str) -> Run:
+def find_run(request: Request, text: str) -> Run:
     """Return the run. Raises Problem where there is none that the caller may see."""
-    runs = runs_seen(request.user).select_related("flow_version")
+    runs = runs_seen(request.user).select_related("flow_version", "started_by")
     run = runs.filter(pk=_parse(text)).first()
     return run or _refuse()
 

@@ -7,7 +7,8 @@ from flows.api.health import LiveView, ReadyView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
 from flows.api.queues import PauseQueueView, QueuesView, QueueView, ResumeQueueView
 from flows.api.reprocessings import ReprocessDeadLettersView
-from flows.api.runs import CancelRunView, RunsView, RunView
+from flows.api.run_payloads import RunInputView, RunLogsView, RunResultView
+from flows.api.runs import CancelRunView, CountRunsView, RunsView, RunView
 from flows.api.start import FlowStartView, StartView
 from flows.api.tokens import TokenView
 
@@ -21,7 +22,11 @@ urlpatterns = [
     path("api/flows/<path:name>/start", FlowStartView.as_view(), name="flow-start"),
     path("api/flows/<path:name>", FlowView.as_view(), name="flow"),
     path("api/runs", RunsView.as_view(), name="runs"),
+    path("api/runs/counts", CountRunsView.as_view(), name="count-runs"),
     path("api/runs/<str:id>", RunView.as_view(), name="run"),
+    path("api/runs/<str:id>/input", RunInputView.as_view(), name="run-input"),
+    path("api/runs/<str:id>/result", RunResultView.as_view(), name="run-result"),
+    path("api/runs/<str:id>/logs", RunLogsView.as_view(), name="run-logs"),
     path("api/runs/<str:id>/cancel", CancelRunView.as_view(), name="cancel-run"),
     path("api/queues", QueuesView.as_view(), name="queues"),
     path("api/queues/<path:name>/pause", PauseQueueView.as_view(), name="pause-queue"),

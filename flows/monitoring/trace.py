@@ -6,11 +6,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
+from django.db.models import Max
 
 from flows.models import (
     DeadLetter,
@@ -25,7 +26,7 @@ from flows.models import (
 from flows.monitoring.progress import newest, progress_document, progress_told
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
-from flows.store.lost_attempts import STOPPED
+from flows.store.lost_attempts import DIED, STOPPED
 
 # The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
@@ -33,6 +34,12 @@ PENDING = "PENDING"
 SKIPPED = "SKIPPED"
 # The outcome of an attempt that has none yet.
 RUNNING = "RUNNING"
+# The code of an error that has left no dead letter.
+FAILED = "failed"
+# The codes of errors of attempts that are no outcome of their script.
+LOST = {DIED: "worker-died", STOPPED: "worker-stopped"}
+# The most dead letters of a run that are named.
+MOST_LETTERS = 1_000
 
 ATTEMPT_FIELDS = (
     "run",
@@ -67,29 +74,35 @@ def trace_json(run: Run, *, indent: bool = False) -> bytes:
 def summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return runs as they are shown in lists, without steps and result.
 
-    Select their flow versions with them. It takes six queries for any number of runs.
+    Select their flow versions and starters with them. It takes seven queries for any number of
+    runs.
     """
     current = current_steps([run for run in runs if run.status != Run.Status.COMPLETED])
-    beside = Beside([run.pk for run in runs])
+    beside = Beside(runs)
     return [_summary(run, current.get(run.pk), beside) for run in runs]
 
 
 class Beside:
-    """What stands in tables beside some runs: their labels and deadlines."""
+    """What stands in tables beside some runs: their labels, deadlines and dead letters."""
 
-    def __init__(self, run_ids: Collection[UUID]) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
+        run_ids = [run.pk for run in runs]
         self._labels: dict[UUID, dict[str, str]] = defaultdict(dict)
         labels = RunLabel.objects.filter(run__in=run_ids).order_by("key")
         for run_id, key, value in labels.values_list("run_id", "key", "value"):
             self._labels[run_id][key] = value
         deadlines = RunDeadline.objects.filter(pk__in=run_ids).order_by()
         self._deadlines = dict(deadlines.values_list("pk", "at"))
+        self._codes = _codes_of([run.pk for run in runs if run.error])
 
     def labels(self, run_id: UUID) -> dict[str, str]:
         return self._labels.get(run_id, {})
 
     def deadline(self, run_id: UUID) -> datetime | None:
         return self._deadlines.get(run_id)
+
+    def error_code(self, run: Run) -> str | None:
+        return self._codes.get(run.pk, FAILED) if run.error else None
 
 
 def wait_until_finished(
@@ -128,11 +141,15 @@ def _outline(run: Run) -> dict[str, Any]:
         run.refresh_from_db(
             fields=["status", "started_at", "finished_at", "result", "error", "warnings"]
         )
-    steps = _steps(run, messages)
+    letters = _letters(run)
+    steps = _steps(run, messages, letters)
+    cause = None if run.status in Run.FINISHED else why_run(run)
     return {
-        **_summary(run, _current(run, steps), Beside([run.pk])),
+        **_summary(run, _current(run, steps), Beside([run])),
         "result": None,
-        "waitingBecause": None if run.status in Run.FINISHED else why_run(run),
+        "waitingBecause": cause,
+        "waitingCode": cause and cause.code,
+        "deadLetterIds": [letter["id"] for letter in letters[:MOST_LETTERS]],
         "steps": steps,
     }
 
@@ -150,10 +167,21 @@ def _summary(run: Run, current_step: str | None, beside: Beside) -> dict[str, An
         "labels": beside.labels(run.pk),
         "deadline": _time(beside.deadline(run.pk)),
         "error": run.error or None,
+        "errorCode": beside.error_code(run),
         "warnings": run.warnings,
+        "startedBy": run.started_by and run.started_by.get_username(),
         "repeats": None if run.repeats is None else str(run.repeats),
         "parentCorrelationId": None if run.parent is None else str(run.parent),
     }
+
+
+def _codes_of(run_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return why the last dead letter of each run has become one."""
+    if not run_ids:
+        return {}
+    letters = DeadLetter.objects.filter(run__in=run_ids).order_by()
+    last = letters.values("run").annotate(last=Max("pk")).values("last")
+    return dict(DeadLetter.objects.filter(pk__in=last).values_list("run_id", "reason").order_by())
 
 
 # --- where a run is ----------------------------------------------------------------------------
@@ -242,6 +270,13 @@ class Place:
         return sum(max(self.numbers[b] - self.stopped[b], self.counted.get(b, 0)) for b in branches)
 
 
+def _letters(run: Run) -> list[Mapping[str, Any]]:
+    """Return the open dead letters of the run, the oldest first."""
+    letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
+    fields = ("id", "step__name", "error", "reason", "deliveries", "dead_at", "branch")
+    return list(letters.values(*fields))
+
+
 def _messages(run: Run) -> list[Mapping[str, Any]]:
     return list(
         Message.objects.of_run(run.pk).values(
@@ -256,9 +291,11 @@ def _messages(run: Run) -> list[Mapping[str, Any]]:
     )
 
 
-def _steps(run: Run, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _steps(
+    run: Run, messages: Iterable[Mapping[str, Any]], letters: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     versions = _step_versions(run)
-    places = _places(run, messages, [step.name for step in versions])
+    places = _places(run, messages, letters, [step.name for step in versions])
     statuses = statuses_of(run, [places[step.name] for step in versions])
     return [
         _step(run, step, places[step.name], status)
@@ -280,7 +317,10 @@ def _step_versions(run: Run) -> list[StepVersion]:
 
 
 def _places(
-    run: Run, messages: Iterable[Mapping[str, Any]], names: Sequence[str]
+    run: Run,
+    messages: Iterable[Mapping[str, Any]],
+    letters: Iterable[Mapping[str, Any]],
+    names: Sequence[str],
 ) -> dict[str, Place]:
     """Return the place for each step, by the step's name.
 
@@ -289,8 +329,7 @@ def _places(
     """
     places: dict[str, Place] = defaultdict(Place)
     _add_attempts(run, places)
-    letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
-    for letter in letters.values("step__name", "error", "deliveries", "dead_at", "branch"):
+    for letter in letters:
         place = places[letter["step__name"]]
         place.letter = letter
         place.counted[letter["branch"]] = letter["deliveries"]
@@ -329,9 +368,26 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
                 "finishedAt": _time(step_run.finished_at),
                 "outcome": step_run.outcome,
                 "error": step_run.error or None,
-                "logs": orjson.loads(step_run.logs) if step_run.logs else [],
+                "errorCode": _code_of(step_run),
+                "logs": log_lines(step_run.logs),
             }
         )
+
+
+def _code_of(attempt: StepRun) -> str | None:
+    """Return the code of the error of an attempt: its outcome, or what befell its worker."""
+    if not attempt.error:
+        return None
+    return LOST.get(attempt.error, attempt.outcome.lower())
+
+
+def log_lines(logs: str) -> list[dict[str, Any]]:
+    """Return the lines of an attempt's log as the API shows them."""
+    lines: list[dict[str, Any]] = orjson.loads(logs) if logs else []
+    for line in lines:
+        if "at" in line:
+            line["at"] = rfc3339(datetime.fromtimestamp(line["at"], UTC))
+    return lines
 
 
 def running_attempts(messages: Iterable[Mapping[str, Any]]) -> dict[UUID, RunningAttempt]:
@@ -357,7 +413,8 @@ def _running(place: Place, message: Mapping[str, Any], attempt: RunningAttempt) 
         "finishedAt": None,
         "outcome": RUNNING,
         "error": None,
-        "logs": orjson.loads(attempt.logs) if attempt.logs else [],
+        "errorCode": None,
+        "logs": log_lines(attempt.logs),
     }
 
 
@@ -366,6 +423,8 @@ def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, A
     last = attempts[-1] if attempts else None
     finished_at = last["finishedAt"] if last else letter and _time(letter["dead_at"])
     error = letter["error"] if letter else last and last["error"]
+    code = letter["reason"] if letter else last and last["errorCode"]
+    is_completed = status == Run.Status.COMPLETED
     return {
         "name": step.name,
         "queueName": step.queue_name,
@@ -375,7 +434,8 @@ def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, A
         "deliveries": place.deliveries,
         "startedAt": attempts[0]["startedAt"] if attempts else None,
         "finishedAt": finished_at if status in Run.FINISHED else None,
-        "error": None if status == Run.Status.COMPLETED else error,
+        "error": None if is_completed else error,
+        "errorCode": None if is_completed else code,
         "progress": progress_document(place.progress),
         "attempts": attempts,
     }

@@ -1,4 +1,4 @@
-"""Why a queue or a run waits: one plain sentence, derived from the engine's own state."""
+"""Why a queue or a run waits: a sentence and a code, derived from the engine's own state."""
 
 from __future__ import annotations
 
@@ -27,6 +27,39 @@ UNNOTICED = timedelta(seconds=5)
 MOST_LIKELY = 8
 
 
+class Cause(str):
+    """Why something waits: a sentence for people, and a fixed word for programs."""
+
+    code: str
+
+    def __new__(cls, code: str, sentence: str) -> Cause:
+        cause = super().__new__(cls, sentence)
+        cause.code = code
+        return cause
+
+
+# Every code that a cause may have.
+CODES = (
+    "no-workers",
+    "queue-paused",
+    "flow-paused",
+    "delayed",
+    "back-off",
+    "script-waits",
+    "rate-limited",
+    "slowed-down",
+    "threads-busy",
+    "workers-busy",
+    "queue-full",
+    "next-queue-full",
+    "join-queue-full",
+    "started-queue-full",
+    "higher-priority",
+    "others-first",
+    "worker-died",
+    "step-deleted",
+)
+
 # What the answers are made from.
 SELECTED = ("state", "paused_by", "step__flow", "step__flow__paused_by")
 
@@ -43,12 +76,12 @@ def _columns() -> tuple[str, ...]:
     )
 
 
-def why_queue(queue: Queue) -> str | None:
+def why_queue(queue: Queue) -> Cause | None:
     """Return why messages wait in the queue; None if none wait, or a worker is just taking them."""
     return QueueSnapshot(Queue.objects.filter(pk=queue.pk)).why_queue(queue.pk)
 
 
-def why_run(run: Run) -> str | None:
+def why_run(run: Run) -> Cause | None:
     """Return why the run waits; None if it has ended or a script is at work on it.
 
     A pause comes first, then a delayed start, then the state of the queue. Of several branches the
@@ -84,7 +117,7 @@ class QueueSnapshot:
 
     # --- the questions ---------------------------------------------------------------------
 
-    def why_queue(self, queue_id: int) -> str | None:
+    def why_queue(self, queue_id: int) -> Cause | None:
         firsts = self.firsts[queue_id]
         if not firsts:
             return None
@@ -94,7 +127,7 @@ class QueueSnapshot:
             return self._why_not_taken(queue_id, ready[0].step_id, self.oldest_at(queue_id))
         return _why_delayed(min(firsts, key=lambda message: message.available_at))
 
-    def why_message(self, message: Message) -> str | None:
+    def why_message(self, message: Message) -> Cause | None:
         queue_id = message.queue_id
         if queue_id is None or queue_id not in self.queues:
             return None
@@ -110,11 +143,11 @@ class QueueSnapshot:
             or self._why_not_noticed(message)
         )
 
-    def why_paused(self, queue_id: int) -> str | None:
+    def why_paused(self, queue_id: int) -> Cause | None:
         """Return by what and since when the queue or its flow is paused, None if neither is."""
         return self._why_paused(queue_id)
 
-    def why_held(self) -> str | None:
+    def why_held(self) -> Cause | None:
         return NO_LIVE_WORKERS if self.no_live_workers else None
 
     def oldest_at(self, queue_id: int) -> datetime | None:
@@ -216,39 +249,43 @@ class QueueSnapshot:
 
     # --- the causes, in their order --------------------------------------------------------
 
-    def _why_standing_still(self, queue_id: int, bypasses_pause: bool = False) -> str | None:
+    def _why_standing_still(self, queue_id: int, bypasses_pause: bool = False) -> Cause | None:
         if self.no_live_workers:
             return NO_LIVE_WORKERS
         return None if bypasses_pause else self._why_paused(queue_id)
 
-    def _why_paused(self, queue_id: int) -> str | None:
+    def _why_paused(self, queue_id: int) -> Cause | None:
         queue = self.queues[queue_id]
         if queue.paused:
-            return f"The queue {_paused(queue, self._queue_pauses.get(queue.pk))}"
+            said = _paused(queue, self._queue_pauses.get(queue.pk))
+            return Cause("queue-paused", f"The queue {said}")
         flow = _flow_of(queue)
         if flow and flow.paused:
-            return f"The flow {_paused(flow, self._flow_pauses.get(flow.pk))}"
+            said = _paused(flow, self._flow_pauses.get(flow.pk))
+            return Cause("flow-paused", f"The flow {said}")
         return None
 
     def _why_not_taken(
         self, queue_id: int, step_id: int, ready_since: datetime | None
-    ) -> str | None:
+    ) -> Cause | None:
         if cause := self._why_held_back(queue_id, step_id):
             return cause
         is_unnoticed = ready_since is not None and ready_since <= self.now - UNNOTICED
         if is_unnoticed and self._has_live_worker and not self.queues[queue_id].granted:
-            return "The workers are busy with other queues."
+            return Cause("workers-busy", "The workers are busy with other queues.")
         return None
 
-    def _why_not_admitted(self, message: Message) -> str | None:
+    def _why_not_admitted(self, message: Message) -> Cause | None:
         """Return why a delayed start whose time has come has no room in its queue."""
         queue = self.queues[message.queue_id or 0]
         taken = queue.state.depth + queue.state.reserved
         if not message.delayed or taken < queue.size:
             return None
-        return f"Its time has come, and its queue is full, {taken} of {queue.size}."
+        return Cause(
+            "queue-full", f"Its time has come, and its queue is full, {taken} of {queue.size}."
+        )
 
-    def _why_others_first(self, message: Message) -> str | None:
+    def _why_others_first(self, message: Message) -> Cause | None:
         """Return that a more urgent message is ready, which gets the threads and the rate first."""
         if message.bypasses_pause:
             return None
@@ -258,26 +295,31 @@ class QueueSnapshot:
         highest = more_urgent.order_by("-priority").values_list("priority", flat=True).first()
         if highest is None:
             return None
-        return (
+        return Cause(
+            "higher-priority",
             f"Messages of a higher priority go first: one of priority {highest} is ready,"
-            f" this has {message.priority}."
+            f" this has {message.priority}.",
         )
 
-    def _why_not_noticed(self, message: Message) -> str | None:
+    def _why_not_noticed(self, message: Message) -> Cause | None:
         """Return the remaining causes, if a session on the queue has not taken it for a while."""
         if message.available_at > self.now - UNNOTICED or not self._has_live_worker:
             return None
         queue = self.queues[message.queue_id or 0]
         if message.suspects:
-            return "A worker died while it held this message: it waits to be delivered with few."
+            return Cause(
+                "worker-died",
+                "A worker died while it held this message: it waits to be delivered with few.",
+            )
         if queue.rate_count is not None:
             seconds = queue.rate_period.total_seconds()
-            return (
-                f"It waits for its turn in the rate limit of {queue.rate_count} in {seconds:g} s."
+            return Cause(
+                "rate-limited",
+                f"It waits for its turn in the rate limit of {queue.rate_count} in {seconds:g} s.",
             )
-        return "Other messages of the queue go first."
+        return Cause("others-first", "Other messages of the queue go first.")
 
-    def _why_held_back(self, queue_id: int, step_id: int) -> str | None:
+    def _why_held_back(self, queue_id: int, step_id: int) -> Cause | None:
         queue = self.queues[queue_id]
         return (
             self._why_limited(queue)
@@ -286,7 +328,7 @@ class QueueSnapshot:
             or self._why_no_room(step_id)
         )
 
-    def _why_limited(self, queue: Queue) -> str | None:
+    def _why_limited(self, queue: Queue) -> Cause | None:
         if queue.rate_count is None:
             return None
         rate = RateLimit.read(queue.rate_count, queue.rate_period, queue.state.recent_starts)
@@ -294,19 +336,21 @@ class QueueSnapshot:
         if rate.allowance(epoch):
             return None
         until = text_of(datetime.fromtimestamp(rate.free_at(epoch), UTC))
-        return f"The rate limit of {rate.count} in {rate.period_seconds:g} s is used until {until}."
+        limit = f"{rate.count} in {rate.period_seconds:g} s"
+        return Cause("rate-limited", f"The rate limit of {limit} is used until {until}.")
 
-    def _why_slow(self, queue: Queue) -> str | None:
+    def _why_slow(self, queue: Queue) -> Cause | None:
         until = queue.state.slow_until
         if until is None or until <= self.now:
             return None
-        return f"A script was asked to wait: until {text_of(until)} it is one message at a time."
+        said = f"A script was asked to wait: until {text_of(until)} it is one message at a time."
+        return Cause("slowed-down", said)
 
-    def _why_no_room(self, step_id: int) -> str | None:
+    def _why_no_room(self, step_id: int) -> Cause | None:
         try:
             plan = step_plan(step_id)
         except StepVersion.DoesNotExist:
-            return "Its step was deleted from the database: cancel the run."
+            return Cause("step-deleted", "Its step was deleted from the database: cancel the run.")
         full = next((self._full[id] for id in plan.rooms if id in self._full), None)
         if full is None:
             return None
@@ -314,10 +358,14 @@ class QueueSnapshot:
         which = "The next queue" if is_next else "The queue, where its script may go to,"
         kept = f", {full.state.reserved} of them kept free" if full.state.reserved else ""
         taken = full.state.depth + full.state.reserved
-        return f"{which} {full.name!r} is full, {taken} of {full.size}{kept}."
+        return Cause(
+            "next-queue-full", f"{which} {full.name!r} is full, {taken} of {full.size}{kept}."
+        )
 
 
-NO_LIVE_WORKERS = "No worker is running, so no messages are taken from any queue."
+NO_LIVE_WORKERS = Cause(
+    "no-workers", "No worker is running, so no messages are taken from any queue."
+)
 
 Pause = tuple[datetime, str | None]
 
@@ -326,27 +374,30 @@ def text_of(at: datetime) -> str:
     return rfc3339(at, "milliseconds")
 
 
-def _why_busy(queue: Any) -> str | None:
+def _why_busy(queue: Any) -> Cause | None:
     step = queue.fed_step
     threads = step.threads if step else 1
     if queue.granted < threads:
         return None
-    return f"All threads are busy, {queue.granted} of {threads}."
+    return Cause("threads-busy", f"All threads are busy, {queue.granted} of {threads}.")
 
 
-def _why_delayed(message: Message) -> str:
+def _why_delayed(message: Message) -> Cause:
     until = text_of(message.available_at)
     if message.pending_outputs and message.body.startswith("[{"):
-        return f"A flow that its script starts has a full queue; it looks again at {until}."
+        said = f"A flow that its script starts has a full queue; it looks again at {until}."
+        return Cause("started-queue-full", said)
     if message.pending_outputs:
-        return (
+        said = (
             f"Its branches have all ended; it looks for room in the queue of the join at {until}."
         )
+        return Cause("join-queue-full", said)
     if (waits := script_wait(message)) is not None:
-        return f"{waits} It looks again at {until}."
+        return Cause("script-waits", f"{waits} It looks again at {until}.")
     if message.deliveries:
-        return f"After delivery {message.deliveries} it waits for its back-off until {until}."
-    return f"The start is delayed until {until}."
+        said = f"After delivery {message.deliveries} it waits for its back-off until {until}."
+        return Cause("back-off", said)
+    return Cause("delayed", f"The start is delayed until {until}.")
 
 
 def script_wait(message: Message) -> str | None:

@@ -26,10 +26,14 @@ RUN = {
     "deadline": "2026-11-02T10:00:00.000000Z",
     "result": {"correlationId": RUN_ID, "payload": {"decision": "accepted"}},
     "error": None,
+    "errorCode": None,
     "warnings": 0,
+    "startedBy": "billing",
     "repeats": None,
     "parentCorrelationId": None,
     "waitingBecause": None,
+    "waitingCode": None,
+    "deadLetterIds": [],
     "steps": [
         {
             "name": "decide",
@@ -41,6 +45,7 @@ RUN = {
             "startedAt": "2026-11-02T09:30:00.131000Z",
             "finishedAt": "2026-11-02T09:30:00.133000Z",
             "error": None,
+            "errorCode": None,
             "progress": None,
             "attempts": [
                 {
@@ -50,15 +55,37 @@ RUN = {
                     "finishedAt": "2026-11-02T09:30:00.133000Z",
                     "outcome": "COMPLETED",
                     "error": None,
-                    "logs": [],
+                    "errorCode": None,
+                    "logs": [
+                        {
+                            "at": "2026-11-02T09:30:00.132000Z",
+                            "level": "info",
+                            "text": "The limit is 5,000.",
+                        }
+                    ],
                 }
             ],
         }
     ],
 }
 
-RUN_SUMMARY = {
-    name: value for name, value in RUN.items() if name not in {"result", "waitingBecause", "steps"}
+NOT_IN_SUMMARY = {"result", "waitingBecause", "waitingCode", "deadLetterIds", "steps"}
+RUN_SUMMARY = {name: value for name, value in RUN.items() if name not in NOT_IN_SUMMARY}
+RUN_PAGE = {"results": [RUN_SUMMARY], "next": None, "nextCursor": None}
+
+RUN_LOGS = {
+    "entries": [
+        {
+            "at": "2026-11-02T09:30:00.132000Z",
+            "level": "info",
+            "text": "The limit is 5,000.",
+            "stepName": "decide",
+            "branch": None,
+            "attempt": 1,
+        }
+    ],
+    "nextOffset": 1,
+    "isComplete": True,
 }
 
 QUEUE = {
@@ -72,6 +99,7 @@ QUEUE = {
     "paused": False,
     "ratePerSecond": None,
     "waitingBecause": "All threads are busy, 4 of 4.",
+    "waitingCode": "threads-busy",
 }
 
 BATCH_STARTED = {

@@ -8,7 +8,6 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from flows.api.openapi.describe import (
     CHALLENGE,
     HEADER,
-    QUERY,
     RECEIVES,
     WAITED,
     Operation,
@@ -23,16 +22,13 @@ from flows.api.openapi.examples import (
     BATCH_STARTED,
     QUEUE,
     REPROCESSING,
-    RUN,
-    RUN_SUMMARY,
     STARTED,
 )
 from flows.api.openapi.schemas import BULK_REPROCESSING, LIVE, READY, REPROCESSING_REQUEST, ref
-from flows.models import DeadLetter, Run
+from flows.models import DeadLetter
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.run_label import MOST_LABELS
 
-RUN_ID = in_path("id", "The correlation id.", OpenApiTypes.UUID)
 DEAD_LETTER_ID = in_path("id", "The dead letter's id.", int)
 CURSOR = filtered("cursor", "From the `next` of a page.")
 FLOW_NAME = filtered("flowName", "The flow's name.", required=True)
@@ -157,58 +153,6 @@ START_BATCH = operation(
     retry_after=(202, 429, 503, 504),
 )
 
-GET_RUN = operation(
-    "GET",
-    "getRun",
-    "runs",
-    "See a run, or wait for its end",
-    "Returns the run with its steps and their attempts. With `wait` the answer comes at the end of"
-    " the run, at the latest after that number of seconds; more than 60 counts as 60. The number of"
-    " waits of a user at the same time is limited; one more is refused with 429.",
-    parameters=[
-        RUN_ID,
-        OpenApiParameter(
-            "wait", {"type": "number", "minimum": 0}, QUERY, description="Seconds to wait."
-        ),
-    ],
-    answer=answered("The run.", ref("Run"), RUN),
-    problems=("not-found", "too-many-waiters"),
-)
-
-LIST_RUNS = operation(
-    "GET",
-    "listRuns",
-    "runs",
-    "List runs, the newest first",
-    "Returns the runs that the caller may see: all runs of flows that the caller may watch or"
-    " operate, and the caller's own runs of flows that the caller may start. To find a rare status"
-    " in a large system, give the times as well: they limit the search.",
-    parameters=[
-        OF_FLOW,
-        filtered("status", "Only runs in this status.", enum=Run.Status.values),
-        filtered("parent", "Only runs that a script of this run has started.", OpenApiTypes.UUID),
-        filtered("createdAfter", "Only runs created at this time or later.", OpenApiTypes.DATETIME),
-        filtered("createdBefore", "Only runs created before this time.", OpenApiTypes.DATETIME),
-        CURSOR,
-    ],
-    answer=answered("A page of runs.", ref("RunPage"), {"results": [RUN_SUMMARY], "next": None}),
-)
-
-CANCEL_RUN = operation(
-    "POST",
-    "cancelRun",
-    "runs",
-    "Cancel a run",
-    "Removes the run's waiting messages at once and stops its running script soon after. A run that"
-    " has failed and goes on with other branches is cancelled, too, and its dead letters are"
-    " discarded. A run that has ended does not change and is returned. The caller needs the right"
-    " to operate the flow, or to start it for an own run.",
-    parameters=[RUN_ID],
-    body=WITH_REASON,
-    answer=answered("The run.", ref("Run")),
-    problems=("not-found",),
-)
-
 # --- queues ------------------------------------------------------------------------------------
 
 QUEUE_NAME = in_path("name", "The queue's name.")
@@ -222,7 +166,9 @@ LIST_QUEUES = operation(
     "Returns the queues of the flows that the caller may watch or operate, by name.",
     parameters=[CURSOR],
     answer=answered(
-        "A page of queues, by name.", ref("QueuePage"), {"results": [QUEUE], "next": None}
+        "A page of queues, by name.",
+        ref("QueuePage"),
+        {"results": [QUEUE], "next": None, "nextCursor": None},
     ),
 )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
-from flows.monitoring.trace import PENDING, RUNNING, SKIPPED
+from flows.monitoring.trace import FAILED, LOST, PENDING, RUNNING, SKIPPED
+from flows.monitoring.wait_reason import CODES
 from flows.options import LONGEST_REASON
 from flows.tasks.reprocessing import SAMPLE
 
@@ -36,8 +38,28 @@ def record(properties: dict[str, Schema], *, optional: tuple[str, ...] = (), **m
 
 def page_of(name: str) -> Schema:
     following = {"type": ["string", "null"], "format": "uri", "description": "The next page."}
-    return record({"results": listed(ref(name)), "next": following})
+    cursor = {**TEXT_OR_NULL, "description": "The `cursor` of the next page."}
+    return record({"results": listed(ref(name)), "next": following, "nextCursor": cursor})
 
+
+def code(description: str, known: Iterable[str]) -> Schema:
+    """Return the schema of a word for programs, beside a sentence for people."""
+    words = ", ".join(f"`{each}`" for each in known)
+    return {**TEXT_OR_NULL, "description": f"{description} Known are {words}; more may come."}
+
+
+WAITING_CODE = code("Why it waits, as a word.", CODES)
+ERROR_CODE = code(
+    "The kind of the error: why its last dead letter has become one.",
+    [*DeadLetter.Reason.values, FAILED],
+)
+ATTEMPT_CODE = code(
+    "The kind of the error: how the attempt has ended.",
+    [
+        *(each.lower() for each in StepRun.Outcome.values if each != StepRun.Outcome.COMPLETED),
+        *LOST.values(),
+    ],
+)
 
 PROBLEM_TYPE: Schema = {
     "type": "string",
@@ -76,13 +98,54 @@ STARTED = record(
     }
 )
 
+LOG_LINE_PROPERTIES: dict[str, Schema] = {
+    "at": TIME,
+    "level": {
+        "type": "string",
+        "description": "`debug`, `info`, `warning`, `error`, `critical`, or a word of the script.",
+    },
+    "text": TEXT,
+}
+LOG_LINE = record(LOG_LINE_PROPERTIES, description="A line that a script has logged.")
+
+BRANCH: Schema = {
+    "type": ["string", "null"],
+    "description": "Which branch of the run, as numbers with points.",
+}
+
+RUN_LOGS = record(
+    {
+        "entries": listed(
+            record(
+                {
+                    **LOG_LINE_PROPERTIES,
+                    "stepName": TEXT,
+                    "branch": BRANCH,
+                    "attempt": {"type": "integer", "minimum": 1},
+                }
+            )
+        ),
+        "nextOffset": {**COUNT, "description": "The offset of the next page."},
+        "isComplete": {
+            "type": "boolean",
+            "description": "Whether the run has ended and no further line will come.",
+        },
+    },
+    description="A part of the log of a run.",
+)
+
+RUN_COUNTS = record(
+    {
+        "counts": record(dict.fromkeys(Run.Status.values, COUNT)),
+        "total": COUNT,
+    },
+    description="The numbers of runs, by their status and in all.",
+)
+
 ATTEMPT = record(
     {
         "attempt": {"type": "integer", "minimum": 1},
-        "branch": {
-            "type": ["string", "null"],
-            "description": "Which branch of the run, as numbers with points.",
-        },
+        "branch": BRANCH,
         "startedAt": TIME,
         "finishedAt": TIME_OR_NULL,
         "outcome": {
@@ -91,7 +154,8 @@ ATTEMPT = record(
             "description": f"{RUNNING}: its script has been running for a second or more.",
         },
         "error": TEXT_OR_NULL,
-        "logs": listed({}),
+        "errorCode": ATTEMPT_CODE,
+        "logs": listed(ref("LogLine")),
     },
     description="One delivery of the message to the step's script.",
 )
@@ -122,6 +186,11 @@ STEP_TRACE = record(
         "startedAt": TIME_OR_NULL,
         "finishedAt": TIME_OR_NULL,
         "error": TEXT_OR_NULL,
+        "errorCode": code(
+            "The kind of the error: why its dead letter has become one, else how its last attempt"
+            " has ended.",
+            DeadLetter.Reason.values,
+        ),
         "progress": {"anyOf": [PROGRESS, {"type": "null"}]},
         "attempts": listed(ref("Attempt")),
     }
@@ -146,7 +215,13 @@ RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
     },
     "deadline": {**TIME_OR_NULL, "description": "It is cancelled if it has not ended by then."},
     "error": TEXT_OR_NULL,
+    "errorCode": ERROR_CODE,
     "warnings": COUNT,
+    "startedBy": {
+        **TEXT_OR_NULL,
+        "description": "The name of the user that has started it; null: a command, a script, or a"
+        " user that was deleted.",
+    },
     "repeats": {
         "type": ["string", "null"],
         "format": "uuid",
@@ -170,6 +245,12 @@ RUN = record(
         "waitingBecause": {
             "type": ["string", "null"],
             "description": "Why it waits, in a sentence; null where nothing keeps it waiting.",
+        },
+        "waitingCode": WAITING_CODE,
+        "deadLetterIds": {
+            **listed({"type": "integer", "format": "int64"}),
+            "description": "Its open dead letters, the oldest first, at most 1,000. The right to"
+            " watch or operate the flow shows them.",
         },
         "steps": listed(ref("StepTrace")),
     },
@@ -241,6 +322,7 @@ QUEUE = record(
             "type": ["string", "null"],
             "description": "Why its messages wait, in a sentence; null where nothing keeps them.",
         },
+        "waitingCode": WAITING_CODE,
     },
     description="A queue and what is in it.",
 )
@@ -437,6 +519,7 @@ COMPONENTS: dict[str, Schema] = {
     "Flow": FLOW,
     "FlowPage": FLOW_PAGE,
     "FlowStep": FLOW_STEP,
+    "LogLine": LOG_LINE,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
     "Queue": QUEUE,
@@ -445,6 +528,7 @@ COMPONENTS: dict[str, Schema] = {
     "Reprocessed": REPROCESSED,
     "Reprocessing": REPROCESSING,
     "Run": RUN,
+    "RunLogs": RUN_LOGS,
     "RunPage": RUN_PAGE,
     "RunSummary": RUN_SUMMARY,
     "Started": STARTED,

@@ -4,14 +4,12 @@ import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
 from flows.models import Run
-from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import trace
 
 PAUSE_SECONDS = 0.5
@@ -75,7 +73,7 @@ class Printed:
         place = step, attempt["branch"], attempt["attempt"]
         about = {"step": step, "branch": attempt["branch"], "attempt": attempt["attempt"]}
         for line in self._new(self._lines.get(place, []), attempt["logs"]):
-            yield {**about, **line, "at": _time(line.get("at"))}
+            yield {**about, **line}
         self._lines[place] = attempt["logs"]
         if attempt["finishedAt"] and place not in self._ended:
             self._ended.add(place)
@@ -88,12 +86,6 @@ class Printed:
             return lines[len(known) :]
         # Lines in the middle were left out since.
         return [line for line in lines if line not in known]
-
-
-def _time(at: float | str | None) -> str | None:
-    if isinstance(at, int | float):
-        return rfc3339(datetime.fromtimestamp(at, UTC))
-    return at
 
 
 def _text(line: dict[str, Any]) -> str:

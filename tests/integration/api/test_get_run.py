@@ -73,6 +73,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "startedAt": None,
         "finishedAt": None,
         "error": None,
+        "errorCode": None,
         "progress": None,
         "attempts": [],
     }
@@ -88,10 +89,14 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "deadline": None,
         "result": None,
         "error": None,
+        "errorCode": None,
         "warnings": 0,
+        "startedBy": "caller",
         "repeats": None,
         "parentCorrelationId": None,
         "waitingBecause": None,
+        "waitingCode": None,
+        "deadLetterIds": [],
     }
 
 

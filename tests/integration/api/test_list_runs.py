@@ -50,7 +50,7 @@ def test_run_is_shown_as_by_itself_without_steps_and_result(watcher):
     [shown] = watcher.get(PATH).json()["results"]
 
     alone = watcher.get(f"{PATH}/{run.pk}").json()
-    left_out = ("result", "waitingBecause", "steps")
+    left_out = ("result", "waitingBecause", "waitingCode", "deadLetterIds", "steps")
     assert shown == {name: value for name, value in alone.items() if name not in left_out}
 
 
@@ -168,7 +168,17 @@ def test_times_bound_the_ids_too():
         "cursor=MQ",
         "cursor=ä",
         "page=2",
-        "status=FAILED&status=QUEUED",
+        "parent=x&parent=y",
+        "pageSize=0",
+        "pageSize=501",
+        "pageSize=ten",
+        "order=status",
+        "label=x",
+        "cursor=MQ&order=finishedAt",
+        "startedBy=",
+        "idempotencyKey=",
+        "idempotencyKey=a,b",
+        "finishedAfter=now",
     ],
 )
 def test_wrong_query_is_refused_and_the_parameter_named(watcher, query):
@@ -200,7 +210,7 @@ def test_who_may_only_start_sees_own_runs(client, user, flow, everywhere):
 def test_caller_without_rights_sees_nothing(client, user, flow):
     start(user=user)
 
-    assert client.get(PATH).json() == {"results": [], "next": None}
+    assert client.get(PATH).json() == {"results": [], "next": None, "nextCursor": None}
 
 
 def test_superuser_sees_runs_of_deleted_flows(admin, flow):

@@ -55,6 +55,7 @@ class TestSeen:
             "paused": False,
             "ratePerSecond": None,
             "waitingBecause": "All threads are busy, 4 of 4.",
+            "waitingCode": "threads-busy",
         }
 
     def test_empty_queue_waits_for_nothing(self, operator):

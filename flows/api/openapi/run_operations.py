@@ -1,0 +1,169 @@
+"""The operations on runs in the OpenAPI document."""
+
+from __future__ import annotations
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+from flows.api.openapi.describe import QUERY, answered, filtered, in_path, operation
+from flows.api.openapi.examples import RUN, RUN_LOGS, RUN_PAGE
+from flows.api.openapi.operations import CURSOR, OF_FLOW, WITH_REASON
+from flows.api.openapi.schemas import RUN_COUNTS, ref
+from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
+from flows.models import Run
+
+RUN_ID = in_path("id", "The correlation id.", OpenApiTypes.UUID)
+FILTERS = [
+    OF_FLOW,
+    filtered("status", "Only runs in one of these statuses.", enum=Run.Status.values, many=True),
+    filtered("label", "Only runs with all of these labels, each as `key:value`.", many=True),
+    filtered("parent", "Only runs that a script of this run has started.", OpenApiTypes.UUID),
+    filtered("startedBy", "Only runs that this user has started; `me` is the caller."),
+    filtered(
+        "idempotencyKey",
+        "Only runs that the caller, or the user in `startedBy`, has started with this key in the"
+        " last 24 hours.",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+    ),
+    filtered("createdAfter", "Only runs created at this time or later.", OpenApiTypes.DATETIME),
+    filtered("createdBefore", "Only runs created before this time.", OpenApiTypes.DATETIME),
+    filtered("finishedAfter", "Only runs finished at this time or later.", OpenApiTypes.DATETIME),
+    filtered("finishedBefore", "Only runs finished before this time.", OpenApiTypes.DATETIME),
+]
+SEEN = (
+    "the runs that the caller may see: all runs of flows that the caller may watch or operate, and"
+    " the caller's own runs of flows that the caller may start"
+)
+
+GET_RUN = operation(
+    "GET",
+    "getRun",
+    "runs",
+    "See a run, or wait for its end",
+    "Returns the run with its steps and their attempts. With `wait` the answer comes at the end of"
+    " the run, at the latest after that number of seconds; more than 60 counts as 60. The number of"
+    " waits of a user at the same time is limited; one more is refused with 429.",
+    parameters=[
+        RUN_ID,
+        OpenApiParameter(
+            "wait", {"type": "number", "minimum": 0}, QUERY, description="Seconds to wait."
+        ),
+    ],
+    answer=answered("The run.", ref("Run"), RUN),
+    problems=("not-found", "too-many-waiters"),
+)
+
+LIST_RUNS = operation(
+    "GET",
+    "listRuns",
+    "runs",
+    "List runs, the newest first",
+    f"Returns {SEEN}. In the orders by `finishedAt` these are the finished ones. A search that"
+    " takes more than ten seconds is stopped and refused: in a large system, give a flow or times"
+    " as well, which limit it.",
+    parameters=[
+        *FILTERS,
+        filtered(
+            "order",
+            "The order of the runs; `-` stands for the newest first.",
+            enum=["createdAt", "-createdAt", "finishedAt", "-finishedAt"],
+            default="-createdAt",
+        ),
+        filtered(
+            "pageSize",
+            "The number of runs on a page.",
+            {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE_SIZE},
+        ),
+        CURSOR,
+    ],
+    answer=answered("A page of runs.", ref("RunPage"), RUN_PAGE),
+    problems=("search-too-long",),
+)
+
+COUNT_RUNS = operation(
+    "GET",
+    "countRuns",
+    "runs",
+    "Count runs by their status",
+    f"Counts {SEEN}. It has the filters of the list of runs, and the same limit of time.",
+    parameters=FILTERS,
+    answer=answered(
+        "The numbers of runs.",
+        RUN_COUNTS,
+        {
+            "counts": {
+                "QUEUED": 12,
+                "RUNNING": 3,
+                "COMPLETED": 4711,
+                "FAILED": 2,
+                "CANCELLED": 0,
+            },
+            "total": 4728,
+        },
+    ),
+    problems=("search-too-long",),
+)
+
+GET_RUN_INPUT = operation(
+    "GET",
+    "getRunInput",
+    "runs",
+    "See what a run was started with",
+    "Returns the payload as the caller wrote it, digit for digit. A flow decides how long inputs"
+    " are kept; where it is not kept, the answer is 409.",
+    parameters=[RUN_ID],
+    answer=answered(
+        "The payload.",
+        {"description": "An object; any JSON value where the run began at a later step."},
+        {"amount": 4200, "customer": "A-77"},
+    ),
+    problems=("not-found", "input-not-kept"),
+)
+
+GET_RUN_RESULT = operation(
+    "GET",
+    "getRunResult",
+    "runs",
+    "See the result of a run",
+    "Returns the output of the last step as its script wrote it. 409: the run has not finished, or"
+    " has failed or was cancelled.",
+    parameters=[RUN_ID],
+    answer=answered("The result.", {"description": "Any JSON value."}, RUN["result"]),
+    problems=("not-found", "no-result", "run-not-finished"),
+)
+
+GET_RUN_LOGS = operation(
+    "GET",
+    "getRunLogs",
+    "runs",
+    "See the log of a run",
+    "Returns what the scripts of the run have logged, a page of at most 1,000 lines. To follow a"
+    " run, call again with `nextOffset` until `isComplete` is true. The lines of attempts that have"
+    " ended come first, then those of running scripts. While branches run side by side, a line may"
+    " come to another place when its attempt ends.",
+    parameters=[
+        RUN_ID,
+        filtered(
+            "offset",
+            "The number of lines to leave out: those that were read before.",
+            {"type": "integer", "minimum": 0, "maximum": 1_000_000_000, "default": 0},
+        ),
+    ],
+    answer=answered("A page of the log.", ref("RunLogs"), RUN_LOGS),
+    problems=("not-found",),
+)
+
+CANCEL_RUN = operation(
+    "POST",
+    "cancelRun",
+    "runs",
+    "Cancel a run",
+    "Removes the run's waiting messages at once and stops its running script soon after. A run that"
+    " has failed and goes on with other branches is cancelled, too, and its dead letters are"
+    " discarded. A run that has ended does not change and is returned. The caller needs the right"
+    " to operate the flow, or to start it for an own run.",
+    parameters=[RUN_ID],
+    body=WITH_REASON,
+    answer=answered("The run.", ref("Run"), RUN | {"status": Run.Status.CANCELLED.value}),
+    problems=("not-found",),
+)
