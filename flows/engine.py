@@ -44,6 +44,7 @@ __all__ = [
     "Started",
     "bypass_pause",
     "cancel",
+    "cancel_at_deadline",
     "discard",
     "is_idempotency_key",
     "let_one_through",
@@ -102,6 +103,19 @@ def cancel(run: Run, *, user: Caller | None = None, reason: str = "") -> Run:
             audit.record("cancel", run, before=before, after=after, reason=reason, user=user)
     run.refresh_from_db()
     return run
+
+
+def cancel_at_deadline(run: Run, error: str) -> bool:
+    """Cancel a run that has not ended by its deadline; return whether it was cancelled.
+
+    The audit log has no entry: the engine does it by itself. The error says why.
+    """
+    with store().database.transaction():
+        if not store().cancel(run.pk, None, error):
+            return False
+        run.refresh_from_db()
+        _make_text(run)
+        return True
 
 
 def _make_text(run: Run) -> None:

@@ -361,7 +361,7 @@ DELETE_WAITING = """
 
 CANCEL_RUN = """
     UPDATE flows_run SET status = 'CANCELLED', cancelled_by_id = %s, finished_at = %s,
-        cancelled_input = %s
+        cancelled_input = %s, error = COALESCE(%s, error)
     WHERE correlation_id = %s
 """
 

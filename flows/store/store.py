@@ -129,9 +129,10 @@ class Store:
 
     # --- single runs -----------------------------------------------------------------------
 
-    def cancel(self, run_id: UUID, user_id: Any) -> bool:
+    def cancel(self, run_id: UUID, user_id: Any, error: str | None = None) -> bool:
         """Cancel a run. Waiting messages leave at once; the holder of another is told.
 
+        The run gets the error, if one is given.
         A run that is failed since a branch died, and goes on with others, is cancelled, too; its
         dead letters are discarded. Returns false where the run has ended already.
         """
@@ -155,7 +156,7 @@ class Store:
                     if body and keep == Keep.EVERYTHING
                     else None
                 )
-                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), kept, run_id.hex])
+                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), kept, error, run_id.hex])
                 if keep == Keep.FAILURES:
                     self.database.each(sql.FORGET_INPUTS, [{"id": run_id.hex}])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])

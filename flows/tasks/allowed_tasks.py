@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 ENGINE_TASKS = frozenset(
     {
         "flows.tasks.conservation.check_and_store",
+        "flows.tasks.deadlines.cancel_overdue",
         "flows.tasks.reprocessing.advance",
         "flows.tasks.retention.purge",
         "flows.tasks.run_texts.gather",

@@ -23,6 +23,7 @@ from flows.models import Flow, FlowState, Message, Run
 from flows.options import BatchOptions, StartOptions, can_be_a_name
 from flows.store import HeldMessage, Ready, store
 from flows.store.database import Database
+from flows.tasks.deadlines import cancel_overdue
 from flows.testing.arguments import (
     as_duration,
     check_flag,
@@ -295,6 +296,7 @@ class FlowKit:
         """Work on the queue served longest ago, and return the number of delivered messages."""
         __tracebackhide__ = True
         count_starts_at_once()
+        cancel_overdue()
         for queue in self._servable():
             self._sessions += 1
             if self._sessions > MOST_SESSIONS:

@@ -31,6 +31,7 @@ from flows.store.troubles import Trouble, trouble_of
 from flows.tasks.allowed_tasks import is_of_engine, judged_package
 from flows.tasks.cache import TaskCache
 from flows.tasks.counting import Counting
+from flows.tasks.deadlines import DeadlineWatch
 from flows.tasks.ends import failure_of
 from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
@@ -81,6 +82,7 @@ class QueueBroker(ORM):
         self.listener: Listener | None = None
         self.has_warned = False
         self.counting = Counting()
+        self.deadlines = DeadlineWatch()
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
         self.when_at_rest: Callable[[], None] | None = None
@@ -180,6 +182,7 @@ class QueueBroker(ORM):
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = clock
         self._store_stat()
+        self.deadlines.look()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
 

@@ -231,6 +231,19 @@ def test_a_delayed_start_waits_for_its_time_and_no_longer(kit):
     run.assert_completed()
 
 
+def test_a_run_that_misses_its_deadline_is_cancelled_when_time_has_passed_it(kit):
+    kit.configure(flow_of(ECHO))
+    at = kit.now() + timedelta(hours=1)
+    late = kit.start("flow", {}, start_at=at, deadline=timedelta(hours=2))
+    in_time = kit.start("flow", {}, start_at=at, deadline=timedelta(hours=4))
+
+    kit.advance(timedelta(hours=3))
+    kit.work()
+
+    assert late.status == "CANCELLED"
+    in_time.assert_completed()
+
+
 def test_a_rate_limit_takes_the_time_that_it_takes_and_the_test_none(kit):
     limit = {"rateLimit": {"count": 2, "periodSeconds": 3600}}
     kit.configure(flow_of(ECHO, steps={"one": {"threads": 3}}, queues={"one": limit}))

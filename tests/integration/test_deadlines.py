@@ -1,0 +1,200 @@
+"""Deadlines of runs: what has not ended by then is cancelled, whatever it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
+
+from flows import engine
+from flows.models import AuditEntry, DeadLetter, FlowTotals, Message, Run, RunDeadline
+from flows.store import store
+from flows.tasks.deadlines import DeadlineWatch, cancel_overdue
+from flows.worker.broker import QueueBroker
+from tests.builders import ECHO, RAISING, counters, make_flow, open_lease, run_of, work
+
+pytestmark = pytest.mark.django_db
+
+WAITS = "def run(message, context):\n    raise Wait(3600)\n"
+HALF_FAILS = (
+    "def run(message, context):\n"
+    "    if message['payload']: raise Reject('no')\n"
+    "    raise Wait(3600)\n"
+)
+FANS_OUT = (
+    "def run(message, context):\n"
+    "    one = message['correlationId']\n"
+    "    return [{'correlationId': one, 'payload': {'n': n} if n else {}} for n in range(2)]\n"
+)
+
+
+def start(flow: str = "flow", **options: object) -> Run:
+    """Start a run whose deadline is an hour from now."""
+    started = engine.start(flow, {}, deadline=timedelta(hours=1), **options)
+    return run_of(started.correlation_id)
+
+
+def pass_deadlines() -> int:
+    """Let all deadlines pass, and decide them; return how many runs that cancels."""
+    RunDeadline.objects.update(at=store().database.now() - timedelta(seconds=1))
+    return cancel_overdue()
+
+
+def queued() -> Run:
+    make_flow(codes=[ECHO])
+    return start()
+
+
+def delayed() -> Run:
+    make_flow(codes=[ECHO])
+    return start(start_at=store().database.now() + timedelta(minutes=30))
+
+
+def paused() -> Run:
+    make_flow(codes=[ECHO], paused=True)
+    return start()
+
+
+def backing_off() -> Run:
+    make_flow(codes=[RAISING])
+    run = start()
+    work("flow-0")
+    return run
+
+
+def waiting_script() -> Run:
+    make_flow(codes=[WAITS])
+    run = start()
+    work("flow-0")
+    return run
+
+
+def at_a_script() -> Run:
+    make_flow(codes=[ECHO])
+    run = start()
+    store().claim(open_lease("flow-0"), lambda plan, threads: 1)
+    assert Message.objects.get().consumer_id
+    return run
+
+
+def in_branches() -> Run:
+    make_flow(codes=[FANS_OUT, WAITS])
+    run = start()
+    work("flow-0")
+    work("flow-1")
+    assert Message.objects.count() == 2
+    return run
+
+
+def with_a_dead_branch() -> Run:
+    make_flow(codes=[FANS_OUT, HALF_FAILS])
+    run = start()
+    work("flow-0")
+    work("flow-1")
+    assert run_of(run.pk).status == Run.Status.FAILED
+    return run
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        queued,
+        delayed,
+        paused,
+        backing_off,
+        waiting_script,
+        at_a_script,
+        in_branches,
+        with_a_dead_branch,
+    ],
+)
+def test_run_that_has_not_ended_is_cancelled_with_the_reason(begin: Callable[[], Run]):
+    run = begin()
+    assert cancel_overdue() == 0
+
+    assert pass_deadlines() == 1
+
+    run.refresh_from_db()
+    deadline = RunDeadline.objects.get()
+    assert run.status == Run.Status.CANCELLED
+    assert run.error.startswith("The run had not ended by its deadline, 2")
+    assert run.cancelled_by is None
+    assert deadline.was_missed is True
+    assert not Message.objects.exclude(queue=None).exists()
+    assert not DeadLetter.objects.open().exists()
+    assert FlowTotals.objects.get().cancelled == 1
+    assert not AuditEntry.objects.filter(verb="cancel").exists()
+    if begin is not at_a_script:
+        assert counters("flow-0") == (0, 0)
+
+
+def test_run_that_has_ended_by_its_deadline_stays_as_it_is():
+    make_flow(codes=[ECHO])
+    done, cancelled = start(), start()
+    engine.cancel(cancelled)
+    work("flow-0")
+    finished = dict(Run.objects.values_list("pk", "finished_at"))
+
+    assert pass_deadlines() == 0
+
+    assert run_of(done.pk).status == Run.Status.COMPLETED
+    assert run_of(cancelled.pk).error == ""
+    assert dict(Run.objects.values_list("pk", "finished_at")) == finished
+    assert set(RunDeadline.objects.values_list("was_missed", flat=True)) == {False}
+
+
+def test_failed_run_with_an_open_dead_letter_has_ended():
+    make_flow(codes=[RAISING], max_deliveries=1)
+    run = start()
+    work("flow-0")
+
+    assert pass_deadlines() == 0
+
+    assert run_of(run.pk).status == Run.Status.FAILED
+    assert DeadLetter.objects.open().count() == 1
+
+
+def test_deadlines_are_decided_once_in_batches_and_those_that_are_left_later(monkeypatch):
+    monkeypatch.setattr("flows.tasks.deadlines.BATCH", 2)
+    make_flow(codes=[ECHO])
+    for _ in range(5):
+        start()
+
+    RunDeadline.objects.update(at=store().database.now() - timedelta(seconds=1))
+
+    assert cancel_overdue(budget_seconds=0.0) == 0
+    assert cancel_overdue() == 5
+    assert cancel_overdue() == 0
+    assert Run.objects.filter(status=Run.Status.CANCELLED).count() == 5
+
+
+def test_deadline_of_a_run_that_is_gone_is_decided_too():
+    make_flow(codes=[ECHO])
+    run = start()
+    engine.cancel(run)
+    Run.objects.filter(pk=run.pk)._raw_delete("default")
+
+    assert pass_deadlines() == 0
+    assert RunDeadline.objects.get().was_missed is False
+
+
+def test_broker_queues_one_task_when_a_deadline_has_passed(monkeypatch):
+    make_flow(codes=[ECHO], paused=True)
+    start()
+    watch = DeadlineWatch()
+    assert not watch.look()
+
+    RunDeadline.objects.update(at=store().database.now() - timedelta(seconds=1))
+    broker = QueueBroker()
+    broker.deadlines = watch
+    broker._reap_now_and_then()
+    assert not watch.look()
+
+    [task] = OrmQ.objects.all()
+    assert SignedPackage.loads(task.payload)["func"] == "flows.tasks.deadlines.cancel_overdue"
+    # A task that is lost is queued again after a while.
+    monkeypatch.setattr("flows.tasks.deadlines.AGAIN_SECONDS", 0.0)
+    assert watch.look()
