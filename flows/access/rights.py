@@ -13,7 +13,7 @@ from typing import Any
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from flows.models import DeadLetter, Flow, Queue, Right, RoleMapping, Run
+from flows.models import DeadLetter, Flow, Queue, Reprocessing, Right, RoleMapping, Run
 from flows.models.dead_letter import DeadLetterQuerySet
 from flows.models.users import members
 
@@ -23,7 +23,7 @@ Rights = Mapping[int | None, Set[str]]
 
 # Users see what they change.
 IMPLIED = {Right.CONFIGURE.value: frozenset({Right.WATCH.value})}
-SEES_FLOW = frozenset({Right.START, Right.WATCH})
+SEES_FLOW = frozenset({Right.START, Right.WATCH, Right.OPERATE})
 SEES_EVERY_RUN = frozenset({Right.WATCH, Right.OPERATE})
 
 
@@ -133,6 +133,19 @@ def dead_letters_known(user: Caller) -> DeadLetterQuerySet:
     if rights[None] & SEES_EVERY_RUN:
         return letters
     return letters.filter(step__flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
+
+
+def seen_reprocessings(user: Caller, rights: Rights) -> Q | None:
+    """Return the condition of the reprocessings that the user sees; None: every one.
+
+    Operators of every flow see all, others their own while they operate all its flows.
+    """
+    if Right.OPERATE in rights[None]:
+        return None
+    operated = set(flows_with(rights, {Right.OPERATE}))
+    own = Reprocessing.objects.filter(user=user.pk, flow_ids__isnull=False)
+    flow_ids = own.values_list("pk", "flow_ids")
+    return Q(pk__in=[pk for pk, flows in flow_ids if operated.issuperset(flows or ())])
 
 
 def flows_with(rights: Rights, any_of: Set[str]) -> list[int]:

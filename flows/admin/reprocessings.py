@@ -14,10 +14,9 @@ from django.urls import URLPattern, path, reverse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from flows.access.rights import flows_with
+from flows.access.rights import seen_reprocessings
 from flows.admin.by_role import (
     ByRole,
-    has_right_everywhere,
     has_right_somewhere,
     rights_of,
 )
@@ -69,13 +68,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     actions_detail = ("stop", "go_on")
 
     def seen(self, request: HttpRequest) -> Q | None:
-        """Operators of every flow see all, others their own while they operate all its flows."""
-        if has_right_everywhere(request, {Right.OPERATE}):
-            return None
-        operated = set(flows_with(rights_of(request), {Right.OPERATE}))
-        own = Reprocessing.objects.filter(user=request.user.pk, flow_ids__isnull=False)
-        flow_ids = own.values_list("pk", "flow_ids")
-        return Q(pk__in=[pk for pk, flows in flow_ids if operated.issuperset(flows or ())])
+        return seen_reprocessings(request.user, rights_of(request))
 
     def has_operate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         if object_id is not None and self.get_object(request, str(object_id)) is None:

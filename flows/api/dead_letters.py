@@ -22,6 +22,7 @@ from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.openapi.operations import (
     DISCARD_DEAD_LETTER,
+    GET_DEAD_LETTER,
     LIST_DEAD_LETTERS,
     REPROCESS_DEAD_LETTER,
 )
@@ -42,7 +43,7 @@ KNOWN = ("payload", "newestScript", "reason")
 
 
 class DeadLettersView(ApiView):
-    query_parameters = frozenset({"flowName", "queue", "reason", "code", "cursor"})
+    query_parameters = frozenset({"flowName", "queue", "reason", "code", "correlationId", "cursor"})
 
     @extend_schema(**LIST_DEAD_LETTERS)
     def get(self, request: Request) -> HttpResponse:
@@ -51,6 +52,7 @@ class DeadLettersView(ApiView):
             step__flow_version__flow_name=parameters.text(self.query, "flowName"),
             step__queue_name=parameters.text(self.query, "queue"),
             code=parameters.text(self.query, "code"),
+            run=parameters.correlation_id(self.query, "correlationId"),
             reason=parameters.choice(self.query, "reason", DeadLetter.Reason.values),
         )
         letters = letters.select_related("step__flow_version")
@@ -59,9 +61,13 @@ class DeadLettersView(ApiView):
 
 
 class DeadLetterView(ApiView):
+    @extend_schema(**GET_DEAD_LETTER)
+    def get(self, request: Request, id: int) -> HttpResponse:
+        return json_response(_documents([_find(request, id)])[0])
+
     @extend_schema(**DISCARD_DEAD_LETTER)
     def delete(self, request: Request, id: int) -> HttpResponse:
-        letter = _find(request, id)
+        letter = _find_to_operate(request, id)
         engine.discard(letter, user=request.user, reason=reason_of(request))
         return HttpResponse(status=204)
 
@@ -69,7 +75,7 @@ class DeadLetterView(ApiView):
 class ReprocessView(ApiView):
     @extend_schema(**REPROCESS_DEAD_LETTER)
     def post(self, request: Request, id: int) -> HttpResponse:
-        letter = _find(request, id)
+        letter = _find_to_operate(request, id)
         options = _options(json_body(request._request), letter)
         run = engine.reprocess(letter, user=request.user, **options)
         requeued = engine.Started(run.pk, letter.step.flow_version.flow_name)
@@ -77,12 +83,19 @@ class ReprocessView(ApiView):
 
 
 def _find(request: Request, id: int) -> DeadLetter:
-    """Return the dead letter. Raises Problem where there is none that the caller may see, where
-    it was discarded, or where the caller may not operate its flow."""
+    """Return the dead letter. Raises Problem where there is none that the caller may see, or where
+    it was discarded."""
     letters = dead_letters_known(request.user).select_related("step__flow_version__flow")
     letter = letters.filter(pk=id, discarded_at=None).first()
     if letter is None:
         raise Problem("not-found", "There is no dead letter of this id.")
+    return letter
+
+
+def _find_to_operate(request: Request, id: int) -> DeadLetter:
+    """Return the dead letter. Raises Problem as `_find` does, or where the caller may only see
+    it."""
+    letter = _find(request, id)
     if not may(request.user, Right.OPERATE, letter.step.flow_version.flow_id):
         raise Problem("no-role", "None of your roles may decide about this dead letter.")
     return letter
@@ -139,6 +152,7 @@ def _documents(letters: Sequence[DeadLetter]) -> list[dict[str, Any]]:
             "payload": _fragment(payload_of(letter.body)),
             "deliveries": letter.deliveries,
             "deadAt": rfc3339(letter.dead_at),
+            "reprocessedAt": letter.reprocessed_at and rfc3339(letter.reprocessed_at),
             "reason": letter.reason,
             "code": letter.code,
             "details": _fragment(letter.details),

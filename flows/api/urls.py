@@ -6,7 +6,12 @@ from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
 from flows.api.queues import PauseQueueView, QueuesView, QueueView, ResumeQueueView
-from flows.api.reprocessings import ReprocessDeadLettersView
+from flows.api.reprocessings import (
+    ReprocessDeadLettersView,
+    ReprocessingsView,
+    ReprocessingView,
+    StopReprocessingView,
+)
 from flows.api.run_payloads import RunInputView, RunLogsView, RunResultView
 from flows.api.runs import CancelRunView, CountRunsView, RunsView, RunView
 from flows.api.start import FlowStartView, StartView
@@ -36,6 +41,11 @@ urlpatterns = [
     path("api/dead-letters/reprocess", ReprocessDeadLettersView.as_view(), name="reprocess-many"),
     path("api/dead-letters/<int:id>", DeadLetterView.as_view(), name="dead-letter"),
     path("api/dead-letters/<int:id>/reprocess", ReprocessView.as_view(), name="reprocess"),
+    path("api/reprocessings", ReprocessingsView.as_view(), name="reprocessings"),
+    path("api/reprocessings/<int:id>", ReprocessingView.as_view(), name="reprocessing"),
+    path(
+        "api/reprocessings/<int:id>/stop", StopReprocessingView.as_view(), name="stop-reprocessing"
+    ),
     path("health/live", LiveView.as_view(), name="live"),
     path("health/ready", ReadyView.as_view(), name="ready"),
     path("specifications/openapi.json", JsonView.as_view(), name="openapi-json"),

@@ -137,6 +137,42 @@ REPROCESSING = {
     ],
 }
 
+REPROCESSING_PROGRESS = {
+    "id": 4,
+    "state": "RUNNING",
+    "note": "Waits for the sample: 3 go on.",
+    "filter": {"flowName": "loan-application", "reason": "exhausted"},
+    "newestScript": False,
+    "ratePerSecond": 20,
+    "stopAfterFailures": 5,
+    "sample": 10,
+    "matched": 812,
+    "reprocessed": 10,
+    "completed": 7,
+    "failedAgain": 0,
+    "cancelled": 0,
+    "refused": 0,
+    "startedBy": "operations",
+    "createdAt": "2026-11-02T09:45:00.000000Z",
+    "finishedAt": None,
+}
+
+DEAD_LETTER = {
+    "id": 4711,
+    "correlationId": RUN_ID,
+    "queueName": "decisions",
+    "flowName": "loan-application",
+    "stepName": "decide",
+    "error": "The limit of customer A-77 is not known.",
+    "payload": {"amount": 4200, "customer": "A-77"},
+    "deliveries": 5,
+    "deadAt": "2026-11-02T09:31:07.250000Z",
+    "reason": "exhausted",
+    "code": None,
+    "details": None,
+    "reprocessedAt": None,
+}
+
 REPROCESSING_REQUEST = {
     "filter": {"flowName": "loan-application", "reason": "exhausted"},
     "ratePerSecond": 20,

@@ -20,16 +20,25 @@ from flows.api.openapi.describe import (
 )
 from flows.api.openapi.examples import (
     BATCH_STARTED,
+    DEAD_LETTER,
     QUEUE,
     REPROCESSING,
+    REPROCESSING_PROGRESS,
     STARTED,
 )
-from flows.api.openapi.schemas import BULK_REPROCESSING, LIVE, READY, REPROCESSING_REQUEST, ref
+from flows.api.openapi.schemas import (
+    BULK_REPROCESSING,
+    INT64,
+    LIVE,
+    READY,
+    REPROCESSING_REQUEST,
+    ref,
+)
 from flows.models import DeadLetter
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.run_label import MOST_LABELS
 
-DEAD_LETTER_ID = in_path("id", "The dead letter's id.", int)
+DEAD_LETTER_ID = in_path("id", "The dead letter's id.", INT64)
 CURSOR = filtered("cursor", "From the `next` of a page.")
 FLOW_NAME = filtered("flowName", "The flow's name.", required=True)
 OF_FLOW = filtered("flowName", "Only those of this flow.")
@@ -222,9 +231,26 @@ LIST_DEAD_LETTERS = operation(
         filtered("queue", "Only those that died in this queue."),
         filtered("reason", "Only those with this reason.", enum=DeadLetter.Reason.values),
         filtered("code", "Only those with this code of the script that rejected them."),
+        filtered("correlationId", "Only those of this run.", OpenApiTypes.UUID),
         CURSOR,
     ],
-    answer=answered("A page of dead letters.", ref("DeadLetterPage")),
+    answer=answered(
+        "A page of dead letters.",
+        ref("DeadLetterPage"),
+        {"results": [DEAD_LETTER], "next": None, "nextCursor": None},
+    ),
+)
+
+GET_DEAD_LETTER = operation(
+    "GET",
+    "getDeadLetter",
+    "dead letters",
+    "See a dead letter",
+    "Returns an open dead letter, or one that was reprocessed. One that was discarded is not there."
+    " The caller needs the right to watch or operate its flow.",
+    parameters=[DEAD_LETTER_ID],
+    answer=answered("The dead letter.", ref("DeadLetter"), DEAD_LETTER),
+    problems=("not-found",),
 )
 
 REPROCESS_DEAD_LETTER = operation(
@@ -281,6 +307,48 @@ REPROCESS_DEAD_LETTERS = operation(
     answer=answered("It is stored, or only counted.", BULK_REPROCESSING, REPROCESSING, status=202),
     problems=("payload-too-large",),
     retry_after=(503,),
+)
+
+REPROCESSING_ID = in_path("id", "The reprocessing's id.", INT64)
+THE_REPROCESSING = answered("The reprocessing.", ref("ReprocessingProgress"), REPROCESSING_PROGRESS)
+
+LIST_REPROCESSINGS = operation(
+    "GET",
+    "listReprocessings",
+    "dead letters",
+    "List reprocessings of many dead letters, the newest first",
+    "Returns how far each is. Callers who may operate every flow see all; others see their own, as"
+    " long as they may operate all flows that it is about.",
+    parameters=[CURSOR],
+    answer=answered(
+        "A page of reprocessings.",
+        ref("ReprocessingPage"),
+        {"results": [REPROCESSING_PROGRESS], "next": None, "nextCursor": None},
+    ),
+)
+
+GET_REPROCESSING = operation(
+    "GET",
+    "getReprocessing",
+    "dead letters",
+    "See how far a reprocessing is",
+    "Returns its counts, and why it waits or has stopped.",
+    parameters=[REPROCESSING_ID],
+    answer=THE_REPROCESSING,
+    problems=("not-found",),
+)
+
+STOP_REPROCESSING = operation(
+    "POST",
+    "stopReprocessing",
+    "dead letters",
+    "Stop a reprocessing",
+    "No further dead letter is requeued. Runs that were requeued go on. A reprocessing that has"
+    " stopped or finished does not change.",
+    parameters=[REPROCESSING_ID],
+    body=WITH_REASON,
+    answer=THE_REPROCESSING,
+    problems=("not-found",),
 )
 
 # --- flows -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+INT64: Schema = {"type": "integer", "format": "int64"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
 CORRELATION_ID: Schema = {"type": "string", "format": "uuid", "description": "A UUIDv7."}
@@ -248,7 +249,7 @@ RUN = record(
         },
         "waitingCode": WAITING_CODE,
         "deadLetterIds": {
-            **listed({"type": "integer", "format": "int64"}),
+            **listed(INT64),
             "description": "Its open dead letters, the oldest first, at most 1,000. The right to"
             " watch or operate the flow shows them.",
         },
@@ -331,7 +332,7 @@ QUEUE_PAGE = page_of("Queue")
 
 DEAD_LETTER = record(
     {
-        "id": {"type": "integer"},
+        "id": INT64,
         "correlationId": CORRELATION_ID,
         "queueName": TEXT,
         "flowName": TEXT,
@@ -343,6 +344,7 @@ DEAD_LETTER = record(
         "reason": {"type": "string", "enum": DeadLetter.Reason.values},
         "code": {**TEXT_OR_NULL, "description": "That the script gave when it rejected it."},
         "details": {"description": "What the script said when it rejected it: any JSON value."},
+        "reprocessedAt": {**TIME_OR_NULL, "description": "Null while it is open."},
     },
     description="A message that was rejected or ran out of deliveries.",
 )
@@ -497,7 +499,11 @@ REPROCESSING_REQUEST = record(
 
 BULK_REPROCESSING = record(
     {
-        "id": {"type": ["integer", "null"], "description": "Null in a dry run."},
+        "id": {
+            "type": ["integer", "null"],
+            "format": "int64",
+            "description": "Null in a dry run.",
+        },
         "state": {"type": ["string", "null"], "enum": [*Reprocessing.State.values, None]},
         "matched": COUNT,
         "reprocessed": COUNT,
@@ -509,6 +515,35 @@ BULK_REPROCESSING = record(
     },
     description="What the filter found, in all and by step, and how far it is.",
 )
+
+REPROCESSING_PROGRESS = record(
+    {
+        "id": INT64,
+        "state": {"type": "string", "enum": Reprocessing.State.values},
+        "note": {"type": "string", "description": "Why it stopped or waits; empty: neither."},
+        "filter": {
+            "type": "object",
+            "description": "Which dead letters it reprocesses, as in the request. One that was"
+            " begun in the Configuration Manager may have further parts.",
+        },
+        "newestScript": {"type": "boolean"},
+        "ratePerSecond": {"type": ["number", "null"]},
+        "stopAfterFailures": {"type": ["integer", "null"]},
+        "sample": COUNT,
+        "matched": {**COUNT, "description": "Dead letters when it began."},
+        "reprocessed": {**COUNT, "description": "Requeued, whatever the result."},
+        "completed": COUNT,
+        "failedAgain": COUNT,
+        "cancelled": COUNT,
+        "refused": {**COUNT, "description": "Dead letters without a step or queue."},
+        "startedBy": TEXT_OR_NULL,
+        "createdAt": TIME,
+        "finishedAt": {**TIME_OR_NULL, "description": "When the last of its runs had ended."},
+    },
+    description="The reprocessing of many dead letters, and how far it is.",
+)
+
+REPROCESSING_PAGE = page_of("ReprocessingProgress")
 
 COMPONENTS: dict[str, Schema] = {
     "Attempt": ATTEMPT,
@@ -527,6 +562,8 @@ COMPONENTS: dict[str, Schema] = {
     "Reason": WITH_REASON,
     "Reprocessed": REPROCESSED,
     "Reprocessing": REPROCESSING,
+    "ReprocessingPage": REPROCESSING_PAGE,
+    "ReprocessingProgress": REPROCESSING_PROGRESS,
     "Run": RUN,
     "RunLogs": RUN_LOGS,
     "RunPage": RUN_PAGE,

@@ -9,9 +9,11 @@ from django.utils import timezone
 from flows import engine
 from flows.api.dead_letters import payload_of
 from flows.models import DeadLetter, FlowTotals, Message, Queue, QueueState, Right, Run
+from flows.monitoring.times import rfc3339
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/dead-letters"
+VERBS = ("reprocessed", "discarded")
 
 
 def make_dead_letter(name="loan", payload=b'{"amount": 5}', step=1, **fields) -> DeadLetter:
@@ -79,6 +81,10 @@ class TestListed:
             "reason": "rejected",
             "code": None,
             "details": None,
+            "reprocessedAt": None,
+        }
+        assert operator.get(f"{PATH}/{letter.pk}").json() == shown | {
+            "deadAt": rfc3339(letter.dead_at)
         }
 
     def test_open_ones_are_listed_the_newest_first(self, operator):
@@ -98,6 +104,21 @@ class TestListed:
         assert ids(client, queue="loan queue 1") == [first.pk]
         assert ids(client, reason="exhausted") == [second.pk]
         assert ids(client, flowName="unknown") == []
+
+    def test_those_of_a_run_are_found_by_its_id(self, operator):
+        letter = make_dead_letter()
+        make_dead_letter()
+
+        assert ids(operator, correlationId=letter.run_id) == [letter.pk]
+        assert_problem(operator.get(PATH, {"correlationId": "x"}), 400, "query-invalid")
+
+    def test_one_is_shown_after_it_was_reprocessed_and_not_after_it_was_discarded(self, operator):
+        decided = [make_dead_letter(**{f"{verb}_at": timezone.now()}) for verb in VERBS]
+
+        shown, gone = (operator.get(f"{PATH}/{letter.pk}") for letter in decided)
+
+        assert shown.json()["reprocessedAt"] == rfc3339(decided[0].reprocessed_at)
+        assert_problem(gone, 404, "not-found")
 
     def test_the_code_and_details_of_a_rejection_are_shown_and_filtered_by(self, operator):
         make_dead_letter()
@@ -392,4 +413,4 @@ class TestDiscarded:
 
         assert_problem(discard(anonymous, letter), 401, "not-authenticated")
         assert_problem(discard(operator, 0), 404, "not-found")
-        assert_problem(operator.get(f"{PATH}/{letter.pk}"), 405, "method-not-allowed")
+        assert_problem(operator.put(f"{PATH}/{letter.pk}"), 405, "method-not-allowed")

@@ -38,10 +38,10 @@ def test_unknown_flow_is_not_found(client, name):
     assert_problem(client.get(f"/async/api/flows/{name}"), 404, "unknown-flow")
 
 
-def test_flow_that_the_caller_may_only_operate_is_not_found(client, user, flow):
+def test_flow_that_the_caller_may_only_operate_is_shown(client, user, flow):
     grant(user, Right.OPERATE, flow)
 
-    assert_problem(client.get(PATH), 404, "unknown-flow")
+    assert client.get(PATH).json()["rights"] == ["operate"]
 
 
 def test_caller_without_credentials_is_asked_for_them(anonymous, flow):

@@ -20,7 +20,8 @@ from tests.integration.api.helpers import assert_problem, client_of, grant, make
 from .test_dead_letters import make_dead_letter
 
 NO_RUN = UUID("01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
-SEES_FLOW, SEES_RUNS = {Right.START, Right.WATCH}, {Right.WATCH, Right.OPERATE}
+SEES_RUNS = {Right.WATCH, Right.OPERATE}
+SEES_FLOW = SEES_RUNS | {Right.START}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ OPERATIONS = [
     Operation("get", "runs/{own}", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),
     Operation("get", "runs/{own}/input", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),
     Operation("post", "runs/{own}/cancel", SEES_RUNS | {Right.START}, {*OPERATE, Right.START}),
+    Operation("get", "dead-letters/{letter}", SEES_RUNS, SEES_RUNS),
     Operation("post", "dead-letters/{letter}/reprocess", SEES_RUNS, OPERATE),
     Operation("delete", "dead-letters/{letter}", SEES_RUNS, OPERATE),
 ]
@@ -169,6 +171,7 @@ def test_what_is_hidden_takes_the_same_statements_as_what_is_not_there(
         ("runs", "flowName"),
         ("dead-letters", "flowName"),
         ("dead-letters", "queue"),
+        ("runs/counts", "flowName"),
     ],
 )
 def test_lists_tell_nothing_of_what_is_hidden(client, user, things, path, name):

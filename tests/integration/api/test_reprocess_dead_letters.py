@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from flows import engine
 from flows.api.openapi.examples import REPROCESSING_REQUEST
 from flows.api.reprocessings import VALIDATOR
-from flows.models import DeadLetter, Flow, Message, Reprocessing, Right, Run
+from flows.models import AuditEntry, DeadLetter, Flow, Message, Reprocessing, Right, Run
 from flows.tasks.reprocessing import advance
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
@@ -185,3 +186,57 @@ def test_the_operation_is_documented(anonymous):
     assert operation["operationId"] == "reprocessDeadLetters"
     assert {"202", "400", "401", "403", "503"} <= set(operation["responses"])
     assert VALIDATOR.is_valid(REPROCESSING_REQUEST)
+
+
+SEEN = "/async/api/reprocessings"
+
+
+def begun(client, body=None) -> int:
+    return int(post(client, body or {"filter": {"flowName": "loan"}}).json()["id"])
+
+
+def test_reprocessing_is_seen_and_stopped(client, user, flow):
+    grant(user, Right.OPERATE, flow)
+    make_dead_letters(flow, 3)
+    after = "2026-01-01T00:00:00Z"
+    first = begun(client, {"filter": {"flowName": "loan", "deadAfter": after}, "sample": 0})
+    second = begun(client)
+
+    shown = client.get(f"{SEEN}/{first}").json()
+    stopped = client.post(f"{SEEN}/{first}/stop", {"reason": "enough"}, "application/json").json()
+
+    assert shown["filter"] == {"flowName": "loan", "deadAfter": "2026-01-01T00:00:00.000000Z"}
+    assert (shown["state"], shown["matched"], shown["startedBy"]) == ("RUNNING", 3, "caller")
+    assert stopped == shown | {"state": "STOPPED", "note": "Stopped by caller."}
+    assert client.post(f"{SEEN}/{first}/stop").json() == stopped
+    listed = client.get(SEEN).json()["results"]
+    assert [each["id"] for each in listed] == [second, first]
+    assert AuditEntry.objects.get(verb="stop").reason == "enough"
+
+
+def test_reprocessings_of_others_are_seen_by_operators_of_every_flow_alone(client, user, flow):
+    other = User.objects.create_user("other")
+    grant(other, Right.OPERATE, flow)
+    id = begun(client_of(other))
+    grant(user, Right.OPERATE, flow)
+    grant(user, Right.WATCH, None)
+
+    def answers() -> list[int]:
+        calls = client.get(f"{SEEN}/{id}"), client.post(f"{SEEN}/{id}/stop")
+        return [each.status_code for each in calls]
+
+    assert answers() == [404, 404]
+    assert client.get(SEEN).json()["results"] == []
+
+    grant(user, Right.OPERATE, None)
+
+    assert answers() == [200, 200]
+    assert [each["id"] for each in client.get(SEEN).json()["results"]] == [id]
+
+
+def test_own_reprocessing_is_not_seen_once_a_right_of_it_is_gone(client, user, flow):
+    mapping = grant(user, Right.OPERATE, flow)
+    id = begun(client)
+    mapping.delete()
+
+    assert_problem(client.get(f"{SEEN}/{id}"), 404, "not-found")
