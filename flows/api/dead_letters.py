@@ -30,7 +30,7 @@ from flows.api.options import NEWEST_SCRIPT, unknown_option
 from flows.api.pages import PAGE_SIZE, page_of_rows
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import accepted
-from flows.api.view import ApiView, json_response
+from flows.api.view import ApiView, is_about, json_response
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
 from flows.monitoring.times import rfc3339
@@ -89,6 +89,7 @@ def _find(request: Request, id: int) -> DeadLetter:
     letter = letters.filter(pk=id, discarded_at=None).first()
     if letter is None:
         raise Problem("not-found", "There is no dead letter of this id.")
+    is_about(request, letter.run_id)
     return letter
 
 

@@ -29,6 +29,8 @@ DIGEST_KEY = secrets.token_bytes(32)
 IGNORED = frozenset(
     {b"baggage", b"content-length", b"date", b"traceparent", b"tracestate", b"x-request-id"}
 )
+# Headers of an answer that name its run.
+OF_THE_RUN = frozenset({b"location", b"x-correlation-id"})
 # Requests with these are for the view.
 FOR_THE_VIEW = frozenset({b"content-encoding", b"cookie", b"expect", b"transfer-encoding"})
 # Those whose part in a start is known. With any other the view answers every request.
@@ -78,7 +80,7 @@ class KnownStart:
         """Return the same answer for another run."""
         mine, other = self.correlation_id, str(correlation_id).encode()
         headers = [
-            (name, value.replace(mine, other) if name == b"location" else value)
+            (name, value.replace(mine, other) if name in OF_THE_RUN else value)
             for name, value in self.headers
         ]
         return Prepared(202, headers, self.body.replace(mine, other))
@@ -129,7 +131,7 @@ class KnownStarts:
         status, headers, body = told
         if status != 202:
             return
-        apart = {b"location", b"content-type", b"content-length"}
+        apart = {*OF_THE_RUN, b"content-type", b"content-length"}
         self._memory.put(
             key,
             KnownStart(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import BoundedSemaphore
 from typing import NoReturn
 from uuid import UUID
 
@@ -19,17 +18,12 @@ from flows.api.openapi.run_operations import CANCEL_RUN, COUNT_RUNS, GET_RUN, LI
 from flows.api.pages import LARGEST_PAGE, Order, page_of_rows
 from flows.api.reason import reason_of
 from flows.api.run_filters import RunFilter
-from flows.api.view import ApiView, json_response
-from flows.front.faults import TooManyWaiters
-from flows.front.waiters import WAIT, Wait
+from flows.api.view import ApiView, is_about, json_response
+from flows.api.waiting import LONGEST_WAIT_SECONDS, has_waited
 from flows.models import Run
-from flows.monitoring.trace import summaries, trace_json, wait_until_finished
+from flows.monitoring.trace import summaries, trace_json
 from flows.store.bounded import OutOfTime, within
 
-LONGEST_WAIT_SECONDS = 60.0
-# Under a server without the front each waiting caller holds a thread. Beyond 8 a process refuses
-# more, so that starts and probes always find a thread.
-WAITING_ROOM = BoundedSemaphore(8)
 # What a list or a count may take. What is looked for may be anywhere among millions of runs.
 SEARCH_SECONDS = 10.0
 
@@ -128,24 +122,10 @@ class RunView(ApiView):
         seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
         run = find_run(request, id)
         if seconds and run.status not in Run.FINISHED:
-            wait: Wait | None = request.META.get(WAIT)
-            if wait is None:
-                _wait_here(run, seconds)
-                run = find_run(request, id)
-            elif not wait.is_over:
-                wait.until_finished(run.pk, request.user.pk, seconds)
+            if not has_waited(request, run.pk, seconds):
                 return HttpResponse()
+            run = find_run(request, id)
         return json_response(trace_json(run))
-
-
-def _wait_here(run: Run, seconds: float) -> None:
-    """Wait in this thread, because there is no front. Raises TooManyWaiters."""
-    if not WAITING_ROOM.acquire(blocking=False):
-        raise TooManyWaiters
-    try:
-        wait_until_finished(run.pk, seconds)
-    finally:
-        WAITING_ROOM.release()
 
 
 class CancelRunView(ApiView):
@@ -161,8 +141,9 @@ class CancelRunView(ApiView):
 def find_run(request: Request, text: str) -> Run:
     """Return the run. Raises Problem where there is none that the caller may see."""
     runs = runs_seen(request.user).select_related("flow_version", "started_by")
-    run = runs.filter(pk=_parse(text)).first()
-    return run or _refuse()
+    run = runs.filter(pk=_parse(text)).first() or _refuse()
+    is_about(request, run.pk)
+    return run
 
 
 def _parse(text: str) -> UUID:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.urls import reverse
@@ -16,8 +17,10 @@ from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.known_starts import note_start
 from flows.api.openapi.operations import START
-from flows.api.view import ApiView, json_response
-from flows.models import Right
+from flows.api.view import ApiView, is_about, json_response
+from flows.api.waiting import LONGEST_WAIT_SECONDS, done_before, has_waited
+from flows.models import Right, Run
+from flows.monitoring.trace import trace_json
 from flows.plan import FlowPlan, flow_plan
 from flows.starts.refusals import counting_refusals
 
@@ -26,36 +29,57 @@ REPEATED_OPTIONS = frozenset({"label"})
 
 
 class StartView(ApiView):
-    query_parameters = frozenset({"flowName", *START_OPTIONS})
+    query_parameters = frozenset({"flowName", "wait", *START_OPTIONS})
     repeatable_parameters = REPEATED_OPTIONS
 
     @extend_schema(**START)
     def post(self, request: Request) -> HttpResponse:
-        return start(request, self.query.get("flowName"), start_options(self))
+        return start(self, request, self.query.get("flowName"))
 
 
 class FlowStartView(ApiView):
-    query_parameters = START_OPTIONS
+    query_parameters = frozenset({"wait", *START_OPTIONS})
     repeatable_parameters = REPEATED_OPTIONS
 
     # Documented once for each flow, see openapi/flow_operations.py.
     @extend_schema(exclude=True)
     def post(self, request: Request, name: str) -> HttpResponse:
-        return start(request, name, start_options(self))
+        return start(self, request, name)
 
 
-def start(request: Request, name: str | None, options: dict[str, Any]) -> HttpResponse:
+def start(view: ApiView, request: Request, name: str | None) -> HttpResponse:
+    """Start a run, wait for its end where the caller asks for that, and answer."""
+    seconds = parameters.seconds(view.query, "wait", LONGEST_WAIT_SECONDS)
+    started: engine.Started = done_before(request) or _start(view, request, name)
+    run_id = started.correlation_id
+    if seconds and not has_waited(request, run_id, seconds, started):
+        return HttpResponse()
+    is_about(request, run_id)
+    run = _run(run_id) if seconds or started.repeated else None
+    if run and seconds and run.status in Run.FINISHED:
+        response = json_response(trace_json(run))
+    else:
+        response = accepted(request, started, run.status if run else Run.Status.QUEUED)
+    if started.repeated:
+        response["Idempotent-Replayed"] = "true"
+    return response
+
+
+def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
+    options = start_options(view)
     plan = runnable_plan(request, name)
     key = _idempotency_key(request)
     body = json_body(request._request)
     with counting_refusals(plan.name):
         started = engine.start(plan, body, user=request.user, idempotency_key=key, **options)
-    response = accepted(request, started)
-    if not (started.repeated or options):
+    if not (started.repeated or request.query_params.keys() - {"flowName"}):
         note_start(request.META, request.successful_authenticator, request.auth, started)
-    if started.repeated:
-        response["Idempotent-Replayed"] = "true"
-    return response
+    return started
+
+
+def _run(run_id: UUID) -> Run | None:
+    """Return a run that was started; None: it was purged meanwhile."""
+    return Run.objects.select_related("flow_version", "started_by").filter(pk=run_id).first()
 
 
 def start_options(view: ApiView) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, QueryDict
@@ -15,6 +16,9 @@ from rest_framework.views import APIView
 from flows.api.authentication import BASIC, BEARER
 from flows.api.errors import Problem, handle
 from scripts.protocol.numerals import dumps
+
+# The key in the environment of the run that an answer is about.
+ABOUT = "asyncengine.about"
 
 
 class OneForm(DefaultContentNegotiation):
@@ -66,6 +70,17 @@ class ApiView(APIView):
             name: query.getlist(name) for name in self.repeatable_parameters if name in query
         }
         self.query = checked_query(query, self.query_parameters, self.repeatable_parameters)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if run_id := request.META.get(ABOUT):
+            response["X-Correlation-Id"] = str(run_id)
+        return response
+
+
+def is_about(request: Request, run_id: UUID) -> None:
+    """Have the answer name the run that it is about, in a header."""
+    request.META[ABOUT] = run_id
 
 
 class OpenView(ApiView):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from flows.front.body import (
     whole_input,
 )
 from flows.front.environ import Scope, environ_of, header
-from flows.front.faults import BodyTooLarge, Overloaded
+from flows.front.faults import BodyTooLarge, Overloaded, TooManyWaiters
 from flows.front.prepared import Prepared
 from flows.front.public_address import PROBES, inner_path
 from flows.front.threads import Threads
@@ -32,6 +32,7 @@ from flows.front.waiters import WAIT, Wait, Waiters, look
 from scripts.protocol.table_file import MAX_FILE_BYTES
 
 AnswerTo = Callable[[Exception], HttpResponse]
+Ask = Callable[[dict[str, Any], Threads], Awaitable[Answer]]
 
 # Threads that answer requests. They wait for the database alone: callers that wait for a run hold
 # none of them.
@@ -127,10 +128,10 @@ class Front:
             await _read(scope, upload, held)
             key = self._quick.key_of(scope) if self._quick else None
             if self._quick and key:
-                return await self._quick.answer(key, scope, held) or await self._ask_and_learn(
-                    self._quick, key, _environ(scope, held, Wait()), threads
-                )
-        return await self._ask_until_over(scope, upload, held, threads)
+                prepared = await self._quick.answer(key, scope, held)
+                ask = partial(self._ask_and_learn, self._quick, key)
+                return prepared or await self._ask_until_over(scope, upload, held, threads, ask)
+        return await self._ask_until_over(scope, upload, held, threads, self._ask)
 
     async def _ask_and_learn(
         self, quick: Quick, key: bytes, environ: dict[str, Any], threads: Threads
@@ -141,16 +142,21 @@ class Front:
         return answer
 
     async def _ask_until_over(
-        self, scope: Scope, upload: Upload, held: Held, threads: Threads
+        self, scope: Scope, upload: Upload, held: Held, threads: Threads, ask: Ask
     ) -> Answer:
         """Ask the view. If it has to wait, wait without a thread and ask again."""
         wait = Wait()
-        answer = await self._ask(_environ(scope, held, wait), threads)
+        answer = await ask(_environ(scope, held, wait), threads)
         if wait.run_id is None:
             return answer
-        if not await self._waiters.wait(wait, upload.gone):
-            raise CallerGone
-        return await self._ask(_environ(scope, held, Wait(is_over=True)), threads)
+        try:
+            if not await self._waiters.wait(wait, upload.gone):
+                raise CallerGone
+        except TooManyWaiters:
+            if wait.done is None:
+                raise
+        again = Wait(is_over=True, done=wait.done)
+        return await self._ask(_environ(scope, held, again), threads)
 
     async def _ask(self, environ: dict[str, Any], threads: Threads) -> Answer:
         return await threads.run(partial(Answer, self._wsgi, environ))

@@ -40,15 +40,17 @@ class Wait:
     in.
 
     The front drops that answer of the view, and asks the view again with `is_over` after the wait.
+    A view that has done something before says so in `done`, and finds it when it is asked again.
     """
 
     is_over: bool = False
+    done: Any = None
     run_id: UUID | None = None
     user_id: Any = None
     seconds: float = 0.0
 
-    def until_finished(self, run_id: UUID, user_id: Any, seconds: float) -> None:
-        self.run_id, self.user_id, self.seconds = run_id, user_id, seconds
+    def until_finished(self, run_id: UUID, user_id: Any, seconds: float, done: Any = None) -> None:
+        self.run_id, self.user_id, self.seconds, self.done = run_id, user_id, seconds, done
 
 
 class Waiters:

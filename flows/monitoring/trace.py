@@ -36,6 +36,8 @@ SKIPPED = "SKIPPED"
 RUNNING = "RUNNING"
 # The code of an error that has left no dead letter.
 FAILED = "failed"
+# The code of a run that was cancelled at its deadline.
+DEADLINE = "deadline"
 # The codes of errors of attempts that are no outcome of their script.
 LOST = {DIED: "worker-died", STOPPED: "worker-stopped"}
 # The most dead letters of a run that are named.
@@ -92,17 +94,25 @@ class Beside:
         for run_id, key, value in labels.values_list("run_id", "key", "value"):
             self._labels[run_id][key] = value
         deadlines = RunDeadline.objects.filter(pk__in=run_ids).order_by()
-        self._deadlines = dict(deadlines.values_list("pk", "at"))
+        self._deadlines = {
+            run_id: (at, was_missed)
+            for run_id, at, was_missed in deadlines.values_list("pk", "at", "was_missed")
+        }
         self._codes = _codes_of([run.pk for run in runs if run.error])
 
     def labels(self, run_id: UUID) -> dict[str, str]:
         return self._labels.get(run_id, {})
 
     def deadline(self, run_id: UUID) -> datetime | None:
-        return self._deadlines.get(run_id)
+        return self._deadlines.get(run_id, (None, None))[0]
 
     def error_code(self, run: Run) -> str | None:
-        return self._codes.get(run.pk, FAILED) if run.error else None
+        """Return why it has failed, or was cancelled by its deadline."""
+        if not run.error:
+            return None
+        if run.status == Run.Status.CANCELLED and self._deadlines.get(run.pk, (None, None))[1]:
+            return DEADLINE
+        return self._codes.get(run.pk, FAILED)
 
 
 def wait_until_finished(

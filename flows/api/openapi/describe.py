@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from flows.api.errors import CONTENT_TYPE, PROBLEM_TYPES, TYPE_BASE
@@ -122,6 +123,13 @@ def answered_header(name: str, type_: Any, description: str, *on: int) -> OpenAp
 
 CHALLENGE = answered_header("WWW-Authenticate", str, "How to log in.", 401)
 WAITED = answered_header("Retry-After", int, RETRY_AFTER, *ANSWERED_WITH_RETRY_AFTER)
+
+
+def names_its_run(*on: int) -> OpenApiParameter:
+    """Describe the header of answers about one run."""
+    return answered_header(
+        "X-Correlation-Id", OpenApiTypes.UUID, "The run that the answer is about.", *on
+    )
 
 
 def filtered(name: str, description: str, type_: Any = str, **more: Any) -> OpenApiParameter:

@@ -15,6 +15,7 @@ from flows.api.openapi.describe import (
     answered_header,
     filtered,
     in_path,
+    names_its_run,
     operation,
     refusals,
 )
@@ -24,6 +25,7 @@ from flows.api.openapi.examples import (
     QUEUE,
     REPROCESSING,
     REPROCESSING_PROGRESS,
+    RUN,
     STARTED,
 )
 from flows.api.openapi.schemas import (
@@ -96,10 +98,18 @@ START = operation(
     "Start a run of a flow",
     "Stores the payload in the first queue of the flow and answers once it is stored. The run goes"
     " on without the caller. With an `Idempotency-Key` a repeated call within a day answers with"
-    " the run that the first call started.",
+    " the run that the first call started, if the request is the same: its payload, `priority`,"
+    " `startAt`, `label` and `deadline`. With `wait` the answer is 200 with the run, where it ends"
+    " in time.",
     parameters=[
         FLOW_NAME,
         *START_OPTIONS,
+        filtered(
+            "wait",
+            "Wait for the end of the run, at most this number of seconds; more than 60 counts as"
+            " 60. Where too many callers wait, the answer is 202 at once.",
+            {"type": "number", "minimum": 0, "default": 0},
+        ),
         OpenApiParameter(
             "Idempotency-Key",
             {
@@ -112,12 +122,16 @@ START = operation(
             description="The caller's name for this start.",
         ),
         answered_header(
-            "Idempotent-Replayed", str, "`true`: the run was started by an earlier call.", 202
+            "Idempotent-Replayed", str, "`true`: the run was started by an earlier call.", 200, 202
         ),
         LOCATION,
+        names_its_run(200, 202),
     ],
     body={"application/json": ref("Payload")},
-    answer=answered("The run is stored.", ref("Started"), STARTED, status=202),
+    answer={
+        **answered("The run has ended within `wait`.", ref("Run"), RUN),
+        **answered("The run is stored.", ref("Started"), STARTED, status=202),
+    },
     problems=(
         "header-invalid",
         "unknown-flow",
@@ -248,7 +262,7 @@ GET_DEAD_LETTER = operation(
     "See a dead letter",
     "Returns an open dead letter, or one that was reprocessed. One that was discarded is not there."
     " The caller needs the right to watch or operate its flow.",
-    parameters=[DEAD_LETTER_ID],
+    parameters=[DEAD_LETTER_ID, names_its_run(200)],
     answer=answered("The dead letter.", ref("DeadLetter"), DEAD_LETTER),
     problems=("not-found",),
 )
@@ -260,7 +274,7 @@ REPROCESS_DEAD_LETTER = operation(
     "Requeue a dead letter at the step where it failed",
     "The run goes on there; earlier steps are not run again. Without a body the message is requeued"
     " as it was, for the version of the script that the run has.",
-    parameters=[DEAD_LETTER_ID, LOCATION],
+    parameters=[DEAD_LETTER_ID, LOCATION, names_its_run(202)],
     body={"application/json": ref("Reprocessing")},
     answer=answered(
         "The message is in its queue.",
@@ -288,7 +302,7 @@ DISCARD_DEAD_LETTER = operation(
     "Its run stays failed. A run with branches goes on without this branch if another of its dead"
     " letters was reprocessed and none is open any more. 429: the queue of the step where its"
     " branches meet is full.",
-    parameters=[DEAD_LETTER_ID],
+    parameters=[DEAD_LETTER_ID, names_its_run(204)],
     body=WITH_REASON,
     answer={204: OpenApiResponse(description="It is discarded.")},
     problems=("not-found", "already-reprocessed", "queue-full"),

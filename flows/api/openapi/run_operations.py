@@ -5,7 +5,7 @@ from __future__ import annotations
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
-from flows.api.openapi.describe import QUERY, answered, filtered, in_path, operation
+from flows.api.openapi.describe import QUERY, answered, filtered, in_path, names_its_run, operation
 from flows.api.openapi.examples import RUN, RUN_LOGS, RUN_PAGE
 from flows.api.openapi.operations import CURSOR, OF_FLOW, WITH_REASON
 from flows.api.openapi.schemas import RUN_COUNTS, ref
@@ -13,6 +13,7 @@ from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import Run
 
 RUN_ID = in_path("id", "The correlation id.", OpenApiTypes.UUID)
+THE_RUN = (RUN_ID, names_its_run(200))
 FILTERS = [
     OF_FLOW,
     filtered("status", "Only runs in one of these statuses.", enum=Run.Status.values, many=True),
@@ -44,7 +45,7 @@ GET_RUN = operation(
     " the run, at the latest after that number of seconds; more than 60 counts as 60. The number of"
     " waits of a user at the same time is limited; one more is refused with 429.",
     parameters=[
-        RUN_ID,
+        *THE_RUN,
         OpenApiParameter(
             "wait", {"type": "number", "minimum": 0}, QUERY, description="Seconds to wait."
         ),
@@ -111,7 +112,7 @@ GET_RUN_INPUT = operation(
     "See what a run was started with",
     "Returns the payload as the caller wrote it, digit for digit. A flow decides how long inputs"
     " are kept; where it is not kept, the answer is 409.",
-    parameters=[RUN_ID],
+    parameters=THE_RUN,
     answer=answered(
         "The payload.",
         {"description": "An object; any JSON value where the run began at a later step."},
@@ -127,7 +128,7 @@ GET_RUN_RESULT = operation(
     "See the result of a run",
     "Returns the output of the last step as its script wrote it. 409: the run has not finished, or"
     " has failed or was cancelled.",
-    parameters=[RUN_ID],
+    parameters=THE_RUN,
     answer=answered("The result.", {"description": "Any JSON value."}, RUN["result"]),
     problems=("not-found", "no-result", "run-not-finished"),
 )
@@ -142,7 +143,7 @@ GET_RUN_LOGS = operation(
     " ended come first, then those of running scripts. While branches run side by side, a line may"
     " come to another place when its attempt ends.",
     parameters=[
-        RUN_ID,
+        *THE_RUN,
         filtered(
             "offset",
             "The number of lines to leave out: those that were read before.",
@@ -162,7 +163,7 @@ CANCEL_RUN = operation(
     " has failed and goes on with other branches is cancelled, too, and its dead letters are"
     " discarded. A run that has ended does not change and is returned. The caller needs the right"
     " to operate the flow, or to start it for an own run.",
-    parameters=[RUN_ID],
+    parameters=THE_RUN,
     body=WITH_REASON,
     answer=answered("The run.", ref("Run"), RUN | {"status": Run.Status.CANCELLED.value}),
     problems=("not-found",),

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
-from flows.monitoring.trace import FAILED, LOST, PENDING, RUNNING, SKIPPED
+from flows.monitoring.trace import DEADLINE, FAILED, LOST, PENDING, RUNNING, SKIPPED
 from flows.monitoring.wait_reason import CODES
 from flows.options import LONGEST_REASON
 from flows.tasks.reprocessing import SAMPLE
@@ -51,8 +51,9 @@ def code(description: str, known: Iterable[str]) -> Schema:
 
 WAITING_CODE = code("Why it waits, as a word.", CODES)
 ERROR_CODE = code(
-    "The kind of the error: why its last dead letter has become one.",
-    [*DeadLetter.Reason.values, FAILED],
+    "The kind of the error: why its last dead letter has become one, or that it was cancelled at"
+    " its deadline.",
+    [*DeadLetter.Reason.values, FAILED, DEADLINE],
 )
 ATTEMPT_CODE = code(
     "The kind of the error: how the attempt has ended.",
@@ -94,7 +95,11 @@ STARTED = record(
     {
         "correlationId": CORRELATION_ID,
         "flowName": TEXT,
-        "status": {"type": "string", "const": Run.Status.QUEUED.value},
+        "status": {
+            "type": "string",
+            "enum": Run.Status.values,
+            "description": "QUEUED, unless the run was started by an earlier call.",
+        },
         "statusUrl": {"type": "string", "format": "uri"},
     }
 )

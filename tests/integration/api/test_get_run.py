@@ -332,7 +332,7 @@ def test_wait_ends_with_the_run(client, run):
 
 
 def test_longest_wait_is_a_minute(client, run):
-    with mock.patch("flows.api.runs.wait_until_finished") as wait:
+    with mock.patch("flows.api.waiting.wait_until_finished") as wait:
         get(client, run, "?wait=1e9")
 
     assert wait.call_args.args == (run.pk, 60.0)
@@ -341,7 +341,7 @@ def test_longest_wait_is_a_minute(client, run):
 def test_wait_needs_a_right_first(client, user, flow):
     run = begin()
 
-    with mock.patch("flows.api.runs.wait_until_finished") as wait:
+    with mock.patch("flows.api.waiting.wait_until_finished") as wait:
         assert_problem(get(client, run, "?wait=30"), 404, "not-found")
 
     assert not wait.called

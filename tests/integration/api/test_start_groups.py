@@ -56,6 +56,7 @@ class Server:
             with lock:
                 return application(environ, start_response)
 
+        self.lock = lock
         self.quick = CountingStarts(lock)
         self.front = Front(view, answer_to, threads=1, quick=self.quick)
 
@@ -101,8 +102,11 @@ class Server:
         }
         sent: list[dict[str, Any]] = []
 
+        pieces = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # After its body the caller stays.
+            return pieces.pop() if pieces else await asyncio.Future()
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
