@@ -24,6 +24,7 @@ from flows.models.run_text import RunText, RunTextMark
 from flows.models.running_attempt import RunningAttempt
 from flows.models.task_cache import CachedValue
 from flows.models.token_name import TokenName
+from flows.models.token_use import TokenUse
 from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
 
@@ -64,4 +65,5 @@ __all__ = [
     "StepRun",
     "StepVersion",
     "TokenName",
+    "TokenUse",
 ]
