@@ -241,6 +241,7 @@ ASYNCENGINE_MAX_RESULT_BYTES = env_int("ASYNCENGINE_MAX_RESULT_BYTES", 8 * 1024*
 ASYNCENGINE_MAX_KEPT_BYTES = env_int("ASYNCENGINE_MAX_KEPT_BYTES", 1024**2, minimum=1)
 # A delayed start may lie this far in the future.
 ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
+ASYNCENGINE_MAX_TOKEN_DAYS = env_int("ASYNCENGINE_MAX_TOKEN_DAYS", 365)
 # Callers of one user that wait for runs in one web process, and streams of events that it has open.
 ASYNCENGINE_MAX_WAITERS = env_int("ASYNCENGINE_MAX_WAITERS", 500)
 # How long the audit log is kept. 0: for ever.
@@ -382,8 +383,8 @@ REST_FRAMEWORK = {
 REST_KNOX = {
     "TOKEN_TTL": timedelta(hours=10),
     "AUTH_HEADER_PREFIX": "Bearer",
-    # One more revokes the one that ends soonest, see flows/access/tokens.py.
-    "TOKEN_LIMIT_PER_USER": 100,
+    # One more revokes the oldest one without a name, see flows/access/tokens.py.
+    "TOKEN_LIMIT_PER_USER": 50,
 }
 
 SPECTACULAR_SETTINGS = {

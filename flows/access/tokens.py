@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.hashers import get_hasher, identify_hasher
@@ -9,36 +11,64 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete, post_save, pre_save
-from knox.models import get_token_model
-from knox.settings import knox_settings
+from knox.models import get_digest_token, get_token_model
+from knox.settings import CONSTANTS, knox_settings
 
 from flows.access import audit
+from flows.access.rights import Caller
 from flows.errors import PasswordChanged, TooManyTokens
-from flows.models import TokenName
+from flows.models import TokenName, TokenUse
 from flows.models.users import all_users, user_models
 from flows.store import store
 
 CREDENTIALS = frozenset({"password", "is_active"})
 
 
-def make_token(user: AbstractBaseUser) -> str:
-    """Make a token for a user whose password was checked, and return it.
+DEFAULT: Any = object()
 
-    If the user has the most tokens that a user may have, the token that expires soonest is
-    revoked. Raises TooManyTokens if none of them expires, and PasswordChanged if the password has
-    changed since the user was read.
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token as it was made: its text, which is stored nowhere, and its row."""
+
+    text: str
+    row: Any
+
+
+def make_token(user: Any, name: str = "", lifetime: timedelta | None = DEFAULT) -> NewToken:
+    """Make a token for a user whose credentials were checked.
+
+    If the user has the most tokens that a user may have, the oldest one without a name is revoked.
+    Raises TooManyTokens if there is none that ends, and for a token with a name; PasswordChanged
+    if the password has changed since the user was read.
     """
+    if lifetime is DEFAULT:
+        lifetime = knox_settings.TOKEN_TTL
     with transaction.atomic():
         # The lock serialises two calls for one user and delays a change of the password.
         stored = all_users().select_for_update().filter(pk=user.pk).first()
         if stored is None or not stored.is_active or stored.password != user.password:
             raise PasswordChanged
-        tokens = tokens_of(user)
-        tokens.filter(expiry__lt=store().database.now()).delete()
+        tokens, now = tokens_of(user), store().database.now()
+        tokens.filter(expiry__lt=now).delete()
         with audit.acting(user=user):
-            _revoke_soonest_ending(tokens, tokens.count() + 1 - most_tokens())
-            token: str = get_token_model().objects.create(user)[1]
-        return token
+            if tokens.count() >= most_tokens():
+                if name:
+                    raise TooManyTokens
+                _revoke_oldest_unnamed(tokens)
+            return _stored(user, name, None if lifetime is None else now + lifetime)
+
+
+def _stored(user: Any, name: str, expiry: datetime | None) -> NewToken:
+    digest, text = get_digest_token()
+    key = text[: CONSTANTS.TOKEN_KEY_LENGTH]
+    row = get_token_model()(digest=digest, token_key=key, user=user, expiry=expiry)
+    row.name = name
+    if name:
+        row.extra_changes = {"name": ("", name)}
+    row.save(force_insert=True)
+    call_token(row, name)
+    return NewToken(text, row)
 
 
 def has_room(user: AbstractBaseUser) -> bool:
@@ -47,7 +77,7 @@ def has_room(user: AbstractBaseUser) -> bool:
     return tokens_of(user).count() - ended < most_tokens()
 
 
-def tokens_of(user: AbstractBaseUser) -> QuerySet[Any]:
+def tokens_of(user: Caller) -> QuerySet[Any]:
     tokens: QuerySet[Any] = get_token_model().objects.filter(user=user.pk)
     return tokens
 
@@ -76,28 +106,28 @@ def name_of(token: Any) -> str:
     return named.name if named else ""
 
 
-def _revoke_soonest_ending(tokens: QuerySet[Any], count: int) -> None:
-    if count <= 0:
-        return
-    ending = tokens.exclude(expiry=None).order_by("expiry").values_list("pk", flat=True)
-    revoked = list(ending[:count])
-    if len(revoked) < count:
+def _revoke_oldest_unnamed(tokens: QuerySet[Any]) -> None:
+    """Revoke one. A limit that was lowered revokes no further ones: they end by themselves."""
+    unnamed = tokens.exclude(pk__in=TokenName.objects.values("pk")).exclude(expiry=None)
+    oldest = unnamed.order_by("created", "pk").first()
+    if oldest is None:
         raise TooManyTokens
-    tokens.filter(pk__in=revoked).delete()
+    oldest.delete()
 
 
 # --- changed credentials -----------------------------------------------------------------------
 
 
 def connect() -> None:
-    post_delete.connect(_forget_name, sender=get_token_model(), dispatch_uid="token-forgotten")
+    post_delete.connect(_forget, sender=get_token_model(), dispatch_uid="token-forgotten")
     for model in user_models():
         pre_save.connect(_note_change, sender=model, dispatch_uid="credentials-noted")
         post_save.connect(_revoke_if_changed, sender=model, dispatch_uid="credentials-changed")
 
 
-def _forget_name(sender: Any, instance: Any, **kwargs: Any) -> None:
-    TokenName.objects.filter(pk=instance.pk).delete()
+def _forget(sender: Any, instance: Any, **kwargs: Any) -> None:
+    for beside in (TokenName, TokenUse):
+        beside.objects.filter(pk=instance.pk).delete()
 
 
 def _note_change(sender: Any, instance: Any, raw: bool, update_fields: Any, **kwargs: Any) -> None:

@@ -26,7 +26,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from flows.access import audit
 from flows.access.tokens import call_token, has_room, most_tokens, token_name
 from flows.admin.display import list_of, shown_time
-from flows.models import Flow, TokenName
+from flows.models import Flow, TokenName, TokenUse
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
 
@@ -73,22 +73,24 @@ if Token is AuthToken:
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
     form = TokenForm
-    list_display = ("shown_name", "begins_with", "user", "made", "expires", "state")
+    list_display = ("shown_name", "begins_with", "user", "made", "last_used", "expires", "state")
     list_select_related = ("user",)
     search_fields = ("token_key", f"user__{user_name_field()}", "name")
     ordering = ("-created",)
     fields = ("name", "user", "expiry")
-    readonly_fields = ("shown_name", "begins_with", "made", "expires")
+    readonly_fields = ("shown_name", "begins_with", "made", "last_used", "expires")
     actions = ("revoke",)
 
     def get_fields(self, request: HttpRequest, obj: AuthToken | None = None) -> Any:
         if obj is None:
             return self.fields
-        return ("shown_name", "begins_with", "user", "expires", "made")
+        return ("shown_name", "begins_with", "user", "expires", "made", "last_used")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
-        return super().get_queryset(request).annotate(name=Coalesce(Subquery(names), Value("")))
+        uses = TokenUse.objects.filter(pk=OuterRef("pk")).values("used_at")
+        tokens = super().get_queryset(request)
+        return tokens.annotate(name=Coalesce(Subquery(names), Value("")), used_at=Subquery(uses))
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 passes the location of the page, earlier ones do not.
@@ -155,6 +157,10 @@ class TokenAdmin(ModelAdmin):
     @display(description="created", ordering="created")
     def made(self, token: AuthToken) -> SafeString:
         return shown_time(token.created)
+
+    @display(description="last used", ordering="used_at")
+    def last_used(self, token: Any) -> SafeString | str:
+        return shown_time(token.used_at) if token.used_at else "-"
 
     @display(description="expires", ordering="expiry")
     def expires(self, token: AuthToken) -> SafeString | str:

@@ -26,6 +26,7 @@ from rest_framework.request import Request
 
 from flows.access.addresses import caller_network
 from flows.access.rights import Caller
+from flows.access.token_uses import token_uses
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.models import ConfigurationRevision
@@ -70,12 +71,14 @@ class TokenAuthentication(KnoxTokenAuthentication):
     def authenticate_credentials(self, token: bytes) -> tuple[AbstractBaseUser, Any]:
         digest = _digest(token)
         if (key := self.good.get(digest)) and (user := self._user(key)):
+            token_uses.note([key])
             return user, get_token_model()(pk=key, user=user)
         try:
             user, auth_token = super().authenticate_credentials(token)
         except UnicodeDecodeError as error:
             raise AuthenticationFailed("Invalid token.") from error
         self.good.put(digest, auth_token.pk)
+        token_uses.note([auth_token.pk])
         return user, auth_token
 
     def _user(self, key: str) -> AbstractBaseUser | None:

@@ -5,13 +5,10 @@ The body has to match its schema in the document.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import jsonschema_rs
-import orjson
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
@@ -19,6 +16,7 @@ from rest_framework.request import Request
 
 from flows.access.rights import flows_allowed, rights_by_flow, seen_reprocessings
 from flows.api.body import json_body
+from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
 from flows.api.openapi.operations import (
     GET_REPROCESSING,
@@ -27,20 +25,15 @@ from flows.api.openapi.operations import (
     STOP_REPROCESSING,
 )
 from flows.api.openapi.schemas import REPROCESSING_REQUEST
-from flows.api.options import unknown_option
 from flows.api.pages import page_of_rows
 from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response
 from flows.dead_letters import DeadLetterFilter, Matched
-from flows.message.envelope import parse_payload
 from flows.models import Reprocessing, Right
 from flows.monitoring.times import rfc3339
 from flows.tasks.reprocessing import SAMPLE, reprocess_many, stop
-from scripts.protocol.schema import faults_of
 
-VALIDATOR = jsonschema_rs.validator_for(
-    json.dumps(REPROCESSING_REQUEST), validate_formats=True, offline=True
-)
+BODY = CheckedBody(REPROCESSING_REQUEST)
 
 
 # The parts of a filter as the API calls them. Those from `step` on come from the admin alone.
@@ -63,9 +56,7 @@ class ReprocessDeadLettersView(ApiView):
     @extend_schema(**REPROCESS_DEAD_LETTERS)
     def post(self, request: Request) -> HttpResponse:
         flow_ids = _flows_to_operate(request)
-        raw = json_body(request._request)
-        _require_valid(parse_payload(raw, "The body"))
-        body = orjson.loads(raw)
+        body = BODY.read(json_body(request._request))
         found = reprocess_many(
             _filter(body["filter"]),
             user=request.user,
@@ -127,15 +118,6 @@ def _flows_to_operate(request: Request) -> list[int] | None:
     if not ids:
         raise Problem("no-role", "None of your roles may operate a flow.")
     return ids
-
-
-def _require_valid(body: dict[str, Any]) -> None:
-    known = list(REPROCESSING_REQUEST["properties"])
-    unknown = [name for name in body if name not in known]
-    faults = [{"path": f"$.{name}", "detail": unknown_option(name, known)} for name in unknown]
-    faults += faults_of(VALIDATOR, {n: value for n, value in body.items() if n in known})
-    if faults:
-        raise Problem("payload-invalid", "The request is refused.", errors=faults)
 
 
 def _filter(given: dict[str, str]) -> DeadLetterFilter:

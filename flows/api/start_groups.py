@@ -20,6 +20,7 @@ from django.db import close_old_connections
 
 from flows import engine
 from flows.access.rights import rights_of_users
+from flows.access.token_uses import token_uses
 from flows.api.authentication import users_of_tokens
 from flows.api.errors import answer_to
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
@@ -154,6 +155,7 @@ def tell(group: list[Call], outcomes: Sequence[Any]) -> None:
 def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
     """Start a run for each call that may be answered here; return the outcomes."""
     users = users_of_tokens({call.known.token_key for call in group})
+    token_uses.note(users)
     rights = rights_of_users(users.values())
     plans: dict[str, FlowPlan | None] = {}
     starts: dict[int, engine.StartRequest] = {}

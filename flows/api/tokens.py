@@ -34,7 +34,7 @@ class TokenView(OpenView):
         if user is None:
             raise Problem("not-authenticated", headers=CHALLENGE)
         try:
-            token = make_token(user)
+            token = make_token(user).text
         except PasswordChanged as error:
             raise Problem("not-authenticated", str(error), headers=CHALLENGE) from error
         document = {

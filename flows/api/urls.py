@@ -5,6 +5,7 @@ from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessVie
 from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
+from flows.api.own_tokens import OwnTokenView, TokensView, WhoAmIView
 from flows.api.queues import PauseQueueView, QueuesView, QueueView, ResumeQueueView
 from flows.api.reprocessings import (
     ReprocessDeadLettersView,
@@ -20,6 +21,9 @@ from flows.api.tokens import TokenView
 app_name = "api"
 urlpatterns = [
     path("api/auth/token", TokenView.as_view(), name="token"),
+    path("api/auth/tokens", TokensView.as_view(), name="tokens"),
+    path("api/auth/tokens/<str:id>", OwnTokenView.as_view(), name="own-token"),
+    path("api/auth/whoami", WhoAmIView.as_view(), name="who-am-i"),
     path("api/start", StartView.as_view(), name="start"),
     path("api/start/batch", BatchView.as_view(), name="start-batch"),
     path("api/flows", FlowsView.as_view(), name="flows"),

@@ -39,7 +39,7 @@ def caller() -> Iterator[Caller]:
         user = make_user(f"bench-{secrets.token_hex(4)}")
         role = Group.objects.create(name=str(user.get_username()))
         user.groups.add(role)
-        token = make_token(user)
+        token = make_token(user).text
     try:
         yield Caller(role, token)
     finally:

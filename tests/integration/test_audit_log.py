@@ -222,7 +222,7 @@ def test_permissions_of_a_role_are_recorded():
 
 
 def test_tokens_are_recorded_without_their_digest(operator):
-    token = make_token(operator)
+    token = make_token(operator).text
     made = newest(kind="token")
     AuthToken.objects.all().delete()
     revoked = newest(kind="token")

@@ -151,15 +151,45 @@ def test_password_that_a_login_stores_by_a_stronger_hash_revokes_nothing(user, s
     assert keys(user) == {token}
 
 
-def test_one_more_than_a_user_may_have_revokes_the_one_that_ends_soonest(user, limit):
-    limit(3)
-    lasting, soonest, later = end_in(None, user), end_in(1, user), end_in(5, user)
+def test_one_more_than_a_user_may_have_revokes_the_oldest_without_a_name(user, limit):
+    limit(4)
+    named = make_token(user, "billing").row.pk
+    lasting, oldest, later = end_in(None, user), end_in(9, user), end_in(5, user)
 
     make_token(user)
 
-    assert len(keys(user)) == 3
-    assert {lasting, later} < keys(user)
-    assert soonest not in keys(user)
+    assert len(keys(user)) == 4
+    assert {named, lasting, later} < keys(user)
+    assert oldest not in keys(user)
+
+
+def test_token_with_a_name_revokes_no_other(user, limit):
+    limit(2)
+    unnamed = {end_in(1, user), end_in(1, user)}
+
+    with pytest.raises(TooManyTokens):
+        make_token(user, "billing")
+
+    assert keys(user) == unnamed
+
+
+def test_tokens_with_names_are_never_revoked_for_a_new_one(user, limit):
+    limit(2)
+    named = {make_token(user, name).row.pk for name in ("a", "b")}
+
+    with pytest.raises(TooManyTokens):
+        make_token(user)
+
+    assert keys(user) == named
+
+
+def test_limit_that_was_lowered_revokes_one_token_for_each_new_one(user, limit):
+    others = [end_in(1, user) for _ in range(4)][1:]
+    limit(2)
+
+    made = make_token(user).row.pk
+
+    assert keys(user) == {*others, made}
 
 
 def test_number_of_tokens_is_bounded_and_the_newest_are_good(user, limit):

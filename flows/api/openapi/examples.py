@@ -173,6 +173,32 @@ DEAD_LETTER = {
     "reprocessedAt": None,
 }
 
+OWN_TOKEN = {
+    "id": "5f0c2d9a1b7e4c3",
+    "name": "billing-service",
+    "createdAt": "2026-11-02T09:00:00.000000Z",
+    "expiresAt": "2027-11-02T09:00:00.000000Z",
+    "lastUsedAt": "2026-11-02T09:30:00.000000Z",
+    "isCurrent": True,
+}
+ADDED_TOKEN = {
+    "accessToken": "5f0c2d9a1b7e4c3…",
+    "tokenType": "Bearer",
+    **OWN_TOKEN,
+    "lastUsedAt": None,
+    "isCurrent": False,
+}
+WHO = {
+    "userName": "billing",
+    "isSuperuser": False,
+    "authentication": "bearer",
+    "token": OWN_TOKEN,
+    "rights": {
+        "everyFlow": ["watch"],
+        "flows": [{"flowName": "loan-application", "rights": ["start"]}],
+    },
+}
+
 REPROCESSING_REQUEST = {
     "filter": {"flowName": "loan-application", "reason": "exhausted"},
     "ratePerSecond": 20,

@@ -398,8 +398,9 @@ CREATE_TOKEN: Operation = {
     "description": (
         "The caller sends user name (the name that the user logs in with) and password in the body"
         " or, without a body, by HTTP Basic. Credentials in the body take precedence over the"
-        " Authorization header. A user has at most 100 tokens: one more revokes the token that ends"
-        " first, never one without an end. A changed password or a deactivated user revokes all."
+        " Authorization header. A user has at most 50 tokens: one more revokes the oldest one"
+        " without a name, never one without an end. A changed password or a deactivated user"
+        " revokes all."
     ),
     "auth": [{"basicAuth": []}, {}],
     "parameters": [CHALLENGE, WAITED],

@@ -402,6 +402,8 @@ FLOW_STEP = record(
     }
 )
 
+RIGHTS: Schema = listed({"type": "string", "enum": Right.values})
+
 FLOW = record(
     {
         "name": TEXT,
@@ -414,7 +416,7 @@ FLOW = record(
         "steps": listed(ref("FlowStep")),
         "inputSchema": {"description": "JSON Schema of the payload; empty: any object."},
         "startUrl": {"type": "string", "format": "uri"},
-        "rights": listed({"type": "string", "enum": Right.values}),
+        "rights": RIGHTS,
     }
 )
 
@@ -426,6 +428,68 @@ TOKEN = record(
         "tokenType": {"type": "string", "const": "Bearer"},
         "expiresIn": {"type": "integer", "description": "Seconds."},
     }
+)
+
+OWN_TOKEN_PROPERTIES: dict[str, Schema] = {
+    "id": {"type": "string", "description": "What the token begins with."},
+    "name": TEXT_OR_NULL,
+    "createdAt": TIME,
+    "expiresAt": {**TIME_OR_NULL, "description": "Null: never."},
+    "lastUsedAt": {
+        **TIME_OR_NULL,
+        "description": "To the minute; null: not since last uses are known.",
+    },
+    "isCurrent": {"type": "boolean", "description": "Whether this call was made with it."},
+}
+OWN_TOKEN = record(OWN_TOKEN_PROPERTIES, description="A bearer token of the caller.")
+TOKEN_PAGE = page_of("OwnToken")
+ADDED_TOKEN = record(
+    {
+        "accessToken": TEXT,
+        "tokenType": {"type": "string", "const": "Bearer"},
+        **OWN_TOKEN_PROPERTIES,
+    },
+    description="A bearer token that was made just now.",
+)
+TOKEN_REQUEST = record(
+    {
+        "name": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            # Something is left of it without the blanks around.
+            "pattern": "\\S",
+            "description": "What will use it, as in billing-service. One with a name is revoked by"
+            " removeToken alone.",
+        },
+        "expiresIn": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Seconds that it is valid for, up to 365 days unless the server allows"
+            " another time.",
+        },
+    },
+    optional=("name", "expiresIn"),
+    additionalProperties=False,
+)
+
+CALLER = record(
+    {
+        "userName": TEXT,
+        "isSuperuser": {"type": "boolean"},
+        "authentication": {
+            "type": "string",
+            "description": "`bearer`, `basic` or `session`; more may come.",
+        },
+        "token": {"anyOf": [ref("OwnToken"), {"type": "null"}]},
+        "rights": record(
+            {
+                "everyFlow": RIGHTS,
+                "flows": listed(record({"flowName": TEXT, "rights": RIGHTS})),
+            }
+        ),
+    },
+    description="Who calls, and what the caller may do.",
 )
 
 CREDENTIALS = record({"userName": TEXT, "password": {"type": "string", "format": "password"}})
@@ -551,8 +615,10 @@ REPROCESSING_PROGRESS = record(
 REPROCESSING_PAGE = page_of("ReprocessingProgress")
 
 COMPONENTS: dict[str, Schema] = {
+    "AddedToken": ADDED_TOKEN,
     "Attempt": ATTEMPT,
     "BatchStarted": BATCH_STARTED,
+    "Caller": CALLER,
     "Credentials": CREDENTIALS,
     "DeadLetter": DEAD_LETTER,
     "DeadLetterPage": DEAD_LETTER_PAGE,
@@ -560,6 +626,7 @@ COMPONENTS: dict[str, Schema] = {
     "FlowPage": FLOW_PAGE,
     "FlowStep": FLOW_STEP,
     "LogLine": LOG_LINE,
+    "OwnToken": OWN_TOKEN,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
     "Queue": QUEUE,
@@ -576,4 +643,5 @@ COMPONENTS: dict[str, Schema] = {
     "Started": STARTED,
     "StepTrace": STEP_TRACE,
     "Token": TOKEN,
+    "TokenPage": TOKEN_PAGE,
 }

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from flows.access.token_uses import token_uses
 from flows.api.authentication import BasicAuthentication, TokenAuthentication
 from flows.api.openapi.document import documents
 from flows.models import Flow
@@ -25,6 +26,12 @@ def _nothing_remembered() -> None:
     TokenAuthentication.good._values.clear()
     BasicAuthentication.good._values.clear()
     documents.clear()
+
+
+@pytest.fixture(autouse=True)
+def _last_uses_are_not_written(monkeypatch: Any) -> None:
+    """Tests count statements, and of each token the first call of a minute has one more."""
+    monkeypatch.setattr(token_uses, "note", lambda keys: None)
 
 
 @pytest.fixture

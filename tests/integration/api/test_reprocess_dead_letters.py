@@ -7,7 +7,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from flows import engine
 from flows.api.openapi.examples import REPROCESSING_REQUEST
-from flows.api.reprocessings import VALIDATOR
+from flows.api.reprocessings import BODY
 from flows.models import AuditEntry, DeadLetter, Flow, Message, Reprocessing, Right, Run
 from flows.tasks.reprocessing import advance
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
@@ -185,7 +185,7 @@ def test_the_operation_is_documented(anonymous):
     operation = document["paths"][PATH]["post"]
     assert operation["operationId"] == "reprocessDeadLetters"
     assert {"202", "400", "401", "403", "503"} <= set(operation["responses"])
-    assert VALIDATOR.is_valid(REPROCESSING_REQUEST)
+    assert BODY.validator.is_valid(REPROCESSING_REQUEST)
 
 
 SEEN = "/async/api/reprocessings"

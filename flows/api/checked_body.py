@@ -1,0 +1,42 @@
+"""A body that has to match its schema in the OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from flows.api.errors import Problem
+from flows.api.openapi.schemas import Schema
+from flows.api.options import unknown_option
+from flows.message.envelope import parse_payload
+from scripts.protocol.schema import faults_of
+
+
+class CheckedBody:
+    """Reads bodies of one schema, which is an object's."""
+
+    def __init__(self, schema: Schema, *, may_be_empty: bool = False) -> None:
+        self.validator = jsonschema_rs.validator_for(
+            json.dumps(schema), validate_formats=True, offline=True
+        )
+        self._known = list(schema["properties"])
+        self._may_be_empty = may_be_empty
+
+    def read(self, raw: bytes) -> dict[str, Any]:
+        """Return the body. Raises Problem, which names each fault, and PayloadInvalid."""
+        if self._may_be_empty and not raw.strip():
+            return {}
+        self._require_valid(parse_payload(raw, "The body"))
+        body: dict[str, Any] = orjson.loads(raw)
+        return body
+
+    def _require_valid(self, body: dict[str, Any]) -> None:
+        known = self._known
+        unknown = [name for name in body if name not in known]
+        faults = [{"path": f"$.{name}", "detail": unknown_option(name, known)} for name in unknown]
+        faults += faults_of(self.validator, {n: value for n, value in body.items() if n in known})
+        if faults:
+            raise Problem("payload-invalid", "The request is refused.", errors=faults)

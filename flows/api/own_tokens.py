@@ -1,0 +1,126 @@
+"""The caller's own tokens, and who the caller is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from knox.settings import knox_settings
+from rest_framework.request import Request
+
+from flows.access import audit
+from flows.access.rights import rights_by_flow
+from flows.access.tokens import make_token, tokens_of
+from flows.api.authentication import BasicAuthentication, SessionAuthentication
+from flows.api.body import json_body
+from flows.api.checked_body import CheckedBody
+from flows.api.errors import Problem
+from flows.api.openapi.schemas import TOKEN_REQUEST
+from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TOKEN, WHO_AM_I
+from flows.api.view import ApiView, json_response
+from flows.models import Flow, TokenName, TokenUse
+from flows.monitoring.times import rfc3339
+from flows.store import store
+
+BODY = CheckedBody(TOKEN_REQUEST, may_be_empty=True)
+
+
+class TokensView(ApiView):
+    @extend_schema(**LIST_TOKENS)
+    def get(self, request: Request) -> HttpResponse:
+        found = [_document(request, token) for token in _valid(request).order_by("-created")]
+        return json_response({"results": found, "next": None, "nextCursor": None})
+
+    @extend_schema(**ADD_TOKEN)
+    def post(self, request: Request) -> HttpResponse:
+        body = BODY.read(json_body(request._request))
+        made = make_token(request.user, body.get("name", "").strip(), _lifetime(body))
+        token = _valid(request).get(pk=made.row.pk)
+        document = {"accessToken": made.text, "tokenType": "Bearer", **_document(request, token)}
+        return json_response(document, status=201, headers={"Cache-Control": "no-store"})
+
+
+class OwnTokenView(ApiView):
+    @extend_schema(**REMOVE_TOKEN)
+    def delete(self, request: Request, id: str) -> HttpResponse:
+        with audit.acting(user=request.user):
+            count, _ = tokens_of(request.user).filter(token_key=id).delete()
+        if not count:
+            raise Problem("not-found", "You have no token of this id.")
+        return HttpResponse(status=204)
+
+
+class WhoAmIView(ApiView):
+    @extend_schema(**WHO_AM_I)
+    def get(self, request: Request) -> HttpResponse:
+        user, key = request.user, _key(request)
+        token = key and _valid(request).filter(pk=key).first()
+        rights = rights_by_flow(user)
+        names = Flow.objects.filter(pk__in=[pk for pk in rights if pk]).order_by("name")
+        document = {
+            "userName": user.get_username(),
+            "isSuperuser": bool(getattr(user, "is_superuser", False)),
+            "authentication": _authentication(request),
+            "token": _document(request, token) if token else None,
+            "rights": {
+                "everyFlow": sorted(rights[None]),
+                "flows": [
+                    {"flowName": name, "rights": sorted(rights[pk])}
+                    for pk, name in names.values_list("pk", "name")
+                ],
+            },
+        }
+        return json_response(document)
+
+
+def _valid(request: Request) -> QuerySet[Any]:
+    """Return the caller's tokens that have not expired, each with its name and its last use."""
+    names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
+    uses = TokenUse.objects.filter(pk=OuterRef("pk")).values("used_at")
+    is_valid = Q(expiry=None) | Q(expiry__gt=store().database.now())
+    tokens = tokens_of(request.user).filter(is_valid)
+    return tokens.annotate(name=Subquery(names), used_at=Subquery(uses))
+
+
+def _lifetime(body: dict[str, Any]) -> timedelta | None:
+    """Return how long the token is to be valid. Raises Problem for more than is allowed."""
+    if "expiresIn" not in body:
+        default: timedelta | None = knox_settings.TOKEN_TTL
+        return default
+    most = timedelta(days=settings.ASYNCENGINE_MAX_TOKEN_DAYS)
+    if body["expiresIn"] > most.total_seconds():
+        detail = f"must be at most {most.total_seconds():.0f}, which are {most.days} days"
+        fault = {"path": "$.expiresIn", "detail": detail}
+        raise Problem("payload-invalid", f"expiresIn {detail}.", errors=[fault])
+    return timedelta(seconds=body["expiresIn"])
+
+
+def _document(request: Request, token: Any) -> dict[str, Any]:
+    return {
+        # What a token begins with; its caller knows it, and the database finds the token by it.
+        "id": token.token_key,
+        "name": token.name,
+        "createdAt": rfc3339(token.created),
+        "expiresAt": token.expiry and rfc3339(token.expiry),
+        "lastUsedAt": token.used_at and rfc3339(token.used_at),
+        "isCurrent": token.pk == _key(request),
+    }
+
+
+def _key(request: Request) -> str | None:
+    """Return the key of the token of this call; None: the caller has logged in without one."""
+    return getattr(request.auth, "pk", None)
+
+
+def _authentication(request: Request) -> str:
+    if isinstance(request.successful_authenticator, BasicAuthentication):
+        return "basic"
+    return (
+        "session"
+        if isinstance(request.successful_authenticator, SessionAuthentication)
+        else "bearer"
+    )
