@@ -20,7 +20,7 @@ def web(host: str, port: int) -> Child:
     return Child(
         "web server",
         [
-            *(sys.executable, "-m", "granian", "--interface", "asginl"),
+            *(sys.executable, "-m", "flows.up.server", "--interface", "asginl"),
             *("--host", host, "--port", str(port)),
             *("--workers", str(WEB_WORKERS), "--backpressure", str(WEB_CONNECTIONS)),
             # One connection of HTTP/2 would carry many calls.
@@ -40,7 +40,9 @@ def python_path() -> str:
 
 
 def cluster(workers: int) -> Child:
-    return Child("cluster", managed("qcluster"), {"ASYNCENGINE_WORKERS": str(workers)})
+    # `up` itself has made the checks.
+    command = managed("qcluster", "--skip-checks")
+    return Child("cluster", command, {"ASYNCENGINE_WORKERS": str(workers)})
 
 
 def answers(host: str, port: int) -> bool:

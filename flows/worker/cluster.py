@@ -8,6 +8,7 @@ no orphan works on, and the main process alone obeys the stop signals.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -182,6 +183,9 @@ class CrashSafeCluster(Cluster):
 
     def _spawn_sentinel(self) -> None:
         db.connections.close_all()
+        # Processes share what is loaded: the collector of none writes to it any more.
+        gc.collect()
+        gc.freeze()
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(
             target=CrashSafeSentinel,

@@ -138,7 +138,7 @@ class Parts:
         return children(self.cluster())[0]
 
     def web_server(self) -> psutil.Process:
-        return self._part("granian")
+        return self._part("flows.up.server")
 
     def web_worker(self) -> psutil.Process:
         return children(self.web_server())[0]

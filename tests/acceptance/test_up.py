@@ -71,7 +71,8 @@ def assert_no_process_is_left_when_it_is_killed(installation: Installation) -> N
 def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
     installation: Installation,
 ):
-    serve = ["granian", "--interface", "asginl", "--port", str(installation.port), "--workers", "2"]
+    port = str(installation.port)
+    serve = ["flows.up.server", "--interface", "asginl", "--port", port, "--workers", "2"]
     server = psutil.Popen(
         [sys.executable, "-m", *serve, "flows.up.asgi:application"],
         cwd=ROOT,

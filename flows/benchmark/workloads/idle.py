@@ -29,7 +29,7 @@ from flows.up.supervisor import Child, managed
 
 # What has begun with the last run has ended by then.
 SETTLE_SECONDS = 5.0
-PARTS = {"webPercent": b"granian", "clusterPercent": b"qcluster"}
+PARTS = {"webPercent": b"flows.up.server", "clusterPercent": b"qcluster"}
 
 
 def measure(options: Options) -> Figures:
