@@ -20,6 +20,7 @@ from flows.worker.this_worker import this_worker
 from tests import bytecode, flushing, parts_of_pages, static_files
 from tests.databases import copies_in_memory, is_postgresql, template_databases
 from tests.halves import running_halves
+from tests.sampling import leave_to_long_runs
 
 # It has a suite of its own, which a test runs.
 collect_ignore = ["project"]
@@ -34,7 +35,7 @@ PATIENT = hypothesis_settings(
     phases=[phase for phase in Phase if phase is not Phase.explain],
 )
 # How many examples a test tries, where it does not say so itself. `.ci/run` tries more.
-hypothesis_settings.register_profile("default", PATIENT, max_examples=25)
+hypothesis_settings.register_profile("default", PATIENT, max_examples=10)
 hypothesis_settings.register_profile("ci", PATIENT, max_examples=100)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -92,12 +93,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             stack.close()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests that wait for other processes run beside those that compute.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what is in no sample, before pytest selects by marks, and order what it selects.
 
-    Their modules take turns, so that no core is idle. What waits for the other half comes last.
+    Tests that wait for other processes run beside those that compute: their modules take turns, so
+    that no core is idle. What waits for the other half comes last.
     """
+    leave_to_long_runs(items)
+    yield
     places = _places([item.path for item in items])
     items.sort(key=lambda item: places[item.path])
 

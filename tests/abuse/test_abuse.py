@@ -106,6 +106,7 @@ def told(outcome: Outcome) -> str:
     return f"output: {outcome.output.decode()} with {len(outcome.logs)} log lines"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_abusive_script_reaches_nothing_and_ends_with_its_cause(
     pool: HostPool, bait: Bait, neighbour: int, name: str

@@ -136,6 +136,7 @@ def test_deploy_check_needs_no_migrated_database(installed: Path):
     assert "flows.W001" in finished.stderr
 
 
+@pytest.mark.long
 def test_a_database_of_another_alias_is_migrated_too(tmp_path: Path):
     (tmp_path / "two_databases.py").write_text(
         "from asyncengine.settings import *\n"

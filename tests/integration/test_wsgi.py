@@ -42,6 +42,7 @@ def status_of(method: str, path: str, **headers: str) -> int:
     return statuses[0]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("codec", CODECS)

@@ -211,6 +211,7 @@ VERBS: dict[str, tuple[str, Callable[[Doors], None], dict[str, Act]]] = {
 CASES = [(name, door) for name, (_, _, doors) in VERBS.items() for door in doors]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("name", "door"), CASES, ids=lambda each: str(each))
 def test_a_verb_is_one_entry_with_user_address_and_reason(doors, name, door):
     verb, prepare, acts = VERBS[name]

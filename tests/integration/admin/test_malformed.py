@@ -34,6 +34,7 @@ def parameters_of(response: Any) -> set[str]:
     return {"q", "o", "p", "e"}.union(*(spec.expected_parameters() or () for spec in filters))
 
 
+@pytest.mark.sampled(3)
 @TRANSACTIONS_OF_ITS_OWN
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_no_filter_of_a_list_is_a_surprise(

@@ -329,6 +329,7 @@ API = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_opens_its_pages_and_finds_on_them_what_it_may_do(things, profile):
     client = log_in(profile, things)
@@ -351,6 +352,7 @@ def test_a_profile_opens_its_pages_and_finds_on_them_what_it_may_do(things, prof
     assert wrong == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_does_what_it_may_do_and_no_more(things, profile):
     client = log_in(profile, things)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -23,6 +24,7 @@ ONCE_MORE_OF = {"index": 8, "flows_home": 8}
 SHOWN = [page for page in (*PAGES, *PARTS) if page.status == 200]
 
 
+@pytest.mark.long
 def test_no_page_asks_for_each_of_its_rows(db: None) -> None:
     client = Client()
     client.force_login(furnish(FEW))

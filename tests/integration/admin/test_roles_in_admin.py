@@ -215,11 +215,8 @@ def told_by(response):
 
 
 def every_kind_of_staff():
-    """Yield each pair of rights and permissions; the default run has each right and both ends once.
-
-    To look at everything lies between no permission and all of them.
-    """
-    short = {((), "all"), (("start",), "none"), (("watch",), "all"), (("operate",), "none")}
+    """Yield each pair of rights and permissions; the default run has the two most unlike ones."""
+    short = {((), "all"), (("operate",), "none")}
     for rights in RIGHTS:
         for permissions in PERMISSIONS:
             marks = () if (rights, permissions) in short else pytest.mark.long

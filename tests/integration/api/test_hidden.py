@@ -113,6 +113,7 @@ def undone() -> Iterator[None]:
         transaction.savepoint_rollback(before)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_who_does_who_is_refused_and_who_sees_nothing(
