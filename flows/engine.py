@@ -60,20 +60,21 @@ __all__ = [
 
 
 def start_like(
-    run: Run, payload: bytes, *, step: StepVersion, user: Caller | None = None
+    run: Run, payload: bytes, *, step: StepVersion | None, user: Caller | None = None
 ) -> Started:
     """Start a new run of the flow as it is now, with a payload that a step of another run got.
 
-    It begins at the step of the same name; the new run names the one that it repeats. Raises as
-    `start` does, and FlowNotRunnable where the flow or the step is gone.
+    It begins at the step of the same name, or at the first one without a step; the new run names
+    the one that it repeats. Raises as `start` does, and FlowNotRunnable where the flow or the step
+    is gone.
     """
     if run.flow_version.flow is None:
         raise FlowNotRunnable("The flow was deleted.")
     plan = flow_plan(run.flow_version.flow.name)
-    plan.require_runnable()
-    at = step_plan(newest_step(step).pk)
+    first = plan.require_runnable()
+    at = step_plan(newest_step(step).pk) if step else first
     if not at.queue_id:
-        raise FlowNotRunnable(f"The step {step.name!r} has no queue.")
+        raise FlowNotRunnable(f"The step {at.site.step!r} has no queue.")
     new = new_run(plan, payload, user, DEFAULT_PRIORITY, None, at=at)
     with store().database.transaction():
         store().start([new])

@@ -18,18 +18,20 @@ from scripts.protocol.schema import faults_of
 class CheckedBody:
     """Reads bodies of one schema, which is an object's."""
 
-    def __init__(self, schema: Schema, *, may_be_empty: bool = False) -> None:
+    def __init__(self, schema: Schema, *, may_be_empty: bool = False, around: int = 0) -> None:
+        """`around`: the number of levels around a payload that is in the body."""
         self.validator = jsonschema_rs.validator_for(
             json.dumps(schema), validate_formats=True, offline=True
         )
         self._known = list(schema["properties"])
         self._may_be_empty = may_be_empty
+        self._around = around
 
     def read(self, raw: bytes) -> dict[str, Any]:
         """Return the body. Raises Problem, which names each fault, and PayloadInvalid."""
         if self._may_be_empty and not raw.strip():
             return {}
-        self._require_valid(parse_payload(raw, "The body"))
+        self._require_valid(parse_payload(raw, "The body", self._around))
         body: dict[str, Any] = orjson.loads(raw)
         return body
 

@@ -117,7 +117,9 @@ def _idempotency_key(request: Request) -> str | None:
     )
 
 
-def accepted(request: Request, run: engine.Started, status: str = "QUEUED") -> HttpResponse:
+def accepted(
+    request: Request, run: engine.Started, status: str = "QUEUED", **more: Any
+) -> HttpResponse:
     """Answer with the URL of the run."""
     path = reverse("api:run", args=[run.correlation_id])
     status_url = request._request.build_absolute_uri(path)
@@ -126,5 +128,6 @@ def accepted(request: Request, run: engine.Started, status: str = "QUEUED") -> H
         "flowName": run.flow_name,
         "status": status,
         "statusUrl": status_url,
+        **more,
     }
     return json_response(document, status=202, headers={"Location": status_url})

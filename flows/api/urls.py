@@ -13,6 +13,7 @@ from flows.api.reprocessings import (
     ReprocessingView,
     StopReprocessingView,
 )
+from flows.api.run_again import RunAgainView
 from flows.api.run_payloads import RunInputView, RunLogsView, RunResultView
 from flows.api.runs import CancelRunView, CountRunsView, RunsView, RunView
 from flows.api.start import FlowStartView, StartView
@@ -36,6 +37,7 @@ urlpatterns = [
     path("api/runs/<str:id>/input", RunInputView.as_view(), name="run-input"),
     path("api/runs/<str:id>/result", RunResultView.as_view(), name="run-result"),
     path("api/runs/<str:id>/logs", RunLogsView.as_view(), name="run-logs"),
+    path("api/runs/<str:id>/again", RunAgainView.as_view(), name="run-again"),
     path("api/runs/<str:id>/cancel", CancelRunView.as_view(), name="cancel-run"),
     path("api/queues", QueuesView.as_view(), name="queues"),
     path("api/queues/<path:name>/pause", PauseQueueView.as_view(), name="pause-queue"),

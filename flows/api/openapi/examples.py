@@ -13,6 +13,13 @@ STARTED = {
     "statusUrl": STATUS_URL,
 }
 
+STARTED_AGAIN = {
+    **STARTED,
+    "correlationId": "01932f51-0c3d-7b44-8a6f-9e1d2c3b4a5f",
+    "statusUrl": "http://localhost:8000/async/api/runs/01932f51-0c3d-7b44-8a6f-9e1d2c3b4a5f",
+    "repeats": RUN_ID,
+}
+
 RUN = {
     "correlationId": RUN_ID,
     "flowName": "loan-application",

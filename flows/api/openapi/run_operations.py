@@ -6,9 +6,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from flows.api.openapi.describe import QUERY, answered, filtered, in_path, names_its_run, operation
-from flows.api.openapi.examples import RUN, RUN_LOGS, RUN_PAGE
-from flows.api.openapi.operations import CURSOR, OF_FLOW, WITH_REASON
-from flows.api.openapi.schemas import RUN_COUNTS, ref
+from flows.api.openapi.examples import RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
+from flows.api.openapi.operations import CURSOR, LOCATION, OF_FLOW, WITH_REASON
+from flows.api.openapi.schemas import AGAIN_REQUEST, RUN_COUNTS, ref
 from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import Run
 
@@ -152,6 +152,32 @@ GET_RUN_LOGS = operation(
     ],
     answer=answered("A page of the log.", ref("RunLogs"), RUN_LOGS),
     problems=("not-found",),
+)
+
+RUN_AGAIN = operation(
+    "POST",
+    "runAgain",
+    "runs",
+    "Start a finished run anew",
+    "Starts a new run of the flow as it is now, with the payload of this one; the new run names it"
+    " in `repeats`. With `fromStep` it begins at that step, with what the step got in this run."
+    " `payload` takes the place of either. The caller needs the right to start the flow, for a"
+    " later step also the right to watch or operate it, and with a payload for a later step the"
+    " right to operate it.",
+    parameters=[RUN_ID, LOCATION, names_its_run(202)],
+    body={"application/json": AGAIN_REQUEST},
+    answer=answered("The new run is stored.", ref("StartedAgain"), STARTED_AGAIN, status=202),
+    problems=(
+        "not-found",
+        "run-not-finished",
+        "input-not-kept",
+        "flow-not-runnable",
+        "busy",
+        "payload-too-large",
+        "queue-full",
+        "outcome-unknown",
+    ),
+    retry_after=(429, 503, 504),
 )
 
 CANCEL_RUN = operation(

@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 INT64: Schema = {"type": "integer", "format": "int64"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
@@ -393,6 +394,31 @@ REPROCESSED = record(
     }
 )
 
+AGAIN_REQUEST = record(
+    {
+        "payload": {
+            "description": "In place of the one that was kept: a JSON object, or what the step in"
+            " `fromStep` takes."
+        },
+        "fromStep": {
+            **NAME,
+            "description": "The step where the new run begins; by default the first one.",
+        },
+    },
+    optional=("payload", "fromStep"),
+    additionalProperties=False,
+)
+
+STARTED_AGAIN = record(
+    {
+        "correlationId": CORRELATION_ID,
+        "flowName": TEXT,
+        "status": {"type": "string", "enum": [Run.Status.QUEUED.value, Run.Status.RUNNING.value]},
+        "statusUrl": {"type": "string", "format": "uri"},
+        "repeats": {**CORRELATION_ID, "description": "The run that it repeats."},
+    }
+)
+
 FLOW_STEP = record(
     {
         "name": TEXT,
@@ -516,7 +542,6 @@ READY = record(
 )
 
 
-NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 MOST: Schema = {"type": "integer", "maximum": 2_000_000_000}
 
 REPROCESSING_FILTER = record(
@@ -641,6 +666,7 @@ COMPONENTS: dict[str, Schema] = {
     "RunPage": RUN_PAGE,
     "RunSummary": RUN_SUMMARY,
     "Started": STARTED,
+    "StartedAgain": STARTED_AGAIN,
     "StepTrace": STEP_TRACE,
     "Token": TOKEN,
     "TokenPage": TOKEN_PAGE,

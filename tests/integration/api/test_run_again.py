@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flows import engine
+from flows.models import Flow, Message, Queue, Right, Run
+from flows.models.keep import Keep
+from scripts.models import Script
+from tests.integration.api.helpers import assert_problem, grant
+
+from .test_dead_letters import make_dead_letter
+
+SENT = b'{"amount": 1.10, "big": 100000000000000000000001}'
+
+
+@pytest.fixture
+def run(user, flow) -> Run:
+    """A finished run whose first input is kept."""
+    run_id = engine.start("loan", SENT, user=user).correlation_id
+    run = Run.objects.get(pk=run_id)
+    engine.cancel(run)
+    return run
+
+
+@pytest.fixture
+def caller(client, user, flow):
+    for right in (Right.START, Right.WATCH, Right.OPERATE):
+        grant(user, right, flow)
+    return client
+
+
+def again(client, run, body=None):
+    raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body)
+    path = f"/async/api/runs/{run.pk}/again"
+    return client.post(path, raw, content_type="application/json")
+
+
+def started(response) -> Run:
+    assert response.status_code == 202, response.content
+    run = Run.objects.get(pk=response.json()["correlationId"])
+    assert response["X-Correlation-Id"] == str(run.pk)
+    assert response["Location"] == response.json()["statusUrl"]
+    assert run.status == response.json()["status"]
+    return run
+
+
+def message_of(run: Run) -> Message:
+    return Message.objects.select_related("step").get(pk=run.pk)
+
+
+def test_run_starts_anew_with_its_payload_digit_for_digit(caller, user, run):
+    response = again(caller, run)
+
+    new = started(response)
+    assert response.json()["repeats"] == str(new.repeats) == str(run.pk)
+    assert (new.started_by, new.status) == (user, "QUEUED")
+    assert message_of(new).body.encode().endswith(b'"payload":' + SENT + b"}")
+    shown = caller.get(f"/async/api/runs/{new.pk}").json()
+    assert shown["repeats"] == str(run.pk)
+
+
+def test_another_payload_takes_the_place_of_the_one_that_was_kept(caller, run):
+    new = started(again(caller, run, b'{"payload": {"amount": 2.20}}'))
+
+    assert message_of(new).body.endswith('"payload":{"amount": 2.20}}')
+
+
+def test_run_starts_anew_from_a_step_with_what_the_step_got(caller, flow):
+    failed = make_dead_letter(payload=b'{"amount": 1.10}').run
+
+    new = started(again(caller, failed, {"fromStep": "step 2"}))
+
+    message = message_of(new)
+    assert (new.status, message.step.name) == ("RUNNING", "step 2")
+    assert message.body.endswith('"payload":{"amount": 1.10}}')
+
+
+def test_later_step_takes_another_payload_of_any_kind(caller, run):
+    new = started(again(caller, run, b'{"payload": [1.10], "fromStep": "step 2"}'))
+
+    assert message_of(new).body.endswith('"payload":[1.10]}')
+
+
+def test_run_goes_through_the_flow_as_it_is_now(caller, flow, run):
+    first = flow.steps.get(position=1)
+    flow.steps.filter(position=2).update(position=3)
+    flow.steps.filter(pk=first.pk).update(position=2)
+    script = Script.objects.create(name="check", code="def run(message, context): return message")
+    flow.steps.create(
+        position=1, name="check", script=script, queue=Queue.objects.create(name="checks")
+    )
+
+    assert message_of(started(again(caller, run))).step.name == "check"
+    assert message_of(started(again(caller, run, {"fromStep": "step 1"}))).step.name == "step 1"
+
+
+@pytest.mark.parametrize("body", [None, {"fromStep": "step 2"}])
+def test_input_that_is_not_kept_is_409(caller, user, flow, body):
+    Flow.objects.update(keep=Keep.NOTHING)
+    run = Run.objects.get(pk=engine.start("loan", {}, user=user).correlation_id)
+    engine.cancel(run)
+
+    assert_problem(again(caller, run, body), 409, "input-not-kept")
+    assert started(again(caller, run, {"payload": {}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"status": "RUNNING"}, "run-not-finished"),
+        ({"status": "QUEUED"}, "run-not-finished"),
+    ],
+)
+def test_run_that_goes_on_is_not_started_anew(caller, run, change, problem):
+    Run.objects.filter(pk=run.pk).update(**change)
+
+    assert_problem(again(caller, run), 409, problem)
+
+
+def test_flow_that_cannot_be_started_is_409(caller, flow, run):
+    Flow.objects.update(active=False)
+
+    assert_problem(again(caller, run), 409, "flow-not-runnable")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"payload": [1]}',
+        b'{"payload": null}',
+        b'{"fromStep": "nosuch"}',
+        b'{"fromStep": ""}',
+        b'{"fromStep": 1}',
+        b'{"step": "step 1"}',
+        b'{"payload": {"a": NaN}}',
+        b'{"payload": {"a": 1, "a": 2}}',
+        b"[]",
+        b"{",
+    ],
+)
+def test_wrong_body_is_refused_and_starts_nothing(caller, run, body):
+    assert_problem(again(caller, run, body), 400, "payload-invalid")
+    assert Run.objects.count() == 1
+
+
+START, WATCH, OPERATE = Right.START, Right.WATCH, Right.OPERATE
+
+
+@pytest.mark.parametrize(
+    ("body", "rights", "status"),
+    [
+        (None, {START}, 202),
+        (None, {WATCH}, 403),
+        (None, {OPERATE, WATCH}, 403),
+        ({"payload": {}}, {START}, 202),
+        ({"fromStep": "step 1"}, {START}, 202),
+        # The steps before may be there to refuse it.
+        ({"fromStep": "step 2"}, {START}, 403),
+        ({"fromStep": "step 2"}, {START, WATCH}, 409),
+        ({"fromStep": "step 2"}, {START, OPERATE}, 409),
+        ({"fromStep": "step 2", "payload": {}}, {START}, 403),
+        ({"fromStep": "step 2", "payload": {}}, {START, WATCH}, 403),
+        ({"fromStep": "step 2", "payload": {}}, {START, OPERATE}, 202),
+    ],
+)
+def test_who_may_start_a_run_anew(client, user, flow, run, body, rights, status):
+    for right in rights:
+        grant(user, right, flow)
+
+    assert again(client, run, body).status_code == status
