@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -108,6 +109,45 @@ def seen_runs(user: Caller, rights: Rights) -> Q | None:
     if Right.START in rights[None]:
         return seen | Q(started_by=user.pk)
     return seen | Q(started_by=user.pk, flow_version__flow__in=flows_with(rights, {Right.START}))
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The runs that a user may see, as `seen_runs` selects them, to be judged without a query.
+
+    Of `flows` the user sees every run, of `own` the runs that the user has started. None: all
+    flows, deleted ones too.
+    """
+
+    user_id: Any
+    flows: frozenset[int] | None
+    own: frozenset[int] | None
+
+    def reaches(self, flow_id: int | None) -> bool:
+        """Say whether some runs of the flow may be seen."""
+        return self._has_all(flow_id) or self.own is None or flow_id in self.own
+
+    def covers(self, flow_id: int | None, started_by: Any) -> bool:
+        """Say whether a run of the flow with this starter may be seen."""
+        return self._has_all(flow_id) or (started_by == self.user_id and self.reaches(flow_id))
+
+    def flow_ids(self) -> frozenset[int] | None:
+        """Return the flows with runs that may be seen; None: all."""
+        return None if self.flows is None or self.own is None else self.flows | self.own
+
+    def _has_all(self, flow_id: int | None) -> bool:
+        return self.flows is None or flow_id in self.flows
+
+
+def sight_of(user: Caller, rights: Rights) -> Sight:
+    """Return what the user sees. It is equal for users who see the same."""
+    if rights[None] & SEES_EVERY_RUN:
+        return Sight(None, None, frozenset())
+    flows = frozenset(flows_with(rights, SEES_EVERY_RUN))
+    if Right.START in rights[None]:
+        return Sight(user.pk, flows, None)
+    own = frozenset(flows_with(rights, {Right.START})) - flows
+    return Sight(user.pk if own else None, flows, own)
 
 
 def queues_seen(user: Caller) -> QuerySet[Queue]:

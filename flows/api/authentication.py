@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import DEFAULT_DB_ALIAS
@@ -130,6 +132,48 @@ def recognised(request: Request) -> Caller:
                 user: Caller = found[0]
                 return user
     return get_user(request._request)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a caller has logged in with, to be looked at again while it stays connected."""
+
+    user_id: Any
+    token: str = ""
+    # The stored hash: another password ends what began with this one.
+    password: str = ""
+    session: str = ""
+
+
+def login_of(request: Request) -> Login:
+    """Return how the caller of the request has logged in."""
+    if isinstance(request.auth, get_token_model()):
+        return Login(request.user.pk, token=request.auth.pk)
+    session = ""
+    if isinstance(request.successful_authenticator, authentication.SessionAuthentication):
+        session = request._request.session.session_key or ""
+    user: Any = request.user
+    return Login(user.pk, password=user.password, session=session)
+
+
+def users_logged_in(logins: Collection[Login]) -> dict[Login, Any]:
+    """Return the active users of logins that still hold, with one query for all of a kind."""
+    tokens = {each.token for each in logins if each.token}
+    of_tokens = users_of_tokens(tokens) if tokens else {}
+    ids = {each.user_id for each in logins if not each.token}
+    by_id = {user.pk: user for user in all_users().filter(pk__in=ids, is_active=True)}
+    found = {each: _user_of(each, of_tokens, by_id) for each in logins}
+    return {each: user for each, user in found.items() if user}
+
+
+def _user_of(login: Login, of_tokens: dict[str, Any], by_id: dict[Any, Any]) -> Any:
+    if login.token:
+        return of_tokens.get(login.token)
+    user = by_id.get(login.user_id)
+    if user is None or user.password != login.password:
+        return None
+    sessions = import_module(settings.SESSION_ENGINE).SessionStore
+    return user if not login.session or sessions().exists(login.session) else None
 
 
 def users_of_tokens(keys: Collection[str]) -> dict[str, Any]:

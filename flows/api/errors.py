@@ -76,6 +76,7 @@ PROBLEM_TYPES = {
     ),
     "too-many-waiters": ProblemType(429, "Too many callers wait for the ends of runs."),
     "internal-error": ProblemType(500, "Something went wrong here."),
+    "no-streams": ProblemType(501, "This server cannot stream events."),
     "database-unavailable": ProblemType(
         503, "The database cannot be used now; nothing was stored."
     ),

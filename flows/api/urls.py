@@ -2,6 +2,7 @@ from django.urls import path
 
 from flows.api.batch import BatchView
 from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessView
+from flows.api.events import EventsView, RunEventsView
 from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
@@ -31,6 +32,7 @@ urlpatterns = [
     # A name may have a slash in it.
     path("api/flows/<path:name>/start", FlowStartView.as_view(), name="flow-start"),
     path("api/flows/<path:name>", FlowView.as_view(), name="flow"),
+    path("api/events", EventsView.as_view(), name="events"),
     path("api/runs", RunsView.as_view(), name="runs"),
     path("api/runs/counts", CountRunsView.as_view(), name="count-runs"),
     path("api/runs/<str:id>", RunView.as_view(), name="run"),
@@ -38,6 +40,7 @@ urlpatterns = [
     path("api/runs/<str:id>/result", RunResultView.as_view(), name="run-result"),
     path("api/runs/<str:id>/logs", RunLogsView.as_view(), name="run-logs"),
     path("api/runs/<str:id>/again", RunAgainView.as_view(), name="run-again"),
+    path("api/runs/<str:id>/events", RunEventsView.as_view(), name="run-events"),
     path("api/runs/<str:id>/cancel", CancelRunView.as_view(), name="cancel-run"),
     path("api/queues", QueuesView.as_view(), name="queues"),
     path("api/queues/<path:name>/pause", PauseQueueView.as_view(), name="pause-queue"),

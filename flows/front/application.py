@@ -27,6 +27,7 @@ from flows.front.environ import Scope, environ_of, header
 from flows.front.faults import BodyTooLarge, Overloaded, TooManyWaiters
 from flows.front.prepared import Prepared
 from flows.front.public_address import PROBES, inner_path
+from flows.front.streams import STREAM, Check, OpenStream, Stream, Streams
 from flows.front.threads import Threads
 from flows.front.waiters import WAIT, Wait, Waiters, look
 from scripts.protocol.table_file import MAX_FILE_BYTES
@@ -68,7 +69,8 @@ class Quick(Protocol):
 class Front:
     """Receives requests and has the WSGI application answer them in threads.
 
-    `answer_to` makes the response to an exception that happens before any view.
+    `answer_to` makes the response to an exception that happens before any view. `check` says who
+    may go on to see a stream of events; without it there are none.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Front:
         answer_to: AnswerTo,
         threads: int = THREADS,
         quick: Quick | None = None,
+        check: Check | None = None,
     ) -> None:
         self._quick = quick
         self._wsgi = wsgi
@@ -87,6 +90,7 @@ class Front:
         self._streams = asyncio.Semaphore(STREAMS)
         self._memory = BodyMemory()
         self._waiters = Waiters(look)
+        self._event_streams = Streams(check) if check else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -116,7 +120,7 @@ class Front:
 
     async def _answer(
         self, scope: Scope, upload: Upload, held: Held, threads: Threads
-    ) -> Answer | Prepared:
+    ) -> Answer | Prepared | OpenStream:
         if _is_streamed(scope, upload):
             await read_ahead(upload, held)
             if not upload.is_whole:
@@ -143,10 +147,15 @@ class Front:
 
     async def _ask_until_over(
         self, scope: Scope, upload: Upload, held: Held, threads: Threads, ask: Ask
-    ) -> Answer:
+    ) -> Answer | OpenStream:
         """Ask the view. If it has to wait, wait without a thread and ask again."""
-        wait = Wait()
-        answer = await ask(_environ(scope, held, wait), threads)
+        wait, stream = Wait(), Stream()
+        environ = _environ(scope, held, wait)
+        if self._event_streams:
+            environ[STREAM] = stream
+        answer = await ask(environ, threads)
+        if self._event_streams and stream.selection:
+            return self._event_streams.open(stream, upload.gone)
         if wait.run_id is None:
             return answer
         try:

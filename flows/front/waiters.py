@@ -6,17 +6,16 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import close_old_connections
 
-from flows.front.faults import TooManyWaiters
+from flows.front.places import Places
 from flows.front.threads import Threads
 from flows.monitoring.trace import finished_among
 
@@ -61,7 +60,7 @@ class Waiters:
         self._look = look
         self._thread = Threads(1, "waiters")
         self._by_run: dict[UUID, set[Future[None]]] = defaultdict(set)
-        self._by_user: Counter[Any] = Counter()
+        self._places = Places(MOST)
         self._watching: asyncio.Task[None] | None = None
         self._is_failing = False
 
@@ -71,7 +70,7 @@ class Waiters:
         Raises TooManyWaiters.
         """
         assert wait.run_id is not None
-        with self._place(wait.user_id), self._ended(wait.run_id) as ended:
+        with self._places.taken(wait.user_id), self._ended(wait.run_id) as ended:
             gone_task = asyncio.ensure_future(gone())
             try:
                 await asyncio.wait(
@@ -82,19 +81,6 @@ class Waiters:
                 return not gone_task.done()
             finally:
                 gone_task.cancel()
-
-    @contextmanager
-    def _place(self, user_id: Any) -> Iterator[None]:
-        most_of_a_user = settings.ASYNCENGINE_MAX_WAITERS
-        if self._by_user.total() >= MOST or self._by_user[user_id] >= most_of_a_user:
-            raise TooManyWaiters
-        self._by_user[user_id] += 1
-        try:
-            yield
-        finally:
-            self._by_user[user_id] -= 1
-            if not self._by_user[user_id]:
-                del self._by_user[user_id]
 
     @contextmanager
     def _ended(self, run_id: UUID) -> Iterator[Future[None]]:

@@ -51,6 +51,9 @@ OPERATIONS = [
     Operation("get", "runs/{run}/result", SEES_RUNS, SEES_RUNS, 409),
     Operation("get", "runs/{run}/logs", SEES_RUNS, SEES_RUNS),
     Operation("post", "runs/{own}/again", SEES_RUNS | {Right.START}, {Right.START}, 409),
+    # Without the front there are no streams.
+    Operation("get", "runs/{run}/events", SEES_RUNS, SEES_RUNS, 501),
+    Operation("get", "events?flowName={flow}", SEES_FLOW, SEES_FLOW, 501),
     Operation("post", "runs/{run}/cancel", SEES_RUNS, OPERATE),
     Operation("get", "runs/{own}", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),
     Operation("get", "runs/{own}/input", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),

@@ -31,6 +31,8 @@ OPERATIONS = {
     ("post", "/async/api/runs/{id}/again"): "runAgain",
     ("get", "/async/api/runs/{id}/result"): "getRunResult",
     ("get", "/async/api/runs/{id}/logs"): "getRunLogs",
+    ("get", "/async/api/runs/{id}/events"): "streamRunEvents",
+    ("get", "/async/api/events"): "streamEvents",
     ("post", "/async/api/runs/{id}/cancel"): "cancelRun",
     ("get", "/async/api/queues"): "listQueues",
     ("get", "/async/api/queues/{name}"): "getQueue",

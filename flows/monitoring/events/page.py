@@ -1,0 +1,294 @@
+"""Make events of the rows that commits have stored, as the text of a stream (server-sent events).
+
+An attempt gives its log lines, then itself, and then the end of its run if that has ended and no
+later attempt is there. A run may end without an attempt: see `flows/models/quiet_end.py`.
+
+The id of an event is a `Position`: a stream that goes on behind it has all that follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db.models import Max, QuerySet
+from django.db.models.functions import Left
+
+from flows.models import QuietEnd, Run, StepRun
+from flows.monitoring.events.selection import Selection
+from flows.monitoring.times import rfc3339
+from flows.plan import step_plan
+from flows.store import store
+
+STEP_FINISHED, ATTEMPT_FAILED, LOG = "step-finished", "attempt-failed", "log"
+ATTEMPT_WAITS, RUN_FINISHED = "attempt-waits", "run-finished"
+NAME_BY_OUTCOME = {
+    StepRun.Outcome.COMPLETED: STEP_FINISHED,
+    StepRun.Outcome.WAITING: ATTEMPT_WAITS,
+}
+
+# The attempts and ends in one page, the ids that it looks at, and about its longest text.
+MOST_ROWS = 200
+MOST_IDS = 50_000
+LONGEST_TEXT = 512 * 1024
+# Of an error as long as some that scripts raise.
+LONGEST_ERROR = 4_000
+
+# How far back a stream of many runs goes on behind an event.
+RESUMABLE = timedelta(hours=1, minutes=5)
+# The `told` of the last event of a run: nothing follows unless the run goes on again.
+OVER = 999_999
+
+POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})(?:-([0-9]{1,6}))?")
+
+ATTEMPT_COLUMNS = (
+    *("pk", "run_id", "step_id", "branch", "delivery", "outcome", "started_at", "finished_at"),
+    *(Left("error", LONGEST_ERROR), "logs"),
+)
+RUN_COLUMNS = (
+    *("pk", "status", "finished_at", Left("error", LONGEST_ERROR), "warnings", "started_by_id"),
+    *("flow_version__flow_id", "flow_version__flow_name"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the stream: the last attempt and the last quiet end before it.
+
+    `told`: how many events of the next attempt are before it, too.
+    """
+
+    attempt: int = 0
+    end: int = 0
+    told: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.end}" + (f"-{self.told}" if self.told else "")
+
+    def is_before(self, other: Position) -> bool:
+        """Say whether there may be events between."""
+        return self.attempt < other.attempt or self.end < other.end
+
+    def at_least(self, other: Position) -> Position:
+        """Return the later of both."""
+        if not self.is_before(other):
+            return self
+        return Position(max(self.attempt, other.attempt), max(self.end, other.end))
+
+    @classmethod
+    def read(cls, text: str) -> Position | None:
+        """Return the position of an event's id, None if it is none."""
+        found = POSITION.fullmatch(text)
+        return cls(*(int(part or 0) for part in found.groups())) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The text of some events, and the position behind them. `is_last`: none follow."""
+
+    text: bytes
+    until: Position
+    is_last: bool = False
+
+
+def read_page(selection: Selection, after: Position, upto: Position) -> Page:
+    """Return the next events of a selection. All ids up to `upto` must be decided.
+
+    It may be empty although events follow: `until` has moved on then.
+    """
+    pages = _OfRun if selection.run_id else _OfFlows
+    return pages(selection, after, upto).read()
+
+
+class _Reading:
+    """Reads one page."""
+
+    def __init__(self, selection: Selection, after: Position, upto: Position) -> None:
+        self.selection = selection
+        self.after = self.until = after
+        self.upto = upto
+        self.blocks: list[bytes] = []
+        self.size = 0
+
+    def attempts(self, rows: QuerySet[StepRun], last: int) -> bool:
+        """Add the attempts of these rows up to that id. False: there are more."""
+        found = list(
+            rows.filter(pk__gt=self.after.attempt, pk__lte=last)
+            .order_by("pk")
+            .values_list(*ATTEMPT_COLUMNS)[:MOST_ROWS]
+        )
+        runs = runs_of({row[1] for row in found})
+        ends = last_attempts({pk for pk, run in runs.items() if run.is_over})
+        for row in found:
+            if self.size > LONGEST_TEXT:
+                return False
+            run = runs.get(row[1])
+            if run and self.selection.has(run.flow_id, run.started_by):
+                is_end = ends.get(row[1]) == row[0] and not self.selection.run_id
+                self._add_attempt(row, run, is_end=is_end)
+        if len(found) == MOST_ROWS:
+            self._move(attempt=found[-1][0])
+            return False
+        if last > self.until.attempt:
+            self._move(attempt=last)
+        return True
+
+    def _add_attempt(self, row: Any, run: EndOfRun, *, is_end: bool) -> None:
+        events = [*events_of(row, run.flow_name)]
+        if is_end and run.status != Run.Status.CANCELLED:
+            events.append(run.event())
+        for number, (name, data) in enumerate(events[:-1], 1):
+            if number > self.until.told:
+                self._add(name, data, replace(self.until, told=number))
+        name, data = events[-1]
+        self._move(attempt=row[0])
+        self._add(name, data, self.until)
+
+    def _move(self, **to: int) -> None:
+        self.until = replace(self.until, told=0, **to)
+
+    def _add(self, name: str, data: dict[str, Any], at: Position) -> None:
+        text = b"id: %s\nevent: %s\ndata: %s\n\n" % (
+            str(at).encode(),
+            name.encode(),
+            orjson.dumps(data),
+        )
+        self.blocks.append(text)
+        self.size += len(text)
+
+    def page(self, *, is_last: bool = False) -> Page:
+        return Page(b"".join(self.blocks), self.until, is_last)
+
+
+class _OfFlows(_Reading):
+    """Reads a page of the events of many runs."""
+
+    def read(self) -> Page:
+        last = min(self.upto.attempt, self.after.attempt + MOST_IDS)
+        if self.attempts(self._rows(), last) and last == self.upto.attempt:
+            self._quiet_ends()
+        return self.page()
+
+    def _rows(self) -> QuerySet[StepRun]:
+        rows = StepRun.objects.all()
+        if self.selection.flow_id is not None:
+            return rows.filter(step__flow_version__flow=self.selection.flow_id)
+        flow_ids = self.selection.sight.flow_ids()
+        return rows if flow_ids is None else rows.filter(step__flow_version__flow__in=flow_ids)
+
+    def _quiet_ends(self) -> None:
+        found = list(
+            QuietEnd.objects.filter(pk__gt=self.until.end, pk__lte=self.upto.end)
+            .order_by("pk")
+            .values_list("pk", "run")[:MOST_ROWS]
+        )
+        runs = runs_of({run_id for _, run_id in found})
+        for pk, run_id in found:
+            run = runs.get(run_id)
+            self._move(end=pk)
+            if run and run.is_over and self.selection.has(run.flow_id, run.started_by):
+                self._add(*run.event(), self.until)
+        if len(found) < MOST_ROWS and self.upto.end > self.until.end:
+            self._move(end=self.upto.end)
+
+
+class _OfRun(_Reading):
+    """Reads a page of the events of one run. Its end is the last one."""
+
+    def read(self) -> Page:
+        run_id = self.selection.run_id
+        assert run_id is not None
+        # Read before the attempts: of a run that is over by now all of them are there.
+        run = runs_of([run_id]).get(run_id)
+        if run is None:
+            return Page(b"", self.after, is_last=True)
+        rows = StepRun.objects.filter(run=run_id)
+        last = self.upto.attempt
+        if run.is_over:
+            last = max(last, last_attempts([run_id]).get(run_id, 0))
+        if not self.attempts(rows, last):
+            return self.page()
+        if self.upto.end > self.until.end:
+            self._move(end=self.upto.end)
+        if run.is_over:
+            self.until = replace(self.until, told=OVER)
+            self._add(*run.event(), self.until)
+        return self.page(is_last=run.is_over)
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfRun:
+    """What is told of a run at its end, and whose it is."""
+
+    run_id: UUID
+    status: str
+    finished_at: Any
+    error: str
+    warnings: int
+    started_by: Any
+    flow_id: int | None
+    flow_name: str
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in Run.FINISHED
+
+    def event(self) -> tuple[str, dict[str, Any]]:
+        return RUN_FINISHED, {
+            "correlationId": str(self.run_id),
+            "flowName": self.flow_name,
+            "status": self.status,
+            "finishedAt": rfc3339(self.finished_at),
+            "error": self.error or None,
+            "warnings": self.warnings,
+        }
+
+
+def missed_since(after: Position) -> datetime | None:
+    """Return when the next attempt was made, if that is too long ago to go on behind a position."""
+    rows = StepRun.objects.filter(pk__gt=after.attempt).order_by("pk")
+    at: datetime | None = rows.values_list("finished_at", flat=True).first()
+    return at if at and store().database.now() - at > RESUMABLE else None
+
+
+def runs_of(ids: Collection[UUID]) -> dict[UUID, EndOfRun]:
+    rows = Run.objects.filter(pk__in=ids).values_list(*RUN_COLUMNS) if ids else []
+    return {row[0]: EndOfRun(*row) for row in rows}
+
+
+def last_attempts(ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return the id of the last attempt of each of these runs."""
+    if not ids:
+        return {}
+    attempts = StepRun.objects.filter(run__in=ids).order_by()
+    return dict(attempts.values("run_id").annotate(last=Max("pk")).values_list("run_id", "last"))
+
+
+def events_of(row: Any, flow_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the log lines of an attempt, and then the attempt."""
+    _, run_id, step_id, branch, delivery, outcome, started_at, finished_at, error, logs = row
+    about = {
+        "correlationId": str(run_id),
+        "flowName": flow_name,
+        "stepName": step_plan(step_id).site.step,
+        "branch": branch or None,
+        "delivery": delivery,
+    }
+    for line in orjson.loads(logs) if logs else ():
+        at = datetime.fromtimestamp(line["at"], UTC)
+        yield LOG, about | {"at": rfc3339(at), "level": line["level"], "text": line["text"]}
+    yield (
+        NAME_BY_OUTCOME.get(outcome, ATTEMPT_FAILED),
+        about
+        | {
+            "outcome": outcome,
+            "startedAt": rfc3339(started_at),
+            "finishedAt": rfc3339(finished_at),
+            "error": error or None,
+        },
+    )

@@ -1,0 +1,170 @@
+"""The events that are made of what commits have stored."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from flows import engine
+from flows.access.rights import Sight
+from flows.models import DeadLetter, Flow, QuietEnd, StepRun
+from flows.monitoring.events.page import Page, Position, missed_since, read_page
+from flows.monitoring.events.selection import Selection
+from tests.builders import make_flow, run_of, work_until_idle
+
+pytestmark = pytest.mark.django_db
+
+EVERYTHING = Sight(None, None, frozenset())
+LOGS = (
+    "def run(message, context):\n    context.log('a')\n    context.log('b')\n    return message\n"
+)
+FAILS = "def run(message, context):\n    context.log('a')\n    raise Reject('no')\n"
+
+
+def tip() -> Position:
+    attempts = StepRun.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    ends = QuietEnd.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return Position(attempts, ends)
+
+
+def page_of(selection: Selection, after: Position) -> Page:
+    return read_page(selection, after, tip())
+
+
+def events(text: bytes) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the ids, names and data of the events of a stream."""
+    found = []
+    for block in text.decode().split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((fields["id"], fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def names(page: Page) -> list[str]:
+    return [name for _, name, _ in events(page.text)]
+
+
+def everything(flow_id: int | None = None) -> Selection:
+    return Selection(EVERYTHING, flow_id=flow_id)
+
+
+def test_a_run_is_told_from_its_first_log_line_to_its_end():
+    begin, flow = tip(), make_flow(codes=[LOGS, LOGS])
+    run = engine.start("flow", {})
+    work_until_idle(flow)
+
+    of_all = page_of(everything(), begin)
+    of_run = page_of(Selection(EVERYTHING, run_id=run.correlation_id), Position())
+
+    told = events(of_all.text)
+    assert names(of_all) == ["log", "log", "step-finished"] * 2 + ["run-finished"]
+    assert [data for _, _, data in told] == [data for _, _, data in events(of_run.text)]
+    assert of_run.is_last
+    assert {data["correlationId"] for _, _, data in told} == {str(run.correlation_id)}
+    assert told[0][2]["text"] == "a"
+    assert told[2][2]["stepName"] == "flow-0"
+    assert told[-1][2]["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("is_of_run", [False, True])
+def test_behind_every_event_the_stream_goes_on_with_the_next(is_of_run: bool):
+    begin, flow = tip(), make_flow(codes=[LOGS, FAILS])
+    runs = [engine.start("flow", {"n": n}).correlation_id for n in range(2)]
+    work_until_idle(flow)
+    engine.cancel(run_of(engine.start("flow", {}).correlation_id))
+    selection = Selection(EVERYTHING, run_id=runs[0] if is_of_run else None)
+
+    told = events(page_of(selection, begin).text)
+
+    assert len(told) == (6 if is_of_run else 13)
+    for number, (id, _, _) in enumerate(told, 1):
+        after = Position.read(id)
+        rest = events(page_of(selection, after).text)
+        # The end of a run is told again: the view knows that it was received.
+        expected = told[number:] or (told[-1:] if is_of_run else [])
+        assert rest == expected, id
+
+
+def test_a_failed_run_that_is_reprocessed_fails_again():
+    begin, flow = tip(), make_flow(codes=[FAILS])
+    engine.start("flow", {})
+    work_until_idle(flow)
+    first = page_of(everything(), begin)
+    engine.reprocess(DeadLetter.objects.get())
+    work_until_idle(flow)
+
+    second = page_of(everything(), first.until)
+
+    assert names(first) == names(second) == ["log", "attempt-failed", "run-finished"]
+    assert events(second.text)[-1][2]["status"] == "FAILED"
+
+
+def test_a_caller_gets_the_events_of_the_runs_that_it_may_see_and_no_others():
+    begin = tip()
+    mine, theirs = User.objects.create_user("mine"), User.objects.create_user("theirs")
+    ids: dict[tuple[str, User | None], str] = {}
+    for name in ("one", "two"):
+        flow = make_flow(name, codes=[FAILS])
+        for user in (mine, theirs):
+            ids[name, user] = str(engine.start(name, {}, user=user).correlation_id)
+        cancelled = engine.start(name, {}, user=theirs)
+        engine.cancel(run_of(cancelled.correlation_id))
+        ids[name, None] = str(cancelled.correlation_id)
+        work_until_idle(flow)
+    one, two = (Flow.objects.get(name=name).pk for name in ("one", "two"))
+
+    def seen(sight: Sight, flow_id: int | None = None) -> set[str]:
+        page = page_of(Selection(sight, flow_id=flow_id), begin)
+        return {data["correlationId"] for _, _, data in events(page.text)}
+
+    of_one = {ids["one", who] for who in (mine, theirs, None)}
+    nothing: frozenset[int] = frozenset()
+    assert seen(EVERYTHING) == set(ids.values())
+    assert seen(EVERYTHING, one) == of_one
+    assert seen(Sight(None, frozenset([one]), nothing)) == of_one
+    assert seen(Sight(None, frozenset([one]), nothing), two) == set()
+    assert seen(Sight(mine.pk, nothing, None)) == {ids["one", mine], ids["two", mine]}
+    assert seen(Sight(mine.pk, frozenset([one]), frozenset([two]))) == {*of_one, ids["two", mine]}
+    assert seen(Sight(None, nothing, nothing)) == set()
+
+
+def test_pages_are_bounded_and_together_have_every_event_once(monkeypatch: pytest.MonkeyPatch):
+    begin, flow = tip(), make_flow(codes=[LOGS, LOGS])
+    for n in range(5):
+        engine.start("flow", {"n": n})
+    work_until_idle(flow)
+    whole = page_of(everything(), begin)
+    for name, value in (("MOST_ROWS", 3), ("LONGEST_TEXT", 700), ("MOST_IDS", 2)):
+        monkeypatch.setattr(f"flows.monitoring.events.page.{name}", value)
+
+    pages, place = [], begin
+    while place.is_before(tip()):
+        pages.append(page_of(everything(), place))
+        place = pages[-1].until
+
+    assert len(pages) > 3
+    assert events(b"".join(page.text for page in pages)) == events(whole.text)
+
+
+def test_what_is_more_than_an_hour_ago_is_missed():
+    begin, flow = tip(), make_flow(codes=[LOGS])
+    engine.start("flow", {})
+    work_until_idle(flow)
+    assert missed_since(begin) is None
+    assert missed_since(tip()) is None
+
+    StepRun.objects.update(finished_at=timezone.now() - timedelta(hours=2))
+
+    assert missed_since(begin)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1", "1-", "-1-2", "1-2-3-4", "1-2-", "\u0661-\u0662", "9" * 19]
+)
+def test_a_text_that_is_no_id_of_an_event_is_no_position(text: str):
+    assert Position.read(text) is None
