@@ -101,14 +101,25 @@ def runs_seen(user: Caller) -> QuerySet[Run]:
     return Run.objects.filter(seen_runs(user, rights_by_flow(user)) or Q())
 
 
+def runs_to_cancel(user: Caller) -> QuerySet[Run]:
+    """Return the runs that `may_cancel` allows."""
+    return Run.objects.filter(_reached(user, rights_by_flow(user), {Right.OPERATE}) or Q())
+
+
 def seen_runs(user: Caller, rights: Rights) -> Q | None:
     """Return the condition of `runs_seen`, on the flow versions; None: every run."""
-    if rights[None] & SEES_EVERY_RUN:
+    return _reached(user, rights, SEES_EVERY_RUN)
+
+
+def _reached(user: Caller, rights: Rights, to_every_run: Set[str]) -> Q | None:
+    """Return the condition of the runs that `_reaches` allows; None: every run."""
+    if rights[None] & to_every_run:
         return None
-    seen = Q(flow_version__flow__in=flows_with(rights, SEES_EVERY_RUN))
+    reached = Q(flow_version__flow__in=flows_with(rights, to_every_run))
     if Right.START in rights[None]:
-        return seen | Q(started_by=user.pk)
-    return seen | Q(started_by=user.pk, flow_version__flow__in=flows_with(rights, {Right.START}))
+        return reached | Q(started_by=user.pk)
+    own = Q(started_by=user.pk, flow_version__flow__in=flows_with(rights, {Right.START}))
+    return reached | own
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema_rs
@@ -42,3 +43,18 @@ class CheckedBody:
         faults += faults_of(self.validator, {n: value for n, value in body.items() if n in known})
         if faults:
             raise Problem("payload-invalid", "The request is refused.", errors=faults)
+
+
+def date_time(given: dict[str, str], name: str) -> datetime | None:
+    """Return a time of a filter in a body. Raises Problem."""
+    if name not in given:
+        return None
+    try:
+        time = datetime.fromisoformat(given[name].upper())
+        time.astimezone(UTC)
+        return time
+    except (ValueError, OverflowError) as error:
+        # RFC 3339 has leap seconds and, by the offset, times outside of the years 1 to 9999;
+        # Python has neither.
+        fault = {"path": f"$.filter.{name}", "detail": str(error)}
+        raise Problem("payload-invalid", "The request is refused.", errors=[fault]) from error

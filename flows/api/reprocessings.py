@@ -6,7 +6,7 @@ The body has to match its schema in the document.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -16,7 +16,7 @@ from rest_framework.request import Request
 
 from flows.access.rights import flows_allowed, rights_by_flow, seen_reprocessings
 from flows.api.body import json_body
-from flows.api.checked_body import CheckedBody
+from flows.api.checked_body import CheckedBody, date_time
 from flows.api.errors import Problem
 from flows.api.openapi.operations import (
     GET_REPROCESSING,
@@ -126,23 +126,9 @@ def _filter(given: dict[str, str]) -> DeadLetterFilter:
         queue=given.get("queue"),
         reason=given.get("reason"),
         code=given.get("code"),
-        dead_after=_date_time(given, "deadAfter"),
-        dead_before=_date_time(given, "deadBefore"),
+        dead_after=date_time(given, "deadAfter"),
+        dead_before=date_time(given, "deadBefore"),
     )
-
-
-def _date_time(given: dict[str, str], name: str) -> datetime | None:
-    if name not in given:
-        return None
-    try:
-        time = datetime.fromisoformat(given[name].upper())
-        time.astimezone(UTC)
-        return time
-    except (ValueError, OverflowError) as error:
-        # RFC 3339 has leap seconds and, by the offset, times outside of the years 1 to 9999;
-        # Python has neither.
-        fault = {"path": f"$.filter.{name}", "detail": str(error)}
-        raise Problem("payload-invalid", "The request is refused.", errors=[fault]) from error
 
 
 def _shown(found: Reprocessing) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from flows.api.errors import Problem
 from flows.api.openapi.run_operations import CANCEL_RUN, COUNT_RUNS, GET_RUN, LIST_RUNS
 from flows.api.pages import LARGEST_PAGE, Order, page_of_rows
 from flows.api.reason import reason_of
-from flows.api.run_filters import RunFilter
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, has_waited
 from flows.models import Run
 from flows.monitoring.trace import summaries, trace_json
+from flows.run_filter import RunFilter
 from flows.store.bounded import OutOfTime, within
 
 # What a list or a count may take. What is looked for may be anywhere among millions of runs.

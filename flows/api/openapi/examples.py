@@ -206,6 +206,13 @@ WHO = {
     },
 }
 
+CANCELLED = {
+    "matched": 812,
+    "cancelled": 340,
+    "isComplete": False,
+    "flows": [{"flowName": "loan-application", "matched": 812}],
+}
+
 REPROCESSING_REQUEST = {
     "filter": {"flowName": "loan-application", "reason": "exhausted"},
     "ratePerSecond": 20,

@@ -6,9 +6,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from flows.api.openapi.describe import QUERY, answered, filtered, in_path, names_its_run, operation
-from flows.api.openapi.examples import RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
+from flows.api.openapi.examples import CANCELLED, RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
 from flows.api.openapi.operations import CURSOR, LOCATION, OF_FLOW, WITH_REASON
-from flows.api.openapi.schemas import AGAIN_REQUEST, RUN_COUNTS, ref
+from flows.api.openapi.schemas import AGAIN_REQUEST, CANCELLING, CANCELLING_REQUEST, RUN_COUNTS, ref
 from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import Run
 
@@ -178,6 +178,22 @@ RUN_AGAIN = operation(
         "outcome-unknown",
     ),
     retry_after=(429, 503, 504),
+)
+
+CANCEL_RUNS = operation(
+    "POST",
+    "cancelRuns",
+    "runs",
+    "Cancel many runs",
+    "Cancels each matching run that has not ended, the oldest first. The answer comes after a"
+    " second at most; workers cancel those that are left by then. Runs that the caller may not"
+    " cancel are left out, and so are runs that are started later. `countRuns` shows how many are"
+    " left.",
+    body={"application/json": CANCELLING_REQUEST},
+    answer=answered(
+        "Some are cancelled, or all, or only counted.", CANCELLING, CANCELLED, status=202
+    ),
+    problems=("search-too-long", "payload-too-large"),
 )
 
 CANCEL_RUN = operation(

@@ -591,6 +591,59 @@ REPROCESSING_REQUEST = record(
     additionalProperties=False,
 )
 
+CANCELLING_FILTER = record(
+    {
+        "flowName": {**NAME, "description": "Of this flow."},
+        "status": {
+            **listed({"type": "string", "enum": sorted(Run.UNFINISHED)}),
+            "description": "In one of these statuses; empty: in either.",
+        },
+        "labels": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "With all of these labels, by their keys.",
+        },
+        "startedBy": {**TEXT, "minLength": 1, "description": "Of this user; `me`: the caller."},
+        "parent": {**CORRELATION_ID, "description": "Started by a script of this run."},
+        "createdAfter": {**TIME, "description": "Created then or later."},
+        "createdBefore": {**TIME, "description": "Created earlier."},
+    },
+    optional=(
+        "flowName",
+        "status",
+        "labels",
+        "startedBy",
+        "parent",
+        "createdAfter",
+        "createdBefore",
+    ),
+    additionalProperties=False,
+    description="Which runs that have not ended: those that match every part; empty: all.",
+)
+
+CANCELLING_REQUEST = record(
+    {
+        "filter": CANCELLING_FILTER,
+        "dryRun": {"type": "boolean", "default": False, "description": "Count and do nothing."},
+        "reason": REASON,
+    },
+    optional=("dryRun", "reason"),
+    additionalProperties=False,
+)
+
+CANCELLING = record(
+    {
+        "matched": COUNT,
+        "cancelled": {**COUNT, "description": "By now."},
+        "isComplete": {
+            "type": "boolean",
+            "description": "Whether all are dealt with; else tasks cancel those that are left.",
+        },
+        "flows": listed(record({"flowName": TEXT, "matched": COUNT})),
+    },
+    description="What the filter found, in all and by flow, and how far it is.",
+)
+
 BULK_REPROCESSING = record(
     {
         "id": {

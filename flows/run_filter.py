@@ -1,4 +1,4 @@
-"""Which runs a list, a count or a bulk cancel is about."""
+"""Which runs a list, a count or the cancelling of many is about."""
 
 from __future__ import annotations
 
