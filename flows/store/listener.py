@@ -6,20 +6,30 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db.utils import load_backend
 
+from flows.store.file_writes import FileWrites
 from scripts.protocol.waker import Waker
 
-# How often SQLite is asked whether another connection has written; a look costs some microseconds.
+# How often SQLite is asked whether another connection has committed, where no write is told.
 SQLITE_LOOK_SECONDS = 0.002
+# After a write it is asked at once, and then less and less often: the commit is about to end.
+SQLITE_FIRST_LOOK_SECONDS = 0.001
+SQLITE_IDLE_SECONDS = 0.1
 
 
 class Listener(ABC):
-    """Waits for what other processes commit."""
+    """Waits for what other processes commit.
+
+    `is_told_all`: no commit of a start escapes it.
+    """
+
+    is_told_all = True
 
     @abstractmethod
     def look(self) -> None:
@@ -47,6 +57,8 @@ class PostgreSQLListener(Listener):
         with connection.wrap_database_errors:
             self.connection = database.get_new_connection({**params, "autocommit": True})
             self.connection.execute(f"LISTEN {channel}")
+        # A pooler may keep notifications from it.
+        self.is_told_all = not getattr(self.connection, "is_pooled", False)
 
     def look(self) -> None:
         # The connection keeps notifications until they are read.
@@ -63,10 +75,16 @@ class PostgreSQLListener(Listener):
 
 
 class SQLiteListener(Listener):
-    """`PRAGMA data_version` changes when another connection has committed."""
+    """`PRAGMA data_version` changes when another connection has committed.
+
+    Linux tells when the log of the database is written, shortly before the commit ends: the version
+    is looked at again and again then, and hardly ever otherwise.
+    """
 
     def __init__(self) -> None:
         self.version = self._data_version()
+        self.writes = FileWrites.of(Path(str(connection.settings_dict["NAME"])))
+        self.written_at = time.monotonic()
 
     def _data_version(self) -> int:
         connection.ensure_connection()
@@ -77,12 +95,27 @@ class SQLiteListener(Listener):
 
     def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
         deadline = time.monotonic() + seconds
-        while self._data_version() == self.version and time.monotonic() < deadline:
-            if select.select(wakers, [], [], SQLITE_LOOK_SECONDS)[0]:
+        while self._data_version() == self.version and (now := time.monotonic()) < deadline:
+            if self._rest(min(deadline - now, self._longest_rest(now)), wakers):
                 return
 
+    def _longest_rest(self, now: float) -> float:
+        if self.writes is None:
+            return SQLITE_LOOK_SECONDS
+        return min(SQLITE_FIRST_LOOK_SECONDS + (now - self.written_at) / 2, SQLITE_IDLE_SECONDS)
+
+    def _rest(self, seconds: float, wakers: Sequence[Waker]) -> bool:
+        """Return after the seconds, or a write; whether a waker is woken."""
+        writes = [] if self.writes is None else [self.writes]
+        sources: list[FileWrites | Waker] = [*writes, *wakers]
+        told = {each.fileno() for each in select.select(sources, [], [], seconds)[0]}
+        if any(each.fileno() in told and each.were_made() for each in writes):
+            self.written_at = time.monotonic()
+        return any(waker.fileno() in told for waker in wakers)
+
     def close(self) -> None:
-        pass
+        if self.writes is not None:
+            self.writes.close()
 
 
 def direct_database() -> Any:

@@ -79,6 +79,7 @@ class QueueBroker(ORM):
         self.is_busy = False
         self.tasks_are_next = False
         self.next_start_in = 60.0
+        self.is_empty = False
         self.listener: Listener | None = None
         self.has_warned = False
         self.counting = Counting()
@@ -118,7 +119,7 @@ class QueueBroker(ORM):
             super().fail(task_id)
 
     def dequeue(self) -> list[tuple[int | str, str]]:
-        """Return django-q2 tasks; after waiting for work, at most for the shortest polling time.
+        """Return django-q2 tasks; after waiting for work, at most for `_longest_wait`.
 
         It never raises: django-q2 would stop the cluster's intake for ten seconds.
         """
@@ -231,7 +232,13 @@ class QueueBroker(ORM):
         if self.is_busy and select.select(self._wakers(), [], [], BUSY_SECONDS)[0]:
             return
         if self.listener is not None:
-            self.listener.wait(min(self.polling, max(self.next_start_in, 0.001)), self._wakers())
+            self.listener.wait(self._longest_wait(self.listener), self._wakers())
+
+    def _longest_wait(self, listener: Listener) -> float:
+        """Return the shortest polling time, longer where only a commit that is told brings work."""
+        if self.is_empty and listener.is_told_all:
+            return REAP_SECONDS
+        return min(self.polling, max(self.next_start_in, 0.001))
 
     def _wakers(self) -> list[Waker]:
         return [self.lanes.waker] if self.lanes else []
@@ -258,6 +265,7 @@ class QueueBroker(ORM):
         `pids` are the workers of those that are open. It opens none where the sandbox is
         incomplete: messages wait for a machine that has it all.
         """
+        self.is_empty = False
         if not flow_workers():
             return []
         if not scripts_may_run():
@@ -265,7 +273,9 @@ class QueueBroker(ORM):
             return []
         room = SESSIONS_PER_WORKER * flow_workers() - len(pids)
         opened = []
-        for queue in self._in_turn(store().ready())[: max(room, 0)]:
+        queues = store().ready()
+        self.is_empty = not any(queue.depth for queue in queues)
+        for queue in self._in_turn(queues)[: max(room, 0)]:
             share = ceil(queue.threads / flow_workers())
             if pk := store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
                 self.served_at[queue.queue_id] = time.monotonic()

@@ -60,6 +60,11 @@ class Flag:
         return self.is_set()
 
 
+# How often the main process looks at those that write, and, where it ends by itself, for the rest.
+LOOK_SECONDS = 1.0
+REST_SECONDS = 0.2
+
+
 class Timer:
     """django-q2's clock of a worker, without its lock."""
 
@@ -203,7 +208,7 @@ class CrashSafeCluster(Cluster):
         """Work until a stop signal came, or nothing is ready, and everything has drained."""
         self.start()
         while True:
-            self.sentinel.join(0.2)
+            self.sentinel.join(LOOK_SECONDS if self.rest_event is None else REST_SECONDS)
             self.guard.look()
             if self.rest_event and self.rest_event.is_set():
                 self.stop()
