@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 from rest_framework.request import Request
 
 from flows.api import parameters
@@ -25,16 +26,25 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order of a page: by a field and then by the key, or by the key alone."""
+    """The order of a page: by a field and then by the key, or by the key alone.
+
+    `by_index`: the database goes along the index of the order until the page is full. Else it looks
+    at all rows and sorts those that match, which is faster where few do.
+    """
 
     field: str = "pk"
     is_descending: bool = True
+    by_index: bool = True
 
     @property
     def fields(self) -> list[str]:
         return ["pk"] if self.field == "pk" else [self.field, "pk"]
 
     def apply(self, rows: QuerySet[Row]) -> QuerySet[Row]:
+        if self.field == "pk" and not self.by_index:
+            # The same order, of which the index of the key knows nothing.
+            text = Cast("pk", TextField())
+            return rows.order_by(text.desc() if self.is_descending else text.asc())
         return rows.order_by(*(f"-{f}" if self.is_descending else f for f in self.fields))
 
     def after(self, values: Sequence[Any]) -> Q:
@@ -76,9 +86,9 @@ def page_of_rows(
 
 
 def _first(rows: QuerySet[Row], order: Order, most: int) -> list[Row]:
-    """Return the first rows. For an order without an index the keys alone are sorted: with what is
-    selected beside each row it takes three times as long."""
-    if order.field == "pk":
+    """Return the first rows. Without an index the keys alone are sorted: with what is selected
+    beside each row it takes three times as long."""
+    if order.by_index:
         return list(order.apply(rows)[:most])
     keys = order.apply(rows.select_related(None)).values_list("pk", flat=True)
     found = list(keys[:most])

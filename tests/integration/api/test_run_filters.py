@@ -134,6 +134,15 @@ def test_run_is_found_by_the_key_that_the_caller_has_started_it_with(client, use
     assert pages(client, "idempotencyKey=order-8&pageSize=2") == []
 
 
+def test_rare_runs_are_found_in_the_same_order_without_the_index(client, runs, monkeypatch):
+    expected = [pages(client, f"pageSize=2&order={order}") for order in ("createdAt", "-createdAt")]
+
+    monkeypatch.setattr("flows.api.runs.ALONG_INDEX_SECONDS", 0.0)
+
+    found = [pages(client, f"pageSize=2&order={order}") for order in ("createdAt", "-createdAt")]
+    assert found == expected == [[str(run.pk) for run in runs][::step] for step in (1, -1)]
+
+
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/counts"])
 def test_search_that_takes_too_long_is_stopped_and_refused(client, runs, path):
     with mock.patch("flows.api.runs.within", side_effect=OutOfTime):
