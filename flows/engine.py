@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import F
 
 from flows.access import audit
-from flows.errors import AlreadyReprocessed, FlowNotRunnable
+from flows.errors import AlreadyReprocessed, FlowNotRunnable, QueueFull
 from flows.message.envelope import (
     parse_payload,
     parse_value,
@@ -19,7 +20,7 @@ from flows.message.envelope import (
 from flows.models import DeadLetter, Flow, Message, Queue, Run, RunText, StepVersion
 from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
 from flows.models.run_text import BEGINNING
-from flows.plan import flow_plan, step_plan
+from flows.plan import FlowPlan, flow_plan, step_plan
 from flows.starts import (
     IDEMPOTENCY_KEY_AGE,
     Payload,
@@ -28,10 +29,11 @@ from flows.starts import (
     as_text,
     is_idempotency_key,
     start,
+    start_keyed,
     start_many,
     start_together,
 )
-from flows.starts.new_run import new_run
+from flows.starts.new_run import delayed_until, new_run
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ __all__ = [
     "cancel",
     "cancel_at_deadline",
     "discard",
+    "has_room",
     "is_idempotency_key",
     "let_one_through",
     "newest_step",
@@ -53,6 +56,7 @@ __all__ = [
     "reprocess",
     "resume",
     "start",
+    "start_keyed",
     "start_like",
     "start_many",
     "start_together",
@@ -84,6 +88,17 @@ def start_like(
             changes |= {"status": Run.Status.RUNNING, "started_at": F("created_at")}
         Run.objects.filter(pk=new.correlation_id).update(**changes)
     return Started(new.correlation_id, plan.name)
+
+
+def has_room(plan: FlowPlan, count: int, *, start_at: datetime | None = None) -> bool:
+    """Tell whether the first queue of a flow takes so many starts now."""
+    first = plan.require_runnable()
+    ready = 0 if delayed_until(start_at) else count
+    try:
+        store().refuse_if_full(first.queue_id, ready, count - ready)
+    except QueueFull:
+        return False
+    return True
 
 
 # --- runs and dead letters ---------------------------------------------------------------------

@@ -1,36 +1,34 @@
 """Start many runs by one request. They are read, checked and stored in chunks.
 
-A batch may have any length. It stops where the queue is full or the database is lost.
+A batch may have any length. It stops where the queue is full, after a wait if the caller asks for
+that, or where the database is lost.
 """
 
 from __future__ import annotations
 
 import logging
-import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from typing import Any
-from uuid import UUID
+from contextlib import suppress
 
-import orjson
 from django.conf import settings
 from django.db import connection
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from flows import engine
+from flows.api import parameters
+from flows.api.batch_answer import BatchAnswer
+from flows.api.batch_starter import KeyedStarter, Patience, Starter
 from flows.api.body import is_ndjson, json_chunks
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.openapi.operations import START_BATCH
 from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, runnable_plan, start_options
-from flows.api.view import ApiView, json_response
+from flows.api.view import ApiView
 from flows.errors import PayloadInvalid, QueueFull
-from flows.message.envelope import parse_payload
+from flows.front.turns import NO_FRONT, TURN
 from flows.models import RefusedStarts
-from flows.plan import FlowPlan
 from flows.starts.refusals import refusals
 
 logger = logging.getLogger(__name__)
@@ -38,11 +36,10 @@ logger = logging.getLogger(__name__)
 # The size of a chunk, which is stored in one transaction.
 CHUNK_ITEMS = 500
 CHUNK_BYTES = 8 * 1024 * 1024
-# The size of an answer in memory. A longer one is written to files.
-ANSWER_BYTES = 1024 * 1024
 # The most that is read of a body behind the line where its batch stopped.
 DISCARDED_BYTES = 32 * 1024 * 1024
-
+# The longest wait of one line for room in the queue.
+LONGEST_WAIT_SECONDS = 600.0
 
 REFUSED_FOR = {
     "queue-full": RefusedStarts.Cause.FULL,
@@ -51,24 +48,36 @@ REFUSED_FOR = {
 
 
 class BatchView(ApiView):
-    query_parameters = frozenset({"flowName", *START_OPTIONS})
+    query_parameters = frozenset({"flowName", "wait", "keyField", "correlationIds", *START_OPTIONS})
     repeatable_parameters = REPEATED_OPTIONS
 
     @extend_schema(**START_BATCH)
     def post(self, request: Request) -> HttpResponseBase:
-        options = start_options(self)
+        seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
+        field = parameters.text(self.query, "keyField")
+        ids = parameters.choice(self.query, "correlationIds", ("first", "all"))
+        options = start_options(self) | {"user": request.user}
         plan = runnable_plan(request, self.query.get("flowName"))
         if "HTTP_IDEMPOTENCY_KEY" in request.META:
-            raise Problem("header-invalid", "Idempotency-Key: names one start, not a batch")
+            raise Problem(
+                "header-invalid", "Idempotency-Key: names one start, not a batch; see keyField"
+            )
         body = json_chunks(request._request)
-        batch = Batch(plan, {"user": request.user, **options})
+        turn = request.META.get(TURN, NO_FRONT)
+        starter = KeyedStarter(plan, options, field) if field else Starter(plan, options)
+        batch = Batch(
+            plan.name,
+            starter,
+            Patience(plan, turn, seconds, options.get("start_at")),
+            BatchAnswer(lists_all_ids=ids == "all"),
+        )
         try:
             batch.start_all(_items(request, body))
             if batch.stopped_by:
                 discard(body)
-            return batch.answer()
+            return batch.answer.response()
         except BaseException:
-            batch.close()
+            batch.answer.close()
             raise
 
 
@@ -106,13 +115,16 @@ class Batch:
     either started or can never be started.
     """
 
-    def __init__(self, plan: FlowPlan, options: dict[str, Any]) -> None:
-        self.accepted = 0
+    def __init__(
+        self, flow_name: str, starter: Starter, patience: Patience, answer: BatchAnswer
+    ) -> None:
+        self.answer = answer
         self.stopped_by: Problem | None = None
-        self._next_line: int | None = None
-        self._plan = plan
-        self._options = options
-        self._ids, self._rejected = Listing(), Listing()
+        self._flow_name = flow_name
+        self._starter = starter
+        self._patience = patience
+        # How many of the valid items of the chunk have an outcome.
+        self._done = 0
 
     def start_all(self, items: Iterable[Item]) -> None:
         """Start the items until one stops the batch. Raises Problem if none was started by then."""
@@ -124,127 +136,85 @@ class Batch:
                 if self.stopped_by:
                     break
         except OSError as error:
-            self._stop_at(line + 1, error)
-        if self.stopped_by and not self.accepted:
+            # The body broke off. The chunk that was being read is not started.
+            problem = as_problem(error)
+            if problem is None:
+                raise
+            self._stop(line + 1, problem)
+        if self.stopped_by and not self.answer.accepted:
             raise self.stopped_by
 
-    def _stop_at(self, line: int, error: OSError) -> None:
-        """Stop where the body broke off. The chunk that was being read is not started."""
-        self.stopped_by = as_problem(error)
-        if self.stopped_by is None:
-            raise error
-        self._next_line = line
-        self._reject(line, self.stopped_by)
+    def _stop(self, line: int, problem: Problem) -> None:
+        self.stopped_by = problem
+        self._count(problem)
+        self.answer.stop(line, problem)
 
     def _start(self, items: Sequence[Item]) -> None:
         faults = {item.line: Problem(item.problem_type, item.fault) for item in items if item.fault}
         sound = [item for item in items if not item.fault]
-        before = self.accepted
+        stop: tuple[int, Problem] | None = None
+        self._done = 0
         try:
             self._start_valid(sound, faults)
         except Exception as error:
             # Whatever the error is: the caller has to learn which payloads were accepted before.
-            self.stopped_by = as_problem(error)
-            if self.stopped_by is None:
+            problem = as_problem(error)
+            if problem is None:
                 logger.exception("A batch stopped.")
-                self.stopped_by = Problem("internal-error")
+                problem = Problem("internal-error")
             close_if_unusable()
             left = [item.line for item in sound if item.line not in faults]
-            self._next_line = left[self.accepted - before]
-            faults[self._next_line] = self.stopped_by
+            stop = left[self._done], problem
         for line in sorted(faults):
-            if self._next_line is None or line <= self._next_line:
-                self._reject(line, faults[line])
+            if stop is None or line < stop[0]:
+                self._count(faults[line])
+                self.answer.reject(line, faults[line])
+        if stop:
+            self._stop(*stop)
 
     def _start_valid(self, items: list[Item], faults: dict[int, Problem]) -> None:
         """Start the valid items. Add a problem to `faults` for each of the others."""
         try:
-            self._start_at_once(items)
+            self._start_at_once(items, faults)
         except PayloadInvalid:
-            faults |= {item.line: fault for item in items if (fault := self._fault(item))}
-            self._start_as_fits([item for item in items if item.line not in faults])
+            faults |= {item.line: fault for item in items if (fault := self._starter.fault(item))}
+            self._start_as_fits([item for item in items if item.line not in faults], faults)
         except QueueFull:
-            self._start_as_fits(items)
+            self._start_as_fits(items, faults)
 
-    def _start_at_once(self, items: Sequence[Item]) -> None:
-        ids = engine.start_many(self._plan, [item.raw for item in items], **self._options)
-        self.accepted += len(ids)
-        for correlation_id in ids:
-            self._ids.add(correlation_id)
+    def _start_at_once(self, items: Sequence[Item], faults: dict[int, Problem]) -> None:
+        for item, outcome in zip(items, self._starter.start(items), strict=True):
+            if isinstance(outcome, Problem):
+                faults[item.line] = outcome
+            else:
+                self._done += 1
+                self.answer.accept(outcome)
 
-    def _start_as_fits(self, items: Sequence[Item]) -> None:
-        """Start as many items as the queue has room for. Raises QueueFull unless all are
-        started."""
-        try:
-            self._start_at_once(items)
-            return
-        except QueueFull:
-            if len(items) == 1:
-                raise
+    def _start_as_fits(self, items: Sequence[Item], faults: dict[int, Problem]) -> None:
+        """Start as many items as the queue has room for, or gets room for in time.
+
+        Raises QueueFull unless all are started.
+        """
+        begun = time.monotonic()
+        while True:
+            try:
+                self._start_at_once(items, faults)
+                return
+            except QueueFull:
+                if len(items) > 1:
+                    break
+                if not self._patience.room_comes(begun):
+                    raise
         half = len(items) // 2
-        self._start_as_fits(items[:half])
-        self._start_as_fits(items[half:])
+        self._start_as_fits(items[:half], faults)
+        self._start_as_fits(items[half:], faults)
 
-    def _fault(self, item: Item) -> Problem | None:
-        try:
-            self._plan.require_valid(parse_payload(item.raw))
-        except PayloadInvalid as error:
-            fields = [f"{e['path']}: {e['detail']}" for e in error.errors]
-            untold = [field for field in fields if field.replace(": ", " ", 1) not in str(error)]
-            return Problem("payload-invalid", f"{error} {'; '.join(untold)}".rstrip())
-        return None
-
-    def _reject(self, line: int, problem: Problem) -> None:
+    def _count(self, problem: Problem) -> None:
         if cause := REFUSED_FOR.get(problem.type):
-            refusals.add(self._plan.name, cause)
-        document = problem.document()
-        self._rejected.add({"line": line, "type": document["type"], "detail": document["detail"]})
-
-    def answer(self) -> HttpResponseBase:
-        if self._rejected.size + self._ids.size <= ANSWER_BYTES:
-            with closing(self):
-                return json_response(b"".join(self), status=202, headers=self._headers())
-        # The response closes what it is given.
-        return StreamingHttpResponse(
-            self, status=202, content_type="application/json", headers=self._headers()
-        )
-
-    def _headers(self) -> dict[str, str]:
-        return self.stopped_by.headers if self.stopped_by else {}
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Return the pieces of the answer."""
-        yield b'{"accepted":%d,"rejected":[' % self.accepted
-        yield from self._rejected.read()
-        yield b'],"correlationIds":['
-        yield from self._ids.read()
-        yield b"]}" if self._next_line is None else b'],"nextLine":%d}' % self._next_line
-
-    def close(self) -> None:
-        self._ids.close()
-        self._rejected.close()
+            refusals.add(self._flow_name, cause)
 
 
 def close_if_unusable() -> None:
     """Close a lost connection, so that the next query opens another."""
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
-
-
-class Listing:
-    """Elements of a JSON array as text; in a file when they become many."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._file = tempfile.SpooledTemporaryFile(ANSWER_BYTES)  # noqa: SIM115  see close()
-
-    def add(self, element: dict[str, Any] | UUID) -> None:
-        comma = b"," if self.size else b""
-        self.size += self._file.write(comma + orjson.dumps(element))
-
-    def read(self) -> Iterator[bytes]:
-        self._file.seek(0)
-        return iter(lambda: self._file.read(64 * 1024), b"")
-
-    def close(self) -> None:
-        self._file.close()

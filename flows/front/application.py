@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 from django.http import HttpResponse
@@ -24,11 +24,12 @@ from flows.front.body import (
     whole_input,
 )
 from flows.front.environ import Scope, environ_of, header
-from flows.front.faults import BodyTooLarge, Overloaded, TooManyWaiters
+from flows.front.faults import BodyTooLarge, TooManyWaiters
 from flows.front.prepared import Prepared
 from flows.front.public_address import PROBES, inner_path
 from flows.front.streams import STREAM, Check, OpenStream, Stream, Streams
 from flows.front.threads import Threads
+from flows.front.turns import STREAMS, TURN, WAITING, Turns
 from flows.front.waiters import WAIT, Wait, Waiters, look
 from scripts.protocol.table_file import MAX_FILE_BYTES
 
@@ -38,9 +39,6 @@ Ask = Callable[[dict[str, Any], Threads], Awaitable[Answer]]
 # Threads that answer requests. They wait for the database alone: callers that wait for a run hold
 # none of them.
 THREADS = 8
-# The threads that bodies may hold while they come, and how long a body waits for one of them.
-STREAMS = 3
-STREAM_WAIT_SECONDS = 30.0
 LIVE_PATH = "/async/health/live"
 # The operations whose bodies may be of any length.
 STREAMED_PATHS = frozenset({"/async/api/start/batch"})
@@ -87,7 +85,9 @@ class Front:
         self._threads = Threads(threads, "request")
         # Probes are answered even while all other threads are busy.
         self._probes = Threads(1, "probe")
-        self._streams = asyncio.Semaphore(STREAMS)
+        # A body that still comes, or whose view may wait, holds no thread that others need.
+        self._bodies = Threads(STREAMS + WAITING, "body")
+        self._turns = Turns()
         self._memory = BodyMemory()
         self._waiters = Waiters(look)
         self._event_streams = Streams(check) if check else None
@@ -123,11 +123,12 @@ class Front:
     ) -> Answer | Prepared | OpenStream:
         if _is_streamed(scope, upload):
             await read_ahead(upload, held)
-            if not upload.is_whole:
-                async with self._stream():
+            if not upload.is_whole or _may_wait(scope):
+                async with self._turns.take() as turn:
                     loop = asyncio.get_running_loop()
                     environ = environ_of(scope, StreamedInput(upload, held, loop))
-                    return await self._ask(environ, threads)
+                    environ[TURN] = turn
+                    return await self._ask(environ, self._bodies)
         else:
             await _read(scope, upload, held)
             key = self._quick.key_of(scope) if self._quick else None
@@ -170,19 +171,6 @@ class Front:
     async def _ask(self, environ: dict[str, Any], threads: Threads) -> Answer:
         return await threads.run(partial(Answer, self._wsgi, environ))
 
-    @asynccontextmanager
-    async def _stream(self) -> AsyncIterator[None]:
-        """Hold one of the threads for bodies that are still coming. Raises Overloaded."""
-        try:
-            async with asyncio.timeout(STREAM_WAIT_SECONDS):
-                await self._streams.acquire()
-        except TimeoutError as error:
-            raise Overloaded from error
-        try:
-            yield
-        finally:
-            self._streams.release()
-
 
 class CallerGone(Exception):
     """The connection was closed while its request was under way."""
@@ -198,6 +186,11 @@ def _is_streamed(scope: Scope, upload: Upload) -> bool:
     if upload.length > TABLE_BYTES:
         raise BodyTooLarge(TABLE_BYTES)
     return True
+
+
+def _may_wait(scope: Scope) -> bool:
+    """Whether the query may ask the view to wait with a part of the body."""
+    return b"wait" in unquote_to_bytes(scope["query_string"])
 
 
 async def _read(scope: Scope, upload: Upload, held: Held) -> None:

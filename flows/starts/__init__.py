@@ -2,6 +2,7 @@
 
 from flows.starts.group import StartRequest, start_together
 from flows.starts.idempotency import IDEMPOTENCY_KEY_AGE, is_idempotency_key
+from flows.starts.keyed import start_keyed
 from flows.starts.new_run import Payload, as_text
 from flows.starts.started import Started
 from flows.starts.starting import start, start_many
@@ -14,6 +15,7 @@ __all__ = [
     "as_text",
     "is_idempotency_key",
     "start",
+    "start_keyed",
     "start_many",
     "start_together",
 ]

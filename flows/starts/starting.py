@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from flows.errors import CommitInDoubt, PayloadInvalid
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
-from flows.options import checked_options
+from flows.options import RunOptions, checked_options
 from flows.plan import FlowPlan
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of, start_once
@@ -100,15 +100,26 @@ def start_many(
     queue has room for them, so an endless iterable ends with QueueFull.
     """
     options = checked_options(priority, start_at, None, labels, deadline)
-    plan = plan_of(flow)
-    not_before, not_after = delayed_until(start_at), deadline_at(deadline)
     runs: list[NewRun] = []
+    for run in new_runs(plan_of(flow), payloads, user, options):
+        if runs and len(runs) % PAYLOADS_READ_AHEAD == 0:
+            ready, delayed = (0, len(runs)) if run.start_at else (len(runs), 0)
+            store().refuse_if_full(run.queue_id, ready, delayed)
+        runs.append(run)
+    if runs:
+        require_time_left(runs[0])
+        _store(runs)
+    return [run.correlation_id for run in runs]
+
+
+def new_runs(
+    plan: FlowPlan, payloads: Iterable[Payload], user: Caller | None, options: RunOptions
+) -> Iterator[NewRun]:
+    """Yield a run for each payload. Raises as `start_many` does."""
+    not_before, not_after = delayed_until(options.start_at), deadline_at(options.deadline)
     for number, payload in enumerate(payloads):
-        if number and number % PAYLOADS_READ_AHEAD == 0:
-            ready, delayed = (0, number) if not_before else (number, 0)
-            store().refuse_if_full(runs[0].queue_id, ready, delayed)
         try:
-            run = new_run(
+            yield new_run(
                 plan,
                 payload,
                 user,
@@ -119,11 +130,6 @@ def start_many(
             )
         except PayloadInvalid as error:
             raise _numbered(error, number) from error
-        runs.append(run)
-    if runs:
-        require_time_left(runs[0])
-        _store(runs)
-    return [run.correlation_id for run in runs]
 
 
 def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:

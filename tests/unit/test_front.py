@@ -9,11 +9,19 @@ from uuid import UUID
 
 import pytest
 
+from flows.api.errors import answer_to
 from flows.front import answer as answers
 from flows.front import body as bodies
 from flows.front.answer import Answer
-from flows.front.application import _is_streamed
-from flows.front.body import BodyMemory, Held, StreamedInput, Upload, read_whole
+from flows.front.application import Front, _is_streamed
+from flows.front.body import (
+    READ_AHEAD_BYTES,
+    BodyMemory,
+    Held,
+    StreamedInput,
+    Upload,
+    read_whole,
+)
 from flows.front.environ import environ_of
 from flows.front.faults import (
     BodyIncomplete,
@@ -23,11 +31,13 @@ from flows.front.faults import (
     TooManyWaiters,
 )
 from flows.front.threads import Threads
+from flows.front.turns import TURN, WAITING
 from flows.front.waiters import Wait, Waiters
 from scripts.protocol.table_file import MAX_FILE_BYTES
 from tests.waiting import PATIENCE
 
 RUN = UUID(int=7)
+BATCH, START = "/async/api/start/batch", "/async/api/start"
 
 
 def upload_of(*messages: Any, length: int | None = None) -> Upload:
@@ -105,6 +115,64 @@ def test_a_streamed_body_is_read_by_a_thread_while_it_comes():
         return await asyncio.to_thread(lambda: stream.readline() + b"|" + stream.read())
 
     assert asyncio.run(read_in_thread()) == b"abcd\n|efgh"
+
+
+def test_batches_that_wait_hold_no_thread_or_turn_that_others_need():
+    may_end, answered, asked = threading.Event(), list[bool](), threading.Semaphore(0)
+
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        if environ["QUERY_STRING"]:
+            with environ[TURN].left() as waits:
+                asked.release()
+                if waits:
+                    may_end.wait(PATIENCE)
+            answered.append(waits)
+        else:
+            environ["wsgi.input"].read()
+        return [b"done"]
+
+    async def exchange() -> None:
+        front = Front(view, answer_to, threads=1)
+
+        def call(path: str, query: str = "", body: bytes = b"{}") -> asyncio.Task[bytes]:
+            return asyncio.ensure_future(answer_of(front, path, query, body))
+
+        waiting = [call(BATCH, "w%61it=1") for _ in range(WAITING)]
+        for _ in waiting:
+            await asyncio.to_thread(asked.acquire)
+        others = [call(BATCH, "wait=1"), call(START), call(BATCH, body=b"x" * READ_AHEAD_BYTES)]
+        assert await asyncio.gather(*others) == [b"done"] * 3
+        assert answered == [False]
+        may_end.set()
+        assert await asyncio.gather(*waiting) == [b"done"] * WAITING
+
+    asyncio.run(exchange())
+    assert sorted(answered) == [False] + [True] * WAITING
+
+
+async def answer_of(front: Front, path: str, query: str, body: bytes) -> bytes:
+    """Return the body of the answer to a POST of a body in two pieces."""
+    pieces = [{"type": "http.request", "body": body, "more_body": True}, END]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "http_version": "1.1",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"transfer-encoding", b"chunked")],
+    }
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return pieces.pop(0) if pieces else await asyncio.Future()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await front(scope, receive, send)
+    return b"".join(message.get("body", b"") for message in sent)
 
 
 def test_a_caller_that_reads_nothing_holds_no_thread(monkeypatch: pytest.MonkeyPatch):

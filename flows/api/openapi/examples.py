@@ -111,6 +111,7 @@ QUEUE = {
 
 BATCH_STARTED = {
     "accepted": 1,
+    "rejectedCount": 2,
     "rejected": [
         {
             "line": 2,

@@ -152,13 +152,39 @@ START_BATCH = operation(
     "Start many runs of a flow",
     "Starts a run for each line of NDJSON, or for each element of a JSON array. The server reads,"
     " checks and stores payloads in chunks while they arrive, so a batch may have any length. Each"
-    " payload may be as large as that of a single start. `rejected` lists each refused payload by"
-    " its line, counted from 1 with the empty lines, or by its place in the array; all others are"
-    " started, in their order. If the queue is full or the database is lost, the batch stops: the"
-    " last refusal gives the cause, and `nextLine` the line to continue from after `Retry-After`."
-    " After `outcome-unknown` that line and some later lines may be stored. Accepted payloads stay"
-    " accepted, even if the connection breaks.",
-    parameters=[FLOW_NAME, *START_OPTIONS],
+    " payload may be as large as that of a single start. `rejected` lists refused payloads by their"
+    " lines, counted from 1 with the empty lines, or by their places in the array; all others are"
+    " started, in their order. A line that finds the queue full waits for room, if `wait` says so."
+    " If it gets none, or the database is lost, the batch stops: the last refusal gives the cause,"
+    " and `nextLine` the line to continue from after `Retry-After`; no line behind it is taken."
+    " Where it stops at the first valid line, the answer is the refusal itself, such as 429."
+    " Accepted payloads stay accepted, even if the connection breaks. With `keyField` the whole"
+    " batch may be sent again then, and each line is started once. Without keys, after"
+    " `outcome-unknown`, `nextLine` and some later lines may be stored.",
+    parameters=[
+        FLOW_NAME,
+        *START_OPTIONS,
+        filtered(
+            "wait",
+            "How long one line waits for room in the queue, in seconds; more than 600 counts as"
+            " 600. Meanwhile nothing is read. A process has a few places to wait; where all are"
+            " taken, the line does not wait.",
+            {"type": "number", "minimum": 0, "default": 0},
+        ),
+        filtered(
+            "keyField",
+            "The member of each payload that is its idempotency key: a string of 1 to 255 printable"
+            " characters. Another request with the same key is refused as `idempotency-conflict`.",
+            {"type": "string", "minLength": 1},
+            examples=[OpenApiExample("order", value="orderId")],
+        ),
+        filtered(
+            "correlationIds",
+            "`all`: the answer has the ids of all runs, not of the first 1,000 alone.",
+            enum=["first", "all"],
+            default="first",
+        ),
+    ],
     body={
         # JSON first: generators of clients take the first.
         "application/json": {"type": "array", "items": ref("Payload")},

@@ -270,7 +270,11 @@ LINE: Schema = {"type": "integer", "minimum": 1}
 
 BATCH_STARTED = record(
     {
-        "accepted": COUNT,
+        "accepted": {
+            **COUNT,
+            "description": "Lines that a run is stored for, those of an earlier call included.",
+        },
+        "rejectedCount": COUNT,
         "rejected": listed(
             record(
                 {
@@ -283,7 +287,10 @@ BATCH_STARTED = record(
                 }
             )
         ),
-        "correlationIds": listed(CORRELATION_ID),
+        "correlationIds": {
+            **listed(CORRELATION_ID),
+            "description": "The first 1,000, or all of them, in the order of the accepted lines.",
+        },
         "nextLine": {
             **LINE,
             "description": "Where the batch stopped: it and what follows was not started, and may"
@@ -291,7 +298,8 @@ BATCH_STARTED = record(
         },
     },
     optional=("nextLine",),
-    description="What became of a batch; the ids are in the order of the accepted lines.",
+    description="What became of a batch. `rejected` has the first 1,000 refusals, and in any case"
+    " that of the line where it stopped.",
 )
 
 QUEUE = record(

@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from datetime import timedelta
 from io import BytesIO
+from threading import BoundedSemaphore
 from typing import Any
 from unittest import mock
 
@@ -12,10 +13,14 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from flows import engine
+from flows.api import batch
+from flows.api.batch_answer import Listing
 from flows.api.errors import Problem
 from flows.api.items import Item, elements, lines
 from flows.errors import CommitInDoubt, QueueFull
-from flows.models import Message, Queue, QueueState, Right, Run
+from flows.front.turns import Turn
+from flows.models import IdempotencyKey, Message, Queue, QueueState, Right, Run
+from flows.starts import keyed
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/start/batch"
@@ -63,7 +68,7 @@ class TestAccepted:
         assert response.status_code == 202
         document = response.json()
         ids = document.pop("correlationIds")
-        assert document == {"accepted": 2, "rejected": []}
+        assert document == {"accepted": 2, "rejectedCount": 0, "rejected": []}
         assert payloads() == [{"n": 1}, {"n": 2}]
         assert ids == [str(run.pk) for run in Run.objects.order_by("pk")]
         assert {run.started_by for run in Run.objects.all()} == {user}
@@ -82,11 +87,16 @@ class TestAccepted:
     def test_empty_batch_starts_nothing(self, send, content_type, body):
         document = send(body, content_type).json()
 
-        assert document == {"accepted": 0, "rejected": [], "correlationIds": []}
+        assert document == {
+            "accepted": 0,
+            "rejectedCount": 0,
+            "rejected": [],
+            "correlationIds": [],
+        }
 
     def test_many_are_stored_in_chunks(self, send):
         with mock.patch("flows.engine.start_many", wraps=engine.start_many) as start_many:
-            document = send(numbered(1200)).json()
+            document = send(numbered(1200), query="flowName=loan&correlationIds=all").json()
 
         assert document["accepted"] == len(set(document["correlationIds"])) == 1200
         assert [len(call.args[1]) for call in start_many.call_args_list] == [500, 500, 200]
@@ -122,7 +132,7 @@ class TestAccepted:
         assert response.json()["accepted"] == 3
 
     def test_long_answer_is_streamed(self, send, monkeypatch):
-        monkeypatch.setattr("flows.api.batch.ANSWER_BYTES", 100)
+        monkeypatch.setattr("flows.api.batch_answer.ANSWER_BYTES", 100)
 
         response = send(numbered(20) + b"no\n")
 
@@ -331,6 +341,183 @@ class TestRejected:
         with mock.patch("flows.engine.start_many", side_effect=OperationalError("away")):
             assert_problem(send(numbered(2)), 503, "database-unavailable")
 
+    def test_first_thousand_of_each_are_listed_and_all_counted(self, send, monkeypatch):
+        monkeypatch.setattr("flows.api.batch_answer.MOST_LISTED", 3)
+        monkeypatch.setattr(Listing.__init__, "__defaults__", (3,))
+        room(7)
+
+        document = send(b"no\n" * 5 + numbered(8)).json()
+        every = send(b"no\n" * 5, query="flowName=loan&correlationIds=all").json()
+
+        assert (document["accepted"], len(document["correlationIds"])) == (7, 3)
+        # The refusal that stopped it is always there.
+        assert [entry["line"] for entry in document["rejected"]] == [1, 2, 3, 13]
+        assert (document["rejectedCount"], document["nextLine"]) == (6, 13)
+        assert (every["rejectedCount"], len(every["rejected"])) == (5, 3)
+
+
+class TestWaiting:
+    """With `wait` a line waits for room, at most so long."""
+
+    @pytest.fixture(autouse=True)
+    def short_pauses(self, monkeypatch):
+        for name in ("GATHER_SECONDS", "FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS"):
+            monkeypatch.setattr(f"flows.api.batch_starter.{name}", 0.001)
+
+    @pytest.mark.parametrize("chunk", [3, 500])
+    @pytest.mark.parametrize("query", ["", "&startAt=2001-01-01T00:00:00Z", "&keyField=key"])
+    def test_all_lines_are_taken_in_their_order_as_room_comes(
+        self, send, monkeypatch, chunk, query
+    ):
+        monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", chunk)
+        room(4)
+        sizes = iter([4, 4, 5, 5, 5, 20, *range(21, 100)])
+        has_room = engine.has_room
+
+        def more_room(*args: Any, **options: Any) -> bool:
+            room(next(sizes))
+            return has_room(*args, **options)
+
+        body = b"".join(b'{"n": %d, "key": "%d"}\n' % (n, n) for n in range(40))
+        with mock.patch("flows.engine.has_room", side_effect=more_room):
+            document = send(b"no\n" + body, query=f"flowName=loan&wait=60{query}").json()
+
+        assert document["accepted"] == 40
+        assert "nextLine" not in document
+        assert [payload["n"] for payload in payloads()] == list(range(40))
+
+    def test_line_that_gets_no_room_in_time_stops_the_batch(self, send):
+        room(2)
+
+        response = send(numbered(5), query="flowName=loan&wait=0.05")
+
+        assert (response.status_code, response.json()["nextLine"]) == (202, 3)
+        assert int(response["Retry-After"]) >= 1
+        assert_problem(send(numbered(1), query="flowName=loan&wait=0.05"), 429, "queue-full")
+
+    def test_room_that_others_take_does_not_prolong_the_wait(self, send):
+        room(1)
+        with mock.patch("flows.engine.has_room", return_value=True):
+            document = send(numbered(2), query="flowName=loan&wait=0.05").json()
+
+        assert document["nextLine"] == 2
+
+    def test_longest_wait_is_ten_minutes(self, send):
+        with mock.patch("flows.api.batch.Patience") as patience:
+            send(numbered(1), query="flowName=loan&wait=1e9")
+
+        assert patience.call_args.args[2] == 600.0
+
+    def test_batch_that_finds_no_place_to_wait_stops_at_once(self, send, monkeypatch):
+        monkeypatch.setattr("flows.api.batch.NO_FRONT", Turn(BoundedSemaphore(1)))
+        room(1)
+        with batch.NO_FRONT.left() as is_first:
+            document = send(numbered(2), query="flowName=loan&wait=600").json()
+
+        assert is_first
+        assert document["nextLine"] == 2
+
+
+class TestKeys:
+    """With `keyField` each line has an idempotency key of its own."""
+
+    QUERY = "flowName=loan&keyField=id"
+
+    def line(self, key: Any, n: int = 0) -> bytes:
+        return json.dumps({"id": key, "n": n}).encode() + b"\n"
+
+    def test_batch_that_is_sent_again_starts_each_line_once(self, send):
+        body = b"".join(self.line(f"order {n}", n) for n in range(20))
+        first = send(body[: len(body) // 2], query=self.QUERY).json()
+
+        second = send(body, query=self.QUERY).json()
+        third = send(body, query=self.QUERY).json()
+
+        assert (second["accepted"], second["rejectedCount"]) == (20, 0)
+        assert second["correlationIds"][: first["accepted"]] == first["correlationIds"]
+        assert third["correlationIds"] == second["correlationIds"]
+        assert [payload["n"] for payload in payloads()] == list(range(20))
+        assert QueueState.objects.get(queue__name="loan queue 1").depth == 20
+
+    def test_key_counts_with_that_of_a_single_start_and_within_the_batch(self, send, post):
+        single = post(body=self.line("one"), headers={"Idempotency-Key": "one"}).json()
+        lines = [self.line("one"), self.line("two"), self.line("two"), self.line("two", 1)]
+
+        document = send(b"".join([*lines, self.line("one", 1)]), query=self.QUERY).json()
+
+        assert document["accepted"] == 3
+        assert document["correlationIds"][0] == single["correlationId"]
+        assert document["correlationIds"][1] == document["correlationIds"][2]
+        assert [(entry["line"], entry["type"]) for entry in document["rejected"]] == [
+            (4, "/async/problems/idempotency-conflict"),
+            (5, "/async/problems/idempotency-conflict"),
+        ]
+        assert "nextLine" not in document
+        assert Run.objects.count() == 2
+
+    @pytest.mark.parametrize("key", [None, 7, "", "x" * 256, "a\tb", {}])
+    def test_line_without_a_key_is_rejected_alone(self, send, key):
+        body = self.line("a") + self.line(key) + b'{"n": 1}\n' + self.line("ä,b")
+
+        document = send(body, query=self.QUERY).json()
+
+        assert [entry["line"] for entry in document["rejected"]] == [2, 3]
+        assert all("The key 'id' must" in entry["detail"] for entry in document["rejected"])
+        assert document["accepted"] == 2
+
+    def test_lines_that_were_taken_before_need_no_room(self, send):
+        body = b"".join(self.line(str(n), n) for n in range(10))
+        room(6)
+
+        first = send(body, query=self.QUERY).json()
+        again = send(body, query=self.QUERY).json()
+
+        assert (first["accepted"], first["nextLine"]) == (6, 7)
+        assert (again["accepted"], again["nextLine"]) == (6, 7)
+        assert again["correlationIds"] == first["correlationIds"]
+
+    @pytest.mark.parametrize("is_stored", [True, False])
+    def test_commit_in_doubt_is_settled_by_the_keys(self, send, monkeypatch, is_stored):
+        doubts = [CommitInDoubt("lost")]
+        store_them = keyed._store
+
+        def once_in_doubt(*args: Any) -> None:
+            if is_stored or not doubts:
+                store_them(*args)
+            if doubts:
+                raise doubts.pop()
+
+        monkeypatch.setattr(keyed, "_store", once_in_doubt)
+        monkeypatch.setattr("flows.starts.doubt.connection.close", lambda: None)
+
+        document = send(self.line("a") + self.line("b"), query=self.QUERY).json()
+
+        assert document["accepted"] == 2
+        assert Run.objects.count() == 2
+
+    def test_key_that_another_call_uses_meanwhile_gives_its_run(self, send, flow, user):
+        others = [engine.start]
+        bulk_create = IdempotencyKey.objects.bulk_create
+
+        def others_first(keys: Any) -> Any:
+            if others:
+                others.pop()("loan", self.line("b").strip(), user=user, idempotency_key="b")
+            return bulk_create(keys)
+
+        with mock.patch.object(IdempotencyKey.objects, "bulk_create", side_effect=others_first):
+            document = send(b"".join(map(self.line, "abc")), query=self.QUERY).json()
+
+        assert document["accepted"] == 3
+        assert Run.objects.count() == 3
+
+    def test_key_counts_for_a_day(self, send):
+        send(self.line("a"), query=self.QUERY)
+        IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
+
+        assert send(self.line("a", 1), query=self.QUERY).json()["accepted"] == 1
+        assert Run.objects.count() == 2
+        assert IdempotencyKey.objects.count() == 1
+
 
 class TestRefused:
     @pytest.mark.parametrize("body", [b"", b"{}", b"7", b'"text"', b"  ", b'x[{"n": 1}]', b"]"])
@@ -362,6 +549,9 @@ class TestRefused:
             "flowName=loan&x=1",
             "flowName=loan&priority=10",
             "flowName=loan&startAt=soon",
+            *(f"flowName=loan&wait={wait}" for wait in ("", "-1", "x", "nan", "1&wait=1")),
+            "flowName=loan&keyField=",
+            "flowName=loan&correlationIds=none",
             "flowName=loan&startAt=9999-12-31T00:00:00Z",
         ],
     )

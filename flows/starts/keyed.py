@@ -1,0 +1,106 @@
+"""Start many runs of one flow, each with an idempotency key of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError
+from django.db.models import QuerySet
+
+from flows.errors import CommitInDoubt, IdempotencyConflict
+from flows.message.digest import is_of_request
+from flows.models import IdempotencyKey
+from flows.models.message import DEFAULT_PRIORITY
+from flows.options import IDEMPOTENCY_KEY_AGE, checked_options
+from flows.plan import FlowPlan
+from flows.starts.doubt import settling
+from flows.starts.idempotency import key_of
+from flows.starts.new_run import require_time_left
+from flows.starts.started import Started
+from flows.starts.starting import new_runs
+from flows.store import NewRun, store
+
+if TYPE_CHECKING:
+    from flows.access.rights import Caller
+
+# How often others may be faster with one of the keys, before the error is the caller's.
+TRIES = 5
+
+Outcome = Started | IdempotencyConflict
+
+
+def start_keyed(
+    plan: FlowPlan,
+    keyed: Sequence[tuple[str, bytes]],
+    *,
+    user: Caller | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    start_at: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+    deadline: datetime | timedelta | None = None,
+) -> list[Outcome]:
+    """Start a run for each key and payload, all that are new in one transaction or none.
+
+    What was started before with the same request needs no room, and is told as a repeat. Another
+    request with a key is a conflict, which keeps no other from starting. Raises as `start_many`.
+    """
+    if not keyed:
+        return []
+    options = checked_options(priority, start_at, None, labels, deadline)
+    runs = list(new_runs(plan, [payload for _, payload in keyed], user, options))
+    keys = [key_of(run, key, options) for run, (key, _) in zip(runs, keyed, strict=True)]
+    try:
+        return _start_each(runs, keys)
+    except CommitInDoubt as doubt:
+        # What was stored is found by its keys.
+        with settling(doubt):
+            return _start_each(runs, keys)
+
+
+def _start_each(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcome]:
+    for _ in range(TRIES - 1):
+        try:
+            return _try_to_start(runs, keys)
+        except IntegrityError:
+            # Another call has started one of them meanwhile.
+            continue
+    return _try_to_start(runs, keys)
+
+
+def _try_to_start(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcome]:
+    now = store().database.now()
+    counting = _of_the_same_names(keys).filter(created_at__gte=now - IDEMPOTENCY_KEY_AGE)
+    known = {key.key: key for key in counting}
+    outcomes: list[Outcome] = []
+    new: list[tuple[NewRun, IdempotencyKey]] = []
+    for run, key in zip(runs, keys, strict=True):
+        first = known.setdefault(key.key, key)
+        if first is key:
+            new.append((run, key))
+            outcomes.append(Started(run.correlation_id, run.flow_name))
+        elif is_of_request(first.body_digest, key.body_digest, run.body):
+            outcomes.append(Started(first.run_id, run.flow_name, repeated=True))
+        else:
+            outcomes.append(IdempotencyConflict())
+    if new:
+        _store([run for run, _ in new], [key for _, key in new], now)
+    return outcomes
+
+
+def _store(runs: list[NewRun], keys: list[IdempotencyKey], now: datetime) -> None:
+    require_time_left(runs[0])
+    for key in keys:
+        key.created_at = now
+    with store().database.transaction():
+        _of_the_same_names(keys).filter(created_at__lt=now - IDEMPOTENCY_KEY_AGE).delete()
+        store().start(runs)
+        IdempotencyKey.objects.bulk_create(keys)
+
+
+def _of_the_same_names(keys: Sequence[IdempotencyKey]) -> QuerySet[IdempotencyKey]:
+    """Return the stored keys of these names, which are all of one flow and caller."""
+    return IdempotencyKey.objects.filter(
+        flow_name=keys[0].flow_name, caller=keys[0].caller, key__in=[key.key for key in keys]
+    )
