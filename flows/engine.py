@@ -91,7 +91,7 @@ def start_like(
 
 
 def has_room(plan: FlowPlan, count: int, *, start_at: datetime | None = None) -> bool:
-    """Tell whether the first queue of a flow takes so many starts now."""
+    """Tell whether the first queue of a flow takes this number of starts now."""
     first = plan.require_runnable()
     ready = 0 if delayed_until(start_at) else count
     try:

@@ -17,8 +17,8 @@ from flows.message.envelope import parse_payload
 from flows.options import key_fault
 from flows.plan import FlowPlan
 
-# After a queue was full, so many starts are gathered, or those that it takes after this time: each
-# transaction keeps the workers waiting that make the room.
+# After a queue was full, this number of starts is gathered, or those that it takes after a time:
+# each transaction keeps the workers waiting that make the room.
 GATHERED = 200
 GATHER_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 0.02
