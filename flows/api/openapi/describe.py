@@ -28,6 +28,9 @@ WRITES = ("no-role", "csrf-failed")
 # Those of an operation that receives a body.
 RECEIVES = ("body-incomplete", "body-too-slow", "overloaded")
 
+# A parameter that is a text is not empty.
+GIVEN: Schema = {"type": "string", "minLength": 1}
+
 RETRY_AFTER = "Seconds after which to try again."
 ANSWERED_WITH_RETRY_AFTER = (429, 503)
 
@@ -132,8 +135,10 @@ def names_its_run(*on: int) -> OpenApiParameter:
     )
 
 
-def filtered(name: str, description: str, type_: Any = str, **more: Any) -> OpenApiParameter:
-    """Describe a query parameter."""
+def filtered(name: str, description: str, type_: Any = None, **more: Any) -> OpenApiParameter:
+    """Describe a query parameter: a text that is not empty, unless another type is given."""
+    if type_ is None:
+        type_ = str if "enum" in more else GIVEN
     return OpenApiParameter(name, type_, QUERY, description=description, **more)
 
 

@@ -27,6 +27,7 @@ from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"
+NEED_A_BODY = {"startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns"}
 # The most documents that a process keeps. One has about 100 kB.
 KEPT = 64
 
@@ -112,7 +113,10 @@ def complete(result: Document, **kwargs: Any) -> Document:
     """Add the shapes, and state what is repeated once (drf-spectacular's POSTPROCESSING_HOOKS)."""
     result["components"].setdefault("schemas", {}).update(COMPONENTS)
     start = result["paths"][START_PATH]["post"]
-    start["requestBody"]["required"] = True
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            if operation["operationId"] in NEED_A_BODY:
+                operation["requestBody"]["required"] = True
     share_responses(result)
     share_parameters(result, start)
     return result

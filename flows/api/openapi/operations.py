@@ -45,6 +45,11 @@ CURSOR = filtered("cursor", "From the `next` of a page.")
 FLOW_NAME = filtered("flowName", "The flow's name.", required=True)
 OF_FLOW = filtered("flowName", "Only those of this flow.")
 LOCATION = answered_header("Location", OpenApiTypes.URI, "The address of the run.", 202)
+LABELS = {
+    "type": "array",
+    "maxItems": MOST_LABELS,
+    "items": {"type": "string", "pattern": "^[^:]{1,64}:.{1,255}$"},
+}
 START_OPTIONS = [
     filtered(
         "priority",
@@ -61,11 +66,7 @@ START_OPTIONS = [
         "label",
         "A label of the run, `key:value`: a key of 1 to 64 characters without a colon, and a value"
         " of 1 to 255. At most 16, each with a key of its own. `listRuns` finds runs by them.",
-        {
-            "type": "array",
-            "maxItems": MOST_LABELS,
-            "items": {"type": "string", "pattern": "^[^:]{1,64}:.{1,255}$"},
-        },
+        LABELS,
         examples=[OpenApiExample("order", value=["order:4711", "shop:north"])],
     ),
     filtered(

@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiParameter
 
 from flows.api.openapi.describe import QUERY, answered, filtered, in_path, names_its_run, operation
 from flows.api.openapi.examples import CANCELLED, RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
-from flows.api.openapi.operations import CURSOR, LOCATION, OF_FLOW, WITH_REASON
+from flows.api.openapi.operations import CURSOR, LABELS, LOCATION, OF_FLOW, WITH_REASON
 from flows.api.openapi.schemas import AGAIN_REQUEST, CANCELLING, CANCELLING_REQUEST, RUN_COUNTS, ref
 from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import Run
@@ -17,7 +17,7 @@ THE_RUN = (RUN_ID, names_its_run(200))
 FILTERS = [
     OF_FLOW,
     filtered("status", "Only runs in one of these statuses.", enum=Run.Status.values, many=True),
-    filtered("label", "Only runs with all of these labels, each as `key:value`.", many=True),
+    filtered("label", "Only runs with all of these labels, each as `key:value`.", LABELS),
     filtered("parent", "Only runs that a script of this run has started.", OpenApiTypes.UUID),
     filtered("startedBy", "Only runs that this user has started; `me` is the caller."),
     filtered(

@@ -157,6 +157,22 @@ def test_generators_of_clients_find_what_they_can_read(anonymous):
     assert first_types == {"application/json"}
 
 
+def test_what_may_not_be_empty_is_said_to_be_there(anonymous):
+    found = operations(anonymous.get(JSON).json()).values()
+
+    needed = {each["operationId"] for each in found if each.get("requestBody", {}).get("required")}
+    assert needed == {"startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns"}
+    texts = [
+        (each["operationId"], parameter["name"])
+        for each in found
+        for parameter in each["parameters"]
+        if parameter["in"] == "query"
+        and parameter["schema"].get("type") == "string"
+        and not {"enum", "format", "minLength"} & set(parameter["schema"])
+    ]
+    assert texts == []
+
+
 def objects_in(value):
     """Yield every object in a JSON value."""
     if isinstance(value, dict):
