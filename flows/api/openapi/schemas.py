@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
+
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
 from flows.monitoring.trace import DEADLINE, FAILED, LOST, PENDING, RUNNING, SKIPPED
@@ -499,8 +501,8 @@ TOKEN_REQUEST = record(
         "expiresIn": {
             "type": "integer",
             "minimum": 1,
-            "description": "Seconds that it is valid for, up to 365 days unless the server allows"
-            " another time.",
+            "maximum": settings.ASYNCENGINE_MAX_TOKEN_DAYS * 86_400,
+            "description": "Seconds that it is valid for.",
         },
     },
     optional=("name", "expiresIn"),

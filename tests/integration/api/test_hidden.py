@@ -143,6 +143,56 @@ def test_who_does_who_is_refused_and_who_sees_nothing(
                 assert shape(response, things) == shape(missing, NOTHING), rights
 
 
+def numbers(client: Any) -> dict[str, Any]:
+    """Return how much the operations show that name no thing, or the status of a refusal."""
+
+    def found(method: str, path: str, body: Any = None) -> Any:
+        ask_by = getattr(client, method)
+        response = ask_by(f"/async/api/{path}", body, content_type="application/json")
+        document = response.json()
+        if response.status_code >= 400:
+            return response.status_code
+        if "results" in document:
+            return len(document["results"])
+        return document["total"] if "total" in document else document["matched"]
+
+    counted = {"filter": {}, "dryRun": True}
+    lists = ("runs", "runs/counts", "dead-letters", "reprocessings", "flows", "queues")
+    return {
+        **{path: found("get", path) for path in lists},
+        "runs/cancel": found("post", "runs/cancel", counted),
+        "dead-letters/reprocess": found("post", "dead-letters/reprocess", counted),
+        "auth/tokens": found("get", "auth/tokens"),
+    }
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_lists_counts_and_bulk_operations_are_about_what_the_caller_sees(
+    client, user, flow, things, everywhere
+):
+    for rights in RIGHTS:
+        with undone():
+            for right in rights:
+                grant(user, right, None if everywhere else flow)
+
+            seen = rights | {Right.WATCH} if Right.CONFIGURE in rights else rights
+            sees_runs, starts = bool(seen & SEES_RUNS), Right.START in rights
+            operates = Right.OPERATE in rights
+            # Of another flow there is no run, and of the three runs of this one two have not ended.
+            runs = 3 if sees_runs else int(starts)
+            assert numbers(client) == {
+                "runs": runs,
+                "runs/counts": runs,
+                "dead-letters": int(sees_runs),
+                "reprocessings": 0,
+                "flows": (2 if everywhere else 1) if seen & SEES_FLOW else 0,
+                "queues": (4 if everywhere else 2) if sees_runs else 0,
+                "runs/cancel": 2 if operates else 1 if starts else 403,
+                "dead-letters/reprocess": 1 if operates else 403,
+                "auth/tokens": 1,
+            }, rights
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_rights_to_another_flow_show_nothing(client, user, things, operation):
     other = make_loan_flow("another")
