@@ -215,7 +215,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
     )
     def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = self._seen_run(request, UUID(object_id))
-        return leave_dialog(self._start_again(request, run, first_step(run)))
+        return leave_dialog(self._start_again(request, run, None))
 
     def from_step(self, request: HttpRequest, run_id: UUID, position: int) -> HttpResponse:
         """Ask whether a new run is to begin at a step with what it got, and start it."""
@@ -239,9 +239,16 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
         return TemplateResponse(request, "admin/flows/run/from_step.html", context)
 
     def _start_again(self, request: HttpRequest, run: Run, step: StepVersion | None) -> str:
-        """Start a run with what a step of this one got; return the address of the page to show."""
-        payload = payload_at(run, step) if step else None
-        if step is None or payload is None or not self._sees_payloads(request, run):
+        """Start a run with what a step of this one got, without a step with what the run got.
+
+        Return the address of the page to show.
+        """
+        began_at = step or first_step(run)
+        if step is None and run.repeats is not None:
+            # It began within its flow.
+            step = began_at
+        payload = payload_at(run, began_at) if began_at else None
+        if payload is None or not self._sees_payloads(request, run):
             self.message_user(request, NOT_KEPT[run.flow_version.keep], messages.ERROR)
             return page_of(run)
         try:

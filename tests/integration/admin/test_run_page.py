@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows import engine
-from flows.models import DeadLetter, Flow, Message, Right, RoleMapping, Run, StepRun
+from flows.models import DeadLetter, Flow, Message, Queue, Right, RoleMapping, Run, StepRun
 from flows.models.keep import Keep
 from flows.monitoring import conservation
 from flows.monitoring.run_story import BACK_OFF, DEAD, RAN, WAITED, run_story
@@ -224,6 +224,22 @@ def test_a_run_starts_again_with_the_same_payload(client, superuser):
     again = Run.objects.exclude(pk=run.pk).get()
     assert again.started_by == superuser
     assert Message.objects.get(pk=again.pk).body.endswith('"payload":{"n": 1.10}}')
+
+
+def test_a_run_that_starts_again_goes_through_the_flow_as_it_is_now(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    run = start({"n": 1})
+    work_until_idle(flow)
+    old = flow.steps.get()
+    flow.steps.filter(pk=old.pk).update(position=2)
+    flow.steps.create(
+        position=1, name="check", script=old.script, queue=Queue.objects.create(name="checks")
+    )
+
+    answer_dialog(client, reverse("admin:flows_run_start_again", args=[run.pk]))
+
+    again = Run.objects.exclude(pk=run.pk).get()
+    assert Message.objects.get(pk=again.pk).step.name == "check"
 
 
 ADD = (
