@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from flows.models import TokenUse
 from flows.store import store
@@ -33,7 +33,7 @@ class TokenUses:
         if len(self._written_at) + len(due) > MOST:
             self._written_at.clear()
         self._written_at.update(dict.fromkeys(due, now))
-        with suppress(DatabaseError):
+        with suppress(DatabaseError, InterfaceError):
             used_at = store().database.now()
             TokenUse.objects.bulk_create(
                 [TokenUse(token=key, used_at=used_at) for key in due],

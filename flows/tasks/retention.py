@@ -38,6 +38,7 @@ from flows.models import (
     Message,
     QuietEnd,
     Run,
+    TokenUse,
 )
 from flows.models.audit_triggers import deletes_entries
 from flows.models.uuid7 import first_uuid7
@@ -203,6 +204,8 @@ def _purge_tokens(now: datetime) -> int:
     expired = get_token_model().objects.filter(expiry__lt=now)
     batch = list(expired.order_by("expiry").values_list("pk", flat=True)[:BATCH])
     count: int = expired.filter(pk__in=batch).delete()[0] if batch else 0
+    # A use may have been written while its token was deleted.
+    TokenUse.objects.exclude(pk__in=get_token_model().objects.values("pk")).delete()
     return count
 
 

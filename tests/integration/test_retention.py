@@ -24,6 +24,7 @@ from flows.models import (
     Message,
     Run,
     StepRun,
+    TokenUse,
 )
 from flows.monitoring.conservation import check
 from flows.store import store
@@ -187,8 +188,12 @@ def test_expired_tokens_go_and_others_stay():
     AuthToken.objects.create(user, expiry=None)
     with_end = AuthToken.objects.get(expiry__isnull=False)
 
+    uses = [with_end.pk, "of a token that is gone"]
+    TokenUse.objects.bulk_create(TokenUse(token=pk, used_at=timezone.now()) for pk in uses)
+
     purge(with_end.expiry - timedelta(seconds=1))
     assert AuthToken.objects.count() == 2
+    assert TokenUse.objects.get().pk == with_end.pk
 
     purge(with_end.expiry + timedelta(seconds=1))
     assert AuthToken.objects.get().expiry is None
