@@ -157,6 +157,8 @@ def _outline(run: Run) -> dict[str, Any]:
     return {
         **_summary(run, _current(run, steps), Beside([run])),
         "result": None,
+        "priority": max((message["priority"] for message in messages), default=None),
+        "startAt": next((_time(m["available_at"]) for m in messages if m["delayed"]), None),
         "waitingBecause": cause,
         "waitingCode": cause and cause.code,
         "deadLetterIds": [letter["id"] for letter in letters[:MOST_LETTERS]],
@@ -297,6 +299,9 @@ def _messages(run: Run) -> list[Mapping[str, Any]]:
             "deliveries",
             "branch",
             "pending_outputs",
+            "priority",
+            "available_at",
+            "delayed",
         )
     )
 

@@ -38,6 +38,8 @@ RUN = {
     "startedBy": "billing",
     "repeats": None,
     "parentCorrelationId": None,
+    "priority": None,
+    "startAt": None,
     "waitingBecause": None,
     "waitingCode": None,
     "deadLetterIds": [],
@@ -76,7 +78,15 @@ RUN = {
     ],
 }
 
-NOT_IN_SUMMARY = {"result", "waitingBecause", "waitingCode", "deadLetterIds", "steps"}
+NOT_IN_SUMMARY = {
+    "result",
+    "priority",
+    "startAt",
+    "waitingBecause",
+    "waitingCode",
+    "deadLetterIds",
+    "steps",
+}
 RUN_SUMMARY = {name: value for name, value in RUN.items() if name not in NOT_IN_SUMMARY}
 RUN_PAGE = {"results": [RUN_SUMMARY], "next": None, "nextCursor": None}
 

@@ -251,6 +251,13 @@ RUN = record(
     {
         **RUN_SUMMARY_PROPERTIES,
         "result": {"description": "The output of the last step: any JSON value."},
+        "priority": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": 9,
+            "description": "Of its messages; null where it has none any more.",
+        },
+        "startAt": {**TIME_OR_NULL, "description": "The time that a delayed start waits for."},
         "waitingBecause": {
             "type": ["string", "null"],
             "description": "Why it waits, in a sentence; null where nothing keeps it waiting.",

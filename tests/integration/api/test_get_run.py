@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from flows import engine
 from flows.models import Consumer, DeadLetter, Message, Queue, Right, Run, StepRun, StepVersion
+from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import trace, trace_json
 from tests.integration.api.helpers import assert_problem, grant, make_loan_flow
 
@@ -94,10 +95,21 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "startedBy": "caller",
         "repeats": None,
         "parentCorrelationId": None,
+        "priority": 4,
+        "startAt": None,
         "waitingBecause": None,
         "waitingCode": None,
         "deadLetterIds": [],
     }
+
+
+def test_delayed_run_shows_its_time_and_its_priority(client, user, run):
+    at = timezone.now() + timedelta(hours=1)
+    delayed = engine.start("loan", {}, user=user, start_at=at, priority=7).correlation_id
+
+    shown = client.get(f"/async/api/runs/{delayed}").json()
+
+    assert (shown["startAt"], shown["priority"]) == (rfc3339(at), 7)
 
 
 def test_held_message_is_shown_as_running(client, run):
