@@ -1,0 +1,121 @@
+"""Batches larger than their queue, and deadlines over the death of every process."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.installation import PASSWORD, Installation, serving
+from tests.waiting import PATIENCE, wait_for
+
+# An installation of its own, and more lines than the default tests have time for.
+pytestmark = pytest.mark.long
+
+LINES, QUEUE_SIZE = 30_000, 500
+ECHO = "def run(message, context):\n    return message\n"
+SLEEPS = "import time\n\n\ndef run(message, context):\n    time.sleep(600)\n"
+CONFIGURATION = {
+    "scripts": [
+        {"name": "echo", "code": ECHO},
+        {"name": "sleeps", "code": SLEEPS, "timeoutSeconds": 700},
+    ],
+    "queues": [
+        {"name": "small", "size": QUEUE_SIZE},
+        {"name": "full", "size": 1, "paused": True},
+        {"name": "quick"},
+        {"name": "slow"},
+    ],
+    "flows": [
+        {"name": "small", "steps": [{"script": "echo", "queue": "small", "threads": 8}]},
+        {"name": "full", "steps": [{"script": "echo", "queue": "full"}]},
+        {"name": "quick", "steps": [{"script": "echo", "queue": "quick"}]},
+        {"name": "slow", "steps": [{"script": "sleeps", "queue": "slow"}]},
+    ],
+}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with serving(tmp_path_factory.mktemp("batches"), CONFIGURATION) as installation:
+        yield installation
+
+
+def lines(first: int, last: int) -> Iterator[bytes]:
+    for begin in range(first, last, 100):
+        numbers = range(begin, min(begin + 100, last))
+        yield b"".join(b'{"id":"order %d","n":%d}\n' % (n, n) for n in numbers)
+
+
+def test_batch_that_broke_off_is_sent_again_and_each_line_is_started_once(served: Installation):
+    query = {"flowName": "small", "wait": "600", "keyField": "id"}
+
+    def cut_off() -> Iterator[bytes]:
+        yield from lines(0, LINES // 2)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        served.http.post("/api/start/batch", params=query, content=cut_off(), headers=NDJSON)
+    answer = served.http.post(
+        "/api/start/batch",
+        params=query | {"correlationIds": "all"},
+        content=lines(0, LINES),
+        headers=NDJSON,
+        timeout=10 * PATIENCE,
+    )
+
+    document = answer.json()
+    assert (answer.status_code, document["accepted"], document["rejectedCount"]) == (202, LINES, 0)
+    ids = document["correlationIds"]
+    # In the order of the lines: the id of a run has its time.
+    assert ids == sorted(set(ids))
+    assert served.rows("SELECT count(*) FROM flows_run")[0][0] == LINES
+
+
+def test_batches_that_wait_keep_no_start_and_no_probe_waiting(served: Installation):
+    served.start("full", {})
+    query = {"flowName": "full", "wait": "6"}
+
+    def batch(_: int) -> int:
+        with httpx.Client(base_url=served.http.base_url, auth=("admin", PASSWORD)) as http:
+            answer = http.post(
+                "/api/start/batch", params=query, content=b"{}", headers=NDJSON, timeout=PATIENCE
+            )
+        return answer.status_code
+
+    with ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(batch, n) for n in range(40)]
+        # Beyond the places that there are, they are refused at once.
+        wait_for(lambda: sum(each.done() for each in waiting) >= 40 - 2 * 8, what="refusals")
+        live = served.http.get("/health/ready")
+        run = served.http.post("/api/start", params={"flowName": "quick", "wait": "60"}, json={})
+        are_waiting = [each for each in waiting if not each.done()]
+
+        assert (live.status_code, run.status_code) == (200, 200)
+        assert run.json()["status"] == "COMPLETED"
+        assert are_waiting
+        assert {each.result() for each in waiting} == {429}
+
+
+def test_deadline_holds_over_the_death_of_every_process(served: Installation):
+    answer = served.http.post("/api/start", params={"flowName": "slow", "deadline": "4"}, json={})
+    id = answer.json()["correlationId"]
+    wait_for(lambda: served.run(id)["status"] == "RUNNING", what="a running script")
+
+    assert served.process is not None
+    dying = [*served.family(), psutil.Process(served.process.pid)]
+    for process in dying:
+        process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(dying, PATIENCE)
+    served.process.wait(PATIENCE)
+    served.up("--no-demo")
+
+    run = served.run(id, wait=30)
+    assert (run["status"], run["errorCode"]) == ("CANCELLED", "deadline")
+    assert datetime.fromisoformat(run["finishedAt"]) >= datetime.fromisoformat(run["deadline"])
