@@ -13,6 +13,21 @@ STARTED = {
     "statusUrl": STATUS_URL,
 }
 
+FLOW = {
+    "name": "loan-application",
+    "description": "Decides about a loan.",
+    "active": True,
+    "version": 3,
+    "steps": [
+        {"name": "decide", "scriptName": "decide", "queueName": "decisions", "threads": 4},
+    ],
+    "inputSchema": {"type": "object", "required": ["amount"]},
+    "startUrl": "http://localhost:8000/async/api/flows/loan-application/start",
+    "rights": ["start", "watch"],
+}
+
+TOKEN = {"accessToken": "5f0c2d9a1b7e4c3…", "tokenType": "Bearer", "expiresIn": 36000}
+
 STARTED_AGAIN = {
     **STARTED,
     "correlationId": "01932f51-0c3d-7b44-8a6f-9e1d2c3b4a5f",

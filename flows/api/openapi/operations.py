@@ -22,11 +22,13 @@ from flows.api.openapi.describe import (
 from flows.api.openapi.examples import (
     BATCH_STARTED,
     DEAD_LETTER,
+    FLOW,
     QUEUE,
     REPROCESSING,
     REPROCESSING_PROGRESS,
     RUN,
     STARTED,
+    TOKEN,
 )
 from flows.api.openapi.schemas import (
     BULK_REPROCESSING,
@@ -188,7 +190,13 @@ START_BATCH = operation(
     ],
     body={
         # JSON first: generators of clients take the first.
-        "application/json": {"type": "array", "items": ref("Payload")},
+        "application/json": {
+            "type": "array",
+            "items": ref("Payload"),
+            "examples": [
+                [{"amount": 4200, "customer": "A-77"}, {"amount": 90, "customer": "B-12"}]
+            ],
+        },
         "application/x-ndjson": {"type": "string", "description": "A payload a line."},
     },
     answer=answered("What was accepted is stored.", ref("BatchStarted"), BATCH_STARTED, status=202),
@@ -402,7 +410,11 @@ LIST_FLOWS = operation(
     "Returns the flows that the caller may start, watch or operate, by name, each with the caller's"
     " rights on it.",
     parameters=[CURSOR],
-    answer=answered("A page of flows, by name.", ref("FlowPage")),
+    answer=answered(
+        "A page of flows, by name.",
+        ref("FlowPage"),
+        {"results": [FLOW], "next": None, "nextCursor": None},
+    ),
 )
 
 GET_FLOW = operation(
@@ -412,7 +424,7 @@ GET_FLOW = operation(
     "See a flow",
     "Returns the flow with its steps, the schema of its payload and the caller's rights on it.",
     parameters=[in_path("name", "The flow's name.")],
-    answer=answered("The flow.", ref("Flow")),
+    answer=answered("The flow.", ref("Flow"), FLOW),
     problems=("unknown-flow",),
 )
 
@@ -433,7 +445,7 @@ CREATE_TOKEN: Operation = {
     "parameters": [CHALLENGE, WAITED],
     "request": {"application/json": ref("Credentials")},
     "responses": {
-        **answered("The token; it is shown this once.", ref("Token")),
+        **answered("The token; it is shown this once.", ref("Token"), TOKEN),
         **refusals(
             "payload-invalid",
             "query-invalid",

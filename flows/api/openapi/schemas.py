@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
+from flows.api.openapi.examples import REPROCESSING_REQUEST as EXAMPLE_OF_REPROCESSING
 from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
 from flows.monitoring.trace import DEADLINE, FAILED, LOST, PENDING, RUNNING, SKIPPED
 from flows.monitoring.wait_reason import CODES
@@ -379,7 +380,12 @@ REASON: Schema = {
     "maxLength": LONGEST_REASON,
     "description": "Why it is done. It stays in the audit log.",
 }
-WITH_REASON = record({"reason": REASON}, optional=("reason",), additionalProperties=False)
+WITH_REASON = record(
+    {"reason": REASON},
+    optional=("reason",),
+    additionalProperties=False,
+    examples=[{"reason": "The prices are wrong."}],
+)
 
 REPROCESSING = record(
     {
@@ -400,6 +406,7 @@ REPROCESSING = record(
     },
     optional=("payload", "newestScript", "script", "reason"),
     additionalProperties=False,
+    examples=[{"payload": {"amount": 4200, "customer": "A-77"}, "reason": "The name is mended."}],
 )
 
 REPROCESSED = record(
@@ -424,6 +431,7 @@ AGAIN_REQUEST = record(
     },
     optional=("payload", "fromStep"),
     additionalProperties=False,
+    examples=[{"payload": {"amount": 4200, "customer": "A-77"}}, {"fromStep": "decide"}],
 )
 
 STARTED_AGAIN = record(
@@ -514,6 +522,7 @@ TOKEN_REQUEST = record(
     },
     optional=("name", "expiresIn"),
     additionalProperties=False,
+    examples=[{"name": "billing-service", "expiresIn": 2_592_000}],
 )
 
 CALLER = record(
@@ -535,7 +544,10 @@ CALLER = record(
     description="Who calls, and what the caller may do.",
 )
 
-CREDENTIALS = record({"userName": TEXT, "password": {"type": "string", "format": "password"}})
+CREDENTIALS = record(
+    {"userName": TEXT, "password": {"type": "string", "format": "password"}},
+    examples=[{"userName": "billing", "password": "correct horse battery staple"}],
+)
 
 PAYLOAD: Schema = {
     "type": "object",
@@ -544,10 +556,11 @@ PAYLOAD: Schema = {
         " for digit. Refused are keys that stand twice in one object and numbers beyond a double"
         " (about 1.8e308) or of more than 4300 digits."
     ),
+    "examples": [{"amount": 4200, "customer": "A-77"}],
 }
 
 
-LIVE = record({"status": {"type": "string", "const": "live"}})
+LIVE = record({"status": {"type": "string", "const": "live"}}, examples=[{"status": "live"}])
 
 READY = record(
     {
@@ -556,6 +569,7 @@ READY = record(
         | {"description": "Measures of the scripts' sandbox that this machine lacks, if any."},
     },
     optional=("missingMeasures",),
+    examples=[{"status": "ready"}],
 )
 
 
@@ -606,6 +620,7 @@ REPROCESSING_REQUEST = record(
     },
     optional=("dryRun", "ratePerSecond", "stopAfterFailures", "sample", "newestScript", "reason"),
     additionalProperties=False,
+    examples=[EXAMPLE_OF_REPROCESSING],
 )
 
 CANCELLING_FILTER = record(
@@ -646,6 +661,12 @@ CANCELLING_REQUEST = record(
     },
     optional=("dryRun", "reason"),
     additionalProperties=False,
+    examples=[
+        {
+            "filter": {"flowName": "loan-application", "labels": {"shop": "north"}},
+            "reason": "Sent twice.",
+        }
+    ],
 )
 
 CANCELLING = record(

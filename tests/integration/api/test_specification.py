@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 from unittest import mock
 
+import jsonschema_rs
 import pytest
 import yaml
 from django.contrib.staticfiles import finders
@@ -155,6 +156,38 @@ def test_generators_of_clients_find_what_they_can_read(anonymous):
 
     assert None not in defaults
     assert first_types == {"application/json"}
+
+
+def test_every_answer_and_every_body_has_an_example_that_matches_its_schema(anonymous):
+    document = anonymous.get(JSON).json()
+    bodies = []
+    for key, operation in operations(document).items():
+        contents = [
+            response["content"]
+            for status, response in operation["responses"].items()
+            if status < "300" and "content" in response
+        ]
+        sent = operation.get("requestBody", {}).get("content", {})
+        contents += [{"application/json": sent["application/json"]}] if sent else []
+        bodies += [
+            (key, content["application/json"])
+            for content in contents
+            if "application/json" in content
+        ]
+
+    lacking = []
+    for key, body in bodies:
+        schema = body["schema"]
+        name = schema.get("$ref", "").rpartition("/")[2]
+        whole = document["components"]["schemas"].get(name, schema)
+        values = [each["value"] for each in body.get("examples", {}).values()]
+        values += whole.get("examples", [])
+        if not values:
+            lacking.append(key)
+        validator = jsonschema_rs.validator_for(schema | {"components": document["components"]})
+        for value in values:
+            assert validator.is_valid(value), (key, value)
+    assert lacking == []
 
 
 def test_what_may_not_be_empty_is_said_to_be_there(anonymous):
