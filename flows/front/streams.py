@@ -93,7 +93,8 @@ class Streams:
         self._places = Places(MOST)
         self._open: set[OpenStream] = set()
         self._is_stopping = False
-        self._tasks: list[Task[None]] = []
+        self._looking: Task[None] | None = None
+        self._checking: Task[None] | None = None
         self._pages: dict[tuple[Selection, Position], Task[Page]] = {}
         self._free_at = 0.0
         # What was found last, what before that, and the future that the next look ends.
@@ -111,15 +112,15 @@ class Streams:
 
     def enter(self, stream: OpenStream) -> None:
         self._open.add(stream)
-        if not self._tasks:
+        if self._looking is None:
             call_at_stop(self.stop)
-        if all(task.done() for task in self._tasks):
+        # Each ends by itself when no stream is open.
+        if self._looking is None or self._looking.done():
             self.news = self.before = None
             self._next = asyncio.get_running_loop().create_future()
-            self._tasks = [
-                asyncio.create_task(self._look_on(EventLog())),
-                asyncio.create_task(self._check_on()),
-            ]
+            self._looking = asyncio.create_task(self._look_on(EventLog()))
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_on())
 
     def leave(self, stream: OpenStream) -> None:
         self._open.discard(stream)
@@ -244,6 +245,7 @@ class OpenStream:
         tasks: set[Future[Any]] = {sending, gone, self._over}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            has_gone = gone.done()
         finally:
             sending.cancel()
             gone.cancel()
@@ -252,7 +254,7 @@ class OpenStream:
             # A caller that reads nothing any more is none to be told.
             if not isinstance(error, TimeoutError):
                 logger.error("A stream of events has failed", exc_info=error)
-        elif not gone.done():
+        elif not has_gone:
             await _send_piece(send, b"", more=False)
 
     async def _send_events(self, send: Send) -> None:

@@ -6,7 +6,7 @@ import base64
 import json
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tests.acceptance.installation import PASSWORD, Installation
 
@@ -35,7 +35,7 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", installation.port), timeout=60)
         self.stream = self.socket.makefile("rb")
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: Any) -> None:
