@@ -38,7 +38,7 @@ from flows.admin.run_bodies import address_of_body, body_response, like_url
 from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.errors import FlowError
-from flows.models import BranchEnd, Message, Queue, Right, Run, StepVersion
+from flows.models import BranchEnd, Message, Queue, Right, Run, RunDeadline, StepVersion
 from flows.models.keep import NOT_KEPT
 from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of
 from flows.monitoring.run_story import (
@@ -132,6 +132,8 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_end": story.end,
             "run_is_cut": story.is_cut,
             "run_flow": self.flow(run),
+            "run_labels": run.labels.order_by("key"),
+            "run_deadline": RunDeadline.objects.filter(pk=run.pk).first(),
             "run_first_line": first_line(run.error),
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
             "run_steps": steps_shown(request, story, sees_payloads, self._may_start(request, run)),

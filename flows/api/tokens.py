@@ -21,6 +21,7 @@ from flows.api.openapi.operations import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.view import OpenView, json_response
 from flows.errors import PasswordChanged
 from flows.models.users import user_with_password
+from scripts.protocol.strict_json import read_exactly
 
 CHALLENGE = {"WWW-Authenticate": BASIC}
 
@@ -80,7 +81,9 @@ def _parse(raw: bytes) -> dict[str, Any]:
         return {}
     try:
         document = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        # It finds a key that stands twice.
+        read_exactly(raw)
+    except (ValueError, RecursionError) as error:
         raise Problem("payload-invalid", f"The body is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise Problem("payload-invalid", "The body must be a JSON object.")

@@ -76,6 +76,19 @@ def test_the_page_has_what_every_step_got_and_gave(client, superuser):
     assert loaded(client, response) == {"n": 1}
 
 
+def test_labels_and_deadline_are_shown_where_there_are_some(client, superuser):
+    make_flow(codes=[ECHO])
+    plain = client.get(page_of(start())).content.decode()
+    started = engine.start("flow", {}, labels={"order": "<4711>"}, deadline=timedelta(hours=1))
+
+    page = client.get(page_of(Run.objects.get(pk=started.correlation_id))).content.decode()
+
+    assert "<code>order:&lt;4711&gt;</code>" in page
+    assert "<dt>Deadline</dt>" in page
+    assert "<dt>Labels</dt>" not in plain
+    assert "<dt>Deadline</dt>" not in plain
+
+
 def test_the_start_payload_of_a_run_that_waits_is_shown(client, superuser):
     make_flow(codes=[ECHO])
     run = start({"order": 7})

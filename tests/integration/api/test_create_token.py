@@ -88,8 +88,11 @@ def test_body_that_lacks_something_is_refused(anonymous, user, document):
     assert_problem(ask(anonymous, document), 400, "payload-invalid")
 
 
-def test_body_that_is_no_json_is_refused(anonymous):
-    response = anonymous.post(PATH, b"{", content_type="application/json")
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"userName": "a", "userName": "caller", "password": "x"}', b"[" * 5000]
+)
+def test_body_that_is_no_json_is_refused(anonymous, body):
+    response = anonymous.post(PATH, body, content_type="application/json")
 
     assert_problem(response, 400, "payload-invalid")
 
