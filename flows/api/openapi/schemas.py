@@ -70,8 +70,10 @@ ATTEMPT_CODE = code(
 PROBLEM_TYPE: Schema = {
     "type": "string",
     "format": "uri-reference",
-    "enum": [TYPE_BASE + name for name in PROBLEM_TYPES],
-    "description": "Ends in a fixed word for the cause.",
+    # No enum: a new word would break the clients that exist.
+    "description": f"`{TYPE_BASE}` and a fixed word for the cause. Known are "
+    + ", ".join(f"`{name}`" for name in PROBLEM_TYPES)
+    + "; more may come.",
 }
 
 PROBLEM = record(
