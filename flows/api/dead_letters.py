@@ -30,7 +30,7 @@ from flows.api.options import NEWEST_SCRIPT, unknown_option
 from flows.api.pages import PAGE_SIZE, page_of_rows
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import accepted
-from flows.api.view import ApiView, is_about, json_response
+from flows.api.view import ApiView, is_about, json_response, no_content
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
 from flows.monitoring.times import rfc3339
@@ -69,7 +69,7 @@ class DeadLetterView(ApiView):
     def delete(self, request: Request, id: int) -> HttpResponse:
         letter = _find_to_operate(request, id)
         engine.discard(letter, user=request.user, reason=reason_of(request))
-        return HttpResponse(status=204)
+        return no_content()
 
 
 class ReprocessView(ApiView):

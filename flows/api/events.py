@@ -18,7 +18,7 @@ from flows.api.authentication import Login, login_of, users_logged_in
 from flows.api.errors import Problem
 from flows.api.openapi.event_operations import STREAM_EVENTS, STREAM_RUN_EVENTS
 from flows.api.runs import find_run
-from flows.api.view import ApiView
+from flows.api.view import ApiView, no_content
 from flows.errors import UnknownFlow
 from flows.front.streams import STREAM, Stream
 from flows.models import Flow, Run
@@ -67,7 +67,7 @@ class RunEventsView(EventStreamView):
         if after.told == OVER:
             if run.status in Run.FINISHED:
                 # A browser would connect again and again.
-                return HttpResponse(status=204)
+                return no_content()
             after = replace(after, told=0)
         flow_id = run.flow_version.flow_id
         ticket = Ticket(login_of(request), flow_id, run.pk, run.started_by_id)

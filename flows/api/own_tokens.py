@@ -20,7 +20,7 @@ from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
 from flows.api.openapi.schemas import TOKEN_REQUEST
 from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TOKEN, WHO_AM_I
-from flows.api.view import ApiView, json_response
+from flows.api.view import ApiView, json_response, no_content
 from flows.models import Flow, TokenName, TokenUse
 from flows.monitoring.times import rfc3339
 from flows.store import store
@@ -50,7 +50,7 @@ class OwnTokenView(ApiView):
             count, _ = tokens_of(request.user).filter(token_key=id).delete()
         if not count:
             raise Problem("not-found", "You have no token of this id.")
-        return HttpResponse(status=204)
+        return no_content()
 
 
 class WhoAmIView(ApiView):

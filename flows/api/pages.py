@@ -42,7 +42,7 @@ class Order:
 
     def apply(self, rows: QuerySet[Row]) -> QuerySet[Row]:
         if self.field == "pk" and not self.by_index:
-            # The same order, of which the index of the key knows nothing.
+            # The same order, and the index of the key does not help with it.
             text = Cast("pk", TextField())
             return rows.order_by(text.desc() if self.is_descending else text.asc())
         return rows.order_by(*(f"-{f}" if self.is_descending else f for f in self.fields))

@@ -18,7 +18,7 @@ from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.api.openapi.operations import CREATE_TOKEN, REVOKE_TOKEN
-from flows.api.view import OpenView, json_response
+from flows.api.view import OpenView, json_response, no_content
 from flows.errors import PasswordChanged
 from flows.models.users import user_with_password
 from scripts.protocol.strict_json import read_exactly
@@ -56,7 +56,7 @@ class TokenView(OpenView):
         user, token = found
         with audit.acting(user=user):
             token.delete()
-        return HttpResponse(status=204)
+        return no_content()
 
 
 def _by_body(request: Request) -> AbstractBaseUser | None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, QueryDict
+from django.utils.cache import patch_vary_headers
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.permissions import IsAuthenticated
@@ -75,6 +76,10 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         if run_id := request.META.get(ABOUT):
             response["X-Correlation-Id"] = str(run_id)
+        if request.method in {"GET", "HEAD"}:
+            # It is what this caller may see now.
+            response.setdefault("Cache-Control", "no-store")
+            patch_vary_headers(response, ["Authorization", "Cookie"])
         return response
 
 
@@ -88,6 +93,13 @@ class OpenView(ApiView):
 
     authentication_classes = []
     permission_classes = []
+
+
+def no_content() -> HttpResponse:
+    response = HttpResponse(status=204)
+    # What is not there has no type.
+    del response["Content-Type"]
+    return response
 
 
 def checked_query(

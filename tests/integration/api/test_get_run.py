@@ -357,3 +357,11 @@ def test_wait_needs_a_right_first(client, user, flow):
         assert_problem(get(client, run, "?wait=30"), 404, "not-found")
 
     assert not wait.called
+
+
+def test_answer_about_what_a_caller_may_see_is_not_kept_on_its_way(client, run):
+    for path in ("runs", f"runs/{run.pk}", "flows", "auth/whoami"):
+        response = client.get(f"/async/api/{path}")
+
+        assert response["Cache-Control"] == "no-store"
+        assert {"Authorization", "Cookie"} <= set(response["Vary"].split(", "))
