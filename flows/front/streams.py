@@ -234,10 +234,19 @@ class OpenStream:
         with self._place:
             self._streams.enter(self)
             try:
-                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+                await send(
+                    {"type": "http.response.start", "status": 200, "headers": self._headers()}
+                )
                 await self._send_while_open(send)
             finally:
                 self._streams.leave(self)
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers; those of a run's stream name it, as `is_about` does."""
+        run_id = self.selection.run_id
+        return (
+            HEADERS if run_id is None else [*HEADERS, (b"x-correlation-id", str(run_id).encode())]
+        )
 
     async def _send_while_open(self, send: Send) -> None:
         sending = asyncio.create_task(self._send_events(send))

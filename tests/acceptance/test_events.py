@@ -48,8 +48,9 @@ class Following(Wire):
         headers = [f"Last-Event-ID: {after}"] if after else []
         self.send("GET", path, "Accept: text/event-stream", *headers, login=login)
         self.status = int(self.stream.readline().split()[1])
-        while self.stream.readline().strip():
-            pass
+        self.headers = b""
+        while line := self.stream.readline().strip():
+            self.headers += line.lower() + b"\n"
         self.text = b""
         # The last id that was received.
         self.at = after
@@ -99,6 +100,7 @@ def test_a_run_is_followed_to_its_end_by_all_who_listen(served: Installation):
         of_run = stack.enter_context(Following(served, f"/async/api/runs/{run}/events"))
 
         assert of_run.runs_to_its_end() == OF_A_RUN
+        assert f"x-correlation-id: {run}\n".encode() in of_run.headers
         for each in of_all:
             events = each.events(len(OF_A_RUN))
             assert [name for name, _ in events] == OF_A_RUN

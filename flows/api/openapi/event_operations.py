@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from flows.api.openapi.describe import HEADER, Operation, Responses, operation
+from flows.api.openapi.describe import HEADER, Operation, Responses, names_its_run, operation
 from flows.api.openapi.operations import OF_FLOW
 from flows.api.openapi.run_operations import RUN_ID, SEEN
 
@@ -64,7 +64,7 @@ STREAM_RUN_EVENTS: Operation = operation(
     "Follow a run",
     "Streams what has happened in the run, from its beginning or behind `Last-Event-ID`, and what"
     " happens. The stream ends after `run-finished`; 204 if that was the last event." + EVENTS,
-    parameters=[RUN_ID, LAST_EVENT_ID],
+    parameters=[RUN_ID, LAST_EVENT_ID, names_its_run(200, 204)],
     answer={
         **streamed("The events of the run."),
         204: OpenApiResponse(description="The run has finished, and its end was received."),

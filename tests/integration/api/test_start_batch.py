@@ -171,12 +171,12 @@ class TestAccepted:
 
 class TestRejected:
     def test_invalid_lines_are_named_and_the_others_accepted(self, send):
-        body = b'{"n": 1}\n\nno json\n[]\n{"n": 2}\n{"n": "\\u0000"}\n{"n": "\xff"}'
+        body = b'{"n": 1}\n\nno json\n[]\n{"n": 2}\n{"n": "\\u0000"}\n{"n": "\xff"}\n{"n":1,"n":1}'
 
         document = send(body).json()
 
         assert document["accepted"] == len(document["correlationIds"]) == 2
-        assert [entry["line"] for entry in document["rejected"]] == [3, 4, 6, 7]
+        assert [entry["line"] for entry in document["rejected"]] == [3, 4, 6, 7, 8]
         assert document["rejected"][1]["detail"] == "The payload must be a JSON object."
         assert payloads() == [{"n": 1}, {"n": 2}]
 
