@@ -23,6 +23,7 @@ from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TO
 from flows.api.view import ApiView, json_response, no_content
 from flows.models import Flow, TokenName, TokenUse
 from flows.monitoring.times import rfc3339
+from flows.options import can_be_a_name
 from flows.store import store
 
 BODY = CheckedBody(TOKEN_REQUEST, may_be_empty=True)
@@ -46,8 +47,9 @@ class TokensView(ApiView):
 class OwnTokenView(ApiView):
     @extend_schema(**REMOVE_TOKEN)
     def delete(self, request: Request, id: str) -> HttpResponse:
+        found = tokens_of(request.user).filter(token_key=id if can_be_a_name(id) else "")
         with audit.acting(user=request.user):
-            count, _ = tokens_of(request.user).filter(token_key=id).delete()
+            count, _ = found.delete()
         if not count:
             raise Problem("not-found", "You have no token of this id.")
         return no_content()

@@ -114,6 +114,12 @@ def test_tokens_of_others_are_neither_listed_nor_removed(client, admin):
     assert_problem(client.delete(f"{PATH}/{theirs}"), 404, "not-found")
 
 
+@pytest.mark.parametrize("id", ["%00", "%FF", "x", "..", "a/b"])
+def test_token_that_is_not_there_is_not_found(client, id):
+    assert_problem(client.delete(f"{PATH}/{id}"), 404, "not-found")
+    assert AuthToken.objects.count() == 1
+
+
 def test_last_use_is_written_once_a_minute_for_each_token(user, monkeypatch):
     keys = [AuthToken.objects.create(user)[0].pk for _ in range(2)]
     now = 1000.0
