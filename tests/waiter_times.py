@@ -2,8 +2,8 @@
 
 `python -m tests.waiter_times` runs the web server as `up` does. In turn it starts runs from 16
 connections alone, and beside 2,000 waits and 500 streams of events of ten users. It prints both
-rates, their share, and the memory of the web server for each that waits. With `busy` as argument
-workers run what is started, so that the streams have events. What it makes it removes again.
+rates, their share, and the memory of the web server for each that waits. Nothing runs what
+is started, so the streams have no events. What it makes it removes again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ ROUNDS, SECONDS = 3, 8.0
 SIZE = 1_000_000
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
     django.setup()
     from flows.benchmark.caller import caller
     from flows.benchmark.scripts import TRIVIAL
     from flows.benchmark.servers import own_server, start_call
     from flows.benchmark.workbench import BenchStep, workbench
-    from flows.benchmark.workers import workers_for
 
     with ExitStack() as stack:
         users = [stack.enter_context(caller()) for _ in range(USERS + 1)]
@@ -42,14 +41,11 @@ def main(arguments: list[str]) -> int:
         start.warm_up()
         rounds = []
         for _ in range(ROUNDS):
-            with ExitStack() as round_:
-                if "busy" in arguments:
-                    round_.enter_context(workers_for(bench))
-                alone = start.load(CONNECTIONS, SECONDS)["perSecond"]
-                before = memory_kb()
-                with waiting(port, bench, users[1:]):
-                    each = (memory_kb() - before) / (USERS * (WAITS + STREAMS))
-                    beside = start.load(CONNECTIONS, SECONDS)["perSecond"]
+            alone = start.load(CONNECTIONS, SECONDS)["perSecond"]
+            before = memory_kb()
+            with waiting(port, bench, users[1:]):
+                each = (memory_kb() - before) / (USERS * (WAITS + STREAMS))
+                beside = start.load(CONNECTIONS, SECONDS)["perSecond"]
             print(f"{alone:6.0f} alone {beside:6.0f} beside {each:5.1f} kB for each")
             rounds.append(beside / alone)
         print(f"share {median(rounds):.2f}")
@@ -110,4 +106,4 @@ def memory_kb() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
