@@ -1,0 +1,267 @@
+"""The client for ordinary code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import httpx
+from httpx_sse import connect_sse
+
+from asyncengine_client import calls
+from asyncengine_client.calls import Call
+from asyncengine_client.errors import RunNotEnded
+from asyncengine_client.retries import Tries
+from asyncengine_client.settings import Settings
+from asyncengine_client.streams import Stream
+from asyncengine_client.types import (
+    ENDED,
+    BatchStarted,
+    DeadLetter,
+    Event,
+    Flow,
+    Queue,
+    Reprocessed,
+    Run,
+    RunSummary,
+    Started,
+)
+from asyncengine_client.upload import Progress, Source, Upload
+
+
+class Client:
+    """Calls an engine; to be closed, or used with `with`. Threads may share one.
+
+    `patience`: seconds in which a call is sent again while the engine is away, too busy or its
+    queue full. A start has a key, so that it is never started twice.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        user: tuple[str, str] | None = None,
+        patience: float = 0.0,
+        **options: Any,
+    ) -> None:
+        """Without `url` and `token`, take ASYNCENGINE_URL and ASYNCENGINE_TOKEN.
+
+        `options` are those of httpx.Client: `verify`, `proxy`, `timeout` and others.
+        """
+        self._patience = patience
+        self._http = httpx.Client(**Settings(url, token, user).of_httpx(options))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- starts ---
+
+    def start(
+        self, flow: str, payload: Mapping[str, Any], *, key: str | None = None, **options: Any
+    ) -> Started:
+        """Start a run. With the same key and payload it is the same run.
+
+        `options`: labels, priority (0 to 9), start_at, deadline (a time, or seconds), callback_url.
+        """
+        answer: Started = self._json(calls.start(flow, payload, key=key, **options))
+        return answer
+
+    def start_and_wait(
+        self,
+        flow: str,
+        payload: Mapping[str, Any],
+        *,
+        seconds: float = 60.0,
+        key: str | None = None,
+        **options: Any,
+    ) -> Run:
+        """Start a run and return it when it has ended. Raises RunNotEnded."""
+        until = time.monotonic() + seconds
+        answer = self._json(calls.start(flow, payload, key=key, wait=seconds, **options))
+        if answer["status"] in ENDED and "steps" in answer:
+            ended: Run = answer
+            return ended
+        return self.wait(answer["correlationId"], seconds=until - time.monotonic())
+
+    def start_batch(
+        self,
+        flow: str,
+        source: Source,
+        *,
+        key_field: str | None = None,
+        wait: float = 60.0,
+        patience: float = 3600.0,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> BatchStarted:
+        """Start a run for each line of a file, or each payload of a sequence.
+
+        `key_field` names the member that is each line's key: a batch that breaks off is then sent
+        again by itself. `wait`: how long the engine may wait for room for a line. `progress` is
+        called with what was sent and the whole, in bytes of the file or payloads.
+        """
+        upload = Upload(source, key_field is not None, patience, progress)
+        params = calls.batch_parameters(flow, key_field, wait, **options)
+        while True:
+            try:
+                pause = upload.answered(
+                    self._http.post(
+                        f"{calls.API}/start/batch",
+                        params=params,
+                        content=upload.lines(),
+                        headers=calls.NDJSON,
+                        timeout=httpx.Timeout(None, connect=10.0),
+                    )
+                )
+            except httpx.TransportError as error:
+                pause = upload.interrupted(error)
+            if pause is None:
+                return upload.done
+            time.sleep(pause)
+
+    # --- runs ---
+
+    def run(self, correlation_id: str) -> Run:
+        answer: Run = self._json(calls.run(correlation_id))
+        return answer
+
+    def wait(self, correlation_id: str, *, seconds: float = 60.0) -> Run:
+        """Return the run when it has ended. Raises RunNotEnded."""
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            run: Run = self._json(calls.run(correlation_id, max(left, 0.0)))
+            if run["status"] in ENDED:
+                return run
+            if time.monotonic() >= until:
+                raise RunNotEnded(run)
+
+    def runs(self, *, order: str = "-createdAt", **filters: Any) -> Iterator[RunSummary]:
+        """Yield runs, those of all pages. Filters: see `calls.runs`."""
+        return self._all("runs", calls.runs(**filters) | {"order": order})
+
+    def count_runs(self, **filters: Any) -> dict[str, int]:
+        """Return how many runs there are by their status."""
+        call = Call("GET", f"{calls.API}/runs/counts", calls.runs(**filters))
+        counts: dict[str, int] = self._json(call)
+        return counts
+
+    def cancel(self, correlation_id: str, reason: str | None = None) -> Run:
+        answer: Run = self._json(calls.act("runs", correlation_id, "cancel", reason=reason))
+        return answer
+
+    def run_again(
+        self, correlation_id: str, *, payload: Any = None, from_step: str | None = None
+    ) -> Started:
+        """Start a finished run anew, as a run of its own."""
+        answer: Started = self._json(calls.run_again(correlation_id, payload, from_step))
+        return answer
+
+    def input(self, correlation_id: str) -> Any:
+        """Return the payload of a run, where the flow keeps it."""
+        return self._json(calls.one("runs", correlation_id, "/input"))
+
+    def logs(self, correlation_id: str, offset: int = 0) -> dict[str, Any]:
+        answer: dict[str, Any] = self._json(
+            calls.one("runs", correlation_id, "/logs", offset=offset)
+        )
+        return answer
+
+    def run_events(self, correlation_id: str, *, last_id: str | None = None) -> Iterator[Event]:
+        """Yield what has happened and what happens in a run, until it has ended."""
+        path = f"{calls.API}/runs/{calls.part(correlation_id)}/events"
+        return self._events(path, {}, last_id)
+
+    def events(self, flow: str | None = None, *, last_id: str | None = None) -> Iterator[Event]:
+        """Yield what happens in all runs that the caller may see, without an end."""
+        return self._events(f"{calls.API}/events", calls.without_none(flowName=flow), last_id)
+
+    # --- what operators do ---
+
+    def dead_letters(self, **filters: Any) -> Iterator[DeadLetter]:
+        """Yield open dead letters. Filters: flow, queue, reason, code, correlation_id."""
+        return self._all("dead-letters", calls.letters(**filters))
+
+    def dead_letter(self, id: int) -> DeadLetter:
+        answer: DeadLetter = self._json(calls.one("dead-letters", id))
+        return answer
+
+    def reprocess(
+        self,
+        id: int,
+        *,
+        payload: Mapping[str, Any] | None = None,
+        newest_script: bool | None = None,
+        reason: str | None = None,
+    ) -> Reprocessed:
+        """Have a dead letter go on in its run, with another payload if one is given."""
+        answer: Reprocessed = self._json(
+            calls.reprocess(id, payload=payload, newestScript=newest_script, reason=reason)
+        )
+        return answer
+
+    def discard(self, id: int) -> None:
+        self._answer(Call("DELETE", f"{calls.API}/dead-letters/{id}"))
+
+    def pause(self, queue: str, reason: str | None = None) -> Queue:
+        answer: Queue = self._json(calls.act("queues", queue, "pause", reason=reason))
+        return answer
+
+    def resume(self, queue: str, reason: str | None = None) -> Queue:
+        answer: Queue = self._json(calls.act("queues", queue, "resume", reason=reason))
+        return answer
+
+    def queues(self) -> Iterator[Queue]:
+        return self._all("queues", {})
+
+    def flows(self) -> Iterator[Flow]:
+        return self._all("flows", {})
+
+    # --- requests ---
+
+    def _json(self, call: Call) -> Any:
+        return self._answer(call).json()
+
+    def _answer(self, call: Call) -> httpx.Response:
+        tries = Tries(call, self._patience)
+        while True:
+            try:
+                response = self._http.request(**calls.of_httpx(call, self._http.timeout))
+                pause = tries.after_answer(response)
+            except httpx.TransportError as error:
+                pause = tries.after_failure(error)
+            if pause is None:
+                return response
+            time.sleep(pause)
+
+    def _all(self, kind: str, filters: Mapping[str, Any]) -> Iterator[Any]:
+        cursor = None
+        while True:
+            page = self._json(calls.page(kind, filters, cursor))
+            yield from page["results"]
+            cursor = page["nextCursor"]
+            if cursor is None:
+                return
+
+    def _events(self, path: str, params: Mapping[str, Any], last_id: str | None) -> Iterator[Event]:
+        stream = Stream(params, self._patience, last_id)
+        while not stream.is_over:
+            try:
+                with connect_sse(self._http, "GET", path, **stream.of_httpx()) as source:
+                    if source.response.status_code >= 400:
+                        source.response.read()
+                    if stream.opened(source.response):
+                        for told in source.iter_sse():
+                            yield from stream.told(told)
+            except httpx.TransportError as error:
+                stream.broke(error)
+            if not stream.is_over:
+                time.sleep(stream.pause)

@@ -1,0 +1,110 @@
+"""A batch on its way: which line is next, and what became of those before."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from asyncengine_client.errors import (
+    BatchInterrupted,
+    QueueFull,
+    TooManyCalls,
+    Unavailable,
+    error_of,
+)
+from asyncengine_client.types import BatchStarted
+
+Source = Path | Sequence[Mapping[str, Any]]
+Progress = Callable[[int, int], None]
+PAUSE_SECONDS = 1.0
+MOST_TOLD = 1_000
+
+
+class Upload:
+    """Payloads, from a file with a JSON object a line or as a sequence, sent until all are taken.
+
+    Where the queue is full it goes on at the line that did not fit. It gives up when nothing was
+    taken for `patience` seconds.
+    """
+
+    def __init__(
+        self, source: Source, has_keys: bool, patience: float, progress: Progress | None
+    ) -> None:
+        self.done = BatchStarted(accepted=0, rejectedCount=0, rejected=[], correlationIds=[])
+        self._source, self._has_keys, self._progress = source, has_keys, progress
+        self._first, self._patience = 1, patience
+        self._gives_up_at = time.monotonic() + patience
+        self._total = source.stat().st_size if isinstance(source, Path) else len(source)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines that are to be sent, from the next one on."""
+        if isinstance(self._source, Path):
+            yield from self._lines_of_file(self._source)
+            return
+        for number, payload in enumerate(self._source[self._first - 1 :], self._first):
+            yield json.dumps(payload, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            self._tell(number)
+
+    async def lines_async(self) -> AsyncIterator[bytes]:
+        for line in self.lines():
+            yield line
+
+    def _lines_of_file(self, path: Path) -> Iterator[bytes]:
+        sent = 0
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                sent += len(line)
+                if number >= self._first:
+                    yield line if line.endswith(b"\n") else line + b"\n"
+                    self._tell(sent)
+
+    def _tell(self, sent: int) -> None:
+        if self._progress:
+            self._progress(sent, self._total)
+
+    def answered(self, response: httpx.Response) -> float | None:
+        """Take the engine's answer; return after which time to go on, None if all is done.
+
+        Raises ApiError.
+        """
+        if response.status_code >= 400:
+            return self._refused(response)
+        answer = response.json()
+        before = self._first - 1
+        self.done["accepted"] += answer["accepted"]
+        rejected = [each | {"line": each["line"] + before} for each in answer["rejected"]]
+        self.done["rejectedCount"] += answer.get("rejectedCount", len(rejected))
+        self.done["rejected"] = [*self.done["rejected"], *rejected][:MOST_TOLD]
+        ids = [*self.done["correlationIds"], *answer["correlationIds"]]
+        self.done["correlationIds"] = ids[:MOST_TOLD]
+        if answer.get("nextLine") is None:
+            return None
+        if answer["nextLine"] > 1:
+            self._first += answer["nextLine"] - 1
+            self._gives_up_at = time.monotonic() + self._patience
+        return self._pause(error_of(response).retry_after, QueueFull(response))
+
+    def _refused(self, response: httpx.Response) -> float:
+        error = error_of(response)
+        if isinstance(error, TooManyCalls) or (isinstance(error, Unavailable) and self._has_keys):
+            return self._pause(error.retry_after, error)
+        raise error
+
+    def interrupted(self, error: httpx.TransportError) -> float:
+        """Return after which time to send the same lines again. Raises BatchInterrupted."""
+        told = BatchInterrupted(
+            f"The batch broke off after line {self._first - 1} at the earliest: {error}"
+        )
+        if not self._has_keys:
+            raise told from error
+        return self._pause(None, told)
+
+    def _pause(self, seconds: float | None, error: Exception) -> float:
+        if time.monotonic() > self._gives_up_at:
+            raise error
+        return PAUSE_SECONDS if seconds is None else seconds

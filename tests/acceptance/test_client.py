@@ -1,0 +1,278 @@
+"""The client for callers, against an installation that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncengine_client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ClientError,
+    NoConnection,
+    NotFound,
+    QueueFull,
+    Refused,
+    RunNotEnded,
+)
+from asyncengine_client.command import parser
+
+from tests.acceptance.installation import PASSWORD, ROOT, Installation, ended, free_port
+from tests.databases import migrated_database
+from tests.waiting import PATIENCE, wait_for
+
+DOUBLE = (
+    "def run(message, context):\n    return message | {'payload': message['payload']['n'] * 2}\n"
+)
+FAILING = "def run(message, context):\n    raise ValueError('never')\n"
+CONFIGURATION: Any = {
+    "scripts": [{"name": "double", "code": DOUBLE}, {"name": "failing", "code": FAILING}],
+    "queues": [
+        {"name": "double"},
+        {"name": "narrow", "size": 5},
+        {"name": "failing", "maxDeliveries": 1},
+    ],
+    "flows": [
+        {"name": f"{flow} ä?b", "steps": [{"name": "s", "script": script, "queue": queue}]}
+        for flow, script, queue in (
+            ("double", "double", "double"),
+            ("narrow", "double", "narrow"),
+            ("failing", "failing", "failing"),
+        )
+    ],
+}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "asyncengine" / "client")}
+DOUBLES, NARROW, FAILS = "double ä?b", "narrow ä?b", "failing ä?b"
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    directory = tmp_path_factory.mktemp("client")
+    with migrated_database(directory) as url, ended(Installation(url, directory)) as running:
+        running.up("--no-demo")
+        running.configure(CONFIGURATION)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url(installation: Installation) -> str:
+    return f"http://127.0.0.1:{installation.port}"
+
+
+@pytest.fixture(scope="module")
+def token(installation: Installation) -> str:
+    answer = installation.http.post(
+        "/api/auth/token", json={"userName": "admin", "password": PASSWORD}
+    )
+    token: str = answer.json()["accessToken"]
+    return token
+
+
+@pytest.fixture
+def engine(url: str, token: str) -> Iterator[Client]:
+    with Client(url, token=token) as engine:
+        yield engine
+
+
+def test_a_run_is_started_awaited_and_found(engine: Client) -> None:
+    run = engine.start_and_wait(DOUBLES, {"n": 21}, seconds=PATIENCE, labels={"order": "4711"})
+
+    assert (run["status"], run["result"]["payload"]) == ("COMPLETED", 42)
+    assert run["labels"] == {"order": "4711"}
+    assert [each["correlationId"] for each in engine.runs(labels={"order": "4711"})] == [
+        run["correlationId"]
+    ]
+    assert engine.run(run["correlationId"]) == run
+    kinds = [event["event"] for event in engine.run_events(run["correlationId"])]
+    assert kinds == ["step-finished", "run-finished"]
+
+
+def test_the_same_key_is_the_same_run(engine: Client) -> None:
+    first, second = (engine.start(DOUBLES, {"n": 1}, key="one") for _ in range(2))
+
+    assert first["correlationId"] == second["correlationId"]
+    with pytest.raises(Refused, match="idempotency-conflict"):
+        engine.start(DOUBLES, {"n": 2}, key="one")
+
+
+def test_a_full_queue_raises_or_is_waited_for(engine: Client, url: str, token: str) -> None:
+    engine.pause("narrow", "a test")
+    for number in range(5):
+        engine.start(NARROW, {"n": number})
+
+    with pytest.raises(QueueFull) as refusal:
+        engine.start(NARROW, {"n": 5})
+
+    assert refusal.value.retry_after
+
+    engine.resume("narrow")
+    with Client(url, token=token, patience=PATIENCE) as patient:
+        run = patient.start_and_wait(NARROW, {"n": 4}, seconds=PATIENCE)
+    assert run["result"]["payload"] == 8
+
+
+def test_a_file_goes_into_a_queue_that_is_smaller(engine: Client, tmp_path: Path) -> None:
+    file, told = tmp_path / "lines.ndjson", []
+    lines = [json.dumps({"n": number, "id": f"line {number}"}) for number in range(40)]
+    lines[7] = "{no JSON"
+    file.write_text("\n".join(lines))
+
+    done = engine.start_batch(
+        NARROW, file, key_field="id", wait=1, progress=lambda *sent: told.append(sent)
+    )
+    again = engine.start_batch(NARROW, file, key_field="id", wait=1)
+
+    assert (done["accepted"], done["rejectedCount"]) == (39, 1)
+    assert [each["line"] for each in done["rejected"]] == [8]
+    assert done["correlationIds"] == again["correlationIds"]
+    assert told[-1][0] >= told[-1][1] == file.stat().st_size
+
+
+def test_a_dead_letter_is_found_and_reprocessed(engine: Client) -> None:
+    run = engine.start_and_wait(FAILS, {"n": 1}, seconds=PATIENCE)
+    assert run["status"] == "FAILED"
+
+    [letter] = engine.dead_letters(correlation_id=run["correlationId"])
+
+    assert [letter["id"]] == run["deadLetterIds"]
+    assert engine.dead_letter(letter["id"])["error"] == letter["error"]
+    assert engine.reprocess(letter["id"])["correlationId"] == run["correlationId"]
+    failed = engine.wait(run["correlationId"], seconds=PATIENCE)
+    [letter] = engine.dead_letters(correlation_id=failed["correlationId"])
+    engine.discard(letter["id"])
+    assert not list(engine.dead_letters(correlation_id=failed["correlationId"]))
+
+
+def test_errors_tell_what_is_wrong(engine: Client, url: str) -> None:
+    with pytest.raises(NotFound):
+        engine.run("01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
+    with pytest.raises(ApiError, match="401"), Client(url, token="none") as stranger:
+        stranger.start(DOUBLES, {})
+    with pytest.raises(NoConnection), Client(f"http://127.0.0.1:{free_port()}") as absent:
+        absent.start(DOUBLES, {})
+    with pytest.raises(ClientError, match="http"):
+        Client("engine.example")
+    engine.pause("double")
+    started = engine.start(DOUBLES, {"n": 1})
+    with pytest.raises(RunNotEnded) as waited:
+        engine.wait(started["correlationId"], seconds=0)
+    assert waited.value.run["status"] == "QUEUED"
+    assert engine.cancel(started["correlationId"])["status"] == "CANCELLED"
+    engine.resume("double")
+
+
+def test_a_call_outlasts_an_engine_that_is_away(tmp_path: Path) -> None:
+    with migrated_database(tmp_path) as url, ended(Installation(url, tmp_path)) as late:
+        waiting = subprocess.Popen(
+            [*command(f"http://127.0.0.1:{late.port}", "none"), "-p", "600", "queues"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+        )
+        late.up("--no-demo")
+
+        # It has been asked, and has refused the token.
+        assert b"(not-authenticated)" in waiting.communicate(timeout=PATIENCE)[0]
+        assert waiting.returncode == 1
+
+
+def test_the_client_for_asyncio_does_the_same(url: str, token: str) -> None:
+    async def many() -> list[Any]:
+        async with AsyncClient(url, token=token) as engine:
+            starts = (engine.start_and_wait(DOUBLES, {"n": n}, seconds=PATIENCE) for n in range(9))
+            runs = await asyncio.gather(*starts)
+            done = await engine.start_batch(DOUBLES, [{"n": 1}, {"n": 2}])
+            events = [each async for each in engine.run_events(runs[0]["correlationId"])]
+            flows = [each["name"] async for each in engine.flows()]
+            return [runs, done["accepted"], events[-1]["event"], flows]
+
+    runs, accepted, last, flows = asyncio.run(many())
+
+    assert [run["result"]["payload"] for run in runs] == [2 * n for n in range(9)]
+    assert (accepted, last) == (2, "run-finished")
+    assert {DOUBLES, NARROW, FAILS} <= set(flows)
+
+
+def test_both_clients_take_the_same() -> None:
+    def methods(of: type) -> dict[str, list[str]]:
+        public = inspect.getmembers(of, inspect.isfunction)
+        return {
+            name: [str(each) for each in inspect.signature(method).parameters.values()]
+            for name, method in public
+            if not name.startswith("_")
+        }
+
+    assert methods(Client) == methods(AsyncClient)
+
+
+def test_the_page_shows_commands_that_there_are() -> None:
+    page = (ROOT / "asyncengine" / "client" / "README.md").read_text()
+    shown = re.findall(r"^asyncengine-client (\w+)", page, re.MULTILINE)
+
+    assert shown
+    for verb in shown:
+        with pytest.raises(SystemExit) as end:
+            parser().parse_args([verb, "--help"])
+        assert end.value.code == 0
+
+
+def command(url: str, token: str) -> list[str]:
+    code = "from asyncengine_client.command import main; raise SystemExit(main())"
+    return [sys.executable, "-c", code, "--url", url, "--token", token]
+
+
+def test_the_command_does_it_from_a_shell(url: str, token: str, tmp_path: Path) -> None:
+    def asked(*arguments: str, code: int = 0) -> list[Any]:
+        done = subprocess.run(
+            [*command(url, token), *arguments], capture_output=True, text=True, env=ENVIRONMENT
+        )
+        assert done.returncode == code, done.stderr
+        try:
+            return [json.loads(done.stdout)]
+        except json.JSONDecodeError:
+            return [json.loads(line) for line in done.stdout.splitlines()] or [done.stderr]
+
+    [run] = asked("start", DOUBLES, '{"n": 4}', "--wait", "60", "--label", "from:shell")
+    assert run["result"]["payload"] == 8
+    assert asked("runs", "--label", "from:shell")[0]["correlationId"] == run["correlationId"]
+    (tmp_path / "lines").write_text('{"n": 1}\n{"n": 2}\n')
+    assert asked("batch", DOUBLES, str(tmp_path / "lines"))[0]["accepted"] == 2
+    assert [each["event"] for each in asked("events", run["correlationId"])][-1] == "run-finished"
+    assert asked("pause", "double")[0]["paused"]
+    [started] = asked("start", DOUBLES, '{"n": 5}')
+    assert asked("wait", started["correlationId"], "--seconds", "0", code=3)
+    assert asked("cancel", started["correlationId"])[0]["status"] == "CANCELLED"
+    assert not asked("resume", "double")[0]["paused"]
+    [refusal] = asked("start", "nosuch", "{}", code=1)
+    assert "nosuch" in refusal
+    assert "no JSON" in asked("start", DOUBLES, "{", code=1)[0]
+    wait_for(lambda: asked("runs", "--status", "COMPLETED"), PATIENCE, "a completed run")
+
+
+@pytest.mark.long
+def test_it_is_installed_without_django(url: str, token: str, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    pip: list[str | Path] = [environment / "bin" / "pip", "install", "--quiet"]
+    subprocess.run([*pip, ROOT / "asyncengine" / "client"], check=True)
+
+    asked = subprocess.run(
+        [environment / "bin" / "asyncengine-client", "--url", url, "--token", token, "flows"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert DOUBLES in asked.stdout
+    absent = subprocess.run([environment / "bin" / "python", "-c", "import django"])
+    assert absent.returncode == 1
