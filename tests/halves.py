@@ -140,4 +140,9 @@ def _stop(run: subprocess.Popen[bytes]) -> None:
     """End a run that nothing waits for any more; pytest ends the processes of its tests."""
     if run.poll() is None:
         os.killpg(run.pid, signal.SIGINT)
-    run.wait(60)
+    try:
+        run.wait(60)
+    except subprocess.TimeoutExpired:
+        # What ended the whole run is to be told, and not that this one goes on.
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
