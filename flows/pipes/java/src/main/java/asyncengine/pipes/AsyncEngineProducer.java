@@ -117,7 +117,7 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
     private CompletableFuture<Answer> batch(Exchange exchange) {
         String flowName = flowName(exchange);
         BatchBody body = new BatchBody(exchange);
-        HttpRequest.Builder request = request(exchange, "/async/api/start/batch?flowName=", flowName)
+        HttpRequest.Builder request = request(exchange, "/async/api/start/batch?correlationIds=all&flowName=", flowName)
                 .setHeader("Content-Type", "application/x-ndjson")
                 .POST(BodyPublishers.ofInputStream(body::open));
         CompletableFuture<Answer> sent =
