@@ -136,7 +136,10 @@ def stored():
 def test_every_path_that_has_moved_leads_to_a_task_of_the_engine():
     newer = {
         f"flows.tasks.{path}"
-        for path in ("conservation.check_and_store", "deadlines.cancel_overdue", "run_texts.gather")
+        for path in (
+            *("cancelling.go_on", "conservation.check_and_store"),
+            *("deadlines.cancel_overdue", "run_texts.gather"),
+        )
     }
     assert set(MOVED.values()) == (ENGINE_TASKS - newer) | {REFUSE, BENCH_TASK}
     assert {task_fault(old) for old in MOVED if MOVED[old] != REFUSE} == {""}
