@@ -69,7 +69,10 @@ def files_of(directory: Path) -> set[str]:
         str(path.relative_to(directory))
         for name in PACKAGES
         for path in (directory / name).rglob("*")
-        if path.is_file() and path.suffix not in LEFT_OUT and "pipes/java" not in str(path)
+        if path.is_file()
+        and path.suffix not in LEFT_OUT
+        # What is no Python, and what is a distribution of its own.
+        and not any(other in str(path) for other in ("pipes/java", "asyncengine/client"))
     }
 
 
