@@ -14,7 +14,7 @@ from tests.acceptance.wire import Wire
 pytestmark = pytest.mark.long
 
 START = "/async/api/start?flowName=parked"
-BATCH = "/async/api/start/batch?flowName=small"
+BATCH = "/async/api/start/batch?correlationIds=all&flowName=small"
 JSON = "Content-Type: application/json"
 ECHO = "def run(message, context):\n    return message\n"
 CONFIGURATION = {
