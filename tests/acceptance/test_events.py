@@ -183,11 +183,11 @@ def test_places_are_limited_for_each_user_and_are_free_again_when_callers_go(
     monkeypatch.setenv("ASYNCENGINE_MAX_WAITERS", "2")
     with serving(tmp_path_factory.mktemp("places"), FLOWS) as served:
         with ExitStack() as stack:
-            # Two for each of the web processes.
-            wait_for(
-                lambda: stack.enter_context(follow(served)).status == 429, PATIENCE, "a refusal"
-            )
-        wait_for(lambda: is_admitted(served), PATIENCE, "a place")
+            # Two for each of the two web processes.
+            statuses = [stack.enter_context(follow(served)).status for _ in range(5)]
+        assert set(statuses) == {200, 429}
+        assert 2 <= statuses.count(200) <= 4
+        assert wait_for(lambda: is_admitted(served), PATIENCE, "a place")
 
 
 def is_admitted(served: Installation) -> bool:
