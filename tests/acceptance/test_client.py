@@ -18,6 +18,7 @@ import pytest
 from asyncengine_client import (
     ApiError,
     AsyncClient,
+    BatchInterrupted,
     Client,
     ClientError,
     NoConnection,
@@ -137,6 +138,15 @@ def test_a_file_goes_into_a_queue_that_is_smaller(engine: Client, tmp_path: Path
     assert [each["line"] for each in done["rejected"]] == [8]
     assert done["correlationIds"] == again["correlationIds"]
     assert told[-1][0] >= told[-1][1] == file.stat().st_size
+
+
+def test_a_batch_gives_up_where_the_queue_stays_full(engine: Client) -> None:
+    engine.pause("narrow")
+    try:
+        with pytest.raises(BatchInterrupted, match="no room for line 6"):
+            engine.start_batch(NARROW, [{"n": n} for n in range(9)], wait=0, patience=0)
+    finally:
+        engine.resume("narrow")
 
 
 def test_a_dead_letter_is_found_and_reprocessed(engine: Client) -> None:

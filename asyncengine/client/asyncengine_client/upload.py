@@ -12,7 +12,6 @@ import httpx
 
 from asyncengine_client.errors import (
     BatchInterrupted,
-    QueueFull,
     TooManyCalls,
     Unavailable,
     error_of,
@@ -70,7 +69,7 @@ class Upload:
     def answered(self, response: httpx.Response) -> float | None:
         """Take the engine's answer; return after which time to go on, None if all is done.
 
-        Raises ApiError.
+        Raises ApiError, and BatchInterrupted where the queue stays full.
         """
         if response.status_code >= 400:
             return self._refused(response)
@@ -87,7 +86,8 @@ class Upload:
         if answer["nextLine"] > 1:
             self._first += answer["nextLine"] - 1
             self._gives_up_at = time.monotonic() + self._patience
-        return self._pause(error_of(response).retry_after, QueueFull(response))
+        full = BatchInterrupted(f"The queue had no room for line {self._first}.")
+        return self._pause(error_of(response).retry_after, full)
 
     def _refused(self, response: httpx.Response) -> float:
         error = error_of(response)
