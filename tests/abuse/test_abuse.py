@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts.pool import hosts
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.services import (
@@ -64,9 +65,14 @@ def pool(bait: Bait) -> Iterator[HostPool]:
     pool.close()
 
 
-@pytest.fixture(scope="module")
-def neighbour(pool: HostPool) -> int:
-    """Another script's host, which is to live through all of this."""
+@pytest.fixture
+def neighbour(pool: HostPool, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Another script's host, which is to live through the attack.
+
+    The pool itself ends hosts that are idle for a second where there are many, as after many
+    attacks.
+    """
+    monkeypatch.setattr(hosts, "IDLE_SECONDS_IN_A_CROWD", hosts.IDLE_SECONDS)
     return pid_of_neighbour(pool)
 
 
