@@ -22,10 +22,12 @@ from scripts.dotted_path import function_at
 from scripts.host.context import Context
 from scripts.host.http import HttpError
 from scripts.host.log import CallLog
+from scripts.host.signatures import SignatureError
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, decode, encode
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
+    NotListed,
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
@@ -201,8 +203,9 @@ def explained(error: BaseException) -> ScriptError:
         if isinstance(error, Reject):
             return rejected(error)
         headline = "".join(traceback.format_exception_only(error)).strip()
-        is_refused = isinstance(error, StepNotAllowed) or (
-            isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
+        is_refused = isinstance(error, StepNotAllowed | NotListed) or (
+            isinstance(error, HttpError | SignatureError | StartRefused)
+            and error.kind in NEVER_ALLOWED
         )
         frames = _own_frames(error.__traceback__)
         trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))

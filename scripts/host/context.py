@@ -234,7 +234,8 @@ class Context:
 
     def table(self, name: str) -> Table:
         """Return a reference table that the script lists. All look-ups of a message are in one
-        version of it. Raises KeyError for a table that is not there or not listed.
+        version of it. Raises KeyError for a table that is not there, and NotListed, a KeyError,
+        for one that the script does not list.
         """
         return Table(name, self._tables.file(name), self._numerals)
 

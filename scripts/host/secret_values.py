@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from scripts.protocol.errors import NotListed
+
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 
-# The failures that last; all others may be gone at the next try.
-_ABSENT = ("unknown", "not-granted")
+_UNKNOWN = "unknown"
+_NOT_GRANTED = "not-granted"
 _NOT_READABLE = "not-readable"
 
 
@@ -24,8 +26,9 @@ class Secrets(Mapping[str, str]):
         self._replies: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> str:
-        """Return the value. Raises KeyError, RuntimeError where it cannot be read now, and
-        PermissionError where it is for signatures and certificates alone.
+        """Return the value. Raises KeyError, NotListed where the script does not list it,
+        RuntimeError where it cannot be read now, and PermissionError where it is for signatures and
+        certificates alone.
         """
         reply = self._reply(name)
         if "error" not in reply:
@@ -33,7 +36,9 @@ class Secrets(Mapping[str, str]):
             return value
         if reply["kind"] == _NOT_READABLE:
             raise PermissionError(reply["error"])
-        if reply["kind"] in _ABSENT:
+        if reply["kind"] == _NOT_GRANTED:
+            raise NotListed(reply["error"])
+        if reply["kind"] == _UNKNOWN:
             raise KeyError(reply["error"])
         raise RuntimeError(reply["error"])
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from scripts.protocol.envelope import decode
+from scripts.protocol.errors import NotListed
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.table_file import HEADER, MAX_KEY_BYTES, PLACE, PLACE_BITS, ROW, key_hash
 
@@ -114,11 +115,11 @@ class Tables:
         self._given = given
 
     def file(self, name: str) -> TableFile:
-        """Return a table. Raises KeyError, or RuntimeError where it may be there later."""
+        """Return a table. Raises KeyError, NotListed, or RuntimeError where it may come later."""
         found = self._given.get(name) if isinstance(name, str) else None
         if found is None:
             shown = str(name)[:100]
-            raise KeyError(f"The script was not given a table {shown!r}: its tables must list it.")
+            raise NotListed(f"The script was not given a table {shown!r}: its tables must list it.")
         if isinstance(found, Exception):
             raise type(found)(*found.args)
         return found

@@ -149,8 +149,12 @@ class ScriptInvalid(ScriptError):
         self.traceback = traceback
 
 
+class NotListed(KeyError):
+    """The script's settings do not list the secret or table, however often it is run."""
+
+
 # The kinds of errors that the script's own settings cause, and those of its step.
-NEVER_ALLOWED = ("network-off", "host-not-allowed", "step-not-allowed", "start-refused")
+NEVER_ALLOWED = ("network-off", "host-not-allowed", "not-granted", "not-allowed", "start-refused")
 
 
 def place(file: str, line: int, function: str) -> str:

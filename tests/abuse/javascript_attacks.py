@@ -61,7 +61,7 @@ WORLD = {
         "setData({ ...context.Data, payload: reply.body })",
     ),
     "secrets of others": (
-        r"ScriptRaised: Error: The script was not given a secret 'DATABASE_URL'.",
+        r"ScriptInvalid: Error: The script was not given a secret 'DATABASE_URL'.",
         "setData({ ...context.Data, payload: context.secrets.DATABASE_URL })",
     ),
     "secrets by the prototype of their keeper": (

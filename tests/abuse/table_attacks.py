@@ -60,7 +60,7 @@ TABLES = {
         """,
     ),
     "a table of another script": Attack(
-        r"ScriptRaised: KeyError: .*was not given a table 'other'.*",
+        r"ScriptInvalid: NotListed: .*was not given a table 'other'.*",
         "return dict(context.table('other'))",
     ),
     "the tables that the host has": Attack(
@@ -89,7 +89,7 @@ TABLES = {name: replace(attack, tables=_OWN) for name, attack in TABLES.items()}
 
 IN_JAVASCRIPT = {
     "a table of another script": Attack(
-        r"ScriptRaised: .*was not given a table 'other'.*", "context.table('other')"
+        r"ScriptInvalid: .*was not given a table 'other'.*", "context.table('other')"
     ),
     "a table that is changed": Attack(
         output(r'"payload":"own"'),

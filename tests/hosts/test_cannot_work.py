@@ -11,7 +11,11 @@ from flows.worker.redelivery import after_call
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome, Program
 from scripts.protocol.errors import ScriptInvalid
+from scripts.protocol.services import SECRET_SERVICE, SIGN_SERVICE, TABLE_SERVICE, Service
+from scripts.services.engine import SecretService
 from scripts.services.outside_calls import OutsideCalls
+from scripts.services.signatures import Signatures
+from tests.hosts.given_tables import GivenTables
 from tests.hosts.pools import SITE
 from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
@@ -21,10 +25,20 @@ BODY = b'{"correlationId":"c","payload":{}}'
 
 @pytest.fixture(scope="module")
 def pool(zygotes: Zygotes) -> Iterator[HostPool]:
-    pool = HostPool(services=lambda: {"http": OutsideCalls()})
+    pool = HostPool(services=_services)
     zygotes.lend_to(pool)
     yield pool
     pool.close()
+
+
+def _services() -> dict[str, Service]:
+    keys = SecretService(for_scripts=False)
+    return {
+        "http": OutsideCalls(secrets=keys),
+        SECRET_SERVICE: SecretService(),
+        SIGN_SERVICE: Signatures(keys),
+        TABLE_SERVICE: GivenTables(),
+    }
 
 
 def run(pool: HostPool, language: str, code: str, network: bool = False) -> Outcome:
@@ -82,6 +96,49 @@ def test_a_host_that_is_not_allowed_can_never_be_called(
 
     assert after_call(error).reason is DeadLetterReason.CANNOT_WORK
     assert "b.test" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("in_python", "in_javascript"),
+    [
+        ('c.secrets["key"]', 'context.secrets["key"]'),
+        ('c.table("zip")', 'context.table("zip")'),
+        ('c.sign("RS256", "key", "text")', 'await context.sign("RS256", "key", "text")'),
+        (
+            'c.http.get("https://a.test/", ca="key")',
+            'await http.get("https://a.test/", {ca: "key"})',
+        ),
+    ],
+)
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_what_the_script_does_not_list_can_never_be_used(
+    pool: HostPool, language: str, in_python: str, in_javascript: str
+) -> None:
+    code = {
+        "python": f"def run(m, c):\n    return {in_python}",
+        "javascript": f"log(1);\n{in_javascript};",
+    }
+    error = run(pool, language, code[language], network=True).error
+
+    assert after_call(error).reason is DeadLetterReason.CANNOT_WORK
+    assert isinstance(error, ScriptInvalid)
+    assert error.line == 2
+    assert "was not given a" in str(error)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_script_may_ask_for_what_it_does_not_list_and_go_on(
+    pool: HostPool, language: str
+) -> None:
+    code = {
+        "python": "def run(m, c):\n    m['payload'] = c.secrets.get('key', 7)\n    return m",
+        "javascript": "try { context.secrets.key } catch { context.Data.payload = 7 }\n"
+        "setData(context.Data);",
+    }
+    outcome = run(pool, language, code[language])
+
+    assert outcome.error is None
+    assert b'"payload":7' in (outcome.output or b"")
 
 
 @pytest.mark.parametrize(

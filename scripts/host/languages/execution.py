@@ -18,6 +18,7 @@ from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
 from scripts.protocol.envelope import plain_text, shortened_place
 from scripts.protocol.errors import (
+    NotListed,
     OutputInvalid,
     ScriptError,
     ScriptRejected,
@@ -163,7 +164,7 @@ class Execution:
     def _log(self, said: bytes) -> None:
         at, level, line = said.decode("utf-8", "surrogatepass").split(" ", 2)
         if level == "table":
-            self._give(*answer_of(self._context._tables, line.encode("utf-8", "surrogatepass")))
+            self._look_up(line.encode("utf-8", "surrogatepass"))
             return
         if level == "progress":
             self._context.progress(*json.loads(line))
@@ -177,12 +178,16 @@ class Execution:
             return
         self._context._log.add(prelude.without_frames(line), level, float(at))
 
-    def _give(self, text: bytes | None, problem: str) -> None:
-        """Give the script that waits a text, nothing, or an error."""
+    def _look_up(self, request: bytes) -> None:
+        """Give the script that waits a text of a table, nothing, or an error."""
+        text = None
         arguments = [quickjs.UNDEFINED, quickjs.UNDEFINED]
-        if problem:
-            arguments[1] = self._realm.string(problem.encode())
-        elif text is not None:
+        try:
+            text = answer_of(self._context._tables, request)
+        except (KeyError, RuntimeError) as error:
+            problem = [str(error.args[0]), isinstance(error, NotListed)]
+            arguments[1] = self._realm.string(orjson.dumps(problem))
+        if text is not None:
             arguments[0] = self._realm.string(text)
             if may_change(text):
                 arguments.append(self._realm.run(prelude.numerals()))

@@ -13,19 +13,16 @@ from scripts.host.tables import TableFile, Tables
 _KEYS = 500
 
 
-def answer_of(tables: Tables, request: bytes) -> tuple[bytes | None, str]:
-    """Return a text or None, and the reason why there is no table."""
+def answer_of(tables: Tables, request: bytes) -> bytes | None:
+    """Return a text or None. Raises KeyError and RuntimeError as `Tables.file` does."""
     what, name, *arguments = json.loads(request)
-    try:
-        file = tables.file(name)
-    except (KeyError, RuntimeError) as error:
-        return None, str(error.args[0])
+    file = tables.file(name)
     if what == "open":
-        return orjson.dumps({"size": file.size, "columns": file.columns}), ""
+        return orjson.dumps({"size": file.size, "columns": file.columns})
     if what == "keys":
-        return _keys(file, int(arguments[0])), ""
+        return _keys(file, int(arguments[0]))
     text = file.text(arguments[0])
-    return (b"" if what == "has" and text is not None else text), ""
+    return b"" if what == "has" and text is not None else text
 
 
 def _keys(file: TableFile, place: int) -> bytes:

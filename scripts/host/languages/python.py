@@ -24,9 +24,11 @@ from scripts.host.languages.modules import (
     without_list,
 )
 from scripts.host.languages.places import carets, pointed_at
+from scripts.host.signatures import SignatureError
 from scripts.protocol.envelope import decode, plain_text
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
+    NotListed,
     ScriptError,
     ScriptInvalid,
     ScriptRaised,
@@ -107,8 +109,9 @@ class PythonScript:
                 code=code_of(error.code),
                 details=details_of(error.details, _text),
             )
-        if isinstance(error, ImportError | StepNotAllowed) or (
-            isinstance(error, HttpError | StartRefused) and error.kind in NEVER_ALLOWED
+        if isinstance(error, ImportError | StepNotAllowed | NotListed) or (
+            isinstance(error, HttpError | SignatureError | StartRefused)
+            and error.kind in NEVER_ALLOWED
         ):
             # No repetition helps: what it may import, call and go to is part of its version.
             return ScriptInvalid(

@@ -23,7 +23,7 @@
   const [text, date, evaluate, failure, rangeError] = [String, Date, eval, Error, RangeError];
 
   const shared = {
-    hasNews: false, requests: [], refusals: [], throttled: [], refusedSteps: [],
+    hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [],
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,

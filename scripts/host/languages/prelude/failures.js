@@ -28,13 +28,14 @@
     return { message: headline(thrown), stack, mayBeMemory };
   }
 
-  // Of a failed outside call, or a step that the script may not go to.
+  // Of a failed outside call or signature, or of what the script may never do.
   function kindOf(value) {
-    if (shared.refusedSteps.includes(value)) {
-      return "step-not-allowed";
+    if (shared.notAllowed.includes(value)) {
+      return "not-allowed";
     }
-    const isHttp = value instanceof Error && value.name === "HttpError";
-    return isHttp && typeof value.kind === "string" ? value.kind : undefined;
+    const isCall = value instanceof Error &&
+      (value.name === "HttpError" || value.name === "SignatureError");
+    return isCall && typeof value.kind === "string" ? value.kind : undefined;
   }
 
   function headline(value) {

@@ -13,7 +13,7 @@
       const shown = typeof step === "string" ? `'${step}'` : text(step);
       const refused = new error(`context.go(${shown}): ${allowed}`);
       defineProperty(refused, "name", { value: "StepNotAllowed", configurable: true });
-      shared.refusedSteps[shared.refusedSteps.length] = refused;
+      shared.notAllowed[shared.notAllowed.length] = refused;
       throw refused;
     }
     shared.isFinished = false;

@@ -10,11 +10,16 @@
       if (typeof name !== "string" || name === "toJSON") {
         return undefined;
       }
-      const reply = replies[name] ?? { error: `The script was not given a secret '${name}'.` };
-      if (reply.error !== undefined) {
-        throw new error(reply.error);
+      const reply = replies[name] ??
+        { error: `The script was not given a secret '${name}'.`, kind: "not-granted" };
+      if (reply.error === undefined) {
+        return reply.value;
       }
-      return reply.value;
+      const refused = new error(reply.error);
+      if (reply.kind === "not-granted") {
+        shared.notAllowed[shared.notAllowed.length] = refused;
+      }
+      throw refused;
     },
     has: (target, name) => name in replies && !missing.includes(replies[name].kind),
   });

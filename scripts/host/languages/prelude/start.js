@@ -31,7 +31,7 @@
       defineProperty(refused, "name", { value: "StartRefused", configurable: true });
       defineProperty(refused, "kind", { value: reply.kind, configurable: true });
       if (reply.kind === "start-refused") {
-        shared.refusedSteps[shared.refusedSteps.length] = refused;
+        shared.notAllowed[shared.notAllowed.length] = refused;
       }
       throw refused;
     }

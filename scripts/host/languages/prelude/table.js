@@ -59,8 +59,16 @@
     request.toJSON = undefined;
     shared.tell("table", stringify(request));
     const { given, problem } = shared;
-    if (given === null || problem !== undefined) {
-      throw new error(problem ?? `The table '${name}' could not be read.`);
+    if (given === null) {
+      throw new error(`The table '${name}' could not be read.`);
+    }
+    if (problem !== undefined) {
+      const [told, isNotListed] = parse(problem);
+      const refused = new error(told);
+      if (isNotListed) {
+        shared.notAllowed[shared.notAllowed.length] = refused;
+      }
+      throw refused;
     }
     return given;
   }
