@@ -98,13 +98,18 @@ def kept_key(name: str, new_key: str) -> str:
 def public_url(name: str) -> SplitResult:
     """Return the address as browsers write it, without a slash at the end, or an empty one."""
     value = env_text(name, "")
+    return web_address(name, value) if value else urlsplit("")
+
+
+def web_address(name: str, value: str) -> SplitResult:
+    """Return an address as browsers write it, without a slash at the end."""
     try:
         url = urlsplit(value)
         host, port = url.hostname or "", url.port
         host = f"[{host}]" if ":" in host else host.encode("idna").decode()
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} is no address: {error}") from error
-    if value and (url.scheme not in {"http", "https"} or not host):
+    if url.scheme not in {"http", "https"} or not host:
         raise ImproperlyConfigured(f"{name} must begin with https:// or http:// and a host")
     is_plain = re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path) is not None
     if "@" in url.netloc or url.query or url.fragment or not is_plain:
@@ -112,6 +117,19 @@ def public_url(name: str) -> SplitResult:
     is_default = port in {None, {"http": 80, "https": 443}.get(url.scheme)}
     netloc = host if is_default else f"{host}:{port}"
     return url._replace(netloc=netloc, path=url.path.rstrip("/"))
+
+
+def origins(name: str) -> list[str]:
+    """Return origins as browsers send them, or `*` alone, which stands for all."""
+    values = env_list(name, "")
+    if values == ["*"]:
+        return values
+    found = [web_address(name, value) for value in values]
+    if any(url.path or "*" in url.netloc for url in found):
+        raise ImproperlyConfigured(
+            f"{name} must have * alone, or origins: a scheme and a host, no path and no *"
+        )
+    return [f"{url.scheme}://{url.netloc}" for url in found]
 
 
 def encryption_keys(name: str) -> list[str]:
@@ -296,6 +314,41 @@ MIDDLEWARE = [
     "flows.front.content_policy.ContentPolicyMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "flows.admin.malformed.MalformedMiddleware",
+]
+
+# Pages of these origins may call the API in a browser.
+CORS_ORIGINS = origins("ASYNCENGINE_CORS_ORIGINS")
+if CORS_ORIGINS:
+    INSTALLED_APPS.append("corsheaders")
+    # Behind the first one alone: refusals that Django itself makes have its headers, too.
+    MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
+CORS_ALLOW_ALL_ORIGINS = CORS_ORIGINS == ["*"]
+CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else CORS_ORIGINS
+# The API alone, whether the proxy passes the sub-path on or takes it away.
+CORS_URLS_REGEX = rf"(?:{re.escape(PUBLIC_URL.path)})?/async/"
+CORS_ALLOW_METHODS = ["DELETE", "GET", "POST"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "content-type",
+    "idempotency-key",
+    "if-none-match",
+    "last-event-id",
+    "traceparent",
+    "tracestate",
+    "x-correlation-id",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = [
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Correlation-Id",
 ]
 
 ROOT_URLCONF = "asyncengine.urls"

@@ -36,6 +36,7 @@ FOR_THE_VIEW = frozenset({b"content-encoding", b"cookie", b"expect", b"transfer-
 # Those whose part in a start is known. With any other the view answers every request.
 MIDDLEWARES = frozenset(
     {
+        "corsheaders.middleware.CorsMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",

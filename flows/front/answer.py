@@ -60,6 +60,9 @@ class Answer:
     def _is_complete(self) -> bool:
         return self._response is None
 
+    def add(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._headers += headers
+
     async def send(self, send: Send, threads: Threads, *, last: bool) -> None:
         """Send it. `last` announces that the connection is closed afterwards."""
         headers = [*self._headers, (b"connection", b"close")] if last else self._headers

@@ -23,6 +23,7 @@ from flows.front.body import (
     read_whole,
     whole_input,
 )
+from flows.front.cross_origin import CrossOrigin
 from flows.front.environ import Scope, environ_of, header
 from flows.front.faults import BodyTooLarge, TooManyWaiters
 from flows.front.prepared import Prepared
@@ -91,6 +92,7 @@ class Front:
         self._memory = BodyMemory()
         self._waiters = Waiters(look)
         self._event_streams = Streams(check) if check else None
+        self._cross_origin = CrossOrigin()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -100,7 +102,9 @@ class Front:
             raise NotImplementedError(f"{scope['type']} is not served")
         scope = {**scope, "path": inner_path(scope["path"])}
         if _is_live_probe(scope):
-            await Answer(_live, {}).send(send, self._probes, last=False)
+            answer = Answer(_live, {})
+            answer.add(self._cross_origin.headers(scope))
+            await answer.send(send, self._probes, last=False)
         else:
             await self._exchange(scope, receive, send)
 
@@ -113,6 +117,7 @@ class Front:
             return
         except Exception as error:
             answer = _refusal(self._answer_to(error))
+            answer.add(self._cross_origin.headers(scope))
         finally:
             held.release()
         await answer.send(send, threads, last=not upload.is_whole)
@@ -156,7 +161,8 @@ class Front:
             environ[STREAM] = stream
         answer = await ask(environ, threads)
         if self._event_streams and stream.selection:
-            return self._event_streams.open(stream, upload.gone)
+            headers = self._cross_origin.headers(scope)
+            return self._event_streams.open(stream, upload.gone, headers)
         if wait.run_id is None:
             return answer
         try:
@@ -179,7 +185,7 @@ class CallerGone(Exception):
 def _is_streamed(scope: Scope, upload: Upload) -> bool:
     """Whether the view reads the body while it comes. Raises BodyTooLarge before any is read."""
     if scope["path"] in STREAMED_PATHS:
-        return True
+        return bool(scope["method"] == "POST")
     # Without a length Django would read nothing.
     if not upload.length or not _TABLE_PAGE.fullmatch(scope["path"]):
         return False

@@ -102,13 +102,20 @@ class Streams:
         self.before: News | None = None
         self._next: Future[None] | None = None
 
-    def open(self, stream: Stream, gone: Callable[[], Awaitable[None]]) -> OpenStream:
-        """Raises TooManyWaiters, and Overloaded if the server stops."""
+    def open(
+        self,
+        stream: Stream,
+        gone: Callable[[], Awaitable[None]],
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> OpenStream:
+        """`headers`: what the answer has beside those of a stream.
+
+        Raises TooManyWaiters, and Overloaded if the server stops."""
         if self._is_stopping:
             raise Overloaded
         place = ExitStack()
         place.enter_context(self._places.taken(stream.user_id))
-        return OpenStream(self, stream, gone, place)
+        return OpenStream(self, stream, gone, place, headers)
 
     def enter(self, stream: OpenStream) -> None:
         self._open.add(stream)
@@ -215,6 +222,7 @@ class OpenStream:
         stream: Stream,
         gone: Callable[[], Awaitable[None]],
         place: ExitStack,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> None:
         assert stream.selection is not None
         self.selection = stream.selection
@@ -223,6 +231,7 @@ class OpenStream:
         self._streams = streams
         self._gone = gone
         self._place = place
+        self._more_headers = headers
         self._over: Future[None] = asyncio.get_running_loop().create_future()
 
     def end(self) -> None:
@@ -244,9 +253,8 @@ class OpenStream:
     def _headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers; those of a run's stream name it, as `is_about` does."""
         run_id = self.selection.run_id
-        return (
-            HEADERS if run_id is None else [*HEADERS, (b"x-correlation-id", str(run_id).encode())]
-        )
+        about = [] if run_id is None else [(b"x-correlation-id", str(run_id).encode())]
+        return [*HEADERS, *about, *self._more_headers]
 
     async def _send_while_open(self, send: Send) -> None:
         sending = asyncio.create_task(self._send_events(send))
