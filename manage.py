@@ -1,15 +1,7 @@
 #!/usr/bin/env python
 """Run the project's management commands."""
 
-import os
-import sys
+from asyncengine.command import main
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
-    from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
-
-    try:
-        execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as error:
-        sys.exit(f"{error}")
+    main()

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import dj_database_url
 from cryptography.fernet import Fernet
@@ -18,10 +18,17 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from asyncengine.cores import allowed_cores
-from flows.postgresql.session_settings import session_settings
+from asyncengine.own_packages import require_own_packages
 
+require_own_packages()
+
+from flows.postgresql.session_settings import session_settings  # noqa: E402
+
+# The root of a checkout; where the package is installed, the directory that the process runs in.
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = BASE_DIR / "var"
+if not (BASE_DIR / "manage.py").exists():
+    BASE_DIR = Path.cwd()
+VAR_DIR = BASE_DIR / (os.environ.get("ASYNCENGINE_DATA_DIR", "").strip() or "var")
 
 # Only the user of this process may read its files: SQLite stores tokens, payloads and logs.
 os.umask(os.umask(0o077) | 0o077)
@@ -148,7 +155,7 @@ SQLITE_LOG_BYTES = 16 * 1024 * 1024
 
 
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
-    """Return Django's settings for a URL. A relative SQLite path starts beside this package."""
+    """Return Django's settings for a URL. A relative SQLite path starts in BASE_DIR."""
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url))
     except (ValueError, dj_database_url.UnknownSchemeError) as error:
@@ -224,7 +231,11 @@ if ASYNCENGINE_URL:
     SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PUBLIC_URL.path or "/"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.scheme == "https"
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.scheme == "https" else 0
-DATABASES = {"default": database(env_text("DATABASE_URL", "sqlite:///var/asyncengine.sqlite3"))}
+DATABASES = {
+    "default": database(
+        env_text("DATABASE_URL", f"sqlite:///{quote(str(VAR_DIR / 'asyncengine.sqlite3'))}")
+    )
+}
 # Used to listen for notifications, which a pooler does not pass on.
 ASYNCENGINE_DIRECT_DATABASE = direct_database(
     env_text("DATABASE_DIRECT_URL", ""), DATABASES["default"]["ENGINE"]

@@ -3,4 +3,12 @@
 
 def register_all() -> None:
     """Import the checks. They register themselves and need the models."""
-    from flows.checks import callables, database, deployment, settings, sites, users  # noqa: F401
+    from flows.checks import (  # noqa: F401
+        callables,
+        database,
+        deployment,
+        packages,
+        settings,
+        sites,
+        users,
+    )

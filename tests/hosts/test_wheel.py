@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+
+from tests.acceptance.installation import free_port
+from tests.waiting import PATIENCE, wait_for
 
 # Builds the wheel and installs it.
 pytestmark = pytest.mark.long
@@ -17,14 +25,13 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("asyncengine", "flows", "scripts")
 USERS_MODULES = (ROOT / "tests/users_module.py", ROOT / "tests/users_tests_module.py")
-# Not for those who install it: documents, the Java of the Service Pipes and what Python made.
-LEFT_OUT = {".md", ".java", ".pyc"}
+# Not for those who install it: the Java of the Service Pipes and what Python made.
+LEFT_OUT = {".java", ".pyc"}
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the packages as pip installs them, from a wheel."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("source")
     for name in PACKAGES:
         shutil.copytree(
             ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "target")
@@ -36,6 +43,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--disable-pip-version-check", "--wheel-dir", str(source / "dist"), str(source)),
     )
     (wheel,) = (source / "dist").glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """A directory with the packages as pip installs them."""
+    built = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(built)
     return built
@@ -71,6 +85,8 @@ def files_of(directory: Path) -> set[str]:
         for path in (directory / name).rglob("*")
         if path.is_file()
         and path.suffix not in LEFT_OUT
+        # Of the documents only those of rooms.
+        and (path.suffix != ".md" or path.with_name("__init__.py").exists())
         # What is no Python, and what is a distribution of its own.
         and not any(other in str(path) for other in ("pipes/java", "asyncengine/client"))
     }
@@ -173,3 +189,40 @@ def test_pytest_finds_the_fixture_of_the_test_kit_by_itself(site, tmp_path, conf
 
     assert "\nflow_kit -- " in ended.stdout, ended.stdout + ended.stderr
     assert "\nflow_kit_in_process -- " in ended.stdout
+
+
+def test_an_installation_begins_in_an_empty_directory_and_runs_the_demo(wheel, tmp_path):
+    """With the command that pip installs. The libraries are those of this environment."""
+    environment, empty = tmp_path / "venv", tmp_path / "an empty directory"
+    empty.mkdir()
+    run("-m", "venv", "--without-pip", str(environment))
+    (packages,) = environment.glob("lib/python*/site-packages")
+    libraries = sysconfig.get_path("purelib")
+    (packages / "libraries.pth").write_text(libraries)
+    run(
+        *("-m", "pip", "--python", str(environment), "install", "--quiet", "--no-deps"),
+        *("--ignore-installed", "--disable-pip-version-check", str(wheel)),
+    )
+    log, port = tmp_path / "log", free_port()
+    with log.open("w") as output:
+        up = subprocess.Popen(
+            [environment / "bin" / "asyncengine", "up", "--port", str(port)],
+            cwd=empty,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        [curl] = wait_for(lambda: re.findall(r"(curl .*)\n", log.read_text()), PATIENCE)
+        started = json.loads(subprocess.check_output(curl, shell=True, text=True))
+        [password] = re.findall("with the password (\\S+)", log.read_text())
+        address = f"http://127.0.0.1:{port}{urlsplit(started['statusUrl']).path}?wait=60"
+        ended = httpx.get(address, auth=("admin", password), timeout=90).json()
+    finally:
+        up.terminate()
+        up.wait(60)
+
+    assert ended["status"] == "COMPLETED", log.read_text()
+    assert up.returncode == 0
+    assert "asyncengine.sqlite3" in {path.name for path in (empty / "var").iterdir()}
+    assert {path.name for path in empty.iterdir()} == {"var"}

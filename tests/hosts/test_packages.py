@@ -1,0 +1,61 @@
+"""A project that has packages named like the engine's learns it, in a line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(directory: Path, *python_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run the installed command `asyncengine check` in a directory."""
+    return subprocess.run(
+        [sys.executable, "-c", "from asyncengine.command import installed; installed()", "check"],
+        cwd=directory,
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(map(str, python_path)),
+            "ASYNCENGINE_DATA_DIR": str(directory / "data"),
+        },
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["flows", "scripts"])
+def test_a_package_that_hides_one_of_the_engine_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+
+    done = check(tmp_path, ROOT)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"Python finds the package {name!r} in {tmp_path / name}, and not"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_package_that_the_engine_hides_is_named(tmp_path: Path) -> None:
+    hidden = tmp_path / "project"
+    (hidden / "flows").mkdir(parents=True)
+    (hidden / "flows" / "__init__.py").touch()
+
+    done = check(tmp_path, ROOT, hidden)
+
+    assert done.returncode == 0
+    assert "(flows.W017)" in done.stderr
+    assert str(hidden / "flows") in done.stderr
+
+
+def test_files_of_an_installation_are_made_where_the_variable_says(tmp_path: Path) -> None:
+    done = check(tmp_path, ROOT)
+
+    assert done.returncode == 0, done.stderr
+    assert {"secret_key", "secrets_key"} <= {path.name for path in (tmp_path / "data").iterdir()}
+    assert not (tmp_path / "var").exists()
