@@ -25,6 +25,7 @@ class Proxy:
         self.flows = {"requests": threading.Event(), "replies": threading.Event()}
         self.connections: list[tuple[socket.socket, socket.socket]] = []
         self.lock = threading.Lock()
+        self.is_closed = False
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
         self._flow()
@@ -45,6 +46,8 @@ class Proxy:
             self._flow()
 
     def close(self) -> None:
+        with self.lock:
+            self.is_closed = True
         self.listener.close()
         self.drop()
 
@@ -62,6 +65,11 @@ class Proxy:
                     reset(client)
                     continue
                 with self.lock:
+                    if self.is_closed:
+                        # It came while the others were dropped.
+                        reset(client)
+                        reset(server)
+                        return
                     self.connections.append((client, server))
                 for args in ((client, server, "requests"), (server, client, "replies")):
                     threading.Thread(target=self._pump, args=args, daemon=True).start()
@@ -70,7 +78,11 @@ class Proxy:
         if not isinstance(self.upstream, str):
             return socket.create_connection(self.upstream)
         server = socket.socket(socket.AF_UNIX)
-        server.connect(self.upstream)
+        try:
+            server.connect(self.upstream)
+        except OSError:
+            server.close()
+            raise
         return server
 
     def _pump(self, source: socket.socket, target: socket.socket, direction: str) -> None:
