@@ -27,6 +27,7 @@ from flows.models.token_name import TokenName
 from flows.models.token_use import TokenUse
 from flows.models.totals import FlowTotals
 from flows.models.version import FlowVersion, StepVersion
+from flows.models.webhook import FlowWebhook, RunCallback, WebhookDelivery
 
 __all__ = [
     "AuditEntry",
@@ -44,6 +45,7 @@ __all__ = [
     "FlowStateTotals",
     "FlowTotals",
     "FlowVersion",
+    "FlowWebhook",
     "IdempotencyKey",
     "LoginCount",
     "Message",
@@ -56,6 +58,7 @@ __all__ = [
     "Right",
     "RoleMapping",
     "Run",
+    "RunCallback",
     "RunDeadline",
     "RunLabel",
     "RunText",
@@ -66,4 +69,5 @@ __all__ = [
     "StepVersion",
     "TokenName",
     "TokenUse",
+    "WebhookDelivery",
 ]

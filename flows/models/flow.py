@@ -59,6 +59,20 @@ class Flow(models.Model):
         blank=True,
         help_text="Flows that its scripts may start with context.start, by name.",
     )
+    webhook_url = models.CharField(
+        "webhook",
+        max_length=2_000,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="This address is told the end of every run, by a signed POST; empty: none is.",
+    )
+    private_webhooks = models.BooleanField(
+        "private addresses",
+        default=False,
+        db_default=False,
+        help_text="Webhooks may go to addresses of inner networks and of this machine.",
+    )
     paused = models.BooleanField(
         default=False, help_text="Starts are accepted, but the messages of all its steps wait."
     )
