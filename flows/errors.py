@@ -73,6 +73,8 @@ class QueueFull(FlowError):
     """The first queue of the flow is full."""
 
     retry_after: int = 1  # seconds
+    # Of the queue whose pace says more of that; None: it is not known, or says nothing.
+    queue_id: int | None = None
 
 
 class QueueFullAtCommit(QueueFull, DatabaseError):

@@ -49,6 +49,7 @@ from flows.errors import (
 from flows.models import DeadLetter, Flow, Queue, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.monitoring import trace
+from flows.monitoring.pace import telling_when
 from flows.options import (
     OptionInvalid,
     StartOptions,
@@ -131,7 +132,7 @@ def start(
     ValueError for a key, a label, a priority or a time that cannot be; and CommitInDoubt where the
     database was lost and does not say whether the run is stored.
     """
-    with counting_refusals(flow):
+    with counting_refusals(flow), telling_when():
         started = engine.start(
             flow,
             payload,
@@ -189,7 +190,7 @@ def start_many(
     for: with those of a longer iterable, or of one without an end, none is started. Raises as
     `start` does; the message of PayloadInvalid names the payload by its number.
     """
-    with counting_refusals(flow):
+    with counting_refusals(flow), telling_when():
         return engine.start_many(
             flow,
             payloads,
@@ -260,13 +261,14 @@ def reprocess(
     FlowNotRunnable.
     """
     letter = _dead_letter(dead_letter)
-    return engine.reprocess(
-        letter,
-        user=known_user(user),
-        payload=payload,
-        newest_script=newest_script,
-        reason=known_reason(reason),
-    ).pk
+    with telling_when():
+        return engine.reprocess(
+            letter,
+            user=known_user(user),
+            payload=payload,
+            newest_script=newest_script,
+            reason=known_reason(reason),
+        ).pk
 
 
 def discard(dead_letter: int, *, user: AbstractBaseUser | None = None, reason: str = "") -> None:

@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException
 
 from flows import errors
 from flows.front.faults import RequestFault
+from flows.monitoring.pace import tell_when
 from flows.store.troubles import trouble_of
 
 logger = logging.getLogger(__name__)
@@ -230,6 +231,8 @@ def _of_flow_error(error: errors.FlowError) -> Problem | None:
     problem_type = TYPE_BY_FLOW_ERROR.get(type(error))
     if problem_type is None:
         return None
+    if isinstance(error, errors.QueueFull):
+        tell_when(error)
     retry_after = getattr(error, "retry_after", None)
     return Problem(
         problem_type,

@@ -22,7 +22,7 @@ from flows import engine
 from flows.access.rights import rights_of_users
 from flows.access.token_uses import token_uses
 from flows.api.authentication import users_of_tokens
-from flows.api.errors import answer_to
+from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
 from flows.errors import (
     FlowError,
@@ -128,11 +128,15 @@ class QuickStarts:
         try:
             is_likely_full = time.monotonic() < self._full_until
             outcomes = start_all(calls, is_likely_full)
+            if any(isinstance(outcome, QueueFull) for outcome in outcomes):
+                self._full_until = time.monotonic() + FULL_SECONDS
+            # In this thread, for it may read the pace of a queue.
+            return [
+                as_problem(outcome) if isinstance(outcome, FlowError) else outcome
+                for outcome in outcomes
+            ]
         finally:
             close_old_connections()
-        if any(isinstance(outcome, QueueFull) for outcome in outcomes):
-            self._full_until = time.monotonic() + FULL_SECONDS
-        return outcomes
 
 
 def tell(group: list[Call], outcomes: Sequence[Any]) -> None:

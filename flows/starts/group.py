@@ -72,8 +72,12 @@ def _store_together(
     used = _used_keys(keys)
     new = [run for run in runs if run.correlation_id not in used]
     fitting = store().those_that_fit(new) if look_for_room and new else new
-    left_out = {run.correlation_id for run in new} - {run.correlation_id for run in fitting}
-    others: dict[UUID, Started | Exception] = {id: QueueFull(retry_after=1) for id in left_out}
+    fits = {run.correlation_id for run in fitting}
+    others: dict[UUID, Started | Exception] = {
+        run.correlation_id: QueueFull(queue_id=run.queue_id)
+        for run in new
+        if run.correlation_id not in fits
+    }
     apart = [run for run in runs if run.correlation_id in used]
     try:
         _insert(fitting, keys)

@@ -75,7 +75,7 @@ class Counters:
         statement = sql.ROOM.format(pending_room=self.database.pending_room)
         for (room,) in self.database.query(statement, [queue_id]):
             if room < count:
-                raise QueueFull(retry_after=1)
+                raise QueueFull(queue_id=queue_id)
 
     def rooms(self, queue_ids: Collection[int]) -> dict[int, int]:
         """Return how many more messages each of the queues takes now. It takes no lock."""
@@ -88,7 +88,7 @@ class Counters:
     def take_room(self, queue_id: int, count: int) -> None:
         """Raises QueueFull where the queue would hold more than its size."""
         if not self.database.change(sql.ADD_DEPTH_WITHIN_SIZE, [count, queue_id, count]):
-            raise QueueFull(retry_after=1)
+            raise QueueFull(queue_id=queue_id)
 
     def refuse_if_too_many_delayed(self, queue_id: int, count: int) -> None:
         """Raise QueueFull without a lock, as `refuse_if_full` does."""

@@ -191,6 +191,16 @@ def test_a_refusal_of_a_full_queue_is_that_of_the_view(warm: Server):
     assert Message.objects.count() == Run.objects.count() == 3
 
 
+def test_a_refusal_says_that_the_full_queue_is_paused(warm: Server):
+    Queue.objects.filter(name="loan queue 1").update(size=1, paused=True)
+
+    answers = warm.post({"amount": 1}, {"amount": 2})
+
+    assert warm.groups
+    assert [status for status, _, _ in answers] == [429, 429]
+    assert all(60 <= int(headers["retry-after"]) <= 72 for _, headers, _ in answers)
+
+
 @pytest.mark.parametrize(
     ("payload", "type"),
     [
