@@ -9,6 +9,7 @@ from flows.models.counts import (
     RefusedStarts,
 )
 from flows.models.dead_letter import DeadLetter
+from flows.models.external_identity import ExternalIdentity
 from flows.models.flow import Flow, Step
 from flows.models.flow_state import FlowState, FlowStateTotals
 from flows.models.logins import LoginCount
@@ -40,6 +41,7 @@ __all__ = [
     "CountedTotals",
     "CountsClock",
     "DeadLetter",
+    "ExternalIdentity",
     "Flow",
     "FlowState",
     "FlowStateTotals",
