@@ -273,6 +273,17 @@ ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
 ASYNCENGINE_MAX_TOKEN_DAYS = env_int("ASYNCENGINE_MAX_TOKEN_DAYS", 365)
 # Callers of one user that wait for runs in one web process, and streams of events that it has open.
 ASYNCENGINE_MAX_WAITERS = env_int("ASYNCENGINE_MAX_WAITERS", 500)
+# The OpenID Connect issuer whose tokens the API takes and where users of the pages log in.
+ASYNCENGINE_OIDC_ISSUER = env_text("ASYNCENGINE_OIDC_ISSUER", "")
+ASYNCENGINE_OIDC_AUDIENCE = env_text("ASYNCENGINE_OIDC_AUDIENCE", "")
+# Where tokens name roles. A path with dots leads into objects.
+ASYNCENGINE_OIDC_ROLE_CLAIM = env_text("ASYNCENGINE_OIDC_ROLE_CLAIM", "")
+# Those whose users may enter the Configuration Manager.
+ASYNCENGINE_OIDC_STAFF_ROLES = env_list("ASYNCENGINE_OIDC_STAFF_ROLES", "")
+ASYNCENGINE_OIDC_CLIENT_ID = env_text("ASYNCENGINE_OIDC_CLIENT_ID", "")
+ASYNCENGINE_OIDC_CLIENT_SECRET = env_text("ASYNCENGINE_OIDC_CLIENT_SECRET", "")
+# What the login page calls the issuer; empty: by its host.
+ASYNCENGINE_OIDC_NAME = env_text("ASYNCENGINE_OIDC_NAME", "")
 # How long the audit log is kept. 0: for ever.
 ASYNCENGINE_AUDIT_DAYS = env_int("ASYNCENGINE_AUDIT_DAYS", 400)
 # Set by `manage.py up`: the processes of its web server end when `up` has ended.

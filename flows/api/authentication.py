@@ -31,17 +31,26 @@ from flows.access.rights import Caller
 from flows.access.token_uses import token_uses
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
-from flows.models import ConfigurationRevision
+from flows.identity.errors import IssuerUnavailable, TokenRefused, UserRefused
+from flows.identity.jwts import Claims, looks_like_one
+from flows.identity.options import options
+from flows.identity.provider import provider
+from flows.identity.users import user_of
+from flows.models import ConfigurationRevision, ExternalIdentity
 from flows.models.users import all_users, user_named, user_with_password
 from flows.store import store
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
+# After a failure the issuer is asked again as soon as that.
+ISSUER_RETRY_AFTER = 5
+# A stream whose login cannot be looked at again ends; its caller connects anew.
+UNKNOWN_LOGIN_SECONDS = 600.0
 # Each process has its own key, so a digest in memory tells nothing about the secret.
 DIGEST_KEY = secrets.token_bytes(32)
 
 
-# Stands for a token's key in a statement that is kept.
+# Stands for a key in a statement that is kept.
 PLACE = "its key"
 
 
@@ -88,6 +97,77 @@ class TokenAuthentication(KnoxTokenAuthentication):
         return users_of_tokens([key]).get(key)
 
 
+class InvalidToken(AuthenticationFailed):
+    """A token of an issuer is refused. `challenge` is the header of RFC 6750."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        plain = why.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+        self.challenge = f'{BEARER} error="invalid_token", error_description="{plain}"'
+
+
+class IssuerProblem(Problem):
+    """The issuer cannot be asked whether a token is valid."""
+
+    def __init__(self) -> None:
+        super().__init__("issuer-unavailable", headers={"Retry-After": str(ISSUER_RETRY_AFTER)})
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """What a token of an issuer says of its login; `identity` is the key of its user there."""
+
+    identity: str
+    claims: Claims
+
+
+class IssuerAuthentication(authentication.BaseAuthentication):
+    """Tokens of the OpenID Connect issuer, with one query for one that was good just now.
+
+    The user is read each time: a deactivated one is noticed at once.
+    """
+
+    good = Memory()
+
+    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, IssuedToken] | None:
+        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not looks_like_one(token) or not is_taken():
+            return None
+        digest = _digest(token.encode(errors="replace"))
+        issued: IssuedToken | None = self.good.get(digest)
+        if issued and (user := self._user(issued)):
+            return user, issued
+        user, issued = self._verified(token)
+        self.good.put(digest, issued)
+        return user, issued
+
+    def _user(self, issued: IssuedToken) -> AbstractBaseUser | None:
+        """Return the user of a token that was good just now, None if one of both has ended."""
+        if time.time() >= issued.claims.valid_until:
+            return None
+        return users_of_identities([issued.identity]).get(issued.identity)
+
+    def _verified(self, token: str) -> tuple[AbstractBaseUser, IssuedToken]:
+        current = options()
+        try:
+            claims = provider(current.issuer).verified(token, current.audience)
+            user = user_of(claims, current)
+        except (TokenRefused, UserRefused) as error:
+            raise InvalidToken(str(error)) from error
+        except IssuerUnavailable as error:
+            raise IssuerProblem from error
+        return user, IssuedToken(ExternalIdentity.key_of(claims.issuer, claims.subject), claims)
+
+    def authenticate_header(self, request: Request) -> str:
+        return BEARER
+
+
+def is_taken() -> bool:
+    """Say whether an issuer is configured whose tokens are taken."""
+    return bool(settings.ASYNCENGINE_OIDC_ISSUER) and options().takes_tokens
+
+
 class BasicAuthentication(authentication.BasicAuthentication):
     """Basic, without the price of the password hash for a password that was good just now.
 
@@ -126,8 +206,8 @@ def recognised(request: Request) -> Caller:
 
     Raises Problem after too many failed logins.
     """
-    for door in (TokenAuthentication(), BasicAuthentication()):
-        with suppress(AuthenticationFailed):
+    for door in (IssuerAuthentication(), TokenAuthentication(), BasicAuthentication()):
+        with suppress(AuthenticationFailed, IssuerProblem):
             if found := door.authenticate(request):
                 user: Caller = found[0]
                 return user
@@ -140,35 +220,64 @@ class Login:
 
     user_id: Any
     token: str = ""
+    # The user's key at the issuer.
+    identity: str = ""
     # The stored hash: another password ends what began with this one.
     password: str = ""
     session: str = ""
+    # Seconds since 1970; None: the database says when it ends.
+    until: float | None = None
 
 
 def login_of(request: Request) -> Login:
     """Return how the caller of the request has logged in."""
-    if isinstance(request.auth, get_token_model()):
-        return Login(request.user.pk, token=request.auth.pk)
-    session = ""
-    if isinstance(request.successful_authenticator, authentication.SessionAuthentication):
-        session = request._request.session.session_key or ""
     user: Any = request.user
-    return Login(user.pk, password=user.password, session=session)
+    if isinstance(request.auth, get_token_model()):
+        return Login(user.pk, token=request.auth.pk)
+    if isinstance(request.auth, IssuedToken):
+        until = request.auth.claims.valid_until
+        return Login(user.pk, identity=request.auth.identity, until=until)
+    door = request.successful_authenticator
+    if isinstance(door, authentication.SessionAuthentication):
+        session = request._request.session.session_key or ""
+        return Login(user.pk, password=user.password, session=session)
+    if isinstance(door, authentication.BasicAuthentication):
+        return Login(user.pk, password=user.password)
+    # A project's own way: nothing here says when it ends.
+    until = time.time() + UNKNOWN_LOGIN_SECONDS
+    return Login(user.pk, password=user.password, until=until)
 
 
 def users_logged_in(logins: Collection[Login]) -> dict[Login, Any]:
-    """Return the active users of logins that still hold, with one query for all of a kind."""
-    tokens = {each.token for each in logins if each.token}
+    """Return the active users of logins that still hold, with one query for all of a kind.
+
+    Those of tokens have the configuration's revision, as text, in `revision`.
+    """
+    now = time.time()
+    holding = [each for each in logins if each.until is None or now < each.until]
+    tokens = {each.token for each in holding if each.token}
+    identities = {each.identity for each in holding if each.identity}
+    others = {each.user_id for each in holding if not (each.token or each.identity)}
     of_tokens = users_of_tokens(tokens) if tokens else {}
-    ids = {each.user_id for each in logins if not each.token}
-    by_id = {user.pk: user for user in all_users().filter(pk__in=ids, is_active=True)}
-    found = {each: _user_of(each, of_tokens, by_id) for each in logins}
+    of_identities = users_of_identities(identities) if identities else {}
+    by_id = _active_users(others) if others else {}
+
+    def user_of_login(login: Login) -> Any:
+        if login.token:
+            return of_tokens.get(login.token)
+        if login.identity:
+            return of_identities.get(login.identity)
+        return _user_of(login, by_id)
+
+    found = {each: user_of_login(each) for each in holding}
     return {each: user for each, user in found.items() if user}
 
 
-def _user_of(login: Login, of_tokens: dict[str, Any], by_id: dict[Any, Any]) -> Any:
-    if login.token:
-        return of_tokens.get(login.token)
+def _active_users(ids: Collection[Any]) -> dict[Any, Any]:
+    return {user.pk: user for user in all_users().filter(pk__in=ids, is_active=True)}
+
+
+def _user_of(login: Login, by_id: dict[Any, Any]) -> Any:
     user = by_id.get(login.user_id)
     if user is None or user.password != login.password:
         return None
@@ -181,15 +290,24 @@ def users_of_tokens(keys: Collection[str]) -> dict[str, Any]:
 
     Each has the configuration's revision, as text, in `revision`.
     """
-    select = _select_users_of_tokens(len(keys))
+    return _users_of("auth_token_set", keys)
+
+
+def users_of_identities(keys: Collection[str]) -> dict[str, Any]:
+    """Return the active users by their keys at issuers, with `revision` as well."""
+    return _users_of("external_identities", keys)
+
+
+def _users_of(relation: str, keys: Collection[str]) -> dict[str, Any]:
+    select = _select_users(relation, len(keys))
     # Not by `raw`, with which the database plans the statement each time.
     rows = store().database.look_up(select.statement, select.values(keys))
-    return {user.token_key: user for user in select.users(rows) if user.is_active}
+    return {user.found_by: user for user in select.users(rows) if user.is_active}
 
 
 @dataclass(frozen=True)
 class SelectUsers:
-    """A statement that selects users, with `PLACE` in the places of the tokens' keys."""
+    """A statement that selects users, with `PLACE` in the places of the keys."""
 
     statement: str
     params: Sequence[Any]
@@ -212,15 +330,18 @@ class SelectUsers:
             yield user
 
 
-@lru_cache(maxsize=256)
-def _select_users_of_tokens(count: int) -> SelectUsers:
+@lru_cache(maxsize=512)
+def _select_users(relation: str, count: int) -> SelectUsers:
     """It is kept: Django takes ten times as long to write it as to execute it."""
-    expiry = Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
     # The marks differ, for Django drops what is in a list twice.
     places = [f"{PLACE} {number}" for number in range(count)]
-    users = all_users().filter(expiry, auth_token_set__pk__in=places)
+    holds = Q(**{f"{relation}__pk__in": places})
+    if relation == "auth_token_set":
+        holds &= Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
+    # One filter is one join.
+    users = all_users().filter(holds)
     revision = Subquery(ConfigurationRevision.objects.values(text=Cast("token", TextField())))
-    users = users.annotate(token_key=F("auth_token_set__pk"), revision=revision)
+    users = users.annotate(found_by=F(f"{relation}__pk"), revision=revision)
     compiler = users.query.get_compiler(DEFAULT_DB_ALIAS)
     statement, params = compiler.as_sql()
     marked = [PLACE if value in places else value for value in params]

@@ -53,6 +53,7 @@ PROBLEM_TYPES = {
     "payload-invalid": ProblemType(400, "The payload is refused."),
     "not-authenticated": ProblemType(401, "Valid credentials are needed."),
     "no-role": ProblemType(403, "None of the caller's roles gives the right."),
+    "token-not-allowed": ProblemType(403, "A user of an identity provider makes no tokens."),
     "csrf-failed": ProblemType(403, "A session needs the CSRF token."),
     "not-found": ProblemType(404, "There is no such thing here."),
     "unknown-flow": ProblemType(404, "There is no flow of this name."),
@@ -84,6 +85,9 @@ PROBLEM_TYPES = {
     "busy": ProblemType(503, "The payload cannot be checked now; nothing was stored."),
     "overloaded": ProblemType(
         503, "The server has no room for the request now; nothing was stored."
+    ),
+    "issuer-unavailable": ProblemType(
+        503, "The identity provider cannot be asked now; nothing was stored."
     ),
     "not-ready": ProblemType(503, "The database is not prepared."),
     "scripts-not-sealed": ProblemType(503, "Scripts cannot be sandboxed here."),
@@ -244,7 +248,7 @@ def _of_flow_error(error: errors.FlowError) -> Problem | None:
 
 def _of_api_exception(error: APIException) -> Problem:
     headers = {}
-    if challenge := getattr(error, "auth_header", None):
+    if challenge := getattr(error, "challenge", None) or getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(max(1, round(wait)))

@@ -14,8 +14,15 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from rest_framework.request import Request
 
-from flows.api.authentication import Memory, TokenAuthentication
+from flows.api.authentication import (
+    IssuerAuthentication,
+    Login,
+    Memory,
+    TokenAuthentication,
+    login_of,
+)
 from flows.front.answer import Answer
 from flows.front.environ import Scope
 from flows.front.prepared import Prepared
@@ -29,6 +36,8 @@ DIGEST_KEY = secrets.token_bytes(32)
 IGNORED = frozenset(
     {b"baggage", b"content-length", b"date", b"traceparent", b"tracestate", b"x-request-id"}
 )
+# Logins that can be looked at again for each start.
+BY_TOKEN = frozenset({TokenAuthentication, IssuerAuthentication})
 # Headers of an answer that name its run.
 OF_THE_RUN = frozenset({b"location", b"x-correlation-id"})
 # Requests with these are for the view.
@@ -62,7 +71,7 @@ class StartNote:
 
     correlation_id: UUID | None = None
     flow_name: str = ""
-    token_key: str = ""
+    login: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class KnownStart:
     """A start that was accepted, with its answer."""
 
     flow_name: str
-    token_key: str
+    login: Login
     headers: list[tuple[bytes, bytes]]
     body: bytes
     correlation_id: bytes
@@ -127,7 +136,8 @@ class KnownStarts:
 
     def learn(self, key: bytes, note: StartNote, answer: Answer) -> None:
         """Remember an answer of the view, if it is that of an accepted start."""
-        if note.correlation_id is None or (told := answer.whole()) is None:
+        login = note.login
+        if note.correlation_id is None or login is None or (told := answer.whole()) is None:
             return
         status, headers, body = told
         if status != 202:
@@ -137,7 +147,7 @@ class KnownStarts:
             key,
             KnownStart(
                 note.flow_name,
-                note.token_key,
+                login,
                 headers,
                 body,
                 str(note.correlation_id).encode(),
@@ -146,9 +156,9 @@ class KnownStarts:
         )
 
 
-def note_start(environ: dict[str, Any], authenticator: Any, auth: Any, started: Any) -> None:
+def note_start(request: Request, started: Any) -> None:
     """Say in the environment, if it is asked for there, that the view has accepted a start."""
-    note: StartNote | None = environ.get(NOTE)
-    if note is not None and type(authenticator) is TokenAuthentication:
+    note: StartNote | None = request.META.get(NOTE)
+    if note is not None and type(request.successful_authenticator) in BY_TOKEN:
         note.correlation_id = started.correlation_id
-        note.flow_name, note.token_key = started.flow_name, auth.pk
+        note.flow_name, note.login = started.flow_name, login_of(request)

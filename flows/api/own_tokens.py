@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
@@ -14,19 +14,32 @@ from rest_framework.request import Request
 from flows.access import audit
 from flows.access.rights import rights_by_flow
 from flows.access.tokens import make_token, tokens_of
-from flows.api.authentication import BasicAuthentication, SessionAuthentication
+from flows.api.authentication import (
+    BasicAuthentication,
+    IssuedToken,
+    IssuerAuthentication,
+    SessionAuthentication,
+)
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
 from flows.api.openapi.schemas import TOKEN_REQUEST
 from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TOKEN, WHO_AM_I
 from flows.api.view import ApiView, json_response, no_content
+from flows.identity.jwts import Claims
+from flows.identity.users import is_external
 from flows.models import Flow, TokenName, TokenUse
 from flows.monitoring.times import rfc3339
 from flows.options import can_be_a_name
 from flows.store import store
 
 BODY = CheckedBody(TOKEN_REQUEST, may_be_empty=True)
+# What whoAmI calls the ways to log in; all others are `bearer`.
+WAYS: dict[type, str] = {
+    BasicAuthentication: "basic",
+    SessionAuthentication: "session",
+    IssuerAuthentication: "jwt",
+}
 
 
 class TokensView(ApiView):
@@ -38,6 +51,9 @@ class TokensView(ApiView):
     @extend_schema(**ADD_TOKEN)
     def post(self, request: Request) -> HttpResponse:
         body = BODY.read(json_body(request._request))
+        if is_external(request.user):
+            # Its tokens would go on where the identity provider has ended the login.
+            raise Problem("token-not-allowed")
         made = make_token(request.user, body.get("name", "").strip(), _lifetime(body))
         token = _valid(request).get(pk=made.row.pk)
         document = {"accessToken": made.text, "tokenType": "Bearer", **_document(request, token)}
@@ -58,15 +74,14 @@ class OwnTokenView(ApiView):
 class WhoAmIView(ApiView):
     @extend_schema(**WHO_AM_I)
     def get(self, request: Request) -> HttpResponse:
-        user, key = request.user, _key(request)
-        token = key and _valid(request).filter(pk=key).first()
+        user = request.user
         rights = rights_by_flow(user)
         names = Flow.objects.filter(pk__in=[pk for pk in rights if pk]).order_by("name")
         document = {
             "userName": user.get_username(),
             "isSuperuser": bool(getattr(user, "is_superuser", False)),
             "authentication": _authentication(request),
-            "token": _document(request, token) if token else None,
+            "token": _current(request),
             "rights": {
                 "everyFlow": sorted(rights[None]),
                 "flows": [
@@ -107,16 +122,35 @@ def _document(request: Request, token: Any) -> dict[str, Any]:
     }
 
 
+def _current(request: Request) -> dict[str, Any] | None:
+    """Return the token of this call, None if there is none."""
+    if isinstance(request.auth, IssuedToken):
+        return _issued_document(request.auth.claims)
+    key = _key(request)
+    token = key and _valid(request).filter(pk=key).first()
+    return _document(request, token) if token else None
+
+
+def _issued_document(claims: Claims) -> dict[str, Any]:
+    """Return what whoAmI shows of a token of the issuer."""
+    return {
+        "id": str(claims.all.get("jti") or claims.subject),
+        "name": None,
+        "createdAt": rfc3339(datetime.fromtimestamp(claims.issued_at, UTC)),
+        "expiresAt": rfc3339(datetime.fromtimestamp(claims.expires_at, UTC)),
+        "lastUsedAt": None,
+        "isCurrent": True,
+    }
+
+
 def _key(request: Request) -> str | None:
     """Return the key of the token of this call; None: the caller has logged in without one."""
     return getattr(request.auth, "pk", None)
 
 
 def _authentication(request: Request) -> str:
-    if isinstance(request.successful_authenticator, BasicAuthentication):
-        return "basic"
-    return (
-        "session"
-        if isinstance(request.successful_authenticator, SessionAuthentication)
-        else "bearer"
-    )
+    way = request.successful_authenticator
+    for kind, name in WAYS.items():
+        if isinstance(way, kind):
+            return name
+    return "bearer"

@@ -73,7 +73,7 @@ def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
     with counting_refusals(plan.name):
         started = engine.start(plan, body, user=request.user, idempotency_key=key, **options)
     if not (started.repeated or request.query_params.keys() - {"flowName"}):
-        note_start(request.META, request.successful_authenticator, request.auth, started)
+        note_start(request, started)
     return started
 
 

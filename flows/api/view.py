@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from flows.api.authentication import BASIC, BEARER
+from flows.api.authentication import BASIC, BEARER, IssuerAuthentication, is_taken
 from flows.api.errors import Problem, handle
 from scripts.protocol.numerals import dumps
 
@@ -55,6 +55,11 @@ class ApiView(APIView):
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
         return non_atomic_requests(super().as_view(**initkwargs))
+
+    def get_authenticators(self) -> list[Any]:
+        """Add tokens of the issuer to the ways to log in, where one is configured."""
+        ways: list[Any] = super().get_authenticators()
+        return [IssuerAuthentication(), *ways] if ways and is_taken() else ways
 
     def get_exception_handler(self) -> Any:
         return handle

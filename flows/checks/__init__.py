@@ -7,6 +7,7 @@ def register_all() -> None:
         callables,
         database,
         deployment,
+        identity,
         packages,
         settings,
         sites,

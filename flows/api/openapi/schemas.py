@@ -533,7 +533,7 @@ CALLER = record(
         "isSuperuser": {"type": "boolean"},
         "authentication": {
             "type": "string",
-            "description": "`bearer`, `basic` or `session`; more may come.",
+            "description": "`bearer`, `basic`, `session` or `jwt`; more may come.",
         },
         "token": {"anyOf": [ref("OwnToken"), {"type": "null"}]},
         "rights": record(

@@ -38,12 +38,12 @@ ADD_TOKEN = operation(
     "Makes a token of the caller. Without `expiresIn` it is valid as long as one of createToken. A"
     " user has at most 50 tokens: at that number one with a name is refused, and one without a"
     " name revokes the oldest one that has no name. A changed password or a deactivated user"
-    " revokes all.",
+    " revokes all. Users of the identity provider make none.",
     body={"application/json": TOKEN_REQUEST},
     answer=answered(
         "The token; it is shown this once.", ref("AddedToken"), ADDED_TOKEN, status=201
     ),
-    problems=("too-many-tokens", "payload-too-large"),
+    problems=("token-not-allowed", "too-many-tokens", "payload-too-large"),
 )
 
 REMOVE_TOKEN = operation(

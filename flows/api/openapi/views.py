@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from flows.api.authentication import recognised
 from flows.api.openapi.document import Document, as_json, as_yaml, document_for
 from flows.api.view import checked_query
+from flows.identity.options import discovery_url, options
 
 
 class GivenForm(DefaultContentNegotiation):
@@ -89,6 +90,19 @@ class BearerScheme(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "A token of createToken."}
+
+
+class IssuerScheme(OpenApiAuthenticationExtension):
+    target_class = "flows.api.authentication.IssuerAuthentication"
+    name = "openIdConnect"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "openIdConnect",
+            "openIdConnectUrl": discovery_url(options().issuer),
+            "description": "A token of the identity provider. While its keys cannot be fetched,"
+            " calls with one are answered 503 `issuer-unavailable`.",
+        }
 
 
 class BasicScheme(OpenApiAuthenticationExtension):
