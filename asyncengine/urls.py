@@ -1,14 +1,14 @@
-from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from flows.admin.login import login_page
+from scripts.admin.site import site
 
 urlpatterns = [
     # The target of "View site" and "Return to site", and of the bare address.
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login/", login_page),
-    path("admin/", admin.site.urls),
+    path("admin/", site.urls),
     path("async/", include("flows.api.urls")),
 ]
 

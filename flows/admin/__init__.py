@@ -17,9 +17,10 @@ from flows.admin import (
     tokens,
     users,
 )
+from scripts.admin.site import site
 
-admin.site.index_title = "Home"
-admin.site.login_form = login.LoginForm
+site.index_title = "Home"
+site.login_form = login.LoginForm
 
 # A later app may register users and roles itself. A model can be registered once.
 admin.autodiscover()

@@ -36,6 +36,7 @@ from flows.models import (
 )
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.diff import Diff, diff_of_fields
+from scripts.admin.site import register, site
 from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
 VERBS = (
@@ -112,7 +113,7 @@ class KindFilter(DropdownFilter):
         return queryset.filter(kind=self.value()) if self.value() else queryset
 
 
-@admin.register(AuditEntry)
+@register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Open to superusers, and to staff with the permission to view it who see every flow.
 
@@ -206,7 +207,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         model = KINDS.get(entry.kind)
         if model is None or not entry.target_id or entry.verb == "delete":
             return text
-        if not admin.site.is_registered(model):
+        if not site.is_registered(model):
             return text
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
         return link(reverse(name, args=[entry.target_id]), text)

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
 from flows.access.rights import SEES_EVERY_RUN, flows_with, rights_by_flow
 from flows.models import Right, RoleMapping
+from scripts.admin.site import site
 
 if TYPE_CHECKING:
     from unfold.admin import ModelAdmin as Base
@@ -67,7 +67,7 @@ def mappings_seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> Quer
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
     """Say whether the pages of a model are open to the user."""
-    return admin.site.get_model_admin(model).has_view_permission(request)
+    return site.get_model_admin(model).has_view_permission(request)
 
 
 def configures(request: HttpRequest, flow_id: int | None) -> bool:

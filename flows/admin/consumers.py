@@ -12,9 +12,10 @@ from flows.admin.display import shown_time
 from flows.admin.filters import QueueOfRowFilter
 from flows.models import Consumer
 from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.site import register
 
 
-@admin.register(Consumer)
+@register(Consumer)
 class ConsumerAdmin(ByRole, ReadOnlyAdmin):
     opened_by = SEES_EVERY_RUN
     list_display = ("id", "queue", "threads", "cluster", "machine", "pid", "since", "heartbeat")

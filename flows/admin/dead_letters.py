@@ -59,6 +59,7 @@ from flows.options import LONGEST_REASON
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.json_fields import CodeWidget, pretty_json
+from scripts.admin.site import register
 from scripts.examination.examiner import NotExamined
 from scripts.examination.payload_schema import PayloadSchema
 from scripts.models import Script, ScriptVersion
@@ -150,7 +151,7 @@ class ReprocessForm(forms.Form):
             return []
 
 
-@admin.register(DeadLetter)
+@register(DeadLetter)
 class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     class Media:
         css: ClassVar[Any] = {"all": ["flows/runs.css", "flows/letters.css"]}

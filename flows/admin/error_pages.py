@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views import csrf, defaults
+
+from scripts.admin.site import site
 
 FORBIDDEN = "Your roles do not allow this. An administrator can give you the right."
 NOT_FOUND = "There is no page at this address. What it showed may have been deleted."
@@ -43,9 +44,9 @@ def page(request: HttpRequest, status: int, title: str, text: str) -> HttpRespon
     # The way in the header is not that to the page which was asked for.
     request.error_title = title  # type: ignore[attr-defined]
     user = getattr(request, "user", None)
-    is_inside = user is not None and admin.site.has_permission(request)
+    is_inside = user is not None and site.has_permission(request)
     context: dict[str, Any] = {
-        **admin.site.each_context(request),
+        **site.each_context(request),
         "title": title,
         "text": text,
         "status": status,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Model
@@ -22,6 +21,7 @@ from flows.admin.display import page_of
 from flows.admin.navigation import own_groups
 from flows.models import Flow, Queue, Right, Run
 from flows.models.users import user_name_field
+from scripts.admin.site import site
 from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
 MOST_OF_A_KIND = 6
@@ -81,7 +81,7 @@ def _rows(request: HttpRequest, text: str) -> Iterator[Found]:
     for model, field, icon in _kinds():
         if not _is_open(request, model):
             continue
-        rows: Any = admin.site.get_model_admin(model).get_queryset(request)
+        rows: Any = site.get_model_admin(model).get_queryset(request)
         rows = rows.filter(**{f"{field}__icontains": text}).order_by(field)
         kind = str(model._meta.verbose_name).capitalize()
         for pk, name in rows.values_list("pk", field)[:MOST_OF_A_KIND]:
@@ -104,15 +104,13 @@ def _pages(request: HttpRequest, text: str) -> Iterator[Found]:
     for group in own_groups(request):
         for item in group["items"]:
             may_see = item.get("permission", _always)
-            is_there = "model" not in item or admin.site.is_registered(item["model"])
+            is_there = "model" not in item or site.is_registered(item["model"])
             if is_there and text.lower() in item["title"].lower() and may_see(request):
                 yield Found(item["title"], "Page", item["link"], item["icon"])
     mine = _address("flows_rolemapping_mine")
     if mine and text.lower() in "my rights":
         yield Found("My rights", "Page", mine, "verified_user")
-    may_add = admin.site.is_registered(Flow) and admin.site.get_model_admin(
-        Flow
-    ).has_add_permission(request)
+    may_add = site.is_registered(Flow) and site.get_model_admin(Flow).has_add_permission(request)
     if may_add and text.lower() in "new flow":
         yield Found("New flow", "Page", reverse("admin:flows_flow_add"), "add")
 
@@ -123,7 +121,7 @@ def _always(request: HttpRequest) -> bool:
 
 def _is_open(request: HttpRequest, model: type[Model]) -> bool:
     # A project may have unregistered a model.
-    return admin.site.is_registered(model) and may_view(request, model)
+    return site.is_registered(model) and may_view(request, model)
 
 
 def _address(name: str, *args: Any) -> str:

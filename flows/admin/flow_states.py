@@ -26,6 +26,7 @@ from scripts.admin.base import OwnTransactions
 from scripts.admin.confirmation import ConfirmationAdmin
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.deletion import Deletion, DeletionAdmin
+from scripts.admin.site import register
 from scripts.protocol.flow_state import StateInvalid, checked_value
 
 LONGEST = 100
@@ -46,7 +47,7 @@ class FlowStateForm(forms.ModelForm):
             raise ValidationError(str(error)) from error
 
 
-@admin.register(FlowState)
+@register(FlowState)
 class FlowStateAdmin(
     ByRole, DeletionAdmin, OwnTransactions, ConfirmationAdmin, ConflictAdmin, ModelAdmin
 ):

@@ -26,6 +26,7 @@ from flows.models import Flow, FlowVersion, Right, StepVersion
 from flows.models.step_restoring import missing_parts, restore_steps, starts_left_out
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
+from scripts.admin.site import register
 
 MOST_VERSIONS = 20
 
@@ -186,7 +187,7 @@ class StepVersionInline(ReadOnlyInline):
         return "waits for all branches" if step.join else "no"
 
 
-@admin.register(FlowVersion)
+@register(FlowVersion)
 class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdmin):
     list_display = ("__str__", "made", "author")
     list_select_related = ("author",)

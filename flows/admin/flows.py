@@ -32,6 +32,7 @@ from flows.monitoring.impact import flow_goes
 from scripts.admin.bulk import bulk_action
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
+from scripts.admin.site import register, site
 
 RESTORABLE = "It can be restored from the list of deleted flows."
 MOST_RUNS = 8
@@ -61,7 +62,7 @@ def _to_change(
     return changed, notes
 
 
-@admin.register(Flow)
+@register(Flow)
 class FlowAdmin(
     DeletionAdmin,
     DeletedFlowsAdmin,
@@ -103,7 +104,7 @@ class FlowAdmin(
     active_field = "active"
 
     def deletion_of(self, request: HttpRequest, obj: Flow) -> Deletion:
-        mappings = admin.site.get_model_admin(RoleMapping)
+        mappings = site.get_model_admin(RoleMapping)
         rows = obj.role_mappings.all()
         may_delete = all(mappings.has_delete_permission(request, each) for each in rows)
         missing = set() if may_delete else {str(RoleMapping._meta.verbose_name_plural)}
@@ -254,7 +255,7 @@ class FlowAdmin(
         return redirect(list_of(FlowState, flow__id__exact=object_id))
 
     def has_see_states_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        states = admin.site.get_model_admin(FlowState).get_queryset(request)
+        states = site.get_model_admin(FlowState).get_queryset(request)
         return object_id is None or states.filter(flow=object_id).exists()
 
     def get_actions_row(self, request: HttpRequest) -> list[Any]:

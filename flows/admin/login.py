@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
@@ -13,6 +12,7 @@ from flows.access.addresses import caller_network
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.models.users import is_possible_name
+from scripts.admin.site import site
 
 
 class LoginForm(AuthenticationForm):
@@ -44,7 +44,7 @@ class LoginForm(AuthenticationForm):
 
 def login_page(request: HttpRequest) -> HttpResponse:
     """Answer as Django's page does, with 429 and Retry-After after too many failed logins."""
-    response = admin.site.login(request)
+    response = site.login(request)
     form = (getattr(response, "context_data", None) or {}).get("form")
     if refusal := getattr(form, "refusal", None):
         response.status_code = refusal.status

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
-from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import models
@@ -31,6 +30,7 @@ from flows.models import (
     RoleMapping,
     Run,
 )
+from scripts.admin.site import site
 from scripts.models import (
     ConfigurationValue,
     Library,
@@ -62,7 +62,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def is_there(item: dict[str, Any]) -> bool:
-    return "model" not in item or admin.site.is_registered(item["model"])
+    return "model" not in item or site.is_registered(item["model"])
 
 
 def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
@@ -155,7 +155,7 @@ def item(
 ) -> dict[str, Any]:
     """Return a link to a list; it is active on the pages of the model and of its parts."""
     parts = (model, *parts)
-    found = [list_of(each) for each in parts if admin.site.is_registered(each)]
+    found = [list_of(each) for each in parts if site.is_registered(each)]
     return {
         "title": title,
         "icon": icon,
@@ -177,11 +177,11 @@ def project_groups(request: HttpRequest, shown: set[type]) -> list[dict[str, Any
     labels = {
         model._meta.app_label
         for model in apps.get_models()
-        if model not in shown and admin.site.is_registered(model)
+        if model not in shown and site.is_registered(model)
     }
     groups = []
     for label in labels - ENGINE:
-        for found in admin.site.get_app_list(request, app_label=label):
+        for found in site.get_app_list(request, app_label=label):
             others = [each for each in found["models"] if each["model"] not in shown]
             items = [project_item(request, each) for each in others]
             groups.append({"title": found["name"], "separator": True, "items": items})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
@@ -34,6 +34,7 @@ from flows.admin.delegation import NOT_OWN_RIGHT, may_give_mapping
 from flows.admin.display import page_of
 from flows.admin.user_fields import UserFields
 from flows.models import Flow, Right, RoleMapping
+from scripts.admin.site import site
 
 NO_RIGHTS = "none"
 NO_ROLE = "There is no role with this profile for {}, and you may not make one."
@@ -104,8 +105,8 @@ class ProfileForm(forms.Form):
 
     def _may_make_roles(self) -> bool:
         return all(
-            admin.site.is_registered(model)
-            and admin.site.get_model_admin(model).has_add_permission(self.request)
+            site.is_registered(model)
+            and site.get_model_admin(model).has_add_permission(self.request)
             for model in (Group, RoleMapping)
         )
 
@@ -137,7 +138,7 @@ def give_view(request: HttpRequest, model_admin: Any) -> HttpResponse:
     form = ProfileForm(request.POST or None, request, target)
     if form.is_valid():
         note = form.save()
-        admin.site.get_model_admin(type(target)).log_change(request, target, note)
+        site.get_model_admin(type(target)).log_change(request, target, note)
         messages.success(request, note)
         return redirect(page_of(target))
     context = {
@@ -158,15 +159,15 @@ def _target(request: HttpRequest) -> Any:
     """Return the role or user of the address, if the request's user may change it."""
     model: Any = Group if "role" in request.GET else get_user_model()
     key = request.GET.get("role") or request.GET.get("user")
-    if not key or not admin.site.is_registered(model):
+    if not key or not site.is_registered(model):
         raise Http404
-    model_admin: Any = admin.site.get_model_admin(model)
+    model_admin: Any = site.get_model_admin(model)
     target = model_admin.get_object(request, key)
     if target is None:
         raise Http404
     if not model_admin.has_change_permission(request, target):
         raise PermissionDenied
-    mappings = admin.site.get_model_admin(RoleMapping)
+    mappings = site.get_model_admin(RoleMapping)
     may_map = mappings.has_add_permission(request) and mappings.has_delete_permission(request)
     if model is Group and not may_map:
         raise PermissionDenied

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
@@ -21,6 +21,7 @@ from flows.monitoring.impact import Impact, impact_of
 from scripts.admin.bounds import state_bounds
 from scripts.admin.confirmation import CONFIRMED
 from scripts.admin.conflicts import SEEN, last_change
+from scripts.admin.site import site
 
 if TYPE_CHECKING:
     from flows.admin.pausing import PausingAdmin as Base
@@ -102,7 +103,7 @@ class TuningAdmin(Base):
             step = Step.objects.select_related("flow").get(queue=queue)
             step.threads = form.cleaned_data["threads"]
             step.save(update_fields=["threads"])
-            flows: Any = admin.site.get_model_admin(Flow)
+            flows: Any = site.get_model_admin(Flow)
             change = {"name": "step", "object": str(step), "fields": ["threads"]}
             flows.log_change(request, step.flow, [{"changed": change}])
             step.flow.make_version(author=request.user)

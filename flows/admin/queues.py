@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
@@ -38,6 +38,7 @@ from flows.monitoring.queue_page import (
 )
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
+from scripts.admin.site import register
 
 STATE_LABELS = {OPEN: "success", PAUSED: "warning", FLOW_PAUSED: "warning", FULL: "danger"}
 SHOWN = ("name",)
@@ -48,7 +49,7 @@ MOST_LIVE = 200
 _shared = Kept(1.0)
 
 
-@admin.register(Queue)
+@register(Queue)
 class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
     class Media:
         css: ClassVar[Any] = {"all": ["flows/queues.css", "flows/flow.css"]}

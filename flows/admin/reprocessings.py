@@ -31,6 +31,7 @@ from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
+from scripts.admin.site import register
 
 State = Reprocessing.State
 STATE_LABELS = {
@@ -55,7 +56,7 @@ WORDS = {
 }
 
 
-@admin.register(Reprocessing)
+@register(Reprocessing)
 class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     class Media:
         css: ClassVar[Any] = {"all": ["flows/letters.css"]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
@@ -26,6 +25,7 @@ from flows.admin.by_role import mappings_seen
 from flows.admin.matrix import matrix_view
 from flows.admin.profiles import give_view
 from flows.models import Right
+from scripts.admin.site import site
 
 FLOWS_A_PAGE = 50
 
@@ -52,9 +52,9 @@ def mine_view(request: HttpRequest, model_admin: Any) -> HttpResponse:
 
 def user_view(request: HttpRequest, model_admin: Any, user_id: str) -> HttpResponse:
     model = get_user_model()
-    if not admin.site.is_registered(model):
+    if not site.is_registered(model):
         raise Http404
-    users: Any = admin.site.get_model_admin(model)
+    users: Any = site.get_model_admin(model)
     user = users.get_object(request, unquote(user_id))
     if user is None:
         raise Http404
@@ -93,6 +93,4 @@ def _page(request: HttpRequest, model_admin: Any, user: Any, **more: Any) -> Htt
 def _may_see_roles(request: HttpRequest) -> bool:
     from django.contrib.auth.models import Group
 
-    return admin.site.is_registered(Group) and admin.site.get_model_admin(
-        Group
-    ).has_view_permission(request)
+    return site.is_registered(Group) and site.get_model_admin(Group).has_view_permission(request)

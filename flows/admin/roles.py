@@ -37,6 +37,7 @@ from flows.models.users import all_users, members, user_name_field
 from scripts.admin.base import ConfigurationAdmin, PlainInline
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.help_texts import with_help
+from scripts.admin.site import register
 
 MOST_NAMES = 20
 REPEATED = "The role has this right already."
@@ -125,7 +126,7 @@ class MappingsOfFlowInline(RoleMappingInline):
     tab = True
 
 
-@admin.register(RoleMapping)
+@register(RoleMapping)
 class RoleMappingAdmin(ConfigurationAdmin):
     form = RoleMappingForm
     list_display = ("role", "right_label", "flow_name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.forms import Form
@@ -54,6 +54,7 @@ from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.bulk import bulk_action
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.json_fields import pretty_json
+from scripts.admin.site import register
 
 
 def to_cancel(
@@ -70,7 +71,7 @@ def to_cancel(
     return going_on, notes
 
 
-@admin.register(Run)
+@register(Run)
 class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
     """For millions of rows: it counts no rows, and every order is that of the key."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -20,6 +20,7 @@ from django.urls import reverse
 
 from flows.access.audit import record
 from flows.models.users import VALUE_ERRORS, all_users
+from scripts.admin.site import site
 
 MIDDLEWARE = "flows.admin.see_as.SeeAsMiddleware"
 KEY = "see_as"
@@ -118,7 +119,7 @@ def _refused(request: Any, user: Any) -> HttpResponse:
         return HttpResponse(note, status=403, headers={"HX-Refresh": "true"})
     if not request.path.startswith(reverse("admin:index")):
         return HttpResponse(note, status=403, content_type="text/plain")
-    context = {**admin.site.each_context(request), "note": note, "title": "Read-only"}
+    context = {**site.each_context(request), "note": note, "title": "Read-only"}
     response = TemplateResponse(request, "admin/flows/rolemapping/read_only.html", context)
     response.status_code = 403
     return response.render()

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.contrib import admin
 from django.db import transaction
 from django.db.models import Sum
 from django.http import HttpRequest
@@ -14,6 +13,7 @@ from django.http import HttpRequest
 from flows.admin.step_forms import NEW, NewStepForm
 from flows.models import Consumer, DeadLetter, Flow, FlowTotals, FlowVersion, Message, Queue, Step
 from flows.models.ways import without_lost_ways
+from scripts.admin.site import site
 from scripts.models import Script
 
 
@@ -142,4 +142,4 @@ def _note(request: HttpRequest, flow: Flow, change: dict[str, Any]) -> None:
 
 
 def _admin_of(model: Any) -> Any:
-    return admin.site.get_model_admin(model)
+    return site.get_model_admin(model)

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from django import forms
-from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.forms import ModelForm
@@ -26,6 +25,7 @@ from flows.models import Flow, Queue, Right, Step
 from flows.models.ways import later_steps
 from scripts.admin.bounds import state_bounds
 from scripts.admin.editor import CodeField, EditorWidget
+from scripts.admin.site import site
 from scripts.admin.trial_page import FIRST_CODE
 from scripts.dotted_path import callables_are_on
 from scripts.models import Language, Script
@@ -84,7 +84,7 @@ def step_form(request: HttpRequest, step: Step, data: Any = None) -> StepForm:
 
 def _form_of(request: HttpRequest, obj: Any, fields: tuple[str, ...], data: Any) -> Any:
     """Return some fields of the form of an object's own page."""
-    found = admin.site.get_model_admin(type(obj))
+    found = site.get_model_admin(type(obj))
     form_class = found.get_form(
         request, obj if obj.pk else None, change=bool(obj.pk), fields=fields
     )

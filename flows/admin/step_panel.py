@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Model, ProtectedError
@@ -39,6 +39,7 @@ from flows.monitoring.step_cards import cards_of
 from flows.store import store
 from scripts.admin.confirmation import CONFIRMED
 from scripts.admin.conflicts import SEEN, ConflictAdmin, last_change
+from scripts.admin.site import site
 from scripts.admin.trial_page import FIRST_CODE
 from scripts.models import Script
 
@@ -299,9 +300,9 @@ def announce(
 def panes_of(request: HttpRequest, step: Step) -> list[Pane]:
     """Return the parts of the panel that the user may see."""
     rights = StepRights(request, step.flow)
-    scripts: Any = admin.site.get_model_admin(Script)
-    queues: Any = admin.site.get_model_admin(Queue)
-    flows: Any = admin.site.get_model_admin(Flow)
+    scripts: Any = site.get_model_admin(Script)
+    queues: Any = site.get_model_admin(Queue)
+    flows: Any = site.get_model_admin(Flow)
     found = []
     if rights.may_see_scripts:
         may_change = rights.may_change_script(step.script)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
 from flows.access.rights import SEES_EVERY_RUN
 from flows.admin.by_role import configures, has_right, may_view
 from flows.models import Flow, Queue, Step
+from scripts.admin.site import site
 from scripts.models import Script
 
 
@@ -76,4 +76,4 @@ class StepRights:
 
 
 def _admin_of(model: type[Model]) -> Any:
-    return admin.site.get_model_admin(model)
+    return site.get_model_admin(model)

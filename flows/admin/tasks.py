@@ -19,10 +19,12 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.admin import ModelAdmin
 
 from flows.admin.display import elapsed, first_line, link, page_of, shown_time
+from flows.admin.registering import unregister_stock
 from flows.tasks.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.durations import format_duration
+from scripts.admin.site import register
 
 # What `ast` raises for a text that is no literal of Python.
 UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
@@ -38,8 +40,7 @@ WORDS = {
 
 for model, words in WORDS.items():
     model._meta.verbose_name, model._meta.verbose_name_plural = words, f"{words}s"
-    if admin.site.is_registered(model):
-        admin.site.unregister(model)
+    unregister_stock(model)
 
 
 class ForSuperusers:
@@ -129,7 +130,7 @@ def _keywords(text: str) -> dict[Any, Any] | None:
         return None
 
 
-@admin.register(Schedule)
+@register(Schedule)
 class ScheduleAdmin(ConflictAdmin, ChangedBySuperusers, django_q_admin.ScheduleAdmin, ModelAdmin):
     form = ScheduleForm
     list_display = ("name", "short_func", "rhythm", "left", "next_at", "last")
@@ -216,12 +217,12 @@ class EndedTaskAdmin(ForSuperusers, ReadOnlyAdmin):
         return task.hook or "-"
 
 
-@admin.register(Success)
+@register(Success)
 class SuccessAdmin(EndedTaskAdmin, django_q_admin.TaskAdmin):
     list_display = ("name", "func", "group", "ended_at", "took")
 
 
-@admin.register(Failure)
+@register(Failure)
 class FailureAdmin(EndedTaskAdmin, django_q_admin.FailAdmin):
     list_display = ("name", "func", "ended_at", "attempts", "error")
 
@@ -230,7 +231,7 @@ class FailureAdmin(EndedTaskAdmin, django_q_admin.FailAdmin):
         return first_line(str(task.result))
 
 
-@admin.register(OrmQ)
+@register(OrmQ)
 class QueuedTaskAdmin(ForSuperusers, ReadOnlyAdmin, django_q_admin.QueueAdmin):
     list_display = ("called", "func", "group", "not_before")
     list_display_links = ("called",)

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
@@ -26,9 +26,11 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from flows.access import audit
 from flows.access.tokens import call_token, has_room, most_tokens, token_name
 from flows.admin.display import list_of, shown_time
+from flows.admin.registering import unregister_stock
 from flows.models import Flow, TokenName, TokenUse
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
+from scripts.admin.site import register
 
 # The pages call a token an API token. Migrations do not read these names.
 Token: Any = get_token_model()
@@ -36,8 +38,7 @@ Token._meta.app_config.verbose_name = "API access"
 Token._meta.verbose_name = "API token"
 Token._meta.verbose_name_plural = "API tokens"
 
-if admin.site.is_registered(Token):
-    admin.site.unregister(Token)
+unregister_stock(Token)
 
 
 class TokenForm(ModelForm):
@@ -70,7 +71,7 @@ if Token is AuthToken:
     AuthToken.__str__ = token_name
 
 
-@admin.register(Token)
+@register(Token)
 class TokenAdmin(ModelAdmin):
     form = TokenForm
     list_display = ("shown_name", "begins_with", "user", "made", "last_used", "expires", "state")

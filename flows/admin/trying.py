@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.urls import reverse
@@ -14,6 +13,7 @@ from flows.admin.by_role import has_right
 from flows.admin.flow_trial import CALLABLE, FlowTrial, Tried, try_flow
 from flows.models import Flow, Right, Step
 from scripts.admin.json_fields import pretty_json
+from scripts.admin.site import site
 from scripts.grants import missing_to_try
 from scripts.models import Language, Script
 from scripts.protocol.json_text import items_of
@@ -38,7 +38,7 @@ def may_try(request: HttpRequest, flow: Flow) -> bool:
 
 def refusals(request: HttpRequest, flow: Flow) -> list[str]:
     """Return why the user may not try each script of the flow as on the page of that script."""
-    scripts = admin.site.get_model_admin(Script)
+    scripts = site.get_model_admin(Script)
     found = []
     for step in flow.steps.select_related("script").order_by("position", "pk"):
         if step.script.language == Language.CALLABLE:

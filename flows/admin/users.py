@@ -33,6 +33,7 @@ from scripts.admin.bulk import bulk_action
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
 from scripts.admin.help_texts import with_help
+from scripts.admin.site import site
 
 User: Any = get_user_model()
 HELP = {
@@ -203,8 +204,8 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
 
 def register() -> None:
     """Register the class, after every app of the project has registered its own."""
-    if admin.site.is_registered(User):
+    if site.is_registered(User):
         replace_stock(User, UserAdmin, DjangoUserAdmin)
     else:
         # Django registers its own user model alone, and histories link to the page of a user.
-        admin.site.register(User, UserAdmin)
+        site.register(User, UserAdmin)

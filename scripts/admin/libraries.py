@@ -12,6 +12,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from scripts.admin.base import ConfigurationAdmin, links_to_scripts
 from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.help_texts import CODE
+from scripts.admin.site import register
 from scripts.grants import scripts_out_of_reach
 from scripts.models import Library
 
@@ -37,7 +38,7 @@ class LibraryForm(ModelForm):
             )
 
 
-@admin.register(Library)
+@register(Library)
 class LibraryAdmin(ConfigurationAdmin):
     form = LibraryForm
     preformatted_fields = ("code",)

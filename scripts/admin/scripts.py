@@ -20,6 +20,7 @@ from scripts.admin.editor import CodeField, EditorWidget
 from scripts.admin.help_texts import CODE
 from scripts.admin.json_fields import JsonSchemaField
 from scripts.admin.script_fields import ScriptFields
+from scripts.admin.site import register
 from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.dotted_path import callables_are_on
@@ -82,7 +83,7 @@ class ScriptForm(ScriptFields):
             self.add_error(grant.field if grant.field in self.fields else None, str(grant))
 
 
-@admin.register(Script)
+@register(Script)
 class ScriptAdmin(DeletionAdmin, TrialAdmin, ChangedByUse, ConfigurationAdmin):
     form = ScriptForm
     formfield_overrides = {**FORMFIELDS, models.JSONField: {"form_class": JsonSchemaField}}

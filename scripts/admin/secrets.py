@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from scripts.admin.base import ConfigurationAdmin, links_to_scripts
+from scripts.admin.site import register
 from scripts.models import Script, Secret
 from scripts.templatetags.times import moment
 
@@ -57,7 +58,7 @@ class SecretForm(forms.ModelForm):
         return super().save(commit)
 
 
-@admin.register(Secret)
+@register(Secret)
 class SecretAdmin(ConfigurationAdmin):
     form = SecretForm
     list_display = ("name", "description", "is_readable", "changed", "used_by")

@@ -28,6 +28,7 @@ from scripts.admin.base import (
     preformatted,
 )
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
+from scripts.admin.site import register
 from scripts.host.tables import TableFile
 from scripts.models import ReferenceTable, Script, TableContent, TableVersion
 from scripts.services.table_storing import ReadTable, file_of, format_of, restore, store_read
@@ -105,7 +106,7 @@ class TableVersionInline(ReadOnlyInline):
         return filesizeformat(version.content.size)
 
 
-@admin.register(ReferenceTable)
+@register(ReferenceTable)
 class ReferenceTableAdmin(ConfigurationAdmin):
     form = TableForm
     list_display = ("name", "description", "newest", "rows", "used_by")
@@ -201,7 +202,7 @@ class ReferenceTableAdmin(ConfigurationAdmin):
         return first_rows(latest.content) if latest else "none"
 
 
-@admin.register(TableVersion)
+@register(TableVersion)
 class TableVersionAdmin(DetailActions, ReadOnlyAdmin):
     list_display = ("__str__", "saved", "author", "rows")
     search_fields = ("table__name",)

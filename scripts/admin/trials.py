@@ -6,11 +6,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.site import register
 from scripts.models import TrialRecord
 from scripts.templatetags.times import moment
 
 
-@admin.register(TrialRecord)
+@register(TrialRecord)
 class TrialRecordAdmin(ReadOnlyAdmin):
     list_display = ("tried", "user_name", "script_name", "read", "called", "digest")
     search_fields = ("user_name", "script_name", "code_digest")

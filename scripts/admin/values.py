@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
 
 from scripts.admin.base import ConfigurationAdmin
+from scripts.admin.site import register
 from scripts.models import ConfigurationValue
 
 
-@admin.register(ConfigurationValue)
+@register(ConfigurationValue)
 class ConfigurationValueAdmin(ConfigurationAdmin):
     list_display = ("name", "value", "description")
     search_fields = ("name", "value", "description")

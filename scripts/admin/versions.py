@@ -21,6 +21,7 @@ from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.diff import Diff, TimeLeft, diff
 from scripts.admin.durations import format_duration
 from scripts.admin.json_fields import indented
+from scripts.admin.site import register
 from scripts.extensions import uses_of
 from scripts.grants import beyond_reach, missing_to_try
 from scripts.models import Script, ScriptVersion
@@ -68,7 +69,7 @@ class VersionInline(ReadOnlyInline):
         return str(diff(before.content(), version.content(), self.time_left))
 
 
-@admin.register(ScriptVersion)
+@register(ScriptVersion)
 class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
     list_display = ("__str__", "language", "saved", "author")
     list_select_related = ("author",)
