@@ -16,6 +16,7 @@ from flows.models.logins import LoginCount
 from flows.models.message import Message
 from flows.models.queue import Queue, QueueState
 from flows.models.quiet_end import QuietEnd
+from flows.models.recent_starts import RecentStarts
 from flows.models.reprocessing import ReprocessedLetter, Reprocessing
 from flows.models.role import Right, RoleMapping
 from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
@@ -54,6 +55,7 @@ __all__ = [
     "Queue",
     "QueueState",
     "QuietEnd",
+    "RecentStarts",
     "RefusedStarts",
     "ReprocessedLetter",
     "Reprocessing",

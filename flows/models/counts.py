@@ -78,6 +78,7 @@ class RefusedStarts(models.Model):
     class Cause(models.TextChoices):
         FULL = "full", "full queue"
         PAYLOAD = "payload", "payload"
+        RATE = "rate", "start rate"
 
     minute = models.DateTimeField()
     flow_name = models.CharField(max_length=100)

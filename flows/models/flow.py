@@ -13,7 +13,7 @@ from django.db.models import Q, Value
 from simple_history.models import HistoricalRecords
 
 from flows.models.configuration_revision import ConfigurationRevision
-from flows.models.durations import not_longer_than_zero
+from flows.models.durations import is_rate_period, not_longer_than_zero
 from flows.models.keep import Keep
 from flows.models.queue import Queue
 from flows.models.starting import rename_start
@@ -73,6 +73,19 @@ class Flow(models.Model):
         db_default=False,
         help_text="Webhooks may go to addresses of inner networks and of this machine.",
     )
+    start_rate_count = models.PositiveIntegerField(
+        "start rate",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(1_000_000)],
+        help_text="Most runs that callers of the API start in one period; empty: no limit.",
+    )
+    start_rate_period = models.DurationField(
+        "start rate period",
+        default=timedelta(seconds=1),
+        db_default=timedelta(seconds=1),
+        help_text="The time that the start rate counts in, 1 s to 1 day, such as 1 min.",
+    )
     paused = models.BooleanField(
         default=False, help_text="Starts are accepted, but the messages of all its steps wait."
     )
@@ -105,7 +118,10 @@ class Flow(models.Model):
 
     def clean(self) -> None:
         require_name(self, in_addresses=True)
-        if wrong := not_longer_than_zero(self, "retention", "max_age"):
+        wrong = not_longer_than_zero(self, "retention", "max_age")
+        if not is_rate_period(self.start_rate_period):
+            wrong["start_rate_period"] = "Must be whole seconds, from 1 s to 1 day."
+        if wrong:
             raise ValidationError(wrong)
 
     def make_version(self, author: Any = None) -> FlowVersion:
