@@ -42,6 +42,13 @@ class DeadlineInvalid(OptionInvalid):
     errors = [{"parameter": "deadline", "detail": "must be later than the start of the run"}]
 
 
+class CallbackRefused(OptionInvalid):
+    """callbackUrl: must be a public address; the flow grants no private one."""
+
+    # As a problem of the API has them.
+    errors = [{"parameter": "callbackUrl", "detail": "must be a public address"}]
+
+
 class RunFailed(FlowError):
     """The run has failed or was cancelled; it has no result."""
 

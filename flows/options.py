@@ -13,6 +13,7 @@ from django.utils import timezone
 from flows.errors import OptionInvalid
 from flows.models.run_label import LONGEST_KEY as LONGEST_LABEL_KEY
 from flows.models.run_label import LONGEST_VALUE, MOST_LABELS
+from flows.models.webhook_url import url_fault
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -30,6 +31,7 @@ class BatchOptions(TypedDict, total=False):
     start_at: datetime | None
     labels: Mapping[str, str] | None
     deadline: datetime | timedelta | None
+    callback_url: str | None
 
 
 class StartOptions(BatchOptions, total=False):
@@ -46,6 +48,7 @@ class RunOptions:
     start_at: datetime | None = None
     labels: tuple[tuple[str, str], ...] = ()
     deadline: datetime | timedelta | None = None
+    callback_url: str = ""
 
 
 def checked_options(
@@ -54,6 +57,7 @@ def checked_options(
     idempotency_key: Any = None,
     labels: Any = None,
     deadline: Any = None,
+    callback_url: Any = None,
 ) -> RunOptions:
     """Return the options; the priority is a plain number, also where it is of an IntEnum.
 
@@ -67,7 +71,10 @@ def checked_options(
         _require_time("deadline", deadline)
     if idempotency_key is not None and (fault := key_fault(idempotency_key)):
         raise OptionInvalid(f"idempotency_key must {fault}.")
-    return RunOptions(int(priority), start_at, _checked_labels(labels or {}), deadline)
+    if callback_url is not None and (fault := url_fault(callback_url)):
+        raise OptionInvalid(f"callback_url {fault}.")
+    asked = _checked_labels(labels or {})
+    return RunOptions(int(priority), start_at, asked, deadline, callback_url or "")
 
 
 def _require_time(option: str, value: Any) -> None:

@@ -77,6 +77,7 @@ class FlowPlan:
     flow_version_id: int
     first: StepPlan | None
     input_schema: PayloadSchema | None
+    private_webhooks: bool = False
 
     def require_runnable(self) -> StepPlan:
         if not self.active:
@@ -249,6 +250,7 @@ def build_flow_plan(name: str) -> FlowPlan:
         flow_version_id=version.pk,
         first=build_step_plan(first.pk) if first else None,
         input_schema=_compiled(schema) if schema else None,
+        private_webhooks=flow.private_webhooks,
     )
 
 

@@ -115,6 +115,7 @@ def start(
     start_at: datetime | None = None,
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
+    callback_url: str | None = None,
 ) -> UUID:
     """Start a run and return its correlation id.
 
@@ -123,14 +124,15 @@ def start(
     for digit. Of the messages that wait in a queue those of a higher priority go first, 0 to 9;
     before `start_at`, which has a time zone, the run waits. A run that has not ended by its
     deadline, a time with a zone or a duration from now, is cancelled. Labels, up to 16 pairs of
-    texts, are kept with the run, which is found by them. The same idempotency key of the same user
-    and flow gives the same run for a day.
+    texts, are kept with the run, which is found by them. `callback_url` is told the end of the run
+    by a signed POST. The same idempotency key of the same user and flow gives the same run for a
+    day.
 
     Raises UnknownFlow; FlowNotRunnable where it is inactive or has no steps; PayloadInvalid, with
     the places in `errors`; PayloadNotChecked where checking it has to wait and QueueFull, both with
     `retry_after` seconds; IdempotencyConflict where the key was used for another request;
-    ValueError for a key, a label, a priority or a time that cannot be; and CommitInDoubt where the
-    database was lost and does not say whether the run is stored.
+    ValueError for a key, a label, a priority, a time or an address that cannot be; and
+    CommitInDoubt where the database was lost and does not say whether the run is stored.
     """
     with counting_refusals(flow), telling_when():
         started = engine.start(
@@ -142,6 +144,7 @@ def start(
             start_at=start_at,
             labels=labels,
             deadline=deadline,
+            callback_url=callback_url,
         )
     return started.correlation_id
 
@@ -183,6 +186,7 @@ def start_many(
     start_at: datetime | None = None,
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
+    callback_url: str | None = None,
 ) -> list[UUID]:
     """Start a run for each payload, all of them or none, and return their ids in order.
 
@@ -199,6 +203,7 @@ def start_many(
             start_at=start_at,
             labels=labels,
             deadline=deadline,
+            callback_url=callback_url,
         )
 
 

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from flows.monitoring import kept
+from flows.store.telling import flow_webhooks
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
 from tests import bytecode, flushing, parts_of_pages, static_files
@@ -53,6 +54,7 @@ def nothing_is_kept() -> Iterator[None]:
     """Forget what a process has kept of the database of the test before."""
     yield
     kept.forget()
+    flow_webhooks.forget()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,6 +32,7 @@ def request_digest(
     start_at: datetime | None,
     labels: tuple[tuple[str, str], ...] = (),
     deadline: datetime | timedelta | None = None,
+    callback_url: str = "",
 ) -> str:
     """Return the digest of all that makes one start different from another.
 
@@ -48,6 +49,8 @@ def request_digest(
         # Digests of starts without them stay as they were.
         if labels or deadline is not None:
             asked += [labels, _deadline(deadline)]
+        if callback_url:
+            asked.append(["callback", callback_url])
         canonical = ascii(tuple(asked))
     except RecursionError as error:
         raise PayloadInvalid("The payload is nested too deep.") from error

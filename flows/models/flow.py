@@ -18,6 +18,7 @@ from flows.models.keep import Keep
 from flows.models.queue import Queue
 from flows.models.starting import rename_start
 from flows.models.version import FlowVersion, StepVersion
+from flows.models.webhook_url import LONGEST_URL, is_private, url_fault
 from scripts.models import Script, ScriptVersion, unrepeatable_id, with_next_number
 from scripts.names import require_name
 
@@ -61,7 +62,7 @@ class Flow(models.Model):
     )
     webhook_url = models.CharField(
         "webhook",
-        max_length=2_000,
+        max_length=LONGEST_URL,
         default="",
         db_default="",
         blank=True,
@@ -123,6 +124,18 @@ class Flow(models.Model):
             wrong["start_rate_period"] = "Must be whole seconds, from 1 s to 1 day."
         if wrong:
             raise ValidationError(wrong)
+        if fault := self.webhook_fault():
+            raise ValidationError({"webhook_url": f"It {fault}."})
+
+    def webhook_fault(self) -> str:
+        """Say what is wrong with the address of the webhook, "" where nothing is."""
+        if not self.webhook_url:
+            return ""
+        if fault := url_fault(self.webhook_url):
+            return fault
+        if is_private(self.webhook_url) and not self.private_webhooks:
+            return "must be a public address: private ones are not granted here"
+        return ""
 
     def make_version(self, author: Any = None) -> FlowVersion:
         """Return the version with the current steps, a new one if the latest differs.

@@ -7,8 +7,8 @@ from django.db.models import F, Q
 
 from flows.models.flow import Flow
 from flows.models.run import Run
+from flows.models.webhook_url import LONGEST_URL
 
-LONGEST_URL = 2_000
 LONGEST_ERROR = 500
 
 

@@ -33,7 +33,12 @@ def key_of(run: NewRun, key: str, options: RunOptions | None = None) -> Idempote
         caller=caller_of(run.user_id),
         key=key,
         body_digest=request_digest(
-            run.body, asked.priority, asked.start_at, asked.labels, asked.deadline
+            run.body,
+            asked.priority,
+            asked.start_at,
+            asked.labels,
+            asked.deadline,
+            asked.callback_url,
         ),
         run_id=run.correlation_id,
     )

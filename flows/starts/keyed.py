@@ -40,6 +40,7 @@ def start_keyed(
     start_at: datetime | None = None,
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
+    callback_url: str | None = None,
 ) -> list[Outcome]:
     """Start a run for each key and payload, all that are new in one transaction or none.
 
@@ -48,7 +49,7 @@ def start_keyed(
     """
     if not keyed:
         return []
-    options = checked_options(priority, start_at, None, labels, deadline)
+    options = checked_options(priority, start_at, None, labels, deadline, callback_url)
     runs = list(new_runs(plan, [payload for _, payload in keyed], user, options))
     keys = [key_of(run, key, options) for run, (key, _) in zip(runs, keyed, strict=True)]
     try:

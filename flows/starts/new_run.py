@@ -10,9 +10,11 @@ from uuid import UUID
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
-from flows.errors import DeadlineInvalid, DelayTooLong
+from flows.errors import CallbackRefused, DeadlineInvalid, DelayTooLong
 from flows.message.envelope import parse_payload, parse_value, wrap
 from flows.message.python_payload import write_payload
+from flows.models.callback_mark import marked_uuid7
+from flows.models.webhook_url import is_private
 from flows.plan import FlowPlan, StepPlan, flow_plan
 from flows.store import NewRun, store
 
@@ -41,6 +43,7 @@ def new_run(
     id: UUID | None = None,
     labels: tuple[tuple[str, str], ...] = (),
     deadline: datetime | None = None,
+    callback_url: str = "",
 ) -> NewRun:
     """Return a run that begins at a step, the first if none is given, with its checked payload."""
     first = at or plan.require_runnable()
@@ -49,7 +52,9 @@ def new_run(
         parse_value(raw)
     else:
         plan.require_valid(parse_payload(raw), at_once)
-    correlation_id = id or uuid7()
+    if callback_url and is_private(callback_url) and not plan.private_webhooks:
+        raise CallbackRefused
+    correlation_id = id or (marked_uuid7() if callback_url else uuid7())
     return NewRun(
         correlation_id=correlation_id,
         flow_name=plan.name,
@@ -62,6 +67,7 @@ def new_run(
         start_at=delayed_until,
         labels=labels,
         deadline=deadline,
+        callback_url=callback_url,
     )
 
 

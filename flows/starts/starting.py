@@ -45,19 +45,20 @@ def start(
     start_at: datetime | None = None,
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
+    callback_url: str | None = None,
 ) -> Started:
     """Start a run. It is stored when this returns, or with the transaction around it.
 
     Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits; it is
-    cancelled if it has not ended by the deadline, a time or a duration from now. An idempotency key
-    belongs to the user and the flow.
+    cancelled if it has not ended by the deadline, a time or a duration from now. The address of the
+    callback is told its end. An idempotency key belongs to the user and the flow.
 
     The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
     taken as JSON text and travel unchanged, numbers of any length included.
     Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
     IdempotencyConflict, and CommitInDoubt if the database was lost and the run may be stored.
     """
-    options = checked_options(priority, start_at, idempotency_key, labels, deadline)
+    options = checked_options(priority, start_at, idempotency_key, labels, deadline, callback_url)
     plan = plan_of(flow)
     run = new_run(
         plan,
@@ -67,6 +68,7 @@ def start(
         delayed_until(start_at),
         labels=options.labels,
         deadline=deadline_at(deadline),
+        callback_url=options.callback_url,
     )
     key = None if idempotency_key is None else key_of(run, idempotency_key, options)
     return start_run(run, key)
@@ -93,13 +95,14 @@ def start_many(
     start_at: datetime | None = None,
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
+    callback_url: str | None = None,
 ) -> list[UUID]:
     """Start a run for each payload, all in one transaction or none. Raises as `start` does.
 
     PayloadInvalid names the payload: `$[3].amount` is in the fourth. Payloads are read while the
     queue has room for them, so an endless iterable ends with QueueFull.
     """
-    options = checked_options(priority, start_at, None, labels, deadline)
+    options = checked_options(priority, start_at, None, labels, deadline, callback_url)
     runs: list[NewRun] = []
     for run in new_runs(plan_of(flow), payloads, user, options):
         if runs and len(runs) % PAYLOADS_READ_AHEAD == 0:
@@ -127,6 +130,7 @@ def new_runs(
                 not_before,
                 labels=options.labels,
                 deadline=not_after,
+                callback_url=options.callback_url,
             )
         except PayloadInvalid as error:
             raise _numbered(error, number) from error

@@ -18,6 +18,7 @@ from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
 from flows.store.run_end import Gathered, RunEnd
+from flows.store.telling import End, flow_id_of
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import DeliveryResult, HeldMessage, QueueCounters
 
@@ -42,6 +43,8 @@ class Branches:
         self.queue_id = queue_id
         self.now = now
         self.end_of_run = RunEnd(counters, queues, now)
+        # The runs that fail with a dead branch.
+        self.failed: list[End] = []
         self._left: list[HeldMessage] = []
         self._ends: list[tuple[HeldMessage, str, str]] = []
         self._children: list[dict[str, Any]] = []
@@ -178,6 +181,7 @@ class Branches:
         """A run fails once, however many of its branches do."""
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, [error, at, run_id]):
             self.totals[flow_name_of(version_id)].failed += 1
+            self.failed.append(End(run_id, flow_id_of(version_id), Run.Status.FAILED))
             announce_end(run_id, flow_name_of(version_id), Run.Status.FAILED)
 
     def _count(self, run_id: str) -> Gathered | None:

@@ -24,6 +24,7 @@ from flows.store.database import Answer, Database, sql_time, sql_time_of_epoch
 from flows.store.flow_state import RUN_AGAIN, with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
+from flows.store.telling import End, tell_ends
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import (
     BATCH_SECONDS,
@@ -461,15 +462,27 @@ class Commit:
                 site = step_plan(letter.step_id).site
                 announce_letter(letter, site.flow, site.step)
         self._note_quiet_ends()
+        tell_ends(self._ends(), self.now)
         if self.handed or self.retried or self.waiting or self.released:
             self.database.wake()
 
     def _note_quiet_ends(self) -> None:
         """Note the runs that end without an attempt that is stored here. Hardly any does."""
         quiet = [done.held.run_id for done in (*self.completed, *self.dead) if not done.ran]
-        if ended := {*map(UUID, quiet), *self.branches.end_of_run.ended}:
+        quiet += [end.run_id for end in self.branches.end_of_run.ended]
+        if ended := set(map(UUID, quiet)):
             ended -= {UUID(done.held.run_id) for done in self.results if done.ran}
             note_quiet_ends(ended, self.now)
+
+    def _ends(self) -> list[End]:
+        """Return the ends of runs in the order in which they are counted."""
+        completed, failed = Run.Status.COMPLETED, Run.Status.FAILED
+        return [
+            *(end_of(done, completed) for done in self.completed),
+            *(end_of(done, failed) for done in self.dead if not done.held.branch),
+            *self.branches.failed,
+            *self.branches.end_of_run.ended,
+        ]
 
     def _retry_row(self, done: DeliveryResult) -> dict[str, object]:
         available_at = sql_time(self.now + (done.decision.delay or timedelta(0)))
@@ -496,6 +509,10 @@ class Commit:
                 totals[flow_name].failed += 1
                 announce_end(done.held.run_id, flow_name, Run.Status.FAILED)
         return totals
+
+
+def end_of(done: DeliveryResult, status: str) -> End:
+    return End(done.held.run_id, step_plan(done.held.step_id).site.flow_id, status)
 
 
 def claims_at(lease: Lease, unfinished: int) -> int:

@@ -16,6 +16,7 @@ from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import Row
 from flows.store.run_end import Gathered, RunEnd
+from flows.store.telling import tell_ends
 from flows.store.totals import Totals, add_totals, totals_by_flow
 from flows.store.types import QueueCounters
 
@@ -111,7 +112,8 @@ class LetterDecision:
         if not end.take_room(gathered):
             raise QueueFull("The queue where the branches of its run meet is full.", retry_after=1)
         end.reach(gathered)
-        note_quiet_ends(end.ended, self.now)
+        note_quiet_ends((UUID(each.run_id) for each in end.ended), self.now)
+        tell_ends(end.ended, self.now)
         self.counters.add(queues)
         add_totals(self.totals, end.totals)
 

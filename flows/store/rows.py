@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from flows.models import RunDeadline, RunLabel
+from flows.models import RunCallback, RunDeadline, RunLabel
 from flows.models.users import key_in_database
 from flows.store.database import sql_time
 from flows.store.types import NewRun
@@ -37,7 +37,7 @@ def message_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[st
 
 
 def store_beside(runs: Sequence[NewRun]) -> None:
-    """Store what stands beside some runs: their labels and deadlines."""
+    """Store what stands beside some runs: their labels, deadlines and callbacks."""
     labels = [
         RunLabel(run_id=run.correlation_id, key=key, value=value)
         for run in runs
@@ -46,9 +46,15 @@ def store_beside(runs: Sequence[NewRun]) -> None:
     deadlines = [
         RunDeadline(run_id=run.correlation_id, at=run.deadline) for run in runs if run.deadline
     ]
+    callbacks = [
+        RunCallback(run_id=run.correlation_id, url=run.callback_url)
+        for run in runs
+        if run.callback_url
+    ]
     RunLabel.objects.bulk_create(labels)
     RunDeadline.objects.bulk_create(deadlines)
+    RunCallback.objects.bulk_create(callbacks)
 
 
 def has_more_beside(runs: Sequence[NewRun]) -> bool:
-    return any(run.labels or run.deadline for run in runs)
+    return any(run.labels or run.deadline or run.callback_url for run in runs)

@@ -15,6 +15,7 @@ from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
 from flows.store.sizes import fault_of_ends, fault_of_text
+from flows.store.telling import End, flow_id_of
 from flows.store.totals import totals_by_flow
 from flows.store.types import QueueCounters
 from scripts.protocol.json_text import member_of
@@ -56,7 +57,7 @@ class RunEnd:
         self.now = now
         self.totals = totals_by_flow()
         # The runs that it has ended.
-        self.ended: list[UUID] = []
+        self.ended: list[End] = []
 
     def take_room(self, run: Gathered) -> bool:
         """Count the message of the join, if there is one, in its queue; false: that is full."""
@@ -102,8 +103,11 @@ class RunEnd:
         failed = [error, sql_time(self.now), run.correlation_id.hex]
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
             self.totals[flow_name_of(version_id)].failed += 1
-            self.ended.append(run.correlation_id)
+            self._note(run.correlation_id, version_id, Run.Status.FAILED)
             announce_end(run.correlation_id, flow_name_of(version_id), Run.Status.FAILED)
+
+    def _note(self, run_id: UUID, version_id: int, status: str) -> None:
+        self.ended.append(End(run_id.hex, flow_id_of(version_id), status))
 
     def _counters_of(self, queue_id: int) -> QueueCounters | None:
         if queue_id not in self.queues:
@@ -117,7 +121,7 @@ class RunEnd:
             self.database.each(sql.FORGET_INPUTS, [{"id": row["id"]}])
         flow_name = flow_name_of(run.flow_version_id)
         self.totals[flow_name].completed += 1
-        self.ended.append(run.correlation_id)
+        self._note(run.correlation_id, run.flow_version_id, Run.Status.COMPLETED)
         announce_end(run.correlation_id, flow_name, Run.Status.COMPLETED)
 
     def _go_on_at(self, join: StepPlan, run: Gathered, body: str) -> None:

@@ -35,6 +35,7 @@ from flows.store.jump import mend
 from flows.store.kept import beginning
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
 from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
+from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
@@ -168,6 +169,9 @@ class Store:
                 )
                 self.counters.add_to_totals(totals)
                 note_quiet_ends([run_id], now)
+                tell_ends(
+                    [End(run_id.hex, flow_id_of(run.flow_version_id), Run.Status.CANCELLED)], now
+                )
                 announce_end(run_id, flow_name, Run.Status.CANCELLED)
                 self.database.wake()
                 return True

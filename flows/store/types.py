@@ -44,6 +44,7 @@ class NewRun:
     key_digest: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     deadline: datetime | None = None
+    callback_url: str = ""
 
 
 @dataclass(slots=True)
