@@ -30,7 +30,9 @@ class FlowsConfig(AppConfig):
             run_texts,
             stats,
         )
+        from flows.webhooks import secrets
         from scripts.extensions import (
+            encrypted_sources,
             impact_sources,
             offer_sources,
             rights_sources,
@@ -59,6 +61,7 @@ class FlowsConfig(AppConfig):
         impact_sources.append(script_page.impact_on)
         rights_sources.append(configuring.script_rights)
         readers.append(flow_state.read)
+        encrypted_sources.append(secrets.encrypt_all_again)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)

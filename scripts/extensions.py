@@ -67,6 +67,10 @@ impact_sources: list[Callable[[Script, Collection[str], Any], Any]] = []
 # A script and the user who asks -> what the user may do now that the script was saved anew.
 offer_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
 
+# Encrypts what an app has stored with the newest key, within a transaction -> how many, and the
+# names of what no key fits.
+encrypted_sources: list[Callable[[], tuple[int, list[str]]]] = []
+
 # A user -> the rights to scripts. No more than one app answers.
 rights_sources: list[Callable[[Any], ScriptRights]] = []
 

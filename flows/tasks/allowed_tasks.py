@@ -32,6 +32,7 @@ ENGINE_TASKS = frozenset(
         "flows.tasks.reprocessing.advance",
         "flows.tasks.retention.purge",
         "flows.tasks.run_texts.gather",
+        "flows.tasks.webhooks.send",
     }
 )
 # It takes a worker for tasks, as a project's own would.

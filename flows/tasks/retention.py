@@ -39,6 +39,7 @@ from flows.models import (
     QuietEnd,
     Run,
     TokenUse,
+    WebhookDelivery,
 )
 from flows.models.audit_triggers import deletes_entries
 from flows.models.uuid7 import first_uuid7
@@ -148,7 +149,12 @@ def _ended(version: FlowVersion, before: datetime, now: datetime) -> QuerySet[Ru
     # Found by its key, which is the run's; branches by an index of their own.
     message = Message.objects.filter(pk=OuterRef("pk"))
     branches = Message.objects.filter(run=OuterRef("pk"), branch__gt="")
-    return ended.exclude(Exists(letters) | Exists(keys) | Exists(message) | Exists(branches))
+    # What receivers are still to be told stays.
+    webhooks = WebhookDelivery.objects.filter(
+        run=OuterRef("pk"), status=WebhookDelivery.Status.PENDING
+    )
+    kept = Exists(letters) | Exists(keys) | Exists(message) | Exists(branches)
+    return ended.exclude(kept | Exists(webhooks))
 
 
 def _purge_runs(

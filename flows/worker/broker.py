@@ -36,6 +36,7 @@ from flows.tasks.ends import failure_of
 from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
+from flows.tasks.webhooks import WebhookWatch
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 from scripts.protocol.waker import Waker
 
@@ -84,6 +85,7 @@ class QueueBroker(ORM):
         self.has_warned = False
         self.counting = Counting()
         self.deadlines = DeadlineWatch()
+        self.webhooks = WebhookWatch()
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
         self.when_at_rest: Callable[[], None] | None = None
@@ -184,6 +186,7 @@ class QueueBroker(ORM):
         self.reaped_at = clock
         self._store_stat()
         self.deadlines.look()
+        self.webhooks.look()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
 

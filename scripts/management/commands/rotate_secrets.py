@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from scripts.extensions import encrypted_sources
 from scripts.models import Secret
 from scripts.models.encryption import NotDecryptable, encrypt_again
 
@@ -16,17 +17,26 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        lost = []
+        done, lost = 0, []
         with transaction.atomic():
-            secrets = list(Secret.objects.select_for_update())
-            for secret in secrets:
-                try:
-                    encrypted = encrypt_again(secret.encrypted)
-                except NotDecryptable:
-                    lost.append(secret.name)
-                else:
-                    # Not saved as a change: the value stays the same, so the history gets no entry.
-                    Secret.objects.filter(pk=secret.pk).update(encrypted=encrypted)
-        self.stdout.write(f"{len(secrets) - len(lost)} encrypted with the newest key.")
+            for encrypt in (_secrets_again, *encrypted_sources):
+                count, names = encrypt()
+                done += count
+                lost += names
+        self.stdout.write(f"{done} encrypted with the newest key.")
         if lost:
             raise CommandError(f"none of the keys fits these, which stay as they are: {lost}")
+
+
+def _secrets_again() -> tuple[int, list[str]]:
+    done, lost = 0, []
+    for secret in Secret.objects.select_for_update():
+        try:
+            encrypted = encrypt_again(secret.encrypted)
+        except NotDecryptable:
+            lost.append(secret.name)
+        else:
+            # Not saved as a change: the value stays the same, so the history gets no entry.
+            Secret.objects.filter(pk=secret.pk).update(encrypted=encrypted)
+            done += 1
+    return done, lost
