@@ -50,6 +50,7 @@ PROBLEM_TYPES = {
         400, "The search takes too long. Give a flow, or times that bound it."
     ),
     "header-invalid": ProblemType(400, "A header is refused."),
+    "callback-refused": ProblemType(400, "The address of the callback is refused."),
     "payload-invalid": ProblemType(400, "The payload is refused."),
     "not-authenticated": ProblemType(401, "Valid credentials are needed."),
     "no-role": ProblemType(403, "None of the caller's roles gives the right."),
@@ -115,6 +116,7 @@ TYPE_BY_FLOW_ERROR = {
     errors.PayloadInvalid: "payload-invalid",
     errors.DelayTooLong: "query-invalid",
     errors.DeadlineInvalid: "query-invalid",
+    errors.CallbackRefused: "callback-refused",
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
     errors.QueueFullAtCommit: "queue-full",

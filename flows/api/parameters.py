@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from flows.api.errors import Problem
 from flows.models.run_label import MOST_LABELS
+from flows.models.webhook_url import url_fault
 from flows.options import can_be_a_name, label_fault
 
 # As RFC 3339 has it; a "+" that was not escaped arrives as a space.
@@ -101,6 +102,14 @@ def time_or_seconds(query: dict[str, str], name: str) -> datetime | timedelta | 
         return timedelta(seconds=float(value))
     except OverflowError as error:
         raise Problem.of_parameter(name, "is longer than the calendar") from error
+
+
+def url(query: dict[str, str], name: str) -> str | None:
+    """Return the address of a webhook."""
+    value = query.get(name)
+    if value is not None and (fault := url_fault(value)):
+        raise Problem.of_parameter(name, fault)
+    return value
 
 
 def labels(values: Iterable[str], name: str = "label") -> dict[str, str]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import NoReturn
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
@@ -50,6 +49,7 @@ ORDERS = {
     "-finishedAt": Order("finished_at", by_index=False),
 }
 NEWEST_FIRST = "-createdAt"
+NO_RUN = "There is no run of this id."
 
 
 class FilteredView(ApiView):
@@ -152,19 +152,17 @@ class CancelRunView(ApiView):
 def find_run(request: Request, text: str) -> Run:
     """Return the run. Raises Problem where there is none that the caller may see."""
     runs = runs_seen(request.user).select_related("flow_version", "started_by")
-    run = runs.filter(pk=_parse(text)).first() or _refuse()
+    run = runs.filter(pk=parse_id(text, NO_RUN)).first()
+    if run is None:
+        raise Problem("not-found", NO_RUN)
     is_about(request, run.pk)
     return run
 
 
-def _parse(text: str) -> UUID:
-    try:
-        correlation_id = UUID(text)
-    except ValueError:
-        _refuse()
-    # Python also accepts braces, "urn:" and ids without dashes. Such paths are not found.
-    return correlation_id if str(correlation_id) == text.lower() else _refuse()
-
-
-def _refuse() -> NoReturn:
-    raise Problem("not-found", "There is no run of this id.")
+def parse_id(text: str, otherwise: str) -> UUID:
+    """Return an id in a path. Raises Problem, with the detail, where it can be none."""
+    with suppress(ValueError):
+        # Python also accepts braces, "urn:" and ids without dashes. Such paths are not found.
+        if str(id := UUID(text)) == text.lower():
+            return id
+    raise Problem("not-found", otherwise)

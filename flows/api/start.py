@@ -24,7 +24,7 @@ from flows.monitoring.trace import trace_json
 from flows.plan import FlowPlan, flow_plan
 from flows.starts.refusals import counting_refusals
 
-START_OPTIONS = frozenset({"priority", "startAt", "deadline"})
+START_OPTIONS = frozenset({"priority", "startAt", "deadline", "callbackUrl"})
 REPEATED_OPTIONS = frozenset({"label"})
 
 
@@ -91,6 +91,8 @@ def start_options(view: ApiView) -> dict[str, Any]:
         options["start_at"] = start_at
     if (deadline := parameters.time_or_seconds(query, "deadline")) is not None:
         options["deadline"] = deadline
+    if (callback_url := parameters.url(query, "callbackUrl")) is not None:
+        options["callback_url"] = callback_url
     if "label" in view.repeated:
         options["labels"] = parameters.labels(view.repeated["label"])
     return options

@@ -20,6 +20,7 @@ from flows.api.run_payloads import RunInputView, RunLogsView, RunResultView
 from flows.api.runs import CancelRunView, CountRunsView, RunsView, RunView
 from flows.api.start import FlowStartView, StartView
 from flows.api.tokens import TokenView
+from flows.api.webhooks import ReplayView, WebhookDeliveriesView
 
 app_name = "api"
 urlpatterns = [
@@ -44,6 +45,8 @@ urlpatterns = [
     path("api/runs/<str:id>/again", RunAgainView.as_view(), name="run-again"),
     path("api/runs/<str:id>/events", RunEventsView.as_view(), name="run-events"),
     path("api/runs/<str:id>/cancel", CancelRunView.as_view(), name="cancel-run"),
+    path("api/runs/<str:id>/webhooks", WebhookDeliveriesView.as_view(), name="webhooks"),
+    path("api/webhooks/<str:id>/replay", ReplayView.as_view(), name="replay-webhook"),
     path("api/queues", QueuesView.as_view(), name="queues"),
     path("api/queues/<path:name>/pause", PauseQueueView.as_view(), name="pause-queue"),
     path("api/queues/<path:name>/resume", ResumeQueueView.as_view(), name="resume-queue"),

@@ -190,6 +190,21 @@ REPROCESSING_PROGRESS = {
     "finishedAt": None,
 }
 
+WEBHOOK_DELIVERY = {
+    "id": "019a4b7c-2f10-7c3e-9d52-6b1f0a8e4d77",
+    "correlationId": RUN_ID,
+    "kind": "callback",
+    "type": "run.completed",
+    "url": "https://shop.example.org/hooks/runs",
+    "status": "delivered",
+    "attempts": 2,
+    "createdAt": "2026-11-02T09:30:04.250000Z",
+    "lastAttemptAt": "2026-11-02T09:30:10.125000Z",
+    "nextAttemptAt": None,
+    "answerStatus": 204,
+    "error": None,
+}
+
 DEAD_LETTER = {
     "id": 4711,
     "correlationId": RUN_ID,

@@ -41,6 +41,7 @@ from flows.api.openapi.schemas import (
 from flows.models import DeadLetter
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.run_label import MOST_LABELS
+from flows.models.webhook_url import LONGEST_URL
 
 DEAD_LETTER_ID = in_path("id", "The dead letter's id.", INT64)
 CURSOR = filtered("cursor", "From the `next` of a page.")
@@ -87,6 +88,14 @@ START_OPTIONS = [
             OpenApiExample("seconds", value=300),
         ],
     ),
+    filtered(
+        "callbackUrl",
+        "An address that is told the end of the run, by a POST with the headers of Standard"
+        " Webhooks; see `listWebhookDeliveries`. A private address is refused as"
+        " `callback-refused`, unless the flow grants such; a name is looked up when it is called.",
+        {"type": "string", "format": "uri", "minLength": 1, "maxLength": LONGEST_URL},
+        examples=[OpenApiExample("shop", value="https://shop.example.org/hooks/runs")],
+    ),
 ]
 
 # The body of a verb of operators.
@@ -102,8 +111,8 @@ START = operation(
     "Stores the payload in the first queue of the flow and answers once it is stored. The run goes"
     " on without the caller. With an `Idempotency-Key` a repeated call within a day answers with"
     " the run that the first call started, if the request is the same: its payload, `priority`,"
-    " `startAt`, `label` and `deadline`. With `wait` the answer is 200 with the run, where it ends"
-    " in time.",
+    " `startAt`, `label`, `deadline` and `callbackUrl`. With `wait` the answer is 200 with the run,"
+    " where it ends in time.",
     parameters=[
         FLOW_NAME,
         *START_OPTIONS,
@@ -136,6 +145,7 @@ START = operation(
         **answered("The run is stored.", ref("Started"), STARTED, status=202),
     },
     problems=(
+        "callback-refused",
         "header-invalid",
         "unknown-flow",
         "flow-not-runnable",
@@ -201,6 +211,7 @@ START_BATCH = operation(
     },
     answer=answered("What was accepted is stored.", ref("BatchStarted"), BATCH_STARTED, status=202),
     problems=(
+        "callback-refused",
         "header-invalid",
         "unknown-flow",
         "flow-not-runnable",

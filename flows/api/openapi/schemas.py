@@ -9,7 +9,7 @@ from django.conf import settings
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.api.openapi.examples import REPROCESSING_REQUEST as EXAMPLE_OF_REPROCESSING
-from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun
+from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun, WebhookDelivery
 from flows.monitoring.trace import DEADLINE, FAILED, LOST, PENDING, RUNNING, SKIPPED
 from flows.monitoring.wait_reason import CODES
 from flows.options import LONGEST_REASON
@@ -732,6 +732,41 @@ REPROCESSING_PROGRESS = record(
 
 REPROCESSING_PAGE = page_of("ReprocessingProgress")
 
+WEBHOOK_DELIVERY = record(
+    {
+        "id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "The `webhook-id` of all its attempts.",
+        },
+        "correlationId": CORRELATION_ID,
+        "kind": {
+            "enum": WebhookDelivery.Kind.values,
+            "description": "`callback`: the address that the start gave; `flow`: the webhook of"
+            " the flow.",
+        },
+        "type": {"enum": ["run.completed", "run.failed", "run.cancelled"]},
+        "url": {**TEXT, "description": "The address; its query is left out."},
+        "status": {
+            "enum": WebhookDelivery.Status.values,
+            "description": "`failed`: it is not tried again by itself.",
+        },
+        "attempts": COUNT,
+        "createdAt": {**TIME, "description": "When the run has ended."},
+        "lastAttemptAt": TIME_OR_NULL,
+        "nextAttemptAt": {
+            **TIME_OR_NULL,
+            "description": "When it is tried next; while it is tried, a minute later.",
+        },
+        "answerStatus": {
+            "type": ["integer", "null"],
+            "description": "The status of the last answer; null: there was none.",
+        },
+        "error": {**TEXT_OR_NULL, "description": "Why the last attempt has failed."},
+    }
+)
+WEBHOOK_DELIVERY_PAGE = page_of("WebhookDelivery")
+
 COMPONENTS: dict[str, Schema] = {
     "AddedToken": ADDED_TOKEN,
     "Attempt": ATTEMPT,
@@ -763,4 +798,6 @@ COMPONENTS: dict[str, Schema] = {
     "StepTrace": STEP_TRACE,
     "Token": TOKEN,
     "TokenPage": TOKEN_PAGE,
+    "WebhookDelivery": WEBHOOK_DELIVERY,
+    "WebhookDeliveryPage": WEBHOOK_DELIVERY_PAGE,
 }

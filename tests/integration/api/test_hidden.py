@@ -12,9 +12,11 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from flows import engine
-from flows.models import Queue, Right
+from flows.models import Queue, Right, WebhookDelivery
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 from .test_dead_letters import make_dead_letter
@@ -54,6 +56,8 @@ OPERATIONS = [
     # Without the front there are no streams.
     Operation("get", "runs/{run}/events", SEES_RUNS, SEES_RUNS, 501),
     Operation("get", "events?flowName={flow}", SEES_FLOW, SEES_FLOW, 501),
+    Operation("get", "runs/{run}/webhooks", SEES_RUNS, SEES_RUNS),
+    Operation("post", "webhooks/{webhook}/replay", SEES_RUNS, OPERATE),
     Operation("post", "runs/{run}/cancel", SEES_RUNS, OPERATE),
     Operation("get", "runs/{own}", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),
     Operation("get", "runs/{own}/input", SEES_RUNS | {Right.START}, SEES_RUNS | {Right.START}),
@@ -75,10 +79,19 @@ def things(flow, user) -> dict[str, Any]:
     """What is there, by its kind."""
     make_loan_flow("other")
     letter = make_dead_letter()
+    run = engine.start("loan", {})
+    webhook = WebhookDelivery.objects.create(
+        id=uuid7(),
+        run_id=run.correlation_id,
+        flow=flow.pk,
+        url="https://receiver.example/",
+        at=timezone.now(),
+    )
     return {
         "flow": "loan",
         "queue": "loan queue 1",
-        "run": engine.start("loan", {}).correlation_id,
+        "run": run.correlation_id,
+        "webhook": webhook.pk,
         "own": engine.start("loan", {}, user=user).correlation_id,
         "letter": letter.pk,
     }
@@ -89,6 +102,7 @@ NOTHING = {
     "flow": "laon",
     "queue": "laon queue 1",
     "run": NO_RUN,
+    "webhook": NO_RUN,
     "own": NO_RUN,
     "letter": 987_654_321,
 }

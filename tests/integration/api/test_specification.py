@@ -35,6 +35,8 @@ OPERATIONS = {
     ("get", "/async/api/runs/{id}/logs"): "getRunLogs",
     ("get", "/async/api/runs/{id}/events"): "streamRunEvents",
     ("get", "/async/api/events"): "streamEvents",
+    ("get", "/async/api/runs/{id}/webhooks"): "listWebhookDeliveries",
+    ("post", "/async/api/webhooks/{id}/replay"): "replayWebhookDelivery",
     ("post", "/async/api/runs/{id}/cancel"): "cancelRun",
     ("get", "/async/api/queues"): "listQueues",
     ("get", "/async/api/queues/{name}"): "getQueue",
