@@ -19,7 +19,7 @@ from flows.store.telling import flow_webhooks
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
 from tests import bytecode, flushing, parts_of_pages, static_files
-from tests.databases import copies_in_memory, is_postgresql, template_databases
+from tests.databases import copies, is_postgresql, template_databases
 from tests.halves import running_halves
 from tests.sampling import leave_to_long_runs
 
@@ -179,7 +179,7 @@ def starts_are_counted_at_once(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator[None]:
     """Have one process migrate, and the others copy what it has made."""
-    with copies_in_memory():
+    with copies():
         yield
 
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tests.waiting import wait_for
@@ -129,12 +130,7 @@ def migrated_database(directory: Path) -> Iterator[str]:
     It is the copy of one that the first test has migrated that needs it.
     """
     if is_postgresql():
-        with _only_one_process():
-            if not (_templates() / "postgresql").exists():
-                _execute(f"CREATE DATABASE {_template_name()}")
-                _migrate(_url_of(_template_name()))
-                (_templates() / "postgresql").touch()
-        with _postgresql_database(f"TEMPLATE {_template_name()}") as url:
+        with _postgresql_database(f"TEMPLATE {_migrated_template()}") as url:
             yield url
     else:
         shutil.copy(migrated_file(), directory / "acceptance.sqlite3")
@@ -151,9 +147,33 @@ def migrated_file() -> Path:
     return file
 
 
+def _migrated_template() -> str:
+    """Return the name of the PostgreSQL database that is to be copied; the first one makes it."""
+    with _only_one_process():
+        if not (_templates() / "postgresql").exists():
+            _execute(f"CREATE DATABASE {_template_name()}")
+            _migrate(_url_of(_template_name()))
+            (_templates() / "postgresql").touch()
+    return _template_name()
+
+
 @contextmanager
-def copies_in_memory() -> Iterator[None]:
-    """Fill the SQLite databases of the tests with a copy, so that little is left to migrate."""
+def copies() -> Iterator[None]:
+    """Begin the databases of the tests as copies of migrated ones: little is left to migrate."""
+    with _copies_on_postgresql() if is_postgresql() else _copies_in_memory():
+        yield
+
+
+@contextmanager
+def _copies_on_postgresql() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        options = connections.settings[DEFAULT_DB_ALIAS]["TEST"]
+        patch.setitem(options, "TEMPLATE", _migrated_template())
+        yield
+
+
+@contextmanager
+def _copies_in_memory() -> Iterator[None]:
     prepare = DatabaseWrapper.prepare_database
 
     def copy(wrapper: Any) -> None:
