@@ -8,8 +8,8 @@ from django.test import Client
 
 from flows.models import Flow, RoleMapping
 from tests.integration.admin import refusals
-from tests.integration.admin.made_rows import MadeRows
 from tests.integration.admin.world import World, make_world
+from tests.made_rows import MadeRows
 
 WORLD = MadeRows(make_world)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from flows.api.authentication import BasicAuthentication, TokenAuthentication
 from flows.api.openapi.document import documents
 from flows.models import Flow
 from tests.integration.api.helpers import PASSWORD, client_of, make_loan_flow
+from tests.made_rows import MadeRows
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +36,18 @@ def _last_uses_are_not_written(monkeypatch: Any) -> None:
     monkeypatch.setattr(token_uses, "note", lambda keys: None)
 
 
+@dataclass
+class Loan:
+    flow: Flow
+
+
+LOAN = MadeRows(lambda: Loan(make_loan_flow()))
+
+
 @pytest.fixture
 def flow(db: None) -> Flow:
-    return make_loan_flow()
+    made: Loan = LOAN.again()
+    return made.flow
 
 
 @pytest.fixture
