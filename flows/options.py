@@ -1,10 +1,11 @@
-"""The options of a start for Python callers. The API checks those of HTTP callers."""
+"""The options of a start, as values of Python and as the texts of queries, forms and commands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.contrib.auth import get_user_model
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 LONGEST_KEY = 255
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
 LONGEST_REASON = 500
+
+# As RFC 3339 has it; a "+" that was not escaped arrives as a space.
+RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", flags=re.ASCII
+)
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 class BatchOptions(TypedDict, total=False):
@@ -101,6 +108,46 @@ def label_fault(key: Any, value: Any) -> str:
         if not isinstance(text, str) or not text.isprintable() or not 1 <= len(text) <= most:
             return f"a {name} has 1 to {most} printable characters, not {text!r}"[:200]
     return "a key has no colon" if ":" in key else ""
+
+
+def read_labels(texts: Iterable[str]) -> dict[str, str]:
+    """Return labels by their keys; each is given as `key:value`, and each key once.
+
+    Raises OptionInvalid, which says what is wrong without the name of the option, as the other
+    readers of texts do.
+    """
+    found: dict[str, str] = {}
+    for each in texts:
+        key, colon, value = each.partition(":")
+        fault = label_fault(key, value) if colon else "must be key:value"
+        if key in found:
+            fault = f"the key {key!r} is given more than once"
+        if fault:
+            raise OptionInvalid(fault)
+        found[key] = value
+    if len(found) > MOST_LABELS:
+        raise OptionInvalid(f"a run has at most {MOST_LABELS} labels")
+    return found
+
+
+def read_time(text: str) -> datetime:
+    """Return the time of a text as RFC 3339 has it. Raises OptionInvalid."""
+    try:
+        if not RFC3339.fullmatch(text):
+            raise ValueError
+        return datetime.fromisoformat(text.upper().replace(" ", "+")).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise OptionInvalid("must be a time as in 2026-11-02T09:30:00Z") from error
+
+
+def read_time_or_seconds(text: str) -> datetime | timedelta:
+    """Return a time, or a duration where a number of seconds is given. Raises OptionInvalid."""
+    if not NUMBER.fullmatch(text):
+        return read_time(text)
+    try:
+        return timedelta(seconds=float(text))
+    except OverflowError as error:
+        raise OptionInvalid("is longer than the calendar") from error
 
 
 def key_fault(key: Any) -> str:

@@ -15,16 +15,25 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.widgets import BASE_INPUT_CLASSES
+from unfold.widgets import BASE_INPUT_CLASSES, TEXTAREA_CLASSES
 
 from flows import engine
 from flows.admin.display import page_of
 from flows.admin.run_bodies import payload_like
 from flows.admin.start_calls import example_of
 from flows.admin.trying import may_try, tried_page
-from flows.errors import DelayTooLong, FlowError, IdempotencyConflict, PayloadInvalid
+from flows.errors import (
+    DeadlineInvalid,
+    DelayTooLong,
+    FlowError,
+    IdempotencyConflict,
+    OptionInvalid,
+    PayloadInvalid,
+)
 from flows.models import Flow, Right, Step
 from flows.models.message import DEFAULT_PRIORITY
+from flows.models.run_label import MOST_LABELS
+from flows.options import read_labels
 from flows.starts.refusals import counting_refusals
 from scripts.admin.editor import EditorWidget
 from scripts.admin.json_fields import indented
@@ -36,6 +45,12 @@ else:
 
 EXAMPLES = {"default", "const", "example", "examples"}
 _INPUT = " ".join(BASE_INPUT_CLASSES)
+_TEXT = " ".join(TEXTAREA_CLASSES)
+FIELD_BY_ERROR: dict[type[FlowError], str] = {
+    DelayTooLong: "start_at",
+    DeadlineInvalid: "deadline",
+    IdempotencyConflict: "idempotency_key",
+}
 
 
 def utc(text: str) -> datetime:
@@ -52,8 +67,9 @@ class MomentInput(forms.TextInput):
 
     input_type = "datetime-local"
 
-    def __init__(self) -> None:
-        super().__init__(attrs={"class": _INPUT, "data-local-time": "", "step": 1})
+    def __init__(self, if_empty: str) -> None:
+        more = {"data-local-time": "", "data-if-empty": if_empty, "step": 1}
+        super().__init__(attrs={"class": _INPUT, **more})
 
     def format_value(self, value: Any) -> str | None:
         with suppress(ValueError, OverflowError):
@@ -62,11 +78,15 @@ class MomentInput(forms.TextInput):
 
 
 class MomentField(forms.Field):
-    """A time. The browser sends it with its zone; without JavaScript it is taken as UTC."""
-
-    widget = MomentInput
+    """A time that may be left out. The browser sends it with its zone; without JavaScript it is
+    taken as UTC. `if_empty` says what happens without it.
+    """
 
     default_error_messages = {"invalid": "Must be a time as in 2026-11-02 09:30."}
+
+    def __init__(self, if_empty: str, **options: Any) -> None:
+        widget, help_text = MomentInput(if_empty), f"{if_empty} Times are in UTC."
+        super().__init__(required=False, widget=widget, help_text=help_text, **options)
 
     def to_python(self, value: Any) -> datetime | None:
         if not value:
@@ -75,6 +95,26 @@ class MomentField(forms.Field):
             return utc(value)
         except (ValueError, OverflowError) as error:
             raise ValidationError(self.error_messages["invalid"], code="invalid") from error
+
+
+class LabelsField(forms.CharField):
+    """Labels, each in a line of its own, with or without blanks around key and value."""
+
+    def to_python(self, value: Any) -> Any:
+        lines = filter(str.strip, (super().to_python(value) or "").splitlines())
+        try:
+            return read_labels(
+                ":".join(map(str.strip, line.split(":", maxsplit=1))) for line in lines
+            )
+        except OptionInvalid as error:
+            raise ValidationError(sentence(error), code="invalid") from error
+
+
+def sentence(error: OptionInvalid) -> str:
+    """Return what is wrong with an option as the text at its field: the field has the name."""
+    named = error.errors[0]["detail"] if isinstance(error, DelayTooLong | DeadlineInvalid) else ""
+    said = named or str(error).removesuffix(".")
+    return f"{said[0].upper()}{said[1:]}."
 
 
 class StartForm(forms.Form):
@@ -92,10 +132,15 @@ class StartForm(forms.Form):
         widget=forms.NumberInput(attrs={"class": _INPUT}),
         help_text="0 to 9. Of the messages that wait, those of a higher priority go first.",
     )
-    start_at = MomentField(
+    start_at = MomentField("Empty: at once.", label="Start time")
+    deadline = MomentField(
+        "A run that has not ended by then is cancelled. Empty: none.", label="Deadline"
+    )
+    labels = LabelsField(
         required=False,
-        label="Start time",
-        help_text="Empty: at once. Times are in UTC.",
+        widget=forms.Textarea(attrs={"class": _TEXT, "rows": 3, "placeholder": "order:4711"}),
+        help_text=f"key:value, each in a line of its own; at most {MOST_LABELS}. Runs are found by"
+        " their labels.",
     )
     idempotency_key = forms.CharField(
         required=False,
@@ -186,7 +231,10 @@ class StartingAdmin(Base):
             _refuse_payload(form, error, faults)
             return None
         except FlowError as error:
-            form.add_error(_field_of(error), str(error))
+            field = _field_of(error)
+            form.add_error(
+                field, sentence(error) if isinstance(error, OptionInvalid) else str(error)
+            )
             return None
         return self._started(request, flow, started)
 
@@ -208,9 +256,10 @@ def _refuse_payload(form: StartForm, error: PayloadInvalid, faults: list[dict[st
 
 
 def _field_of(error: FlowError) -> str | None:
-    if isinstance(error, DelayTooLong):
-        return "start_at"
-    return "idempotency_key" if isinstance(error, IdempotencyConflict) else None
+    for kind, field in FIELD_BY_ERROR.items():
+        if isinstance(error, kind):
+            return field
+    return None
 
 
 def first_payload(flow: Flow) -> dict[str, Any]:

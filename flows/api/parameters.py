@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from flows.api.errors import Problem
-from flows.models.run_label import MOST_LABELS
+from flows.errors import OptionInvalid
 from flows.models.webhook_url import url_fault
-from flows.options import can_be_a_name, label_fault
+from flows.options import NUMBER, can_be_a_name, read_labels, read_time, read_time_or_seconds
 
-# As RFC 3339 has it; a "+" that was not escaped arrives as a space.
-RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", flags=re.ASCII
-)
-NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+Given = TypeVar("Given")
+Read = TypeVar("Read")
 
 
 def text(query: dict[str, str], name: str) -> str | None:
@@ -73,16 +70,7 @@ def correlation_id(query: dict[str, str], name: str) -> UUID | None:
 
 
 def date_time(query: dict[str, str], name: str) -> datetime | None:
-    value = query.get(name)
-    if value is None:
-        return None
-    try:
-        if not RFC3339.fullmatch(value):
-            raise ValueError
-        return datetime.fromisoformat(value.upper().replace(" ", "+")).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        example = "2026-11-02T09:30:00Z"
-        raise Problem.of_parameter(name, f"must be a time as in {example}") from error
+    return _read(read_time, query.get(name), name)
 
 
 def seconds(query: dict[str, str], name: str, most: float) -> float:
@@ -95,13 +83,7 @@ def seconds(query: dict[str, str], name: str, most: float) -> float:
 
 def time_or_seconds(query: dict[str, str], name: str) -> datetime | timedelta | None:
     """Return a time, or a duration where a number of seconds is given."""
-    value = query.get(name)
-    if value is None or not NUMBER.fullmatch(value):
-        return date_time(query, name)
-    try:
-        return timedelta(seconds=float(value))
-    except OverflowError as error:
-        raise Problem.of_parameter(name, "is longer than the calendar") from error
+    return _read(read_time_or_seconds, query.get(name), name)
 
 
 def url(query: dict[str, str], name: str) -> str | None:
@@ -114,18 +96,15 @@ def url(query: dict[str, str], name: str) -> str | None:
 
 def labels(values: Iterable[str], name: str = "label") -> dict[str, str]:
     """Return labels by their keys; each is given as `key:value`, and each key once."""
-    found: dict[str, str] = {}
-    for each in values:
-        key, colon, value = each.partition(":")
-        fault = label_fault(key, value) if colon else "must be key:value"
-        if key in found:
-            fault = f"the key {key!r} is given more than once"
-        if fault:
-            raise Problem.of_parameter(name, fault)
-        found[key] = value
-    if len(found) > MOST_LABELS:
-        raise Problem.of_parameter(name, f"a run has at most {MOST_LABELS} labels")
-    return found
+    return _read(read_labels, values, name) or {}
+
+
+def _read(read: Callable[[Given], Read], given: Given | None, name: str) -> Read | None:
+    """Return what a reader of an option makes of it. Raises Problem for OptionInvalid."""
+    try:
+        return None if given is None else read(given)
+    except OptionInvalid as error:
+        raise Problem.of_parameter(name, str(error)) from error
 
 
 def matching(rows: QuerySet[Any], **values: Any) -> QuerySet[Any]:

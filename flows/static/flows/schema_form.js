@@ -151,7 +151,7 @@ const makeLocal = (input) => {
     sent.value = input.value ? utcTime(input.value) : "";
     help.textContent = sent.value
       ? `${sent.value.replace("T", " ").replace("Z", "")} UTC. Entered in ${zone}.`
-      : `Empty: at once. Times are in ${zone}.`;
+      : `${input.dataset.ifEmpty} Times are in ${zone}.`;
   };
   input.addEventListener("input", tell);
   input.after(sent);

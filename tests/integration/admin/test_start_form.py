@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows.admin.starting import first_payload
-from flows.models import IdempotencyKey, Message, Run
+from flows.models import IdempotencyKey, Message, Run, RunDeadline
 from scripts.models import Script
 from tests.integration.admin.pages import messages_of
 
@@ -82,8 +82,9 @@ def test_the_first_payload_leaves_out_what_is_optional_and_has_no_example(world,
     assert first_payload(world.flow) == {"id": "", "colour": "red", "customer": {"name": ""}}
 
 
-def test_a_start_takes_priority_start_time_and_key(client, page):
+def test_a_start_takes_all_options(client, page):
     at = (timezone.now() + timedelta(days=2)).replace(microsecond=0)
+    deadline = at + timedelta(hours=1)
 
     client.post(
         page,
@@ -91,6 +92,8 @@ def test_a_start_takes_priority_start_time_and_key(client, page):
             "payload": PAYLOAD,
             "priority": "9",
             "start_at": at.isoformat(),
+            "deadline": deadline.isoformat(),
+            "labels": "order: 47:11 \r\n\r\ncustomer:A. Müller",
             "idempotency_key": "one",
         },
     )
@@ -99,6 +102,9 @@ def test_a_start_takes_priority_start_time_and_key(client, page):
     assert (message.priority, message.available_at) == (9, at)
     assert "12345678901234567890" in message.body
     assert IdempotencyKey.objects.get().run_id == message.run_id
+    assert RunDeadline.objects.get(pk=message.run_id).at == deadline
+    labels = {label.key: label.value for label in newest_run().labels.all()}
+    assert labels == {"order": "47:11", "customer": "A. Müller"}
 
 
 def test_a_time_without_a_zone_is_utc(client, page):
@@ -118,6 +124,12 @@ def test_a_time_without_a_zone_is_utc(client, page):
         ("start_at", "tomorrow", "Must be a time"),
         ("start_at", "9999-12-31T23:59:59-23:00", "Must be a time"),
         ("start_at", "2100-01-01T00:00Z", "days from now at the most"),
+        ("deadline", "2020-01-01T00:00Z", "Must be later than the start of the run."),
+        ("deadline", "tomorrow", "Must be a time"),
+        ("labels", "order", "Must be key:value."),
+        ("labels", "order:1\norder:2", "The key 'order' is given more than once."),
+        ("labels", ":1", "A key has 1 to 64 printable characters"),
+        ("labels", "\n".join(f"{n}:1" for n in range(17)), "A run has at most 16 labels."),
         ("idempotency_key", "a,b", "without a comma"),
         ("idempotency_key", "ü", "without a comma"),
         ("idempotency_key", "x" * 256, "at most 255"),
@@ -128,7 +140,10 @@ def test_a_bad_option_is_refused_at_its_field(client, page, field, value, reason
 
     response = client.post(page, {"payload": PAYLOAD, field: value})
 
-    assert reason in response.context["form"].errors[field][0]
+    form = response.context["form"]
+    assert list(form.errors) == [field]
+    assert reason in form.errors[field][0]
+    assert form[field].value() == value
     assert Run.objects.count() == before
 
 
