@@ -23,10 +23,13 @@ from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of
 from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, page_of, shown_time
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
+from flows.errors import OptionInvalid
 from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersion
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
 from flows.monitoring.trace import current_steps
+from flows.options import read_labels
+from flows.run_filter import RunFilter
 from flows.store.bounded import OutOfTime, within
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ DIGITS_OF_IDS = 8
 # The most runs that are looked for at one step.
 MOST_AT_STEP = 1_000
 SECONDS_AT_STEP = 0.05
+SECONDS_FOR_LABEL = 0.05
 # Rows that filters leave may be far apart. After this time the list looks at the newest runs alone.
 SECONDS = 0.12
 NEWEST = 20_000
@@ -54,6 +58,7 @@ CHIPS = {
     "step": ("step", ["step"]),
     "status": ("status", ["status"]),
     "caller": ("started by", ["caller"]),
+    "label": ("label", ["label"]),
     "age": ("age", ["age"]),
     "created_at_from_0": ("created from", RANGE[:2]),
     "created_at_to_0": ("created to", RANGE[2:]),
@@ -70,6 +75,15 @@ class CallerFilter(TextFilter):
             return queryset
         users = all_users().filter(**{f"{user_name_field()}__iexact": name})
         return queryset.filter(started_by__in=list(users.values_list("pk", flat=True)[:10]))
+
+
+class LabelFilter(TextFilter):
+    title = "label, as key:value"
+    parameter_name = "label"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        text = (self.value() or "").strip()
+        return labelled(queryset, text) if text else queryset
 
 
 class StepFilter(DropdownFilter):
@@ -151,6 +165,7 @@ class RunList(Base):
         StepFilter,
         StatusFilter,
         CallerFilter,
+        LabelFilter,
         AgeFilter,
         ("created_at", CreatedFilter),
         BeforeFilter,
@@ -159,7 +174,7 @@ class RunList(Base):
     list_select_related = ("flow_version__flow", "started_by")
     list_before_template = "admin/flows/run/before_list.html"
     search_fields: Any = ("correlation_id",)
-    search_help_text = "Correlation id, or text in a payload or an error"
+    search_help_text = "Correlation id, label as key:value, or text in a payload or an error"
     ordering = ("-correlation_id",)
     sortable_by = ()
     paginator = InfinitePaginator
@@ -179,7 +194,11 @@ class RunList(Base):
         bounds = id_bounds(text)
         by_id = queryset.filter(pk__range=bounds) if bounds else queryset.none()
         digits = len(text.replace("-", ""))
-        if len(text) < SHORTEST or (bounds and digits >= DIGITS_OF_IDS and by_id.exists()):
+        if bounds and digits >= DIGITS_OF_IDS and by_id.exists():
+            return by_id, False
+        if has_some(with_label := labelled(queryset, text)):
+            return with_label, False
+        if len(text) < SHORTEST:
             return by_id, False
         seen = self._with_payloads_seen(request, queryset)
         found = runs_with(text, seen, before=before_of(request))
@@ -270,6 +289,22 @@ def before_of(request: HttpRequest) -> UUID | None:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):
         return None
+
+
+def labelled(runs: QuerySet[Run], text: str) -> QuerySet[Run]:
+    """Return the runs with a label, which the text has as `key:value`."""
+    try:
+        labels = read_labels([text])
+    except OptionInvalid:
+        return runs.none()
+    return RunFilter(labels=labels).restrict(runs, None)
+
+
+def has_some(runs: QuerySet[Run]) -> bool:
+    """Say whether there are such runs. Where it takes long to see, there may be."""
+    with suppress(OutOfTime), within(SECONDS_FOR_LABEL):
+        return runs.exists()
+    return True
 
 
 def note_of(found: Found) -> str:

@@ -133,7 +133,10 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_end": story.end,
             "run_is_cut": story.is_cut,
             "run_flow": self.flow(run),
-            "run_labels": run.labels.order_by("key"),
+            "run_labels": [
+                {"text": str(label), "url": list_of(Run, label=str(label))}
+                for label in run.labels.order_by("key")
+            ],
             "run_deadline": RunDeadline.objects.filter(pk=run.pk).first(),
             "run_first_line": first_line(run.error),
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),

@@ -74,6 +74,29 @@ def test_a_search_follows_the_filters(client, runs):
     assert found(client, q="order", status="FAILED") == set()
 
 
+def test_runs_are_found_by_a_label(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    labelled = [start({}, labels={"order": "47:11", "shop": "A & B"}) for _ in range(2)]
+    start({"text": "order:47:1"}, labels={"order": "47:1"})
+    work_until_idle(flow)
+    both = {run.pk for run in labelled}
+
+    assert found(client, q="order:47:11") == found(client, label="order:47:11") == both
+    assert found(client, label="order:47:11", status="FAILED") == set()
+    assert found(client, label="order") == found(client, label="order:47") == set()
+    page = client.get(f"{LIST}{labelled[0].pk}/change/").context
+    urls = {label["text"]: label["url"] for label in page["run_labels"]}
+    listed = client.get(urls["shop:A & B"]).context["cl"]
+    assert {run.pk for run in listed.result_list} == both
+    assert [chip["text"] for chip in listed.run_chips] == ["label: shop:A & B"]
+
+
+def test_a_text_that_looks_like_a_label_is_found_in_payloads(client, runs):
+    done = runs[0]
+
+    assert found(client, q='order":"Zürich-1') == found(client, q="Zürich-1") == {done.pk}
+
+
 def test_an_id_is_found_with_and_without_dashes(client, runs):
     run = runs[0]
 
