@@ -66,6 +66,11 @@ class Run(models.Model):
                 condition=Q(parent__isnull=False),
                 name="run_by_parent",
             ),
+            models.Index(
+                fields=["repeats", "correlation_id"],
+                condition=Q(repeats__isnull=False),
+                name="run_by_repeats",
+            ),
         ]
 
     def __str__(self) -> str:
