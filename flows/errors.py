@@ -60,6 +60,14 @@ class RunNotFinished(FlowError):
     """The run has not come to its end."""
 
 
+class InputNotKept(FlowError):
+    """What the run was given is not kept."""
+
+
+class RightMissing(FlowError):
+    """None of the caller's roles gives the right."""
+
+
 class FlowNotRunnable(FlowError):
     """The flow is inactive or has no steps."""
 

@@ -176,7 +176,9 @@ OTHER_PAGES = [
     Page("flows_rolemapping_mine"),
     Page("flows_rolemapping_of_user", arguments=user),
     Page("flows_rolemapping_profile", arguments=list, query="?user={user}"),
+    Page("flows_run_again", arguments=failed),
     Page("flows_run_conservation"),
+    Page("flows_run_from_step", arguments=lambda: [*failed(), 0]),
     # The page of a run in another state.
     Page("flows_run_change", arguments=failed, title="flows_run_change_failed"),
     # Live parts, and the dialogs of buttons.
@@ -184,7 +186,6 @@ OTHER_PAGES = [
     Page("flows_home", PART),
     Page("flows_flow_live_steps", PART, main_flow),
     Page("flows_run_live", PART, failed),
-    Page("flows_run_from_step", arguments=lambda: [*failed(), 0]),
     Page("flows_reprocessing_live", PART, newest(Reprocessing)),
     Page("flows_find", PART, query="?q=orders"),
     Page("flows_reprocessing_go_on", PART, newest(Reprocessing)),

@@ -33,18 +33,16 @@ from flows.admin.display import (
     page_of,
     rounded,
 )
-from flows.admin.long_texts import SHOWN, LongTexts, shown_text
+from flows.admin.long_texts import LongTexts, shown_text
+from flows.admin.run_again import RunAgain
 from flows.admin.run_bodies import address_of_body, body_response, like_url
 from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
-from flows.errors import FlowError
-from flows.models import BranchEnd, Message, Queue, Right, Run, RunDeadline, StepVersion
+from flows.models import BranchEnd, Message, Queue, Right, Run, RunDeadline
 from flows.models.keep import NOT_KEPT
-from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of
+from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of, repeating_runs
 from flows.monitoring.run_story import (
-    first_step,
     is_start_kept,
-    payload_at,
     run_story,
     start_envelope,
 )
@@ -53,7 +51,6 @@ from flows.tasks.conservation import begin_check
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.bulk import bulk_action
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
-from scripts.admin.json_fields import pretty_json
 from scripts.admin.site import register
 
 
@@ -72,7 +69,7 @@ def to_cancel(
 
 
 @register(Run)
-class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
+class RunAdmin(DetailActions, ByRole, RunAgain, RunList, LongTexts, ReadOnlyAdmin):
     """For millions of rows: it counts no rows, and every order is that of the key."""
 
     class Media:
@@ -83,7 +80,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
     change_form_template = "admin/flows/run/change_form.html"
     # Their number is not counted, so there is no "Select all 12 runs".
     list_disable_select_all = True
-    actions: Any = ("cancel_selected",)
+    actions: Any = ("cancel_selected", "start_selected_again")
     actions_list: Any = ("conservation",)
     actions_detail = ("cancel", "bypass_pause", "start_again")
 
@@ -113,7 +110,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, run: Run) -> dict[str, Any]:
         """Return what the part of the page shows that follows the run."""
-        sees_payloads = self._sees_payloads(request, run)
+        sees_payloads = self.sees_payloads(request, run)
         story = run_story(run)
         label, label_text = label_of(story)
         is_branched = run.branches > 1 or any(step.is_branched for step in story.steps)
@@ -140,7 +137,7 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             "run_deadline": RunDeadline.objects.filter(pk=run.pk).first(),
             "run_first_line": first_line(run.error),
             "run_result": run.status == Run.Status.COMPLETED and shown_text(run, "result"),
-            "run_steps": steps_shown(request, story, sees_payloads, self._may_start(request, run)),
+            "run_steps": steps_shown(request, story, sees_payloads, self.may_start(request, run)),
             "run_repeats": run.repeats and reverse("admin:flows_run_change", args=[run.repeats]),
             **self._family(request, run),
             "run_waits_because": None if run.status in Run.FINISHED else why_run(run),
@@ -152,26 +149,34 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
             ],
             "run_sees_payloads": sees_payloads,
             "run_start_url": kept and address_of_body(run, "start", "whole"),
-            "run_like_url": kept and self._may_start(request, run) and like_url(run),
+            "run_again_url": self._again_url(request, run),
+            "run_like_url": kept and self.may_start(request, run) and like_url(run),
             "run_not_kept": NOT_KEPT[run.flow_version.keep],
         }
 
+    def _again_url(self, request: HttpRequest, run: Run) -> str:
+        """Return where the payload is edited for a new run, "" where there can be none."""
+        is_over = run.status in Run.FINISHED
+        if not (is_over and self.may_start(request, run) and self.sees_payloads(request, run)):
+            return ""
+        return reverse("admin:flows_run_again", args=[run.pk])
+
     def _family(self, request: HttpRequest, run: Run) -> dict[str, Any]:
-        """Return the run whose script started this one, and those that its own scripts started."""
+        """Return the run whose script started this one, those that its own scripts started, and
+        those that repeat it.
+        """
         seen = Run.objects.filter(self.seen(request) or Q())
-        found = children_of(run, seen)
+        found, repeating = children_of(run, seen), repeating_runs(run, seen)
         return {
+            "run_repeated_by": [_relative(each) for each in repeating[:MOST_CHILDREN]],
+            "run_has_more_repeats": len(repeating) > MOST_CHILDREN,
             "run_parent": (parent := parent_of(run, seen)) and _relative(parent),
             "run_children": [_relative(each) for each in found[:MOST_CHILDREN]],
             "run_has_more_children": len(found) > MOST_CHILDREN,
         }
 
-    def _sees_payloads(self, request: HttpRequest, run: Run) -> bool:
+    def sees_payloads(self, request: HttpRequest, run: Run) -> bool:
         return has_right(request, SEES_EVERY_RUN, self.flow_of(run))
-
-    def _may_start(self, request: HttpRequest, run: Run) -> bool:
-        flow_id = self.flow_of(run)
-        return flow_id is not None and has_right(request, {Right.START}, flow_id)
 
     def get_urls(self) -> list[URLPattern]:
         def page(view: Any, route: str, name: str) -> URLPattern:
@@ -179,92 +184,29 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
 
         return [
             page(self.live, "<uuid:run_id>/live/", "live"),
-            page(self.from_step, "<uuid:run_id>/from/<int:position>/", "from_step"),
             page(self.body, "<uuid:run_id>/body/<slug:kind>/<slug:row>/", "body"),
+            *self.again_urls(),
             *super().get_urls(),
         ]
 
     def live(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Return the part of a run's page that follows the run."""
-        run = self._seen_run(request, run_id)
+        run = self.seen_run(request, run_id)
         return TemplateResponse(request, "admin/flows/run/live.html", self._page(request, run))
 
     def body(self, request: HttpRequest, run_id: UUID, kind: str, row: str) -> HttpResponse:
         """Return the beginning of a payload as text, or all of it as a file."""
-        run = self._seen_run(request, run_id)
-        if not self._sees_payloads(request, run) and kind != "result":
+        run = self.seen_run(request, run_id)
+        if not self.sees_payloads(request, run) and kind != "result":
             raise PermissionDenied
         return body_response(run, kind, row, whole="whole" in request.GET)
 
-    def _seen_run(self, request: HttpRequest, run_id: UUID) -> Run:
+    def seen_run(self, request: HttpRequest, run_id: UUID) -> Run:
         """Return the run; there is none for a user who may not see it."""
         run = self.get_object(request, str(run_id))
         if run is None:
             raise Http404
         return run
-
-    def has_start_again_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        if object_id is None:
-            return has_right_somewhere(request, {Right.START})
-        run = self.get_object(request, str(object_id))
-        return run is not None and self._may_start(request, run)
-
-    @asking(
-        dialog(
-            "Start a new run with the payload of {obj}?",
-            "It goes through the flow as it is now, from its first step. This run stays as it is.",
-            "Start a new run",
-        ),
-        description="Start again",
-        icon="replay",
-        permissions=["start_again"],
-    )
-    def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
-        run = self._seen_run(request, UUID(object_id))
-        return leave_dialog(self._start_again(request, run, None))
-
-    def from_step(self, request: HttpRequest, run_id: UUID, position: int) -> HttpResponse:
-        """Ask whether a new run is to begin at a step with what it got, and start it."""
-        run = self._seen_run(request, run_id)
-        step = get_object_or_404(run.flow_version.steps, position=position)
-        if not self._may_start(request, run) or not self._sees_payloads(request, run):
-            raise PermissionDenied
-        if request.method == "POST":
-            return redirect(self._start_again(request, run, step))
-        payload = payload_at(run, step)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Start a new run at the step {step.name}?",
-            "opts": self.opts,
-            "step": step,
-            "not_kept": payload is None and NOT_KEPT[run.flow_version.keep],
-            "payload": payload
-            and (pretty_json(payload) if len(payload) <= SHOWN else payload[:SHOWN]),
-            "run_url": page_of(run),
-        }
-        return TemplateResponse(request, "admin/flows/run/from_step.html", context)
-
-    def _start_again(self, request: HttpRequest, run: Run, step: StepVersion | None) -> str:
-        """Start a run with what a step of this one got, without a step with what the run got.
-
-        Return the address of the page to show.
-        """
-        began_at = step or first_step(run)
-        if step is None and run.repeats is not None:
-            # It began within its flow.
-            step = began_at
-        payload = payload_at(run, began_at) if began_at else None
-        if payload is None or not self._sees_payloads(request, run):
-            self.message_user(request, NOT_KEPT[run.flow_version.keep], messages.ERROR)
-            return page_of(run)
-        try:
-            started = engine.start_like(run, payload.encode(), step=step, user=request.user)
-        except FlowError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return page_of(run)
-        note = f"This run was started with the payload of {run.pk}."
-        self.message_user(request, note, messages.SUCCESS)
-        return reverse("admin:flows_run_change", args=[started.correlation_id])
 
     def has_cancel_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         if object_id is None:
@@ -275,7 +217,8 @@ class RunAdmin(DetailActions, ByRole, RunList, LongTexts, ReadOnlyAdmin):
         return run is not None and may_cancel(request.user, run)
 
     def offered(self, obj: Run) -> tuple[str, ...]:
-        again = ("start_again",) if start_envelope(obj) and obj.flow_version.flow else ()
+        is_over = obj.status in Run.FINISHED and obj.flow_version.flow
+        again = ("start_again",) if is_over and start_envelope(obj) else ()
         if has_ended(obj):
             return again
         pause = ("bypass_pause",) if may_bypass_pause(obj) else ()

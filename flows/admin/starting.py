@@ -193,7 +193,7 @@ class StartingAdmin(Base):
         return TemplateResponse(request, "admin/flows/flow/start.html", context)
 
     def _start_context(self, request: HttpRequest, flow: Flow) -> dict[str, Any]:
-        first = _first_step(flow)
+        first = first_step_of(flow)
         return {
             **self.admin_site.each_context(request),
             "title": "Start",
@@ -203,7 +203,7 @@ class StartingAdmin(Base):
             "original": flow,
             "path": self.path(flow),
             "schema": first.script.input_schema if first else {},
-            "first_step": first,
+            "takes": first.script.name if first else "",
             "why_it_waits": why_it_would_wait(flow),
             "back_url": page_of(flow),
             "may_try": may_try(request, flow),
@@ -216,7 +216,7 @@ class StartingAdmin(Base):
         try:
             return tried_page(request, flow, form.cleaned_data["payload"])
         except PayloadInvalid as error:
-            _refuse_payload(form, error, faults)
+            refuse_payload(form, error, faults)
             return None
 
     def _start(
@@ -228,7 +228,7 @@ class StartingAdmin(Base):
             with counting_refusals(flow.name):
                 started = engine.start(flow.name, payload, user=request.user, **form.options())
         except PayloadInvalid as error:
-            _refuse_payload(form, error, faults)
+            refuse_payload(form, error, faults)
             return None
         except FlowError as error:
             field = _field_of(error)
@@ -249,7 +249,7 @@ class StartingAdmin(Base):
         return redirect(reverse("admin:flows_run_change", args=[started.correlation_id]))
 
 
-def _refuse_payload(form: StartForm, error: PayloadInvalid, faults: list[dict[str, str]]) -> None:
+def refuse_payload(form: forms.Form, error: PayloadInvalid, faults: list[dict[str, str]]) -> None:
     faults += [fault for fault in error.errors if "path" in fault]
     places = [f"{fault['path']}: {fault['detail']}" for fault in error.errors]
     form.add_error("payload", [str(error), *places])
@@ -264,7 +264,7 @@ def _field_of(error: FlowError) -> str | None:
 
 def first_payload(flow: Flow) -> dict[str, Any]:
     """Return an example without the optional members that the schema has no example for."""
-    first = _first_step(flow)
+    first = first_step_of(flow)
     return _chosen(example_of(flow), first.script.input_schema) if first else {}
 
 
@@ -285,7 +285,7 @@ def _has_example(schema: Any) -> bool:
     return isinstance(schema, dict) and not EXAMPLES.isdisjoint(schema)
 
 
-def _first_step(flow: Flow) -> Step | None:
+def first_step_of(flow: Flow) -> Step | None:
     return flow.steps.select_related("script").order_by("position", "pk").first()
 
 

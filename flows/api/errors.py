@@ -113,6 +113,9 @@ TYPE_BY_STATUS = {
 TYPE_BY_FLOW_ERROR = {
     errors.UnknownFlow: "unknown-flow",
     errors.FlowNotRunnable: "flow-not-runnable",
+    errors.RightMissing: "no-role",
+    errors.RunNotFinished: "run-not-finished",
+    errors.InputNotKept: "input-not-kept",
     errors.PayloadInvalid: "payload-invalid",
     errors.DelayTooLong: "query-invalid",
     errors.DeadlineInvalid: "query-invalid",

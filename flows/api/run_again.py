@@ -8,20 +8,17 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from flows import engine
-from flows.access.rights import SEES_EVERY_RUN, rights_on
+from flows.access.rights import rights_on
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
 from flows.api.openapi.run_operations import RUN_AGAIN
 from flows.api.openapi.schemas import AGAIN_REQUEST
-from flows.api.run_payloads import input_not_kept, require_finished
 from flows.api.runs import find_run
 from flows.api.start import accepted
 from flows.api.view import ApiView, is_about
-from flows.models import Right, Run, StepVersion
-from flows.monitoring.run_story import first_step, payload_at
-from flows.starts.refusals import counting_refusals
+from flows.models import Run, StepVersion
+from flows.run_again import require_right_to_start, run_again
 from scripts.protocol.json_text import member_of
 
 BODY = CheckedBody(AGAIN_REQUEST, may_be_empty=True, around=1)
@@ -32,51 +29,24 @@ class RunAgainView(ApiView):
     def post(self, request: Request, id: str) -> HttpResponse:
         run = find_run(request, id)
         rights = rights_on(request.user, run.flow_version.flow_id)
-        if Right.START not in rights:
-            raise Problem("no-role", "None of your roles may start the flow of this run.")
+        require_right_to_start(rights)
         raw = json_body(request._request)
         body = BODY.read(raw)
-        require_finished(run)
+        # The text as the caller wrote it, digit for digit.
+        payload = member_of(raw.decode(), "payload").encode() if "payload" in body else None
         step = _step(run, body)
-        newest = step and engine.newest_step(step)
-        if newest and newest.position:
-            _require_right_within(rights, has_payload="payload" in body)
-        payload = _payload(run, step, raw, body)
-        with counting_refusals(run.flow_version.flow_name):
-            started = engine.start_like(run, payload, step=step, user=request.user)
-        status = Run.Status.RUNNING if newest and newest.position else Run.Status.QUEUED
-        is_about(request, started.correlation_id)
-        return accepted(request, started, status, repeats=str(run.pk))
+        again = run_again(run, rights, user=request.user, step=step, payload=payload)
+        is_about(request, again.started.correlation_id)
+        status = Run.Status.RUNNING if again.is_within else Run.Status.QUEUED
+        return accepted(request, again.started, status, repeats=str(run.pk))
 
 
 def _step(run: Run, body: dict[str, Any]) -> StepVersion | None:
-    """Return the step of the run from which it starts anew; None: the first one of its flow."""
+    """Return the step of the run that is asked for. Raises Problem."""
     if "fromStep" not in body:
-        return None if run.repeats is None else first_step(run)
+        return None
     step = run.flow_version.steps.filter(name=body["fromStep"]).first()
     if step is None:
         fault = {"path": "$.fromStep", "detail": "the run has no step of this name"}
         raise Problem("payload-invalid", "The request is refused.", errors=[fault])
     return step
-
-
-def _require_right_within(rights: set[str], *, has_payload: bool) -> None:
-    """Raise Problem unless the caller may have a run begin within its flow.
-
-    The steps before may be there to refuse it: a right to start alone does not lead past them.
-    """
-    if has_payload and Right.OPERATE not in rights:
-        raise Problem("no-role", "A payload for a later step needs the right to operate the flow.")
-    if not rights & SEES_EVERY_RUN:
-        raise Problem("no-role", "A later step needs the right to watch or operate the flow, too.")
-
-
-def _payload(run: Run, step: StepVersion | None, raw: bytes, body: dict[str, Any]) -> bytes:
-    """Return the text as the caller wrote it, or what the step got, digit for digit."""
-    if "payload" in body:
-        return member_of(raw.decode(), "payload").encode()
-    began_at = step or first_step(run)
-    payload = payload_at(run, began_at) if began_at else None
-    if payload is None:
-        raise input_not_kept(run)
-    return payload.encode()

@@ -11,6 +11,7 @@ from flows.api.errors import Problem
 from flows.api.openapi.run_operations import GET_RUN_INPUT, GET_RUN_LOGS, GET_RUN_RESULT
 from flows.api.runs import find_run
 from flows.api.view import ApiView, json_response
+from flows.errors import InputNotKept, RunNotFinished
 from flows.models import Run
 from flows.models.keep import NOT_KEPT
 from flows.monitoring.run_logs import run_logs
@@ -26,7 +27,7 @@ class RunInputView(ApiView):
         run = find_run(request, id)
         payload = start_payload(run)
         if payload is None:
-            raise input_not_kept(run)
+            raise InputNotKept(NOT_KEPT[run.flow_version.keep])
         return json_response(payload.encode())
 
 
@@ -34,7 +35,8 @@ class RunResultView(ApiView):
     @extend_schema(**GET_RUN_RESULT)
     def get(self, request: Request, id: str) -> HttpResponse:
         run = find_run(request, id)
-        require_finished(run)
+        if run.status not in Run.FINISHED:
+            raise RunNotFinished(f"The run is {run.status}.")
         if run.result is None:
             raise Problem("no-result", f"The run is {run.status}: it has no result.")
         return json_response(run.result.encode())
@@ -47,12 +49,3 @@ class RunLogsView(ApiView):
     def get(self, request: Request, id: str) -> HttpResponse:
         offset = parameters.whole_number(self.query, "offset", 0, LARGEST_OFFSET)
         return json_response(run_logs(find_run(request, id), offset or 0))
-
-
-def require_finished(run: Run) -> None:
-    if run.status not in Run.FINISHED:
-        raise Problem("run-not-finished", f"The run is {run.status}.")
-
-
-def input_not_kept(run: Run) -> Problem:
-    return Problem("input-not-kept", NOT_KEPT[run.flow_version.keep])

@@ -1,4 +1,4 @@
-"""A run, the run whose script started it, and those that its own scripts started."""
+"""A run and its relatives: those that started it, that its scripts started, and that repeat it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ def children_of(run: Run, seen: QuerySet[Run]) -> list[Run]:
 
     One more than `MOST_CHILDREN` tells that there are others.
     """
-    found = seen.filter(parent=run.pk).order_by("correlation_id")
-    return list(found.select_related("flow_version").defer("result")[: MOST_CHILDREN + 1])
+    return _first_of(seen.filter(parent=run.pk))
+
+
+def repeating_runs(run: Run, seen: QuerySet[Run]) -> list[Run]:
+    """Return the first of the runs that repeat it, as `children_of` does."""
+    return _first_of(seen.filter(repeats=run.pk))
 
 
 def parent_of(run: Run, seen: QuerySet[Run]) -> Any:
@@ -25,3 +29,8 @@ def parent_of(run: Run, seen: QuerySet[Run]) -> Any:
     if run.parent is None:
         return None
     return seen.filter(pk=run.parent).select_related("flow_version").defer("result").first()
+
+
+def _first_of(runs: QuerySet[Run]) -> list[Run]:
+    ordered = runs.order_by("correlation_id").select_related("flow_version")
+    return list(ordered.defer("result")[: MOST_CHILDREN + 1])

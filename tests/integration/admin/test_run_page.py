@@ -21,7 +21,7 @@ from flows.monitoring.run_story import BACK_OFF, DEAD, RAN, WAITED, run_story
 from flows.monitoring.trace import trace
 from flows.store.waiting import waiting_again
 from tests.builders import ECHO, RAISING, TRAIL, make_flow, run_of, work_until_idle
-from tests.integration.admin.pages import answer_dialog
+from tests.integration.admin.pages import act_on, answer_dialog, messages_of
 
 PICKY = (
     "def run(message, context):\n"
@@ -266,6 +266,11 @@ def from_step(run, position):
     return reverse("admin:flows_run_from_step", args=[run.pk, position])
 
 
+def post_unchanged(client, url):
+    payload = client.get(url).context["form"]["payload"].value()
+    return client.post(url, {"payload": payload.replace("\n", "\r\n")})
+
+
 def test_a_run_starts_again_from_a_step_with_what_the_step_got(client, superuser):
     flow = make_flow(codes=[ADD, ADD, ADD])
     run = start({"order": 7})
@@ -273,7 +278,7 @@ def test_a_run_starts_again_from_a_step_with_what_the_step_got(client, superuser
     assert from_step(run, 1) in client.get(page_of(run)).content.decode()
 
     assert "Start a new run at the step flow-1?" in client.get(from_step(run, 1)).content.decode()
-    client.post(from_step(run, 1))
+    post_unchanged(client, from_step(run, 1))
     again = Run.objects.exclude(pk=run.pk).get()
     assert (again.repeats, again.started_by, again.status) == (run.pk, superuser, "RUNNING")
     work_until_idle(flow)
@@ -285,6 +290,8 @@ def test_a_run_starts_again_from_a_step_with_what_the_step_got(client, superuser
     content = client.get(page_of(again)).content.decode()
     assert page_of(run) in content
     assert from_step(again, 0) not in content
+    repeated_by = client.get(page_of(run)).context["run_repeated_by"]
+    assert [each["url"] for each in repeated_by] == [page_of(again)]
     assert not [each for each in conservation.check() if each.faults()]
 
 
@@ -292,7 +299,7 @@ def test_a_run_that_began_at_a_step_starts_again_there(client):
     flow = make_flow(codes=[ADD, ADD])
     run = start({"order": 7})
     work_until_idle(flow)
-    client.post(from_step(run, 1))
+    post_unchanged(client, from_step(run, 1))
     again = Run.objects.exclude(pk=run.pk).get()
     work_until_idle(flow)
 
@@ -316,6 +323,98 @@ def test_a_step_whose_input_was_not_kept_says_why_no_run_starts_from_it(client):
     assert from_step(run, 1) not in content
     client.post(from_step(run, 1))
     assert Run.objects.count() == 1
+
+
+def test_the_payload_of_a_run_is_edited_and_the_new_run_names_the_old_one(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    run = run_of(engine.start("flow", b'{"n": 1.10}').correlation_id)
+    work_until_idle(flow)
+    url = client.get(page_of(run)).context["run_again_url"]
+
+    refused = client.post(url, {"payload": "[1]"})
+    assert refused.context["form"]["payload"].value() == "[1]"
+    assert "must be a JSON object" in refused.context["form"].errors["payload"][0]
+    post_unchanged(client, url)
+    client.post(url, {"payload": '{"n": 2.20}'})
+
+    again = Run.objects.filter(repeats=run.pk).order_by("pk")
+    bodies = [message.body for message in Message.objects.filter(pk__in=again).order_by("pk")]
+    assert [body.rpartition('"payload":')[2] for body in bodies] == ['{"n": 1.10}}', '{"n": 2.20}}']
+
+
+def test_a_payload_that_was_not_kept_is_entered(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    Flow.objects.update(keep=Keep.NOTHING)
+    run = start()
+    work_until_idle(flow)
+    url = client.get(page_of(run)).context["run_again_url"]
+
+    page = client.get(url).content.decode()
+    client.post(url, {"payload": '{"n": 2}'})
+
+    assert "It was not kept" in page
+    assert Run.objects.get(repeats=run.pk).status == "QUEUED"
+
+
+def test_a_payload_for_a_later_step_is_entered_by_those_who_operate_the_flow(starter):
+    client, user = starter
+    flow = Flow.objects.get()
+    step = flow.steps.get()
+    flow.steps.create(
+        position=2, name="later", script=step.script, queue=Queue.objects.create(name="later")
+    )
+    run = run_of(engine.start("flow", {"n": 1}).correlation_id)
+    work_until_idle(flow)
+    later = from_step(run, run.flow_version.steps.get(name="later").position)
+    forms = []
+
+    for right in (Right.WATCH, Right.OPERATE):
+        RoleMapping.objects.create(role=user.groups.get(), right=right, flow=flow)
+        forms.append(client.get(later).context["form"])
+        client.post(later, {"payload": '{"n": 2}'})
+
+    assert forms[0] is None
+    assert forms[1] is not None
+    again = Message.objects.filter(run__in=Run.objects.filter(repeats=run.pk)).order_by("pk")
+    assert ['"n": 2' in message.body for message in again] == [False, True]
+
+
+def test_who_only_starts_runs_starts_the_own_ones_again(starter):
+    client, user = starter
+    own = run_of(engine.start("flow", {"n": 1}, user=user).correlation_id)
+    other = run_of(engine.start("flow", {"n": 2}).correlation_id)
+    work_until_idle(Flow.objects.get())
+
+    answer_dialog(client, reverse("admin:flows_run_start_again", args=[own.pk]))
+
+    assert Run.objects.get(repeats=own.pk).started_by == user
+    assert client.get(reverse("admin:flows_run_again", args=[own.pk])).status_code == 403
+    assert client.get(reverse("admin:flows_run_again", args=[other.pk])).status_code == 404
+
+
+def test_a_run_that_goes_on_is_not_started_again(client, superuser):
+    make_flow(codes=[ECHO])
+    run = start()
+
+    response = answer_dialog(client, reverse("admin:flows_run_start_again", args=[run.pk]))
+
+    assert "The run is QUEUED." in messages_of(response)
+    assert response.context["run_again_url"] == ""
+    assert Run.objects.count() == 1
+
+
+def test_selected_runs_are_started_again(client, superuser):
+    flow = make_flow(codes=[ECHO])
+    ended = [start({"n": n}) for n in range(3)]
+    work_until_idle(flow)
+    Run.objects.filter(pk=ended[0].pk).update(status="RUNNING")
+    StepRun.objects.filter(run=ended[1].pk).update(input=None)
+
+    said = messages_of(act_on(client, "/admin/flows/run/", "start_selected_again", *ended))
+
+    assert "Started again: 1." in said
+    assert Run.objects.get(repeats__isnull=False).repeats == ended[2].pk
+    assert any(words.startswith("Not started: 1. ") for words in said)
 
 
 def test_who_does_not_see_what_a_step_got_starts_nothing_from_it(client, starter):

@@ -1,0 +1,90 @@
+"""Start a finished run anew, from its beginning or from one of its steps: the rules for callers."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows import engine
+from flows.access.rights import SEES_EVERY_RUN
+from flows.errors import InputNotKept, RightMissing, RunNotFinished
+from flows.models import Right, Run, StepVersion
+from flows.models.keep import NOT_KEPT
+from flows.monitoring.run_story import first_step, payload_at
+from flows.starts.refusals import counting_refusals
+
+if TYPE_CHECKING:
+    from flows.access.rights import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class StartedAgain:
+    """The run that was started; one within its flow has steps before the one where it begins."""
+
+    started: engine.Started
+    is_within: bool
+
+
+def run_again(
+    run: Run,
+    rights: Set[str],
+    *,
+    user: Caller,
+    step: StepVersion | None = None,
+    payload: bytes | None = None,
+) -> StartedAgain:
+    """Start a new run of the flow as it is now, with what a step of this run got.
+
+    Without a step it is what the run itself got; a payload takes the place of either. `rights` are
+    the caller's rights to the flow. Raises RightMissing, RunNotFinished, InputNotKept, and as
+    `engine.start_like` does.
+    """
+    require_right_to_start(rights)
+    if run.status not in Run.FINISHED:
+        raise RunNotFinished(f"The run is {run.status}.")
+    if step is None and run.repeats is not None:
+        # It may have begun within its flow.
+        step = first_step(run)
+    if is_within := begins_within(step):
+        _require_right_within(rights, has_payload=payload is not None)
+    if payload is None:
+        payload = payload_kept(run, step).encode()
+    with counting_refusals(run.flow_version.flow_name):
+        return StartedAgain(engine.start_like(run, payload, step=step, user=user), is_within)
+
+
+def begins_within(step: StepVersion | None) -> bool:
+    """Say whether a run that begins at this step has others before it. Raises FlowNotRunnable."""
+    return step is not None and engine.newest_step(step).position > 0
+
+
+def payload_kept(run: Run, step: StepVersion | None) -> str:
+    """Return what the step got, or what the run got, digit for digit. Raises InputNotKept."""
+    began_at = step or first_step(run)
+    payload = payload_at(run, began_at) if began_at else None
+    if payload is None:
+        raise InputNotKept(NOT_KEPT[run.flow_version.keep])
+    return payload
+
+
+def require_right_to_start(rights: Set[str]) -> None:
+    """Raise RightMissing."""
+    if Right.START not in rights:
+        raise RightMissing("None of your roles may start the flow of this run.")
+
+
+def may_edit_within(rights: Set[str]) -> bool:
+    """Say whether the caller may choose what a later step gets."""
+    return Right.OPERATE in rights
+
+
+def _require_right_within(rights: Set[str], *, has_payload: bool) -> None:
+    """Raise RightMissing unless the caller may have a run begin within its flow.
+
+    The steps before may be there to refuse it: a right to start alone does not lead past them.
+    """
+    if has_payload and not may_edit_within(rights):
+        raise RightMissing("A payload for a later step needs the right to operate the flow.")
+    if not rights & SEES_EVERY_RUN:
+        raise RightMissing("A later step needs the right to watch or operate the flow, too.")
