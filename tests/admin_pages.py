@@ -178,6 +178,7 @@ OTHER_PAGES = [
     Page("flows_rolemapping_profile", arguments=list, query="?user={user}"),
     Page("flows_run_again", arguments=failed),
     Page("flows_run_conservation"),
+    Page("own_tokens"),
     Page("flows_run_from_step", arguments=lambda: [*failed(), 0]),
     # The page of a run in another state.
     Page("flows_run_change", arguments=failed, title="flows_run_change_failed"),
@@ -223,6 +224,8 @@ OTHER_PAGES = [
     Page("flows_flow_states", ACTION, main_flow),
     Page("flows_flow_save_step", ACTION),
     Page("flows_rolemapping_own_view", ACTION),
+    # It leads to a page for the user's own token alone.
+    Page("own_tokens_revoke", ACTION),
     *(Page(f"scripts_script_{each}", ACTION) for each in ("trial", "trial_new")),
     *(Page(each, ACTION) for each in ("login", "logout", "view_on_site")),
 ]

@@ -9,7 +9,8 @@ from typing import Any
 from django.contrib.auth.hashers import get_hasher, identify_hasher
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.db.models.signals import post_delete, post_save, pre_save
 from knox.models import get_digest_token, get_token_model
 from knox.settings import CONSTANTS, knox_settings
@@ -80,6 +81,26 @@ def has_room(user: AbstractBaseUser) -> bool:
 def tokens_of(user: Caller) -> QuerySet[Any]:
     tokens: QuerySet[Any] = get_token_model().objects.filter(user=user.pk)
     return tokens
+
+
+def valid_tokens(user: Caller) -> QuerySet[Any]:
+    """Return the user's tokens that have not expired, each with its name and its last use."""
+    is_valid = Q(expiry=None) | Q(expiry__gt=store().database.now())
+    return with_names_and_uses(tokens_of(user).filter(is_valid))
+
+
+def with_names_and_uses(tokens: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the tokens with `name`, "" where there is none, and `used_at`."""
+    names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
+    uses = TokenUse.objects.filter(pk=OuterRef("pk")).values("used_at")
+    return tokens.annotate(name=Coalesce(Subquery(names), Value("")), used_at=Subquery(uses))
+
+
+def revoke_token(user: Any, key: str) -> bool:
+    """Revoke the user's token that begins with the key; return whether there was one."""
+    with audit.acting(user=user):
+        count, _ = tokens_of(user).filter(token_key=key).delete()
+    return bool(count)
 
 
 def most_tokens() -> int:

@@ -29,6 +29,11 @@ LONGEST_TEXT = 200
 # With fewer digits a text may be the beginning of a name.
 DIGITS_OF_IDS = 8
 DIGITS = 32
+# Pages about the user that no group of the sidebar has.
+OWN_PAGES = (
+    ("My rights", "flows_rolemapping_mine", "verified_user"),
+    ("My API tokens", "own_tokens", "vpn_key"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,9 @@ def _pages(request: HttpRequest, text: str) -> Iterator[Found]:
             is_there = "model" not in item or site.is_registered(item["model"])
             if is_there and text.lower() in item["title"].lower() and may_see(request):
                 yield Found(item["title"], "Page", item["link"], item["icon"])
-    mine = _address("flows_rolemapping_mine")
-    if mine and text.lower() in "my rights":
-        yield Found("My rights", "Page", mine, "verified_user")
+    for title, name, icon in OWN_PAGES:
+        if (mine := _address(name)) and text.lower() in title.lower():
+            yield Found(title, "Page", mine, icon)
     may_add = site.is_registered(Flow) and site.get_model_admin(Flow).has_add_permission(request)
     if may_add and text.lower() in "new flow":
         yield Found("New flow", "Page", reverse("admin:flows_flow_add"), "add")

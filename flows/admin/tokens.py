@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import knox.admin  # noqa: F401  it registers its own class, which is replaced here
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import OuterRef, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.forms import CharField, ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
 from django.utils.safestring import SafeString
 from knox.models import AuthToken, get_digest_token, get_token_model
 from knox.settings import CONSTANTS, knox_settings
@@ -24,10 +20,19 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from flows.access import audit
-from flows.access.tokens import call_token, has_room, most_tokens, token_name
+from flows.access.tokens import (
+    NewToken,
+    call_token,
+    has_room,
+    most_tokens,
+    token_name,
+    with_names_and_uses,
+)
+from flows.admin import own_tokens
 from flows.admin.display import list_of, shown_time
 from flows.admin.registering import unregister_stock
-from flows.models import Flow, TokenName, TokenUse
+from flows.admin.token_made import token_made
+from flows.models import TokenName
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
 from scripts.admin.site import register
@@ -88,10 +93,10 @@ class TokenAdmin(ModelAdmin):
         return ("shown_name", "begins_with", "user", "expires", "made", "last_used")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
-        uses = TokenUse.objects.filter(pk=OuterRef("pk")).values("used_at")
-        tokens = super().get_queryset(request)
-        return tokens.annotate(name=Coalesce(Subquery(names), Value("")), used_at=Subquery(uses))
+        return with_names_and_uses(super().get_queryset(request))
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*own_tokens.urls(self), *super().get_urls()]
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 passes the location of the page, earlier ones do not.
@@ -126,26 +131,8 @@ class TokenAdmin(ModelAdmin):
     def response_add(
         self, request: HttpRequest, obj: AuthToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self._show_once(request, obj)
-
-    def _show_once(self, request: HttpRequest, token: AuthToken) -> HttpResponse:
-        made: str = request.made_token  # type: ignore[attr-defined]
-        flows = request.build_absolute_uri(reverse("api:flows"))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "API token made",
-            "opts": self.opts,
-            "made_token": made,
-            "call": f"curl {shlex.quote(flows)} \\\n  -H 'Authorization: Bearer {made}'",
-            "flows_url": list_of(Flow),
-            "token_name": token.name,
-            "owner": token.user,
-            "expiry": token.expiry,
-            "list_url": list_of(Token),
-        }
-        response = TemplateResponse(request, "admin/knox/authtoken/made.html", context)
-        add_never_cache_headers(response)
-        return response
+        made = NewToken(request.made_token, obj)  # type: ignore[attr-defined]
+        return token_made(request, self, made, list_of(Token))
 
     @display(description="name", ordering="name")
     def shown_name(self, token: Any) -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from knox.settings import knox_settings
 from rest_framework.request import Request
 
-from flows.access import audit
 from flows.access.rights import rights_by_flow
-from flows.access.tokens import make_token, tokens_of
+from flows.access.tokens import make_token, revoke_token, valid_tokens
 from flows.api.authentication import (
     BasicAuthentication,
     IssuedToken,
@@ -28,10 +26,9 @@ from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TO
 from flows.api.view import ApiView, json_response, no_content
 from flows.identity.jwts import Claims
 from flows.identity.users import is_external
-from flows.models import Flow, TokenName, TokenUse
+from flows.models import Flow
 from flows.monitoring.times import rfc3339
 from flows.options import can_be_a_name
-from flows.store import store
 
 BODY = CheckedBody(TOKEN_REQUEST, may_be_empty=True)
 # What whoAmI calls the ways to log in; all others are `bearer`.
@@ -45,7 +42,8 @@ WAYS: dict[type, str] = {
 class TokensView(ApiView):
     @extend_schema(**LIST_TOKENS)
     def get(self, request: Request) -> HttpResponse:
-        found = [_document(request, token) for token in _valid(request).order_by("-created")]
+        tokens = valid_tokens(request.user).order_by("-created")
+        found = [_document(request, token) for token in tokens]
         return json_response({"results": found, "next": None, "nextCursor": None})
 
     @extend_schema(**ADD_TOKEN)
@@ -55,7 +53,7 @@ class TokensView(ApiView):
             # Its tokens would go on where the identity provider has ended the login.
             raise Problem("token-not-allowed")
         made = make_token(request.user, body.get("name", "").strip(), _lifetime(body))
-        token = _valid(request).get(pk=made.row.pk)
+        token = valid_tokens(request.user).get(pk=made.row.pk)
         document = {"accessToken": made.text, "tokenType": "Bearer", **_document(request, token)}
         return json_response(document, status=201, headers={"Cache-Control": "no-store"})
 
@@ -63,10 +61,7 @@ class TokensView(ApiView):
 class OwnTokenView(ApiView):
     @extend_schema(**REMOVE_TOKEN)
     def delete(self, request: Request, id: str) -> HttpResponse:
-        found = tokens_of(request.user).filter(token_key=id if can_be_a_name(id) else "")
-        with audit.acting(user=request.user):
-            count, _ = found.delete()
-        if not count:
+        if not (can_be_a_name(id) and revoke_token(request.user, id)):
             raise Problem("not-found", "You have no token of this id.")
         return no_content()
 
@@ -93,15 +88,6 @@ class WhoAmIView(ApiView):
         return json_response(document)
 
 
-def _valid(request: Request) -> QuerySet[Any]:
-    """Return the caller's tokens that have not expired, each with its name and its last use."""
-    names = TokenName.objects.filter(pk=OuterRef("pk")).values("name")
-    uses = TokenUse.objects.filter(pk=OuterRef("pk")).values("used_at")
-    is_valid = Q(expiry=None) | Q(expiry__gt=store().database.now())
-    tokens = tokens_of(request.user).filter(is_valid)
-    return tokens.annotate(name=Subquery(names), used_at=Subquery(uses))
-
-
 def _lifetime(body: dict[str, Any]) -> timedelta | None:
     """Return how long the token is to be valid. The schema of the body bounds it."""
     if "expiresIn" in body:
@@ -114,7 +100,7 @@ def _document(request: Request, token: Any) -> dict[str, Any]:
     return {
         # What a token begins with; its caller knows it, and the database finds the token by it.
         "id": token.token_key,
-        "name": token.name,
+        "name": token.name or None,
         "createdAt": rfc3339(token.created),
         "expiresAt": token.expiry and rfc3339(token.expiry),
         "lastUsedAt": token.used_at and rfc3339(token.used_at),
@@ -127,7 +113,7 @@ def _current(request: Request) -> dict[str, Any] | None:
     if isinstance(request.auth, IssuedToken):
         return _issued_document(request.auth.claims)
     key = _key(request)
-    token = key and _valid(request).filter(pk=key).first()
+    token = key and valid_tokens(request.user).filter(pk=key).first()
     return _document(request, token) if token else None
 
 

@@ -159,6 +159,7 @@ def pages(things: Things) -> list[Page]:
     return [
         Page(reverse("admin:index"), STAFF),
         Page(reverse("admin:flows_rolemapping_mine"), STAFF),
+        Page(reverse("admin:own_tokens"), STAFF),
         Page(f"{reverse('admin:search')}?s=h&extended=1", STAFF),
         Page(f"{choices}script", CONFIGURES),
         Page(f"{choices}queue", HAS_A_ROLE),
