@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 from django.db import InterfaceError, OperationalError, connection
 
 from flows.errors import (
@@ -32,7 +33,7 @@ from flows.models import IdempotencyKey, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import IDEMPOTENCY_KEY_AGE, can_be_a_name, checked_options
 from flows.plan import flow_plan
-from flows.starts.new_run import delayed_until, new_run
+from flows.starts.new_run import deadline_at, delayed_until, new_run, require_time_left
 from flows.store import NewRun, store
 from flows.store.children import caller_of_flow
 from scripts.protocol.calls import Call, CallSite, Program
@@ -103,9 +104,11 @@ def _asked_for(
 
 def _new_run(site: CallSite, call: Call, request: dict[str, Any], ordinal: int) -> NewRun:
     priority, key = request.get("priority"), request.get("key")
-    start_at = _time_in(request.get("startAt"))
+    start_at = _time_in(request.get("startAt"), "start_at")
     priority = DEFAULT_PRIORITY if priority is None else priority
-    checked_options(priority, start_at, key)
+    options = checked_options(
+        priority, start_at, key, _labels_in(request), _deadline_in(request.get("deadline"))
+    )
     plan = flow_plan(request["flow"])
     parent = UUID(call.correlation_id)
     row = Run.objects.filter(pk=parent).values("started_by_id", "start_depth").first()
@@ -126,8 +129,12 @@ def _new_run(site: CallSite, call: Call, request: dict[str, Any], ordinal: int) 
         priority,
         delayed_until(start_at),
         id=derived_id(parent, call.delivery_id, ordinal),
+        labels=options.labels,
+        deadline=deadline_at(options.deadline),
     )
-    digest = "" if key is None else request_digest(run.body, priority, start_at)
+    require_time_left(run)
+    asked = (priority, start_at, options.labels, options.deadline)
+    digest = "" if key is None else request_digest(run.body, *asked)
     return replace(
         run,
         user_id=row and row["started_by_id"],
@@ -176,14 +183,32 @@ def _ordinal_in(request: dict[str, Any]) -> int:
     return ordinal
 
 
-def _time_in(given: Any) -> datetime | None:
+def _time_in(given: Any, option: str) -> datetime | None:
     if given is None:
         return None
     try:
         return datetime.fromisoformat(given)
     except (TypeError, ValueError):
-        told = "start_at is a time with a zone, such as 2030-01-31T08:00:00Z"
+        told = f"{option} is a time with a zone, such as 2030-01-31T08:00:00Z"
         raise OptionInvalid(f"{told}, not {str(given)[:100]!r}.") from None
+
+
+def _deadline_in(given: Any) -> datetime | timedelta | None:
+    if type(given) not in (int, float):
+        return _time_in(given, "deadline")
+    try:
+        return timedelta(seconds=given)
+    except (OverflowError, ValueError):
+        raise OptionInvalid(f"deadline is no duration: {given} seconds.") from None
+
+
+def _labels_in(request: dict[str, Any]) -> Any:
+    """Return the labels, which come as JSON text; what is wrong with them is seen later."""
+    text = request.get("labels")
+    try:
+        return None if text is None else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise OptionInvalid("labels come as JSON text.") from None
 
 
 def _told(flow: Any, error: Exception) -> str:

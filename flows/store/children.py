@@ -22,7 +22,7 @@ from flows.options import IDEMPOTENCY_KEY_AGE
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
-from flows.store.rows import message_row, new_run_row
+from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import DeliveryResult, NewRun, QueueCounters
 
@@ -114,6 +114,8 @@ class Children:
             if run.key
         ]
         IdempotencyKey.objects.bulk_create(keys)
+        if has_more_beside(self._stored):
+            store_beside(self._stored)
         for run in self._stored:
             totals[run.flow_name].accepted += 1
         self.database.wake()
@@ -181,6 +183,8 @@ def _written(run: NewRun) -> dict[str, Any]:
         "body": run.body,
         "priority": run.priority,
         "startAt": run.start_at and run.start_at.isoformat(),
+        "labels": run.labels,
+        "deadline": run.deadline and run.deadline.isoformat(),
         "parent": run.parent and run.parent.hex,
         "depth": run.depth,
         "key": [run.key, run.key_caller, run.key_digest],
@@ -202,10 +206,17 @@ def _read(written: list[dict[str, Any]]) -> Iterator[NewRun]:
             body=each["body"],
             user_id=users.get(parent),
             priority=each["priority"],
-            start_at=datetime.fromisoformat(each["startAt"]) if each["startAt"] else None,
+            start_at=_time(each["startAt"]),
+            # What waited before there were labels and deadlines has none.
+            labels=tuple((key, value) for key, value in each.get("labels", ())),
+            deadline=_time(each.get("deadline")),
             parent=parent,
             depth=each["depth"],
             key=key,
             key_caller=caller,
             key_digest=digest,
         )
+
+
+def _time(written: str | None) -> datetime | None:
+    return datetime.fromisoformat(written) if written else None

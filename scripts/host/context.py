@@ -152,22 +152,34 @@ class Context:
         key: str | None = None,
         priority: int | None = None,
         start_at: datetime | str | None = None,
+        labels: dict[str, str] | None = None,
+        deadline: datetime | timedelta | str | float | None = None,
     ) -> str:
         """Start a run of another flow, and return its correlation id, the same over redeliveries.
 
         It is stored with the output of this message, or not at all. A key starts one run of the
-        flow a day. Raises StartRefused, a ValueError.
+        flow a day. A deadline is a time, or a duration from now in seconds. Raises StartRefused, a
+        ValueError.
         """
-        given = {} if payload is None else payload
-        text = encode(given, self._numerals, MAX_REQUEST_BYTES).decode()
-        at = start_at.isoformat() if isinstance(start_at, datetime) else start_at
-        request = {"flow": flow, "payload": text, "key": key, "priority": priority}
-        number, self._started = self._started, self._started + 1
-        reply = self._reply("start", request | {"startAt": at, "ordinal": number})
+        request = {
+            "flow": flow,
+            "payload": self._text({} if payload is None else payload),
+            "key": key,
+            "priority": priority,
+            "startAt": _written(start_at),
+            "deadline": _written(deadline),
+            "labels": None if labels is None else self._text(labels),
+            "ordinal": self._started,
+        }
+        self._started += 1
+        reply = self._reply("start", request)
         if "error" in reply:
             raise StartRefused(reply["error"], reply["kind"])
         started: str = reply["id"]
         return started
+
+    def _text(self, value: Any) -> str:
+        return encode(value, self._numerals, MAX_REQUEST_BYTES).decode()
 
     def _ending(self, output: Any, is_last: bool) -> tuple[Any, bool]:
         """Return what is the output of the call, and whether the run ends with it."""
@@ -353,3 +365,10 @@ class Context:
     def _reply(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
         number = self._services.send_request(self._number, service, request)
         return self._services.read_reply(self._number, number)[1]
+
+
+def _written(moment: Any) -> Any:
+    """Return a time or a duration as a request has it; what is none of both stays as it is."""
+    if isinstance(moment, datetime):
+        return moment.isoformat()
+    return moment.total_seconds() if isinstance(moment, timedelta) else moment

@@ -32,6 +32,7 @@ from flows.models import (
     QueueState,
     RoleMapping,
     Run,
+    RunDeadline,
 )
 from flows.models.step_restoring import restore_steps, starts_left_out
 from flows.monitoring.conservation import check
@@ -194,6 +195,10 @@ REFUSED = {
     "no time": ("c.start('child', {}, start_at='soon')", "start_at is a time"),
     "no zone": ("c.start('child', {}, start_at='2030-01-01T00:00:00')", "time zone"),
     "too late": ("c.start('child', {}, start_at='2999-01-01T00:00:00Z')", "days from now"),
+    "a wrong label": ("c.start('child', {}, labels={'a:b': '1'})", "a key has no colon"),
+    "labels of numbers": ("c.start('child', {}, labels={'a': 1})", "printable characters"),
+    "a deadline that is over": ("c.start('child', {}, deadline=0)", "must be later than"),
+    "no deadline": ("c.start('child', {}, deadline='soon')", "deadline is a time"),
     "another payload": ("[c.start('child', {'n': n}, key='k') for n in (1, 2)]", "key"),
 }
 
@@ -216,6 +221,7 @@ def test_what_no_repetition_heals_makes_a_dead_letter_at_once(kind):
         ("await context.start('other', {}); setData(context.Data);", "may start 'child'"),
         ("context.start('other', {}); setData(context.Data);", "may start 'child'"),
         ("await context.start('child', {}, {priority: 11}); setData(context.Data);", "priority"),
+        ("await context.start('child', {}, {labels: 1}); setData(context.Data);", "labels must be"),
     ],
 )
 def test_javascript_is_refused_alike(code, told):
@@ -433,6 +439,46 @@ def test_a_delayed_start_with_a_priority_waits_for_its_time():
     message = Message.objects.get()
     assert (message.priority, message.delayed, message.available_at) == (8, True, at)
     assert QueueState.objects.get(queue__name="child-0").delayed == 1
+    assert faults() == []
+
+
+OPTIONS = {
+    "python": (
+        "from datetime import timedelta\n"
+        "def run(m, c):\n"
+        "    labels = {'order': '47:11', 'shop': 'A'}\n"
+        "    c.start('child', {}, key='k', labels=labels, deadline=timedelta(hours=1))\n"
+        "    return m\n"
+    ),
+    "javascript": (
+        "const labels = { order: '47:11', shop: 'A' };\n"
+        "await context.start('child', {}, { key: 'k', labels, deadline: 3600 });\n"
+        "setData(context.Data);\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [10, 1])
+@pytest.mark.parametrize("language", OPTIONS)
+def test_a_start_has_labels_and_a_deadline_of_its_own(language, size):
+    made(OPTIONS[language], language, size=size)
+    # With room for one, the start waits until this one has gone.
+    engine.start("child", {})
+    parent = engine.start("parent", {}, labels={"parent": "1"}, deadline=timedelta(days=1))
+
+    work("parent")
+    waits = Message.objects.filter(run=parent.correlation_id, pending_outputs=True).exists()
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert waits is (size == 1)
+    [child] = children(run_of(parent.correlation_id))
+    assert [str(label) for label in child.labels.all()] == ["order:47:11", "shop:A"]
+    left = RunDeadline.objects.get(pk=child.pk).at - child.created_at
+    assert timedelta(minutes=50) < left < timedelta(minutes=61)
     assert faults() == []
 
 
@@ -674,6 +720,8 @@ FORGED = {
     "payload": st.sampled_from(["{}", '{"n":1}', "[]", "{", "", None, 7, "\ud800", "1e999"]),
     "key": st.sampled_from([None, "k", "", 7, "k" * 300, ["k"], "a\nb"]),
     "priority": st.sampled_from([None, 0, 9, -1, 10, 1.5, True, "5", 2**70]),
+    "labels": st.sampled_from([None, "{}", '{"a":"1"}', '{"a":1}', "[1]", "{", "", 7, "\ud800"]),
+    "deadline": st.sampled_from([None, 60, 0, 1e308, -1, True, "2090-01-01T00:00:00Z", "x", [1]]),
     "startAt": st.sampled_from([None, "2030-01-01T00:00:00Z", "", 7, "x", "2030-01-01"]),
     "ordinal": st.sampled_from([0, 1, 99, 100, -1, None, "0", 1.0, True, 2**70]),
     "id": st.just("00000000-0000-7000-8000-000000000000"),

@@ -13,6 +13,10 @@ interface StartOptions {
   /** 0 to 9. */
   priority?: number;
   startAt?: Date | string;
+  /** The run is found by them; those of the own run are not inherited. */
+  labels?: { [key: string]: string };
+  /** A time, or seconds from now: the run is cancelled if it has not ended by then. */
+  deadline?: Date | string | number;
 }
 
 interface Context {

@@ -13,10 +13,11 @@ import orjson
 from django.core.management.base import BaseCommand, CommandError
 
 from flows import engine
-from flows.errors import FlowError, PayloadInvalid
+from flows.errors import FlowError, OptionInvalid, PayloadInvalid
 from flows.models import Run
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.trace import trace_json, wait_until_finished
+from flows.options import BatchOptions, read_labels, read_time_or_seconds
 from scripts.protocol.json_text import items_of
 
 CHUNK = 500
@@ -40,6 +41,18 @@ class Command(BaseCommand):
             help="Wait for the end and print the finished run as JSON; meanwhile its progress.",
         )
         parser.add_argument("--idempotency-key", metavar="K")
+        parser.add_argument(
+            "--label",
+            action="append",
+            default=[],
+            metavar="KEY:VALUE",
+            help="A label of each run that is started. It may be given several times.",
+        )
+        parser.add_argument(
+            "--deadline",
+            metavar="TIME|SECONDS",
+            help="A run that has not ended by then is cancelled.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         wait, key = options["wait"], options["idempotency_key"]
@@ -50,17 +63,18 @@ class Command(BaseCommand):
             raise CommandError(
                 "--idempotency-key must be 1 to 255 printable ASCII characters without a comma."
             )
+        asked = _options(options["label"], options["deadline"])
         payloads = _payloads(options["payload"])
         if isinstance(payloads, bytes):
             try:
-                started = engine.start(options["flow"], payloads, idempotency_key=key)
+                started = engine.start(options["flow"], payloads, idempotency_key=key, **asked)
             except FlowError as error:
                 raise CommandError(_explained(error)) from error
             ids = iter([started.correlation_id])
         elif key:
             raise CommandError("--idempotency-key goes with a single payload.")
         else:
-            ids = _start_each(options["flow"], payloads)
+            ids = _start_each(options["flow"], payloads, asked)
         if wait is None:
             for correlation_id in ids:
                 self.stdout.write(str(correlation_id))
@@ -90,6 +104,22 @@ class Command(BaseCommand):
         run = Run.objects.select_related("flow_version").get(pk=correlation_id)
         self.stdout.write(trace_json(run, indent=indent).decode())
         return run.status
+
+
+def _options(labels: list[str], deadline: str | None) -> BatchOptions:
+    """Return what is asked for beside the payload. Raises CommandError."""
+    asked: BatchOptions = {}
+    try:
+        if labels:
+            asked["labels"] = read_labels(labels)
+    except OptionInvalid as error:
+        raise CommandError(f"--label: {error}.") from error
+    try:
+        if deadline is not None:
+            asked["deadline"] = read_time_or_seconds(deadline)
+    except OptionInvalid as error:
+        raise CommandError(f"--deadline {error}.") from error
+    return asked
 
 
 def _payloads(text: str) -> bytes | list[bytes]:
@@ -125,11 +155,11 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _start_each(flow: str, payloads: list[bytes]) -> Iterator[UUID]:
+def _start_each(flow: str, payloads: list[bytes], asked: BatchOptions) -> Iterator[UUID]:
     for first in range(0, len(payloads), CHUNK):
         chunk = payloads[first : first + CHUNK]
         try:
-            yield from engine.start_many(flow, chunk)
+            yield from engine.start_many(flow, chunk, **asked)
         except FlowError as error:
             raise CommandError(
                 f"Payloads {first + 1} to {first + len(chunk)} of {len(payloads)} were not"

@@ -108,9 +108,12 @@ class Context:
         key: str | None = None,
         priority: int | None = None,
         start_at: datetime | str | None = None,
+        labels: Mapping[str, str] | None = None,
+        deadline: datetime | timedelta | str | float | None = None,
     ) -> str:
         """Start a run of another flow with the output of this message; return its correlation id.
 
+        The run is cancelled if it has not ended by the deadline, a time or seconds from now.
         Raises a ValueError for a flow that the own one may not start, or a wrong payload.
         """
 

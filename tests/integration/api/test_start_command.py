@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from flows.models import Message, Queue, Run, RunningAttempt
+from flows.models import Message, Queue, Run, RunDeadline, RunningAttempt
 from tests.integration.api.helpers import make_loan_flow
 
 
@@ -85,6 +87,23 @@ def test_key_goes_with_a_single_payload(flow, tmp_path):
         start("loan", "--payload", f"@{file}", idempotency_key="k")
 
 
+@pytest.mark.parametrize("payload", ["{}", "@FILE"])
+def test_each_run_gets_the_labels_and_the_deadline(flow, tmp_path, payload):
+    file = tmp_path / "payloads.json"
+    file.write_text("[{}, {}]")
+    at = "2090-01-01T00:00:00Z"
+
+    printed = start(
+        *("loan", "--payload", payload.replace("FILE", str(file))),
+        *("--label", "order:47:11", "--label", "shop:A", "--deadline", at),
+    )
+
+    for id in printed.split():
+        labels = Run.objects.get(pk=UUID(id)).labels.all()
+        assert [str(label) for label in labels] == ["order:47:11", "shop:A"]
+        assert RunDeadline.objects.get(pk=UUID(id)).at == datetime.fromisoformat(at)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -93,6 +112,10 @@ def test_key_goes_with_a_single_payload(flow, tmp_path):
         (["loan", "--payload", "[]"], "must be a JSON object"),
         (["loan", "--payload", "@/no/such/file"], "Cannot read /no/such/file"),
         (["loan", "--payload", '{"amount": "x"}'], r"\$\.amount"),
+        (["loan", "--label", "order"], "--label: must be key:value"),
+        (["loan", "--label", "a:1", "--label", "a:2"], "--label: the key 'a' is given more"),
+        (["loan", "--deadline", "soon"], "--deadline must be a time as in"),
+        (["loan", "--deadline", "0"], "deadline: must be later than the start"),
     ],
 )
 def test_refusals_are_explained(db, args, message):

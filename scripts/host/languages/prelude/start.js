@@ -3,27 +3,30 @@
   "use strict";
   const { keys } = Object;
   const { apply } = Reflect;
-  const { includes } = Array.prototype;
+  const { includes, join } = Array.prototype;
   const { toISOString } = Date.prototype;
   const { defineProperty } = Object;
   const [error, typeError, date] = [Error, TypeError, Date];
-  const OPTIONS = ["key", "priority", "startAt"];
+  const OPTIONS = ["key", "priority", "startAt", "labels", "deadline"];
+  const written = (at) => (at instanceof date ? apply(toISOString, at, []) : at);
   let last = 0;
 
   context.start = async function start(flow, payload, options = {}) {
     const refused = new error("");
     for (const name of keys(options ?? {})) {
       if (!apply(includes, OPTIONS, [name])) {
-        throw new typeError(`start() takes key, priority and startAt, not ${name}`);
+        throw new typeError(`start() takes ${apply(join, OPTIONS, [", "])}, not ${name}`);
       }
     }
     const { key = null, priority = null, startAt = null } = options ?? {};
-    const at = startAt instanceof date ? apply(toISOString, startAt, []) : startAt;
+    const { labels = null, deadline = null } = options ?? {};
     const given = payload === undefined ? {} : payload;
     const text = shared.copied(given, "payload", shared.maxRequest);
     const ordinal = last++;
     const request = {
-      what: "context.start", flow, payload: text, key, priority, startAt: at, ordinal,
+      what: "context.start", flow, payload: text, key, priority, ordinal,
+      startAt: written(startAt), deadline: written(deadline),
+      labels: labels === null ? null : shared.copied(labels, "labels", shared.maxRequest),
     };
     const reply = await shared.ask("start", request);
     if (reply.error !== undefined) {
