@@ -11,11 +11,12 @@ import asyncio
 import logging
 import time
 from asyncio import Future, Task
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID
 
 import orjson
 from django.db import close_old_connections
@@ -25,8 +26,9 @@ from flows.front.faults import Overloaded
 from flows.front.places import Places
 from flows.front.stopping import call_at_stop
 from flows.front.threads import Threads
+from flows.monitoring.events.live import Heard, Said, said_in
 from flows.monitoring.events.log import EventLog, News
-from flows.monitoring.events.page import Page, Position, missed_since, read_page
+from flows.monitoring.events.page import Page, Position, live_page, missed_since, read_page
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.times import rfc3339
 
@@ -43,6 +45,8 @@ PAUSE_FACTOR = 5
 CHECK_SECONDS = 2.0
 # A proxy closes connections that are silent for a minute or less.
 KEEP_ALIVE_SECONDS = 15.0
+# Workers note as often what scripts say.
+LISTEN_SECONDS = 1.0
 # After a fault of the database.
 RETRY_SECONDS = 1.0
 # What all streams of a process send together: it must leave time to others.
@@ -96,6 +100,9 @@ class Streams:
         self._looking: Task[None] | None = None
         self._checking: Task[None] | None = None
         self._pages: dict[tuple[Selection, Position], Task[Page]] = {}
+        # What scripts have said that still run, of the runs that streams follow.
+        self.said: Mapping[UUID, Said] = {}
+        self._listened_at = 0.0
         self._free_at = 0.0
         # What was found last, what before that, and the future that the next look ends.
         self.news: News | None = None
@@ -145,6 +152,7 @@ class Streams:
             begun = time.monotonic()
             try:
                 self._take(await self.in_thread(log.look))
+                await self._listen()
             except Exception:
                 logger.exception("Cannot look for new events")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -156,6 +164,20 @@ class Streams:
             return
         self.before, self.news = self.news, news
         self._pages.clear()
+        self._wake()
+
+    async def _listen(self) -> None:
+        """Read once a second what the scripts of followed runs say while they run."""
+        if time.monotonic() - self._listened_at < LISTEN_SECONDS:
+            return
+        self._listened_at = time.monotonic()
+        followed = {run_id for stream in self._open if (run_id := stream.selection.run_id)}
+        said = await self.in_thread(partial(said_in, followed)) if followed else {}
+        if said != self.said:
+            self.said = said
+            self._wake()
+
+    def _wake(self) -> None:
         assert self._next is not None
         self._next.set_result(None)
         self._next = asyncio.get_running_loop().create_future()
@@ -166,8 +188,13 @@ class Streams:
         done, _ = await asyncio.wait({self._next}, timeout=seconds)
         return bool(done)
 
-    async def page(self, selection: Selection, after: Position, news: News) -> Page:
-        """Return the page behind a position. Streams that ask for the same one share it."""
+    async def page(self, selection: Selection, after: Position, news: News, heard: Heard) -> Page:
+        """Return the page behind a position. Streams that ask for the same one share it, unless
+        they have heard a part of it.
+        """
+        if heard:
+            own = partial(read_page, selection, after, news.upto, heard)
+            return await self.in_thread(own)
         key = (selection, after)
         if key not in self._pages:
             reading = partial(read_page, selection, after, news.upto)
@@ -233,6 +260,9 @@ class OpenStream:
         self._place = place
         self._more_headers = headers
         self._over: Future[None] = asyncio.get_running_loop().create_future()
+        self._heard = Heard()
+        self._last_said: Said | None = None
+        self._sent_at = 0.0
 
     def end(self) -> None:
         if not self._over.done():
@@ -275,7 +305,7 @@ class OpenStream:
             await _send_piece(send, b"", more=False)
 
     async def _send_events(self, send: Send) -> None:
-        await _send_piece(send, OPENING)
+        await self._send(send, OPENING)
         place = await self._first_place(send)
         seen = None
         while True:
@@ -287,39 +317,60 @@ class OpenStream:
             seen = None
             if not place.is_before(news.upto):
                 seen = news
-                if not await self._streams.next_news(KEEP_ALIVE_SECONDS):
-                    await _send_piece(send, _id(place))
+                await self._send_live(send)
+                if not await self._streams.next_news(self._silence_left()):
+                    await self._send(send, _id(place))
                 continue
             page = await self._page(place, news)
             if page is None:
                 continue
             if page.text:
                 await self._streams.spend(len(page.text))
-                await _send_piece(send, page.text)
+                await self._send(send, page.text)
+            self._heard.forget(page.ended)
             if page.is_last:
                 return
             place = page.until
+
+    async def _send(self, send: Send, piece: bytes) -> None:
+        await _send_piece(send, piece)
+        self._sent_at = time.monotonic()
+
+    def _silence_left(self) -> float:
+        """Return how long nothing may be sent. What is new for others does not count."""
+        return max(self._sent_at + KEEP_ALIVE_SECONDS - time.monotonic(), 0.0)
+
+    async def _send_live(self, send: Send) -> None:
+        """Send what the scripts of the run have said that still run."""
+        run_id = self.selection.run_id
+        said = self._streams.said.get(run_id) if run_id else None
+        if run_id and said and said is not self._last_said:
+            self._last_said = said
+            piece = await self._streams.in_thread(partial(live_page, run_id, self._heard, said))
+            if piece:
+                await self._streams.spend(len(piece))
+                await self._send(send, piece)
 
     async def _first_place(self, send: Send) -> Position:
         """Wait until events can be read, and return where this stream begins."""
         while self._streams.news is None:
             if not await self._streams.next_news(KEEP_ALIVE_SECONDS):
-                await _send_piece(send, OPENING)
+                await self._send(send, OPENING)
         upto, after = self._streams.news.upto, self._after
         if after is None:
-            await _send_piece(send, _id(upto))
+            await self._send(send, _id(upto))
             return upto
         if self.selection.run_id is None and (
             since := await self._streams.in_thread(partial(missed_since, after))
         ):
             missed = orjson.dumps({"since": rfc3339(since)})
-            await _send_piece(send, b"event: missed\ndata: %s\n%s" % (missed, _id(upto)))
+            await self._send(send, b"event: missed\ndata: %s\n%s" % (missed, _id(upto)))
             return upto
         return after
 
     async def _page(self, place: Position, news: News) -> Page | None:
         try:
-            return await self._streams.page(self.selection, place, news)
+            return await self._streams.page(self.selection, place, news, self._heard)
         except Exception:
             logger.exception("Cannot read events")
             await asyncio.sleep(RETRY_SECONDS)

@@ -18,15 +18,28 @@ from tests.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.long
 
 LOGS = "def run(message, context):\n    context.log('hello ' * 100)\n    return message\n"
+# It says a line, and the rest when its test lets it go on.
+LONG = (
+    "import time\n"
+    "def run(message, context):\n"
+    "    context.log('begins')\n"
+    "    while not context.state.get('go'):\n        time.sleep(0.05)\n"
+    "    context.log('ends')\n"
+    "    return message\n"
+)
 FLOWS = {
-    "scripts": [{"name": "logs", "code": LOGS}],
-    "queues": [{"name": "first"}, {"name": "second"}, {"name": "parked", "paused": True}],
+    "scripts": [{"name": "logs", "code": LOGS}, {"name": "long", "code": LONG}],
+    "queues": [
+        *({"name": name} for name in ("first", "second", "long")),
+        {"name": "parked", "paused": True},
+    ],
     "flows": [
         {
             "name": "quick",
             "steps": [{"script": "logs", "queue": "first"}, {"script": "logs", "queue": "second"}],
         },
         {"name": "parked", "steps": [{"script": "logs", "queue": "parked"}]},
+        {"name": "long", "steps": [{"script": "long", "queue": "long"}]},
     ],
 }
 OF_A_RUN = ["log", "step-finished", "log", "step-finished", "run-finished"]
@@ -108,6 +121,23 @@ def test_a_run_is_followed_to_its_end_by_all_who_listen(served: Installation):
 
     with Following(served, f"/async/api/runs/{run}/events", after=of_run.at) as again:
         assert again.status == 204
+
+
+def test_lines_of_a_script_that_runs_are_told_while_it_runs_and_each_once(served: Installation):
+    run = served.start("long", {})
+
+    with Following(served, f"/async/api/runs/{run}/events") as stream:
+        first = stream.events(1)
+        place = stream.at
+        with Following(served, f"/async/api/runs/{run}/events", after=place) as again:
+            assert again.events(1) == first
+        served.manage("state", "long", "--set", "go", "true")
+        rest = stream.events(3)
+
+    texts = [data.get("text") for _, data in first + rest]
+    assert texts == ["begins", "ends", None, None]
+    assert [name for name, _ in rest] == ["log", "step-finished", "run-finished"]
+    assert place != stream.at
 
 
 def test_the_end_of_a_cancelled_run_is_told(served: Installation):

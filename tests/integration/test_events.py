@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,8 +13,9 @@ from django.utils import timezone
 
 from flows import engine
 from flows.access.rights import Sight
-from flows.models import DeadLetter, Flow, QuietEnd, StepRun
-from flows.monitoring.events.page import Page, Position, missed_since, read_page
+from flows.models import DeadLetter, Flow, Message, QuietEnd, RunningAttempt, StepRun
+from flows.monitoring.events.live import Heard, Place, said_in
+from flows.monitoring.events.page import Page, Position, live_page, missed_since, read_page
 from flows.monitoring.events.selection import Selection
 from tests.builders import make_flow, run_of, work_until_idle
 
@@ -151,6 +153,70 @@ def test_pages_are_bounded_and_together_have_every_event_once(monkeypatch: pytes
     # Their ids differ where there are ids without a row.
     found = events(b"".join(page.text for page in pages))
     assert [event[1:] for event in found] == [event[1:] for event in events(whole.text)]
+
+
+def told_live(heard: Heard, run_id: UUID, place: Place, texts: str) -> str:
+    """Return the texts of the lines that a stream is told of a script that has said these."""
+    said = {place: json.dumps([as_line(text) for text in texts])}
+    blocks = live_page(run_id, heard, said).decode().split("\n\n")[:-1]
+    data = [json.loads(block.removeprefix("event: log\ndata: ")) for block in blocks]
+    assert {each["correlationId"] for each in data} <= {str(run_id)}
+    return "".join(each["text"] for each in data)
+
+
+def as_line(text: str) -> dict[str, Any]:
+    return {"at": 1_000_000.0 + ord(text), "level": "info", "text": text}
+
+
+@pytest.mark.parametrize(
+    ("said", "at_the_end"),
+    [
+        (["a", "ab"], "abc"),
+        (["ab", "ab"], "ab"),
+        ([], "ab"),
+        # Lines in the middle are left out, with a line that counts them.
+        (["ab", "a-c", "a+de"], "a+def"),
+    ],
+)
+def test_each_line_of_a_running_script_is_told_once(said: list[str], at_the_end: str):
+    flow = make_flow(codes=[LOGS])
+    run = engine.start("flow", {}).correlation_id
+    work_until_idle(flow)
+    attempt = StepRun.objects.get()
+    lines = [as_line(text) for text in at_the_end]
+    StepRun.objects.update(logs=json.dumps(lines))
+    heard, place = Heard(), Place(attempt.step_id, "", 1)
+
+    live = "".join(told_live(heard, run, place, texts) for texts in said)
+    page = read_page(Selection(EVERYTHING, run_id=run), Position(), tip(), heard)
+    heard.forget(page.ended)
+
+    ended = [data["text"] for _, name, data in events(page.text) if name == "log"]
+    assert live + "".join(ended) == "".join(dict.fromkeys([*"".join(said), *at_the_end]))
+    assert names(page)[-2:] == ["step-finished", "run-finished"]
+    # What was read before the end, and a new attempt with the old number.
+    assert told_live(heard, run, place, at_the_end) == ""
+    assert told_live(heard, run, Place(0, "", 9), "") == ""
+    assert told_live(heard, run, place, "x") == "x"
+
+
+def test_what_scripts_say_is_read_of_followed_runs_that_they_still_run():
+    make_flow(codes=[LOGS])
+    runs = [engine.start("flow", {"n": n}).correlation_id for n in range(3)]
+    Message.objects.update(consumer_id=7, deliveries=1, queue=None)
+    for message in Message.objects.all():
+        RunningAttempt.objects.create(
+            message_id=message.pk,
+            consumer_id=7,
+            delivery=1,
+            started_at=timezone.now(),
+            logs=json.dumps([as_line("a")]),
+        )
+    # One consumer has lost its message.
+    RunningAttempt.objects.filter(pk=runs[1]).update(consumer_id=8)
+
+    assert list(said_in(runs[:2])) == [runs[0]]
+    assert said_in([]) == {}
 
 
 def test_what_is_more_than_an_hour_ago_is_missed():

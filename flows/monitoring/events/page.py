@@ -1,7 +1,8 @@
 """Make events of the rows that commits have stored, as the text of a stream (server-sent events).
 
 An attempt gives its log lines, then itself, and then the end of its run if that has ended and no
-later attempt is there. A run may end without an attempt: see `flows/models/quiet_end.py`.
+later attempt is there. What a stream has heard of the lines before, while the script ran, is not
+told again (`live`). A run may end without an attempt: see `flows/models/quiet_end.py`.
 
 The id of an event is a `Position`: a stream that goes on behind it has all that follow.
 """
@@ -20,6 +21,7 @@ from django.db.models import Max, QuerySet
 from django.db.models.functions import Left
 
 from flows.models import QuietEnd, Run, StepRun
+from flows.monitoring.events.live import Heard, Place, Said
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
@@ -89,30 +91,46 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The text of some events, and the position behind them. `is_last`: none follow."""
+    """The text of some events, and the position behind them. `is_last`: none follow.
+
+    Of the page of a run `ended` has the attempts in it.
+    """
 
     text: bytes
     until: Position
     is_last: bool = False
+    ended: tuple[Place, ...] = ()
 
 
-def read_page(selection: Selection, after: Position, upto: Position) -> Page:
+def read_page(
+    selection: Selection, after: Position, upto: Position, heard: Heard | None = None
+) -> Page:
     """Return the next events of a selection. All ids up to `upto` must be decided.
 
     It may be empty although events follow: `until` has moved on then.
     """
     pages = _OfRun if selection.run_id else _OfFlows
-    return pages(selection, after, upto).read()
+    return pages(selection, after, upto, heard or Heard()).read()
+
+
+def live_page(run_id: UUID, heard: Heard, said: Said) -> bytes:
+    """Return the events of lines of scripts that still run, those that were not heard."""
+    return b"".join(
+        event_text(LOG, log_line(_about_running(run_id, place), line))
+        for place, line in heard.news(said)
+    )
 
 
 class _Reading:
     """Reads one page."""
 
-    def __init__(self, selection: Selection, after: Position, upto: Position) -> None:
+    def __init__(self, selection: Selection, after: Position, upto: Position, heard: Heard) -> None:
         self.selection = selection
+        self.heard = heard
         self.after = self.until = after
         self.upto = upto
         self.blocks: list[bytes] = []
+        self.ended: list[Place] = []
         self.size = 0
 
     def attempts(self, rows: QuerySet[StepRun], last: int) -> bool:
@@ -142,8 +160,13 @@ class _Reading:
         events = [*events_of(row, run.flow_name)]
         if is_end and run.status != Run.Status.CANCELLED:
             events.append(run.event())
+        _, _, step_id, branch, delivery, *_, logs = row
+        place = Place(step_id, branch, delivery)
+        heard = self.heard.numbers_of(place, logs)
+        if self.selection.run_id:
+            self.ended.append(place)
         for number, (name, data) in enumerate(events[:-1], 1):
-            if number > self.until.told:
+            if number > self.until.told and number - 1 not in heard:
                 self._add(name, data, replace(self.until, told=number))
         name, data = events[-1]
         self._move(attempt=row[0])
@@ -153,16 +176,12 @@ class _Reading:
         self.until = replace(self.until, told=0, **to)
 
     def _add(self, name: str, data: dict[str, Any], at: Position) -> None:
-        text = b"id: %s\nevent: %s\ndata: %s\n\n" % (
-            str(at).encode(),
-            name.encode(),
-            orjson.dumps(data),
-        )
+        text = b"id: %s\n%s" % (str(at).encode(), event_text(name, data))
         self.blocks.append(text)
         self.size += len(text)
 
     def page(self, *, is_last: bool = False) -> Page:
-        return Page(b"".join(self.blocks), self.until, is_last)
+        return Page(b"".join(self.blocks), self.until, is_last, tuple(self.ended))
 
 
 class _OfFlows(_Reading):
@@ -269,19 +288,17 @@ def last_attempts(ids: Collection[UUID]) -> dict[UUID, int]:
     return dict(attempts.values("run_id").annotate(last=Max("pk")).values_list("run_id", "last"))
 
 
+def event_text(name: str, data: dict[str, Any]) -> bytes:
+    """Return an event without an id, as a stream has it."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+
+
 def events_of(row: Any, flow_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the log lines of an attempt, and then the attempt."""
     _, run_id, step_id, branch, delivery, outcome, started_at, finished_at, error, logs = row
-    about = {
-        "correlationId": str(run_id),
-        "flowName": flow_name,
-        "stepName": step_plan(step_id).site.step,
-        "branch": branch or None,
-        "delivery": delivery,
-    }
+    about = _about(run_id, flow_name, step_plan(step_id).site.step, branch, delivery)
     for line in orjson.loads(logs) if logs else ():
-        at = datetime.fromtimestamp(line["at"], UTC)
-        yield LOG, about | {"at": rfc3339(at), "level": line["level"], "text": line["text"]}
+        yield LOG, log_line(about, line)
     yield (
         NAME_BY_OUTCOME.get(outcome, ATTEMPT_FAILED),
         about
@@ -292,3 +309,25 @@ def events_of(row: Any, flow_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             "error": error or None,
         },
     )
+
+
+def log_line(about: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
+    at = datetime.fromtimestamp(line["at"], UTC)
+    return about | {"at": rfc3339(at), "level": line["level"], "text": line["text"]}
+
+
+def _about_running(run_id: UUID, place: Place) -> dict[str, Any]:
+    site = step_plan(place.step_id).site
+    return _about(run_id, site.flow, site.step, place.branch, place.delivery)
+
+
+def _about(
+    run_id: UUID, flow_name: str, step_name: str, branch: str, delivery: int
+) -> dict[str, Any]:
+    return {
+        "correlationId": str(run_id),
+        "flowName": flow_name,
+        "stepName": step_name,
+        "branch": branch or None,
+        "delivery": delivery,
+    }
