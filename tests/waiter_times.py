@@ -3,14 +3,22 @@
 `python -m tests.waiter_times` runs the web server as `up` does. In turn it starts runs from 16
 connections alone, and beside 2,000 waits and 500 streams of events of ten users. It prints both
 rates, their share, and the memory of the web server for each that waits. Nothing runs what
-is started, so the streams have no events. What it makes it removes again.
+is started, so the streams have no events.
+
+`python -m tests.waiter_times events` has a cluster run what is started, and the 500 streams get the
+events of all of it. It prints both rates, their share, and the bytes that the streams got.
+
+What it makes it removes again.
 """
 
 from __future__ import annotations
 
 import os
+import selectors
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from statistics import median
@@ -31,6 +39,7 @@ def main() -> int:
     from flows.benchmark.servers import own_server, start_call
     from flows.benchmark.workbench import BenchStep, workbench
 
+    measure = beside_events if sys.argv[1:] == ["events"] else beside_waiters
     with ExitStack() as stack:
         users = [stack.enter_context(caller()) for _ in range(USERS + 1)]
         bench = stack.enter_context(workbench([BenchStep(TRIVIAL)], SIZE))
@@ -39,17 +48,73 @@ def main() -> int:
         port = stack.enter_context(own_server())
         start = start_call(port, users[0], bench)
         start.warm_up()
-        rounds = []
+        shares = list(measure(start, port, bench, users[1:]))
+        print(f"share {median(shares):.2f}")
+    return 0
+
+
+def beside_waiters(start: Any, port: int, bench: Any, users: list[Any]) -> Iterator[float]:
+    """Yield the share of starts of each round, beside waits and streams without events."""
+    for _ in range(ROUNDS):
+        alone = start.load(CONNECTIONS, SECONDS)["perSecond"]
+        before = memory_kb()
+        with waiting(port, bench, users):
+            each = (memory_kb() - before) / (USERS * (WAITS + STREAMS))
+            beside = start.load(CONNECTIONS, SECONDS)["perSecond"]
+        print(f"{alone:6.0f} alone {beside:6.0f} beside {each:5.1f} kB for each")
+        yield beside / alone
+
+
+def beside_events(start: Any, port: int, bench: Any, users: list[Any]) -> Iterator[float]:
+    """Yield the share of starts of each round, beside streams that have the events of all runs."""
+    from flows.benchmark.workers import running_cluster
+    from flows.models import Right, RoleMapping
+
+    for user in users:
+        RoleMapping.objects.create(role=user.role, flow=bench.flow, right=Right.WATCH)
+    with running_cluster(bench):
         for _ in range(ROUNDS):
             alone = start.load(CONNECTIONS, SECONDS)["perSecond"]
-            before = memory_kb()
-            with waiting(port, bench, users[1:]):
-                each = (memory_kb() - before) / (USERS * (WAITS + STREAMS))
+            bench.finish()
+            with ExitStack() as stack:
+                reading = Reading(
+                    [stack.enter_context(each) for each in streams(port, bench, users)]
+                )
+                stack.enter_context(reading)
                 beside = start.load(CONNECTIONS, SECONDS)["perSecond"]
-            print(f"{alone:6.0f} alone {beside:6.0f} beside {each:5.1f} kB for each")
-            rounds.append(beside / alone)
-        print(f"share {median(rounds):.2f}")
-    return 0
+                megabytes = reading.bytes / 1_000_000
+            bench.finish()
+            print(f"{alone:6.0f} alone {beside:6.0f} beside {megabytes:6.1f} MB of events")
+            yield beside / alone
+
+
+class Reading:
+    """Reads what connections get, in a thread, and counts it."""
+
+    def __init__(self, connections: list[socket.socket]) -> None:
+        self.bytes = 0
+        self._selector = selectors.DefaultSelector()
+        for each in connections:
+            self._selector.register(each, selectors.EVENT_READ)
+        self._is_over = False
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Reading:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._thread.join()
+        self._selector.close()
+
+    def _read(self) -> None:
+        while not self._is_over:
+            for key, _ in self._selector.select(0.1):
+                connection: Any = key.fileobj
+                if not (piece := connection.recv(1 << 18)):
+                    self._selector.unregister(connection)
+                self.bytes += len(piece)
 
 
 @contextmanager
@@ -61,17 +126,23 @@ def waiting(port: int, bench: Any, users: list[Any]) -> Iterator[None]:
     # Delayed, so that it does not end meanwhile.
     run = engine.start(bench.name, {}, start_at=tomorrow()).correlation_id
     with ExitStack() as stack:
+        for stream in streams(port, bench, users):
+            stack.enter_context(stream)
         for user in users:
-            streams = [
-                stack.enter_context(call(port, user, f"events?flowName={bench.name}"))
-                for _ in range(STREAMS)
-            ]
-            for stream in streams:
-                assert stream.recv(12) == b"HTTP/1.1 200"
             for _ in range(WAITS):
                 stack.enter_context(call(port, user, f"runs/{run}?wait=60"))
         yield
     engine.cancel(Run.objects.get(pk=run))
+
+
+def streams(port: int, bench: Any, users: list[Any]) -> list[socket.socket]:
+    """Return streams of the events of all runs, all answered."""
+    found = [
+        call(port, user, f"events?flowName={bench.name}") for user in users for _ in range(STREAMS)
+    ]
+    for stream in found:
+        assert stream.recv(12) == b"HTTP/1.1 200"
+    return found
 
 
 def call(port: int, user: Any, path: str) -> socket.socket:
@@ -96,12 +167,10 @@ def tomorrow() -> Any:
 
 def memory_kb() -> int:
     """Return the memory of the children of this process, and theirs, after what they have read."""
-    from time import sleep
-
     from flows.benchmark.family import families
     from flows.benchmark.memory import pss_kb
 
-    sleep(1)
+    time.sleep(1)
     return sum(pss_kb(pid) for pid in families([os.getpid()]) if pid != os.getpid())
 
 
