@@ -26,6 +26,8 @@ CREDENTIALS = frozenset({"password", "is_active"})
 
 
 DEFAULT: Any = object()
+# Where REST_KNOX sets no limit.
+MOST_TOKENS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def revoke_token(user: Any, key: str) -> bool:
 
 
 def most_tokens() -> int:
-    return int(knox_settings.TOKEN_LIMIT_PER_USER)
+    return int(knox_settings.TOKEN_LIMIT_PER_USER or MOST_TOKENS)
 
 
 def call_token(token: Any, name: str) -> None:

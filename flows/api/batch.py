@@ -14,7 +14,6 @@ from contextlib import suppress
 from django.conf import settings
 from django.db import connection
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.api import parameters
@@ -23,6 +22,7 @@ from flows.api.batch_starter import KeyedStarter, Patience, Starter
 from flows.api.body import is_ndjson, json_chunks
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START_BATCH
 from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView

@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.access.rights import rights_by_flow
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody, date_time
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import CANCEL_RUNS
 from flows.api.openapi.schemas import CANCELLING_REQUEST
 from flows.api.runs import searching

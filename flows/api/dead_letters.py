@@ -12,7 +12,6 @@ import orjson
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
@@ -20,6 +19,7 @@ from flows.access.rights import dead_letters_known, dead_letters_seen, may
 from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import (
     DISCARD_DEAD_LETTER,
     GET_DEAD_LETTER,

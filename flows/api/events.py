@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
@@ -16,6 +15,7 @@ from flows.access.rights import rights_by_flow, rights_of_users, sight_of
 from flows.api import parameters
 from flows.api.authentication import Login, login_of, users_logged_in
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.event_operations import STREAM_EVENTS, STREAM_RUN_EVENTS
 from flows.api.runs import find_run
 from flows.api.view import ApiView, no_content

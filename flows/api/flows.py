@@ -6,11 +6,11 @@ from typing import Any
 from django.db.models import Max, QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.access.rights import SEES_FLOW, flows_allowed, rights_by_flow, rights_on
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import GET_FLOW, LIST_FLOWS
 from flows.api.pages import page_by_name
 from flows.api.view import ApiView, json_response

@@ -5,11 +5,11 @@ from typing import Any
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.api.authentication import recognised
 from flows.api.errors import DATABASE_RETRY_AFTER, Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import IS_LIVE, IS_READY
 from flows.api.view import OpenView, json_response
 from flows.store import store

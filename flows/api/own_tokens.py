@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from knox.settings import knox_settings
 from rest_framework.request import Request
 
@@ -21,6 +20,7 @@ from flows.api.authentication import (
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.schemas import TOKEN_REQUEST
 from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TOKEN, WHO_AM_I
 from flows.api.view import ApiView, json_response, no_content

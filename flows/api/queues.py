@@ -17,12 +17,12 @@ from django.db.models import (
     When,
 )
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
 from flows.access.rights import may, queues_seen
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
 from flows.api.pages import page_by_name
 from flows.api.reason import reason_of

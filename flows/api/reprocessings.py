@@ -11,13 +11,13 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.access.rights import flows_allowed, rights_by_flow, seen_reprocessings
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody, date_time
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import (
     GET_REPROCESSING,
     LIST_REPROCESSINGS,

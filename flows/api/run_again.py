@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.access.rights import rights_on
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import RUN_AGAIN
 from flows.api.openapi.schemas import AGAIN_REQUEST
 from flows.api.runs import find_run

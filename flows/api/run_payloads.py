@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.api import parameters
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import GET_RUN_INPUT, GET_RUN_LOGS, GET_RUN_RESULT
 from flows.api.runs import find_run
 from flows.api.view import ApiView, json_response

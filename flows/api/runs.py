@@ -7,13 +7,13 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
 from flows.access.rights import may_cancel, runs_seen
 from flows.api import parameters
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import CANCEL_RUN, COUNT_RUNS, GET_RUN, LIST_RUNS
 from flows.api.pages import LARGEST_PAGE, Order, page_of_rows
 from flows.api.reason import reason_of

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows import engine
@@ -16,6 +15,7 @@ from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.known_starts import note_start
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, done_before, has_waited

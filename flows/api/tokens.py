@@ -5,7 +5,6 @@ from typing import Any
 import orjson
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from knox.settings import knox_settings
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -17,6 +16,7 @@ from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAu
 from flows.api.body import json_body
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.view import OpenView, json_response, no_content
 from flows.errors import PasswordChanged

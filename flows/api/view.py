@@ -12,10 +12,10 @@ from rest_framework.parsers import JSONParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from flows.api.authentication import BASIC, BEARER, IssuerAuthentication, is_taken
 from flows.api.errors import Problem, handle
+from flows.api.framework import EngineView, api_settings
 from scripts.protocol.numerals import dumps
 
 # The key in the environment of the run that an answer is about.
@@ -25,6 +25,8 @@ ABOUT = "asyncengine.about"
 class OneForm(DefaultContentNegotiation):
     """Skips the comparison of media types for callers that accept any, as most do."""
 
+    settings = api_settings
+
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> Any:
@@ -33,7 +35,7 @@ class OneForm(DefaultContentNegotiation):
         return super().select_renderer(request, renderers, format_suffix)
 
 
-class ApiView(APIView):
+class ApiView(EngineView):
     """Base of the operations. They need a login, and refuse unknown query parameters.
 
     ATOMIC_REQUESTS does not apply to them. A start answers for a commit that has been made. A call

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
 
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import extend_schema as extend_schema_of_project
 
 from flows.api.errors import CONTENT_TYPE, PROBLEM_TYPES, TYPE_BASE
 from flows.api.openapi.schemas import Schema, ref
 
 # The arguments of `extend_schema`.
 Operation = dict[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
 Responses = dict[tuple[int, str], OpenApiResponse]
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -33,6 +36,17 @@ GIVEN: Schema = {"type": "string", "minLength": 1}
 
 RETRY_AFTER = "Seconds after which to try again."
 ANSWERED_WITH_RETRY_AFTER = (429, 503)
+
+
+def extend_schema(**kwargs: Any) -> Callable[[F], F]:
+    """Describe a method of a view, whatever DEFAULT_SCHEMA_CLASS a project has."""
+    extend = extend_schema_of_project(**kwargs)
+
+    def extended(method: F) -> F:
+        method.schema = AutoSchema  # type: ignore[attr-defined]
+        return extend(method)
+
+    return extended
 
 
 def operation(

@@ -17,10 +17,12 @@ from typing import Any
 
 import orjson
 import yaml
+from django.urls import get_urlconf
 from drf_spectacular.generators import SchemaGenerator
 from yaml import CSafeDumper
 
 from flows.access.rights import Caller, rights_by_flow
+from flows.api.framework import specified
 from flows.api.openapi.flow_operations import add_flows
 from flows.api.openapi.schemas import COMPONENTS
 from flows.models import ConfigurationRevision, Right
@@ -106,7 +108,10 @@ def _startable(user: Caller) -> FlowIds:
 
 @cache
 def _public_part() -> bytes:
-    return orjson.dumps(SchemaGenerator().get_schema(request=None, public=True))
+    # The operations of these addresses: a project may have others.
+    generator = SchemaGenerator(urlconf=get_urlconf())
+    with specified():
+        return orjson.dumps(generator.get_schema(request=None, public=True))
 
 
 def complete(result: Document, **kwargs: Any) -> Document:

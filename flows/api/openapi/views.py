@@ -8,14 +8,14 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from flows.api.authentication import recognised
+from flows.api.framework import EngineView, specified
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.document import Document, as_json, as_yaml, document_for
 from flows.api.view import checked_query
 from flows.identity.options import discovery_url, options
@@ -30,7 +30,7 @@ class GivenForm(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class PublicView(APIView):
+class PublicView(EngineView):
     """What the views of the document have in common: no login is needed, one form."""
 
     authentication_classes = []
@@ -82,6 +82,11 @@ class YamlView(DocumentView):
 class SwaggerView(PublicView, SpectacularSwaggerView):
     renderer_classes = [TemplateHTMLRenderer]
     url_name = "api:openapi-json"
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        with specified():
+            return super().get(request, *args, **kwargs)
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
