@@ -12,8 +12,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from flows.errors import OptionInvalid
-from flows.models.run_label import LONGEST_KEY as LONGEST_LABEL_KEY
-from flows.models.run_label import LONGEST_VALUE, MOST_LABELS
+from flows.models.run_label import MOST_LABELS, label_fault
 from flows.models.webhook_url import url_fault
 
 if TYPE_CHECKING:
@@ -100,14 +99,6 @@ def _checked_labels(labels: Any) -> tuple[tuple[str, str], ...]:
     if len(labels) > MOST_LABELS:
         raise OptionInvalid(f"labels: a run has at most {MOST_LABELS}, not {len(labels)}.")
     return tuple(sorted((str(key), str(value)) for key, value in labels.items()))
-
-
-def label_fault(key: Any, value: Any) -> str:
-    """Say what is wrong with a label, "" where nothing is."""
-    for name, text, most in (("key", key, LONGEST_LABEL_KEY), ("value", value, LONGEST_VALUE)):
-        if not isinstance(text, str) or not text.isprintable() or not 1 <= len(text) <= most:
-            return f"a {name} has 1 to {most} printable characters, not {text!r}"[:200]
-    return "a key has no colon" if ":" in key else ""
 
 
 def read_labels(texts: Iterable[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from simple_history.models import HistoricalRecords
 from flows.access import audit
 from flows.access.audit import Target
 from flows.access.tokens import is_only_hashed_anew, token_name
-from flows.models import Flow, Queue, RoleMapping, Step
+from flows.models import Flow, FlowSchedule, Queue, RoleMapping, Step
 from flows.models.users import user_models, user_name_field
 from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
@@ -55,6 +55,7 @@ BEFORE = "_audit_before"
 CONFIGURATION: tuple[type[models.Model], ...] = (
     Flow,
     Step,
+    FlowSchedule,
     Queue,
     Script,
     Library,
@@ -205,8 +206,9 @@ def _extra(instance: Any) -> Mapping[str, tuple[Any, Any]]:
 
 
 def _target(instance: Any) -> Target:
-    if isinstance(instance, Step):
-        return Target("step", f"{instance.flow.name} / {instance.name}", str(instance.pk))
+    if isinstance(instance, Step | FlowSchedule):
+        kind = "step" if isinstance(instance, Step) else "schedule"
+        return Target(kind, f"{instance.flow.name} / {instance.name}", str(instance.pk))
     if isinstance(instance, get_token_model()):
         # No key: it is the digest of the token.
         return Target("token", token_name(instance, 8), "")

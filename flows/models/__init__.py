@@ -11,6 +11,7 @@ from flows.models.counts import (
 from flows.models.dead_letter import DeadLetter
 from flows.models.external_identity import ExternalIdentity
 from flows.models.flow import Flow, Step
+from flows.models.flow_schedule import FlowSchedule, FlowScheduleState
 from flows.models.flow_state import FlowState, FlowStateTotals
 from flows.models.logins import LoginCount
 from flows.models.message import Message
@@ -44,6 +45,8 @@ __all__ = [
     "DeadLetter",
     "ExternalIdentity",
     "Flow",
+    "FlowSchedule",
+    "FlowScheduleState",
     "FlowState",
     "FlowStateTotals",
     "FlowTotals",

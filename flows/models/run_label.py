@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import F
 
@@ -38,3 +40,11 @@ class RunLabel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}:{self.value}"
+
+
+def label_fault(key: Any, value: Any) -> str:
+    """Say what is wrong with a label, "" where nothing is."""
+    for name, text, most in (("key", key, LONGEST_KEY), ("value", value, LONGEST_VALUE)):
+        if not isinstance(text, str) or not text.isprintable() or not 1 <= len(text) <= most:
+            return f"a {name} has 1 to {most} printable characters, not {text!r}"[:200]
+    return "a key has no colon" if ":" in key else ""

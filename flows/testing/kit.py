@@ -24,6 +24,7 @@ from flows.options import BatchOptions, StartOptions, can_be_a_name
 from flows.store import HeldMessage, Ready, store
 from flows.store.database import Database
 from flows.tasks.deadlines import cancel_overdue
+from flows.tasks.flow_schedules import start_due
 from flows.testing.arguments import (
     as_duration,
     check_flag,
@@ -296,6 +297,7 @@ class FlowKit:
         """Work on the queue served longest ago, and return the number of delivered messages."""
         __tracebackhide__ = True
         count_starts_at_once()
+        start_due()
         cancel_overdue()
         for queue in self._servable():
             self._sessions += 1

@@ -33,6 +33,7 @@ from flows.tasks.cache import TaskCache
 from flows.tasks.counting import Counting
 from flows.tasks.deadlines import DeadlineWatch
 from flows.tasks.ends import failure_of
+from flows.tasks.flow_schedules import ScheduleWatch
 from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
@@ -86,6 +87,7 @@ class QueueBroker(ORM):
         self.counting = Counting()
         self.deadlines = DeadlineWatch()
         self.webhooks = WebhookWatch()
+        self.schedules = ScheduleWatch()
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
         self.when_at_rest: Callable[[], None] | None = None
@@ -187,6 +189,7 @@ class QueueBroker(ORM):
         self._store_stat()
         self.deadlines.look()
         self.webhooks.look()
+        self.schedules.look()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
 

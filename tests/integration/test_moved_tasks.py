@@ -138,7 +138,8 @@ def test_every_path_that_has_moved_leads_to_a_task_of_the_engine():
         f"flows.tasks.{path}"
         for path in (
             *("cancelling.go_on", "conservation.check_and_store"),
-            *("deadlines.cancel_overdue", "run_texts.gather", "webhooks.send"),
+            *("deadlines.cancel_overdue", "flow_schedules.start_due"),
+            *("run_texts.gather", "webhooks.send"),
         )
     }
     assert set(MOVED.values()) == (ENGINE_TASKS - newer) | {REFUSE, BENCH_TASK}

@@ -1,0 +1,295 @@
+"""Schedules of flows: each time has one run, whatever is late, full, edited or killed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from flows.models import (
+    AuditEntry,
+    Flow,
+    FlowSchedule,
+    FlowScheduleState,
+    Message,
+    Queue,
+    Run,
+    RunLabel,
+)
+from flows.store import store
+from flows.tasks import flow_schedules
+from flows.tasks.flow_schedules import ScheduleWatch, start_due
+from tests.builders import ECHO, make_flow, work_until_idle
+from tests.side_by_side import at_the_same_time, side_by_side
+
+pytestmark = pytest.mark.django_db
+
+EACH_SECOND = "* * * * * *"
+EACH_YEAR = "0 0 1 1 *"
+WAITS = "def run(message, context):\n    raise Wait(3600)\n"
+
+
+def make_schedule(cron: str = EACH_YEAR, *, code: str = ECHO, **fields: Any) -> FlowSchedule:
+    flow = Flow.objects.filter(name="flow").first() or make_flow(codes=[code])
+    return FlowSchedule.objects.create(flow=flow, name="nightly", cron=cron, **fields)
+
+
+def let_come(schedule: FlowSchedule, count: int = 1) -> None:
+    """Let the last times of the schedule be those that nothing has served yet."""
+    times = list(islice(schedule.times().before(store().database.now()), count))
+    state = FlowScheduleState.objects.get(pk=schedule.pk)
+    state.wait_for(times[-1])
+    state.save()
+
+
+def state_of(schedule: FlowSchedule) -> FlowScheduleState:
+    return FlowScheduleState.objects.get(pk=schedule.pk)
+
+
+def test_a_time_that_has_come_starts_one_run_as_the_schedule_says():
+    payload = '{"rate": 1.50, "n": 12345678901234567890123}'
+    schedule = make_schedule(EACH_SECOND, payload=payload, labels={"of": "night"}, priority=7)
+    let_come(schedule)
+
+    assert start_due() == 1
+
+    run, state = Run.objects.get(), state_of(schedule)
+    assert payload in Message.objects.get().body
+    assert Message.objects.get().priority == 7
+    labels = dict(RunLabel.objects.filter(run=run).values_list("key", "value"))
+    assert labels == {"of": "night", "schedule": "nightly"}
+    assert (state.last_run, state.problem) == (run.pk, "")
+    assert state.time > state.last_time
+
+
+def test_a_schedule_that_has_started_waits_for_its_next_time():
+    schedule = make_schedule()
+    let_come(schedule)
+
+    started = [start_due() for _ in range(3)]
+
+    assert started == [1, 0, 0]
+    assert state_of(schedule).at > timezone.now() + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("cron", "missed", "runs"),
+    [
+        (EACH_YEAR, "one", 1),
+        (EACH_YEAR, "all", 3),
+        (EACH_YEAR, "skip", 0),
+        # The last one is on time.
+        (EACH_SECOND, "skip", 1),
+        (EACH_SECOND, "one", 1),
+    ],
+)
+def test_times_that_were_missed_become_what_the_schedule_says(cron: str, missed: str, runs: int):
+    schedule = make_schedule(cron, missed=missed)
+    let_come(schedule, 3)
+
+    assert start_due() == runs
+    assert Run.objects.count() == runs
+    assert state_of(schedule).time > store().database.now() - timedelta(seconds=2)
+
+
+def test_after_a_long_time_away_the_last_hundred_are_started():
+    schedule = make_schedule("* * * * *", missed="all")
+    let_come(schedule, 150)
+
+    assert start_due() == flow_schedules.MOST_MISSED
+    assert state_of(schedule).at > store().database.now()
+
+
+@pytest.mark.parametrize(("overlap", "runs"), [("start", 2), ("skip", 1), ("wait", 1)])
+def test_a_run_that_has_not_ended_has_the_effect_that_the_schedule_says(overlap: str, runs: int):
+    schedule = make_schedule(overlap=overlap, code=WAITS)
+    let_come(schedule)
+    start_due()
+    let_come(schedule)
+
+    start_due()
+
+    assert Run.objects.count() == runs
+    assert ("had not ended" in state_of(schedule).problem) == (overlap == "skip")
+
+
+def test_a_time_that_waits_for_the_last_run_is_served_at_its_end():
+    schedule = make_schedule(overlap="wait")
+    let_come(schedule)
+    start_due()
+    let_come(schedule)
+    assert start_due() == 0
+    assert state_of(schedule).at > store().database.now()
+
+    work_until_idle(schedule.flow)
+    let_come(schedule)
+
+    assert start_due() == 1
+
+
+def test_a_full_queue_is_tried_again_and_loses_no_time():
+    schedule = make_schedule()
+    Queue.objects.update(size=1)
+    let_come(schedule)
+    start_due()
+    let_come(schedule)
+    due = state_of(schedule).time
+
+    assert start_due() == 0
+
+    full = state_of(schedule)
+    assert (full.time, "full" in full.problem) == (due, True)
+    assert full.at > store().database.now()
+    work_until_idle(schedule.flow)
+    FlowScheduleState.objects.update(at=due)
+    assert start_due() == 1
+    assert state_of(schedule).problem == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"active": False}, "inactive"),
+        ({"name": "other"}, ""),
+    ],
+)
+def test_a_flow_that_takes_no_starts_is_told_and_a_renamed_one_is_started(change: Any, said: str):
+    schedule = make_schedule()
+    let_come(schedule)
+    for name, value in change.items():
+        setattr(schedule.flow, name, value)
+    schedule.flow.save()
+
+    assert start_due() == (0 if said else 1)
+    assert said in state_of(schedule).problem
+    assert state_of(schedule).at > store().database.now()
+
+
+def test_a_payload_that_the_script_refuses_is_told():
+    schedule = make_schedule(payload="[1]")
+    let_come(schedule)
+
+    assert start_due() == 0
+    assert "must be a JSON object" in state_of(schedule).problem
+
+
+def test_a_schedule_begins_when_it_is_set():
+    schedule = make_schedule()
+    let_come(schedule)
+    due = state_of(schedule).time
+
+    schedule.payload = "{}"
+    schedule.save()
+    assert state_of(schedule).time == due
+
+    schedule.active = False
+    schedule.save()
+    assert (state_of(schedule).time, state_of(schedule).at) == (None, None)
+    assert start_due() == 0
+
+    schedule.active = True
+    schedule.save()
+    assert state_of(schedule).time > timezone.now()
+
+    let_come(schedule)
+    schedule.cron = "30 12 * * *"
+    schedule.save()
+    assert state_of(schedule).time > timezone.now()
+
+
+def test_jitter_is_the_same_for_the_same_time_and_spreads_others():
+    schedule = make_schedule("*/10 * * * *", jitter=timedelta(minutes=5))
+    times = list(islice(schedule.times().since(timezone.now()), 200))
+
+    delays = [schedule.starts_at(time) - time for time in times]
+
+    assert delays == [schedule.starts_at(time) - time for time in times]
+    assert timedelta(0) <= min(delays) < timedelta(minutes=1)
+    assert timedelta(minutes=4) < max(delays) < timedelta(minutes=5)
+
+
+def test_a_start_that_is_not_stored_leaves_the_schedule_as_it_was(monkeypatch):
+    """As a kill between the start and the commit does."""
+    schedule = make_schedule()
+    let_come(schedule)
+    due = state_of(schedule).time
+
+    def killed(self, time):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowScheduleState, "wait_for", killed)
+        with pytest.raises(KeyboardInterrupt):
+            start_due()
+
+    assert (Run.objects.count(), state_of(schedule).time) == (0, due)
+    assert start_due() == 1
+
+
+@side_by_side
+@pytest.mark.django_db(transaction=True)
+def test_clusters_that_look_at_the_same_time_start_one_run():
+    schedule = make_schedule()
+    let_come(schedule)
+
+    assert at_the_same_time(*[start_due] * 5) == []
+
+    assert Run.objects.count() == 1
+
+
+def test_the_broker_queues_a_task_for_each_time_that_has_come(monkeypatch):
+    schedule, watch = make_schedule(EACH_SECOND), ScheduleWatch()
+    FlowScheduleState.objects.update(at=timezone.now() + timedelta(hours=1))
+    assert not watch.look()
+
+    let_come(schedule, 2)
+    assert [watch.look(), watch.look()] == [True, False]
+
+    let_come(schedule, 1)
+    assert [watch.look(), watch.look()] == [True, False]
+    monkeypatch.setattr("flows.tasks.flow_schedules.QUEUE_AGAIN_SECONDS", 0.0)
+    assert watch.look()
+    assert OrmQ.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"cron": "61 * * * *"}, "cron"),
+        ({"cron": "* * */20 * 1L"}, "cron"),
+        ({"time_zone": "Berlin"}, "time_zone"),
+        ({"jitter": timedelta(seconds=-1)}, "jitter"),
+        ({"jitter": timedelta(days=2)}, "jitter"),
+        ({"priority": 10}, "priority"),
+        ({"payload": "[1]"}, "payload"),
+        ({"payload": '{"a": 1, "a": 2}'}, "payload"),
+        ({"labels": {"a:b": "c"}}, "labels"),
+        ({"labels": {"a": 5}}, "labels"),
+        ({"labels": [1]}, "labels"),
+        ({"name": " "}, "name"),
+    ],
+)
+def test_what_could_never_start_is_refused_when_it_is_saved(fields: Any, named: str):
+    schedule = make_schedule()
+    for name, value in fields.items():
+        setattr(schedule, name, value)
+
+    with pytest.raises(ValidationError) as refused:
+        schedule.full_clean()
+
+    assert set(refused.value.message_dict) == {named}
+
+
+def test_changes_are_in_the_audit_log():
+    schedule = make_schedule()
+    schedule.cron = "0 1 * * *"
+    schedule.save()
+
+    entry = AuditEntry.objects.filter(verb="change").get()
+    assert (entry.kind, entry.name) == ("schedule", "flow / nightly")
+    assert entry.after == {"cron": "0 1 * * *"}
