@@ -1,6 +1,7 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from flows.admin import issuer_login
 from flows.admin.login import login_page
 from scripts.admin.site import site
 
@@ -8,6 +9,7 @@ urlpatterns = [
     # The target of "View site" and "Return to site", and of the bare address.
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login/", login_page),
+    path("admin/login/oidc/", include(issuer_login.urls)),
     path("admin/", site.urls),
     path("async/", include("flows.api.urls")),
 ]

@@ -122,7 +122,7 @@ class Issuer:
     def _token(self, handler: Handler) -> None:
         sent = _single(self.server.received[-1].body.decode())
         asked = self.codes.pop(sent.get("code", ""), None)
-        if asked is None or not self._is_client(handler) or not _proves(sent, asked):
+        if asked is None or not self._is_client(handler, sent) or not _proves(sent, asked):
             _answer(handler, 400, {"error": "invalid_grant"})
             return
         nonce = {"aud": CLIENT_ID, "nonce": asked["nonce"]}
@@ -131,7 +131,10 @@ class Issuer:
         access = self.token(**self.user)
         _answer(handler, 200, {**given, "access_token": access, "token_type": "Bearer"})
 
-    def _is_client(self, handler: Handler) -> bool:
+    def _is_client(self, handler: Handler, sent: dict[str, str]) -> bool:
+        if "token_endpoint_auth_methods_supported" in self.metadata:
+            in_body = (sent.get("client_id"), sent.get("client_secret"))
+            return in_body == (CLIENT_ID, CLIENT_SECRET) and "Authorization" not in handler.headers
         text = f"{CLIENT_ID}:{CLIENT_SECRET}".encode()
         return handler.headers["Authorization"] == f"Basic {base64.b64encode(text).decode()}"
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
 from flows.access.addresses import caller_network
+from flows.admin.issuer_login import way_in
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.models.users import is_possible_name
@@ -44,7 +45,7 @@ class LoginForm(AuthenticationForm):
 
 def login_page(request: HttpRequest) -> HttpResponse:
     """Answer as Django's page does, with 429 and Retry-After after too many failed logins."""
-    response = site.login(request)
+    response = site.login(request, {"issuer_login": way_in(request)})
     form = (getattr(response, "context_data", None) or {}).get("form")
     if refusal := getattr(form, "refusal", None):
         response.status_code = refusal.status

@@ -35,7 +35,7 @@ def user_of(claims: Claims, options: Options) -> Any:
     if not identity.user.is_active:
         raise UserRefused(INACTIVE)
     if options.role_claim and _is_newer(claims, identity):
-        _follow(key, claims, options)
+        return _follow(key, claims, options)
     return identity.user
 
 
@@ -73,15 +73,18 @@ def _is_newer(claims: Claims, identity: ExternalIdentity) -> bool:
     return identity.issued_at is None or _issued_at(claims) > identity.issued_at
 
 
-def _follow(key: str, claims: Claims, options: Options) -> None:
-    """Give the user the roles of the token, and take those that earlier ones gave."""
+def _follow(key: str, claims: Claims, options: Options) -> Any:
+    """Give the user the roles of the token, and take those that earlier ones gave.
+
+    Returns the user as it is then.
+    """
     names = names_in(claims.all, options.role_claim)
     reason = f"a token of {claims.issuer}"
     with transaction.atomic():
         identity = ExternalIdentity.objects.select_for_update().get(pk=key)
-        if not _is_newer(claims, identity):
-            return
         user = identity.user
+        if not _is_newer(claims, identity):
+            return user
         with audit.acting(user=user, reason=reason):
             identity.roles = _change_roles(user, {*identity.roles}, names)
             if _field("is_staff", "column"):
@@ -89,6 +92,7 @@ def _follow(key: str, claims: Claims, options: Options) -> None:
                 identity.is_staff_given = _change_staff(user, identity.is_staff_given, wanted)
         identity.issued_at = _issued_at(claims)
         identity.save(update_fields=["roles", "is_staff_given", "issued_at"])
+        return user
 
 
 def _change_roles(user: Any, given: set[int], names: frozenset[str]) -> list[int]:
