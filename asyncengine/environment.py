@@ -1,0 +1,205 @@
+"""Read the environment: README.md lists the variables. Nothing else reads it."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import dj_database_url
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+from asyncengine.own_packages import require_own_packages
+
+require_own_packages()
+
+from flows.postgresql.session_settings import session_settings  # noqa: E402
+
+# The root of a checkout; where the package is installed, the directory that the process runs in.
+BASE_DIR = Path(__file__).resolve().parent.parent
+if not (BASE_DIR / "manage.py").exists():
+    BASE_DIR = Path.cwd()
+VAR_DIR = BASE_DIR / (os.environ.get("ASYNCENGINE_DATA_DIR", "").strip() or "var")
+
+# Suffixes of the files of an SQLite database, with those that its writers add.
+SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn", "-clock")
+
+
+def env_text(name: str, default: str) -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, default: bool) -> bool:
+    value = env_text(name, "1" if default else "0").lower()
+    if value not in {"0", "1", "true", "false"}:
+        raise ImproperlyConfigured(f"{name} must be 0 or 1, not {value!r}")
+    return value in {"1", "true"}
+
+
+def env_int(name: str, default: int, minimum: int = 0) -> int:
+    value = env_text(name, str(default))
+    if not value.isdigit() or int(value) < minimum:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number of at least {minimum}, not {value!r}"
+        )
+    return int(value)
+
+
+def env_list(name: str, default: str) -> list[str]:
+    return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
+
+
+def close_to_others(path: Path) -> None:
+    """Remove the rights of other users to a file, which earlier versions have left."""
+    with suppress(OSError):
+        if (mode := path.stat().st_mode) & 0o077:
+            path.chmod(mode & 0o700)
+
+
+@contextmanager
+def writing_to(directory: Path, what: str) -> Iterator[None]:
+    """Make the directory if it does not exist. Raises ImproperlyConfigured if that is not allowed,
+    or if the block cannot write there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        yield
+    except OSError as error:
+        raise ImproperlyConfigured(f"{directory} cannot hold {what}: {error.strerror}") from error
+
+
+def kept_key(name: str, new_key: str) -> str:
+    """Return the key in `var/`, or store the new one there if it has none. Only its owner reads it.
+
+    The complete file is linked to its name, so processes that start together agree on one key.
+    """
+    path = VAR_DIR / name
+    if path.exists():
+        return path.read_text()
+    with writing_to(VAR_DIR, f"the {name.replace('_', ' ')}, which is kept there"):
+        draft = VAR_DIR / f"{name}.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(new_key)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        return path.read_text()
+
+
+def public_url(name: str) -> SplitResult:
+    """Return the address as browsers write it, without a slash at the end, or an empty one."""
+    value = env_text(name, "")
+    return web_address(name, value) if value else urlsplit("")
+
+
+def web_address(name: str, value: str) -> SplitResult:
+    """Return an address as browsers write it, without a slash at the end."""
+    try:
+        url = urlsplit(value)
+        host, port = url.hostname or "", url.port
+        host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is no address: {error}") from error
+    if url.scheme not in {"http", "https"} or not host:
+        raise ImproperlyConfigured(f"{name} must begin with https:// or http:// and a host")
+    is_plain = re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path) is not None
+    if "@" in url.netloc or url.query or url.fragment or not is_plain:
+        raise ImproperlyConfigured(f"{name} must have nothing but a scheme, a host and a path")
+    is_default = port in {None, {"http": 80, "https": 443}.get(url.scheme)}
+    netloc = host if is_default else f"{host}:{port}"
+    return url._replace(netloc=netloc, path=url.path.rstrip("/"))
+
+
+def origins(name: str) -> list[str]:
+    """Return origins as browsers send them, or `*` alone, which stands for all."""
+    values = env_list(name, "")
+    if values == ["*"]:
+        return values
+    found = [web_address(name, value) for value in values]
+    if any(url.path or "*" in url.netloc for url in found):
+        raise ImproperlyConfigured(
+            f"{name} must have * alone, or origins: a scheme and a host, no path and no *"
+        )
+    return [f"{url.scheme}://{url.netloc}" for url in found]
+
+
+def encryption_keys(name: str) -> list[str]:
+    keys = env_list(name, "")
+    for key in keys:
+        try:
+            Fernet(key)
+        except ValueError as error:
+            # Leave the key out, so that it does not get into a log.
+            raise ImproperlyConfigured(f"{name} holds something that is no Fernet key") from error
+    return keys
+
+
+# SQLite cuts its write-ahead log to this size. Between two checkpoints it needs 4 MB.
+SQLITE_LOG_BYTES = 16 * 1024 * 1024
+
+
+def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
+    """Return Django's settings for a URL. A relative SQLite path starts in BASE_DIR."""
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url))
+    except (ValueError, dj_database_url.UnknownSchemeError) as error:
+        raise ImproperlyConfigured(f"{variable} is not understood: {error}") from error
+    # A worker keeps its connection from one consumer session to the next.
+    config["CONN_MAX_AGE"] = 600
+    config["CONN_HEALTH_CHECKS"] = True
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        if config["NAME"] in {"", ":memory:"}:
+            raise ImproperlyConfigured(
+                f"{variable} names a database in memory: web server and workers share theirs"
+            )
+        config["NAME"] = str(BASE_DIR / config["NAME"])
+        with writing_to(Path(config["NAME"]).parent, "the SQLite database"):
+            for suffix in SQLITE_FILES:
+                close_to_others(Path(config["NAME"] + suffix))
+        # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for the lock
+        # instead of failing in the middle of a transaction. The write-ahead log grows during a
+        # long read and shrinks after it.
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            "init_command": (
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                f"PRAGMA journal_size_limit={SQLITE_LOG_BYTES};"
+            ),
+        }
+    elif config["ENGINE"] == "django.db.backends.postgresql":
+        # Django's backend, which also detects a server that does not answer.
+        config["ENGINE"] = "flows.postgresql"
+        options: dict[str, Any] = config.get("OPTIONS", {})
+        config["OPTIONS"] = {
+            "connect_timeout": 5,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "session_settings": session_settings(options.pop("options", "")),
+        } | options
+    else:
+        raise ImproperlyConfigured(f"{variable} must name a SQLite or a PostgreSQL database")
+    return config
+
+
+def direct_database(url: str, engine: str) -> dict[str, Any] | None:
+    """Return Django's settings for the database without its pooler; None if there is no pooler."""
+    if not url:
+        return None
+    config = database(url, "DATABASE_DIRECT_URL")
+    if not config["ENGINE"] == engine == "flows.postgresql":
+        raise ImproperlyConfigured(
+            "DATABASE_DIRECT_URL is for a pooler: both it and DATABASE_URL must name PostgreSQL"
+        )
+    return config
