@@ -54,6 +54,8 @@ TITLES = {
     "rateLimit": "Rate limit",
     "retentionDays": "Runs are kept for days",
     "maxAgeSeconds": "Age limit in seconds",
+    "webhookUrl": "Webhook",
+    "privateWebhooks": "Webhooks to private addresses",
     "allowedHosts": "Allowed hosts",
     "privateAddresses": "Private addresses",
     "inTransaction": "In a transaction",

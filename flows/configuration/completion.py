@@ -21,6 +21,7 @@ from flows.configuration.rows import (
     script_entry,
     script_extras,
     step_extras,
+    webhook_extras,
 )
 from flows.models import Flow, Queue, Right, Step
 from scripts.models import Library, Script
@@ -74,6 +75,7 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
         entry["keep"] = given["keep"]
     if given.get("starts"):
         entry["starts"] = given["starts"]
+    entry |= webhook_extras(given)
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
 

@@ -22,6 +22,7 @@ from flows.configuration.original import (
     original_flow,
 )
 from flows.configuration.validation import matches_schema, type_name
+from flows.models import Flow
 from scripts.examination.faults import Fault, library_faults, schema_fault, script_faults
 from scripts.host.languages import library_name_fault
 from scripts.models import Language
@@ -196,6 +197,7 @@ class _Reader:
             if entry.values["name"] == "*":
                 self.faults.add(entry.at("name"), 'no flow can have the name "*": it means every')
             self._check_step_names(entry)
+            self._check_webhook(entry)
             self.desired.flows.setdefault(entry.values["name"], entry)
 
     def _read_original_flow(
@@ -223,6 +225,13 @@ class _Reader:
                 self.faults.add(step.at("name"), f"the flow has two steps {quoted(name)}")
             seen.add(name)
         self._check_ways(flow)
+
+    def _check_webhook(self, flow: Entry) -> None:
+        values = flow.values
+        grant = values.get("privateWebhooks", False)
+        made = Flow(webhook_url=values.get("webhookUrl", ""), private_webhooks=grant)
+        if fault := made.webhook_fault():
+            self.faults.add(flow.at("webhookUrl"), fault)
 
     def _check_ways(self, flow: Entry) -> None:
         """Check that steps go to later steps alone."""

@@ -10,6 +10,7 @@ from django.db import models
 
 from flows.models import Queue, Right, Step
 from flows.models.keep import Keep
+from flows.models.webhook_url import LONGEST_URL
 from scripts.models import Language, Script
 from scripts.names import CONTROL
 from scripts.protocol.table_file import MAX_TABLES
@@ -147,6 +148,8 @@ FLOW = _object(
         "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
         "keep": {"enum": Keep.values},
         "starts": {**_list(NAME), "uniqueItems": True},
+        "webhookUrl": {**_TEXT, "maxLength": LONGEST_URL},
+        "privateWebhooks": _FLAG,
         "steps": _list(
             _object(
                 {

@@ -83,7 +83,14 @@ def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
         entry["keep"] = flow.keep
     if flow.may_start:
         entry["starts"] = flow.may_start
-    return entry
+    return entry | webhook_extras(
+        {"webhookUrl": flow.webhook_url, "privateWebhooks": flow.private_webhooks}
+    )
+
+
+def webhook_extras(values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the keys of a flow's webhooks that are set. Its secret is in no document."""
+    return {key: values[key] for key in ("webhookUrl", "privateWebhooks") if values.get(key)}
 
 
 def step_entry(step: Step) -> dict[str, Any]:
@@ -149,6 +156,8 @@ def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
     flow.max_age = max_age * SECOND if max_age else None
     flow.keep = entry.get("keep", Flow().keep)
     flow.may_start = entry.get("starts", [])
+    flow.webhook_url = entry.get("webhookUrl", "")
+    flow.private_webhooks = entry.get("privateWebhooks", False)
 
 
 def same(one: Any, other: Any) -> bool:

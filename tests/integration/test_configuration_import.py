@@ -427,6 +427,21 @@ def test_a_longest_age_can_be_set_on_a_flow_that_had_none_and_taken_away():
     assert lines({"flows": [{"name": "f"}]})[0] == 'changed flow "f": maxAgeSeconds 90 → null'
 
 
+def test_a_webhook_comes_in_and_goes_out_where_it_is_set_and_is_checked():
+    flow = {"name": "f", "webhookUrl": "http://10.0.0.1/hook", "privateWebhooks": True}
+
+    import_configuration({"flows": [flow]})
+
+    [exported] = export_configuration()["flows"]
+    assert exported.items() >= flow.items()
+    assert lines({"flows": [{"name": "f"}]})
+    [exported] = export_configuration()["flows"]
+    assert not {"webhookUrl", "privateWebhooks"} & exported.keys()
+    for url in ("http://10.0.0.1/hook", "example.org", "https://u:p@example.org/"):
+        [fault] = faults_of({"flows": [{"name": "f", "webhookUrl": url}]})
+        assert fault.startswith("flows[0].webhookUrl")
+
+
 def test_an_unknown_section_with_an_empty_list_makes_no_role():
     with pytest.raises(ConfigurationInvalid, match="unknown key"):
         import_configuration({"flow": []})
