@@ -16,6 +16,7 @@ from flows.admin import (
     tasks,
     tokens,
     users,
+    webhook_deliveries,
 )
 from scripts.admin.site import site
 
@@ -40,4 +41,5 @@ __all__ = [
     "tasks",
     "tokens",
     "users",
+    "webhook_deliveries",
 ]

@@ -10,6 +10,7 @@ from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
 from flows.access.starting import flows_to_start
 from flows.models import Flow
+from scripts.grants import PRIVATE
 
 
 class FlowForm(forms.ModelForm):
@@ -48,3 +49,11 @@ class FlowForm(forms.ModelForm):
         if lost := [name for name in names if name not in allowed]:
             raise ValidationError(f"You may not start {', '.join(lost)}.")
         return names
+
+    def clean_private_webhooks(self) -> bool:
+        """Users who start the flow can then have this machine call inner networks."""
+        wanted: bool = self.cleaned_data["private_webhooks"]
+        is_new = wanted and "private_webhooks" in self.changed_data
+        if is_new and not self.user.has_perm(PRIVATE.permission):
+            raise ValidationError(f"It needs the permission {PRIVATE.permission!r}.")
+        return wanted

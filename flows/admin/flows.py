@@ -26,6 +26,7 @@ from flows.admin.roles import MappingsOfFlowInline
 from flows.admin.start_calls import calls
 from flows.admin.starting import StartingAdmin
 from flows.admin.step_panel import StepPanelAdmin
+from flows.admin.webhook_secrets import WebhookSecretAdmin
 from flows.models import DeadLetter, Flow, FlowState, Right, RoleMapping, Run
 from flows.models.starting import starters_of
 from flows.monitoring.impact import flow_goes
@@ -68,6 +69,7 @@ class FlowAdmin(
     DeletedFlowsAdmin,
     StartingAdmin,
     StepPanelAdmin,
+    WebhookSecretAdmin,
     ConfigurationUrls,
     HomeUrls,
     PausingAdmin,
@@ -89,6 +91,8 @@ class FlowAdmin(
                     "max_age",
                     "keep",
                     "may_start",
+                    "webhook_url",
+                    "private_webhooks",
                 )
             },
         ),
@@ -99,7 +103,7 @@ class FlowAdmin(
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_list = ("deleted_flows",)
     actions_row = ("start",)
-    actions_detail = ("runs", "states", "pause", "resume", "start")
+    actions_detail = ("runs", "states", "webhooks", "pause", "resume", "start")
 
     active_field = "active"
 

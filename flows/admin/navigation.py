@@ -29,6 +29,7 @@ from flows.models import (
     Reprocessing,
     RoleMapping,
     Run,
+    WebhookDelivery,
 )
 from scripts.admin.site import site
 from scripts.models import (
@@ -87,6 +88,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
                 item(request, "Dead letters", "report", DeadLetter)
                 | open_dead_letters_badge(request),
                 item(request, "Reprocessings", "replay", Reprocessing),
+                item(request, "Webhooks", "webhook", WebhookDelivery),
             ],
         },
         roles_and_users(request),

@@ -38,6 +38,7 @@ from flows.admin.run_again import RunAgain
 from flows.admin.run_bodies import address_of_body, body_response, like_url
 from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
+from flows.admin.webhook_deliveries import deliveries_of
 from flows.models import BranchEnd, Message, Queue, Right, Run, RunDeadline
 from flows.models.keep import NOT_KEPT
 from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of, repeating_runs
@@ -147,6 +148,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunList, LongTexts, ReadOnlyAdmi
             "run_dead_letters": [
                 {"letter": letter, "url": page_of(letter)} for letter in letters if sees_payloads
             ],
+            "run_webhooks": deliveries_of(run),
             "run_sees_payloads": sees_payloads,
             "run_start_url": kept and address_of_body(run, "start", "whole"),
             "run_again_url": self._again_url(request, run),

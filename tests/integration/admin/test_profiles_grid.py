@@ -25,12 +25,14 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowWebhook,
     Message,
     Queue,
     Reprocessing,
     RoleMapping,
     Run,
     Step,
+    WebhookDelivery,
 )
 from scripts.models import Library, Script, ScriptVersion, Secret, TrialRecord
 from tests.integration.admin.pages import form_data
@@ -141,6 +143,7 @@ def pages(things: Things) -> list[Page]:
         DeadLetter: HAS_A_ROLE,
         Consumer: HAS_A_ROLE,
         Reprocessing: OPERATES,
+        WebhookDelivery: HAS_A_ROLE,
         Script: CONFIGURES,
         ScriptVersion: CONFIGURES,
         **dict.fromkeys((Library, Secret, TrialRecord, AuditEntry), ADMINISTRATES),
@@ -172,6 +175,8 @@ def pages(things: Things) -> list[Page]:
             {**saves, **operated, "/start/": STARTS, "role_mappings-": ADMINISTRATES},
         ),
         Page(address(Flow, "start", own.flow.pk), STARTS, {'name="_try"': OPERATES}),
+        Page(reverse("admin:flows_flow_webhooks", args=[own.flow.pk]), CONFIGURES),
+        Page(address(WebhookDelivery, "change", own.webhook.pk), SEES, {"/send_again/": OPERATES}),
         Page(reverse("admin:flows_configuration_import"), ADMINISTRATES),
         Page(reverse("admin:flows_configuration_export"), ADMINISTRATES),
         Page(address(Flow, "history", own.flow.pk), SEES),
@@ -227,6 +232,18 @@ def actions(things: Things) -> list[Action]:
         Action(address(Queue, "pause", queue.pk), OPERATES, of(queue, "paused"), yes),
         Action(address(Run, "cancel", run.pk), OPERATES, of(run, "status"), yes),
         Action(address(DeadLetter, "discard", own.letter.pk), OPERATES, decided, yes),
+        Action(
+            address(WebhookDelivery, "send_again", own.webhook.pk),
+            OPERATES,
+            of(own.webhook, "status"),
+            yes,
+        ),
+        Action(
+            reverse("admin:flows_flow_webhooks", args=[flow.pk]),
+            CONFIGURES,
+            count(FlowWebhook),
+            {"replace": ""},
+        ),
         Action(
             address(DeadLetter, "reprocess", own.letter.pk),
             OPERATES,

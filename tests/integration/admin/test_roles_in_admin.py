@@ -17,6 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
+from uuid_utils.compat import uuid7
 
 from flows.models import (
     Consumer,
@@ -31,6 +32,7 @@ from flows.models import (
     RoleMapping,
     Run,
     Step,
+    WebhookDelivery,
 )
 from scripts.models import Script
 from tests.integration.admin.world import make_run
@@ -56,6 +58,7 @@ class Theirs:
     consumer: Consumer
     reprocessing: Reprocessing
     mapping: RoleMapping
+    webhook: WebhookDelivery
 
 
 def make_theirs(script, word, superuser) -> Theirs:
@@ -108,7 +111,17 @@ def make_theirs(script, word, superuser) -> Theirs:
     FlowTotals.objects.update_or_create(flow_name=flow.name, defaults={"accepted": 2})
     role = Group.objects.create(name=f"role of {len(word)}")
     mapping = RoleMapping.objects.create(role=role, right="watch", flow=flow)
-    return Theirs(flow, queue, failed, running, letter, consumer, reprocessing, mapping)
+    webhook = WebhookDelivery.objects.create(
+        id=uuid7(),
+        run=failed,
+        flow=flow.pk,
+        url=f"https://{word}.example/",
+        run_status=failed.status,
+        at=now,
+        status="failed",
+        error=f"{word} went wrong",
+    )
+    return Theirs(flow, queue, failed, running, letter, consumer, reprocessing, mapping, webhook)
 
 
 @pytest.fixture
@@ -165,6 +178,7 @@ def pages_of(theirs: Theirs):
         theirs.consumer,
         theirs.reprocessing,
         theirs.mapping,
+        theirs.webhook,
         theirs.flow.versions.get(),
     ]
     for obj in objects:
@@ -174,6 +188,7 @@ def pages_of(theirs: Theirs):
         old = obj.history.first()
         yield address(type(obj), "simple_history", obj.pk, old.history_id)
     yield address(Run, "result", theirs.run.pk)
+    yield address(Flow, "webhooks", theirs.flow.pk)
     yield address(DeadLetter, "body", theirs.letter.pk)
     for obj, pages in {
         theirs.flow: ("start", "pause", "resume", "runs"),
@@ -181,6 +196,7 @@ def pages_of(theirs: Theirs):
         theirs.running: ("cancel", "bypass_pause"),
         theirs.letter: ("reprocess", "discard"),
         theirs.reprocessing: ("stop",),
+        theirs.webhook: ("send_again",),
     }.items():
         for page in pages:
             yield address(type(obj), page, obj.pk)
