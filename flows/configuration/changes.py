@@ -89,7 +89,9 @@ def _fields(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[s
         if key == "backoff":
             yield from _fields("backoff.", old[key], new[key])
         elif key == "steps":
-            yield from _steps(old[key], new[key])
+            yield from _named("step", old[key], new[key])
+        elif key == "schedules":
+            yield from _named("schedule", before or [], after or [])
         else:
             yield _field(prefix + key, before, after)
 
@@ -101,14 +103,14 @@ def _field(key: str, old: Any, new: Any) -> str:
     return f"{key} {before} → {after}"
 
 
-def _steps(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Iterator[str]:
-    before, after = ({step["name"]: step for step in steps} for steps in (old, new))
+def _named(kind: str, old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Iterator[str]:
+    before, after = ({each["name"]: each for each in entries} for entries in (old, new))
     for name in sorted(before.keys() - after.keys()):
-        yield f"step {quoted(name)} removed"
-    for name, step in after.items():
+        yield f"{kind} {quoted(name)} removed"
+    for name, entry in after.items():
         if name not in before:
-            yield f"step {quoted(name)} added"
+            yield f"{kind} {quoted(name)} added"
         else:
-            yield from _fields(f"step {quoted(name)} ", before[name], step)
+            yield from _fields(f"{kind} {quoted(name)} ", before[name], entry)
     if [name for name in before if name in after] != [name for name in after if name in before]:
-        yield f"steps in the order {', '.join(after)}"
+        yield f"{kind}s in the order {', '.join(after)}"

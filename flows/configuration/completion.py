@@ -23,6 +23,7 @@ from flows.configuration.rows import (
     step_extras,
     webhook_extras,
 )
+from flows.configuration.schedules import completed_schedule
 from flows.models import Flow, Queue, Right, Step
 from scripts.models import Library, Script
 
@@ -76,6 +77,9 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("starts"):
         entry["starts"] = given["starts"]
     entry |= webhook_extras(given)
+    if given.get("schedules"):
+        found = [completed_schedule(each) for each in given["schedules"]]
+        entry["schedules"] = sorted(found, key=lambda each: str(each["name"]))
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
 

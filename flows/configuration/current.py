@@ -16,6 +16,7 @@ from flows.configuration.rows import (
     queue_entry,
     script_entry,
 )
+from flows.configuration.schedules import schedule_entries
 from flows.configuration.tables import table_entries
 from flows.models import Flow, Queue, Step
 from scripts.models import ConfigurationValue, Library, Script
@@ -85,7 +86,7 @@ class CurrentState:
             "library": Library.objects.all(),
             "script": Script.objects.prefetch_related("library_uses"),
             "queue": Queue.objects.all(),
-            "flow": Flow.objects.all(),
+            "flow": Flow.objects.prefetch_related("schedules"),
             "role": Group.objects.prefetch_related("role_mappings__flow"),
         }
         by_name = {kind: {row.name: row for row in rows[kind]} for kind in rows}
@@ -100,13 +101,18 @@ class CurrentState:
             "library": library_entry,
             "script": script_entry,
             "queue": queue_entry,
-            "flow": lambda flow: flow_entry(flow, self.steps[flow.name]),
+            "flow": self._flow_entry,
             "role": role_entry,
         }
         return {
             kind: {name: entry_of[kind](row) for name, row in sorted(rows.items())}
             for kind, rows in self.rows.items()
         }
+
+    def _flow_entry(self, flow: Flow) -> dict[str, Any]:
+        schedules = schedule_entries(flow)
+        entry = flow_entry(flow, self.steps[flow.name])
+        return entry | ({"schedules": schedules} if schedules else {})
 
 
 def role_entry(role: Group) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from flows.configuration.original import (
     is_original_rbac,
     original_flow,
 )
+from flows.configuration.schedules import faults_of as schedule_faults
 from flows.configuration.validation import matches_schema, type_name
 from flows.models import Flow
 from scripts.examination.faults import Fault, library_faults, schema_fault, script_faults
@@ -211,11 +212,27 @@ class _Reader:
     def _read_flow(self, flow: Any, place: str) -> Entry | None:
         if not matches_schema(entry_schemas.FLOW, flow, place, self.faults):
             return None
+        if not self._check_schedules(flow.get("schedules", []), inside(place, "schedules")):
+            return None
         values = completed_flow(flow)
         steps = [
             Entry(inside(place, "steps", index), step) for index, step in enumerate(values["steps"])
         ]
         return Entry(place, values, steps=steps)
+
+    def _check_schedules(self, schedules: list[dict[str, Any]], place: str) -> bool:
+        """Tell whether they are valid."""
+        seen: set[str] = set()
+        is_valid = True
+        for index, schedule in enumerate(schedules):
+            wrong = list(schedule_faults(schedule))
+            if schedule["name"] in seen:
+                wrong.append(("name", f"{quoted(schedule['name'])} stands there twice"))
+            seen.add(schedule["name"])
+            for key, fault in wrong:
+                is_valid = False
+                self.faults.add(inside(place, index, *([key] if key else [])), fault)
+        return is_valid
 
     def _check_step_names(self, flow: Entry) -> None:
         seen: set[str] = set()

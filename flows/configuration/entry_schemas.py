@@ -8,7 +8,8 @@ from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from flows.models import Queue, Right, Step
+from flows.models import FlowSchedule, Queue, Right, Step
+from flows.models.flow_schedule import LONGEST_EXPRESSION
 from flows.models.keep import Keep
 from flows.models.webhook_url import LONGEST_URL
 from scripts.models import Language, Script
@@ -150,6 +151,23 @@ FLOW = _object(
         "starts": {**_list(NAME), "uniqueItems": True},
         "webhookUrl": {**_TEXT, "maxLength": LONGEST_URL},
         "privateWebhooks": _FLAG,
+        "schedules": _list(
+            _object(
+                {
+                    "name": NAME,
+                    "cron": {"type": "string", "minLength": 1, "maxLength": LONGEST_EXPRESSION},
+                    "timeZone": _TEXT,
+                    "payload": {"type": ["object", "string"]},
+                    "labels": {"type": "object", "additionalProperties": _TEXT},
+                    "priority": _integer(FlowSchedule, "priority"),
+                    "missed": {"enum": FlowSchedule.Missed.values},
+                    "overlap": {"enum": FlowSchedule.Overlap.values},
+                    "jitterSeconds": _number(0, 86_400),
+                    "active": _FLAG,
+                },
+                required=("name", "cron"),
+            )
+        ),
         "steps": _list(
             _object(
                 {

@@ -25,11 +25,13 @@ from flows.configuration.rows import (
     flow_entry,
     same,
 )
+from flows.configuration.schedules import fill_schedule, schedule_entry
 from flows.configuration.tables import TableImport, table_entries
 from flows.configuration.text import check_values
 from flows.models import (
     ConfigurationRevision,
     Flow,
+    FlowSchedule,
     Queue,
     RoleMapping,
     Step,
@@ -146,9 +148,11 @@ class _Import:
     ) -> None:
         for name, values in self.plan["flow"].save.items():
             flow = self.current.rows["flow"].get(name) or Flow(name=name)
-            if flow.pk is None or not same(flow_entry(flow, []), values | {"steps": []}):
+            others = {key: value for key, value in values.items() if key != "schedules"}
+            if flow.pk is None or not same(flow_entry(flow, []), others | {"steps": []}):
                 fill_flow(flow, values)
                 _save(flow)
+            _save_schedules(flow, values.get("schedules", []))
             for position, entry in enumerate(values["steps"]):
                 step = kept.get((name, entry["name"])) or Step(flow=flow, name=entry["name"])
                 columns = {
@@ -206,6 +210,16 @@ class _Import:
         )
         for flow in flows.distinct():
             flow.make_version()
+
+
+def _save_schedules(flow: Flow, entries: list[dict[str, Any]]) -> None:
+    rows = {schedule.name: schedule for schedule in flow.schedules.all()}
+    for entry in entries:
+        schedule = rows.pop(entry["name"], None) or FlowSchedule(flow=flow)
+        if schedule.pk is None or not same(schedule_entry(schedule), entry):
+            _save(fill_schedule(schedule, entry))
+    for schedule in rows.values():
+        _delete(schedule)
 
 
 def _save_step(step: Step, columns: dict[str, Any]) -> None:

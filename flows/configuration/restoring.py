@@ -17,7 +17,7 @@ from django.db import transaction
 
 from flows.access import audit
 from flows.access.rights import rights_by_flow
-from flows.models import Flow, FlowVersion, Queue, RoleMapping, Step
+from flows.models import Flow, FlowSchedule, FlowVersion, Queue, RoleMapping, Step
 from flows.models.starting import present_names
 from scripts.grants import missing_to_save
 from scripts.models import Library, Script, ScriptVersion
@@ -29,11 +29,12 @@ MOST_SHOWN = 100
 
 @dataclass(slots=True)
 class Restoration:
-    """A deleted flow: its record, the records of its steps and mappings, and what is in the way."""
+    """A deleted flow: the records of it and of what went with it, and what is in the way."""
 
     record: Any
     steps: list[Any] = field(default_factory=list)
     mappings: list[Any] = field(default_factory=list)
+    schedules: list[Any] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     # What is restored beside the flow, by name.
     scripts: list[str] = field(default_factory=list)
@@ -61,7 +62,9 @@ def deleted_flows() -> list[Any]:
 
 def plan_restoration(record: Any, user: Any) -> Restoration:
     """Return what would be restored, and what is in the way."""
-    plan = Restoration(record, _steps_of(record), _mappings_of(record))
+    plan = Restoration(
+        record, _steps_of(record), _rows_of(RoleMapping, record), _rows_of(FlowSchedule, record)
+    )
     if Flow.objects.filter(pk=record.id).exists():
         plan.problems.append("It is there again.")
     elif Flow.objects.filter(name=record.name).exists():
@@ -87,6 +90,8 @@ def restore(record: Any, user: Any) -> Flow:
         flow.save(force_insert=True)
         for step in plan.steps:
             _restore_step(flow, step)
+        for schedule in plan.schedules:
+            _restore_schedule(flow, schedule)
         _restore_mappings(flow, plan.mappings, user)
         _take_versions(flow, record)
         flow.make_version()
@@ -106,10 +111,9 @@ def _steps_of(record: Any) -> list[Any]:
     return sorted(_newest(found), key=lambda each: (each.position, each.id))
 
 
-def _mappings_of(record: Any) -> list[Any]:
-    found = RoleMapping.history.filter(
-        history_type="-", flow_id=record.id, **_same_deletion(record)
-    )
+def _rows_of(model: Any, record: Any) -> list[Any]:
+    """Return the records of the rows of a model that were deleted with the flow."""
+    found = model.history.filter(history_type="-", flow_id=record.id, **_same_deletion(record))
     return _newest(found)
 
 
@@ -212,6 +216,12 @@ def _restored_queue(key: int) -> Queue:
     queue.paused_by = None
     queue.save(force_insert=True)
     return queue
+
+
+def _restore_schedule(flow: Flow, record: Any) -> None:
+    schedule: FlowSchedule = record.instance
+    schedule.flow = flow
+    schedule.save(force_insert=True)
 
 
 def _restore_mappings(flow: Flow, records: list[Any], user: Any) -> None:

@@ -1,7 +1,7 @@
 """The times of a cron expression, in a time zone, as Debian's cron has them.
 
 Where clocks go forward, what the gap would leave out comes right after it. Where they go back, a
-fixed hour comes once, and every so many minutes all the time.
+fixed hour comes once, and a step of minutes all the time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CronTimes:
                     yield time
 
     def newest(self, first: datetime, now: datetime, most: int) -> list[datetime]:
-        """Return the last times up to now, at most so many, in order; `first` is one of them."""
+        """Return the last times up to now, at most `most`, in order; `first` is one of them."""
         known = takewhile(lambda time: time <= now, self.since(first))
         found = [first, *islice(known, most)]
         if len(found) <= most:

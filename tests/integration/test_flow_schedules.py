@@ -7,10 +7,17 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from flows.configuration import (
+    ConfigurationInvalid,
+    export_configuration,
+    import_configuration,
+)
+from flows.configuration.restoring import deleted_flows, restore
 from flows.models import (
     AuditEntry,
     Flow,
@@ -293,3 +300,80 @@ def test_changes_are_in_the_audit_log():
     entry = AuditEntry.objects.filter(verb="change").get()
     assert (entry.kind, entry.name) == ("schedule", "flow / nightly")
     assert entry.after == {"cron": "0 1 * * *"}
+
+
+ENTRY = {
+    "name": "nightly",
+    "cron": "0 30 2 * * *",
+    "timeZone": "Europe/Berlin",
+    "payload": {"n": 1, "text": "ä"},
+    "labels": {"of": "night"},
+    "priority": 7,
+    "missed": "all",
+    "overlap": "wait",
+    "jitterSeconds": 90,
+    "active": False,
+}
+
+
+def document(*schedules: dict[str, Any]) -> dict[str, Any]:
+    return {"flows": [{"name": "flow", "schedules": list(schedules)}]}
+
+
+def schedules_of_export() -> list[dict[str, Any]]:
+    (flow,) = export_configuration()["flows"]
+    return flow.get("schedules", [])
+
+
+def test_schedules_are_in_the_configuration_document_and_come_back_from_it():
+    plain = {"name": "a", "cron": "* * * * *"}
+    exact = plain | {"name": "b", "payload": '{"rate": 1.234567890123456789}'}
+    added = import_configuration(document(ENTRY, exact, plain))
+
+    assert schedules_of_export() == [plain, exact, ENTRY]
+    assert len(added.items) == 1
+    assert not import_configuration(export_configuration())
+    assert FlowSchedule.objects.get(name="b").payload == exact["payload"]
+    assert FlowScheduleState.objects.get(schedule__name="nightly").at is None
+
+    changed = import_configuration(document(plain | {"cron": "5 * * * *"}, exact))
+    assert changed.items[0].fields == (
+        'schedule "nightly" removed',
+        'schedule "a" cron "* * * * *" → "5 * * * *"',
+    )
+    import_configuration(document())
+    assert schedules_of_export() == []
+
+
+def test_each_fault_of_a_schedule_in_a_document_has_its_place():
+    wrong = [
+        ENTRY | {"cron": "61 * * * *", "timeZone": "UTC"},
+        ENTRY | {"name": "b", "timeZone": "Berlin"},
+        ENTRY | {"name": "c", "payload": "[]"},
+        ENTRY | {"name": "d", "labels": {"a:b": "c"}},
+        ENTRY,
+    ]
+    with pytest.raises(ConfigurationInvalid) as refused:
+        import_configuration(document(*wrong))
+
+    places = [fault["path"] for fault in refused.value.errors]
+    assert places == [
+        "flows[0].schedules[0].cron",
+        "flows[0].schedules[1].timeZone",
+        "flows[0].schedules[2].payload",
+        "flows[0].schedules[3].labels",
+        "flows[0].schedules[4].name",
+    ]
+
+
+def test_a_flow_that_is_restored_has_its_schedules():
+    schedule = make_schedule("0 5 * * *")
+    user = User.objects.create_superuser("admin")
+    schedule.flow.delete()
+    assert not FlowScheduleState.objects.exists()
+
+    (record,) = deleted_flows()
+    restore(record, user)
+
+    assert FlowSchedule.objects.get().cron == "0 5 * * *"
+    assert FlowScheduleState.objects.get().at > timezone.now()
