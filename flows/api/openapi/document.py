@@ -24,6 +24,7 @@ from yaml import CSafeDumper
 from flows.access.rights import Caller, rights_by_flow
 from flows.api.framework import specified
 from flows.api.openapi.flow_operations import add_flows
+from flows.api.openapi.information import HERE, INFO, TAGS
 from flows.api.openapi.schemas import COMPONENTS
 from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
@@ -116,10 +117,14 @@ def _public_part() -> bytes:
 
 def complete(result: Document, **kwargs: Any) -> Document:
     """Add the shapes, and state what is repeated once (drf-spectacular's POSTPROCESSING_HOOKS)."""
+    result["info"] |= INFO
+    result["servers"] = result.get("servers") or [HERE]
+    result["tags"] = TAGS
     result["components"].setdefault("schemas", {}).update(COMPONENTS)
     start = result["paths"][START_PATH]["post"]
     for methods in result["paths"].values():
         for operation in methods.values():
+            operation.setdefault("security", [])
             if operation["operationId"] in NEED_A_BODY:
                 operation["requestBody"]["required"] = True
     share_responses(result)

@@ -21,6 +21,8 @@ TEXT: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
+# Generators warn of an object without `additionalProperties`.
+ANY_OBJECT: Schema = {"type": "object", "additionalProperties": True}
 INT64: Schema = {"type": "integer", "format": "int64"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
@@ -391,7 +393,7 @@ WITH_REASON = record(
 
 REPROCESSING = record(
     {
-        "payload": {"type": "object", "description": "In place of the one it failed with."},
+        "payload": {**ANY_OBJECT, "description": "In place of the one it failed with."},
         "newestScript": {
             "type": "boolean",
             "default": False,
@@ -552,7 +554,7 @@ CREDENTIALS = record(
 )
 
 PAYLOAD: Schema = {
-    "type": "object",
+    **ANY_OBJECT,
     "description": (
         "Any JSON object that matches the input parameters of the first script. It travels digit"
         " for digit. Refused are keys that stand twice in one object and numbers beyond a double"
@@ -709,7 +711,7 @@ REPROCESSING_PROGRESS = record(
         "state": {"type": "string", "enum": Reprocessing.State.values},
         "note": {"type": "string", "description": "Why it stopped or waits; empty: neither."},
         "filter": {
-            "type": "object",
+            **ANY_OBJECT,
             "description": "Which dead letters it reprocesses, as in the request. One that was"
             " begun in the Configuration Manager may have further parts.",
         },

@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 from unittest import mock
+from urllib.parse import unquote
 
 import jsonschema_rs
 import pytest
@@ -14,7 +15,8 @@ from django.test import Client
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from flows.api.openapi.document import Documents, as_json
-from flows.api.openapi.flow_operations import add_flows, component_names, embedded
+from flows.api.openapi.flow_operations import add_flows, operation_ids
+from flows.api.openapi.payload_schemas import key_of
 from flows.models import Right
 from tests.integration.api.helpers import assert_problem, basic, client_of, grant, make_loan_flow
 
@@ -256,15 +258,16 @@ def test_active_flows_have_an_operation_with_the_schema_of_their_first_step(user
     validate(document)
     assert "/async/api/flows/asleep/start" not in document["paths"]
     operation = operations(document)["post", "/async/api/flows/Loan%20application/start"]
-    assert operation["operationId"] == "start_Loan application"
+    assert operation["operationId"] == "start_Loan_application_261e37"
     assert operation["description"] == "Lends money."
     assert "flowName" not in [parameter["name"] for parameter in operation["parameters"]]
-    component = "start_Loan_application_payload"
+    component = "start_Loan_application_261e37_payload"
     assert operation["requestBody"]["content"]["application/json"]["schema"] == {
         "$ref": f"#/components/schemas/{component}"
     }
-    properties = document["components"]["schemas"][component]["properties"]
-    assert properties["amount"] == {"$ref": f"#/components/schemas/{component}/$defs/amount"}
+    shown = document["components"]["schemas"][component]
+    assert shown["properties"]["amount"] == {"type": "integer"}
+    assert shown["examples"] == [{"amount": 0}]
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
@@ -323,34 +326,54 @@ def test_document_is_valid_whatever_the_schema_of_a_script(user_of_all_flows, sc
     )
 
 
-def test_reference_to_the_whole_schema_points_to_the_component():
-    schema = {"type": "object", "properties": {"child": {"$ref": "#"}}}
+@pytest.mark.parametrize(
+    ("name", "operation_id"),
+    [
+        ("loan", "start_loan"),
+        ("loan-application_2", "start_loan-application_2"),
+        ("SELECT 'x'; --", "start_SELECT_x_df3155"),
+        ("日本", "start_cf2abf"),
+        # As startProcess in the code of some languages.
+        ("process", "start_process_19ed40"),
+    ],
+)
+def test_operation_of_a_flow_has_a_name_for_code(user_of_all_flows, name, operation_id):
+    make_loan_flow(name)
 
-    assert embedded(schema, "x")["properties"]["child"] == {"$ref": "#/components/schemas/x"}
+    document = user_of_all_flows.get(JSON).json()
+
+    [path] = document["paths"].keys() - PUBLIC_PATHS
+    assert document["paths"][path]["post"]["operationId"] == operation_id
+    assert unquote(path) == f"/async/api/flows/{name}/start"
+    # A generator writes the path between quotes of some kind.
+    assert re.fullmatch(r"[\w/%~.@:-]+", path)
 
 
-def test_properties_may_be_called_like_keywords():
-    schema = {
-        "type": "object",
-        "properties": {"enum": {"$ref": "#/$defs/x"}, "$id": {"type": "string"}},
-        "$defs": {"x": {"enum": [{"$ref": "data"}]}},
-    }
+def test_operation_ids_are_unique_and_a_new_flow_renames_none():
+    flows = [(1, "a b"), (2, "a_b"), (3, "日本"), (4, "AB")]
+    before = operation_ids(flows)
+    after = operation_ids(
+        [*flows, (5, "a-b"), (6, "a.b"), (7, "start"), (8, "batch")], ["startBatch"]
+    )
 
-    moved = embedded(schema, "y")
+    assert before[2] == "start_a_b"
+    assert {pk: after[pk] for pk in before} == before
+    assert len({key_of(each) for each in after.values()}) == len(after)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", each) for each in after.values())
 
-    assert moved["properties"]["enum"] == {"$ref": "#/components/schemas/y/$defs/x"}
-    assert moved["properties"]["$id"] == {"type": "string"}
-    assert moved["$defs"] == schema["$defs"]
 
+def test_document_says_what_it_is_and_where(anonymous):
+    document = anonymous.get(JSON).json()
 
-def test_component_names_are_unique_and_a_new_flow_renames_none():
-    before = component_names([(1, "a b"), (2, "a_b"), (3, "日本")])
-    after = component_names([(1, "a b"), (2, "a_b"), (3, "日本"), (4, "a-b"), (5, "A b")])
-
-    assert before == {1: "start_a_b_1", 2: "start_a_b", 3: "start_3"}
-    assert len({id.lower() for id in after.values()}) == 5
-    assert all(after[pk] == id for pk, id in before.items())
-    assert all(re.fullmatch(r"[A-Za-z0-9_]+", id) for id in after.values())
+    assert document["info"]["license"]["identifier"] == "MIT"
+    assert document["info"]["contact"]
+    assert document["info"]["description"]
+    assert document["servers"] == [{"url": "/", "description": "This server"}]
+    described = {tag["name"] for tag in document["tags"] if tag["description"]}
+    assert described == {tag for each in operations(document).values() for tag in each["tags"]}
+    for name in ("isLive", "isReady"):
+        [operation] = [e for e in operations(document).values() if e["operationId"] == name]
+        assert operation["security"] == []
 
 
 class Addresses(HTMLParser):
