@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 from flows.api.authentication import BASIC, BEARER, IssuerAuthentication, is_taken
-from flows.api.errors import Problem, handle
+from flows.api.errors import CONTENT_TYPE, Problem, handle
 from flows.api.framework import EngineView, api_settings
 from scripts.protocol.numerals import dumps
 
@@ -23,14 +23,19 @@ ABOUT = "asyncengine.about"
 
 
 class OneForm(DefaultContentNegotiation):
-    """Skips the comparison of media types for callers that accept any, as most do."""
+    """Skips the comparison of media types for callers that accept any, as most do.
+
+    Generated clients accept problems alone where an operation answers with nothing else. They get
+    what there is.
+    """
 
     settings = api_settings
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> Any:
-        if request.META.get("HTTP_ACCEPT", "*/*") == "*/*":
+        accepted = request.META.get("HTTP_ACCEPT", "*/*")
+        if accepted == "*/*" or CONTENT_TYPE in accepted:
             return renderers[0], renderers[0].media_type
         return super().select_renderer(request, renderers, format_suffix)
 

@@ -35,6 +35,12 @@ def test_answer_that_the_caller_does_not_accept_is_refused(client):
     assert_problem(response, 406, "not-acceptable")
 
 
+def test_caller_that_accepts_problems_alone_gets_what_there_is(client):
+    response = client.get("/async/api/runs", headers={"Accept": "application/problem+json"})
+
+    assert response.status_code == 200
+
+
 def test_too_many_parameters_are_a_bad_request(client):
     query = "&".join(f"a{n}=1" for n in range(2000))
 
