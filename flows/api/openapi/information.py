@@ -31,6 +31,7 @@ TAGS: list[dict[str, str]] = [
         "name": "dead letters",
         "description": "Messages that failed for good: look at them, requeue or discard them.",
     },
+    {"name": "webhooks", "description": "What was sent to the callback addresses of runs."},
     {"name": "auth", "description": "Bearer tokens, and who the caller is."},
     {"name": "health", "description": "For probes; no login is needed."},
 ]
