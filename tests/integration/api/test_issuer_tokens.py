@@ -12,10 +12,12 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from flows.api.authentication import IssuerAuthentication, Login, users_logged_in
+from flows.api.known_starts import NOTE, KnownStart, StartNote
 from flows.api.openapi import document
+from flows.api.start_groups import Call, start_all
 from flows.identity import provider as providers
 from flows.identity.provider import provider
-from flows.models import AuditEntry, ExternalIdentity, Right, RoleMapping
+from flows.models import AuditEntry, ExternalIdentity, Right, RoleMapping, Run
 from tests.integration.api.helpers import PASSWORD, assert_problem, basic, make_loan_flow
 from tests.issuer import AUDIENCE, DISCOVERY, KEYS, Issuer, issuing, public_jwk
 from tests.waiting import wait_for
@@ -127,6 +129,23 @@ def test_inactive_user_is_refused_at_once(issuer):
 
     for each in (token, issuer.token(jti="another")):
         assert_problem(get(each), 401, "not-authenticated")
+
+
+def test_starts_like_an_accepted_one_need_no_view_until_the_login_ends(issuer):
+    make_loan_flow()
+    role("clerks")
+    note = StartNote()
+    client = Client(headers={"Authorization": f"Bearer {issuer.token(**roles('clerks'))}"})
+    assert client.post(START, b"{}", "application/json", **{NOTE: note}).status_code == 202
+    call: Any = Call(KnownStart(note.flow_name, note.login, [], b"", b""), b"{}", None, None, None)
+
+    [started] = start_all([call], look_for_room=False)
+
+    assert Run.objects.get(pk=started.correlation_id).started_by_id == note.login.user_id
+    with time_machine.travel(note.login.until + 1):
+        assert start_all([call], look_for_room=False) == [None]
+    User.objects.update(is_active=False)
+    assert start_all([call], look_for_room=False) == [None]
 
 
 # --- roles -------------------------------------------------------------------------------------

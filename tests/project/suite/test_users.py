@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,7 +21,12 @@ from accounts.models import Staff, User, UserManager
 from flows import public
 from flows.access.administrator import NoAdministrator, make_administrator
 from flows.access.tokens import tokens_of
+from flows.api.authentication import users_of_identities
 from flows.errors import IdempotencyConflict
+from flows.identity.errors import UserRefused
+from flows.identity.jwts import Claims
+from flows.identity.options import options
+from flows.identity.users import user_of
 from flows.models import DeadLetter, Reprocessing, Run
 from flows.testing import FlowKit
 from orders.models import Order
@@ -28,6 +34,7 @@ from suite.conftest import PASSWORD, as_json
 
 START = "/async/api/start?flowName=order"
 ORDER = {"order": 1, "amount": "10.00"}
+ISSUED = replace(options(), issuer="https://id.example.org")
 
 
 def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
@@ -156,6 +163,27 @@ def failed_login(name: str, door: str) -> int:
         path = "/async/api/auth/token"
         return client.post(path, credentials, content_type="application/json").status_code
     return client.post("/admin/login/", {"username": name, "password": "wrong"}).status_code
+
+
+def test_token_of_an_issuer_makes_a_user_of_the_project(clerk: User) -> None:
+    said = {"email": "ada@example.org", "name": "Ada Lovelace"}
+
+    ada = user_of(claims("1", **said), ISSUED)
+    other = user_of(claims("2", email=clerk.email, preferred_username="clerk"), ISSUED)
+
+    assert (ada.email, ada.full_name) == ("ada@example.org", "Ada Lovelace")
+    assert user_of(claims("1", email="lovelace@example.org"), ISSUED) == ada
+    assert other != clerk
+    assert other.email.endswith("@example.org")
+    assert not ada.has_usable_password()
+    [identity] = ada.external_identities.all()
+    assert users_of_identities([identity.key]) == {identity.key: ada}
+    with pytest.raises(UserRefused, match="no claim gives a user name"):
+        user_of(claims("3", preferred_username="no address"), ISSUED)
+
+
+def claims(subject: str, **said: str) -> Claims:
+    return Claims(ISSUED.issuer, subject, 1.0, 2.0, {"sub": subject, **said})
 
 
 def test_roles_decide_what_a_user_may_do(clerk: User) -> None:
