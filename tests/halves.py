@@ -123,12 +123,15 @@ def _start(half: Half, url: str) -> subprocess.Popen[bytes]:
         *(f"--ignore={path}" for path in LESS_DEPENDENT),
         str(TESTS / half.kind),
     ]
+    environment = os.environ | {"DATABASE_URL": url}
+    # More examples are for the run on SQLite.
+    environment.pop("HYPOTHESIS_PROFILE", None)
     # The code is there when all of it is written.
     script = '"$@"; echo $? > "$0.new" && mv "$0.new" "$0"'
     with half.log.open("wb") as log:
         return subprocess.Popen(
             ["sh", "-c", script, str(half.log.with_suffix(".code")), *command],
-            env=os.environ | {"DATABASE_URL": url},
+            env=environment,
             cwd=TESTS.parent,
             stdout=log,
             stderr=subprocess.STDOUT,
