@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from django.db.models import QuerySet
+
 from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, FlowVersion, StepVersion
 from flows.options import can_be_a_name
@@ -116,12 +118,21 @@ def step_plan(step_id: int) -> StepPlan:
 
 
 def build_step_plan(step_id: int) -> StepPlan:
-    step = StepVersion.objects.select_related("flow_version", "script_version").get(pk=step_id)
-    later = StepVersion.objects.filter(
-        flow_version=step.flow_version, position__gt=step.position
-    ).order_by("position")
-    following = later.first()
-    meets = later.filter(join=True).first()
+    return _plan_of(_steps_with_versions().get(pk=step_id))
+
+
+def _steps_with_versions() -> QuerySet[StepVersion]:
+    return StepVersion.objects.select_related("flow_version", "script_version")
+
+
+def _plan_of(step: StepVersion) -> StepPlan:
+    later = list(
+        StepVersion.objects.filter(
+            flow_version=step.flow_version_id, position__gt=step.position
+        ).order_by("position")
+    )
+    following = later[0] if later else None
+    meets = next((each for each in later if each.join), None)
     ways = tuple(_ways(step, later)) if step.goes_to else ()
     if following and not ways:
         ways = (way_to(following),)
@@ -241,14 +252,14 @@ def build_flow_plan(name: str) -> FlowPlan:
         version = flow.make_version()
     except Flow.DoesNotExist as error:
         raise UnknownFlow(f"There is no flow {name!r} any more.") from error
-    first = version.steps.select_related("script_version").order_by("position").first()
+    first = _steps_with_versions().filter(flow_version=version).order_by("position").first()
     schema = first and first.script_version.input_schema
     return FlowPlan(
         flow_id=flow.pk,
         name=flow.name,
         active=flow.active,
         flow_version_id=version.pk,
-        first=build_step_plan(first.pk) if first else None,
+        first=_plan_of(first) if first else None,
         input_schema=_compiled(schema) if schema else None,
         private_webhooks=flow.private_webhooks,
     )

@@ -177,8 +177,9 @@ class Flow(models.Model):
         """Return the version with the current steps. The caller prevents changes meanwhile."""
         self.refresh_from_db(fields=["name", "keep", "may_start"])
         steps = []
-        for step in self._steps_with_parts():
-            step.queue.make_state()
+        for step in self._steps_with_parts().select_related("queue__state"):
+            if not hasattr(step.queue, "state"):
+                step.queue.make_state()
             steps.append(step.snapshot(step.script.make_version()))
         latest = self._latest_version()
         if latest and self._is_current(latest, steps):
@@ -190,7 +191,7 @@ class Flow(models.Model):
             flow_name=self.name,
             keep=self.keep,
             may_start=self.may_start,
-            author=author or self._author_of_scripts(steps),
+            author=author or self._author_of_scripts(latest, steps),
         )
         StepVersion.objects.bulk_create(
             StepVersion(pk=unrepeatable_id(), flow_version=version, position=position, **step)
@@ -198,9 +199,8 @@ class Flow(models.Model):
         )
         return version
 
-    def _author_of_scripts(self, steps: list[dict[str, Any]]) -> Any:
+    def _author_of_scripts(self, latest: FlowVersion | None, steps: list[dict[str, Any]]) -> Any:
         """Return the author of the newest changed script if nothing but scripts has changed."""
-        latest = self.versions.order_by("number").last()
         before = latest.snapshot() if latest else []
         if list(map(_without_script, before)) != list(map(_without_script, steps)):
             return None
