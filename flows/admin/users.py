@@ -29,6 +29,7 @@ from flows.admin.deleted_rows import without_relations
 from flows.admin.display import shown_time
 from flows.admin.registering import replace_stock
 from flows.admin.user_fields import FLAGS, GIVEN, UserFields
+from flows.identity.users import is_external
 from scripts.admin.bulk import bulk_action
 from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
@@ -88,7 +89,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     search_fields = FIELDS.searched()
     ordering = (FIELDS.name,)
     filter_horizontal = FIELDS.there(*GIVEN)
-    readonly_fields = FIELDS.shown_dates()
+    readonly_fields = (*FIELDS.shown_dates(), "shown_identities")
     actions = ("deactivate",) if FIELDS.there("is_active") else ()
     actions_detail = ("see_as", "give_profile")
     change_form_after_template = "admin/flows/rolemapping/of_user.html"
@@ -103,6 +104,12 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         allowed = super().has_delete_permission(request, obj)
         return allowed and (obj is None or may_edit_user(request.user, obj))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or not is_external(obj):
+            return fieldsets
+        return [*fieldsets, ("Identity provider", {"fields": ("shown_identities",)})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = super().get_readonly_fields(request, obj)
@@ -188,6 +195,10 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
                 user.save(update_fields=["is_active"])
                 self.log_change(request, user, "Deactivated.")
         self.message_user(request, f"Deactivated: {len(users)}.", messages.SUCCESS)
+
+    @admin.display(description="logs in as")
+    def shown_identities(self, user: Any) -> str:
+        return ", ".join(map(str, user.external_identities.all()))
 
     @admin.display(description="last login")
     def shown_last_login(self, user: Any) -> SafeString | str:

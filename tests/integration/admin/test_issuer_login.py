@@ -155,6 +155,18 @@ def test_user_without_a_role_for_the_pages_is_told_so(issuer):
     assert logged_in(browser)
 
 
+def test_administrator_sees_who_a_user_is_at_the_issuer_and_can_delete_one(issuer, client):
+    browser = Client()
+    browser.get(back(to_the_issuer(browser)))
+    user = ExternalIdentity.objects.get().user
+
+    shown = client.get(f"/admin/auth/user/{user.pk}/change/").content.decode()
+    client.post(f"/admin/auth/user/{user.pk}/delete/", {"post": "yes"})
+
+    assert f"1 of {issuer.url}" in shown
+    assert not User.objects.filter(pk=user.pk).exists()
+
+
 def test_deactivated_user_is_told_so(issuer):
     browser = Client()
     browser.get(back(to_the_issuer(browser)))
