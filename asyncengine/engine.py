@@ -19,6 +19,7 @@ from asyncengine.environment import (
     env_bool,
     env_int,
     env_list,
+    env_rate,
     env_text,
     kept_key,
     origins,
@@ -62,6 +63,8 @@ ASYNCENGINE_MAX_DELAY_DAYS = env_int("ASYNCENGINE_MAX_DELAY_DAYS", 400)
 ASYNCENGINE_MAX_TOKEN_DAYS = env_int("ASYNCENGINE_MAX_TOKEN_DAYS", 365)
 # Callers of one user that wait for runs in one web process, and streams of events that it has open.
 ASYNCENGINE_MAX_WAITERS = env_int("ASYNCENGINE_MAX_WAITERS", 500)
+# The most runs that a user starts by the API: a number and in how many seconds; None: no limit.
+ASYNCENGINE_START_RATE = env_rate("ASYNCENGINE_START_RATE")
 # The OpenID Connect issuer whose tokens the API takes and where users of the pages log in.
 ASYNCENGINE_OIDC_ISSUER = env_text("ASYNCENGINE_OIDC_ISSUER", "")
 ASYNCENGINE_OIDC_AUDIENCE = env_text("ASYNCENGINE_OIDC_AUDIENCE", "")

@@ -53,6 +53,23 @@ def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
 
 
+RATE_PERIODS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def env_rate(name: str) -> tuple[int, int] | None:
+    """Return a number and in how many seconds, of a text such as 100/s; None where it is empty."""
+    value = env_text(name, "")
+    if not value:
+        return None
+    found = re.fullmatch(r"([0-9]{1,7})/([smhd])", value)
+    if not found or not int(found[1]):
+        raise ImproperlyConfigured(
+            f"{name} must be such as 100/s, 600/m, 9000/h or 50000/d: in a second, minute, hour or"
+            f" day, not {value!r}"
+        )
+    return int(found[1]), RATE_PERIODS[found[2]]
+
+
 def close_to_others(path: Path) -> None:
     """Remove the rights of other users to a file, which earlier versions have left."""
     with suppress(OSError):

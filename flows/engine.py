@@ -34,6 +34,7 @@ from flows.starts import (
     start_together,
 )
 from flows.starts.new_run import delayed_until, new_run
+from flows.starts.rates import rates_of, within_rates
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
@@ -64,13 +65,18 @@ __all__ = [
 
 
 def start_like(
-    run: Run, payload: bytes, *, step: StepVersion | None, user: Caller | None = None
+    run: Run,
+    payload: bytes,
+    *,
+    step: StepVersion | None,
+    user: Caller | None = None,
+    counts: bool = False,
 ) -> Started:
     """Start a new run of the flow as it is now, with a payload that a step of another run got.
 
     It begins at the step of the same name, or at the first one without a step; the new run names
-    the one that it repeats. Raises as `start` does, and FlowNotRunnable where the flow or the step
-    is gone.
+    the one that it repeats. With `counts` it counts in the start rates. Raises as `start` does, and
+    FlowNotRunnable where the flow or the step is gone.
     """
     if run.flow_version.flow is None:
         raise FlowNotRunnable("The flow was deleted.")
@@ -79,15 +85,16 @@ def start_like(
     at = step_plan(newest_step(step).pk) if step else first
     if not at.queue_id:
         raise FlowNotRunnable(f"The step {at.site.step!r} has no queue.")
-    new = new_run(plan, payload, user, DEFAULT_PRIORITY, None, at=at)
-    with store().database.transaction():
+    rates = rates_of(plan, user) if counts else ()
+    new = new_run(plan, payload, user, DEFAULT_PRIORITY, None, at=at, rates=rates)
+    with within_rates([new]), store().database.transaction():
         store().start([new])
         changes: dict[str, Any] = {"repeats": run.pk}
         if at.position:
             # The first step alone marks a run as running, at its first delivery.
             changes |= {"status": Run.Status.RUNNING, "started_at": F("created_at")}
         Run.objects.filter(pk=new.correlation_id).update(**changes)
-    return Started(new.correlation_id, plan.name)
+    return Started(new.correlation_id, plan.name, rates=rates)
 
 
 def has_room(plan: FlowPlan, count: int, *, start_at: datetime | None = None) -> bool:

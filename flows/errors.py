@@ -96,6 +96,17 @@ class QueueFullAtCommit(QueueFull, DatabaseError):
     """The first queue of a flow was filled by others before this transaction could commit."""
 
 
+class StartRateExceeded(FlowError):
+    """Runs are started faster than a start rate allows."""
+
+    retry_after: int = 1  # whole seconds
+    seconds: float = 1.0
+    # Of starts that are stored together or not at all: how many of the first are allowed.
+    allowed: int = 0
+    # How the exhausted rates stand, as flows/starts/rates.py has it.
+    standings: tuple[Any, ...] = ()
+
+
 class IdempotencyConflict(FlowError):
     """The idempotency key was used for another request."""
 

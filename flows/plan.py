@@ -80,6 +80,8 @@ class FlowPlan:
     first: StepPlan | None
     input_schema: PayloadSchema | None
     private_webhooks: bool = False
+    # The most starts by callers of the API, and in how many seconds; None: no limit.
+    start_rate: tuple[int, int] | None = None
 
     def require_runnable(self) -> StepPlan:
         if not self.active:
@@ -262,6 +264,7 @@ def build_flow_plan(name: str) -> FlowPlan:
         first=_plan_of(first) if first else None,
         input_schema=_compiled(schema) if schema else None,
         private_webhooks=flow.private_webhooks,
+        start_rate=flow.start_rate,
     )
 
 

@@ -33,12 +33,13 @@ def run_again(
     user: Caller,
     step: StepVersion | None = None,
     payload: bytes | None = None,
+    counts: bool = False,
 ) -> StartedAgain:
     """Start a new run of the flow as it is now, with what a step of this run got.
 
     Without a step it is what the run itself got; a payload takes the place of either. `rights` are
-    the caller's rights to the flow. Raises RightMissing, RunNotFinished, InputNotKept, and as
-    `engine.start_like` does.
+    the caller's rights to the flow. With `counts` the run counts in the start rates. Raises
+    RightMissing, RunNotFinished, InputNotKept, and as `engine.start_like` does.
     """
     require_right_to_start(rights)
     if run.status not in Run.FINISHED:
@@ -51,7 +52,8 @@ def run_again(
     if payload is None:
         payload = payload_kept(run, step).encode()
     with counting_refusals(run.flow_version.flow_name):
-        return StartedAgain(engine.start_like(run, payload, step=step, user=user), is_within)
+        started = engine.start_like(run, payload, step=step, user=user, counts=counts)
+    return StartedAgain(started, is_within)
 
 
 def begins_within(step: StepVersion | None) -> bool:

@@ -56,6 +56,7 @@ TITLES = {
     "maxAgeSeconds": "Age limit in seconds",
     "webhookUrl": "Webhook",
     "privateWebhooks": "Webhooks to private addresses",
+    "startRate": "Start rate",
     "allowedHosts": "Allowed hosts",
     "privateAddresses": "Private addresses",
     "inTransaction": "In a transaction",

@@ -93,6 +93,8 @@ class FlowAdmin(
                     "may_start",
                     "webhook_url",
                     "private_webhooks",
+                    "start_rate_count",
+                    "start_rate_period",
                 )
             },
         ),

@@ -26,9 +26,10 @@ from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START_BATCH
 from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, runnable_plan, start_options
 from flows.api.view import ApiView
-from flows.errors import PayloadInvalid, QueueFull
+from flows.errors import PayloadInvalid, QueueFull, StartRateExceeded
 from flows.front.turns import NO_FRONT, TURN
 from flows.models import RefusedStarts
+from flows.starts.rates import rates_of
 from flows.starts.refusals import refusals
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ LONGEST_WAIT_SECONDS = 600.0
 
 REFUSED_FOR = {
     "queue-full": RefusedStarts.Cause.FULL,
+    "throttled": RefusedStarts.Cause.RATE,
     "payload-invalid": RefusedStarts.Cause.PAYLOAD,
 }
 
@@ -56,8 +58,9 @@ class BatchView(ApiView):
         seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
         field = parameters.text(self.query, "keyField")
         ids = parameters.choice(self.query, "correlationIds", ("first", "all"))
-        options = start_options(self) | {"user": request.user}
         plan = runnable_plan(request, self.query.get("flowName"))
+        rates = rates_of(plan, request.user)
+        options = start_options(self) | {"user": request.user, "rates": rates}
         if "HTTP_IDEMPOTENCY_KEY" in request.META:
             raise Problem(
                 "header-invalid", "Idempotency-Key: names one start, not a batch; see keyField"
@@ -75,7 +78,7 @@ class BatchView(ApiView):
             batch.start_all(_items(request, body))
             if batch.stopped_by:
                 discard(body)
-            return batch.answer.response()
+            return batch.answer.response(rates)
         except BaseException:
             batch.answer.close()
             raise
@@ -179,7 +182,7 @@ class Batch:
         except PayloadInvalid:
             faults |= {item.line: fault for item in items if (fault := self._starter.fault(item))}
             self._start_as_fits([item for item in items if item.line not in faults], faults)
-        except QueueFull:
+        except (QueueFull, StartRateExceeded):
             self._start_as_fits(items, faults)
 
     def _start_at_once(self, items: Sequence[Item], faults: dict[int, Problem]) -> None:
@@ -191,23 +194,26 @@ class Batch:
                 self.answer.accept(outcome)
 
     def _start_as_fits(self, items: Sequence[Item], faults: dict[int, Problem]) -> None:
-        """Start as many items as the queue has room for, or gets room for in time.
+        """Start as many items as queue and rates allow, or allow in time.
 
-        Raises QueueFull unless all are started.
+        Raises QueueFull or StartRateExceeded unless all are started.
         """
         begun = time.monotonic()
-        while True:
+        while items:
             try:
                 self._start_at_once(items, faults)
                 return
-            except QueueFull:
-                if len(items) > 1:
-                    break
-                if not self._patience.room_comes(begun):
+            except StartRateExceeded as error:
+                first = error.allowed
+                if not first and not self._patience.rate_allows(begun, error.seconds):
                     raise
-        half = len(items) // 2
-        self._start_as_fits(items[:half], faults)
-        self._start_as_fits(items[half:], faults)
+            except QueueFull:
+                first = len(items) // 2
+                if not first and not self._patience.room_comes(begun):
+                    raise
+            if first:
+                self._start_as_fits(items[:first], faults)
+                items, begun = items[first:], time.monotonic()
 
     def _count(self, problem: Problem) -> None:
         if cause := REFUSED_FOR.get(problem.type):

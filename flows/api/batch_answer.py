@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,10 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from flows.api.errors import Problem
+from flows.api.rate_headers import rate_headers
 from flows.api.view import json_response
+from flows.starts.rates import standings
+from flows.store import StartRate
 
 # The size of an answer in memory. A longer one is written to files.
 ANSWER_BYTES = 1024 * 1024
@@ -67,8 +70,9 @@ class BatchAnswer:
         self._stopped_by, self._next_line = problem, line
         self._rejected.add(_entry(line, problem), in_any_case=True)
 
-    def response(self) -> HttpResponseBase:
-        headers = self._stopped_by.headers if self._stopped_by else {}
+    def response(self, rates: Collection[StartRate]) -> HttpResponseBase:
+        headers = dict(self._stopped_by.headers) if self._stopped_by else {}
+        headers |= rate_headers(standings(rates).values())
         if self._rejected.size + self._ids.size <= ANSWER_BYTES:
             with closing(self):
                 return json_response(b"".join(self), status=202, headers=headers)

@@ -99,6 +99,16 @@ class Patience:
         self._seconds = seconds
         self._start_at = start_at
 
+    def rate_allows(self, since: float, seconds: float) -> bool:
+        """Return whether a rate, which does so after these seconds, lets a line through in time."""
+        ends_at, now = since + self._seconds, time.monotonic()
+        if now + seconds > ends_at:
+            return False
+        with self._turn.left() as may_wait:
+            if may_wait:
+                time.sleep(min(max(seconds, GATHER_SECONDS), ends_at - now))
+            return may_wait
+
     def room_comes(self, since: float) -> bool:
         """Return whether there is room before the patience ends that a line has had since then."""
         ends_at = since + self._seconds

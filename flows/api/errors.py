@@ -20,6 +20,7 @@ from django.http.request import UnreadablePostError
 from rest_framework.exceptions import APIException
 
 from flows import errors
+from flows.api.rate_headers import rate_headers
 from flows.front.faults import RequestFault
 from flows.monitoring.pace import tell_when
 from flows.store.troubles import trouble_of
@@ -73,7 +74,7 @@ PROBLEM_TYPES = {
     "payload-too-large": ProblemType(413, "The payload is too large."),
     "unsupported-media-type": ProblemType(415, "The body must be JSON in UTF-8."),
     "queue-full": ProblemType(429, "The first queue of the flow is full."),
-    "throttled": ProblemType(429, "The caller starts too many runs."),
+    "throttled": ProblemType(429, "More runs are started than a start rate allows."),
     "too-many-logins": ProblemType(
         429, "Too many logins from this address, or at this account, have failed."
     ),
@@ -123,6 +124,7 @@ TYPE_BY_FLOW_ERROR = {
     errors.PayloadNotChecked: "busy",
     errors.QueueFull: "queue-full",
     errors.QueueFullAtCommit: "queue-full",
+    errors.StartRateExceeded: "throttled",
     errors.IdempotencyConflict: "idempotency-conflict",
     errors.PasswordChanged: "not-authenticated",
     errors.TooManyTokens: "too-many-tokens",
@@ -242,13 +244,10 @@ def _of_flow_error(error: errors.FlowError) -> Problem | None:
         return None
     if isinstance(error, errors.QueueFull):
         tell_when(error)
-    retry_after = getattr(error, "retry_after", None)
-    return Problem(
-        problem_type,
-        str(error),
-        errors=getattr(error, "errors", ()),
-        headers={} if retry_after is None else {"Retry-After": str(retry_after)},
-    )
+    headers = rate_headers(getattr(error, "standings", ()))
+    if (retry_after := getattr(error, "retry_after", None)) is not None:
+        headers["Retry-After"] = str(retry_after)
+    return Problem(problem_type, str(error), errors=getattr(error, "errors", ()), headers=headers)
 
 
 def _of_api_exception(error: APIException) -> Problem:

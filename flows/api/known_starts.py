@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -40,6 +41,8 @@ IGNORED = frozenset(
 BY_TOKEN = frozenset({TokenAuthentication, IssuerAuthentication})
 # Headers of an answer that name its run.
 OF_THE_RUN = frozenset({b"location", b"x-correlation-id"})
+# Those that say how start rates stand, by now or under another setting.
+OF_THE_RATES = frozenset({b"ratelimit", b"ratelimit-policy"})
 # Requests with these are for the view.
 FOR_THE_VIEW = frozenset({b"content-encoding", b"cookie", b"expect", b"transfer-encoding"})
 # Those whose part in a start is known. With any other the view answers every request.
@@ -86,23 +89,26 @@ class KnownStart:
     # What a refusal has beside its own headers.
     other_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
-    def accepted(self, correlation_id: UUID) -> Prepared:
-        """Return the same answer for another run."""
+    def accepted(self, correlation_id: UUID, more: Mapping[str, str]) -> Prepared:
+        """Return the same answer for another run, with more headers."""
         mine, other = self.correlation_id, str(correlation_id).encode()
         headers = [
             (name, value.replace(mine, other) if name in OF_THE_RUN else value)
             for name, value in self.headers
         ]
+        headers += encoded(more.items())
         return Prepared(202, headers, self.body.replace(mine, other))
 
     def refused(self, response: Any) -> Prepared:
         """Return a refusal with the headers that the middlewares give to every answer."""
-        own = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in response.items()
-        ]
+        own = encoded(response.items())
         length = (b"content-length", str(len(response.content)).encode())
         return Prepared(response.status_code, [*own, *self.other_headers, length], response.content)
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Return headers as ASGI has them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 class KnownStarts:
@@ -142,6 +148,7 @@ class KnownStarts:
         status, headers, body = told
         if status != 202:
             return
+        headers = [(name, value) for name, value in headers if name not in OF_THE_RATES]
         apart = {*OF_THE_RUN, b"content-type", b"content-length"}
         self._memory.put(
             key,

@@ -14,6 +14,7 @@ from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import RUN_AGAIN
 from flows.api.openapi.schemas import AGAIN_REQUEST
+from flows.api.rate_headers import add_rate_headers
 from flows.api.runs import find_run
 from flows.api.start import accepted
 from flows.api.view import ApiView, is_about
@@ -35,10 +36,12 @@ class RunAgainView(ApiView):
         # The text as the caller wrote it, digit for digit.
         payload = member_of(raw.decode(), "payload").encode() if "payload" in body else None
         step = _step(run, body)
-        again = run_again(run, rights, user=request.user, step=step, payload=payload)
+        again = run_again(run, rights, user=request.user, step=step, payload=payload, counts=True)
         is_about(request, again.started.correlation_id)
         status = Run.Status.RUNNING if again.is_within else Run.Status.QUEUED
-        return accepted(request, again.started, status, repeats=str(run.pk))
+        response = accepted(request, again.started, status, repeats=str(run.pk))
+        add_rate_headers(response, again.started.rates)
+        return response
 
 
 def _step(run: Run, body: dict[str, Any]) -> StepVersion | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +18,13 @@ from flows.api.errors import Problem
 from flows.api.known_starts import note_start
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START
+from flows.api.rate_headers import add_rate_headers
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, done_before, has_waited
 from flows.models import Right, Run
 from flows.monitoring.trace import trace_json
 from flows.plan import FlowPlan, flow_plan
+from flows.starts.rates import rates_of
 from flows.starts.refusals import counting_refusals
 
 START_OPTIONS = frozenset({"priority", "startAt", "deadline", "callbackUrl"})
@@ -62,6 +65,7 @@ def start(view: ApiView, request: Request, name: str | None) -> HttpResponse:
         response = accepted(request, started, run.status if run else Run.Status.QUEUED)
     if started.repeated:
         response["Idempotent-Replayed"] = "true"
+    add_rate_headers(response, started.rates)
     return response
 
 
@@ -70,11 +74,14 @@ def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
     plan = runnable_plan(request, name)
     key = _idempotency_key(request)
     body = json_body(request._request)
+    rates = rates_of(plan, request.user)
     with counting_refusals(plan.name):
-        started = engine.start(plan, body, user=request.user, idempotency_key=key, **options)
+        started = engine.start(
+            plan, body, user=request.user, idempotency_key=key, rates=rates, **options
+        )
     if not (started.repeated or request.query_params.keys() - {"flowName"}):
         note_start(request, started)
-    return started
+    return replace(started, rates=rates) if rates else started
 
 
 def _run(run_id: UUID) -> Run | None:

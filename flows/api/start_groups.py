@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
+from uuid import UUID
 
 from django.db import close_old_connections
 
@@ -24,6 +25,7 @@ from flows.access.token_uses import token_uses
 from flows.api.authentication import users_logged_in
 from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
+from flows.api.rate_headers import rate_headers
 from flows.errors import (
     FlowError,
     IdempotencyConflict,
@@ -37,6 +39,8 @@ from flows.front.environ import Scope, header
 from flows.front.prepared import Prepared
 from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
+from flows.starts.rates import rates_of, standings
+from flows.starts.refusals import refusals
 
 # The most starts of one transaction.
 MOST = 200
@@ -53,6 +57,14 @@ class Call:
     idempotency_key: str | None
     loop: AbstractEventLoop
     outcome: Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A run that was started, and the headers that its answer has beside the known ones."""
+
+    correlation_id: UUID
+    headers: Mapping[str, str]
 
 
 class QuickStarts:
@@ -85,7 +97,7 @@ class QuickStarts:
             return None
         if isinstance(outcome, Exception):
             return known.refused(answer_to(outcome))
-        return known.accepted(outcome.correlation_id)
+        return known.accepted(outcome.correlation_id, outcome.headers)
 
     def note_in(self, environ: dict[str, Any]) -> StartNote:
         """Return what the view fills in, if it accepts the start of this environment."""
@@ -173,11 +185,21 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
             continue
         given = rights[user.pk]
         if Right.START in given[None] or Right.START in given[plan.flow_id]:
-            starts[number] = engine.StartRequest(plan, call.payload, user, call.idempotency_key)
+            rates = rates_of(plan, user)
+            key = call.idempotency_key
+            starts[number] = engine.StartRequest(plan, call.payload, user, key, rates)
     outcomes: list[Any] = [None] * len(group)
     started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
+    standing = standings({rate for start in starts.values() for rate in start.rates})
     for number, outcome in zip(starts, started, strict=True):
-        outcomes[number] = None if is_for_view(outcome) else outcome
+        if is_for_view(outcome):
+            continue
+        if isinstance(outcome, engine.Started):
+            headers = rate_headers(standing[rate] for rate in starts[number].rates)
+            outcomes[number] = Accepted(outcome.correlation_id, headers)
+        else:
+            refusals.add_error(starts[number].plan.name, outcome)
+            outcomes[number] = outcome
     return outcomes
 
 

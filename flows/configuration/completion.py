@@ -80,6 +80,8 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("schedules"):
         found = [completed_schedule(each) for each in given["schedules"]]
         entry["schedules"] = sorted(found, key=lambda each: str(each["name"]))
+    if rate := given.get("startRate"):
+        entry["startRate"] = {name: int(number) for name, number in rate.items()}
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
 

@@ -8,7 +8,8 @@ from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from flows.models import FlowSchedule, Queue, Right, Step
+from flows.models import Flow, FlowSchedule, Queue, Right, Step
+from flows.models.durations import LONGEST_RATE_PERIOD
 from flows.models.flow_schedule import LONGEST_EXPRESSION
 from flows.models.keep import Keep
 from flows.models.webhook_url import LONGEST_URL
@@ -168,6 +169,20 @@ FLOW = _object(
                 required=("name", "cron"),
             )
         ),
+        "startRate": {
+            **_object(
+                {
+                    "count": _integer(Flow, "start_rate_count"),
+                    "periodSeconds": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": int(LONGEST_RATE_PERIOD.total_seconds()),
+                    },
+                },
+                required=("count", "periodSeconds"),
+            ),
+            "type": ["object", "null"],
+        },
         "steps": _list(
             _object(
                 {

@@ -83,6 +83,8 @@ def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
         entry["keep"] = flow.keep
     if flow.may_start:
         entry["starts"] = flow.may_start
+    if rate := flow.start_rate:
+        entry["startRate"] = {"count": rate[0], "periodSeconds": rate[1]}
     return entry | webhook_extras(
         {"webhookUrl": flow.webhook_url, "privateWebhooks": flow.private_webhooks}
     )
@@ -158,6 +160,9 @@ def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
     flow.may_start = entry.get("starts", [])
     flow.webhook_url = entry.get("webhookUrl", "")
     flow.private_webhooks = entry.get("privateWebhooks", False)
+    rate = entry.get("startRate")
+    flow.start_rate_count = rate["count"] if rate else None
+    flow.start_rate_period = rate["periodSeconds"] * SECOND if rate else Flow().start_rate_period
 
 
 def same(one: Any, other: Any) -> bool:

@@ -137,6 +137,13 @@ class Flow(models.Model):
             return "must be a public address: private ones are not granted here"
         return ""
 
+    @property
+    def start_rate(self) -> tuple[int, int] | None:
+        """The most starts by callers of the API, and in how many seconds; None: no limit."""
+        if not self.start_rate_count:
+            return None
+        return self.start_rate_count, int(self.start_rate_period.total_seconds())
+
     def make_version(self, author: Any = None) -> FlowVersion:
         """Return the version with the current steps, a new one if the latest differs.
 

@@ -27,7 +27,18 @@ KEPT_VERSION = (
 )
 AT_ONCE = "It counts at once, also for the messages that wait."
 
-OF_FLOW = frozenset({"name", "active", "retention", "max_age", "keep", "steps"})
+OF_FLOW = frozenset(
+    {
+        "name",
+        "active",
+        "retention",
+        "max_age",
+        "keep",
+        "start_rate_count",
+        "start_rate_period",
+        "steps",
+    }
+)
 OF_STEP = frozenset({"name", "script", "queue", "threads", "join", "position"})
 OF_QUEUE = frozenset(
     {
@@ -143,6 +154,8 @@ def _of_flow(flow: Flow, changed: set[str], new: Any) -> Impact:
         notes.append(KEPT_VERSION)
     if "retention" in changed and _is_shorter(flow.retention, new, "retention"):
         notes.append("Runs that ended longer ago than the new retention are deleted soon.")
+    if changed & {"start_rate_count", "start_rate_period"}:
+        notes.append("Callers of the API that start more runs are refused with 429.")
     if "max_age" in changed and use.under_way:
         notes.append("Runs under way that are older are not redelivered any more.")
     return Impact([use], notes)

@@ -29,5 +29,9 @@ def refused_starts(
 
 def in_words(refused: Refused) -> str:
     """Return such as "12 by a full queue, 3 by the payload"."""
-    texts = {"full queue": "by a full queue", "payload": "by the payload"}
+    texts = {
+        "full queue": "by a full queue",
+        "payload": "by the payload",
+        "start rate": "by a start rate",
+    }
     return ", ".join(f"{count:,} {texts[cause]}" for cause, count in sorted(refused.items()))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from flows.errors import CommitInDoubt, QueueFull
+from flows.errors import CommitInDoubt, QueueFull, StartRateExceeded
 
 
 @contextmanager
@@ -20,5 +20,5 @@ def settling(doubt: CommitInDoubt) -> Iterator[None]:
     connection.close()
     try:
         yield
-    except (DatabaseError, InterfaceError, QueueFull) as error:
+    except (DatabaseError, InterfaceError, QueueFull, StartRateExceeded) as error:
         raise doubt from error

@@ -18,9 +18,10 @@ from flows.plan import FlowPlan
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of, start_once
 from flows.starts.new_run import new_run
+from flows.starts.rates import admitting, within_rates
 from flows.starts.started import Started
 from flows.starts.starting import start_run
-from flows.store import NewRun, store
+from flows.store import NewRun, StartRate, store
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
@@ -34,6 +35,7 @@ class StartRequest:
     payload: bytes
     user: Caller | None
     idempotency_key: str | None = None
+    rates: tuple[StartRate, ...] = ()
 
 
 def start_together(
@@ -50,7 +52,15 @@ def start_together(
     keys: dict[UUID, IdempotencyKey] = {}
     for each in starts:
         try:
-            run = new_run(each.plan, each.payload, each.user, DEFAULT_PRIORITY, None, at_once=True)
+            run = new_run(
+                each.plan,
+                each.payload,
+                each.user,
+                DEFAULT_PRIORITY,
+                None,
+                at_once=True,
+                rates=each.rates,
+            )
         except FlowError as error:
             outcomes.append(error)
             continue
@@ -80,7 +90,9 @@ def _store_together(
     }
     apart = [run for run in runs if run.correlation_id in used]
     try:
-        _insert(fitting, keys)
+        with admitting(fitting) as refused:
+            _insert([run for run in fitting if run.correlation_id not in refused], keys)
+        others |= refused
     except CommitInDoubt as doubt:
         others |= {run.correlation_id: _settled(run, keys, doubt) for run in fitting}
     except (QueueFull, DataError, IntegrityError):
@@ -136,7 +148,7 @@ def _settled(
                 known = start_once(run, key)
                 return replace(known, repeated=known.correlation_id != run.correlation_id)
             # An IntegrityError means that the run was stored.
-            with suppress(IntegrityError):
+            with suppress(IntegrityError), within_rates([run]):
                 store().start([run])
             return Started(run.correlation_id, run.flow_name)
     except (FlowError, CommitInDoubt) as error:

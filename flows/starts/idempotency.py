@@ -13,6 +13,7 @@ from flows.models import IdempotencyKey
 from flows.models.users import caller_of
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions
 from flows.starts.new_run import require_time_left
+from flows.starts.rates import within_rates
 from flows.starts.started import Started
 from flows.store import NewRun, store
 
@@ -54,7 +55,7 @@ def start_once(run: NewRun, key: IdempotencyKey) -> Started:
         return known
     require_time_left(run)
     try:
-        with transaction.atomic():
+        with within_rates([run]), transaction.atomic():
             store().start([run])
             key.save(force_insert=True)
     except IntegrityError:

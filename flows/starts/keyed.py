@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
-from flows.errors import CommitInDoubt, IdempotencyConflict
+from flows.errors import CommitInDoubt, IdempotencyConflict, StartRateExceeded
 from flows.message.digest import is_of_request
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
@@ -18,9 +18,10 @@ from flows.plan import FlowPlan
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of
 from flows.starts.new_run import require_time_left
+from flows.starts.rates import within_rates
 from flows.starts.started import Started
 from flows.starts.starting import new_runs
-from flows.store import NewRun, store
+from flows.store import NewRun, StartRate, store
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
@@ -41,6 +42,7 @@ def start_keyed(
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
     callback_url: str | None = None,
+    rates: tuple[StartRate, ...] = (),
 ) -> list[Outcome]:
     """Start a run for each key and payload, all that are new in one transaction or none.
 
@@ -50,7 +52,7 @@ def start_keyed(
     if not keyed:
         return []
     options = checked_options(priority, start_at, None, labels, deadline, callback_url)
-    runs = list(new_runs(plan, [payload for _, payload in keyed], user, options))
+    runs = list(new_runs(plan, [payload for _, payload in keyed], user, options, rates))
     keys = [key_of(run, key, options) for run, (key, _) in zip(runs, keyed, strict=True)]
     try:
         return _start_each(runs, keys)
@@ -86,7 +88,13 @@ def _try_to_start(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcom
         else:
             outcomes.append(IdempotencyConflict())
     if new:
-        _store([run for run, _ in new], [key for _, key in new], now)
+        fresh = [run for run, _ in new]
+        try:
+            _store(fresh, [key for _, key in new], now)
+        except StartRateExceeded as error:
+            # Repeats before it need no rate.
+            error.allowed = runs.index(fresh[error.allowed])
+            raise
     return outcomes
 
 
@@ -94,7 +102,7 @@ def _store(runs: list[NewRun], keys: list[IdempotencyKey], now: datetime) -> Non
     require_time_left(runs[0])
     for key in keys:
         key.created_at = now
-    with store().database.transaction():
+    with within_rates(runs), store().database.transaction():
         _of_the_same_names(keys).filter(created_at__lt=now - IDEMPOTENCY_KEY_AGE).delete()
         store().start(runs)
         IdempotencyKey.objects.bulk_create(keys)

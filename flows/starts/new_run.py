@@ -16,7 +16,7 @@ from flows.message.python_payload import write_payload
 from flows.models.callback_mark import marked_uuid7
 from flows.models.webhook_url import is_private
 from flows.plan import FlowPlan, StepPlan, flow_plan
-from flows.store import NewRun, store
+from flows.store import NewRun, StartRate, store
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
@@ -44,6 +44,7 @@ def new_run(
     labels: tuple[tuple[str, str], ...] = (),
     deadline: datetime | None = None,
     callback_url: str = "",
+    rates: tuple[StartRate, ...] = (),
 ) -> NewRun:
     """Return a run that begins at a step, the first if none is given, with its checked payload."""
     first = at or plan.require_runnable()
@@ -68,6 +69,7 @@ def new_run(
         labels=labels,
         deadline=deadline,
         callback_url=callback_url,
+        rates=rates,
     )
 
 

@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from flows.errors import PayloadInvalid, QueueFull
+from flows.errors import PayloadInvalid, QueueFull, StartRateExceeded
 from flows.models import RefusedStarts
 from flows.store import store
 
@@ -29,6 +29,11 @@ WRITE_SECONDS = 5.0
 # Where the database is away, no more keys than these wait for it.
 MOST_KEYS = 1_000
 
+CAUSES: dict[type[Exception], RefusedStarts.Cause] = {
+    QueueFull: RefusedStarts.Cause.FULL,
+    PayloadInvalid: RefusedStarts.Cause.PAYLOAD,
+    StartRateExceeded: RefusedStarts.Cause.RATE,
+}
 Key = tuple[datetime, str, str]
 
 
@@ -47,6 +52,18 @@ class Refusals:
     def add(self, flow_name: str, cause: str) -> None:
         self.note(flow_name, cause)
         self.write_if_due()
+
+    def add_error(self, flow_name: str, error: Exception) -> None:
+        """Count an error of a start, if it is a refusal."""
+        if self.note_error(flow_name, error):
+            self.write_if_due()
+
+    def note_error(self, flow_name: str, error: Exception) -> bool:
+        """Count it in memory alone, and tell whether it is a refusal."""
+        causes = [CAUSES[each] for each in CAUSES if isinstance(error, each)]
+        for cause in causes:
+            self.note(flow_name, cause)
+        return bool(causes)
 
     def note(self, flow_name: str, cause: str) -> None:
         """Count in memory alone."""
@@ -106,9 +123,7 @@ def counting_refusals(flow_name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (QueueFull, PayloadInvalid) as error:
-        causes = RefusedStarts.Cause
-        cause = causes.FULL if isinstance(error, QueueFull) else causes.PAYLOAD
-        refusals.note(flow_name, cause)
+    except tuple(CAUSES) as error:
+        refusals.note_error(flow_name, error)
         transaction.on_commit(refusals.write_if_due)
         raise

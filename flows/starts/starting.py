@@ -25,8 +25,9 @@ from flows.starts.new_run import (
     plan_of,
     require_time_left,
 )
+from flows.starts.rates import within_rates
 from flows.starts.started import Started
-from flows.store import NewRun, store
+from flows.store import NewRun, StartRate, store
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
@@ -46,17 +47,20 @@ def start(
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
     callback_url: str | None = None,
+    rates: tuple[StartRate, ...] = (),
 ) -> Started:
     """Start a run. It is stored when this returns, or with the transaction around it.
 
     Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits; it is
     cancelled if it has not ended by the deadline, a time or a duration from now. The address of the
-    callback is told its end. An idempotency key belongs to the user and the flow.
+    callback is told its end. An idempotency key belongs to the user and the flow. The start counts
+    in `rates`; a repeat does not.
 
     The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
     taken as JSON text and travel unchanged, numbers of any length included.
     Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
-    IdempotencyConflict, and CommitInDoubt if the database was lost and the run may be stored.
+    StartRateExceeded, IdempotencyConflict, and CommitInDoubt if the database was lost and the run
+    may be stored.
     """
     options = checked_options(priority, start_at, idempotency_key, labels, deadline, callback_url)
     plan = plan_of(flow)
@@ -69,6 +73,7 @@ def start(
         labels=options.labels,
         deadline=deadline_at(deadline),
         callback_url=options.callback_url,
+        rates=rates,
     )
     key = None if idempotency_key is None else key_of(run, idempotency_key, options)
     return start_run(run, key)
@@ -96,6 +101,7 @@ def start_many(
     labels: Mapping[str, str] | None = None,
     deadline: datetime | timedelta | None = None,
     callback_url: str | None = None,
+    rates: tuple[StartRate, ...] = (),
 ) -> list[UUID]:
     """Start a run for each payload, all in one transaction or none. Raises as `start` does.
 
@@ -104,7 +110,7 @@ def start_many(
     """
     options = checked_options(priority, start_at, None, labels, deadline, callback_url)
     runs: list[NewRun] = []
-    for run in new_runs(plan_of(flow), payloads, user, options):
+    for run in new_runs(plan_of(flow), payloads, user, options, rates):
         if runs and len(runs) % PAYLOADS_READ_AHEAD == 0:
             ready, delayed = (0, len(runs)) if run.start_at else (len(runs), 0)
             store().refuse_if_full(run.queue_id, ready, delayed)
@@ -116,7 +122,11 @@ def start_many(
 
 
 def new_runs(
-    plan: FlowPlan, payloads: Iterable[Payload], user: Caller | None, options: RunOptions
+    plan: FlowPlan,
+    payloads: Iterable[Payload],
+    user: Caller | None,
+    options: RunOptions,
+    rates: tuple[StartRate, ...] = (),
 ) -> Iterator[NewRun]:
     """Yield a run for each payload. Raises as `start_many` does."""
     not_before, not_after = delayed_until(options.start_at), deadline_at(options.deadline)
@@ -131,6 +141,7 @@ def new_runs(
                 labels=options.labels,
                 deadline=not_after,
                 callback_url=options.callback_url,
+                rates=rates,
             )
         except PayloadInvalid as error:
             raise _numbered(error, number) from error
@@ -148,8 +159,9 @@ def _numbered(error: PayloadInvalid, number: int) -> PayloadInvalid:
 
 def _store(runs: list[NewRun]) -> None:
     try:
-        store().start(runs)
+        with within_rates(runs):
+            store().start(runs)
     except CommitInDoubt as doubt:
         # An IntegrityError means that the runs were stored.
-        with settling(doubt), suppress(IntegrityError):
+        with settling(doubt), suppress(IntegrityError), within_rates(runs):
             store().start(runs)

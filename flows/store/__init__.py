@@ -5,9 +5,18 @@ from functools import cache
 from django.db import connection
 
 from flows.store.store import Store
-from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
+from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready, StartRate
 
-__all__ = ["DeliveryResult", "HeldMessage", "Lease", "NewRun", "Ready", "Store", "store"]
+__all__ = [
+    "DeliveryResult",
+    "HeldMessage",
+    "Lease",
+    "NewRun",
+    "Ready",
+    "StartRate",
+    "Store",
+    "store",
+]
 
 
 def store() -> Store:

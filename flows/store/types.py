@@ -22,6 +22,16 @@ BATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class StartRate:
+    """At most `count` starts in any window of `seconds`; the key is that of its row."""
+
+    name: str
+    key: str
+    count: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewRun:
     """A run to be stored with its first message."""
 
@@ -45,6 +55,8 @@ class NewRun:
     labels: tuple[tuple[str, str], ...] = ()
     deadline: datetime | None = None
     callback_url: str = ""
+    # Those that its start counts in.
+    rates: tuple[StartRate, ...] = ()
 
 
 @dataclass(slots=True)

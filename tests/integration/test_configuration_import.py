@@ -442,6 +442,27 @@ def test_a_webhook_comes_in_and_goes_out_where_it_is_set_and_is_checked():
         assert fault.startswith("flows[0].webhookUrl")
 
 
+def test_a_start_rate_comes_in_and_goes_out_where_it_is_set():
+    document = {"flows": [{"name": "f", "startRate": {"count": 100, "periodSeconds": 60}}]}
+
+    import_configuration(document)
+
+    [flow] = export_configuration()["flows"]
+    assert flow["startRate"] == {"count": 100, "periodSeconds": 60}
+    assert not import_configuration(export_configuration())
+    assert lines({"flows": [{"name": "f"}]})[0].startswith('changed flow "f": startRate {')
+    assert "startRate" not in export_configuration()["flows"][0]
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [{"count": 0, "periodSeconds": 1}, {"count": 1}, {"count": 1, "periodSeconds": 0.5}, "100/s"],
+)
+def test_what_is_no_start_rate_is_refused(rate: Any):
+    with pytest.raises(ConfigurationInvalid, match="startRate"):
+        import_configuration({"flows": [{"name": "f", "startRate": rate}]})
+
+
 def test_an_unknown_section_with_an_empty_list_makes_no_role():
     with pytest.raises(ConfigurationInvalid, match="unknown key"):
         import_configuration({"flow": []})

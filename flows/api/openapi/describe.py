@@ -142,6 +142,26 @@ CHALLENGE = answered_header("WWW-Authenticate", str, "How to log in.", 401)
 WAITED = answered_header("Retry-After", int, RETRY_AFTER, *ANSWERED_WITH_RETRY_AFTER)
 
 
+def says_its_rates(*on: int) -> list[OpenApiParameter]:
+    """Describe the headers of answers to starts that start rates count."""
+    return [
+        answered_header(
+            "RateLimit",
+            str,
+            "Where a start rate counts the start: by each rate, `flow` or `user`, how many more"
+            ' starts it allows now, and in `t` seconds more than that: `"flow";r=2;t=6`.',
+            *on,
+        ),
+        answered_header(
+            "RateLimit-Policy",
+            str,
+            "Those rates: at most `q` starts in any window of `w` seconds:"
+            ' `"flow";q=100;w=60, "user";q=600;w=60`.',
+            *on,
+        ),
+    ]
+
+
 def names_its_run(*on: int) -> OpenApiParameter:
     """Describe the header of answers about one run."""
     return answered_header(

@@ -18,6 +18,7 @@ from flows.api.openapi.describe import (
     names_its_run,
     operation,
     refusals,
+    says_its_rates,
 )
 from flows.api.openapi.examples import (
     BATCH_STARTED,
@@ -112,7 +113,8 @@ START = operation(
     " on without the caller. With an `Idempotency-Key` a repeated call within a day answers with"
     " the run that the first call started, if the request is the same: its payload, `priority`,"
     " `startAt`, `label`, `deadline` and `callbackUrl`. With `wait` the answer is 200 with the run,"
-    " where it ends in time.",
+    " where it ends in time. More starts than a start rate of the flow or the user allows are"
+    " refused with `throttled`; repeats do not count.",
     parameters=[
         FLOW_NAME,
         *START_OPTIONS,
@@ -138,6 +140,7 @@ START = operation(
         ),
         LOCATION,
         names_its_run(200, 202),
+        *says_its_rates(200, 202, 429),
     ],
     body={"application/json": ref("Payload")},
     answer={
@@ -153,6 +156,7 @@ START = operation(
         "idempotency-conflict",
         "payload-too-large",
         "queue-full",
+        "throttled",
         "outcome-unknown",
     ),
     retry_after=(429, 503, 504),
@@ -173,13 +177,13 @@ START_BATCH = operation(
     " arrive, so a batch may have any length. Each payload may be as large as that of a single"
     " start. `rejected` lists refused payloads by their lines, counted from 1 with the empty"
     " lines, or by their places in the array; all others are started, in their order. A line that"
-    " finds the queue full waits for room, if `wait` says so. If it gets none, or the database is"
-    " lost, the batch stops: the last refusal gives the cause, and `nextLine` the line to continue"
-    " from after `Retry-After`; no line behind it is taken. Where it stops at the first valid"
-    " line, the answer is the refusal itself, such as 429. Accepted payloads stay accepted, even"
-    " if the connection breaks. With `keyField` the whole batch may be sent again then, and each"
-    " line is started once. Without keys, after `outcome-unknown`, `nextLine` and some later lines"
-    " may be stored.",
+    " finds the queue full, or a start rate exhausted, waits if `wait` says so. If that is in vain,"
+    " or the database is lost, the batch stops: the last refusal gives the cause, and `nextLine`"
+    " the line to continue from after `Retry-After`; no line behind it is taken. Where it stops at"
+    " the first valid line, the answer is the refusal itself, such as 429. Accepted payloads stay"
+    " accepted, even if the connection breaks. With `keyField` the whole batch may be sent again"
+    " then, and each line is started once. Without keys, after `outcome-unknown`, `nextLine` and"
+    " some later lines may be stored.",
     parameters=[
         FLOW_NAME,
         *START_OPTIONS,
@@ -203,6 +207,7 @@ START_BATCH = operation(
             enum=["first", "all"],
             default="first",
         ),
+        *says_its_rates(202, 429),
     ],
     body={
         # Not application/x-ndjson as well: generators of clients warn of it.
@@ -219,6 +224,7 @@ START_BATCH = operation(
         "flow-not-runnable",
         "busy",
         "queue-full",
+        "throttled",
         "outcome-unknown",
     ),
     retry_after=(202, 429, 503, 504),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
-from flows.api.openapi.describe import QUERY, answered, filtered, in_path, names_its_run, operation
+from flows.api.openapi.describe import (
+    QUERY,
+    answered,
+    filtered,
+    in_path,
+    names_its_run,
+    operation,
+    says_its_rates,
+)
 from flows.api.openapi.examples import CANCELLED, RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
 from flows.api.openapi.operations import CURSOR, LABELS, LOCATION, OF_FLOW, WITH_REASON
 from flows.api.openapi.schemas import AGAIN_REQUEST, CANCELLING, CANCELLING_REQUEST, RUN_COUNTS, ref
@@ -164,7 +172,7 @@ RUN_AGAIN = operation(
     " `payload` takes the place of either. The caller needs the right to start the flow, for a"
     " later step also the right to watch or operate it, and with a payload for a later step the"
     " right to operate it.",
-    parameters=[RUN_ID, LOCATION, names_its_run(202)],
+    parameters=[RUN_ID, LOCATION, names_its_run(202), *says_its_rates(202, 429)],
     body={"application/json": AGAIN_REQUEST},
     answer=answered("The new run is stored.", ref("StartedAgain"), STARTED_AGAIN, status=202),
     problems=(
@@ -175,6 +183,7 @@ RUN_AGAIN = operation(
         "busy",
         "payload-too-large",
         "queue-full",
+        "throttled",
         "outcome-unknown",
     ),
     retry_after=(429, 503, 504),

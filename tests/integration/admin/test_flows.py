@@ -311,6 +311,20 @@ def test_the_longest_age_is_set_and_cleared(client, world, page, text, expected)
     assert world.flow.max_age == expected
 
 
+@pytest.mark.parametrize(
+    ("period", "rate"),
+    [("1 min", (5, 60)), ("1 day", (5, 86_400)), ("0.5 s", None), ("2 days", None), ("0 s", None)],
+)
+def test_a_start_rate_is_set_with_its_period(client, world, page, period, rate):
+    data = form_data(client.get(page)) | {"start_rate_count": "5", "start_rate_period": period}
+    response = client.post(page, data | {"_confirmed": ""})
+
+    world.flow.refresh_from_db()
+    assert world.flow.start_rate == rate
+    refusal = "Must be whole seconds, from 1 s to 1 day."
+    assert (rate is None) == (refusal in response.content.decode())
+
+
 @pytest.mark.parametrize("field", ["retention", "max_age"])
 def test_runs_are_not_kept_and_do_not_live_for_no_time_at_all(client, world, page, field):
     response = client.post(page, form_data(client.get(page)) | {field: "0 s"})

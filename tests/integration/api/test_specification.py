@@ -228,7 +228,8 @@ def test_headers_are_documented_where_they_come(anonymous):
     }
     assert "Location" in responses["202"]["headers"]
     assert "WWW-Authenticate" in responses["401"]["headers"]
-    assert "Retry-After" in responses["429"]["headers"]
+    assert {"Retry-After", "RateLimit", "RateLimit-Policy"} <= set(responses["429"]["headers"])
+    assert {"RateLimit", "RateLimit-Policy"} <= set(responses["202"]["headers"])
     assert "Retry-After" in responses["503"]["headers"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from threading import Lock
@@ -21,8 +22,9 @@ from flows.api.errors import answer_to
 from flows.api.start_groups import Call, QuickStarts
 from flows.errors import CommitInDoubt
 from flows.front.application import Front
-from flows.models import Flow, IdempotencyKey, Message, Queue, QueueState, Run
-from flows.starts import group
+from flows.models import Flow, IdempotencyKey, Message, Queue, QueueState, RefusedStarts, Run
+from flows.starts import group, rates
+from flows.starts.refusals import refusals
 from flows.store import store
 from tests.integration.api.helpers import PASSWORD, grant, make_loan_flow
 
@@ -199,6 +201,23 @@ def test_a_refusal_says_that_the_full_queue_is_paused(warm: Server):
     assert warm.groups
     assert [status for status, _, _ in answers] == [429, 429]
     assert all(60 <= int(headers["retry-after"]) <= 72 for _, headers, _ in answers)
+
+
+def test_starts_share_a_rate_and_are_told_how_it_stands(warm: Server, caller: User):
+    rates.forget()
+    refusals.forget()
+    Flow.objects.update(start_rate_count=3, start_rate_period=timedelta(days=1))
+
+    answers = warm.post(*({"amount": n} for n in range(5)))
+    refusals.write()
+
+    assert sorted(status for status, _, _ in answers) == [202, 202, 202, 429, 429]
+    assert sum(warm.groups) == 5
+    for status, headers, _ in answers:
+        assert headers["ratelimit-policy"] == '"flow";q=3;w=86400'
+        assert re.fullmatch('"flow";r=[0-2];t=86[0-9]{3}', headers["ratelimit"])
+        assert ("retry-after" in headers) == (status == 429)
+    assert RefusedStarts.objects.get(cause=RefusedStarts.Cause.RATE).count == 2
 
 
 @pytest.mark.parametrize(
