@@ -6,7 +6,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -232,6 +232,11 @@ class Login:
     # Seconds since 1970; None: the database says when it ends.
     until: float | None = None
 
+    @property
+    def key(self) -> str:
+        """What the database finds the user by; empty where that takes more."""
+        return self.token or self.identity
+
 
 def login_of(request: Request) -> Login:
     """Return how the caller of the request has logged in."""
@@ -253,28 +258,30 @@ def login_of(request: Request) -> Login:
 
 
 def users_logged_in(logins: Collection[Login]) -> dict[Login, Any]:
-    """Return the active users of logins that still hold, with one query for all of a kind.
-
-    Those of tokens have the configuration's revision, as text, in `revision`.
-    """
+    """Return the active users of logins that still hold, with one query for all of a kind."""
     now = time.time()
     holding = [each for each in logins if each.until is None or now < each.until]
-    tokens = {each.token for each in holding if each.token}
-    identities = {each.identity for each in holding if each.identity}
-    others = {each.user_id for each in holding if not (each.token or each.identity)}
-    of_tokens = users_of_tokens(tokens) if tokens else {}
-    of_identities = users_of_identities(identities) if identities else {}
+    by_key = users_by_key(each for each in holding if each.key)
+    others = {each.user_id for each in holding if not each.key}
     by_id = _active_users(others) if others else {}
-
-    def user_of_login(login: Login) -> Any:
-        if login.token:
-            return of_tokens.get(login.token)
-        if login.identity:
-            return of_identities.get(login.identity)
-        return _user_of(login, by_id)
-
-    found = {each: user_of_login(each) for each in holding}
+    found = {each: by_key.get(each.key) if each.key else _user_of(each, by_id) for each in holding}
     return {each: user for each, user in found.items() if user}
+
+
+def users_by_key(logins: Iterable[Login]) -> dict[str, Any]:
+    """Return the active users of logins with a key that still hold, by the key.
+
+    Each has the configuration's revision, as text, in `revision`.
+    """
+    now = time.time()
+    tokens, identities = set[str](), set[str]()
+    for each in logins:
+        if each.token:
+            tokens.add(each.token)
+        elif each.until is None or now < each.until:
+            identities.add(each.identity)
+    found = users_of_tokens(tokens) if tokens else {}
+    return {**found, **users_of_identities(identities)} if identities else found
 
 
 def _active_users(ids: Collection[Any]) -> dict[Any, Any]:

@@ -22,7 +22,7 @@ from django.db import close_old_connections
 from flows import engine
 from flows.access.rights import rights_of_users
 from flows.access.token_uses import token_uses
-from flows.api.authentication import users_logged_in
+from flows.api.authentication import users_by_key
 from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
 from flows.api.rate_headers import rate_headers
@@ -170,13 +170,13 @@ def tell(group: list[Call], outcomes: Sequence[Any]) -> None:
 
 def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
     """Start a run for each call that may be answered here; return the outcomes."""
-    users = users_logged_in({call.known.login for call in group})
-    token_uses.note([login.token for login in users if login.token])
+    users = users_by_key(call.known.login for call in group)
+    token_uses.note({call.known.login.token for call in group} & users.keys())
     rights = rights_of_users(users.values())
     plans: dict[str, FlowPlan | None] = {}
     starts: dict[int, engine.StartRequest] = {}
     for number, call in enumerate(group):
-        name, user = call.known.flow_name, users.get(call.known.login)
+        name, user = call.known.flow_name, users.get(call.known.login.key)
         if user is None:
             continue
         if name not in plans:
