@@ -16,7 +16,16 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from flows.models import DeadLetter, Flow, FlowVersion, Queue, Reprocessing, Run, Step
+from flows.models import (
+    DeadLetter,
+    Flow,
+    FlowVersion,
+    Queue,
+    Reprocessing,
+    Run,
+    Step,
+    WebhookDelivery,
+)
 from scripts.models import Script, ScriptVersion, TableVersion
 
 Arguments = Callable[[], list[Any]]
@@ -122,7 +131,7 @@ READ_ONLY = {
         "flows_flowversion",
     ),
     *("flows_reprocessing", "flows_run", "scripts_scriptversion", "scripts_trialrecord"),
-    "scripts_tableversion",
+    *("scripts_tableversion", "flows_webhookdelivery"),
     *("django_q_failure", "django_q_ormq", "django_q_success"),
 }
 # No user adds one.
@@ -170,6 +179,7 @@ OTHER_PAGES = [
     Page("flows_flow_restore", arguments=newest_deletion),
     Page("flows_flow_remove_step", arguments=main_step),
     Page("flows_flow_start", arguments=main_flow),
+    Page("flows_flow_webhooks", arguments=main_flow),
     Page("flows_flow_step", arguments=main_step),
     Page("flows_reprocessing_begin"),
     Page("flows_rolemapping_matrix"),
@@ -200,6 +210,7 @@ OTHER_PAGES = [
     Page("flows_queue_tune", arguments=main_queue),
     Page("flows_queue_live_list", PART, query="?ids={queues}"),
     Page("flows_reprocessing_stop", PART, newest(Reprocessing)),
+    Page("flows_webhookdelivery_send_again", PART, newest(WebhookDelivery)),
     *(Page(f"flows_run_{each}", PART, waiting) for each in ("bypass_pause", "cancel")),
     Page("flows_run_start_again", PART, failed),
     Page("scripts_scriptversion_restore", PART, newest(ScriptVersion)),

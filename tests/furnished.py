@@ -31,6 +31,7 @@ from flows.models import (
     Run,
     Step,
     StepRun,
+    WebhookDelivery,
 )
 from scripts.models import (
     ConfigurationValue,
@@ -175,6 +176,8 @@ def _make_runs(version: FlowVersion, number: int, user: User) -> DeadLetter:
             *((failed, steps[0], "FAILED") for _ in steps),
         )
     )
+    for run in (completed, failed):
+        _make_webhook(run)
     letter = DeadLetter.objects.create(
         run=failed,
         step=steps[0],
@@ -190,6 +193,26 @@ def _make_runs(version: FlowVersion, number: int, user: User) -> DeadLetter:
     )
     QueueState.objects.filter(queue=queue).update(depth=number + 1)
     return letter
+
+
+def _make_webhook(run: Run) -> None:
+    assert run.finished_at
+    is_told = run.status == Run.Status.COMPLETED
+    WebhookDelivery.objects.create(
+        id=uuid7(),
+        run=run,
+        flow=run.flow_version.flow_id,
+        kind="flow",
+        url="https://shop.example.org/hooks/runs?token=1",
+        run_status=run.status,
+        at=run.finished_at,
+        status="delivered" if is_told else "pending",
+        attempts=2,
+        attempted_at=run.finished_at,
+        next_attempt_at=None if is_told else timezone.now(),
+        answer_status=204 if is_told else 500,
+        error="" if is_told else "It answered 500.",
+    )
 
 
 def _make_work(letter: DeadLetter, queue: Queue, number: int, user: User) -> None:

@@ -93,19 +93,20 @@ class FlowAdmin(
                     "may_start",
                     "webhook_url",
                     "private_webhooks",
+                    "webhook_secret",
                     "start_rate_count",
                     "start_rate_period",
                 )
             },
         ),
     )
-    readonly_fields = ("pause_state", "started_flows")
+    readonly_fields = ("pause_state", "started_flows", "webhook_secret")
     form = FlowForm
     inlines = (VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
     actions_list = ("deleted_flows",)
     actions_row = ("start",)
-    actions_detail = ("runs", "states", "webhooks", "pause", "resume", "start")
+    actions_detail = ("runs", "states", "pause", "resume", "start")
 
     active_field = "active"
 
@@ -137,9 +138,8 @@ class FlowAdmin(
         [(title, options)] = super().get_fieldsets(request, obj)
         # Without the list to choose from, a value of JSON would be shown.
         shown = {"may_start": "started_flows"}
-        return (
-            (title, options | {"fields": [shown.get(each, each) for each in options["fields"]]}),
-        )
+        fields = [shown.get(each, each) for each in options["fields"] if each != "webhook_secret"]
+        return ((title, options | {"fields": fields}),)
 
     def get_form(
         self, request: HttpRequest, obj: Flow | None = None, change: bool = False, **kwargs: Any

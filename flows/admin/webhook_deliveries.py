@@ -61,6 +61,7 @@ class WebhookDeliveryAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     )
     list_select_related = ("run__flow_version",)
     ordering = ("-id",)
+    sortable_by = ("ended",)
     fields = (
         "run_link",
         "flow_name",

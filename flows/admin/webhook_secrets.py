@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.cache import add_never_cache_headers
-from unfold.decorators import action
+from django.utils.safestring import SafeString
 
-from flows.admin.display import list_of, page_of
+from flows.admin.display import link, list_of, page_of
 from flows.models import Flow, FlowWebhook, WebhookDelivery
 from flows.webhooks.secrets import is_replaced, replace_secret, show_secret
 from flows.webhooks.turning import turn_on
@@ -26,22 +26,17 @@ else:
 
 
 class WebhookSecretAdmin(Base):
-    """Adds the page to the admin of flows. `actions_detail` names the action that leads there."""
+    """Adds the page to the admin of flows, and a field that leads there."""
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.webhooks_view)
-        route = path("<int:pk>/webhooks/", view, name="flows_flow_webhooks")
-        return [route, *super().get_urls()]
+        view = self.admin_site.admin_view(self.webhooks)
+        return [path("<int:pk>/webhooks/", view, name="flows_flow_webhooks"), *super().get_urls()]
 
-    def has_webhooks_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        flow = self.get_object(request, str(object_id)) if object_id is not None else None
-        return self.has_change_permission(request, flow)
+    @admin.display(description="webhook secret")
+    def webhook_secret(self, flow: Flow) -> SafeString:
+        return link(reverse("admin:flows_flow_webhooks", args=[flow.pk]), "Show or replace it")
 
-    @action(description="Webhooks", icon="webhook", permissions=["webhooks"])
-    def webhooks(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect("admin:flows_flow_webhooks", object_id)
-
-    def webhooks_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+    def webhooks(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show the secret, replace it, or turn the webhook on again, as the button says."""
         flow = self.get_object(request, str(pk))
         if flow is None:
@@ -52,7 +47,7 @@ class WebhookSecretAdmin(Base):
         if request.method == "POST":
             secret = self._do(request, flow)
             if not secret:
-                return redirect("admin:flows_flow_webhooks", pk)
+                return redirect("admin:flows_flow_webhooks", flow.pk)
         row = FlowWebhook.objects.filter(pk=flow.pk).first()
         context = {
             **self.admin_site.each_context(request),

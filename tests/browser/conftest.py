@@ -26,6 +26,7 @@ from django.test.testcases import LiveServerThread
 from pytest_django import DjangoDbBlocker
 
 from flows.plan import flow_name_of, keep_of, meeting_plan, step_plan
+from flows.store.telling import flow_id_of
 from tests.browser.watched import Watched
 from tests.databases import migrated_database
 
@@ -87,7 +88,7 @@ def database(
 def forget_keys() -> None:
     """Forget what the process knows by its key: in another database the key is of another."""
     ContentType.objects.clear_cache()
-    for known in (step_plan, meeting_plan, flow_name_of, keep_of):
+    for known in (step_plan, meeting_plan, flow_name_of, keep_of, flow_id_of):
         known.cache_clear()
 
 
