@@ -20,6 +20,7 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowSchedule,
     FlowState,
     FlowTotals,
     FlowVersion,
@@ -108,6 +109,9 @@ def _make_configuration(number: int) -> None:
     Step.objects.create(flow=flow, name="only", script=script, queue=queue)
     Flow.objects.create(name=f"gone-{number}").delete()
     FlowTotals.objects.update_or_create(flow_name=flow.name, defaults={"accepted": number})
+    FlowSchedule.objects.create(
+        flow=flow, name="nightly", cron="30 2 * * *", time_zone="Europe/Berlin"
+    )
     FlowState.objects.create(
         flow=flow, key="cursor", value="7", version=1, changed_at=timezone.now()
     )

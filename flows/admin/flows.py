@@ -23,6 +23,7 @@ from flows.admin.flow_versions import VersionInline
 from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
+from flows.admin.schedules import schedules_of
 from flows.admin.start_calls import calls
 from flows.admin.starting import StartingAdmin
 from flows.admin.step_panel import StepPanelAdmin
@@ -174,6 +175,7 @@ class FlowAdmin(
         if flow := context.get("original"):
             context |= self.steps_context(request, flow)
             context["calls"] = calls(request, flow)
+            context |= schedules_of(request, flow)
             context["can_start_here"] = self.has_start_permission(request, flow.pk)
             if self.has_see_runs_permission(request):
                 context["recent_runs"] = recent_runs(request, flow)

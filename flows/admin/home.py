@@ -16,8 +16,9 @@ from flows.admin.by_role import configures, has_right_somewhere, watched_flow_id
 from flows.admin.display import list_of, page_of
 from flows.admin.finding import find
 from flows.admin.first_run import guide
+from flows.admin.schedules import next_starts
 from flows.admin.sparkline import sparkline
-from flows.models import DeadLetter, Flow, Queue, Run
+from flows.models import DeadLetter, Flow, FlowSchedule, Queue, Run
 from flows.monitoring.curves import PERIODS, Curve
 from flows.monitoring.health import Alarm, Level, Target, alarms
 from flows.monitoring.kept import Kept
@@ -36,6 +37,7 @@ MOST_FLOWS = 25
 MOST_QUEUES = 10
 MOST_ALARMS = 12
 MOST_SESSIONS = 6
+MOST_SCHEDULES = 5
 # By the period: how it is called, and the unit of the curve.
 TEXTS = {
     "hour": ("Last hour", "a minute"),
@@ -129,12 +131,28 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "queues": _queues(seen.queues, pages),
         "queues_url": list_of(Queue),
         "clusters": _clusters(live, seen),
+        "next_starts": _next_starts(flow_ids),
+        "schedules_url": list_of(FlowSchedule),
         "guide": guide(request, seen),
         "is_empty": not seen.flows,
         "flows_url": list_of(Flow),
         "add_flow_url": reverse("admin:flows_flow_add"),
         "check_url": flow_ids is None and reverse("admin:flows_run_conservation"),
     }
+
+
+def _next_starts(flow_ids: tuple[int, ...] | None) -> list[dict[str, Any]]:
+    page = page_of(FlowSchedule(pk=0))
+    return [
+        {
+            "name": state.schedule.name,
+            "flow": state.schedule.flow.name,
+            "at": state.at,
+            "problem": state.problem,
+            "url": page.replace("/0/", f"/{state.pk}/"),
+        }
+        for state in next_starts(flow_ids, MOST_SCHEDULES)
+    ]
 
 
 def _missing_measures(live: list[clusters.LiveCluster]) -> list[tuple[str, tuple[str, ...]]]:

@@ -23,6 +23,7 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowSchedule,
     FlowState,
     FlowVersion,
     Queue,
@@ -97,7 +98,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
             "separator": True,
             "items": [
                 item(request, "Consumers", "memory", Consumer),
-                item(request, "Schedules", "schedule", Schedule),
+                item(request, "Scheduled tasks", "schedule", Schedule),
                 item(request, "Queued tasks", "pending_actions", OrmQ),
                 item(request, "Successful tasks", "task_alt", Success),
                 item(request, "Failed tasks", "error", Failure),
@@ -127,6 +128,7 @@ def configuration(request: HttpRequest) -> dict[str, Any]:
             item(request, "States", "save", FlowState),
             item(request, "Trials", "labs", TrialRecord),
             item(request, "Queues", "stacks", Queue),
+            item(request, "Schedules", "event_repeat", FlowSchedule),
             transfer,
         ],
     }

@@ -33,6 +33,7 @@ class Migration(migrations.Migration):
                 ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='schedules', to='flows.flow')),
             ],
             options={
+                'verbose_name': 'schedule',
                 'ordering': ['flow', 'name'],
             },
         ),
@@ -70,8 +71,8 @@ class Migration(migrations.Migration):
                 ('history_user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'verbose_name': 'historical flow schedule',
-                'verbose_name_plural': 'historical flow schedules',
+                'verbose_name': 'historical schedule',
+                'verbose_name_plural': 'historical schedules',
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },

@@ -89,6 +89,7 @@ class FlowSchedule(models.Model):
     history = HistoricalRecords()
 
     class Meta:
+        verbose_name = "schedule"
         ordering = ["flow", "name"]
         constraints = [
             models.UniqueConstraint("flow", "name", name="schedule_name_once_per_flow"),

@@ -221,6 +221,7 @@ def flow_goes(flow: Flow) -> list[str]:
     """Say what the deletion of a flow touches."""
     [use] = touched([flow])
     steps, mappings = flow.steps.count(), flow.role_mappings.count()
+    schedules = flow.schedules.count()
     notes = [f"Callers of /async/api/flows/{flow.name}/start get 404 from then on."]
     if starters := [each.name for each in starters_of(flow) if each != flow]:
         names = ", ".join(starters)
@@ -235,8 +236,8 @@ def flow_goes(flow: Flow) -> list[str]:
             " discarded."
         )
     notes.append(
-        f"Its steps ({steps}) and the rights of roles to it ({mappings}) are deleted. Its scripts,"
-        " queues and finished runs stay."
+        f"Its steps ({steps}), its schedules ({schedules}) and the rights of roles to it"
+        f" ({mappings}) are deleted. Its scripts, queues and finished runs stay."
     )
     return notes
 

@@ -39,7 +39,7 @@ def test_deletion_of_a_flow_says_what_it_touches_with_counts(client, world):
     assert "12 runs are under way. They go on to their end." in text
     assert "12 messages wait in its queues." in text
     assert "250 dead letters are open." in text
-    assert "Its steps (2) and the rights of roles to it (1) are deleted." in text
+    assert "Its steps (2), its schedules (0) and the rights of roles to it (1) are deleted." in text
 
 
 def test_flow_is_deactivated_instead(client, world):

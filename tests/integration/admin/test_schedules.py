@@ -1,0 +1,121 @@
+"""Schedules of flows in the Configuration Manager: who sees and edits them, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from flows.models import Flow, FlowSchedule, FlowScheduleState
+from tests.builders import ECHO, make_flow
+from tests.integration.admin.pages import form_data
+
+ADD = "admin:flows_flowschedule_add"
+CHANGE = "admin:flows_flowschedule_change"
+
+
+@pytest.fixture
+def flow(db) -> Flow:
+    return make_flow(codes=[ECHO])
+
+
+@pytest.fixture
+def schedule(flow) -> FlowSchedule:
+    return FlowSchedule.objects.create(
+        flow=flow, name="nightly", cron="30 2 * * *", time_zone="Europe/Berlin"
+    )
+
+
+def save(client: Client, page: str, **values: Any) -> Any:
+    return client.post(page, form_data(client.get(page)) | values | {"_save": ""})
+
+
+def test_a_schedule_is_made_from_the_page_of_its_flow(client, flow):
+    page = client.get(reverse("admin:flows_flow_change", args=[flow.pk]))
+    add = page.context["add_schedule_url"]
+
+    save(client, add, name="nightly", cron="0 0 2 * * *", time_zone="Europe/Berlin", jitter="5m")
+
+    schedule = FlowSchedule.objects.get()
+    assert (schedule.flow, schedule.jitter.total_seconds()) == (flow, 300)
+    assert schedule.state.at > timezone.now()
+    text = client.get(reverse("admin:flows_flow_change", args=[flow.pk])).content.decode()
+    assert "nightly" in text
+    assert "0 0 2 * * * Europe/Berlin" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("cron", "61 * * * *", "Bad minute"),
+        ("time_zone", "Berlin", "There is no time zone"),
+        ("payload", '{"a": }', "Must be a JSON object"),
+        ("labels", "[]", "Must be a JSON object of texts"),
+        ("jitter", "5", ""),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
+    client, schedule, field, value, said
+):
+    page = reverse(CHANGE, args=[schedule.pk])
+
+    response = save(client, page, **{field: value, "name": "typed"})
+
+    form = response.context["adminform"].form
+    assert said in form.errors[field][0]
+    assert form["name"].value() == "typed"
+    schedule.refresh_from_db()
+    assert schedule.name == "nightly"
+
+
+def test_its_page_has_the_next_times_in_its_zone_and_the_last_problem(client, schedule):
+    FlowScheduleState.objects.update(problem="The first queue of the flow is full.")
+
+    text = client.get(reverse(CHANGE, args=[schedule.pk])).content.decode()
+    home = client.get(reverse("admin:index")).content.decode()
+
+    assert text.count("02:30:00 CE") == 5
+    for each in (text, home):
+        assert "The first queue of the flow is full." in each
+
+
+@pytest.mark.parametrize(
+    ("right", "sees", "changes"),
+    [
+        (None, False, False),
+        ("start", False, False),
+        ("watch", True, False),
+        ("operate", True, False),
+        ("configure", True, True),
+    ],
+)
+def test_rights_of_the_flow_decide_who_sees_and_who_edits(
+    flow, schedule, staff_client, give_right, right, sees, changes
+):
+    client = staff_client()
+    other = make_flow("other", codes=[ECHO])
+    FlowSchedule.objects.create(flow=other, name="unseen-one", cron="0 0 * * *")
+    if right:
+        give_right(right, flow)
+    page = reverse(CHANGE, args=[schedule.pk])
+
+    listed = client.get(reverse("admin:flows_flowschedule_changelist"))
+    shown = client.get(page)
+    deleting = client.get(reverse("admin:flows_flowschedule_delete", args=[schedule.pk]))
+    adding = client.get(reverse(ADD))
+
+    assert (listed.status_code == 200) is sees
+    assert b"unseen-one" not in listed.content
+    assert (shown.status_code == 200) is sees
+    assert (deleting.status_code == 200) is changes
+    assert (adding.status_code == 200) is changes
+    if sees:
+        assert ("_save" in shown.content.decode()) is changes
+    if changes:
+        offered = adding.context["adminform"].form.fields["flow"].queryset
+        assert list(offered) == [flow]
+        save(client, reverse(ADD), flow=other.pk, name="x", cron="0 0 * * *")
+        assert FlowSchedule.objects.count() == 2
