@@ -67,9 +67,13 @@ def beside_waiters(start: Any, port: int, bench: Any, users: list[Any]) -> Itera
 
 def beside_events(start: Any, port: int, bench: Any, users: list[Any]) -> Iterator[float]:
     """Yield the share of starts of each round, beside streams that have the events of all runs."""
+    from django.conf import settings
+
     from flows.benchmark.workers import running_cluster
     from flows.models import Right, RoleMapping
 
+    # A cluster is started by the program of this process.
+    sys.argv[0] = str(settings.BASE_DIR / "manage.py")
     for user in users:
         RoleMapping.objects.create(role=user.role, flow=bench.flow, right=Right.WATCH)
     with running_cluster(bench):
