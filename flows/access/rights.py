@@ -142,6 +142,13 @@ class Sight:
         """Say whether a run of the flow with this starter may be seen."""
         return self._has_all(flow_id) or (started_by == self.user_id and self.reaches(flow_id))
 
+    def of_flow(self, flow_id: int) -> Sight:
+        """Return what it is of one flow, equal for users who see the same of that flow."""
+        one, none = frozenset([flow_id]), frozenset[int]()
+        if self._has_all(flow_id):
+            return Sight(None, one, none)
+        return Sight(self.user_id, none, one if self.reaches(flow_id) else none)
+
     def flow_ids(self) -> frozenset[int] | None:
         """Return the flows with runs that may be seen; None: all."""
         return None if self.flows is None or self.own is None else self.flows | self.own

@@ -102,7 +102,9 @@ def _selection(ticket: Ticket, user: Any, rights: Any) -> Selection | None:
         return Selection(sight, run_id=ticket.run_id) if may_see else None
     if ticket.flow_id is None:
         return Selection(sight)
-    return Selection(sight, flow_id=ticket.flow_id) if sight.reaches(ticket.flow_id) else None
+    if not sight.reaches(ticket.flow_id):
+        return None
+    return Selection(sight.of_flow(ticket.flow_id), flow_id=ticket.flow_id)
 
 
 def _flow_seen(request: Request, name: str) -> Flow:

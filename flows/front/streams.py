@@ -156,8 +156,17 @@ class Streams:
             except Exception:
                 logger.exception("Cannot look for new events")
                 await asyncio.sleep(RETRY_SECONDS)
-            pause = PAUSE_FACTOR * (time.monotonic() - begun)
-            await asyncio.sleep(min(max(pause, LEAST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS))
+            await asyncio.sleep(self._pause(begun))
+
+    def _pause(self, begun: float) -> float:
+        """Return how long not to look after a look that began then.
+
+        What may be sent of the last page comes first: streams that are sent new events before all
+        have the old ones come to different places, and share no page any more.
+        """
+        now = time.monotonic()
+        pause = max(PAUSE_FACTOR * (now - begun), self._free_at - now, LEAST_PAUSE_SECONDS)
+        return min(pause, LONGEST_PAUSE_SECONDS)
 
     def _take(self, news: News | None) -> None:
         if news is None or (self.news and news.upto == self.news.upto):
