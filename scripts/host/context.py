@@ -10,7 +10,7 @@ from scripts.host.flow_state import State
 from scripts.host.http import Http
 from scripts.host.log import CallLog, level_named, required_level
 from scripts.host.secret_values import Secrets
-from scripts.host.signatures import Data, Signatures
+from scripts.host.signatures import NOT_GIVEN, Data, Signatures
 from scripts.host.tables import NO_TABLES, Table, Tables
 from scripts.protocol.envelope import decode, encode
 from scripts.protocol.errors import OutputInvalid
@@ -307,7 +307,7 @@ class Context:
         algorithm: str = "RS256",
         *,
         headers: Mapping[str, Any] | None = None,
-        expires: float | timedelta | None = None,
+        expires: float | timedelta = NOT_GIVEN,
     ) -> str:
         """Return a signed token. With `expires`, in seconds from now, it gets iat and exp.
 
@@ -321,24 +321,18 @@ class Context:
         secret: str | None = None,
         *,
         public_key: str | Mapping[str, Any] | None = None,
-        algorithms: Sequence[str] | None = None,
-        audience: str | Sequence[str] | None = None,
-        issuer: str | Sequence[str] | None = None,
+        algorithms: Sequence[str] = NOT_GIVEN,
+        audience: str | Sequence[str] = NOT_GIVEN,
+        issuer: str | Sequence[str] = NOT_GIVEN,
         leeway: float = 0,
     ) -> dict[str, Any]:
         """Return the claims of a token that is valid now. `leeway` is in seconds.
 
-        Without `algorithms` those count that the key is for. Raises SignatureError.
+        Without `algorithms` those count that the key is for. Raises SignatureError, and TypeError
+        for a check that is None.
         """
-        return self._signatures().verify_jwt(
-            token,
-            secret,
-            public_key,
-            algorithms,
-            audience=audience,
-            issuer=issuer,
-            leeway=leeway,
-        )
+        checks = {"algorithms": algorithms, "audience": audience, "issuer": issuer}
+        return self._signatures().verify_jwt(token, secret, public_key, leeway, **checks)
 
     def _signatures(self) -> Signatures:
         return Signatures(lambda request: self._reply("sign", request), self._numerals)

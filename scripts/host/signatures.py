@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,8 @@ from scripts.protocol.numerals import Numerals
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 Data = str | bytes | bytearray | memoryview
+# Stands for a check that is not wanted: one that was given without a value is an error.
+NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "..."})()
 
 
 class SignatureError(Exception):
@@ -33,8 +35,10 @@ class Signatures:
         self._numerals = numerals
 
     def sign(self, algorithm: str, secret: str, data: Data, der: bool) -> bytes:
+        if not isinstance(der, bool):
+            raise TypeError("der must be True or False")
         reply = self._ask(
-            "sign", algorithm=algorithm, secret=secret, der=bool(der), **_written("data", data)
+            "sign", algorithm=algorithm, secret=secret, der=der, **_written("data", data)
         )
         return b64decode(reply["signature"])
 
@@ -62,24 +66,25 @@ class Signatures:
         secret: str,
         algorithm: str,
         headers: Mapping[str, Any] | None,
-        expires: float | timedelta | None,
+        expires: float | timedelta,
     ) -> str:
+        given = _given("jwt", algorithm=algorithm, expires=expires)
+        if not isinstance(claims, Mapping):
+            raise TypeError(f"The claims must be a dict, not {type(claims).__name__}.")
         plain = {
             name: int(value.timestamp()) if isinstance(value, datetime) else value
             for name, value in claims.items()
         }
         if isinstance(expires, timedelta):
-            expires = expires.total_seconds()
-        given = None if headers is None else dict(headers)
+            given["expires"] = expires.total_seconds()
         if is_too_large(plain):
             raise SignatureError(TOO_LARGE["error"], TOO_LARGE["kind"])
         try:
             text = encode(plain, self._numerals).decode()
         except OutputInvalid as error:
             raise TypeError(f"The claims: {error}") from None
-        reply = self._ask(
-            "jwt", claims=text, secret=secret, algorithm=algorithm, headers=given, expires=expires
-        )
+        own_headers = None if headers is None else dict(headers)
+        reply = self._ask("jwt", claims=text, secret=secret, headers=own_headers, **given)
         token: str = reply["token"]
         return token
 
@@ -88,17 +93,16 @@ class Signatures:
         token: str,
         secret: str | None,
         public_key: str | Mapping[str, Any] | None,
-        algorithms: Sequence[str] | None,
-        **options: Any,
+        leeway: float,
+        **checks: Any,
     ) -> dict[str, Any]:
-        names = [algorithms] if isinstance(algorithms, str) else algorithms
-        reply = self._ask(
-            "verifyJwt",
-            token=token,
-            algorithms=None if names is None else list(names),
-            **_key(secret, public_key),
-            **options,
-        )
+        given = _given("verify_jwt", **checks)
+        if isinstance(given.get("algorithms"), str):
+            given["algorithms"] = [given["algorithms"]]
+        for name, value in given.items():
+            given[name] = value if isinstance(value, str) else list(value)
+        key = _key(secret, public_key)
+        reply = self._ask("verifyJwt", token=token, leeway=leeway, **key, **given)
         claims: dict[str, Any] = decode(reply["text"].encode(), self._numerals)
         return claims
 
@@ -107,6 +111,16 @@ class Signatures:
         if "error" in reply:
             raise SignatureError(reply["error"], reply["kind"])
         return reply
+
+
+def _given(call: str, **options: Any) -> dict[str, Any]:
+    """Return the options that were given. Raises TypeError for one without a value: the script
+    means more than it says."""
+    given = {name: value for name, value in options.items() if value is not NOT_GIVEN}
+    for name, value in given.items():
+        if value is None:
+            raise TypeError(f"context.{call}() was given {name} without a value")
+    return given
 
 
 def _key(secret: str | None, public_key: str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -181,8 +181,9 @@ def _keys_for(headers: dict[str, Any], keys: _Keys) -> list[Any]:
 
 def _claims(token: str, keys: list[Any], name: str, request: dict[str, Any]) -> str:
     tokens = ExactTokens()
-    audience, issuer = request.get("audience"), request.get("issuer")
-    leeway = _number("leeway", request.get("leeway") or 0, _MAX_LEEWAY_SECONDS)
+    audience, issuer = _names(request, "audience"), _names(request, "issuer")
+    given = request.get("leeway")
+    leeway = _number("leeway", 0 if given is None else given, _MAX_LEEWAY_SECONDS)
     fault: Exception = jwt.InvalidSignatureError()
     for key in keys:
         try:
@@ -251,6 +252,16 @@ def _given_claims(request: dict[str, Any], tokens: ExactTokens) -> dict[str, Any
         return tokens.claims_of(text if isinstance(text, str) else "")
     except (ValueError, RecursionError):
         raise RequestFailed("claims must be an object.", "invalid") from None
+
+
+def _names(request: dict[str, Any], what: str) -> str | list[str] | None:
+    """Return what a token is checked for: a text, or texts where one is enough."""
+    given = request.get(what)
+    names = [given] if isinstance(given, str) else given
+    is_valid = isinstance(names, list) and names and all(isinstance(n, str) and n for n in names)
+    if given is not None and not is_valid:
+        raise RequestFailed(f"{what} takes a text or a list of texts.", "invalid")
+    return given
 
 
 def _headers(request: dict[str, Any]) -> dict[str, Any]:

@@ -384,3 +384,55 @@ def test_claims_that_are_no_object_are_refused(pool: HostPool, language: str, cl
     outcome = run(pool, language, f"{wait}context.jwt({claims}, 'shared', {last})")
 
     assert outcome.error is not None
+
+
+# What would be left out silently: the check that the script means is then not made.
+LEFT_OUT = {
+    "javascript": [
+        ("context.verifyJwt('t', 'rsa', {audiences: 'api'})", "not audiences"),
+        ("context.verifyJwt('t', 'rsa', {algorithm: 'RS256'})", "not algorithm"),
+        ("context.verifyJwt('t', 'rsa', 'api')", "options must be an object"),
+        ("context.verifyJwt('t', 'rsa', ['api'])", "options must be an object"),
+        ("context.verifyJwt('t', 'rsa', {}, 'api')", "takes 3 arguments, not 4"),
+        ("context.verifyJwt('t', 'rsa', {audience: undefined})", "audience without a value"),
+        ("context.verifyJwt('t', 'rsa', {issuer: null})", "issuer without a value"),
+        ("context.verifyJwt('t', 'rsa', {algorithms: null})", "algorithms without a value"),
+        ("context.verifyJwt('t', 'rsa', {audience: 5})", "audience takes a text"),
+        ("context.verify_jwt('t', 'rsa', {issuers: 'bank'})", "not issuers"),
+        ("context.jwt({}, 'rsa', {expire: 5})", "not expire"),
+        ("context.jwt({}, 'rsa', {expires: undefined})", "expires without a value"),
+        ("context.jwt({}, 'rsa', {algorithm: undefined})", "algorithm without a value"),
+        ("context.jwt({}, 'rsa', 'PS256')", "options must be an object"),
+        ("context.jwt({}, 'rsa', 'PS256', {expires: 60})", "takes 3 arguments, not 4"),
+        ("context.sign('RS256', 'rsa', 'x', {DER: true})", "not DER"),
+        ("context.sign('ES256', 'ec', 'x', {der: 'false'})", "der must be true or false"),
+        ("context.sign('ES256', 'ec', 'x', true)", "options must be an object"),
+        ("context.verify('ES256', null, 'x', 'AA', {public_key: 'k'})", "not public_key"),
+        ("context.verify('ES256', null, 'x', 'AA', 'key')", "options must be an object"),
+    ],
+    "python": [
+        ("context.verify_jwt('t', 'rsa', audience=None)", "audience without a value"),
+        ("context.verify_jwt('t', 'rsa', issuer=None)", "issuer without a value"),
+        ("context.verify_jwt('t', 'rsa', algorithms=None)", "algorithms without a value"),
+        ("context.verify_jwt('t', 'rsa', audience=[])", "audience takes a text"),
+        ("context.verify_jwt('t', 'rsa', audience='')", "audience takes a text"),
+        ("context.jwt({}, 'rsa', expires=None)", "expires without a value"),
+        ("context.jwt({}, 'rsa', None)", "algorithm without a value"),
+        ("context.jwt(['a'], 'rsa')", "The claims must be a dict, not list."),
+        ("context.sign('ES256', 'ec', 'x', der='false')", "der must be True or False"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "said"),
+    [(language, *each) for language, cases in LEFT_OUT.items() for each in cases],
+)
+def test_an_option_of_a_signature_that_would_be_left_out_is_an_error(
+    pool: HostPool, language: str, code: str, said: str
+) -> None:
+    code = code.replace("'t'", repr(jwt.encode({}, RSA_KEY, "RS256")))
+
+    error = run(pool, language, code if language == "python" else f"await {code}").error
+
+    assert said in str(error)

@@ -68,6 +68,7 @@ LOOK_UPS = [
     ('context.table("zip").get(20095)', 'context.table("zip").get(20095)',
      '{"zip":"20095","town":"Hamburg"}'),
     ('context.table("zip").get("0")', 'context.table("zip").get("0") ?? null', "null"),
+    ('context.table("zip").get("0", "d")', 'context.table("zip").get("0", "d")', '"d"'),
     ('[p in context.table("zip"), "0" in context.table("zip")]',
      '[context.table("zip").has(p), context.table("zip").has("0")]', "[true,false]"),
     ('len(context.table("zip"))', 'context.table("zip").size', "2"),
@@ -106,6 +107,11 @@ def test_rows_are_looked_up_digit_for_digit(
             "key of a table is a text",
         ),
         ("context.table(7)", "context.table(7)", "ab"),
+        (
+            'context.table("zip").get("0", 1, 2)',
+            'context.table("zip").get("0", 1, 2)',
+            "arguments",
+        ),
     ],
 )
 @pytest.mark.parametrize("language", ["python", "javascript"])

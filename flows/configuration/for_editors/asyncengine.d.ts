@@ -102,8 +102,8 @@ interface Table extends Iterable<[string, any]> {
   readonly size: number;
   /** Of a CSV file; null for JSON. */
   readonly columns: readonly string[] | null;
-  /** The row of a key: of a CSV file an object of texts. */
-  get(key: string | number | bigint): any;
+  /** The row of a key, of a CSV file an object of texts; the other value where there is none. */
+  get(key: string | number | bigint, otherwise?: any): any;
   has(key: string | number | bigint): boolean;
   keys(): Iterable<string>;
   entries(): Iterable<[string, any]>;
@@ -218,6 +218,7 @@ declare function wait(
     | { after?: number | bigint | string; reason?: unknown; state?: unknown }
     | null,
   reason?: unknown,
+  state?: unknown,
 ): never;
 
 /** Send the message to the dead letters. Throws. */

@@ -198,7 +198,7 @@ class Context:
         algorithm: str = "RS256",
         *,
         headers: Mapping[str, Any] | None = None,
-        expires: float | timedelta | None = None,
+        expires: float | timedelta = ...,
     ) -> str:
         """Return a signed token. With `expires`, in seconds from now, it gets iat and exp.
 
@@ -211,14 +211,15 @@ class Context:
         secret: str | None = None,
         *,
         public_key: str | Mapping[str, Any] | None = None,
-        algorithms: Sequence[str] | None = None,
-        audience: str | Sequence[str] | None = None,
-        issuer: str | Sequence[str] | None = None,
+        algorithms: Sequence[str] = ...,
+        audience: str | Sequence[str] = ...,
+        issuer: str | Sequence[str] = ...,
         leeway: float = 0,
     ) -> dict[str, Any]:
         """Return the claims of a token that is valid now. `leeway` is in seconds.
 
-        Without `algorithms` those count that the key is for. Raises SignatureError.
+        Without `algorithms` those count that the key is for. Raises SignatureError, and TypeError
+        for a check that is None.
         """
 
 class SignatureError(Exception):

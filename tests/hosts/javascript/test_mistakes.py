@@ -7,6 +7,7 @@ import pytest
 from scripts.host.languages.javascript import JavaScriptScript
 from scripts.protocol.errors import (
     ScriptInvalid,
+    ScriptWait,
 )
 from tests.hosts.javascript.helpers import raised, run
 
@@ -195,3 +196,59 @@ def test_library_may_be_what_calls_set_data() -> None:
 def test_deeply_nested_code_is_refused_without_harm() -> None:
     with pytest.raises(ScriptInvalid):
         JavaScriptScript("pricing", "setData(" + "(" * 200_000 + ")" * 200_000 + ")")
+
+
+@pytest.mark.parametrize(
+    ("call", "takes"),
+    [
+        ("setData(1, 2)", "setData(output)"),
+        ("retry(1, 'r', 5)", "retry(after, reason)"),
+        ("wait(1, 'r', {}, 5)", "wait(after, reason, state)"),
+        ("reject('r', {}, 5)", "reject(reason, options)"),
+        ("context.go('next', 1, 2)", "context.go(step, output)"),
+        ("context.finish(1, 2)", "context.finish(output)"),
+        ("context.progress(1, 2, 't', 3)", "context.progress(done, total, text)"),
+        ("context.table('t', 'k')", "context.table(name)"),
+        ("context.cached('k', 5, () => 1, 2)", "context.cached(key, seconds, make)"),
+        ("context.start('flow', {}, {}, 1)", "context.start(flow, payload, options)"),
+        ("context.state.get('k', 1, 2)", "state.get(key, otherwise)"),
+        ("context.state.set('k', 1, {}, 2)", "state.set(key, value, options)"),
+        ("context.state.increment('k', 1, {}, 2)", "state.increment(key, by, options)"),
+        ("context.state.delete('k', 1)", "state.delete(key)"),
+        ("http.get('https://a.b/', null, { headers: {} })", "http.get(url, options)"),
+        ("http.post('https://a.b/', 1, {}, 2)", "http.post(url, body, options)"),
+        ("http.all([], { timeout: 5 })", "http.all(requests)"),
+        ("http.request('GET', 'u', 1, {}, 2)", "http.request(method, url, body, options)"),
+    ],
+)
+def test_an_argument_that_would_be_left_out_is_an_error(call: str, takes: str) -> None:
+    error = raised(f"await {call}; setData(1)")
+
+    assert str(error).startswith(f"TypeError: {takes} takes {takes.count(',') + 1} arguments, not ")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("context.start('flow', {}, { keys: 'k' })", "takes key, priority, startAt, labels, dead"),
+        ("context.start('flow', {}, 'k')", "options must be an object"),
+        ("context.state.set('k', 1, { expire: 5 })", "takes expires, not expire"),
+        ("context.state.set('k', 1, 60)", "options must be an object"),
+        ("http.get('https://a.b/', { header: {} })", "not header"),
+        ("http.get('https://a.b/', 'x=1')", "options must be an object"),
+        ("retry({ seconds: 5 })", "takes after and reason, not seconds"),
+        ("wait({ after: 5, states: 1 })", "takes after, reason, state, not states"),
+        ("reject('r', { codes: 5 })", "takes code and details, not codes"),
+        ("reject('r', 'code')", "options must be an object"),
+    ],
+)
+def test_an_option_that_would_be_left_out_is_an_error(call: str, said: str) -> None:
+    assert said in str(raised(f"await {call}; setData(1)"))
+
+
+@pytest.mark.parametrize("call", ["wait(1, 'r', { a: 1 })", "wait({ after: 1, state: { a: 1 } })"])
+def test_a_wait_takes_its_state_as_python_does(call: str) -> None:
+    with pytest.raises(ScriptWait) as caught:
+        run(call)
+
+    assert caught.value.state == '{"a":1}'

@@ -7,7 +7,9 @@
   const { isFinite } = Number;
   const [error, rangeError, typeError] = [Error, RangeError, TypeError];
 
-  context.cached = async function cached(key, seconds, make) {
+  context.cached = shared.taking("context.cached", ["key", "seconds", "make"], cached);
+
+  async function cached(key, seconds, make) {
     if (typeof key !== "string" || typeof make !== "function") {
       throw new typeError("cached(key, seconds, make) takes a text, a number and a function");
     }
@@ -21,7 +23,7 @@
     const text = shared.copied(await make(), "the cached value", MAX_CACHED);
     await ask({ what: "put", key, seconds, text });
     return parse(text);
-  };
+  }
 
   async function ask(request) {
     const refused = new error("");

@@ -17,15 +17,17 @@
   const OUTPUTS = { __proto__: null, $: true, payload: true, state: true };
   const { parse, stringify, rawJSON } = JSON;
   const { isArray } = Array;
-  const { getPrototypeOf, prototype: plain } = Object;
+  const { getPrototypeOf, keys, prototype: plain } = Object;
   const { apply } = Reflect;
   const { includes } = String.prototype;
+  const { includes: isAmong, join } = Array.prototype;
   const [text, date, evaluate, failure, rangeError] = [String, Date, eval, Error, RangeError];
+  const typeError = TypeError;
 
   const shared = {
     hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [],
     decision: undefined, decisionError: undefined, settle: undefined,
-    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput,
+    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput, taking, optionsOf,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined,
   };
@@ -71,7 +73,7 @@
       context.waitState = facts[9][2] === "" ? null : parse(facts[9][2]);
     }
     globalThis.context = context;
-    globalThis.setData = setData;
+    globalThis.setData = taking("setData", ["output"], setData);
   }
 
   async function run(script) {
@@ -207,6 +209,43 @@
         return true;
     }
     return false;
+  }
+
+  // Returns a function that refuses further arguments, which would otherwise be ignored.
+  function taking(name, known, work) {
+    return (...given) => {
+      if (given.length > known.length) {
+        const call = `${name}(${apply(join, known, [", "])})`;
+        throw new typeError(`${call} takes ${known.length} arguments, not ${given.length}`);
+      }
+      return work(...given);
+    };
+  }
+
+  // Returns the options of a call. Those that are unknown, and texts in their place, would otherwise
+  // be ignored; where `needed` ones are left empty, the script means more than it says.
+  function optionsOf(call, options, known, needed = []) {
+    if (options === undefined || options === null) {
+      return {};
+    }
+    if (typeof options !== "object" || isArray(options) || !isPlain(options)) {
+      throw new typeError(`options must be an object: ${call} takes ${listed(known)}`);
+    }
+    const names = keys(options);
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i];
+      if (!apply(isAmong, known, [name])) {
+        throw new typeError(`${call} takes ${listed(known)}, not ${name}`);
+      }
+      if ((options[name] ?? undefined) === undefined && apply(isAmong, needed, [name])) {
+        throw new typeError(`${call} was given ${name} without a value`);
+      }
+    }
+    return options;
+  }
+
+  function listed(names) {
+    return apply(join, names, [names.length === 2 ? " and " : ", "]);
   }
 
   function stopIfDecided() {

@@ -5,34 +5,39 @@
   const MAX_STATE = 64 * 1024;
   const { isFinite } = Number;
   const { getPrototypeOf, keys, prototype: plain } = Object;
+  const { optionsOf, taking } = shared;
   const { apply } = Reflect;
-  const { includes, join } = Array.prototype;
+  const { includes } = Array.prototype;
   const { trim } = String.prototype;
   const { stringify } = JSON;
   const OF_REJECT = ["reason", "code", "details"];
+  const OF_WAIT = ["after", "reason", "state"], OF_RETRY = ["after", "reason"];
   const [text, number] = [String, Number];
-  const [error, rangeError, typeError] = [Error, RangeError, TypeError];
+  const [error, rangeError] = [Error, RangeError];
 
-  globalThis.retry = function retry(after, reason) {
+  globalThis.retry = taking("retry", OF_RETRY, retry);
+  globalThis.wait = taking("wait", OF_WAIT, wait);
+  globalThis.reject = taking("reject", ["reason", "options"], reject);
+
+  function retry(after, reason) {
     shared.stopIfDecided();
-    const later = laterOf("retry", after, reason, ["after", "reason"]);
+    const later = laterOf("retry", OF_RETRY, after, reason);
     decide("retry", later.reason, { after: later.after });
-  };
+  }
 
   // Waiting is no failure. The state is what the next attempt finds in context.waitState.
-  globalThis.wait = function wait(after, reason) {
+  function wait(after, reason, given) {
     shared.stopIfDecided();
-    const later = laterOf("wait", after, reason, ["after", "reason", "state"]);
+    const later = laterOf("wait", OF_WAIT, after, reason, given);
     const { state } = later;
     const copy = state === undefined ? undefined : shared.copied(state, "state", MAX_STATE);
     decide("wait", later.reason, { after: later.after, state: copy });
-  };
+  }
 
-  function laterOf(name, after, reason, known) {
-    let state;
-    if (typeof after === "object" && after !== null) {
-      requireOptions(name, after, known);
-      ({ after, reason = reason, state } = after);
+  function laterOf(name, known, after, reason, state) {
+    if (isPlain(after)) {
+      optionsOf(`${name}()`, after, known);
+      ({ after, reason = reason, state = state } = after);
     } else if (typeof after === "string" && reason === undefined && !(number(after) >= 0)) {
       [after, reason] = [undefined, after];
     }
@@ -41,7 +46,7 @@
   }
 
   // reject(reason, {code, details}), also as one object {reason, code, details}.
-  globalThis.reject = function reject(reason, options) {
+  function reject(reason, options) {
     shared.stopIfDecided();
     if (options === undefined && isPlain(reason)) {
       const names = keys(reason);
@@ -49,15 +54,12 @@
         [reason, options] = [reason.reason, { code: reason.code, details: reason.details }];
       }
     }
-    if (options !== undefined && options !== null) {
-      requireOptions("reject", options, ["code", "details"]);
-    }
-    const { code, details } = options ?? {};
+    const { code, details } = optionsOf("reject()", options, ["code", "details"]);
     decide("reject", reason, {
       code: code === undefined || code === null ? undefined : text(code),
       details: details === undefined || details === null ? undefined : detailsOf(details),
     });
-  };
+  }
 
   // JSON text. What JSON cannot hold is its text: the message is rejected in any case.
   function detailsOf(details) {
@@ -70,19 +72,8 @@
   }
 
   function isPlain(value) {
-    return typeof value === "object" && value !== null && getPrototypeOf(value) === plain;
-  }
-
-  // Otherwise a misspelt option would be ignored.
-  function requireOptions(name, options, known) {
-    const unknown = keys(options).find((key) => !apply(includes, known, [key]));
-    if (unknown !== undefined) {
-      throw new typeError(`${name}() takes ${apply(join, known, [" and "])}, not ${unknown}`);
-    }
-    if (getPrototypeOf(options) !== plain && getPrototypeOf(options) !== null) {
-      throw new typeError(
-        name === "reject" ? "reject() takes an object" : `${name}(after) takes seconds from now`);
-    }
+    const prototype = typeof value === "object" && value !== null ? getPrototypeOf(value) : value;
+    return prototype === plain || prototype === null && value !== null;
   }
 
   // A text with a number counts as one: settings and headers often come as texts.

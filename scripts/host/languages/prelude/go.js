@@ -8,7 +8,9 @@
   const [error, text] = [Error, String];
   const [, , , , , , , , , , steps, allowed] = facts;
 
-  context.go = function go(step, output) {
+  context.go = shared.taking("context.go", ["step", "output"], go);
+
+  function go(step, output) {
     if (typeof step !== "string" || !step || steps && !apply(includes, steps, [step])) {
       const shown = typeof step === "string" ? `'${step}'` : text(step);
       const refused = new error(`context.go(${shown}): ${allowed}`);
@@ -21,5 +23,5 @@
       shared.setOutput(output);
     }
     shared.tell("go", stringify(step));
-  };
+  }
 })

@@ -7,7 +7,7 @@
   const { apply } = Reflect;
   const { isArray } = Array;
   const { toString } = Object.prototype;
-  const { includes: hasName, join } = Array.prototype;
+  const { taking } = shared;
   const { charCodeAt, includes, indexOf, replace, slice, split } = String.prototype;
   const { toLowerCase, toUpperCase, toWellFormed, trim } = String.prototype;
   const [text, error, typeError, toInteger] = [String, Error, TypeError, parseInt];
@@ -21,15 +21,22 @@
   let last = 0;
 
   context.http = globalThis.http = {
-    get: (url, options) => request("GET", url, undefined, options),
-    head: (url, options) => request("HEAD", url, undefined, options),
-    post: (url, body, options) => request("POST", url, body, options),
-    put: (url, body, options) => request("PUT", url, body, options),
-    patch: (url, body, options) => request("PATCH", url, body, options),
-    delete: (url, options) => request("DELETE", url, undefined, options),
-    all: (requests) => promise.all(listed("http.all()", requests).map(requested)),
-    request,
+    get: bare("get"), head: bare("head"), delete: bare("delete"),
+    post: withBody("post"), put: withBody("put"), patch: withBody("patch"),
+    all: taking("http.all", ["requests"], (requests) =>
+      promise.all(listed("http.all()", requests).map(requested))),
+    request: taking("http.request", ["method", "url", "body", "options"], request),
   };
+
+  function bare(name) {
+    return taking(`http.${name}`, ["url", "options"], (url, options) =>
+      request(name, url, undefined, options));
+  }
+
+  function withBody(name) {
+    return taking(`http.${name}`, ["url", "body", "options"], (url, body, options) =>
+      request(name, url, body, options));
+  }
 
   // Of http.all: a URL, or url, method, body and the options of a request.
   function requested(given) {
@@ -154,18 +161,13 @@
     return written;
   }
 
-  // Otherwise a misspelt option would be ignored.
   function checkedOptions(options) {
-    for (const name of options === undefined || options === null ? [] : names("options", options)) {
-      if (!apply(hasName, OPTIONS, [name])) {
-        throw new typeError(`a request takes ${apply(join, OPTIONS, [", "])}, not ${name}`);
-      }
-    }
-    const { timeout } = options ?? {};
+    const given = shared.optionsOf("a request", options, OPTIONS);
+    const { timeout } = given;
     if (timeout !== undefined && timeout !== null && !(timeout > 0 && timeout - timeout === 0)) {
       throw new typeError("timeout must be a number of seconds above 0");
     }
-    return options ?? {};
+    return given;
   }
 
   function names(what, given) {

@@ -7,7 +7,9 @@
   const { slice } = String.prototype;
   const [text, number, rangeError] = [String, Number, RangeError];
 
-  context.progress = function progress(done, total, words) {
+  context.progress = shared.taking("context.progress", ["done", "total", "text"], progress);
+
+  function progress(done, total, words) {
     const facts = [
       checked("done", done),
       total === undefined || total === null ? null : checked("total", total),
@@ -15,7 +17,7 @@
     ];
     facts.toJSON = undefined;
     shared.tell("progress", stringify(facts));
-  };
+  }
 
   function checked(name, value) {
     const found = typeof value === "bigint" ? number(value) : value;

@@ -2,30 +2,54 @@
 (function (shared, context) {
   "use strict";
   const { isArray } = Array;
+  const { optionsOf, taking } = shared;
   const { apply } = Reflect;
   const [error, typeError] = [Error, TypeError];
   // Only there where the code names typed arrays.
   const { ArrayBuffer: buffer, Uint8Array: byteArray } = globalThis;
   const toBase64 = byteArray?.prototype.toBase64;
 
-  context.sign = (algorithm, secret, data, { der = false } = {}) =>
-    ask({ what: "sign", algorithm, secret, der, ...written("data", data) }, "signature");
-  context.verify = (algorithm, secret, data, signature, { publicKey } = {}) => ask({
-    what: "verify", algorithm, secret, publicKey, ...written("data", data),
-    ...(typeof signature === "string" ? { signatureBase64: signature } :
-      written("signature", signature)),
-  }, "valid");
-  context.jwt = (claims, secret, { algorithm = "RS256", headers, expires } = {}) =>
+  context.sign = taking("context.sign", ["algorithm", "secret", "data", "options"], sign);
+  context.verify = taking(
+    "context.verify", ["algorithm", "secret", "data", "signature", "options"], verify);
+  context.jwt = taking("context.jwt", ["claims", "secret", "options"], jwt);
+  context.verifyJwt = context.verify_jwt = taking(
+    "context.verifyJwt", ["token", "secret", "options"], verifyJwt);
+
+  function sign(algorithm, secret, data, options) {
+    const { der = false } = optionsOf("context.sign()", options, ["der"]);
+    if (typeof der !== "boolean") {
+      throw new typeError("der must be true or false");
+    }
+    return ask({ what: "sign", algorithm, secret, der, ...written("data", data) }, "signature");
+  }
+
+  function verify(algorithm, secret, data, signature, options) {
+    const { publicKey } = optionsOf("context.verify()", options, ["publicKey"]);
+    return ask({
+      what: "verify", algorithm, secret, publicKey, ...written("data", data),
+      ...(typeof signature === "string" ? { signatureBase64: signature } :
+        written("signature", signature)),
+    }, "valid");
+  }
+
+  function jwt(claims, secret, options) {
+    const { algorithm = "RS256", headers, expires } = optionsOf(
+      "context.jwt()", options, ["algorithm", "headers", "expires"], ["algorithm", "expires"]);
     // As text: the claims keep their digits.
-    ask({
-      what: "jwt", claims: claimsText(claims), secret, algorithm, headers, expires,
-    }, "token");
-  context.verifyJwt = context.verify_jwt = (token, secret, options = {}) => {
-    const { publicKey, algorithms, audience, issuer, leeway } = options;
+    const text = claimsText(claims);
+    return ask({ what: "jwt", claims: text, secret, algorithm, headers, expires }, "token");
+  }
+
+  // A check that is left empty would be none.
+  function verifyJwt(token, secret, options) {
+    const checks = ["algorithms", "audience", "issuer"];
+    const { publicKey, algorithms, audience, issuer, leeway } = optionsOf(
+      "context.verifyJwt()", options, [...checks, "leeway", "publicKey"], checks);
     const names = algorithms === undefined || isArray(algorithms) ? algorithms : [algorithms];
     const key = { secret, publicKey, algorithms: names };
     return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway }, "value");
-  };
+  }
 
   async function ask(request, wanted) {
     const refused = new error("");

@@ -1,27 +1,21 @@
 // context.start: a run of another flow, which is started with the output of this message.
 (function (shared, context) {
   "use strict";
-  const { keys } = Object;
   const { apply } = Reflect;
-  const { includes, join } = Array.prototype;
   const { toISOString } = Date.prototype;
   const { defineProperty } = Object;
-  const [error, typeError, date] = [Error, TypeError, Date];
+  const [error, date] = [Error, Date];
   const OPTIONS = ["key", "priority", "startAt", "labels", "deadline"];
   const written = (at) => (at instanceof date ? apply(toISOString, at, []) : at);
   let last = 0;
 
-  context.start = async function start(flow, payload, options = {}) {
+  context.start = shared.taking("context.start", ["flow", "payload", "options"], start);
+
+  async function start(flow, payload, options) {
     const refused = new error("");
-    for (const name of keys(options ?? {})) {
-      if (!apply(includes, OPTIONS, [name])) {
-        throw new typeError(`start() takes ${apply(join, OPTIONS, [", "])}, not ${name}`);
-      }
-    }
-    const { key = null, priority = null, startAt = null } = options ?? {};
-    const { labels = null, deadline = null } = options ?? {};
-    const given = payload === undefined ? {} : payload;
-    const text = shared.copied(given, "payload", shared.maxRequest);
+    const given = shared.optionsOf("context.start()", options, OPTIONS);
+    const { key = null, priority = null, startAt = null, labels = null, deadline = null } = given;
+    const text = shared.copied(payload === undefined ? {} : payload, "payload", shared.maxRequest);
     const ordinal = last++;
     const request = {
       what: "context.start", flow, payload: text, key, priority, ordinal,
@@ -39,5 +33,5 @@
       throw refused;
     }
     return reply.id;
-  };
+  }
 })

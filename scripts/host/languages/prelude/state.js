@@ -4,22 +4,22 @@
   "use strict";
   // As in flow_state.py.
   const MAX_VALUE = 64 * 1024;
-  const { getPrototypeOf, keys, prototype: plain } = Object;
+  const { optionsOf, taking } = shared;
   const [error, typeError, text] = [Error, TypeError, String];
 
   context.state = {
-    async get(key, otherwise = null) {
+    get: taking("state.get", ["key", "otherwise"], async (key, otherwise = null) => {
       const found = await ask({ what: "get", key });
       return found.text === undefined ? otherwise : found.value;
-    },
-    async set(key, value, options) {
+    }),
+    set: taking("state.set", ["key", "value", "options"], async (key, value, options) => {
       const copy = shared.copied(value, "the value of the state", MAX_VALUE);
       if (copy === undefined) {
         throw new typeError("state.set(key, value, {expires}) takes a value");
       }
       await ask({ what: "set", key, text: copy, expires: expiresOf(options) });
-    },
-    async increment(key, by = 1, options = undefined) {
+    }),
+    increment: taking("state.increment", ["key", "by", "options"], async (key, by = 1, options) => {
       if (options === undefined && typeof by === "object" && by !== null) {
         [by, options] = [1, by];
       }
@@ -27,22 +27,14 @@
         throw new typeError("state.increment(key, by, {expires}) adds a finite number");
       }
       await ask({ what: "increment", key, by: text(by), expires: expiresOf(options) });
-    },
-    async delete(key) {
+    }),
+    delete: taking("state.delete", ["key"], async (key) => {
       await ask({ what: "delete", key });
-    },
+    }),
   };
 
   function expiresOf(options) {
-    if (options === undefined || options === null) {
-      return null;
-    }
-    const isPlain = typeof options === "object" && getPrototypeOf(options) === plain;
-    const names = isPlain ? keys(options) : [];
-    if (!isPlain || names.length > 1 || names.length === 1 && names[0] !== "expires") {
-      throw new typeError("the options of the state are {expires}, in seconds");
-    }
-    return options.expires ?? null;
+    return optionsOf("context.state", options, ["expires"]).expires ?? null;
   }
 
   async function ask(request) {

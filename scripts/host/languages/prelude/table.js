@@ -8,18 +8,23 @@
   const { slice } = String.prototype;
   const [text, error, typeError] = [String, Error, TypeError];
 
-  context.table = function table(name) {
+  const { taking } = shared;
+
+  context.table = taking("context.table", ["name"], (name) => {
     const { size, columns } = parse(asked("open", named(name)));
     const made = {
       name, size, columns,
-      get: (key) => valueOf(asked("get", name, keyOf(key)), columns),
-      has: (key) => asked("has", name, keyOf(key)) !== undefined,
+      get: taking("table.get", ["key", "otherwise"], (key, otherwise) => {
+        const found = asked("get", name, keyOf(key));
+        return found === undefined ? otherwise : valueOf(found, columns);
+      }),
+      has: taking("table.has", ["key"], (key) => asked("has", name, keyOf(key)) !== undefined),
       keys: () => keysOf(name),
       entries: () => entriesOf(name, columns),
     };
     defineProperty(made, iterator, { value: made.entries });
     return freeze(made);
-  };
+  });
 
   // Some keys at once: a table may have millions.
   function* keysOf(name) {
@@ -39,8 +44,8 @@
   }
 
   function valueOf(given, columns) {
-    if (given === undefined || columns === null) {
-      return given === undefined ? undefined : shared.read(given, shared.givenNumerals);
+    if (columns === null) {
+      return shared.read(given, shared.givenNumerals);
     }
     const values = parse(given);
     const row = {};
