@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,33 +16,15 @@ import httpx
 import pytest
 
 from tests.acceptance.installation import free_port
+from tests.hosts.wheels import PACKAGES, ROOT, install
 from tests.waiting import PATIENCE, wait_for
 
 # Builds the wheel and installs it.
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("asyncengine", "flows", "scripts")
 USERS_MODULES = (ROOT / "tests/users_module.py", ROOT / "tests/users_tests_module.py")
 # Not for those who install it: the Java of the Service Pipes and what Python made.
 LEFT_OUT = {".java", ".pyc"}
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source")
-    for name in PACKAGES:
-        shutil.copytree(
-            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "target")
-        )
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    run(
-        *("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
-        *("--disable-pip-version-check", "--wheel-dir", str(source / "dist"), str(source)),
-    )
-    (wheel,) = (source / "dist").glob("*.whl")
-    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +34,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(built)
     return built
-
-
-def run(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def mypy(module: Path, site: Path) -> str:
@@ -195,14 +170,7 @@ def test_an_installation_begins_in_an_empty_directory_and_runs_the_demo(wheel, t
     """With the command that pip installs. The libraries are those of this environment."""
     environment, empty = tmp_path / "venv", tmp_path / "an empty directory"
     empty.mkdir()
-    run("-m", "venv", "--without-pip", str(environment))
-    (packages,) = environment.glob("lib/python*/site-packages")
-    libraries = sysconfig.get_path("purelib")
-    (packages / "libraries.pth").write_text(libraries)
-    run(
-        *("-m", "pip", "--python", str(environment), "install", "--quiet", "--no-deps"),
-        *("--ignore-installed", "--disable-pip-version-check", str(wheel)),
-    )
+    install(wheel, environment)
     log, port = tmp_path / "log", free_port()
     with log.open("w") as output:
         up = subprocess.Popen(
