@@ -1,0 +1,3 @@
+from asyncengine.mounting import settings_for
+
+__all__ = ["settings_for"]

@@ -1,19 +1,15 @@
-from django.urls import include, path
-from django.views.generic import RedirectView
+"""The addresses of an installation; in a project with pages of its own, what it includes."""
 
-from flows.admin import issuer_login
-from flows.admin.login import login_page
-from scripts.admin.site import site
+from typing import Any
 
-urlpatterns = [
-    # The target of "View site" and "Return to site", and of the bare address.
-    path("", RedirectView.as_view(pattern_name="admin:index")),
-    path("admin/login/", login_page),
-    path("admin/login/oidc/", include(issuer_login.urls)),
-    path("admin/", site.urls),
-    path("async/", include("flows.api.urls")),
-]
+from django.conf import settings
+from django.urls import re_path
 
-handler403 = "flows.admin.error_pages.forbidden"
-handler404 = "flows.admin.error_pages.not_found"
-handler500 = "flows.api.unavailable.server_error"
+from flows.front.mount import Mount
+
+if getattr(settings, "ASYNCENGINE_MOUNTED", False):
+    urlpatterns: list[Any] = [
+        re_path(r"^(?P<rest>(?s:.*))$", Mount("asyncengine.own_urls"), name="asyncengine")
+    ]
+else:
+    from asyncengine.own_urls import *  # noqa: F403

@@ -19,13 +19,14 @@ from flows.admin import (
     users,
     webhook_deliveries,
 )
-from scripts.admin.site import site
+from scripts.admin.site import IS_OWN, site
 
 site.index_title = "Home"
 site.login_form = login.LoginForm
 
-# A later app may register users and roles itself. A model can be registered once.
-admin.autodiscover()
+if not IS_OWN:
+    # A later app may register users and roles itself. A model can be registered once.
+    admin.autodiscover()
 users.register()
 
 __all__ = [

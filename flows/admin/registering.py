@@ -23,13 +23,22 @@ def replace_stock(model: type[Model], ours: type[ModelAdmin], stock: type[ModelA
         site.register(model, ours)
 
 
-def unregister_stock(model: type[Model]) -> None:
-    """Unregister the class that the app of the model has registered.
+def is_brought_along(model: type[Model]) -> bool:
+    """Say whether the pages of this model are the engine's alone.
 
-    It stays on the site of a project that has had the app before the engine.
+    They are not where a project has had the app of the model before the engine.
     """
-    is_ours = not IS_OWN or model._meta.app_config.name in getattr(
-        settings, "ASYNCENGINE_ADDED_APPS", ()
-    )
-    if is_ours and admin.site.is_registered(model):
+    added = getattr(settings, "ASYNCENGINE_ADDED_APPS", ())
+    return not IS_OWN or model._meta.app_config.name in added
+
+
+def unregister_stock(model: type[Model]) -> None:
+    """Unregister the class that the app of the model has registered."""
+    if is_brought_along(model) and admin.site.is_registered(model):
         admin.site.unregister(model)
+
+
+def call(model: type[Model], words: str) -> None:
+    """Have pages call an object of another app by these words. Migrations do not read them."""
+    if is_brought_along(model):
+        model._meta.verbose_name, model._meta.verbose_name_plural = words, f"{words}s"

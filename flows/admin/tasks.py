@@ -19,7 +19,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.admin import ModelAdmin
 
 from flows.admin.display import elapsed, first_line, link, page_of, shown_time
-from flows.admin.registering import unregister_stock
+from flows.admin.registering import call, unregister_stock
 from flows.tasks.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.conflicts import ConflictAdmin
@@ -39,7 +39,7 @@ WORDS = {
 }
 
 for model, words in WORDS.items():
-    model._meta.verbose_name, model._meta.verbose_name_plural = words, f"{words}s"
+    call(model, words)
     unregister_stock(model)
 
 

@@ -30,7 +30,7 @@ from flows.access.tokens import (
 )
 from flows.admin import own_tokens
 from flows.admin.display import list_of, shown_time
-from flows.admin.registering import unregister_stock
+from flows.admin.registering import call, unregister_stock
 from flows.admin.token_made import token_made
 from flows.models import TokenName
 from flows.models.users import all_users, user_name_field
@@ -40,8 +40,7 @@ from scripts.admin.site import register
 # The pages call a token an API token. Migrations do not read these names.
 Token: Any = get_token_model()
 Token._meta.app_config.verbose_name = "API access"
-Token._meta.verbose_name = "API token"
-Token._meta.verbose_name_plural = "API tokens"
+call(Token, "API token")
 
 unregister_stock(Token)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.urls import get_script_prefix
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.settings import patched_settings
 from rest_framework.settings import DEFAULTS, IMPORT_STRINGS, APISettings
@@ -36,4 +37,8 @@ class EngineView(APIView):
 
 def specified() -> Any:
     """Return a context in which drf-spectacular has the engine's settings."""
-    return patched_settings(getattr(settings, "ASYNCENGINE_SPECTACULAR_SETTINGS", None))
+    own = getattr(settings, "ASYNCENGINE_SPECTACULAR_SETTINGS", None)
+    if own and not settings.ASYNCENGINE_URL:
+        # The paths of the document begin where the project includes the engine.
+        own = own | {"SERVERS": [{"url": get_script_prefix().rstrip("/")}]}
+    return patched_settings(own)

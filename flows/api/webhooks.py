@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from flows.access.rights import may, runs_seen
 from flows.api.errors import Problem
+from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.webhook_operations import LIST_WEBHOOK_DELIVERIES, REPLAY_WEBHOOK_DELIVERY
 from flows.api.pages import page_of_rows
 from flows.api.reason import reason_of

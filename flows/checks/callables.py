@@ -67,7 +67,7 @@ def faults_of_sqlite(options: dict[str, Any]) -> Iterator[CheckMessage]:
             "Transactions on SQLite do not begin with IMMEDIATE: when two processes write, one"
             " fails with `database is locked` in the middle of its transaction.",
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 30} of the database'
-            " `default`, or use asyncengine.settings.database(URL).",
+            " `default`, or use asyncengine.environment.database(URL).",
             id="flows.W006",
         )
 
@@ -86,7 +86,7 @@ def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[Check
             f"The database `default` uses {engine}: its connections wait for ever if the server"
             " stops answering, a callable that changes its session costs a new connection, and a"
             " commit in doubt looks like a failed one.",
-            hint="Set ENGINE to flows.postgresql, or use asyncengine.settings.database(URL).",
+            hint="Set ENGINE to flows.postgresql, or use asyncengine.environment.database(URL).",
             id="flows.W007",
         )
     elif "session_settings" not in options:
@@ -95,13 +95,13 @@ def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[Check
             " role and server (search_path, isolation, statement_timeout, jit …).",
             hint="Set session_settings in OPTIONS to"
             " flows.postgresql.session_settings.session_settings(''), or use"
-            " asyncengine.settings.database(URL).",
+            " asyncengine.environment.database(URL).",
             id="flows.W008",
         )
     if missing := [name for name in NETWORK_GUARDS if name not in options]:
         yield Warning(
             f"OPTIONS of the database `default` leave out {', '.join(missing)}: the loss of"
             " the network is noticed only after minutes or hours.",
-            hint="Set them as asyncengine.settings.database(URL) does.",
+            hint="Set them as asyncengine.environment.database(URL) does.",
             id="flows.W009",
         )

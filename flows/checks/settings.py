@@ -12,6 +12,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import DEFAULT_DB_ALIAS, router
 from django.utils.module_loading import import_string
 
+from flows.front.mount import is_mounted, own_middleware
+
 BROKER = "flows.worker.broker.QueueBroker"
 
 # The first app of each pair must stand before the second, or else this happens.
@@ -21,10 +23,15 @@ ORDER = (
     ("unfold", "django.contrib.admin", "the admin shows pages of Django instead of unfold"),
 )
 
+PUBLIC_ADDRESS = "flows.front.public_address.PublicAddressMiddleware"
+
+# Those whose place does not matter where the pages of the engine have templates of their own.
+UNORDERED = ("unfold", "django.contrib.admin")
+
 # What happens without each.
 MIDDLEWARE = {
     "flows.api.middleware.ProblemMiddleware": "errors of the API are HTML and not problem+json",
-    "flows.front.public_address.PublicAddressMiddleware": "ASYNCENGINE_URL has no effect",
+    PUBLIC_ADDRESS: "ASYNCENGINE_URL has no effect",
     "flows.api.middleware.TextMiddleware": "texts that no database can store cause errors 500",
     "flows.front.content_policy.ContentPolicyMiddleware": "pages have no Content-Security-Policy",
     "simple_history.middleware.HistoryRequestMiddleware": "histories do not name the user",
@@ -55,7 +62,10 @@ def apps_stand_in_their_order(**kwargs: Any) -> list[CheckMessage]:
             id="flows.E005",
         )
         for first, second, consequence in ORDER
-        if first in places and second in places and places[first] > places[second]
+        if not (is_mounted() and second in UNORDERED)
+        and first in places
+        and second in places
+        and places[first] > places[second]
     ]
 
 
@@ -79,7 +89,10 @@ def middleware_is_there(**kwargs: Any) -> list[CheckMessage]:
 
 def _missing_middleware() -> Iterator[CheckMessage]:
     for name, consequence in MIDDLEWARE.items():
-        if not any(_is_a(each, name) for each in settings.MIDDLEWARE):
+        if is_mounted() and name == PUBLIC_ADDRESS:
+            # The public address is the project's.
+            continue
+        if not any(_is_a(each, name) for each in own_middleware()):
             yield Warning(
                 f"MIDDLEWARE leaves out {name}: {consequence}.",
                 hint="Add it at its position in asyncengine.settings.MIDDLEWARE.",
@@ -130,6 +143,9 @@ def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
         "TOKEN_LIMIT_PER_USER": isinstance(knox.get("TOKEN_LIMIT_PER_USER"), int),
         "TOKEN_TTL": isinstance(knox.get("TOKEN_TTL", timedelta()), timedelta),
     }
+    if is_mounted():
+        # The other two are for the project's own tokens.
+        is_right = {"TOKEN_TTL": is_right["TOKEN_TTL"]}
     if all(is_right.values()):
         return []
     missing = ", ".join(name for name, right in is_right.items() if not right)
@@ -144,7 +160,8 @@ def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def callers_can_log_in(**kwargs: Any) -> list[CheckMessage]:
-    classes = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
+    name = "ASYNCENGINE_REST_FRAMEWORK" if is_mounted() else "REST_FRAMEWORK"
+    classes = getattr(settings, name, {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
     return [
         Warning(
             f"REST_FRAMEWORK leaves out {name}: callers of the API cannot log in with it.",

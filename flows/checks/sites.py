@@ -11,10 +11,13 @@ from django.core.checks import CheckMessage, Warning, register
 from django.utils.module_loading import import_string
 from unfold.sites import UnfoldAdminSite
 
+from flows.front.mount import is_mounted
+
 
 @register()
 def sites_are_those_of_unfold(**kwargs: Any) -> list[CheckMessage]:
-    return [*_plain_sites(), *_replaced_sites()]
+    # Where the engine is mounted, its site and the project's have templates of their own.
+    return [] if is_mounted() else [*_plain_sites(), *_replaced_sites()]
 
 
 def _plain_sites() -> list[CheckMessage]:

@@ -12,7 +12,14 @@ from django.conf import settings
 from django.contrib import admin
 from unfold.sites import UnfoldAdminSite
 
+
+class EngineSite(UnfoldAdminSite):
+    """A site of ours, whatever a project says of its own site of unfold's."""
+
+    settings_name = "ASYNCENGINE_UNFOLD"
+
+
 IS_OWN = getattr(settings, "ASYNCENGINE_MOUNTED", False)
 # Its pages have URLs of their own, so that it may have the name of the other one.
-site: admin.AdminSite = UnfoldAdminSite() if IS_OWN else admin.site
+site: admin.AdminSite = EngineSite() if IS_OWN else admin.site
 register = partial(admin.register, site=site)

@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from django.db.models import Prefetch, QuerySet
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from flows.api.openapi.payload_schemas import as_comment, key_of, payload_components, slug
 from flows.api.openapi.schemas import Schema, ref
-from flows.front.public_address import inner_path
 from flows.models import Flow, Step
 from scripts.protocol.schema import SchemaInvalid, compile_plain, matches
 from scripts.protocol.schema_size import SchemaSize
@@ -103,7 +102,8 @@ def _with_first_scripts(flows: QuerySet[Flow]) -> QuerySet[Flow]:
 
 def _path(name: str) -> str:
     # Some generators write it between quotes, and let them be.
-    return quote(inner_path(reverse("api:flow-start", args=[name])), safe="/%~:@")
+    path = reverse("api:flow-start", args=[name]).removeprefix(get_script_prefix())
+    return quote(f"/{path}", safe="/%~:@")
 
 
 def _operation(start: dict[str, Any], flow: Flow, operation_id: str, body: Schema) -> Schema:

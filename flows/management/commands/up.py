@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from flows import demo
 from flows.access.administrator import NAME, NoAdministrator, make_administrator
+from flows.front.mount import is_mounted
 from flows.models import Flow
 from flows.models.users import all_users
 from flows.up.children import ANY_HOST, answers, cluster, web
@@ -38,6 +39,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
+        if is_mounted():
+            raise CommandError(
+                "The engine is a part of your project here: run your project's web server, and"
+                " the workers by the command qcluster."
+            )
         if options["workers"] < 1:
             raise CommandError("--workers must be at least 1")
         if not 1 <= port <= 65_535:

@@ -1,0 +1,265 @@
+"""A Django project with users, pages and an admin of its own, to which the engine is added."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.hosts.wheels import ROOT, install
+
+# Builds the wheel, installs it and runs a cluster.
+pytestmark = pytest.mark.long
+
+USERS = """
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+
+class Person(AbstractUser):
+    team = models.CharField(max_length=40, blank=True)
+
+
+class Order(models.Model):
+    customer = models.ForeignKey(Person, models.CASCADE)
+    run = models.UUIDField(null=True)
+"""
+ADMIN = """
+from django.contrib import admin
+
+from shop.models import Order, Person
+
+
+@admin.register(Person)
+class PersonAdmin(admin.ModelAdmin):
+    fields = ("username", "team")
+
+
+admin.site.register(Order)
+"""
+STEPS = """
+from shop.models import Person
+
+
+def welcome(message, context):
+    person = Person.objects.get(pk=message["payload"]["person"])
+    return message | {"payload": {"welcome": f"Hello {person.username}"}}
+"""
+# What the project says of its own API is nothing for the engine's.
+SETTINGS = """
+INSTALLED_APPS += ["shop", "rest_framework"]
+AUTH_USER_MODEL = "shop.Person"
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.StaticHTMLRenderer"],
+    "DEFAULT_VERSIONING_CLASS": "rest_framework.versioning.AcceptHeaderVersioning",
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"anon": "1/day"},
+}
+DEBUG, ALLOWED_HOSTS = False, ["testserver"]
+DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 30}
+"""
+FLOW = {
+    "scripts": [{"name": "welcome", "language": "callable", "code": "shop.steps.welcome"}],
+    "queues": [{"name": "welcome", "size": 10}],
+    "flows": [
+        {
+            "name": "welcome",
+            "steps": [{"name": "welcome", "script": "welcome", "queue": "welcome", "threads": 1}],
+        }
+    ],
+}
+# The pages of the project as a superuser sees them, and those for all.
+PAGES = """
+import json, re, sys
+import django
+django.setup()
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+client, shown = Client(), {}
+client.get("/admin/login/")
+for path in ("/admin/login/", "/nowhere/"):
+    shown[path] = client.get(path)
+user = get_user_model().objects.filter(username="root").first()
+user = user or get_user_model().objects.create_superuser("root", password="secret")
+client.force_login(user)
+for path in ("", "shop/", "shop/person/", "shop/person/add/", "shop/person/1/change/",
+             "shop/person/1/delete/", "shop/person/1/history/", "auth/group/", "password_change/",
+             "nowhere/", "shop/order/add/"):
+    shown["/admin/" + path] = client.get("/admin/" + path)
+token = r'csrfmiddlewaretoken" value="[^"]*'
+for answer in shown.values():
+    answer.headers.pop("Expires", None)
+print(json.dumps({
+    path: [answer.status_code, dict(answer.headers), re.sub(token, "", answer.content.decode())]
+    for path, answer in shown.items()
+}))
+"""
+STARTS = """
+import django
+django.setup()
+from django.db import transaction
+from flows import public
+from shop.models import Order, Person
+
+person = Person.objects.get()
+with transaction.atomic():
+    order = Order.objects.create(customer=person)
+    order.run = committed = public.start("welcome", {"person": person.pk}, user=person)
+    order.save()
+try:
+    with transaction.atomic():
+        undone = public.start("welcome", {"person": person.pk})
+        raise LookupError
+except LookupError:
+    pass
+print(committed, undone)
+"""
+# What is below the include.
+BELOW = """
+import json, sys
+import django
+django.setup()
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+client = Client()
+anonymous = [client.get(path) for path in ("/engine/admin/", "/engine/async/api/flows")]
+client.force_login(get_user_model().objects.get())
+pages = {path: client.get(path) for path in sys.argv[1:]}
+print(json.dumps({
+    "anonymous": [[each.status_code, each.headers.get("Location")] for each in anonymous],
+    "pages": {
+        path: [answer.status_code, answer.headers["Content-Type"], answer.content.decode()]
+        for path, answer in pages.items()
+    },
+}))
+"""
+
+
+class Project:
+    """Commands of the project in a directory, by the Python that has the wheel."""
+
+    def __init__(self, directory: Path, python: Path) -> None:
+        self.directory, self.python = directory, python
+
+    def run(self, *arguments: str, settings: str = "site_of_shop.settings") -> str:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "DJANGO_SETTINGS_MODULE": settings,
+            "ASYNCENGINE_SECRETS_KEYS": Fernet.generate_key().decode(),
+        }
+        done = subprocess.run(
+            [str(self.python), *arguments],
+            cwd=self.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.errors = done.stderr
+        return done.stdout
+
+    def write(self, name: str, text: str) -> None:
+        (self.directory / name).write_text(text)
+
+    def add(self, name: str, text: str) -> None:
+        with (self.directory / name).open("a") as file:
+            file.write(text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Project:
+    """The project of `startproject` before the engine is added, with its tables."""
+    directory = tmp_path_factory.mktemp("project")
+    environment = tmp_path_factory.mktemp("environment") / "venv"
+    install(wheel, environment)
+    project = Project(directory, environment / "bin" / "python")
+    project.run("-m", "django", "startproject", "site_of_shop", ".")
+    (directory / "shop" / "migrations").mkdir(parents=True)
+    for name, text in {
+        "__init__.py": "",
+        "migrations/__init__.py": "",
+        "models.py": USERS,
+        "admin.py": ADMIN,
+        "steps.py": STEPS,
+    }.items():
+        project.write(f"shop/{name}", text)
+    project.add("site_of_shop/settings.py", SETTINGS)
+    project.run("manage.py", "makemigrations", "-v0", "shop")
+    project.run("manage.py", "migrate", "-v0")
+    return project
+
+
+@pytest.fixture(scope="module")
+def before(project: Project) -> dict[str, Any]:
+    """The pages of the project before the engine is added."""
+    pages: dict[str, Any] = json.loads(project.run("-c", PAGES))
+    return pages
+
+
+@pytest.fixture(scope="module")
+def with_engine(project: Project, before: dict[str, Any]) -> Project:
+    """The project with what the README says, and a flow."""
+    text = (ROOT / "asyncengine" / "README.md").read_text()
+    section = text.partition("### In a project that exists")[2]
+    settings, urls = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
+    project.add("site_of_shop/settings.py", settings)
+    project.write("site_of_shop/urls.py", urls)
+    project.run("manage.py", "migrate", "-v0")
+    project.write("flow.json", json.dumps(FLOW))
+    project.run("manage.py", "config", "import", "flow.json")
+    return project
+
+
+def test_the_project_needs_nothing_but_what_the_readme_says(with_engine):
+    with_engine.run("manage.py", "check", "--database", "default")
+    found = with_engine.errors
+    with_engine.run("manage.py", "check", "--deploy")
+    deployed = with_engine.errors
+    with_engine.run("manage.py", "makemigrations", "--check", "--dry-run")
+
+    assert found == ""
+    assert "security.W" in deployed
+    assert not re.search(r"flows\.|knox|spectacular|django_q", deployed), deployed
+
+
+def test_the_pages_of_the_project_are_what_they_were(before, with_engine):
+    after = json.loads(with_engine.run("-c", PAGES))
+
+    assert after == before
+
+
+def test_a_flow_runs_what_the_project_has_committed(with_engine):
+    committed, undone = with_engine.run("-c", STARTS).split()
+    with_engine.run("manage.py", "qcluster", "--run-once")
+    api, run = f"/engine/async/api/runs/{committed}", f"/engine/admin/flows/run/{committed}/change/"
+    document = "/engine/async/specifications/openapi.json"
+    home, unknown = "/engine/admin/", "/engine/admin/nowhere/"
+    paths = [api, f"/engine/async/api/runs/{undone}", run, document, home, unknown]
+    below = json.loads(with_engine.run("-c", BELOW, *paths))
+
+    pages = below["pages"]
+    answer = json.loads(pages[api][2])
+    assert (answer["status"], answer["result"]["payload"]["welcome"]) == (
+        "COMPLETED",
+        "Hello root",
+    )
+    assert pages[f"/engine/async/api/runs/{undone}"][0] == 404
+    assert below["anonymous"] == [[302, "/engine/admin/login/?next=/engine/admin/"], [401, None]]
+    assert json.loads(pages[document][2])["servers"] == [{"url": "/engine"}]
+    for path, status in ((run, 200), (home, 200), (unknown, 404)):
+        assert pages[path][0] == status
+        assert "/static/unfold/" in pages[path][2]
+        links = set(re.findall(r'(?:href|action|hx-get)="(/[^"]*)"', pages[path][2]))
+        assert any(link.startswith("/engine/admin/") for link in links)
+        assert all(link.startswith(("/engine/", "/static/")) for link in links), links

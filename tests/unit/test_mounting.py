@@ -1,0 +1,62 @@
+"""The settings that a project gets beside its own."""
+
+import pytest
+
+from asyncengine import engine, settings_for
+from asyncengine.mounting import with_apps
+
+PLAIN = {
+    "INSTALLED_APPS": ["django.contrib.admin", "django.contrib.auth", "shop"],
+    "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3"}},
+    "TEMPLATES": [{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
+    "MIDDLEWARE": ["shop.middleware.Own"],
+    "REST_FRAMEWORK": {"PAGE_SIZE": 10},
+    "ASYNCENGINE_CALLABLE_MODULES": ["shop.steps"],
+}
+NOT_GIVEN = {"MIDDLEWARE", "REST_FRAMEWORK", "DATABASES", "UNFOLD", "LOGGING", "ROOT_URLCONF"}
+
+
+def test_settings_of_the_project_stay():
+    given = settings_for(PLAIN)
+
+    assert not NOT_GIVEN & given.keys()
+    assert "ASYNCENGINE_CALLABLE_MODULES" not in given
+    assert given["TEMPLATES"][1:] == PLAIN["TEMPLATES"]
+    assert given["ASYNCENGINE_MAX_DELAY_DAYS"] == engine.ASYNCENGINE_MAX_DELAY_DAYS
+    assert PLAIN["INSTALLED_APPS"] == ["django.contrib.admin", "django.contrib.auth", "shop"]
+
+
+@pytest.mark.parametrize(
+    "apps",
+    [
+        [],
+        ["django_q", "shop", "django.contrib.admin"],
+        ["unfold", "django.contrib.admin", "shop.admin.ShopAdminConfig"],
+        ["simple_history", "django.contrib.admin.apps.SimpleAdminConfig", "rest_framework"],
+    ],
+)
+def test_missing_apps_follow_those_of_the_project_in_their_order(apps):
+    found = with_apps(apps, engine.INSTALLED_APPS)
+
+    kept = [app for app in apps if app != "django_q"]
+    assert found[: len(kept)] == kept
+    assert found.index("flows") < found.index("django_q")
+    assert sum("unfold" in (app, app.partition(".apps.")[0]) for app in found) == 1
+    assert ("django.contrib.admin" in found) == ("django.contrib.admin" in apps or apps == [])
+
+
+@pytest.mark.parametrize(
+    ("own", "kept"),
+    [
+        (None, engine.Q_CLUSTER),
+        ({"name": "shop", "workers": 7, "timeout": 5}, {"name": "shop", "task_workers": 7}),
+        ({"workers": 1, "task_workers": 2}, {"workers": 1, "task_workers": 2}),
+        ({"broker_class": "shop.Broker", "redis": {}, "retry": 9}, {"redis": {}, "retry": 9}),
+    ],
+)
+def test_a_cluster_of_the_project_gets_the_broker(own, kept):
+    cluster = settings_for(PLAIN | ({"Q_CLUSTER": own} if own else {}))["Q_CLUSTER"]
+
+    assert cluster["broker_class"] == "flows.worker.broker.QueueBroker"
+    assert (cluster["orm"], cluster["poll"]) == ("default", 0)
+    assert {name: cluster[name] for name in kept} == kept
