@@ -49,9 +49,8 @@ def flow(name: str, script: str = "echo", queue: str = "") -> dict[str, object]:
     return {"name": name, "steps": [{"name": "s", "script": script, "queue": queue or name}]}
 
 
-FULL = [
-    f"full-{name}{kind}" for name in LANGUAGES for kind in ("", "-for-ever", "-paused", "-said")
-]
+FULL = [f"full-{name}{kind}" for name in LANGUAGES for kind in ("", "-paused", "-said")]
+RATED = [f"rated-{name}" for name in LANGUAGES]
 OPEN = [f"restart-{name}{kind}" for name in LANGUAGES for kind in ("", "-once")]
 CONFIGURATION = {
     "scripts": [
@@ -60,12 +59,13 @@ CONFIGURATION = {
         {"name": "bad", "code": BAD},
     ],
     "queues": [
-        *({"name": name} for name in ("odd", "echo", "result", "bad", "lines", *OPEN)),
+        *({"name": name} for name in ("odd", "echo", "result", "bad", "lines", *OPEN, *RATED)),
         *({"name": name, "size": 1, "paused": True} for name in FULL),
     ],
     "flows": [
         flow(FLOW_NAME, queue="odd"),
         *(flow(name) for name in ("echo", "lines", *OPEN, *FULL)),
+        *(flow(name) | {"startRate": {"count": 1, "periodSeconds": 10}} for name in RATED),
         flow("result", "result"),
         flow("bad", "bad"),
     ],

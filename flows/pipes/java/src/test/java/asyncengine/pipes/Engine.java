@@ -63,10 +63,6 @@ final class Engine {
         json(send("POST", "/queues/" + queue + "/pause", operator()));
     }
 
-    static void resume(String queue) throws Exception {
-        json(send("POST", "/queues/" + queue + "/resume", operator()));
-    }
-
     static String token() throws Exception {
         return json(send("POST", "/auth/token", operator())).get("accessToken").asText();
     }

@@ -21,7 +21,6 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.function.Consumer;
 
 /** Stands before the engine: notes what goes through, and fails where a test wants it. */
 final class Gateway implements AutoCloseable {
@@ -51,15 +50,8 @@ final class Gateway implements AutoCloseable {
     private final HttpServer server;
     private final ExecutorService threads = Executors.newCachedThreadPool();
     private final HttpClient http = HttpClient.newHttpClient();
-    private final Consumer<Seen> afterwards;
 
     Gateway() throws IOException {
-        this(seen -> {});
-    }
-
-    /** Calls {@code afterwards} before an answer is handed on. */
-    Gateway(Consumer<Seen> afterwards) throws IOException {
-        this.afterwards = afterwards;
         server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
         server.createContext("/", this::handle);
         server.setExecutor(threads);
@@ -124,7 +116,6 @@ final class Gateway implements AutoCloseable {
     private void note(long now, HttpExchange exchange, int status) {
         Seen one = new Seen(now, exchange.getRequestURI().toString(), exchange.getRequestHeaders(), status);
         seen.add(one);
-        afterwards.accept(one);
     }
 
     private static void answer(HttpExchange exchange, int status, byte[] body) throws IOException {
