@@ -105,6 +105,8 @@ class Upload:
         return self._pause(None, told)
 
     def _pause(self, seconds: float | None, error: Exception) -> float:
-        if time.monotonic() > self._gives_up_at:
+        left = self._gives_up_at - time.monotonic()
+        if left < 0:
             raise error
-        return PAUSE_SECONDS if seconds is None else seconds
+        # A queue that is paused asks for minutes: the last try comes when the patience ends.
+        return min(PAUSE_SECONDS if seconds is None else seconds, left)
