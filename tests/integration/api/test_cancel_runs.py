@@ -14,6 +14,12 @@ from tests.integration.api.helpers import assert_problem, client_of, grant, make
 PATH = "/async/api/runs/cancel"
 
 
+@pytest.fixture(autouse=True)
+def a_request_cancels_all(monkeypatch):
+    """However slow the machine is: after a second the rest would be left to tasks."""
+    monkeypatch.setattr("flows.tasks.cancelling.SLICE_SECONDS", 600.0)
+
+
 @pytest.fixture
 def flows(flow):
     make_loan_flow("other")
