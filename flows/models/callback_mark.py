@@ -12,6 +12,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 MARK = 0xCA11
+_DIGITS = f"{MARK:04x}"
 
 
 def marked_uuid7() -> UUID:
@@ -20,4 +21,4 @@ def marked_uuid7() -> UUID:
 
 
 def is_marked(run_id: str) -> bool:
-    return run_id.endswith(f"{MARK:x}")
+    return run_id.endswith(_DIGITS)

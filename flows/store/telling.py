@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from math import inf
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import F
@@ -20,8 +20,7 @@ from flows.models.callback_mark import is_marked
 KEPT_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """The end of a run. The flow is None where it was deleted.
 
     The id is as a database writes it: most ends are told to no webhook, and so it is read then.
