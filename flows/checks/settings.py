@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, router
 from django.utils.module_loading import import_string
 
 from flows.front.mount import is_mounted, own_middleware
+from flows.models.durations import is_rate_period
 
 BROKER = "flows.worker.broker.QueueBroker"
 
@@ -154,6 +155,24 @@ def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
             f"REST_KNOX lacks what the API needs, {missing}: no token can be made or used.",
             hint="Start from asyncengine.settings.REST_KNOX and change only what you need.",
             id="flows.E009",
+        )
+    ]
+
+
+@register()
+def start_rate_is_a_number_in_seconds(**kwargs: Any) -> list[CheckMessage]:
+    match settings.ASYNCENGINE_START_RATE:
+        case None:
+            return []
+        case (int(count), int(seconds)):
+            if count >= 1 and is_rate_period(timedelta(seconds=seconds)):
+                return []
+    return [
+        Error(
+            "ASYNCENGINE_START_RATE is no number of starts with the seconds that it counts in: each"
+            " start by the API fails.",
+            hint="Set such as (100, 1) or None; the variable of the environment is such as 100/s.",
+            id="flows.E012",
         )
     ]
 

@@ -52,6 +52,7 @@ def found() -> list[str]:
         + settings_checks.moments_have_a_time_zone()
         + settings_checks.rows_are_in_the_default_database()
         + settings_checks.tokens_are_what_the_api_says()
+        + settings_checks.start_rate_is_a_number_in_seconds()
         + settings_checks.callers_can_log_in()
         + settings_checks.an_idle_cluster_wakes_up()
         + settings_checks.caches_are_shared()
@@ -178,3 +179,19 @@ def test_our_models_have_their_keys_whatever_default_auto_field_a_project_has(ap
     config = apps.get_app_config(app)
 
     assert type(config).default_auto_field == "django.db.models.BigAutoField"
+
+
+@pytest.mark.parametrize(
+    ("rate", "messages"),
+    [
+        (None, []),
+        ((100, 60), []),
+        ("100/s", ["flows.E012"]),
+        ((0, 1), ["flows.E012"]),
+        ((1, 90_000), ["flows.E012"]),
+    ],
+)
+def test_a_start_rate_that_cannot_be_is_an_error(settings, rate, messages):
+    settings.ASYNCENGINE_START_RATE = rate
+
+    assert found() == messages
