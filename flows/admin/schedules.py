@@ -46,6 +46,9 @@ class ScheduleForm(forms.ModelForm):
             "payload": UnfoldAdminTextareaWidget(
                 attrs={"rows": 6, "style": MONOSPACE, "spellcheck": "false"}
             ),
+            "labels": UnfoldAdminTextareaWidget(
+                attrs={"rows": 2, "style": MONOSPACE, "spellcheck": "false"}
+            ),
         }
 
 

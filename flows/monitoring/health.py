@@ -54,6 +54,8 @@ class FlowHealth:
     ended_in_hour: int = 0
     failed_in_week: int = 0
     ended_in_week: int = 0
+    # Names of schedules whose last time had no run, each with the reason.
+    schedule_problems: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,19 @@ def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
             )
 
 
+def schedule_not_started(snapshot: Snapshot) -> Iterator[Alarm]:
+    for flow in snapshot.flows:
+        for name, problem in flow.schedule_problems:
+            yield Alarm(
+                "schedule-not-started",
+                Level.WARNING,
+                f"The schedule {name} has not started the flow {flow.name}. {problem}",
+                "Repair it on its page. The alarm ends with its next run.",
+                Target.FLOW,
+                flow.name,
+            )
+
+
 RULES: tuple[Callable[[Snapshot], Iterator[Alarm]], ...] = (
     workers_gone,
     conservation_broken,
@@ -234,6 +249,7 @@ RULES: tuple[Callable[[Snapshot], Iterator[Alarm]], ...] = (
     queue_full,
     failing_more,
     new_dead_letters,
+    schedule_not_started,
     sandbox_incomplete,
 )
 

@@ -16,7 +16,14 @@ import orjson
 from django.conf import settings
 from django.db.models import QuerySet
 
-from flows.models import ConservationCheck, Consumer, Flow, FlowTotals, Queue
+from flows.models import (
+    ConservationCheck,
+    Consumer,
+    Flow,
+    FlowScheduleState,
+    FlowTotals,
+    Queue,
+)
 from flows.monitoring.curves import (
     MINUTES,
     RESOLUTIONS,
@@ -37,6 +44,7 @@ from flows.store import store
 from flows.store.rate_limit import RateLimit
 
 MOST_CAUSES = 3
+MOST_PROBLEMS = 3
 
 # What is usual, and what is new since yesterday, changes slowly.
 _usual = Kept(60.0)
@@ -258,6 +266,10 @@ def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
     hour, day, week = (
         _usual.read(each, partial(curves, each, now, with_durations=False)) for each in RESOLUTIONS
     )
+    problems: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    failing = FlowScheduleState.objects.exclude(problem="").order_by("schedule__name")
+    for flow_id, *problem in failing.values_list("schedule__flow", "schedule__name", "problem"):
+        problems[flow_id].append((problem[0], problem[1]))
     return [
         FlowHealth(
             flow.name,
@@ -267,6 +279,7 @@ def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
             ended_in_hour=_ended(hour[flow.name, ""]),
             failed_in_week=week[flow.name, ""].total("failed"),
             ended_in_week=_ended(week[flow.name, ""]),
+            schedule_problems=tuple(problems[flow.pk][:MOST_PROBLEMS]),
         )
         for flow in flows
     ]

@@ -17,7 +17,6 @@ from flows import engine
 from flows.errors import FlowError, QueueFull
 from flows.models import FlowSchedule, FlowScheduleState, Run
 from flows.models.cron_times import CronInvalid
-from flows.monitoring.times import rfc3339
 from flows.store import store
 
 # The label of a schedule's runs.
@@ -26,6 +25,7 @@ LABEL = "schedule"
 GRACE = timedelta(minutes=1)
 # Of missed times these are started.
 MOST_MISSED = 100
+MOST_DETAILS = 3
 # Where the queue is full, or the last run has not ended, the schedule is looked at again then.
 AGAIN = timedelta(seconds=5)
 # A task that is not done after this time leaves the rest to the next one.
@@ -102,7 +102,7 @@ def _serve(state: FlowScheduleState, now: datetime) -> int:
                 state.time, state.at = moment, now + AGAIN
                 state.save()
                 return begun
-            state.problem = f"Left out at {rfc3339(moment)}: the run before had not ended."
+            state.problem = f"Left out at {_shown(moment)}: the run before had not ended."
             continue
         try:
             with store().database.transaction():
@@ -115,13 +115,24 @@ def _serve(state: FlowScheduleState, now: datetime) -> int:
             state.save()
             return begun
         except FlowError as error:
-            state.problem = f"Not started at {rfc3339(moment)}: {error}"
+            why = " ".join([str(error), *_details(error)])
+            state.problem = f"Not started at {_shown(moment)}: {why}"
             continue
         state.last_time, state.problem = moment, ""
         begun += 1
     state.wait_for(times.after(max([*due, state.time])))
     state.save()
     return begun
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _details(error: FlowError) -> list[str]:
+    """Return what is wrong in the payload, the first of it."""
+    found: list[dict[str, str]] = getattr(error, "errors", [])
+    return [f"{each.get('path', '')} {each['detail']}." for each in found[:MOST_DETAILS]]
 
 
 def _to_start(schedule: FlowSchedule, due: list[datetime], now: datetime) -> list[datetime]:

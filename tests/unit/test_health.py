@@ -21,7 +21,7 @@ ALIVE = {"clusters": 1}
 MINUTE = timedelta(minutes=1)
 
 
-def flow(**fields: int) -> FlowHealth:
+def flow(**fields: Any) -> FlowHealth:
     return FlowHealth("orders", **fields)
 
 
@@ -109,6 +109,11 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
         "new ones",
         Snapshot((flow(open_letters=7, new_letters=2),), **ALIVE),
         [("dead-letters", Level.WARNING)],
+    ),
+    (
+        "a schedule that could not start its flow",
+        Snapshot((flow(schedule_problems=(("nightly", "Its payload is refused."),)),), **ALIVE),
+        [("schedule-not-started", Level.WARNING)],
     ),
     ("new ones, decided already", Snapshot((flow(open_letters=0, new_letters=2),), **ALIVE), []),
     # The installation.
