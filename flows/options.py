@@ -22,9 +22,10 @@ LONGEST_KEY = 255
 IDEMPOTENCY_KEY_AGE = timedelta(hours=24)
 LONGEST_REASON = 500
 
-# As RFC 3339 has it; a "+" that was not escaped arrives as a space.
+# As RFC 3339 has it. A "+" that was not escaped arrives as a space, and generated clients in Python
+# write +0100.
 RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", flags=re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:?\d\d)", flags=re.ASCII
 )
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
