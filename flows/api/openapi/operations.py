@@ -144,7 +144,7 @@ START = operation(
     ],
     body={"application/json": ref("Payload")},
     answer={
-        **answered("The run has ended within `wait`.", ref("Run"), RUN),
+        **answered("The run has ended within `wait`.", ref("StartedRun"), RUN),
         **answered("The run is stored.", ref("Started"), STARTED, status=202),
     },
     problems=(

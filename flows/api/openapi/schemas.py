@@ -278,6 +278,17 @@ RUN = record(
     description="One execution of a flow.",
 )
 
+# Generators of some languages read every answer of an operation by the schema of the first.
+STARTED_RUN = record(
+    {**RUN["properties"], "statusUrl": {"type": "string", "format": "uri"}},
+    optional=(
+        "statusUrl",
+        *(name for name in RUN["properties"] if name not in STARTED["properties"]),
+    ),
+    description="What a start is answered with: the run where it has ended within `wait`, else the"
+    " members of Started alone.",
+)
+
 RUN_PAGE = page_of("RunSummary")
 
 LINE: Schema = {"type": "integer", "minimum": 1}
@@ -797,6 +808,7 @@ COMPONENTS: dict[str, Schema] = {
     "RunSummary": RUN_SUMMARY,
     "Started": STARTED,
     "StartedAgain": STARTED_AGAIN,
+    "StartedRun": STARTED_RUN,
     "StepTrace": STEP_TRACE,
     "Token": TOKEN,
     "TokenPage": TOKEN_PAGE,
