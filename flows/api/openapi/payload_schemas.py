@@ -164,11 +164,16 @@ class _Conversion:
     def _object(self, schema: Schema, path: str, depth: int) -> Schema:
         given, needed = schema.get("properties", {}), schema.get("required", [])
         wanted = [*given, *(name for name in needed if name not in given)]
-        names = told_apart(wanted)
-        properties = {
-            name: self._part(given.get(name, True), f"{path}_{name}", depth + 1) for name in names
+        parts = {
+            name: self._part(given.get(name, True), f"{path}_{name}", depth + 1)
+            for name in told_apart(wanted)
         }
-        self._shown_as(len(names) == len(wanted))
+        properties = {
+            name: part
+            for name, part in parts.items()
+            if is_typed(part) or name in needed or takes_anything(given[name])
+        }
+        self._shown_as(len(properties) == len(wanted))
         self._compare(
             schema, {"type", "properties", "required", "additionalProperties", *SIZES["object"]}
         )
@@ -305,6 +310,16 @@ def without_null(schema: Schema) -> tuple[Schema, bool]:
     if types is None and None in words:
         return schema | {"enum": [word for word in words if word is not None]}, True
     return schema, False
+
+
+def is_typed(part: Schema) -> bool:
+    """Return whether a part of the document has a type. Clients in Java send null for a member
+    without one that was not set."""
+    return not part.keys().isdisjoint({"type", "$ref", "anyOf"})
+
+
+def takes_anything(schema: Any) -> bool:
+    return schema is True or (isinstance(schema, dict) and schema.keys() <= ANNOTATIONS)
 
 
 def _or_null(schema: Schema) -> Schema:
