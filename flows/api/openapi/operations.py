@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from flows.api.openapi.describe import (
     CHALLENGE,
+    GIVEN,
     HEADER,
     RECEIVES,
     WAITED,
@@ -80,7 +81,7 @@ START_OPTIONS = [
         " `startAt`.",
         # Not a choice of two schemas: clients in Java fail where none is given.
         {
-            "type": "string",
+            **GIVEN,
             "pattern": r"^([0-9]+(\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+"
             r"([Zz]|[+-][0-9]{2}:?[0-9]{2}))$",
         },
