@@ -70,6 +70,8 @@ class Execution:
         # Requests under way: their number at the worker -> their number in the script.
         self._under_way: dict[int, int] = {}
         self._sent: dict[int, str] = {}
+        # Values that it has given to the cache, by the number of the request at the worker.
+        self._cached: dict[int, Any] = {}
         self._finishes = False
 
     def run(self, libraries: Sequence[bytes], code: bytes) -> bytes:
@@ -217,12 +219,16 @@ class Execution:
         self._raise_end(state)
         replies = []
         for number, request, *service in state["requests"]:
+            if service:
+                request = json.loads(request)
             if service == ["state"]:
                 replies.append((number, self._context.state._serve(request)))
                 continue
             sent = self._context.send_request(service[0] if service else "http", request)
             self._under_way[sent] = number
             self._sent[sent] = _in_words(request)
+            if service == ["cache"] and "text" in request:
+                self._cached[sent] = request["text"]
         for number, reply in replies:
             self._reply(number, reply)
         if self._under_way or replies:
@@ -275,6 +281,8 @@ class Execution:
             self._take()
 
     def _settle(self, number: int, reply: dict[str, Any]) -> None:
+        if (text := self._cached.pop(number, None)) is not None and "error" not in reply:
+            reply = {"text": text}
         self._reply(self._under_way.pop(number), reply)
 
     def _reply(self, number: int, reply: dict[str, Any]) -> None:

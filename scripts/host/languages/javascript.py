@@ -105,7 +105,7 @@ class JavaScriptScript:
     def run(self, body: bytes, context: "Context") -> Any:
         self._peak_before = _peak_bytes()
         orders = key_orders(body)
-        remembers = orders is not None or may_change(body)
+        remembers = orders is not None or may_change(body) or _leaves_numbers(context)
         omitted = self._prelude.omitted
         if orders is not None:
             omitted -= prelude.BUILT_INS_OF_ORDERS
@@ -307,6 +307,11 @@ def _read(text: bytes, numerals: Numerals) -> Any:
         # The usual message would name a function of Python.
         message = "The output holds an integer with too many digits."
         raise OutputInvalid(message, place="$") from None
+
+
+def _leaves_numbers(context: "Context") -> bool:
+    """Whether the last wait has left numbers that JavaScript would write in another way."""
+    return context._waits is not None and may_change(context._waits["state"].encode())
 
 
 def _file(name: str) -> str:

@@ -70,7 +70,7 @@
     };
     if (facts[9] !== null) {
       [context.waits, context.waitedSeconds] = facts[9];
-      context.waitState = facts[9][2] === "" ? null : parse(facts[9][2]);
+      context.waitState = facts[9][2] === "" ? null : shared.read(facts[9][2], makeNumerals);
     }
     globalThis.context = context;
     globalThis.setData = taking("setData", ["output"], setData);
