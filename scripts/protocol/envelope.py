@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import orjson
 
 from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.json_text import MAX_DIGITS
 from scripts.protocol.numerals import (
     Numerals,
     as_written,
@@ -361,7 +362,7 @@ class _Writer:
         try:
             self._text.append(writing_of(value, self._numerals) or int.__repr__(value))
         except ValueError:
-            self._refuse("is an integer with too many digits")
+            self._refuse(f"is an integer of more than {MAX_DIGITS} digits")
 
     def _write_float(self, value: float) -> None:
         if not math.isfinite(value):

@@ -40,6 +40,7 @@ from scripts.protocol.errors import (
     ScriptTimedOut,
     place,
 )
+from scripts.protocol.json_text import MAX_DIGITS
 from scripts.protocol.numerals import Numerals, may_change
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def _read(text: bytes, numerals: Numerals) -> Any:
         raise
     except ValueError:
         # The usual message would name a function of Python.
-        message = "The output holds an integer with too many digits."
+        message = f"The output holds an integer of more than {MAX_DIGITS} digits."
         raise OutputInvalid(message, place="$") from None
 
 

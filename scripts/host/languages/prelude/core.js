@@ -17,7 +17,8 @@
   const OUTPUTS = { __proto__: null, $: true, payload: true, state: true };
   const { parse, stringify, rawJSON } = JSON;
   const { isArray } = Array;
-  const { getPrototypeOf, keys, prototype: plain } = Object;
+  const { getOwnPropertySymbols: symbols, getPrototypeOf, keys, prototype: plain } = Object;
+  const { hasOwn } = Object;
   const { apply } = Reflect;
   const { includes } = String.prototype;
   const { includes: isAmong, join } = Array.prototype;
@@ -162,6 +163,9 @@
   // the text grows too large: what an object holds many times takes no memory until then.
   function checked(key, value) {
     if (value === undefined) {
+      if (isArray(this)) {
+        throw undefined;
+      }
       return value;
     }
     // With a comma; and for a key, which begins with no digit as a position does, quotes and a colon.
@@ -190,7 +194,13 @@
           break;
         }
         containers++;
+        if (symbols(value).length > 0) {
+          break;
+        }
         if (isArray(value)) {
+          if (hasMore(value)) {
+            break;
+          }
           return value;
         }
         const prototype = getPrototypeOf(value);
@@ -200,6 +210,17 @@
     }
     // unserializable.js finds out which value it is, and where.
     throw undefined;
+  }
+
+  // Whether an array has properties beside its items. Counting takes no memory, and counts those of a
+  // changed prototype, too. A match with a pattern has some beside its texts, and may go out.
+  function hasMore(array) {
+    let count = 0;
+    for (const _ in array) {
+      count++;
+    }
+    return count > array.length && keys(array).length > array.length &&
+      !(hasOwn(array, "index") && hasOwn(array, "input") && hasOwn(array, "groups"));
   }
 
   function isPlain(value) {

@@ -22,6 +22,9 @@
       value = made;
     }
     const isObject = typeof value === "object" && value !== null;
+    if (value === undefined && outer && Array.isArray(outer.value)) {
+      return ["", "is undefined or a hole, which JSON would make null; use null"];
+    }
     const reason = reasonAgainst(value) || isObject && reasonAgainstDepth(value, outer, depth);
     if (reason) {
       return ["", reason];
@@ -41,7 +44,18 @@
         return [step(name) + found[0], found[1]];
       }
     }
-    return undefined;
+    const left = leftOut(value);
+    return left && ["", `${left}, which JSON would leave out`];
+  }
+
+  // As hasMore in core.js.
+  function leftOut(value) {
+    if (Object.getOwnPropertySymbols(value).length > 0) {
+      return "has a symbol as a key";
+    }
+    const isMatch = ["index", "input", "groups"].every((name) => Object.hasOwn(value, name));
+    const names = Array.isArray(value) && !isMatch ? Object.keys(value) : [];
+    return names.length > value.length ? `is an array with the property ${names.at(-1)}` : undefined;
   }
 
   function reasonAgainst(value) {
