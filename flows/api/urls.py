@@ -8,6 +8,7 @@ from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
 from flows.api.own_tokens import OwnTokenView, TokensView, WhoAmIView
+from flows.api.problems import ProblemTypeView
 from flows.api.queues import PauseQueueView, QueuesView, QueueView, ResumeQueueView
 from flows.api.reprocessings import (
     ReprocessDeadLettersView,
@@ -60,6 +61,7 @@ urlpatterns = [
     path(
         "api/reprocessings/<int:id>/stop", StopReprocessingView.as_view(), name="stop-reprocessing"
     ),
+    path("problems/<str:name>", ProblemTypeView.as_view(), name="problem-type"),
     path("health/live", LiveView.as_view(), name="live"),
     path("health/ready", ReadyView.as_view(), name="ready"),
     path("specifications/openapi.json", JsonView.as_view(), name="openapi-json"),

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 
 from flows import errors
-from flows.api.errors import TYPE_BY_FLOW_ERROR, as_problem
+from flows.api.errors import PROBLEM_TYPES, TYPE_BASE, TYPE_BY_FLOW_ERROR, as_problem
 from flows.configuration import ConfigurationInvalid
 from tests.integration.api.helpers import assert_problem
 
@@ -33,6 +33,16 @@ def test_answer_that_the_caller_does_not_accept_is_refused(client):
     response = client.get(PATH, headers={"Accept": "text/html"})
 
     assert_problem(response, 406, "not-acceptable")
+
+
+def test_type_of_each_problem_leads_to_what_it_means(anonymous):
+    for name, problem_type in PROBLEM_TYPES.items():
+        document = anonymous.get(f"{TYPE_BASE}{name}").json()
+
+        assert document["type"] == f"{TYPE_BASE}{name}"
+        assert document["title"] == problem_type.title
+        assert document["advice"]
+    assert_problem(anonymous.get(f"{TYPE_BASE}nothing"), 404, "not-found")
 
 
 def test_caller_that_accepts_problems_alone_gets_what_there_is(client):
