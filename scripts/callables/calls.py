@@ -32,15 +32,15 @@ from scripts.protocol.errors import (
     ScriptInvalid,
     ScriptKilled,
     ScriptRaised,
-    ScriptRejected,
     ScriptRetry,
     ScriptTooLate,
     ScriptWait,
 )
 from scripts.protocol.flow_state import StateChanges, versioned
+from scripts.protocol.numerals import Numerals
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.progress import Progress
-from scripts.protocol.rejections import code_of, details_of
+from scripts.protocol.rejections import rejected
 from scripts.protocol.schema import Contract
 from scripts.protocol.services import Service
 from scripts.protocol.starts import StartRefused
@@ -178,7 +178,8 @@ class CallableCall:
             return timed_out(
                 self.limit.seconds, self.limit.stack, CallableCall._run.__code__, clean
             )
-        error, clean = explained(reason), self._services.clean
+        numerals = self._made._numerals if self._made else None
+        error, clean = explained(reason, numerals), self._services.clean
         error.args = (clean(str(error), MAX_TEXT_LENGTH),)
         for name, value in vars(error).items():
             if isinstance(value, str):
@@ -191,7 +192,7 @@ def contract_of(input_schema: str, output_schema: str) -> Contract:
     return Contract(input_schema, output_schema)
 
 
-def explained(error: BaseException) -> ScriptError:
+def explained(error: BaseException, numerals: Numerals | None) -> ScriptError:
     """Return the error that an exception of a callable means."""
     if isinstance(error, ScriptError):
         return error
@@ -199,9 +200,9 @@ def explained(error: BaseException) -> ScriptError:
         if isinstance(error, Retry):
             return ScriptRetry(after=error.after, reason=str(error.reason))
         if isinstance(error, Wait):
-            return waiting(error.after, str(error.reason), error.state)
+            return waiting(error.after, str(error.reason), error.state, numerals)
         if isinstance(error, Reject):
-            return rejected(error)
+            return rejected(str(error.reason), error.code, error.details, numerals)
         headline = "".join(traceback.format_exception_only(error)).strip()
         is_refused = isinstance(error, StepNotAllowed | NotListed) or (
             isinstance(error, HttpError | SignatureError | StartRefused)
@@ -215,11 +216,6 @@ def explained(error: BaseException) -> ScriptError:
     # The end shows where it was raised.
     kind = ScriptInvalid if is_refused else ScriptRaised
     return kind(headline, traceback=trace[-MAX_TEXT_LENGTH:])
-
-
-def rejected(error: Reject) -> ScriptRejected:
-    details = details_of(error.details, str)
-    return ScriptRejected(reason=str(error.reason), code=code_of(error.code), details=details)
 
 
 def _own_frames(frames: types.TracebackType | None) -> types.TracebackType | None:

@@ -131,17 +131,22 @@ def _complete_one(
 
 
 def encode(
-    value: Any, numerals: Numerals | None = None, most_bytes: int = MAX_OUTPUT_BYTES
+    value: Any,
+    numerals: Numerals | None = None,
+    most_bytes: int = MAX_OUTPUT_BYTES,
+    *,
+    takes_decimals: bool = False,
 ) -> bytes:
     """Write a value as JSON text. Raises OutputInvalid with the place of what JSON cannot hold.
 
+    `takes_decimals`: each Decimal is a number with its digits.
     Numbers that `decode` has read are written as they came. What has far more than `most_bytes` is
     refused; the text may be somewhat longer.
     """
     require_small(value, most_bytes)
     text = _encode_fast(value, numerals)
     if text is None:
-        text = _Writer(numerals).write(value)
+        text = _Writer(numerals, takes_decimals).write(value)
     check_size(text)
     return text
 
@@ -284,8 +289,9 @@ class _Container:
 class _Writer:
     """Writes JSON without recursion and always knows where in the value it is."""
 
-    def __init__(self, numerals: Numerals | None = None) -> None:
+    def __init__(self, numerals: Numerals | None, takes_decimals: bool) -> None:
         self._numerals = numerals
+        self._takes_decimals = takes_decimals
         self._text: list[str] = []
         self._open: list[_Container] = []
         self._identities: set[int] = set()
@@ -325,6 +331,8 @@ class _Writer:
             self._begin(value, enumerate(value), "[]")
         elif isinstance(value, uuid.UUID):
             self._text.append(f'"{value}"')
+        elif self._takes_decimals and isinstance(value, decimal.Decimal) and value.is_finite():
+            self._text.append(decimal.Decimal.__str__(value))
         else:
             self._refuse_type(value)
 

@@ -64,7 +64,7 @@ def program_of(name: str, script: Script | None, files: Files) -> Program:
 def read_file(name: str) -> str:
     """Return the text of a file. Raises FilesInvalid."""
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FilesInvalid(f"Cannot read {name}: {error}") from error
 

@@ -59,7 +59,9 @@ def test_output_is_printed_digit_for_digit(script):
 
 def test_input_and_code_come_from_files(tmp_path):
     (tmp_path / "sample.json").write_text('{"amount": 10}')
-    (tmp_path / "code.py").write_text("def run(message, context): return [message['payload']]")
+    code = "def run(message, context): return [message['payload']]"
+    # As some editors write files.
+    (tmp_path / "code.py").write_text(code, encoding="utf-8-sig")
 
     result = try_script(
         *("adding", "--input", str(tmp_path / "sample.json")),

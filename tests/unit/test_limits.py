@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.worker.redelivery import MAX_FAN_OUTS
+from scripts.host.languages import execution
 from scripts.models import Script
 from scripts.protocol import (
     envelope,
@@ -35,6 +36,7 @@ LIMITS = {
     "log": [wire.KEPT_LOG_LINES, wire.KEPT_LOG_LINES, wire.MAX_LOG_LENGTH / KIB],
     "error": [wire.MAX_TEXT_LENGTH],
     "`Reject`": [rejections.MAX_CODE_LENGTH - 1, wire.MAX_TEXT_LENGTH],
+    "`reason`": [execution.MAX_MESSAGE_LENGTH],
     "`Wait(state=)`": [wait_state.MAX_STATE_BYTES / KIB],
     "requests of all kinds": [
         wire.MAX_REQUESTS,
@@ -76,6 +78,7 @@ def test_the_constants_of_javascript_are_those_of_python():
         ("cached.js", "MAX_CACHED"): services.MAX_CACHED_LENGTH,
         ("state.js", "MAX_VALUE"): flow_state.MAX_VALUE_BYTES,
         ("decisions.js", "MAX_STATE"): wait_state.MAX_STATE_BYTES,
+        ("decisions.js", "MAX_CODE"): rejections.MAX_CODE_LENGTH - 1,
     }
 
     for (file, name), number in expected.items():

@@ -32,11 +32,10 @@ from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptRaised,
-    ScriptRejected,
     ScriptRetry,
 )
 from scripts.protocol.numerals import Numerals
-from scripts.protocol.rejections import code_of, details_of
+from scripts.protocol.rejections import rejected
 from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
@@ -104,11 +103,7 @@ class PythonScript:
         if isinstance(error, Wait):
             return waiting(error.after, _text(error.reason), error.state, self._numerals)
         if isinstance(error, Reject):
-            return ScriptRejected(
-                reason=_text(error.reason),
-                code=code_of(error.code),
-                details=details_of(error.details, _text),
-            )
+            return rejected(_text(error.reason), error.code, error.details, self._numerals)
         if isinstance(error, ImportError | StepNotAllowed | NotListed) or (
             isinstance(error, HttpError | SignatureError | StartRefused)
             and error.kind in NEVER_ALLOWED

@@ -14,7 +14,9 @@
   // As in envelope.py and wire.py.
   const MAX_OUTPUT = 8 * 1024 * 1024, MAX_REQUEST = 1024 * 1024;
   // Where the script does not catch it, what JSON cannot hold there is a fault of its output.
-  const OUTPUTS = { __proto__: null, $: true, payload: true, state: true };
+  const OUTPUTS = {
+    __proto__: null, $: true, payload: true, state: true, code: true, details: true,
+  };
   const { parse, stringify, rawJSON } = JSON;
   const { isArray } = Array;
   const { getOwnPropertySymbols: symbols, getPrototypeOf, keys, prototype: plain } = Object;

@@ -1,8 +1,8 @@
 // retry, wait and reject: the first call counts, even if the script catches the error thrown here.
 (function (shared) {
   "use strict";
-  // As in wait_state.py.
-  const MAX_STATE = 64 * 1024;
+  // As in wait_state.py and rejections.py.
+  const MAX_STATE = 64 * 1024, MAX_CODE = 99;
   const { isFinite } = Number;
   const { getPrototypeOf, keys, prototype: plain } = Object;
   const { optionsOf, taking } = shared;
@@ -56,18 +56,28 @@
     }
     const { code, details } = optionsOf("reject()", options, ["code", "details"]);
     decide("reject", reason, {
-      code: code === undefined || code === null ? undefined : text(code),
+      code: code === undefined || code === null ? undefined : codeOf(text(code)),
       details: details === undefined || details === null ? undefined : detailsOf(details),
     });
   }
 
-  // JSON text. What JSON cannot hold is its text: the message is rejected in any case.
+  function codeOf(code) {
+    if (code.length > MAX_CODE) {
+      const reason = `has ${code.length} characters; at most ${MAX_CODE} are allowed.`;
+      throw shared.refuse(rangeError, "code", reason);
+    }
+    return code;
+  }
+
+  // JSON text, cut where it is too long.
   function detailsOf(details) {
     try {
       return shared.copied(details, "details", shared.maxRequest);
     } catch (error) {
-      const isTooLarge = shared.isTooLarge(error);
-      return stringify(isTooLarge ? { tooLong: shared.maxRequest } : textOf(details));
+      if (!shared.isTooLarge(error)) {
+        throw error;
+      }
+      return stringify({ tooLong: shared.maxRequest });
     }
   }
 
