@@ -80,8 +80,6 @@ def can_be(value: Any, hint: Any) -> bool:
 def as_json(value: Any) -> Any:
     if isinstance(value, list):
         return [as_json(each) for each in value]
-    if hasattr(value, "payload"):
-        return value.payload.read().decode()
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
