@@ -109,9 +109,22 @@ def run(pool: HostPool, path: Path, example: dict[str, Any]) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_an_example_does_what_its_page_says(pool: HostPool, server: Loopback, path: Path) -> None:
-    example = json.loads((EXAMPLES / f"{path.name}.json").read_text())
+def cases_of(path: Path) -> list[dict[str, Any]]:
+    cases = json.loads((EXAMPLES / f"{path.name}.json").read_text())
+    return cases if isinstance(cases, list) else [cases]
+
+
+CASES = [
+    pytest.param(path, example, id=f"{path.name}-{number}")
+    for path in FILES
+    for number, example in enumerate(cases_of(path))
+]
+
+
+@pytest.mark.parametrize(("path", "example"), CASES)
+def test_an_example_does_what_its_page_says(
+    pool: HostPool, server: Loopback, path: Path, example: dict[str, Any]
+) -> None:
     server.pages.clear()
     server.received.clear()
     for place, answer in example.get("answers", {}).items():
