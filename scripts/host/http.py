@@ -6,7 +6,7 @@ import json as jsons
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from scripts.host.exceptions import Retry
 from scripts.host.service_client import TOO_LARGE, is_too_large
@@ -356,7 +356,8 @@ def _json_text(value: Any, numerals: Numerals) -> str:
 
 
 def _with_params(url: str, params: Any) -> str:
-    query = urlencode(_fields("params", params))
+    # As JavaScript writes it; a form has "+" for a blank.
+    query = urlencode(_fields("params", params), safe="!'()*", quote_via=quote)
     if not query:
         return url
     url, hash_sign, fragment = url.partition("#")

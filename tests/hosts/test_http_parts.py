@@ -82,8 +82,8 @@ def parts(received: Any) -> list[Message]:
 
 # A call with each option, as Python and as JavaScript write it.
 LISTS = {
-    "python": "http.get(url, params={'a': ['x y', 2, None], 'b': None, 'c': True, 'd': []})",
-    "javascript": "await http.get(url, {params: {a: ['x y', 2, null], b: null, c: true, d: []}})",
+    "python": "http.get(url, params={'a': [odd, 2, None], 'b': None, 'c': True, 'd': []})",
+    "javascript": "await http.get(url, {params: {a: [odd, 2, null], b: null, c: true, d: []}})",
 }
 PAIRS = {
     "python": "http.get(url, params=[('a', 1), ('b', 2), ('a', 3)])",
@@ -119,16 +119,17 @@ def sent(pool: HostPool, language: str, server: Loopback, call: dict[str, str]) 
     result(
         pool,
         language,
-        f"{before[language]}url = '{server.url()}'\n{call[language]}{ends[language]}",
+        f"{before[language]}url = '{server.url()}'\n"
+        f'{before[language]}odd = "x y+é!\'()*~/"\n{call[language]}{ends[language]}',
     )
     return server.received[-1]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_lists_and_pairs_are_sent_alike(pool: HostPool, server: Loopback, language: str) -> None:
-    query = sent(pool, language, server, LISTS).path.replace("%20", "+")
+    query = sent(pool, language, server, LISTS).path
 
-    assert query == "/?a=x+y&a=2&c=true"
+    assert query == "/?a=x%20y%2B%C3%A9!'()*~%2F&a=2&c=true"
     assert sent(pool, language, server, PAIRS).path == "/?a=1&b=2&a=3"
 
 

@@ -38,12 +38,14 @@ def test_a_script_reads_what_a_server_answers(pool: HostPool, server: Loopback) 
         f"""
 const r = await http.get("{server.url("/orders?x=1")}", {{
   params: {{ y: "a b" }}, headers: {{ "X-Count": 3 }}, timeout: 5 }});
-setData([r.status, r.ok, r.body, r.data, r.headers["x-number"], r.url, r.raiseForStatus() === r]);
+setData([r.status, r.ok, r.body, r.data, r.headers["x-number"], r.url, r.raiseForStatus() === r,
+  r.headers.get("X-NUMBER"), r.headers.get("constructor") ?? null, r.headers.get("get") ?? null]);
 """,
     )
 
     url = "/orders?x=1&y=a%20b"
-    assert given == [200, True, '{"a": "ü"}', {"a": "ü"}, "7", server.url(url), True]
+    assert given[:7] == [200, True, '{"a": "ü"}', {"a": "ü"}, "7", server.url(url), True]
+    assert given[7:] == ["7", None, None]
     assert server.received[0].path == url
     assert server.received[0].headers["x-count"] == "3"
 

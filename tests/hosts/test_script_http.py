@@ -30,7 +30,7 @@ return [r.status, r.ok, r.text, r.json(), r.headers["X-NUMBER"], r.headers.get("
 """,
     )
 
-    url = "/orders?x=1&y=a+b&z=1&z=2"
+    url = "/orders?x=1&y=a%20b&z=1&z=2"
     assert given == [
         *[200, True, '{"a": "ü"}', {"a": "ü"}, "7", None, True, True, server.url(url), True],
     ]

@@ -150,8 +150,10 @@ type HttpParameter = string | number | boolean | bigint | null | undefined;
 interface HttpResponse {
   readonly status: number;
   readonly ok: boolean;
-  /** By name in lower case. */
-  readonly headers: { readonly [name: string]: string };
+  /** By name in lower case; `get` takes a name in any case. */
+  readonly headers: { readonly [name: string]: string } & {
+    get(name: string): string | undefined;
+  };
   readonly setCookies: string[];
   /** The text of the body. Reading it throws if the body is not text. */
   readonly body: string;

@@ -3,7 +3,7 @@
 (function (shared, context) {
   "use strict";
   const { parse, stringify } = JSON;
-  const { defineProperty, keys } = Object;
+  const { create, defineProperty, hasOwn, keys } = Object;
   const { apply } = Reflect;
   const { isArray } = Array;
   const { toString } = Object.prototype;
@@ -234,10 +234,7 @@
       return fail(httpError(refused, reply.error, reply.kind));
     }
     const { status, body, url, retryAfter, base64, noText } = reply;
-    const headers = {};
-    for (const name of keys(reply.headers)) {
-      headers[apply(toLowerCase, name, [])] = reply.headers[name];
-    }
+    const headers = headersOf(reply.headers);
     const response = { status, ok: status >= 200 && status < 300, headers, body, url, retryAfter };
     const cookies = headers["set-cookie"];
     response.setCookies = cookies === undefined ? [] : apply(split, cookies, ["\n"]);
@@ -280,6 +277,20 @@
     } });
     return resolve(response);
   };
+
+  // By name in lower case; `get`, which is none of them, takes any case.
+  function headersOf(given) {
+    const inherited = {};
+    const headers = create(inherited);
+    for (const name of keys(given)) {
+      headers[apply(toLowerCase, name, [])] = given[name];
+    }
+    defineProperty(inherited, "get", { value: taking("headers.get", ["name"], (name) => {
+      const known = apply(toLowerCase, text(name), []);
+      return hasOwn(headers, known) ? headers[known] : undefined;
+    }) });
+    return headers;
+  }
 
   // The beginning of the body, in one line.
   function excerpt(body) {
