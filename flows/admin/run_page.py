@@ -84,7 +84,7 @@ def _step(
 ) -> dict[str, Any]:
     told = story.steps[number]
     step = told.step
-    version = step.script_version
+    version = told.script
     shown = most_telling(told.attempts)
     queue = step.queue
     return {
@@ -104,7 +104,7 @@ def _step(
         "input": _body(story.run, told.input) if sees_payloads else None,
         "output": _output(story, number) if sees_payloads else None,
         "groups": [
-            *(_group(story.run, group, sees_payloads) for group in _alike(shown)),
+            *(_group(story.run, told, group, sees_payloads) for group in _alike(shown)),
             *_running(story, told),
         ],
         "hidden_attempts": len(told.attempts) - len(shown),
@@ -180,18 +180,19 @@ def most_telling(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 
 def _alike(attempts: Sequence[Attempt]) -> Iterator[list[Attempt]]:
-    """Yield attempts with the same error, one after the other, as one."""
+    """Yield attempts of a version with the same error, one after the other, as one."""
 
-    def look(attempt: Attempt) -> tuple[str, str, Any]:
-        return attempt.branch, attempt.outcome, attempt.error or attempt.id
+    def look(attempt: Attempt) -> tuple[str, int, str, Any]:
+        return attempt.branch, attempt.step_id, attempt.outcome, attempt.error or attempt.id
 
     ordered = sorted(attempts, key=lambda attempt: (attempt.branch, attempt.id))
     for _, group in groupby(ordered, look):
         yield list(group)
 
 
-def _group(run: Run, group: list[Attempt], sees_payloads: bool) -> dict[str, Any]:
+def _group(run: Run, told: StepStory, group: list[Attempt], sees_payloads: bool) -> dict[str, Any]:
     first, last = group[0], group[-1]
+    script = told.scripts[first.step_id]
     branch = f"Branch {first.branch}, " if first.branch else ""
     numbers = f"attempt {first.number}"
     if len(group) > 1:
@@ -201,6 +202,8 @@ def _group(run: Run, group: list[Attempt], sees_payloads: bool) -> dict[str, Any
         "id": f"attempts-{first.id}",
         "name": name[0].upper() + name[1:],
         "times": len(group) if len(group) > 1 else 0,
+        # Where it is not the one that the head of the step has.
+        "script": script if script.pk != told.script.pk else "",
         "outcome": first.outcome,
         "label": OUTCOME_LABELS.get(first.outcome, "danger"),
         "started": first.started_at,
@@ -230,9 +233,11 @@ def _running(story: RunStory, told: StepStory) -> Iterator[dict[str, Any]]:
             finished_at=max(story.end, running.started_at),
             error="",
             has_input=False,
+            is_cut=False,
+            step_id=message.step_id,
         )
         logs = _logs_shown(running.logs) if running.logs else ""
-        yield _group(story.run, [attempt], sees_payloads=False) | {
+        yield _group(story.run, told, [attempt], sees_payloads=False) | {
             "id": f"running-{message.pk}",
             "is_running": True,
             "logs": logs,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from django.db.models import Q
 from django.db.models.functions import Left
@@ -15,6 +15,7 @@ from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, Step
 from flows.monitoring.trace import Place, running_attempts, statuses_of
 from flows.monitoring.wait_reason import script_wait
 from flows.store import store
+from scripts.models import ScriptVersion
 from scripts.protocol.json_text import member_of
 
 # Of the attempts, messages and dead letters of a run at most these numbers are read.
@@ -50,7 +51,9 @@ class Attempt:
     finished_at: datetime
     error: str
     has_input: bool
-    is_cut: bool = False
+    is_cut: bool
+    # As it was in the flow version that the attempt ran with.
+    step_id: int
 
     @property
     def is_completed(self) -> bool:
@@ -66,9 +69,23 @@ class StepStory:
     attempts: list[Attempt]
     messages: list[Message]
     letters: list[DeadLetter]
+    # By the id of a step version: that of this step, and those of its rows.
+    scripts: dict[int, ScriptVersion]
     spans: list[Span] = field(default_factory=list)
     # Those of the messages that scripts have been running on for a second or more.
     running: list[tuple[Message, RunningAttempt]] = field(default_factory=list)
+
+    @property
+    def script(self) -> ScriptVersion:
+        """Return what waits or ran here last; else what the run will run here."""
+        # A reprocessing with the newest script leaves attempts of earlier flow versions.
+        letters = [each for each in self.letters if _is_open(each)]
+        rows: list[Attempt | DeadLetter | Message] = [
+            *self.attempts[-1:],
+            *letters[-1:],
+            *self.messages[-1:],
+        ]
+        return self.scripts[rows[-1].step_id if rows else self.step.pk]
 
     @property
     def is_branched(self) -> bool:
@@ -125,7 +142,10 @@ class RunStory:
 
 
 def run_story(run: Run) -> RunStory:
-    """Tell what the run did. It takes five queries, whatever the run is."""
+    """Tell what the run did. It takes five queries, whatever the run is.
+
+    One more where a reprocessing has moved the run to another flow version.
+    """
     now = store().database.now()
     steps = _steps_of(run)
     attempts, is_cut = _attempts_of(run)
@@ -140,8 +160,12 @@ def run_story(run: Run) -> RunStory:
         )
         for step in steps
     ]
+    rows = (each for by_step in (attempts, messages, letters) for each in chain(*by_step.values()))
+    scripts = _scripts_of(steps, {row.step_id for row in rows})
     stories = [
-        StepStory(step, status, attempts[step.name], messages[step.name], letters[step.name])
+        StepStory(
+            step, status, attempts[step.name], messages[step.name], letters[step.name], scripts
+        )
         for step, status in zip(steps, statuses_of(run, places), strict=True)
     ]
     end = run.finished_at if run.finished_at and not any(messages.values()) else now
@@ -244,24 +268,52 @@ def _steps_of(run: Run) -> list[StepVersion]:
     return list(steps.select_related("script_version", "queue"))
 
 
+def _scripts_of(steps: Sequence[StepVersion], used: set[int]) -> dict[int, ScriptVersion]:
+    """Return the script versions of the steps, and of those of earlier flow versions."""
+    scripts = {step.pk: step.script_version for step in steps}
+    if earlier := used - scripts.keys():
+        found = StepVersion.objects.filter(pk__in=earlier).select_related("script_version")
+        scripts |= {step.pk: step.script_version for step in found}
+    return scripts
+
+
 def _attempts_of(run: Run) -> tuple[dict[str, list[Attempt]], bool]:
     # Without an order: PostgreSQL would sort all of them, or go through the attempts of all runs.
     rows = (
         StepRun.objects.filter(run=run.pk).order_by().annotate(beginning=Left("error", MOST_ERROR))
     )
-    fields = ("id", "step__name", "delivery", "branch", "outcome", "started_at", "finished_at")
+    fields = (
+        "id",
+        "step",
+        "step__name",
+        "delivery",
+        "branch",
+        "outcome",
+        "started_at",
+        "finished_at",
+    )
     kept = {"has_input": Q(input__isnull=False), "is_cut": Q(input_bytes__isnull=False)}
     values = rows.annotate(**kept).values_list(*fields, "beginning", *kept)
     read = list(values[: MOST_ATTEMPTS + 1])
     by_step: dict[str, list[Attempt]] = defaultdict(list)
     numbers: dict[tuple[str, str], int] = defaultdict(int)
-    for id, step, delivery, branch, outcome, started_at, finished_at, error, kept, cut in sorted(
-        read[:MOST_ATTEMPTS]
-    ):
+    for (
+        id,
+        step_id,
+        step,
+        delivery,
+        branch,
+        outcome,
+        started_at,
+        finished_at,
+        error,
+        has,
+        cut,
+    ) in sorted(read[:MOST_ATTEMPTS]):
         # After a reprocessing the deliveries count from 1 again.
         numbers[step, branch] = number = max(numbers[step, branch] + 1, delivery)
         by_step[step].append(
-            Attempt(id, number, branch, outcome, started_at, finished_at, error, kept, cut)
+            Attempt(id, number, branch, outcome, started_at, finished_at, error, has, cut, step_id)
         )
     return by_step, len(read) > MOST_ATTEMPTS
 

@@ -43,6 +43,9 @@ LOST = {DIED: "worker-died", STOPPED: "worker-stopped"}
 # The most dead letters of a run that are named.
 MOST_LETTERS = 1_000
 
+# The script version that a message or a dead letter is for.
+SCRIPT_OF_ROW = ("step__script_version__script_name", "step__script_version__number")
+
 ATTEMPT_FIELDS = (
     "run",
     "branch",
@@ -52,6 +55,8 @@ ATTEMPT_FIELDS = (
     "outcome",
     "error",
     "logs",
+    "step__name",
+    *SCRIPT_OF_ROW,
 )
 
 FIRST_PAUSE_SECONDS = 0.005
@@ -270,6 +275,8 @@ class Place:
     letter: Mapping[str, Any] | None = None
     # What its running scripts have told last.
     progress: dict[str, Any] | None = None
+    # The script that was tried or waits here last; None: nothing came here.
+    script: dict[str, Any] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -286,7 +293,7 @@ def _letters(run: Run) -> list[Mapping[str, Any]]:
     """Return the open dead letters of the run, the oldest first."""
     letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
     fields = ("id", "step__name", "error", "reason", "deliveries", "dead_at", "branch")
-    return list(letters.values(*fields))
+    return list(letters.values(*fields, *SCRIPT_OF_ROW))
 
 
 def _messages(run: Run) -> list[Mapping[str, Any]]:
@@ -302,6 +309,7 @@ def _messages(run: Run) -> list[Mapping[str, Any]]:
             "priority",
             "available_at",
             "delayed",
+            *SCRIPT_OF_ROW,
         )
     )
 
@@ -347,6 +355,7 @@ def _places(
     for letter in letters:
         place = places[letter["step__name"]]
         place.letter = letter
+        place.script = _script_of_row(letter)
         place.counted[letter["branch"]] = letter["deliveries"]
     running = running_attempts(messages)
     for message in messages:
@@ -357,6 +366,7 @@ def _places(
             continue
         place = places[message["step__name"]]
         place.counted[message["branch"]] = message["deliveries"]
+        place.script = _script_of_row(message)
         place.held |= message["consumer_id"] is not None
         place.waiting |= message["consumer_id"] is None
         if attempt := running.get(message["id"]):
@@ -370,15 +380,17 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
 
     An attempt of less than a second whose worker died has no row, so its number is missing.
     """
-    stored = StepRun.objects.filter(run=run.pk).order_by("id").select_related("step")
-    for step_run in stored.only(*ATTEMPT_FIELDS, "step__name"):
+    stored = StepRun.objects.filter(run=run.pk).order_by("id")
+    for step_run in stored.select_related("step__script_version").only(*ATTEMPT_FIELDS):
         place, branch = places[step_run.step.name], step_run.branch
+        place.script = script = _script_of(step_run.step)
         place.numbers[branch] = max(place.numbers[branch] + 1, step_run.delivery)
         place.stopped[branch] += step_run.error == STOPPED
         place.attempts.append(
             {
                 "attempt": place.numbers[branch],
                 "branch": branch or None,
+                **script,
                 "startedAt": _time(step_run.started_at),
                 "finishedAt": _time(step_run.finished_at),
                 "outcome": step_run.outcome,
@@ -387,6 +399,16 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
                 "logs": log_lines(step_run.logs),
             }
         )
+
+
+def _script_of(step: StepVersion) -> dict[str, Any]:
+    version = step.script_version
+    return {"scriptName": version.script_name, "scriptVersion": version.number}
+
+
+def _script_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    name, number = (row[field] for field in SCRIPT_OF_ROW)
+    return {"scriptName": name, "scriptVersion": number}
 
 
 def _code_of(attempt: StepRun) -> str | None:
@@ -424,6 +446,7 @@ def _running(place: Place, message: Mapping[str, Any], attempt: RunningAttempt) 
     return {
         "attempt": max(place.numbers[branch] + 1, attempt.delivery),
         "branch": branch or None,
+        **_script_of_row(message),
         "startedAt": _time(attempt.started_at),
         "finishedAt": None,
         "outcome": RUNNING,
@@ -443,8 +466,7 @@ def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, A
     return {
         "name": step.name,
         "queueName": step.queue_name,
-        "scriptName": step.script_version.script_name,
-        "scriptVersion": step.script_version.number,
+        **(place.script or _script_of(step)),
         "status": status,
         "deliveries": place.deliveries,
         "startedAt": attempts[0]["startedAt"] if attempts else None,

@@ -19,6 +19,8 @@ from flows.models import (
     Run,
     StepRun,
 )
+from flows.monitoring.run_story import run_story
+from flows.monitoring.trace import trace
 from flows.monitoring.wait_reason import why_queue
 from flows.store import store
 from flows.worker.this_worker import this_worker
@@ -253,6 +255,33 @@ def test_a_dead_letter_goes_on_with_the_repaired_script_if_asked():
     run = run_of(started.correlation_id)
     assert run.status == Run.Status.COMPLETED
     assert run.flow_version.number == 2
+
+
+def test_steps_and_attempts_have_the_script_versions_that_they_ran(admin_client):
+    flow = make_flow(codes=[ECHO, REJECT, ECHO])
+    started = engine.start("flow", {})
+    work_until_idle(flow)
+    for code in (ECHO + "# 2\n", TRAIL):
+        for step in flow.steps.all():
+            step.script.code = code
+            step.script.save()
+
+    def versions() -> list[tuple[int, list[int]]]:
+        steps = trace(run_of(started.correlation_id))["steps"]
+        return [
+            (each["scriptVersion"], [attempt["scriptVersion"] for attempt in each["attempts"]])
+            for each in steps
+        ]
+
+    engine.reprocess(DeadLetter.objects.get(), newest_script=True)
+    assert versions() == [(1, [1]), (3, [1]), (3, [])]
+    work_until_idle(flow)
+
+    assert versions() == [(1, [1]), (3, [1, 3]), (3, [3])]
+    story = run_story(run_of(started.correlation_id))
+    assert [each.script.number for each in story.steps] == [1, 3, 3]
+    page = admin_client.get(f"/admin/flows/run/{started.correlation_id}/change/").content.decode()
+    assert page.count(f"script {flow.steps.all()[1].script.name} v1,") == 1
 
 
 def test_a_repaired_payload_keeps_the_additional_properties():

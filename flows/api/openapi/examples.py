@@ -75,6 +75,8 @@ RUN = {
                 {
                     "attempt": 1,
                     "branch": None,
+                    "scriptName": "decide",
+                    "scriptVersion": 7,
                     "startedAt": "2026-11-02T09:30:00.131000Z",
                     "finishedAt": "2026-11-02T09:30:00.133000Z",
                     "outcome": "COMPLETED",

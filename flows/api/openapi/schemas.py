@@ -160,6 +160,8 @@ ATTEMPT = record(
     {
         "attempt": {"type": "integer", "minimum": 1},
         "branch": BRANCH,
+        "scriptName": TEXT,
+        "scriptVersion": {"type": "integer", "minimum": 1, "description": "That it ran."},
         "startedAt": TIME,
         "finishedAt": TIME_OR_NULL,
         "outcome": {
@@ -189,7 +191,13 @@ STEP_TRACE = record(
         "name": TEXT,
         "queueName": TEXT,
         "scriptName": TEXT,
-        "scriptVersion": {"type": "integer", "minimum": 1},
+        "scriptVersion": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "That of the message which waits or runs here, else of the last attempt;"
+            " where nothing came yet, that of the run's flow version. After a reprocessing with"
+            " newestScript the steps of a run may have run with several flow versions.",
+        },
         "status": {
             "type": "string",
             "enum": [PENDING, SKIPPED, *Run.Status.values],
@@ -213,7 +221,12 @@ STEP_TRACE = record(
 RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
     "correlationId": CORRELATION_ID,
     "flowName": TEXT,
-    "flowVersion": {"type": "integer", "minimum": 1},
+    "flowVersion": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "That it goes on with, or has ended with; a reprocessing with newestScript"
+        " changes it.",
+    },
     "status": {"type": "string", "enum": Run.Status.values},
     "currentStep": {
         "type": ["string", "null"],
@@ -402,13 +415,18 @@ WITH_REASON = record(
     examples=[{"reason": "The prices are wrong."}],
 )
 
+NEWEST_SCRIPT = (
+    "Go on with the flow as it is now, from the step of the same name: this step and all that"
+    " follow run their newest versions. Steps before it are not run again."
+)
+
 REPROCESSING = record(
     {
         "payload": {**ANY_OBJECT, "description": "In place of the one it failed with."},
         "newestScript": {
             "type": "boolean",
             "default": False,
-            "description": "Go on with the flow as it is now, not as it was for the run.",
+            "description": NEWEST_SCRIPT,
         },
         "script": {
             "type": "string",
@@ -629,7 +647,7 @@ REPROCESSING_REQUEST = record(
         "newestScript": {
             "type": "boolean",
             "default": False,
-            "description": "Go on with the flow as it is now, not as it was for the run.",
+            "description": NEWEST_SCRIPT,
         },
         "reason": REASON,
     },

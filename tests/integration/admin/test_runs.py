@@ -275,7 +275,9 @@ def test_a_cancelled_step_shows_as_cancelled(client, world, waiting):
 
 def attempt(number: int, outcome: str) -> Attempt:
     now = timezone.now()
-    return Attempt(number, 1, str(number), outcome, now, now, "", has_input=False)
+    return Attempt(
+        number, 1, str(number), outcome, now, now, "", has_input=False, is_cut=False, step_id=1
+    )
 
 
 def test_of_many_branches_those_that_did_not_complete_are_shown_first():
