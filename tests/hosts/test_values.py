@@ -195,9 +195,9 @@ def test_javascript_keeps_the_order_of_keys_that_are_integers(run_on: RunOn) -> 
 
 def test_frozen_message_goes_out_as_it_came(run_on: RunOn) -> None:
     code = (
-        "const p = context.Data.payload; p[Symbol('s')] = 1;"
+        "const p = context.Data.payload; Object.defineProperty(p, Symbol('s'), { value: 1 });"
         "Object.defineProperty(p, 'hidden', { value: 1 });"
-        "setData(Object.freeze(context.Data), Object.freeze(p));"
+        "Object.freeze(p); setData(Object.freeze(context.Data));"
     )
 
     outcome = run_on("javascript", code, '{"9":1.0,"b":2.50,"1":2}')

@@ -224,7 +224,9 @@ def test_deeply_nested_code_is_refused_without_harm() -> None:
 def test_an_argument_that_would_be_left_out_is_an_error(call: str, takes: str) -> None:
     error = raised(f"await {call}; setData(1)")
 
-    assert str(error).startswith(f"TypeError: {takes} takes {takes.count(',') + 1} arguments, not ")
+    most = takes.count(",") + 1
+    told = f"TypeError: {takes} takes {most} argument{'s' if most > 1 else ''}, not "
+    assert str(error).startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,10 @@ def test_an_argument_that_would_be_left_out_is_an_error(call: str, takes: str) -
         ("context.state.set('k', 1, 60)", "options must be an object"),
         ("http.get('https://a.b/', { header: {} })", "not header"),
         ("http.get('https://a.b/', 'x=1')", "options must be an object"),
+        (
+            "http.post('https://a.b/', null, { files: { a: { content: '', filename: 'a.pdf' } } })",
+            "files.a takes name, content, type, not filename",
+        ),
         ("retry({ seconds: 5 })", "takes after and reason, not seconds"),
         ("wait({ after: 5, states: 1 })", "takes after, reason, state, not states"),
         ("reject('r', { codes: 5 })", "takes code and details, not codes"),

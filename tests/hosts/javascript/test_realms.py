@@ -65,7 +65,7 @@ const kept = setData;
 const seen = [typeof left, [].left, ({}).left, context.left, Lib.left, Lib.counter.n,
   JSON.stringify(1), typeof Math.random(), typeof Promise.resolve().then()];
 if (context.Data.payload) { LEAVE; }
-kept(seen)""".replace("LEAVE", leave)
+kept(seen.map((each) => each ?? null))""".replace("LEAVE", leave)
     library = ("Lib", "var Lib = Lib || { counter: { n: 0 } };")
     script = JavaScriptScript("pricing", look, [library])
     clean = run_once(script, False)

@@ -196,7 +196,7 @@
           break;
         }
         containers++;
-        if (symbols(value).length > 0) {
+        if (hasSymbols(value)) {
           break;
         }
         if (isArray(value)) {
@@ -212,6 +212,17 @@
     }
     // unserializable.js finds out which value it is, and where.
     throw undefined;
+  }
+
+  // Whether a key is a symbol, unless the property is hidden.
+  function hasSymbols(value) {
+    const found = symbols(value);
+    for (let i = 0; i < found.length; i++) {
+      if (apply(plain.propertyIsEnumerable, value, [found[i]])) {
+        return true;
+      }
+    }
+    return false;
   }
 
   // Whether an array has properties beside its items. Counting takes no memory, and counts those of a
@@ -239,7 +250,8 @@
     return (...given) => {
       if (given.length > known.length) {
         const call = `${name}(${apply(join, known, [", "])})`;
-        throw new typeError(`${call} takes ${known.length} arguments, not ${given.length}`);
+        const most = known.length === 1 ? "1 argument" : `${known.length} arguments`;
+        throw new typeError(`${call} takes ${most}, not ${given.length}`);
       }
       return work(...given);
     };

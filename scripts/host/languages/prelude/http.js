@@ -118,7 +118,8 @@
         continue;
       }
       const isBare = typeof file === "string" || isBytes(file);
-      const { name: filename = name, content, type = null } = isBare ? { content: file } : file;
+      const { name: filename = name, content, type = null } = isBare ? { content: file } :
+        shared.optionsOf(`files.${name}`, file, ["name", "content", "type"]);
       if (typeof content !== "string" && !isBytes(content)) {
         throw new typeError(`files.${name} must be a text, bytes or {name, content, type}`);
       }

@@ -48,9 +48,10 @@
     return left && ["", `${left}, which JSON would leave out`];
   }
 
-  // As hasMore in core.js.
+  // As hasSymbols and hasMore in core.js.
   function leftOut(value) {
-    if (Object.getOwnPropertySymbols(value).length > 0) {
+    const isEnumerable = (key) => Object.prototype.propertyIsEnumerable.call(value, key);
+    if (Object.getOwnPropertySymbols(value).some(isEnumerable)) {
       return "has a symbol as a key";
     }
     const isMatch = ["index", "input", "groups"].every((name) => Object.hasOwn(value, name));
