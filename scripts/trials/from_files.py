@@ -131,22 +131,27 @@ def _with_libraries(
     program: Program, entry: dict[str, Any], configured: dict[str, str], given: Sequence[str]
 ) -> Program:
     own = {each.name: each.code for each in program.libraries}
+    # A later source goes before an earlier one.
+    known = {**own, **configured, **dict(map(_read_library, given))}
+    names: list[str] = list(own)
     if "libraries" in entry:
         names = entry["libraries"]
         _require("libraries", isinstance(names, list) and all(isinstance(n, str) for n in names))
-        own = {name: own.get(name, "") or _saved(name, configured) for name in names}
-    own |= {name: code for name, code in configured.items() if name in own}
-    for each in given:
-        name, equals, file = each.partition("=")
-        if not equals:
-            raise FilesInvalid(f"--library takes NAME=FILE, not {each!r}.")
-        own[name] = read_file(file)
-    return replace(program, libraries=tuple(LibraryCode(*each) for each in own.items()))
+    on_command_line = (each.partition("=")[0] for each in given)
+    used = {
+        name: known[name] if name in known else _saved(name) for name in (*names, *on_command_line)
+    }
+    return replace(program, libraries=tuple(LibraryCode(*each) for each in used.items()))
 
 
-def _saved(name: str, configured: dict[str, str]) -> str:
-    if name in configured:
-        return configured[name]
+def _read_library(given: str) -> tuple[str, str]:
+    name, equals, file = given.partition("=")
+    if not equals:
+        raise FilesInvalid(f"--library takes NAME=FILE, not {given!r}.")
+    return name, read_file(file)
+
+
+def _saved(name: str) -> str:
     library = Library.objects.filter(name=name).first()
     if library is None:
         raise FilesInvalid(f"There is no library {name!r}; --library {name}=FILE gives one.")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
-from scripts.models import Script
+from scripts.models import Library, Script
 from tests.builders import make_script
 
 pytestmark = pytest.mark.django_db
@@ -166,6 +166,21 @@ def test_a_script_of_a_document_is_tried_with_its_limits_and_hosts(tmp_path):
     assert "b.test" in results["far"].err
     assert "time limit of 0.3 s. It was at line 2 in run()." in results["slow"].err
     assert json.loads(results["rated"].out)["payload"] == 3
+
+
+@pytest.mark.parametrize("libraries", [["rates"], ["rates", "saved"], []])
+def test_libraries_that_the_settings_name_come_from_the_command_line(tmp_path, libraries):
+    Library.objects.create(name="saved", code="X = 1")
+    (tmp_path / "new.py").write_text(NEW)
+    (tmp_path / "rates.py").write_text("def of(amount):\n    return amount * 2\n")
+    (tmp_path / "new.json").write_text(json.dumps({"libraries": libraries}))
+
+    result = try_script(
+        *("new", "--code", str(tmp_path / "new.py"), "--config", str(tmp_path / "new.json")),
+        *("--library", f"rates={tmp_path / 'rates.py'}", "--input", '{"amount": 4}'),
+    )
+
+    assert json.loads(result.out)["payload"]["total"] == 8
 
 
 def test_code_in_a_javascript_file_is_javascript(tmp_path):
