@@ -122,6 +122,9 @@ def test_code_is_not_executed():
         "setData(await http.get('https://a'))",
         "reject('not a customer');",
         "retry(60)",
+        "wait({ after: 60 })",
+        "context.finish({ done: true })",
+        "const { go } = context; go('last', context.Data)",
     ],
 )
 def test_javascript_that_calls_what_ends_it_is_accepted(code):

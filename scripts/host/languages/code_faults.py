@@ -163,8 +163,9 @@ _COMMENT_OR_STRING = re.compile(
     r"""(?<!\\)//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)""",
     re.DOTALL,
 )
-# The ways to end a script without an error.
-_END = re.compile(r"\b(setData|reject|retry)\b")
+# The ways to end a script without an error; `context` has some of them.
+ENDINGS = ("setData", "reject", "retry", "wait", "finish", "go")
+_END = re.compile(rf"\b({'|'.join(ENDINGS)})\b")
 
 
 def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
