@@ -211,9 +211,9 @@ def _repaired(body: str, payload: Payload) -> str:
     """Return the envelope with that payload. Only an object may replace an object."""
     raw = as_text(payload)
     if takes_any_payload(body):
-        parse_value(raw)
+        parse_value(raw, comes_back=True)
     else:
-        parse_payload(raw)
+        parse_payload(raw, comes_back=True)
     return with_payload(body, raw)
 
 

@@ -121,9 +121,9 @@ class ReprocessForm(forms.Form):
         try:
             payload: bytes = text.encode()
             if takes_any_payload(self.letter.body):
-                parse_value(payload)
+                parse_value(payload, comes_back=True)
             else:
-                parse_payload(payload)
+                parse_payload(payload, comes_back=True)
         except PayloadInvalid as error:
             raise forms.ValidationError(str(error)) from error
         return payload
@@ -145,7 +145,7 @@ class ReprocessForm(forms.Form):
 
     def _faults(self, schema: dict[str, Any], payload: bytes) -> list[dict[str, str]]:
         try:
-            return PayloadSchema(schema).faults(parse_value(payload))
+            return PayloadSchema(schema).faults(parse_value(payload, comes_back=True))
         except (NotExamined, SchemaInvalid):
             # The script checks it again, with its own limits.
             return []

@@ -20,7 +20,7 @@ class CheckedBody:
     """Reads bodies of one schema, which is an object's."""
 
     def __init__(self, schema: Schema, *, may_be_empty: bool = False, around: int = 0) -> None:
-        """`around`: the number of levels around a payload that is in the body."""
+        """`around`: the number of levels around a payload that comes back in the body."""
         self.validator = jsonschema_rs.validator_for(
             json.dumps(schema), validate_formats=True, offline=True
         )
@@ -32,9 +32,9 @@ class CheckedBody:
         """Return the body. Raises Problem, which names each fault, and PayloadInvalid."""
         if self._may_be_empty and not raw.strip():
             return {}
-        self._require_valid(parse_payload(raw, "The body", self._around))
-        body: dict[str, Any] = orjson.loads(raw)
-        return body
+        body = parse_payload(raw, "The body", self._around, comes_back=bool(self._around))
+        self._require_valid(body)
+        return body if self._around else dict(orjson.loads(raw))
 
     def _require_valid(self, body: dict[str, Any]) -> None:
         known = self._known

@@ -106,7 +106,7 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     """Return the body's options as arguments of the engine. Raises Problem for unknown ones."""
     if not raw.strip():
         return {}
-    document = parse_payload(raw, "The body", around=1)
+    document = parse_payload(raw, "The body", around=1, comes_back=True)
     # "script" is the older name.
     faults = {n: unknown_option(n, KNOWN) for n in document if n not in {*KNOWN, "script"}}
     is_object = isinstance(document.get("payload", {}), dict)

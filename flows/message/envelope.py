@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ import orjson
 
 from flows.errors import PayloadInvalid
 from scripts.protocol.json_layout import member, path_step, place_at, with_member
-from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than, place_deeper_than
+from scripts.protocol.json_text import MAX_DEPTH, MAX_DIGITS, is_deeper_than, place_deeper_than
 from scripts.protocol.numerals import may_change
 from scripts.protocol.strict_json import Refused, read_exactly
 
@@ -19,54 +20,76 @@ _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 _MOST_TO_SEARCH = 100_000
 
 
-def parse_payload(raw: bytes, what: str = "The payload", around: int = 0) -> dict[str, Any]:
+def parse_payload(
+    raw: bytes, what: str = "The payload", around: int = 0, *, comes_back: bool = False
+) -> dict[str, Any]:
     """Return the payload of a start, a JSON object. Raises as `parse_value` does."""
-    payload = parse_value(raw, around)
+    payload = parse_value(raw, around, comes_back=comes_back)
     if not isinstance(payload, dict):
         raise PayloadInvalid(f"{what} must be a JSON object.")
     return payload
 
 
-def parse_value(raw: bytes, around: int = 0) -> Any:
+def parse_value(raw: bytes, around: int = 0, *, comes_back: bool = False) -> Any:
     """Return a payload with exact numbers.
 
     Numbers that a double would change are Decimal or int. The payload may be nested MAX_DEPTH deep;
-    `around` is the number of levels around it. Raises PayloadInvalid for everything
-    that could not travel: broken or too deep JSON, NaN and Infinity, numbers beyond a double, keys
-    that stand twice in one object, lone surrogates and NUL characters.
+    `around` is the number of levels around it. One that `comes_back`, to a run that has failed or
+    is started again, may have what an output has: integers of MAX_DIGITS.
+
+    Raises PayloadInvalid for everything that could not travel: broken or too deep JSON, NaN and
+    Infinity, numbers beyond a double, keys that stand twice in one object, lone surrogates and NUL
+    characters.
     """
     if is_deeper_than(raw, MAX_DEPTH + around):
         place = place_deeper_than(raw, MAX_DEPTH + around)
         detail = f"is nested more than {MAX_DEPTH} deep"
         raise PayloadInvalid(f"{place} {detail}.", errors=[{"path": place, "detail": detail}])
+    longest = {"integer_digits": MAX_DIGITS} if comes_back else {}
+    is_exact = False
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise _not_json(raw, error) from error
+        value, is_exact = _read_slowly(raw, error, **longest), True
     if b"\\u0000" in raw and (path := find_nul(value)):
         raise PayloadInvalid(
             f"The character \\u0000 cannot be stored: {path}",
             errors=[{"path": path, "detail": "contains the character \\u0000"}],
         )
-    return _exact(value, raw)
+    return value if is_exact else _exact(value, raw, **longest)
+
+
+def _read_slowly(raw: bytes, error: orjson.JSONDecodeError, **longest: int) -> Any:
+    """Return what orjson cannot read: integers beyond a double. Raises PayloadInvalid."""
+    try:
+        # It finds the place of a number that is too large.
+        value = read_exactly(raw.decode(), **longest)
+        # It refuses lone surrogates, as orjson does.
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except Refused as refused:
+        raise _refused(refused) from refused
+    except (ValueError, RecursionError):
+        raise _not_json(raw, error) from error
+    if not longest:
+        raise _not_json(raw, error) from error
+    return value
 
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> PayloadInvalid:
     try:
-        # It finds the place of a number that is too large.
-        read_exactly(raw)
-    except Refused as refused:
-        return _refused(refused)
-    except ValueError:
-        pass
+        raw.decode()
+    except UnicodeDecodeError as broken:
+        return PayloadInvalid(
+            f"The body is not UTF-8: its byte {broken.start + 1} is {raw[broken.start]:#04x}."
+        )
     message = f"The body is not valid JSON: {error}"
     if len(raw) > _MOST_TO_SEARCH:
         return PayloadInvalid(message)
-    place = place_at(raw.decode(errors="replace"), error.pos)
+    place = place_at(raw.decode(), error.pos)
     return PayloadInvalid(message, errors=[{"path": place, "detail": error.msg}])
 
 
-def _exact(value: Any, raw: bytes) -> Any:
+def _exact(value: Any, raw: bytes, **longest: int) -> Any:
     """Return the value with exact numbers: `value` itself where orjson has read it exactly.
 
     orjson keeps the last of repeated keys. It writes a colon after each key, and leaves the colons
@@ -79,7 +102,7 @@ def _exact(value: Any, raw: bytes) -> Any:
     if has_all_keys and not may_change(raw):
         return value
     try:
-        return read_exactly(raw)
+        return read_exactly(raw, **longest)
     except Refused as refused:
         raise _refused(refused) from refused
 
@@ -99,8 +122,9 @@ def find_nul(value: Any) -> str | None:
         if isinstance(item, str) and "\0" in item:
             return path
         if isinstance(item, dict):
-            if any("\0" in key for key in item):
-                return path
+            for key in item:
+                if "\0" in key:
+                    return path + path_step(key)
             todo.extend((path + path_step(key), child) for key, child in item.items())
         elif isinstance(item, list):
             todo.extend((f"{path}[{index}]", child) for index, child in enumerate(item))

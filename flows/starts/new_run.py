@@ -49,10 +49,12 @@ def new_run(
     """Return a run that begins at a step, the first if none is given, with its checked payload."""
     first = at or plan.require_runnable()
     raw = as_text(payload)
+    # Only a run that repeats another names its step.
+    comes_back = at is not None
     if first.position:
-        parse_value(raw)
+        parse_value(raw, comes_back=comes_back)
     else:
-        plan.require_valid(parse_payload(raw), at_once)
+        plan.require_valid(parse_payload(raw, comes_back=comes_back), at_once)
     if callback_url and is_private(callback_url) and not plan.private_webhooks:
         raise CallbackRefused
     correlation_id = id or (marked_uuid7() if callback_url else uuid7())

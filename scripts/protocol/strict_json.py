@@ -39,23 +39,23 @@ class _Fault:
         self.key = key
 
 
-def read_exactly(text: str | bytes) -> Any:
+def read_exactly(text: str | bytes, integer_digits: int = _MAX_INTEGER_DIGITS) -> Any:
     """Return the value with exact numbers; those with a point are Decimal.
 
-    Raises Refused, ValueError where the text is no JSON, RecursionError where it is nested very
-    deep.
+    `integer_digits`: how long integers may be. Raises Refused, ValueError where the text is no
+    JSON, RecursionError where it is nested very deep.
     """
-    return _read(text, _exact_number)
+    return _read(text, _exact_number, integer_digits)
 
 
 def read_plainly(text: str | bytes) -> Any:
     """Return the value with plain numbers. Raises as `read_exactly` does, and Refused for a
     number whose value a float does not have.
     """
-    return _read(text, _plain_number)
+    return _read(text, _plain_number, _MAX_INTEGER_DIGITS)
 
 
-def _read(text: str | bytes, number: Callable[[str], Any]) -> Any:
+def _read(text: str | bytes, number: Callable[[str], Any], integer_digits: int) -> Any:
     faults: list[_Fault] = []
 
     def noted(value: Any) -> Any:
@@ -67,7 +67,7 @@ def _read(text: str | bytes, number: Callable[[str], Any]) -> Any:
         text,
         object_pairs_hook=lambda pairs: noted(_object(pairs)),
         parse_float=lambda digits: noted(number(digits)),
-        parse_int=lambda digits: noted(_integer(digits)),
+        parse_int=lambda digits: noted(_integer(digits, integer_digits)),
         parse_constant=_refuse_constant,
     )
     if faults:
@@ -87,8 +87,10 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     return members
 
 
-def _integer(digits: str) -> Any:
-    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else _Fault(_TOO_LARGE)
+def _integer(digits: str, most: int) -> Any:
+    if len(digits.lstrip("-")) <= most:
+        return int(digits)
+    return _Fault(_TOO_LARGE if most < MAX_DIGITS else _TOO_LONG)
 
 
 def _exact_number(digits: str) -> Any:

@@ -50,6 +50,33 @@ def test_the_place_of_a_nul_character_is_named():
     assert refusal.value.errors[0]["path"] == "$.a[1].b"
 
 
+def test_a_body_that_is_no_utf_8_says_so_with_the_byte():
+    with pytest.raises(PayloadInvalid, match="The body is not UTF-8: its byte 8 is 0xff"):
+        parse_payload(REFUSED["not UTF-8"])
+
+
+LONG = b"1" * 4300
+
+
+def test_a_payload_that_comes_back_may_have_the_integers_of_outputs():
+    for digits in (b"1" * 400, b"-" + LONG, LONG):
+        raw = b'{"a":[%s]}' % digits
+        assert parse_payload(raw, comes_back=True) == {"a": [int(digits)]}
+        with pytest.raises(PayloadInvalid, match="beyond what a double can hold"):
+            parse_payload(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [*REFUSED.values(), b'{"a":1%s}' % LONG],
+    ids=[*REFUSED, "integer of 4,301 digits"],
+)
+def test_a_long_integer_lets_nothing_else_through(raw):
+    for each in (raw, raw.replace(b'{"a', b'{"big":%s,"a' % LONG, 1)):
+        with pytest.raises(PayloadInvalid):
+            parse_payload(each, comes_back=True)
+
+
 DEEP = b'{"a":' * 199 + b"[1.0]" + b"}" * 199
 
 
@@ -67,6 +94,7 @@ PLACES = {
     b'{"\\u003a":1, "b": {":":1,":":2}}': '$.b[":"]',
     b'{"a":[1,1e400]}': "$.a[1]",
     b'{"a":{"b":-1E+999}}': "$.a.b",
+    b'{"b":{"a\\u0000":1}}': '$.b["a\\u0000"]',
     b'{"a":[1' + b"0" * 400 + b"]}": "$.a[0]",
     b'{"n":{"d":1.' + b"2" * 5000 + b"}}": "$.n.d",
     b'{"a":[1,NaN]}': "$.a[1]",

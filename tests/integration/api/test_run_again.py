@@ -5,7 +5,8 @@ import json
 import pytest
 
 from flows import engine
-from flows.models import Flow, Message, Queue, Right, Run
+from flows.message.envelope import payload_of, with_payload
+from flows.models import DeadLetter, Flow, Message, Queue, Right, Run
 from flows.models.keep import Keep
 from scripts.models import Script
 from tests.integration.api.helpers import assert_problem, grant
@@ -65,6 +66,20 @@ def test_another_payload_takes_the_place_of_the_one_that_was_kept(caller, run):
     new = started(again(caller, run, b'{"payload": {"amount": 2.20}}'))
 
     assert message_of(new).body.endswith('"payload":{"amount": 2.20}}')
+
+
+def test_integers_that_only_outputs_may_have_come_back(caller, flow):
+    big = b'{"amount":1%s}' % (b"0" * 400)
+    letter = make_dead_letter("loan")
+    DeadLetter.objects.update(body=with_payload(letter.body, big))
+    sent = b'{"payload":%s}' % big
+
+    for body in (b'{"fromStep": "step 2"}', sent, sent[:-1] + b',"fromStep": "step 2"}'):
+        new = started(again(caller, letter.run, body))
+        assert payload_of(message_of(new).body).encode() == big
+    address = f"/async/api/dead-letters/{letter.pk}/reprocess"
+    assert caller.post(address, sent, content_type="application/json").status_code == 202
+    assert payload_of(message_of(letter.run).body).encode() == big
 
 
 def test_run_starts_anew_from_a_step_with_what_the_step_got(caller, flow):
