@@ -127,9 +127,21 @@ def complete(result: Document, **kwargs: Any) -> Document:
             operation.setdefault("security", [])
             if operation["operationId"] in NEED_A_BODY:
                 operation["requestBody"]["required"] = True
+    share_headers(result)
     share_responses(result)
     share_parameters(result, start)
     return result
+
+
+def share_headers(document: Document) -> None:
+    """Move the headers of answers to the components, so that each is there once."""
+    shared: dict[str, Any] = document["components"].setdefault("headers", {})
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                for name, header in response.get("headers", {}).items():
+                    kept = _kept_as(shared, name, header)
+                    response["headers"][name] = {"$ref": f"#/components/headers/{kept}"}
 
 
 def share_responses(document: Document) -> None:
@@ -140,7 +152,9 @@ def share_responses(document: Document) -> None:
         for operation in methods.values():
             for status, response in operation["responses"].items():
                 if status >= "400" or path == START_PATH:
-                    name = _kept_as(shared, _name_of(response), response)
+                    name = _known_as(shared, response) or _kept_as(
+                        shared, _name_of(response), response
+                    )
                     operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
 
 
@@ -162,10 +176,20 @@ def _name_of(response: dict[str, Any]) -> str:
     return "RunStarted" if name == "Answer" else name
 
 
-def _kept_as(shared: dict[str, Any], name: str, response: dict[str, Any]) -> str:
-    """Keep a response under the name, or under a numbered one if another response has it."""
+def _known_as(shared: dict[str, Any], response: dict[str, Any]) -> str:
+    """Return the name of a response that differs by the order of its examples alone, or ""."""
+    same = (
+        name
+        for name, each in shared.items()
+        if each["content"] == response["content"] and each.get("headers") == response.get("headers")
+    )
+    return next(same, "")
+
+
+def _kept_as(shared: dict[str, Any], name: str, part: dict[str, Any]) -> str:
+    """Keep a response or header under the name, or under a numbered one if another has it."""
     candidate, number = name, 1
-    while shared.setdefault(candidate, response) != response:
+    while shared.setdefault(candidate, part) != part:
         number += 1
         candidate = f"{name}{number}"
     return candidate

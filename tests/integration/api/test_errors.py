@@ -94,7 +94,6 @@ def test_every_error_that_a_caller_can_meet_has_a_word():
         errors.NotFound,
         errors.OptionInvalid,
         errors.RunFailed,
-        errors.RunNotFinished,
     }
 
     known = {*subclasses(errors.FlowError)}
