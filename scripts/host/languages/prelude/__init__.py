@@ -15,8 +15,12 @@ from scripts.host.languages import quickjs, time_zones
 # The engine's name for all of these files, in stacks.
 FILE = "<engine>"
 
-# The parts, with the names that code reaches them with.
+# The parts, with the names that code reaches them with. The others need the first one.
 _PARTS = {
+    "options": (
+        r"http|retry|wait|reject|cached|finish|go|progress|sign|verify|jwt|verifyJwt|verify_jwt"
+        r"|start|state|table"
+    ),
     "decisions": r"retry|wait|reject",
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare|Intl",

@@ -23,14 +23,14 @@
   const { hasOwn } = Object;
   const { apply } = Reflect;
   const { includes } = String.prototype;
-  const { includes: isAmong, join } = Array.prototype;
+  const { some } = Array.prototype;
   const [text, date, evaluate, failure, rangeError] = [String, Date, eval, Error, RangeError];
   const typeError = TypeError;
 
   const shared = {
     hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [],
     decision: undefined, decisionError: undefined, settle: undefined,
-    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput, taking, optionsOf,
+    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined,
   };
@@ -76,7 +76,7 @@
       context.waitState = facts[9][2] === "" ? null : shared.read(facts[9][2], makeNumerals);
     }
     globalThis.context = context;
-    globalThis.setData = taking("setData", ["output"], setData);
+    globalThis.setData = setData;
   }
 
   async function run(script) {
@@ -109,6 +109,9 @@
 
   // The last call counts. Copies at once: later changes of the value have no effect.
   function setData(value) {
+    if (arguments.length > 1) {
+      throw new typeError(`setData(output) takes 1 argument, not ${arguments.length}`);
+    }
     if (shared.isFinished) {
       throw new failure("setData() after context.finish(), whose output is the result");
     }
@@ -196,7 +199,9 @@
           break;
         }
         containers++;
-        if (hasSymbols(value)) {
+        // A hidden one may be left out.
+        const hidden = symbols(value);
+        if (hidden.length > 0 && apply(some, hidden, [plain.propertyIsEnumerable, value])) {
           break;
         }
         if (isArray(value)) {
@@ -212,17 +217,6 @@
     }
     // unserializable.js finds out which value it is, and where.
     throw undefined;
-  }
-
-  // Whether a key is a symbol, unless the property is hidden.
-  function hasSymbols(value) {
-    const found = symbols(value);
-    for (let i = 0; i < found.length; i++) {
-      if (apply(plain.propertyIsEnumerable, value, [found[i]])) {
-        return true;
-      }
-    }
-    return false;
   }
 
   // Whether an array has properties beside its items. Counting takes no memory, and counts those of a
@@ -243,44 +237,6 @@
         return true;
     }
     return false;
-  }
-
-  // Returns a function that refuses further arguments, which would otherwise be ignored.
-  function taking(name, known, work) {
-    return (...given) => {
-      if (given.length > known.length) {
-        const call = `${name}(${apply(join, known, [", "])})`;
-        const most = known.length === 1 ? "1 argument" : `${known.length} arguments`;
-        throw new typeError(`${call} takes ${most}, not ${given.length}`);
-      }
-      return work(...given);
-    };
-  }
-
-  // Returns the options of a call. Those that are unknown, and texts in their place, would otherwise
-  // be ignored; where `needed` ones are left empty, the script means more than it says.
-  function optionsOf(call, options, known, needed = []) {
-    if (options === undefined || options === null) {
-      return {};
-    }
-    if (typeof options !== "object" || isArray(options) || !isPlain(options)) {
-      throw new typeError(`options must be an object: ${call} takes ${listed(known)}`);
-    }
-    const names = keys(options);
-    for (let i = 0; i < names.length; i++) {
-      const name = names[i];
-      if (!apply(isAmong, known, [name])) {
-        throw new typeError(`${call} takes ${listed(known)}, not ${name}`);
-      }
-      if ((options[name] ?? undefined) === undefined && apply(isAmong, needed, [name])) {
-        throw new typeError(`${call} was given ${name} without a value`);
-      }
-    }
-    return options;
-  }
-
-  function listed(names) {
-    return apply(join, names, [names.length === 2 ? " and " : ", "]);
   }
 
   function stopIfDecided() {

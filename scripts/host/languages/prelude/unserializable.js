@@ -48,7 +48,7 @@
     return left && ["", `${left}, which JSON would leave out`];
   }
 
-  // As hasSymbols and hasMore in core.js.
+  // As in core.js.
   function leftOut(value) {
     const isEnumerable = (key) => Object.prototype.propertyIsEnumerable.call(value, key);
     if (Object.getOwnPropertySymbols(value).some(isEnumerable)) {
@@ -56,7 +56,7 @@
     }
     const isMatch = ["index", "input", "groups"].every((name) => Object.hasOwn(value, name));
     const names = Array.isArray(value) && !isMatch ? Object.keys(value) : [];
-    return names.length > value.length ? `is an array with the property ${names.at(-1)}` : undefined;
+    return names.length > 0 && names.length > value.length ? `is an array with the property ${names.at(-1)}` : undefined;
   }
 
   function reasonAgainst(value) {
