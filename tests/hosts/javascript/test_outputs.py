@@ -44,6 +44,7 @@ def test_script_that_gives_no_output_is_told_of_set_data(code: str) -> None:
         ("[1e21, -0, 1.5, 0.1 + 0.2, 5e-324]", [1e21, 0, 1.5, 0.1 + 0.2, 5e-324]),
         ("2n ** 70n", 2**70),
         ("'\\\\u0000 \\\\ud800 \U0001f600 null'", "\\u0000 \\ud800 \U0001f600 null"),
+        ("{ length: -1, '\\\\u0000': 1 }", {"length": -1, "\\u0000": 1}),
         ("null", None),
     ],
 )

@@ -56,7 +56,8 @@
     }
     const isMatch = ["index", "input", "groups"].every((name) => Object.hasOwn(value, name));
     const names = Array.isArray(value) && !isMatch ? Object.keys(value) : [];
-    return names.length > 0 && names.length > value.length ? `is an array with the property ${names.at(-1)}` : undefined;
+    const hasMore = names.length > 0 && names.length > value.length;
+    return hasMore ? `is an array with the property ${names.at(-1)}` : undefined;
   }
 
   function reasonAgainst(value) {
