@@ -23,6 +23,7 @@ from flows.admin.run_bodies import payload_like
 from flows.admin.start_calls import example_of
 from flows.admin.trying import may_try, tried_page
 from flows.errors import (
+    CallbackRefused,
     DeadlineInvalid,
     DelayTooLong,
     FlowError,
@@ -33,6 +34,7 @@ from flows.errors import (
 from flows.models import Flow, Right, Step
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.run_label import MOST_LABELS
+from flows.models.webhook_url import url_fault
 from flows.options import read_labels
 from flows.starts.refusals import counting_refusals
 from scripts.admin.editor import EditorWidget
@@ -47,10 +49,15 @@ EXAMPLES = {"default", "const", "example", "examples"}
 _INPUT = " ".join(BASE_INPUT_CLASSES)
 _TEXT = " ".join(TEXTAREA_CLASSES)
 FIELD_BY_ERROR: dict[type[FlowError], str] = {
+    CallbackRefused: "callback_url",
     DelayTooLong: "start_at",
     DeadlineInvalid: "deadline",
     IdempotencyConflict: "idempotency_key",
 }
+
+
+# Their first error says what is wrong with the option.
+HAS_DETAIL = (DelayTooLong, DeadlineInvalid, CallbackRefused)
 
 
 def utc(text: str) -> datetime:
@@ -112,7 +119,7 @@ class LabelsField(forms.CharField):
 
 def sentence(error: OptionInvalid) -> str:
     """Return what is wrong with an option as the text at its field: the field has the name."""
-    named = error.errors[0]["detail"] if isinstance(error, DelayTooLong | DeadlineInvalid) else ""
+    named = error.errors[0]["detail"] if isinstance(error, HAS_DETAIL) else ""
     said = named or str(error).removesuffix(".")
     return f"{said[0].upper()}{said[1:]}."
 
@@ -148,6 +155,19 @@ class StartForm(forms.Form):
         widget=forms.TextInput(attrs={"class": _INPUT, "autocomplete": "off"}),
         help_text="A second start with this key within 24 hours starts no second run.",
     )
+
+    callback_url = forms.CharField(
+        required=False,
+        label="Callback URL",
+        widget=forms.URLInput(attrs={"class": _INPUT, "autocomplete": "off"}),
+        help_text="This address is told the end of the run. Empty: none.",
+    )
+
+    def clean_callback_url(self) -> str | None:
+        url = self.cleaned_data["callback_url"] or None
+        if url and (fault := url_fault(url)):
+            raise ValidationError(f"{fault[0].upper()}{fault[1:]}.")
+        return url
 
     def clean_priority(self) -> int:
         priority = self.cleaned_data["priority"]

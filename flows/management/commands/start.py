@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from flows import engine
 from flows.errors import FlowError, OptionInvalid, PayloadInvalid
 from flows.models import Run
+from flows.models.webhook_url import url_fault
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.trace import trace_json, wait_until_finished
 from flows.options import BatchOptions, read_labels, read_time_or_seconds
@@ -53,6 +54,9 @@ class Command(BaseCommand):
             metavar="TIME|SECONDS",
             help="A run that has not ended by then is cancelled.",
         )
+        parser.add_argument(
+            "--callback-url", metavar="URL", help="An address that is told the end of each run."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         wait, key = options["wait"], options["idempotency_key"]
@@ -63,7 +67,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "--idempotency-key must be 1 to 255 printable ASCII characters without a comma."
             )
-        asked = _options(options["label"], options["deadline"])
+        asked = _options(options["label"], options["deadline"], options["callback_url"])
         payloads = _payloads(options["payload"])
         if isinstance(payloads, bytes):
             try:
@@ -106,7 +110,7 @@ class Command(BaseCommand):
         return run.status
 
 
-def _options(labels: list[str], deadline: str | None) -> BatchOptions:
+def _options(labels: list[str], deadline: str | None, callback_url: str | None) -> BatchOptions:
     """Return what is asked for beside the payload. Raises CommandError."""
     asked: BatchOptions = {}
     try:
@@ -119,6 +123,10 @@ def _options(labels: list[str], deadline: str | None) -> BatchOptions:
             asked["deadline"] = read_time_or_seconds(deadline)
     except OptionInvalid as error:
         raise CommandError(f"--deadline {error}.") from error
+    if callback_url is not None:
+        if fault := url_fault(callback_url):
+            raise CommandError(f"--callback-url {fault}.")
+        asked["callback_url"] = callback_url
     return asked
 
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows.admin.starting import first_payload
-from flows.models import IdempotencyKey, Message, Run, RunDeadline
+from flows.models import IdempotencyKey, Message, Run, RunCallback, RunDeadline
 from scripts.models import Script
 from tests.integration.admin.pages import messages_of
 
@@ -95,6 +95,7 @@ def test_a_start_takes_all_options(client, page):
             "deadline": deadline.isoformat(),
             "labels": "order: 47:11 \r\n\r\ncustomer:A. Müller",
             "idempotency_key": "one",
+            "callback_url": "https://shop.example.org/hook",
         },
     )
 
@@ -105,6 +106,7 @@ def test_a_start_takes_all_options(client, page):
     assert RunDeadline.objects.get(pk=message.run_id).at == deadline
     labels = {label.key: label.value for label in newest_run().labels.all()}
     assert labels == {"order": "47:11", "customer": "A. Müller"}
+    assert RunCallback.objects.get(run=message.run_id).url == "https://shop.example.org/hook"
 
 
 def test_a_time_without_a_zone_is_utc(client, page):
@@ -130,6 +132,8 @@ def test_a_time_without_a_zone_is_utc(client, page):
         ("labels", "order:1\norder:2", "The key 'order' is given more than once."),
         ("labels", ":1", "A key has 1 to 64 printable characters"),
         ("labels", "\n".join(f"{n}:1" for n in range(17)), "A run has at most 16 labels."),
+        ("callback_url", "ftp://a.test", "Must begin with https:// or http://."),
+        ("callback_url", "http://127.0.0.1/", "ust be a public address"),
         ("idempotency_key", "a,b", "without a comma"),
         ("idempotency_key", "ü", "without a comma"),
         ("idempotency_key", "x" * 256, "at most 255"),

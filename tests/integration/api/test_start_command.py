@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from flows.models import Message, Queue, Run, RunDeadline, RunningAttempt
+from flows.models import Message, Queue, Run, RunCallback, RunDeadline, RunningAttempt
 from tests.integration.api.helpers import make_loan_flow
 
 
@@ -96,12 +96,14 @@ def test_each_run_gets_the_labels_and_the_deadline(flow, tmp_path, payload):
     printed = start(
         *("loan", "--payload", payload.replace("FILE", str(file))),
         *("--label", "order:47:11", "--label", "shop:A", "--deadline", at),
+        *("--callback-url", "https://shop.example.org/hook"),
     )
 
     for id in printed.split():
         labels = Run.objects.get(pk=UUID(id)).labels.all()
         assert [str(label) for label in labels] == ["order:47:11", "shop:A"]
         assert RunDeadline.objects.get(pk=UUID(id)).at == datetime.fromisoformat(at)
+        assert RunCallback.objects.get(run=UUID(id)).url == "https://shop.example.org/hook"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,7 @@ def test_each_run_gets_the_labels_and_the_deadline(flow, tmp_path, payload):
         (["loan", "--label", "order"], "--label: must be key:value"),
         (["loan", "--label", "a:1", "--label", "a:2"], "--label: the key 'a' is given more"),
         (["loan", "--deadline", "soon"], "--deadline must be a time as in"),
+        (["loan", "--callback-url", "here"], "--callback-url must begin with https://"),
         (["loan", "--deadline", "0"], "deadline: must be later than the start"),
     ],
 )
