@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import TextField
+from django.db.models.functions import Cast
 from django.urls import get_script_prefix, reverse
 
 from flows.api.openapi.payload_schemas import as_comment, key_of, payload_components, slug
@@ -38,13 +39,15 @@ def add_flows(
     if flow_ids is not None and not flow_ids:
         return
     ids = operation_ids(Flow.objects.values_list("pk", "name"), _others(document))
-    active = Flow.objects.filter(active=True)
-    for flow in _with_first_scripts(active if flow_ids is None else active.filter(pk__in=flow_ids)):
-        steps = flow.steps.all()
-        schema = steps[0].script.input_schema if steps else {}
-        body, components = described_payload(json.dumps(schema), f"{ids[flow.pk]}_payload")
+    flows = Flow.objects.filter(active=True)
+    if flow_ids is not None:
+        flows = flows.filter(pk__in=flow_ids)
+    schemas, prefix = _first_schemas(), get_script_prefix()
+    for pk, name, description in flows.values_list("pk", "name", "description"):
+        body, components = described_payload(schemas.get(pk, "{}"), f"{ids[pk]}_payload")
         document["components"]["schemas"] |= components
-        document["paths"][_path(flow.name)] = {"post": _operation(start, flow, ids[flow.pk], body)}
+        operation = _operation(start, name, description, ids[pk], body)
+        document["paths"][_path(name, prefix)] = {"post": operation}
 
 
 def operation_ids(flows: Iterable[tuple[int, str]], others: Iterable[str] = ()) -> dict[int, str]:
@@ -95,24 +98,29 @@ def _with_digest(name: str, taken: set[str]) -> str:
     return "_".join(part for part in [*parts, digest[:length]] if part)
 
 
-def _with_first_scripts(flows: QuerySet[Flow]) -> QuerySet[Flow]:
-    steps = Step.objects.order_by("position", "id").select_related("script")
-    return flows.prefetch_related(Prefetch("steps", steps))
+def _first_schemas() -> dict[int, str]:
+    """Return the input schema of the first step by the flow's id, as it is stored: as text."""
+    text = Cast("script__input_schema", TextField())
+    steps = Step.objects.order_by("flow", "-position", "-id").values_list("flow", text)
+    return dict(steps)
 
 
-def _path(name: str) -> str:
+@lru_cache(KEPT)
+def _path(name: str, prefix: str) -> str:
     # Some generators write it between quotes, and let them be.
-    path = reverse("api:flow-start", args=[name]).removeprefix(get_script_prefix())
+    path = reverse("api:flow-start", args=[name]).removeprefix(prefix)
     return quote(f"/{path}", safe="/%~:@")
 
 
-def _operation(start: dict[str, Any], flow: Flow, operation_id: str, body: Schema) -> Schema:
+def _operation(
+    start: dict[str, Any], name: str, description: str, operation_id: str, body: Schema
+) -> Schema:
     return {
         **start,
         "operationId": operation_id,
         "tags": ["flows"],
-        "summary": as_comment(f"Start a run of {flow.name}"),
-        "description": as_comment(flow.description or start["description"]),
+        "summary": as_comment(f"Start a run of {name}"),
+        "description": as_comment(description or start["description"]),
         "parameters": [p for p in start["parameters"] if p.get("name") != "flowName"],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
     }
