@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpResponse
 from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.utils.decorators import method_decorator
+from django.views.decorators.gzip import gzip_page
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -44,6 +46,7 @@ class PublicView(EngineView):
         checked_query(request.query_params, frozenset())
 
 
+@method_decorator(gzip_page, name="dispatch")
 class DocumentView(PublicView):
     """Returns the document in one format. Invalid credentials count as none."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -534,6 +535,18 @@ class TestCache:
         flow.description = "Another."
         flow.save()
         assert client.get(path, headers=known).status_code == 200
+
+    @pytest.mark.parametrize("path", [JSON, YAML])
+    def test_document_is_compressed_for_those_who_take_that(self, anonymous, path):
+        plain = anonymous.get(path)
+        small = anonymous.get(path, headers={"Accept-Encoding": "gzip, br"})
+
+        assert gzip.decompress(small.content) == plain.content
+        assert len(small.content) < len(plain.content) / 5
+        assert small["Content-Encoding"] == "gzip"
+        assert "Accept-Encoding" in small["Vary"]
+        known = {"If-None-Match": small["ETag"], "Accept-Encoding": "gzip"}
+        assert anonymous.get(path, headers=known).status_code == 304
 
     def test_tag_of_one_caller_is_not_that_of_another(self, anonymous, client, user, flow):
         grant(user, Right.START, flow)
