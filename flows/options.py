@@ -145,7 +145,7 @@ def read_time_or_seconds(text: str) -> datetime | timedelta:
 def key_fault(key: Any) -> str:
     """Say what an idempotency key must be that this one is not, "" where it may be one."""
     if not isinstance(key, str):
-        return f"be a string, not {key!r}"
+        return f"be a string, not {key!r}: write a number as a text"
     if not 1 <= len(key) <= LONGEST_KEY:
         return f"have 1 to {LONGEST_KEY} characters, not {len(key)}"
     if not key.isprintable():
