@@ -117,7 +117,8 @@
       if (file === undefined || file === null) {
         continue;
       }
-      const isBare = typeof file === "string" || isBytes(file);
+      // What is no object is refused below.
+      const isBare = typeof file !== "object" || isBytes(file);
       const { name: filename = name, content, type = null } = isBare ? { content: file } :
         shared.optionsOf(`files.${name}`, file, ["name", "content", "type"]);
       if (typeof content !== "string" && !isBytes(content)) {
