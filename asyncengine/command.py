@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
+
+# As a shell tells of a process that SIGPIPE has ended.
+ENDED_BY_ITS_READER = 128 + signal.SIGPIPE
 
 
 def main() -> None:
@@ -14,8 +19,22 @@ def main() -> None:
 
     try:
         execute_from_command_line(sys.argv)
+        sys.stdout.flush()
     except ImproperlyConfigured as error:
         sys.exit(f"{error}")
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        # What is left in the buffer would fail again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ENDED_BY_ITS_READER)
+
+
+def _reader_is_gone() -> bool:
+    """Say whether the output is a pipe that is not read any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def installed() -> None:

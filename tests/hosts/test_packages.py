@@ -59,3 +59,21 @@ def test_files_of_an_installation_are_made_where_the_variable_says(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert {"secret_key", "secrets_key"} <= {path.name for path in (tmp_path / "data").iterdir()}
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("command", [["config", "schema"], ["help", "--commands"]])
+def test_a_command_whose_output_is_not_read_ends_quietly(command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command],
+            cwd=ROOT,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writer)
+
+    assert (done.returncode, done.stderr) == (141, "")

@@ -93,6 +93,8 @@ class Command(BaseCommand):
                 f"nothing was changed, the database says: {str(error).strip()}\n"
                 "If it is new, run: python manage.py migrate"
             ) from error
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise CommandError(f"{error.filename or options['file']}: {error.strerror}") from error
 
