@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('missed', models.CharField(choices=[('one', 'One run for all of them'), ('all', 'A run for each, the last 100'), ('skip', 'None')], default='one', help_text='What becomes of times at which nothing could be started, by more than a minute: no worker ran, or the queue was full.', max_length=8, verbose_name='missed times')),
                 ('overlap', models.CharField(choices=[('start', 'Start nevertheless'), ('skip', 'Leave this time out'), ('wait', 'Start once it has ended')], default='start', help_text='What happens where the run before has not ended.', max_length=8, verbose_name='last run still runs')),
                 ('jitter', models.DurationField(default=datetime.timedelta(0), help_text='Each start is later by a part of this, so that not all come at once.')),
-                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='schedules', to='flows.flow')),
+                ('flow', models.ForeignKey(help_text='The flow that it starts.', on_delete=django.db.models.deletion.CASCADE, related_name='schedules', to='flows.flow')),
             ],
             options={
                 'verbose_name': 'schedule',
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                 ('history_date', models.DateTimeField(db_index=True)),
                 ('history_change_reason', models.CharField(max_length=100, null=True)),
                 ('history_type', models.CharField(choices=[('+', 'Created'), ('~', 'Changed'), ('-', 'Deleted')], max_length=1)),
-                ('flow', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='flows.flow')),
+                ('flow', models.ForeignKey(blank=True, db_constraint=False, help_text='The flow that it starts.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='flows.flow')),
                 ('history_user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={

@@ -37,7 +37,12 @@ class FlowSchedule(models.Model):
         SKIP = "skip", "Leave this time out"
         WAIT = "wait", "Start once it has ended"
 
-    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="schedules")
+    flow = models.ForeignKey(
+        Flow,
+        on_delete=models.CASCADE,
+        related_name="schedules",
+        help_text="The flow that it starts.",
+    )
     name = models.CharField(
         max_length=100, help_text="One of its own in the flow; its runs have it as label."
     )

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scripts.callables.watchdog import EXIT_OVERDUE, Limit, TimeIsUp, Watchdog
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -45,20 +45,25 @@ def test_limits_hold_after_others_have_run_out_unused(dog):
 
 
 def test_the_nearest_limit_counts_whichever_thread_it_is_in(dog):
+    limits = [Limit(seconds, "call") for seconds in (1_000, 0.1, 2_000)]
     ended = []
 
-    def call(seconds):
+    def call(limit):
         with pytest.raises(TimeIsUp):
-            dog.call(Limit(seconds, "call"), spin)
-        ended.append(seconds)
+            dog.call(limit, spin)
+        ended.append(limit)
 
-    threads = [threading.Thread(target=call, args=[seconds]) for seconds in (0.9, 0.1, 0.5)]
+    threads = [threading.Thread(target=call, args=[limit]) for limit in limits]
     for thread in threads:
         thread.start()
+    wait_for(lambda: ended, PATIENCE)
+    assert ended == [limits[1]]
+
+    for limit in (limits[2], limits[0]):
+        dog.interrupt(limit)
     for thread in threads:
         thread.join(PATIENCE)
-
-    assert ended == [0.1, 0.5, 0.9]
+    assert set(ended) == set(limits)
 
 
 @pytest.mark.parametrize("then", ["returns", "raises"])

@@ -21,6 +21,7 @@ from flows.tasks.reprocessing import (
 )
 from flows.tasks.reprocessing_batch import BATCH
 from tests.builders import ECHO, RAISING, counters, make_flow, run_of, work_until_idle
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -190,6 +191,7 @@ def test_a_worker_that_was_taken_for_dead_puts_nothing_more_back(monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr(reprocessing, "advance_once", stall)
+    monkeypatch.setattr(reprocessing, "SLICE_SECONDS", PATIENCE)
     [task] = sent_tasks()
     advance(*task["args"])
 
