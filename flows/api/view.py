@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, QueryDict
 from django.utils.cache import patch_vary_headers
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.permissions import IsAuthenticated
@@ -78,11 +79,20 @@ class ApiView(EngineView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if request.method not in self.allowed_methods:
+            # Whatever its query: Django REST framework would look at the method only after this.
+            raise MethodNotAllowed(request.method or "")
+        if request.method == "OPTIONS":
+            return
         query = request.query_params
         self.repeated = {
             name: query.getlist(name) for name in self.repeatable_parameters if name in query
         }
         self.query = checked_query(query, self.query_parameters, self.repeatable_parameters)
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer with the header Allow alone: the document says more, and some speak no JSON."""
+        return no_content()
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

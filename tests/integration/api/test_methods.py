@@ -1,0 +1,47 @@
+"""Methods that an operation does not have, and OPTIONS, at every operation."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from tests.integration.api.helpers import assert_problem
+
+OPERATIONS = [
+    ("/async/api/runs", "GET"),
+    ("/async/api/runs/counts", "GET"),
+    ("/async/api/events?flowName=loan", "GET"),
+    ("/async/api/runs/01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e/events", "GET"),
+    ("/async/api/start?flowName=loan", "POST"),
+    ("/async/api/start/batch?flowName=loan", "POST"),
+    ("/async/api/auth/tokens", "POST"),
+    ("/async/health/live", "GET"),
+]
+PATHS = [path for path, _ in OPERATIONS]
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=PATHS)
+def test_options_are_answered_with_the_methods_alone(
+    client: Client, path: str, method: str
+) -> None:
+    answer = client.options(path)
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert {method, "OPTIONS"} <= set(answer["Allow"].split(", "))
+    assert "Content-Type" not in answer
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("query", ["", "unknown=1"])
+def test_a_method_that_is_not_there_is_refused_whatever_the_query(
+    client: Client, path: str, query: str
+) -> None:
+    answer = client.put(f"{path}{'&' if '?' in path else '?'}{query}", {}, "application/json")
+
+    assert_problem(answer, 405, "method-not-allowed")
+    assert "PUT" not in answer["Allow"]
+
+
+def test_options_need_a_login_where_the_operation_does(anonymous: Client) -> None:
+    assert_problem(anonymous.options("/async/api/events"), 401, "not-authenticated")
+    assert anonymous.options("/async/health/live").status_code == 204
