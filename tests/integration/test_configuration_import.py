@@ -502,3 +502,18 @@ def test_durations_of_a_queue_that_are_too_long_are_refused_where_they_are_new(v
         backoff_max=timedelta(seconds=values.get("backoff", {}).get("maxSeconds", 300)),
     )
     assert not import_configuration(document)
+
+
+def test_the_list_of_modules_is_told_once_for_all_refused_imports():
+    scripts = [
+        {"name": name, "code": f"import {module}\ndef run(message, context): return message\n"}
+        for name, module in (("a", "os"), ("b", "numpy"), ("c", "socket"))
+    ]
+
+    with pytest.raises(ConfigurationInvalid) as refused:
+        import_configuration({"scripts": scripts})
+
+    details = [each["detail"] for each in refused.value.errors]
+    assert len(details) == 3
+    assert [("graphlib" in detail) for detail in details] == [True, False, False]
+    assert all("may not be imported" in detail for detail in details)
