@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN
-from flows.errors import InputNotKept, RightMissing, RunNotFinished
+from flows.errors import FlowNotRunnable, InputNotKept, RightMissing, RunNotFinished
 from flows.models import Right, Run, StepVersion
 from flows.models.keep import NOT_KEPT
 from flows.monitoring.run_story import first_step, payload_at
@@ -58,7 +58,15 @@ def run_again(
 
 def begins_within(step: StepVersion | None) -> bool:
     """Say whether a run that begins at this step has others before it. Raises FlowNotRunnable."""
-    return step is not None and engine.newest_step(step).position > 0
+    if step is None:
+        return False
+    flow = step.flow_version.flow
+    names = (
+        list(flow.steps.order_by("position", "id").values_list("name", flat=True)) if flow else []
+    )
+    if step.name not in names:
+        raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
+    return bool(names[0] != step.name)
 
 
 def payload_kept(run: Run, step: StepVersion | None) -> str:

@@ -27,7 +27,7 @@ from scripts.admin.bulk import bulk_action
 from scripts.admin.dialogs import asking, dialog, leave_dialog
 from scripts.admin.editor import EditorWidget
 from scripts.admin.json_fields import pretty_json
-from scripts.models import Script, ScriptVersion
+from scripts.models import Script
 
 if TYPE_CHECKING:
     from scripts.admin.base import ReadOnlyAdmin as Base
@@ -204,13 +204,14 @@ class RunAgain(Base):
         return reverse("admin:flows_run_change", args=[started.correlation_id])
 
 
-def _script_at(run: Run, step: StepVersion | None) -> Script | ScriptVersion | None:
+def _script_at(run: Run, step: StepVersion | None) -> Script | None:
     """Return the script that gets the payload, as the flow is now."""
-    if step:
-        return engine.newest_step(step).script_version
     flow = run.flow_version.flow
-    first = first_step_of(flow) if flow else None
-    return first.script if first else None
+    if flow is None:
+        return None
+    named = flow.steps.select_related("script")
+    found = named.filter(name=step.name).first() if step else first_step_of(flow)
+    return found.script if found else None
 
 
 def _kept(run: Run, step: StepVersion | None) -> tuple[str | None, str]:
