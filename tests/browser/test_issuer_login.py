@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from flows.identity.provider import provider
 from tests.browser.looks import LOOKS
@@ -39,6 +40,7 @@ def test_user_logs_in_at_the_issuer_and_out_again(
     page.get_by_role("link", name="Log in with the office").click()
 
     page.wait_for_url("**/admin/")
+    assert get_user_model().objects.get().get_username() == "ada"
     page.locator("#logout-form").evaluate("form => form.requestSubmit()")
     page.get_by_text("Logged out").wait_for()
     page.goto("/admin/")
