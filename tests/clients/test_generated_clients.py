@@ -27,7 +27,9 @@ OF_EVERY_DOCUMENT = (
     "in the Github repo: https://github.com/openAPITools/openapi-generator.",
     "ModelUtils - Failed to get the schema name: null",
 )
-ENVIRONMENT = os.environ | {"JAVA_TOOL_OPTIONS": SHORT_LIVED}
+# The programs of this environment first: openapi-python-client formats what it makes with ruff.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+ENVIRONMENT = os.environ | {"JAVA_TOOL_OPTIONS": SHORT_LIVED, "PATH": PATH}
 
 
 def test_every_operation_has_a_call(document: Any) -> None:
