@@ -13,8 +13,8 @@ from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, get_script_prefix, path, reverse
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 from unfold.decorators import display
 
 from flows import engine
@@ -156,12 +156,11 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
             queues = queues.filter(step__flow__in=flow_ids)
         dead = DeadLetter.objects.all().open_of_queues(ids)
         cells = (
-            (cell_id(each.queue, name), self.cell(each.queue, name))
+            _swapped(each.queue, name, self.cell(each.queue, name))
             for each in self._with_figures(queues, dead)
             for name in LIVE_CELLS
         )
-        # The page puts each in the place of its id.
-        return format_html_join("", '<div id="{}" hx-swap-oob="innerHTML">{}</div>', cells)
+        return mark_safe("".join(cells))  # noqa: S308  escaped one by one
 
     def _with_figures(self, queues: QuerySet[Queue], dead: dict[int, int]) -> Iterator[SeenQueue]:
         for pk, each in seen_queues(queues).items():
@@ -338,6 +337,15 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
 
 def cell_id(queue: Queue, name: str) -> str:
     return f"queue-{queue.pk}-{name}"
+
+
+def _swapped(queue: Queue, name: str, shown: Any) -> str:
+    """Return a cell that the page puts in the place of its id.
+
+    `format_html` would take a quarter of the processor time of the whole list.
+    """
+    cell = shown if isinstance(shown, SafeString) else conditional_escape(shown)
+    return f'<div id="{cell_id(queue, name)}" hx-swap-oob="innerHTML">{cell}</div>'
 
 
 def curve_of(seen: SeenQueue) -> SafeString:

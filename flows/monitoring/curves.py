@@ -59,7 +59,10 @@ class Curve:
 
     def of(self, event: str) -> list[int]:
         """Return the numbers of an event. A run that changed its flow is no negative event."""
-        return [max(number, 0) for number in self.series.get(event, [0] * self.slots)]
+        series = self.series.get(event)
+        if series is None:
+            return [0] * self.slots
+        return series if min(series) >= 0 else [max(number, 0) for number in series]
 
     def total(self, event: str, slots: int | None = None) -> int:
         """Return the sum over the last slots, by default over all."""
