@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from django.db import models
+
+# Blocks and rows that are never ended have one slot without a length, and this time.
+ENDLESS_SECONDS = 0
+ENDLESS_FROM = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CountBlock(models.Model):
@@ -11,7 +17,8 @@ class CountBlock(models.Model):
     `slot_seconds` tells the length of a slot: the 60 minutes of an hour, the 144 times ten minutes
     of a day, or the 168 hours of a week. Every event counts in a block of each length, so nothing
     needs to be rolled up and all lengths have the same sums; the finer blocks are deleted sooner.
-    A flow has some 40 blocks at any time, and so has each step.
+    A flow has some 40 blocks at any time, and so has each step. A block whose slots have no length
+    is never ended: its sums only grow, as counters of metrics must.
     """
 
     flow_name = models.CharField(max_length=100)
@@ -32,6 +39,7 @@ class CountBlock(models.Model):
                 "slot_seconds", "begins_at", "flow_name", "step_name", name="count_block_once"
             ),
         ]
+        permissions = [("view_metrics", "Can read the metrics of all flows")]
 
     def __str__(self) -> str:
         return f"{self.flow_name} {self.step_name} from {self.begins_at}"
@@ -70,7 +78,7 @@ class ConservationCheck(models.Model):
 
 
 class RefusedStarts(models.Model):
-    """How many starts of a flow were refused in a minute.
+    """How many starts of a flow were refused in a minute, and in all of them.
 
     `flows/starts/refusals.py` writes them.
     """
