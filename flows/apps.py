@@ -32,7 +32,7 @@ class FlowsConfig(AppConfig):
         )
         from flows.webhooks import secrets
         from scripts.extensions import (
-            encrypted_sources,
+            encrypted_columns,
             impact_sources,
             offer_sources,
             rights_sources,
@@ -61,7 +61,7 @@ class FlowsConfig(AppConfig):
         impact_sources.append(script_page.impact_on)
         rights_sources.append(configuring.script_rights)
         readers.append(flow_state.read)
-        encrypted_sources.append(secrets.encrypt_all_again)
+        encrypted_columns.append(secrets.COLUMNS)
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)

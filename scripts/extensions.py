@@ -5,11 +5,13 @@ may see and change one because of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.models import Script
+from django.db.models import Model
+
+from scripts.models import Script, Secret
 from scripts.trials.examples import example_payload
 
 
@@ -29,6 +31,15 @@ class Use:
 
     text: str
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedColumns:
+    """Columns of a table with encrypted texts, "" for none. `name`: what a row is called."""
+
+    model: type[Model]
+    columns: tuple[str, ...]
+    name: Callable[[Any], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +78,22 @@ impact_sources: list[Callable[[Script, Collection[str], Any], Any]] = []
 # A script and the user who asks -> what the user may do now that the script was saved anew.
 offer_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
 
-# Encrypts what an app has stored with the newest key, within a transaction -> how many, and the
-# names of what no key fits.
-encrypted_sources: list[Callable[[], tuple[int, list[str]]]] = []
+# Where texts are stored encrypted.
+encrypted_columns: list[EncryptedColumns] = [
+    EncryptedColumns(Secret, ("encrypted",), lambda secret: str(secret.name))
+]
 
 # A user -> the rights to scripts. No more than one app answers.
 rights_sources: list[Callable[[Any], ScriptRights]] = []
+
+
+def encrypted_texts() -> Iterator[tuple[str, str]]:
+    """Yield each text that is stored encrypted, with the name of its row."""
+    for place in encrypted_columns:
+        for row in place.model._base_manager.order_by("pk").iterator():
+            for column in place.columns:
+                if text := getattr(row, column):
+                    yield place.name(row), text
 
 
 def samples_of(script: Script, user: Any, choice: str = "") -> list[Sample]:

@@ -109,8 +109,8 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         flows,
         queues,
         PERIODS[period],
-        clusters=len(live) if clusters.are_known() else (len(live) or None),
-        missing_measures=_missing_measures(live),
+        clusters=clusters.known_number(live),
+        missing_measures=clusters.missing_measures(live),
         is_whole=flow_ids is None,
     )
     found = alarms(seen.health)
@@ -153,10 +153,6 @@ def _next_starts(flow_ids: tuple[int, ...] | None) -> list[dict[str, Any]]:
         }
         for state in next_starts(flow_ids, MOST_SCHEDULES)
     ]
-
-
-def _missing_measures(live: list[clusters.LiveCluster]) -> list[tuple[str, tuple[str, ...]]]:
-    return sorted({(each.machine, each.missing_measures) for each in live if each.missing_measures})
 
 
 def _pages(seen: Overview) -> dict[str, str]:

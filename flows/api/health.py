@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -12,6 +11,7 @@ from flows.api.errors import DATABASE_RETRY_AFTER, Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import IS_LIVE, IS_READY
 from flows.api.view import OpenView, json_response
+from flows.monitoring.migrations import unapplied_migrations
 from flows.store import store
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 
@@ -50,7 +50,5 @@ class ReadyView(OpenView):
 
 
 def _require_migrations() -> None:
-    executor = MigrationExecutor(connection)
-    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if missing:
+    if missing := unapplied_migrations():
         raise Problem("not-ready", f"{len(missing)} migrations are not applied.")

@@ -104,7 +104,7 @@ UNUSUAL_SHARE = 0.02
 
 def alarms(snapshot: Snapshot) -> list[Alarm]:
     """Return what needs an operator, the most urgent first."""
-    found = [alarm for rule in RULES for alarm in rule(snapshot)]
+    found = [alarm for rule in RULES.values() for alarm in rule(snapshot)]
     return sorted(found, key=lambda alarm: alarm.level is not Level.CRITICAL)
 
 
@@ -242,16 +242,17 @@ def schedule_not_started(snapshot: Snapshot) -> Iterator[Alarm]:
             )
 
 
-RULES: tuple[Callable[[Snapshot], Iterator[Alarm]], ...] = (
-    workers_gone,
-    conservation_broken,
-    queue_standing_still,
-    queue_full,
-    failing_more,
-    new_dead_letters,
-    schedule_not_started,
-    sandbox_incomplete,
-)
+# By the name that their alarms have.
+RULES: dict[str, Callable[[Snapshot], Iterator[Alarm]]] = {
+    "workers-gone": workers_gone,
+    "conservation": conservation_broken,
+    "queue-standing-still": queue_standing_still,
+    "queue-full": queue_full,
+    "failing-more": failing_more,
+    "dead-letters": new_dead_letters,
+    "schedule-not-started": schedule_not_started,
+    "sandbox-incomplete": sandbox_incomplete,
+}
 
 
 def _are_workers_gone(snapshot: Snapshot) -> bool:

@@ -13,7 +13,7 @@ from flows.tasks import stats
 @dataclass(frozen=True, slots=True)
 class LiveCluster:
     """`name` is that of its consumers, `workers` how many it has for flows, `missing_measures` what
-    the sandbox lacks on its machine.
+    the sandbox lacks on its machine, `noted_at` when it noted its state, by its machine's clock.
     """
 
     name: str
@@ -22,6 +22,7 @@ class LiveCluster:
     begun_at: datetime
     workers: int
     missing_measures: tuple[str, ...] = ()
+    noted_at: datetime | None = None
 
 
 def live_clusters() -> list[LiveCluster]:
@@ -34,11 +35,19 @@ def live_clusters() -> list[LiveCluster]:
             stat.tob,
             getattr(stat, "flow_workers", 0),
             tuple(getattr(stat, "missing_measures", ())),
+            stat.timestamp,
         )
         for stat in stats.get_all()
     ]
 
 
-def are_known() -> bool:
-    """Whether this process can know them: not by a cache that the project has named."""
-    return not Conf.conf.get("cache")
+def known_number(live: list[LiveCluster]) -> int | None:
+    """Return how many are alive, None where that is not known: a cache that the project has named
+    may be of one process.
+    """
+    return len(live) or (None if Conf.conf.get("cache") else 0)
+
+
+def missing_measures(live: list[LiveCluster]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what the sandbox lacks, by the names of machines."""
+    return sorted({(each.machine, each.missing_measures) for each in live if each.missing_measures})

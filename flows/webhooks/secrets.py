@@ -12,12 +12,16 @@ from django.db import transaction
 from flows.access import audit
 from flows.models import Flow, FlowWebhook
 from flows.store import store
-from scripts.models.encryption import NotDecryptable, decrypt, encrypt, encrypt_again
+from scripts.extensions import EncryptedColumns
+from scripts.models.encryption import decrypt, encrypt
 
 PREFIX = "whsec_"
 KEY_BYTES = 32
 # How long the secret before signs, too, so that receivers have time to take the new one.
 PREVIOUS_SIGNS = timedelta(days=1)
+COLUMNS = EncryptedColumns(
+    FlowWebhook, ("encrypted", "previous_encrypted"), lambda row: f"webhooks of {row.flow.name}"
+)
 
 
 def new_secret() -> str:
@@ -71,19 +75,3 @@ def replace_secret(flow: Flow, user: Any, reason: str = "") -> None:
         row.rotated_at = store().database.now()
         row.save(update_fields=["previous_encrypted", "encrypted", "rotated_at"])
         audit.record("replace the webhook secret", flow, user=user, reason=reason)
-
-
-def encrypt_all_again() -> tuple[int, list[str]]:
-    """Encrypt each secret with the newest key; return how many, and those that none fits."""
-    done, lost = 0, []
-    for row in FlowWebhook.objects.select_for_update().select_related("flow"):
-        try:
-            row.encrypted = encrypt_again(row.encrypted)
-            if row.previous_encrypted:
-                row.previous_encrypted = encrypt_again(row.previous_encrypted)
-        except NotDecryptable:
-            lost.append(f"webhooks of {row.flow.name}")
-            continue
-        row.save(update_fields=["encrypted", "previous_encrypted"])
-        done += 1
-    return done, lost

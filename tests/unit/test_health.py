@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows.monitoring.health import (
+    RULES,
     Alarm,
     FlowHealth,
     Level,
@@ -137,6 +138,17 @@ def test_a_snapshot_raises_these_alarms(
     snapshot: Snapshot, expected: list[tuple[str, Level]]
 ) -> None:
     assert [(alarm.rule, alarm.level) for alarm in alarms(snapshot)] == expected
+
+
+def test_each_alarm_has_the_name_of_its_rule():
+    named = {
+        (name, alarm.rule)
+        for _, snapshot, _ in CASES
+        for name, rule in RULES.items()
+        for alarm in rule(snapshot)
+    }
+
+    assert named == {(name, name) for name in RULES}
 
 
 def everything() -> list[Alarm]:

@@ -5,8 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from scripts.extensions import encrypted_sources
-from scripts.models import Secret
+from scripts.extensions import EncryptedColumns, encrypted_columns
 from scripts.models.encryption import NotDecryptable, encrypt_again
 
 
@@ -19,8 +18,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         done, lost = 0, []
         with transaction.atomic():
-            for encrypt in (_secrets_again, *encrypted_sources):
-                count, names = encrypt()
+            for place in encrypted_columns:
+                count, names = _encrypted_again(place)
                 done += count
                 lost += names
         self.stdout.write(f"{done} encrypted with the newest key.")
@@ -28,15 +27,18 @@ class Command(BaseCommand):
             raise CommandError(f"none of the keys fits these, which stay as they are: {lost}")
 
 
-def _secrets_again() -> tuple[int, list[str]]:
+def _encrypted_again(place: EncryptedColumns) -> tuple[int, list[str]]:
+    """Return how many rows were encrypted, and the names of those that no key fits."""
     done, lost = 0, []
-    for secret in Secret.objects.select_for_update():
+    rows = place.model._base_manager
+    for row in rows.select_for_update():
+        texts = {column: getattr(row, column) for column in place.columns}
         try:
-            encrypted = encrypt_again(secret.encrypted)
+            again = {column: encrypt_again(text) for column, text in texts.items() if text}
         except NotDecryptable:
-            lost.append(secret.name)
+            lost.append(place.name(row))
         else:
-            # Not saved as a change: the value stays the same, so the history gets no entry.
-            Secret.objects.filter(pk=secret.pk).update(encrypted=encrypted)
+            # Not saved as a change: the texts stay the same, so the history gets no entry.
+            rows.filter(pk=row.pk).update(**again)
             done += 1
     return done, lost
