@@ -13,6 +13,7 @@ from flows.models.external_identity import ExternalIdentity
 from flows.models.flow import Flow, Step
 from flows.models.flow_schedule import FlowSchedule, FlowScheduleState
 from flows.models.flow_state import FlowState, FlowStateTotals
+from flows.models.live_cluster import LiveCluster
 from flows.models.logins import LoginCount
 from flows.models.message import Message
 from flows.models.queue import Queue, QueueState
@@ -53,6 +54,7 @@ __all__ = [
     "FlowVersion",
     "FlowWebhook",
     "IdempotencyKey",
+    "LiveCluster",
     "LoginCount",
     "Message",
     "Queue",
