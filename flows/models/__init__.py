@@ -1,3 +1,4 @@
+from flows.models.alert import Alert, AlertNotice, AlertsClock, AlertTarget, AlertTargetState
 from flows.models.audit_entry import AuditEntry
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
@@ -34,6 +35,11 @@ from flows.models.version import FlowVersion, StepVersion
 from flows.models.webhook import FlowWebhook, RunCallback, WebhookDelivery
 
 __all__ = [
+    "Alert",
+    "AlertNotice",
+    "AlertTarget",
+    "AlertTargetState",
+    "AlertsClock",
     "AuditEntry",
     "BranchEnd",
     "CachedValue",
