@@ -27,10 +27,15 @@ from asyncengine_client import (
     Refused,
     RunNotEnded,
 )
-from asyncengine_client.command import parser
+from asyncengine_client.command import main, parser
 
-from tests.acceptance.installation import PASSWORD, ROOT, Installation, ended, free_port
-from tests.databases import migrated_database
+from tests.acceptance.installation import (
+    PASSWORD,
+    ROOT,
+    Installation,
+    free_port,
+    installation_in,
+)
 from tests.waiting import PATIENCE, wait_for
 
 DOUBLE = (
@@ -58,12 +63,30 @@ DOUBLES, NARROW, FAILS = "double ä?b", "narrow ä?b", "failing ä?b"
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    directory = tmp_path_factory.mktemp("client")
-    with migrated_database(directory) as url, ended(Installation(url, directory)) as running:
-        running.up("--no-demo")
-        running.configure(CONFIGURATION)
-        yield running
+def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The installation before it is started."""
+    with installation_in(tmp_path_factory.mktemp("client")) as installation:
+        yield installation
+
+
+@pytest.fixture(scope="module")
+def early_call(away: Installation) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command that calls the engine before there is one."""
+    with subprocess.Popen(
+        [*command(f"http://127.0.0.1:{away.port}", "none"), "-p", "600", "queues"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=ENVIRONMENT,
+    ) as call:
+        yield call
+        call.kill()
+
+
+@pytest.fixture(scope="module")
+def installation(away: Installation, early_call: subprocess.Popen[bytes]) -> Installation:
+    away.up("--no-demo")
+    away.configure(CONFIGURATION)
+    return away
 
 
 @pytest.fixture(scope="module")
@@ -182,19 +205,12 @@ def test_errors_tell_what_is_wrong(engine: Client, url: str) -> None:
     engine.resume("double")
 
 
-def test_a_call_outlasts_an_engine_that_is_away(tmp_path: Path) -> None:
-    with migrated_database(tmp_path) as url, ended(Installation(url, tmp_path)) as late:
-        waiting = subprocess.Popen(
-            [*command(f"http://127.0.0.1:{late.port}", "none"), "-p", "600", "queues"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
-        )
-        late.up("--no-demo")
-
-        # It has been asked, and has refused the token.
-        assert b"(not-authenticated)" in waiting.communicate(timeout=PATIENCE)[0]
-        assert waiting.returncode == 1
+def test_a_call_outlasts_an_engine_that_is_away(
+    installation: Installation, early_call: subprocess.Popen[bytes]
+) -> None:
+    # It has been asked, and has refused the token.
+    assert b"(not-authenticated)" in early_call.communicate(timeout=PATIENCE)[0]
+    assert early_call.returncode == 1
 
 
 def test_the_client_for_asyncio_does_the_same(url: str, token: str) -> None:
@@ -242,16 +258,28 @@ def command(url: str, token: str) -> list[str]:
     return [sys.executable, "-c", code, "--url", url, "--token", token]
 
 
-def test_the_command_does_it_from_a_shell(url: str, token: str, tmp_path: Path) -> None:
+def test_the_command_is_a_process_of_a_shell(url: str, token: str) -> None:
+    done = subprocess.run(
+        [*command(url, token), "start", DOUBLES, '{"n": 4}', "--wait", str(PATIENCE)],
+        capture_output=True,
+        check=True,
+        env=ENVIRONMENT,
+    )
+
+    assert json.loads(done.stdout)["result"]["payload"] == 8
+
+
+def test_the_command_does_what_the_client_does(
+    url: str, token: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def asked(*arguments: str, code: int = 0) -> list[Any]:
-        done = subprocess.run(
-            [*command(url, token), *arguments], capture_output=True, text=True, env=ENVIRONMENT
-        )
-        assert done.returncode == code, done.stderr
+        returned = main(["--url", url, "--token", token, *arguments])
+        shown = capsys.readouterr()
+        assert returned == code, shown.err
         try:
-            return [json.loads(done.stdout)]
+            return [json.loads(shown.out)]
         except json.JSONDecodeError:
-            return [json.loads(line) for line in done.stdout.splitlines()] or [done.stderr]
+            return [json.loads(line) for line in shown.out.splitlines()] or [shown.err]
 
     [run] = asked("start", DOUBLES, '{"n": 4}', "--wait", "60", "--label", "from:shell")
     assert run["result"]["payload"] == 8
