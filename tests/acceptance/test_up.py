@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.installation import ROOT, Installation, ended
 from tests.acceptance.processes import is_at_work
-from tests.databases import fresh_database, migrated_database
+from tests.databases import fresh_database
 from tests.waiting import PATIENCE, wait_for
 
 TRAIL = (
@@ -34,109 +34,34 @@ THREE_STEPS = {
 }
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
-)
-def test_a_stop_signal_drains_and_ends_with_0_and_a_kill_leaves_no_process(
-    installation: Installation, number: int
-):
-    installation.up("--no-demo")
-    installation.configure(THREE_STEPS)
-    ids = [installation.start("three", {"n": n}) for n in range(50)]
-    family = installation.family()
-
-    code = installation.stop(number)
-
-    assert code == 0
-    assert [process for process in family if is_at_work(process)] == []
-    installation.up("--no-demo")
-    assert {installation.run(id, wait=30)["status"] for id in ids} == {"COMPLETED"}
-    assert_no_process_is_left_when_it_is_killed(installation)
-
-
-def assert_no_process_is_left_when_it_is_killed(installation: Installation) -> None:
-    """Kill an installation that has done some work: one more start would show no more."""
-    family = installation.family()
-    assert installation.process is not None
-    assert len(family) > 3
-
-    installation.process.kill()
-    installation.process.wait()
-
-    wait_for(lambda: not any(map(is_at_work, family)), 10, "the end of every process")
-    assert [process for process in family if is_at_work(process)] == []
-
-
-@pytest.mark.long
-def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
-    installation: Installation,
-):
-    port = str(installation.port)
-    serve = ["flows.up.server", "--interface", "asginl", "--port", port, "--workers", "2"]
-    server = psutil.Popen(
-        [sys.executable, "-m", *serve, "flows.up.asgi:application"],
-        cwd=ROOT,
-        env=installation.environment,
-        stderr=subprocess.DEVNULL,
-    )
-    workers = wait_for(server.children, 20, "the first web process")
-
-    server.kill()
-    server.wait()
-
-    wait_for(lambda: not any(map(is_at_work, workers)), 20, "the end of every web process")
-    assert [process for process in (server, *workers) if is_at_work(process)] == []
-
-
-@pytest.mark.long
-def test_a_part_that_is_killed_is_started_again(installation: Installation):
-    installation.up("--no-demo")
-    installation.configure(THREE_STEPS)
-    assert installation.process is not None
-    parts = psutil.Process(installation.process.pid).children()
-    assert len(parts) == 2
-    family = installation.family()
-
-    for part in parts:
-        part.kill()
-
-    # A web process that has not yet seen its server die still answers, and dies with the answer.
-    wait_for(lambda: not any(map(is_at_work, family)), 30, "the end of what the parts had started")
-    wait_for(installation.is_ready, 30, "the web server's return")
-    run = installation.run(installation.start("three", {}), wait=30)
-    assert run["status"] == "COMPLETED"
-
-
-# --- what harms no other test -------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One that tests share: those that end the whole or a part of it have one each."""
-    directory = tmp_path_factory.mktemp("running")
-    modules = {"ASYNCENGINE_CALLABLE_MODULES": "math"}
-    with migrated_database(directory) as url, ended(Installation(url, directory)) as running:
-        running.environment |= modules
-        running.up("--no-demo")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def with_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """As the first command of the README makes one: in an empty database, its password drawn."""
-    directory = tmp_path_factory.mktemp("demo")
-    with fresh_database(directory) as url, ended(Installation(url, directory)) as with_demo:
-        with_demo.environment["ASYNCENGINE_ADMIN_PASSWORD"] = ""
-        with_demo.up()
-        wait_for(lambda: "curl" in with_demo.output.read_text(), what="the curl call")
-        password = with_demo.output.read_text().split("with the password ")[1].split()[0]
-        with_demo.http.auth = httpx.BasicAuth("admin", password)
-        yield with_demo
+    directory = tmp_path_factory.mktemp("shared")
+    with fresh_database(directory) as url, ended(Installation(url, directory)) as shared:
+        shared.environment |= {
+            "ASYNCENGINE_ADMIN_PASSWORD": "",
+            "ASYNCENGINE_CALLABLE_MODULES": "math",
+        }
+        shared.up()
+        wait_for(lambda: "curl" in shared.output.read_text(), what="the curl call")
+        password = shared.output.read_text().split("with the password ")[1].split()[0]
+        shared.http.auth = httpx.BasicAuth("admin", password)
+        shared.configure(THREE_STEPS)
+        yield shared
+
+
+@pytest.fixture
+def running(shared: Installation) -> Installation:
+    """Start it again where the test before has ended it."""
+    assert shared.process is not None
+    if shared.process.poll() is not None:
+        shared.up("--no-demo")
+    return shared
 
 
 @pytest.mark.long
 def test_every_run_completes_exactly_once_though_a_worker_is_killed(running: Installation):
-    running.configure(THREE_STEPS)
     ids = [running.start("three", {"n": n}) for n in range(300)]
     victim = wait_for(running.workers, what="a working worker")[0]
 
@@ -167,8 +92,6 @@ def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(runnin
 
 
 def test_the_original_flow_array_is_imported_into_a_running_system(running: Installation):
-    running.configure({"scripts": THREE_STEPS["scripts"]})
-
     running.configure(
         [
             {
@@ -212,8 +135,8 @@ def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(running: Insta
     assert "-2.0" in shown
 
 
-def test_the_curl_call_that_up_prints_starts_the_demo_flow(with_demo: Installation):
-    output = with_demo.output.read_text()
+def test_the_curl_call_that_up_prints_starts_the_demo_flow(running: Installation):
+    output = running.output.read_text()
     curl = next(line for line in output.splitlines() if line.strip().startswith("curl"))
 
     answer = subprocess.run(
@@ -222,17 +145,86 @@ def test_the_curl_call_that_up_prints_starts_the_demo_flow(with_demo: Installati
 
     started = json.loads(answer.stdout)
     assert started["status"] == "QUEUED"
-    run = with_demo.run(started["correlationId"], wait=30)
+    run = running.run(started["correlationId"], wait=30)
     assert run["status"] == "COMPLETED"
     assert len(run["steps"]) == 3
 
 
 @pytest.mark.long
-def test_the_sample_of_the_demo_runs_through(with_demo: Installation):
+def test_the_sample_of_the_demo_runs_through(running: Installation):
     sample = ROOT / "flows" / "demo" / "applications.json"
 
-    started = with_demo.manage("start", "loan-application", "--payload", f"@{sample}")
+    started = running.manage("start", "loan-application", "--payload", f"@{sample}")
 
     ids = started.stdout.split()
     assert len(ids) == 1000
-    assert {with_demo.run(id, wait=60)["status"] for id in ids} == {"COMPLETED"}
+    assert {running.run(id, wait=60)["status"] for id in ids} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
+def test_a_stop_signal_drains_and_ends_with_0_and_a_kill_leaves_no_process(
+    running: Installation, number: int
+):
+    ids = [running.start("three", {"n": n}) for n in range(50)]
+    family = running.family()
+
+    code = running.stop(number)
+
+    assert code == 0
+    assert [process for process in family if is_at_work(process)] == []
+    running.up("--no-demo")
+    assert {running.run(id, wait=30)["status"] for id in ids} == {"COMPLETED"}
+    assert_no_process_is_left_when_it_is_killed(running)
+
+
+def assert_no_process_is_left_when_it_is_killed(installation: Installation) -> None:
+    """Kill an installation that has done some work: one more start would show no more."""
+    family = installation.family()
+    assert installation.process is not None
+    assert len(family) > 3
+
+    installation.process.kill()
+    installation.process.wait()
+
+    wait_for(lambda: not any(map(is_at_work, family)), 10, "the end of every process")
+    assert [process for process in family if is_at_work(process)] == []
+
+
+@pytest.mark.long
+def test_a_part_that_is_killed_is_started_again(running: Installation):
+    assert running.process is not None
+    parts = psutil.Process(running.process.pid).children()
+    assert len(parts) == 2
+    family = running.family()
+
+    for part in parts:
+        part.kill()
+
+    # A web process that has not yet seen its server die still answers, and dies with the answer.
+    wait_for(lambda: not any(map(is_at_work, family)), 30, "the end of what the parts had started")
+    wait_for(running.is_ready, 30, "the web server's return")
+    run = running.run(running.start("three", {}), wait=30)
+    assert run["status"] == "COMPLETED"
+
+
+@pytest.mark.long
+def test_no_web_process_is_left_when_its_server_is_killed_while_they_start(
+    installation: Installation,
+):
+    port = str(installation.port)
+    serve = ["flows.up.server", "--interface", "asginl", "--port", port, "--workers", "2"]
+    server = psutil.Popen(
+        [sys.executable, "-m", *serve, "flows.up.asgi:application"],
+        cwd=ROOT,
+        env=installation.environment,
+        stderr=subprocess.DEVNULL,
+    )
+    workers = wait_for(server.children, 20, "the first web process")
+
+    server.kill()
+    server.wait()
+
+    wait_for(lambda: not any(map(is_at_work, workers)), 20, "the end of every web process")
+    assert [process for process in (server, *workers) if is_at_work(process)] == []
