@@ -23,7 +23,7 @@ public class AsyncEngineComponent extends HealthCheckComponent {
         @Override
         public void onContextStopping(CamelContext context) {
             if (work != null) {
-                work.stop();
+                work.stopAndHandBack();
             }
         }
     };

@@ -52,13 +52,18 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
             callback.done(true);
             return true;
         }
+        engine.work().enter();
         work.whenCompleteAsync((change, error) -> {
-            if (error == null) {
-                change.run();
-            } else {
-                exchange.setException(EngineClient.cause(error));
+            try {
+                if (error == null) {
+                    change.run();
+                } else {
+                    exchange.setException(EngineClient.cause(error));
+                }
+                callback.done(false);
+            } finally {
+                engine.work().leave();
             }
-            callback.done(false);
         }, engine.work().pool());
         return false;
     }

@@ -9,9 +9,12 @@ import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.camel.CamelContext;
 import org.apache.camel.builder.ThreadPoolProfileBuilder;
+import org.apache.camel.spi.AsyncProcessorAwaitManager;
 import org.apache.camel.spi.ThreadPoolProfile;
+import org.apache.camel.support.PluginHelper;
 
 /** The threads of a component, and what waits in it. No thread is held while something waits. */
 final class Work {
@@ -25,10 +28,14 @@ final class Work {
         void abort();
     }
 
+    /** More than a request may take that is under way. The rest of a route may take longer. */
+    private static final Duration LONGEST_HANDING_BACK = Duration.ofSeconds(5);
+
     private final CamelContext context;
     private final ScheduledExecutorService timer;
     private final ExecutorService pool;
     private final Set<Waiting> waiting = ConcurrentHashMap.newKeySet();
+    private final AtomicInteger calls = new AtomicInteger();
     private volatile boolean stopping;
 
     Work(CamelContext context, Object source) {
@@ -75,10 +82,42 @@ final class Work {
         return stopping;
     }
 
+    /** A call of a route begins. */
+    void enter() {
+        calls.incrementAndGet();
+    }
+
+    /** A call's exchange was handed back to its route. */
+    void leave() {
+        calls.decrementAndGet();
+    }
+
     /** Ends all waiting, with an error. */
     void stop() {
         stopping = true;
         waiting.forEach(Waiting::stop);
+    }
+
+    /**
+     * Ends all waiting, and waits until the routes have their exchanges back: of a thread that still waits
+     * for one Camel says next that it was rejected, and nothing of the run.
+     */
+    void stopAndHandBack() {
+        boolean hasCalls = hasCalls();
+        stop();
+        long end = System.nanoTime() + LONGEST_HANDING_BACK.toNanos();
+        AsyncProcessorAwaitManager threads = PluginHelper.getAsyncProcessorAwaitManager(context);
+        try {
+            while (hasCalls && (hasCalls() || threads.size() > 0) && System.nanoTime() < end) {
+                Thread.sleep(5);
+            }
+        } catch (InterruptedException error) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private boolean hasCalls() {
+        return calls.get() > 0;
     }
 
     void close() {
