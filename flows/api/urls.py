@@ -6,6 +6,7 @@ from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessVie
 from flows.api.events import EventsView, RunEventsView
 from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
+from flows.api.metrics import MetricsView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
 from flows.api.own_tokens import OwnTokenView, TokensView, WhoAmIView
 from flows.api.problems import ProblemTypeView
@@ -64,6 +65,7 @@ urlpatterns = [
     path("problems/<str:name>", ProblemTypeView.as_view(), name="problem-type"),
     path("health/live", LiveView.as_view(), name="live"),
     path("health/ready", ReadyView.as_view(), name="ready"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("specifications/openapi.json", JsonView.as_view(), name="openapi-json"),
     path("specifications/openapi.yaml", YamlView.as_view(), name="openapi-yaml"),
     path("specifications/swagger-ui/index.html", SwaggerView.as_view(), name="swagger-ui"),

@@ -44,7 +44,6 @@ OF_QUEUE = frozenset(
     {
         "name",
         "size",
-        "cluster",
         "max_deliveries",
         "max_wait",
         "backoff_initial",

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from flows.errors import PayloadInvalid, QueueFull, StartRateExceeded
 from flows.models import RefusedStarts
+from flows.models.counts import ENDLESS_FROM
 from flows.store import store
 
 logger = logging.getLogger(__name__)
@@ -93,14 +94,22 @@ class Refusals:
         try:
             with store().database.transaction():
                 # In one order, so that two processes do not wait for each other.
-                for key in sorted(counts):
-                    _add(key, counts[key])
+                for key, count in sorted((counts + _sums_of(counts)).items()):
+                    _add(key, count)
         except (DatabaseError, InterfaceError):
             # The caller gets the refusal in any case.
             logger.warning("Refused starts were not counted.", exc_info=True)
             with self._lock:
                 if len(self._counts) < MOST_KEYS:
                     self._counts.update(counts)
+
+
+def _sums_of(counts: Counter[Key]) -> Counter[Key]:
+    """Return the same for the rows that are never purged: metrics want sums that only grow."""
+    sums: Counter[Key] = Counter()
+    for (_, flow_name, cause), count in counts.items():
+        sums[ENDLESS_FROM, flow_name, cause] += count
+    return sums
 
 
 def _add(key: Key, count: int) -> None:

@@ -10,21 +10,30 @@ counted before. So
 - what is counted at steps, durations and redeliveries, is what workers have added up and sent to
   their broker: a kill loses a worker's last second and a broker's last five.
 
-No row of a run or a message is read.
+No row of a run or a message is read. Blocks that are never ended have the same sums, and those
+that metrics alone need: counters of a monitoring system only grow.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db.models import Q, QuerySet
 
-from flows.models import CountBlock, CountedTotals, CountsClock, FlowTotals, RefusedStarts
+from flows.models import (
+    CountBlock,
+    CountedTotals,
+    CountsClock,
+    Flow,
+    FlowTotals,
+    RefusedStarts,
+)
+from flows.models.counts import ENDLESS_FROM, ENDLESS_SECONDS
 from flows.monitoring import histogram
 from flows.monitoring.curves import RESOLUTIONS, TEN_MINUTES
 from flows.store import store
@@ -78,8 +87,13 @@ def purge_counts(now: datetime, batch: int) -> int:
     for each in RESOLUTIONS:
         before = now - each.kept - timedelta(seconds=each.span)
         old |= Q(slot_seconds=each.slot_seconds, begins_at__lt=before)
-    refused = RefusedStarts.objects.filter(minute__lt=now - TEN_MINUTES.kept)
-    return _purge(CountBlock.objects.filter(old), batch) or _purge(refused, batch)
+    gone = ~Q(flow_name="") & ~Q(flow_name__in=Flow.objects.values("name"))
+    refused = RefusedStarts.objects.filter(
+        Q(minute__lt=now - TEN_MINUTES.kept, minute__gt=ENDLESS_FROM)
+        | (Q(minute=ENDLESS_FROM) & gone)
+    )
+    blocks = CountBlock.objects.filter(old | (Q(slot_seconds=ENDLESS_SECONDS) & gone))
+    return _purge(blocks, batch) or _purge(refused, batch)
 
 
 def _purge(rows: QuerySet[Any], batch: int) -> int:
@@ -119,12 +133,19 @@ def _new_events() -> dict[str, dict[str, int]]:
 
 
 def _add_to_blocks(happened: Measures, now: datetime) -> None:
-    """Add events and durations to the slot of now in a block of each resolution."""
+    """Add events and durations to the slot of now in a block of each resolution, and sums to the
+    one that is never ended."""
     places = {each.slot_seconds: each.place(now) for each in RESOLUTIONS}
+    places[ENDLESS_SECONDS] = (ENDLESS_FROM, 0)
     blocks = _blocks(places, {flow_name for flow_name, _ in happened})
     changed = []
     for (flow_name, step_name), measured in happened.items():
         for slot_seconds, (begins_at, slot) in places.items():
+            events: Mapping[str, float] = measured.events
+            if slot_seconds == ENDLESS_SECONDS:
+                events = {**measured.events, **measured.sums}
+            elif not (measured.events or measured.durations):
+                continue
             key = (flow_name, step_name, slot_seconds)
             block = blocks.get(key) or CountBlock(
                 flow_name=flow_name,
@@ -133,7 +154,7 @@ def _add_to_blocks(happened: Measures, now: datetime) -> None:
                 begins_at=begins_at,
                 counts="{}",
             )
-            block.counts = with_events(block.counts, slot, measured.events)
+            block.counts = with_events(block.counts, slot, events)
             block.durations = with_durations(block.durations, measured.durations)
             changed.append(block)
     CountBlock.objects.bulk_create(
@@ -162,9 +183,9 @@ def _blocks(
     }
 
 
-def with_events(counts: str, slot: int, events: dict[str, int]) -> str:
+def with_events(counts: str, slot: int, events: Mapping[str, float]) -> str:
     """Return the counts of a block with these events in a slot. Slots at the end may be missing."""
-    series: defaultdict[str, list[int]] = defaultdict(list, orjson.loads(counts))
+    series: defaultdict[str, list[float]] = defaultdict(list, orjson.loads(counts))
     for event, count in events.items():
         numbers = series[event]
         numbers.extend([0] * (slot + 1 - len(numbers)))

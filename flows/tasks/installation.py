@@ -1,20 +1,23 @@
-"""The whole installation, as alerts and `doctor` judge it; home shows each user a part of it."""
+"""The whole installation, as alerts, metrics and `doctor` see it; home shows each user a part."""
 
 from __future__ import annotations
 
 from flows.models import Flow, Queue
 from flows.monitoring.health import Snapshot
-from flows.monitoring.overview import overview
+from flows.monitoring.overview import Overview, overview
 from flows.tasks import clusters
 from flows.tasks.clusters import LiveCluster
 
 
 def health(live: list[LiveCluster] | None = None) -> Snapshot:
     """Return what the rules judge, with these clusters; None: those that are alive now."""
-    live = clusters.live_clusters() if live is None else live
+    return seen(clusters.live_clusters() if live is None else live).health
+
+
+def seen(live: list[LiveCluster]) -> Overview:
     return overview(
         Flow.objects.all(),
         Queue.objects.all(),
         clusters=clusters.known_number(live),
         missing_measures=clusters.missing_measures(live),
-    ).health
+    )

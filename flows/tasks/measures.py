@@ -23,18 +23,25 @@ MOST_BYTES = 96 * 1024
 
 @dataclass(slots=True)
 class Measured:
-    """What happened at a step, or to the runs of a flow: events, and how long they took."""
+    """What happened at a step, or to the runs of a flow: events, and how long they took.
+
+    `sums` are for metrics alone: they have no curve.
+    """
 
     events: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     durations: Histogram = field(default_factory=Histogram)
+    sums: dict[str, float] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, other: Measured) -> None:
         for event, count in other.events.items():
             self.events[event] += count
         self.durations.update(other.durations)
+        for name, amount in other.sums.items():
+            self.sums[name] += amount
 
 
-# By the names of the flow and of the step; the runs of a flow have "" for a step.
+# By the names of the flow and of the step; the runs of a flow have "" for a step, and what belongs
+# to no flow has "" for both.
 Measures = defaultdict[tuple[str, str], Measured]
 
 
@@ -75,11 +82,11 @@ class MeasureChannel:
 
 def packet_of(key: tuple[str, str], measured: Measured) -> bytes:
     buckets = list(measured.durations.items())
-    return orjson.dumps([*key, dict(measured.events), buckets])
+    return orjson.dumps([*key, dict(measured.events), buckets, dict(measured.sums)])
 
 
 def measured_of(packet: bytes) -> tuple[tuple[str, str], Measured]:
-    flow, step, events, buckets = orjson.loads(packet)
+    flow, step, events, buckets, sums = orjson.loads(packet)
     measured = Measured()
-    measured.add(Measured(events, Histogram(dict(map(tuple, buckets)))))
+    measured.add(Measured(events, Histogram(dict(map(tuple, buckets))), sums))
     return (flow, step), measured

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from flows.disposition import Disposition
+from flows.disposition import Decision, Disposition
+from flows.monitoring.counters import CLAIMS, DELIVERIES, DURATIONS, LOST_LEASES, RESTARTS, named
 from flows.monitoring.histogram import of_seconds
 from flows.plan import step_plan
 from flows.store import DeliveryResult
 from flows.store.clock import machine_clock
 from flows.tasks.measures import MeasureChannel, Measured, no_measures
 from flows.worker.results import started_at
+from scripts.protocol.calls import CallSite
 
 SEND_SECONDS = 1.0
 
@@ -24,6 +26,7 @@ EVENTS = {
     Disposition.DEAD_LETTERED: "letters",
     Disposition.CANCELLED: "cancelled",
 }
+ACCEPTED = named(DELIVERIES, "accepted", "")
 
 
 class Measuring:
@@ -51,19 +54,38 @@ class Measuring:
             if runs := ended_runs(ended, site.is_last):
                 self._note_runs(self.measures[site.flow, ""], runs)
 
+    def note_claimed(self, site: CallSite, messages: int) -> None:
+        """Count messages that were taken to run a script on them."""
+        if self.channel is not None:
+            self.measures[site.flow, site.step].sums[CLAIMS] += messages
+
+    def note_restarts(self, restarts: Mapping[tuple[CallSite, str], int]) -> None:
+        """Count script hosts that had to be replaced, by step and reason."""
+        if self.channel is not None:
+            for (site, reason), count in restarts.items():
+                self.measures[site.flow, site.step].sums[named(RESTARTS, reason)] += count
+
+    def note_lost_lease(self) -> None:
+        if self.channel is not None:
+            self.measures["", ""].sums[LOST_LEASES] += 1
+
     def _note_step(self, measured: Measured, ended: list[DeliveryResult]) -> None:
         ran = [result for result in ended if result.ran]
         # A counter counts faster than a loop does.
-        for disposition, count in Counter([each.decision.disposition for each in ran]).items():
+        dispositions = Counter([each.decision.disposition for each in ran])
+        for disposition, count in dispositions.items():
             if disposition in EVENTS:
                 measured.events[EVENTS[disposition]] += count
-        measured.durations.update(of_seconds([each.finished_at - each.started_at for each in ran]))
+        if accepted := dispositions[Disposition.ACCEPTED]:
+            measured.sums[ACCEPTED] += accepted
+        for decision in [each.decision for each in ended]:
+            if decision.disposition is not Disposition.ACCEPTED:
+                measured.sums[named(DELIVERIES, *_outcome_of(decision))] += 1
+        _add_durations(measured, [each.finished_at - each.started_at for each in ran])
 
     def _note_runs(self, measured: Measured, ended: list[DeliveryResult]) -> None:
         now = machine_clock().epoch()
-        measured.durations.update(
-            of_seconds([now - each for each in started_at([done.held for done in ended])])
-        )
+        _add_durations(measured, [now - each for each in started_at([e.held for e in ended])])
 
     def send_now_and_then(self) -> None:
         if self.measures and time.monotonic() >= self.sends_at:
@@ -74,6 +96,21 @@ class Measuring:
         if self.channel is not None:
             self.channel.send(self.measures)
             self.sends_at = time.monotonic() + SEND_SECONDS
+
+
+def _add_durations(measured: Measured, durations: list[float]) -> None:
+    measured.durations.update(of_seconds(durations))
+    # Clocks that were set make no sum smaller.
+    measured.sums[DURATIONS] += max(sum(durations), 0.0)
+
+
+def _outcome_of(decision: Decision) -> tuple[str, str]:
+    """Return the disposition and its reason, both of few values."""
+    if decision.disposition is Disposition.RETRY:
+        reason = decision.outcome.value.lower()
+    else:
+        reason = decision.reason or ""
+    return decision.disposition.name.lower(), str(reason)
 
 
 def ended_runs(ended: list[DeliveryResult], is_last: bool) -> list[DeliveryResult]:

@@ -112,6 +112,7 @@ class Session:
             self.retries.end()
         except LeaseLost:
             logger.warning("consumer %s lost its lease; nothing is written", self.lease.consumer_id)
+            this_worker.measuring.note_lost_lease()
             self.forget()
         except TransactionSpoiled as spoiled:
             drop_connections()
@@ -189,6 +190,7 @@ class Session:
                 by_step.setdefault(held.step_id, []).append(held)
         for step_id, messages in by_step.items():
             plan = step_plan(step_id)
+            this_worker.measuring.note_claimed(plan.site, len(messages))
             calls = [self._call(held, plan) for held in messages]
             if plan.program.in_transaction:
                 self.done += map(self._to_run_within, messages, calls, [plan] * len(calls))

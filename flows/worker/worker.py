@@ -14,7 +14,6 @@ from flows.models import Consumer
 from flows.store import store
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
 from flows.worker.memory import LARGE_BYTES, give_back
-from flows.worker.own_cluster import own_reach
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from scripts.callables.leftovers import close_left_open
@@ -54,6 +53,7 @@ class Worker:
                     self._go_on(session)
                 self.sessions = [s for s in self.sessions if not s.lease.closed]
                 self._adopt_now_and_then()
+                self._note_restarts()
                 this_worker.measuring.send_now_and_then()
         finally:
             # After a surprise their leases run out, and what they held is delivered again.
@@ -75,7 +75,6 @@ class Worker:
             logger.info("consumer %s was not begun: %s", consumer_id, error)
             connection.close()
             return
-        lease.reach = own_reach()
         session = Session(lease, self.hosts)
         self._go_on(session)
         if not lease.closed:
@@ -99,6 +98,11 @@ class Worker:
         for outcome in self.hosts.collect(patience):
             session, held_id = outcome.call.key
             session.finish(held_id, outcome)
+
+    def _note_restarts(self) -> None:
+        if self.hosts.restarts:
+            this_worker.measuring.note_restarts(self.hosts.restarts)
+            self.hosts.restarts.clear()
 
     def _may_claim(self) -> bool:
         """Whether to take new messages: not when the cluster stops or a task needs a worker."""

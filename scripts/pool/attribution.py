@@ -115,6 +115,17 @@ def exit_error(host: HostClient, status: int | None, peak_bytes: int) -> ScriptE
     return ScriptKilled(exit_code=code, memory=was_full, peak_bytes=peak_bytes)
 
 
+def restart_reason(error: ScriptError) -> str:
+    """Return a word for why a call has ended its host, of few."""
+    if isinstance(error, ScriptTimedOut):
+        return "timeout"
+    if not isinstance(error, ScriptKilled):
+        return "other"
+    if error.memory:
+        return "memory"
+    return "killed" if error.signal is not None else "exit"
+
+
 def _refused(missing: list[str]) -> str:
     text = "The script did not run: its process could not be sandboxed"
     return f"{text}. Missing here: {', '.join(missing)}." if missing else f"{text}."

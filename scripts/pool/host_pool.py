@@ -30,6 +30,7 @@ import logging
 import os
 import selectors
 import time
+from collections import Counter
 from collections.abc import Container, Iterator
 from functools import partial
 from math import inf
@@ -39,7 +40,7 @@ import orjson
 
 from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.answers import Answer, log_line, outcome_of
-from scripts.pool.attribution import FailureAttribution, exit_error, overdue_error
+from scripts.pool.attribution import FailureAttribution, exit_error, overdue_error, restart_reason
 from scripts.pool.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
 from scripts.pool.hosts import Hosts
 from scripts.pool.interruption import located
@@ -69,8 +70,9 @@ class HostPool:
     Belongs to the thread that made it: its processes end with that thread. Time limits are watched
     in `collect`, which therefore is to be called often. An error of a script is on its outcome; no
     method raises it. `missing_measures` names what of the sandbox this system lacks, as far as
-    hosts have reported. `peak_bytes` is the most memory that any ended host took beyond what each
-    begins with.
+    hosts have reported. `restarts` counts the hosts that a call has ended, by its step and why; the
+    user of the pool clears it. `peak_bytes` is the most memory that any ended host took beyond what
+    each begins with.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class HostPool:
         sandbox is incomplete. `request_threads`: the threads in which services reply.
         """
         self.missing_measures: set[str] = set()
+        self.restarts: Counter[tuple[CallSite, str]] = Counter()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
         self._allow_unsandboxed = allow_unsandboxed
@@ -528,6 +531,8 @@ class HostPool:
         number = self._attribution.failed_call(host, status)
         if number is not None:
             error = host.kill_reason or exit_error(host, status, peak_bytes)
+            if host.lane is not None:
+                self.restarts[host.lane.site, restart_reason(error)] += 1
             error = located(error, host.program, host.trace, self._services.clean(host, number))
             self._attribute(
                 lost.pop(number), error, host.running_since(number), self._log_of(host, number)

@@ -122,6 +122,7 @@ REASON = {"reason": "A test."}
 WALK: dict[str, Call] = {
     "isLive": Call(200),
     "isReady": Call(200),
+    "getMetrics": Call(200),
     "createToken": Call(200, body={"userName": "admin", "password": PASSWORD}),
     "whoAmI": Call(200),
     "listTokens": Call(200),

@@ -26,6 +26,12 @@ FLOW = {
     "rights": ["start", "watch"],
 }
 
+METRICS = (
+    "# HELP asyncengine_queue_messages Messages in the queue, those that are worked on included.\n"
+    "# TYPE asyncengine_queue_messages gauge\n"
+    'asyncengine_queue_messages{flow="loan-application",queue="decisions",step="decide"} 12.0\n'
+)
+
 TOKEN = {"accessToken": "5f0c2d9a1b7e4c3…", "tokenType": "Bearer", "expiresIn": 36000}
 
 STARTED_AGAIN = {

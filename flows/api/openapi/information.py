@@ -33,5 +33,5 @@ TAGS: list[dict[str, str]] = [
     },
     {"name": "webhooks", "description": "What was sent to the callback addresses of runs."},
     {"name": "auth", "description": "Bearer tokens, and who the caller is."},
-    {"name": "health", "description": "For probes; no login is needed."},
+    {"name": "health", "description": "For probes, which need no login, and monitoring."},
 ]

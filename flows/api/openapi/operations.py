@@ -25,6 +25,7 @@ from flows.api.openapi.examples import (
     BATCH_STARTED,
     DEAD_LETTER,
     FLOW,
+    METRICS,
     QUEUE,
     REPROCESSING,
     REPROCESSING_PROGRESS,
@@ -493,6 +494,24 @@ REVOKE_TOKEN: Operation = {
         **refusals("query-invalid", "not-authenticated", "database-unavailable"),
     },
 }
+
+GET_METRICS = operation(
+    "GET",
+    "getMetrics",
+    "health",
+    "The metrics of the installation",
+    "For Prometheus: depth and age of queues, claims, deliveries by outcome, runs, durations as"
+    " histograms, refused starts, workers, leases, alarms and conservation, of all flows. It takes"
+    " the permission `flows.view_metrics`. Callers that accept OpenMetrics get that.",
+    problems=("no-role",),
+    answer={
+        (200, "text/plain"): OpenApiResponse(
+            OpenApiTypes.STR,
+            description="The text format of Prometheus.",
+            examples=[OpenApiExample("answer", value=METRICS)],
+        )
+    },
+)
 
 IS_LIVE: Operation = {
     "operation_id": "isLive",

@@ -63,6 +63,7 @@ OPERATIONS = {
     ("post", "/async/api/auth/token"): "createToken",
     ("get", "/async/health/live"): "isLive",
     ("get", "/async/health/ready"): "isReady",
+    ("get", "/async/metrics"): "getMetrics",
 }
 
 
