@@ -24,6 +24,7 @@ from flows.models import (
     StepVersion,
 )
 from flows.monitoring.progress import newest, progress_document, progress_told
+from flows.monitoring.run_letters import SCRIPT_OF_ROW, RunLetters
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
 from flows.store.lost_attempts import DIED, STOPPED
@@ -42,9 +43,6 @@ DEADLINE = "deadline"
 LOST = {DIED: "worker-died", STOPPED: "worker-stopped"}
 # The most dead letters of a run that are named.
 MOST_LETTERS = 1_000
-
-# The script version that a message or a dead letter is for.
-SCRIPT_OF_ROW = ("step__script_version__script_name", "step__script_version__number")
 
 ATTEMPT_FIELDS = (
     "run",
@@ -156,7 +154,7 @@ def _outline(run: Run) -> dict[str, Any]:
         run.refresh_from_db(
             fields=["status", "started_at", "finished_at", "result", "error", "warnings"]
         )
-    letters = _letters(run)
+    letters = RunLetters(run)
     steps = _steps(run, messages, letters)
     cause = None if run.status in Run.FINISHED else why_run(run)
     return {
@@ -166,7 +164,7 @@ def _outline(run: Run) -> dict[str, Any]:
         "startAt": next((_time(m["available_at"]) for m in messages if m["delayed"]), None),
         "waitingBecause": cause,
         "waitingCode": cause and cause.code,
-        "deadLetterIds": [letter["id"] for letter in letters[:MOST_LETTERS]],
+        "deadLetterIds": [letter["id"] for letter in letters.open[:MOST_LETTERS]],
         "steps": steps,
     }
 
@@ -289,13 +287,6 @@ class Place:
         return sum(max(self.numbers[b] - self.stopped[b], self.counted.get(b, 0)) for b in branches)
 
 
-def _letters(run: Run) -> list[Mapping[str, Any]]:
-    """Return the open dead letters of the run, the oldest first."""
-    letters = DeadLetter.objects.open().filter(run=run.pk).order_by("id")
-    fields = ("id", "step__name", "error", "reason", "deliveries", "dead_at", "branch")
-    return list(letters.values(*fields, *SCRIPT_OF_ROW))
-
-
 def _messages(run: Run) -> list[Mapping[str, Any]]:
     return list(
         Message.objects.of_run(run.pk).values(
@@ -315,7 +306,7 @@ def _messages(run: Run) -> list[Mapping[str, Any]]:
 
 
 def _steps(
-    run: Run, messages: Iterable[Mapping[str, Any]], letters: Iterable[Mapping[str, Any]]
+    run: Run, messages: Iterable[Mapping[str, Any]], letters: RunLetters
 ) -> list[dict[str, Any]]:
     versions = _step_versions(run)
     places = _places(run, messages, letters, [step.name for step in versions])
@@ -342,7 +333,7 @@ def _step_versions(run: Run) -> list[StepVersion]:
 def _places(
     run: Run,
     messages: Iterable[Mapping[str, Any]],
-    letters: Iterable[Mapping[str, Any]],
+    letters: RunLetters,
     names: Sequence[str],
 ) -> dict[str, Place]:
     """Return the place for each step, by the step's name.
@@ -351,8 +342,8 @@ def _places(
     another flow version.
     """
     places: dict[str, Place] = defaultdict(Place)
-    _add_attempts(run, places)
-    for letter in letters:
+    _add_attempts(run, letters, places)
+    for letter in letters.open:
         place = places[letter["step__name"]]
         place.letter = letter
         place.script = _script_of_row(letter)
@@ -375,7 +366,7 @@ def _places(
     return places
 
 
-def _add_attempts(run: Run, places: dict[str, Place]) -> None:
+def _add_attempts(run: Run, letters: RunLetters, places: dict[str, Place]) -> None:
     """Add the attempts in the order in which they were stored, numbered for each branch.
 
     An attempt of less than a second whose worker died has no row, so its number is missing.
@@ -395,7 +386,7 @@ def _add_attempts(run: Run, places: dict[str, Place]) -> None:
                 "finishedAt": _time(step_run.finished_at),
                 "outcome": step_run.outcome,
                 "error": step_run.error or None,
-                "errorCode": _code_of(step_run),
+                "errorCode": _code_of(step_run, letters),
                 "logs": log_lines(step_run.logs),
             }
         )
@@ -411,11 +402,15 @@ def _script_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"scriptName": name, "scriptVersion": number}
 
 
-def _code_of(attempt: StepRun) -> str | None:
-    """Return the code of the error of an attempt: its outcome, or what befell its worker."""
-    if not attempt.error:
-        return None
-    return LOST.get(attempt.error, attempt.outcome.lower())
+def _code_of(attempt: StepRun, letters: RunLetters) -> str | None:
+    """Return the code of the error of an attempt.
+
+    It is the reason of the dead letter that has come of it, else what befell its worker or its
+    outcome.
+    """
+    if reason := letters.reason_of(attempt):
+        return reason
+    return LOST.get(attempt.error, attempt.outcome.lower()) if attempt.error else None
 
 
 def log_lines(logs: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from django.db.models import ProtectedError
 
 from flows import engine
 from flows.models import BranchEnd, Consumer, DeadLetter, Message, Queue, Run, StepRun
+from flows.monitoring.trace import trace
 from flows.store import store
 from flows.store.database import BatchStatement
 from flows.worker import isolation
@@ -134,6 +135,7 @@ def test_the_traceback_is_logged_once_and_the_cause_is_in_the_dead_letter(
     dead = DeadLetter.objects.get()
     assert (dead.run_id, dead.reason) == (bad, DeadLetter.Reason.NOT_STORABLE)
     assert "RecursionError: of this message" in dead.error
+    assert trace(run_of(bad))["steps"][0]["attempts"][0]["errorCode"] == "not-storable"
     assert "of this message" in StepRun.objects.get(run=bad).error
     assert len([record for record in caplog.records if record.exc_info]) == 1
     assert {run_of(pk).status for pk in (first, last)} == {Run.Status.COMPLETED}

@@ -62,8 +62,10 @@ ERROR_CODE = code(
     [*DeadLetter.Reason.values, FAILED, DEADLINE],
 )
 ATTEMPT_CODE = code(
-    "The kind of the error: how the attempt has ended.",
+    "The kind of the error: the reason of the dead letter that has come of the attempt, else how it"
+    " has ended.",
     [
+        *DeadLetter.Reason.values,
         *(each.lower() for each in StepRun.Outcome.values if each != StepRun.Outcome.COMPLETED),
         *LOST.values(),
     ],
