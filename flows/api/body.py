@@ -14,7 +14,10 @@ from flows.front.faults import BodyIncomplete, BodyTooLarge
 CHUNK_BYTES = 64 * 1024
 # US-ASCII is a part of it.
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
+JSON = "application/json"
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+# What an answer with 415 says that the body may be (RFC 9110, 12.5.1 and 12.5.3).
+UNCODED = {"Accept-Encoding": "identity"}
 
 
 def json_body(request: HttpRequest) -> bytes:
@@ -33,9 +36,10 @@ def json_body(request: HttpRequest) -> bytes:
 
 def json_chunks(request: HttpRequest) -> Iterator[bytes]:
     """Return the body piece by piece, however long it is. Raises as `json_body` does."""
-    if not is_ndjson(request):
-        _require_json(request)
-    _require_plain_utf_8(request)
+    if is_ndjson(request):
+        _require_plain_utf_8(request)
+    else:
+        _require_json(request, f"{JSON}, application/x-ndjson")
     return _chunks(_stream(request), declared_length(request))
 
 
@@ -55,26 +59,29 @@ def is_ndjson(request: HttpRequest) -> bool:
 
 def is_json(request: HttpRequest) -> bool:
     """Say whether the Content-Type is JSON. Without one it is taken to be."""
-    media_type = request.content_type or "application/json"
-    return media_type == "application/json" or (
+    media_type = request.content_type or JSON
+    return media_type == JSON or (
         media_type.startswith("application/") and media_type.endswith("+json")
     )
 
 
-def _require_json(request: HttpRequest) -> None:
+def _require_json(request: HttpRequest, accepted: str = JSON) -> None:
     if not is_json(request):
-        media_type = request.content_type
-        raise Problem("unsupported-media-type", f"The body must be JSON, not {media_type}.")
+        detail = f"The body must be JSON, not {request.content_type}."
+        raise Problem("unsupported-media-type", detail, headers={"Accept": accepted})
     _require_plain_utf_8(request)
 
 
 def _require_plain_utf_8(request: HttpRequest) -> None:
     charset = (request.content_params or {}).get("charset", "utf-8")
     if charset.strip('"').lower() not in UTF_8:
-        raise Problem("unsupported-media-type", f"The body must be in UTF-8, not {charset}.")
+        detail = f"The body must be in UTF-8, not {charset}."
+        accepted = f"{request.content_type or JSON}; charset=utf-8"
+        raise Problem("unsupported-media-type", detail, headers={"Accept": accepted})
     coding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if coding not in {"", "identity"}:
-        raise Problem("unsupported-media-type", f"The content coding {coding} is not understood.")
+        detail = f"The content coding {coding} is not understood."
+        raise Problem("unsupported-media-type", detail, headers=UNCODED)
 
 
 def declared_length(request: HttpRequest) -> int:

@@ -80,6 +80,9 @@ PROBLEM_TYPES = {
     ),
     "too-many-waiters": ProblemType(429, "Too many callers wait for the ends of runs."),
     "internal-error": ProblemType(500, "Something went wrong here."),
+    "transfer-coding-unknown": ProblemType(
+        501, "The body is sent in a coding that is not understood."
+    ),
     "no-streams": ProblemType(501, "This server cannot stream events."),
     "database-unavailable": ProblemType(
         503, "The database cannot be used now; nothing was stored."

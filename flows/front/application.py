@@ -25,7 +25,7 @@ from flows.front.body import (
 )
 from flows.front.cross_origin import CrossOrigin
 from flows.front.environ import Scope, environ_of, header
-from flows.front.faults import BodyTooLarge, TooManyWaiters
+from flows.front.faults import BodyTooLarge, TooManyWaiters, TransferCodingUnknown
 from flows.front.prepared import Prepared
 from flows.front.public_address import PROBES, inner_path
 from flows.front.streams import STREAM, Check, OpenStream, Stream, Streams
@@ -126,6 +126,7 @@ class Front:
     async def _answer(
         self, scope: Scope, upload: Upload, held: Held, threads: Threads
     ) -> Answer | Prepared | OpenStream:
+        _require_known_coding(scope)
         if _is_streamed(scope, upload):
             await read_ahead(upload, held)
             if not upload.is_whole or _may_wait(scope):
@@ -180,6 +181,13 @@ class Front:
 
 class CallerGone(Exception):
     """The connection was closed while its request was under way."""
+
+
+def _require_known_coding(scope: Scope) -> None:
+    """Raises TransferCodingUnknown: a body that is compressed besides would be taken as it is."""
+    coding = header(scope, b"transfer-encoding")
+    if coding is not None and coding.strip().lower() != b"chunked":
+        raise TransferCodingUnknown
 
 
 def _is_streamed(scope: Scope, upload: Upload) -> bool:

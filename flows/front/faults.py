@@ -33,6 +33,13 @@ class BodyTooLarge(RequestFault):
         self.detail = f"The body may have at most {limit} bytes."
 
 
+class TransferCodingUnknown(RequestFault):
+    """The body is sent in a coding that the server does not decode."""
+
+    type = "transfer-coding-unknown"
+    detail = "A body comes with a Content-Length, or with Transfer-Encoding: chunked alone."
+
+
 class Overloaded(RequestFault):
     """The server has no room for the request now."""
 

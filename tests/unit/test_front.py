@@ -151,7 +151,19 @@ def test_batches_that_wait_hold_no_thread_or_turn_that_others_need():
     assert sorted(answered) == [False] + [True] * WAITING
 
 
-async def answer_of(front: Front, path: str, query: str, body: bytes) -> bytes:
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity", ""])
+@pytest.mark.parametrize("path", [START, BATCH, "/admin/login/"])
+def test_a_body_in_another_transfer_coding_reaches_no_view(path: str, coding: str):
+    front = Front(lambda environ, start_response: pytest.fail("a view"), answer_to)
+
+    answer = asyncio.run(answer_of(front, path, "", b"{}", coding.encode()))
+
+    assert b"/async/problems/transfer-coding-unknown" in answer
+
+
+async def answer_of(
+    front: Front, path: str, query: str, body: bytes, coding: bytes = b"Chunked"
+) -> bytes:
     """Return the body of the answer to a POST of a body in two pieces."""
     pieces = [{"type": "http.request", "body": body, "more_body": True}, END]
     scope = {
@@ -161,7 +173,7 @@ async def answer_of(front: Front, path: str, query: str, body: bytes) -> bytes:
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(b"transfer-encoding", b"chunked")],
+        "headers": [(b"transfer-encoding", coding)],
     }
     sent: list[dict[str, Any]] = []
 

@@ -29,7 +29,7 @@ GUARDED = ("not-authenticated", "too-many-logins", "query-invalid", "database-un
 # Those of an operation that changes something.
 WRITES = ("no-role", "csrf-failed")
 # Those of an operation that receives a body.
-RECEIVES = ("body-incomplete", "body-too-slow", "overloaded")
+RECEIVES = ("body-incomplete", "body-too-slow", "transfer-coding-unknown", "overloaded")
 
 # A parameter that is a text is not empty.
 GIVEN: Schema = {"type": "string", "minLength": 1}
@@ -76,6 +76,7 @@ def operation(
             *parameters,
             answered_header("Retry-After", int, RETRY_AFTER, *retry_after),
             CHALLENGE,
+            *(TAKEN if body is not None else ()),
         ],
         "request": body,
         "responses": {
@@ -139,6 +140,10 @@ def answered_header(name: str, type_: Any, description: str, *on: int) -> OpenAp
 
 
 CHALLENGE = answered_header("WWW-Authenticate", str, "How to log in.", 401)
+TAKEN = (
+    answered_header("Accept", str, "The media types that the body may have.", 415),
+    answered_header("Accept-Encoding", str, "The content codings that the body may have.", 415),
+)
 WAITED = answered_header("Retry-After", int, RETRY_AFTER, *ANSWERED_WITH_RETRY_AFTER)
 
 

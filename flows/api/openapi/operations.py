@@ -10,6 +10,7 @@ from flows.api.openapi.describe import (
     GIVEN,
     HEADER,
     RECEIVES,
+    TAKEN,
     WAITED,
     Operation,
     answered,
@@ -463,7 +464,7 @@ CREATE_TOKEN: Operation = {
         " revokes all."
     ),
     "auth": [{"basicAuth": []}, {}],
-    "parameters": [CHALLENGE, WAITED],
+    "parameters": [CHALLENGE, WAITED, *TAKEN],
     "request": {"application/json": ref("Credentials")},
     "responses": {
         **answered("The token; it is shown this once.", ref("Token"), TOKEN),

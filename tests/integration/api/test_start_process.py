@@ -337,21 +337,28 @@ def test_body_in_chunks_needs_a_server_that_ends_it(post, user, flow):
 
 
 @pytest.mark.parametrize(
-    ("content_type", "headers"),
+    ("content_type", "headers", "told"),
     [
-        ("text/plain", {}),
-        ("application/x-www-form-urlencoded", {}),
-        ("multipart/form-data; boundary=x", {}),
-        ("application/json; charset=latin-1", {}),
-        ("application/json", {"Content-Encoding": "gzip"}),
+        ("text/plain", {}, {"Accept": "application/json"}),
+        ("application/x-www-form-urlencoded", {}, {"Accept": "application/json"}),
+        ("multipart/form-data; boundary=x", {}, {"Accept": "application/json"}),
+        (
+            "application/json; charset=latin-1",
+            {},
+            {"Accept": "application/json; charset=utf-8"},
+        ),
+        ("application/json", {"Content-Encoding": "gzip"}, {"Accept-Encoding": "identity"}),
     ],
 )
-def test_body_that_is_not_json_in_utf_8_is_refused(post, user, flow, content_type, headers):
+def test_body_that_is_not_json_in_utf_8_is_refused_and_told_what_it_may_be(
+    post, user, flow, content_type, headers, told
+):
     grant(user, flow=flow)
 
     response = post(content_type=content_type, headers=headers)
 
     assert_problem(response, 415, "unsupported-media-type")
+    assert {k: v for k, v in response.headers.items() if k.startswith("Accept")} == told
 
 
 def test_full_first_queue_refuses_and_says_when_to_come_again(post, user, flow):
