@@ -170,6 +170,8 @@ Q_CLUSTER = {
     "orm": "default",
     "workers": ASYNCENGINE_WORKERS,
     "task_workers": ASYNCENGINE_TASK_WORKERS,
+    # Whether it takes the messages of those queues alone that are bound to its name.
+    "bound_queues_only": env_bool("ASYNCENGINE_BOUND_QUEUES_ONLY", False),
     # Settings of clusters with another name, by name.
     "ALT_CLUSTERS": {},
     # The broker itself waits until there is work.

@@ -17,7 +17,13 @@ class FlowsConfig(AppConfig):
             tokens,
         )
         from flows.checks import register_all
-        from flows.models import audit_triggers, deletion, revision_triggers, starting
+        from flows.models import (
+            AlertTarget,
+            audit_triggers,
+            deletion,
+            revision_triggers,
+            starting,
+        )
         from flows.monitoring import script_page
         from flows.store import flow_state, pending_starts
         from flows.tasks import (
@@ -32,6 +38,7 @@ class FlowsConfig(AppConfig):
         )
         from flows.webhooks import secrets
         from scripts.extensions import (
+            EncryptedColumns,
             encrypted_columns,
             impact_sources,
             offer_sources,
@@ -62,6 +69,9 @@ class FlowsConfig(AppConfig):
         rights_sources.append(configuring.script_rights)
         readers.append(flow_state.read)
         encrypted_columns.append(secrets.COLUMNS)
+        encrypted_columns.append(
+            EncryptedColumns(AlertTarget, ("encrypted",), lambda target: f"alert target {target}")
+        )
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)

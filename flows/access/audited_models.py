@@ -24,7 +24,7 @@ from simple_history.models import HistoricalRecords
 from flows.access import audit
 from flows.access.audit import Target
 from flows.access.tokens import is_only_hashed_anew, token_name
-from flows.models import Flow, FlowSchedule, Queue, RoleMapping, Step
+from flows.models import AlertTarget, Flow, FlowSchedule, Queue, RoleMapping, Step
 from flows.models.users import user_models, user_name_field
 from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
@@ -63,6 +63,7 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     ConfigurationValue,
     ReferenceTable,
     RoleMapping,
+    AlertTarget,
     Group,
 )
 

@@ -63,6 +63,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
     fieldsets = (
         (None, {"fields": SHOWN}),
         ("Size and polling", {"fields": ("size", "polling")}),
+        ("Workers", {"fields": ("cluster",)}),
         (
             "Redelivery",
             {

@@ -64,6 +64,8 @@ def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
         longest = _as_stored(given["maxWaitSeconds"], SECOND)
         if longest != in_units(Queue().max_wait, SECOND):
             entry["maxWaitSeconds"] = longest
+    if given.get("cluster"):
+        entry["cluster"] = given["cluster"]
     return entry | {key: given[key] for key in ("paused",) if key in given}
 
 

@@ -72,6 +72,12 @@ def _object(properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[
 
 
 NAME = _name(Script)
+CLUSTER = {
+    "type": "string",
+    "maxLength": _column(Queue, "cluster").max_length,
+    # As `address_fault` has it.
+    "pattern": rf"^(?!\.+$)(?:[^\s/{CONTROL}](?:[^/{CONTROL}]*[^\s/{CONTROL}])?)?$",
+}
 # Up to these maxima, a duration in microseconds is exact as a JSON number and in both databases.
 _SECONDS = _number(0.001, 10**9)
 _FLOW_NAMES = {**_list(_TEXT), "uniqueItems": True}
@@ -122,6 +128,7 @@ QUEUE = _object(
         "pollingMs": _number(0.001, 10**9),
         "maxDeliveries": _integer(Queue, "max_deliveries"),
         "maxWaitSeconds": _SECONDS,
+        "cluster": CLUSTER,
         "backoff": _object(
             {
                 "initialSeconds": _number(0, 10**9),

@@ -66,6 +66,8 @@ def queue_entry(queue: Queue) -> dict[str, Any]:
     }
     if queue.max_wait != Queue().max_wait:
         entry["maxWaitSeconds"] = in_units(queue.max_wait, SECOND)
+    if queue.cluster:
+        entry["cluster"] = queue.cluster
     return entry
 
 
@@ -140,6 +142,7 @@ def fill_queue(queue: Queue, entry: dict[str, Any]) -> None:
     queue.max_deliveries = entry["maxDeliveries"]
     longest_wait = entry.get("maxWaitSeconds")
     queue.max_wait = longest_wait * SECOND if longest_wait else Queue().max_wait
+    queue.cluster = entry.get("cluster", "")
     queue.backoff_initial = backoff["initialSeconds"] * SECOND
     queue.backoff_multiplier = backoff["multiplier"]
     queue.backoff_max = backoff["maxSeconds"] * SECOND

@@ -1,3 +1,4 @@
+from flows.models.alert import Alert, AlertNotice, AlertsClock, AlertTarget, AlertTargetState
 from flows.models.audit_entry import AuditEntry
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
@@ -13,6 +14,7 @@ from flows.models.external_identity import ExternalIdentity
 from flows.models.flow import Flow, Step
 from flows.models.flow_schedule import FlowSchedule, FlowScheduleState
 from flows.models.flow_state import FlowState, FlowStateTotals
+from flows.models.live_cluster import LiveCluster
 from flows.models.logins import LoginCount
 from flows.models.message import Message
 from flows.models.queue import Queue, QueueState
@@ -33,6 +35,11 @@ from flows.models.version import FlowVersion, StepVersion
 from flows.models.webhook import FlowWebhook, RunCallback, WebhookDelivery
 
 __all__ = [
+    "Alert",
+    "AlertNotice",
+    "AlertTarget",
+    "AlertTargetState",
+    "AlertsClock",
     "AuditEntry",
     "BranchEnd",
     "CachedValue",
@@ -53,6 +60,7 @@ __all__ = [
     "FlowVersion",
     "FlowWebhook",
     "IdempotencyKey",
+    "LiveCluster",
     "LoginCount",
     "Message",
     "Queue",

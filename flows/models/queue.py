@@ -14,7 +14,7 @@ from simple_history.models import HistoricalRecords
 
 from flows.models.backoff import Backoff
 from flows.models.durations import not_longer_than_zero
-from scripts.names import require_name
+from scripts.names import address_fault, require_name
 
 if TYPE_CHECKING:
     from flows.models.flow import Step
@@ -84,6 +84,13 @@ class Queue(models.Model):
         default=timedelta(seconds=1),
         help_text="The time that the rate limit counts in, such as 1 s or 1 min.",
     )
+    cluster = models.CharField(
+        max_length=100,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Only workers of this cluster take its messages; empty: those of all do.",
+    )
     paused = models.BooleanField(default=False, help_text="Messages wait, none is handed out.")
     paused_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -124,6 +131,8 @@ class Queue(models.Model):
         wrong = not_longer_than_zero(self, "polling", "max_wait", "backoff_max", "rate_period")
         if self.backoff_initial is not None and self.backoff_initial < timedelta(0):
             wrong["backoff_initial"] = "Must not be negative."
+        if self.cluster and (fault := address_fault(self.cluster)):
+            wrong["cluster"] = f"The name {fault}."
         if wrong := wrong or self._limits_exceeded():
             raise ValidationError(wrong)
 

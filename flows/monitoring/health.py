@@ -63,6 +63,7 @@ class QueueHealth:
     """A queue. `ready_for`: how long its oldest ready message waits, None where none is ready.
 
     `is_worked_on`: a worker has a session on it, or ended a delivery of it in the last minutes.
+    `cluster`: the one that it is bound to, where no worker of it is alive.
     """
 
     name: str
@@ -73,6 +74,7 @@ class QueueHealth:
     is_paused: bool = False
     is_worked_on: bool = False
     waits_because: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,27 @@ def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
         "Start one with: python manage.py qcluster. The log of the last one says why it ended.",
         Target.HELP,
     )
+
+
+def cluster_gone(snapshot: Snapshot) -> Iterator[Alarm]:
+    if _are_workers_gone(snapshot):
+        return
+    for cluster in sorted({queue.cluster for queue in snapshot.queues} - {""}):
+        bound = [queue for queue in snapshot.queues if queue.cluster == cluster]
+        waiting = [queue for queue in bound if _is_unnoticed(queue)]
+        first, more = (waiting or bound)[0], len(waiting or bound) - 1
+        names = f"the queue {first.name}" + (f" and {more} more" if more else "")
+        effect = "Messages wait in" if waiting else "What is started now will wait in"
+        yield Alarm(
+            "cluster-gone",
+            Level.CRITICAL if waiting else Level.WARNING,
+            f"No worker of the cluster {cluster} is running. {effect} {names}, bound to it.",
+            f"Start one with: python manage.py qcluster -n {cluster}. Or bind the queue to another"
+            " cluster, or to none.",
+            Target.QUEUE,
+            first.flow,
+            first.name,
+        )
 
 
 def sandbox_incomplete(snapshot: Snapshot) -> Iterator[Alarm]:
@@ -174,7 +197,7 @@ def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
     for queue in snapshot.queues:
         if queue.ready_for is None or queue.ready_for < STANDING_STILL:
             continue
-        if queue.is_paused or queue.is_worked_on:
+        if queue.is_paused or queue.is_worked_on or queue.cluster:
             continue
         because = f" {queue.waits_because}" if queue.waits_because else ""
         yield Alarm(
@@ -245,6 +268,7 @@ def schedule_not_started(snapshot: Snapshot) -> Iterator[Alarm]:
 # By the name that their alarms have.
 RULES: dict[str, Callable[[Snapshot], Iterator[Alarm]]] = {
     "workers-gone": workers_gone,
+    "cluster-gone": cluster_gone,
     "conservation": conservation_broken,
     "queue-standing-still": queue_standing_still,
     "queue-full": queue_full,

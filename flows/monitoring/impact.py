@@ -44,6 +44,7 @@ OF_QUEUE = frozenset(
     {
         "name",
         "size",
+        "cluster",
         "max_deliveries",
         "max_wait",
         "backoff_initial",

@@ -22,6 +22,7 @@ from flows.models import (
     Flow,
     FlowScheduleState,
     FlowTotals,
+    LiveCluster,
     Queue,
 )
 from flows.monitoring.curves import (
@@ -71,6 +72,7 @@ class QueueState:
     rate_seconds: float = 1.0
     busy: int = 0
     ready_for: timedelta | None = None
+    cluster: str = ""
 
     @property
     def taken(self) -> int:
@@ -168,7 +170,7 @@ def overview(
 # --- queues ------------------------------------------------------------------------------------
 
 QUEUE_COLUMNS = (
-    *("id", "name", "size", "paused", "rate_count", "rate_period"),
+    *("id", "name", "size", "cluster", "paused", "rate_count", "rate_period"),
     *("step__flow__paused", "step__flow__name", "step__name", "step__threads"),
     *("state__depth", "state__reserved", "state__delayed", "state__recent_starts"),
 )
@@ -181,6 +183,7 @@ def state_of(queue: Any, now: datetime) -> QueueState:
         "id": queue.pk,
         "name": queue.name,
         "size": queue.size,
+        "cluster": queue.cluster,
         "paused": queue.paused,
         "rate_count": queue.rate_count,
         "rate_period": queue.rate_period,
@@ -229,6 +232,7 @@ def _queue_state(row: dict[str, Any], busy: int, now: datetime) -> QueueState:
         threads=row["step__threads"] or 0,
         rate_count=row["rate_count"],
         busy=busy,
+        cluster=row["cluster"],
     )
     if state.rate_count:
         recent = row["state__recent_starts"] or ""
@@ -296,6 +300,7 @@ def _queue_healths(
     moving = {consumer.queue_id for consumer in consumers}
     moving |= _moved_lately([queue for queue in suspected if queue.pk not in moving], now)
     causes = _causes([queue for queue in suspected if queue.pk not in moving], now)
+    gone = _gone_clusters(queues, now)
     return [
         QueueHealth(
             name=queue.name,
@@ -306,9 +311,18 @@ def _queue_healths(
             is_paused=queue.is_paused,
             is_worked_on=queue.pk in moving,
             waits_because=causes.get(queue.pk, ""),
+            cluster=queue.cluster if queue.cluster in gone else "",
         )
         for queue in queues
     ]
+
+
+def _gone_clusters(queues: list[QueueState], now: datetime) -> set[str]:
+    """Return the clusters that queues are bound to and no worker is running of."""
+    named = {queue.cluster for queue in queues if queue.cluster}
+    if not named:
+        return named
+    return named - set(LiveCluster.objects.alive(now).values_list("name", flat=True))
 
 
 def _seems_to_stand_still(queue: QueueState) -> bool:

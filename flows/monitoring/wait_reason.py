@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from flows.models import Consumer, Flow, Message, Queue, Run, StepVersion
+from flows.models import Consumer, Flow, LiveCluster, Message, Queue, Run, StepVersion
 from flows.models.users import user_name_field
 from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
@@ -41,6 +41,7 @@ class Cause(str):
 # Every code that a cause may have.
 CODES = (
     "no-workers",
+    "no-cluster",
     "queue-paused",
     "flow-paused",
     "delayed",
@@ -68,7 +69,7 @@ SELECTED = ("state", "paused_by", "step__flow", "step__flow__paused_by")
 def _columns() -> tuple[str, ...]:
     """Return the columns that are needed: to name each of all takes a query longer than to run."""
     return (
-        *("name", "size", "paused", "pause_reason", "rate_count", "rate_period"),
+        *("name", "size", "cluster", "paused", "pause_reason", "rate_count", "rate_period"),
         *("state__depth", "state__reserved", "state__delayed"),
         *("state__recent_starts", "state__slow_until", "step__name", "step__threads"),
         *(f"step__flow__{each}" for each in ("name", "paused", "pause_reason")),
@@ -193,6 +194,13 @@ class QueueSnapshot:
     def _ready(self, queue_id: int) -> list[Message]:
         return [message for message in self.firsts[queue_id] if message.available_at <= self.now]
 
+    @cached_property
+    def _clusters(self) -> list[tuple[str, bool]]:
+        """Return the clusters that are alive: their names, and whether they take queues that are
+        bound to none."""
+        alive = LiveCluster.objects.alive(self.now)
+        return list(alive.values_list("name", "takes_unbound"))
+
     @property
     def _last_heartbeat(self) -> datetime | None:
         return max((heartbeat_at for _, _, heartbeat_at in self._sessions), default=None)
@@ -229,7 +237,9 @@ class QueueSnapshot:
 
     def _is_unnoticed(self, queue_id: int) -> bool:
         ready, oldest_at = self._ready(queue_id), self.oldest_at(queue_id)
-        if oldest_at is None or oldest_at > self.now - UNNOTICED or self._why_paused(queue_id):
+        if oldest_at is None or oldest_at > self.now - UNNOTICED:
+            return False
+        if self._why_paused(queue_id) or self._why_no_cluster(queue_id):
             return False
         return self._why_held_back(queue_id, ready[0].step_id) is None
 
@@ -252,7 +262,27 @@ class QueueSnapshot:
     def _why_standing_still(self, queue_id: int, bypasses_pause: bool = False) -> Cause | None:
         if self.no_live_workers:
             return NO_LIVE_WORKERS
-        return None if bypasses_pause else self._why_paused(queue_id)
+        paused = None if bypasses_pause else self._why_paused(queue_id)
+        return paused or self._why_no_cluster(queue_id)
+
+    def _why_no_cluster(self, queue_id: int) -> Cause | None:
+        """Return that no cluster is running that takes its messages.
+
+        A queue that is bound to none is looked at once it has waited: most clusters take it.
+        """
+        queue = self.queues[queue_id]
+        if queue.granted:
+            return None
+        if queue.cluster:
+            is_taken = any(name == queue.cluster for name, _ in self._clusters)
+            said = f"No worker of the cluster {queue.cluster!r}, which it is bound to, is running."
+        else:
+            since = self.oldest_at(queue_id)
+            if since is None or since > self.now - UNNOTICED:
+                return None
+            is_taken = not self._clusters or any(takes for _, takes in self._clusters)
+            said = "The workers that are running take messages of other queues alone."
+        return None if is_taken else Cause("no-cluster", said)
 
     def _why_paused(self, queue_id: int) -> Cause | None:
         queue = self.queues[queue_id]

@@ -57,7 +57,7 @@ def start(
     in `rates`; a repeat does not.
 
     The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
-    taken as JSON text and travel unchanged, numbers of any length included.
+    taken as JSON text and travel unchanged, with the digits of their numbers.
     Raises UnknownFlow, FlowNotRunnable, PayloadInvalid, OptionInvalid, QueueFull,
     StartRateExceeded, IdempotencyConflict, and CommitInDoubt if the database was lost and the run
     may be stored.

@@ -5,13 +5,24 @@ from functools import cache
 from django.db import connection
 
 from flows.store.store import Store
-from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready, StartRate
+from flows.store.types import (
+    EVERY_QUEUE,
+    DeliveryResult,
+    HeldMessage,
+    Lease,
+    NewRun,
+    Reach,
+    Ready,
+    StartRate,
+)
 
 __all__ = [
+    "EVERY_QUEUE",
     "DeliveryResult",
     "HeldMessage",
     "Lease",
     "NewRun",
+    "Reach",
     "Ready",
     "StartRate",
     "Store",

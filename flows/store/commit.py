@@ -238,7 +238,8 @@ class Commit:
             return []
         step_id, queue_id = self.handed[0].step_id, self.handed[0].queue_id
         # Those that wait there came first.
-        if self.queues[queue_id].paused or self._is_awaited(queue_id):
+        queue = self.queues[queue_id]
+        if queue.paused or not self.lease.reach.takes(queue.cluster) or self._is_awaited(queue_id):
             return []
         plan, threads = step_plan(step_id), self._movable_threads(queue_id)
         count = self._fitting(plan, queue_id, threads)
@@ -265,6 +266,8 @@ class Commit:
 
     def _claim(self, queue_id: int, head: Head) -> list[HeldMessage]:
         """Take messages that wait in a queue, which the lease moves to if it is elsewhere."""
+        if not self.lease.reach.takes(self.queues[queue_id].cluster):
+            return []
         moves = queue_id != self.lease.queue_id
         # Asked anew each time: the step may have been given fewer threads meanwhile.
         threads = self._movable_threads(queue_id)

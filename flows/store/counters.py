@@ -114,9 +114,11 @@ class Counters:
             self.database.add_to_totals(changed)
 
 
-def limits(count: int | None, period: Any, recent: str, slow_until: Any) -> dict[str, Any]:
-    """Read a queue's rate limit and until when it is slow; SQLite gives a time without a zone."""
+def limits(
+    count: int | None, period: Any, recent: str, slow_until: Any, cluster: str
+) -> dict[str, Any]:
+    """Read what bounds the claims of a queue; SQLite gives a time without a zone."""
     if slow_until and slow_until.tzinfo is None:
         slow_until = slow_until.replace(tzinfo=UTC)
     rate = RateLimit.read(count, period, recent) if count else None
-    return {"rate_limit": rate, "slow_until": slow_until}
+    return {"rate_limit": rate, "slow_until": slow_until, "cluster": cluster}

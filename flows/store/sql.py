@@ -92,7 +92,7 @@ READY_QUEUES = f"""
            CASE WHEN s.depth + s.delayed = 0 THEN NULL
                 WHEN {PAUSED} THEN ({HEADS["bypasses_pause"]})
                 ELSE ({HEADS["head"]}) END, {{now}},
-           q.rate_count, q.rate_period, s.recent_starts, s.slow_until
+           q.rate_count, q.rate_period, s.recent_starts, s.slow_until, q.cluster
     FROM flows_queue q
     JOIN flows_queuestate s ON s.queue_id = q.id
     LEFT JOIN flows_step t ON t.queue_id = q.id
@@ -197,7 +197,8 @@ RELEASE = """
 # In the order of the ids, so that two commits never wait for each other.
 LOCK_COUNTERS = f"""
     SELECT {{pending_room}}, {{pending_delayed}}, s.queue_id, s.depth, s.reserved, q.size, {PAUSED},
-           COALESCE(t.threads, 1), q.rate_count, q.rate_period, s.recent_starts, s.slow_until
+           COALESCE(t.threads, 1), q.rate_count, q.rate_period, s.recent_starts, s.slow_until,
+           q.cluster
     FROM flows_queuestate s
     JOIN flows_queue q ON q.id = s.queue_id
     LEFT JOIN flows_step t ON t.queue_id = q.id

@@ -138,6 +138,26 @@ class DeliveryResult:
         return bool(self.held.branch) or self.branches is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The queues whose messages a cluster takes, by its name; None stands for any name.
+
+    It takes those of queues that are bound to its name and, unless it keeps to these, of queues
+    that are bound to none.
+    """
+
+    name: str | None = None
+    bound_only: bool = False
+
+    def takes(self, cluster: str) -> bool:
+        if not cluster:
+            return not self.bound_only
+        return self.name is None or cluster == self.name
+
+
+EVERY_QUEUE = Reach()
+
+
 @dataclass(slots=True)
 class Lease:
     """A consumer's right to work: where it is now, where it began, and its threads."""
@@ -160,6 +180,7 @@ class Lease:
     # What it holds is suspected: it takes nothing beside it.
     suspects: bool = False
     closed: bool = False
+    reach: Reach = EVERY_QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +198,7 @@ class Ready:
     asked_at: datetime
     rate_limit: RateLimit | None = None
     slow_until: datetime | None = None
+    cluster: str = ""
 
 
 @dataclass(slots=True)
@@ -190,6 +212,7 @@ class QueueCounters:
     threads: int
     rate_limit: RateLimit | None = None
     slow_until: datetime | None = None
+    cluster: str = ""
     depth_change: int = 0
     reserved_change: int = 0
     delayed_change: int = 0

@@ -22,10 +22,10 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from flows.models import Consumer, Queue, StepVersion
+from flows.models import Consumer, LiveCluster, Queue, StepVersion
 from flows.plan import step_plan
 from flows.processes import is_alive, this_machine
-from flows.store import Ready, store
+from flows.store import EVERY_QUEUE, Reach, Ready, store
 from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
 from flows.tasks.allowed_tasks import is_of_engine, judged_package
@@ -38,6 +38,7 @@ from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
 from flows.tasks.webhooks import WebhookWatch
+from flows.worker.own_cluster import flow_workers, own_reach, task_workers
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 from scripts.protocol.waker import Waker
 
@@ -70,6 +71,7 @@ class QueueBroker(ORM):
         self.machine = this_machine()
         # The pusher is a child of its cluster's sentinel.
         self.cluster = f"{self.machine}:{os.getppid()}"
+        self.reach = own_reach()
         self.served_at: dict[int, float] = {}
         self.sent: set[int] = set()
         self.reaped_at = 0.0
@@ -206,11 +208,18 @@ class QueueBroker(ORM):
             flow_workers=flow_workers(),
             missing_measures=missing_measures() if flow_workers() else [],
         )
-        if isinstance(self.cache, TaskCache):
-            with store().database.transaction():
+        with store().database.transaction():
+            if flow_workers():
+                self._tell_that_it_lives()
+            if isinstance(self.cache, TaskCache):
                 self.cache.set(key, note, COUNTS_SECONDS)
-        else:
+        if not isinstance(self.cache, TaskCache):
             super().set_stat(key, note, COUNTS_SECONDS)
+
+    def _tell_that_it_lives(self) -> None:
+        takes_unbound = self.reach.takes("")
+        now = store().database.now()
+        LiveCluster(self.cluster, self.reach.name or "", takes_unbound, now).tell()
 
     def _wake_reprocessings(self) -> None:
         clock = time.monotonic()
@@ -280,7 +289,7 @@ class QueueBroker(ORM):
         room = SESSIONS_PER_WORKER * flow_workers() - len(pids)
         opened = []
         queues = store().ready()
-        self.is_empty = not any(queue.depth for queue in queues)
+        self.is_empty = not any(queue.depth for queue in queues if self.reach.takes(queue.cluster))
         for queue in self._in_turn(queues)[: max(room, 0)]:
             share = ceil(queue.threads / flow_workers())
             if pk := store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
@@ -345,10 +354,17 @@ class QueueBroker(ORM):
 
     def _in_turn(self, queues: list[Ready]) -> list[Ready]:
         self.next_start_in = min(
-            (starts_in(queue) for queue in queues if queue.head_step_id),
+            (
+                starts_in(queue)
+                for queue in queues
+                if queue.head_step_id and self.reach.takes(queue.cluster)
+            ),
             default=60.0,
         )
-        return sorted(servable(queues), key=lambda queue: self.served_at.get(queue.queue_id, 0.0))
+        return sorted(
+            servable(queues, self.reach),
+            key=lambda queue: self.served_at.get(queue.queue_id, 0.0),
+        )
 
 
 def starts_in(queue: Ready) -> float:
@@ -359,10 +375,10 @@ def starts_in(queue: Ready) -> float:
     return queue.rate_limit.free_at(epoch) - epoch
 
 
-def servable(queues: list[Ready]) -> list[Ready]:
+def servable(queues: list[Ready], reach: Reach = EVERY_QUEUE) -> list[Ready]:
     """Return those on which a further session would find something that it may do."""
     rooms = {queue.queue_id: queue.room for queue in queues}
-    return [queue for queue in queues if can_be_served(queue, rooms)]
+    return [queue for queue in queues if reach.takes(queue.cluster) and can_be_served(queue, rooms)]
 
 
 def can_be_served(queue: Ready, rooms: dict[int, int]) -> bool:
@@ -381,13 +397,3 @@ def can_be_served(queue: Ready, rooms: dict[int, int]) -> bool:
         # The step was deleted: a session puts the message off.
         return True
     return all(rooms.get(id, 1) > 0 for id in following)
-
-
-def flow_workers() -> int:
-    # django-q2 takes 0 for a number that is not given.
-    return 0 if Conf.conf.get("workers") == 0 else int(Conf.WORKERS)
-
-
-def task_workers() -> int:
-    default = max(flow_workers() - 1, 1)
-    return int(Conf.conf.get("task_workers", default))

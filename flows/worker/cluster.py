@@ -31,8 +31,8 @@ from flows.store import store
 from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
 from flows.tasks.lanes import Lanes, WorkerLane
-from flows.worker.broker import flow_workers, task_workers
 from flows.worker.measuring import Measuring
+from flows.worker.own_cluster import flow_workers, task_workers
 from flows.worker.this_worker import this_worker
 
 logger = logging.getLogger(__name__)

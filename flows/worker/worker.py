@@ -14,6 +14,7 @@ from flows.models import Consumer
 from flows.store import store
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
 from flows.worker.memory import LARGE_BYTES, give_back
+from flows.worker.own_cluster import own_reach
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
 from scripts.callables.leftovers import close_left_open
@@ -75,6 +76,7 @@ class Worker:
             logger.info("consumer %s was not begun: %s", consumer_id, error)
             connection.close()
             return
+        lease.reach = own_reach()
         session = Session(lease, self.hosts)
         self._go_on(session)
         if not lease.closed:

@@ -65,6 +65,25 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
         Snapshot((), (queue(ready_for=10 * MINUTE),), clusters=0),
         [("workers-gone", Level.CRITICAL)],
     ),
+    (
+        "no worker of a cluster that an empty queue is bound to",
+        Snapshot((), (queue(cluster="reports"),), **ALIVE),
+        [("cluster-gone", Level.WARNING)],
+    ),
+    (
+        "no worker of a cluster that three queues are bound to, where messages wait: one alarm",
+        Snapshot(
+            (),
+            (queue(cluster="reports"), *[queue(cluster="reports", ready_for=10 * MINUTE)] * 2),
+            **ALIVE,
+        ),
+        [("cluster-gone", Level.CRITICAL)],
+    ),
+    (
+        "no worker of a cluster, nor any other",
+        Snapshot((), (queue(cluster="reports", ready_for=MINUTE),), clusters=0),
+        [("workers-gone", Level.CRITICAL)],
+    ),
     # Queues.
     ("89 of 100", Snapshot((), (queue(taken=89),), **ALIVE), []),
     ("90 of 100", Snapshot((), (queue(taken=90),), **ALIVE), [("queue-full", Level.WARNING)]),

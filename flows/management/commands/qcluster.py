@@ -6,8 +6,8 @@ from django.core.management.base import CommandError
 from django_q.conf import Conf
 from django_q.management.commands.qcluster import Command as QClusterCommand
 
-from flows.worker.broker import flow_workers, task_workers
 from flows.worker.cluster import CrashSafeCluster
+from flows.worker.own_cluster import flow_workers, task_workers
 
 NAME = "Q_CLUSTER_NAME"
 

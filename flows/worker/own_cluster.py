@@ -1,0 +1,19 @@
+"""What the settings say of the cluster of this process: its name, its reach and its workers."""
+
+from django_q.conf import Conf
+
+from flows.store import Reach
+
+
+def own_reach() -> Reach:
+    return Reach(Conf.CLUSTER_NAME, bool(Conf.conf.get("bound_queues_only")))
+
+
+def flow_workers() -> int:
+    # django-q2 takes 0 for a number that is not given.
+    return 0 if Conf.conf.get("workers") == 0 else int(Conf.WORKERS)
+
+
+def task_workers() -> int:
+    default = max(flow_workers() - 1, 1)
+    return int(Conf.conf.get("task_workers", default))
