@@ -20,6 +20,12 @@ from flows.api.reprocessings import (
 from flows.api.run_again import RunAgainView
 from flows.api.run_payloads import RunInputView, RunLogsView, RunResultView
 from flows.api.runs import CancelRunView, CountRunsView, RunsView, RunView
+from flows.api.schedules import (
+    PauseScheduleView,
+    ResumeScheduleView,
+    SchedulesView,
+    ScheduleView,
+)
 from flows.api.start import FlowStartView, StartView
 from flows.api.tokens import TokenView
 from flows.api.webhooks import ReplayView, WebhookDeliveriesView
@@ -35,6 +41,22 @@ urlpatterns = [
     path("api/flows", FlowsView.as_view(), name="flows"),
     # A name may have a slash in it.
     path("api/flows/<path:name>/start", FlowStartView.as_view(), name="flow-start"),
+    path(
+        "api/flows/<path:name>/schedules/<path:schedule>/pause",
+        PauseScheduleView.as_view(),
+        name="pause-schedule",
+    ),
+    path(
+        "api/flows/<path:name>/schedules/<path:schedule>/resume",
+        ResumeScheduleView.as_view(),
+        name="resume-schedule",
+    ),
+    path(
+        "api/flows/<path:name>/schedules/<path:schedule>",
+        ScheduleView.as_view(),
+        name="schedule",
+    ),
+    path("api/flows/<path:name>/schedules", SchedulesView.as_view(), name="schedules"),
     path("api/flows/<path:name>", FlowView.as_view(), name="flow"),
     path("api/events", EventsView.as_view(), name="events"),
     path("api/runs", RunsView.as_view(), name="runs"),

@@ -129,6 +129,16 @@ WALK: dict[str, Call] = {
     "removeToken": Call(204, {"id": Made("token")}),
     "listFlows": Call(200),
     "getFlow": Call(200, {"name": LINES}),
+    "setSchedule": Call(
+        201,
+        {"name": LINES, "schedule": Made("schedule")},
+        {"cron": "0 5 1 1 *", "timeZone": "Europe/Berlin", "payload": LINE, "active": False},
+    ),
+    "listSchedules": Call(200, {"name": LINES}),
+    "getSchedule": Call(200, {"name": LINES, "schedule": Made("schedule")}),
+    "resumeSchedule": Call(200, {"name": LINES, "schedule": Made("schedule")}, REASON),
+    "pauseSchedule": Call(200, {"name": LINES, "schedule": Made("schedule")}, REASON),
+    "removeSchedule": Call(204, {"name": LINES, "schedule": Made("schedule")}),
     "startProcess": Call(
         202,
         {
@@ -203,6 +213,7 @@ def things(installation: Installation) -> dict[str, Any]:
         "toldRun": told,
         "delivery": wait_for(lambda: _deliveries(installation, told), what="a webhook")[0]["id"],
         "key": f"key of {run}",
+        "schedule": f"schedule 'ä' of {run}",
         "reprocessing": answer.json()["id"],
         "deadLetter": _dead_letter(installation),
         "otherDeadLetter": _dead_letter(installation),

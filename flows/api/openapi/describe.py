@@ -19,7 +19,7 @@ Operation = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 Responses = dict[tuple[int, str], OpenApiResponse]
 
-Method = Literal["GET", "POST", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "DELETE"]
 QUERY: Literal["query"] = "query"
 HEADER: Literal["header"] = "header"
 PATH: Literal["path"] = "path"

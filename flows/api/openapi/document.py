@@ -30,7 +30,7 @@ from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"
-NEED_A_BODY = {"startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns"}
+NEED_A_BODY = {*("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "setSchedule")}
 # The most documents that a process keeps. One has about 100 kB.
 KEPT = 64
 

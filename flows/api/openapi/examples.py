@@ -142,6 +142,24 @@ QUEUE = {
     "waitingCode": "threads-busy",
 }
 
+SCHEDULE = {
+    "flowName": "loan-application",
+    "name": "every working day",
+    "active": True,
+    "cron": "30 6 * * MON-FRI",
+    "timeZone": "Europe/Berlin",
+    "payload": {"branch": "north"},
+    "labels": {"shop": "north"},
+    "priority": 4,
+    "missed": "one",
+    "overlap": "skip",
+    "jitterSeconds": 0,
+    "nextAt": "2026-05-05T04:30:00Z",
+    "lastTime": "2026-05-04T04:30:00Z",
+    "lastCorrelationId": "0190f3a2-7c1e-7d3b-9a55-0f2d6c1b8e4a",
+    "problem": None,
+}
+
 BATCH_STARTED = {
     "accepted": 1,
     "rejectedCount": 2,

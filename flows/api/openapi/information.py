@@ -28,6 +28,10 @@ TAGS: list[dict[str, str]] = [
     {"name": "flows", "description": "The flows that the caller has a right to, and their starts."},
     {"name": "queues", "description": "What waits where and why; pause and resume it."},
     {
+        "name": "schedules",
+        "description": "Times at which a flow is started: see, set and remove them.",
+    },
+    {
         "name": "dead letters",
         "description": "Messages that failed for good: look at them, requeue or discard them.",
     },

@@ -9,7 +9,17 @@ from django.conf import settings
 
 from flows.api.errors import PROBLEM_TYPES, TYPE_BASE
 from flows.api.openapi.examples import REPROCESSING_REQUEST as EXAMPLE_OF_REPROCESSING
-from flows.models import DeadLetter, Reprocessing, Right, Run, StepRun, WebhookDelivery
+from flows.models import (
+    DeadLetter,
+    FlowSchedule,
+    Reprocessing,
+    Right,
+    Run,
+    StepRun,
+    WebhookDelivery,
+)
+from flows.models.flow_schedule import LONGEST_EXPRESSION, MOST_JITTER
+from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
 from flows.monitoring.trace import DEADLINE, FAILED, LOST, PENDING, RUNNING, SKIPPED
 from flows.monitoring.wait_reason import CODES
 from flows.options import LONGEST_REASON
@@ -383,6 +393,90 @@ QUEUE = record(
 )
 
 QUEUE_PAGE = page_of("Queue")
+
+SCHEDULE_SETTINGS: dict[str, Schema] = {
+    "active": {
+        "type": "boolean",
+        "default": True,
+        "description": "While it is not active it starts nothing, and misses no times.",
+    },
+    "cron": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_EXPRESSION,
+        "description": "Minute, hour, day of month, month, day of week; with a sixth field in"
+        " front, seconds.",
+    },
+    "timeZone": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "default": "UTC",
+        "description": "A name such as Europe/Berlin.",
+    },
+    "payload": {**ANY_OBJECT, "description": "What each run is started with; by default {}."},
+    "labels": {
+        "type": "object",
+        "additionalProperties": TEXT,
+        "description": "Labels of its runs, beside `schedule`, which has its name.",
+    },
+    "priority": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": HIGHEST_PRIORITY,
+        "default": DEFAULT_PRIORITY,
+    },
+    "missed": {
+        "type": "string",
+        "enum": FlowSchedule.Missed.values,
+        "default": FlowSchedule.Missed.ONE.value,
+        "description": "What becomes of times at which nothing could be started: one run for all,"
+        " a run for each of the last 100, or none.",
+    },
+    "overlap": {
+        "type": "string",
+        "enum": FlowSchedule.Overlap.values,
+        "default": FlowSchedule.Overlap.START.value,
+        "description": "What happens where the run before has not ended: it is started"
+        " nevertheless, the time is left out, or it is started after it.",
+    },
+    "jitterSeconds": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": MOST_JITTER.total_seconds(),
+        "default": 0,
+        "description": "Each start is later by a part of this.",
+    },
+}
+SCHEDULE_REQUEST = record(
+    SCHEDULE_SETTINGS,
+    optional=tuple(name for name in SCHEDULE_SETTINGS if name != "cron"),
+    additionalProperties=False,
+    examples=[{"cron": "30 6 * * MON-FRI", "timeZone": "Europe/Berlin", "overlap": "skip"}],
+)
+SCHEDULE = record(
+    {
+        "flowName": TEXT,
+        "name": TEXT,
+        **{
+            name: {key: value for key, value in schema.items() if key != "default"}
+            for name, schema in SCHEDULE_SETTINGS.items()
+        },
+        "nextAt": {**TIME_OR_NULL, "description": "The next start; null: there is none."},
+        "lastTime": {**TIME_OR_NULL, "description": "The time of its last run."},
+        "lastCorrelationId": {
+            "type": ["string", "null"],
+            "format": "uuid",
+            "description": "Its last run.",
+        },
+        "problem": {
+            **TEXT_OR_NULL,
+            "description": "Why the last time had no run; null: it had.",
+        },
+    },
+    description="Times at which a flow is started, with what payload.",
+)
+SCHEDULE_PAGE = page_of("Schedule")
 
 DEAD_LETTER = record(
     {
@@ -826,6 +920,8 @@ COMPONENTS: dict[str, Schema] = {
     "RunLogs": RUN_LOGS,
     "RunPage": RUN_PAGE,
     "RunSummary": RUN_SUMMARY,
+    "Schedule": SCHEDULE,
+    "SchedulePage": SCHEDULE_PAGE,
     "Started": STARTED,
     "StartedAgain": STARTED_AGAIN,
     "StartedRun": STARTED_RUN,

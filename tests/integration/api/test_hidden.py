@@ -16,7 +16,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from flows import engine
-from flows.models import Queue, Right, WebhookDelivery
+from flows.models import FlowSchedule, Queue, Right, WebhookDelivery
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 from .test_dead_letters import make_dead_letter
@@ -41,12 +41,19 @@ class Operation:
         return f"{self.method} {self.path}"
 
 
-OPERATE = {Right.OPERATE}
+OPERATE, CONFIGURE = {Right.OPERATE}, {Right.CONFIGURE}
 OPERATIONS = [
     Operation("get", "flows/{flow}", SEES_FLOW, SEES_FLOW),
     Operation("get", "queues/{queue}", SEES_RUNS, SEES_RUNS),
     Operation("post", "queues/{queue}/pause", SEES_RUNS, OPERATE),
     Operation("post", "queues/{queue}/resume", SEES_RUNS, OPERATE),
+    Operation("get", "flows/{flow}/schedules", SEES_RUNS, SEES_RUNS),
+    Operation("get", "flows/{flow}/schedules/{schedule}", SEES_RUNS, SEES_RUNS),
+    # The body is looked at last.
+    Operation("put", "flows/{flow}/schedules/{schedule}", SEES_RUNS, CONFIGURE, 400),
+    Operation("delete", "flows/{flow}/schedules/{schedule}", SEES_RUNS, CONFIGURE),
+    Operation("post", "flows/{flow}/schedules/{schedule}/pause", SEES_RUNS, OPERATE),
+    Operation("post", "flows/{flow}/schedules/{schedule}/resume", SEES_RUNS, OPERATE),
     Operation("get", "runs/{run}", SEES_RUNS, SEES_RUNS),
     Operation("get", "runs/{run}?wait=0.01", SEES_RUNS, SEES_RUNS),
     Operation("get", "runs/{run}/input", SEES_RUNS, SEES_RUNS),
@@ -80,6 +87,7 @@ def things(flow, user) -> dict[str, Any]:
     make_loan_flow("other")
     letter = make_dead_letter()
     run = engine.start("loan", {})
+    FlowSchedule.objects.create(flow=flow, name="nightly", cron="0 1 * * *")
     webhook = WebhookDelivery.objects.create(
         id=uuid7(),
         run_id=run.correlation_id,
@@ -90,6 +98,7 @@ def things(flow, user) -> dict[str, Any]:
     return {
         "flow": "loan",
         "queue": "loan queue 1",
+        "schedule": "nightly",
         "run": run.correlation_id,
         "webhook": webhook.pk,
         "own": engine.start("loan", {}, user=user).correlation_id,
@@ -101,6 +110,7 @@ def things(flow, user) -> dict[str, Any]:
 NOTHING = {
     "flow": "laon",
     "queue": "laon queue 1",
+    "schedule": "nihgtly",
     "run": NO_RUN,
     "webhook": NO_RUN,
     "own": NO_RUN,

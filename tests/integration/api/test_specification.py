@@ -60,6 +60,12 @@ OPERATIONS = {
     ("get", "/async/api/auth/whoami"): "whoAmI",
     ("get", "/async/api/flows"): "listFlows",
     ("get", "/async/api/flows/{name}"): "getFlow",
+    ("get", "/async/api/flows/{name}/schedules"): "listSchedules",
+    ("get", "/async/api/flows/{name}/schedules/{schedule}"): "getSchedule",
+    ("put", "/async/api/flows/{name}/schedules/{schedule}"): "setSchedule",
+    ("delete", "/async/api/flows/{name}/schedules/{schedule}"): "removeSchedule",
+    ("post", "/async/api/flows/{name}/schedules/{schedule}/pause"): "pauseSchedule",
+    ("post", "/async/api/flows/{name}/schedules/{schedule}/resume"): "resumeSchedule",
     ("post", "/async/api/auth/token"): "createToken",
     ("get", "/async/health/live"): "isLive",
     ("get", "/async/health/ready"): "isReady",
@@ -200,7 +206,9 @@ def test_what_may_not_be_empty_is_said_to_be_there(anonymous):
     found = operations(anonymous.get(JSON).json()).values()
 
     needed = {each["operationId"] for each in found if each.get("requestBody", {}).get("required")}
-    assert needed == {"startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns"}
+    assert needed == {
+        *("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "setSchedule")
+    }
     texts = [
         (each["operationId"], parameter["name"])
         for each in found
