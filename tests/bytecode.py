@@ -1,12 +1,16 @@
-"""The byte code of Python and of what is installed, for a directory that has the tests' own.
+"""The byte code of the tests, and that of Python for a directory that has the tests' own.
 
 With a prefix Python looks nowhere else: it would compile anew what was compiled on installation.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
 import os
 import sysconfig
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 # Directories of the standard library that have modules no test imports, or are asked for by name.
@@ -35,3 +39,31 @@ def _link(directory: str, prefix: Path) -> None:
 def _below(prefix: Path, directory: str | Path) -> Path:
     """Return where Python has the byte code of a directory."""
     return prefix / Path(directory).relative_to("/")
+
+
+def compile_all(modules: Sequence[str]) -> None:
+    """Have each module compiled and kept, on all cores, as pytest does it: with its assertions.
+
+    Processes that begin together would each compile all of them.
+    """
+    cores, context = os.cpu_count() or 1, multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_compile, args=(modules[core::cores],)) for core in range(cores)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def _compile(modules: Sequence[str]) -> None:
+    """Import each module as far as its first import or call, which finds no builtins."""
+    for name in modules:
+        # What cannot be compiled is told where it is collected.
+        with suppress(Exception):
+            spec = importlib.util.find_spec(name)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            vars(module)["__builtins__"] = {}
+            spec.loader.exec_module(module)

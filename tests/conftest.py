@@ -84,9 +84,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     is_selected = config.option.keyword or config.option.markexpr != DEFAULT_MARKS
     is_worker = hasattr(config, "workerinput")
+    if is_whole and config.getoption("numprocesses", None) and not is_worker:
+        bytecode.compile_all(_modules(config.rootpath))
     if is_whole and not (is_selected or is_worker or config.option.collectonly or is_postgresql()):
         stack = config.stash[HALVES] = ExitStack()
         os.environ["ASYNCENGINE_TEST_HALVES"] = str(stack.enter_context(running_halves()))
+
+
+def _modules(root: Path) -> list[str]:
+    """Return the names of all modules of the tests."""
+    files = (file.relative_to(root).with_suffix("") for file in TESTS.rglob("*.py"))
+    return [".".join(file.parts) for file in files if file.name.isidentifier()]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
