@@ -41,24 +41,36 @@ def test_a_package_that_hides_one_of_the_engine_is_named(tmp_path: Path, name: s
     assert done.stderr.count("\n") == 1
 
 
-def test_a_package_that_the_engine_hides_is_named(tmp_path: Path) -> None:
-    hidden = tmp_path / "project"
-    (hidden / "flows").mkdir(parents=True)
-    (hidden / "flows" / "__init__.py").touch()
-
-    done = check(tmp_path, ROOT, hidden)
-
-    assert done.returncode == 0
-    assert "(flows.W017)" in done.stderr
-    assert str(hidden / "flows") in done.stderr
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a project whose package the engine hides."""
+    directory = tmp_path_factory.mktemp("beside")
+    (directory / "project" / "flows").mkdir(parents=True)
+    (directory / "project" / "flows" / "__init__.py").touch()
+    return directory
 
 
-def test_files_of_an_installation_are_made_where_the_variable_says(tmp_path: Path) -> None:
-    done = check(tmp_path, ROOT)
+@pytest.fixture(scope="module")
+def checked(beside: Path) -> subprocess.CompletedProcess[str]:
+    return check(beside, ROOT, beside / "project")
 
-    assert done.returncode == 0, done.stderr
-    assert {"secret_key", "secrets_key"} <= {path.name for path in (tmp_path / "data").iterdir()}
-    assert not (tmp_path / "var").exists()
+
+def test_a_package_that_the_engine_hides_is_named(
+    beside: Path, checked: subprocess.CompletedProcess[str]
+) -> None:
+    assert checked.returncode == 0, checked.stderr
+    assert "(flows.W017)" in checked.stderr
+    assert str(beside / "project" / "flows") in checked.stderr
+
+
+def test_files_of_an_installation_are_made_where_the_variable_says(
+    beside: Path, checked: subprocess.CompletedProcess[str]
+) -> None:
+    made = {path.name for path in (beside / "data").iterdir()}
+
+    assert checked.returncode == 0, checked.stderr
+    assert {"secret_key", "secrets_key"} <= made
+    assert not (beside / "var").exists()
 
 
 @pytest.mark.parametrize("command", [["config", "schema"], ["help", "--commands"]])

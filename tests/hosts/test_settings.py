@@ -15,16 +15,54 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+SHOWN = """
+from django.core.management import call_command
+from django.template import loader
+print(loader.render_to_string("admin/login.html"))
+call_command("check", deploy=True)
+"""
+
+
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A copy of the project's own files, in which `var` cannot be made."""
-    for name in ("asyncengine", "flows", "scripts"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "manage.py", tmp_path)
+    return install(tmp_path)
+
+
+def install(directory: Path) -> Path:
+    """Copy the project's own files."""
+    for name in ("flows", "scripts"):
+        (directory / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "manage.py", directory)
     # A link would be followed: BASE_DIR is where the settings are.
-    (tmp_path / "asyncengine").unlink()
-    shutil.copytree(ROOT / "asyncengine", tmp_path / "asyncengine")
-    return tmp_path
+    shutil.copytree(ROOT / "asyncengine", directory / "asyncengine")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation of an earlier version, which left its files open, with a page of its own."""
+    directory = install(tmp_path_factory.mktemp("used"))
+    (directory / "var").mkdir()
+    (directory / "var").chmod(0o755)
+    (directory / "data").mkdir()
+    database = directory / "data" / "db.sqlite3"
+    for suffix in ("-wal", "-shm", "-turn", "-journal"):
+        (directory / "data" / f"db.sqlite3{suffix}").touch(0o666)
+        (directory / "data" / f"db.sqlite3{suffix}").chmod(0o664)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE kept (id)")
+    database.chmod(0o664)
+    page = directory / "templates" / "admin" / "login.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("{% extends 'admin/login.html' %}{% block title %}Our own{% endblock %}")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def shown(used: Path) -> subprocess.CompletedProcess[str]:
+    """What its login page looks like, and what the deploy check says."""
+    url = f"sqlite:///{used}/data/db.sqlite3"
+    return manage(used, "shell", "-v0", "-c", SHOWN, DATABASE_URL=url)
 
 
 def test_the_sqlite_database_is_its_users_alone(tmp_path: Path) -> None:
@@ -37,31 +75,17 @@ def test_the_sqlite_database_is_its_users_alone(tmp_path: Path) -> None:
     assert modes(tmp_path) == {"0o600"}
 
 
-def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
-    database = tmp_path / "db.sqlite3"
-    for suffix in ("", "-wal", "-shm", "-turn", "-journal"):
-        (tmp_path / f"db.sqlite3{suffix}").touch(0o666)
-        (tmp_path / f"db.sqlite3{suffix}").chmod(0o664)
-    database.unlink()
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("CREATE TABLE kept (id)")
-    database.chmod(0o664)
-
-    done = manage(ROOT, "check", DATABASE_URL=f"sqlite:///{database}")
-
-    assert done.returncode == 0, done.stderr
-    assert modes(tmp_path) == {"0o600"}
+def test_what_an_earlier_version_left_open_is_closed(
+    used: Path, shown: subprocess.CompletedProcess[str]
+) -> None:
+    assert shown.returncode == 0, shown.stderr
+    assert modes(used / "data") == {"0o600"}
 
 
-def test_var_is_its_users_alone(installed: Path) -> None:
-    (installed / "var").mkdir(mode=0o755)
-    (installed / "var").chmod(0o755)
-
-    done = manage(installed, "check")
-
-    assert done.returncode == 0, done.stderr
-    assert (installed / "var").stat().st_mode & 0o777 == 0o700
-    assert modes(installed / "var") <= {"0o600", "0o700"}
+def test_var_is_its_users_alone(used: Path, shown: subprocess.CompletedProcess[str]) -> None:
+    assert shown.returncode == 0, shown.stderr
+    assert (used / "var").stat().st_mode & 0o777 == 0o700
+    assert modes(used / "var") <= {"0o600", "0o700"}
 
 
 def modes(directory: Path) -> set[str]:
@@ -117,23 +141,16 @@ def test_nothing_needs_to_be_written_where_all_is_given(installed: Path):
     assert finished.returncode == 0, finished.stderr
 
 
-def test_an_installation_changes_a_page_by_a_template_of_its_own(installed: Path):
-    page = installed / "templates" / "admin" / "login.html"
-    page.parent.mkdir(parents=True)
-    page.write_text("{% extends 'admin/login.html' %}{% block title %}Our own{% endblock %}")
-    code = "from django.template import loader; print(loader.render_to_string('admin/login.html'))"
-
-    finished = manage(installed, "shell", "-v0", "-c", code)
-
-    assert "Our own</title>" in finished.stdout, finished.stderr
+def test_an_installation_changes_a_page_by_a_template_of_its_own(
+    shown: subprocess.CompletedProcess[str],
+):
+    assert "Our own</title>" in shown.stdout, shown.stderr
 
 
-def test_deploy_check_needs_no_migrated_database(installed: Path):
-    finished = manage(installed, "check", "--deploy")
-
-    assert finished.returncode == 0, finished.stderr
-    assert "drf_spectacular" not in finished.stderr
-    assert "flows.W001" in finished.stderr
+def test_deploy_check_needs_no_migrated_database(shown: subprocess.CompletedProcess[str]):
+    assert shown.returncode == 0, shown.stderr
+    assert "drf_spectacular" not in shown.stderr
+    assert "flows.W001" in shown.stderr
 
 
 @pytest.mark.long
