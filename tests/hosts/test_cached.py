@@ -13,6 +13,7 @@ from scripts.protocol.calls import CallSite, Outcome, Program
 from scripts.protocol.services import CACHE_SERVICE, MAX_CACHED_LENGTH
 from scripts.services.shared_values import MAX_VALUES, SharedValues
 from tests.hosts.pools import calls, collect_all
+from tests.hosts.zygotes import Zygotes
 
 SITE = CallSite("orders", "price", "to-price", False)
 PYTHON = """
@@ -35,9 +36,10 @@ LANGUAGES = [("python", PYTHON), ("javascript", JAVASCRIPT)]
 
 
 @pytest.fixture
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     values = SharedValues()
     pool = HostPool(services=lambda: {CACHE_SERVICE: values})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

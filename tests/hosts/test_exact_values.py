@@ -20,6 +20,7 @@ from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
 from tests.documents import NUMBERS
 from tests.hosts.given_tables import GivenTables, table
+from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback, serving
 from tests.waiting import PATIENCE
 
@@ -110,7 +111,7 @@ def web() -> Iterator[Loopback]:
 
 
 @pytest.fixture(scope="module")
-def pool(kept: Kept) -> Iterator[HostPool]:
+def pool(kept: Kept, zygotes: Zygotes) -> Iterator[HostPool]:
     services: dict[str, Any] = {
         "http": OutsideCalls(),
         CACHE_SERVICE: SharedValues(),
@@ -119,6 +120,7 @@ def pool(kept: Kept) -> Iterator[HostPool]:
         TABLE_SERVICE: kept.tables,
     }
     pool = HostPool(services=lambda: services)
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

@@ -13,6 +13,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome, Program
 from scripts.protocol.errors import ScriptKilled, ScriptOutOfMemory, ScriptTimedOut
 from tests.hosts.pools import SITE, children
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
 BODY = b'{"correlationId":"c","payload":{}}'
@@ -43,8 +44,9 @@ log("begun");
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: {"http": _slow})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

@@ -9,6 +9,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.errors import ScriptRaised
 from tests.hosts.requests_of_scripts import GIVEN, error, result, run, secret
+from tests.hosts.zygotes import Zygotes
 from tests.loopback import Loopback
 from tests.waiting import PATIENCE
 
@@ -80,8 +81,11 @@ class Readable:
         return ("swordfish",)
 
 
-def test_a_secret_is_masked_in_a_host_that_was_never_given_it() -> None:
+def test_a_secret_is_masked_in_a_host_that_was_never_given_it(
+    zygotes: Zygotes,
+) -> None:
     pool = HostPool(services=lambda: {"secret": Readable()})
+    zygotes.lend_to(pool)
 
     try:
         outcome = run(pool, 'print("sword" + "fish")')

@@ -58,7 +58,7 @@ SECRETS = {
     "ed": pem(ED_KEY),
     "jwk": json.dumps({**RSAAlgorithm.to_jwk(RSA_KEY, as_dict=True), "kid": "of-may"}),
     "small": pem(rsa.generate_private_key(65537, 1024)),
-    "dsa": pem(dsa.generate_private_key(2048)),
+    "dsa": pem(dsa.generate_private_key(1024)),
     "shared": "a shared key of more than thirty-two bytes, for the tests of HMAC, long for all",
     "public": public(RSA_KEY),
     "broken": "-----BEGIN PRIVATE KEY-----\nc3dvcmRmaXNo\n-----END PRIVATE KEY-----",
@@ -317,9 +317,10 @@ def test_an_error_of_a_signature_names_the_key(pool: HostPool, language: str, co
     assert "The key of the secret 'ec' is not for RS256 but for ES256." in str(error)
 
 
-def test_signatures_go_beside_cached_values() -> None:
+def test_signatures_go_beside_cached_values(zygotes: Zygotes) -> None:
     services: Any = {"sign": Signatures(secret), CACHE_SERVICE: SharedValues()}
     pool = HostPool(services=lambda: services)
+    zygotes.lend_to(pool)
     code = (
         "await Promise.all([context.cached('a', 60, () => context.sign('HS256', 'shared', 'x')),"
         " context.sign('HS256', 'shared', 'x'), context.cached('b', 60, () => 5)])"

@@ -13,6 +13,7 @@ from scripts.protocol.calls import CallSite, Outcome, Program
 from scripts.protocol.services import TABLE_SERVICE
 from tests.hosts.given_tables import Given, GivenTables, table
 from tests.hosts.pools import calls, collect_all
+from tests.hosts.zygotes import Zygotes
 
 SITE = CallSite("orders", "price", "to-price", False)
 ZIPS = b"zip,town\n10115,Berlin\n20095,Hamburg\n"
@@ -27,8 +28,9 @@ def source() -> GivenTables:
 
 
 @pytest.fixture(scope="module")
-def pool(source: GivenTables) -> Iterator[HostPool]:
+def pool(source: GivenTables, zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: {TABLE_SERVICE: source})
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 
