@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tests.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def is_postgresql() -> bool:
@@ -137,12 +139,15 @@ def migrated_database(directory: Path) -> Iterator[str]:
         yield f"sqlite:///{directory}/acceptance.sqlite3"
 
 
-def migrated_file() -> Path:
-    """Return the SQLite database that is to be copied; the first one that asks makes it."""
-    file = _templates() / "template.sqlite3"
+def migrated_file(project: Path = ROOT, **variables: str) -> Path:
+    """Return the SQLite database that is to be copied; the first one that asks makes it.
+
+    It has the tables of a project; `variables` are what its settings read of the environment.
+    """
+    file = _templates() / "-".join((project.name, *variables.values(), "template.sqlite3"))
     with _only_one_process():
         if not file.exists():
-            _migrate(f"sqlite:///{_templates()}/new.sqlite3")
+            _migrate(f"sqlite:///{_templates()}/new.sqlite3", project, **variables)
             (_templates() / "new.sqlite3").rename(file)
     return file
 
@@ -160,7 +165,7 @@ def _migrated_template() -> str:
 @contextmanager
 def copies() -> Iterator[None]:
     """Begin the databases of the tests as copies of migrated ones: little is left to migrate."""
-    with _copies_on_postgresql() if is_postgresql() else _copies_in_memory():
+    with _copies_on_postgresql() if is_postgresql() else copies_in_memory(migrated_file):
         yield
 
 
@@ -173,18 +178,23 @@ def _copies_on_postgresql() -> Iterator[None]:
 
 
 @contextmanager
-def _copies_in_memory() -> Iterator[None]:
+def copies_in_memory(migrated: Callable[[], Path]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseWrapper, "prepare_database", copying(migrated))
+        yield
+
+
+def copying(migrated: Callable[[], Path]) -> Callable[[Any], None]:
+    """Return a `prepare_database` that begins a database in memory with what is in a file."""
     prepare = DatabaseWrapper.prepare_database
 
     def copy(wrapper: Any) -> None:
         prepare(wrapper)
         if wrapper.is_in_memory_db() and not wrapper.introspection.table_names():
-            with closing(sqlite3.connect(migrated_file())) as file:
+            with closing(sqlite3.connect(migrated())) as file:
                 file.backup(wrapper.connection)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseWrapper, "prepare_database", copy)
-        yield
+    return copy
 
 
 @contextmanager
@@ -218,11 +228,11 @@ def _only_one_process() -> Iterator[None]:
         yield
 
 
-def _migrate(url: str) -> None:
-    environment = os.environ | {"DATABASE_URL": url}
+def _migrate(url: str, project: Path = ROOT, **variables: str) -> None:
+    environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(ROOT)} | variables
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     command = [sys.executable, "manage.py", "migrate", "-v0"]
-    subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], check=True)
+    subprocess.run(command, env=environment, cwd=project, check=True)
 
 
 @contextmanager

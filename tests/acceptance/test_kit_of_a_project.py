@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import fresh_database
+from tests.databases import fresh_database, is_postgresql, migrated_file
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -53,6 +53,17 @@ CONFIGURATION = {
         }
     ],
 }
+# To migrate costs more than the tests; one of them does.
+TABLES = """
+import os
+from pathlib import Path
+
+if migrated := os.environ.get("SHOP_MIGRATED"):
+    from django.db.backends.sqlite3.base import DatabaseWrapper
+    from tests.databases import copying
+
+    DatabaseWrapper.prepare_database = copying(lambda: Path(migrated))
+"""
 FAILING = """
 def test_that_fails(flow_kit):
     flow_kit.configure(CONFIGURATION)
@@ -73,7 +84,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
         "manage.py": (ROOT / "manage.py").read_text(),
         "project.py": "from asyncengine.settings import *\n"
         "from asyncengine.settings import INSTALLED_APPS\n"
-        'INSTALLED_APPS = [*INSTALLED_APPS, "shop"]\n',
+        f'INSTALLED_APPS = [*INSTALLED_APPS, "shop"]\n{TABLES}',
         "pytest.ini": "[pytest]\nDJANGO_SETTINGS_MODULE = project\nfilterwarnings = error\n",
         "shop/__init__.py": "",
         "shop/tests/__init__.py": "",
@@ -98,13 +109,15 @@ def example() -> str:
     return found[1]
 
 
-def run(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(project: Path, *command: str, migrates: bool = False) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "DATABASE_URL": (project.parent / "url").read_text(),
         "DJANGO_SETTINGS_MODULE": "project",
         "PYTHONPATH": f"{project}{os.pathsep}{ROOT}",
         "ASYNCENGINE_DATA_DIR": str(project.parent / "data"),
     }
+    if not (migrates or is_postgresql()):
+        environment["SHOP_MIGRATED"] = str(migrated_file())
     # Those of the tests that run this one.
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID"):
         environment.pop(name, None)
@@ -123,7 +136,7 @@ PYTEST = ("-m", "pytest", "-p", "flows.pytest_plugin", "-p", "no:cacheprovider")
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_the_example_of_the_page_passes_with_pytest(project, options):
-    ended = run(project, *PYTEST, *options)
+    ended = run(project, *PYTEST, *options, migrates=not options)
 
     assert ended.returncode == 0, ended.stdout
     assert "2 passed" in ended.stdout

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from django.test import Client
 from accounts.models import User
 from flows.testing import FlowKit
 from tests import static_files
+from tests.databases import copies_in_memory
 
 PROJECT = Path(__file__).resolve().parent.parent
 PASSWORD = "a password of the shop"
@@ -21,6 +24,14 @@ PASSWORD = "a password of the shop"
 @pytest.fixture(autouse=True, scope="session")
 def static_files_are_looked_for_once() -> Iterator[None]:
     with static_files.looked_for_once():
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator[None]:
+    """Copy the tables that the test around this suite has migrated, where there is one."""
+    migrated = os.environ.get("SHOP_MIGRATED")
+    with copies_in_memory(lambda: Path(migrated)) if migrated else nullcontext():
         yield
 
 
