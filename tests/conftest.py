@@ -21,7 +21,11 @@ from flows.worker.this_worker import this_worker
 from tests import bytecode, flushing, parts_of_pages, static_files
 from tests.databases import copies, is_postgresql, template_databases
 from tests.halves import running_halves
-from tests.sampling import leave_to_long_runs
+from tests.sampling import (
+    has_long_tests,
+    leave_to_long_runs,
+    require_that_long_tests_are_found,
+)
 
 # It has a suite of its own, which a test runs.
 collect_ignore = ["project"]
@@ -103,6 +107,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             stack.close()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the modules without a long test where only long ones are asked for."""
+    is_test_module = collection_path.match("test_*.py")
+    if not (is_test_module and config.option.markexpr.startswith("long")):
+        return None
+    return None if has_long_tests(collection_path) else True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark what is in no sample, before pytest selects by marks, and order what it selects.
@@ -111,6 +123,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     that no core is idle. What waits for the other half comes last.
     """
     leave_to_long_runs(items)
+    require_that_long_tests_are_found(items)
     yield
     places = _places([item.path for item in items])
     items.sort(key=lambda item: places[item.path])

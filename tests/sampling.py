@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+# How a module says that it has tests for the long runs.
+LONG = re.compile(r"mark\.(long|sampled)\b")
 
 
 def leave_to_long_runs(items: list[pytest.Item]) -> None:
@@ -21,3 +26,16 @@ def leave_to_long_runs(items: list[pytest.Item]) -> None:
         if cases[test] % marker.args[0]:
             item.add_marker(pytest.mark.long)
         cases[test] += 1
+
+
+def has_long_tests(module: Path) -> bool:
+    """Whether it may have any, by its text: to import and collect all modules takes long."""
+    return LONG.search(module.read_text()) is not None
+
+
+def require_that_long_tests_are_found(items: list[pytest.Item]) -> None:
+    """Refuse a module whose long tests the long runs would leave out, for its text hides them."""
+    modules = {item.path for item in items if item.get_closest_marker("long")}
+    hidden = sorted(module.name for module in modules if not has_long_tests(module))
+    if hidden:
+        raise pytest.UsageError(f"not to be seen by {LONG.pattern!r}: the long tests of {hidden}")
