@@ -16,6 +16,7 @@ import pytest
 from tests.acceptance.children import children
 from tests.acceptance.installation import ROOT, Installation
 from tests.acceptance.processes import await_completion, found, step
+from tests.acceptance.project_process import ProjectProcess, project_process
 from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -44,10 +45,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
         installation.http.close()
 
 
+@pytest.fixture(scope="module")
+def process(installed: Installation) -> Iterator[ProjectProcess]:
+    with project_process(installed) as process:
+        yield process
+
+
 @pytest.fixture
-def project(installed: Installation, tmp_path: Path) -> Iterator[Project]:
+def project(installed: Installation, process: ProjectProcess, tmp_path: Path) -> Iterator[Project]:
     """Each test starts the clusters that it needs."""
-    project = Project(installed, tmp_path)
+    project = Project(installed, process, tmp_path)
     try:
         yield project
     finally:
@@ -56,8 +63,11 @@ def project(installed: Installation, tmp_path: Path) -> Iterator[Project]:
 
 
 class Project:
-    def __init__(self, installation: Installation, directory: Path) -> None:
+    def __init__(
+        self, installation: Installation, process: ProjectProcess, directory: Path
+    ) -> None:
         self.installation = installation
+        self.process = process
         self.directory = directory
         self.clusters: list[subprocess.Popen[bytes]] = []
         # What a worker held that an earlier test has killed.
@@ -93,7 +103,7 @@ class Project:
             "from django_q.tasks import *\n"
             f"from flows import public\nhere = {str(self.directory)!r}\n"
         )
-        return self.installation.manage("shell", "-v0", "-c", imports + code).stdout.strip()
+        return self.process.run(imports + code)
 
     def queue_held(self, count: int, **options: Any) -> None:
         """Queue tasks that keep their workers until they are released; wait for the first."""
@@ -195,38 +205,38 @@ def test_tasks_and_flows_go_on_though_the_worker_for_tasks_is_killed(project: Pr
     assert project.marks("held*") == (["held0.began"] if victim == "busy" else [])
 
 
-@pytest.mark.parametrize(
-    ("task", "told"),
-    [
-        ("'tests.tasks.exit_with', 3", "The task raised SystemExit(3)"),
-        ("'tests.tasks.exit_with', None", "The task raised SystemExit()"),
-        ("'tests.tasks.raise_what_ends_a_process', 'KeyboardInterrupt'", "KeyboardInterrupt"),
-        ("'tests.tasks.raise_what_ends_a_process', 'GeneratorExit'", "GeneratorExit"),
-        ("'tests.tasks.lock'", "its result cannot be stored: TypeError: cannot pickle"),
-        ("'tests.tasks.numbers'", "its result cannot be stored: TypeError: cannot pickle"),
-        ("'tests.tasks.unreadable'", "its result cannot be stored: ValueError"),
-        ("'tests.tasks.keep_a_lock', []", "its arguments cannot be stored: TypeError"),
-        ("'tests.tasks.die_by', 9", "Its worker died while it ran: it was killed by SIGKILL."),
-        ("'tests.tasks.die_by', 11", "Its worker died while it ran: it was killed by SIGSEGV."),
-        ("'tests.tasks.leave_without_a_word', 0", "it exited with 0."),
-        ("'tests.tasks.leave_without_a_word', 7", "it exited with 7."),
-        ("'tests.tasks.outlive_the_time_limit', here, timeout=1", "did not end at its time limit"),
-    ],
-)
-def test_a_task_that_would_end_its_worker_is_a_failure_with_its_cause(
-    project: Project, task: str, told: str
-):
+# What would end a worker, and what is told of it.
+ENDING = {
+    "'tests.tasks.exit_with', 3": "The task raised SystemExit(3)",
+    "'tests.tasks.exit_with', None": "The task raised SystemExit()",
+    "'tests.tasks.raise_what_ends_a_process', 'KeyboardInterrupt'": "KeyboardInterrupt",
+    "'tests.tasks.raise_what_ends_a_process', 'GeneratorExit'": "GeneratorExit",
+    "'tests.tasks.lock'": "its result cannot be stored: TypeError: cannot pickle",
+    "'tests.tasks.numbers'": "its result cannot be stored: TypeError: cannot pickle",
+    "'tests.tasks.unreadable'": "its result cannot be stored: ValueError",
+    "'tests.tasks.keep_a_lock', []": "its arguments cannot be stored: TypeError",
+    "'tests.tasks.die_by', 9": "Its worker died while it ran: it was killed by SIGKILL.",
+    "'tests.tasks.die_by', 11": "Its worker died while it ran: it was killed by SIGSEGV.",
+    "'tests.tasks.leave_without_a_word', 0": "it exited with 0.",
+    "'tests.tasks.leave_without_a_word', 7": "it exited with 7.",
+    "'tests.tasks.outlive_the_time_limit', here, timeout=1": "did not end at its time limit",
+}
+
+
+def test_tasks_that_would_end_their_worker_are_failures_with_their_causes(project: Project):
     project.start_cluster(ASYNCENGINE_WORKERS="1")
 
-    shown = project.shell(
-        f"found = fetch(async_task({task}), wait={PATIENCE * 1000})\n"
-        "print(found.success, found.attempt_count, found.result)"
-    )
+    shown = {}
+    for number, task in enumerate(ENDING):
+        shown[task] = project.shell(
+            f"found = fetch(async_task({task}), wait={PATIENCE * 1000})\n"
+            "print(found.success, found.attempt_count, found.result)\n"
+            f"async_task('tests.tasks.mark', here, 'after{number}')"
+        )
+        wait_for(partial(project.marks, f"after{number}.ended"), PATIENCE, "the next task")
 
-    assert shown.startswith("False 1 "), shown
-    assert told in shown
-    project.shell("async_task('tests.tasks.mark', here, 'after')")
-    wait_for(lambda: project.marks("after.ended"), PATIENCE, "the next task")
+    assert [text for text in shown.values() if not text.startswith("False 1 ")] == []
+    assert {task: text for task, text in shown.items() if ENDING[task] not in text} == {}
 
 
 def test_a_task_that_kills_its_worker_is_tried_as_often_as_others_that_fail(project: Project):
