@@ -12,8 +12,6 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-import httpx
-
 from scripts.services.addresses import is_public
 
 LONGEST_URL = 2_000
@@ -26,6 +24,9 @@ def url_fault(url: Any) -> str:
         return "must be a URL"
     if len(url) > LONGEST_URL:
         return f"must have at most {LONGEST_URL:,} characters"
+    # Late here and below: few processes look at an address, and the client is large.
+    import httpx
+
     try:
         parts = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
@@ -44,6 +45,8 @@ def url_fault(url: Any) -> str:
 
 def is_private(url: str) -> bool:
     """Whether the host of a URL without a fault is written as an address that is not public."""
+    import httpx
+
     address = _address_in(httpx.URL(url).raw_host.decode("ascii"))
     return address is not None and not is_public(address)
 

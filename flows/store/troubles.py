@@ -8,10 +8,10 @@ PostgreSQL: its documentation, appendix A. SQLite: https://www.sqlite.org/rescod
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from enum import Enum
 
-import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from flows.store.pending_starts import QUEUE_FULL
@@ -104,11 +104,11 @@ def trouble_of(error: BaseException) -> Trouble | None:
     None also for what is no database error.
     """
     for cause in causes(error):
-        if isinstance(cause, psycopg.Error) and cause.sqlstate:
-            return of_sqlstate(cause.sqlstate)
+        if isinstance(cause, _of_psycopg("Error")) and (code := getattr(cause, "sqlstate", None)):
+            return of_sqlstate(code)
         if isinstance(cause, sqlite3.Error) and hasattr(cause, "sqlite_errorcode"):
             return of_sqlite_code(cause.sqlite_errorcode)
-    if isinstance(error, DatabaseError | InterfaceError | psycopg.Error | sqlite3.Error):
+    if isinstance(error, (DatabaseError, InterfaceError, sqlite3.Error, *_of_psycopg("Error"))):
         return without_code(error)
     return None
 
@@ -133,8 +133,14 @@ def of_sqlite_code(code: int) -> Trouble | None:
 
 def without_code(error: BaseException) -> Trouble | None:
     """Classify what a driver has raised itself: it has no connection, or does not take a value."""
-    operational = (psycopg.OperationalError, sqlite3.OperationalError, OperationalError)
-    interface = (psycopg.InterfaceError, sqlite3.InterfaceError, InterfaceError)
+    operational = (OperationalError, sqlite3.OperationalError, *_of_psycopg("OperationalError"))
+    interface = (InterfaceError, sqlite3.InterfaceError, *_of_psycopg("InterfaceError"))
     if isinstance(error, (*operational, *interface)):
         return Trouble.AWAY
     return Trouble.AWAY if "closed" in str(error) else None
+
+
+def _of_psycopg(name: str) -> tuple[type[BaseException], ...]:
+    """Return a class of psycopg's where it is loaded. Without it, none of its errors exists."""
+    found = getattr(sys.modules.get("psycopg"), name, None)
+    return (found,) if found else ()

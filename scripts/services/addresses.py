@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-import httpx
-
 # Special networks that `ipaddress` does not know, or not in every version.
 _SPECIAL_V4 = tuple(
     IPv4Network(network)
@@ -100,6 +98,9 @@ def _host_of(text: str) -> str:
     """Return the host, with its port, of a URL, or of a text that is one."""
     if "://" not in text:
         return text if not allowed_host_fault(text) and not is_reference(text) else ""
+    # Late here and below: the models need this module, and few processes ask for an address.
+    import httpx
+
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
@@ -140,6 +141,8 @@ def _parts(pattern: str) -> tuple[str, int | None]:
 
 def _encoded(name: str) -> str:
     """Return a name as the URL of a request has it, without umlauts."""
+    import httpx
+
     try:
         return plain_host(httpx.URL(scheme="http", host=name.strip("[]")).raw_host.decode())
     except (httpx.InvalidURL, ValueError):
