@@ -15,27 +15,14 @@ class FlowsConfig(AppConfig):
             configuring,
             deleted_users,
             tokens,
+            words,
         )
         from flows.checks import register_all
-        from flows.models import (
-            AlertTarget,
-            audit_triggers,
-            deletion,
-            revision_triggers,
-            starting,
-        )
+        from flows.front import late_pages
+        from flows.models import AlertTarget, deletion, starting
         from flows.monitoring import script_page
-        from flows.store import flow_state, pending_starts
-        from flows.tasks import (
-            allowed_tasks,
-            cache,
-            conservation,
-            leftovers,
-            plain_pickles,
-            retention,
-            run_texts,
-            stats,
-        )
+        from flows.store import flow_state
+        from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, stats
         from flows.webhooks import secrets
         from scripts.extensions import (
             EncryptedColumns,
@@ -51,6 +38,8 @@ class FlowsConfig(AppConfig):
 
         correct_modules(self)
         register_all()
+        late_pages.install()
+        words.install()
         plain_pickles.install()
         cache.install()
         stats.install()
@@ -72,6 +61,14 @@ class FlowsConfig(AppConfig):
         encrypted_columns.append(
             EncryptedColumns(AlertTarget, ("encrypted",), lambda target: f"alert target {target}")
         )
+        self._complete_migrations()
+
+    def _complete_migrations(self) -> None:
+        """Have triggers, functions and schedules made behind the migrations."""
+        from flows.models import audit_triggers, revision_triggers
+        from flows.store import pending_starts
+        from flows.tasks import conservation, retention, run_texts
+
         post_migrate.connect(revision_triggers.ensure_triggers, sender=self)
         post_migrate.connect(audit_triggers.ensure_triggers, sender=self)
         post_migrate.connect(pending_starts.ensure_installed, sender=self)

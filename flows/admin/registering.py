@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
 from django.db.models import Model
 
+from flows.access.words import is_brought_along
 from scripts.admin.site import IS_OWN, site
 
 
@@ -23,22 +23,7 @@ def replace_stock(model: type[Model], ours: type[ModelAdmin], stock: type[ModelA
         site.register(model, ours)
 
 
-def is_brought_along(model: type[Model]) -> bool:
-    """Say whether the pages of this model are the engine's alone.
-
-    They are not where a project has had the app of the model before the engine.
-    """
-    added = getattr(settings, "ASYNCENGINE_ADDED_APPS", ())
-    return not IS_OWN or model._meta.app_config.name in added
-
-
 def unregister_stock(model: type[Model]) -> None:
     """Unregister the class that the app of the model has registered."""
     if is_brought_along(model) and admin.site.is_registered(model):
         admin.site.unregister(model)
-
-
-def call(model: type[Model], words: str) -> None:
-    """Have pages call an object of another app by these words. Migrations do not read them."""
-    if is_brought_along(model):
-        model._meta.verbose_name, model._meta.verbose_name_plural = words, f"{words}s"

@@ -29,7 +29,7 @@ from flows.admin.delegation import (
 )
 from flows.admin.deleted_rows import without_relations
 from flows.admin.filters import FlowOfRowFilter
-from flows.admin.registering import call, replace_stock
+from flows.admin.registering import replace_stock
 from flows.admin.rows import DistinctRowForm, DistinctRows
 from flows.admin.user_fields import ADVANCED, ADVANCED_HELP
 from flows.models import Right, RoleMapping
@@ -41,9 +41,6 @@ from scripts.admin.site import register
 
 MOST_NAMES = 20
 REPEATED = "The role has this right already."
-
-# The Configuration Manager calls a group a role. Migrations do not read these two names.
-call(Group, "role")
 
 
 class RoleMappingForm(DistinctRowForm):

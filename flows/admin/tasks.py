@@ -19,7 +19,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.admin import ModelAdmin
 
 from flows.admin.display import elapsed, first_line, link, page_of, shown_time
-from flows.admin.registering import call, unregister_stock
+from flows.admin.registering import unregister_stock
 from flows.tasks.allowed_tasks import task_fault
 from scripts.admin.base import ReadOnlyAdmin, preformatted
 from scripts.admin.conflicts import ConflictAdmin
@@ -30,16 +30,7 @@ from scripts.admin.site import register
 UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 NOT_PLAIN = "Must be plain values, such as 1, 'two', [3]."
 
-# The words of the menu. Migrations do not read these names.
-WORDS = {
-    Failure: "failed task",
-    OrmQ: "queued task",
-    Schedule: "schedule",
-    Success: "successful task",
-}
-
-for model, words in WORDS.items():
-    call(model, words)
+for model in (Failure, OrmQ, Schedule, Success):
     unregister_stock(model)
 
 

@@ -30,17 +30,14 @@ from flows.access.tokens import (
 )
 from flows.admin import own_tokens
 from flows.admin.display import list_of, shown_time
-from flows.admin.registering import call, unregister_stock
+from flows.admin.registering import unregister_stock
 from flows.admin.token_made import token_made
 from flows.models import TokenName
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
 from scripts.admin.site import register
 
-# The pages call a token an API token. Migrations do not read these names.
 Token: Any = get_token_model()
-Token._meta.app_config.verbose_name = "API access"
-call(Token, "API token")
 
 unregister_stock(Token)
 
@@ -68,11 +65,6 @@ class TokenForm(ModelForm):
                 f"The user has {most_tokens()} tokens, the most that a user may have: revoke some."
             )
         return user
-
-
-# Pages of deletions, breadcrumbs and histories call an object by its text.
-if Token is AuthToken:
-    AuthToken.__str__ = token_name
 
 
 @register(Token)

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, InterfaceError
 
+from scripts.checks import ENGINE
 from scripts.dotted_path import callable_fault
 from scripts.models import Language, Script
 
@@ -45,7 +46,7 @@ def callables_are_there(
     ]
 
 
-@register()
+@register(ENGINE)
 def connections_have_their_guards(**kwargs: Any) -> list[CheckMessage]:
     """Check the settings of the database alone, without a connection."""
     return faults_of(settings.DATABASES["default"])

@@ -8,11 +8,12 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from flows.identity.options import Options, is_safe, options
+from scripts.checks import ENGINE
 
 PREFIX = "ASYNCENGINE_OIDC_"
 
 
-@register()
+@register(ENGINE)
 def identity_provider_is_complete(**kwargs: Any) -> list[CheckMessage]:
     return list(faults_of(options()))
 

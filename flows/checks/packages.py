@@ -9,8 +9,10 @@ from typing import Any
 from django.apps import apps
 from django.core.checks import CheckMessage, Warning, register
 
+from scripts.checks import ENGINE
 
-@register()
+
+@register(ENGINE)
 def no_package_of_the_project_is_hidden(**kwargs: Any) -> list[CheckMessage]:
     own = {config.label: Path(config.path) for config in apps.get_app_configs()}
     return [

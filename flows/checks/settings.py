@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from flows.front.mount import is_mounted, own_middleware
 from flows.models.durations import is_rate_period
+from scripts.checks import ENGINE
 
 BROKER = "flows.worker.broker.QueueBroker"
 
@@ -53,7 +54,7 @@ CACHES_OF_ONE_PROCESS = (
 )
 
 
-@register()
+@register(ENGINE)
 def apps_stand_in_their_order(**kwargs: Any) -> list[CheckMessage]:
     places = {config.name: place for place, config in enumerate(apps.get_app_configs())}
     return [
@@ -70,7 +71,7 @@ def apps_stand_in_their_order(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def workers_ask_the_broker_of_flows(**kwargs: Any) -> list[CheckMessage]:
     if _is_a(getattr(settings, "Q_CLUSTER", {}).get("broker_class"), BROKER):
         return []
@@ -83,7 +84,7 @@ def workers_ask_the_broker_of_flows(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def middleware_is_there(**kwargs: Any) -> list[CheckMessage]:
     return list(_missing_middleware())
 
@@ -93,7 +94,7 @@ def _missing_middleware() -> Iterator[CheckMessage]:
         if is_mounted() and name == PUBLIC_ADDRESS:
             # The public address is the project's.
             continue
-        if not any(_is_a(each, name) for each in own_middleware()):
+        if not _is_among(own_middleware(), name):
             yield Warning(
                 f"MIDDLEWARE leaves out {name}: {consequence}.",
                 hint="Add it at its position in asyncengine.settings.MIDDLEWARE.",
@@ -101,7 +102,7 @@ def _missing_middleware() -> Iterator[CheckMessage]:
             )
 
 
-@register()
+@register(ENGINE)
 def moments_have_a_time_zone(**kwargs: Any) -> list[CheckMessage]:
     if settings.USE_TZ:
         return []
@@ -115,7 +116,7 @@ def moments_have_a_time_zone(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def rows_are_in_the_default_database(**kwargs: Any) -> list[CheckMessage]:
     """Check DATABASE_ROUTERS, since the SQL statements of the engine ignore them."""
     elsewhere = [
@@ -136,7 +137,7 @@ def rows_are_in_the_default_database(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
     knox = getattr(settings, "REST_KNOX", {})
     is_right = {
@@ -159,7 +160,7 @@ def tokens_are_what_the_api_says(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def start_rate_is_a_number_in_seconds(**kwargs: Any) -> list[CheckMessage]:
     match settings.ASYNCENGINE_START_RATE:
         case None:
@@ -177,7 +178,7 @@ def start_rate_is_a_number_in_seconds(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def callers_can_log_in(**kwargs: Any) -> list[CheckMessage]:
     name = "ASYNCENGINE_REST_FRAMEWORK" if is_mounted() else "REST_FRAMEWORK"
     classes = getattr(settings, name, {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
@@ -188,11 +189,11 @@ def callers_can_log_in(**kwargs: Any) -> list[CheckMessage]:
             id="flows.W012",
         )
         for name in AUTHENTICATION
-        if not any(_is_a(each, name) for each in classes)
+        if not _is_among(classes, name)
     ]
 
 
-@register()
+@register(ENGINE)
 def an_idle_cluster_wakes_up(**kwargs: Any) -> list[CheckMessage]:
     # The default of django-q2.
     seconds = getattr(settings, "Q_CLUSTER", {}).get("poll", 0.2)
@@ -208,7 +209,7 @@ def an_idle_cluster_wakes_up(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(ENGINE)
 def caches_are_shared(**kwargs: Any) -> list[CheckMessage]:
     """Check that sessions and results of tasks are in caches that processes share."""
     uses = {}
@@ -230,6 +231,11 @@ def caches_are_shared(**kwargs: Any) -> list[CheckMessage]:
 def _is_of_one_process(name: str) -> bool:
     backend = settings.CACHES.get(name, {}).get("BACKEND")
     return any(_is_a(backend, each) for each in CACHES_OF_ONE_PROCESS)
+
+
+def _is_among(paths: Collection[Any], name: str) -> bool:
+    """Return whether one of these is the class. Only without its own name are others imported."""
+    return name in paths or any(_is_a(path, name) for path in paths)
 
 
 def _is_a(path: Any, name: str) -> bool:

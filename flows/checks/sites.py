@@ -7,14 +7,14 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.sites import AdminSite, all_sites
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Tags, Warning, register
 from django.utils.module_loading import import_string
 from unfold.sites import UnfoldAdminSite
 
 from flows.front.mount import is_mounted
 
 
-@register()
+@register(Tags.admin)
 def sites_are_those_of_unfold(**kwargs: Any) -> list[CheckMessage]:
     # Where the engine is mounted, its site and the project's have templates of their own.
     return [] if is_mounted() else [*_plain_sites(), *_replaced_sites()]

@@ -9,8 +9,10 @@ from django.contrib.auth.models import Group, Permission
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import FieldDoesNotExist
 
+from scripts.checks import ENGINE
 
-@register()
+
+@register(ENGINE)
 def users_can_have_roles(**kwargs: Any) -> list[CheckMessage]:
     return faults_of(get_user_model())
 

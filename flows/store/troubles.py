@@ -133,9 +133,8 @@ def of_sqlite_code(code: int) -> Trouble | None:
 
 def without_code(error: BaseException) -> Trouble | None:
     """Classify what a driver has raised itself: it has no connection, or does not take a value."""
-    operational = (OperationalError, sqlite3.OperationalError, *_of_psycopg("OperationalError"))
-    interface = (InterfaceError, sqlite3.InterfaceError, *_of_psycopg("InterfaceError"))
-    if isinstance(error, (*operational, *interface)):
+    known = (OperationalError, InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
+    if isinstance(error, known + _of_psycopg("OperationalError") + _of_psycopg("InterfaceError")):
         return Trouble.AWAY
     return Trouble.AWAY if "closed" in str(error) else None
 

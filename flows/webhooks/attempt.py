@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from django.conf import settings
@@ -17,12 +17,14 @@ from flows.models.webhook import LONGEST_ERROR
 from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import Beside
 from flows.store import store
-from flows.webhooks.exchange import Answer, NoAnswer, post
 from flows.webhooks.retries import retry_after, wait_after
 from flows.webhooks.secrets import signing_keys, webhook_of
 from flows.webhooks.signature import signed_headers
 from flows.webhooks.turning import turn_off
 from scripts.models.encryption import NotDecryptable
+
+if TYPE_CHECKING:
+    from flows.webhooks.exchange import Answer
 
 Kind, Status = WebhookDelivery.Kind, WebhookDelivery.Status
 GONE = 410
@@ -59,6 +61,9 @@ def attempt(delivery: WebhookDelivery, taken_until: datetime) -> None:
 
 
 def _sent(delivery: WebhookDelivery) -> Outcome:
+    # The HTTP client takes memory that a worker that sends nothing can do without.
+    from flows.webhooks.exchange import NoAnswer, post
+
     flow = Flow.objects.filter(pk=delivery.flow or 0).first()
     if flow is None:
         raise CannotSend("The flow was deleted, and its secret with it.")

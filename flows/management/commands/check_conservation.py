@@ -14,12 +14,14 @@ from flows.monitoring.conservation import (
     document,
     oldest_without_progress,
 )
+from scripts.checks import ENGINE
 
 FLOW_COLUMNS = ("accepted", "waiting", "delayed", "running", "completed", "failed", "cancelled")
 QUEUE_COLUMNS = ("depth", "waiting", "held", "reserved", "coming")
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = (
         "Checks that nothing was lost: accepted = waiting + delayed + running + completed + failed"
         " + cancelled for every flow, and that the counters of every queue agree with the rows."

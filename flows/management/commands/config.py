@@ -20,6 +20,7 @@ from flows.configuration import (
     write_directory,
     write_document,
 )
+from scripts.checks import ENGINE
 
 # The exit code of --check, as that of `terraform plan -detailed-exitcode`.
 WOULD_CHANGE = 2
@@ -40,6 +41,7 @@ The original product's flow array and its rbac.config are read as well."""
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Writes the whole configuration as one JSON document, or reads it."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -11,6 +11,7 @@ from flows.dead_letters import DeadLetterFilter
 from flows.errors import FlowError
 from flows.models import DeadLetter
 from flows.monitoring.times import rfc3339
+from scripts.checks import ENGINE
 
 MOST = 100
 FILTERS = {
@@ -25,6 +26,7 @@ FILTERS = {
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Lists open dead letters, puts them back or discards them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -4,9 +4,11 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from flows.tasks.retention import purge, purgeable
+from scripts.checks import ENGINE
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = (
         "Deletes finished runs after the retention of their flow, idempotency keys after a day,"
         " and expired bearer tokens. The workers do the same every ten minutes."

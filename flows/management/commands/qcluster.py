@@ -8,6 +8,7 @@ from django_q.management.commands.qcluster import Command as QClusterCommand
 
 from flows.worker.cluster import CrashSafeCluster
 from flows.worker.own_cluster import flow_workers, task_workers
+from scripts.checks import ENGINE
 
 NAME = "Q_CLUSTER_NAME"
 
@@ -15,6 +16,7 @@ NAME = "Q_CLUSTER_NAME"
 class Command(QClusterCommand):
     """django-q2's command with a cluster that survives the death of its processes."""
 
+    requires_system_checks = (ENGINE,)
     help = (
         "Starts the workers. SIGTERM or SIGINT: drains, exits 0."
         " --run-once: exits 0 when nothing is ready."

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from flows.models import Run
 from flows.monitoring.trace import trace
+from scripts.checks import ENGINE
 
 PAUSE_SECONDS = 0.5
 
@@ -19,6 +20,7 @@ Place = tuple[str, str | None, int]
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Shows what the scripts of a run have logged."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -19,12 +19,14 @@ from flows.models.webhook_url import url_fault
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.trace import trace_json, wait_until_finished
 from flows.options import BatchOptions, read_labels, read_time_or_seconds
+from scripts.checks import ENGINE
 from scripts.protocol.json_text import items_of
 
 CHUNK = 500
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Start a run of a flow; a JSON array or NDJSON from a file starts one for each element."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from flows.models import Flow, FlowState
 from flows.monitoring.times import rfc3339
 from flows.store import store
 from flows.store.flow_state import change_by_hand
+from scripts.checks import ENGINE
 from scripts.protocol.flow_state import StateInvalid
 
 MOST = 100
@@ -18,6 +19,7 @@ SHOWN = 200
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Shows what the messages of a flow have left by context.state, and changes it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

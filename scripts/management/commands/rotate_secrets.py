@@ -5,11 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from scripts.checks import ENGINE
 from scripts.extensions import EncryptedColumns, encrypted_columns
 from scripts.models.encryption import NotDecryptable, encrypt_again
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = (
         "Encrypts every secret again with the newest key, the first of ASYNCENGINE_SECRETS_KEYS."
         " After that the older keys can be taken off the list."

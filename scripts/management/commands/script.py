@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from scripts.checks import ENGINE
 from scripts.models import Script
 from scripts.protocol.calls import Program
 from scripts.protocol.flow_state import StateInvalid
@@ -23,6 +24,7 @@ from scripts.trials.trial import SampleInvalid, Trial, run_trial, sample_message
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Tries a script on a sample message, in a real script host and without any flow."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -9,10 +9,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from scripts.checks import ENGINE
 from scripts.models import Secret
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Enters secrets of scripts. A value is never an argument, which others could see."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
+from scripts.checks import ENGINE
 from scripts.models import ReferenceTable
 from scripts.services.table_storing import file_of, format_of, restore, store
 from scripts.tables.reading import FORMATS, TableInvalid
@@ -17,6 +18,7 @@ _PIECE = 256 * 1024
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Shows and stores reference tables, which scripts read by context.table."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -8,10 +8,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from scripts.checks import ENGINE
 from scripts.models import ConfigurationValue
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = (
         "Shows and changes the values of this installation, which scripts read as context.config."
     )
