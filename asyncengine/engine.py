@@ -85,7 +85,7 @@ ASYNCENGINE_LEASE_SECONDS = 10.0
 # A consumer session ends after this time, so that workers serve all queues in turn.
 ASYNCENGINE_SLICE_SECONDS = 1.0
 # A stopping cluster waits this long for running scripts, then releases their messages.
-ASYNCENGINE_GRACE_SECONDS = 10.0
+ASYNCENGINE_GRACE_SECONDS: float = env_int("ASYNCENGINE_GRACE_SECONDS", 10)
 
 INSTALLED_APPS = [
     # flows stands before unfold to override its templates, and before django_q to replace its

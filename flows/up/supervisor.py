@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from django.conf import settings
+
 from flows.processes import die_with_parent
 
 MAX_DEATHS = 5
 DEATHS_PERIOD_SECONDS = 60.0
+# How long a child may take to end after the scripts that its cluster waits for.
+END_SECONDS = 50.0
 
 
 class RestartLimitReached(Exception):
@@ -118,7 +122,7 @@ class Supervisor:
     def _stop_children(self) -> None:
         for child in self.children:
             child.stop()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + settings.ASYNCENGINE_GRACE_SECONDS + END_SECONDS
         for child in self.children:
             child.wait(max(deadline - time.monotonic(), 0.1))
 

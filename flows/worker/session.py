@@ -103,6 +103,8 @@ class Session:
         try:
             if self.retries.failed:
                 self._read_back()
+            if this_worker.draining.is_set():
+                self._release_waiting()
             if self.running and not self.done:
                 self._stay_alive()
             elif self.done or not claim or time.monotonic() >= self.idle_until:
@@ -354,6 +356,11 @@ class Session:
             return False
         self.draining_since = self.draining_since or time.monotonic()
         return time.monotonic() - self.draining_since > settings.ASYNCENGINE_GRACE_SECONDS
+
+    def _release_waiting(self) -> None:
+        """Give messages back whose scripts have not begun: the grace is for those that run."""
+        for call in self.hosts.withdraw({(self, held_id) for held_id in self.running}):
+            self.done.append(released(self.running.pop(call.key[1])))
 
     def _stop(self, cancelled: set[str]) -> None:
         """End the scripts of cancelled runs; the next commit deletes their messages."""

@@ -76,14 +76,17 @@ class CallableThreads:
             if 0 < each.started_at <= before:
                 yield RunningCall(each.call, each.started_at, each.logs(), each.progress())
 
-    def cancel(self, keys: set[Any]) -> list[Call]:
-        """Withdraw and return the calls with these keys that were not begun; end those that run."""
+    def withdraw(self, keys: set[Any]) -> list[Call]:
+        """Withdraw and return the calls with these keys that were not begun."""
         with self._lock:
-            withdrawn = [call for lane in self._lanes.values() for call in lane.withdraw(keys)]
+            return [call for lane in self._lanes.values() for call in lane.withdraw(keys)]
+
+    def cancel(self, keys: set[Any]) -> None:
+        """End the calls with these keys that run."""
+        with self._lock:
             for each in self._running:
                 if each.call.key in keys:
                     self._end(each)
-        return withdrawn
 
     def close(self) -> None:
         """End what runs and let the threads end. Nothing comes of it any more."""

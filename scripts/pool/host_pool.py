@@ -198,9 +198,16 @@ class HostPool:
             if any(call.key in keys for _, call in host.unanswered()):
                 self._take_back(host, keep=0)
                 self._kill_if_running(host, keys)
+        withdrawn = self.withdraw(keys)
+        if self._callables is not None:
+            self._callables.cancel(keys)
+        return withdrawn
+
+    def withdraw(self, keys: set[Any]) -> list[Call]:
+        """Withdraw and return the calls with these keys that no host has."""
         withdrawn = [call for lane in self._lanes.values() for call in lane.withdraw(keys)]
         if self._callables is not None:
-            withdrawn += self._callables.cancel(keys)
+            withdrawn += self._callables.withdraw(keys)
         self._unfinished -= len(withdrawn)
         self._attribution.forget(withdrawn)
         return withdrawn

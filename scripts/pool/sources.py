@@ -29,11 +29,14 @@ class OutcomeSource(Protocol):
     def running(self, keys: Container[Any], seconds: float) -> Iterator[RunningCall]:
         """Yield those calls of these keys that have been running for so long, with their logs."""
 
-    def cancel(self, keys: set[Any]) -> list[Call]:
-        """Withdraw and return the calls with these keys that were not begun; end those that run.
+    def withdraw(self, keys: set[Any]) -> list[Call]:
+        """Withdraw and return the calls with these keys that were not begun.
 
-        Unknown keys are ignored.
+        Unknown keys are ignored, here and below.
         """
+
+    def cancel(self, keys: set[Any]) -> None:
+        """End the calls with these keys that run."""
 
     def close(self) -> None:
         """End what runs. Nothing comes of it any more."""

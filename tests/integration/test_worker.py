@@ -8,6 +8,7 @@ from flows.models import Consumer, Message, Queue, QueueState, Run, StepRun
 from flows.store import Store, store
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
+from scripts.pool.host_pool import HostPool
 from tests.builders import ECHO, TRAIL, make_flow, run_of, work
 from tests.waiting import wait_for
 
@@ -114,6 +115,31 @@ def test_a_worker_whose_grace_is_over_releases_its_messages_uncounted(monkeypatc
     message = Message.objects.get()
     assert message.queue.name == "flow-0"
     assert message.deliveries == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_draining_worker_gives_back_at_once_what_has_not_begun(monkeypatch):
+    make_flow(codes=["def run(message, context):\n    while True:\n        pass\n"], threads=1)
+    engine.start_many("flow", [{}] * 3)
+    monkeypatch.setattr(HostPool, "seconds_per_call", lambda self, program: 0.001)
+    pk = store().open_consumer(Queue.objects.get(name="flow-0").pk, 1, "cluster", "machine")
+    assert pk
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.begin(pk)
+    assert Message.objects.filter(consumer=pk).count() == 3
+    monkeypatch.setattr(this_worker.draining, "is_set", lambda: True)
+
+    def are_back():
+        worker._collect()
+        worker.sessions[0].go_on(claim=False)
+        return Message.objects.filter(consumer=None).count() == 2
+
+    try:
+        wait_for(are_back, 10)
+        assert set(Message.objects.filter(consumer=None).values_list("deliveries")) == {(0,)}
+        assert not worker.sessions[0].lease.closed
+    finally:
+        worker.sessions[0].forget()
 
 
 @pytest.mark.django_db(transaction=True)
