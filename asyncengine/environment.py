@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import dj_database_url
 from cryptography.fernet import Fernet
@@ -167,7 +167,8 @@ SQLITE_LOG_BYTES = 16 * 1024 * 1024
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """Return Django's settings for a URL. A relative SQLite path starts in BASE_DIR."""
     try:
-        config: dict[str, Any] = dict(dj_database_url.parse(url))
+        url, places = first_host(url)
+        config: dict[str, Any] = dict(dj_database_url.parse(url)) | places
     except (ValueError, dj_database_url.UnknownSchemeError) as error:
         raise ImproperlyConfigured(f"{variable} is not understood: {error}") from error
     # A worker keeps its connection from one consumer session to the next.
@@ -197,6 +198,9 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
         # Django's backend, which also detects a server that does not answer.
         config["ENGINE"] = "flows.postgresql"
         options: dict[str, Any] = config.get("OPTIONS", {})
+        if places:
+            # A host that does not answer is tried before the others by each new connection.
+            options = {"target_session_attrs": "read-write", "connect_timeout": 3} | options
         config["OPTIONS"] = {
             "connect_timeout": 5,
             "keepalives_idle": 5,
@@ -208,6 +212,26 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     else:
         raise ImproperlyConfigured(f"{variable} must name a SQLite or a PostgreSQL database")
     return config
+
+
+def first_host(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL with the first of its hosts alone, and HOST and PORT of all where it has more.
+
+    `h1:5432,h2:5433` is `h1,h2` and `5432,5433` for libpq, which takes 5432 where there is none.
+    """
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts or not parts.scheme.startswith(("postgres", "pgsql")):
+        return url, {}
+    first, *_ = each = hosts.split(",")
+    found = [re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]]+))(?::(\d+))?", h) for h in each]
+    if None in found:
+        raise ValueError(f"{hosts!r} must be such as host1:5432,host2:5433")
+    places = {
+        "HOST": ",".join(unquote(host[1] or host[2]) for host in found if host),
+        "PORT": ",".join(host[3] or "5432" for host in found if host),
+    }
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{first}")), places
 
 
 def direct_database(url: str, engine: str) -> dict[str, Any] | None:

@@ -122,8 +122,11 @@ class WatchfulConnection(psycopg.Connection[Any]):
             return result
 
     def _require_server(self) -> None:
-        """Raise OperationalError if the server does not answer."""
+        """Raise OperationalError if the server does not answer. Of several hosts it is this one."""
         args, kwargs = self._arguments
+        if "," in str(kwargs.get("host")):
+            this = {"host": self.info.host, "port": self.info.port}
+            kwargs = kwargs | this | {"target_session_attrs": "any"}
         try:
             psycopg.connect(*args, **kwargs).close()
         except psycopg.OperationalError as error:

@@ -45,6 +45,35 @@ def test_a_schema_in_the_url_is_the_search_path():
     assert config["OPTIONS"]["session_settings"]["search_path"] == "engine"
 
 
+@pytest.mark.parametrize(
+    ("hosts", "host", "port"),
+    [
+        ("h1:5432,h2:5433", "h1,h2", "5432,5433"),
+        ("h1,h2:5433,h3", "h1,h2,h3", "5432,5433,5432"),
+        ("[::1]:5433,%2Frun%2Fpg", "::1,/run/pg", "5433,5432"),
+    ],
+)
+def test_of_several_hosts_the_one_that_takes_writes_is_used(hosts: str, host: str, port: str):
+    config = database(f"postgres://us%40er:p%2Cw@{hosts}/name?sslmode=require")
+
+    assert (config["HOST"], config["PORT"]) == (host, port)
+    assert (config["USER"], config["PASSWORD"], config["NAME"]) == ("us@er", "p,w", "name")
+    assert config["OPTIONS"]["target_session_attrs"] == "read-write"
+    assert config["OPTIONS"]["sslmode"] == "require"
+
+
+def test_the_url_says_which_of_several_hosts_is_taken():
+    assert "target_session_attrs" not in database("postgres://h1/name")["OPTIONS"]
+    options = database("postgres://h1,h2/name?target_session_attrs=primary")["OPTIONS"]
+    assert options["target_session_attrs"] == "primary"
+
+
+@pytest.mark.parametrize("hosts", ["h1:a,h2", "h1,,h2", "h1,", "[::1,h2", "h1:1:2,h2"])
+def test_hosts_that_are_not_understood_are_refused(hosts: str):
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is not understood"):
+        database(f"postgres://user@{hosts}/name")
+
+
 def test_there_is_no_way_past_a_pooler_without_a_url():
     assert direct_database("", POSTGRESQL) is None
 
