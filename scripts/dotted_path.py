@@ -47,6 +47,13 @@ def allowed_function(path: str) -> Callable[..., Any]:
     return _allowed_function(path, tuple(settings.ASYNCENGINE_CALLABLE_MODULES))
 
 
+def allowed_member(path: str) -> Any:
+    """Return what an allowed module has at a path, None for nothing. Raises ScriptInvalid."""
+    module, _, name = path.rpartition(".")
+    _require_allowed(module, tuple(settings.ASYNCENGINE_CALLABLE_MODULES))
+    return getattr(_imported(module), name, None)
+
+
 def _allowed_function(path: str, modules: tuple[str, ...]) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     if not module or not all(part.isidentifier() for part in path.split(".")):
