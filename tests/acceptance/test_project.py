@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,8 @@ def surroundings(database_url: str) -> dict[str, str]:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     directory = tmp_path_factory.mktemp("shop")
     with fresh_database(directory) as url:
+        if not is_postgresql():
+            shutil.copy(migrated_file(PROJECT), url.removeprefix("sqlite:///"))
         shop = Shop(url, directory)
         try:
             shop.up("--no-demo")

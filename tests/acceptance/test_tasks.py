@@ -39,7 +39,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
     with migrated_database(directory) as url:
         installation = Installation(url, directory)
         installation.environment["ASYNCENGINE_CALLABLE_MODULES"] = "tests.tasks"
-        installation.manage("migrate", "-v0")
         installation.configure(CONFIGURATION)
         yield installation
         installation.http.close()
