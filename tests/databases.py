@@ -228,11 +228,19 @@ def _only_one_process() -> Iterator[None]:
         yield
 
 
+# Without the garbage collector, which takes a fifth of the time and finds little.
+MIGRATE = """
+import gc, runpy, sys
+gc.disable()
+sys.argv = ["manage.py", "migrate", "-v0"]
+runpy.run_path("manage.py", run_name="__main__")
+"""
+
+
 def _migrate(url: str, project: Path = ROOT, **variables: str) -> None:
     environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(ROOT)} | variables
     environment.pop("DJANGO_SETTINGS_MODULE", None)
-    command = [sys.executable, "manage.py", "migrate", "-v0"]
-    subprocess.run(command, env=environment, cwd=project, check=True)
+    subprocess.run([sys.executable, "-c", MIGRATE], env=environment, cwd=project, check=True)
 
 
 @contextmanager
