@@ -1,10 +1,12 @@
 import gc
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -18,9 +20,11 @@ from flows.monitoring import kept
 from flows.store.telling import flow_webhooks
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
+from scripts.pool.host_pool import HostPool
 from tests import bytecode, flushing, parts_of_pages, static_files
 from tests.databases import copies, is_postgresql, template_databases
 from tests.halves import running_halves
+from tests.hosts.zygotes import Zygotes
 from tests.sampling import (
     has_long_tests,
     leave_to_long_runs,
@@ -186,6 +190,29 @@ def passwords_are_hashed_fast() -> Iterator[None]:
 def script_hosts_end_with_the_tests() -> Iterator[None]:
     yield
     this_worker.close_hosts()
+
+
+@pytest.fixture(scope="session")
+def zygotes() -> Iterator[Zygotes]:
+    zygotes = Zygotes()
+    yield zygotes
+    zygotes.end()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def trials_take_over_warm_zygotes(zygotes: Zygotes) -> Iterator[None]:
+    """Spare most trials the start of a zygote, which takes longer than the rest of the trial."""
+
+    def pool(**options: Any) -> HostPool:
+        pool = HostPool(**options)
+        # A zygote ends with the thread that has started it.
+        if threading.current_thread() is threading.main_thread():
+            zygotes.lend_to(pool)
+        return pool
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.trials.trial.HostPool", pool)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 from tests.abuse.attack import Attack
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import wait_for
 
 SITE = CallSite("flow", "step", "queue", False)
@@ -33,8 +34,9 @@ while True: pass
 
 
 @pytest.fixture
-def pool() -> Iterator[HostPool]:
+def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool()
+    zygotes.lend_to(pool)
     yield pool
     pool.close()
 

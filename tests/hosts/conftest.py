@@ -19,13 +19,6 @@ def server() -> Iterator[Loopback]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def zygotes() -> Iterator[Zygotes]:
-    zygotes = Zygotes()
-    yield zygotes
-    zygotes.end()
-
-
 @pytest.fixture(scope="module")
 def pool(zygotes: Zygotes) -> Iterator[HostPool]:
     pool = HostPool(services=lambda: {"http": OutsideCalls(), "secret": secret})
