@@ -92,10 +92,17 @@ def failure(answer: httpx.Response) -> httpx.Response | None:
     return answer if answer.is_error else None
 
 
-@pytest.mark.parametrize("form", ["yaml", "java"])
-def test_the_tutorial_works_as_it_stands(installation: Installation, tmp_path: Path, form: str):
+@pytest.fixture(scope="module")
+def component() -> None:
+    """Install the component as the tutorial says, for both forms."""
     install = block("sh", "mvn -q -f").replace("$ENGINE", str(ROOT)).split()
     subprocess.run([word.strip('"') for word in install], check=True, timeout=900)
+
+
+@pytest.mark.parametrize("form", ["yaml", "java"])
+def test_the_tutorial_works_as_it_stands(
+    component: None, installation: Installation, tmp_path: Path, form: str
+):
     installation.up()
     port = free_port()
     write_application(tmp_path / "app", form, port)
