@@ -1,0 +1,121 @@
+"""The files of deployment: linted, and the services of the compose file run as processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.acceptance.installation import ROOT, Installation
+from tests.databases import free_port, fresh_database
+from tests.waiting import PATIENCE, wait_for
+
+pytestmark = pytest.mark.long
+
+DEPLOY = ROOT / "asyncengine" / "deploy"
+BESIDE_PYTHON = Path(sys.executable).parent
+COMPOSE = ("docker-compose", "docker compose", "podman-compose")
+GIVEN = {"POSTGRES_PASSWORD": "p", "ASYNCENGINE_SECRET_KEY": "k" * 50}
+# The commands of the image in this checkout.
+HERE = {"asyncengine": [sys.executable, "manage.py"], "granian": [sys.executable, "-m", "granian"]}
+FLOW = {
+    "scripts": [{"name": "echo", "code": "def run(message, context):\n    return message\n"}],
+    "queues": [{"name": "q"}],
+    "flows": [{"name": "f", "steps": [{"name": "s", "script": "echo", "queue": "q"}]}],
+}
+
+
+def program(name: str) -> str:
+    path = os.pathsep.join((str(BESIDE_PYTHON), os.environ["PATH"]))
+    found = shutil.which(name, path=path)
+    return found or pytest.skip(f"{name} is not installed")
+
+
+def require_good(*command: str | Path, **options: Any) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_containerfile_is_good() -> None:
+    require_good(program("hadolint"), DEPLOY / "Containerfile")
+
+
+def test_the_manifests_are_valid() -> None:
+    files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+
+    require_good(program("kubernetes-validate"), "--strict", *files)
+
+    workers, *_ = yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text())
+    pod = workers["spec"]["template"]["spec"]
+    grace = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    assert int(grace["ASYNCENGINE_GRACE_SECONDS"]) < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_units_are_valid(tmp_path: Path) -> None:
+    units = []
+    for unit in (DEPLOY / "systemd").glob("*.service"):
+        units.append(tmp_path / unit.name.replace("@", "@1"))
+        text = unit.read_text().replace("/opt/asyncengine/bin/asyncengine", sys.executable)
+        units[-1].write_text(text.replace("/opt/asyncengine/bin/granian", sys.executable))
+
+    assert len(units) == 2
+    assert require_good(program("systemd-analyze"), "verify", "--man=no", *units) == ""
+
+
+def test_the_compose_file_is_understood() -> None:
+    for each in COMPOSE:
+        name, *more = each.split()
+        command = [shutil.which(name) or "", *more]
+        if command[0] and not subprocess.run([*command, "version"], capture_output=True).returncode:
+            variables = os.environ | GIVEN | {"ASYNCENGINE_SECRETS_KEYS": "k"}
+            require_good(*command, "-f", DEPLOY / "compose.yaml", "config", env=variables)
+            return
+    pytest.skip(f"none of {', '.join(COMPOSE)} is installed")
+
+
+def test_the_services_of_the_compose_file_run_a_flow(tmp_path: Path) -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    with fresh_database(tmp_path) as url:
+        installation = Installation(url, tmp_path)
+        port = free_port()
+
+        def begin(name: str) -> subprocess.Popen[bytes]:
+            first, *arguments = services[name]["command"]
+            environment = services[name]["environment"].items()
+            given = {each: value for each, value in environment if "${" not in value}
+            own = {"ASYNCENGINE_DATA_DIR": str(tmp_path / "data"), "GRANIAN_PORT": str(port)}
+            return subprocess.Popen(
+                [*HERE[first], *arguments],
+                cwd=ROOT,
+                env=installation.environment | given | own | {"DATABASE_URL": url},
+                start_new_session=True,
+            )
+
+        assert begin("migrate").wait(4 * PATIENCE) == 0
+        installation.configure(FLOW)
+        processes = [begin("web"), begin("workers")]
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/async") as http:
+
+                def is_ready() -> bool:
+                    try:
+                        return http.get("/health/ready").status_code == 200
+                    except httpx.TransportError:
+                        return False
+
+                wait_for(is_ready, PATIENCE, "the web server")
+            installation.manage("start", "f", "--wait", str(PATIENCE))
+        finally:
+            for process in processes:
+                process.terminate()
+            codes = [process.wait(PATIENCE) for process in processes]
+            installation.http.close()
+        assert codes == [0, 0]
