@@ -44,15 +44,17 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
 
     @Override
     public boolean process(Exchange exchange, AsyncCallback callback) {
+        // Before its request goes out: the context may stop as soon as the engine has it.
+        engine.work().enter();
         CompletableFuture<Runnable> work;
         try {
             work = begin(exchange);
         } catch (Exception error) {
+            engine.work().leave();
             exchange.setException(error);
             callback.done(true);
             return true;
         }
-        engine.work().enter();
         work.whenCompleteAsync((change, error) -> {
             try {
                 if (error == null) {
