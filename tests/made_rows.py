@@ -7,7 +7,7 @@ tests that look at one page of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,7 +59,8 @@ class Table:
 
 
 class MadeRows:
-    """What `make` leaves in the database; it returns a dataclass of objects that are in it.
+    """What `make` leaves in the database; it returns a dataclass of objects that are in it, or of
+    such dataclasses.
 
     Rows keep their keys: those that a database counts have gone on since, and do not go back.
     """
@@ -72,7 +73,8 @@ class MadeRows:
 
     def again(self) -> Any:
         if not self.made:
-            return self._first()
+            self._make_first()
+            return Found(self.made)
         try:
             with transaction.atomic():
                 for name, table in self.tables.items():
@@ -82,21 +84,27 @@ class MadeRows:
                 raise
             # The test has made rows with the same keys before.
             return self.make()
-        return type(self.made)(
-            **{
-                field.name: _found_again(getattr(self.made, field.name))
-                for field in fields(self.made)
-            }
-        )
+        return Found(self.made)
 
-    def _first(self) -> Any:
+    def _make_first(self) -> None:
         keys = _keys()
         before = {name: Table.of(name, key) for name, key in keys.items()}
-        made, self.made_at = self.make(), timezone.now()
+        self.made, self.made_at = self.make(), timezone.now()
         after = {name: Table.of(name, key).without(before[name]) for name, key in keys.items()}
         self.tables = {name: table for name, table in after.items() if table.rows}
-        self.made = made
-        return made
+
+
+class Found:
+    """The objects of what was made, each read from the database when a test first asks for it."""
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    def __getattr__(self, name: str) -> Any:
+        made = getattr(self._made, name)
+        found = Found(made) if is_dataclass(made) else type(made)._base_manager.get(pk=made.pk)
+        setattr(self, name, found)
+        return found
 
 
 def _keys() -> dict[str, str]:
@@ -105,10 +113,6 @@ def _keys() -> dict[str, str]:
     keys = {model._meta.db_table: str(model._meta.pk.column) for model in models}
     del keys[REVISION]
     return keys
-
-
-def _found_again(instance: Any) -> Any:
-    return type(instance)._base_manager.get(pk=instance.pk)
 
 
 def _quoted(name: str) -> str:

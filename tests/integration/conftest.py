@@ -1,6 +1,19 @@
+from collections.abc import Iterator
+
 import pytest
+from django.test import override_settings
 
 from flows.worker.broker import QueueBroker
+
+
+@pytest.fixture(autouse=True, scope="module")
+def static_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have a directory of collected files, for whitenoise warns where there is none.
+
+    One for many tests: with another directory Django makes all addresses of files anew.
+    """
+    with override_settings(STATIC_ROOT=tmp_path_factory.mktemp("static")):
+        yield
 
 
 @pytest.fixture

@@ -28,9 +28,7 @@ FREE_SECONDS = 4.0
 
 
 @pytest.fixture(autouse=True)
-def shared(transactional_db, tmp_path, settings) -> Iterator[None]:
-    # whitenoise warns where there is no such directory.
-    settings.STATIC_ROOT = tmp_path
+def shared(transactional_db, tmp_path) -> Iterator[None]:
     with shared_database(tmp_path):
         yield
 

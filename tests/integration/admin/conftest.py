@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.models import Session
 from django.test import Client
 
 from flows.models import Flow, RoleMapping
@@ -11,18 +15,24 @@ from tests.integration.admin import refusals
 from tests.integration.admin.world import World, make_world
 from tests.made_rows import MadeRows
 
+
+@dataclass
+class LoggedIn:
+    """A superuser, and the session of its login."""
+
+    user: User
+    session: Session
+
+
+def log_in_a_superuser() -> LoggedIn:
+    user = User.objects.create_superuser("root", "root@example.org", "secret")
+    client = Client()
+    client.force_login(user)
+    return LoggedIn(user, Session.objects.get(pk=client.session.session_key))
+
+
 WORLD = MadeRows(make_world)
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings, tmp_path):
-    # whitenoise warns where there is no such directory.
-    settings.STATIC_ROOT = tmp_path
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+LOGGED_IN = MadeRows(log_in_a_superuser)
 
 
 @pytest.fixture
@@ -32,14 +42,20 @@ def refusals_once():
 
 
 @pytest.fixture
-def superuser(db) -> User:
-    return User.objects.create_superuser("root", "root@example.org", "secret")
+def logged_in(db) -> LoggedIn:
+    made: LoggedIn = LOGGED_IN.again()
+    return made
 
 
 @pytest.fixture
-def client(superuser) -> Client:
+def superuser(logged_in) -> User:
+    return logged_in.user
+
+
+@pytest.fixture
+def client(logged_in) -> Client:
     client = Client()
-    client.force_login(superuser)
+    client.cookies[settings.SESSION_COOKIE_NAME] = logged_in.session.pk
     return client
 
 
@@ -49,16 +65,21 @@ def staff_client(db):
 
     def log_in(*permissions: str) -> Client:
         user = User.objects.create_user("staff", password="secret", is_staff=True)
-        for permission in permissions:
-            app, codename = permission.split(".")
-            user.user_permissions.add(
-                Permission.objects.get(content_type__app_label=app, codename=codename)
-            )
+        user.user_permissions.add(*keys_of(permissions))
         client = Client()
         client.force_login(user)
         return client
 
     return log_in
+
+
+def keys_of(permissions: tuple[str, ...]) -> list[int]:
+    codenames = {permission.partition(".")[2] for permission in permissions}
+    found = Permission.objects.filter(codename__in=codenames).values_list(
+        "content_type__app_label", "codename", "pk"
+    )
+    keys = {f"{app}.{codename}": pk for app, codename, pk in found}
+    return [keys[permission] for permission in permissions]
 
 
 @pytest.fixture

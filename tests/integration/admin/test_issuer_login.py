@@ -22,8 +22,7 @@ NO_STAFF = "may not enter the Configuration Manager"
 
 
 @pytest.fixture
-def issuer(db: None, settings: Any, tmp_path: Any) -> Iterator[Issuer]:
-    settings.STATIC_ROOT = tmp_path
+def issuer(db: None, settings: Any) -> Iterator[Issuer]:
     provider.cache_clear()
     with issuing() as issuer:
         settings.ASYNCENGINE_OIDC_ISSUER = issuer.url

@@ -17,13 +17,6 @@ from tests.made_rows import MadeRows
 
 
 @pytest.fixture(autouse=True)
-def _api_settings(settings: Any, tmp_path: Any) -> None:
-    # whitenoise warns where there is no such directory.
-    settings.STATIC_ROOT = tmp_path
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
     TokenAuthentication.good._values.clear()
     BasicAuthentication.good._values.clear()

@@ -80,10 +80,7 @@ def test_an_accepted_start_writes_no_count(caller, flow):
     assert not RefusedStarts.objects.exists()
 
 
-def test_starts_by_django_code_and_by_the_admin_count_as_those_by_http(
-    admin, flow, settings, tmp_path
-):
-    settings.STATIC_ROOT = tmp_path
+def test_starts_by_django_code_and_by_the_admin_count_as_those_by_http(admin, flow):
     Queue.objects.update(size=1)
     public.start(flow.name, {})
     with pytest.raises(QueueFull):
