@@ -9,7 +9,7 @@ from django_q.models import OrmQ
 
 from flows import engine
 from flows.models import AuditEntry, Right, Run
-from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
+from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow, undone
 
 PATH = "/async/api/runs/cancel"
 
@@ -135,8 +135,7 @@ FILTERS: list[tuple[dict[str, Any], set[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("filter", "expected"), FILTERS, ids=str)
-def test_every_part_of_the_filter(caller, user, filter, expected):
+def test_every_part_of_the_filter(caller, user):
     runs = [
         start(user=user),
         start(user=User.objects.create_user("another"), labels={"order": "7"}),
@@ -145,8 +144,10 @@ def test_every_part_of_the_filter(caller, user, filter, expected):
     ]
     Run.objects.filter(pk=runs[1].pk).update(status="RUNNING")
 
-    assert cancel(caller, filter).json()["matched"] == len(expected)
-    assert cancelled() == {runs[number] for number in expected}
+    for filter, expected in FILTERS:
+        with undone():
+            assert cancel(caller, filter).json()["matched"] == len(expected), filter
+            assert cancelled() == {runs[number] for number in expected}, filter
 
 
 @pytest.mark.parametrize(
@@ -182,31 +183,31 @@ def test_caller_who_may_cancel_nothing_is_refused(client, user, flow, right):
     assert_problem(cancel(client, {}), 403, "no-role")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"filter": []},
-        {"filter": {"status": "QUEUED"}},
-        {"filter": {"status": ["COMPLETED"]}},
-        {"filter": {"flow": "loan"}},
-        {"filter": {"createdAfter": "yesterday"}},
-        {"filter": {"createdAfter": "9999-12-31T23:59:59-12:00"}},
-        {"filter": {"parent": "x"}},
-        {"filter": {"parent": "{01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e}"}},
-        {"filter": {"labels": {"order": 7}}},
-        {"filter": {}, "dryRun": "yes"},
-        {"filter": {}, "reason": "x" * 501},
-        {"filter": {}, "ratePerSecond": 5},
-    ],
-)
-def test_wrong_request_is_refused(caller, body):
+WRONG_REQUESTS: list[Any] = [
+    {},
+    {"filter": []},
+    {"filter": {"status": "QUEUED"}},
+    {"filter": {"status": ["COMPLETED"]}},
+    {"filter": {"flow": "loan"}},
+    {"filter": {"createdAfter": "yesterday"}},
+    {"filter": {"createdAfter": "9999-12-31T23:59:59-12:00"}},
+    {"filter": {"parent": "x"}},
+    {"filter": {"parent": "{01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e}"}},
+    {"filter": {"labels": {"order": 7}}},
+    {"filter": {}, "dryRun": "yes"},
+    {"filter": {}, "reason": "x" * 501},
+    {"filter": {}, "ratePerSecond": 5},
+]
+
+
+def test_wrong_requests_are_refused(caller):
     start()
 
-    response = caller.post(PATH, body, content_type="application/json")
+    for body in WRONG_REQUESTS:
+        response = caller.post(PATH, body, content_type="application/json")
 
-    assert_problem(response, 400, "payload-invalid")
-    assert not cancelled()
+        assert_problem(response, 400, "payload-invalid")
+        assert not cancelled(), body
 
 
 def test_superuser_cancels_runs_of_deleted_flows(admin, flow):
