@@ -19,6 +19,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 from uuid_utils.compat import uuid7
 
+from flows.access import audit
 from flows.models import (
     Consumer,
     DeadLetter,
@@ -36,6 +37,7 @@ from flows.models import (
 )
 from scripts.models import Script
 from tests.integration.admin.world import make_run
+from tests.made_rows import MadeRows
 
 pytestmark = pytest.mark.usefixtures("refusals_once")
 
@@ -124,19 +126,44 @@ def make_theirs(script, word, superuser) -> Theirs:
     return Theirs(flow, queue, failed, running, letter, consumer, reprocessing, mapping, webhook)
 
 
-@pytest.fixture
-def script(db):
-    return Script.objects.create(name="shared", code="def run(message, context): return message")
+@dataclass
+class Both:
+    """The flow that is hidden from staff, and the one that they have rights to."""
+
+    script: Script
+    hidden: Theirs
+    own: Theirs
+
+
+def make_both() -> Both:
+    superuser = User.objects.get(username="root")
+    script = Script.objects.create(name="shared", code="def run(message, context): return message")
+    hidden, own = (make_theirs(script, word, superuser) for word in (SECRET_WORD, "mine"))
+    return Both(script, hidden, own)
+
+
+BOTH = MadeRows(make_both)
 
 
 @pytest.fixture
-def hidden(script, superuser):
-    return make_theirs(script, SECRET_WORD, superuser)
+def both(superuser) -> Both:
+    made: Both = BOTH.again()
+    return made
 
 
 @pytest.fixture
-def own(script, superuser):
-    return make_theirs(script, "mine", superuser)
+def script(both):
+    return both.script
+
+
+@pytest.fixture
+def hidden(both):
+    return both.hidden
+
+
+@pytest.fixture
+def own(both):
+    return both.own
 
 
 @pytest.fixture
@@ -153,7 +180,8 @@ def staff(own, hidden):
         if permissions == "view":
             given = given.filter(codename__startswith="view_")
         if permissions != "none":
-            user.user_permissions.set(given)
+            with audit.silent():
+                user.user_permissions.set(given)
         AuthToken.objects.create(user)
         client = Client()
         client.force_login(user)
