@@ -18,7 +18,8 @@ from flows.benchmark.caller import Caller
 from flows.benchmark.helper import helpers
 from flows.benchmark.waiting import BenchFailed, became_true, wait_until
 from flows.benchmark.workbench import Workbench, payload
-from flows.up.children import WEB_WORKERS, answers, python_path, web
+from flows.up.addresses import answers
+from flows.up.children import WEB_WORKERS, python_path, web
 from flows.up.supervisor import Child
 
 HOST = "127.0.0.1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 
 from django.conf import settings
@@ -13,7 +12,6 @@ from flows.up.supervisor import Child, managed
 WEB_WORKERS = 2
 # Connections of a worker. An idle one costs little. A health check needs one, too.
 WEB_CONNECTIONS = 8_192
-ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  only compared with
 
 
 def web(host: str, port: int) -> Child:
@@ -43,11 +41,3 @@ def cluster(workers: int) -> Child:
     # `up` itself has made the checks.
     command = managed("qcluster", "--skip-checks")
     return Child("cluster", command, {"ASYNCENGINE_WORKERS": str(workers)})
-
-
-def answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1" if host in ANY_HOST else host, port), 1):
-            return True
-    except OSError:
-        return False

@@ -115,6 +115,16 @@ def test_the_original_flow_array_is_imported_into_a_running_system(running: Inst
     assert run["result"]["payload"]["trail"] == ["a", "b"]
 
 
+def test_what_keeps_the_processes_running_has_no_django_in_memory(running: Installation):
+    assert running.process is not None
+    keeper = psutil.Process(running.process.pid)
+
+    assert keeper.cmdline()[1:3] == ["-m", "flows.up.keeping"]
+    code = "import sys, flows.up.keeping; sys.exit('django' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert [child.is_running() for child in keeper.children()] == [True, True]
+
+
 def test_a_port_that_is_taken_is_said_at_once(running: Installation):
     second = running.manage("up", "--port", str(running.port), check=False)
 

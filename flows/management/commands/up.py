@@ -4,20 +4,24 @@ import secrets
 import shlex
 import socket
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from flows import demo
 from flows.access.administrator import NAME, NoAdministrator, make_administrator
 from flows.front.mount import is_mounted
 from flows.models import Flow
 from flows.models.users import all_users
-from flows.up.children import ANY_HOST, answers, cluster, web
-from flows.up.supervisor import RestartLimitReached, Supervisor
+from flows.up.addresses import ANY_HOST
+from flows.up.children import cluster, python_path, web
+from flows.up.keeping import become_keeper, keep
+from flows.up.supervisor import RestartLimitReached
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,13 @@ class Command(BaseCommand):
         require_free(host, port)
         call_command("migrate", interactive=False, verbosity=0)
         admin = self._fill_if_empty(with_demo=not options["no_demo"])
-        supervisor = Supervisor([web(host, port), cluster(options["workers"])], self._say)
+        children = [web(host, port), cluster(options["workers"])]
+        lines = list(self._announcement(host, port, admin))
+        if self._called_from_command_line:  # type: ignore[attr-defined]
+            connections.close_all()
+            become_keeper(children, host, port, lines, python_path())
         try:
-            supervisor.run(
-                is_ready=lambda: answers(host, port),
-                ready=lambda: self._announce(host, port, admin),
-            )
+            keep(children, host, port, lines)
         except RestartLimitReached as error:
             raise CommandError(str(error)) from error
 
@@ -75,19 +80,19 @@ class Command(BaseCommand):
             return Administrator(NAME)
         return Administrator(name, None if settings.ASYNCENGINE_ADMIN_PASSWORD else password)
 
-    def _announce(self, host: str, port: int, admin: Administrator) -> None:
+    def _announcement(self, host: str, port: int, admin: Administrator) -> Iterator[str]:
         base = f"http://{'127.0.0.1' if host in ANY_HOST else host}:{port}"
         public = settings.ASYNCENGINE_URL or base
-        self._say(f"Configuration Manager  {public}/admin/")
-        self._say(f"Swagger UI             {public}/async/specifications/swagger-ui/index.html")
+        yield f"Configuration Manager  {public}/admin/"
+        yield f"Swagger UI             {public}/async/specifications/swagger-ui/index.html"
         if admin.password:
-            self._say(
+            yield (
                 f"Log in as {admin.name} with the password {admin.password} (it is shown only now)."
             )
         if Flow.objects.filter(name=demo.FLOW_NAME).exists():
             user = f"{admin.name}:{admin.password}" if admin.password else admin.name
-            self._say("Start the demo flow:")
-            self._say(
+            yield "Start the demo flow:"
+            yield (
                 f"  curl -u {shlex.quote(user)} -H 'Content-Type: application/json'"
                 f" -d {shlex.quote(demo.example_application())}"
                 f" '{public}/async/api/start?flowName={demo.FLOW_NAME}'"
