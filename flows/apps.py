@@ -12,29 +12,15 @@ class FlowsConfig(AppConfig):
         from flows.access import (
             audited_logins,
             audited_models,
-            configuring,
             deleted_users,
             tokens,
             words,
         )
         from flows.checks import register_all
         from flows.front import late_pages
-        from flows.models import AlertTarget, deletion, starting
-        from flows.monitoring import script_page
-        from flows.store import flow_state
+        from flows.models import deletion, starting
         from flows.tasks import allowed_tasks, cache, leftovers, plain_pickles, stats
-        from flows.webhooks import secrets
-        from scripts.extensions import (
-            EncryptedColumns,
-            encrypted_columns,
-            impact_sources,
-            offer_sources,
-            rights_sources,
-            sample_sources,
-            use_sources,
-        )
         from scripts.models.historical import correct_modules
-        from scripts.services.flow_states import readers
 
         correct_modules(self)
         register_all()
@@ -51,6 +37,27 @@ class FlowsConfig(AppConfig):
         deletion.connect()
         starting.connect()
         leftovers.connect()
+        self._extend_scripts()
+        self._complete_migrations()
+
+    def _extend_scripts(self) -> None:
+        """Say what the pages and commands of scripts cannot know."""
+        from flows.access import configuring
+        from flows.models import AlertTarget
+        from flows.monitoring import script_page
+        from flows.store import flow_state
+        from flows.webhooks import secrets
+        from scripts.extensions import (
+            EncryptedColumns,
+            encrypted_columns,
+            impact_sources,
+            offer_sources,
+            rights_sources,
+            sample_sources,
+            use_sources,
+        )
+        from scripts.services.flow_states import readers
+
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)
         offer_sources.append(script_page.offers_of)
@@ -61,7 +68,6 @@ class FlowsConfig(AppConfig):
         encrypted_columns.append(
             EncryptedColumns(AlertTarget, ("encrypted",), lambda target: f"alert target {target}")
         )
-        self._complete_migrations()
 
     def _complete_migrations(self) -> None:
         """Have triggers, functions and schedules made behind the migrations."""

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from flows.doctor import clocks, database, hosts, keys, machine
-from flows.doctor.findings import Finding, State, error, ok
+from flows.doctor.findings import Finding, State, error, ok, warning
+from flows.models import AlertTargetState
 from flows.monitoring.health import RULES, Alarm, Level, Snapshot
 from flows.tasks import clusters, installation
 from flows.tasks.clusters import LiveCluster
@@ -63,6 +64,7 @@ def _of_rows() -> Iterator[Finding]:
     live = clusters.live_clusters()
     yield from clocks.clocks_of_clusters(live)
     yield workers(live)
+    yield from alert_targets()
     yield from by_rules(installation.health(live))
 
 
@@ -72,6 +74,17 @@ def workers(live: list[LiveCluster]) -> Finding:
     machines = sorted({each.machine for each in live})
     on = f" on {', '.join(machines)}" if machines else ""
     return ok("workers", f"{len(live)} clusters with {number} workers for flows are alive{on}.")
+
+
+def alert_targets() -> Iterator[Finding]:
+    """Name the targets of alerts that are not told."""
+    failing = AlertTargetState.objects.filter(target__active=True).exclude(error="")
+    for state in failing.select_related("target").order_by("target__name"):
+        yield warning(
+            f"alert target {state.target.name}",
+            f"It was not told, {state.failures} times: {state.error}",
+            "Send a test from its page, and correct its address.",
+        )
 
 
 def by_rules(snapshot: Snapshot) -> Iterator[Finding]:

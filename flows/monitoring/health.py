@@ -32,7 +32,10 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """`rule` names the rule, with flow and queue it tells one alarm from another."""
+    """`rule` names the rule; with flow, queue and subject it tells one alarm from another.
+
+    `subject`: a machine, or a schedule of the flow.
+    """
 
     rule: str
     level: Level
@@ -41,6 +44,7 @@ class Alarm:
     target: Target
     flow: str = ""
     queue: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ def sandbox_incomplete(snapshot: Snapshot) -> Iterator[Alarm]:
             "Scripts there are less confined than they should be, or do not run. The README says"
             " what each measure needs of the machine.",
             Target.HELP,
+            subject=machine,
         )
 
 
@@ -262,6 +267,7 @@ def schedule_not_started(snapshot: Snapshot) -> Iterator[Alarm]:
                 "Repair it on its page. The alarm ends with its next run.",
                 Target.FLOW,
                 flow.name,
+                subject=name,
             )
 
 

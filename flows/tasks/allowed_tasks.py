@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 ENGINE_TASKS = frozenset(
     {
+        "flows.tasks.alerts.evaluate",
         "flows.tasks.cancelling.go_on",
         "flows.tasks.conservation.check_and_store",
         "flows.tasks.deadlines.cancel_overdue",

@@ -28,6 +28,7 @@ from flows.processes import is_alive, this_machine
 from flows.store import EVERY_QUEUE, Reach, Ready, store
 from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
+from flows.tasks.alerts import AlertWatch
 from flows.tasks.allowed_tasks import is_of_engine, judged_package
 from flows.tasks.cache import TaskCache
 from flows.tasks.counting import Counting
@@ -90,6 +91,7 @@ class QueueBroker(ORM):
         self.deadlines = DeadlineWatch()
         self.webhooks = WebhookWatch()
         self.schedules = ScheduleWatch()
+        self.alerts = AlertWatch()
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
         self.when_at_rest: Callable[[], None] | None = None
@@ -192,6 +194,7 @@ class QueueBroker(ORM):
         self.deadlines.look()
         self.webhooks.look()
         self.schedules.look()
+        self.alerts.look()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
 

@@ -137,7 +137,7 @@ def test_every_path_that_has_moved_leads_to_a_task_of_the_engine():
     newer = {
         f"flows.tasks.{path}"
         for path in (
-            *("cancelling.go_on", "conservation.check_and_store"),
+            *("alerts.evaluate", "cancelling.go_on", "conservation.check_and_store"),
             *("deadlines.cancel_overdue", "flow_schedules.start_due"),
             *("run_texts.gather", "webhooks.send"),
         )

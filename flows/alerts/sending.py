@@ -1,0 +1,73 @@
+"""One message to one address, by Apprise: mail, webhooks (`json://`), chats, pagers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from flows.alerts.messages import Message
+from flows.models.alert import LONGEST_ERROR
+
+# Parts of addresses that have Apprise read files of this machine.
+OF_FILES = frozenset({"template", "pgpkey", "keyfile", "subfile", "attach"})
+LEAST_SECRET = 4
+
+
+class NotSent(Exception):
+    """The message was not sent; the text says why, without the address."""
+
+
+def url_fault(url: str) -> str:
+    """Say why nothing can be sent to the address, "" where it can."""
+    if any(each.isspace() or not each.isprintable() for each in url):
+        return "An address has no spaces."
+    parts = urlsplit(url)
+    if given := OF_FILES & {name.lower() for name in parse_qs(parts.query, True)}:
+        return f"An address cannot name files of this machine: {', '.join(sorted(given))}."
+    if _instance(url) is None:
+        return "Apprise does not know such an address; see its list of services."
+    return ""
+
+
+def send(url: str, message: Message) -> None:
+    """Raises NotSent."""
+    from apprise import LogCapture, NotifyFormat
+
+    with LogCapture(level=logging.WARNING, fmt="%(message)s") as told:
+        receiver = _instance(url)
+        if receiver is None:
+            raise NotSent("Apprise does not know the address any more.")
+        try:
+            is_sent = receiver.notify(
+                title=message.title,
+                body=message.body,
+                notify_type=message.kind,
+                body_format=NotifyFormat.TEXT,
+            )
+        except Exception as error:
+            # Of a plug-in: none of them may end the task.
+            raise NotSent(_masked(str(error) or type(error).__name__, url)) from None
+        if not is_sent:
+            raise NotSent(_masked(told.getvalue().strip() or "The receiver gave no reason.", url))
+
+
+def _instance(url: str) -> Any:
+    from apprise import Apprise, AppriseAsset
+
+    asset = AppriseAsset(app_id="Async Engine", app_desc="Async Engine", async_mode=False)
+    return Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+
+
+def _masked(text: str, url: str) -> str:
+    """Take out whatever of the address may be secret."""
+    for part in sorted(_parts(url), key=len, reverse=True):
+        text = text.replace(part, "••••••")
+    return text[:LONGEST_ERROR]
+
+
+def _parts(url: str) -> set[str]:
+    rest = url.partition("://")[2]
+    for mark in "/?&=@:":
+        rest = rest.replace(mark, "\n")
+    return {url, *(part for part in rest.split("\n") if len(part) >= LEAST_SECRET)}
