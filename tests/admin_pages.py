@@ -17,6 +17,7 @@ from django.db.models import Model
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from flows.models import (
+    AlertTarget,
     DeadLetter,
     Flow,
     FlowVersion,
@@ -125,12 +126,19 @@ OBJECTS: dict[type[Model], Arguments] = {
 # Not even a superuser adds or deletes one.
 READ_ONLY = {
     *(
+        "flows_alert",
         "flows_auditentry",
         "flows_consumer",
         "flows_deadletter",
         "flows_flowversion",
     ),
-    *("flows_reprocessing", "flows_run", "scripts_scriptversion", "scripts_trialrecord"),
+    *(
+        "flows_alert",
+        "flows_reprocessing",
+        "flows_run",
+        "scripts_scriptversion",
+        "scripts_trialrecord",
+    ),
     *("scripts_tableversion", "flows_webhookdelivery"),
     *("django_q_failure", "django_q_ormq", "django_q_success"),
 }
@@ -210,6 +218,7 @@ OTHER_PAGES = [
     Page("flows_queue_tune", arguments=main_queue),
     Page("flows_queue_live_list", PART, query="?ids={queues}"),
     Page("flows_reprocessing_stop", PART, newest(Reprocessing)),
+    Page("flows_alerttarget_send_test", PART, newest(AlertTarget)),
     Page("flows_webhookdelivery_send_again", PART, newest(WebhookDelivery)),
     *(Page(f"flows_run_{each}", PART, waiting) for each in ("bypass_pause", "cancel")),
     Page("flows_run_start_again", PART, failed),

@@ -17,6 +17,9 @@ from knox.models import AuthToken
 from uuid_utils.compat import uuid7
 
 from flows.models import (
+    Alert,
+    AlertNotice,
+    AlertTarget,
     Consumer,
     DeadLetter,
     Flow,
@@ -127,7 +130,28 @@ def _make_configuration(number: int) -> None:
     table = ReferenceTable(name=f"table.{number}")
     store(table, [b"zip,town\n10115,Berlin\n"], "csv")
     store(table, [b"zip,town\n10115,Berlin\n20095,Hamburg\n"], "csv")
+    target = AlertTarget(name=f"target-{number}", rules=["queue-full"])
+    target.set_url("json://hooks.example.org/alerts")
+    target.save()
+    _make_alerts(flow, target)
     TrialRecord.objects.create(script=script, script_name=script.name, user_name="root")
+
+
+def _make_alerts(flow: Flow, target: AlertTarget) -> None:
+    """Make an alert of the flow that fires, and one that has ended."""
+    now = timezone.now()
+    for rule, ended_at in (("queue-full", None), ("failing-more", now)):
+        alert = Alert.objects.create(
+            rule=rule,
+            flow=flow.name,
+            level="critical",
+            sentence=f"The queue of {flow.name} is full.",
+            advice="Give its step more threads.",
+            since=now - timedelta(hours=1),
+            seen_at=now,
+            ended_at=ended_at,
+        )
+        AlertNotice.objects.create(target=target, alert=alert, level="critical", told_at=now)
 
 
 def _make_main_flow(first: int, end: int) -> Flow:

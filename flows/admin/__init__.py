@@ -3,6 +3,8 @@
 from django.contrib import admin
 
 from flows.admin import (
+    alert_targets,
+    alerts,
     audit,
     consumers,
     dead_letters,
@@ -30,6 +32,8 @@ if not IS_OWN:
 users.register()
 
 __all__ = [
+    "alert_targets",
+    "alerts",
     "audit",
     "consumers",
     "dead_letters",

@@ -19,6 +19,8 @@ from flows.admin.by_role import may_view
 from flows.admin.configuration import may_transfer
 from flows.admin.display import list_of
 from flows.models import (
+    Alert,
+    AlertTarget,
     AuditEntry,
     Consumer,
     DeadLetter,
@@ -90,6 +92,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
                 | open_dead_letters_badge(request),
                 item(request, "Reprocessings", "replay", Reprocessing),
                 item(request, "Webhooks", "webhook", WebhookDelivery),
+                item(request, "Alerts", "notifications_active", Alert),
             ],
         },
         roles_and_users(request),
@@ -129,6 +132,7 @@ def configuration(request: HttpRequest) -> dict[str, Any]:
             item(request, "Trials", "labs", TrialRecord),
             item(request, "Queues", "stacks", Queue),
             item(request, "Schedules", "event_repeat", FlowSchedule),
+            item(request, "Alert targets", "campaign", AlertTarget),
             transfer,
         ],
     }

@@ -1,0 +1,152 @@
+"""Targets of alerts: the list, the form, which never shows an address, and a test message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.decorators import display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget
+
+from flows.admin.display import page_of, shown_time
+from flows.alerts.delivering import send_test
+from flows.alerts.sending import NotSent, url_fault
+from flows.models import AlertTarget
+from flows.monitoring.health import RULES
+from scripts.admin.base import ConfigurationAdmin
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
+from scripts.admin.secrets import WriteOnlyWidget
+from scripts.admin.site import register
+
+URL_HELP = (
+    "Where to send, as Apprise writes it: jsons://hooks.example.org/alerts for a webhook,"
+    " mailtos://user:password@mail.example.org?to=ops@example.org for mail, and many more."
+    " Stored encrypted and never shown again."
+)
+
+
+class AlertTargetForm(forms.ModelForm):
+    url = forms.CharField(
+        label="address", max_length=2_000, widget=WriteOnlyWidget, help_text=URL_HELP
+    )
+    rules = forms.MultipleChoiceField(
+        required=False,
+        choices=[(name, name.replace("-", " ")) for name in RULES],
+        widget=UnfoldAdminSelect2MultipleWidget,
+        help_text=AlertTarget._meta.get_field("rules").help_text,
+    )
+
+    class Meta:
+        model = AlertTarget
+        fields = (
+            *("name", "active", "least_level", "rules"),
+            *("quiet_time", "repeat_after", "tells_end"),
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "url" in self.fields:
+            self.fields["url"].required = False
+            self.fields["url"].help_text = "Stored encrypted and not shown; empty: as it is."
+
+    def clean_url(self) -> str:
+        url = str(self.cleaned_data["url"])
+        if url and (fault := url_fault(url)):
+            raise ValidationError(fault)
+        return url
+
+    def save(self, commit: bool = True) -> AlertTarget:
+        if url := self.cleaned_data.get("url"):
+            self.instance.set_url(url)
+        return super().save(commit)
+
+
+@register(AlertTarget)
+class AlertTargetAdmin(DetailActions, ConfigurationAdmin):
+    form = AlertTargetForm
+    list_display = ("name", "scheme", "least_level", "chosen_rules", "last_message", "state_label")
+    list_filter = ("active",)
+    list_select_related = ("state",)
+    search_fields = ("name",)
+    unshown_fields = ("url",)
+    active_field = "active"
+    found = ("scheme", "last_message", "problem")
+    readonly_fields = found
+    fieldsets = (
+        (None, {"fields": ("name", "active", "url", "scheme")}),
+        ("What", {"fields": ("least_level", "rules", "tells_end")}),
+        ("How often", {"fields": ("quiet_time", "repeat_after", "last_message", "problem")}),
+    )
+    actions_detail = ("send_test",)
+
+    @method_decorator(sensitive_post_parameters("url"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
+        return super().changeform_view(*args, **kwargs)
+
+    def unshown_state(self, obj: AlertTarget) -> str:
+        return obj.encrypted
+
+    def get_fieldsets(self, request: HttpRequest, obj: AlertTarget | None = None) -> Any:
+        left_out = set() if obj else set(self.found)
+        if obj and not self.has_change_permission(request, obj):
+            left_out = {"url"}
+        return tuple(
+            (title, {"fields": [each for each in options["fields"] if each not in left_out]})
+            for title, options in self.fieldsets
+        )
+
+    def offered(self, obj: AlertTarget) -> tuple[str, ...]:
+        return ("send_test",)
+
+    @asking(
+        dialog(
+            "Send a test to {obj}?",
+            "It gets a message that says that this is a test.",
+            "Send a test",
+            "Send nothing",
+        ),
+        description="Send a test",
+        icon="send",
+        permissions=["change"],
+        variant=ActionVariant.PRIMARY,
+    )
+    def send_test(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
+        target = get_object_or_404(self.get_queryset(request), pk=object_id)
+        if not self.has_change_permission(request, target):
+            raise PermissionDenied
+        try:
+            send_test(target, request.user)
+        except NotSent as error:
+            self.message_user(request, f"It was not sent: {error}", messages.ERROR)
+        else:
+            self.message_user(request, "The test was sent.", messages.SUCCESS)
+        return leave_dialog(page_of(target))
+
+    @admin.display(description="rules")
+    def chosen_rules(self, target: AlertTarget) -> str:
+        return ", ".join(target.rules) or "all"
+
+    @admin.display(description="last message", ordering="state__sent_at")
+    def last_message(self, target: AlertTarget) -> str:
+        return shown_time(target.state.sent_at) if target.state.sent_at else "none"
+
+    @admin.display(description="problem")
+    def problem(self, target: AlertTarget) -> str:
+        return target.state.error or "None."
+
+    @display(
+        description="state",
+        label={"active": "success", "inactive": "info", "cannot be told": "danger"},
+    )
+    def state_label(self, target: AlertTarget) -> str:
+        if not target.active:
+            return "inactive"
+        return "cannot be told" if target.state.error else "active"

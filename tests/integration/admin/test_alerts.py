@@ -1,0 +1,67 @@
+"""Targets of alerts are made, tested and changed, and their addresses never come back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from flows.models import Alert, AlertTarget, AuditEntry
+from tests.integration.admin.pages import answer_dialog, form_data
+from tests.loopback import serving
+
+ADD = reverse("admin:flows_alerttarget_add")
+LIST = reverse("admin:flows_alerttarget_changelist")
+TOKEN = "s3cr3t-t0k3n"
+
+
+@pytest.mark.django_db
+def test_a_target_is_made_told_a_test_and_changed_without_its_address(client):
+    with serving() as receiver:
+        receiver.answers(f"/{TOKEN}", 200)
+        url = receiver.url(f"/{TOKEN}", scheme="json")
+        data = form_data(client.get(ADD)) | {"name": "team", "rules": ["queue-full"]}
+
+        refused = client.post(ADD, data | {"url": f"nonsense://{TOKEN}"})
+        assert client.post(ADD, data | {"url": url}).status_code == 302
+        target = AlertTarget.objects.get()
+        page = reverse("admin:flows_alerttarget_change", args=[target.pk])
+        test = reverse("admin:flows_alerttarget_send_test", args=[target.pk])
+        tested = answer_dialog(client, test)
+        told = json.loads(receiver.received[0].body)
+        receiver.answers(f"/{TOKEN}", 500)
+        shown = answer_dialog(client, test).content.decode()
+        changed = form_data(client.get(page)) | {"quiet_time": "1 h", "url": ""}
+        assert client.post(page, changed).status_code == 302
+
+    history = client.get(reverse("admin:flows_alerttarget_history", args=[target.pk]))
+    everywhere = refused.content.decode() + shown + history.content.decode()
+    everywhere += client.get(LIST).content.decode()
+    target.refresh_from_db()
+    assert "url" in refused.context["adminform"].form.errors
+    assert "The test was sent." in tested.content.decode()
+    assert told["title"] == "[Async Engine] Test"
+    assert "It was not sent" in shown
+    assert target.url() == url
+    assert target.quiet_time.total_seconds() == 3600
+    assert TOKEN not in everywhere
+    assert target.encrypted not in everywhere
+    verbs = AuditEntry.objects.filter(name="team").values_list("verb", flat=True)
+    assert sorted(verbs) == ["add", "change", "send a test alert", "send a test alert"]
+
+
+def test_each_user_sees_what_fires_of_the_flows_that_it_watches(world, staff_client, give_right):
+    watcher = staff_client()
+    give_right("watch", world.flow)
+    for flow in (world.flow.name, "another", ""):
+        now = timezone.now()
+        Alert.objects.create(
+            rule="failing-more", flow=flow, level="warning", sentence="It.", since=now, seen_at=now
+        )
+
+    response = watcher.get(reverse("admin:flows_alert_changelist"))
+
+    assert [row.flow for row in response.context["cl"].result_list] == [world.flow.name]
+    assert watcher.get(LIST).status_code == 403
