@@ -53,9 +53,9 @@ def link(url: str, text: Any) -> SafeString:
     return format_html('<a class="text-link" href="{}">{}</a>', url, text)
 
 
-def shown_time(value: datetime | None) -> SafeString:
-    """Return the time as a `<time>`, which the browser writes in its zone."""
-    return moment(value)
+def shown_time(value: datetime | None, style: str = "") -> SafeString:
+    """Return the time as a `<time>`, which the browser writes in its zone; styles: `moment`."""
+    return moment(value, style)
 
 
 def shown_time_by(value: datetime | None, user: Any) -> SafeString:

@@ -127,7 +127,7 @@ class FlowScheduleAdmin(ByRole, DeletionAdmin, ConfigurationAdmin):
 
     @admin.display(description="next start", ordering="state__at")
     def next_start(self, schedule: FlowSchedule) -> str:
-        return shown_time(schedule.state.at) if schedule.state.at else "none"
+        return shown_time(schedule.state.at, "next") if schedule.state.at else "none"
 
     @admin.display(description="last start", ordering="state__last_time")
     def last_start(self, schedule: FlowSchedule) -> str:

@@ -147,7 +147,7 @@ class WebhookDeliveryAdmin(DetailActions, ByRole, ReadOnlyAdmin):
 
     @admin.display(description="next attempt")
     def next_attempt(self, delivery: WebhookDelivery) -> str:
-        return shown_time(delivery.next_attempt_at)
+        return shown_time(delivery.next_attempt_at, "next")
 
     @admin.display(description="last error")
     def told(self, delivery: WebhookDelivery) -> str:

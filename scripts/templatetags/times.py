@@ -16,7 +16,10 @@ INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
 
 SECONDS = "%Y-%m-%d %H:%M:%S"
 # "exact" is never "3 min ago"; "clock" leaves out the day.
-FORMATS = {"": f"{SECONDS} UTC", "exact": f"{SECONDS} UTC", "clock": "%H:%M:%S UTC"}
+FORMATS = {
+    **dict.fromkeys(("", "exact", "next"), f"{SECONDS} UTC"),
+    "clock": "%H:%M:%S UTC",
+}
 
 
 @register.filter

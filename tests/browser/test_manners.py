@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from django.urls import reverse
 
 from flows import engine
 from flows.models import Run
+from scripts.templatetags.times import moment
 from tests.builders import ECHO, make_flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,6 +75,22 @@ def test_a_recent_time_says_how_long_ago_it_was(page: Any) -> None:
 
     text = page.locator("#result_list time").first.inner_text()
     assert re.fullmatch(r"just now|\d+ s ago|\d+ min ago", text)
+
+
+def test_a_time_to_come_says_in_how_long_and_when_it_is_due(page: Any) -> None:
+    page.goto(reverse("admin:index"))
+    now = page.evaluate("Date.now()") / 1000
+    for name, seconds in {"soon": 900, "late": -900, "far": 90_000}.items():
+        at = datetime.fromtimestamp(now + seconds, UTC)
+        written = moment(at, "next").replace("<time", f'<time id="{name}"')
+        page.evaluate("html => document.body.insertAdjacentHTML('beforeend', html)", written)
+
+    detail = "{detail: {elt: document.body, target: document.body}}"
+    page.evaluate(f"document.dispatchEvent(new CustomEvent('htmx:afterSwap', {detail}))")
+
+    assert re.fullmatch(r"in 1[45] min", page.locator("#soon").inner_text())
+    assert page.locator("#late").inner_text() == "due"
+    assert re.fullmatch(r"[\d-]{10} [\d:]{8}", page.locator("#far").inner_text())
 
 
 def test_a_bulk_action_is_confirmed_with_the_number_of_rows(page: Any) -> None:

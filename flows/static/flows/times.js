@@ -2,7 +2,8 @@
 
 The server writes `<time datetime="…" title="… UTC">… UTC</time>`. This module writes its text anew:
 "3 min ago" within the last hour, else the local time. With `data-style="exact"` it is the local time
-always, with "clock" it has no day. The title keeps the time in UTC.
+always, with "clock" it has no day. With "next", of what is to come, it is "in 3 min" within the next
+hour, and "due" once the time has come. The title keeps the time in UTC.
 */
 (() => {
   "use strict";
@@ -23,9 +24,20 @@ always, with "clock" it has no day. The title keeps the time in UTC.
     return seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
   };
 
+  const until = (at, now) => {
+    const seconds = Math.ceil((at - now) / 1000);
+    if (seconds <= 0) {
+      return "due";
+    }
+    return seconds < 60 ? `in ${seconds} s` : `in ${Math.floor(seconds / 60)} min`;
+  };
+
   const text = (at, style, now) => {
     if (style === "clock") {
       return clock(at);
+    }
+    if (style === "next" && at - now < HOUR_MS) {
+      return until(at, now);
     }
     const isRecent = now - at < HOUR_MS && at - now < 5000;
     if (style !== "exact" && isRecent) {
