@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -26,6 +28,8 @@ from tests.builders import ECHO, make_flow, work_until_idle
 from tests.integration.api.helpers import assert_problem
 
 METRICS = "/async/metrics"
+MONITORING = Path(__file__).parents[3] / "asyncengine/deploy/monitoring"
+METRIC = re.compile(r"\basyncengine_\w+")
 ENDLESS = "def run(message, context):\n    while True:\n        pass\n"
 ODD = """\
 def run(message, context):
@@ -136,6 +140,12 @@ def test_metrics_tell_what_has_happened_and_what_is(scraper, measured, monkeypat
         raised = rule in {"conservation", "dead-letters", "sandbox-incomplete"}
         levels = [value(seen, "alarms", rule=rule, level=x) for x in ("critical", "warning")]
         assert sum(levels) == raised
+    # Dashboard and rules name nothing that is not there.
+    names = set(METRIC.findall(seen.content.decode()))
+    for file in ("dashboard.json", "alerts.yml"):
+        named = set(METRIC.findall((MONITORING / file).read_text(encoding="utf-8")))
+        assert len(named) > 10
+        assert named <= names
     # Each name has a help text and a type, and the other format has the same names.
     asked = {"Accept": "application/openmetrics-text; version=1.0.0"}
     other = scraper.get(METRICS, headers=asked).content.decode()
@@ -186,6 +196,7 @@ def test_script_hosts_that_scripts_end_are_counted(scraper, measured):
     assert value(seen, "leases_lost_total") == 1
 
 
+@pytest.mark.promtool
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not on the path")
 def test_promtool_finds_nothing_wrong_with_the_names(scraper, measured):
     make_flow("bill", codes=[ECHO])
