@@ -49,6 +49,14 @@ def env_int(name: str, default: int, minimum: int = 0) -> int:
     return int(value)
 
 
+def env_word(name: str, words: tuple[str, ...]) -> str:
+    """Return one of the words; the first one is the default."""
+    value = env_text(name, words[0]).lower()
+    if value not in words:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(words)}, not {value!r}")
+    return value
+
+
 def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
 

@@ -18,6 +18,7 @@ from asyncengine.environment import (  # noqa: E402
     env_bool,
     env_list,
     env_text,
+    env_word,
     kept_key,
 )
 
@@ -96,11 +97,14 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 
+# `json`: each event is one line of JSON, for collectors of logs.
+LOG_FORMAT = env_word("ASYNCENGINE_LOG_FORMAT", ("text", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
+        "json": {"()": "asyncengine.logs.json_formatter"},
+        "text": {
             "format": "%(asctime)s %(levelname)s %(process)d %(name)s%(of_message)s: %(message)s"
         },
     },
@@ -109,7 +113,7 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
+            "formatter": LOG_FORMAT,
             "filters": ["message"],
         }
     },

@@ -18,6 +18,7 @@ from flows.store.flow_state import StateRefused
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
 from flows.worker.batch_sizes import BatchSizes
 from flows.worker.database_retries import DatabaseRetries
+from flows.worker.delivery_log import log_ends
 from flows.worker.isolation import (
     LAST_RESORT_DELAY,
     gone_on,
@@ -278,6 +279,7 @@ class Session:
             # What ran within the commit has its result there alone.
             stored = [d for d in stored if not d.run_in_transaction] + self.callables.ran
         this_worker.measuring.note(stored)
+        log_ends(stored)
 
     def _claim_apart(self, error: Exception) -> list[HeldMessage]:
         """Take one message. If that raises, the message dies, or waits if it cannot even die."""

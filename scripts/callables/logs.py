@@ -20,7 +20,7 @@ message_of_logs: ContextVar[MessageOfLogs | None] = ContextVar("message_of_logs"
 
 
 class MessageFilter(logging.Filter):
-    """Adds to records `correlation_id`, `flow`, `step`, `attempt`, empty outside of callables.
+    """Adds to records `correlation_id`, `flow`, `step`, `attempt`, empty where no message is known.
 
     `of_message` has all four for a line of text. What a caller gives as `extra` stays.
     """
@@ -32,8 +32,7 @@ class MessageFilter(logging.Filter):
             if not hasattr(record, name):
                 setattr(record, name, value)
         record.of_message = ""
-        if found is not None:
-            record.of_message = (
-                f" [{found.correlation_id} {found.flow}/{found.step} attempt {found.attempt}]"
-            )
+        if fields["correlation_id"] or record.correlation_id:  # type: ignore[attr-defined]
+            id, flow, step, attempt = (getattr(record, name) for name in fields)
+            record.of_message = f" [{id} {flow}/{step} attempt {attempt}]"
         return True

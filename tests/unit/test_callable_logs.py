@@ -74,7 +74,7 @@ def test_what_the_callable_gives_as_extra_stays(records):
 
 
 def test_the_lines_of_the_settings_have_it(settings, records):
-    line = logging.Formatter(settings.LOGGING["formatters"]["line"]["format"])
+    line = logging.Formatter(settings.LOGGING["formatters"]["text"]["format"])
 
     run()
     logger.warning("alone")

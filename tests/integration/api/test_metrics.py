@@ -87,13 +87,18 @@ def test_metrics_take_a_login_and_their_own_permission(anonymous, client, admin,
     assert response["Cache-Control"] == "no-store"
 
 
-def test_metrics_tell_what_has_happened_and_what_is(scraper, measured, monkeypatch):
+def test_metrics_tell_what_has_happened_and_what_is(scraper, measured, monkeypatch, caplog):
+    caplog.set_level("INFO", "flows.worker.delivery_log")
     flow = make_flow("bill", codes=[ECHO, ODD, ECHO], size=7)
     for payload in ({}, {}, {"bad": True}):
         engine.start("bill", payload)
     work_until_idle(flow)
     engine.start("bill", {})
     measured()
+    # The log has a line for the dead letter, without its error.
+    [line] = [each for each in caplog.records if each.name == "flows.worker.delivery_log"]
+    assert line.getMessage() == "delivery ended: dead_lettered, rejected"
+    assert (line.flow, line.step, line.attempt) == ("bill", "bill-1", 1)
     for error in (QueueFull, PayloadInvalid, PayloadInvalid):
         refusals.note_error("bill", error.__new__(error))
     refusals.write()

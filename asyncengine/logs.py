@@ -1,0 +1,36 @@
+"""Logs as JSON, one line for each event. `LOGGING` names it, so that text needs no structlog."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+# Of a record's own fields. Others might be payloads, requests or secrets.
+FIELDS = ("correlation_id", "flow", "step", "attempt", "queue", "outcome", "reason", "code")
+
+
+def json_formatter() -> logging.Formatter:
+    """Return the formatter of `ASYNCENGINE_LOG_FORMAT=json`."""
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[
+            _add_place,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+        foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name],
+    )
+
+
+def _add_place(logger: Any, name: str, event: Any) -> Any:
+    """Add when and where it happened, and the message that it is about."""
+    record = event["_record"]
+    event["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+    event["process"] = record.process
+    for field in FIELDS:
+        if (value := getattr(record, field, "")) != "":
+            event[field] = value
+    return event
