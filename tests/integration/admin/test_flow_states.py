@@ -49,19 +49,15 @@ def test_who_configures_a_flow_changes_a_value_of_its_state_after_a_question(
     assert_totals_are_right()
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "", "NaN", "[" * 2000 + "]" * 2000, '"' + "x" * 70_000 + '"']
-)
-def test_what_is_no_value_of_a_state_is_refused_on_its_page(
-    flow_kit: FlowKit, admin_client: Any, text: str
-):
+def test_what_is_no_value_of_a_state_is_refused_on_its_page(flow_kit: FlowKit, admin_client: Any):
     _, page = the_value(flow_kit)
 
-    answer = admin_client.post(page, form_data(admin_client.get(page)) | {"value": text})
+    for text in ["{", "", "NaN", "[" * 2000 + "]" * 2000, '"' + "x" * 70_000 + '"']:
+        answer = admin_client.post(page, form_data(admin_client.get(page)) | {"value": text})
 
-    assert answer.status_code == 200
-    assert answer.context["adminform"].form.errors["value"]
-    assert kept() == {"cursor": "7"}
+        assert answer.status_code == 200, text[:20]
+        assert answer.context["adminform"].form.errors["value"], text[:20]
+        assert kept() == {"cursor": "7"}, text[:20]
 
 
 def test_a_value_that_a_script_has_changed_meanwhile_is_not_overwritten(

@@ -50,16 +50,13 @@ def test_no_filter_of_a_list_is_a_surprise(
 
 
 @TRANSACTIONS_OF_ITS_OWN
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_no_key_in_an_address_or_a_selection_is_a_surprise(
-    admin_client: Client, world: World, model: type[models.Model]
-):
-    url = list_of(model)
+def test_no_key_in_an_address_or_a_selection_is_a_surprise(admin_client: Client, world: World):
+    for url in map(list_of, MODELS):
+        for value in VALUES:
+            selected = {"action": "delete_selected", "_selected_action": value}
+            for page in PAGES_OF_ONE:
+                answer = admin_client.get(f"{url}{quote(value, safe='')}/{page}")
+                assert answer.status_code in {200, 302, 400, 403, 404}, (url, value, page)
 
-    for value in VALUES:
-        selected = {"action": "delete_selected", "_selected_action": value}
-        pages = {page: f"{url}{quote(value, safe='')}/{page}" for page in PAGES_OF_ONE}
-        answers = {page: admin_client.get(address).status_code for page, address in pages.items()}
-
-        assert set(answers.values()) <= {200, 302, 400, 403, 404}, (value, answers)
-        assert admin_client.post(url, selected).status_code in {200, 302, 400, 403}, value
+            answer = admin_client.post(url, selected)
+            assert answer.status_code in {200, 302, 400, 403}, (url, value)

@@ -30,12 +30,10 @@ def refused(client: Client, model: Any, name: str, pk: Any = None, **values: str
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", [Flow, Queue])
-@pytest.mark.parametrize("name", ["..", "a/start", "a/b", "a//b", "a\r\nb", "*"])
-def test_a_flow_or_queue_that_no_address_reaches_is_refused(
-    admin_client: Client, model: Any, name: str
-):
-    assert "must not" in refused(admin_client, model, name)
-    assert not model.objects.exists()
+def test_a_flow_or_queue_that_no_address_reaches_is_refused(admin_client: Client, model: Any):
+    for name in ["..", "a/start", "a/b", "a//b", "a\r\nb", "*"]:
+        assert "must not" in refused(admin_client, model, name), name
+        assert not model.objects.exists(), name
 
 
 @pytest.mark.django_db

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -102,31 +103,31 @@ def test_javascript_begins_with_its_own_code_although_the_page_sent_that_of_pyth
     assert (script.language, script.code) == ("javascript", JAVASCRIPT)
 
 
-@pytest.mark.parametrize(
-    ("values", "field", "fault"),
-    [
-        ({"name": ""}, "name", "required"),
-        ({"name": "a\nb"}, "name", "control characters"),
-        ({"code": "def run(:"}, "code", "line 1"),
-        ({"script_name": "reserve-goods"}, "script_name", "already exists"),
-        ({"queue_name": "a//b"}, "queue_name", "must not contain a slash"),
-        ({"queue_name": "orders"}, "queue_name", "feeds the step 'reserve' of the flow 'order-"),
-        ({"queue_name": "spare"}, "queue_name", "choose it as an existing queue"),
-        ({"size": "0"}, "size", "of at least 1"),
-        ({"threads": "-1"}, "threads", "from 1 to 1,000"),
-        ({"script_choice": "existing", "script": "gone"}, "script", "no such script"),
-        ({"script_choice": "existing"}, "script", "Choose a script"),
-        ({"queue_choice": "existing", "queue": "gone"}, "queue", "no such queue"),
-    ],
-)
-def test_a_new_step_that_is_wrong_says_so_at_the_field_and_leaves_nothing(
-    client, world, values, field, fault
-):
-    response = client.post(address("add_step", world.flow), NEW | values, headers=PART)
+WRONG_STEPS: list[Any] = [
+    ({"name": ""}, "name", "required"),
+    ({"name": "a\nb"}, "name", "control characters"),
+    ({"code": "def run(:"}, "code", "line 1"),
+    ({"script_name": "reserve-goods"}, "script_name", "already exists"),
+    ({"queue_name": "a//b"}, "queue_name", "must not contain a slash"),
+    ({"queue_name": "orders"}, "queue_name", "feeds the step 'reserve' of the flow 'order-"),
+    ({"queue_name": "spare"}, "queue_name", "choose it as an existing queue"),
+    ({"size": "0"}, "size", "of at least 1"),
+    ({"threads": "-1"}, "threads", "from 1 to 1,000"),
+    ({"script_choice": "existing", "script": "gone"}, "script", "no such script"),
+    ({"script_choice": "existing"}, "script", "Choose a script"),
+    ({"queue_choice": "existing", "queue": "gone"}, "queue", "no such queue"),
+]
 
-    assert response.status_code == 422
-    assert fault in " ".join(response.context["form"].errors[field])
-    assert (Step.objects.count(), Script.objects.count(), Queue.objects.count()) == (2, 1, 3)
+
+def test_a_new_step_that_is_wrong_says_so_at_the_field_and_leaves_nothing(client, world):
+    for values, field, fault in WRONG_STEPS:
+        response = client.post(address("add_step", world.flow), NEW | values, headers=PART)
+
+        assert response.status_code == 422, values
+        assert fault in " ".join(response.context["form"].errors[field]), values
+        assert (Step.objects.count(), Script.objects.count(), Queue.objects.count()) == (2, 1, 3), (
+            values
+        )
 
 
 @pytest.mark.parametrize("flow", ["short", "f" * 100])
