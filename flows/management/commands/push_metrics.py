@@ -12,8 +12,8 @@ from flows.tasks.metrics import registry
 
 class Command(BaseCommand):
     help = (
-        "Push the metrics by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT: once, or every so many seconds"
-        " until it is stopped. One such process is enough for an installation."
+        "Push the metrics by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT: once, or with --every until it is"
+        " stopped. One such process is enough for an installation."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
