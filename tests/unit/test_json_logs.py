@@ -16,12 +16,10 @@ def written():
     handler = logging.StreamHandler(stream)
     handler.addFilter(MessageFilter())
     handler.setFormatter(json_formatter())
-    logger = logging.getLogger("tests.json_logs")
+    # By itself: pytest would take what it logs to the process that reports, as UTF-8.
+    logger = logging.Logger("tests.json_logs")
     logger.addHandler(handler)
-    logger.propagate = False
-    yield logger, lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logger.removeHandler(handler)
-    logger.propagate = True
+    return logger, lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def test_each_event_is_one_line_with_its_message_and_without_other_fields(written):
