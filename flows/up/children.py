@@ -7,7 +7,7 @@ import sys
 
 from django.conf import settings
 
-from flows.up.supervisor import Child, managed
+from flows.up.supervisor import END_SECONDS, Child, managed
 
 WEB_WORKERS = 2
 # Connections of a worker. An idle one costs little. A health check needs one, too.
@@ -40,4 +40,5 @@ def python_path() -> str:
 def cluster(workers: int) -> Child:
     # `up` itself has made the checks.
     command = managed("qcluster", "--skip-checks")
-    return Child("cluster", command, {"ASYNCENGINE_WORKERS": str(workers)})
+    environment = {"ASYNCENGINE_WORKERS": str(workers)}
+    return Child("cluster", command, environment, settings.ASYNCENGINE_GRACE_SECONDS + END_SECONDS)

@@ -38,7 +38,9 @@ def become_keeper(
     What it is to do goes through a pipe: other users see arguments, and a line may have a password.
     """
     order = {
-        "children": [[each.name, list(each.command), each.environment] for each in children],
+        "children": [
+            [each.name, list(each.command), each.environment, each.end_seconds] for each in children
+        ],
         "host": host,
         "port": port,
         "lines": list(lines),

@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from django.conf import settings
-
 from flows.processes import die_with_parent
 
 MAX_DEATHS = 5
 DEATHS_PERIOD_SECONDS = 60.0
-# How long a child may take to end after the scripts that its cluster waits for.
+# How long a child may take to end, beside what it waits for.
 END_SECONDS = 50.0
 
 
@@ -34,6 +32,7 @@ class Child:
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
+    end_seconds: float = END_SECONDS
     # Where its output goes, as for Popen; None: where that of this process goes.
     output: int | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -122,9 +121,9 @@ class Supervisor:
     def _stop_children(self) -> None:
         for child in self.children:
             child.stop()
-        deadline = time.monotonic() + settings.ASYNCENGINE_GRACE_SECONDS + END_SECONDS
+        begun = time.monotonic()
         for child in self.children:
-            child.wait(max(deadline - time.monotonic(), 0.1))
+            child.wait(max(begun + child.end_seconds - time.monotonic(), 0.1))
 
 
 def managed(*arguments: str) -> list[str]:
