@@ -9,7 +9,8 @@ from functools import cache, cached_property
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, When
+from django.db.models.expressions import Combinable
 
 from flows.models import Consumer, Flow, LiveCluster, Message, Queue, Run, StepVersion
 from flows.models.users import user_name_field
@@ -77,6 +78,18 @@ def _columns() -> tuple[str, ...]:
     )
 
 
+def _is_taken(now: datetime) -> Combinable:
+    """Return, for a query of queues, whether a cluster is alive that takes their messages.
+
+    Where none has said that it lives, any may take a queue that is bound to none.
+    """
+    alive = LiveCluster.objects.alive(now)
+    of_any = Exists(alive.filter(takes_unbound=True)) | ~Exists(alive)
+    return Case(
+        When(cluster="", then=of_any), default=Exists(alive.filter(name=OuterRef("cluster")))
+    )
+
+
 def why_queue(queue: Queue) -> Cause | None:
     """Return why messages wait in the queue; None if none wait, or a worker is just taking them."""
     return QueueSnapshot(Queue.objects.filter(pk=queue.pk)).why_queue(queue.pk)
@@ -111,7 +124,8 @@ class QueueSnapshot:
         if sessions is not None:
             self._sessions = sessions
         self._alive_since = self.now - timedelta(seconds=settings.ASYNCENGINE_LEASE_SECONDS)
-        found: list[Any] = list(queues.select_related(*SELECTED).only(*_columns()))
+        read = queues.select_related(*SELECTED).only(*_columns())
+        found: list[Any] = list(read.annotate(is_taken=_is_taken(self.now)))
         self.queues: dict[int, Any] = {queue.pk: queue for queue in found}
         for queue in found:
             queue.granted = self._granted[queue.pk]
@@ -194,13 +208,6 @@ class QueueSnapshot:
     def _ready(self, queue_id: int) -> list[Message]:
         return [message for message in self.firsts[queue_id] if message.available_at <= self.now]
 
-    @cached_property
-    def _clusters(self) -> list[tuple[str, bool]]:
-        """Return the clusters that are alive: their names, and whether they take queues that are
-        bound to none."""
-        alive = LiveCluster.objects.alive(self.now)
-        return list(alive.values_list("name", "takes_unbound"))
-
     @property
     def _last_heartbeat(self) -> datetime | None:
         return max((heartbeat_at for _, _, heartbeat_at in self._sessions), default=None)
@@ -271,18 +278,16 @@ class QueueSnapshot:
         A queue that is bound to none is looked at once it has waited: most clusters take it.
         """
         queue = self.queues[queue_id]
-        if queue.granted:
+        if queue.granted or queue.is_taken:
             return None
         if queue.cluster:
-            is_taken = any(name == queue.cluster for name, _ in self._clusters)
             said = f"No worker of the cluster {queue.cluster!r}, which it is bound to, is running."
         else:
             since = self.oldest_at(queue_id)
             if since is None or since > self.now - UNNOTICED:
                 return None
-            is_taken = not self._clusters or any(takes for _, takes in self._clusters)
             said = "The workers that are running take messages of other queues alone."
-        return None if is_taken else Cause("no-cluster", said)
+        return Cause("no-cluster", said)
 
     def _why_paused(self, queue_id: int) -> Cause | None:
         queue = self.queues[queue_id]
