@@ -312,7 +312,7 @@ def percent(part: int, whole: int) -> int:
     return min(100, -(-100 * part // whole)) if whole else 0
 
 
-def _clusters(live: list[clusters.LiveCluster], seen: Overview) -> list[dict[str, Any]]:
+def _clusters(live: list[clusters.ClusterStatus], seen: Overview) -> list[dict[str, Any]]:
     """Return each cluster with what its workers are at; of flows that the user sees."""
     queues = {queue.pk: queue for queue in seen.queues}
     sessions: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from flows.doctor.findings import Finding, error, graded, ok, warning
 from flows.store import store
-from flows.tasks.clusters import LiveCluster
+from flows.tasks.clusters import ClusterStatus
 from flows.tasks.stats import COUNTS_SECONDS
 
 WARN_SECONDS = 2.0
@@ -37,7 +37,7 @@ def judged_clock(ahead: float, uncertain: float) -> Finding:
     return graded("clock", skew, WARN_SECONDS, ERROR_SECONDS, seen, ADVICE)
 
 
-def clocks_of_clusters(live: list[LiveCluster], now: datetime | None = None) -> Iterator[Finding]:
+def clocks_of_clusters(live: list[ClusterStatus], now: datetime | None = None) -> Iterator[Finding]:
     now = now or store().database.now()
     noted = {each.machine: each.noted_at for each in live if each.noted_at}
     for machine, at in sorted(noted.items()):

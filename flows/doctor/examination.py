@@ -16,7 +16,7 @@ from flows.doctor.findings import Finding, State, error, ok, warning
 from flows.models import AlertTargetState
 from flows.monitoring.health import RULES, Alarm, Level, Snapshot
 from flows.tasks import clusters, installation
-from flows.tasks.clusters import LiveCluster
+from flows.tasks.clusters import ClusterStatus
 
 STATES = {Level.CRITICAL: State.ERROR, Level.WARNING: State.WARNING}
 
@@ -68,7 +68,7 @@ def _of_rows() -> Iterator[Finding]:
     yield from by_rules(installation.health(live))
 
 
-def workers(live: list[LiveCluster]) -> Finding:
+def workers(live: list[ClusterStatus]) -> Finding:
     """Say which workers are alive. That none is, a rule says."""
     number = sum(each.workers for each in live)
     machines = sorted({each.machine for each in live})

@@ -11,7 +11,7 @@ from flows.tasks import stats
 
 
 @dataclass(frozen=True, slots=True)
-class LiveCluster:
+class ClusterStatus:
     """`name` is that of its consumers, `workers` how many it has for flows, `missing_measures` what
     the sandbox lacks on its machine, `noted_at` when it noted its state, by its machine's clock.
     """
@@ -25,10 +25,10 @@ class LiveCluster:
     noted_at: datetime | None = None
 
 
-def live_clusters() -> list[LiveCluster]:
+def live_clusters() -> list[ClusterStatus]:
     """Return those that were alive within the last 15 seconds, in one query."""
     return [
-        LiveCluster(
+        ClusterStatus(
             getattr(stat, "cluster", ""),
             stat.host,
             stat.pid,
@@ -41,13 +41,13 @@ def live_clusters() -> list[LiveCluster]:
     ]
 
 
-def known_number(live: list[LiveCluster]) -> int | None:
+def known_number(live: list[ClusterStatus]) -> int | None:
     """Return how many are alive, None where that is not known: a cache that the project has named
     may be of one process.
     """
     return len(live) or (None if Conf.conf.get("cache") else 0)
 
 
-def missing_measures(live: list[LiveCluster]) -> list[tuple[str, tuple[str, ...]]]:
+def missing_measures(live: list[ClusterStatus]) -> list[tuple[str, tuple[str, ...]]]:
     """Return what the sandbox lacks, by the names of machines."""
     return sorted({(each.machine, each.missing_measures) for each in live if each.missing_measures})

@@ -6,15 +6,15 @@ from flows.models import Flow, Queue
 from flows.monitoring.health import Snapshot
 from flows.monitoring.overview import Overview, overview
 from flows.tasks import clusters
-from flows.tasks.clusters import LiveCluster
+from flows.tasks.clusters import ClusterStatus
 
 
-def health(live: list[LiveCluster] | None = None) -> Snapshot:
+def health(live: list[ClusterStatus] | None = None) -> Snapshot:
     """Return what the rules judge, with these clusters; None: those that are alive now."""
     return seen(clusters.live_clusters() if live is None else live).health
 
 
-def seen(live: list[LiveCluster]) -> Overview:
+def seen(live: list[ClusterStatus]) -> Overview:
     return overview(
         Flow.objects.all(),
         Queue.objects.all(),

@@ -11,7 +11,7 @@ from flows.doctor import clocks, examination, machine, sqlite
 from flows.doctor.findings import State, error, ok, warning, worst
 from flows.management.commands.doctor import as_table
 from flows.monitoring.health import RULES, QueueHealth, Snapshot
-from flows.tasks.clusters import LiveCluster
+from flows.tasks.clusters import ClusterStatus
 
 MIB = 1024**2
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -46,7 +46,7 @@ def test_a_value_is_judged_by_its_limits(finding, state):
 )
 def test_the_clock_of_another_machine_is_known_by_what_its_cluster_has_noted(ahead, state):
     noted_at = NOW + timedelta(seconds=ahead)
-    live = [LiveCluster("a", "node-1", 7, NOW, 2, noted_at=noted_at)]
+    live = [ClusterStatus("a", "node-1", 7, NOW, 2, noted_at=noted_at)]
 
     [finding] = clocks.clocks_of_clusters(live, NOW)
 

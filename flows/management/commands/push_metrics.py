@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *, every: float | None, **options: Any) -> None:
         try:
-            from flows.monitoring.otlp import Pusher
+            from flows.tasks.otlp import Pusher
         except ImportError as error:
             raise CommandError(
                 f"pip install 'asyncengine[otel]' first: {error.name} is missing."

@@ -27,7 +27,7 @@ from flows.models import (
     RoleMapping,
 )
 from flows.store import store
-from flows.tasks.clusters import LiveCluster
+from flows.tasks.clusters import ClusterStatus
 from flows.tasks.conservation import check_and_store
 from flows.tasks.counting import count
 from tests.builders import ECHO, make_flow, open_lease, work_until_idle
@@ -35,7 +35,7 @@ from tests.builders import ECHO, make_flow, open_lease, work_until_idle
 pytestmark = pytest.mark.django_db
 
 REJECT = "def run(message, context):\n    raise Reject('no')\n"
-ALIVE = LiveCluster("cluster", "host", 1, timezone.now(), 2)
+ALIVE = ClusterStatus("cluster", "host", 1, timezone.now(), 2)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from flows.models import ConservationCheck, Flow, RefusedStarts
 from flows.monitoring.health import RULES
 from flows.starts.refusals import refusals
 from flows.tasks import clusters
-from flows.tasks.clusters import LiveCluster
+from flows.tasks.clusters import ClusterStatus
 from flows.tasks.counting import count, purge_counts
 from flows.tasks.measures import MeasureChannel, no_measures
 from flows.worker.measuring import Measuring
@@ -104,8 +104,8 @@ def test_metrics_tell_what_has_happened_and_what_is(scraper, measured, monkeypat
     refusals.write()
     ConservationCheck.objects.create(checked_at=timezone.now(), faults='["one"]')
     live = [
-        LiveCluster("a", "m1", 1, timezone.now(), 2),
-        LiveCluster("b", "m2", 1, timezone.now(), 3, ("no new privileges",)),
+        ClusterStatus("a", "m1", 1, timezone.now(), 2),
+        ClusterStatus("b", "m2", 1, timezone.now(), 3, ("no new privileges",)),
     ]
     monkeypatch.setattr(clusters, "live_clusters", lambda: live)
 
