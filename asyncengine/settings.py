@@ -41,6 +41,10 @@ if ASYNCENGINE_URL:
     SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PUBLIC_URL.path or "/"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.scheme == "https"
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.scheme == "https" else 0
+if PUBLIC_URL.scheme == "https":
+    # The proxy that ends TLS redirects to it: probes of the machine speak HTTP. Whether other hosts
+    # of the domain speak TLS alone is not known here.
+    SILENCED_SYSTEM_CHECKS = ["security.W008", "security.W005", "security.W021"]
 DATABASES = {
     "default": database(
         env_text("DATABASE_URL", f"sqlite:///{quote(str(VAR_DIR / 'asyncengine.sqlite3'))}")

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -151,6 +152,18 @@ def test_deploy_check_needs_no_migrated_database(shown: subprocess.CompletedProc
     assert shown.returncode == 0, shown.stderr
     assert "drf_spectacular" not in shown.stderr
     assert "flows.W001" in shown.stderr
+
+
+def test_deploy_check_has_nothing_to_say_of_an_installation_with_address_and_keys(installed: Path):
+    options = {
+        "ASYNCENGINE_URL": "https://engine.example.org/tools",
+        "ASYNCENGINE_SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVW",
+        "ASYNCENGINE_SECRETS_KEYS": Fernet.generate_key().decode(),
+    }
+
+    finished = manage(installed, "check", "--deploy", "--fail-level", "WARNING", **options)
+
+    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.mark.long
