@@ -54,7 +54,7 @@ HALVES = pytest.StashKey[ExitStack]()
 TEMPLATES = pytest.StashKey[ExitStack]()
 TESTS = Path(__file__).parent
 # Rings whose tests wait for other processes, those first that wait longest.
-WAITING = ("acceptance", "pipes", "abuse", "hosts")
+WAITING = ("pipes", "acceptance", "abuse", "hosts")
 
 
 @pytest.fixture(autouse=True)
