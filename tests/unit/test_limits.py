@@ -31,7 +31,10 @@ KIB, MIB = 1024, 1024 * 1024
 LIMITS = {
     "time of a message": [Script().timeout.total_seconds(), trial.MAX_SECONDS],
     "memory of a message": [Script().memory_mb, 16],
-    "output": [envelope.MAX_OUTPUT_BYTES / MIB, envelope.MAX_DEPTH, json_text.MAX_DIGITS],
+    "output": [
+        *(envelope.MAX_OUTPUT_BYTES / MIB, json_text.MAX_DIGITS),
+        *(json_text.MAX_DEPTH, envelope.MAX_DEPTH),
+    ],
     "branches": [MAX_FAN_OUTS],
     "log": [wire.KEPT_LOG_LINES, wire.KEPT_LOG_LINES, wire.MAX_LOG_LENGTH / KIB],
     "error": [wire.MAX_TEXT_LENGTH],
