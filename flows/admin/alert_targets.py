@@ -35,7 +35,7 @@ URL_HELP = (
 
 class AlertTargetForm(forms.ModelForm):
     url = forms.CharField(
-        label="address", max_length=2_000, widget=WriteOnlyWidget, help_text=URL_HELP
+        label="Address", max_length=2_000, widget=WriteOnlyWidget, help_text=URL_HELP
     )
     rules = forms.MultipleChoiceField(
         required=False,
