@@ -55,6 +55,9 @@ class Run(models.Model):
         default=0, db_default=0, help_text="How many runs are above it, each started by the other."
     )
     repeats = models.UUIDField(null=True, help_text="The run whose payload it was started with.")
+    erased_at = models.DateTimeField(
+        "erased", null=True, help_text="When its payloads were erased; empty: they were not."
+    )
 
     class Meta:
         ordering = ["-correlation_id"]
