@@ -26,6 +26,7 @@ from flows.models.run import BranchEnd, IdempotencyKey, Run, StepRun
 from flows.models.run_deadline import RunDeadline
 from flows.models.run_label import RunLabel
 from flows.models.run_text import RunText, RunTextMark
+from flows.models.run_trace import RunTrace
 from flows.models.running_attempt import RunningAttempt
 from flows.models.task_cache import CachedValue
 from flows.models.token_name import TokenName
@@ -78,6 +79,7 @@ __all__ = [
     "RunLabel",
     "RunText",
     "RunTextMark",
+    "RunTrace",
     "RunningAttempt",
     "Step",
     "StepRun",
