@@ -8,6 +8,9 @@ from enum import Enum
 
 from django.db.models import TextChoices
 
+# The error of a message whose last delivery ended with its worker.
+DIED_AT_LAST = "The worker died during the last delivery."
+
 
 class Disposition(Enum):
     """What becomes of a message after a delivery; the names are those of AMQP 1.0."""
@@ -49,6 +52,16 @@ class DeadLetterReason(TextChoices):
     NOT_STORABLE = "not-storable", "what came of it could not be stored"
 
 
+class DeadLetterCause(TextChoices):
+    """How the last delivery of a dead letter ended, whatever the reason that it is one."""
+
+    COMPLETED = "completed", "its script had ended well"
+    FAILED = "failed", "its script failed"
+    RETRY = "retry", "its script asked for a redelivery"
+    REJECTED = "rejected", "its script or what it returned was rejected"
+    WORKER_DIED = "worker-died", "its worker died"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What becomes of a message, and what is written down about its delivery."""
@@ -65,8 +78,17 @@ class Decision:
     # What the script has said of a message that it rejected: a code, and details as JSON text.
     code: str | None = None
     details: str | None = None
+    # It ended with its worker, and not by its script.
+    worker_died: bool = False
     # Of a waiting script: what its next attempt is to find, JSON text, "" for nothing.
     state: str = ""
+
+    @property
+    def cause(self) -> DeadLetterCause:
+        """Return how the delivery of a dead letter ended."""
+        if self.worker_died:
+            return DeadLetterCause.WORKER_DIED
+        return DeadLetterCause(self.outcome.lower())
 
 
 @dataclass(frozen=True, slots=True)

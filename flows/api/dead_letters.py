@@ -155,6 +155,7 @@ def _documents(letters: Sequence[DeadLetter]) -> list[dict[str, Any]]:
             "deadAt": rfc3339(letter.dead_at),
             "reprocessedAt": letter.reprocessed_at and rfc3339(letter.reprocessed_at),
             "reason": letter.reason,
+            "causeCode": letter.cause,
             "code": letter.code,
             "details": _fragment(letter.details),
         }

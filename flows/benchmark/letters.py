@@ -43,6 +43,7 @@ def _make_some(bench: Workbench, numbers: range) -> None:
             run_id=id,
             step_id=plan.step_id,
             reason=DeadLetter.Reason.EXHAUSTED,
+            cause=DeadLetter.Cause.FAILED,
             error=ERROR,
             error_class=ERROR,
             body=wrap(id, write_payload(payload(number))),

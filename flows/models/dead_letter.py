@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
-from flows.disposition import DeadLetterReason
+from flows.disposition import DeadLetterCause, DeadLetterReason
 from flows.models.run import Run
 from flows.models.version import StepVersion
 
@@ -36,10 +36,17 @@ class DeadLetter(models.Model):
     """A message that was rejected or ran out of deliveries, kept until an operator decides."""
 
     Reason = DeadLetterReason
+    Cause = DeadLetterCause
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="dead_letters")
     step = models.ForeignKey(StepVersion, on_delete=models.PROTECT, related_name="+")
     reason = models.CharField(max_length=32, choices=Reason)
+    cause = models.CharField(  # noqa: DJ001  null tells the old ones
+        max_length=20,
+        choices=Cause,
+        null=True,
+        help_text="How its last delivery ended; null: of before there were causes.",
+    )
     error = models.TextField(help_text="With the script's traceback.")
     error_class = models.CharField(  # noqa: DJ001  null tells the old ones from an empty error
         max_length=200,

@@ -6,12 +6,14 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
+from flows.disposition import DIED_AT_LAST
 from flows.models import DeadLetter, Run, StepRun
+from flows.store.lost_attempts import DIED
 
 # The script version that a message or a dead letter is for.
 SCRIPT_OF_ROW = ("step__script_version__script_name", "step__script_version__number")
 FIELDS = (
-    *("id", "step_id", "step__name", "error", "reason", "deliveries", "dead_at", "branch"),
+    *("id", "step_id", "step__name", "error", "reason", "cause", "deliveries", "dead_at", "branch"),
     *("reprocessed_at", "discarded_at"),
 )
 
@@ -45,8 +47,8 @@ class RunLetters:
 
 
 def _is_of(letter: Mapping[str, Any], attempt: StepRun) -> bool:
-    return (letter["step_id"], letter["deliveries"], letter["error"]) == (
-        attempt.step_id,
-        attempt.delivery,
-        attempt.error,
-    )
+    if (letter["step_id"], letter["deliveries"]) != (attempt.step_id, attempt.delivery):
+        return False
+    if letter["cause"] == DeadLetter.Cause.WORKER_DIED:
+        return attempt.error in (DIED, DIED_AT_LAST)
+    return bool(letter["error"] == attempt.error)

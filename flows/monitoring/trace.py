@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 from django.db.models import Max
 
+from flows.disposition import DIED_AT_LAST
 from flows.models import (
     DeadLetter,
     Message,
@@ -40,7 +41,8 @@ FAILED = "failed"
 # The code of a run that was cancelled at its deadline.
 DEADLINE = "deadline"
 # The codes of errors of attempts that are no outcome of their script.
-LOST = {DIED: "worker-died", STOPPED: "worker-stopped"}
+WORKER_DIED = DeadLetter.Cause.WORKER_DIED.value
+LOST = {DIED: WORKER_DIED, DIED_AT_LAST: WORKER_DIED, STOPPED: "worker-stopped"}
 # The most dead letters of a run that are named.
 MOST_LETTERS = 1_000
 
@@ -113,9 +115,20 @@ class Beside:
         """Return why it has failed, or was cancelled by its deadline."""
         if not run.error:
             return None
-        if run.status == Run.Status.CANCELLED and self._deadlines.get(run.pk, (None, None))[1]:
+        if self._missed_deadline(run):
             return DEADLINE
-        return self._codes.get(run.pk, FAILED)
+        return self._codes.get(run.pk, (FAILED, None))[0]
+
+    def cause_code(self, run: Run) -> str | None:
+        """Return how the delivery ended that it has failed with."""
+        if not run.error or self._missed_deadline(run):
+            return None
+        return self._codes.get(run.pk, (FAILED, None))[1]
+
+    def _missed_deadline(self, run: Run) -> bool:
+        return run.status == Run.Status.CANCELLED and bool(
+            self._deadlines.get(run.pk, (None, None))[1]
+        )
 
 
 def wait_until_finished(
@@ -183,6 +196,7 @@ def _summary(run: Run, current_step: str | None, beside: Beside) -> dict[str, An
         "deadline": _time(beside.deadline(run.pk)),
         "error": run.error or None,
         "errorCode": beside.error_code(run),
+        "causeCode": beside.cause_code(run),
         "warnings": run.warnings,
         "startedBy": run.started_by and run.started_by.get_username(),
         "repeats": None if run.repeats is None else str(run.repeats),
@@ -190,13 +204,17 @@ def _summary(run: Run, current_step: str | None, beside: Beside) -> dict[str, An
     }
 
 
-def _codes_of(run_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Return why the last dead letter of each run has become one."""
+def _codes_of(run_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str | None]]:
+    """Return why the last dead letter of each run has become one, and its cause."""
     if not run_ids:
         return {}
     letters = DeadLetter.objects.filter(run__in=run_ids).order_by()
     last = letters.values("run").annotate(last=Max("pk")).values("last")
-    return dict(DeadLetter.objects.filter(pk__in=last).values_list("run_id", "reason").order_by())
+    found = DeadLetter.objects.filter(pk__in=last).order_by()
+    return {
+        run_id: (reason, cause)
+        for run_id, reason, cause in found.values_list("run_id", "reason", "cause")
+    }
 
 
 # --- where a run is ----------------------------------------------------------------------------
@@ -386,7 +404,8 @@ def _add_attempts(run: Run, letters: RunLetters, places: dict[str, Place]) -> No
                 "finishedAt": _time(step_run.finished_at),
                 "outcome": step_run.outcome,
                 "error": step_run.error or None,
-                "errorCode": _code_of(step_run, letters),
+                "errorCode": letters.reason_of(step_run) or _cause_of(step_run),
+                "causeCode": _cause_of(step_run),
                 "logs": log_lines(step_run.logs),
             }
         )
@@ -402,14 +421,8 @@ def _script_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"scriptName": name, "scriptVersion": number}
 
 
-def _code_of(attempt: StepRun, letters: RunLetters) -> str | None:
-    """Return the code of the error of an attempt.
-
-    It is the reason of the dead letter that has come of it, else what befell its worker or its
-    outcome.
-    """
-    if reason := letters.reason_of(attempt):
-        return reason
+def _cause_of(attempt: StepRun) -> str | None:
+    """Return how an attempt has ended that has an error: what befell its worker, or its outcome."""
     return LOST.get(attempt.error, attempt.outcome.lower()) if attempt.error else None
 
 
@@ -447,6 +460,7 @@ def _running(place: Place, message: Mapping[str, Any], attempt: RunningAttempt) 
         "outcome": RUNNING,
         "error": None,
         "errorCode": None,
+        "causeCode": None,
         "logs": log_lines(attempt.logs),
     }
 
@@ -457,6 +471,7 @@ def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, A
     finished_at = last["finishedAt"] if last else letter and _time(letter["dead_at"])
     error = letter["error"] if letter else last and last["error"]
     code = letter["reason"] if letter else last and last["errorCode"]
+    cause = letter["cause"] if letter else last and last["causeCode"]
     is_completed = status == Run.Status.COMPLETED
     return {
         "name": step.name,
@@ -468,6 +483,7 @@ def _step(run: Run, step: StepVersion, place: Place, status: str) -> dict[str, A
         "finishedAt": finished_at if status in Run.FINISHED else None,
         "error": None if is_completed else error,
         "errorCode": None if is_completed else code,
+        "causeCode": None if is_completed else cause,
         "progress": progress_document(place.progress),
         "attempts": attempts,
     }

@@ -599,6 +599,7 @@ def dead_letter(done: DeliveryResult, now: datetime) -> DeadLetter:
         branch=done.held.branch,
         step_id=done.held.step_id,
         reason=done.decision.reason.value if done.decision.reason else "",
+        cause=done.decision.cause.value,
         error=done.decision.error,
         error_class=error_class_of(done.decision.error),
         code=done.decision.code,

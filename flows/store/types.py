@@ -112,6 +112,8 @@ class DeliveryResult:
     state: StateChanges | None = None
     # It ran within the transaction that is to store it.
     ran_in_commit: bool = False
+    # Its attempt was seen by others, and stored when its worker was found dead.
+    has_attempt: bool = False
     # Called in the transaction that is to store it, at each try: returns what there is to store.
     run_in_transaction: Callable[[], DeliveryResult] | None = None
 
@@ -127,9 +129,11 @@ class DeliveryResult:
 
     @property
     def ran(self) -> bool:
-        """Whether a script ran, so that the history of the run shows it."""
+        """Whether a script ran that the history of the run does not show yet."""
         return (
-            not self.held.pending_outputs and self.decision.disposition is not Disposition.RELEASED
+            not self.held.pending_outputs
+            and not self.has_attempt
+            and self.decision.disposition is not Disposition.RELEASED
         )
 
     @property

@@ -122,6 +122,7 @@ def _document(delivery: WebhookDelivery, run: Run) -> dict[str, Any]:
             "createdAt": rfc3339(run.created_at),
             "finishedAt": rfc3339(delivery.at),
             "errorCode": beside.error_code(run) if is_as_told else None,
+            "causeCode": beside.cause_code(run) if is_as_told else None,
             "labels": beside.labels(run.pk),
             "statusUrl": status_url(run),
         },

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from flows.disposition import Disposition
-from flows.models import Queue
+from flows.models import DeadLetter, Queue, StepRun
 from flows.store import DeliveryResult, HeldMessage
+from flows.store.lost_attempts import DIED
 from flows.worker.redelivery import WORKER_DIED, RedeliveryRules, redeliver
 from flows.worker.results import ages, ended_now, waited
 
@@ -48,4 +50,17 @@ def is_exhausted(held: HeldMessage, queue_id: int) -> bool:
 def worker_died(held: HeldMessage) -> DeliveryResult:
     """Return a dead letter of a message whose last delivery ended with the death of its worker."""
     held.deliveries -= 1
-    return ended_now(held, WORKER_DIED)
+    return replace(ended_now(held, WORKER_DIED), has_attempt=_has_attempt(held))
+
+
+def _has_attempt(held: HeldMessage) -> bool:
+    """Tell whether the attempt of a dead worker is stored.
+
+    After a reprocessing the deliveries are counted anew: an attempt before it is another one.
+    """
+    place = {"run": UUID(held.correlation_id), "step": held.step_id, "branch": held.branch}
+    attempts = StepRun.objects.filter(**place).order_by("-id")
+    last = attempts.values("delivery", "error", "finished_at").first()
+    if not last or (last["delivery"], last["error"]) != (held.deliveries, DIED):
+        return False
+    return not DeadLetter.objects.filter(**place, dead_at__gt=last["finished_at"]).exists()

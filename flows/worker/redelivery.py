@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from flows.disposition import (
+    DIED_AT_LAST,
     Circumstances,
     DeadLetterReason,
     Decision,
@@ -62,8 +63,9 @@ CANCELLED = Decision(Disposition.CANCELLED, StepOutcome.CANCELLED)
 WORKER_DIED = Decision(
     Disposition.DEAD_LETTERED,
     StepOutcome.FAILED,
-    "The worker died during the last delivery.",
+    DIED_AT_LAST,
     DeadLetterReason.EXHAUSTED,
+    worker_died=True,
 )
 
 

@@ -22,8 +22,14 @@ class Case:
     flow: dict[str, Any] = field(default_factory=dict)
     # Its output goes to a second step, whose queue holds one message.
     goes_on: bool = False
-    # The code of the attempts before the last one.
+    # The code of the attempts before the last one, which is the cause of the letter, too.
     before: tuple[str, ...] = ()
+    cause: str = "rejected"
+
+    @property
+    def codes(self) -> tuple[str, str]:
+        """The code of the error, and that of its cause."""
+        return self.reason, self.cause
 
 
 CASES = {
@@ -31,13 +37,16 @@ CASES = {
     "rejected without a word": Case("rejected", "raise Reject('')", "reject('');"),
     "no message": Case("invalid-output", "return 7", "setData(7);", goes_on=True),
     "no output": Case("invalid-output", "return {1, 2}", "setData();"),
-    "cannot work": Case("script-invalid", "__import__('socket')", 'require("net");'),
+    "cannot work": Case(
+        "script-invalid", "__import__('socket')", 'require("net");', cause="failed"
+    ),
     "raised": Case(
         "exhausted",
         "raise ValueError('no')",
         "throw new Error('no');",
         queue={"maxDeliveries": 3},
         before=("failed", "failed"),
+        cause="failed",
     ),
     "asked again": Case(
         "exhausted",
@@ -45,18 +54,21 @@ CASES = {
         "retry({ after: 1, reason: 'no' });",
         queue={"maxDeliveries": 2},
         before=("retry",),
+        cause="retry",
     ),
     "too old": Case(
         "expired",
         "raise Retry(after=3600)",
         "retry({ after: 3600 });",
         flow={"maxAgeSeconds": 60},
+        cause="retry",
     ),
     "waits": Case(
         "waited-too-long",
         "raise Wait(after=3600, reason='no')",
         "wait({ after: 3600, reason: 'no' });",
         queue={"maxWaitSeconds": 60},
+        cause="failed",
     ),
     "too large": Case("too-large", "return 'x' * 5_000", "setData('x'.repeat(5000));"),
     "too wide": Case(
@@ -64,10 +76,21 @@ CASES = {
         "return [message, message]",
         "setData([context.Data, context.Data]);",
         goes_on=True,
+        cause="completed",
     ),
-    "no queue": Case("no-queue", "return message", "setData(context.Data);", goes_on=True),
+    "no queue": Case(
+        "no-queue",
+        "return message",
+        "setData(context.Data);",
+        goes_on=True,
+        cause="completed",
+    ),
 }
 ELSEWHERE = {"not-storable"}
+
+
+def codes_of(document: dict[str, Any]) -> tuple[str, str]:
+    return document["errorCode"], document["causeCode"]
 
 
 def configured(kit: FlowKit, language: str) -> None:
@@ -88,7 +111,7 @@ def configured(kit: FlowKit, language: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("language", ["python", "javascript"])
-def test_each_reason_of_a_dead_letter_is_the_code_of_its_run_step_and_last_attempt(
+def test_the_codes_of_a_dead_letter_are_those_of_its_run_step_and_last_attempt(
     flow_kit: FlowKit, settings: Any, language: str
 ) -> None:
     settings.ASYNCENGINE_MAX_RESULT_BYTES = 4_096
@@ -101,14 +124,18 @@ def test_each_reason_of_a_dead_letter_is_the_code_of_its_run_step_and_last_attem
 
     found = {
         name: (
-            [each["errorCode"] for each in run.step("first")["attempts"]],
-            run.step("first")["errorCode"],
-            run.trace["errorCode"],
+            [codes_of(each) for each in run.step("first")["attempts"]],
+            codes_of(run.step("first")),
+            codes_of(run.trace),
+            DeadLetter.objects.values_list("reason", "cause").get(run=run.id),
         )
         for name, run in runs.items()
     }
     assert found == {
-        name: ([*case.before, case.reason], case.reason, case.reason)
+        name: (
+            [*((code, code) for code in case.before), case.codes],
+            *(case.codes, case.codes, case.codes),
+        )
         for name, case in CASES.items()
     }
     assert {case.reason for case in CASES.values()} | ELSEWHERE == set(DeadLetter.Reason.values)

@@ -8,11 +8,12 @@ import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import Model
 from django.urls import reverse
 
 from flows import engine
 from flows.management.commands.runs import Printed
-from flows.models import Consumer, Queue, Run, RunningAttempt, StepRun
+from flows.models import Consumer, DeadLetter, Queue, Run, RunningAttempt, StepRun
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.run_story import NOW, WAITED, run_story
 from flows.monitoring.times import rfc3339
@@ -34,6 +35,10 @@ def run(message, context):
     context.progress(1, 4, '<rows>')
     while True: pass
 """
+
+
+def admin_page(row: Model) -> str:
+    return reverse(f"admin:flows_{row._meta.model_name}_change", args=[row.pk])
 
 
 class AtWork:
@@ -193,6 +198,36 @@ def test_the_log_that_was_seen_stays_when_the_worker_is_gone(started, at_work, e
     assert attempt["outcome"] == end["outcome"] == "FAILED"
     assert attempt["error"] == end["error"] == (DIED if ends == "died" else STOPPED)
     assert not RunningAttempt.objects.exists()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_out_of_deliveries_by_the_death_of_a_worker_is_told_alike_everywhere(
+    started, at_work, admin_client, seen
+):
+    """An attempt of less than a second was not seen by others."""
+    if not seen:
+        RunningAttempt.objects.all().delete()
+    Queue.objects.update(max_deliveries=1)
+    consumer = Consumer.objects.get()
+    store().reap(consumer.machine, lambda pid: False, LEASE, LEASE)
+
+    work("flow-0")
+
+    run = run_of(started.pk)
+    shown = trace(run)
+    [step] = shown["steps"]
+    [attempt] = step["attempts"]
+    letter = DeadLetter.objects.get()
+    told = admin_client.get(f"/async/api/dead-letters/{letter.pk}").json()
+    [summary] = admin_client.get("/async/api/runs").json()["results"]
+    ends = [shown, step, attempt, summary]
+    assert [(end["errorCode"], end["causeCode"]) for end in ends] == [
+        ("exhausted", "worker-died")
+    ] * 4
+    assert (told["reason"], told["causeCode"]) == ("exhausted", "worker-died")
+    assert (attempt["attempt"], step["deliveries"], told["deliveries"]) == (1, 1, 1)
+    for page in (admin_page(run), admin_page(letter)):
+        assert "its worker died" in admin_client.get(page).content.decode()
 
 
 def test_the_next_attempt_has_the_next_number(started, at_work):

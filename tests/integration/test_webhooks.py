@@ -217,6 +217,7 @@ def test_receiver_gets_a_signed_body_without_the_payload(receiver):
         "flowName": "flow",
         "status": "COMPLETED",
         "errorCode": None,
+        "causeCode": None,
         "labels": {"order": "4711"},
         "statusUrl": f"/async/api/runs/{run.pk}",
     }

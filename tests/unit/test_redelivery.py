@@ -206,6 +206,7 @@ def test_rules_of_redelivery_change_nothing_but_redeliveries(settled):
 
 def test_a_message_whose_workers_died_is_a_dead_letter_out_of_deliveries():
     assert (WORKER_DIED.disposition, WORKER_DIED.reason) == (DEAD, DeadLetterReason.EXHAUSTED)
+    assert WORKER_DIED.cause == "worker-died"
 
 
 def test_what_cannot_be_stored_is_a_dead_letter_or_waits_aside():

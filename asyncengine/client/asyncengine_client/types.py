@@ -34,6 +34,7 @@ class RunSummary(TypedDict):
     deadline: str | None
     error: str | None
     errorCode: str | None
+    causeCode: str | None
     warnings: int
     startedBy: str | None
     repeats: str | None
@@ -80,6 +81,7 @@ class DeadLetter(TypedDict):
     deliveries: int
     deadAt: str
     reason: str
+    causeCode: str | None
     code: str | None
     details: Any
     reprocessedAt: str | None

@@ -55,6 +55,7 @@ RUN = {
     "result": {"correlationId": RUN_ID, "payload": {"decision": "accepted"}},
     "error": None,
     "errorCode": None,
+    "causeCode": None,
     "warnings": 0,
     "startedBy": "billing",
     "repeats": None,
@@ -76,6 +77,7 @@ RUN = {
             "finishedAt": "2026-11-02T09:30:00.133000Z",
             "error": None,
             "errorCode": None,
+            "causeCode": None,
             "progress": None,
             "attempts": [
                 {
@@ -88,6 +90,7 @@ RUN = {
                     "outcome": "COMPLETED",
                     "error": None,
                     "errorCode": None,
+                    "causeCode": None,
                     "logs": [
                         {
                             "at": "2026-11-02T09:30:00.132000Z",
@@ -242,6 +245,7 @@ DEAD_LETTER = {
     "deliveries": 5,
     "deadAt": "2026-11-02T09:31:07.250000Z",
     "reason": "exhausted",
+    "causeCode": "failed",
     "code": None,
     "details": None,
     "reprocessedAt": None,

@@ -71,14 +71,25 @@ ERROR_CODE = code(
     " its deadline.",
     [*DeadLetter.Reason.values, FAILED, DEADLINE],
 )
+CAUSE_CODE = code(
+    "How the delivery itself ended that `errorCode` or `reason` is about: out of deliveries may be"
+    " by an error of the script or by the death of its worker. Null where no delivery has ended"
+    " so, and for dead letters that are older than this code.",
+    DeadLetter.Cause.values,
+)
 ATTEMPT_CODE = code(
     "The kind of the error: the reason of the dead letter that has come of the attempt, else how it"
     " has ended.",
     [
         *DeadLetter.Reason.values,
         *(each.lower() for each in StepRun.Outcome.values if each != StepRun.Outcome.COMPLETED),
-        *LOST.values(),
+        *dict.fromkeys(LOST.values()),
     ],
+)
+ATTEMPT_CAUSE = code(
+    "How the delivery itself ended, whether a dead letter has come of it or not; null where it has"
+    " no error.",
+    [*(each.lower() for each in StepRun.Outcome.values), *dict.fromkeys(LOST.values())],
 )
 
 PROBLEM_TYPE: Schema = {
@@ -183,6 +194,7 @@ ATTEMPT = record(
         },
         "error": TEXT_OR_NULL,
         "errorCode": ATTEMPT_CODE,
+        "causeCode": ATTEMPT_CAUSE,
         "logs": listed(ref("LogLine")),
     },
     description="One delivery of the message to the step's script.",
@@ -225,6 +237,7 @@ STEP_TRACE = record(
             " has ended.",
             DeadLetter.Reason.values,
         ),
+        "causeCode": CAUSE_CODE,
         "progress": {"anyOf": [PROGRESS, {"type": "null"}]},
         "attempts": listed(ref("Attempt")),
     }
@@ -255,6 +268,7 @@ RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
     "deadline": {**TIME_OR_NULL, "description": "It is cancelled if it has not ended by then."},
     "error": TEXT_OR_NULL,
     "errorCode": ERROR_CODE,
+    "causeCode": CAUSE_CODE,
     "warnings": COUNT,
     "startedBy": {
         **TEXT_OR_NULL,
@@ -490,6 +504,7 @@ DEAD_LETTER = record(
         "deliveries": COUNT,
         "deadAt": TIME,
         "reason": {"type": "string", "enum": DeadLetter.Reason.values},
+        "causeCode": CAUSE_CODE,
         "code": {**TEXT_OR_NULL, "description": "That the script gave when it rejected it."},
         "details": {"description": "What the script said when it rejected it: any JSON value."},
         "reprocessedAt": {**TIME_OR_NULL, "description": "Null while it is open."},

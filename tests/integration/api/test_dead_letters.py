@@ -79,6 +79,7 @@ class TestListed:
             "payload": {"a": 1},
             "deliveries": 1,
             "reason": "rejected",
+            "causeCode": None,
             "code": None,
             "details": None,
             "reprocessedAt": None,

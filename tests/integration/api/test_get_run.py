@@ -75,6 +75,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "finishedAt": None,
         "error": None,
         "errorCode": None,
+        "causeCode": None,
         "progress": None,
         "attempts": [],
     }
@@ -91,6 +92,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "result": None,
         "error": None,
         "errorCode": None,
+        "causeCode": None,
         "warnings": 0,
         "startedBy": "caller",
         "repeats": None,
