@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from functools import partial
 from typing import Any
 
 from flows.processes import die_with_parent
+from scripts.protocol.waker import Waker
 
 MAX_DEATHS = 5
 DEATHS_PERIOD_SECONDS = 60.0
 # How long a child may take to end, beside what it waits for.
 END_SECONDS = 50.0
+# How often it is looked whether the address answers.
+LOOK_SECONDS = 0.1
 
 
 class RestartLimitReached(Exception):
@@ -96,18 +100,26 @@ class Supervisor:
         """
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)
+        # A child has ended: with a handler, the signal wakes.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        waker = Waker()
+        signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
         announced = False
         try:
             for child in self.children:
                 child.start()
             while not self.stopping:
+                waker.clear()
                 self._restart_dead_children()
                 if not announced and is_ready():
                     ready()
                     announced = True
-                time.sleep(0.1)
+                if not self.stopping:
+                    select.select([waker], [], [], None if announced else LOOK_SECONDS)
         finally:
             self._stop_children()
+            signal.set_wakeup_fd(-1)
+            waker.close()
 
     def _restart_dead_children(self) -> None:
         for child in self.children:
