@@ -176,6 +176,8 @@ Q_CLUSTER = {
     "ALT_CLUSTERS": {},
     # The broker itself waits until there is work.
     "poll": 0,
+    # The sentinel wakes at once when a process of its cluster has died.
+    "guard_cycle": 2,
     "recycle": 10_000,
     # Limits of django-q2's own tasks. Consumer sessions have leases instead.
     "timeout": 1_800,

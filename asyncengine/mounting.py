@@ -97,8 +97,8 @@ def with_broker(of_project: Mapping[str, Any] | None, of_engine: dict[str, Any])
     if of_project is None:
         return of_engine
     tasks = of_project.get("workers", of_engine["task_workers"])
-    by_default = {"ALT_CLUSTERS": {}, "bound_queues_only": of_engine["bound_queues_only"]}
-    own = {**by_default, **of_project}
+    by_default = {name: of_engine[name] for name in ("bound_queues_only", "guard_cycle")}
+    own = {"ALT_CLUSTERS": {}, **by_default, **of_project}
     if "task_workers" not in own:
         own |= {"workers": of_engine["workers"], "task_workers": tasks}
     return own | {name: of_engine[name] for name in ("broker_class", "orm", "poll")}

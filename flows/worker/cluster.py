@@ -14,8 +14,10 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -34,6 +36,7 @@ from flows.tasks.lanes import Lanes, WorkerLane
 from flows.worker.measuring import Measuring
 from flows.worker.own_cluster import flow_workers, task_workers
 from flows.worker.this_worker import this_worker
+from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
 
@@ -53,31 +56,55 @@ class Flag:
     def set(self) -> None:
         self.value.value = 1
 
+
+class StopEvent(Flag):
+    """A flag that can be waited for. The wait also ends when one of these processes has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Woken once and never cleared, it stays readable for all.
+        self.waker = Waker()
+        self.processes: Callable[[], Iterable[BaseProcess]] = tuple
+
+    def set(self) -> None:
+        super().set()
+        self.waker.wake()
+
     def wait(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while not self.is_set() and (rest := deadline - time.monotonic()) > 0:
-            time.sleep(min(rest, 0.05))
+        wait([self.waker.fileno(), *(process.sentinel for process in self.processes())], seconds)
         return self.is_set()
+
+    def close(self) -> None:
+        self.waker.close()
 
 
 # How often the main process looks at those that write, and, where it ends by itself, for the rest.
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 REST_SECONDS = 0.2
+# After the death of a sentinel, the next one starts so much later.
+RESTART_SECONDS = 0.5
 
 
 class Timer:
-    """django-q2's clock of a worker, without its lock."""
+    """django-q2's clock of a worker, without its lock: what is left of the time of its task.
+
+    The worker sets it. It counts down by itself, so that what the sentinel subtracts in each of its
+    cycles is left out: they are as long as nothing happens.
+    """
 
     def __init__(self) -> None:
-        self._value = RawValue("f", -1)
+        self._ends_at = RawValue("d", -1)
+        self._sentinel = os.getpid()
 
     @property
     def value(self) -> float:
-        return self._value.value
+        ends_at = self._ends_at.value
+        return max(ends_at - time.monotonic(), 0.0) if ends_at > 0 else ends_at
 
     @value.setter
     def value(self, seconds: float) -> None:
-        self._value.value = seconds
+        if os.getpid() != self._sentinel:
+            self._ends_at.value = time.monotonic() + seconds if seconds > 0 else seconds
 
     def get_lock(self) -> nullcontext[None]:
         return nullcontext()
@@ -97,7 +124,7 @@ task_ends.install_in_workers()
 class CrashSafeSentinel(Sentinel):
     def __init__(
         self,
-        stop_event: Flag,
+        stop_event: StopEvent,
         start_event: Flag,
         cluster_id: uuid.UUID,
         parent: int,
@@ -112,6 +139,7 @@ class CrashSafeSentinel(Sentinel):
         self.result_queue = lanes.results
         self.pool_size = lanes.workers()
         self.event_out = Flag()
+        stop_event.processes = self._processes
         this_worker.draining = stop_event
         this_worker.is_awaited = lambda: not lanes.flows.empty()
         this_worker.measuring = Measuring(lanes.measures)
@@ -120,6 +148,9 @@ class CrashSafeSentinel(Sentinel):
             if Conf.SCHEDULER:
                 schedule_by_a_steady_clock(self.broker)
         self.start()
+
+    def _processes(self) -> list[BaseProcess]:
+        return [*self.pool, self.monitor, self.pusher]
 
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
         return super().spawn_process(child, target, *args)
@@ -181,7 +212,7 @@ class CrashSafeCluster(Cluster):
         self.rest_event = Flag() if until_rest else None
 
     def start(self) -> int:
-        self.stop_event = Flag()
+        self.stop_event = StopEvent()
         self.guard = WriteGuard()
         self._spawn_sentinel()
         return self.pid
@@ -216,7 +247,7 @@ class CrashSafeCluster(Cluster):
                 continue
             if self.stop_event.is_set():
                 return
-            time.sleep(Conf.GUARD_CYCLE)
+            time.sleep(RESTART_SECONDS)
             self._spawn_sentinel()
 
     def stop(self) -> bool:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import threading
@@ -6,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from flows.tasks.queue import TaskQueue
-from flows.worker.cluster import Flag, Timer
+from flows.worker.cluster import StopEvent, Timer
+from tests.waiting import PATIENCE
+
+LONG = 100 * PATIENCE
 
 
 @pytest.fixture
@@ -55,26 +59,57 @@ def wait_until_sleeping(pid):
     raise AssertionError("the reader never waited")
 
 
-def test_a_flag_set_in_a_child_is_seen_by_its_parent():
-    flag = Flag()
-    pid = os.fork()
-    if pid == 0:
-        flag.set()
-        os._exit(0)
-
-    os.waitpid(pid, 0)
-
-    assert flag.wait(0)
+def in_a_child(act):
+    """Call it in a process that ends then, and return that ended process."""
+    process = multiprocessing.get_context("fork").Process(target=act)
+    process.start()
+    process.join()
+    return process
 
 
-def test_waiting_for_a_flag_ends_with_its_time():
-    assert Flag().wait(0.01) is False
+@pytest.fixture
+def stop_event():
+    event = StopEvent()
+    yield event
+    event.close()
 
 
-def test_a_timer_is_shared_without_a_lock():
+def test_a_stop_that_is_set_in_a_child_is_seen_by_its_parent_again_and_again(stop_event):
+    in_a_child(stop_event.set)
+
+    assert [stop_event.wait(LONG), stop_event.wait(LONG), stop_event.is_set()] == [True] * 3
+
+
+def test_waiting_for_a_stop_ends_with_its_time_or_the_end_of_a_process(stop_event):
+    assert stop_event.wait(0.01) is False
+
+    ended = in_a_child(int)
+    stop_event.processes = lambda: [ended]
+
+    assert stop_event.wait(LONG) is False
+
+
+def test_a_timer_is_set_by_its_worker_alone_and_counts_down_by_itself():
     timer = Timer()
 
-    with timer.get_lock():
-        timer.value = 7
+    def begin():
+        timer.value = 1_000
+        # As django-q2's worker does.
+        timer.value += 3
 
-    assert timer.value == 7
+    in_a_child(begin)
+    # As its sentinel does in each cycle.
+    timer.value -= 900
+    first = timer.value
+
+    assert first <= 1_003
+    assert 0 < timer.value < first
+
+
+@pytest.mark.parametrize(("told", "shown"), [(-1, -1), (-2, -2), (0, 0), (1e-9, 0)])
+def test_a_timer_shows_what_is_no_time_and_when_the_time_is_over(told, shown):
+    timer = Timer()
+
+    in_a_child(lambda: setattr(timer, "value", told))
+
+    assert timer.value == shown
