@@ -20,7 +20,7 @@ from scripts.protocol.waker import Waker
 SQLITE_LOOK_SECONDS = 0.002
 # After a write it is asked at once, and then less and less often: the commit is about to end.
 SQLITE_FIRST_LOOK_SECONDS = 0.001
-SQLITE_IDLE_SECONDS = 0.1
+SQLITE_IDLE_SECONDS = 1.0
 
 
 class Listener(ABC):
@@ -36,8 +36,11 @@ class Listener(ABC):
         """Remember how things stand: whatever happens after this ends the next `wait`."""
 
     @abstractmethod
-    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
-        """Return when there may be work, a waker is woken or the seconds are over."""
+    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:
+        """Return when there may be work, a waker is woken or the seconds are over.
+
+        False: nothing has happened since the last `look`.
+        """
 
     @abstractmethod
     def close(self) -> None: ...
@@ -61,14 +64,16 @@ class PostgreSQLListener(Listener):
         self.is_told_all = not getattr(self.connection, "is_pooled", False)
 
     def look(self) -> None:
-        # The connection keeps notifications until they are read.
-        with connection.wrap_database_errors:
-            for _ in self.connection.notifies(timeout=0):
-                pass
+        self._take()
 
-    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
-        select.select([self.connection, *wakers], [], [], seconds)
-        self.look()
+    def _take(self) -> bool:
+        """Take the notifications, which the connection keeps; whether there were some."""
+        with connection.wrap_database_errors:
+            return bool(list(self.connection.notifies(timeout=0)))
+
+    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:
+        told, _, _ = select.select([self.connection, *wakers], [], [], seconds)
+        return self._take() or bool(told)
 
     def close(self) -> None:
         self.connection.close()
@@ -93,11 +98,14 @@ class SQLiteListener(Listener):
     def look(self) -> None:
         self.version = self._data_version()
 
-    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> None:
+    def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:
         deadline = time.monotonic() + seconds
-        while self._data_version() == self.version and (now := time.monotonic()) < deadline:
+        while self._data_version() == self.version:
+            if (now := time.monotonic()) >= deadline:
+                return False
             if self._rest(min(deadline - now, self._longest_rest(now)), wakers):
-                return
+                break
+        return True
 
     def _longest_rest(self, now: float) -> float:
         if self.writes is None:

@@ -101,6 +101,18 @@ READY_QUEUES = f"""
                FROM flows_consumer GROUP BY queue_id) c ON c.queue_id = q.id
 """
 
+# Whether there is a message, a session, a task, or what a time has come for.
+HAS_WORK = """
+    SELECT EXISTS (SELECT 1 FROM flows_queuestate WHERE depth + delayed > 0)
+        OR EXISTS (SELECT 1 FROM flows_consumer)
+        OR EXISTS (SELECT 1 FROM flows_reprocessing WHERE finished_at IS NULL)
+        OR EXISTS (SELECT 1 FROM flows_rundeadline WHERE was_missed IS NULL AND at <= {now})
+        OR EXISTS (SELECT 1 FROM flows_flowschedulestate WHERE at <= {now})
+        OR EXISTS (SELECT 1 FROM flows_webhookdelivery
+                   WHERE status = 'pending' AND next_attempt_at <= {now})
+        OR EXISTS (SELECT 1 FROM django_q_ormq WHERE key IN (%s, %s) AND lock < {now})
+"""
+
 # Since when the oldest message that is ready waits, in those of these queues that have messages: a
 # probe of the index of those that wait for each priority.
 OLDEST_READY = """

@@ -232,6 +232,11 @@ class Store:
             Ready(*row[:8], **({"asked_at": read_time(row[8])} | limits(*row[9:]))) for row in rows
         ]
 
+    def has_work(self, task_lists: tuple[str, str]) -> bool:
+        """Tell whether a broker of these lists has anything to look for, in a single statement."""
+        with self.database.set_up():
+            return bool(self.database.query_now(sql.HAS_WORK, task_lists)[0][0])
+
     def oldest_ready(self, queue_ids: Sequence[int], now: datetime) -> dict[int, datetime]:
         """Return by queue since when its oldest ready message has been ready, where there is one.
 

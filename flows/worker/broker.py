@@ -85,6 +85,8 @@ class QueueBroker(ORM):
         self.tasks_are_next = False
         self.next_start_in = 60.0
         self.is_empty = False
+        # Since nothing was told in the last wait, and there was nothing to do before it.
+        self.is_quiet = False
         self.listener: Listener | None = None
         self.has_warned = False
         self.counting = Counting()
@@ -132,6 +134,8 @@ class QueueBroker(ORM):
         It never raises: django-q2 would stop the cluster's intake for ten seconds.
         """
         try:
+            if self._rests():
+                return []
             self._reap_now_and_then()
             self._look()
             self._wake_reprocessings()
@@ -153,6 +157,20 @@ class QueueBroker(ORM):
         except (DatabaseFault, OSError) as error:
             self._start_afresh(error)
             return []
+
+    def _rests(self) -> bool:
+        """Ask for no more than whether there is work, where none was found and none was told."""
+        if not self.is_quiet:
+            return False
+        store().settle_clock()
+        if store().has_work((ENGINE_LIST, self.list_key)):
+            self.is_quiet = False
+            return False
+        # There is no lease that could have run out.
+        self.reaped_at = time.monotonic()
+        self._keep_up()
+        self._wait()
+        return True
 
     def _tasks_of_django_q2(self) -> list[tuple[int | str, str]]:
         """Take as many tasks as workers are free for them, the engine's own first."""
@@ -190,10 +208,15 @@ class QueueBroker(ORM):
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = clock
-        self._store_stat()
+        # `HAS_WORK` asks for the times of all three.
         self.deadlines.look()
         self.webhooks.look()
         self.schedules.look()
+        self._keep_up()
+
+    def _keep_up(self) -> None:
+        """Do what each of these does now and then, whether there is work or not."""
+        self._store_stat()
         self.alerts.look()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
@@ -246,11 +269,17 @@ class QueueBroker(ORM):
         self.listener.look()
 
     def _wait(self) -> None:
+        self.is_quiet = False
         # Every commit of a busy worker wakes the broker, and hardly ever is there more to do.
         if self.is_busy and select.select(self._wakers(), [], [], BUSY_SECONDS)[0]:
             return
         if self.listener is not None:
-            self.listener.wait(self._longest_wait(self.listener), self._wakers())
+            was_told = self.listener.wait(self._longest_wait(self.listener), self._wakers())
+            self.is_quiet = not was_told and self._is_told_all(self.listener)
+
+    def _is_told_all(self, listener: Listener) -> bool:
+        """Whether only a commit that is told brings work."""
+        return self.is_empty and listener.is_told_all and self.when_at_rest is None
 
     def _longest_wait(self, listener: Listener) -> float:
         """Return the shortest polling time, longer where only a commit that is told brings work."""
@@ -268,6 +297,7 @@ class QueueBroker(ORM):
             logger.warning("the broker cannot use the database: %s. %s", trouble.value, error)
         else:
             logger.exception("the broker lost the database; it tries again")
+        self.is_quiet = False
         if self.listener is not None:
             self.listener.close()
             self.listener = None

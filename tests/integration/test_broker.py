@@ -1,5 +1,6 @@
 import time
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -10,7 +11,15 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from flows import engine
-from flows.models import Consumer, Queue
+from flows.models import (
+    Consumer,
+    FlowSchedule,
+    FlowScheduleState,
+    Queue,
+    Reprocessing,
+    RunDeadline,
+    WebhookDelivery,
+)
 from flows.tasks.lanes import Lanes
 from flows.worker.broker import ENGINE_LIST, QueueBroker
 from tests.builders import make_flow, open_lease
@@ -235,3 +244,65 @@ def test_the_engines_own_tasks_take_workers_for_tasks_where_theirs_is_busy(broke
         lane.waits.value = 1
 
     assert funcs(broker.dequeue()) == ["flows.tasks.retention.purge"] * 2
+
+
+def kinds_of_work():
+    """Yield what a broker at rest has to find, with what is not yet to be found."""
+    now = timezone.now()
+    past, later = now - timedelta(seconds=1), now + timedelta(hours=1)
+    flow = make_flow()
+    queue = flow.steps.first().queue
+    schedule = FlowSchedule.objects.create(flow=flow, name="s", cron="0 0 1 1 *", active=False)
+    webhook = {"kind": "flow", "url": "http://a.example", "run_status": "COMPLETED", "at": now}
+    reprocessing = {"filter": {}, "last_id": 0, "created_at": now, "due_at": later}
+    task = {"payload": "task", "key": Conf.PREFIX}
+    yield queue.state, {}, {"depth": 1}
+    yield queue.state, {"depth": 0}, {"delayed": 1}
+    yield RunDeadline(run_id=uuid4()), {"at": later}, {"at": past}
+    yield RunDeadline(run_id=uuid4()), {"at": past, "was_missed": True}, {"was_missed": None}
+    yield FlowScheduleState(schedule=schedule), {"at": later}, {"at": past}
+    delivery = WebhookDelivery(id=uuid4(), run_id=uuid4(), **webhook)
+    yield delivery, {"next_attempt_at": later}, {"next_attempt_at": past}
+    yield Reprocessing(**reprocessing), {"finished_at": now}, {"finished_at": None}
+    yield OrmQ(**task), {"lock": later}, {"lock": past}
+    yield OrmQ(**task), {"lock": past, "key": "of-others"}, {"key": ENGINE_LIST}
+    yield Consumer(**consumer_of(queue)), None, {}
+
+
+def consumer_of(queue):
+    now = timezone.now()
+    times = {"created_at": now, "heartbeat_at": now}
+    return {"queue": queue, "threads": 1, "cluster": "c", "machine": "m"} | times
+
+
+def save(row, fields):
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.save()
+
+
+def test_a_broker_at_rest_finds_each_kind_of_work_and_nothing_else(broker, workers, monkeypatch):
+    monkeypatch.setattr("flows.worker.broker.REAP_SECONDS", 0.001)
+    broker.dequeue()
+    looks = []
+    monkeypatch.setattr(broker, "_wake_reprocessings", lambda: looks.append("again"))
+
+    def rests():
+        looks.clear()
+        broker.is_quiet = broker.is_empty = True
+        broker.dequeue()
+        return not looks
+
+    found = {}
+    for number, (row, before, work) in enumerate(kinds_of_work()):
+        if before is not None:
+            save(row, before)
+        rested = rests()
+        save(row, work)
+        found[number, type(row).__name__] = (rested, not rests())
+        if row._meta.model_name == "queuestate":
+            save(row, {"depth": 0, "delayed": 0})
+        else:
+            row.delete()
+
+    assert set(found.values()) == {(True, True)}, found
