@@ -6,20 +6,15 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import DEFAULT_DB_ALIAS
-from django.db.models import F, Model, Q, Subquery, TextField
-from django.db.models.functions import Cast, Now
-from django.db.models.sql.compiler import SQLCompiler
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.models import get_token_model
 from rest_framework import authentication
@@ -29,6 +24,7 @@ from rest_framework.request import Request
 from flows.access.addresses import caller_network
 from flows.access.rights import Caller
 from flows.access.token_uses import token_uses
+from flows.access.users_by_key import users_of_identities, users_of_tokens
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.identity.errors import IssuerUnavailable, TokenRefused, UserRefused
@@ -36,9 +32,8 @@ from flows.identity.jwts import Claims, looks_like_one
 from flows.identity.options import options
 from flows.identity.provider import provider
 from flows.identity.users import user_of
-from flows.models import ConfigurationRevision, ExternalIdentity
+from flows.models import ExternalIdentity
 from flows.models.users import all_users, user_named, user_with_password
-from flows.store import store
 
 BASIC, BEARER = 'Basic realm="Async Engine"', "Bearer"
 REMEMBER_SECONDS = 5.0
@@ -48,10 +43,6 @@ ISSUER_RETRY_AFTER = 5
 UNKNOWN_LOGIN_SECONDS = 600.0
 # Each process has its own key, so a digest in memory tells nothing about the secret.
 DIGEST_KEY = secrets.token_bytes(32)
-
-
-# Stands for a key in a statement that is kept.
-PLACE = "its key"
 
 
 class Memory:
@@ -269,10 +260,14 @@ def users_logged_in(logins: Collection[Login]) -> dict[Login, Any]:
 
 
 def users_by_key(logins: Iterable[Login]) -> dict[str, Any]:
-    """Return the active users of logins with a key that still hold, by the key.
+    """Return the active users of logins with a key that still hold, by the key."""
+    tokens, identities = keys_that_hold(logins)
+    found = users_of_tokens(tokens) if tokens else {}
+    return {**found, **users_of_identities(identities)} if identities else found
 
-    Each has the configuration's revision, as text, in `revision`.
-    """
+
+def keys_that_hold(logins: Iterable[Login]) -> tuple[set[str], set[str]]:
+    """Return the keys of tokens, and of identities at issuers; the database may know of an end."""
     now = time.time()
     tokens, identities = set[str](), set[str]()
     for each in logins:
@@ -280,8 +275,7 @@ def users_by_key(logins: Iterable[Login]) -> dict[str, Any]:
             tokens.add(each.token)
         elif each.until is None or now < each.until:
             identities.add(each.identity)
-    found = users_of_tokens(tokens) if tokens else {}
-    return {**found, **users_of_identities(identities)} if identities else found
+    return tokens, identities
 
 
 def _active_users(ids: Collection[Any]) -> dict[Any, Any]:
@@ -294,69 +288,6 @@ def _user_of(login: Login, by_id: dict[Any, Any]) -> Any:
         return None
     sessions = import_module(settings.SESSION_ENGINE).SessionStore
     return user if not login.session or sessions().exists(login.session) else None
-
-
-def users_of_tokens(keys: Collection[str]) -> dict[str, Any]:
-    """Return the active users of valid tokens, by the keys of the tokens.
-
-    Each has the configuration's revision, as text, in `revision`.
-    """
-    return _users_of("auth_token_set", keys)
-
-
-def users_of_identities(keys: Collection[str]) -> dict[str, Any]:
-    """Return the active users by their keys at issuers, with `revision` as well."""
-    return _users_of("external_identities", keys)
-
-
-def _users_of(relation: str, keys: Collection[str]) -> dict[str, Any]:
-    select = _select_users(relation, len(keys))
-    # Not by `raw`, with which the database plans the statement each time.
-    rows = store().database.look_up(select.statement, select.values(keys))
-    return {user.found_by: user for user in select.users(rows) if user.is_active}
-
-
-@dataclass(frozen=True)
-class SelectUsers:
-    """A statement that selects users, with `PLACE` in the places of the keys."""
-
-    statement: str
-    params: Sequence[Any]
-    compiler: SQLCompiler
-
-    def values(self, keys: Collection[str]) -> list[Any]:
-        left = iter(keys)
-        return [next(left) if value == PLACE else value for value in self.params]
-
-    def users(self, rows: list[Any]) -> Iterator[Any]:
-        """Make the users of these rows as a QuerySet does."""
-        compiler = self.compiler
-        columns = compiler.klass_info["select_fields"]
-        names = [compiler.select[column][0].target.attname for column in columns]
-        model: type[Model] = get_user_model()
-        for row in compiler.results_iter([rows]):
-            user = model.from_db(compiler.using, names, [row[column] for column in columns])
-            for name, column in compiler.annotation_col_map.items():
-                setattr(user, name, row[column])
-            yield user
-
-
-@lru_cache(maxsize=512)
-def _select_users(relation: str, count: int) -> SelectUsers:
-    """It is kept: Django takes ten times as long to write it as to execute it."""
-    # The marks differ, for Django drops what is in a list twice.
-    places = [f"{PLACE} {number}" for number in range(count)]
-    holds = Q(**{f"{relation}__pk__in": places})
-    if relation == "auth_token_set":
-        holds &= Q(auth_token_set__expiry=None) | Q(auth_token_set__expiry__gt=Now())
-    # One filter is one join.
-    users = all_users().filter(holds)
-    revision = Subquery(ConfigurationRevision.objects.values(text=Cast("token", TextField())))
-    users = users.annotate(found_by=F(f"{relation}__pk"), revision=revision)
-    compiler = users.query.get_compiler(DEFAULT_DB_ALIAS)
-    statement, params = compiler.as_sql()
-    marked = [PLACE if value in places else value for value in params]
-    return SelectUsers(statement, marked, compiler)
 
 
 def _digest(secret: bytes) -> bytes:

@@ -20,9 +20,9 @@ from uuid import UUID
 from django.db import close_old_connections
 
 from flows import engine
-from flows.access.rights import rights_of_users
 from flows.access.token_uses import token_uses
-from flows.api.authentication import users_by_key
+from flows.access.users_by_key import starters_of
+from flows.api.authentication import keys_that_hold
 from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
 from flows.api.rate_headers import rate_headers
@@ -170,24 +170,23 @@ def tell(group: list[Call], outcomes: Sequence[Any]) -> None:
 
 def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
     """Start a run for each call that may be answered here; return the outcomes."""
-    users = users_by_key(call.known.login for call in group)
-    token_uses.note({call.known.login.token for call in group} & users.keys())
-    rights = rights_of_users(users.values())
+    tokens, identities = keys_that_hold(call.known.login for call in group)
+    starters = starters_of(tokens, identities)
+    token_uses.note(tokens & starters.keys())
     plans: dict[str, FlowPlan | None] = {}
     starts: dict[int, engine.StartRequest] = {}
     for number, call in enumerate(group):
-        name, user = call.known.flow_name, users.get(call.known.login.key)
-        if user is None:
+        name, starter = call.known.flow_name, starters.get(call.known.login.key)
+        if starter is None:
             continue
         if name not in plans:
-            plans[name] = runnable(name, user.revision)
+            plans[name] = runnable(name, starter.revision)
         if (plan := plans[name]) is None:
             continue
-        given = rights[user.pk]
-        if Right.START in given[None] or Right.START in given[plan.flow_id]:
-            rates = rates_of(plan, user)
+        if starter.may(Right.START, plan.flow_id):
+            rates = rates_of(plan, starter.user)
             key = call.idempotency_key
-            starts[number] = engine.StartRequest(plan, call.payload, user, key, rates)
+            starts[number] = engine.StartRequest(plan, call.payload, starter.user, key, rates)
     outcomes: list[Any] = [None] * len(group)
     started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
     standing = standings({rate for start in starts.values() for rate in start.rates})
