@@ -39,11 +39,11 @@ def address_note(name: str) -> str:
     return "" if written == name else f"In addresses the name {name!r} has to be written {written}."
 
 
-def require_name(model: Model, *, in_addresses: bool = False) -> None:
+def require_name(model: Model, *, in_addresses: bool = False, may_be_star: bool = False) -> None:
     """Raise ValidationError where the model's name is new and wrong. A stored name may stay."""
     name: str = model.name  # type: ignore[attr-defined]
     fault = address_fault(name) if in_addresses else name_fault(name)
-    if in_addresses and name == "*":
+    if in_addresses and name == "*" and not may_be_star:
         fault = 'must not be "*": it means every flow'
     stored = type(model)._default_manager.filter(pk=model.pk, name=name)
     if fault and not (model.pk and stored.exists()):

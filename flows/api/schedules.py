@@ -32,6 +32,7 @@ from flows.configuration.schedules import faults_of, fill_schedule
 from flows.models import Flow, FlowSchedule, Right
 from flows.monitoring.times import rfc3339
 from flows.options import can_be_a_name
+from scripts.names import address_fault
 from scripts.protocol.json_text import member_of
 from scripts.protocol.strict_json import read_exactly
 
@@ -66,6 +67,8 @@ class ScheduleView(ApiView):
             # Of two callers that make it, the second changes what the first has made.
             Flow.objects.select_for_update(no_key=True).get(pk=flow.pk)
             known = _schedules(flow).filter(name=schedule).first()
+            if known is None and (fault := address_fault(schedule)):
+                raise Problem("payload-invalid", f"The name of a schedule {fault}.")
             row = fill_schedule(known or FlowSchedule(flow=flow), entry)
             row.save()
         return json_response(_document(find(flow, schedule)), status=200 if known else 201)

@@ -52,12 +52,22 @@ class PlanChecks:
             for name, entry in self.desired.entries(kind).items():
                 if name not in self.entries[kind] and (fault := address_fault(name)):
                     self.faults.add(entry.at("name"), fault)
+        self._check_schedule_names()
         for flow in self.desired.flows.values():
             for step in flow.steps:
                 name = step.values["queue"]
                 is_new = step.makes_queue and name not in self.entries["queue"]
                 if is_new and (fault := address_fault(name)):
                     self.faults.add(step.at("queue"), fault)
+
+    def _check_schedule_names(self) -> None:
+        for flow_name, flow in self.desired.entries("flow").items():
+            stored = self.entries["flow"].get(flow_name, {}).get("schedules", [])
+            known = {each["name"] for each in stored}
+            for each in flow.values.get("schedules", []):
+                name = each["name"]
+                if name not in known and (fault := address_fault(name)):
+                    self.faults.add(flow.at("schedules"), f"the name {quoted(name)} {fault}")
 
     def _check_queues(self) -> None:
         """Check new durations against each other. Stored ones may stay."""

@@ -110,7 +110,8 @@ class FlowSchedule(models.Model):
         FlowScheduleState.renew(self, timezone.now())
 
     def clean(self) -> None:
-        require_name(self)
+        # An entry of a document has no flow yet, so it is not known whether its name is new.
+        require_name(self, in_addresses=self.flow_id is not None, may_be_star=True)
         wrong = {}
         try:
             require_times(self.cron, self.time_zone, timezone.now())

@@ -366,6 +366,25 @@ def test_each_fault_of_a_schedule_in_a_document_has_its_place():
     ]
 
 
+@pytest.mark.parametrize("name", ["a/pause", "a/b", " a", ".."])
+def test_a_name_that_no_address_can_have_is_refused_where_it_is_new(name):
+    schedule = make_schedule("0 5 * * *")
+    FlowSchedule.objects.update(name=name)
+    stored = FlowSchedule.objects.get()
+    kept = export_configuration()
+
+    with pytest.raises(ConfigurationInvalid) as refused:
+        import_configuration(document(ENTRY | {"name": f"{name}/"}))
+    with pytest.raises(ValidationError, match="The name must not"):
+        FlowSchedule(flow=schedule.flow, name=name, cron="0 5 * * *").full_clean()
+
+    [fault] = refused.value.errors
+    assert fault["path"] == "flows[0].schedules"
+    assert f'the name "{name}/" must not' in fault["detail"]
+    stored.full_clean()
+    assert not import_configuration(kept)
+
+
 def test_a_flow_that_is_restored_has_its_schedules():
     schedule = make_schedule("0 5 * * *")
     user = User.objects.create_superuser("admin")
