@@ -50,9 +50,17 @@ EXAMPLE = (
 
 
 def streamed(description: str) -> Responses:
-    """Describe an answer that is a stream of events."""
+    """Describe an answer that is a stream of events.
+
+    Generators make a client that reads text of a type they do not know as JSON, and one that hands
+    over what is octets as it is.
+    """
     response = OpenApiResponse(
-        {"type": "string", "description": "Server-sent events."},
+        {
+            "type": "string",
+            "contentMediaType": "application/octet-stream",
+            "description": "Server-sent events.",
+        },
         description=description,
         examples=[OpenApiExample("events", value=EXAMPLE, media_type="text/event-stream")],
     )

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.File;
 import java.lang.reflect.Method;
 import java.lang.reflect.Parameter;
+import java.nio.file.Files;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -34,7 +35,9 @@ public class Walk {
                 .newInstance(client);
             walked.ApiResponse<?> response =
                 (walked.ApiResponse<?>) method.invoke(api, values(json, method, step));
-            JsonNode answer = json.valueToTree(response.getData());
+            Object data = response.getData();
+            if (data instanceof File file) data = Files.readString(file.toPath());
+            JsonNode answer = json.valueToTree(data);
             if (step.get("keepsToken").asBoolean()) kept = answer.get("accessToken").asText();
             ObjectNode line = json.createObjectNode();
             line.put("operationId", operation).put("status", response.getStatusCode());

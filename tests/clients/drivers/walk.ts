@@ -46,7 +46,8 @@ for (const step of plan.steps as Step[]) {
     .map(([, Api]) => new Api(configuration));
   const api = apis.find((each) => callOf(each, step.operationId));
   const response = await api[callOf(api, step.operationId)!](argumentsOf(step));
-  const answer = (await response.value()) ?? null;
+  const value = (await response.value()) ?? null;
+  const answer = value instanceof Blob ? await value.text() : value;
   if (step.keepsToken) kept = answer.accessToken;
   const line = { operationId: step.operationId, status: response.raw.status, answer };
   console.log(JSON.stringify(line));

@@ -24,7 +24,9 @@ def main(package_name: str, plan_file: str) -> None:
         with package.ApiClient(settings) as client:
             call = call_of(package, client, step["operationId"])
             response = call(**arguments(call, step))
-            answer = client.sanitize_for_serialization(response.data)
+            data = response.data
+            is_stream = isinstance(data, bytes | bytearray)
+            answer = data.decode() if is_stream else client.sanitize_for_serialization(data)
         if step["keepsToken"]:
             kept = answer["accessToken"]
         line = {"operationId": step["operationId"], "status": response.status_code}
