@@ -21,6 +21,7 @@ from asyncengine.environment import (
     env_list,
     env_rate,
     env_text,
+    env_traces,
     kept_key,
     origins,
     public_url,
@@ -76,6 +77,8 @@ ASYNCENGINE_OIDC_CLIENT_ID = env_text("ASYNCENGINE_OIDC_CLIENT_ID", "")
 ASYNCENGINE_OIDC_CLIENT_SECRET = env_text("ASYNCENGINE_OIDC_CLIENT_SECRET", "")
 # What the login page calls the issuer; empty: by its host.
 ASYNCENGINE_OIDC_NAME = env_text("ASYNCENGINE_OIDC_NAME", "")
+# Send a trace of each run to the collector that the variables of OpenTelemetry name.
+ASYNCENGINE_TRACES = env_traces("ASYNCENGINE_TRACES")
 # How long the audit log is kept. 0: for ever.
 ASYNCENGINE_AUDIT_DAYS = env_int("ASYNCENGINE_AUDIT_DAYS", 400)
 # Set by `manage.py up`: the processes of its web server end when `up` has ended.

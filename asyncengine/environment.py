@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -38,6 +39,13 @@ def env_bool(name: str, default: bool) -> bool:
     if value not in {"0", "1", "true", "false"}:
         raise ImproperlyConfigured(f"{name} must be 0 or 1, not {value!r}")
     return value in {"1", "true"}
+
+
+def env_traces(name: str) -> bool:
+    value = env_bool(name, False)
+    if value and not find_spec("opentelemetry"):
+        raise ImproperlyConfigured(f"{name}=1 needs OpenTelemetry: pip install 'asyncengine[otel]'")
+    return value
 
 
 def env_int(name: str, default: int, minimum: int = 0) -> int:

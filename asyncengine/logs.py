@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 
 # Of a record's own fields. Others might be payloads, requests or secrets.
 FIELDS = ("correlation_id", "flow", "step", "attempt", "queue", "outcome", "reason", "code")
+# Of a record, else those of the current span, where traces are on.
+TRACE = ("trace_id", "span_id")
 
 
 def json_formatter() -> logging.Formatter:
@@ -33,4 +36,13 @@ def _add_place(logger: Any, name: str, event: Any) -> Any:
     for field in FIELDS:
         if (value := getattr(record, field, "")) != "":
             event[field] = value
+    if settings.ASYNCENGINE_TRACES:
+        ids = {field: getattr(record, field, "") for field in TRACE}
+        event |= ids if ids["trace_id"] else _current_ids()
     return event
+
+
+def _current_ids() -> dict[str, str]:
+    from scripts.traces.context import current, ids_of
+
+    return {} if (span := current()) is None else ids_of(span)

@@ -25,6 +25,7 @@ from flows.api.items import Item, elements, lines
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START_BATCH
 from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, runnable_plan, start_options
+from flows.api.traces import in_trace_of_caller
 from flows.api.view import ApiView
 from flows.errors import PayloadInvalid, QueueFull, StartRateExceeded
 from flows.front.turns import NO_FRONT, TURN
@@ -75,7 +76,8 @@ class BatchView(ApiView):
             BatchAnswer(lists_all_ids=ids == "all"),
         )
         try:
-            batch.start_all(_items(request, body))
+            with in_trace_of_caller(request.META):
+                batch.start_all(_items(request, body))
             if batch.stopped_by:
                 discard(body)
             return batch.answer.response(rates)

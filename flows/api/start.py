@@ -19,6 +19,7 @@ from flows.api.known_starts import note_start
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START
 from flows.api.rate_headers import add_rate_headers
+from flows.api.traces import in_trace_of_caller
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, done_before, has_waited
 from flows.models import Right, Run
@@ -75,7 +76,7 @@ def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
     key = _idempotency_key(request)
     body = json_body(request._request)
     rates = rates_of(plan, request.user)
-    with counting_refusals(plan.name):
+    with counting_refusals(plan.name), in_trace_of_caller(request.META):
         started = engine.start(
             plan, body, user=request.user, idempotency_key=key, rates=rates, **options
         )

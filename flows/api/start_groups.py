@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import close_old_connections
@@ -26,6 +26,7 @@ from flows.api.authentication import keys_that_hold
 from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
 from flows.api.rate_headers import rate_headers
+from flows.api.traces import caller_of
 from flows.errors import (
     FlowError,
     IdempotencyConflict,
@@ -42,6 +43,9 @@ from flows.plan import FlowPlan, flow_plan
 from flows.starts.rates import rates_of, standings
 from flows.starts.refusals import refusals
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
 # The most starts of one transaction.
 MOST = 200
 # For so long after a queue was full, room is looked for before anything is written.
@@ -57,6 +61,7 @@ class Call:
     idempotency_key: str | None
     loop: AbstractEventLoop
     outcome: Future[Any]
+    called_by: SpanContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,15 @@ class QuickStarts:
         if name is not None and not engine.is_idempotency_key(name):
             return None
         loop = asyncio.get_running_loop()
-        call = Call(known, b"".join(held.pieces), name, loop, loop.create_future())
+        payload, outcome = b"".join(held.pieces), loop.create_future()
+        call = Call(known, payload, name, loop, outcome, caller_of(scope))
         self._put(call)
-        outcome = await call.outcome
-        if outcome is None:
+        done = await outcome
+        if done is None:
             return None
-        if isinstance(outcome, Exception):
-            return known.refused(answer_to(outcome))
-        return known.accepted(outcome.correlation_id, outcome.headers)
+        if isinstance(done, Exception):
+            return known.refused(answer_to(done))
+        return known.accepted(done.correlation_id, done.headers)
 
     def note_in(self, environ: dict[str, Any]) -> StartNote:
         """Return what the view fills in, if it accepts the start of this environment."""
@@ -186,7 +192,9 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
         if starter.may(Right.START, plan.flow_id):
             rates = rates_of(plan, starter.user)
             key = call.idempotency_key
-            starts[number] = engine.StartRequest(plan, call.payload, starter.user, key, rates)
+            starts[number] = engine.StartRequest(
+                plan, call.payload, starter.user, key, rates, call.called_by
+            )
     outcomes: list[Any] = [None] * len(group)
     started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
     standing = standings({rate for start in starts.values() for rate in start.rates})

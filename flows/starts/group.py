@@ -24,6 +24,8 @@ from flows.starts.starting import start_run
 from flows.store import NewRun, StartRate, store
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
     from flows.access.rights import Caller
 
 
@@ -36,6 +38,7 @@ class StartRequest:
     user: Caller | None
     idempotency_key: str | None = None
     rates: tuple[StartRate, ...] = ()
+    called_by: SpanContext | None = None
 
 
 def start_together(
@@ -60,6 +63,7 @@ def start_together(
                 None,
                 at_once=True,
                 rates=each.rates,
+                called_by=each.called_by,
             )
         except FlowError as error:
             outcomes.append(error)

@@ -17,8 +17,11 @@ from flows.models.callback_mark import marked_uuid7
 from flows.models.webhook_url import is_private
 from flows.plan import FlowPlan, StepPlan, flow_plan
 from flows.store import NewRun, StartRate, store
+from scripts.traces import are_on
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
     from flows.access.rights import Caller
 
 # A mapping of Python values, or JSON text, which travels as it is.
@@ -45,8 +48,12 @@ def new_run(
     deadline: datetime | None = None,
     callback_url: str = "",
     rates: tuple[StartRate, ...] = (),
+    called_by: SpanContext | None = None,
 ) -> NewRun:
-    """Return a run that begins at a step, the first if none is given, with its checked payload."""
+    """Return a run that begins at a step, the first if none is given, with its checked payload.
+
+    Where traces are on it is started in the current span, unless another one is given.
+    """
     first = at or plan.require_runnable()
     raw = as_text(payload)
     # Only a run that repeats another names its step.
@@ -72,7 +79,14 @@ def new_run(
         deadline=deadline,
         callback_url=callback_url,
         rates=rates,
+        called_by=(called_by or _current_span()) if are_on() else None,
     )
+
+
+def _current_span() -> SpanContext | None:
+    from scripts.traces.context import current
+
+    return current()
 
 
 def as_text(payload: Payload) -> bytes:

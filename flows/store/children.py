@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.disposition import Decision, Disposition
@@ -25,6 +26,10 @@ from flows.store.database import sql_time
 from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import DeliveryResult, NewRun, QueueCounters
+from scripts.traces import are_on
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 RELEASED = Decision(Disposition.RELEASED)
 
@@ -116,6 +121,10 @@ class Children:
         IdempotencyKey.objects.bulk_create(keys)
         if has_more_beside(self._stored):
             store_beside(self._stored)
+        if are_on():
+            from flows.traces.spans import note_starts
+
+            note_starts(self._stored, time.time())
         for run in self._stored:
             totals[run.flow_name].accepted += 1
         self.database.wake()
@@ -188,6 +197,7 @@ def _written(run: NewRun) -> dict[str, Any]:
         "parent": run.parent and run.parent.hex,
         "depth": run.depth,
         "key": [run.key, run.key_caller, run.key_digest],
+        "trace": _trace(run),
     }
 
 
@@ -215,7 +225,24 @@ def _read(written: list[dict[str, Any]]) -> Iterator[NewRun]:
             key=key,
             key_caller=caller,
             key_digest=digest,
+            called_by=_called_by(each.get("trace")),
         )
+
+
+def _trace(run: NewRun) -> dict[str, str] | None:
+    if run.called_by is None:
+        return None
+    from scripts.traces.context import to_headers
+
+    return to_headers(run.called_by)
+
+
+def _called_by(written: dict[str, str] | None) -> SpanContext | None:
+    if written is None or not are_on():
+        return None
+    from scripts.traces.context import of_headers
+
+    return of_headers(**written)
 
 
 def _time(written: str | None) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from flows.models import RunCallback, RunDeadline, RunLabel
+from flows.models import RunCallback, RunDeadline, RunLabel, RunTrace
 from flows.models.users import key_in_database
 from flows.store.database import sql_time
 from flows.store.types import NewRun
@@ -54,7 +54,18 @@ def store_beside(runs: Sequence[NewRun]) -> None:
     RunLabel.objects.bulk_create(labels)
     RunDeadline.objects.bulk_create(deadlines)
     RunCallback.objects.bulk_create(callbacks)
+    if called := [run for run in runs if run.called_by]:
+        store_traces(called)
+
+
+def store_traces(runs: Sequence[NewRun]) -> None:
+    """Store the spans that runs are started in."""
+    from flows.traces.contexts import row_of
+
+    RunTrace.objects.bulk_create(
+        row_of(run.correlation_id, run.called_by) for run in runs if run.called_by
+    )
 
 
 def has_more_beside(runs: Sequence[NewRun]) -> bool:
-    return any(run.labels or run.deadline or run.callback_url for run in runs)
+    return any(run.labels or run.deadline or run.callback_url or run.called_by for run in runs)

@@ -8,6 +8,7 @@ by id, dead letters, the totals of flows.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,6 +40,7 @@ from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
+from scripts.traces import are_on
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,14 @@ class Store:
         On PostgreSQL the queue and the totals count them with the commit, so that a transaction of
         the caller's keeps no others waiting; it raises QueueFullAtCommit there.
         """
+        began = time.time()
+        self._start(runs, look_for_room)
+        if are_on():
+            from flows.traces.spans import note_starts
+
+            note_starts(runs, began)
+
+    def _start(self, runs: Sequence[NewRun], look_for_room: bool) -> None:
         ready, delayed = room_needed(runs)
         if look_for_room:
             for queue_id in {run.queue_id for run in runs}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.disposition import Decision, Disposition
@@ -15,6 +15,11 @@ from flows.store.rate_limit import RateLimit
 from flows.store.waiting import waits_at
 from scripts.protocol.calls import Waits
 from scripts.protocol.flow_state import StateChanges
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from flows.traces.spans import Attempt
 
 # A batch is about this much work: long enough that its transaction costs little, short enough
 # that its results are soon visible.
@@ -57,6 +62,8 @@ class NewRun:
     callback_url: str = ""
     # Those that its start counts in.
     rates: tuple[StartRate, ...] = ()
+    # The span that it is started in, where traces are on.
+    called_by: SpanContext | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +83,8 @@ class HeldMessage:
     reserved_at: float = field(default=0.0, compare=False)
     # The hash of the log with which it was noted as running for long; None: it is not noted.
     noted: int | None = field(default=None, compare=False)
+    # Where it stands in the trace of its run; None: traces are off.
+    trace: Attempt | None = field(default=None, compare=False)
 
     @property
     def waits(self) -> Waits | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
@@ -22,6 +24,7 @@ from flows.webhooks.secrets import signing_keys, webhook_of
 from flows.webhooks.signature import signed_headers
 from flows.webhooks.turning import turn_off
 from scripts.models.encryption import NotDecryptable
+from scripts.traces import are_on, outside_call
 
 if TYPE_CHECKING:
     from flows.webhooks.exchange import Answer
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 Kind, Status = WebhookDelivery.Kind, WebhookDelivery.Status
 GONE = 410
 BUSY = (429, 503)
+PORTS = {"http": 80, "https": 443}
 HEADERS = {"Content-Type": "application/json", "User-Agent": "AsyncEngine-Webhooks"}
 
 
@@ -70,11 +74,30 @@ def _sent(delivery: WebhookDelivery) -> Outcome:
     _follow_webhook(delivery, flow)
     body = _body(delivery)
     headers = signed_headers(str(delivery.pk), int(time.time()), body, signing_keys(flow))
+    url = urlsplit(delivery.url)
+    port = url.port or PORTS.get(url.scheme, 0)
     try:
-        answer = post(delivery.url, HEADERS | headers, body, private=flow.private_webhooks)
+        with (
+            _in_trace_of(delivery),
+            outside_call("POST", url.scheme, url.hostname or "", port) as call,
+        ):
+            headers = {**HEADERS, **headers, **call.headers}
+            answer = post(delivery.url, headers, body, private=flow.private_webhooks)
+            call.note_status(answer.status)
     except NoAnswer as error:
         return Outcome(str(error))
     return _judged(answer)
+
+
+def _in_trace_of(delivery: WebhookDelivery) -> AbstractContextManager[object]:
+    """Return a block in which the start of its run is the current span, where traces are on."""
+    if not are_on():
+        return nullcontext()
+    from flows.traces.contexts import starts_of
+    from scripts.traces.context import within
+
+    [start] = starts_of([delivery.run_id]).values()
+    return within(start)
 
 
 def _follow_webhook(delivery: WebhookDelivery, flow: Flow) -> None:

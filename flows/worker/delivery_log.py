@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from flows.disposition import Disposition
 from flows.plan import step_plan
-from flows.store import DeliveryResult
+from flows.store import DeliveryResult, HeldMessage
 
 logger = logging.getLogger(__name__)
 
@@ -44,5 +44,15 @@ def _log(level: int, result: DeliveryResult) -> None:
             "outcome": outcome,
             "reason": reason,
             "code": decision.code or "",
+            **_trace_of(held),
         },
     )
+
+
+def _trace_of(held: HeldMessage) -> dict[str, str]:
+    """Return the ids of its attempt in the trace of its run, where traces are on."""
+    if held.trace is None:
+        return {}
+    from scripts.traces.context import ids_of
+
+    return ids_of(held.trace.span)

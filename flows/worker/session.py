@@ -36,6 +36,7 @@ from flows.worker.transactional import TransactionalCallables, TransactionSpoile
 from scripts.callables.leftovers import drop_connections
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome
+from scripts.traces import are_on
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +184,10 @@ class Session:
         return self.batches.size(plan, threads)
 
     def _submit(self, taken: list[HeldMessage]) -> None:
+        if are_on():
+            from flows.traces import spans
+
+            spans.begin(taken)
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
             if held.pending_outputs:
@@ -212,6 +217,7 @@ class Session:
             body=held.body.encode(),
             start_by=self.start_by if self.lease.has_rate else 0.0,
             waits=held.waits,
+            trace=held.trace and held.trace.span,
         )
 
     def _to_run_within(self, held: HeldMessage, call: Call, plan: StepPlan) -> DeliveryResult:
@@ -280,6 +286,10 @@ class Session:
             stored = [d for d in stored if not d.run_in_transaction] + self.callables.ran
         this_worker.measuring.note(stored)
         log_ends(stored)
+        if are_on():
+            from flows.traces import spans
+
+            spans.end(stored)
 
     def _claim_apart(self, error: Exception) -> list[HeldMessage]:
         """Take one message. If that raises, the message dies, or waits if it cannot even die."""

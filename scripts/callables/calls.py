@@ -47,6 +47,7 @@ from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
+from scripts.traces import in_trace_of
 
 _MAX_FRAMES = 20
 
@@ -122,7 +123,8 @@ class CallableCall:
         self._progress = progress
 
     def _watched(self) -> Output:
-        return watchdog.call(self.limit, apart, self._run)
+        with in_trace_of(self.call):
+            return watchdog.call(self.limit, apart, self._run)
 
     def _run(self) -> Output:
         call, site = self.call, self._site

@@ -29,6 +29,7 @@ from scripts.protocol.services import (
     Service,
 )
 from scripts.protocol.wire import ProtocolError
+from scripts.traces import are_on, in_trace_of
 
 if TYPE_CHECKING:
     from scripts.pool.host_client import HostClient
@@ -62,7 +63,7 @@ class Request:
     reply: bytes = b""
     # The secret that the reply holds.
     secret: str = ""
-    # The call, where the service asks for it.
+    # The call, where the service or its trace asks for it.
     running: tuple[CallSite, Call] | None = None
 
 
@@ -119,7 +120,7 @@ class RequestDispatcher:
         ):
             raise ProtocolError
         request = Request(host, call, *_read(head), content, host.deadline(), host.flow_id)
-        if request.service == START_SERVICE:
+        if request.service == START_SERVICE or are_on():
             request.running = host.running_call(call)
         pending.unanswered.append(request)
         threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls
@@ -174,16 +175,17 @@ class RequestDispatcher:
         content = _content(request.content)
         if request.service == STATE_SERVICE:
             content["flow"] = request.flow_id
-        if request.service != START_SERVICE:
-            return service(request.host.program, content, request.deadline)
-        if request.running is None:
-            raise RequestFailed("The call that waited for the reply has ended.", "gone")
-        site, call = request.running
-        serve: Any = service
-        reply: dict[str, Any] = serve.serve_call(
-            site, call, (request.host, request.call), content, request.deadline
-        )
-        return reply
+        with in_trace_of(request.running and request.running[1]):
+            if request.service != START_SERVICE:
+                return service(request.host.program, content, request.deadline)
+            if request.running is None:
+                raise RequestFailed("The call that waited for the reply has ended.", "gone")
+            site, call = request.running
+            serve: Any = service
+            reply: dict[str, Any] = serve.serve_call(
+                site, call, (request.host, request.call), content, request.deadline
+            )
+            return reply
 
 
 def _read(head: bytes) -> tuple[int, str]:

@@ -104,6 +104,8 @@ class Call:
     # What its script has started in this turn, by the ordinals.
     starts: dict[int, Any] = field(default_factory=dict, compare=False)
     turn: object = field(default=None, compare=False)
+    # The span of this attempt, where traces are on: a SpanContext of OpenTelemetry.
+    trace: Any = field(default=None, compare=False)
 
     def starts_in(self, turn: object) -> dict[int, Any]:
         """Return what the script has started in the turn: those of an earlier one count no more."""

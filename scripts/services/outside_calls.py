@@ -31,6 +31,7 @@ from scripts.services.bodies import described, header_text, location_text
 from scripts.services.connections import CheckedNetwork
 from scripts.services.identities import digest, tls_context
 from scripts.services.request_parts import authorization, body_of, secret_name
+from scripts.traces import outside_call
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
@@ -121,8 +122,15 @@ class OutsideCalls:
         ca, certificate = (
             self._secret(program, name, deadline) for name in (hop.ca, hop.certificate)
         )
-        with self._pool(program, ca, certificate) as pool:
-            return _exchange(pool, hop, deadline)
+        with (
+            self._pool(program, ca, certificate) as pool,
+            outside_call(hop.method, hop.url.scheme, hop.host, hop.port) as call,
+        ):
+            if call.headers:
+                hop = replace(hop, headers={**call.headers, **hop.headers})
+            reply, location = _exchange(pool, hop, deadline)
+            call.note_status(reply["status"])
+            return reply, location
 
     def _secret(self, program: Program, name: str, deadline: Deadline) -> str:
         if not name:

@@ -57,6 +57,16 @@ LABELS = {
     "maxItems": MOST_LABELS,
     "items": {"type": "string", "pattern": "^[^:]{1,64}:.{1,255}$"},
 }
+TRACEPARENT = OpenApiParameter(
+    "traceparent",
+    str,
+    HEADER,
+    description="The caller's span, as W3C Trace Context has it, with `tracestate` beside it. Where"
+    " the server sends traces, the run belongs to that trace. A malformed one is ignored.",
+    examples=[
+        OpenApiExample("sampled", value="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    ],
+)
 START_OPTIONS = [
     filtered(
         "priority",
@@ -138,6 +148,7 @@ START = operation(
             HEADER,
             description="The caller's name for this start.",
         ),
+        TRACEPARENT,
         answered_header(
             "Idempotent-Replayed", str, "`true`: the run was started by an earlier call.", 200, 202
         ),
@@ -210,6 +221,7 @@ START_BATCH = operation(
             enum=["first", "all"],
             default="first",
         ),
+        TRACEPARENT,
         *says_its_rates(202, 429),
     ],
     body={
