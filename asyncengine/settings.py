@@ -103,15 +103,15 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 
 # `json`: each event is one line of JSON, for collectors of logs.
 LOG_FORMAT = env_word("ASYNCENGINE_LOG_FORMAT", ("text", "json"))
+LOG_FORMATTERS = {
+    "json": {"()": "asyncengine.logs.json_formatter"},
+    "text": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s%(of_message)s: %(message)s"},
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "json": {"()": "asyncengine.logs.json_formatter"},
-        "text": {
-            "format": "%(asctime)s %(levelname)s %(process)d %(name)s%(of_message)s: %(message)s"
-        },
-    },
+    # Every process makes those that are named here.
+    "formatters": {LOG_FORMAT: LOG_FORMATTERS[LOG_FORMAT]},
     # Adds the message that a callable runs to its log lines.
     "filters": {"message": {"()": "scripts.callables.logs.MessageFilter"}},
     "handlers": {

@@ -11,7 +11,7 @@ import sys
 LEFT_OUT = {
     *("asyncengine.urls", "flows.admin", "flows.api.urls", "scripts.admin", "unfold.admin"),
     *("authlib", "httpcore", "httpx", "jwt", "psycopg", "requests", "rest_framework.views"),
-    *("rest_framework.serializers", "click", "yaml"),
+    *("rest_framework.serializers", "click", "structlog", "yaml"),
 }
 CLUSTER = f"""
 import json, sys
