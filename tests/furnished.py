@@ -96,6 +96,7 @@ def furnish_beside(letter: DeadLetter, number: int, user: User) -> None:
     assert step.queue
     _make_configuration(number)
     _make_work(letter, step.queue, number, user)
+    _make_webhook(letter.run)
     _make_users(flow, number)
     _make_tasks(number)
 
