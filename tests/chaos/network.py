@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -26,9 +26,8 @@ class OtherHost:
     `door` is an address of that host which is reached whether or not the cable is cut.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         self.name = f"other-{secrets.token_hex(3)}"
-        number = secrets.randbelow(250) + 1
         self.here, self.there = (f"10.231.{number}.{end}" for end in (1, 2))
         self.way_to_door, self.door = (f"10.232.{number}.{end}" for end in (1, 2))
         self.card, self.card_there = (f"{end}{self.name[-6:]}" for end in ("here", "over"))
@@ -68,12 +67,20 @@ class OtherHost:
 
 @contextmanager
 def other_host() -> Iterator[OtherHost]:
-    host = OtherHost()
-    try:
-        host.plug_in()
+    with other_hosts(1) as [host]:
         yield host
-    finally:
-        host.unplug()
+
+
+@contextmanager
+def other_hosts(count: int) -> Iterator[list[OtherHost]]:
+    """Yield hosts that share no network with each other."""
+    numbers = secrets.SystemRandom().sample(range(1, 251), count)
+    with ExitStack() as stack:
+        hosts = [OtherHost(number) for number in numbers]
+        for host in hosts:
+            stack.callback(host.unplug)
+            host.plug_in()
+        yield hosts
 
 
 def run(*command: str) -> None:

@@ -91,12 +91,13 @@ class PostgreSQLServer(Server):
             "crowd at PostgreSQL": self._crowd,
         }
 
-    def listen_on(self, address: str) -> str:
-        """Have it answer on a network as well; return the URL there."""
+    def listen_on(self, *addresses: str) -> list[str]:
+        """Have it answer on networks as well; return the URL in each."""
         with (self.directory / "pg_hba.conf").open("a") as rules:
-            rules.write(f"host all all {address}/24 trust\n")
-        self._control("restart", "fast", "-o", f'-h "{address}" -k "{self.directory}"')
-        return f"postgresql://postgres@{address}:5432/postgres"
+            rules.writelines(f"host all all {address}/24 trust\n" for address in addresses)
+        options = f'-h "{",".join(addresses)}" -k "{self.directory}"'
+        self._control("restart", "fast", "-o", options)
+        return [f"postgresql://postgres@{address}:5432/postgres" for address in addresses]
 
     def stop(self) -> None:
         self._control("stop", "immediate")

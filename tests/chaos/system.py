@@ -104,10 +104,14 @@ class System(Installation):
                 continue
         return found
 
-    def move_to(self, host: OtherHost, *parts: str) -> None:
-        """Have these parts run on another host; the web server is reached by its door."""
+    def move_to(self, host: OtherHost, *parts: str, database_url: str = "") -> None:
+        """Have these parts run on another host; the web server is reached by its door.
+
+        `database_url`: where the database is, seen from there.
+        """
+        url = f"DATABASE_URL={database_url or self.database_url}"
         for name in parts:
-            self.commands[name] = host.command(self.commands[name])
+            self.commands[name] = host.command(["env", url, *self.commands[name]])
         if "web server" in parts:
             self.commands["web server"] = host.command(web(host.door, self.port).command)
             self.environment["ASYNCENGINE_ALLOWED_HOSTS"] = host.door
@@ -120,6 +124,14 @@ class System(Installation):
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
         self.look_after()
+
+    def start_many(self, flow: str, count: int) -> list[str]:
+        """Start runs together, and return their ids."""
+        code = (
+            "from flows import engine\n"
+            f"print(*engine.start_many({flow!r}, [{{'n': 1}}] * {count}), sep='\\n')"
+        )
+        return self.manage("shell", "--no-imports", "-c", code).stdout.split()
 
     def end(self) -> None:
         self.heal()

@@ -63,7 +63,8 @@ def test_nothing_is_lost_and_no_process_hangs_where_a_network_loses_every_packet
     server: PostgreSQLServer, tmp_path: Path
 ):
     with other_host() as host:
-        system = System(server.listen_on(host.here), tmp_path)
+        [url] = server.listen_on(host.here)
+        system = System(url, tmp_path)
         system.move_to(host, *system.commands)
         try:
             system.begin(configuration(size=1000))

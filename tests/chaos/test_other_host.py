@@ -83,7 +83,8 @@ SILENCES: dict[str, tuple[Callable[[Deployment], None], Callable[[Deployment], N
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     with restartable_postgresql() as server, other_host() as host:
-        system = System(server.listen_on(host.here), tmp_path)
+        [url] = server.listen_on(host.here)
+        system = System(url, tmp_path)
         system.move_to(host, "cluster 1")
         # With leases as they are in production.
         system.environment["DJANGO_SETTINGS_MODULE"] = "asyncengine.settings"
@@ -100,7 +101,7 @@ def test_work_goes_on_elsewhere_and_nothing_is_committed_twice(
 ):
     system, host = deployment.system, deployment.host
     fall_silent, go_on = SILENCES[silence]
-    ids = start(system, 400)
+    ids = system.start_many("two", 400)
     held_there = HELD_THERE.format(host=host.name)
     wait_for(lambda: len(system.rows(held_there)) >= 4, 30, "work on the other host")
 
@@ -126,7 +127,7 @@ def test_work_goes_on_elsewhere_and_nothing_is_committed_twice(
     here = system.parts.pop("cluster 0")
     here.terminate()
     assert here.wait(30) == 0
-    later = start(system, 100)
+    later = system.start_many("two", 100)
     wait_for(lambda: system.rows(held_there), 30, "new work on the other host")
     wait_for(lambda: system.rows(COMPLETED) == [(500,)], 120, "the end of all runs")
 
@@ -140,14 +141,6 @@ def test_work_goes_on_elsewhere_and_nothing_is_committed_twice(
     assert findings.nothing(), findings
     assert went_on < ELSEWHERE_SECONDS
     assert findings.extra_executions <= len(held)
-
-
-def start(system: System, count: int) -> list[str]:
-    code = (
-        "from flows import engine\n"
-        f"print(*engine.start_many('two', [{{'n': 1}}] * {count}), sep='\\n')"
-    )
-    return system.manage("shell", "--no-imports", "-c", code).stdout.split()
 
 
 def says_lease_lost(system: System, consumers: set[int]) -> bool:
