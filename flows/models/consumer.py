@@ -23,6 +23,11 @@ class Consumer(models.Model):
     cancel_requested = models.BooleanField(
         default=False, help_text="The run of a message that it holds was cancelled."
     )
+    leaves = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It takes nothing new and ends, for another cluster has too few threads here.",
+    )
 
     class Meta:
         ordering = ["id"]

@@ -27,6 +27,9 @@ class LiveCluster(models.Model):
     key = models.CharField(max_length=300, primary_key=True)
     name = models.CharField(max_length=100)
     takes_unbound = models.BooleanField()
+    workers = models.PositiveIntegerField(
+        default=1, db_default=1, help_text="Of flows; 0 where its machine may run no scripts."
+    )
     seen_at = models.DateTimeField()
 
     objects = LiveClusterQuerySet.as_manager()
@@ -40,6 +43,6 @@ class LiveCluster(models.Model):
             [self],
             update_conflicts=True,
             unique_fields=["key"],
-            update_fields=["name", "takes_unbound", "seen_at"],
+            update_fields=["name", "takes_unbound", "workers", "seen_at"],
         )
         LiveCluster.objects.forgotten(self.seen_at).delete()

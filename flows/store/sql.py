@@ -148,7 +148,7 @@ GRANTED_THREADS = """
 # The fencing token: a consumer that is gone renews nothing.
 RENEW_LEASE = (
     "UPDATE flows_consumer SET heartbeat_at = {now} WHERE id = %s"
-    " RETURNING cancel_requested, heartbeat_at"
+    " RETURNING cancel_requested, leaves, heartbeat_at"
 )
 
 OPEN_CONSUMER = """

@@ -300,9 +300,10 @@ class Store:
         return self.database.ask_now(sql.RENEW_LEASE, [lease.consumer_id])
 
     def _renewed(self, lease: Lease, answer: Answer) -> datetime:
-        for cancel_requested, at in answer():
+        for cancel_requested, leaves, at in answer():
             now = read_time(at)
             lease.cancel_requested = bool(cancel_requested)
+            lease.leaves = bool(leaves)
             lease.renewed_at = now.timestamp()
             return now
         raise LeaseLost

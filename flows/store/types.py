@@ -188,6 +188,8 @@ class Lease:
     # Seconds until its queue's rate limit allows the next start; 0 where that is not what it lacks.
     next_start_seconds: float = 0.0
     cancel_requested: bool = False
+    # It takes nothing new: another cluster is to have its threads.
+    leaves: bool = False
     # Until then it takes one message at a time: their scripts change the same state of their flow.
     one_at_a_time_until: datetime | None = None
     # What it holds is suspected: it takes nothing beside it.

@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from math import ceil
@@ -40,6 +41,7 @@ from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
 from flows.tasks.webhooks import WebhookWatch
 from flows.worker.own_cluster import flow_workers, own_reach, task_workers
+from flows.worker.shares import Shares
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 from scripts.protocol.waker import Waker
 
@@ -53,6 +55,8 @@ QUIET_SECONDS = 3.0
 # An opened consumer that no worker has begun after this time is given to another.
 BEGIN_SECONDS = 3.0
 SESSIONS_PER_WORKER = 16
+# How often a cluster with a free worker asks others for threads.
+ASK_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 # A cluster that ends when nothing is ready waits so long for what a rate limit holds back.
 RATE_PATIENCE_SECONDS = 1.0
@@ -73,6 +77,8 @@ class QueueBroker(ORM):
         # The pusher is a child of its cluster's sentinel.
         self.cluster = f"{self.machine}:{os.getppid()}"
         self.reach = own_reach()
+        self.shares = Shares(self.cluster, self.reach)
+        self.asked_at = 0.0
         self.served_at: dict[int, float] = {}
         self.sent: set[int] = set()
         self.reaped_at = 0.0
@@ -140,8 +146,8 @@ class QueueBroker(ORM):
             self._look()
             self._wake_reprocessings()
             self._record_lost_tasks()
-            pids = dict(self._consumers().values_list("id", "pid")) if flow_workers() else {}
-            opened = self._open_sessions(pids)
+            pids, granted = self._sessions()
+            opened = self._open_sessions(len(pids), granted)
             sessions = self._tasks_for_free_workers(pids | dict.fromkeys(opened))
             if sessions and not self.tasks_are_next:
                 # What a caller waits for goes at once; tasks are looked for the next time.
@@ -208,6 +214,7 @@ class QueueBroker(ORM):
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = clock
+        self.shares.look(store().database.now())
         # `HAS_WORK` asks for the times of all three.
         self.deadlines.look()
         self.webhooks.look()
@@ -244,8 +251,9 @@ class QueueBroker(ORM):
 
     def _tell_that_it_lives(self) -> None:
         takes_unbound = self.reach.takes("")
+        workers = flow_workers() if scripts_may_run() else 0
         now = store().database.now()
-        LiveCluster(self.cluster, self.reach.name or "", takes_unbound, now).tell()
+        LiveCluster(self.cluster, self.reach.name or "", takes_unbound, workers, now).tell()
 
     def _wake_reprocessings(self) -> None:
         clock = time.monotonic()
@@ -307,11 +315,22 @@ class QueueBroker(ORM):
             self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)
 
-    def _open_sessions(self, pids: Mapping[int, int | None]) -> list[int]:
+    def _sessions(self) -> tuple[dict[int, int | None], Counter[int]]:
+        """Return the workers of the open sessions, and the threads that they have by queue."""
+        pids: dict[int, int | None] = {}
+        granted: Counter[int] = Counter()
+        if flow_workers():
+            columns = ("id", "pid", "queue_id", "threads")
+            for pk, pid, queue_id, threads in self._consumers().values_list(*columns):
+                pids[pk] = pid
+                granted[queue_id] += threads
+        return pids, granted
+
+    def _open_sessions(self, count: int, granted: Counter[int]) -> list[int]:
         """Open a session on every queue that can be served, one each; return their ids.
 
-        `pids` are the workers of those that are open. It opens none where the sandbox is
-        incomplete: messages wait for a machine that has it all.
+        `count` of them are open, and have been `granted` these threads by queue. It opens none
+        where the sandbox is incomplete: messages wait for a machine that has it all.
         """
         self.is_empty = False
         if not flow_workers():
@@ -319,16 +338,31 @@ class QueueBroker(ORM):
         if not scripts_may_run():
             self._warn_of_the_sandbox()
             return []
-        room = SESSIONS_PER_WORKER * flow_workers() - len(pids)
+        room = SESSIONS_PER_WORKER * flow_workers() - count
         opened = []
         queues = store().ready()
         self.is_empty = not any(queue.depth for queue in queues if self.reach.takes(queue.cluster))
-        for queue in self._in_turn(queues)[: max(room, 0)]:
-            share = ceil(queue.threads / flow_workers())
+        found = self._in_turn(queues)
+        self.shares.note_free(found)
+        may_open = [
+            queue
+            for queue in found
+            if self.shares.may_open(queue, granted[queue.queue_id], flow_workers())
+        ]
+        if not self.is_busy:
+            self._ask_for_threads(queues, granted)
+        for queue in may_open[: max(room, 0)]:
+            share = ceil(queue.threads / self.shares.workers(queue.cluster, flow_workers()))
             if pk := store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
                 self.served_at[queue.queue_id] = time.monotonic()
                 opened.append(pk)
         return opened
+
+    def _ask_for_threads(self, queues: list[Ready], granted: Counter[int]) -> None:
+        clock = time.monotonic()
+        if clock - self.asked_at > ASK_SECONDS:
+            self.asked_at = clock
+            self.shares.ask(queues, granted, flow_workers())
 
     def _is_at_rest(self) -> bool:
         """Tell whether this cluster does nothing and finds nothing to do.

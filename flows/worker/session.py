@@ -96,6 +96,7 @@ class Session:
 
     def go_on(self, claim: bool) -> None:
         """Commit what is done and start what comes next; without a database, try again later."""
+        claim = claim and not self.lease.leaves
         if self.retries.wait():
             return
         if self.retries.failed and self._is_out_of_grace():

@@ -40,7 +40,7 @@ def brokers(monkeypatch):
         monkeypatch.setattr(Conf, "CLUSTER_NAME", name)
         monkeypatch.setitem(Conf.conf, "bound_queues_only", bound_only)
         made.append(QueueBroker())
-        made[-1].cluster = name
+        made[-1].cluster = made[-1].shares.cluster = name
         return made[-1]
 
     yield broker
@@ -55,7 +55,7 @@ def bind(queue: str, cluster: str) -> None:
 
 def live(name: str, takes_unbound: bool = True, age: float = 0) -> None:
     seen_at = store().database.now() - timedelta(seconds=age)
-    LiveCluster(f"{name}:1", name, takes_unbound, seen_at).tell()
+    LiveCluster(f"{name}:1", name, takes_unbound, 1, seen_at).tell()
 
 
 def opened_by(broker: QueueBroker) -> set[str]:

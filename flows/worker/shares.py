@@ -1,0 +1,87 @@
+"""Which part of a queue's threads is a cluster's own, beside the other clusters that are alive.
+
+Each worker of them is worth the same. A cluster opens sessions up to its part at once, and goes
+beyond it where the others leave threads alone for a while. One that comes to a queue whose threads
+are all granted has another cluster give up a session that is beyond the part of that one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from math import ceil
+
+from flows.models import Consumer, LiveCluster
+from flows.store import Reach, Ready
+
+# So long the others have the first claim to threads beyond a cluster's part.
+OTHERS_SECONDS = 1.0
+
+
+class Shares:
+    """The part of one cluster. It knows the others as they told last."""
+
+    def __init__(self, cluster: str, reach: Reach) -> None:
+        self.cluster = cluster
+        self.reach = reach
+        self.others: list[LiveCluster] = []
+        # Since when a queue has had threads that no cluster took.
+        self.free_since: dict[int, float] = {}
+
+    def look(self, now: datetime) -> None:
+        """Learn which other clusters are alive."""
+        self.others = list(LiveCluster.objects.alive(now).exclude(key=self.cluster))
+
+    def workers(self, bound_to: str, own_workers: int) -> int:
+        """Return how many workers take the messages of a queue, those of this cluster included."""
+        return own_workers + sum(_workers(other, bound_to) for other in self.others)
+
+    def note_free(self, queues: Iterable[Ready]) -> None:
+        """Note the queues that have threads to grant and messages for them."""
+        clock = time.monotonic()
+        self.free_since = {q.queue_id: self.free_since.get(q.queue_id, clock) for q in queues}
+
+    def may_open(self, queue: Ready, granted: int, own_workers: int) -> bool:
+        """Whether a session here leaves the others their part; `granted`: what this one has."""
+        everyone = self.workers(queue.cluster, own_workers)
+        if granted < ceil(queue.threads * own_workers / everyone):
+            return True
+        return time.monotonic() - self.free_since[queue.queue_id] > OTHERS_SECONDS
+
+    def ask(self, queues: Iterable[Ready], granted: Mapping[int, int], own_workers: int) -> None:
+        """Have others leave queues where this cluster has less than its part."""
+        if not any(other.workers for other in self.others):
+            return
+        for queue in queues:
+            if self.reach.takes(queue.cluster) and queue.head_step_id is not None:
+                part = queue.threads * own_workers // self.workers(queue.cluster, own_workers)
+                if granted[queue.queue_id] < part and queue.granted_threads >= queue.threads:
+                    self._ask_at(queue, own_workers)
+
+    def _ask_at(self, queue: Ready, own_workers: int) -> None:
+        """Ask the session with most threads, of the cluster that is most beyond its part."""
+        consumers = Consumer.objects.filter(queue_id=queue.queue_id)
+        sessions = list(consumers.exclude(cluster=self.cluster).order_by("-threads", "pk"))
+        if any(session.leaves for session in sessions):
+            return
+        most = {
+            other.key: ceil(queue.threads * _workers(other, queue.cluster) / everyone)
+            for everyone in [self.workers(queue.cluster, own_workers)]
+            for other in self.others
+        }
+        beyond: Counter[str] = Counter()
+        for session in sessions:
+            beyond[session.cluster] += session.threads
+        beyond.subtract({key: count for key, count in most.items() if key in beyond})
+        [(cluster, threads)] = beyond.most_common(1) or [("", 0)]
+        if threads > 0:
+            first = next(session for session in sessions if session.cluster == cluster)
+            Consumer.objects.filter(pk=first.pk).update(leaves=True)
+
+
+def _workers(cluster: LiveCluster, bound_to: str) -> int:
+    """Return how many workers of a cluster take the messages of a queue."""
+    takes = cluster.name == bound_to if bound_to else cluster.takes_unbound
+    return cluster.workers if takes else 0

@@ -1,0 +1,120 @@
+"""Clusters share the threads of a queue, each by its workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django_q.conf import Conf
+
+from flows import engine
+from flows.models import Consumer, LiveCluster, Queue, Run, Step
+from flows.store import store
+from flows.worker.broker import QueueBroker
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker
+from tests.builders import make_flow, open_lease
+
+pytestmark = pytest.mark.django_db
+ECHO = "def run(message, context):\n    return message\n"
+
+
+@pytest.fixture
+def broker(monkeypatch) -> Iterator[QueueBroker]:
+    """The broker of a cluster with two workers, and a queue with 12 threads and as many runs."""
+    monkeypatch.setattr(Conf, "WORKERS", 2)
+    make_flow(codes=[ECHO], threads=12)
+    engine.start_many("flow", [{}] * 12)
+    broker = QueueBroker()
+    yield broker
+    if broker.listener:
+        broker.listener.close()
+
+
+def live(name: str, workers: int = 2, takes_unbound: bool = True, age: float = 0) -> None:
+    seen_at = store().database.now() - timedelta(seconds=age)
+    LiveCluster(name, name, takes_unbound, workers, seen_at).tell()
+
+
+def granted(broker: QueueBroker) -> list[int]:
+    """Return the threads of each session that the broker opens while nothing else happens."""
+    for _ in range(15):
+        broker.dequeue()
+    sessions = Consumer.objects.filter(cluster=broker.cluster).order_by("pk")
+    return list(sessions.values_list("threads", flat=True))
+
+
+def test_a_cluster_that_is_alone_takes_all_threads(broker):
+    live("dead", age=20)
+    live("bound to other queues", takes_unbound=False)
+    live("may run no scripts", workers=0)
+
+    assert granted(broker) == [6, 6]
+
+
+def test_a_cluster_leaves_the_others_their_part(broker, monkeypatch):
+    monkeypatch.setattr("flows.worker.shares.OTHERS_SECONDS", 3600)
+    live("b")
+    live("c", workers=4)
+
+    # Of eight workers, two are its own; each takes two threads.
+    assert granted(broker) == [2, 2]
+
+
+def test_a_cluster_takes_what_the_others_leave_alone(broker, monkeypatch):
+    monkeypatch.setattr("flows.worker.shares.OTHERS_SECONDS", 0.0)
+    live("b")
+
+    assert granted(broker) == [3, 3, 3, 3]
+
+
+def test_of_threads_that_cannot_be_shared_the_first_cluster_takes_them(broker):
+    live("b")
+    live("c")
+    Step.objects.update(threads=1)
+
+    assert granted(broker) == [1]
+
+
+def test_a_cluster_that_comes_later_is_left_its_part_session_by_session(broker, monkeypatch):
+    monkeypatch.setattr("flows.worker.broker.ASK_SECONDS", 0.0)
+    monkeypatch.setattr("flows.worker.shares.OTHERS_SECONDS", 3600)
+    live("b")
+    leases = [open_lease("flow-0", 4, cluster="b") for _ in range(3)]
+
+    assert granted(broker) == []
+    [leaving] = Consumer.objects.filter(leaves=True)
+    lease = next(lease for lease in leases if lease.consumer_id == leaving.pk)
+    assert not lease.leaves
+    store().heartbeat(lease)
+    assert lease.leaves
+    store().close(lease)
+
+    assert granted(broker) == [3, 1]
+    # Of what is left, the other has no more than two threads beyond its part of six.
+    [second] = Consumer.objects.filter(leaves=True)
+    assert second.cluster == "b"
+
+
+def test_a_cluster_that_has_its_part_asks_for_no_more(broker, monkeypatch):
+    monkeypatch.setattr("flows.worker.broker.ASK_SECONDS", 0.0)
+    live("b")
+    open_lease("flow-0", 6, cluster="b")
+
+    assert granted(broker) == [3, 3]
+    assert not Consumer.objects.filter(leaves=True).exists()
+
+
+def test_a_session_that_leaves_ends_what_it_holds_and_takes_nothing_new(broker):
+    consumer_id = store().open_consumer(Queue.objects.get().pk, 4, "b", "machine")
+    assert consumer_id is not None
+    Consumer.objects.filter(pk=consumer_id).update(leaves=True)
+
+    # It learns of it with what it takes first.
+    Worker(this_worker.hosts(), "b").work(consumer_id)
+
+    by_status = Counter(Run.objects.values_list("status", flat=True))
+    assert by_status == {"COMPLETED": 4, "QUEUED": 8}
+    assert not Consumer.objects.exists()
