@@ -7,15 +7,24 @@ the error.
 
 import json
 import random
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.lookups import answer_of
-from scripts.host.languages.prelude import Prelude
-from scripts.host.languages.quickjs import Realm, Thrown, Value
+from scripts.host.languages.quickjs import Thrown, Value
+from scripts.host.languages.world import (
+    DESCRIBE,
+    FAIL,
+    GIVE,
+    PART,
+    RUN,
+    SETTLE,
+    START,
+    TAKE,
+    World,
+)
 from scripts.protocol.envelope import plain_text, shortened_place
 from scripts.protocol.errors import (
     NotListed,
@@ -32,9 +41,6 @@ from scripts.protocol.ways import allowed
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
-
-# As in prelude/core.js.
-_START, _PART, _RUN, _TAKE, _SETTLE, _FAIL, _DESCRIBE, _GIVE = map(quickjs.integer, range(8))
 
 MAX_MESSAGE_LENGTH = 2000
 
@@ -62,11 +68,12 @@ class Failed(Exception):
 
 
 class Execution:
-    def __init__(self, realm: Realm, prelude: Prelude, context: "Context") -> None:
-        self._realm = realm
-        self._prelude = prelude
+    def __init__(self, world: World, context: "Context") -> None:
+        self._world = world
+        self._realm = world.realm
+        self._prelude = world.prelude
         self._context = context
-        self._engine = realm.keep(realm.run(prelude.core))
+        self._engine = world.engine
         # Requests under way: their number at the worker -> their number in the script.
         self._under_way: dict[int, int] = {}
         self._sent: dict[int, str] = {}
@@ -74,12 +81,12 @@ class Execution:
         self._cached: dict[int, Any] = {}
         self._finishes = False
 
-    def run(self, libraries: Sequence[bytes], code: bytes) -> bytes:
+    def run(self) -> bytes:
         """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
         try:
-            for library in libraries:
-                self._realm.free(self._realm.run(library))
-            script = self._realm.run(code)
+            for library in self._world.libraries:
+                self._realm.free(self._realm.run_read(library))
+            script = self._realm.run_read(self._world.script)
         except Thrown:
             self._fail(self._realm.take_thrown())
         else:
@@ -98,7 +105,7 @@ class Execution:
 
     def _begin(self, script: Value) -> None:
         try:
-            self._call(_RUN, script)
+            self._call(RUN, script)
         except Thrown:
             if not self._realm.was_interrupted:
                 raise
@@ -115,7 +122,7 @@ class Execution:
         return next((self._sent[number] for number in self._under_way), "")
 
     def start(self, body: bytes, *, remembers: bool, orders: bytes | None) -> None:
-        """Make the objects of the prelude. Raises Thrown.
+        """Give the message to the prelude. Raises Thrown.
 
         Where needed, the realm keeps how the numbers of the message are written, and the orders of
         its keys, as `key_orders` returns them.
@@ -128,15 +135,13 @@ class Execution:
             context.queue,
             context.attempt,
             context.delivery_id,
-            None,
+            [random.getrandbits(31) for _ in range(3)],
             None,
             None,
             context._waits and [context.waits, context.waited_seconds, context._waits["state"]],
             None,
             None,
         ]
-        if self._prelude.has_random:
-            facts[6] = [random.getrandbits(31) for _ in range(3)]
         if self._prelude.has_ways:
             facts[10:] = [context._steps, allowed(context._steps)]
         if self._prelude.has_secrets:
@@ -147,21 +152,19 @@ class Execution:
         arguments = [
             self._realm.string(body),
             self._realm.string(orjson.dumps(facts)),
-            self._realm.string(prelude.unserializable()),
         ]
         if remembers:
             arguments.append(self._realm.run(prelude.numerals()))
         if orders is not None:
             arguments.append(self._realm.string(orders))
-        self._call(_START, *arguments)
-        for part, make_data in self._prelude.parts:
+        self._call(START, *arguments)
+        for part, make_data in self._world.parts:
             given = [] if make_data is None else [self._realm.string(make_data())]
-            self._call(_PART, self._realm.run(part), *given)
-        if self._prelude.log is not None:
-            log = self._realm.run(self._prelude.log)
-            messenger = self._realm.call(self._engine, _PART, log)
-            self._realm.free(log)
-            self._realm.listen(messenger, self._log)
+            self._realm.free(self._realm.call(self._engine, PART, part, *given), *given)
+        if self._world.messenger is not None:
+            self._realm.listen(self._world.messenger, self._log)
+        if self._prelude.has_clock:
+            self._realm.add_clock()
 
     def _log(self, said: bytes) -> None:
         at, level, line = said.decode("utf-8", "surrogatepass").split(" ", 2)
@@ -193,7 +196,7 @@ class Execution:
             arguments[0] = self._realm.string(text)
             if may_change(text):
                 arguments.append(self._realm.run(prelude.numerals()))
-        self._call(_GIVE, *arguments)
+        self._call(GIVE, *arguments)
 
     def _secrets(self) -> dict[str, dict[str, Any]]:
         """Return the worker's reply for each secret; all are requested at once."""
@@ -212,7 +215,7 @@ class Execution:
 
     def _take(self) -> bytes | None:
         """Carry out the script's requests, and return its output if it has ended."""
-        text = self._answer(_TAKE)
+        text = self._answer(TAKE)
         if text[:1] != b" ":
             return text
         state = json.loads(text)
@@ -259,7 +262,7 @@ class Execution:
             raise ScriptRetry(after=decision.get("after"), reason=reason)
         if not state["hasThrown"]:
             return
-        failure = json.loads(self._answer(_DESCRIBE, self._realm.run(prelude.failures())))
+        failure = json.loads(self._answer(DESCRIBE, self._realm.run(prelude.failures())))
         if "place" in failure:
             place = shortened_place(failure["place"])
             raise OutputInvalid(f"{place} {failure['reason']}", place=place)
@@ -290,10 +293,10 @@ class Execution:
         arguments = [quickjs.integer(number), self._realm.string(orjson.dumps(reply))]
         if may_change(str(reply.get("body", reply.get("text", ""))).encode()):
             arguments.append(self._realm.run(prelude.numerals()))
-        self._call(_SETTLE, *arguments)
+        self._call(SETTLE, *arguments)
 
     def _fail(self, thrown: Value) -> None:
-        self._call(_FAIL, thrown)
+        self._call(FAIL, thrown)
 
     def _answer(self, what: Value, *arguments: Value) -> bytes:
         try:

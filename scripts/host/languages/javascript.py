@@ -1,10 +1,12 @@
 """JavaScript scripts: `context.Data` is the message, `setData(output)` gives the output.
 
-Each message gets a realm of its own, with libraries and script evaluated anew from bytecode, so
-that nothing is left for the next message. A script is the body of an async function.
+Each message finds a realm as if it were the first, with libraries and script evaluated anew from
+bytecode, so that nothing is left for the next message. A script is the body of an async function.
 
     JavaScriptScript   a script, compiled once
-    execution.py       one message's way through a realm
+    world.py           the realm before a message comes
+    heap.py            its memory, which is restored after each message
+    execution.py       one message's way through the realm
     prelude/           the objects of a realm besides the language
     quickjs.py         the engine
 """
@@ -30,6 +32,7 @@ from scripts.host.languages.loops import loop_after
 from scripts.host.languages.places import pointed_at
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
+from scripts.host.languages.world import World, Worlds
 from scripts.protocol.envelope import check_size, decode, plain_text
 from scripts.protocol.errors import (
     NEVER_ALLOWED,
@@ -80,26 +83,27 @@ class JavaScriptScript:
         all_code = "\n".join([code, *(library_code for _, library_code in libraries)])
         self._file = _file(name)
         self._lines = {self._file: code.splitlines()}
-        self._libraries: list[bytes] = []
+        compiled_libraries: list[bytes] = []
         for library, library_code in libraries:
             file = _file(f"library {library}")
             self._lines[file] = library_code.splitlines()
             try:
-                self._libraries.append(_compiled_library(file, library_code))
+                compiled_libraries.append(_compiled_library(file, library_code))
             except SyntaxFault as fault:
                 # Without the line, which is not one of the script.
                 shown = _pointed_at(file, library_code, fault)
                 raise ScriptInvalid(f"{file}, {_told(fault)}", traceback=shown) from None
         try:
-            self._code = _compiled_script(_file(name), code)
+            compiled_code = _compiled_script(_file(name), code)
         except SyntaxFault as fault:
             shown = _pointed_at(self._file, code, fault)
             raise ScriptInvalid(_told(fault), line=fault.line, traceback=shown) from None
         self._prelude = Prelude(all_code)
         self._memory_bytes = int(memory_mb * 2**20 * _MEMORY_SHARE)
+        self._worlds = Worlds(self._prelude, compiled_libraries, compiled_code, self._memory_bytes)
         self._may_throw_null = bool(_THROWS_ANYTHING.search(all_code))
         self._peak_before = 0
-        self._realm: Realm | None = None
+        self._world: World | None = None
         self._execution: Execution | None = None
         self.timeout_seconds: float | None = None
 
@@ -112,11 +116,12 @@ class JavaScriptScript:
             omitted -= prelude.BUILT_INS_OF_ORDERS
         elif remembers:
             omitted -= prelude.BUILT_INS_OF_NUMERALS
-        realm = self._realm = Realm(self._memory_bytes, omitted=omitted)
+        world = self._world = self._worlds.one_without(omitted)
+        realm = world.realm
         try:
-            execution = self._execution = Execution(realm, self._prelude, context)
+            execution = self._execution = Execution(world, context)
             execution.start(body, remembers=remembers, orders=orders)
-            text = execution.run(self._libraries, self._code)
+            text = execution.run()
             # Reading the output takes many times its size.
             check_size(text)
             output = _read(text, context._numerals)
@@ -129,7 +134,7 @@ class JavaScriptScript:
             raise
 
     def explain(self, error: BaseException) -> ScriptError:
-        if isinstance(error, Interrupted) or (self._realm and self._realm.was_interrupted):
+        if isinstance(error, Interrupted) or (self._world and self._world.realm.was_interrupted):
             return self._timed_out(error)
         if isinstance(error, Failed):
             told, stack = self._named(error.message, error.stack)
@@ -203,9 +208,9 @@ class JavaScriptScript:
 
     def forget(self) -> None:
         self._execution = None
-        if self._realm is not None:
-            self._realm.close()
-            self._realm = None
+        if self._world is not None:
+            self._worlds.take_back(self._world)
+            self._world = None
 
     def _was_full(self, realm: Realm) -> bool:
         """Whether null was thrown because there was no memory left for an error.

@@ -5,7 +5,7 @@ would parse script and libraries anew, which takes ten times as long as reading 
 extension module exports the functions of quickjs.h, which are used here.
 
     compiled    source text -> bytecode, which any Realm of this process reads
-    Realm       the world of one message's JavaScript
+    Realm       a world of JavaScript, which can be restored
     preload     load the engine, which opens a file
 """
 
@@ -20,6 +20,8 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from scripts.host.interruption import is_interrupted
+from scripts.host.languages import heap
+from scripts.host.languages.heap import Heap
 
 _VERSION = "0.17."
 # The bytes of stack for JavaScript, of usually 8 MB; -1 is no limit.
@@ -33,6 +35,9 @@ _COMPILE_ONLY = 1 << 5
 _BYTECODE = 1 << 0
 _STRIP_SOURCE = 1 << 4
 _OPTIONS_VERSION = 1
+
+# The calls of a heap that take about as long as making a realm.
+_MOST_CALLS = 200
 
 _LINE = re.compile(r":(\d+):(\d+)$", re.MULTILINE)
 
@@ -58,8 +63,9 @@ OPTIONAL = {
     ),
     "JS_AddIntrinsicWeakRef": r"WeakRef|FinalizationRegistry",
     "JS_AddIntrinsicAToB": r"atob|btoa|DOMException",
-    "JS_AddPerformance": r"performance",
 }
+# Counts from when it is added.
+CLOCK = "JS_AddPerformance"
 
 
 class EngineMissing(Exception):
@@ -139,9 +145,13 @@ class _Engine:
 
         self.get_version = function("JS_GetVersion", text)
         self.new_runtime = function("JS_NewRuntime", pointer)
+        self.new_runtime_in = function(
+            "JS_NewRuntime2", pointer, ctypes.POINTER(heap.Functions), pointer
+        )
         self.free_runtime = function("JS_FreeRuntime", None, pointer)
         self.set_memory_limit = function("JS_SetMemoryLimit", None, pointer, size)
         self.set_max_stack_size = function("JS_SetMaxStackSize", None, pointer, size)
+        self.update_stack_top = function("JS_UpdateStackTop", None, pointer)
         self.set_rejection_tracker = function(
             "JS_SetHostPromiseRejectionTracker", None, pointer, pointer, pointer
         )
@@ -152,6 +162,7 @@ class _Engine:
         self.built_ins = [
             (name, function(name, number, pointer)) for name in (*_REQUIRED, *OPTIONAL)
         ]
+        self.add_clock = function(CLOCK, number, pointer)
         self.free_context = function("JS_FreeContext", None, pointer)
         self.compute_memory_usage = function(
             "JS_ComputeMemoryUsage", None, pointer, ctypes.POINTER(_MemoryUsage)
@@ -201,12 +212,15 @@ class Realm:
         memory_bytes: int = 0,
         stack_bytes: int = _STACK_BYTES,
         omitted: Collection[str] = (),
+        heap: Heap | None = None,
     ) -> None:
         """Make a realm that may take this number of bytes, 0 for no limit. Raises MemoryError.
 
-        `omitted` names parts of OPTIONAL to leave out.
+        `omitted` names parts of OPTIONAL to leave out. With a heap, which is closed with the realm,
+        it can be restored.
         """
         self._engine = engine()
+        self._heap = heap
         self._context: int | None = None
         self._kept: list[Value] = []
         self._rejections: dict[int, tuple[Value, Value]] = {}
@@ -215,8 +229,9 @@ class Realm:
         # Whether the engine has stopped the code because `is_interrupted` said so, and whether it
         # is to stop no more.
         self.was_interrupted = self.is_deaf = False
-        self._runtime = self._engine.new_runtime()
+        self._runtime = self._new_runtime()
         if not self._runtime:
+            self.close()
             raise MemoryError
         if memory_bytes:
             self._engine.set_memory_limit(self._runtime, memory_bytes)
@@ -233,7 +248,47 @@ class Realm:
         self._engine.set_rejection_tracker(self._runtime, _on_rejection, None)
         self._engine.set_interrupt_handler(self._runtime, _on_interrupt, None)
 
+    def _new_runtime(self) -> int | None:
+        if self._heap is None:
+            made: int | None = self._engine.new_runtime()
+        else:
+            made = self._engine.new_runtime_in(heap.FUNCTIONS, self._heap.number)
+        return made
+
+    def add_clock(self) -> None:
+        """Begin to count the time that `performance` tells. Raises MemoryError."""
+        if self._engine.add_clock(self._context) < 0:
+            raise MemoryError
+
+    def keep_state(self) -> None:
+        """Keep the realm as it is now, for `restore`. Raises heap.Full.
+
+        None of its code may be running, here and there.
+        """
+        if self._heap is not None:
+            self._heap.keep()
+
+    @property
+    def is_slowed(self) -> bool:
+        """Whether code has used memory in a way that takes longer than making a realm anew."""
+        return self._heap is not None and self._heap.calls > _MOST_CALLS
+
+    def restore(self) -> None:
+        """Make the realm what it was when its state was kept: nothing since then is left."""
+        if self._heap is None:
+            raise RuntimeError("nothing was kept")
+        self._heap.restore()
+        self._engine.update_stack_top(self._runtime)
+        self._rejections.clear()
+        self._messenger = self._on_message = None
+        self.was_interrupted = self.is_deaf = False
+
     def close(self) -> None:
+        if self._heap is not None:
+            # Without its memory there is nothing to free.
+            _realms.pop(self._context or 0, None)
+            self._heap.close()
+            self._heap = self._context = self._runtime = None
         if self._context:
             del _realms[self._context]
             self.free(*self._kept)
@@ -247,10 +302,21 @@ class Realm:
 
     def run(self, bytecode: bytes) -> Value:
         """Run bytecode and return its value, which the caller frees. Raises Thrown."""
-        function = self._checked(
+        return self._checked(self._engine.run_function(self._context, self._read(bytecode)))
+
+    def read(self, bytecode: bytes) -> Value:
+        """Read bytecode that `run_read` runs; it is freed with the realm. Raises Thrown."""
+        return self.keep(self._read(bytecode))
+
+    def run_read(self, code: Value) -> Value:
+        """Run what was read and return its value, which the caller frees. Raises Thrown."""
+        own = self._engine.duplicate(self._context, code)
+        return self._checked(self._engine.run_function(self._context, own))
+
+    def _read(self, bytecode: bytes) -> Value:
+        return self._checked(
             self._engine.read_object(self._context, bytecode, len(bytecode), _BYTECODE)
         )
-        return self._checked(self._engine.run_function(self._context, function))
 
     def call(self, function: Value, *arguments: Value) -> Value:
         """Call a function and return its value, which the caller frees. Raises Thrown."""
@@ -274,9 +340,9 @@ class Realm:
         """Have a function called, at once, with a text that code puts into `messenger.text`.
 
         The code rejects a promise with the messenger, which is otherwise never done: the engine
-        tells that while the code runs. Frees the messenger with the realm.
+        tells that while the code runs.
         """
-        self._messenger, self._on_message = self.keep(messenger), on_message
+        self._messenger, self._on_message = messenger, on_message
 
     def take_rejection(self) -> Value | None:
         """Return the reason of the first unhandled rejection; the caller frees it."""
@@ -418,7 +484,7 @@ def _interrupter(runtime: int, _: None) -> int:
         return 0
     is_stopped = False
     for realm in _realms.values():
-        if not realm.is_deaf:
+        if realm._runtime == runtime and not realm.is_deaf:
             realm.was_interrupted = is_stopped = True
     return is_stopped
 

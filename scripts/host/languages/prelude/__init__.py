@@ -7,7 +7,7 @@ parts that its code and libraries name, and all parts where the code could reach
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scripts.host.languages import quickjs, time_zones
@@ -24,7 +24,6 @@ _PARTS = {
     "decisions": r"retry|wait|reject",
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare|Intl",
-    "random": r"random",
     "secrets": r"secrets",
     "zones": r"zoned",
 }
@@ -51,6 +50,8 @@ _NAMED_PARTS = {
     "table": r"table",
     "url": r"URL|URLSearchParams",
 }
+# Those that are made of data of the message.
+_OF_THE_MESSAGE = {"config", "crypto", "go", "secrets"}
 # The built-ins that parts need beside those that the code names.
 _NEEDS = {
     # The numbers of a reply may need them.
@@ -88,9 +89,11 @@ class Prelude:
         names += [name for name, words in _NAMED_PARTS.items() if _names(words, code)]
         self.has_config, self.has_ways = "config" in names, "go" in names
         # The compiled code, and what makes the data that it is given.
-        self.parts = [(_part(name), _DATA.get(name)) for name in names]
+        self.parts = _parts(name for name in names if name not in _OF_THE_MESSAGE)
+        self.message_parts = _parts(name for name in names if name in _OF_THE_MESSAGE)
         self.log = _part("log") if _can_reach(_LOG, code) else None
-        self.has_random, self.has_secrets = "random" in names, "secrets" in names
+        self.has_secrets = "secrets" in names
+        self.has_clock = _can_reach("performance", code)
         self.omitted = frozenset(
             name for name, words in quickjs.OPTIONAL.items() if not _can_reach(words, code)
         )
@@ -101,7 +104,7 @@ class Prelude:
 def preload() -> None:
     """Compile all parts, which reads files. Raises EngineMissing."""
     unserializable()
-    for name in ("core", "failures", "log", "numerals", *_PARTS, *_NAMED_PARTS):
+    for name in ("core", "failures", "log", "numerals", "random", *_PARTS, *_NAMED_PARTS):
         _part(name)
     time_zones.packed()
 
@@ -119,6 +122,11 @@ def failures() -> bytes:
 def numerals() -> bytes:
     """Return the part that remembers how numbers were written."""
     return _part("numerals")
+
+
+def random() -> bytes:
+    """Return the part that every script has: Math.random."""
+    return _part("random")
 
 
 @functools.cache
@@ -140,6 +148,10 @@ _DATA: dict[str, Callable[[], bytes]] = {
     "crypto": lambda: os.urandom(32).hex().encode(),
     "zones": time_zones.packed,
 }
+
+
+def _parts(names: Iterable[str]) -> list[tuple[bytes, Callable[[], bytes] | None]]:
+    return [(_part(name), _DATA.get(name)) for name in names]
 
 
 @functools.cache

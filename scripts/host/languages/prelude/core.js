@@ -1,15 +1,17 @@
 // The objects of every script: context, setData, and the engine function that Python calls.
 //
-// Evaluated before libraries and script in the realm of each message. Its value is the function
-// that execution.py calls: engine(what, ...). The other files here are parts; a script gets those
-// that it names: (function (shared, context, facts) {...}). Nothing here but log.js calls into
-// Python: requests are collected, and Python fetches them between the jobs.
+// Evaluated before libraries, script and message are there. Its value is the function that world.py
+// and execution.py call: engine(what, ...). The other files here are parts; a script gets those that
+// it names: (function (shared, context, facts) {...}), where only those that are made with the
+// message have facts. Nothing here but log.js calls into Python: requests are collected, and Python
+// fetches them between the jobs.
 //
 // A script may change every built-in, so those needed later are bound now. A script that changes
 // them harms only itself: the host does not trust the output.
 (function () {
   "use strict";
-  const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7;
+  const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7,
+    SOURCE = 8;
   const MAX_DEPTH = 1000;
   // As in envelope.py and wire.py.
   const MAX_OUTPUT = 8 * 1024 * 1024, MAX_REQUEST = 1024 * 1024;
@@ -32,17 +34,25 @@
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
-    given: undefined, problem: undefined, givenNumerals: undefined,
+    given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
   };
+  const context = {
+    Data: undefined, correlationId: undefined, correlation_id: undefined, flow: undefined,
+    step: undefined, queue: undefined, attempt: undefined, deliveryId: undefined,
+    delivery_id: undefined, waits: 0, waitedSeconds: 0, waitState: null,
+  };
+  globalThis.context = context;
+  globalThis.setData = setData;
   let output, thrown, tooLarge, hasThrown = false, hasReturned = false, isSettled = false, containers = 0, room = 0;
 
   // Only set where a text has numbers or keys that would be written in another way.
   let numerals;
-  let context, facts, unserializable;
+  // The part that names unserializable values is needed seldom, in setData: it comes as source.
+  let facts, unserializable;
 
-  function engine(what, first, second, third, fourth, fifth) {
+  function engine(what, first, second, third, fourth) {
     switch (what) {
-      case START: return start(first, second, third, fourth, fifth);
+      case START: return start(first, second, third, fourth);
       case PART: return first(shared, context, facts, second);
       case RUN: return run(first);
       case TAKE: return take();
@@ -50,6 +60,7 @@
       case FAIL: return fail(first);
       case GIVE: return give(first, second, third);
       case DESCRIBE: return stringify(first(shared, thrown));
+      case SOURCE: unserializable = first;
     }
   }
 
@@ -60,23 +71,17 @@
     shared.givenNumerals = makeNumerals;
   }
 
-  // The part that names unserializable values is needed seldom, in setData: it comes as source.
-  function start(body, factsText, unserializableSource, makeNumerals, orders) {
+  function start(body, factsText, makeNumerals, orders) {
     facts = parse(factsText);
-    unserializable = unserializableSource;
-    const [correlationId, flow, step, queue, attempt, deliveryId] = facts;
-    context = {
-      Data: shared.read(body, makeNumerals, orders),
-      correlationId, correlation_id: correlationId, flow, step, queue, attempt,
-      deliveryId, delivery_id: deliveryId,
-      waits: 0, waitedSeconds: 0, waitState: null,
-    };
+    context.Data = shared.read(body, makeNumerals, orders);
+    [context.correlationId, context.flow, context.step, context.queue, context.attempt,
+      context.deliveryId, shared.seed] = facts;
+    context.correlation_id = context.correlationId;
+    context.delivery_id = context.deliveryId;
     if (facts[9] !== null) {
       [context.waits, context.waitedSeconds] = facts[9];
       context.waitState = facts[9][2] === "" ? null : shared.read(facts[9][2], makeNumerals);
     }
-    globalThis.context = context;
-    globalThis.setData = setData;
   }
 
   async function run(script) {

@@ -1,14 +1,23 @@
 // Math.random by sfc32, which Chris Doty-Humphrey gave to the public domain, with a seed from the
-// host: the engine's own starts with the clock alone.
-(function (shared, context, facts) {
+// host for each message: the engine's own is that of its realm, which is made once.
+(function (shared) {
   "use strict";
-  let [a, b, c] = facts[6];
-  let counter = 1;
+  let a, b, c, counter = 0;
   Math.random = function random() {
+    if (counter === 0) {
+      begin(shared.seed);
+    }
     return ((next() >>> 5) * 67108864 + (next() >>> 6)) / 9007199254740992;
   };
-  for (let i = 0; i < 12; i++) {
-    next();
+
+  function begin(seed) {
+    a = seed[0];
+    b = seed[1];
+    c = seed[2];
+    counter = 1;
+    for (let i = 0; i < 12; i++) {
+      next();
+    }
   }
 
   function next() {
