@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import F
 
 from flows.access import audit
-from flows.errors import AlreadyReprocessed, FlowNotRunnable, QueueFull
+from flows.errors import AlreadyReprocessed, FlowNotRunnable, PayloadErased, QueueFull
 from flows.message.envelope import (
     parse_payload,
     parse_value,
@@ -94,7 +94,18 @@ def start_like(
             # The first step alone marks a run as running, at its first delivery.
             changes |= {"status": Run.Status.RUNNING, "started_at": F("created_at")}
         Run.objects.filter(pk=new.correlation_id).update(**changes)
+        _require_not_erased(run)
     return Started(new.correlation_id, plan.name, rates=rates)
+
+
+def _require_not_erased(run: Run) -> None:
+    """Raise PayloadErased if it was erased since its payload was read.
+
+    The lock lets an erasure that comes later see the new run, which has the payload.
+    """
+    found = Run.objects.filter(pk=run.pk).select_for_update(of=("self",), no_key=True)
+    if any(found.values_list("erased_at", flat=True)):
+        raise PayloadErased
 
 
 def has_room(plan: FlowPlan, count: int, *, start_at: datetime | None = None) -> bool:
@@ -171,14 +182,14 @@ def reprocess(
     Earlier steps are not run again. The run keeps its script versions. With `newest_script` it goes
     on with the flow as it is now, from the step of the same name; a caller that has looked that
     step up, by `newest_step`, gives it as `at`. Raises AlreadyReprocessed (also where it was
-    discarded), QueueFull, PayloadInvalid, and FlowNotRunnable where the step or its queue no longer
-    exists.
+    discarded), PayloadErased, QueueFull, PayloadInvalid, and FlowNotRunnable where the step or its
+    queue no longer exists.
     """
     if newest_script:
         at = newest_step(dead_letter.step)
     step = at or dead_letter.step
     if not DeadLetter.objects.open().filter(pk=dead_letter.pk).exists():
-        raise AlreadyReprocessed
+        raise PayloadErased if is_erased(dead_letter.run_id) else AlreadyReprocessed
     if step.queue_id is None:
         raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
     body = dead_letter.body
@@ -215,6 +226,11 @@ def _repaired(body: str, payload: Payload) -> str:
     else:
         parse_payload(raw, comes_back=True)
     return with_payload(body, raw)
+
+
+def is_erased(run_id: UUID) -> bool:
+    """Say whether the payloads of a run were erased."""
+    return Run.objects.filter(pk=run_id, erased_at__isnull=False).exists()
 
 
 def newest_step(step: StepVersion) -> StepVersion:

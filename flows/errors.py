@@ -64,6 +64,10 @@ class InputNotKept(FlowError):
     """What the run was given is not kept."""
 
 
+class PayloadErased(InputNotKept):
+    """The payloads of the run were erased."""
+
+
 class RightMissing(FlowError):
     """None of the caller's roles gives the right."""
 

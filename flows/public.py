@@ -39,6 +39,7 @@ from flows.errors import (
     FlowNotRunnable,
     IdempotencyConflict,
     NotFound,
+    PayloadErased,
     PayloadInvalid,
     PayloadNotChecked,
     QueueFull,
@@ -74,6 +75,7 @@ __all__ = [
     "Message",
     "NotFound",
     "Payload",
+    "PayloadErased",
     "PayloadInvalid",
     "PayloadNotChecked",
     "QueueFull",
@@ -216,7 +218,7 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
     """Return the result of a completed run, after waiting for its end for at most `wait` seconds.
 
     Raises RunFailed where it failed or was cancelled, with its `status` and `error`; RunNotFinished
-    where it goes on; NotFound; ValueError for a time that cannot be; and
+    where it goes on; PayloadErased; NotFound; ValueError for a time that cannot be; and
     TransactionManagementError where it would wait within a transaction: workers do not see the
     starts of an open transaction, and on SQLite cannot write until it ends.
     """
@@ -227,6 +229,8 @@ def result(run: UUID | str, wait: float = 0.0) -> Any:
             raise TransactionManagementError("Wait for a run outside of a transaction.")
         trace.wait_until_finished(found.pk, max(deadline - time.monotonic(), 0.0))
         found.refresh_from_db()
+    if found.status == Run.Status.COMPLETED and found.erased_at:
+        raise PayloadErased
     if found.status == Run.Status.COMPLETED:
         # Not by orjson, which makes a float of an integer beyond 64 bits.
         return json.loads(found.result or "null")

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 from flows import engine
 from flows.access.rights import SEES_EVERY_RUN
-from flows.errors import FlowNotRunnable, InputNotKept, RightMissing, RunNotFinished
+from flows.errors import (
+    FlowNotRunnable,
+    InputNotKept,
+    PayloadErased,
+    RightMissing,
+    RunNotFinished,
+)
 from flows.models import Right, Run, StepVersion
-from flows.models.keep import NOT_KEPT
+from flows.models.keep import why_not_kept
 from flows.monitoring.run_story import first_step, payload_at
 from flows.starts.refusals import counting_refusals
 
@@ -39,11 +45,13 @@ def run_again(
 
     Without a step it is what the run itself got; a payload takes the place of either. `rights` are
     the caller's rights to the flow. With `counts` the run counts in the start rates. Raises
-    RightMissing, RunNotFinished, InputNotKept, and as `engine.start_like` does.
+    RightMissing, RunNotFinished, InputNotKept, PayloadErased, and as `engine.start_like` does.
     """
     require_right_to_start(rights)
     if run.status not in Run.FINISHED:
         raise RunNotFinished(f"The run is {run.status}.")
+    if run.erased_at:
+        raise PayloadErased
     if step is None and run.repeats is not None:
         # It may have begun within its flow.
         step = first_step(run)
@@ -70,11 +78,16 @@ def begins_within(step: StepVersion | None) -> bool:
 
 
 def payload_kept(run: Run, step: StepVersion | None) -> str:
-    """Return what the step got, or what the run got, digit for digit. Raises InputNotKept."""
+    """Return what the step got, or what the run got, digit for digit.
+
+    Raises InputNotKept, and PayloadErased, which is one.
+    """
+    if run.erased_at:
+        raise PayloadErased
     began_at = step or first_step(run)
     payload = payload_at(run, began_at) if began_at else None
     if payload is None:
-        raise InputNotKept(NOT_KEPT[run.flow_version.keep])
+        raise InputNotKept(why_not_kept(run))
     return payload
 
 

@@ -108,6 +108,14 @@ def runs_seen(user: Caller) -> QuerySet[Run]:
     return Run.objects.filter(seen_runs(user, rights_by_flow(user)) or Q())
 
 
+def runs_operated(user: Caller) -> QuerySet[Run]:
+    """Return the runs of flows that the user may operate."""
+    rights = rights_by_flow(user)
+    if Right.OPERATE in rights[None]:
+        return Run.objects.all()
+    return Run.objects.filter(flow_version__flow__in=flows_with(rights, {Right.OPERATE}))
+
+
 def runs_to_cancel(user: Caller) -> QuerySet[Run]:
     """Return the runs that `may_cancel` allows."""
     return Run.objects.filter(_reached(user, rights_by_flow(user), {Right.OPERATE}) or Q())

@@ -15,7 +15,7 @@ from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
 from flows.admin.run_bodies import address_of_body
 from flows.models import DeadLetter, Message, Queue, Run, StepRun
-from flows.models.keep import NOT_KEPT
+from flows.models.keep import why_not_kept
 from flows.monitoring.progress import progress_told, progress_words
 from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
 from flows.monitoring.trace import RUNNING
@@ -120,7 +120,7 @@ def _again(run: Run, told: StepStory) -> dict[str, str] | None:
         return {"why": "Each of its branches had an input of its own."}
     kept = told.input
     if kept is None:
-        return {"why": NOT_KEPT[run.flow_version.keep]}
+        return {"why": why_not_kept(run)}
     if isinstance(kept, Attempt) and kept.is_cut:
         return {"why": "Only the beginning of its input was kept."}
     return {"url": reverse("admin:flows_run_from_step", args=[run.pk, told.step.position])}

@@ -36,11 +36,12 @@ from flows.admin.display import (
 from flows.admin.long_texts import LongTexts, shown_text
 from flows.admin.run_again import RunAgain
 from flows.admin.run_bodies import address_of_body, body_response, like_url
+from flows.admin.run_erasing import RunErasing
 from flows.admin.run_list import RunList
 from flows.admin.run_page import label_of, state_in_words, steps_shown
 from flows.admin.webhook_deliveries import deliveries_of
 from flows.models import BranchEnd, Message, Queue, Right, Run, RunDeadline
-from flows.models.keep import NOT_KEPT
+from flows.models.keep import why_not_kept
 from flows.monitoring.family import MOST_CHILDREN, children_of, parent_of, repeating_runs
 from flows.monitoring.run_story import (
     is_start_kept,
@@ -70,7 +71,7 @@ def to_cancel(
 
 
 @register(Run)
-class RunAdmin(DetailActions, ByRole, RunAgain, RunList, LongTexts, ReadOnlyAdmin):
+class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, ReadOnlyAdmin):
     """For millions of rows: it counts no rows, and every order is that of the key."""
 
     class Media:
@@ -83,7 +84,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunList, LongTexts, ReadOnlyAdmi
     list_disable_select_all = True
     actions: Any = ("cancel_selected", "start_selected_again")
     actions_list: Any = ("conservation",)
-    actions_detail = ("cancel", "bypass_pause", "start_again")
+    actions_detail = ("cancel", "bypass_pause", "start_again", "erase")
 
     def seen(self, request: HttpRequest) -> Q | None:
         return seen_runs(request.user, rights_of(request))
@@ -153,7 +154,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunList, LongTexts, ReadOnlyAdmi
             "run_start_url": kept and address_of_body(run, "start", "whole"),
             "run_again_url": self._again_url(request, run),
             "run_like_url": kept and self.may_start(request, run) and like_url(run),
-            "run_not_kept": NOT_KEPT[run.flow_version.keep],
+            "run_not_kept": why_not_kept(run),
         }
 
     def _again_url(self, request: HttpRequest, run: Run) -> str:
@@ -222,7 +223,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunList, LongTexts, ReadOnlyAdmi
         is_over = obj.status in Run.FINISHED and obj.flow_version.flow
         again = ("start_again",) if is_over and start_envelope(obj) else ()
         if has_ended(obj):
-            return again
+            return again if obj.erased_at else (*again, "erase")
         pause = ("bypass_pause",) if may_bypass_pause(obj) else ()
         return ("cancel", *pause, *again)
 

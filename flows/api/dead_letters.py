@@ -31,6 +31,7 @@ from flows.api.pages import PAGE_SIZE, page_of_rows
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import accepted
 from flows.api.view import ApiView, is_about, json_response, no_content
+from flows.errors import PayloadErased
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
 from flows.monitoring.times import rfc3339
@@ -84,10 +85,12 @@ class ReprocessView(ApiView):
 
 def _find(request: Request, id: int) -> DeadLetter:
     """Return the dead letter. Raises Problem where there is none that the caller may see, or where
-    it was discarded."""
+    it was discarded, and PayloadErased."""
     letters = dead_letters_known(request.user).select_related("step__flow_version__flow")
-    letter = letters.filter(pk=id, discarded_at=None).first()
-    if letter is None:
+    letter = letters.filter(pk=id).first()
+    if letter and letter.discarded_at and engine.is_erased(letter.run_id):
+        raise PayloadErased
+    if letter is None or letter.discarded_at:
         raise Problem("not-found", "There is no dead letter of this id.")
     is_about(request, letter.run_id)
     return letter

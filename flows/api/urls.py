@@ -3,6 +3,7 @@ from django.urls import path
 from flows.api.batch import BatchView
 from flows.api.cancelling import CancelRunsView
 from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessView
+from flows.api.erasing import ErasePayloadsView
 from flows.api.events import EventsView, RunEventsView
 from flows.api.flows import FlowsView, FlowView
 from flows.api.health import LiveView, ReadyView
@@ -62,6 +63,7 @@ urlpatterns = [
     path("api/runs", RunsView.as_view(), name="runs"),
     path("api/runs/counts", CountRunsView.as_view(), name="count-runs"),
     path("api/runs/cancel", CancelRunsView.as_view(), name="cancel-runs"),
+    path("api/runs/erase", ErasePayloadsView.as_view(), name="erase-payloads"),
     path("api/runs/<str:id>", RunView.as_view(), name="run"),
     path("api/runs/<str:id>/input", RunInputView.as_view(), name="run-input"),
     path("api/runs/<str:id>/result", RunResultView.as_view(), name="run-result"),

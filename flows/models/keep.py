@@ -1,4 +1,11 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from django.db.models import TextChoices
+
+if TYPE_CHECKING:
+    from flows.models.run import Run
 
 
 class Keep(TextChoices):
@@ -15,3 +22,8 @@ NOT_KEPT: dict[str, str] = {
     Keep.FAILURES: "It was not kept: the flow keeps the payloads of failed runs alone.",
     Keep.NOTHING: "It was not kept: the flow keeps no payloads.",
 }
+
+
+def why_not_kept(run: Run) -> str:
+    """Say why a payload of a run is not there."""
+    return "Its payloads were erased." if run.erased_at else NOT_KEPT[run.flow_version.keep]

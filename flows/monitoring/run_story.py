@@ -106,7 +106,10 @@ class StepStory:
 
     @property
     def input(self) -> Attempt | Message | DeadLetter | None:
-        """Return the row that has what the step got, before any branch of it."""
+        """Return the row that has what the step got, before any branch of it.
+
+        A dead letter of a run that was erased says so in its place.
+        """
         # What failed and was repaired later is not what it got first.
         for letter in self.letters:
             if not letter.branch:
@@ -206,6 +209,8 @@ def start_envelope(run: Run) -> str | None:
 def is_start_kept(story: RunStory) -> bool:
     """Say whether `start_envelope` finds the message. Most stories tell it without a query."""
     run = story.run
+    if run.erased_at:
+        return False
     first = story.steps[0].input if story.steps else None
     if run.repeats is not None or (first is None and _may_be_elsewhere(story)):
         return start_envelope(run) is not None
@@ -219,6 +224,8 @@ def _may_be_elsewhere(story: RunStory) -> bool:
 
 def envelope_at(run: Run, step: StepVersion) -> str | None:
     """Return the message that a step got, before any branch of it; None: it was not kept whole."""
+    if run.erased_at:
+        return None
     here = Q(run=run.pk, step__position=step.position, branch="")
     letter = DeadLetter.objects.filter(here).order_by("id").values_list("body", flat=True).first()
     if letter:

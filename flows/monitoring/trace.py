@@ -198,6 +198,7 @@ def _summary(run: Run, current_step: str | None, beside: Beside) -> dict[str, An
         "errorCode": beside.error_code(run),
         "causeCode": beside.cause_code(run),
         "warnings": run.warnings,
+        "erasedAt": _time(run.erased_at),
         "startedBy": run.started_by and run.started_by.get_username(),
         "repeats": None if run.repeats is None else str(run.repeats),
         "parentCorrelationId": None if run.parent is None else str(run.parent),

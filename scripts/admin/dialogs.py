@@ -71,10 +71,13 @@ def dialog(
     )
 
 
-def asking(dialog: ActionDialog, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def asking(
+    dialog: ActionDialog, describe: Callable[[Any], str] | None = None, **options: Any
+) -> Callable[[Callable[..., Any]], Any]:
     """Make an action of one object that asks by a dialog. The options are those of unfold's action.
 
-    The dialog's title may have `{obj}` for the object, as it calls itself, and `{kind}`.
+    The dialog's title may have `{obj}` for the object, as it calls itself, and `{kind}`. `describe`
+    says more of the object, behind the dialog's description.
     """
 
     def decorate(method: Callable[..., Any]) -> Any:
@@ -87,6 +90,8 @@ def asking(dialog: ActionDialog, **options: Any) -> Callable[[Callable[..., Any]
                 # The template of the dialog prefers this title to the action's own.
                 title = dialog["title"].format(obj=obj, kind=self.opts.verbose_name)
                 request.dialog_title = title  # type: ignore[attr-defined]
+                if describe and request.method == "GET":
+                    request.dialog_details = describe(obj)  # type: ignore[attr-defined]
             return plain(self, request, *args, **kwargs)
 
         return named

@@ -174,6 +174,7 @@ WALK: dict[str, Call] = {
     "runAgain": Call(202, {"id": Made("run")}, {"payload": LINE}),
     "cancelRun": Call(200, {"id": Made("run")}, REASON),
     "cancelRuns": Call(202, body={"filter": {"flowName": LINES}, "dryRun": True}),
+    "erasePayloads": Call(202, body={"label": "order:none", **REASON}),
     "streamRunEvents": Call(200, {"id": Made("run")}),
     "listQueues": Call(200),
     "getQueue": Call(200, {"name": QUEUE}),

@@ -36,6 +36,8 @@ class RunSummary(TypedDict):
     errorCode: str | None
     causeCode: str | None
     warnings: int
+    # When its payloads were erased.
+    erasedAt: str | None
     startedBy: str | None
     repeats: str | None
     parentCorrelationId: str | None

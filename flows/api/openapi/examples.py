@@ -57,6 +57,7 @@ RUN = {
     "errorCode": None,
     "causeCode": None,
     "warnings": 0,
+    "erasedAt": None,
     "startedBy": "billing",
     "repeats": None,
     "parentCorrelationId": None,
@@ -282,6 +283,13 @@ CANCELLED = {
     "cancelled": 340,
     "isComplete": False,
     "flows": [{"flowName": "loan-application", "matched": 812}],
+}
+
+ERASED = {
+    "runs": 2,
+    "erased": 2,
+    "isComplete": True,
+    "places": {"inputs": 4, "logs": 2, "results": 2, "searchTexts": 2},
 }
 
 REPROCESSING_REQUEST = {

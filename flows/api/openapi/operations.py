@@ -333,7 +333,10 @@ GET_DEAD_LETTER = operation(
     " The caller needs the right to watch or operate its flow.",
     parameters=[DEAD_LETTER_ID, names_its_run(200)],
     answer=answered("The dead letter.", ref("DeadLetter"), DEAD_LETTER),
-    problems=("not-found",),
+    problems=(
+        "not-found",
+        "payload-erased",
+    ),
 )
 
 REPROCESS_DEAD_LETTER = operation(
@@ -354,6 +357,7 @@ REPROCESS_DEAD_LETTER = operation(
     problems=(
         "not-found",
         "already-reprocessed",
+        "payload-erased",
         "flow-not-runnable",
         "busy",
         "payload-too-large",
@@ -374,7 +378,7 @@ DISCARD_DEAD_LETTER = operation(
     parameters=[DEAD_LETTER_ID, names_its_run(204)],
     body=WITH_REASON,
     answer={204: OpenApiResponse(description="It is discarded.")},
-    problems=("not-found", "already-reprocessed", "queue-full"),
+    problems=("not-found", "payload-erased", "already-reprocessed", "queue-full"),
 )
 
 REPROCESS_DEAD_LETTERS = operation(

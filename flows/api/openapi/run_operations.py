@@ -14,9 +14,17 @@ from flows.api.openapi.describe import (
     operation,
     says_its_rates,
 )
-from flows.api.openapi.examples import CANCELLED, RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
+from flows.api.openapi.examples import CANCELLED, ERASED, RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
 from flows.api.openapi.operations import CURSOR, LABELS, LOCATION, OF_FLOW, WITH_REASON
-from flows.api.openapi.schemas import AGAIN_REQUEST, CANCELLING, CANCELLING_REQUEST, RUN_COUNTS, ref
+from flows.api.openapi.schemas import (
+    AGAIN_REQUEST,
+    CANCELLING,
+    CANCELLING_REQUEST,
+    ERASING,
+    ERASING_REQUEST,
+    RUN_COUNTS,
+    ref,
+)
 from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import Run
 
@@ -126,7 +134,7 @@ GET_RUN_INPUT = operation(
         {"description": "An object; any JSON value where the run began at a later step."},
         {"amount": 4200, "customer": "A-77"},
     ),
-    problems=("not-found", "input-not-kept"),
+    problems=("not-found", "input-not-kept", "payload-erased"),
 )
 
 GET_RUN_RESULT = operation(
@@ -138,7 +146,7 @@ GET_RUN_RESULT = operation(
     " has failed or was cancelled.",
     parameters=THE_RUN,
     answer=answered("The result.", {"description": "Any JSON value."}, RUN["result"]),
-    problems=("not-found", "no-result", "run-not-finished"),
+    problems=("not-found", "no-result", "payload-erased", "run-not-finished"),
 )
 
 GET_RUN_LOGS = operation(
@@ -179,6 +187,7 @@ RUN_AGAIN = operation(
         "not-found",
         "run-not-finished",
         "input-not-kept",
+        "payload-erased",
         "flow-not-runnable",
         "busy",
         "payload-too-large",
@@ -203,6 +212,25 @@ CANCEL_RUNS = operation(
         "Some are cancelled, or all, or only counted.", CANCELLING, CANCELLED, status=202
     ),
     problems=("search-too-long", "payload-too-large"),
+)
+
+ERASE_PAYLOADS = operation(
+    "POST",
+    "erasePayloads",
+    "runs",
+    "Erase the payloads of a run, or of all runs with a label",
+    "Erases what travelled through the runs and what came of it: payloads, results, kept inputs,"
+    " errors, logs, dead letters, texts of the search, what webhooks were answered, and idempotency"
+    " keys, so that the same start is a new one. The runs that repeat them or that they repeat, and"
+    " those that their scripts have started go with them. Runs stay with their times, statuses and"
+    " labels, and have `erasedAt`; their open dead letters are discarded. Nothing is erased while"
+    " one of them is under way: cancel it first. The caller needs the right to operate the flows of"
+    " all of them; by a label, runs of other flows are left out. The answer comes after about a"
+    " second; workers erase what is left by then. The audit log has an entry of each run. What was"
+    " purged and is in an archive is erased by the command `erase`.",
+    body={"application/json": ERASING_REQUEST},
+    answer=answered("Some are erased, or all, or only counted.", ERASING, ERASED, status=202),
+    problems=("not-found", "run-not-finished", "search-too-long", "payload-too-large"),
 )
 
 CANCEL_RUN = operation(

@@ -270,6 +270,7 @@ RUN_SUMMARY_PROPERTIES: dict[str, Schema] = {
     "errorCode": ERROR_CODE,
     "causeCode": CAUSE_CODE,
     "warnings": COUNT,
+    "erasedAt": {**TIME_OR_NULL, "description": "When its payloads were erased."},
     "startedBy": {
         **TEXT_OR_NULL,
         "description": "The name of the user that has started it; null: a command, a script, or a"
@@ -824,6 +825,39 @@ CANCELLING = record(
         "flows": listed(record({"flowName": TEXT, "matched": COUNT})),
     },
     description="What the filter found, in all and by flow, and how far it is.",
+)
+
+ERASING_REQUEST = record(
+    {
+        "correlationId": {**CORRELATION_ID, "description": "The run; either this or `label`."},
+        "label": {
+            **TEXT,
+            "minLength": 3,
+            "description": "A label as `key:value`: of all runs that have it.",
+        },
+        "dryRun": {"type": "boolean", "default": False, "description": "Count and do nothing."},
+        "reason": REASON,
+    },
+    optional=("correlationId", "label", "dryRun", "reason"),
+    additionalProperties=False,
+    examples=[{"label": "customer:A-77", "reason": "The customer has asked for it."}],
+)
+
+ERASING = record(
+    {
+        "runs": {**COUNT, "description": "The runs that are meant, with their relatives."},
+        "erased": {**COUNT, "description": "Those of them that are erased by now."},
+        "isComplete": {
+            "type": "boolean",
+            "description": "Whether all are erased; else tasks erase those that are left.",
+        },
+        "places": {
+            "type": "object",
+            "additionalProperties": COUNT,
+            "description": "What this call has erased, or would erase: rows by where they are.",
+        },
+    },
+    description="What is erased.",
 )
 
 BULK_REPROCESSING = record(

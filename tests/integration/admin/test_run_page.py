@@ -497,3 +497,22 @@ def test_of_a_large_payload_the_page_gets_the_beginning_and_a_link_to_the_whole(
     assert shown["X-Shown"].startswith("The first 64.0 KB of 195.3 KB")
     assert whole.json() == {"text": "x" * 200_000}
     assert "attachment" in whole["Content-Disposition"]
+
+
+@pytest.mark.django_db
+def test_the_payloads_are_erased_after_a_dialog_that_counts_them(client):
+    flow = make_flow(codes=[ECHO])
+    run = start({"secret": "Zeiglmeier"})
+    work_until_idle(flow)
+    url = reverse("admin:flows_run_erase", args=[run.pk])
+
+    asked = client.get(url)
+    assert "Runs: 1. " in asked.content.decode()
+    assert "results: 1" in asked.content.decode()
+    answer_dialog(client, url)
+
+    page = client.get(page_of(run)).content.decode()
+    assert "Its payloads were erased" in page
+    assert "Zeiglmeier" not in page
+    assert "Start again" not in page
+    assert url not in page

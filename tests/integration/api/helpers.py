@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.test import Client
+from django_q.models import OrmQ
 from knox.models import AuthToken
 
 from flows.access import audit
@@ -73,3 +75,15 @@ def assert_problem(response: Any, status: int, word: str) -> dict[str, Any]:
     assert document["title"]
     assert document["detail"]
     return document
+
+
+def work_tasks() -> int:
+    """Run what is queued for django-q2 until nothing is; return the number of tasks."""
+    count = 0
+    while row := OrmQ.objects.first():
+        task = row.task
+        row.delete()
+        module, _, name = task["func"].rpartition(".")
+        getattr(importlib.import_module(module), name)(*task["args"])
+        count += 1
+    return count

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -9,7 +8,14 @@ from django_q.models import OrmQ
 
 from flows import engine
 from flows.models import AuditEntry, Right, Run
-from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow, undone
+from tests.integration.api.helpers import (
+    assert_problem,
+    client_of,
+    grant,
+    make_loan_flow,
+    undone,
+    work_tasks,
+)
 
 PATH = "/async/api/runs/cancel"
 
@@ -41,18 +47,6 @@ def cancel(client, filter: Any, **body: Any) -> Any:
 
 def cancelled() -> set[Run]:
     return set(Run.objects.filter(status="CANCELLED"))
-
-
-def work_tasks() -> int:
-    """Run what is queued for django-q2 until nothing is; return the number of tasks."""
-    count = 0
-    while row := OrmQ.objects.first():
-        task = row.task
-        row.delete()
-        module, _, name = task["func"].rpartition(".")
-        getattr(importlib.import_module(module), name)(*task["args"])
-        count += 1
-    return count
 
 
 def test_matching_runs_are_cancelled_and_counted_by_flow(caller, user):

@@ -34,6 +34,7 @@ OPERATIONS = {
     ("get", "/async/api/runs/{id}"): "getRun",
     ("get", "/async/api/runs/{id}/input"): "getRunInput",
     ("post", "/async/api/runs/cancel"): "cancelRuns",
+    ("post", "/async/api/runs/erase"): "erasePayloads",
     ("post", "/async/api/runs/{id}/again"): "runAgain",
     ("get", "/async/api/runs/{id}/result"): "getRunResult",
     ("get", "/async/api/runs/{id}/logs"): "getRunLogs",
