@@ -109,27 +109,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poller.register(self.connection.fileno(), select.POLLIN)
         return not poller.poll(0) or super().is_usable()
 
-    def commit_one(self, limits: str, statement: str, params: Sequence[Any]) -> None:
-        """Execute a statement in a transaction of its own, with these limits: one round trip.
+    def commit_one(self, statement: str, params: Sequence[Any]) -> None:
+        """Execute a statement that is a transaction of its own: the server commits it at its end.
 
         The session keeps the plan of the statement. No transaction may be open, and no pooler may
-        stand between. Raises what a commit raises:
-        COMMIT travels with the statement, so a lost connection leaves it in doubt.
+        stand between. Raises what a commit raises: a lost connection leaves it in doubt.
         """
         self.ensure_connection()
-        raw = self.connection
         with self._doubted(), self.wrap_database_errors:
-            try:
-                with raw.pipeline():
-                    cursor = psycopg.Cursor(raw)
-                    cursor.execute(begin(raw))
-                    cursor.execute(limits.encode())
-                    cursor.execute(statement.encode(), params, prepare=True)
-                    cursor.execute("COMMIT")
-            except psycopg.Error:
-                if not raw.closed:
-                    raw.rollback()
-                raise
+            psycopg.Cursor(self.connection).execute(statement.encode(), params, prepare=True)
 
     def begin_pipeline(self) -> None:
         """Let statements travel together, up to one whose rows are read or to the commit.

@@ -54,6 +54,10 @@ LIMITS = (
     " set_config('lock_timeout', '5s', true)"
 )
 
+# The same for a statement that is a transaction of its own, with what is done at its commit. There
+# it never rests.
+LIMITED = "limits AS MATERIALIZED (SELECT set_config('lock_timeout', '5s', true) AS lock_timeout)"
+
 # What is read then is found by an index: its plan is kept, and may have been made when a table was
 # empty.
 LIMITS_BY_INDEXES = (
@@ -187,14 +191,14 @@ class PostgreSQL(Database):
             self._execute(as_one_statement(batch), [orjson.dumps(rows).decode()])
 
     def store_starts(self, rows: Sequence[Row]) -> None:
-        statement, params = as_one_statement_of(START), [orjson.dumps(rows).decode()]
+        params = [orjson.dumps(rows).decode()]
         own: Any = connections[DEFAULT_DB_ALIAS]
         # Django's own backend cannot; a session of a pooler is set up in each transaction.
         if hasattr(own, "commit_one") and own.get_autocommit() and not own.is_pooled:
-            own.commit_one(LIMITS, statement, params)
+            own.commit_one(as_one_statement_of(START, limited=True), params)
             return
         with self.transaction():
-            self._execute(statement, params)
+            self._execute(as_one_statement_of(START), params)
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         rows = [{"flow_name": name, **asdict(changes)} for name, changes in totals.items()]
@@ -267,8 +271,11 @@ def as_one_statement(batch: BatchStatement) -> str:
 
 
 @cache
-def as_one_statement_of(batches: tuple[BatchStatement, ...]) -> str:
-    """Return inserts of the same rows as one statement."""
+def as_one_statement_of(batches: tuple[BatchStatement, ...], limited: bool = False) -> str:
+    """Return inserts of the same rows as one statement.
+
+    `limited`: its transaction is bound by `LIMITED` from the first row on.
+    """
     names = list(dict.fromkeys(name for batch in batches for name in batch.names()))
     inserts = [batch.fill("d.") for batch in batches]
     selects = [
@@ -276,7 +283,9 @@ def as_one_statement_of(batches: tuple[BatchStatement, ...]) -> str:
         + (f" GROUP BY {insert.group}" if insert.group else "")
         for insert in inserts
     ]
-    parts = [f"d AS MATERIALIZED (SELECT * FROM {recordset(names)})"]
+    parts = [LIMITED] if limited else []
+    rows = f"{'limits, ' if limited else ''}{recordset(names)}"
+    parts.append(f"d AS MATERIALIZED (SELECT * FROM {rows})")
     parts += [f"insert_{number} AS ({select})" for number, select in enumerate(selects[:-1])]
     return f"WITH {', '.join(parts)} {selects[-1]}"
 
