@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import DatabaseError, OperationalError
 
@@ -98,6 +98,21 @@ class QueueFull(FlowError):
 
 class QueueFullAtCommit(QueueFull, DatabaseError):
     """The first queue of a flow was filled by others before this transaction could commit."""
+
+    # Returns when to try again, by the queue; set by flows/monitoring/pace.py.
+    seconds_of_queue: ClassVar[Any] = staticmethod(lambda id: None)
+    _retry_after: int | None = None
+
+    @property
+    def retry_after(self) -> int:
+        """Ask when it is read: by then the transaction is over."""
+        if self._retry_after is None:
+            self._retry_after = self.seconds_of_queue(self.queue_id) or QueueFull.retry_after
+        return self._retry_after
+
+    @retry_after.setter
+    def retry_after(self, seconds: int) -> None:
+        self._retry_after = seconds
 
 
 class StartRateExceeded(FlowError):

@@ -112,6 +112,7 @@ def _document(queue: Any, delayed: int, snapshot: QueueSnapshot) -> dict[str, An
         "oldestAgeSeconds": None if age is None else round(age.total_seconds(), 3),
         "paused": queue.paused,
         "ratePerSecond": _rate_per_second(queue),
+        "cluster": queue.cluster or None,
         "waitingBecause": cause,
         "waitingCode": cause and cause.code,
     }

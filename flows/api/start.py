@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from flows import engine
 from flows.access.rights import may
 from flows.api import parameters
 from flows.api.body import json_body
-from flows.api.errors import Problem
+from flows.api.errors import Problem, as_problem
 from flows.api.known_starts import note_start
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START
@@ -28,11 +29,33 @@ from flows.plan import FlowPlan, flow_plan
 from flows.starts.rates import rates_of
 from flows.starts.refusals import counting_refusals
 
+logger = logging.getLogger(__name__)
+
 START_OPTIONS = frozenset({"priority", "startAt", "deadline", "callbackUrl"})
 REPEATED_OPTIONS = frozenset({"label"})
 
 
-class StartView(ApiView):
+class StartingView(ApiView):
+    """Base of the views that start one run."""
+
+    # The run that is stored.
+    started: engine.Started | None = None
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Answer for a run that is stored, whatever befalls the call while it waits for the end.
+
+        The login of its caller may be over by then, or the database away. Its result is for those
+        who are logged in.
+        """
+        started = self.started or done_before(self.request)
+        if started is None:
+            return super().handle_exception(exc)
+        if as_problem(exc) is None:
+            logger.error("A start could not wait for the end of its run", exc_info=exc)
+        return about(self.request, started, accepted(self.request, started))
+
+
+class StartView(StartingView):
     query_parameters = frozenset({"flowName", "wait", *START_OPTIONS})
     repeatable_parameters = REPEATED_OPTIONS
 
@@ -41,7 +64,7 @@ class StartView(ApiView):
         return start(self, request, self.query.get("flowName"))
 
 
-class FlowStartView(ApiView):
+class FlowStartView(StartingView):
     query_parameters = frozenset({"wait", *START_OPTIONS})
     repeatable_parameters = REPEATED_OPTIONS
 
@@ -51,19 +74,25 @@ class FlowStartView(ApiView):
         return start(self, request, name)
 
 
-def start(view: ApiView, request: Request, name: str | None) -> HttpResponse:
+def start(view: StartingView, request: Request, name: str | None) -> HttpResponse:
     """Start a run, wait for its end where the caller asks for that, and answer."""
     seconds = parameters.seconds(view.query, "wait", LONGEST_WAIT_SECONDS)
     started: engine.Started = done_before(request) or _start(view, request, name)
+    view.started = started
     run_id = started.correlation_id
     if seconds and not has_waited(request, run_id, seconds, started):
         return HttpResponse()
-    is_about(request, run_id)
     run = _run(run_id) if seconds or started.repeated else None
     if run and seconds and run.status in Run.FINISHED:
         response = json_response(trace_json(run))
     else:
         response = accepted(request, started, run.status if run else Run.Status.QUEUED)
+    return about(request, started, response)
+
+
+def about(request: Request, started: engine.Started, response: HttpResponse) -> HttpResponse:
+    """Add the headers of an answer to a start."""
+    is_about(request, started.correlation_id)
     if started.repeated:
         response["Idempotent-Replayed"] = "true"
     add_rate_headers(response, started.rates)

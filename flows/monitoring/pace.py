@@ -16,7 +16,7 @@ from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from flows.errors import QueueFull
+from flows.errors import QueueFull, QueueFullAtCommit
 from flows.models import Queue
 from flows.monitoring.curves import MINUTES, curves
 from flows.monitoring.kept import Kept
@@ -42,15 +42,24 @@ _chance = random.SystemRandom()
 
 def tell_when(error: QueueFull) -> None:
     """Say in the error when to try again, by the pace of its queue."""
-    if error.queue_id is None or connection.needs_rollback:
-        return
+    if seconds := retry_after(error.queue_id):
+        error.retry_after = seconds
+
+
+def retry_after(queue_id: int | None) -> int | None:
+    """Return when to try again, None where the pace of the queue cannot be read."""
+    if queue_id is None or connection.needs_rollback:
+        return None
     try:
-        seconds = _shared.read(error.queue_id, partial(seconds_until_room, error.queue_id))
+        seconds = _shared.read(queue_id, partial(seconds_until_room, queue_id))
     except (DatabaseError, InterfaceError):
         # The caller gets the refusal in any case.
         logger.warning("The pace of a queue could not be read.", exc_info=True)
-        return
-    error.retry_after = with_jitter(seconds, _chance.random())
+        return None
+    return with_jitter(seconds, _chance.random())
+
+
+QueueFullAtCommit.seconds_of_queue = staticmethod(retry_after)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 
-from flows.errors import CommitInDoubt, QueueFullAtCommit
+from flows.errors import CommitInDoubt
 from flows.postgresql.connection import WatchfulConnection
 from flows.postgresql.session_settings import known_to
 
@@ -175,11 +175,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             yield
         except (DatabaseError, InterfaceError) as error:
             # Imported late: the store imports models, which need this backend.
-            from flows.store.pending_starts import is_queue_full
+            from flows.store.pending_starts import queue_full
             from flows.store.troubles import Trouble, trouble_of
 
-            if is_queue_full(error):
-                raise QueueFullAtCommit from error
+            if full := queue_full(error):
+                raise full from error
 
             is_gone = self.connection is None or self.connection.closed
             if is_gone or trouble_of(error) is Trouble.AWAY:

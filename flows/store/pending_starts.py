@@ -17,6 +17,8 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from flows.errors import QueueFullAtCommit
+
 # The SQLSTATE of a queue that would hold more than its size.
 QUEUE_FULL = "QF001"
 
@@ -52,7 +54,7 @@ TAKE_ROOM = f"""
                 AND (pending.delayed = 0 OR s.delayed + pending.delayed <= q.size);
             IF NOT FOUND THEN
                 RAISE EXCEPTION 'The queue of a run that was started is full.'
-                    USING ERRCODE = '{QUEUE_FULL}';
+                    USING ERRCODE = '{QUEUE_FULL}', DETAIL = pending.queue_id;
             END IF;
         END LOOP;
         UPDATE flows_pendingstart SET room = 0, delayed = 0 WHERE {OWN} AND room + delayed > 0;
@@ -94,9 +96,12 @@ TRIGGER = """
 """
 
 
-def is_queue_full(error: BaseException) -> bool:
-    """Tell whether a queue had no room for the starts of a transaction."""
-    return getattr(error.__cause__, "sqlstate", None) == QUEUE_FULL
+def queue_full(error: BaseException) -> QueueFullAtCommit | None:
+    """Return the error of a queue that had no room for the starts of a transaction; None: other."""
+    cause: Any = error.__cause__
+    if getattr(cause, "sqlstate", None) != QUEUE_FULL:
+        return None
+    return QueueFullAtCommit(queue_id=int(cause.diag.message_detail or 0) or None)
 
 
 def install(connection: BaseDatabaseWrapper) -> None:

@@ -13,12 +13,11 @@ import orjson
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
-from flows.errors import QueueFullAtCommit
 from flows.models.users import key_field
 from flows.store import sql as statements
 from flows.store.database import Answer, BatchStatement, Database, Row
 from flows.store.listener import PostgreSQLListener
-from flows.store.pending_starts import OWN, is_queue_full
+from flows.store.pending_starts import OWN, queue_full
 from flows.store.totals import Totals
 
 CHANNEL = "asyncengine_work"
@@ -208,8 +207,8 @@ class PostgreSQL(Database):
         try:
             self.query("SELECT flows_take_room()")
         except DatabaseError as error:
-            if is_queue_full(error):
-                raise QueueFullAtCommit from error
+            if full := queue_full(error):
+                raise full from error
             raise
 
     def go_by_keys(self) -> None:

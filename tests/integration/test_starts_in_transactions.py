@@ -105,9 +105,11 @@ def test_a_queue_that_others_have_filled_refuses_the_commit_and_takes_it_back():
             engine.start("flow", {})
             assert at_the_same_time(lambda: engine.start("flow", {})) == []
 
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueFull) as full:
         start_as_another_does()
 
+    # Nothing has left the queue but one run, a moment ago.
+    assert full.value.retry_after > 1
     assert not User.objects.exists()
     assert Run.objects.filter(status=Run.Status.QUEUED).count() == 1
     assert counters("flow-0") == (1, 0)

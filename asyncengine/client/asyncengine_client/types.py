@@ -123,6 +123,7 @@ class Queue(TypedDict):
     oldestAgeSeconds: float | None
     paused: bool
     ratePerSecond: float | None
+    cluster: str | None
     waitingBecause: str | None
     waitingCode: str | None
 

@@ -142,6 +142,7 @@ QUEUE = {
     "oldestAgeSeconds": 2.416,
     "paused": False,
     "ratePerSecond": None,
+    "cluster": None,
     "waitingBecause": "All threads are busy, 4 of 4.",
     "waitingCode": "threads-busy",
 }

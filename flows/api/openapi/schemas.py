@@ -398,6 +398,10 @@ QUEUE = record(
             "type": ["number", "null"],
             "description": "The rate limit, its count by its period; null without one.",
         },
+        "cluster": {
+            **TEXT_OR_NULL,
+            "description": "The cluster whose workers alone take its messages; null: those of all.",
+        },
         "waitingBecause": {
             "type": ["string", "null"],
             "description": "Why its messages wait, in a sentence; null where nothing keeps them.",

@@ -41,6 +41,8 @@ class TestSeen:
         Message.objects.filter(available_at__lt=timezone.now()).update(available_at=oldest)
         take(3)
 
+        Queue.objects.filter(name="loan queue 1").update(cluster="reports")
+
         document = operator.get(FIRST).json()
 
         age = (timezone.now() - oldest).total_seconds()
@@ -54,6 +56,7 @@ class TestSeen:
             "deadLetters": 0,
             "paused": False,
             "ratePerSecond": None,
+            "cluster": "reports",
             "waitingBecause": "All threads are busy, 4 of 4.",
             "waitingCode": "threads-busy",
         }

@@ -8,6 +8,8 @@ from unittest import mock
 from uuid import UUID
 
 import pytest
+from django.db import DatabaseError
+from knox.models import get_token_model
 
 from flows import engine
 from flows.models import Right, Run
@@ -45,6 +47,24 @@ class TestUnderTheFront:
         run = Run.objects.get()
         assert (status, document["status"], document["currentStep"]) == (200, "CANCELLED", "step 1")
         assert document["correlationId"] == headers["x-correlation-id"] == str(run.pk)
+
+    def test_start_is_accepted_where_the_login_ends_while_it_waits(self, server, monkeypatch):
+        def look(run_ids: Collection[UUID]) -> set[UUID]:
+            with server.lock:
+                ending(*run_ids)
+                get_token_model().objects.all().delete()
+            return set(run_ids)
+
+        monkeypatch.setattr(server.front._waiters, "_look", look)
+
+        [(status, headers, document)] = server.post({"amount": 1}, path=f"{START}&wait=30")
+        [(refused, _, _)] = server.post({"amount": 1}, path=f"{START}&wait=30")
+
+        run = Run.objects.get()
+        assert (status, document["correlationId"]) == (202, str(run.pk))
+        assert headers["x-correlation-id"] == str(run.pk)
+        assert "result" not in document
+        assert refused == 401
 
     def test_starts_without_a_wait_do_not_wait(self, server):
         answers = [server.post({"amount": 1}, path=f"{START}{wait}")[0] for wait in ("", "&wait=0")]
@@ -107,6 +127,15 @@ def test_wait_under_another_server_holds_a_thread_for_at_most_a_minute(start, cl
 
     assert (with_wait_done.status_code, response.status_code) == (status, 202)
     assert waiting.call_args.args == (Run.objects.get().pk, 60.0)
+
+
+@pytest.mark.django_db
+def test_start_is_accepted_where_its_run_cannot_be_read_after_the_wait(start, client):
+    with mock.patch(WAITING, side_effect=DatabaseError("away")):
+        response = with_wait(client, "30")
+
+    assert (response.status_code, response.json()["status"]) == (202, "QUEUED")
+    assert response["X-Correlation-Id"] == str(Run.objects.get().pk)
 
 
 @pytest.mark.django_db
