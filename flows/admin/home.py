@@ -19,8 +19,9 @@ from flows.admin.first_run import guide
 from flows.admin.schedules import next_starts
 from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Flow, FlowSchedule, Queue, Run
+from flows.models.alert import AlertLevel
 from flows.monitoring.curves import PERIODS, Curve
-from flows.monitoring.health import Alarm, Level, Target, alarms
+from flows.monitoring.health import Alarm, Target, alarms
 from flows.monitoring.kept import Kept
 from flows.monitoring.overview import FlowState, Overview, QueueState, overview
 from flows.monitoring.refused_starts import in_words
@@ -186,7 +187,7 @@ VERBS = {
 def _alarm(alarm: Alarm, pages: dict[str, str]) -> dict[str, Any]:
     return {
         "alarm": alarm,
-        "is_critical": alarm.level is Level.CRITICAL,
+        "is_critical": alarm.level is AlertLevel.CRITICAL,
         "url": _target(alarm, pages),
         "verb": VERBS[alarm.target],
     }

@@ -86,7 +86,7 @@ def _pending(target: AlertTarget, alerts: Iterable[Alert], now: datetime) -> Pen
 
 def _send(target: AlertTarget, message: Message) -> None:
     try:
-        url = target.url()
+        url = target.value()
     except NotDecryptable as error:
         raise NotSent(f"Its address cannot be decrypted: {error}") from None
     send(url, message)

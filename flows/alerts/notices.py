@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from flows.models import Alert, AlertNotice, AlertTarget
-
-Level = Alert.Level
+from flows.models import Alert, AlertLevel, AlertNotice, AlertTarget
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class Pending:
 
     @property
     def is_critical(self) -> bool:
-        return any(alert.level == Level.CRITICAL for alert in (*self.new, *self.again))
+        return any(alert.level == AlertLevel.CRITICAL for alert in (*self.new, *self.again))
 
 
 def pending(
@@ -60,13 +58,13 @@ def wait_after(failures: int) -> timedelta:
 
 
 def _wants(target: AlertTarget, alert: Alert) -> bool:
-    if target.least_level == Level.CRITICAL and alert.level != Level.CRITICAL:
+    if target.least_level == AlertLevel.CRITICAL and alert.level != AlertLevel.CRITICAL:
         return False
     return not target.rules or alert.rule in target.rules
 
 
 def _is_worse(alert: Alert, notice: AlertNotice) -> bool:
-    return bool(alert.level == Level.CRITICAL and notice.level != Level.CRITICAL)
+    return bool(alert.level == AlertLevel.CRITICAL and notice.level != AlertLevel.CRITICAL)
 
 
 def _is_to_repeat(target: AlertTarget, notice: AlertNotice, now: datetime) -> bool:

@@ -14,11 +14,12 @@ from django.db import DatabaseError, InterfaceError
 from flows.doctor import clocks, database, hosts, keys, machine
 from flows.doctor.findings import Finding, State, error, ok, warning
 from flows.models import AlertTargetState
-from flows.monitoring.health import RULES, Alarm, Level, Snapshot
+from flows.models.alert import AlertLevel
+from flows.monitoring.health import RULES, Alarm, Snapshot
 from flows.tasks import clusters, installation
 from flows.tasks.clusters import ClusterStatus
 
-STATES = {Level.CRITICAL: State.ERROR, Level.WARNING: State.WARNING}
+STATES = {AlertLevel.CRITICAL: State.ERROR, AlertLevel.WARNING: State.WARNING}
 
 
 def examine() -> Iterator[Finding]:

@@ -1,4 +1,11 @@
-from flows.models.alert import Alert, AlertNotice, AlertsClock, AlertTarget, AlertTargetState
+from flows.models.alert import (
+    Alert,
+    AlertLevel,
+    AlertNotice,
+    AlertsClock,
+    AlertTarget,
+    AlertTargetState,
+)
 from flows.models.audit_entry import AuditEntry
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
@@ -37,6 +44,7 @@ from flows.models.webhook import FlowWebhook, RunCallback, WebhookDelivery
 
 __all__ = [
     "Alert",
+    "AlertLevel",
     "AlertNotice",
     "AlertTarget",
     "AlertTargetState",

@@ -11,10 +11,9 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q, Value
-from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from scripts.models.encryption import decrypt, encrypt
+from scripts.models.encrypted_text import EncryptedText
 from scripts.names import require_name
 
 LONGEST_NAME = 255
@@ -22,12 +21,15 @@ LONGEST_ERROR = 500
 LONGEST_TIME = timedelta(days=30)
 
 
-class AlertTarget(models.Model):
-    """Where alerts are sent: an address that Apprise knows, which may hold secrets."""
+class AlertLevel(models.TextChoices):
+    """How soon an alarm has to be looked at: today, or at once."""
 
-    class Level(models.TextChoices):
-        WARNING = "warning", "Warnings, too"
-        CRITICAL = "critical", "Critical ones alone"
+    WARNING = "warning", "Warning"
+    CRITICAL = "critical", "Critical"
+
+
+class AlertTarget(EncryptedText):
+    """Where alerts are sent: an address that Apprise knows, which may hold secrets."""
 
     name = models.CharField(
         max_length=100, unique=True, help_text="What the target is called, such as team-mail."
@@ -37,9 +39,15 @@ class AlertTarget(models.Model):
     )
     # Of the address, the rest is secret.
     scheme = models.CharField("kind", max_length=40, editable=False)
-    encrypted = models.TextField(editable=False)
     least_level = models.CharField(
-        "level", max_length=10, choices=Level, default=Level.WARNING, help_text="Which it is told."
+        "level",
+        max_length=10,
+        choices=[
+            (AlertLevel.WARNING, "Warnings, too"),
+            (AlertLevel.CRITICAL, "Critical ones alone"),
+        ],
+        default=AlertLevel.WARNING,
+        help_text="Which it is told.",
     )
     rules = models.JSONField(
         default=list,
@@ -84,13 +92,8 @@ class AlertTarget(models.Model):
             raise ValidationError(wrong)
 
     def set_url(self, url: str) -> None:
-        self.encrypted = encrypt(url)
+        self.set_value(url)
         self.scheme = url.partition("://")[0].lower()[:40]
-        self.changed_at = timezone.now()
-
-    def url(self) -> str:
-        """Raises NotDecryptable where none of the keys fits."""
-        return decrypt(self.encrypted)
 
 
 class AlertTargetState(models.Model):
@@ -118,16 +121,12 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 class Alert(models.Model):
     """An alarm of home that fires, or has fired lately. The engine alone writes it."""
 
-    class Level(models.TextChoices):
-        WARNING = "warning", "Warning"
-        CRITICAL = "critical", "Critical"
-
     rule = models.CharField(max_length=100)
     # With the rule they tell one alert from another.
     flow = models.CharField(max_length=LONGEST_NAME, default="", blank=True)
     queue = models.CharField(max_length=LONGEST_NAME, default="", blank=True)
     subject = models.CharField(max_length=LONGEST_NAME, default="", blank=True)
-    level = models.CharField(max_length=10, choices=Level)
+    level = models.CharField(max_length=10, choices=AlertLevel)
     sentence = models.TextField()
     advice = models.TextField(default="", blank=True)
     since = models.DateTimeField(help_text="When it was found first.")

@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-
-class Level(StrEnum):
-    """How soon: at once, or today."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
+from flows.models.alert import AlertLevel
 
 
 class Target(StrEnum):
@@ -38,7 +33,7 @@ class Alarm:
     """
 
     rule: str
-    level: Level
+    level: AlertLevel
     sentence: str
     advice: str
     target: Target
@@ -111,7 +106,7 @@ UNUSUAL_SHARE = 0.02
 def alarms(snapshot: Snapshot) -> list[Alarm]:
     """Return what needs an operator, the most urgent first."""
     found = [alarm for rule in RULES.values() for alarm in rule(snapshot)]
-    return sorted(found, key=lambda alarm: alarm.level is not Level.CRITICAL)
+    return sorted(found, key=lambda alarm: alarm.level is not AlertLevel.CRITICAL)
 
 
 def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
@@ -123,7 +118,7 @@ def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
     messages = "Messages wait" if waiting else "What is started now will wait"
     yield Alarm(
         "workers-gone",
-        Level.CRITICAL if waiting else Level.WARNING,
+        AlertLevel.CRITICAL if waiting else AlertLevel.WARNING,
         f"No worker is running. {messages}, and nothing is lost.",
         "Start one with: python manage.py qcluster. The log of the last one says why it ended.",
         Target.HELP,
@@ -141,7 +136,7 @@ def cluster_gone(snapshot: Snapshot) -> Iterator[Alarm]:
         effect = "Messages wait in" if waiting else "What is started now will wait in"
         yield Alarm(
             "cluster-gone",
-            Level.CRITICAL if waiting else Level.WARNING,
+            AlertLevel.CRITICAL if waiting else AlertLevel.WARNING,
             f"No worker of the cluster {cluster} is running. {effect} {names}, bound to it.",
             f"Start one with: python manage.py qcluster -n {cluster}. Or bind the queue to another"
             " cluster, or to none.",
@@ -155,7 +150,7 @@ def sandbox_incomplete(snapshot: Snapshot) -> Iterator[Alarm]:
     for machine, measures in snapshot.missing_measures:
         yield Alarm(
             "sandbox-incomplete",
-            Level.WARNING,
+            AlertLevel.WARNING,
             f"On {machine} the sandbox of scripts is not complete. Missing: {', '.join(measures)}.",
             "Scripts there are less confined than they should be, or do not run. The README says"
             " what each measure needs of the machine.",
@@ -170,7 +165,7 @@ def conservation_broken(snapshot: Snapshot) -> Iterator[Alarm]:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         yield Alarm(
             "conservation",
-            Level.CRITICAL,
+            AlertLevel.CRITICAL,
             f"Counters and rows differ: {faults[0]}{more}.",
             "Check again; if it stays so, rows were changed outside of the engine.",
             Target.CONSERVATION,
@@ -186,7 +181,7 @@ def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
         effect = "It takes no more" if is_full else "Soon it takes no more"
         yield Alarm(
             "queue-full",
-            Level.CRITICAL if is_full else Level.WARNING,
+            AlertLevel.CRITICAL if is_full else AlertLevel.WARNING,
             f"The queue {queue.name} {state}: {queue.taken:,} of {queue.size:,} messages.",
             f"{effect}: starts are refused with 429, steps before it wait. Give its step more"
             " threads, see what it waits for, or raise its size.",
@@ -207,7 +202,7 @@ def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
         because = f" {queue.waits_because}" if queue.waits_because else ""
         yield Alarm(
             "queue-standing-still",
-            Level.CRITICAL,
+            AlertLevel.CRITICAL,
             f"The queue {queue.name} stands still: a message has been ready for"
             f" {minutes(queue.ready_for)} and none was taken.{because}",
             "Its page says why it waits.",
@@ -231,7 +226,7 @@ def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
         before = f"; in the week before it was {usual:.1%}" if ended_before > 0 else ""
         yield Alarm(
             "failing-more",
-            Level.CRITICAL if share >= 0.5 else Level.WARNING,
+            AlertLevel.CRITICAL if share >= 0.5 else AlertLevel.WARNING,
             f"The flow {flow.name} fails more than usual: {flow.failed_in_hour:,} of"
             f" {flow.ended_in_hour:,} runs in the last hour, {share:.1%}{before}.",
             "Look at the newest failed runs: the first line of their error is in the list.",
@@ -247,7 +242,7 @@ def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
             one = new == 1
             yield Alarm(
                 "dead-letters",
-                Level.WARNING,
+                AlertLevel.WARNING,
                 f"{new:,} dead letter{'' if one else 's'} of the flow {flow.name}"
                 f" {'is' if one else 'are'} new since yesterday.",
                 "Repair the script or the payload, then reprocess; or discard"
@@ -262,7 +257,7 @@ def schedule_not_started(snapshot: Snapshot) -> Iterator[Alarm]:
         for name, problem in flow.schedule_problems:
             yield Alarm(
                 "schedule-not-started",
-                Level.WARNING,
+                AlertLevel.WARNING,
                 f"The schedule {name} has not started the flow {flow.name}. {problem}",
                 "Repair it on its page. The alarm ends with its next run.",
                 Target.FLOW,

@@ -37,9 +37,10 @@ from flows.models import (
     RefusedStarts,
     Step,
 )
+from flows.models.alert import AlertLevel
 from flows.models.counts import ENDLESS_FROM, ENDLESS_SECONDS
 from flows.monitoring import counters, histogram
-from flows.monitoring.health import RULES, Level, alarms
+from flows.monitoring.health import RULES, alarms
 from flows.monitoring.overview import Overview, QueueState
 
 PREFIX = "asyncengine_"
@@ -111,7 +112,7 @@ def _installation(seen: Overview) -> Iterator[Metric]:
     yield info
     raised = Counter((alarm.rule, alarm.level) for alarm in alarms(seen.health))
     alarm_family = _gauge("alarms", "Alarms that home shows.", ("rule", "level"))
-    for rule, level in product(RULES, Level):
+    for rule, level in product(RULES, AlertLevel):
         alarm_family.add_metric([rule, level.value], raised[rule, level])
     yield alarm_family
     latest = ConservationCheck.objects.first()

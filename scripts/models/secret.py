@@ -4,16 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.validators import RegexValidator
 from django.db import models, transaction
-from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from scripts.models.encryption import decrypt, encrypt
+from scripts.models.encrypted_text import EncryptedText
 
 if TYPE_CHECKING:
     from scripts.models.script import Script
 
 
-class Secret(models.Model):
+class Secret(EncryptedText):
     """A text that scripts may read by its name. It is stored encrypted and never shown again."""
 
     name = models.CharField(
@@ -33,7 +32,6 @@ class Secret(models.Model):
         db_default=True,
         help_text="Otherwise it is for signatures and certificates alone: it enters no script.",
     )
-    encrypted = models.TextField(editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField("value changed", editable=False)
     history = HistoricalRecords(excluded_fields=["encrypted"])
@@ -48,14 +46,6 @@ class Secret(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save it together with what is recorded about the change."""
         super().save(*args, **kwargs)
-
-    def set_value(self, value: str) -> None:
-        self.encrypted = encrypt(value)
-        self.changed_at = timezone.now()
-
-    def value(self) -> str:
-        """Raises NotDecryptable where none of the keys fits."""
-        return decrypt(self.encrypted)
 
     def scripts(self) -> list[Script]:
         """Return the scripts that may read it. Databases differ in how they look into JSON."""

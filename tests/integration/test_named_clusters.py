@@ -8,8 +8,8 @@ from django.utils import timezone
 from django_q.conf import Conf
 
 from flows import engine
-from flows.models import Consumer, Flow, LiveCluster, Message, Queue
-from flows.monitoring.health import Level, alarms
+from flows.models import AlertLevel, Consumer, Flow, LiveCluster, Message, Queue
+from flows.monitoring.health import alarms
 from flows.monitoring.overview import overview
 from flows.monitoring.wait_reason import NO_LIVE_WORKERS, why_queue, why_run
 from flows.store import Reach, store
@@ -138,7 +138,7 @@ def test_a_queue_whose_cluster_is_gone_says_so_and_is_an_alarm():
     assert {cause.code for cause in causes} == {"no-cluster"}
     assert "'reports'" in causes.pop()
     [alarm] = [each for each in found_alarms() if each.rule == "cluster-gone"]
-    assert (alarm.level, alarm.queue, alarm.flow) == (Level.CRITICAL, "flow-0", "flow")
+    assert (alarm.level, alarm.queue, alarm.flow) == (AlertLevel.CRITICAL, "flow-0", "flow")
     live("reports", age=14)
     assert why_queue(Queue.objects.get(name="flow-0")).code == "workers-busy"
     assert "cluster-gone" not in {each.rule for each in found_alarms()}

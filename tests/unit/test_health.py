@@ -10,8 +10,8 @@ import pytest
 from flows.monitoring.health import (
     RULES,
     Alarm,
+    AlertLevel,
     FlowHealth,
-    Level,
     QueueHealth,
     Snapshot,
     Target,
@@ -37,38 +37,38 @@ def failing(now: tuple[int, int], week: tuple[int, int]) -> FlowHealth:
     )
 
 
-CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
+CASES: list[tuple[str, Snapshot, list[tuple[str, AlertLevel]]]] = [
     ("nothing", Snapshot(clusters=1), []),
     ("a flow at rest", Snapshot((flow(),), (queue(),), **ALIVE), []),
     # Workers.
-    ("no worker, nothing waits", Snapshot(clusters=0), [("workers-gone", Level.WARNING)]),
+    ("no worker, nothing waits", Snapshot(clusters=0), [("workers-gone", AlertLevel.WARNING)]),
     ("it is not known whether there are workers", Snapshot(clusters=None), []),
     ("unknown clusters, live consumers", Snapshot(clusters=None, has_live_consumers=True), []),
     ("a consumer outlives its cluster", Snapshot(clusters=0, has_live_consumers=True), []),
     (
         "no worker and messages wait",
         Snapshot((), (queue(ready_for=MINUTE),), clusters=0),
-        [("workers-gone", Level.CRITICAL)],
+        [("workers-gone", AlertLevel.CRITICAL)],
     ),
     (
         "no worker, and the clusters are unknown",
         Snapshot((), (queue(ready_for=MINUTE),), clusters=None),
-        [("workers-gone", Level.CRITICAL)],
+        [("workers-gone", AlertLevel.CRITICAL)],
     ),
     (
         "no worker and messages wait in a paused queue",
         Snapshot((), (queue(ready_for=MINUTE, is_paused=True),), clusters=0),
-        [("workers-gone", Level.WARNING)],
+        [("workers-gone", AlertLevel.WARNING)],
     ),
     (
         "no worker for so long that the queue stands still: one alarm",
         Snapshot((), (queue(ready_for=10 * MINUTE),), clusters=0),
-        [("workers-gone", Level.CRITICAL)],
+        [("workers-gone", AlertLevel.CRITICAL)],
     ),
     (
         "no worker of a cluster that an empty queue is bound to",
         Snapshot((), (queue(cluster="reports"),), **ALIVE),
-        [("cluster-gone", Level.WARNING)],
+        [("cluster-gone", AlertLevel.WARNING)],
     ),
     (
         "no worker of a cluster that three queues are bound to, where messages wait: one alarm",
@@ -77,23 +77,23 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
             (queue(cluster="reports"), *[queue(cluster="reports", ready_for=10 * MINUTE)] * 2),
             **ALIVE,
         ),
-        [("cluster-gone", Level.CRITICAL)],
+        [("cluster-gone", AlertLevel.CRITICAL)],
     ),
     (
         "no worker of a cluster, nor any other",
         Snapshot((), (queue(cluster="reports", ready_for=MINUTE),), clusters=0),
-        [("workers-gone", Level.CRITICAL)],
+        [("workers-gone", AlertLevel.CRITICAL)],
     ),
     # Queues.
     ("89 of 100", Snapshot((), (queue(taken=89),), **ALIVE), []),
-    ("90 of 100", Snapshot((), (queue(taken=90),), **ALIVE), [("queue-full", Level.WARNING)]),
-    ("full", Snapshot((), (queue(taken=100),), **ALIVE), [("queue-full", Level.CRITICAL)]),
-    ("over", Snapshot((), (queue(taken=120),), **ALIVE), [("queue-full", Level.CRITICAL)]),
+    ("90 of 100", Snapshot((), (queue(taken=90),), **ALIVE), [("queue-full", AlertLevel.WARNING)]),
+    ("full", Snapshot((), (queue(taken=100),), **ALIVE), [("queue-full", AlertLevel.CRITICAL)]),
+    ("over", Snapshot((), (queue(taken=120),), **ALIVE), [("queue-full", AlertLevel.CRITICAL)]),
     ("a wait of a minute", Snapshot((), (queue(ready_for=MINUTE),), **ALIVE), []),
     (
         "ready for ten minutes, none is taken",
         Snapshot((), (queue(ready_for=10 * MINUTE),), **ALIVE),
-        [("queue-standing-still", Level.CRITICAL)],
+        [("queue-standing-still", AlertLevel.CRITICAL)],
     ),
     (
         "a long queue that is worked on",
@@ -110,12 +110,12 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
     (
         "all fail, of a new flow",
         Snapshot((failing((5, 5), (5, 5)),), **ALIVE),
-        [("failing-more", Level.CRITICAL)],
+        [("failing-more", AlertLevel.CRITICAL)],
     ),
     (
         "a tenth fails where one in a hundred did",
         Snapshot((failing((10, 100), (20, 1100)),), **ALIVE),
-        [("failing-more", Level.WARNING)],
+        [("failing-more", AlertLevel.WARNING)],
     ),
     (
         "a tenth fails as it always did",
@@ -128,24 +128,24 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
     (
         "new ones",
         Snapshot((flow(open_letters=7, new_letters=2),), **ALIVE),
-        [("dead-letters", Level.WARNING)],
+        [("dead-letters", AlertLevel.WARNING)],
     ),
     (
         "a schedule that could not start its flow",
         Snapshot((flow(schedule_problems=(("nightly", "Its payload is refused."),)),), **ALIVE),
-        [("schedule-not-started", Level.WARNING)],
+        [("schedule-not-started", AlertLevel.WARNING)],
     ),
     ("new ones, decided already", Snapshot((flow(open_letters=0, new_letters=2),), **ALIVE), []),
     # The installation.
     (
         "counters and rows differ",
         Snapshot(clusters=1, conservation_faults=("flow orders: accepted is 1", "more")),
-        [("conservation", Level.CRITICAL)],
+        [("conservation", AlertLevel.CRITICAL)],
     ),
     (
         "the sandbox lacks something on two hosts",
         Snapshot(clusters=2, missing_measures=(("a", ("seccomp",)), ("b", ("user", "network")))),
-        [("sandbox-incomplete", Level.WARNING)] * 2,
+        [("sandbox-incomplete", AlertLevel.WARNING)] * 2,
     ),
 ]
 
@@ -154,7 +154,7 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, Level]]]] = [
     ("snapshot", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_a_snapshot_raises_these_alarms(
-    snapshot: Snapshot, expected: list[tuple[str, Level]]
+    snapshot: Snapshot, expected: list[tuple[str, AlertLevel]]
 ) -> None:
     assert [(alarm.rule, alarm.level) for alarm in alarms(snapshot)] == expected
 
@@ -180,8 +180,8 @@ def everything() -> list[Alarm]:
 def test_what_is_urgent_comes_first() -> None:
     levels = [alarm.level for alarm in everything()]
 
-    assert levels == sorted(levels, key=[Level.CRITICAL, Level.WARNING].index)
-    assert set(levels) == set(Level)
+    assert levels == sorted(levels, key=[AlertLevel.CRITICAL, AlertLevel.WARNING].index)
+    assert set(levels) == set(AlertLevel)
 
 
 def test_each_alarm_says_what_to_do_and_where() -> None:

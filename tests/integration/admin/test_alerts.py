@@ -44,7 +44,7 @@ def test_a_target_is_made_told_a_test_and_changed_without_its_address(client):
     assert "The test was sent." in tested.content.decode()
     assert told["title"] == "[Async Engine] Test"
     assert "It was not sent" in shown
-    assert target.url() == url
+    assert target.value() == url
     assert target.quiet_time.total_seconds() == 3600
     assert TOKEN not in everywhere
     assert target.encrypted not in everywhere
