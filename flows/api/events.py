@@ -25,6 +25,12 @@ from flows.models import Flow, Run
 from flows.monitoring.events.page import OVER, Position
 from flows.monitoring.events.selection import Selection
 
+# What to do about it depends on how the engine is served.
+NO_STREAMS = (
+    "A stream would hold a thread of this server for as long as it is open. Streams need an ASGI"
+    " server with asyncengine.asgi, or with asyncengine.below in a project."
+)
+
 
 class EventStreamRenderer(BaseRenderer):
     """What the views accept: a stream is not rendered here."""
@@ -52,7 +58,7 @@ class EventStreamView(ApiView):
         """Have the front stream what the ticket is for. Raises Problem where there is none."""
         stream: Stream | None = request.META.get(STREAM)
         if stream is None:
-            raise Problem("no-streams")
+            raise Problem("no-streams", NO_STREAMS)
         selection = _selection(ticket, request.user, rights_by_flow(request.user))
         if request.method == "GET" and selection:
             stream.open(selection, ticket, request.user.pk, after)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -142,6 +143,39 @@ print(json.dumps({
     },
 }))
 """
+# Calls the ASGI application of the project, wrapped as the README says.
+STREAMED = """
+import asyncio, base64, json, sys
+from site_of_shop.asgi import application
+
+login = b"Basic " + base64.b64encode(b"root:secret")
+
+
+async def called(path):
+    sent = []
+
+    async def receive():
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await asyncio.sleep(3600)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"testserver"), (b"authorization", login)]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+             "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+             "root_path": "", "headers": headers, "client": ("127.0.0.1", 1), "server": None}
+    await asyncio.wait_for(application(scope, receive, send), 60)
+    body = b"".join(each.get("body", b"") for each in sent)
+    return sent[0]["status"], body.decode()
+
+
+async def main():
+    print(json.dumps([await called(path) for path in sys.argv[1:]]))
+
+asyncio.run(main())
+"""
 
 
 class Project:
@@ -212,7 +246,8 @@ def with_engine(project: Project, before: dict[str, Any]) -> Project:
     """The project with what the README says, and a flow."""
     text = (ROOT / "asyncengine" / "README.md").read_text()
     section = text.partition("### In a project that exists")[2]
-    settings, urls = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
+    settings, urls, asgi = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:3]
+    project.add("site_of_shop/asgi.py", dedent(asgi))
     project.add("site_of_shop/settings.py", settings)
     project.write("site_of_shop/urls.py", urls)
     project.run("manage.py", "migrate", "-v0")
@@ -249,6 +284,11 @@ def test_a_flow_runs_what_the_project_has_committed(with_engine):
     below = json.loads(with_engine.run("-c", BELOW, *paths))
 
     pages = below["pages"]
+    (streamed, events), (status, _), (outside, _) = json.loads(
+        with_engine.run("-c", STREAMED, f"{api}/events", api, "/admin/login/")
+    )
+    assert (streamed, status, outside) == (200, 200, 200)
+    assert "event: run-finished\n" in events
     answer = json.loads(pages[api][2])
     assert (answer["status"], answer["result"]["payload"]["welcome"]) == (
         "COMPLETED",

@@ -25,7 +25,7 @@ EVENTS = (
     "Every 15 seconds without an event the stream has a new `id` without one. The server ends it"
     " when the login or the right ends, and when it stops. A caller that reads slowly gets every"
     " event, later. The number of streams of a user at the same time is limited. A server without"
-    " ASGI answers 501."
+    " ASGI, and a project's that is not wrapped for it, answers 501."
 )
 LAST_EVENT_ID = OpenApiParameter(
     "Last-Event-ID",
