@@ -23,7 +23,7 @@ from flows.worker.this_worker import this_worker
 from scripts.pool.host_pool import HostPool
 from tests import bytecode, flushing, parts_of_pages, static_files
 from tests.databases import copies, is_postgresql, template_databases
-from tests.halves import running_halves
+from tests.halves import is_on_both, running_halves
 from tests.hosts.zygotes import Zygotes
 from tests.sampling import (
     has_long_tests,
@@ -127,6 +127,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     that no core is idle. What waits for the other half comes last.
     """
     leave_to_long_runs(items)
+    for item in items:
+        if is_on_both(item.path):
+            item.add_marker("on_both")
     require_that_long_tests_are_found(items)
     yield
     places = _places([item.path for item in items])

@@ -26,8 +26,9 @@ from tests.databases import installed_postgresql, installed_postgresql_server, p
 
 TESTS = Path(__file__).parent
 KINDS = ("integration",)
-# What these look at is a page, an answer, a document, a text, a right or a script, and no race,
-# lock, type or plan of the database: their SQL is the ORM's, or tested beneath them.
+# What these look at is a page, an answer, a document, a text, a right or a script, or what the
+# engine decides, and no race, lock, type or plan of the database: their SQL is the ORM's, or tested
+# beneath them.
 LESS_DEPENDENT = [
     TESTS / "integration" / path
     for path in (
@@ -35,15 +36,27 @@ LESS_DEPENDENT = [
         *(
             f"test_{name}.py"
             for name in (
-                *("allowed_tasks", "callable_checks", "configuration_command"),
+                *("alerts", "allowed_tasks", "audit_log", "authoring_commands", "branches"),
+                *("callable_checks", "callables", "configuration_command"),
                 *("configuration_directory", "configuration_export", "configuration_import"),
-                *("configuration_libraries", "demo", "javascript_flow", "original_import"),
-                *("outputs", "public_address", "public_payloads", "script_command", "secrets"),
-                *("tokens", "trial", "values", "wsgi"),
+                *("configuration_libraries", "configuration_tables", "configuration_values"),
+                *("dead_branches", "demo", "doctor", "error_classes", "error_codes", "finish"),
+                *("flow_schedules", "go", "javascript_flow", "memory", "named_clusters"),
+                *("original_import", "otlp", "outputs", "outside", "pace", "public"),
+                *("public_address", "public_payloads", "quiet_ends", "script_command"),
+                *("script_versions", "secrets", "seeding", "signals", "tables", "task_cache"),
+                *("tokens", "trial", "values", "wait_reason", "waiting_scripts", "webhooks"),
+                "wsgi",
             )
         ),
     )
 ]
+
+
+def is_on_both(path: Path) -> bool:
+    """Whether the default run has the tests of a module on PostgreSQL, too."""
+    within = any(TESTS / kind in path.parents for kind in KINDS)
+    return within and not any(each in (path, *path.parents) for each in LESS_DEPENDENT)
 
 
 @dataclass(frozen=True)

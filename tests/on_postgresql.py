@@ -2,7 +2,8 @@
 
 `python -m tests.on_postgresql tests/integration/test_engine.py` takes what pytest takes.
 
---rest    in place of paths: what the default run leaves to SQLite, of the pages a selection
+--rest    in place of paths: what the default run leaves to SQLite, of the pages a selection, and
+          the long tests of what it runs on both
 --wheel   the server from the wheel, even where this machine has one on its path
 """
 
@@ -10,9 +11,10 @@ import os
 import subprocess
 import sys
 
-from tests.halves import LESS_DEPENDENT, TESTS, server
+from tests.halves import TESTS, server
 
-PAGES = TESTS / "integration" / "admin"
+INTEGRATION = TESTS / "integration"
+PAGES = INTEGRATION / "admin"
 # Pages that filter, search, count or lock, and those that meet what a database refuses.
 PAGES_BY_DATABASE = (
     *("atomic_requests", "audit_log", "bounds", "conflicts", "dead_letters", "deleted_flows"),
@@ -22,16 +24,20 @@ PAGES_BY_DATABASE = (
 # No database changes these: codecs and addresses of requests, texts about settings and modules, and
 # trials of scripts, which store nothing.
 INDEPENDENT = {
-    TESTS / "integration" / f"test_{name}.py"
+    INTEGRATION / f"test_{name}.py"
     for name in ("callable_checks", "public_address", "script_command", "wsgi")
 }
 REST = [
-    str(path)
-    for path in (
-        TESTS / "acceptance",
-        *(path for path in LESS_DEPENDENT if path != PAGES and path not in INDEPENDENT),
-        *(PAGES / f"test_{name}.py" for name in PAGES_BY_DATABASE),
-    )
+    "-m",
+    "not chaos and ((on_both and long) or not (on_both or long))",
+    *map(
+        str,
+        (
+            *(TESTS / "acceptance", INTEGRATION / "api", INTEGRATION / "kit"),
+            *(path for path in sorted(INTEGRATION.glob("test_*.py")) if path not in INDEPENDENT),
+            *(PAGES / f"test_{name}.py" for name in PAGES_BY_DATABASE),
+        ),
+    ),
 ]
 
 

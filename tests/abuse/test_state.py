@@ -108,6 +108,7 @@ def run(message, context):
         assert re.search("all messages share the module|immutable type", str(leaving.error))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("what", JAVASCRIPT)
 def test_javascript_leaves_nothing_for_the_next_message(pool: HostPool, what: str) -> None:
     leave, is_left = JAVASCRIPT[what]

@@ -269,6 +269,7 @@ def test_the_command_is_a_process_of_a_shell(url: str, token: str) -> None:
     assert json.loads(done.stdout)["result"]["payload"] == 8
 
 
+@pytest.mark.long
 def test_the_command_does_what_the_client_does(
     url: str, token: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

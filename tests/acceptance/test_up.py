@@ -91,6 +91,7 @@ def test_the_bench_measures_with_the_cluster_that_runs_and_leaves_nothing(runnin
     assert running.manage("config", "export").stdout == before
 
 
+@pytest.mark.long
 def test_the_original_flow_array_is_imported_into_a_running_system(running: Installation):
     running.configure(
         [
@@ -125,6 +126,7 @@ def test_what_keeps_the_processes_running_has_no_django_in_memory(running: Insta
     assert [child.is_running() for child in keeper.children()] == [True, True]
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_said_at_once(running: Installation):
     second = running.manage("up", "--port", str(running.port), check=False)
 
@@ -132,6 +134,7 @@ def test_a_port_that_is_taken_is_said_at_once(running: Installation):
     assert f"cannot listen on 127.0.0.1:{running.port}" in second.stderr
 
 
+@pytest.mark.long
 def test_tasks_and_schedules_of_django_q2_run_on_the_same_cluster(running: Installation):
     code = (
         "from django_q.tasks import async_task, schedule, result\n"

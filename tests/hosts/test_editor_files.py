@@ -127,6 +127,7 @@ def lines_of(said: str) -> set[int]:
 # --- Python ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_stub_says_what_scripts_find_at_run_time(tmp_path):
     # Made by the engine alone, and what it uses of them itself.
     classes = "Context|Headers|Http|HttpError|Response|Secrets|SignatureError|State|Table"
@@ -149,6 +150,7 @@ def test_the_stub_says_what_scripts_find_at_run_time(tmp_path):
     assert code == 0, said
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("types")
 def test_scripts_and_the_demo_pass_mypy_and_ruff(tmp_path):
     document = demo_document()

@@ -125,6 +125,7 @@ def pool(kept: Kept, zygotes: Zygotes) -> Iterator[HostPool]:
     pool.close()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("language", CODE)
 @given(text=VALUES)
 def test_a_value_keeps_its_digits_on_every_way(

@@ -226,6 +226,7 @@ def test_one_schema_does_not_take_the_process_from_the_others() -> None:
     assert other.faults([[]]) == []
 
 
+@pytest.mark.long
 def test_only_a_few_wait_for_their_turn(examiner: Examiner) -> None:
     text, value = json.dumps(TWICE), json.dumps(nested(190))
     told: list[type[Exception] | None] = []

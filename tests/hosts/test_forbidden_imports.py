@@ -112,6 +112,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
     return done.stdout
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("module", "forbidden", "contract", "found"), FORBIDDEN)
 def test_a_forbidden_import_breaks_its_contract(
     said: str, module: str, forbidden: str, contract: str, found: str

@@ -55,6 +55,7 @@ def checked(beside: Path) -> subprocess.CompletedProcess[str]:
     return check(beside, ROOT, beside / "project")
 
 
+@pytest.mark.long
 def test_a_package_that_the_engine_hides_is_named(
     beside: Path, checked: subprocess.CompletedProcess[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_files_of_an_installation_are_made_where_the_variable_says(
     assert not (beside / "var").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", [["config", "schema"], ["help", "--commands"]])
 def test_a_command_whose_output_is_not_read_ends_quietly(command: list[str]) -> None:
     reader, writer = os.pipe()

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 # Those of libraries that pages, callers of the API or outside calls need, or another database.
 LEFT_OUT = {
     *("asyncengine.urls", "flows.admin", "flows.api.urls", "scripts.admin", "unfold.admin"),
@@ -31,6 +33,7 @@ print(json.dumps([early, len(admin.site._registry), reverse("admin:flows_run_cha
 """
 
 
+@pytest.mark.long
 def test_a_cluster_starts_without_pages_and_has_them_when_asked(tmp_path):
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "asyncengine.settings",

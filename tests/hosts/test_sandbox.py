@@ -129,6 +129,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], lis
     }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("measure", MEASURES)
 def test_no_script_runs_where_a_measure_of_the_sandbox_is_missing(
     told: dict[tuple[str, bool], list[Any]], measure: str

@@ -269,6 +269,7 @@ def test_a_script_that_waits_for_a_server_can_be_cancelled(
     assert isinstance(outcome.error, ScriptKilled)
 
 
+@pytest.mark.long
 def test_a_closed_pool_leaves_its_requests(server: Loopback) -> None:
     def page(handler: Handler) -> None:
         handler.loopback.closing.wait()

@@ -472,6 +472,7 @@ def run(message, context):
     assert sum(outcome.error is None for outcome in outcomes.values()) >= 101
 
 
+@pytest.mark.long
 def test_a_script_with_slow_calls_keeps_no_other_waiting(services: Services) -> None:
     services.by_name["secret"] = lambda program, request, deadline: {"value": "swordfish"}
     pool = HostPool(services=lambda: services.by_name)

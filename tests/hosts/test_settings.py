@@ -66,6 +66,7 @@ def shown(used: Path) -> subprocess.CompletedProcess[str]:
     return manage(used, "shell", "-v0", "-c", SHOWN, DATABASE_URL=url)
 
 
+@pytest.mark.long
 def test_the_sqlite_database_is_its_users_alone(tmp_path: Path) -> None:
     database = tmp_path / "db.sqlite3"
 
@@ -76,6 +77,7 @@ def test_the_sqlite_database_is_its_users_alone(tmp_path: Path) -> None:
     assert modes(tmp_path) == {"0o600"}
 
 
+@pytest.mark.long
 def test_what_an_earlier_version_left_open_is_closed(
     used: Path, shown: subprocess.CompletedProcess[str]
 ) -> None:
@@ -127,6 +129,7 @@ def test_directory_that_cannot_hold_the_database_is_named(installed: Path):
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.long
 def test_nothing_needs_to_be_written_where_all_is_given(installed: Path):
     (installed / "var").write_text("not a directory")
     from cryptography.fernet import Fernet
@@ -154,6 +157,7 @@ def test_deploy_check_needs_no_migrated_database(shown: subprocess.CompletedProc
     assert "flows.W001" in shown.stderr
 
 
+@pytest.mark.long
 def test_deploy_check_has_nothing_to_say_of_an_installation_with_address_and_keys(installed: Path):
     options = {
         "ASYNCENGINE_URL": "https://engine.example.org/tools",

@@ -425,6 +425,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("language", "code", "said"),
     [(language, *each) for language, cases in LEFT_OUT.items() for each in cases],

@@ -162,6 +162,7 @@ def test_messages_wait_while_a_table_is_made(pool: HostPool, source: GivenTables
     assert outcome.error is None
 
 
+@pytest.mark.long
 def test_a_table_does_not_count_against_the_memory_of_a_script(pool: HostPool, source: GivenTables):
     rows = b"".join(b"%d,%s\n" % (number, b"x" * 1000) for number in range(40_000))
     source.tables["large"] = table("large", b"key,text\n" + rows)

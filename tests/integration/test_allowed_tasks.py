@@ -190,6 +190,7 @@ def test_a_row_with_a_wrong_signature_fails_and_harms_no_other(broker, settings)
     assert Success.objects.get(name="row").result == 2
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("column", ["args", "kwargs", "result"])
 @pytest.mark.parametrize("page", ["changelist", "change"])
 @pytest.mark.parametrize("success", [True, False])
@@ -344,6 +345,7 @@ REFUSED_FIELDS: list[Any] = [
 ]
 
 
+@pytest.mark.long
 def test_a_schedule_that_may_not_or_cannot_run_is_refused_on_its_page(superuser_client):
     count = Schedule.objects.count()
 
@@ -368,6 +370,7 @@ def test_a_schedule_of_the_type_cron_needs_its_expression(superuser_client, cron
     assert Schedule.objects.filter(schedule_type=Schedule.CRON).exists() == is_saved
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["schedule", "success", "failure", "ormq"])
 def test_staff_with_every_permission_of_django_q2_see_nothing_of_it(db, model):
     user = User.objects.create_user("staff", password="secret", is_staff=True)

@@ -47,6 +47,7 @@ def rows() -> dict[str, int]:
     return counts | dict.fromkeys(connection.introspection.table_names(), 0) | counts
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("workload", "figures"),
     [
@@ -65,6 +66,7 @@ def test_a_workload_tells_its_figures_and_leaves_no_row(workload, figures):
     assert rows() == before
 
 
+@pytest.mark.long
 def test_several_workloads_are_printed_as_a_list_and_compared_with_earlier_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -236,6 +236,7 @@ def test_digits_of_long_numbers_survive_a_fan_out():
     assert "12345678901234567890123" in (run_of(run.pk).result or "")
 
 
+@pytest.mark.long
 def test_a_step_may_fan_out_again_and_again():
     one = "def run(message, context):\n    return [message]\n"
     flow = make_flow(codes=[one] * 45 + [ECHO])

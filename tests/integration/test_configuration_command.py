@@ -98,6 +98,7 @@ def test_a_file_that_is_not_there_or_cannot_be_written_is_named(tmp_path):
         config("export", str(tmp_path))
 
 
+@pytest.mark.long
 def test_a_failure_exits_with_1_and_says_why_on_stderr(tmp_path):
     path = tmp_path / "wrong.json"
     path.write_text("{")

@@ -167,6 +167,7 @@ def test_a_check_ends_with_2_where_something_would_change_and_stores_nothing(tmp
     assert config("import", str(tmp_path / "demo.json"), "--check") == "Nothing to change.\n"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_check_without_a_database_judges_the_document_alone(tmp_path, broken):
     document = demo_document()

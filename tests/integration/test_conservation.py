@@ -208,6 +208,7 @@ def test_a_message_whose_run_is_gone_is_found():
     assert faults() == ["flow flow: 1 messages belong to no run or to a completed one"]
 
 
+@pytest.mark.long
 def test_the_oldest_message_without_progress_is_the_one_ready_for_the_longest_time():
     make_flow("one", [ECHO])
     make_flow("two", [ECHO])
@@ -288,6 +289,7 @@ def test_it_looks_at_one_moment_whatever_is_committed_meanwhile():
     assert faults() == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(is_postgresql(), reason="readers and writers never wait for each other there")
 def test_it_waits_for_no_writer(tmp_path):
     with migrated_database(tmp_path) as url:

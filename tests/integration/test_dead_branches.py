@@ -121,6 +121,7 @@ def test_an_empty_list_before_there_are_branches_is_joined_too():
     assert_balanced()
 
 
+@pytest.mark.long
 def test_the_first_of_several_joins_is_the_one_that_follows():
     flow = make(DROPS.format(numbers={1, 2}), ECHO, ECHO, MARK, join=2)
     Step.objects.filter(name="flow-4").update(join=True)

@@ -77,6 +77,7 @@ def test_messages_find_what_earlier_ones_left(flow_kit: FlowKit, language: str, 
     assert_totals_are_right()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("language", "code"), LANGUAGES, ids=["py", "js"])
 def test_a_batch_of_messages_counts_exactly(flow_kit: FlowKit, language: str, code: str):
     configured(flow_kit, code, language)
@@ -105,6 +106,7 @@ setData(context.Data);
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("language", "fails", "tries"),
     [
@@ -138,6 +140,7 @@ def test_a_wait_keeps_what_was_changed(flow_kit: FlowKit):
     assert kept() == {"waits": "4"}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "ends",
     [
@@ -212,6 +215,7 @@ def test_values_expire_and_the_purge_deletes_them(flow_kit: FlowKit, language: s
     assert_totals_are_right()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -246,6 +250,7 @@ def test_what_the_state_cannot_keep_is_an_error_that_says_why(
     assert kept() == {}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -98,6 +98,7 @@ def books_are_balanced(completed: int, failed: int = 0) -> bool:
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_message_goes_past_steps_which_are_skipped(way, admin_client):
     language, code = WAYS[way]
@@ -139,6 +140,7 @@ def test_a_callable_goes_past_a_step(in_transaction, settings):
     assert books_are_balanced(1)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_step_that_is_not_allowed_makes_a_dead_letter_at_once_that_names_those_that_are(kind):
     language, code = REFUSED[kind]

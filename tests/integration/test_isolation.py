@@ -94,6 +94,7 @@ def is_whole() -> bool:
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("is_lasting", [False, True])
 @pytest.mark.parametrize("what", ALL)
 def test_a_message_that_breaks_its_commit_at_any_statement_harms_no_other(
@@ -293,6 +294,7 @@ def test_the_models_refuse_to_delete_a_run_that_is_under_way(delete) -> None:
     assert Run.objects.all().delete()[0] > 0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("what", ALL)
 def test_a_message_of_a_run_that_was_deleted_harms_no_other(what: str) -> None:

@@ -31,6 +31,7 @@ def run(message, context):
 ENVELOPE = '\'{"correlationId":"ID","payload":%s}\' % '
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("forged", "reason"),
     [

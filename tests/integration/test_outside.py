@@ -110,6 +110,7 @@ def secret_in_a_thread(program: Program, name: str, seconds: float) -> object:
     return given[0]
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_script_is_given_its_secrets_and_no_others(settings):
     settings.ASYNCENGINE_SECRETS_KEYS = [Fernet.generate_key().decode()]

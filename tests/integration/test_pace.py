@@ -49,6 +49,7 @@ def leave(minutes_ago: int, **events: int) -> None:
     count(measures, NOW - timedelta(minutes=minutes_ago))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("events", "least", "most"),
     [

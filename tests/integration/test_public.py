@@ -236,6 +236,7 @@ def test_what_is_not_there_is_told_as_such(call):
         call()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -348,6 +349,7 @@ def test_what_is_no_id_names_no_dead_letter(number):
     assert DeadLetter.objects.get().reprocessed_at is None
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "user", [lambda: 5, lambda: "x", lambda: Group.objects.create(name="g"), lambda: User(pk=1)]
 )

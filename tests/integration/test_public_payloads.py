@@ -68,6 +68,7 @@ class Text(str):
     """A project's own."""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("value", "written"),
     [

@@ -98,6 +98,7 @@ def test_a_dry_run_counts_by_step_and_stores_nothing():
     assert DeadLetter.objects.open().count() == 5
 
 
+@pytest.mark.long
 def test_a_thousand_dead_letters_are_requeued_exactly_once_each():
     flow = make_flow(codes=[REJECT], threads=50)
     letters = make_dead_letters(flow, 1000)

@@ -264,6 +264,7 @@ def test_what_stays_in_between_keeps_nothing_from_being_purged(monkeypatch):
     assert set(Run.objects.values_list("pk", flat=True)) == set(ids[:8:2])
 
 
+@pytest.mark.long
 def test_thousands_of_runs_go():
     flow = make_flow(codes=[ECHO])
     version = flow.make_version()

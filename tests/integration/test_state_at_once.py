@@ -51,6 +51,7 @@ def shared(transactional_db: None, tmp_path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("language", "code"), [("python", PYTHON), ("javascript", JAVASCRIPT)], ids=["py", "js"]
 )
@@ -77,6 +78,7 @@ def test_twenty_threads_that_get_and_set_lose_nothing(
     assert set(StepRun.objects.values_list("outcome", "delivery")) == {("COMPLETED", 1)}
 
 
+@pytest.mark.long
 def test_two_sessions_that_get_and_set_lose_nothing(shared: None) -> None:
     flow = make_flow(codes=[PYTHON, PYTHON], max_deliveries=1)
     engine.start_many("flow", [{} for _ in range(40)])

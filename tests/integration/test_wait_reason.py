@@ -136,6 +136,7 @@ class TestNoLiveWorkers:
         assert why_queue(queue()) != NO_LIVE_WORKERS
         assert why_queue(queue("other-0")) != NO_LIVE_WORKERS
 
+    @pytest.mark.long
     def test_it_shows_in_the_last_of_many_queues_too(self):
         for number in range(MOST_LIKELY):
             make_flow(f"later-{number}")

@@ -67,6 +67,7 @@ def test_host_killed_from_outside_while_idle_costs_nothing(pool: HostPool) -> No
     assert payload(outcomes[0]) != victim
 
 
+@pytest.mark.long
 def test_zygote_killed_from_outside_costs_nothing(pool: HostPool) -> None:
     slow = "import time\ndef run(m, c):\n    time.sleep(0.3)\n    return m"
     assert pool._hosts.zygote is not None

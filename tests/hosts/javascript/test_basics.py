@@ -235,6 +235,7 @@ setData(names.map((name) => [crypto.createHash(name).update(data).digest("hex"),
 )
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(
     st.binary(max_size=300) | st.integers(50, 140).map(bytes),

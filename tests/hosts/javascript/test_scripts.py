@@ -134,6 +134,7 @@ def test_an_unknown_level_is_an_error_that_names_the_levels(level: str) -> None:
     assert "the levels are debug, info, warning, error, critical" in str(error)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [99, 100, 101, 102, 1000])
 def test_the_first_and_last_lines_are_kept_and_those_between_counted(count: int) -> None:
     logs: list[dict[str, Any]] = []

@@ -41,6 +41,7 @@ def shown(at: datetime, zone: str) -> str:
     return at.astimezone(PLACES[zone]).isoformat()
 
 
+@pytest.mark.long
 def test_every_zone_has_the_time_of_python_at_all_times() -> None:
     pairs = [(at, zone) for zone in ZONES for at in INSTANTS if at.year > 1]
     asked = [[(at - EPOCH) // timedelta(milliseconds=1), zone] for at, zone in pairs]
@@ -48,6 +49,7 @@ def test_every_zone_has_the_time_of_python_at_all_times() -> None:
     assert run_once(SHOW, asked) == [shown(*pair) for pair in pairs]
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(

@@ -90,6 +90,7 @@ def test_a_body_may_not_be_too_large(service: OutsideCalls, server: Loopback) ->
     assert refusal(service, server.url("/endless")).kind == "too-large"
 
 
+@pytest.mark.long
 def test_packed_bodies_are_unpacked_up_to_the_same_size(
     service: OutsideCalls, server: Loopback
 ) -> None:

@@ -17,6 +17,7 @@ LIST = reverse("admin:flows_alerttarget_changelist")
 TOKEN = "s3cr3t-t0k3n"
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 def test_a_target_is_made_told_a_test_and_changed_without_its_address(client):
     with serving() as receiver:

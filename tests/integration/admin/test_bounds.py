@@ -26,6 +26,7 @@ def errors_of(client: Any, queue: Queue, **values: Any) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("value", ["-1", "0", "1001", "999999999999", "1.5", "many"])
 def test_whole_range_is_told_whatever_the_number_is(client, world, value):
     errors = errors_of(client, world.spare, max_deliveries=value)

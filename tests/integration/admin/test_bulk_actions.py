@@ -80,6 +80,7 @@ def state(rows: list[Any]) -> list[Any]:
     return list(model.objects.filter(pk__in=[row.pk for row in rows]).order_by("pk").values())
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind} {case.action}")
 def test_an_action_asks_on_the_server_with_the_number_and_is_named_on_its_button(
     client, rows, case

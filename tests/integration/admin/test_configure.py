@@ -197,6 +197,7 @@ def test_a_new_flow_gets_steps_of_any_script(for_all, world, other):
     assert flow.steps.get().script == world.script
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "reach",
     [

@@ -37,6 +37,7 @@ def busy(world) -> Any:
     return world
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
@@ -68,6 +69,7 @@ def test_change_that_touches_more_is_asked_about_and_saved_when_confirmed(
     assert model.objects.filter(pk=obj.pk).values().get() != before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kind", "values"),
     [

@@ -86,6 +86,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", CHANGES)
 def test_the_second_to_save_sees_what_the_first_has_saved_and_may_save_over_it(
     client, other, objects, kind
@@ -114,6 +115,7 @@ def test_the_second_to_save_sees_what_the_first_has_saved_and_may_save_over_it(
         assert str(getattr(obj, name)) == value or name == "max_age"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", CHANGES)
 def test_a_page_that_no_other_user_saved_is_saved(client, objects, kind):
     obj = objects[kind]

@@ -73,6 +73,7 @@ FILTERED: list[Any] = [
 ]
 
 
+@pytest.mark.long
 def test_list_is_filtered(client, world):
     for query, count in FILTERED:
         assert client.get(f"{LIST}?{query}").context["cl"].result_count == count, query

@@ -76,6 +76,7 @@ def test_the_own_page_makes_no_superuser(manager, me):
     assert me.is_superuser is False
 
 
+@pytest.mark.long
 def test_a_permission_that_one_lacks_is_not_offered_and_not_taken(manager, me, powerless):
     script = permission("change_script")
     for user in (me, powerless):
@@ -94,6 +95,7 @@ def test_a_permission_that_one_has_is_given(manager, powerless):
     assert User.objects.get(pk=powerless.pk).has_perm("auth.view_user")
 
 
+@pytest.mark.long
 def test_a_role_with_more_in_it_is_neither_given_nor_changed(manager, powerless, me):
     by_permission = Group.objects.create(name="scripts")
     by_permission.permissions.add(permission("change_script"))
@@ -111,6 +113,7 @@ def test_a_role_with_more_in_it_is_neither_given_nor_changed(manager, powerless,
         assert role.name != "mine"
 
 
+@pytest.mark.sampled(3)
 def test_a_user_who_has_more_cannot_be_edited(manager, powerful):
     before = User.objects.filter(pk=powerful.pk).values().get()
 
@@ -125,6 +128,7 @@ def test_a_user_who_has_more_cannot_be_edited(manager, powerful):
     assert User.objects.filter(pk=powerful.pk).values().get() == before
 
 
+@pytest.mark.sampled(3)
 def test_a_user_who_has_more_is_shown_without_buttons(manager, powerful):
     content = manager.get(page_of(powerful)).content.decode()
 
@@ -167,6 +171,7 @@ def test_a_new_role_gets_no_permission_that_one_lacks(manager):
     assert not Group.objects.filter(name="new").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("right", ["start", "watch", "operate"])
 def test_a_right_that_one_lacks_is_not_given_on_any_page(manager, me, world, right):
     role = Group.objects.create(name="mine")

@@ -83,6 +83,7 @@ def test_scripts_and_queues_that_are_gone_are_restored_too(client, orders):
     Queue.objects.get(name="orders-2").state.refresh_from_db()
 
 
+@pytest.mark.long
 def test_script_and_queue_made_anew_under_the_name_are_used(client, orders):
     orders.delete()
     Script.objects.get(name="orders-0").delete()

@@ -311,6 +311,7 @@ def test_the_longest_age_is_set_and_cleared(client, world, page, text, expected)
     assert world.flow.max_age == expected
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("period", "rate"),
     [("1 min", (5, 60)), ("1 day", (5, 86_400)), ("0.5 s", None), ("2 days", None), ("0 s", None)],

@@ -321,6 +321,7 @@ def test_the_page_loads_the_live_part_by_its_address(client, db):
     assert "flows/live.js" in content
 
 
+@pytest.mark.long
 def test_the_number_of_queries_does_not_grow_with_the_flows(client, django_assert_max_num_queries):
     for place in range(MOST_FLOWS + 5):
         make_flow(f"flow-{place}", codes=[ECHO, ECHO])

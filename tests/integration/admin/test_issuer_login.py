@@ -192,6 +192,7 @@ ODD: dict[str, Any] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD)
 def test_failed_login_tells_its_reason(issuer, make):
     browser = Client()

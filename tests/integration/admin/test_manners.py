@@ -71,6 +71,7 @@ def test_texts_that_mean_nothing_find_nothing(admin_client, orders, text):
     assert found(admin_client, text) == {}
 
 
+@pytest.mark.long
 def test_every_page_that_is_found_opens(admin_client, orders):
     for url in found(admin_client, "e").values():
         assert admin_client.get(url).status_code == 200, url
@@ -235,6 +236,7 @@ def test_a_list_without_rows_says_what_it_is_for(admin_client, name, words):
     assert words in content
 
 
+@pytest.mark.long
 def test_every_list_of_the_engine_says_what_it_is_for_where_it_is_empty(admin_client):
     lists = [
         reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")

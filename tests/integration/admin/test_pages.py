@@ -84,6 +84,7 @@ def assert_shows(client, page):
     assert not re.search(r"\d [ap]\.m\.", response.content.decode()), page
 
 
+@pytest.mark.long
 def test_lists_show_when_empty(client):
     for model in MODELS:
         response = client.get(url(model, "changelist"))
@@ -92,6 +93,7 @@ def test_lists_show_when_empty(client):
         assert outside_references(response) == [], model
 
 
+@pytest.mark.long
 def test_lists_show_with_data(client, everything):
     for model in MODELS:
         assert_shows(client, url(model, "changelist"))
@@ -103,6 +105,7 @@ def test_change_pages_show_every_object(client, everything):
             assert_shows(client, url(model, "change", obj.pk))
 
 
+@pytest.mark.long
 def test_add_pages_show_where_adding_is_allowed(client, everything, rf, superuser):
     request = rf.get("/")
     request.user = superuser
@@ -115,6 +118,7 @@ def test_add_pages_show_where_adding_is_allowed(client, everything, rf, superuse
         assert not allowed or outside_references(response) == [], model
 
 
+@pytest.mark.long
 def test_history_shows_of_every_object(client, everything):
     for model in MODELS:
         for obj in model._default_manager.all():

@@ -268,6 +268,7 @@ def every_kind_of_staff():
             yield pytest.param(rights, permissions, marks=marks, id=name)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("rights", "permissions"), [*every_kind_of_staff()])
 def test_no_answer_tells_of_a_flow_that_is_not_seen(
     staff, own, hidden, script, rights, permissions
@@ -293,6 +294,7 @@ def test_no_answer_tells_of_a_flow_that_is_not_seen(
     assert Message.objects.filter(step__flow_version__flow=hidden.flow).count() == 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("permissions", PERMISSIONS)
 @pytest.mark.parametrize(
     ("right", "seen"),
@@ -326,6 +328,7 @@ def press(client, obj, page, **data):
     return client.post(url, {"_form_submitted": "True"} | data)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("permissions", PERMISSIONS)
 @pytest.mark.parametrize("right", Right.values)
 def test_a_button_does_what_the_right_allows_and_no_more(staff, own, right, permissions):
@@ -345,6 +348,7 @@ def test_a_button_does_what_the_right_allows_and_no_more(staff, own, right, perm
     assert (own.running.status == "CANCELLED") is operates
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("permissions", PERMISSIONS)
 @pytest.mark.parametrize("right", Right.values)
 def test_only_the_right_to_start_starts(staff, own, right, permissions):
@@ -357,6 +361,7 @@ def test_only_the_right_to_start_starts(staff, own, right, permissions):
     assert Run.objects.count() - before == (right == "start")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("permissions", PERMISSIONS)
 @pytest.mark.parametrize("right", Right.values)
 def test_reprocessing_takes_the_right_to_operate(staff, own, hidden, right, permissions):

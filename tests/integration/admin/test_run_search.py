@@ -49,6 +49,7 @@ def runs(superuser):
     return done, failed, start({"order": "waits-7"}, user=superuser)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("text", "which"),
     [
@@ -64,6 +65,7 @@ def test_a_run_is_found_by_text_in_payloads_outputs_and_errors(client, runs, tex
     assert found(client, q=text) == {runs[which].pk}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", ["nowhere at all", "100%", "_", "50\\"])
 def test_text_that_no_run_has_finds_none(client, runs, text):
     assert found(client, q=text) == set()

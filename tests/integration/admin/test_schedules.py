@@ -47,6 +47,7 @@ def test_a_schedule_is_made_from_the_page_of_its_flow(client, flow):
     assert "0 0 2 * * * Europe/Berlin" in text
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
@@ -82,6 +83,7 @@ def test_its_page_has_the_next_times_in_its_zone_and_the_last_problem(client, sc
         assert "The first queue of the flow is full." in each
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("right", "sees", "changes"),
     [

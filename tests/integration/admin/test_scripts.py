@@ -46,6 +46,7 @@ def test_a_new_script_has_a_first_version_of_its_author(client, superuser):
     assert script.current_version.author == superuser
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("language", "code", "faults"),
     [
@@ -88,6 +89,7 @@ NO_SCHEMAS: list[Any] = [
 ]
 
 
+@pytest.mark.long
 def test_a_schema_that_is_none_is_refused_with_the_reason(client, world, page):
     form = form_data(client.get(page))
     for schema, reason in NO_SCHEMAS:

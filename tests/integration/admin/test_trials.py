@@ -90,6 +90,7 @@ def test_what_the_schemas_refuse_is_told_with_its_line(attempt):
     assert "output structure" in output["error"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("changes", "field", "text"),
     [

@@ -144,6 +144,7 @@ def test_every_part_of_the_filter(caller, user):
             assert cancelled() == {runs[number] for number in expected}, filter
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("rights", "everywhere", "expected"),
     [

@@ -57,6 +57,7 @@ def test_a_deeper_start_is_refused_with_the_place(post, user, flow, levels):
     assert "more than 200 deep" in error["detail"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("levels", TOO_DEEP)
 def test_in_a_batch_the_deep_line_alone_is_refused(client, user, flow, levels):
     grant(user, flow=flow)
@@ -74,6 +75,7 @@ def test_in_a_batch_the_deep_line_alone_is_refused(client, user, flow, levels):
     assert "200 deep" in document["rejected"][0]["detail"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("levels", TOO_DEEP)
 def test_another_payload_for_a_dead_letter_is_refused_when_it_is_deeper(client, user, flow, levels):
     path = f"/async/api/dead-letters/{make_dead_letter(user, flow, 1).pk}/reprocess"

@@ -126,6 +126,7 @@ def log_out(user: User, client: Client) -> None:
 EVERY_LOGIN = [deactivate, leave_role, delete_mapping, change_password]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("login", "change"),
     [

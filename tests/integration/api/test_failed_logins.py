@@ -102,6 +102,7 @@ def test_login_page_is_shown_and_incomplete_forms_are_not_counted(anonymous, sta
     assert on_page(anonymous, "caller", PASSWORD).status_code == 302
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("first", [*DOORS, in_public])
 @pytest.mark.parametrize("second", [*DOORS, in_public])
 def test_all_doors_count_together(anonymous, user, first, second):

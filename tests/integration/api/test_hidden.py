@@ -184,6 +184,7 @@ def numbers(client: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_lists_counts_and_bulk_operations_are_about_what_the_caller_sees(
     client, user, flow, things, everywhere

@@ -199,6 +199,7 @@ def test_roles_are_found_where_the_setting_says(issuer, settings, path, claims):
     assert get(issuer.token(**claims), WHO).json()["rights"]["everyFlow"] == ["start"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "odd", [None, 5, "", {}, {"roles": 5}, {"roles": {"clerks": 1}}, {"roles": [["clerks"], "\0"]}]
 )

@@ -164,6 +164,7 @@ def test_wrong_bodies_are_refused_and_start_nothing(caller, run):
 START, WATCH, OPERATE = Right.START, Right.WATCH, Right.OPERATE
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("body", "rights", "status"),
     [

@@ -100,6 +100,7 @@ def pages(client, query: str) -> list[str]:
     return ids
 
 
+@pytest.mark.long
 def test_every_filter_lists_and_counts_the_runs_that_match(client, runs):
     for query, matches in FILTERS:
         matching = [run for run in runs if matches(run)]

@@ -320,6 +320,7 @@ def test_document_is_valid_whatever_flows_are_called(user_of_all_flows):
     assert len(operations(document)) == len(OPERATIONS) + len(names)
 
 
+@pytest.mark.long
 def test_document_is_valid_whatever_the_schemas_of_scripts(user_of_all_flows):
     schemas: list[Any] = [
         {},
@@ -464,6 +465,7 @@ class TestWhatACallerSees:
 
         assert self.names(client) == {"mine"}
 
+    @pytest.mark.long
     def test_all_with_a_right_to_all_and_for_superusers(self, client, user, admin):
         grant(user, Right.START)
 

@@ -141,6 +141,7 @@ class TestAccepted:
         assert document["accepted"] == len(document["correlationIds"]) == 20
         assert [entry["line"] for entry in document["rejected"]] == [21]
 
+    @pytest.mark.long
     def test_memory_does_not_grow_with_the_batch(self, send):
         class Endless:
             """Ten megabytes of lines that are refused."""
@@ -230,6 +231,7 @@ class TestRejected:
         assert document["nextLine"] == 9
         assert QueueState.objects.get(queue__name="loan queue 1").depth == 7
 
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("chunk", [1, 7, 500])
     @pytest.mark.parametrize("size", [1, 5, 13, 30, 60])
     @pytest.mark.parametrize("form", [NDJSON, "application/json"])
@@ -364,6 +366,7 @@ class TestWaiting:
         for name in ("GATHER_SECONDS", "FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS"):
             monkeypatch.setattr(f"flows.api.batch_starter.{name}", 0.001)
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("chunk", [3, 500])
     @pytest.mark.parametrize("query", ["", "&startAt=2001-01-01T00:00:00Z", "&keyField=key"])
     def test_all_lines_are_taken_in_their_order_as_room_comes(

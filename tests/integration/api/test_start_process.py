@@ -60,6 +60,7 @@ def test_key_that_stands_twice_is_refused_with_its_place(post, user, flow):
     ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("rule", "number", "status"),
     [

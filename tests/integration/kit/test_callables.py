@@ -51,6 +51,7 @@ def test_a_callable_in_the_transaction_that_raises_has_written_nothing(kit):
     assert groups() == []
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("in_transaction", [False, True])
 @pytest.mark.parametrize(
     ("do", "error"),

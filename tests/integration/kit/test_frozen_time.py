@@ -36,6 +36,7 @@ def ticking(at: datetime) -> Any:
     return time_machine.travel(at, tick=True)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("at", [PAST, FUTURE])
 @pytest.mark.parametrize("tool", [freezegun, standing, ticking])
 def test_a_flow_runs_in_the_time_that_the_test_has_set(kit, tool, at):
@@ -55,6 +56,7 @@ def test_a_flow_runs_in_the_time_that_the_test_has_set(kit, tool, at):
         assert run.payload["now"].startswith(f"{at:%Y-%m-%dT%H}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("tool", [freezegun, standing, ticking])
 def test_hosts_that_were_warm_before_the_time_was_set_go_on(kit, tool):
     kit.configure(flow_of(ECHO))

@@ -49,6 +49,7 @@ def test_branches_come_together_at_a_join(kit):
     run.assert_path("one", "two", "two", "two", "three")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "code",
     [
@@ -375,6 +376,7 @@ def test_scripts_that_cannot_be_sandboxed_are_told_what_to_do(flow_kit, monkeypa
 # --- assertions ----------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("claim", "message"),
     [

@@ -176,6 +176,7 @@ def test_calls_that_a_script_makes_side_by_side_are_all_answered(kit):
     run.assert_completed(["1", "2", "3"])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
