@@ -146,8 +146,9 @@ class QueueBroker(ORM):
             self._look()
             self._wake_reprocessings()
             self._record_lost_tasks()
-            pids, granted = self._sessions()
-            opened = self._open_sessions(len(pids), granted)
+            queues = self._queues()
+            pids, granted = self._sessions(queues)
+            opened = self._open_sessions(queues, len(pids), granted)
             sessions = self._tasks_for_free_workers(pids | dict.fromkeys(opened))
             if sessions and not self.tasks_are_next:
                 # What a caller waits for goes at once; tasks are looked for the next time.
@@ -172,8 +173,9 @@ class QueueBroker(ORM):
         if store().has_work((ENGINE_LIST, self.list_key)):
             self.is_quiet = False
             return False
-        # There is no lease that could have run out.
+        # There is no lease that could have run out, and no reprocessing.
         self.reaped_at = time.monotonic()
+        self.reprocessings_at = self.reaped_at + REAP_SECONDS
         self._keep_up()
         self._wait()
         return True
@@ -214,7 +216,6 @@ class QueueBroker(ORM):
         shortest = Queue.objects.aggregate(shortest=Min("polling"))["shortest"]
         self.polling = min(shortest.total_seconds() if shortest else 0.1, REAP_SECONDS)
         self.reaped_at = clock
-        self.shares.look(store().database.now())
         # `HAS_WORK` asks for the times of all three.
         self.deadlines.look()
         self.webhooks.look()
@@ -224,6 +225,7 @@ class QueueBroker(ORM):
     def _keep_up(self) -> None:
         """Do what each of these does now and then, whether there is work or not."""
         self._store_stat()
+        self.shares.look(store().database.now())
         self.alerts.look()
         if self.lanes is not None:
             self.counting.count_now_and_then(self.lanes.measures)
@@ -315,32 +317,44 @@ class QueueBroker(ORM):
             self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         time.sleep(0.5)
 
-    def _sessions(self) -> tuple[dict[int, int | None], Counter[int]]:
-        """Return the workers of the open sessions, and the threads that they have by queue."""
+    def _queues(self) -> list[Ready] | None:
+        """Return the queues; None where this cluster may not work on them.
+
+        Where the sandbox is incomplete, messages wait for a machine that has it all.
+        """
+        if not flow_workers():
+            return None
+        if not scripts_may_run():
+            self._warn_of_the_sandbox()
+            return None
+        return store().ready()
+
+    def _sessions(self, queues: list[Ready] | None) -> tuple[dict[int, int | None], Counter[int]]:
+        """Return the workers of the open sessions, and the threads that they have by queue.
+
+        No other process opens one for this cluster: where queues have none, none is asked for.
+        """
         pids: dict[int, int | None] = {}
         granted: Counter[int] = Counter()
-        if flow_workers():
+        if any(queue.consumers for queue in queues or ()):
             columns = ("id", "pid", "queue_id", "threads")
             for pk, pid, queue_id, threads in self._consumers().values_list(*columns):
                 pids[pk] = pid
                 granted[queue_id] += threads
         return pids, granted
 
-    def _open_sessions(self, count: int, granted: Counter[int]) -> list[int]:
+    def _open_sessions(
+        self, queues: list[Ready] | None, count: int, granted: Counter[int]
+    ) -> list[int]:
         """Open a session on every queue that can be served, one each; return their ids.
 
-        `count` of them are open, and have been `granted` these threads by queue. It opens none
-        where the sandbox is incomplete: messages wait for a machine that has it all.
+        `count` of them are open, and have been `granted` these threads by queue.
         """
         self.is_empty = False
-        if not flow_workers():
-            return []
-        if not scripts_may_run():
-            self._warn_of_the_sandbox()
+        if queues is None:
             return []
         room = SESSIONS_PER_WORKER * flow_workers() - count
         opened = []
-        queues = store().ready()
         self.is_empty = not any(queue.depth for queue in queues if self.reach.takes(queue.cluster))
         found = self._in_turn(queues)
         self.shares.note_free(found)
