@@ -19,7 +19,7 @@ from django.contrib.admin.sites import AdminSite
 COMMANDS_WITHOUT_PAGES = frozenset(
     {
         *("check_conservation", "config", "dead_letters", "purge", "qcluster", "runs", "start"),
-        *("state", "rotate_secrets", "script", "secrets", "tables", "values"),
+        *("state", "rotate_secrets", "script", "secrets", "tables", "up", "values"),
     }
 )
 

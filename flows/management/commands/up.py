@@ -22,6 +22,7 @@ from flows.up.addresses import ANY_HOST
 from flows.up.children import cluster, python_path, web
 from flows.up.keeping import become_keeper, keep
 from flows.up.supervisor import RestartLimitReached
+from scripts.checks import ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Administrator:
 
 
 class Command(BaseCommand):
+    requires_system_checks = (ENGINE,)
     help = "Runs everything on one machine: database, demo, web server and one cluster."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
