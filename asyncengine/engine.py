@@ -81,6 +81,8 @@ ASYNCENGINE_OIDC_NAME = env_text("ASYNCENGINE_OIDC_NAME", "")
 ASYNCENGINE_TRACES = env_traces("ASYNCENGINE_TRACES")
 # How long the audit log is kept. 0: for ever.
 ASYNCENGINE_AUDIT_DAYS = env_int("ASYNCENGINE_AUDIT_DAYS", 400)
+# Runs of flows with an archive are written there before they are purged; all clusters share it.
+ASYNCENGINE_ARCHIVE_DIR = env_text("ASYNCENGINE_ARCHIVE_DIR", "")
 # Set by `manage.py up`: the processes of its web server end when `up` has ended.
 ASYNCENGINE_UP_PID = env_int("ASYNCENGINE_UP_PID", 0)
 # A consumer without a heartbeat for this long has lost its lease.

@@ -54,6 +54,7 @@ TITLES = {
     "rateLimit": "Rate limit",
     "retentionDays": "Runs are kept for days",
     "maxAgeSeconds": "Age limit in seconds",
+    "archive": "Archive of purged runs",
     "webhookUrl": "Webhook",
     "privateWebhooks": "Webhooks to private addresses",
     "startRate": "Start rate",

@@ -89,6 +89,7 @@ class FlowAdmin(
                     "active",
                     "pause_state",
                     "retention",
+                    "archive",
                     "max_age",
                     "keep",
                     "may_start",

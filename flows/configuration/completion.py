@@ -76,6 +76,8 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
         entry["maxAgeSeconds"] = _as_stored(given["maxAgeSeconds"], SECOND)
     if given.get("keep", Flow().keep) != Flow().keep:
         entry["keep"] = given["keep"]
+    if given.get("archive"):
+        entry["archive"] = True
     if given.get("starts"):
         entry["starts"] = given["starts"]
     entry |= webhook_extras(given)

@@ -156,6 +156,7 @@ FLOW = _object(
         "retentionDays": _number(0.0001, 10**5),
         "maxAgeSeconds": {**_SECONDS, "type": ["number", "null"]},
         "keep": {"enum": Keep.values},
+        "archive": _FLAG,
         "starts": {**_list(NAME), "uniqueItems": True},
         "webhookUrl": {**_TEXT, "maxLength": LONGEST_URL},
         "privateWebhooks": _FLAG,

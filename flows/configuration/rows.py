@@ -83,6 +83,8 @@ def flow_entry(flow: Flow, steps: list[Step]) -> dict[str, Any]:
         entry["maxAgeSeconds"] = in_units(flow.max_age, SECOND)
     if flow.keep != Flow().keep:
         entry["keep"] = flow.keep
+    if flow.archive:
+        entry["archive"] = True
     if flow.may_start:
         entry["starts"] = flow.may_start
     if rate := flow.start_rate:
@@ -160,6 +162,7 @@ def fill_flow(flow: Flow, entry: dict[str, Any]) -> None:
     max_age = entry.get("maxAgeSeconds")
     flow.max_age = max_age * SECOND if max_age else None
     flow.keep = entry.get("keep", Flow().keep)
+    flow.archive = entry.get("archive", False)
     flow.may_start = entry.get("starts", [])
     flow.webhook_url = entry.get("webhookUrl", "")
     flow.private_webhooks = entry.get("privateWebhooks", False)

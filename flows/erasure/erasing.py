@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 
 from flows.access import audit
 from flows.access.rights import may, rights_by_flow
+from flows.archive.reading import archived_relatives, count_archived, erase_archived
 from flows.erasure.family import in_batches, with_relatives
 from flows.erasure.places import count_places, erase_places, overwriting
 from flows.errors import RightMissing, RunNotFinished
@@ -33,6 +34,8 @@ class Selection:
 
     run: UUID | None = None
     label: tuple[str, str] | None = None
+    # Runs in the archive that are meant, which may have relatives that are not there.
+    archived: frozenset[UUID] = frozenset()
 
     def __str__(self) -> str:
         return f"label {':'.join(self.label)}" if self.label else f"correlation id {self.run}"
@@ -44,7 +47,13 @@ class Selection:
             runs = runs.filter(labels__key=key, labels__value=value)
         elif self.run:
             runs = runs.filter(pk=self.run)
-        return with_relatives(runs.order_by().values_list("pk", flat=True))
+        found = runs.order_by().values_list("pk", flat=True)
+        return with_relatives({*found, *self.archived})
+
+    def with_archived(self) -> Selection:
+        """Return what is meant with the runs of the archive."""
+        ids = {*self.among(Run.objects.all()), *([self.run] if self.run else [])}
+        return replace(self, archived=frozenset(archived_relatives(ids, self.label)))
 
 
 @dataclass(slots=True)
@@ -166,3 +175,26 @@ def _not_erased(ids: Collection[UUID]) -> list[UUID]:
 
 def _count(ids: Collection[UUID]) -> int:
     return sum(Run.objects.filter(pk__in=batch).count() for batch in in_batches(ids))
+
+
+def erase_everywhere(
+    selection: Selection, *, user: Caller | None = None, reason: str = ""
+) -> Erased:
+    """Erase all that is selected, in the archive too. Raises as `erase` does."""
+    selection = selection.with_archived()
+    found = erase(selection, Run.objects.all(), user=user, reason=reason)
+    # Afterwards: what is purged meanwhile is there.
+    ids = selection.with_archived().archived
+    count = erase_archived(ids, str(selection), user=user, reason=reason)
+    return _with_archived(found, count)
+
+
+def preview_everywhere(selection: Selection) -> Erased:
+    """Return what `erase_everywhere` would erase. Raises RunNotFinished, too."""
+    selection = selection.with_archived()
+    found = preview(selection, Run.objects.all())
+    return _with_archived(found, count_archived(selection.archived))
+
+
+def _with_archived(found: Erased, count: int) -> Erased:
+    return replace(found, places=+Counter({**found.places, "archived": count}))

@@ -53,6 +53,11 @@ class Flow(models.Model):
         help_text="Which payloads of its runs stay to be looked at, as long as the runs do. Runs"
         " under way keep as they started.",
     )
+    archive = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its runs are written to the archive before they are purged.",
+    )
     may_start = models.JSONField(
         "may start",
         default=list,

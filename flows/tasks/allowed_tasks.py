@@ -30,6 +30,7 @@ ENGINE_TASKS = frozenset(
         "flows.tasks.cancelling.go_on",
         "flows.tasks.conservation.check_and_store",
         "flows.tasks.deadlines.cancel_overdue",
+        "flows.tasks.erasing.erase_archive",
         "flows.tasks.erasing.go_on",
         "flows.tasks.flow_schedules.start_due",
         "flows.tasks.reprocessing.advance",

@@ -13,6 +13,8 @@ from uuid import UUID
 from django_q.tasks import async_task
 
 from flows.access.rights import runs_operated
+from flows.archive.files import folder
+from flows.archive.reading import erase_archived
 from flows.erasure.erasing import Erased, Selection, erase, require_right_to_erase
 from flows.errors import FlowError
 from flows.models.users import all_users
@@ -31,10 +33,16 @@ def erase_many(selection: Selection, *, user: Any, reason: str = "") -> Erased:
     require_right_to_erase(selection, runs, user)
     erased = erase(selection, runs, user=user, reason=reason, seconds=SLICE_SECONDS)
     if not erased.is_complete:
-        run = str(selection.run) if selection.run else None
-        given = (run, selection.label, user.pk, reason)
-        async_task("flows.tasks.erasing.go_on", *given, task_name="erase payloads", save=False)
+        _queue("go_on", selection, user.pk, reason)
+    elif folder() is not None:
+        _queue("erase_archive", selection, user.pk, reason)
     return erased
+
+
+def _queue(task: str, selection: Selection, user_key: Any, reason: str) -> None:
+    run = str(selection.run) if selection.run else None
+    given = (run, selection.label, user_key, reason)
+    async_task(f"flows.tasks.erasing.{task}", *given, task_name="erase payloads", save=False)
 
 
 def go_on(run: str | None, label: tuple[str, str] | None, user_key: Any, reason: str) -> None:
@@ -42,10 +50,28 @@ def go_on(run: str | None, label: tuple[str, str] | None, user_key: Any, reason:
     user = all_users().filter(pk=user_key).first()
     if user is None:
         return
-    selection = Selection(UUID(run) if run else None, tuple(label) if label else None)  # type: ignore[arg-type]
+    selection = _selection(run, label)
     try:
         erase_many(selection, user=user, reason=reason)
     except FlowError as error:
         logger.warning(
             "Payloads of the %s are left, because they cannot be erased: %s", selection, error
         )
+
+
+def erase_archive(
+    run: str | None, label: tuple[str, str] | None, user_key: Any, reason: str
+) -> None:
+    """Erase in the archive what was erased here. This is the function of the django-q2 task.
+
+    It is the runs that are here and erased: what only the archive has needs the command `erase`.
+    """
+    user = all_users().filter(pk=user_key).first()
+    if user is None:
+        return
+    selection = _selection(run, label)
+    erase_archived(selection.among(runs_operated(user)), str(selection), user=user, reason=reason)
+
+
+def _selection(run: str | None, label: tuple[str, str] | None) -> Selection:
+    return Selection(UUID(run) if run else None, (label[0], label[1]) if label else None)

@@ -8,11 +8,13 @@ What is purged for certain has ended and can never run again:
 A failed run with an open dead letter stays, however old: a decision about it is still due.
 So does a run whose idempotency key counts, and one that has a message: its script is being stopped,
 or branches go on beside a dead one.
+Runs of a flow with an archive are written there first. Where there is none, they stay.
 The versions of flows and scripts stay. Entries of the audit log go after ASYNCENGINE_AUDIT_DAYS.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
 from knox.models import get_token_model
 
+from flows.archive.files import append, folder
+from flows.archive.record import records
 from flows.engine import IDEMPOTENCY_KEY_AGE
 from flows.models import (
     AuditEntry,
@@ -48,6 +52,8 @@ from flows.store.flow_state import purge_expired
 from flows.tasks.counting import purge_counts
 from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.schedules import ensure
+
+logger = logging.getLogger(__name__)
 
 # The runs in one transaction: on SQLite no other process can write meanwhile, about 20 ms.
 BATCH = 200
@@ -132,6 +138,12 @@ def _batches(now: datetime) -> Iterator[int]:
 def _versions() -> Iterator[tuple[FlowVersion, timedelta]]:
     """Yield every version of every flow with how long its runs are kept."""
     for version in FlowVersion.objects.select_related("flow").order_by("pk"):
+        if version.flow and version.flow.archive and folder() is None:
+            logger.warning(
+                "Runs of the flow %s are not purged: ASYNCENGINE_ARCHIVE_DIR is not set.",
+                version.flow_name,
+            )
+            continue
         yield version, version.flow.retention if version.flow else RETENTION_WITHOUT_FLOW
 
 
@@ -169,6 +181,9 @@ def _purge_runs(
         if not batch:
             return 0, None
         ids = [pk for pk, _ in batch]
+        if version.flow and version.flow.archive:
+            # On disk before the rows go: a kill leaves them here, or in both places.
+            append(version.flow_name, records(ids), store().database.now())
         Run.objects.filter(pk__in=ids).delete()
         _subtract_from_totals(version.flow_name, Counter(status for _, status in batch))
     return len(batch), ids[-1] if len(batch) == BATCH else None

@@ -138,7 +138,12 @@ def test_every_path_that_has_moved_leads_to_a_task_of_the_engine():
         f"flows.tasks.{path}"
         for path in (
             *("alerts.evaluate", "cancelling.go_on", "conservation.check_and_store"),
-            *("deadlines.cancel_overdue", "erasing.go_on", "flow_schedules.start_due"),
+            *(
+                "deadlines.cancel_overdue",
+                "erasing.erase_archive",
+                "erasing.go_on",
+                "flow_schedules.start_due",
+            ),
             *("run_texts.gather", "webhooks.send"),
         )
     }

@@ -6,9 +6,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from flows.erasure.erasing import Selection, erase, preview
+from flows.erasure.erasing import Selection, erase_everywhere, preview_everywhere
 from flows.errors import FlowError
-from flows.models import Run
 from flows.models.run_label import label_fault
 from scripts.checks import ENGINE
 
@@ -34,15 +33,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         selection = Selection(options["correlation_id"], _label(options["label"]))
-        runs = Run.objects.all()
         try:
             if options["dry_run"]:
-                found = preview(selection, runs)
+                found = preview_everywhere(selection)
             else:
-                found = erase(selection, runs, reason=options["reason"])
+                found = erase_everywhere(selection, reason=options["reason"])
         except FlowError as error:
             raise CommandError(str(error)) from error
-        if not found.runs:
+        if not found.runs and not found.places:
             raise CommandError(f"There is no run with the {selection}.")
         for name, count in sorted(found.places.items()):
             self.stdout.write(f"{name}  {count}")
