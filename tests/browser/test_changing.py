@@ -35,6 +35,7 @@ def page_for(live: str, browser: Any) -> Any:
         each.watched.check()
 
 
+@pytest.mark.long
 def test_a_profile_is_given_and_the_user_sees_and_does_what_it_allows_and_no_more(
     page: Any, page_for: Any
 ) -> None:
@@ -103,6 +104,7 @@ def test_the_second_to_save_sees_both_changes_and_overwrites_nothing(
     assert (queue.size, queue.max_deliveries) == (600, 4)
 
 
+@pytest.mark.long
 def test_an_old_version_of_a_flow_is_restored(page: Any, live: str) -> None:
     flow = make_flow("orders", [ECHO, ECHO], threads=3)
     old = flow.make_version()
@@ -120,6 +122,7 @@ def test_an_old_version_of_a_flow_is_restored(page: Any, live: str) -> None:
     assert set(flow.steps.values_list("name", "threads")) == {("orders-0", 3), ("orders-1", 3)}
 
 
+@pytest.mark.long
 def test_a_flow_is_deleted_and_restored_with_its_steps(page: Any, live: str) -> None:
     flow = make_flow("orders", [ECHO, ECHO])
     page.goto(page_of("flows_flow_change", flow.pk))
@@ -137,6 +140,7 @@ def test_a_flow_is_deleted_and_restored_with_its_steps(page: Any, live: str) -> 
     assert Flow.objects.get(name="orders").steps.count() == 2
 
 
+@pytest.mark.long
 def test_an_import_shows_the_difference_and_changes_nothing_before_it_is_confirmed(
     page: Any, live: str
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_card_is_moved_by_the_keyboard_and_said_aloud(page: Any, flow: Flow) -
     assert names_of(flow) == ["read", "send", "check"]
 
 
+@pytest.mark.long
 def test_a_card_is_dragged_to_another_place(page: Any, flow: Flow) -> None:
     page.goto(page_of(flow))
     page.wait_for_function("window.Alpine !== undefined")
@@ -102,6 +103,7 @@ def test_a_card_is_dragged_to_another_place(page: Any, flow: Flow) -> None:
     assert names_of(flow)[0] == "send"
 
 
+@pytest.mark.long
 def test_the_panel_keeps_the_focus_and_what_is_not_saved(page: Any, flow: Flow) -> None:
     check = flow.steps.get(name="check")
     page.goto(page_of(flow))
@@ -129,6 +131,7 @@ def test_the_panel_keeps_the_focus_and_what_is_not_saved(page: Any, flow: Flow) 
     assert flow.steps.get(name="check").threads == 9
 
 
+@pytest.mark.long
 def test_code_is_edited_in_the_panel_and_a_fault_is_shown_at_its_line(
     page: Any, flow: Flow
 ) -> None:

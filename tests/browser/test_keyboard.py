@@ -13,6 +13,8 @@ from flows.models import Flow, Queue
 from tests.browser.conftest import DESKTOP, PHONE, page_of
 from tests.builders import ECHO, make_flow
 
+pytestmark = pytest.mark.long
+
 # In the dialog that is open, or on no element of the page behind it.
 IS_WITHIN = """() => {
     const dialog = [...document.querySelectorAll("[role=dialog], dialog[open]")]

@@ -13,6 +13,8 @@ from flows import engine
 from tests.browser.conftest import PATIENCE_MS
 from tests.builders import ECHO, make_flow
 
+pytestmark = pytest.mark.long
+
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 # Lets a test hide the page, as another tab in front of it does.

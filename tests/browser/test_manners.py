@@ -15,7 +15,7 @@ from flows.models import Run
 from scripts.templatetags.times import moment
 from tests.builders import ECHO, make_flow
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
 
 
 def test_ctrl_k_opens_a_flow_by_keyboard_alone(page: Any) -> None:

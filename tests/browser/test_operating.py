@@ -130,6 +130,7 @@ def test_a_failed_run_is_found_by_text_repaired_and_all_its_like_reprocessed(
     assert [result["payload"]["vat"] for result in results] == [20] * len(COUNTRIES)
 
 
+@pytest.mark.long
 def test_a_queue_is_paused_with_a_reason_lets_one_through_and_resumes(page: Any, live: str) -> None:
     flow = make_flow("orders", [ECHO])
     queue = Queue.objects.get()

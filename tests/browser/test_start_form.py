@@ -11,6 +11,8 @@ from django.urls import reverse
 from flows.configuration import import_configuration
 from flows.models import Flow, Message, Run
 
+pytestmark = pytest.mark.long
+
 LONG = "12345678901234567890.50"
 SCHEMA = {
     "type": "object",

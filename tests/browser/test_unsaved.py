@@ -11,6 +11,8 @@ from django.urls import reverse
 from flows.models import Flow, Queue
 from scripts.models import Script
 
+pytestmark = pytest.mark.long
+
 CODE = "def run(message, context):\n    return message\n"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
