@@ -13,6 +13,7 @@ urlpatterns = [
     path("admin/login/", login_page),
     path("admin/login/oidc/", include(issuer_login.urls)),
     path("admin/", site.urls),
+    path("async/docs/", include("flows.documentation.urls")),
     path("async/", include("flows.api.urls")),
 ]
 

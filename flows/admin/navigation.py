@@ -18,6 +18,7 @@ from flows.access.rights import dead_letters_seen
 from flows.admin.by_role import may_view
 from flows.admin.configuration import may_transfer
 from flows.admin.display import list_of
+from flows.front.documentation import documentation
 from flows.models import (
     Alert,
     AlertTarget,
@@ -80,6 +81,7 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
                     "link": home,
                     "active": request.path == home,
                 },
+                *documentation_item(),
             ]
         },
         configuration(request),
@@ -108,6 +110,11 @@ def own_groups(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
     ]
+
+
+def documentation_item() -> list[dict[str, Any]]:
+    link = documentation()
+    return [{"title": "Documentation", "icon": "menu_book", "link": link}] if link else []
 
 
 def configuration(request: HttpRequest) -> dict[str, Any]:

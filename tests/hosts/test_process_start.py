@@ -13,7 +13,7 @@ import pytest
 LEFT_OUT = {
     *("asyncengine.urls", "flows.admin", "flows.api.urls", "scripts.admin", "unfold.admin"),
     *("authlib", "httpcore", "httpx", "jwt", "psycopg", "requests", "rest_framework.views"),
-    *("rest_framework.serializers", "click", "structlog", "yaml"),
+    *("rest_framework.serializers", "click", "structlog", "markdown_it", "pygments", "yaml"),
 }
 CLUSTER = f"""
 import json, sys

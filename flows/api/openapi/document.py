@@ -26,6 +26,7 @@ from flows.api.framework import specified
 from flows.api.openapi.flow_operations import add_flows
 from flows.api.openapi.information import HERE, INFO, TAGS
 from flows.api.openapi.schemas import COMPONENTS
+from flows.front.documentation import public_documentation
 from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
 
@@ -120,6 +121,8 @@ def complete(result: Document, **kwargs: Any) -> Document:
     result["info"] |= INFO
     result["servers"] = result.get("servers") or [HERE]
     result["tags"] = TAGS
+    if address := public_documentation():
+        result["externalDocs"] = {"url": address, "description": "Documentation"}
     result["components"].setdefault("schemas", {}).update(COMPONENTS)
     start = result["paths"][START_PATH]["post"]
     for methods in result["paths"].values():

@@ -87,6 +87,7 @@ class Command(BaseCommand):
         public = settings.ASYNCENGINE_URL or base
         yield f"Configuration Manager  {public}/admin/"
         yield f"Swagger UI             {public}/async/specifications/swagger-ui/index.html"
+        yield f"Documentation          {public}/async/docs/"
         if admin.password:
             yield (
                 f"Log in as {admin.name} with the password {admin.password} (it is shown only now)."

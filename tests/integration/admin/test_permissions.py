@@ -27,7 +27,7 @@ def test_staff_without_permissions_see_a_dashboard_that_says_so(staff_client, wo
 
     assert response.status_code == 200
     assert "Welcome" in response.content.decode()
-    assert shown(response) == ["Home"]
+    assert shown(response) == ["Home", "Documentation"]
 
 
 def test_staff_without_permissions_see_no_list(staff_client, world):
@@ -43,7 +43,7 @@ def test_a_permission_opens_the_page_and_shows_no_row(staff_client, world):
 
     response = client.get(reverse("admin:index"))
 
-    assert shown(response) == ["Home", "Flows", "Queues"]
+    assert shown(response) == ["Home", "Documentation", "Flows", "Queues"]
     assert "flows" not in response.context
     assert "queues" not in response.context
     assert world.flow.name not in client.get(reverse("admin:flows_flow_changelist")).text
