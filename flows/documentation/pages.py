@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from flows.documentation import rendering
+from flows.documentation.reference import alarms, commands, context, metrics, problems, settings
 from flows.documentation.rendering import Rendered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,10 @@ def _readme(folder: str, title: str) -> Page:
     return Page(folder, title, f"{folder}/README.md".removeprefix("/"))
 
 
+def _reference(name: str, title: str, make: Callable[[], str]) -> Page:
+    return Page(f"reference/{name}", title, f"reference/{name}/README.md", make)
+
+
 # In the order of the menu.
 GROUPS: dict[str, tuple[Page, ...]] = {
     "Begin": (_readme("", "Async Engine"),),
@@ -70,6 +75,12 @@ GROUPS: dict[str, tuple[Page, ...]] = {
         _readme("scripts/typings", "Types for scripts"),
         _readme("flows/api", "Calling the API"),
         _readme("asyncengine", "Operating"),
+        _reference("settings", "Settings", settings.text),
+        _reference("commands", "Commands", commands.text),
+        _reference("context", "Context of scripts", context.text),
+        _reference("problems", "Problem types", problems.text),
+        _reference("metrics", "Metrics", metrics.text),
+        _reference("alarms", "Alarms", alarms.text),
     ),
     "Explanation": (_readme("flows", "In a Django project; architecture"),),
 }

@@ -110,6 +110,7 @@ def alarms(snapshot: Snapshot) -> list[Alarm]:
 
 
 def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
+    """No cluster is alive for 15 s; critical while messages wait."""
     if not _are_workers_gone(snapshot):
         return
     waiting = [queue for queue in snapshot.queues if _is_unnoticed(queue)]
@@ -126,6 +127,7 @@ def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def cluster_gone(snapshot: Snapshot) -> Iterator[Alarm]:
+    """A queue is bound to a cluster, and no worker of it is alive; critical while messages wait."""
     if _are_workers_gone(snapshot):
         return
     for cluster in sorted({queue.cluster for queue in snapshot.queues} - {""}):
@@ -147,6 +149,7 @@ def cluster_gone(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def sandbox_incomplete(snapshot: Snapshot) -> Iterator[Alarm]:
+    """A machine with workers lacks a measure of the sandbox of scripts."""
     for machine, measures in snapshot.missing_measures:
         yield Alarm(
             "sandbox-incomplete",
@@ -160,6 +163,7 @@ def sandbox_incomplete(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def conservation_broken(snapshot: Snapshot) -> Iterator[Alarm]:
+    """The last check of conservation has found that counters and rows differ."""
     faults = snapshot.conservation_faults
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
@@ -173,6 +177,7 @@ def conservation_broken(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
+    """A queue has 90 % of its size; critical when it is full."""
     for queue in snapshot.queues:
         if queue.taken < queue.size * NEARLY_FULL:
             continue
@@ -192,6 +197,7 @@ def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
+    """A message has been ready for 3 minutes, the queue is not paused, and no worker is at it."""
     if _are_workers_gone(snapshot):
         return
     for queue in snapshot.queues:
@@ -213,6 +219,8 @@ def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
+    """At least 5 runs failed in the last hour, 2 % of those that ended, and twice the share of the
+    week before; critical from half of them on."""
     for flow in snapshot.flows:
         if flow.failed_in_hour < LEAST_FAILED or not flow.ended_in_hour:
             continue
@@ -236,6 +244,7 @@ def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
+    """Dead letters that were made since yesterday are open."""
     for flow in snapshot.flows:
         new = min(flow.new_letters, flow.open_letters)
         if new:
@@ -253,6 +262,7 @@ def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def schedule_not_started(snapshot: Snapshot) -> Iterator[Alarm]:
+    """The last time of a schedule has started no run, for another reason than a full queue."""
     for flow in snapshot.flows:
         for name, problem in flow.schedule_problems:
             yield Alarm(

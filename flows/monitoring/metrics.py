@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -40,7 +40,7 @@ from flows.models import (
 from flows.models.alert import AlertLevel
 from flows.models.counts import ENDLESS_FROM, ENDLESS_SECONDS
 from flows.monitoring import counters, histogram
-from flows.monitoring.health import RULES, alarms
+from flows.monitoring.health import RULES, Snapshot, alarms
 from flows.monitoring.overview import Overview, QueueState
 
 PREFIX = "asyncengine_"
@@ -83,12 +83,24 @@ class EngineMetrics(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        yield from _installation(self.seen)
-        if self.clusters is not None:
-            yield from _clusters(self.clusters)
-        yield from _flows(self.seen)
-        yield from _queues(self.seen)
-        yield from _sums(Sums.read())
+        yield from _families(self.seen, self.clusters, Stored.read())
+
+
+def families() -> list[Metric]:
+    """Return all that there may be, without figures."""
+    seen = Overview(datetime.now(UTC), [], [], Snapshot())
+    return list(_families(seen, (), Stored({}, {}, None, Sums({("", ""): {}}, {}))))
+
+
+def _families(
+    seen: Overview, clusters: Collection[ClusterState] | None, stored: Stored
+) -> Iterator[Metric]:
+    yield from _installation(seen, stored.latest_check)
+    if clusters is not None:
+        yield from _clusters(clusters)
+    yield from _flows(seen, stored)
+    yield from _queues(seen)
+    yield from _sums(stored.sums)
 
 
 def _gauge(name: str, text: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:
@@ -106,7 +118,7 @@ def _histogram(name: str, text: str, labels: Sequence[str]) -> HistogramMetricFa
 # --- the installation ---------------------------------------------------------------------------
 
 
-def _installation(seen: Overview) -> Iterator[Metric]:
+def _installation(seen: Overview, latest: ConservationCheck | None) -> Iterator[Metric]:
     info = _gauge("info", "The installation; always 1.", ("version", "database"))
     info.add_metric([engine_version(), connection.vendor], 1)
     yield info
@@ -115,15 +127,12 @@ def _installation(seen: Overview) -> Iterator[Metric]:
     for rule, level in product(RULES, AlertLevel):
         alarm_family.add_metric([rule, level.value], raised[rule, level])
     yield alarm_family
-    latest = ConservationCheck.objects.first()
-    if latest is not None:
-        faults = len(orjson.loads(latest.faults))
-        yield _single("conservation_faults", "Faults that the last check has found.", faults)
-        yield _single(
-            "conservation_check_timestamp_seconds",
-            "When conservation was checked last.",
-            latest.checked_at.timestamp(),
-        )
+    faults = None if latest is None else len(orjson.loads(latest.faults))
+    checked = None if latest is None else latest.checked_at.timestamp()
+    yield _single("conservation_faults", "Faults that the last check has found.", faults)
+    yield _single(
+        "conservation_check_timestamp_seconds", "When conservation was checked last.", checked
+    )
 
 
 def engine_version() -> str:
@@ -133,9 +142,10 @@ def engine_version() -> str:
         return ""
 
 
-def _single(name: str, text: str, value: float) -> Metric:
+def _single(name: str, text: str, value: float | None) -> Metric:
     family = _gauge(name, text)
-    family.add_metric([], value)
+    if value is not None:
+        family.add_metric([], value)
     return family
 
 
@@ -160,8 +170,8 @@ def _clusters(clusters: Collection[ClusterState]) -> Iterator[Metric]:
 # --- flows --------------------------------------------------------------------------------------
 
 
-def _flows(seen: Overview) -> Iterator[Metric]:
-    totals = FlowTotals.objects.in_bulk()
+def _flows(seen: Overview, stored: Stored) -> Iterator[Metric]:
+    totals = stored.totals
     known = [(flow.name, totals.get(flow.name) or FlowTotals(flow.name)) for flow in seen.flows]
     started = _counter("runs_started", "Runs that were started.", OF_FLOW)
     ended = _counter(
@@ -184,20 +194,15 @@ def _flows(seen: Overview) -> Iterator[Metric]:
     for flow in seen.flows:
         active.add_metric([flow.name], flow.active)
     yield from (started, ended, made, unfinished, open_letters, active)
-    yield _refused([flow.name for flow in seen.flows])
+    yield _refused([flow.name for flow in seen.flows], stored.refused)
 
 
-def _refused(flow_names: list[str]) -> Metric:
+def _refused(flow_names: list[str], counts: dict[tuple[str, str], int]) -> Metric:
     family = _counter("starts_refused", "Starts that were refused.", ("flow", "reason"))
-    rows = RefusedStarts.objects.filter(minute=ENDLESS_FROM)
-    counts = {(flow, cause): count for flow, cause, count in rows.values_list(*REFUSED_COLUMNS)}
     for name in flow_names:
         for cause in RefusedStarts.Cause.values:
             family.add_metric([name, cause], counts.get((name, cause), 0))
     return family
-
-
-REFUSED_COLUMNS = ("flow_name", "cause", "count")
 
 
 # --- queues -------------------------------------------------------------------------------------
@@ -327,6 +332,26 @@ SUMS = (
         ("reason",),
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is read beside the overview: totals by flow, refused starts by flow and cause."""
+
+    totals: dict[str, FlowTotals]
+    refused: dict[tuple[str, str], int]
+    latest_check: ConservationCheck | None
+    sums: Sums
+
+    @classmethod
+    def read(cls) -> Stored:
+        rows = RefusedStarts.objects.filter(minute=ENDLESS_FROM)
+        refused = {(flow, why): n for flow, why, n in rows.values_list(*REFUSED_COLUMNS)}
+        totals = FlowTotals.objects.in_bulk()
+        return cls(totals, refused, ConservationCheck.objects.first(), Sums.read())
+
+
+REFUSED_COLUMNS = ("flow_name", "cause", "count")
 
 
 def _summed(sums: Sums, wanted: tuple[str, str, str, tuple[str, ...]]) -> Metric:

@@ -50,7 +50,9 @@ class Command(BaseCommand):
             verb.add_argument("ids", metavar="ID", type=int, nargs="*")
         for verb in (listing, back, discard):
             for name in FILTERS:
-                verb.add_argument(f"--{name}", metavar=name.upper())
+                verb.add_argument(
+                    f"--{name}", metavar=name.upper(), help=f"Only those with this {name}."
+                )
 
     def handle(self, *args: Any, **options: Any) -> None:
         chosen: dict[str, Any] = {

@@ -7,6 +7,15 @@ from django.core.management.base import BaseCommand, CommandError
 from flows.demo.seeding import Amounts, seed
 from flows.models import Flow
 
+MADE = {
+    "runs": "Finished runs.",
+    "waiting": "Waiting messages.",
+    "letters": "Of the finished runs those that have failed, with a dead letter each.",
+    "queues": "Queues; each has a step.",
+    "traced": "The newest finished runs that have a step run for each step.",
+    "days": "The days that they are spread over.",
+}
+
 
 class Command(BaseCommand):
     help = (
@@ -16,7 +25,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         for amount in fields(Amounts):
-            parser.add_argument(f"--{amount.name}", type=int, default=amount.default)
+            parser.add_argument(
+                f"--{amount.name}", type=int, default=amount.default, help=MADE[amount.name]
+            )
 
     def handle(self, *args: Any, **options: Any) -> None:
         amounts = Amounts(**{amount.name: options[amount.name] for amount in fields(Amounts)})

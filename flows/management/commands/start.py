@@ -43,7 +43,11 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="Wait for the end and print the finished run as JSON; meanwhile its progress.",
         )
-        parser.add_argument("--idempotency-key", metavar="K")
+        parser.add_argument(
+            "--idempotency-key",
+            metavar="K",
+            help="The same key and payload within a day give the same run.",
+        )
         parser.add_argument(
             "--label",
             action="append",

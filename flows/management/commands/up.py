@@ -38,10 +38,14 @@ class Command(BaseCommand):
     help = "Runs everything on one machine: database, demo, web server and one cluster."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=8000)
-        parser.add_argument("--workers", type=int, default=settings.ASYNCENGINE_WORKERS)
-        parser.add_argument("--no-demo", action="store_true")
+        parser.add_argument("--host", default="127.0.0.1", help="The address that is served.")
+        parser.add_argument("--port", type=int, default=8000, help="Its port.")
+        parser.add_argument(
+            "--workers", type=int, help="Workers for flows. Default: ASYNCENGINE_WORKERS."
+        )
+        parser.add_argument(
+            "--no-demo", action="store_true", help="Make no demo flow in an empty database."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
@@ -50,14 +54,17 @@ class Command(BaseCommand):
                 "The engine is a part of your project here: run your project's web server, and"
                 " the workers by the command qcluster."
             )
-        if options["workers"] < 1:
+        workers = options["workers"]
+        if workers is None:
+            workers = settings.ASYNCENGINE_WORKERS
+        if workers < 1:
             raise CommandError("--workers must be at least 1")
         if not 1 <= port <= 65_535:
             raise CommandError("--port must be 1 to 65535")
         require_free(host, port)
         call_command("migrate", interactive=False, verbosity=0)
         admin = self._fill_if_empty(with_demo=not options["no_demo"])
-        children = [web(host, port), cluster(options["workers"])]
+        children = [web(host, port), cluster(workers)]
         lines = list(self._announcement(host, port, admin))
         if self._called_from_command_line:  # type: ignore[attr-defined]
             connections.close_all()

@@ -29,7 +29,9 @@ class Retry(Exception):
     """Raised by a script to have its message delivered again."""
 
     after: float | None
+    """Seconds; None: the back-off of the queue."""
     reason: str
+    """Kept with the attempt."""
     def __init__(
         self, after: SupportsFloat | str | timedelta | None = None, reason: str = ""
     ) -> None:
@@ -42,8 +44,11 @@ class Wait(Exception):
     """
 
     after: float | None
+    """Seconds; None: the back-off of the queue."""
     reason: str
+    """Shown while the message waits."""
     state: Any
+    """What the next attempt finds as `Context.wait_state`."""
     def __init__(
         self,
         after: SupportsFloat | str | timedelta | None = None,
@@ -56,8 +61,11 @@ class Reject(Exception):
     """Raised by a script to send its message to the dead letters."""
 
     reason: str
+    """Kept with the dead letter."""
     code: str | int | None
+    """A short word that dead letters are found by."""
     details: Any
+    """Any JSON value, kept with the dead letter."""
     def __init__(
         self, reason: str = "", *, code: str | int | None = None, details: Any = None
     ) -> None:
@@ -69,6 +77,8 @@ class Table(Mapping[str, Any]):
     """A reference table by key; a row of a CSV file is a dict of texts. See `Context.table`."""
 
     name: str
+    """As the script lists it."""
+
     @property
     def columns(self) -> tuple[str, ...] | None:
         """The columns of a CSV file; None for JSON."""
@@ -81,13 +91,18 @@ class Context:
     """What a script knows about its call, besides the message."""
 
     correlation_id: str
+    """The id of the run, in every log line and answer about it."""
     flow: str
+    """The name of the flow."""
     step: str
+    """The name of the step."""
     queue: str
-    # From 1 on.
+    """The name of the queue that the message came from."""
     attempt: int
-    # The same over redeliveries of a step: it makes effects outside idempotent.
+    """From 1 on; one more at each redelivery."""
     delivery_id: str
+    """The same over redeliveries of a step: it makes effects outside idempotent."""
+
     def log(self, *values: object, level: str | None = None) -> None:
         """Keep a line with the attempt: debug, info, warning, error or critical.
 
@@ -226,6 +241,7 @@ class SignatureError(Exception):
     """A signature that was not made or a token that is not valid; `kind` says why in a word."""
 
     kind: str
+    """A word for programs."""
 
 class State:
     """Values by key, any JSON of up to 64 kB; a script sees its own changes.
@@ -387,18 +403,26 @@ class Response:
     """What a server answered, after redirects. `url` is where these led to."""
 
     status: int
+    """Such as 200."""
     headers: Headers
+    """By name, in any case."""
     url: str
-    # In seconds, where the server says so.
+    """Where redirects have led to."""
     retry_after: float | None
+    """In seconds, where the server says so."""
+
     @property
-    def ok(self) -> bool: ...
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+
     @property
     def text(self) -> str:
         """Raises HttpError of the kind "encoding" where the body is no text."""
 
     @property
-    def content(self) -> bytes: ...
+    def content(self) -> bytes:
+        """The body as it came."""
+
     def json(self) -> Any:
         """Read the body as JSON. Raises ValueError if it is none."""
 
@@ -412,6 +436,10 @@ class HttpError(Exception):
     """A request that came to nothing, or a status that is an error; `kind` says which in a word."""
 
     kind: str
+    """A word, such as `timeout`, `connection` or `status`."""
     response: Response | None
+    """What was answered, if something was."""
+
     @property
-    def status(self) -> int | None: ...
+    def status(self) -> int | None:
+        """The status of the response, None without one."""
