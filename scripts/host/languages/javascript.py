@@ -108,7 +108,8 @@ class JavaScriptScript:
         self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
-        self._peak_before = _peak_bytes()
+        if self._may_throw_null:
+            self._peak_before = _peak_bytes()
         orders = key_orders(body)
         remembers = orders is not None or may_change(body) or _leaves_numbers(context)
         omitted = self._prelude.omitted

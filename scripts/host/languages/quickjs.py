@@ -100,6 +100,8 @@ class _Options(ctypes.Structure):
     )
 
 
+# By the number of values.
+_ARRAYS = [Value * count for count in range(8)]
 _INTEGER, _NULL, _UNDEFINED, _EXCEPTION = 0, 2, 3, 6
 UNDEFINED = Value(0, _UNDEFINED)
 
@@ -321,7 +323,7 @@ class Realm:
     def call(self, function: Value, *arguments: Value) -> Value:
         """Call a function and return its value, which the caller frees. Raises Thrown."""
         count = len(arguments)
-        values = (Value * count)(*arguments)
+        values = _ARRAYS[count](*arguments)
         return self._checked(self._engine.call(self._context, function, UNDEFINED, count, values))
 
     def run_jobs(self) -> None:

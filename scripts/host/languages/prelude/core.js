@@ -74,10 +74,13 @@
   function start(body, factsText, makeNumerals, orders) {
     facts = parse(factsText);
     context.Data = shared.read(body, makeNumerals, orders);
-    [context.correlationId, context.flow, context.step, context.queue, context.attempt,
-      context.deliveryId, shared.seed] = facts;
-    context.correlation_id = context.correlationId;
-    context.delivery_id = context.deliveryId;
+    context.correlationId = context.correlation_id = facts[0];
+    context.flow = facts[1];
+    context.step = facts[2];
+    context.queue = facts[3];
+    context.attempt = facts[4];
+    context.deliveryId = context.delivery_id = facts[5];
+    shared.seed = facts[6];
     if (facts[9] !== null) {
       [context.waits, context.waitedSeconds] = facts[9];
       context.waitState = facts[9][2] === "" ? null : shared.read(facts[9][2], makeNumerals);
