@@ -68,6 +68,8 @@ class Upload:
 
     async def linger(self) -> None:
         """Read on for a short time and drop the data."""
+        if self.is_whole:
+            return
         most = self.size + LINGER_BYTES
         try:
             async with asyncio.timeout(LINGER_SECONDS):

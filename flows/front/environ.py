@@ -56,4 +56,8 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """Return the first header of the name, which is given in lower case."""
-    return next((value for key, value in scope["headers"] if key.lower() == name), None)
+    for key, value in scope["headers"]:
+        if key.lower() == name:
+            found: bytes = value
+            return found
+    return None

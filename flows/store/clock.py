@@ -166,12 +166,12 @@ def machine_clock() -> SteadyClock:
     """Return the clock of this machine, which processes with one SQLite file agree on."""
     name = str(connection.settings_dict["NAME"])
     is_file = connection.vendor == "sqlite" and not in_memory(name)
-    return _clock_of(Path(f"{name}-clock") if is_file else None)
+    return _clock_of(f"{name}-clock" if is_file else "")
 
 
 @cache
-def _clock_of(path: Path | None) -> SteadyClock:
-    return SteadyClock(path)
+def _clock_of(path: str) -> SteadyClock:
+    return SteadyClock(Path(path) if path else None)
 
 
 def in_memory(name: str) -> bool:
