@@ -70,8 +70,10 @@ MIDDLEWARES = frozenset(
 
 @dataclass(slots=True)
 class StartNote:
-    """What the view says of a start that it has accepted; it is in the request's environment."""
+    """What the view says of a start that it has accepted, or refused because the queue is full; it
+    is in the request's environment."""
 
+    was_refused: bool = False
     correlation_id: UUID | None = None
     flow_name: str = ""
     login: Login | None = None
@@ -79,7 +81,7 @@ class StartNote:
 
 @dataclass(frozen=True, slots=True)
 class KnownStart:
-    """A start that was accepted, with its answer."""
+    """A start that was accepted, or refused because the queue is full, with its answer."""
 
     flow_name: str
     login: Login
@@ -88,6 +90,8 @@ class KnownStart:
     correlation_id: bytes
     # What a refusal has beside its own headers.
     other_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    # Without an accepted one it says how to refuse another start, and not how to accept it.
+    was_accepted: bool = True
 
     def accepted(self, correlation_id: UUID, more: Mapping[str, str]) -> Prepared:
         """Return the same answer for another run, with more headers."""
@@ -141,31 +145,45 @@ class KnownStarts:
         return known
 
     def learn(self, key: bytes, note: StartNote, answer: Answer) -> None:
-        """Remember an answer of the view, if it is that of an accepted start."""
-        login = note.login
-        if note.correlation_id is None or login is None or (told := answer.whole()) is None:
+        """Remember an answer of the view, if a start was accepted or its queue was full."""
+        if note.login is None or (told := answer.whole()) is None:
             return
         status, headers, body = told
-        if status != 202:
+        if status != (429 if note.was_refused else 202):
+            return
+        if note.was_refused and self.get(key) is not None:
+            # That of an accepted start says more.
             return
         headers = [(name, value) for name, value in headers if name not in OF_THE_RATES]
-        apart = {*OF_THE_RUN, b"content-type", b"content-length"}
+        apart = {*OF_THE_RUN, b"content-type", b"content-length", b"retry-after"}
         self._memory.put(
             key,
             KnownStart(
                 note.flow_name,
-                login,
+                note.login,
                 headers,
                 body,
                 str(note.correlation_id).encode(),
                 [(name, value) for name, value in headers if name not in apart],
+                was_accepted=not note.was_refused,
             ),
         )
 
 
 def note_start(request: Request, started: Any) -> None:
     """Say in the environment, if it is asked for there, that the view has accepted a start."""
-    note: StartNote | None = request.META.get(NOTE)
-    if note is not None and type(request.successful_authenticator) in BY_TOKEN:
+    if note := _note_of(request):
         note.correlation_id = started.correlation_id
         note.flow_name, note.login = started.flow_name, login_of(request)
+
+
+def note_full_queue(request: Request, flow_name: str) -> None:
+    """Say there that the view has refused a start because its queue is full."""
+    if note := _note_of(request):
+        note.was_refused = True
+        note.flow_name, note.login = flow_name, login_of(request)
+
+
+def _note_of(request: Request) -> StartNote | None:
+    note: StartNote | None = request.META.get(NOTE)
+    return note if type(request.successful_authenticator) in BY_TOKEN else None

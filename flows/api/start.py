@@ -16,13 +16,14 @@ from flows.access.rights import may
 from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.errors import Problem, as_problem
-from flows.api.known_starts import note_start
+from flows.api.known_starts import note_full_queue, note_start
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START
 from flows.api.rate_headers import add_rate_headers
 from flows.api.traces import in_trace_of_caller
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, done_before, has_waited
+from flows.errors import QueueFull
 from flows.models import Right, Run
 from flows.monitoring.trace import trace_json
 from flows.plan import FlowPlan, flow_plan
@@ -105,11 +106,17 @@ def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
     key = _idempotency_key(request)
     body = json_body(request._request)
     rates = rates_of(plan, request.user)
-    with counting_refusals(plan.name), in_trace_of_caller(request.META):
-        started = engine.start(
-            plan, body, user=request.user, idempotency_key=key, rates=rates, **options
-        )
-    if not (started.repeated or request.query_params.keys() - {"flowName"}):
+    is_plain = not request.query_params.keys() - {"flowName"}
+    try:
+        with counting_refusals(plan.name), in_trace_of_caller(request.META):
+            started = engine.start(
+                plan, body, user=request.user, idempotency_key=key, rates=rates, **options
+            )
+    except QueueFull:
+        if is_plain:
+            note_full_queue(request, plan.name)
+        raise
+    if is_plain and not started.repeated:
         note_start(request, started)
     return replace(started, rates=rates) if rates else started
 

@@ -92,7 +92,7 @@ class QuickStarts:
             return None
         given = header(scope, b"idempotency-key")
         name = None if given is None else given.decode("latin-1")
-        if name is not None and not engine.is_idempotency_key(name):
+        if name is not None and not (known.was_accepted and engine.is_idempotency_key(name)):
             return None
         loop = asyncio.get_running_loop()
         payload, outcome = b"".join(held.pieces), loop.create_future()
@@ -193,13 +193,19 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
             rates = rates_of(plan, starter.user)
             key = call.idempotency_key
             starts[number] = engine.StartRequest(
-                plan, call.payload, starter.user, key, rates, call.called_by
+                plan,
+                call.payload,
+                starter.user,
+                key,
+                rates,
+                call.called_by,
+                only_refused=not call.known.was_accepted,
             )
     outcomes: list[Any] = [None] * len(group)
     started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
     standing = standings({rate for start in starts.values() for rate in start.rates})
     for number, outcome in zip(starts, started, strict=True):
-        if is_for_view(outcome):
+        if outcome is None or is_for_view(outcome):
             continue
         if isinstance(outcome, engine.Started):
             headers = rate_headers(standing[rate] for rate in starts[number].rates)

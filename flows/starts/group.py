@@ -39,19 +39,22 @@ class StartRequest:
     idempotency_key: str | None = None
     rates: tuple[StartRate, ...] = ()
     called_by: SpanContext | None = None
+    # Its outcome is QueueFull where the queue is full, and None, with nothing stored, elsewhere.
+    only_refused: bool = False
 
 
 def start_together(
     starts: Sequence[StartRequest], *, look_for_room: bool = True
-) -> list[Started | Exception]:
+) -> list[Started | Exception | None]:
     """Start a run for each, all in one transaction where that is possible.
 
     Each has its own outcome: what `start` returns, or what it would raise. A payload that takes
     long to check is PayloadNotChecked here. Without `look_for_room` a queue that is full is noticed
     at the commit, which costs more there and less elsewhere.
     """
-    outcomes: list[Started | Exception] = []
+    outcomes: list[Started | Exception | None] = []
     runs: list[NewRun] = []
+    only_refused: list[NewRun] = []
     keys: dict[UUID, IdempotencyKey] = {}
     for each in starts:
         try:
@@ -68,15 +71,29 @@ def start_together(
         except FlowError as error:
             outcomes.append(error)
             continue
-        runs.append(run)
+        (only_refused if each.only_refused else runs).append(run)
         outcomes.append(Started(run.correlation_id, run.flow_name))
         if each.idempotency_key is not None:
             keys[run.correlation_id] = key_of(run, each.idempotency_key)
-    others = _store_together(runs, keys, look_for_room) if runs else {}
+    others: dict[UUID, Started | Exception | None] = dict(_without_room(only_refused))
+    if runs:
+        others |= _store_together(runs, keys, look_for_room)
     return [
         others.get(each.correlation_id, each) if isinstance(each, Started) else each
         for each in outcomes
     ]
+
+
+def _without_room(runs: list[NewRun]) -> dict[UUID, QueueFull | None]:
+    """Return what refuses these runs; None where their queue has room for one. It stores none."""
+    if not runs:
+        return {}
+    first_of = {run.queue_id: run for run in runs}
+    fitting = {run.queue_id for run in store().those_that_fit(list(first_of.values()))}
+    return {
+        run.correlation_id: None if run.queue_id in fitting else QueueFull(queue_id=run.queue_id)
+        for run in runs
+    }
 
 
 def _store_together(

@@ -18,6 +18,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from asyncengine.wsgi import application
+from flows import engine
 from flows.api.errors import answer_to
 from flows.api.start_groups import Call, QuickStarts
 from flows.errors import CommitInDoubt
@@ -191,6 +192,28 @@ def test_a_refusal_of_a_full_queue_is_that_of_the_view(warm: Server):
     )
     assert QueueState.objects.get(queue__name="loan queue 1").depth == 3
     assert Message.objects.count() == Run.objects.count() == 3
+
+
+def test_refusals_of_a_full_queue_are_learnt_and_the_first_start_with_room_is_accepted(
+    server: Server,
+):
+    Queue.objects.filter(name="loan queue 1").update(size=1)
+    engine.start("loan", {"amount": 0})
+
+    [seen] = server.post({"amount": 1})
+    quick = server.post({"amount": 2}, {"amount": 3})
+    [wrong, keyed] = server.post(b"[]"), server.post({"amount": 4}, idempotency_key="k")
+    Queue.objects.filter(name="loan queue 1").update(size=3)
+    [accepted], [after] = server.post({"amount": 5}), server.post({"amount": 6})
+
+    assert sum(server.groups[:-3]) == 2
+    for status, headers, document in quick:
+        assert (status, document) == (seen[0], seen[2])
+        assert headers.keys() == seen[1].keys()
+    assert [wrong[0][0], keyed[0][0]] == [400, 429]
+    assert (accepted[0], after[0]) == (202, 202)
+    assert Message.objects.count() == Run.objects.count() == 3
+    assert QueueState.objects.get(queue__name="loan queue 1").depth == 3
 
 
 def test_a_refusal_says_that_the_full_queue_is_paused(warm: Server):
