@@ -24,7 +24,7 @@ class CheckedBody:
         self.validator = jsonschema_rs.validator_for(
             json.dumps(schema), validate_formats=True, offline=True
         )
-        self._known = list(schema["properties"])
+        self._schema = schema
         self._may_be_empty = may_be_empty
         self._around = around
 
@@ -37,12 +37,27 @@ class CheckedBody:
         return body if self._around else dict(orjson.loads(raw))
 
     def _require_valid(self, body: dict[str, Any]) -> None:
-        known = self._known
-        unknown = [name for name in body if name not in known]
-        faults = [{"path": f"$.{name}", "detail": unknown_option(name, known)} for name in unknown]
-        faults += faults_of(self.validator, {n: value for n, value in body.items() if n in known})
+        faults: list[dict[str, str]] = []
+        faults += faults_of(self.validator, _known_of(self._schema, body, "$", faults))
         if faults:
             raise Problem("payload-invalid", "The request is refused.", errors=faults)
+
+
+def _known_of(schema: Schema, value: Any, path: str, faults: list[dict[str, str]]) -> Any:
+    """Return the value without the members that its objects cannot have, each of them a fault."""
+    members = schema.get("properties")
+    if not members or not isinstance(value, dict):
+        return value
+    if path != "$" and schema.get("additionalProperties") is not False:
+        return value
+    known = {}
+    for name, each in value.items():
+        if name in members:
+            known[name] = _known_of(members[name], each, f"{path}.{name}", faults)
+        else:
+            fault = unknown_option(name, list(members))
+            faults.append({"path": f"{path}.{name}", "detail": fault})
+    return known
 
 
 def date_time(given: dict[str, str], name: str) -> datetime | None:

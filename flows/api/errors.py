@@ -267,4 +267,8 @@ def _of_api_exception(error: APIException) -> Problem:
 
 def _shortened(text: str) -> str:
     text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
+    if len(text) <= LONGEST_DETAIL:
+        return text
+    # What is wrong stands at the end, behind the place or the value, which may be long.
+    half = LONGEST_DETAIL // 2
+    return f"{text[: LONGEST_DETAIL - half - 1]}…{text[-half:]}"

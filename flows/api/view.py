@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, QueryDict
 from django.utils.cache import patch_vary_headers
-from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.exceptions import MethodNotAllowed, NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.permissions import IsAuthenticated
@@ -38,7 +38,11 @@ class OneForm(DefaultContentNegotiation):
         accepted = request.META.get("HTTP_ACCEPT", "*/*")
         if accepted == "*/*" or CONTENT_TYPE in accepted:
             return renderers[0], renderers[0].media_type
-        return super().select_renderer(request, renderers, format_suffix)
+        try:
+            return super().select_renderer(request, renderers, format_suffix)
+        except NotAcceptable as error:
+            forms = " or ".join(each.media_type for each in renderers)
+            raise Problem("not-acceptable", f"What can be given is {forms}.") from error
 
 
 class ApiView(EngineView):

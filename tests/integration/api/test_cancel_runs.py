@@ -195,6 +195,19 @@ WRONG_REQUESTS: list[Any] = [
 ]
 
 
+def test_an_unknown_part_of_the_filter_is_refused_with_those_that_are_known(caller):
+    body = {"filter": {"label": "order:7", "startedBy": 5}}
+
+    problem = assert_problem(
+        caller.post(PATH, body, content_type="application/json"), 400, "payload-invalid"
+    )
+
+    unknown, other = problem["errors"]
+    assert unknown["path"] == "$.filter.label"
+    assert unknown["detail"].startswith("unknown; known are flowName, status, labels")
+    assert other["path"] == "$.filter.startedBy"
+
+
 def test_wrong_requests_are_refused(caller):
     start()
 

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 
 from flows import errors
-from flows.api.errors import PROBLEM_TYPES, TYPE_BASE, TYPE_BY_FLOW_ERROR, as_problem
+from flows.api.errors import PROBLEM_TYPES, TYPE_BASE, TYPE_BY_FLOW_ERROR, Problem, as_problem
 from flows.configuration import ConfigurationInvalid
 from tests.integration.api.helpers import assert_problem
 
@@ -32,7 +32,18 @@ def test_forbidden_host_is_a_bad_request(anonymous):
 def test_answer_that_the_caller_does_not_accept_is_refused(client):
     response = client.get(PATH, headers={"Accept": "text/html"})
 
-    assert_problem(response, 406, "not-acceptable")
+    problem = assert_problem(response, 406, "not-acceptable")
+    assert problem["detail"] == "What can be given is application/json."
+
+
+def test_what_is_wrong_is_named_behind_a_long_place():
+    problem = Problem("payload-invalid", f"$.{'a' * 900} is nested too deep.")
+
+    detail = problem.document()["detail"]
+
+    assert len(detail) == 500
+    assert detail.startswith("$.aa")
+    assert detail.endswith("aa is nested too deep.")
 
 
 def test_type_of_each_problem_leads_to_what_it_means(anonymous):

@@ -154,7 +154,7 @@ def test_a_login_is_needed(anonymous):
     [
         ({}, "$"),
         ({"filter": None}, "$.filter"),
-        ({"filter": {"flow": "loan"}}, "$.filter"),
+        ({"filter": {"flow": "loan"}}, "$.filter.flow"),
         ({"filter": {"reason": "bad luck"}}, "$.filter.reason"),
         ({"filter": {"deadAfter": "yesterday"}}, "$.filter.deadAfter"),
         ({"filter": {"deadAfter": "2016-12-31T23:59:60Z"}}, "$.filter.deadAfter"),
