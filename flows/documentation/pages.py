@@ -54,8 +54,9 @@ def _reference(name: str, title: str, make: Callable[[], str]) -> Page:
 
 # In the order of the menu.
 GROUPS: dict[str, tuple[Page, ...]] = {
-    "Begin": (_readme("", "Async Engine"),),
+    "Tutorial": (_readme("", "Async Engine"), _readme("flows/demo", "Your first flow")),
     "How-to guides": (
+        _readme("flows/documentation", "Short guides"),
         _readme("scripts/examples", "Examples of scripts"),
         _readme("scripts/trials", "Try a script"),
         _readme("flows/testing", "Test flows"),
@@ -82,7 +83,11 @@ GROUPS: dict[str, tuple[Page, ...]] = {
         _reference("metrics", "Metrics", metrics.text),
         _reference("alarms", "Alarms", alarms.text),
     ),
-    "Explanation": (_readme("flows", "In a Django project; architecture"),),
+    "Explanation": (
+        _readme("flows/worker", "How the engine works"),
+        _readme("flows", "In a Django project; architecture"),
+        _readme("flows/access", "Security"),
+    ),
 }
 PAGES = {page.name: page for pages in GROUPS.values() for page in pages}
 BY_SOURCE = {page.source: page for page in PAGES.values()}

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 
 from tests.admin_pages import ADDRESSES, PAGES, Page, addresses
 from tests.browser.axe import dangling_descriptions, serious_violations
+from tests.browser.conftest import PHONE
 from tests.browser.looks import LIGHT, LOOKS, Look, look_like
 from tests.furnished import furnish
 
@@ -80,6 +81,14 @@ def test_login_page_has_no_serious_fault(show: Any) -> None:
     shown = show("/admin/login/", 200, None)
 
     assert_accessible(shown, LOOKS[:2])
+
+
+@pytest.mark.parametrize("page", ["scripts/", "search/?q=retry"])
+def test_page_of_the_documentation_has_no_serious_fault(show: Any, page: str) -> None:
+    shown = show(f"/async/docs/{page}", 200, None)
+
+    assert_accessible(shown, [LOOKS[0], LOOKS[3]])
+    assert shown.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
 def test_page_of_an_unknown_address_has_no_serious_fault(show: Any) -> None:

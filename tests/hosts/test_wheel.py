@@ -186,11 +186,18 @@ def test_an_installation_begins_in_an_empty_directory_and_runs_the_demo(wheel, t
         [password] = re.findall("with the password (\\S+)", log.read_text())
         address = f"http://127.0.0.1:{port}{urlsplit(started['statusUrl']).path}?wait=60"
         ended = httpx.get(address, auth=("admin", password), timeout=90).json()
+        pages = f"http://127.0.0.1:{port}/async/docs/"
+        first, guides = (
+            httpx.get(pages + name, timeout=90) for name in ("", "flows/documentation/")
+        )
     finally:
         up.terminate()
         up.wait(60)
 
     assert ended["status"] == "COMPLETED", log.read_text()
     assert up.returncode == 0
+    # Its text is the description of the wheel.
+    assert 'id="two-commands"' in first.text
+    assert 'id="limit-a-rate"' in guides.text
     assert "asyncengine.sqlite3" in {path.name for path in (empty / "var").iterdir()}
     assert {path.name for path in empty.iterdir()} == {"var"}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.shell_blocks import ELSEWHERE, NOT_RUN, RUN, blocks_of
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
@@ -45,6 +47,20 @@ def test_the_way_of_a_message_names_methods_that_are_there():
         for name, method in methods
         if not any(f"class {name}" in text and f"def {method}(" in text for text in code)
     ] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_each_shell_block_is_run_by_a_test_or_has_a_reason_why_not(page):
+    known = [beginning for of, beginning in (*RUN, *ELSEWHERE, *NOT_RUN) if of == page]
+    blocks = [code.strip() for code in blocks_of(page)]
+
+    assert [code for code in blocks if not code.startswith(tuple(known))] == []
+    assert [each for each in known if not any(code.startswith(each) for code in blocks)] == []
+
+
+def test_the_files_that_run_shell_blocks_are_there():
+    assert [file for file in ELSEWHERE.values() if not (ROOT / file).exists()] == []
+    assert len({*RUN, *ELSEWHERE, *NOT_RUN}) == len(RUN) + len(ELSEWHERE) + len(NOT_RUN)
 
 
 def test_every_room_has_its_rule():
