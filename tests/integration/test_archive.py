@@ -64,7 +64,7 @@ def erase(*arguments: str) -> str:
 
 
 def test_a_purged_run_is_read_back_with_all_that_belonged_to_it(folder):
-    flow, other = archived_flow("a/b ä" * 20, [LOGS_AND_REJECTS]), archived_flow("other")
+    flow, other = archived_flow("a/b ä" * 19, [LOGS_AND_REJECTS]), archived_flow("other")
     plain = make_flow("plain", codes=[ECHO])
     run, second = ended(flow, labels={"customer": "77"}), ended(other)
     ended(plain)
