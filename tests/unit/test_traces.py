@@ -6,6 +6,7 @@ import logging
 from uuid import UUID
 
 import pytest
+from asyncengine_client import calls
 from uuid_utils.compat import uuid7
 
 from flows.disposition import DeadLetterReason, Decision, Disposition, StepOutcome
@@ -18,7 +19,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from flows.traces.contexts import read, row_of, start_of
 from flows.traces.spans import error_type
 from scripts.traces import recording
-from scripts.traces.context import child_of, of_headers, to_headers
+from scripts.traces.context import child_of, of_headers, to_headers, within
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{SPAN}-01"
@@ -82,6 +83,16 @@ def test_a_run_that_no_trace_has_started_has_its_correlation_id_as_trace():
     child = child_of(start)
     assert child.trace_id == start.trace_id
     assert child.span_id not in (0, start.span_id)
+
+
+def test_a_start_of_the_client_goes_with_the_current_span():
+    with within(of_headers(GIVEN, "shop=north")):
+        traced = calls.start("loan", {}, key="a")
+    untraced = calls.start("loan", {}, key="a")
+
+    own = {"Idempotency-Key": "a"}
+    assert traced.headers == {**own, "traceparent": GIVEN, "tracestate": "shop=north"}
+    assert untraced.headers == own
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from asyncengine_client.errors import RunNotEnded
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
 from asyncengine_client.streams import Stream
+from asyncengine_client.traces import trace_headers
 from asyncengine_client.types import (
     ENDED,
     BatchStarted,
@@ -114,7 +115,7 @@ class AsyncClient:
                         f"{calls.API}/start/batch",
                         params=params,
                         content=upload.lines_async(),
-                        headers=calls.NDJSON,
+                        headers=calls.NDJSON | trace_headers(),
                         timeout=httpx.Timeout(None, connect=10.0),
                     )
                 )

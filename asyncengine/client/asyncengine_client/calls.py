@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import httpx
 
+from asyncengine_client.traces import trace_headers
+
 API = "/async/api"
 # The longest that the engine holds a call.
 LONGEST_WAIT = 60.0
@@ -48,7 +50,7 @@ def start(
     params = start_parameters(flow, **options)
     if wait:
         params["wait"] = seconds(min(wait, LONGEST_WAIT))
-    headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+    headers = {"Idempotency-Key": key or str(uuid.uuid4()), **trace_headers()}
     return Call("POST", f"{API}/start", params, payload, headers, held=wait)
 
 

@@ -15,6 +15,7 @@ from asyncengine_client.errors import RunNotEnded
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
 from asyncengine_client.streams import Stream
+from asyncengine_client.traces import trace_headers
 from asyncengine_client.types import (
     ENDED,
     BatchStarted,
@@ -117,7 +118,7 @@ class Client:
                         f"{calls.API}/start/batch",
                         params=params,
                         content=upload.lines(),
-                        headers=calls.NDJSON,
+                        headers=calls.NDJSON | trace_headers(),
                         timeout=httpx.Timeout(None, connect=10.0),
                     )
                 )
