@@ -152,10 +152,11 @@ login = b"Basic " + base64.b64encode(b"root:secret")
 
 
 async def called(path):
-    sent = []
+    sent, bodies = [], [b""]
 
     async def receive():
-        if not sent:
+        if bodies:
+            bodies.pop()
             return {"type": "http.request", "body": b"", "more_body": False}
         await asyncio.sleep(3600)
 

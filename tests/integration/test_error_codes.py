@@ -22,7 +22,7 @@ class Case:
     flow: dict[str, Any] = field(default_factory=dict)
     # Its output goes to a second step, whose queue holds one message.
     goes_on: bool = False
-    # The code of the attempts before the last one, which is the cause of the letter, too.
+    # The codes of the attempts before the last one.
     before: tuple[str, ...] = ()
     cause: str = "rejected"
 
@@ -54,14 +54,14 @@ CASES = {
         "retry({ after: 1, reason: 'no' });",
         queue={"maxDeliveries": 2},
         before=("retry",),
-        cause="retry",
+        cause="failed",
     ),
     "too old": Case(
         "expired",
         "raise Retry(after=3600)",
         "retry({ after: 3600 });",
         flow={"maxAgeSeconds": 60},
-        cause="retry",
+        cause="failed",
     ),
     "waits": Case(
         "waited-too-long",

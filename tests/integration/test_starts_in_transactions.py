@@ -98,7 +98,7 @@ def test_a_queue_that_others_have_filled_refuses_the_commit_and_takes_it_back():
     flow = make_flow(size=1)
     engine.start("flow", {})
     work_until_idle(flow)
-    engine.pause(flow.steps.get().queue)
+    engine.pause(flow.steps.first().queue)
 
     def start_as_another_does() -> None:
         with transaction.atomic():
