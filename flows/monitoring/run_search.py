@@ -62,13 +62,14 @@ class Found:
 
 
 def runs_with(
-    text: str, runs: QuerySet[Run], seconds: float = SECONDS, before: UUID | None = None
+    text: str, runs: QuerySet[Run], seconds: float | None = None, before: UUID | None = None
 ) -> Found:
     """Return which of the runs have the text, until there are enough or the time is over.
 
     `before` is the id that all the runs are below, if there is one.
     """
     found = Found()
+    seconds = SECONDS if seconds is None else seconds
     deadline = time.monotonic() + seconds
     ids: set[UUID] = set()
     with suppress(OutOfTime), within(min(SECONDS_FOR_LETTERS, seconds)):

@@ -19,6 +19,7 @@ from flows.monitoring import run_search
 from flows.monitoring.run_search import runs_with
 from flows.store.bounded import OutOfTime, within
 from tests.builders import ECHO, make_flow, run_of, work_until_idle
+from tests.waiting import PATIENCE
 
 LIST = "/admin/flows/run/"
 PICKY = (
@@ -38,6 +39,14 @@ def found(client, **params):
     response = client.get(LIST, params)
     assert response.status_code == 200
     return {run.pk for run in response.context["cl"].result_list}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Let a search find what there is, however slow the machine is."""
+    for name in dir(run_search):
+        if name.startswith("SECONDS"):
+            monkeypatch.setattr(run_search, name, PATIENCE)
 
 
 @pytest.fixture
