@@ -28,7 +28,10 @@ class Run(models.Model):
     FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
     correlation_id = models.UUIDField("correlation id", primary_key=True)
-    flow_version = models.ForeignKey(FlowVersion, on_delete=models.PROTECT, related_name="runs")
+    # `run_by_flow` begins with it.
+    flow_version = models.ForeignKey(
+        FlowVersion, on_delete=models.PROTECT, related_name="runs", db_index=False
+    )
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
