@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.db import connection
+
+from flows.benchmark.waiting import BenchFailed
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -27,6 +31,27 @@ class Reading:
     busy: int
     stolen: int
     processes: Mapping[int, Process]
+
+
+def database_processes(reading: Reading) -> set[int]:
+    """Return PostgreSQL's backends for this database, but for our own, where they are here."""
+    if connection.vendor != "postgresql":
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        )
+        pids = {pid for (pid,) in cursor.fetchall()}
+    named = {pid for pid, process in reading.processes.items() if process.name == "postgres"}
+    return pids & named
+
+
+def reading() -> Reading:
+    found = read_machine()
+    if found is None:
+        raise BenchFailed("there is no /proc that tells what processes compute")
+    return found
 
 
 def ticks_per_second() -> int:

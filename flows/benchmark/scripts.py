@@ -2,7 +2,19 @@
 
 TRIVIAL = "def run(message, context):\n    return message\n"
 TRIVIAL_JAVASCRIPT = "setData(context.Data);\n"
-SLEEPING = "import time\n\n\ndef run(message, context):\n    time.sleep(0.05)\n    return message\n"
+
+
+def sleeping(seconds: float) -> str:
+    return f"""import time
+
+
+def run(message, context):
+    time.sleep({seconds})
+    return message
+"""
+
+
+SLEEPING = sleeping(0.05)
 CPU_SECONDS = 0.005
 COMPUTING = f"""import time
 

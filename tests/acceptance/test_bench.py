@@ -36,6 +36,7 @@ SHORT: dict[str, tuple[str, set[str]]] = {
     "cpu": ("--runs 40", {"executionsPerSecond", "idealPerSecond", "shareOfIdeal"}),
     "backlog": ("--runs 2000", {"claimMs.waiting1000", "claimMs.waiting2000", "timesOfFew"}),
     "flows10": ("--runs 100 --rounds 1", {"stepsPerSecond", "shareOfOneFlow"}),
+    "clusters": ("--runs 40", {"clusters.one.executionsPerSecond", "timesOfOne"}),
     "fanout": ("--runs 300", {"branchesPerSecond"}),
     "reprocessing": ("--runs 100", {"requeuedPerSecond", "completedPerSecond"}),
     "memory": ("--runs 100", {"peakPssMb", "parts.webMb", "parts.clusterMb", "parts.hostsMb"}),

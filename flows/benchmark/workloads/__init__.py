@@ -4,6 +4,7 @@ from flows.benchmark.workload import Workload
 from flows.benchmark.workloads import (
     backlog,
     bulk,
+    clusters,
     cpu,
     fanout,
     flow3,
@@ -35,6 +36,7 @@ WORKLOADS: dict[str, Workload] = {
     "cpu": Workload(cpu.measure, runs=4_000),
     "backlog": Workload(backlog.measure, runs=1_000_000),
     "flows10": Workload(flows10.measure, runs=20_000, rounds=3),
+    "clusters": Workload(clusters.measure, runs=4_000),
     "fanout": Workload(fanout.measure, runs=100_000),
     "reprocessing": Workload(reprocessing.measure, runs=100_000),
     "memory": Workload(memory.measure, runs=20_000),

@@ -7,20 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connection
-
 from flows.benchmark.caller import caller
 from flows.benchmark.cpu_times import (
     Reading,
+    database_processes,
     descendants,
-    read_machine,
+    reading,
     ticks_between,
     ticks_per_second,
 )
 from flows.benchmark.figures import Figures
 from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.servers import free_port, running
-from flows.benchmark.waiting import BenchFailed
 from flows.benchmark.workbench import BenchStep, workbench
 from flows.benchmark.workers import require_no_cluster
 from flows.benchmark.workload import Options
@@ -75,27 +73,6 @@ def roots_of(reading: Reading, up_pid: int, word: bytes) -> list[int]:
         for pid, process in reading.processes.items()
         if process.parent == up_pid and word in command_of(pid)
     ]
-
-
-def database_processes(reading: Reading) -> set[int]:
-    """Return PostgreSQL's backends for this database, but for our own, where they are here."""
-    if connection.vendor != "postgresql":
-        return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid()"
-        )
-        pids = {pid for (pid,) in cursor.fetchall()}
-    named = {pid for pid, process in reading.processes.items() if process.name == "postgres"}
-    return pids & named
-
-
-def reading() -> Reading:
-    found = read_machine()
-    if found is None:
-        raise BenchFailed("there is no /proc that tells what processes compute")
-    return found
 
 
 @contextmanager
