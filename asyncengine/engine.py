@@ -40,6 +40,7 @@ if SECRETS_KEY_IS_KEPT:
 
 # Workers of one cluster: for flows, and for django-q2's own tasks.
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores())
+ASYNCENGINE_MAX_WORKERS = env_int("ASYNCENGINE_MAX_WORKERS", ASYNCENGINE_WORKERS)
 ASYNCENGINE_TASK_WORKERS = env_int("ASYNCENGINE_TASK_WORKERS", max(ASYNCENGINE_WORKERS - 1, 1))
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
 # Fields of the superuser that `up` makes. The variables are those of createsuperuser --noinput.
@@ -174,6 +175,7 @@ Q_CLUSTER = {
     "broker_class": "flows.worker.broker.QueueBroker",
     "orm": "default",
     "workers": ASYNCENGINE_WORKERS,
+    "max_workers": ASYNCENGINE_MAX_WORKERS,
     "task_workers": ASYNCENGINE_TASK_WORKERS,
     # Whether it takes the messages of those queues alone that are bound to its name.
     "bound_queues_only": env_bool("ASYNCENGINE_BOUND_QUEUES_ONLY", False),

@@ -100,5 +100,6 @@ def with_broker(of_project: Mapping[str, Any] | None, of_engine: dict[str, Any])
     by_default = {name: of_engine[name] for name in ("bound_queues_only", "guard_cycle")}
     own = {"ALT_CLUSTERS": {}, **by_default, **of_project}
     if "task_workers" not in own:
-        own |= {"workers": of_engine["workers"], "task_workers": tasks}
+        of_flows = {name: of_engine[name] for name in ("workers", "max_workers")}
+        own |= {**of_flows, "task_workers": tasks}
     return own | {name: of_engine[name] for name in ("broker_class", "orm", "poll")}

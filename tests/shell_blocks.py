@@ -72,6 +72,7 @@ SYNOPSIS = "it stands for many calls; the reference of commands is made of their
 NOT_RUN: dict[Block, str] = {
     (OPERATING, "ASYNCENGINE_WORKERS=8"): GOES_ON,
     (OPERATING, "ASYNCENGINE_BOUND_QUEUES_ONLY=1"): GOES_ON,
+    (OPERATING, "ASYNCENGINE_WORKERS=1"): GOES_ON,
     (GUIDES, "python manage.py qcluster"): GOES_ON,
     (
         PIPES,

@@ -83,7 +83,8 @@ class Lanes:
     def __init__(self, flow_workers: int, task_workers: int) -> None:
         # Any worker wakes the pusher, which waits for it.
         self.waker = Waker()
-        self.flow_workers = flow_workers
+        # How many there are to be: the broker says so, and the sentinel starts and ends them.
+        self._flow_workers = RawValue("i", flow_workers)
         self.flows = TaskQueue()
         self.engine = [WorkerLane(self.waker.wake) for _ in range(ENGINE_WORKERS)]
         self.tasks = [WorkerLane(self.waker.wake) for _ in range(task_workers)]
@@ -93,6 +94,14 @@ class Lanes:
         self.notes = Notes()
         # Those of the workers, for the broker.
         self.measures = MeasureChannel()
+
+    @property
+    def flow_workers(self) -> int:
+        return self._flow_workers.value
+
+    @flow_workers.setter
+    def flow_workers(self, number: int) -> None:
+        self._flow_workers.value = number
 
     def workers(self) -> int:
         return self.flow_workers + len(self.engine) + len(self.tasks)

@@ -40,7 +40,8 @@ from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
 from flows.tasks.webhooks import WebhookWatch
-from flows.worker.own_cluster import flow_workers, own_reach, task_workers
+from flows.worker.own_cluster import flow_workers, most_flow_workers, own_reach, task_workers
+from flows.worker.scaling import Scaling
 from flows.worker.shares import Shares
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 from scripts.protocol.waker import Waker
@@ -79,6 +80,7 @@ class QueueBroker(ORM):
         self.reach = own_reach()
         self.shares = Shares(self.cluster, self.reach)
         self.asked_at = 0.0
+        self.scaling = Scaling(flow_workers(), most_flow_workers())
         self.served_at: dict[int, float] = {}
         self.sent: set[int] = set()
         self.reaped_at = 0.0
@@ -88,6 +90,8 @@ class QueueBroker(ORM):
         self.patient_until = time.monotonic() + settings.ASYNCENGINE_LEASE_SECONDS
         self.polling = 0.1
         self.is_busy = False
+        # Workers with a session, or to which one was sent.
+        self.busy = 0
         self.tasks_are_next = False
         self.next_start_in = 60.0
         self.is_empty = False
@@ -150,6 +154,7 @@ class QueueBroker(ORM):
             pids, granted = self._sessions(queues)
             opened = self._open_sessions(queues, len(pids), granted)
             sessions = self._tasks_for_free_workers(pids | dict.fromkeys(opened))
+            self._scale(queues)
             if sessions and not self.tasks_are_next:
                 # What a caller waits for goes at once; tasks are looked for the next time.
                 self.tasks_are_next = True
@@ -174,6 +179,8 @@ class QueueBroker(ORM):
             self.is_quiet = False
             return False
         # There is no lease that could have run out, and no reprocessing.
+        self.busy = 0
+        self._scale([])
         self.reaped_at = time.monotonic()
         self.reprocessings_at = self.reaped_at + REAP_SECONDS
         self._keep_up()
@@ -240,7 +247,7 @@ class QueueBroker(ORM):
         note = with_fields(
             note,
             cluster=self.cluster,
-            flow_workers=flow_workers(),
+            flow_workers=self._workers(),
             missing_measures=missing_measures() if flow_workers() else [],
         )
         with store().database.transaction():
@@ -253,7 +260,7 @@ class QueueBroker(ORM):
 
     def _tell_that_it_lives(self) -> None:
         takes_unbound = self.reach.takes("")
-        workers = flow_workers() if scripts_may_run() else 0
+        workers = self._workers() if scripts_may_run() else 0
         now = store().database.now()
         LiveCluster(self.cluster, self.reach.name or "", takes_unbound, workers, now).tell()
 
@@ -353,7 +360,8 @@ class QueueBroker(ORM):
         self.is_empty = False
         if queues is None:
             return []
-        room = SESSIONS_PER_WORKER * flow_workers() - count
+        workers = self._workers()
+        room = SESSIONS_PER_WORKER * workers - count
         opened = []
         self.is_empty = not any(queue.depth for queue in queues if self.reach.takes(queue.cluster))
         found = self._in_turn(queues)
@@ -361,12 +369,12 @@ class QueueBroker(ORM):
         may_open = [
             queue
             for queue in found
-            if self.shares.may_open(queue, granted[queue.queue_id], flow_workers())
+            if self.shares.may_open(queue, granted[queue.queue_id], workers)
         ]
         if not self.is_busy:
             self._ask_for_threads(queues, granted)
         for queue in may_open[: max(room, 0)]:
-            share = ceil(queue.threads / self.shares.workers(queue.cluster, flow_workers()))
+            share = ceil(queue.threads / self.shares.workers(queue.cluster, workers))
             if pk := store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
                 self.served_at[queue.queue_id] = time.monotonic()
                 opened.append(pk)
@@ -376,7 +384,9 @@ class QueueBroker(ORM):
         clock = time.monotonic()
         if clock - self.asked_at > ASK_SECONDS:
             self.asked_at = clock
-            self.shares.ask(queues, granted, flow_workers())
+            self.shares.ask(queues, granted, self._workers())
+            if self.scaling.is_on:
+                self.shares.spread(queues, self._workers())
 
     def _is_at_rest(self) -> bool:
         """Tell whether this cluster does nothing and finds nothing to do.
@@ -408,11 +418,29 @@ class QueueBroker(ORM):
         """Send sessions that no worker has begun to workers that are free."""
         waiting = sorted(pk for pk, pid in pids.items() if pid is None)
         self.sent &= set(waiting)
-        free = flow_workers() - len({*pids.values()} - {None}) - len(self.sent)
+        self.busy = len({*pids.values()} - {None}) + len(self.sent)
+        free = self._workers() - self.busy
         self.is_busy = free < 1
         sending = [pk for pk in waiting if pk not in self.sent][: max(free, 0)]
         self.sent |= set(sending)
         return [(f"{SESSION}{pk}", self._session_task(pk)) for pk in sending]
+
+    def _workers(self) -> int:
+        """Return how many workers for flows there are to be now."""
+        return flow_workers() if self.lanes is None else self.lanes.flow_workers
+
+    def _scale(self, queues: list[Ready] | None) -> None:
+        """Have more or fewer workers, by those that are busy and what waits."""
+        if self.lanes is None or not self.scaling.is_on:
+            return
+        threads = sum(
+            queue.threads
+            for queue in queues or ()
+            if queue.head_step_id is not None and self.reach.takes(queue.cluster)
+        )
+        # More workers than threads would find nothing to do.
+        waits = threads > self._workers()
+        self.lanes.flow_workers = self.scaling.next(self._workers(), self.busy, waits)
 
     def _consumers(self) -> QuerySet[Consumer]:
         return Consumer.objects.filter(cluster=self.cluster)

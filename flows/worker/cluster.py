@@ -32,7 +32,7 @@ from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
-from flows.tasks.lanes import Lanes, WorkerLane
+from flows.tasks.lanes import STOP, Lanes, WorkerLane
 from flows.worker.measuring import Measuring
 from flows.worker.own_cluster import flow_workers, task_workers
 from flows.worker.this_worker import this_worker
@@ -65,12 +65,15 @@ class StopEvent(Flag):
         # Woken once and never cleared, it stays readable for all.
         self.waker = Waker()
         self.processes: Callable[[], Iterable[BaseProcess]] = tuple
+        # Done before each wait, once in a cycle of django-q2.
+        self.before: Callable[[], None] = lambda: None
 
     def set(self) -> None:
         super().set()
         self.waker.wake()
 
     def wait(self, seconds: float) -> bool:
+        self.before()
         wait([self.waker.fileno(), *(process.sentinel for process in self.processes())], seconds)
         return self.is_set()
 
@@ -140,6 +143,8 @@ class CrashSafeSentinel(Sentinel):
         self.pool_size = lanes.workers()
         self.event_out = Flag()
         stop_event.processes = self._processes
+        stop_event.before = self._fit_workers
+        self.leaving = 0
         this_worker.draining = stop_event
         this_worker.is_awaited = lambda: not lanes.flows.empty()
         this_worker.measuring = Measuring(lanes.measures)
@@ -165,9 +170,29 @@ class CrashSafeSentinel(Sentinel):
         process.terminate = process.kill
         self.pool.append(process)
 
+    def _flow_processes(self) -> list[Any]:
+        return [process for process in self.pool if process.lane is self.task_queue.flows]
+
+    def _fit_workers(self) -> None:
+        """Start a worker for flows where the broker wants one more, or let an idle one end."""
+        count, wanted = len(self._flow_processes()), self.task_queue.flow_workers
+        if count < wanted:
+            db.connections.close_all()
+            self.spawn_worker()
+        elif count - self.leaving > wanted:
+            self.leaving += 1
+            self.task_queue.flows.put(STOP)
+
     def reincarnate(self, process: Any) -> None:
         """Replace a process that died; of a worker, note the task that it ran for the broker."""
         lane = getattr(process, "lane", None)
+        if lane is self.task_queue.flows:
+            has_left = self.leaving > 0 and process.exitcode == 0
+            self.leaving -= has_left
+            if has_left or len(self._flow_processes()) > self.task_queue.flow_workers:
+                # What lacks then is started by `_fit_workers`.
+                self.pool.remove(process)
+                return
         if isinstance(lane, WorkerLane):
             is_overdue = process.timer.value == 0 and process.is_alive()
             lane.note_death(task_ends.OVERDUE if is_overdue else process.exitcode or 0)

@@ -14,6 +14,11 @@ def flow_workers() -> int:
     return 0 if Conf.conf.get("workers") == 0 else int(Conf.WORKERS)
 
 
+def most_flow_workers() -> int:
+    """Return how many workers it may have by itself where messages wait."""
+    return max(flow_workers(), int(Conf.conf.get("max_workers") or 0)) if flow_workers() else 0
+
+
 def task_workers() -> int:
     default = max(flow_workers() - 1, 1)
     return int(Conf.conf.get("task_workers", default))

@@ -60,6 +60,25 @@ class Shares:
                 if granted[queue.queue_id] < part and queue.granted_threads >= queue.threads:
                     self._ask_at(queue, own_workers)
 
+    def spread(self, queues: Iterable[Ready], own_workers: int) -> None:
+        """Have a worker that has much give up a session for one that is idle, where messages wait.
+
+        It has several, or one with more threads than are a worker's part.
+        """
+        waiting = {q.queue_id: q for q in queues if q.head_step_id is not None}
+        sessions = Consumer.objects.filter(cluster=self.cluster, pid__isnull=False)
+        found = list(sessions.order_by("-threads", "pk"))
+        if any(session.leaves for session in found):
+            return
+        count = Counter(session.pid for session in found)
+        for session in found:
+            if (queue := waiting.get(session.queue_id)) is None:
+                continue
+            part = ceil(queue.threads / self.workers(queue.cluster, own_workers))
+            if count[session.pid] > 1 or session.threads > part:
+                Consumer.objects.filter(pk=session.pk).update(leaves=True)
+                return
+
     def _ask_at(self, queue: Ready, own_workers: int) -> None:
         """Ask the session with most threads, of the cluster that is most beyond its part."""
         consumers = Consumer.objects.filter(queue_id=queue.queue_id)

@@ -10,7 +10,7 @@ import pytest
 from django_q.conf import Conf
 
 from flows import engine
-from flows.models import Consumer, LiveCluster, Queue, Run, Step
+from flows.models import Consumer, LiveCluster, Message, Queue, Run, Step
 from flows.store import store
 from flows.worker.broker import QueueBroker
 from flows.worker.this_worker import this_worker
@@ -118,3 +118,37 @@ def test_a_session_that_leaves_ends_what_it_holds_and_takes_nothing_new(broker):
     by_status = Counter(Run.objects.values_list("status", flat=True))
     assert by_status == {"COMPLETED": 4, "QUEUED": 8}
     assert not Consumer.objects.exists()
+
+
+def spread(broker: QueueBroker) -> list[int]:
+    """Have a worker give up a session for an idle one, and return the threads of those that do."""
+    broker.shares.spread(store().ready(), own_workers=2)
+    return list(Consumer.objects.filter(leaves=True).values_list("threads", flat=True))
+
+
+def begun(broker: QueueBroker, threads: int, pid: int) -> None:
+    consumer_id = store().open_consumer(Queue.objects.get().pk, threads, broker.cluster, "machine")
+    assert consumer_id is not None
+    store().begin(consumer_id, pid)
+
+
+def test_a_worker_with_much_gives_up_a_session_for_an_idle_one(broker):
+    begun(broker, 12, pid=1)
+
+    assert spread(broker) == [12]
+    # One after the other.
+    begun_before = Consumer.objects.get().pk
+    assert spread(broker) == [12]
+    Consumer.objects.filter(pk=begun_before).delete()
+
+    begun(broker, 6, pid=1)
+    assert spread(broker) == []
+    begun(broker, 2, pid=1)
+    assert spread(broker) == [6]
+
+
+def test_no_worker_gives_up_a_session_where_nothing_waits(broker):
+    begun(broker, 12, pid=1)
+    Message.objects.update(available_at=store().database.now() + timedelta(hours=1))
+
+    assert spread(broker) == []
