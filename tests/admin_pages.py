@@ -221,7 +221,7 @@ OTHER_PAGES = [
     Page("flows_alerttarget_send_test", PART, newest(AlertTarget)),
     Page("flows_webhookdelivery_send_again", PART, newest(WebhookDelivery)),
     *(Page(f"flows_run_{each}", PART, waiting) for each in ("bypass_pause", "cancel")),
-    Page("flows_run_start_again", PART, failed),
+    *(Page(f"flows_run_{each}", PART, failed) for each in ("start_again", "erase")),
     Page("scripts_scriptversion_restore", PART, newest(ScriptVersion)),
     Page("scripts_tableversion_restore", PART, newest(TableVersion)),
     *(Page(f"audit_{each}", FILE) for each in ("csv", "json")),

@@ -19,7 +19,8 @@ from django.contrib.admin.sites import AdminSite
 COMMANDS_WITHOUT_PAGES = frozenset(
     {
         *("check_conservation", "config", "dead_letters", "purge", "qcluster", "runs", "start"),
-        *("state", "rotate_secrets", "script", "secrets", "tables", "up", "values"),
+        *("archive", "erase", "state", "rotate_secrets", "script", "secrets", "tables", "up"),
+        "values",
     }
 )
 

@@ -96,6 +96,7 @@ def test_queued_run_waits_at_its_first_step(client, run):
         "warnings": 0,
         "startedBy": "caller",
         "repeats": None,
+        "erasedAt": None,
         "parentCorrelationId": None,
         "priority": 4,
         "startAt": None,
