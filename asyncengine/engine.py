@@ -40,7 +40,8 @@ if SECRETS_KEY_IS_KEPT:
 
 # Workers of one cluster: for flows, and for django-q2's own tasks.
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores())
-ASYNCENGINE_MAX_WORKERS = env_int("ASYNCENGINE_MAX_WORKERS", ASYNCENGINE_WORKERS)
+# 0: as many as it has to begin with, also where Q_CLUSTER gives that number.
+ASYNCENGINE_MAX_WORKERS = env_int("ASYNCENGINE_MAX_WORKERS", 0)
 ASYNCENGINE_TASK_WORKERS = env_int("ASYNCENGINE_TASK_WORKERS", max(ASYNCENGINE_WORKERS - 1, 1))
 ASYNCENGINE_ADMIN_PASSWORD = os.environ.get("ASYNCENGINE_ADMIN_PASSWORD", "")
 # Fields of the superuser that `up` makes. The variables are those of createsuperuser --noinput.
