@@ -95,12 +95,12 @@ def ids() -> Finding:
 
 
 def long_transactions() -> Finding:
-    """Find what keeps vacuum from removing dead rows; it may be in another database."""
+    """Find what keeps vacuum from removing dead rows: transactions in other databases do not."""
     rows = _query(
         "SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), state,"
         " extract(epoch FROM clock_timestamp() - xact_start)::float8 FROM pg_stat_activity"
         " WHERE xact_start IS NOT NULL AND backend_type = 'client backend'"
-        " AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1"
+        " AND datname = current_database() AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1"
     )
     hidden = "" if _sees_all() else " Those of other roles are not seen."
     if not rows:
