@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import ceil
 
+from django.db.models import QuerySet
+
 from flows.models import Consumer, LiveCluster
-from flows.store import Reach, Ready
+from flows.store import Reach, Ready, store
 
 # So long the others have the first claim to threads beyond a cluster's part.
 OTHERS_SECONDS = 1.0
@@ -76,7 +78,7 @@ class Shares:
                 continue
             part = ceil(queue.threads / self.workers(queue.cluster, own_workers))
             if count[session.pid] > 1 or session.threads > part:
-                Consumer.objects.filter(pk=session.pk).update(leaves=True)
+                _ask_one_of(Consumer.objects.filter(pk=session.pk))
                 return
 
     def _ask_at(self, queue: Ready, own_workers: int) -> None:
@@ -96,8 +98,19 @@ class Shares:
         beyond.subtract({key: count for key, count in most.items() if key in beyond})
         [(cluster, threads)] = beyond.most_common(1) or [("", 0)]
         if threads > 0:
-            first = next(session for session in sessions if session.cluster == cluster)
-            Consumer.objects.filter(pk=first.pk).update(leaves=True)
+            _ask_one_of(consumers.filter(cluster=cluster))
+
+
+def _ask_one_of(sessions: QuerySet[Consumer]) -> None:
+    """Have the session with most threads leave.
+
+    One that is committing is left alone until the next time: it may have frozen, or lost its
+    network, and a broker that waits for its lock ends no lease.
+    """
+    with store().database.transaction():
+        free = sessions.select_for_update(skip_locked=True, no_key=True)
+        ids = list(free.order_by("-threads", "pk").values_list("pk", flat=True)[:1])
+        Consumer.objects.filter(pk__in=ids).update(leaves=True)
 
 
 def _workers(cluster: LiveCluster, bound_to: str) -> int:

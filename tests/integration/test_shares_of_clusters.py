@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django_q.conf import Conf
 
 from flows import engine
@@ -96,6 +97,26 @@ def test_a_cluster_that_comes_later_is_left_its_part_session_by_session(broker, 
     # Of what is left, the other has no more than two threads beyond its part of six.
     [second] = Consumer.objects.filter(leaves=True)
     assert second.cluster == "b"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it has no locks of rows")
+def test_a_session_whose_transaction_has_frozen_keeps_no_broker(broker, monkeypatch):
+    monkeypatch.setattr("flows.worker.broker.ASK_SECONDS", 0.0)
+    live("b")
+    open_lease("flow-0", 12, cluster="b")
+    frozen = connection.copy()
+    frozen.set_autocommit(False)
+    frozen.cursor().execute("SELECT 1 FROM flows_consumer FOR UPDATE")
+    try:
+        assert granted(broker) == []
+        assert not Consumer.objects.filter(leaves=True).exists()
+    finally:
+        frozen.rollback()
+        frozen.close()
+
+    assert granted(broker) == []
+    assert Consumer.objects.filter(leaves=True).exists()
 
 
 def test_a_cluster_that_has_its_part_asks_for_no_more(broker, monkeypatch):
