@@ -93,10 +93,15 @@ PAGES = {page.name: page for pages in GROUPS.values() for page in pages}
 BY_SOURCE = {page.source: page for page in PAGES.values()}
 
 
-@cache
 def is_there(name: str) -> bool:
-    page = PAGES.get(name)
-    return page is not None and (page.make is not None or page.text() is not None)
+    # Callers name what they like: of that nothing is remembered.
+    return name in PAGES and _has_text(name)
+
+
+@cache
+def _has_text(name: str) -> bool:
+    page = PAGES[name]
+    return page.make is not None or page.text() is not None
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 
+from flows.documentation import pages
 from flows.documentation.pages import PAGES, is_there
 from flows.documentation.rendering import render
 from flows.front.documentation import public_documentation
@@ -105,6 +106,12 @@ def test_an_address_without_a_page_is_told(path, status):
     answer = Client().get(f"{FIRST}{path}")
 
     assert answer.status_code == status
+
+
+def test_addresses_that_callers_make_up_are_not_remembered():
+    assert not any(is_there(f"none-{number}") for number in range(9))
+
+    assert pages._has_text.cache_info().currsize <= len(PAGES)
 
 
 def test_the_pages_are_read_and_not_written():
