@@ -22,6 +22,7 @@ from flows.starts.rates import admitting, within_rates
 from flows.starts.started import Started
 from flows.starts.starting import start_run
 from flows.store import NewRun, StartRate, store
+from flows.store.troubles import Trouble, trouble_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -68,7 +69,8 @@ def start_together(
                 rates=each.rates,
                 called_by=each.called_by,
             )
-        except FlowError as error:
+        except Exception as error:
+            # A surprise, too, is of this one alone: nothing is stored yet.
             outcomes.append(error)
             continue
         (only_refused if each.only_refused else runs).append(run)
@@ -115,7 +117,7 @@ def _store_together(
             _insert([run for run in fitting if run.correlation_id not in refused], keys)
         others |= refused
     except CommitInDoubt as doubt:
-        others |= {run.correlation_id: _settled(run, keys, doubt) for run in fitting}
+        others |= _settled_each(fitting, keys, doubt)
     except (QueueFull, DataError, IntegrityError):
         if not look_for_room:
             return _store_together(runs, keys, look_for_room=True)
@@ -157,6 +159,22 @@ def _outcome_of(run: NewRun, keys: dict[UUID, IdempotencyKey]) -> Started | Exce
         return start_run(run, keys.get(run.correlation_id))
     except (FlowError, DatabaseError) as error:
         return error
+
+
+def _settled_each(
+    runs: list[NewRun], keys: dict[UUID, IdempotencyKey], doubt: CommitInDoubt
+) -> dict[UUID, Started | Exception]:
+    """Return what became of runs whose commit is in doubt, see `_settled`.
+
+    Where one finds the database lost, the others do not wait for it once more each.
+    """
+    outcomes: dict[UUID, Started | Exception] = {}
+    for run in runs:
+        outcomes[run.correlation_id] = outcome = _settled(run, keys, doubt)
+        cause = outcome.__cause__ if isinstance(outcome, CommitInDoubt) else None
+        if cause and trouble_of(cause) is Trouble.AWAY:
+            break
+    return {run.correlation_id: doubt for run in runs} | outcomes
 
 
 def _settled(

@@ -398,6 +398,38 @@ def test_a_group_whose_commit_is_in_doubt_and_was_made_is_accepted_once(warm: Se
     assert Run.objects.count() == Message.objects.count() == 6
 
 
+def test_where_the_database_stays_lost_a_group_in_doubt_looks_for_it_once(warm: Server):
+    looked: list[int] = []
+    groups = len(warm.groups)
+
+    def is_lost(runs: Any, **of_group: Any) -> None:
+        if of_group:
+            raise CommitInDoubt("the connection was lost")
+        looked.append(len(runs))
+        raise OperationalError("the connection is closed")
+
+    with mock.patch.object(store(), "start", is_lost):
+        answers = warm.post(*({"amount": n} for n in range(9)))
+
+    assert [status for status, _, _ in answers] == [504] * 9
+    assert len(looked) == len(warm.groups) - groups < 9
+
+
+def test_a_surprise_with_one_start_harms_no_other_of_its_group(warm: Server):
+    new_run = group.new_run
+
+    def surprised(plan: Any, payload: bytes, *rest: Any, **more: Any) -> Any:
+        if b"2" in payload:
+            raise RuntimeError("a surprise")
+        return new_run(plan, payload, *rest, **more)
+
+    with mock.patch.object(group, "new_run", surprised):
+        answers = warm.post(*({"amount": n} for n in range(5)))
+
+    assert [status for status, _, _ in answers] == [202, 202, 500, 202, 202]
+    assert Run.objects.count() == 5
+
+
 def test_starts_with_keys_are_stored_together_and_once(warm: Server):
     with_keys(warm)
     answers = warm.post_each([({"amount": n}, {"idempotency_key": f"k{n}"}) for n in range(20)])
