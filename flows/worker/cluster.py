@@ -74,7 +74,10 @@ class StopEvent(Flag):
 
     def wait(self, seconds: float) -> bool:
         self.before()
-        wait([self.waker.fileno(), *(process.sentinel for process in self.processes())], seconds)
+        processes = [process.sentinel for process in self.processes()]
+        if wait([self.waker.fileno(), *processes], seconds) and not self.is_set():
+            # A process that dies as soon as it has begun is not started again without a pause.
+            wait([self.waker.fileno()], PAUSE_SECONDS)
         return self.is_set()
 
     def close(self) -> None:
@@ -84,6 +87,8 @@ class StopEvent(Flag):
 # How often the main process looks at those that write, and, where it ends by itself, for the rest.
 LOOK_SECONDS = 2.0
 REST_SECONDS = 0.2
+# After the death of a worker, the next one starts so much later.
+PAUSE_SECONDS = 0.1
 # After the death of a sentinel, the next one starts so much later.
 RESTART_SECONDS = 0.5
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.tasks.queue import TaskQueue
+from flows.worker import cluster
 from flows.worker.cluster import StopEvent, Timer
 from tests.waiting import PATIENCE
 
@@ -87,6 +88,24 @@ def test_waiting_for_a_stop_ends_with_its_time_or_the_end_of_a_process(stop_even
     stop_event.processes = lambda: [ended]
 
     assert stop_event.wait(LONG) is False
+
+
+def test_a_process_that_ends_at_once_is_followed_by_a_pause(stop_event, monkeypatch):
+    waits = []
+
+    def wait(sources, seconds):
+        waits.append((len(sources), seconds))
+        return sources[-1:] if len(sources) > 1 else []
+
+    ended = in_a_child(int)
+    stop_event.processes = lambda: [ended]
+    monkeypatch.setattr(cluster, "wait", wait)
+
+    assert stop_event.wait(LONG) is False
+    stop_event.set()
+    assert stop_event.wait(LONG) is True
+
+    assert waits == [(2, LONG), (1, cluster.PAUSE_SECONDS), (2, LONG)]
 
 
 def test_a_timer_is_set_by_its_worker_alone_and_counts_down_by_itself():
