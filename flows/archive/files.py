@@ -14,7 +14,7 @@ import logging
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -30,6 +30,8 @@ MOST_BYTES = 64 * 1024**2
 # A frame that decompressors leave out: magic number, length, and the length of the file before it.
 _MARK = struct.Struct("<IIQ")
 _MAGIC = 0x184D2A50
+# Of folders: other users of the machine read no payloads.
+_MODE = 0o770
 
 
 def folder() -> Path | None:
@@ -38,19 +40,40 @@ def folder() -> Path | None:
     return Path(path) if path else None
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep other processes from changing files; readers go on. Raises OSError.
+
+    Another process may keep it for as long as it takes to write a file anew: it is taken before
+    a transaction begins, not within one.
+    """
+    with (_required_folder() / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def append(flow_name: str, lines: Iterable[bytes], now: datetime) -> None:
-    """Add lines to the archive of a flow. They are on disk when it returns. Raises OSError."""
-    root = _required_folder()
-    with _locked(root):
-        path = _file_to_append_to(root / _folder_of(flow_name), now)
-        is_new = not path.exists()
+    """Add lines to the archive of a flow, which is `held`. They are on disk when it returns.
+
+    Raises OSError.
+    """
+    path = _file_to_append_to(_required_folder() / _folder_of(flow_name), now)
+    size = path.stat().st_size if path.exists() else 0
+    try:
         with path.open("ab") as file:
             file.write(_frame(b"".join(lines)))
             _sync(file)
             file.write(_MARK.pack(_MAGIC, 8, file.tell()))
             _sync(file)
-        if is_new:
-            _sync_folder(path.parent)
+    except OSError:
+        # Otherwise each try would take more of a disk that is full.
+        with suppress(OSError):
+            if size:
+                os.truncate(path, size)
+            else:
+                path.unlink()
+        raise
+    _sync_folder(path.parent)
 
 
 def files(flow_name: str | None = None) -> list[Path]:
@@ -59,34 +82,49 @@ def files(flow_name: str | None = None) -> list[Path]:
     if root is None:
         return []
     below = root / _folder_of(flow_name) if flow_name else root
-    return sorted(below.rglob(f"*{ENDING}"), key=lambda path: (path.parent, _number(path)))
+    return sorted(below.rglob(f"*{ENDING}"), key=order_of)
+
+
+def order_of(path: Path) -> tuple[Path, tuple[str, int]]:
+    """Return what files are sorted by."""
+    return path.parent, _number(path)
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file. What a kill has cut at its end is left out."""
+    try:
+        yield from _every_line_of(path)
+    except zstandard.ZstdError as error:
+        logger.warning("The rest of the archive's file %s cannot be read: %s", path, error)
+
+
+def _every_line_of(path: Path) -> Iterator[bytes]:
+    """Do the same. Raises ZstdError where the file is damaged."""
     with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         lines = io.BufferedReader(reader)
-        while True:
-            try:
-                line = lines.readline()
-            except zstandard.ZstdError as error:
-                logger.warning("The rest of the archive's file %s cannot be read: %s", path, error)
-                return
-            if not line.endswith(b"\n"):
-                return
+        while (line := lines.readline()).endswith(b"\n"):
             yield line
 
 
 def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Replace a file by one with changed lines; a kill leaves the old one or the new one."""
-    with _locked(_required_folder()):
+    """Replace a file by one with changed lines; a kill leaves the old one or the new one.
+
+    What a kill has cut at its end goes. Raises OSError where the file is damaged: the rest would be
+    lost with it.
+    """
+    with held():
+        lines = _every_line_of(path) if is_whole(path) else lines_of(path)
         part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            for batch in _batches(map(change, lines_of(path))):
-                file.write(_frame(batch))
-            file.write(_MARK.pack(_MAGIC, 8, file.tell()))
-            _sync(file)
+        try:
+            with part.open("wb") as file:
+                for batch in _batches(map(change, lines)):
+                    file.write(_frame(batch))
+                file.write(_MARK.pack(_MAGIC, 8, file.tell()))
+                _sync(file)
+        except zstandard.ZstdError as error:
+            part.unlink()
+            raise OSError(f"The archive's file {path} is damaged: {error}") from error
         part.replace(path)
         _sync_folder(path.parent)
 
@@ -95,7 +133,7 @@ def _required_folder() -> Path:
     root = folder()
     if root is None:
         raise OSError("ASYNCENGINE_ARCHIVE_DIR is not set.")
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(_MODE, parents=True, exist_ok=True)
     return root
 
 
@@ -107,12 +145,12 @@ def _folder_of(flow_name: str) -> str:
 
 def _file_to_append_to(below: Path, now: datetime) -> Path:
     if not below.exists():
-        below.mkdir()
+        below.mkdir(_MODE)
         _sync_folder(below.parent)
     day = f"{now:%Y-%m-%d}"
     last = max((_number(path)[1] for path in below.glob(f"{day}.*{ENDING}")), default=0)
     path = below / f"{day}.{last}{ENDING}"
-    if last and path.stat().st_size < MOST_BYTES and _is_whole(path):
+    if last and path.stat().st_size < MOST_BYTES and is_whole(path):
         return path
     return below / f"{day}.{last + 1}{ENDING}"
 
@@ -122,7 +160,8 @@ def _number(path: Path) -> tuple[str, int]:
     return day, int(number)
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Say whether nothing at the end of a file was cut by a kill."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - _MARK.size
         if size < 0:
@@ -145,14 +184,6 @@ def _batches(lines: Iterable[bytes]) -> Iterator[bytes]:
             batch, size = [], 0
     if batch:
         yield b"".join(batch)
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Keep other processes from changing files; readers go on."""
-    with (root / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _sync(file: io.BufferedWriter) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +16,16 @@ from django.db import transaction
 from django.utils import timezone
 
 from flows.access import audit
-from flows.archive.files import files, lines_of, rewrite
+from flows.archive.files import files, is_whole, lines_of, rewrite
 from flows.archive.record import erased
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
+
+logger = logging.getLogger(__name__)
+
+# No number of the engine's own has as many digits.
+LARGE_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ def read(
     seen: set[bytes] = set()
     for path in files(flow_name):
         for line in lines_of(path):
-            document = orjson.loads(line)
+            document = document_of(line)
             id = UUID(document["correlationId"])
             if id.bytes in seen or run_id not in (None, id):
                 continue
@@ -74,28 +81,65 @@ def count_archived(ids: Collection[UUID]) -> int:
 def erase_archived(
     ids: Collection[UUID], asked: str, *, user: Caller | None = None, reason: str = ""
 ) -> int:
-    """Erase runs in the archive; return of how many lines. The audit log has each file."""
-    wanted, now, total = {str(id) for id in ids}, timezone.now(), 0
+    """Erase runs in the archive; return of how many lines.
+
+    Raises OSError behind the last file where one could not be written anew.
+    """
+    total, failures = 0, list[OSError]()
+    for path in files():
+        try:
+            total += erase_in(path, ids, asked, user=user, reason=reason)
+        except OSError as error:
+            logger.error("Runs in %s are not erased: %s", path, error)
+            failures.append(error)
+    for first in failures:
+        raise first
+    return total
+
+
+def erase_in(
+    path: Path, ids: Collection[UUID], asked: str, *, user: Caller | None = None, reason: str = ""
+) -> int:
+    """Erase runs in a file; return of how many lines. The audit log has an entry.
+
+    Raises OSError.
+    """
+    wanted, now = {str(id) for id in ids}, timezone.now()
 
     def change(line: bytes) -> bytes:
-        document = orjson.loads(line)
+        document = document_of(line)
         if document["correlationId"] in wanted and not document["erasedAt"]:
             return erased(document, now)
         return line
 
-    for path in files():
-        if count := _lines_to_erase(path, ids):
-            # Before the file: a kill between them leaves a second entry, never none.
-            with transaction.atomic():
-                target = audit.Target("archive", str(Path(path.parent.name) / path.name))
-                after = {"asked": asked, "archived": count}
-                audit.record("erase", target, after=after, user=user, reason=reason)
-            rewrite(path, change)
-            total += count
-    return total
+    count = _lines_to_erase(path, ids)
+    if count:
+        # Before the file: a kill between them leaves a second entry, never none.
+        with transaction.atomic():
+            target = audit.Target("archive", str(Path(path.parent.name) / path.name))
+            after = {"asked": asked, "archived": count}
+            audit.record("erase", target, after=after, user=user, reason=reason)
+    # The part of a line that a kill has left at the end may be of any of the runs.
+    if count or not is_whole(path):
+        rewrite(path, change)
+    return count
 
 
 def _lines_to_erase(path: Path, ids: Collection[UUID]) -> int:
     wanted = {str(id) for id in ids}
-    documents = map(orjson.loads, lines_of(path))
+    documents = map(document_of, lines_of(path))
     return sum(each["correlationId"] in wanted and not each["erasedAt"] for each in documents)
+
+
+def document_of(line: bytes) -> dict[str, Any]:
+    """Return what a line says of its run. Numbers in payloads may be others."""
+    try:
+        found: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # What a script gives may have integers beyond a double.
+        found = json.loads(line, parse_int=_small)
+    return found
+
+
+def _small(digits: str) -> int:
+    return int(digits) if len(digits) < LARGE_DIGITS else 0

@@ -8,7 +8,7 @@ What is purged for certain has ended and can never run again:
 A failed run with an open dead letter stays, however old: a decision about it is still due.
 So does a run whose idempotency key counts, and one that has a message: its script is being stopped,
 or branches go on beside a dead one.
-Runs of a flow with an archive are written there first. Where there is none, they stay.
+Runs of a flow with an archive are written there first. Where they cannot be, they stay.
 The versions of flows and scripts stay. Entries of the audit log go after ASYNCENGINE_AUDIT_DAYS.
 """
 
@@ -17,7 +17,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,13 +29,14 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
 from knox.models import get_token_model
 
-from flows.archive.files import append, folder
+from flows.archive.files import append, folder, held
 from flows.archive.record import records
 from flows.engine import IDEMPOTENCY_KEY_AGE
 from flows.models import (
     AuditEntry,
     CachedValue,
     DeadLetter,
+    Flow,
     FlowTotals,
     FlowVersion,
     IdempotencyKey,
@@ -57,6 +59,10 @@ logger = logging.getLogger(__name__)
 
 # The runs in one transaction: on SQLite no other process can write meanwhile, about 20 ms.
 BATCH = 200
+# What is written to the archive meanwhile takes longer, so a batch ends at this size. The size is
+# looked at after each of these parts.
+ARCHIVED_BYTES = 8 * 1024**2
+ARCHIVED_TOGETHER = 20
 # The runs of a flow that is no longer there.
 RETENTION_WITHOUT_FLOW = timedelta(days=30)
 SCHEDULE = "asyncengine retention"
@@ -131,20 +137,37 @@ def _batches(now: datetime) -> Iterator[int]:
     for version, retention in _versions():
         after: UUID | None = UUID(int=0)
         while after is not None:
-            count, after = _purge_runs(version, now - retention, now, after)
+            try:
+                count, after = _purge_runs(version, now - retention, now, after)
+            except OSError as error:
+                logger.error(
+                    "Runs of the flow %s are not purged, because they cannot be archived: %s",
+                    version.flow_name,
+                    error,
+                )
+                break
             yield count
 
 
 def _versions() -> Iterator[tuple[FlowVersion, timedelta]]:
     """Yield every version of every flow with how long its runs are kept."""
     for version in FlowVersion.objects.select_related("flow").order_by("pk"):
-        if version.flow and version.flow.archive and folder() is None:
+        if _is_archived(version) and folder() is None:
             logger.warning(
                 "Runs of the flow %s are not purged: ASYNCENGINE_ARCHIVE_DIR is not set.",
                 version.flow_name,
             )
             continue
         yield version, version.flow.retention if version.flow else RETENTION_WITHOUT_FLOW
+
+
+def _is_archived(version: FlowVersion) -> bool:
+    """Say whether the runs are archived; those of a deleted flow are as it was at its end."""
+    if version.flow:
+        return version.flow.archive
+    deleted = Flow.history.filter(name=version.flow_name, history_type="-")
+    last = deleted.order_by("-history_date", "-history_id").values_list("archive", flat=True)
+    return bool(last.first())
 
 
 def _ended(version: FlowVersion, before: datetime, now: datetime) -> QuerySet[Run]:
@@ -172,21 +195,39 @@ def _ended(version: FlowVersion, before: datetime, now: datetime) -> QuerySet[Ru
 def _purge_runs(
     version: FlowVersion, before: datetime, now: datetime, after: UUID
 ) -> tuple[int, UUID | None]:
-    """Purge one batch of a version's runs, the oldest; return how many, and where to go on."""
-    with store().database.transaction():
+    """Purge one batch of a version's runs, the oldest; return how many, and where to go on.
+
+    Raises OSError where they cannot be archived.
+    """
+    archives = _is_archived(version)
+    with held() if archives else nullcontext(), store().database.transaction():
         runs = _ended(version, before, now).filter(pk__gt=after).order_by("pk")
         # Another purge leaves alone what this one has, so that nothing is counted twice.
         locked = runs.select_for_update(skip_locked=True, of=("self",))
         batch = list(locked.values_list("pk", "status")[:BATCH])
         if not batch:
             return 0, None
-        ids = [pk for pk, _ in batch]
-        if version.flow and version.flow.archive:
+        is_last = len(batch) < BATCH
+        if archives:
             # On disk before the rows go: a kill leaves them here, or in both places.
-            append(version.flow_name, records(ids), store().database.now())
+            count = _archive(version.flow_name, [pk for pk, _ in batch])
+            is_last = is_last and count == len(batch)
+            del batch[count:]
+        ids = [pk for pk, _ in batch]
         Run.objects.filter(pk__in=ids).delete()
         _subtract_from_totals(version.flow_name, Counter(status for _, status in batch))
-    return len(batch), ids[-1] if len(batch) == BATCH else None
+    return len(batch), None if is_last else ids[-1]
+
+
+def _archive(flow_name: str, ids: Sequence[UUID]) -> int:
+    """Write the first of these runs to the archive, up to a size; return how many."""
+    lines: list[bytes] = []
+    for start in range(0, len(ids), ARCHIVED_TOGETHER):
+        lines += records(ids[start : start + ARCHIVED_TOGETHER])
+        if sum(map(len, lines)) >= ARCHIVED_BYTES:
+            break
+    append(flow_name, lines, store().database.now())
+    return len(lines)
 
 
 def _subtract_from_totals(flow_name: str, purged: Counter[str]) -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from flows import engine
 from flows.archive import files as archive_files
 from flows.archive.files import MOST_BYTES, append, files, lines_of
+from flows.archive.reading import erase_archived
 from flows.models import AuditEntry, Flow, Run
 from flows.tasks.retention import purge
 from tests.builders import ECHO, make_flow, run_of, work_until_idle
@@ -73,6 +74,7 @@ def test_a_purged_run_is_read_back_with_all_that_belonged_to_it(folder):
 
     assert purge_later() == 3
 
+    assert not any(each.stat().st_mode & 0o007 for each in (folder, *folder.glob("*/")))
     (line,) = read("--flow", flow.name)
     found = json.loads(line)
     assert found["correlationId"] == str(run.pk)
@@ -94,18 +96,14 @@ def test_a_run_is_never_lost_and_read_once_when_a_purge_breaks_off(folder, monke
     flow = archived_flow()
     run = ended(flow)
 
-    def no_room(*_):
-        raise OSError("no room")
+    def end(*_):
+        raise RuntimeError("killed")
 
-    with monkeypatch.context() as broken:
-        broken.setattr(archive_files, "_frame", no_room)
-        with pytest.raises(OSError, match="no room"):
+    with monkeypatch.context() as killed:
+        killed.setattr("flows.tasks.retention._subtract_from_totals", end)
+        with pytest.raises(RuntimeError, match="killed"):
             purge_later()
     assert Run.objects.filter(pk=run.pk).exists()
-    with monkeypatch.context() as killed:
-        killed.setattr("flows.tasks.retention._subtract_from_totals", no_room)
-        with pytest.raises(OSError, match="no room"):
-            purge_later()
     assert len(read()) == 1
     assert purge_later() == 1
 
@@ -132,6 +130,58 @@ def test_what_a_kill_has_cut_is_left_out_and_followed_by_another_file(folder, mo
     names = [path.name for path in files("flow")]
     assert names == [f"{day}.{n}.ndjson.zst" for day, n in zip(days, (1, 2, 3, 1), strict=True)]
     assert MOST_BYTES == 64 * 1024**2
+
+
+def test_a_disk_that_is_full_keeps_the_runs_takes_no_more_and_stops_no_other_purge(
+    folder, monkeypatch, caplog
+):
+    first = ended(archived_flow())
+    purge_later()
+    (path,) = files()
+    size = path.stat().st_size
+    run = ended(first.flow_version.flow)
+    ended(make_flow("plain", codes=[ECHO]))
+
+    def no_room(file):
+        file.flush()
+        raise OSError("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(archive_files, "_sync", no_room)
+        assert purge_later() == 1
+        with archive_files.held(), pytest.raises(OSError, match="no room"):
+            append("new", [b"{}\n"], timezone.now())
+
+    assert list(Run.objects.values_list("pk", flat=True)) == [run.pk]
+    assert "cannot be archived: no room" in caplog.text
+    assert (files(), path.stat().st_size) == ([path], size)
+    assert purge_later() == 1
+    assert len(read()) == 2
+
+
+def test_runs_go_to_the_archive_in_parts_of_a_bounded_size(folder, monkeypatch):
+    flow = archived_flow()
+    ids = {str(ended(flow).pk) for _ in range(3)}
+    monkeypatch.setattr("flows.tasks.retention.ARCHIVED_TOGETHER", 2)
+    monkeypatch.setattr("flows.tasks.retention.ARCHIVED_BYTES", 1)
+
+    assert purge_later() == 3
+
+    assert {json.loads(line)["correlationId"] for line in read()} == ids
+    assert not Run.objects.exists()
+
+
+def test_runs_of_a_flow_that_was_deleted_are_archived_as_it_was(folder):
+    kept, plain = archived_flow("kept"), make_flow("plain", codes=[ECHO])
+    run = ended(kept)
+    ended(plain)
+    for flow in (kept, plain):
+        flow.delete()
+
+    assert purge_later() == 2
+
+    (line,) = read()
+    assert json.loads(line)["correlationId"] == str(run.pk)
 
 
 def test_nothing_is_purged_that_cannot_be_archived(settings):
@@ -164,4 +214,38 @@ def test_erasing_reaches_the_archive_and_the_relatives_of_what_is_there(folder):
     assert "Other customer" in read("--correlation-id", str(other.pk))[0]
     entry = AuditEntry.objects.get(verb="erase", kind="archive")
     assert (entry.reason, (entry.after or {})["archived"]) == ("asked for", 1)
+    assert not list(folder.rglob("*.part"))
+
+
+def test_integers_beyond_a_double_are_read_back_and_erased(folder):
+    code = "def run(message, context):\n    return message | {'payload': {'n': 10**400}}\n"
+    run = ended(archived_flow(codes=[code]))
+    purge_later()
+    of_run = ("--correlation-id", str(run.pk))
+
+    (line,) = read(*of_run)
+    assert "1" + "0" * 400 in line
+    assert "archived  1\n" in erase(*of_run)
+    (line,) = read(*of_run)
+    assert "0" * 400 not in line
+    assert json.loads(line)["stepRuns"][0]["delivery"] == 1
+
+
+def test_a_damaged_file_is_not_replaced_and_a_cut_end_goes_with_what_is_erased(folder):
+    lines = [b'{"correlationId": "%d", "erasedAt": null}\n' % number for number in (1, 2)]
+    for line in lines:
+        append("flow", [line], timezone.now())
+    (path,) = files()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 255]) + whole[21:])
+    damaged = path.read_bytes()
+
+    with pytest.raises(OSError, match="is damaged"):
+        archive_files.rewrite(path, bytes)
+    assert path.read_bytes() == damaged
+    path.write_bytes(whole + whole[:30])
+    assert erase_archived([], "all") == 0
+
+    assert archive_files.is_whole(path)
+    assert list(lines_of(path)) == lines
     assert not list(folder.rglob("*.part"))

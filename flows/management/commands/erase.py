@@ -38,7 +38,7 @@ class Command(BaseCommand):
                 found = preview_everywhere(selection)
             else:
                 found = erase_everywhere(selection, reason=options["reason"])
-        except FlowError as error:
+        except (FlowError, OSError) as error:
             raise CommandError(str(error)) from error
         if not found.runs and not found.places:
             raise CommandError(f"There is no run with the {selection}.")
