@@ -20,6 +20,7 @@ from flows.erasure.places import count_places, erase_places, overwriting
 from flows.errors import RightMissing, RunNotFinished
 from flows.models import Message, Right, Run, RunTextMark
 from flows.store import store
+from flows.store.totals import add_totals, totals_by_flow
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
@@ -104,8 +105,8 @@ def preview(selection: Selection, runs: QuerySet[Run]) -> Erased:
     left = _not_erased(ids)
     require_ended(left)
     places: Counter[str] = Counter()
-    for pk in left:
-        places += count_places(pk)
+    for batch in in_batches(left):
+        places += count_places(batch)
     total = _count(ids)
     return Erased(total, total - len(left), places)
 
@@ -152,14 +153,18 @@ def _erase_some(ids: list[UUID], asked: str, user: Any, reason: str) -> Counter[
         locked = runs.select_related("flow_version").select_for_update(of=("self",), no_key=True)
         found = list(locked.defer("result", "cancelled_input"))
         require_ended([run.pk for run in found])
-        now = store().database.now()
+        now, totals = store().database.now(), totals_by_flow()
         for run in found:
             # Nothing can be done with them any more, and open ones would keep the run for ever.
-            discarded = store().discard_letters(run.pk, user.pk if user else None)
+            changes = store().discard_letters(run.pk, user.pk if user else None)
+            add_totals(totals, changes)
+            discarded = sum(each.letters_decided for each in changes.values())
             places = erase_places(run.pk, now)
             after = {"asked": asked, "discarded dead letters": discarded, **places}
             audit.record("erase", run, after=after, reason=reason, user=user)
             erased += places
+        # At the end and in one order: all starts and commits of these flows wait for them.
+        store().counters.add_to_totals(totals)
     return erased
 
 

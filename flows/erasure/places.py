@@ -6,7 +6,7 @@ The sweep in tests/integration/test_erasure.py looks through every column of eve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,11 +39,11 @@ class Place:
     """
 
     name: str
-    rows: Callable[[UUID], QuerySet[Any]]
+    rows: Callable[[Collection[UUID]], QuerySet[Any]]
     cleared: Mapping[str, Any] | None = None
 
     def erase(self, run_id: UUID) -> int:
-        rows = self.rows(run_id).order_by()
+        rows = self.rows([run_id]).order_by()
         if self.cleared is None:
             # No signal keeps them: the run has ended.
             return rows._raw_delete(connection.alias)
@@ -58,7 +58,8 @@ def _without(field: str, *values: str | None) -> Q:
 
 
 def _of(model: type[Any], condition: Q | None = None, run: str = "run") -> Any:
-    return lambda run_id: model._default_manager.filter(condition or Q(), **{run: run_id})
+    found = f"{run}__in"
+    return lambda run_ids: model._default_manager.filter(condition or Q(), **{found: run_ids})
 
 
 PLACES = (
@@ -103,9 +104,9 @@ def erase_places(run_id: UUID, now: datetime) -> Counter[str]:
     return +erased
 
 
-def count_places(run_id: UUID) -> Counter[str]:
-    """Return how many rows of a run have something to erase, by place."""
-    return +Counter({place.name: place.rows(run_id).count() for place in PLACES})
+def count_places(run_ids: Collection[UUID]) -> Counter[str]:
+    """Return how many rows of some runs have something to erase, by place."""
+    return +Counter({place.name: place.rows(run_ids).count() for place in PLACES})
 
 
 @contextmanager

@@ -186,14 +186,13 @@ class Store:
                 self.database.wake()
                 return True
 
-    def discard_letters(self, run_id: UUID, user_id: Any) -> int:
-        """Discard the open dead letters of a locked run that has ended; return how many.
+    def discard_letters(self, run_id: UUID, user_id: Any) -> FlowTotalsChanges:
+        """Discard the open dead letters of a locked run that has ended.
 
-        The run stays as it is. None of its branches goes on without the discarded ones.
+        The run stays as it is. None of its branches goes on without the discarded ones. The caller
+        adds what it returns to the totals, at the end of the transaction.
         """
-        totals = self._discard_letters_of(run_id, self.database.now(), user_id)
-        self.counters.add_to_totals(totals)
-        return sum(each.letters_decided for each in totals.values())
+        return self._discard_letters_of(run_id, self.database.now(), user_id)
 
     def _discard_letters_of(self, run_id: UUID, now: datetime, user_id: Any) -> FlowTotalsChanges:
         """Discard the open dead letters of a locked run; return what the totals change by."""

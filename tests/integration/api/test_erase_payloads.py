@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 from django_q.models import OrmQ
 
 from flows import engine
+from flows.archive.files import append
+from flows.archive.reading import read
+from flows.archive.record import records
 from flows.erasure import erasing
 from flows.models import AuditEntry, DeadLetter, Right, Run
 from tests.builders import work_until_idle
@@ -123,6 +128,21 @@ def test_what_cannot_be_erased_is_refused_and_stays(caller, user, flow):
     assert erased() == set()
 
 
+def test_tasks_erase_in_the_archive_file_by_file(caller, flow, monkeypatch, settings, tmp_path):
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path)
+    monkeypatch.setattr("flows.tasks.erasing.SLICE_SECONDS", 0.0)
+    runs = [cancelled(labels=LABELS) for _ in range(3)]
+    for day, run in enumerate(runs):
+        append(flow.name, records([run.pk]), timezone.now() + timedelta(days=day))
+
+    assert erase(caller, label="customer:77").json()["isComplete"]
+    assert work_tasks() == 3
+
+    assert [bool(each.document["erasedAt"]) for each in read()] == [True] * 3
+    assert AuditEntry.objects.filter(verb="erase", kind="archive").count() == 3
+    assert not OrmQ.objects.exists()
+
+
 def test_tasks_erase_what_is_left_by_the_answer(caller, monkeypatch):
     monkeypatch.setattr("flows.tasks.erasing.SLICE_SECONDS", 0.0)
     monkeypatch.setattr(erasing, "BATCH", 1)
@@ -132,7 +152,10 @@ def test_tasks_erase_what_is_left_by_the_answer(caller, monkeypatch):
     answer = erase(caller, label="customer:77", reason="asked for").json()
 
     assert (answer["runs"], answer["erased"], answer["isComplete"]) == (3, 1, False)
+    # One that is started later, and is under way, keeps nothing back.
+    later = start(labels=LABELS)
     assert work_tasks() == 2
     assert len(erased()) == 3
+    assert later not in erased()
     assert not OrmQ.objects.exists()
     assert {entry.reason for entry in AuditEntry.objects.filter(verb="erase")} == {"asked for"}
