@@ -16,7 +16,7 @@ from flows.access import audit
 from flows.access.rights import may, rights_by_flow
 from flows.archive.reading import archived_relatives, count_archived, erase_archived
 from flows.erasure.family import in_batches, with_relatives
-from flows.erasure.places import count_places, erase_places, overwriting
+from flows.erasure.places import count_places, erase_places, merge_texts, overwriting
 from flows.errors import RightMissing, RunNotFinished
 from flows.models import Message, Right, Run, RunTextMark
 from flows.store import store
@@ -64,6 +64,8 @@ class Erased:
     runs: int = 0
     erased: int = 0
     places: Counter[str] = field(default_factory=Counter)
+    # Whether the index of the search has forgotten what was deleted.
+    is_forgotten: bool = True
 
     @property
     def is_complete(self) -> bool:
@@ -95,7 +97,9 @@ def erase(
                 break
             done += _erase_some(left[start : start + BATCH], str(selection), user, reason)
         total, left = _count(ids), _not_erased(ids)
-        if not left or time.monotonic() >= ends_at:
+        if not left:
+            return Erased(total, total, done, merge_texts(ends_at))
+        if time.monotonic() >= ends_at:
             return Erased(total, total - len(left), done)
 
 

@@ -5,6 +5,7 @@ The sweep in tests/integration/test_erasure.py looks through every column of eve
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,12 @@ from flows.models import (
     StepRun,
     WebhookDelivery,
 )
+from flows.monitoring.run_search import HAS_INDEX
+from flows.store import store
 
+# Pages that a step of the index of the search merges, while no other process can write.
+MERGED_PAGES = 64
+MERGE = "INSERT INTO flows_runtext_index (flows_runtext_index, rank) VALUES ('merge', %s)"
 ERASED = "[erased]"
 ENVELOPE = f'{{"payload":"{ERASED}"}}'
 
@@ -107,6 +113,30 @@ def erase_places(run_id: UUID, now: datetime) -> Counter[str]:
 def count_places(run_ids: Collection[UUID]) -> Counter[str]:
     """Return how many rows of some runs have something to erase, by place."""
     return +Counter({place.name: place.rows(run_ids).count() for place in PLACES})
+
+
+def merge_texts(ends_at: float) -> bool:
+    """Have SQLite's index of the search forget what was deleted; tell whether it has by this time.
+
+    It keeps the parts of deleted texts, with their places, until all that it has is merged: see
+    "The 'merge' Command" in the documentation of FTS5. `ends_at` is of the monotonic clock.
+    """
+    if connection.vendor != "sqlite" or not store().database.query(HAS_INDEX):
+        return True
+    connection.ensure_connection()
+    with overwriting():
+        # Negative: it begins, with everything.
+        pages = -MERGED_PAGES
+        while True:
+            before = connection.connection.total_changes
+            with store().database.transaction():
+                store().database.change(MERGE, [pages])
+            changes = connection.connection.total_changes - before
+            if changes < 2 and pages > 0:
+                return True
+            if pages > 0 and time.monotonic() >= ends_at:
+                return False
+            pages = MERGED_PAGES
 
 
 @contextmanager

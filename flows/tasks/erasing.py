@@ -40,7 +40,7 @@ def erase_many(
         runs = runs.filter(pk__lte=newest)
     require_right_to_erase(selection, runs, user)
     erased = erase(selection, runs, user=user, reason=reason, seconds=SLICE_SECONDS)
-    if not erased.is_complete:
+    if not erased.is_complete or not erased.is_forgotten:
         _queue("go_on", selection, user.pk, reason, str(newest))
     elif folder() is not None:
         _queue("erase_archive", selection, user.pk, reason)
