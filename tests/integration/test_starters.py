@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group, User
 
+from flows.access import users_by_key
 from flows.access.rights import rights_by_flow
 from flows.access.tokens import make_token
 from flows.access.users_by_key import starters_of
@@ -44,5 +45,8 @@ def test_starters_have_the_rights_and_the_revision_that_single_queries_find() ->
             assert starter.revision == ConfigurationRevision.current()
         users["none"].groups.add(some)
 
+    # By groups of any size, each row is remembered once.
+    statements = [users_by_key._select_users(users_by_key.BY_TOKEN, n, True) for n in (1, 5)]
+    assert statements[0]._converted is statements[1]._converted
     assert found[tokens["none"]].may(Right.START, one.pk)
     assert not found[tokens["none"]].may(Right.START, other.pk)
