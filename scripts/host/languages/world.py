@@ -72,7 +72,13 @@ class Worlds:
             self._makes_anew -= 1
             return self._made(omitted)
         if omitted not in self._kept:
-            self._kept[omitted] = self._made_to_keep(omitted)
+            try:
+                self._kept[omitted] = self._made_to_keep(omitted)
+            except MemoryError:
+                # Without a copy of itself there may be room for it.
+                world = self._made(omitted)
+                self._kept[omitted] = None
+                return world
         return self._kept[omitted] or self._made(omitted)
 
     def take_back(self, world: World) -> None:
@@ -100,6 +106,9 @@ class Worlds:
             except Full:
                 world.realm.close()
                 size *= 2
+            except MemoryError:
+                world.realm.close()
+                raise
             else:
                 return world
         return None

@@ -5,7 +5,7 @@ import ctypes
 
 import pytest
 
-from scripts.host.languages import heap
+from scripts.host.languages import heap, quickjs
 from scripts.host.languages.heap import Full, Heap
 from scripts.host.languages.javascript import JavaScriptScript
 from scripts.host.languages.quickjs import Realm
@@ -197,6 +197,20 @@ def test_realm_for_which_there_is_no_memory_is_an_error_of_its_message() -> None
         with pytest.raises(MemoryError):
             run_once(script)
     assert script._worlds._kept == {}
+
+
+@pytest.mark.parametrize("step", ["__init__", "keep"])
+def test_realm_that_has_no_room_for_its_copy_is_made_anew(monkeypatch, step: str) -> None:
+    def is_full(*_: object) -> None:
+        raise MemoryError
+
+    script = JavaScriptScript("pricing", "setData(context.Data.payload)")
+    realms = len(quickjs._realms)
+    monkeypatch.setattr(Heap, step, is_full)
+
+    assert [run_once(script, payload) for payload in range(3)] == [0, 1, 2]
+    assert list(script._worlds._kept.values()) == [None]
+    assert len(quickjs._realms) == realms
 
 
 def test_heap_is_byte_by_byte_what_it_was() -> None:
