@@ -197,3 +197,7 @@ class Functions(ctypes.Structure):
 
 
 FUNCTIONS = Functions(_on_calloc, _on_malloc, _on_free, _on_realloc, _on_usable_size)
+
+# They stay for ever: an interpreter that ends in a sandbox could not free their code.
+for _each in (_on_calloc, _on_malloc, _on_free, _on_realloc, _on_usable_size):
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_each))
