@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, Self, TypeVar
 
 import psycopg
+from psycopg.waiting import Ready, Wait
 
 Result = TypeVar("Result")
 
@@ -105,18 +106,25 @@ class WatchfulConnection(psycopg.Connection[Any]):
         return super().wait(self._watched(gen), interval)
 
     def _watched(self, gen: Generator[Any, Any, Result]) -> Generator[Any, Any, Result]:
-        """Pass on the wait, and read the clock each time that no bytes have come."""
+        """Pass on the wait, and read the clock each time that no bytes have come.
+
+        psycopg sends the last statements of a pipeline once, as far as the socket takes them, and
+        then waits to read. So the rest of a large one is sent here.
+        """
         heard_at = time.monotonic()
         try:
             state = next(gen)
             while True:
-                ready = yield state
+                is_unsent = state == Wait.R and self.pgconn.flush()
+                ready = yield Wait.RW if is_unsent else state
                 if ready:
                     heard_at = time.monotonic()
                 elif time.monotonic() > heard_at + SILENCE_SECONDS:
                     self._require_server()
                     heard_at = time.monotonic()
-                state = gen.send(ready)
+                if is_unsent and ready == Ready.W:
+                    continue
+                state = gen.send(ready & state if is_unsent else ready)
         except StopIteration as end:
             result: Result = end.value
             return result

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from threading import Timer
 
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
@@ -125,4 +128,33 @@ def test_a_connection_that_is_lost_within_it_is_made_anew():
         pipelined(lambda database: database.query(end_session))
 
     connection.close()
+    assert is_free()
+
+
+@pytest.fixture
+def narrow() -> Iterator[None]:
+    """Let the socket take a few bytes at a time, and end it where a transaction gets stuck."""
+    connection.ensure_connection()
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        deadline = Timer(60, end.shutdown, [socket.SHUT_RDWR])
+        deadline.start()
+        yield
+        deadline.cancel()
+        deadline.join()
+    connection.close()
+
+
+@pytest.mark.parametrize("megabytes", [1, 5])
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_statement_that_the_socket_takes_in_parts_is_sent_whole(narrow, megabytes, is_read):
+    sizes = []
+
+    with store().database.transaction(pipelined=True):
+        store().database.write("SELECT length(%s)", ["a" * 1_000_000 * megabytes])
+        length = store().database.ask("SELECT length(%s)", ["b" * 1_000_000 * megabytes])
+        if is_read:
+            sizes = length()
+
+    assert sizes == [(1_000_000 * megabytes,)] * is_read
     assert is_free()
