@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -33,8 +34,10 @@ from flows.starts import (
     start_many,
     start_together,
 )
+from flows.starts.idempotency import key_of
 from flows.starts.new_run import delayed_until, new_run
 from flows.starts.rates import rates_of, within_rates
+from flows.starts.starting import start_run
 from flows.store import NewRun, store
 
 if TYPE_CHECKING:
@@ -70,13 +73,15 @@ def start_like(
     *,
     step: StepVersion | None,
     user: Caller | None = None,
+    idempotency_key: str | None = None,
     counts: bool = False,
 ) -> Started:
     """Start a new run of the flow as it is now, with a payload that a step of another run got.
 
     It begins at the step of the same name, or at the first one without a step; the new run names
-    the one that it repeats. With `counts` it counts in the start rates. Raises as `start` does, and
-    FlowNotRunnable where the flow or the step is gone.
+    the one that it repeats. With `counts` it counts in the start rates. The same idempotency key
+    gives the same new run. Raises as `start` does, and FlowNotRunnable where the flow or the step
+    is gone.
     """
     if run.flow_version.flow is None:
         raise FlowNotRunnable("The flow was deleted.")
@@ -87,7 +92,8 @@ def start_like(
         raise FlowNotRunnable(f"The step {at.site.step!r} has no queue.")
     rates = rates_of(plan, user) if counts else ()
     new = new_run(plan, payload, user, DEFAULT_PRIORITY, None, at=at, rates=rates)
-    with within_rates([new]), store().database.transaction():
+
+    def store_new() -> None:
         store().start([new])
         changes: dict[str, Any] = {"repeats": run.pk}
         if at.position:
@@ -95,7 +101,13 @@ def start_like(
             changes |= {"status": Run.Status.RUNNING, "started_at": F("created_at")}
         Run.objects.filter(pk=new.correlation_id).update(**changes)
         _require_not_erased(run)
-    return Started(new.correlation_id, plan.name, rates=rates)
+
+    if idempotency_key is None:
+        with within_rates([new]), store().database.transaction():
+            store_new()
+        return Started(new.correlation_id, plan.name, rates=rates)
+    key = key_of(new, idempotency_key, repeats=(str(run.pk), step.name if step else None))
+    return replace(start_run(new, key, store_new), rates=rates)
 
 
 def _require_not_erased(run: Run) -> None:

@@ -39,6 +39,7 @@ def run_again(
     user: Caller,
     step: StepVersion | None = None,
     payload: bytes | None = None,
+    idempotency_key: str | None = None,
     counts: bool = False,
 ) -> StartedAgain:
     """Start a new run of the flow as it is now, with what a step of this run got.
@@ -60,7 +61,9 @@ def run_again(
     if payload is None:
         payload = payload_kept(run, step).encode()
     with counting_refusals(run.flow_version.flow_name):
-        started = engine.start_like(run, payload, step=step, user=user, counts=counts)
+        started = engine.start_like(
+            run, payload, step=step, user=user, idempotency_key=idempotency_key, counts=counts
+        )
     return StartedAgain(started, is_within)
 
 

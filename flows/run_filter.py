@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -34,6 +34,11 @@ class RunFilter:
     created_before: datetime | None = None
     finished_after: datetime | None = None
     finished_before: datetime | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every run matches."""
+        return not any(getattr(self, each.name) for each in fields(self))
 
     def restrict(self, runs: QuerySet[Run], caller: Any) -> QuerySet[Run]:
         """Return those of the runs that match; `caller` is the user that `me` means."""

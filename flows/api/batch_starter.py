@@ -45,8 +45,11 @@ class Starter:
         try:
             self._plan.require_valid(parse_payload(item.raw))
         except PayloadInvalid as error:
-            fields = [f"{e['path']}: {e['detail']}" for e in error.errors]
-            untold = [field for field in fields if field.replace(": ", " ", 1) not in str(error)]
+            untold = [
+                f"{path}: {detail}"
+                for path, detail in ((each["path"], each["detail"]) for each in error.errors)
+                if (detail if path == "$" else f"{path} {detail}") not in str(error)
+            ]
             return Problem("payload-invalid", f"{error} {'; '.join(untold)}".rstrip())
         return None
 
@@ -76,7 +79,10 @@ class KeyedStarter(Starter):
         return None
 
     def _key_of(self, item: Item) -> str:
-        key = parse_payload(item.raw).get(self._field)
+        payload = parse_payload(item.raw)
+        if self._field not in payload:
+            raise PayloadInvalid(f"The key {self._field!r} must be a member of the payload."[:300])
+        key = payload[self._field]
         if fault := key_fault(key):
             raise PayloadInvalid(f"The key {self._field!r} must {fault}."[:300])
         return str(key)

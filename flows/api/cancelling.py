@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from flows.access.rights import rights_by_flow
 from flows.api.body import json_body
-from flows.api.checked_body import CheckedBody, date_time
+from flows.api.checked_body import CheckedBody, date_time, filter_of, require_not_all
 from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import CANCEL_RUNS
@@ -29,7 +29,9 @@ class CancelRunsView(ApiView):
     def post(self, request: Request) -> HttpResponse:
         _require_some_right(request)
         body = BODY.read(json_body(request._request))
-        wanted = _filter(body["filter"])
+        wanted = _filter(filter_of(body))
+        if wanted.is_empty:
+            require_not_all(body, "cancel")
         with searching():
             by_flow = count_to_cancel(wanted, request.user)
         if body.get("dryRun", False):

@@ -60,6 +60,32 @@ def _known_of(schema: Schema, value: Any, path: str, faults: list[dict[str, str]
     return known
 
 
+def filter_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the filter of a body, which is empty where the body says `all`.
+
+    Raises Problem where it has both, or neither.
+    """
+    given: dict[str, Any] | None = body.get("filter")
+    if body.get("all", False):
+        if given and any(given.values()):
+            raise _problem_at("$.all", "all are more than the filter has: give one of them")
+        return {}
+    if given is None:
+        raise _problem_at("$", '"filter" is missing; without one say "all": true')
+    return given
+
+
+def require_not_all(body: dict[str, Any], verb: str) -> None:
+    """Raise Problem where the body, whose filter matches everything, does not say `all`."""
+    if not (body.get("all", False) or body.get("dryRun", False)):
+        raise _problem_at("$.filter", f'is empty; to {verb} all, say "all": true')
+
+
+def _problem_at(path: str, detail: str) -> Problem:
+    fault = {"path": path, "detail": detail}
+    return Problem("payload-invalid", "The request is refused.", errors=[fault])
+
+
 def date_time(given: dict[str, str], name: str) -> datetime | None:
     """Return a time of a filter in a body. Raises Problem."""
     if name not in given:
@@ -71,5 +97,4 @@ def date_time(given: dict[str, str], name: str) -> datetime | None:
     except (ValueError, OverflowError) as error:
         # RFC 3339 has leap seconds and, by the offset, times outside of the years 1 to 9999;
         # Python has neither.
-        fault = {"path": f"$.filter.{name}", "detail": str(error)}
-        raise Problem("payload-invalid", "The request is refused.", errors=[fault]) from error
+        raise _problem_at(f"$.filter.{name}", str(error)) from error

@@ -27,9 +27,9 @@ from flows.api.openapi.operations import (
     REPROCESS_DEAD_LETTER,
 )
 from flows.api.options import NEWEST_SCRIPT, unknown_option
-from flows.api.pages import PAGE_SIZE, page_of_rows
+from flows.api.pages import PAGE_PARAMETERS, page_of_rows
 from flows.api.reason import reason_fault, reason_of
-from flows.api.start import accepted
+from flows.api.start import StartingView, Stored
 from flows.api.view import ApiView, is_about, json_response, no_content
 from flows.errors import PayloadErased
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
@@ -44,7 +44,7 @@ KNOWN = ("payload", "newestScript", "reason")
 
 
 class DeadLettersView(ApiView):
-    query_parameters = frozenset({"flowName", "queue", "reason", "code", "correlationId", "cursor"})
+    query_parameters = PAGE_PARAMETERS | {"flowName", "queue", "reason", "code", "correlationId"}
 
     @extend_schema(**LIST_DEAD_LETTERS)
     def get(self, request: Request) -> HttpResponse:
@@ -73,14 +73,17 @@ class DeadLetterView(ApiView):
         return no_content()
 
 
-class ReprocessView(ApiView):
+class ReprocessView(StartingView):
     @extend_schema(**REPROCESS_DEAD_LETTER)
     def post(self, request: Request, id: int) -> HttpResponse:
+        return self.answer(request, lambda: self._reprocess(request, id))
+
+    def _reprocess(self, request: Request, id: int) -> Stored:
         letter = _find_to_operate(request, id)
         options = _options(json_body(request._request), letter)
         run = engine.reprocess(letter, user=request.user, **options)
         requeued = engine.Started(run.pk, letter.step.flow_version.flow_name)
-        return accepted(request, requeued, run.status)
+        return Stored(requeued, run.status)
 
 
 def _find(request: Request, id: int) -> DeadLetter:
@@ -133,15 +136,15 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _fitting(letters: QuerySet[DeadLetter]) -> int:
+def _fitting(letters: QuerySet[DeadLetter], most: int) -> int:
     """Return how many of the letters make a page, at least one."""
     sizes = letters.select_related(None).annotate(size=Length("body")).values_list("size")
     left = PAGE_BYTES
-    for count, (size,) in enumerate(sizes[:PAGE_SIZE]):
+    for count, (size,) in enumerate(sizes[:most]):
         left -= size
         if left < 0:
             return max(count, 1)
-    return PAGE_SIZE
+    return most
 
 
 def _documents(letters: Sequence[DeadLetter]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.schemas import TOKEN_REQUEST
 from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TOKEN, WHO_AM_I
+from flows.api.pages import PAGE_PARAMETERS, Order, page_of_rows
 from flows.api.view import ApiView, json_response, no_content
 from flows.identity.jwts import Claims
 from flows.identity.users import is_external
@@ -31,6 +33,8 @@ from flows.monitoring.times import rfc3339
 from flows.options import can_be_a_name
 
 BODY = CheckedBody(TOKEN_REQUEST, may_be_empty=True)
+# By what a token is known by, and not by its digest, which is its key.
+NEWEST_FIRST = Order("created", key="token_key")
 # What whoAmI calls the ways to log in; all others are `bearer`.
 WAYS: dict[type, str] = {
     BasicAuthentication: "basic",
@@ -40,11 +44,15 @@ WAYS: dict[type, str] = {
 
 
 class TokensView(ApiView):
+    query_parameters = PAGE_PARAMETERS
+
     @extend_schema(**LIST_TOKENS)
     def get(self, request: Request) -> HttpResponse:
-        tokens = valid_tokens(request.user).order_by("-created")
-        found = [_document(request, token) for token in tokens]
-        return json_response({"results": found, "next": None, "nextCursor": None})
+        def show(tokens: Sequence[Any]) -> list[Any]:
+            return [_document(request, token) for token in tokens]
+
+        tokens = valid_tokens(request.user)
+        return json_response(page_of_rows(request, self.query, tokens, show, order=NEWEST_FIRST))
 
     @extend_schema(**ADD_TOKEN)
     def post(self, request: Request) -> HttpResponse:

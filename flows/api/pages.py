@@ -18,6 +18,8 @@ from flows.api.errors import Problem
 
 PAGE_SIZE = 100
 LARGEST_PAGE = 500
+# What every list takes.
+PAGE_PARAMETERS = frozenset({"pageSize", "cursor"})
 # It is in no key and in no time as text.
 BETWEEN = "|"
 
@@ -35,10 +37,11 @@ class Order:
     field: str = "pk"
     is_descending: bool = True
     by_index: bool = True
+    key: str = "pk"
 
     @property
     def fields(self) -> list[str]:
-        return ["pk"] if self.field == "pk" else [self.field, "pk"]
+        return [self.key] if self.field == self.key else [self.field, self.key]
 
     def apply(self, rows: QuerySet[Row]) -> QuerySet[Row]:
         if self.field == "pk" and not self.by_index:
@@ -52,10 +55,11 @@ class Order:
         side = "lt" if self.is_descending else "gt"
         *first, key = values
         if not first:
-            return Q(**{f"pk__{side}": key})
+            return Q(**{f"{self.key}__{side}": key})
         # The first part alone bounds what the database has to look at.
         bound = Q(**{f"{self.field}__{side}e": first[0]})
-        return bound & (Q(**{f"{self.field}__{side}": first[0]}) | Q(**{f"pk__{side}": key}))
+        later = Q(**{f"{self.field}__{side}": first[0]}) | Q(**{f"{self.key}__{side}": key})
+        return bound & later
 
 
 NEWEST_FIRST = Order()
@@ -68,17 +72,19 @@ def page_of_rows(
     show: Callable[[Sequence[Row]], list[Any]],
     *,
     order: Order = NEWEST_FIRST,
-    size: int | None = None,
-    fitting: Callable[[QuerySet[Row]], int] | None = None,
+    fitting: Callable[[QuerySet[Row], int], int] | None = None,
 ) -> dict[str, Any]:
-    """Return the page that the query's cursor asks for.
+    """Return the page that the query's `cursor` and `pageSize` ask for.
 
     One more row than is shown is read to find out whether there is a next page, so nothing is
-    counted. `fitting` returns how many rows fit in the page. Raises Problem for an invalid cursor.
+    counted. `fitting` returns how many of the rows fit in a page of that size. Raises Problem for
+    an invalid parameter.
     """
+    most = _page_size(query)
     if "cursor" in query:
         rows = rows.filter(order.after(_read(query["cursor"], rows.model, order)))
-    most = size or (fitting(order.apply(rows)) if fitting else PAGE_SIZE)
+    if fitting:
+        most = fitting(order.apply(rows), most)
     found = _first(rows, order, most + 1)
     page = found[:most]
     has_next = len(found) > most
@@ -102,13 +108,21 @@ def page_by_name(
     rows: QuerySet[Row],
     show: Callable[[Sequence[Row]], list[Any]],
 ) -> dict[str, Any]:
-    """Return the page of rows in the order of their names; the cursor is the last name."""
+    """Return the page of rows in the order of their names; the cursor is the last name.
+
+    Raises Problem for an invalid parameter.
+    """
+    most = _page_size(query)
     if name := parameters.text(query, "cursor"):
         rows = rows.filter(name__gt=name)
-    found: list[Any] = list(rows.order_by("name")[: PAGE_SIZE + 1])
-    page = found[:PAGE_SIZE]
-    cursor = page[-1].name if len(found) > PAGE_SIZE else None
+    found: list[Any] = list(rows.order_by("name")[: most + 1])
+    page = found[:most]
+    cursor = page[-1].name if len(found) > most else None
     return _page(request, query, show(page), cursor)
+
+
+def _page_size(query: Mapping[str, Any]) -> int:
+    return parameters.whole_number(query, "pageSize", 1, LARGEST_PAGE) or PAGE_SIZE
 
 
 def _page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -46,7 +46,7 @@ def digit(query: dict[str, str], name: str) -> int | None:
     return int(value)
 
 
-def whole_number(query: dict[str, str], name: str, least: int, most: int) -> int | None:
+def whole_number(query: Mapping[str, Any], name: str, least: int, most: int) -> int | None:
     value = query.get(name)
     if value is None:
         return None

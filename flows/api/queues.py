@@ -24,7 +24,7 @@ from flows.access.rights import may, queues_seen
 from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import GET_QUEUE, LIST_QUEUES, PAUSE_QUEUE, RESUME_QUEUE
-from flows.api.pages import page_by_name
+from flows.api.pages import PAGE_PARAMETERS, page_by_name
 from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response
 from flows.models import DeadLetter, Message, Queue, Right
@@ -36,7 +36,7 @@ COUNTED = 10_000
 
 
 class QueuesView(ApiView):
-    query_parameters = frozenset({"cursor"})
+    query_parameters = PAGE_PARAMETERS
 
     @extend_schema(**LIST_QUEUES)
     def get(self, request: Request) -> HttpResponse:

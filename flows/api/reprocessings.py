@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from flows.access.rights import flows_allowed, rights_by_flow, seen_reprocessings
 from flows.api.body import json_body
-from flows.api.checked_body import CheckedBody, date_time
+from flows.api.checked_body import CheckedBody, date_time, filter_of
 from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import (
@@ -25,7 +25,7 @@ from flows.api.openapi.operations import (
     STOP_REPROCESSING,
 )
 from flows.api.openapi.schemas import REPROCESSING_REQUEST
-from flows.api.pages import page_of_rows
+from flows.api.pages import PAGE_PARAMETERS, page_of_rows
 from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response
 from flows.dead_letters import DeadLetterFilter, Matched
@@ -58,7 +58,7 @@ class ReprocessDeadLettersView(ApiView):
         flow_ids = _flows_to_operate(request)
         body = BODY.read(json_body(request._request))
         found = reprocess_many(
-            _filter(body["filter"]),
+            _filter(filter_of(body)),
             user=request.user,
             flow_ids=flow_ids,
             rate_per_second=body.get("ratePerSecond"),
@@ -72,7 +72,7 @@ class ReprocessDeadLettersView(ApiView):
 
 
 class ReprocessingsView(ApiView):
-    query_parameters = frozenset({"cursor"})
+    query_parameters = PAGE_PARAMETERS
 
     @extend_schema(**LIST_REPROCESSINGS)
     def get(self, request: Request) -> HttpResponse:

@@ -15,7 +15,7 @@ from flows.api import parameters
 from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.run_operations import CANCEL_RUN, COUNT_RUNS, GET_RUN, LIST_RUNS
-from flows.api.pages import LARGEST_PAGE, Order, page_of_rows
+from flows.api.pages import PAGE_PARAMETERS, Order, page_of_rows
 from flows.api.reason import reason_of
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, has_waited
@@ -82,21 +82,19 @@ class FilteredView(ApiView):
 
 
 class RunsView(FilteredView):
-    query_parameters = FILTERS | {"order", "pageSize", "cursor"}
+    query_parameters = FILTERS | PAGE_PARAMETERS | {"order"}
 
     @extend_schema(**LIST_RUNS)
     def get(self, request: Request) -> HttpResponse:
         runs = self.runs(request).select_related("flow_version", "started_by").defer("result")
         name = parameters.choice(self.query, "order", ORDERS) or NEWEST_FIRST
-        size = parameters.whole_number(self.query, "pageSize", 1, LARGEST_PAGE)
         order = ORDERS[name]
         if order.field != "pk":
             runs = runs.filter(finished_at__isnull=False)
         query = {**self.query, **self.repeated}
 
         def page(order: Order) -> HttpResponse:
-            found = page_of_rows(request, query, runs, summaries, order=order, size=size)
-            return json_response(found)
+            return json_response(page_of_rows(request, query, runs, summaries, order=order))
 
         if order.by_index:
             with suppress(OutOfTime), within(ALONG_INDEX_SECONDS):

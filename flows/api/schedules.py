@@ -25,7 +25,7 @@ from flows.api.openapi.schedule_operations import (
     SET_SCHEDULE,
 )
 from flows.api.openapi.schemas import SCHEDULE_REQUEST
-from flows.api.pages import page_by_name
+from flows.api.pages import PAGE_PARAMETERS, page_by_name
 from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response, no_content
 from flows.configuration.schedules import faults_of, fill_schedule
@@ -40,7 +40,7 @@ BODY = CheckedBody(SCHEDULE_REQUEST)
 
 
 class SchedulesView(ApiView):
-    query_parameters = frozenset({"cursor"})
+    query_parameters = PAGE_PARAMETERS
 
     @extend_schema(**LIST_SCHEDULES)
     def get(self, request: Request, name: str) -> HttpResponse:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -36,11 +37,33 @@ START_OPTIONS = frozenset({"priority", "startAt", "deadline", "callbackUrl"})
 REPEATED_OPTIONS = frozenset({"label"})
 
 
-class StartingView(ApiView):
-    """Base of the views that start one run."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A run that a call has stored, with the status that it has, and what else the answer says."""
 
-    # The run that is stored.
-    started: engine.Started | None = None
+    started: engine.Started
+    status: str = Run.Status.QUEUED
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StartingView(ApiView):
+    """Base of the views that have one run go, and may wait for its end."""
+
+    query_parameters = frozenset({"wait"})
+    stored: Stored | None = None
+
+    def answer(self, request: Request, store: Callable[[], Stored]) -> HttpResponse:
+        """Store a run, wait for its end where the caller asks for that, and answer."""
+        seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
+        stored: Stored = done_before(request) or store()
+        self.stored, started = stored, stored.started
+        run_id = started.correlation_id
+        if seconds and not has_waited(request, run_id, seconds, stored):
+            return HttpResponse()
+        run = _run(run_id) if seconds or started.repeated else None
+        if run and seconds and run.status in Run.FINISHED:
+            return _about(request, started, json_response(trace_json(run)))
+        return accepted(request, replace(stored, status=run.status) if run else stored)
 
     def handle_exception(self, exc: Exception) -> Any:
         """Answer for a run that is stored, whatever befalls the call while it waits for the end.
@@ -48,50 +71,34 @@ class StartingView(ApiView):
         The login of its caller may be over by then, or the database away. Its result is for those
         who are logged in.
         """
-        started = self.started or done_before(self.request)
-        if started is None:
+        stored = self.stored or done_before(self.request)
+        if stored is None:
             return super().handle_exception(exc)
         if as_problem(exc) is None:
             logger.error("A start could not wait for the end of its run", exc_info=exc)
-        return about(self.request, started, accepted(self.request, started))
+        return accepted(self.request, stored)
 
 
 class StartView(StartingView):
-    query_parameters = frozenset({"flowName", "wait", *START_OPTIONS})
+    query_parameters = StartingView.query_parameters | {"flowName", *START_OPTIONS}
     repeatable_parameters = REPEATED_OPTIONS
 
     @extend_schema(**START)
     def post(self, request: Request) -> HttpResponse:
-        return start(self, request, self.query.get("flowName"))
+        return self.answer(request, lambda: _start(self, request, self.query.get("flowName")))
 
 
 class FlowStartView(StartingView):
-    query_parameters = frozenset({"wait", *START_OPTIONS})
+    query_parameters = StartingView.query_parameters | START_OPTIONS
     repeatable_parameters = REPEATED_OPTIONS
 
     # Documented once for each flow, see openapi/flow_operations.py.
     @extend_schema(exclude=True)
     def post(self, request: Request, name: str) -> HttpResponse:
-        return start(self, request, name)
+        return self.answer(request, lambda: _start(self, request, name))
 
 
-def start(view: StartingView, request: Request, name: str | None) -> HttpResponse:
-    """Start a run, wait for its end where the caller asks for that, and answer."""
-    seconds = parameters.seconds(view.query, "wait", LONGEST_WAIT_SECONDS)
-    started: engine.Started = done_before(request) or _start(view, request, name)
-    view.started = started
-    run_id = started.correlation_id
-    if seconds and not has_waited(request, run_id, seconds, started):
-        return HttpResponse()
-    run = _run(run_id) if seconds or started.repeated else None
-    if run and seconds and run.status in Run.FINISHED:
-        response = json_response(trace_json(run))
-    else:
-        response = accepted(request, started, run.status if run else Run.Status.QUEUED)
-    return about(request, started, response)
-
-
-def about(request: Request, started: engine.Started, response: HttpResponse) -> HttpResponse:
+def _about(request: Request, started: engine.Started, response: HttpResponse) -> HttpResponse:
     """Add the headers of an answer to a start."""
     is_about(request, started.correlation_id)
     if started.repeated:
@@ -100,10 +107,10 @@ def about(request: Request, started: engine.Started, response: HttpResponse) -> 
     return response
 
 
-def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
+def _start(view: ApiView, request: Request, name: str | None) -> Stored:
     options = start_options(view)
     plan = runnable_plan(request, name)
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     body = json_body(request._request)
     rates = rates_of(plan, request.user)
     is_plain = not request.query_params.keys() - {"flowName"}
@@ -118,7 +125,7 @@ def _start(view: ApiView, request: Request, name: str | None) -> engine.Started:
         raise
     if is_plain and not started.repeated:
         note_start(request, started)
-    return replace(started, rates=rates) if rates else started
+    return Stored(replace(started, rates=rates) if rates else started)
 
 
 def _run(run_id: UUID) -> Run | None:
@@ -153,7 +160,8 @@ def runnable_plan(request: Request, name: str | None) -> FlowPlan:
     return plan
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """Return the caller's name for a start. Raises Problem."""
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None or engine.is_idempotency_key(key):
         return key
@@ -163,17 +171,17 @@ def _idempotency_key(request: Request) -> str | None:
     )
 
 
-def accepted(
-    request: Request, run: engine.Started, status: str = "QUEUED", **more: Any
-) -> HttpResponse:
+def accepted(request: Request, stored: Stored) -> HttpResponse:
     """Answer with the URL of the run."""
+    run = stored.started
     path = reverse("api:run", args=[run.correlation_id])
     status_url = request._request.build_absolute_uri(path)
     document = {
         "correlationId": str(run.correlation_id),
         "flowName": run.flow_name,
-        "status": status,
+        "status": stored.status,
         "statusUrl": status_url,
-        **more,
+        **stored.more,
     }
-    return json_response(document, status=202, headers={"Location": status_url})
+    response = json_response(document, status=202, headers={"Location": status_url})
+    return _about(request, run, response)

@@ -5,7 +5,7 @@ from flows.api.cancelling import CancelRunsView
 from flows.api.dead_letters import DeadLettersView, DeadLetterView, ReprocessView
 from flows.api.erasing import ErasePayloadsView
 from flows.api.events import EventsView, RunEventsView
-from flows.api.flows import FlowsView, FlowView
+from flows.api.flows import FlowsView, FlowView, PauseFlowView, ResumeFlowView
 from flows.api.health import LiveView, ReadyView
 from flows.api.metrics import MetricsView
 from flows.api.openapi.views import JsonView, SwaggerView, YamlView
@@ -58,6 +58,8 @@ urlpatterns = [
         name="schedule",
     ),
     path("api/flows/<path:name>/schedules", SchedulesView.as_view(), name="schedules"),
+    path("api/flows/<path:name>/pause", PauseFlowView.as_view(), name="pause-flow"),
+    path("api/flows/<path:name>/resume", ResumeFlowView.as_view(), name="resume-flow"),
     path("api/flows/<path:name>", FlowView.as_view(), name="flow"),
     path("api/events", EventsView.as_view(), name="events"),
     path("api/runs", RunsView.as_view(), name="runs"),

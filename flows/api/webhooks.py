@@ -12,7 +12,7 @@ from flows.access.rights import may, runs_seen
 from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.webhook_operations import LIST_WEBHOOK_DELIVERIES, REPLAY_WEBHOOK_DELIVERY
-from flows.api.pages import page_of_rows
+from flows.api.pages import PAGE_PARAMETERS, page_of_rows
 from flows.api.reason import reason_of
 from flows.api.runs import find_run, parse_id
 from flows.api.view import ApiView, is_about, json_response
@@ -25,7 +25,7 @@ NO_DELIVERY = "There is no delivery of this id."
 
 
 class WebhookDeliveriesView(ApiView):
-    query_parameters = frozenset({"cursor"})
+    query_parameters = PAGE_PARAMETERS
 
     @extend_schema(**LIST_WEBHOOK_DELIVERIES)
     def get(self, request: Request, id: str) -> HttpResponse:

@@ -33,6 +33,7 @@ def request_digest(
     labels: tuple[tuple[str, str], ...] = (),
     deadline: datetime | timedelta | None = None,
     callback_url: str = "",
+    repeats: tuple[str, str | None] | None = None,
 ) -> str:
     """Return the digest of all that makes one start different from another.
 
@@ -51,6 +52,8 @@ def request_digest(
             asked += [labels, _deadline(deadline)]
         if callback_url:
             asked.append(["callback", callback_url])
+        if repeats:
+            asked.append(["repeats", *repeats])
         canonical = ascii(tuple(asked))
     except RecursionError as error:
         raise PayloadInvalid("The payload is nested too deep.") from error

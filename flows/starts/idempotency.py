@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -26,8 +27,16 @@ def is_idempotency_key(text: str) -> bool:
     return bool(IDEMPOTENCY_KEY.fullmatch(text))
 
 
-def key_of(run: NewRun, key: str, options: RunOptions | None = None) -> IdempotencyKey:
-    """Return the row of a caller's key, not saved yet, with the digest of the request."""
+def key_of(
+    run: NewRun,
+    key: str,
+    options: RunOptions | None = None,
+    repeats: tuple[str, str | None] | None = None,
+) -> IdempotencyKey:
+    """Return the row of a caller's key, not saved yet, with the digest of the request.
+
+    `repeats`: the run that this one repeats, and the step where it begins if it was given.
+    """
     asked = options or RunOptions(run.priority)
     return IdempotencyKey(
         flow_name=run.flow_name,
@@ -40,12 +49,19 @@ def key_of(run: NewRun, key: str, options: RunOptions | None = None) -> Idempote
             asked.labels,
             asked.deadline,
             asked.callback_url,
+            repeats,
         ),
         run_id=run.correlation_id,
     )
 
 
-def start_once(run: NewRun, key: IdempotencyKey) -> Started:
+def start_once(
+    run: NewRun, key: IdempotencyKey, store_new: Callable[[], None] | None = None
+) -> Started:
+    """Store the run and its key in one transaction, or find the run that the key has.
+
+    `store_new` stores the run where more belongs into that transaction.
+    """
     same_key = IdempotencyKey.objects.filter(
         flow_name=key.flow_name, caller=key.caller, key=key.key
     )
@@ -56,7 +72,7 @@ def start_once(run: NewRun, key: IdempotencyKey) -> Started:
     require_time_left(run)
     try:
         with within_rates([run]), transaction.atomic():
-            store().start([run])
+            store_new() if store_new else store().start([run])
             key.save(force_insert=True)
     except IntegrityError:
         # Another call with the same key was faster. Its run is the answer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -79,16 +79,19 @@ def start(
     return start_run(run, key)
 
 
-def start_run(run: NewRun, key: IdempotencyKey | None) -> Started:
+def start_run(
+    run: NewRun, key: IdempotencyKey | None, store_new: Callable[[], None] | None = None
+) -> Started:
+    """Start a run; with a key `store_new` may store it, see `start_once`."""
     if key is None:
         require_time_left(run)
         _store([run])
         return Started(run.correlation_id, run.flow_name)
     try:
-        return start_once(run, key)
+        return start_once(run, key, store_new)
     except CommitInDoubt as doubt:
         with settling(doubt):
-            return start_once(run, key)
+            return start_once(run, key, store_new)
 
 
 def start_many(

@@ -26,6 +26,7 @@ from flows.api.framework import specified
 from flows.api.openapi.flow_operations import add_flows
 from flows.api.openapi.information import HERE, INFO, TAGS
 from flows.api.openapi.schemas import COMPONENTS
+from flows.api.pages import PAGE_PARAMETERS
 from flows.front.documentation import public_documentation
 from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
@@ -148,27 +149,36 @@ def share_headers(document: Document) -> None:
 
 
 def share_responses(document: Document) -> None:
-    """Move the refusals, and the answer of a start, to the components, so that each is there
+    """Move the refusals, and the answers of a start, to the components, so that each is there
     once."""
     shared: dict[str, Any] = document["components"].setdefault("responses", {})
-    for path, methods in document["paths"].items():
-        for operation in methods.values():
+    for path in sorted(document["paths"], key=lambda path: path != START_PATH):
+        for operation in document["paths"][path].values():
             for status, response in operation["responses"].items():
-                if status >= "400" or path == START_PATH:
-                    name = _known_as(shared, response) or _kept_as(
-                        shared, _name_of(response), response
-                    )
+                name = _known_as(shared, response)
+                if not name and (status >= "400" or path == START_PATH):
+                    name = _kept_as(shared, _name_of(response), response)
+                if name:
                     operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
 
 
 def share_parameters(document: Document, start: dict[str, Any]) -> None:
-    """Move the parameters that all starts have to the components."""
+    """Move the parameters that all starts have, and those of all lists, to the components."""
     shared: dict[str, Any] = document["components"].setdefault("parameters", {})
-    for position, parameter in enumerate(start["parameters"]):
-        name = parameter["name"].replace("-", "")
-        if name != "flowName":
-            shared[name] = parameter
-            start["parameters"][position] = {"$ref": f"#/components/parameters/{name}"}
+    shared |= {_component(each): each for each in start["parameters"] if each["name"] != "flowName"}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            parameters = operation.get("parameters", [])
+            for position, parameter in enumerate(parameters):
+                name = _component(parameter)
+                if name in PAGE_PARAMETERS:
+                    shared.setdefault(name, parameter)
+                if shared.get(name) == parameter:
+                    parameters[position] = {"$ref": f"#/components/parameters/{name}"}
+
+
+def _component(parameter: dict[str, Any]) -> str:
+    return str(parameter["name"]).replace("-", "")
 
 
 def _name_of(response: dict[str, Any]) -> str:
@@ -184,7 +194,8 @@ def _known_as(shared: dict[str, Any], response: dict[str, Any]) -> str:
     same = (
         name
         for name, each in shared.items()
-        if each["content"] == response["content"] and each.get("headers") == response.get("headers")
+        if each["content"] == response.get("content")
+        and each.get("headers") == response.get("headers")
     )
     return next(same, "")
 

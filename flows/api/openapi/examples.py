@@ -17,6 +17,7 @@ FLOW = {
     "name": "loan-application",
     "description": "Decides about a loan.",
     "active": True,
+    "paused": False,
     "version": 3,
     "steps": [
         {"name": "decide", "scriptName": "decide", "queueName": "decisions", "threads": 4},

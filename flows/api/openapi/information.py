@@ -12,7 +12,10 @@ INFO: dict[str, Any] = {
         "- **Repeats**: after 503 nothing was stored; after 504 or no answer, repeat the start with"
         " the same `Idempotency-Key`.\n"
         "- **Lists** come in pages: follow `next`, or send `nextCursor` as `cursor`.\n"
-        "- **Times** are RFC 3339. New members, words and problem types may come.\n"
+        "- **Times** are RFC 3339.\n"
+        "- **Versions**: new operations, members, words and problem types may come at any time."
+        " From version 1.0 on, what is here stays within a major version, and what is to go is"
+        " marked as deprecated before.\n"
         "- A logged-in caller finds an operation here for each flow that it may start."
     ),
     "contact": {"name": "The operators of this installation"},
@@ -25,7 +28,10 @@ HERE = {"url": "/", "description": "This server"}
 TAGS: list[dict[str, str]] = [
     {"name": "runs", "description": "Start runs, find them, wait for them and cancel them."},
     {"name": "events", "description": "Follow what happens, as server-sent events."},
-    {"name": "flows", "description": "The flows that the caller has a right to, and their starts."},
+    {
+        "name": "flows",
+        "description": "The flows that the caller has a right to: start, pause, resume.",
+    },
     {"name": "queues", "description": "What waits where and why; pause and resume it."},
     {
         "name": "schedules",

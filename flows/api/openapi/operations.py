@@ -42,13 +42,21 @@ from flows.api.openapi.schemas import (
     REPROCESSING_REQUEST,
     ref,
 )
+from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import DeadLetter
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.run_label import MOST_LABELS
 from flows.models.webhook_url import LONGEST_URL
 
 DEAD_LETTER_ID = in_path("id", "The dead letter's id.", INT64)
-CURSOR = filtered("cursor", "From the `next` of a page.")
+PAGE = [
+    filtered(
+        "pageSize",
+        "The most entries on a page.",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE_SIZE},
+    ),
+    filtered("cursor", "The `nextCursor` of the page before."),
+]
 FLOW_NAME = filtered("flowName", "The flow's name.", required=True)
 OF_FLOW = filtered("flowName", "Only those of this flow.")
 LOCATION = answered_header("Location", OpenApiTypes.URI, "The address of the run.", 202)
@@ -112,6 +120,27 @@ START_OPTIONS = [
     ),
 ]
 
+WAIT_FOR_END = filtered(
+    "wait",
+    "Wait for the end of the run, at most this number of seconds; more than 60 counts as 60. Where"
+    " too many callers wait, the answer is 202 at once.",
+    {"type": "number", "minimum": 0, "default": 0},
+)
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[\\x20-\\x2b\\x2d-\\x7e]+$",
+    },
+    HEADER,
+    description="The caller's name for this start.",
+)
+IS_REPEAT = answered_header(
+    "Idempotent-Replayed", str, "`true`: the run was started by an earlier call.", 200, 202
+)
+
 # The body of a verb of operators.
 WITH_REASON = {"application/json": ref("Reason")}
 
@@ -131,27 +160,10 @@ START = operation(
     parameters=[
         FLOW_NAME,
         *START_OPTIONS,
-        filtered(
-            "wait",
-            "Wait for the end of the run, at most this number of seconds; more than 60 counts as"
-            " 60. Where too many callers wait, the answer is 202 at once.",
-            {"type": "number", "minimum": 0, "default": 0},
-        ),
-        OpenApiParameter(
-            "Idempotency-Key",
-            {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 255,
-                "pattern": "^[\\x20-\\x2b\\x2d-\\x7e]+$",
-            },
-            HEADER,
-            description="The caller's name for this start.",
-        ),
+        WAIT_FOR_END,
+        KEY,
         TRACEPARENT,
-        answered_header(
-            "Idempotent-Replayed", str, "`true`: the run was started by an earlier call.", 200, 202
-        ),
+        IS_REPEAT,
         LOCATION,
         names_its_run(200, 202),
         *says_its_rates(200, 202, 429),
@@ -256,7 +268,7 @@ LIST_QUEUES = operation(
     "queues",
     "List queues",
     "Returns the queues of the flows that the caller may watch or operate, by name.",
-    parameters=[CURSOR],
+    parameters=PAGE,
     answer=answered(
         "A page of queues, by name.",
         ref("QueuePage"),
@@ -315,7 +327,7 @@ LIST_DEAD_LETTERS = operation(
         filtered("reason", "Only those with this reason.", enum=DeadLetter.Reason.values),
         filtered("code", "Only those with this code of the script that rejected them."),
         filtered("correlationId", "Only those of this run.", OpenApiTypes.UUID),
-        CURSOR,
+        *PAGE,
     ],
     answer=answered(
         "A page of dead letters.",
@@ -345,15 +357,20 @@ REPROCESS_DEAD_LETTER = operation(
     "dead letters",
     "Requeue a dead letter at the step where it failed",
     "The run goes on there; earlier steps are not run again. Without a body the message is requeued"
-    " as it was, for the version of the script that the run has.",
-    parameters=[DEAD_LETTER_ID, LOCATION, names_its_run(202)],
+    " as it was, for the version of the script that the run has. With `wait` the answer is 200 with"
+    " the run, where it ends in time. A run with other open dead letters stays FAILED until they"
+    " are decided, too.",
+    parameters=[DEAD_LETTER_ID, WAIT_FOR_END, LOCATION, names_its_run(200, 202)],
     body={"application/json": ref("Reprocessing")},
-    answer=answered(
-        "The message is in its queue.",
-        ref("Reprocessed"),
-        {**STARTED, "status": "RUNNING"},
-        status=202,
-    ),
+    answer={
+        **answered("The run has ended within `wait`.", ref("StartedRun"), RUN),
+        **answered(
+            "The message is in its queue.",
+            ref("Reprocessed"),
+            {**STARTED, "status": "RUNNING"},
+            status=202,
+        ),
+    },
     problems=(
         "not-found",
         "already-reprocessed",
@@ -387,9 +404,10 @@ REPROCESS_DEAD_LETTERS = operation(
     "dead letters",
     "Reprocess many dead letters",
     "Requeues each matching open dead letter at the step where it failed, one after the other, each"
-    " exactly once. The answer comes before the first is requeued. Dead letters of flows that the"
-    " caller may not operate are left out. The runs of a first sample must end before the others"
-    " follow. The reprocessing stops after `stopAfterFailures`, and waits while a queue is full.",
+    " exactly once; with `all`, or an empty filter, every open one. The answer comes before the"
+    " first is requeued. Dead letters of flows that the caller may not operate are left out. The"
+    " runs of a first sample must end before the others follow. The reprocessing stops after"
+    " `stopAfterFailures`, and waits while a queue is full.",
     body={"application/json": REPROCESSING_REQUEST},
     answer=answered("It is stored, or only counted.", BULK_REPROCESSING, REPROCESSING, status=202),
     problems=("payload-too-large",),
@@ -406,7 +424,7 @@ LIST_REPROCESSINGS = operation(
     "List reprocessings of many dead letters, the newest first",
     "Returns how far each is. Callers who may operate every flow see all; others see their own, as"
     " long as they may operate all flows that it is about.",
-    parameters=[CURSOR],
+    parameters=PAGE,
     answer=answered(
         "A page of reprocessings.",
         ref("ReprocessingPage"),
@@ -447,7 +465,7 @@ LIST_FLOWS = operation(
     "List flows",
     "Returns the flows that the caller may start, watch or operate, by name, each with the caller's"
     " rights on it.",
-    parameters=[CURSOR],
+    parameters=PAGE,
     answer=answered(
         "A page of flows, by name.",
         ref("FlowPage"),
@@ -462,6 +480,32 @@ GET_FLOW = operation(
     "See a flow",
     "Returns the flow with its steps, the schema of its payload and the caller's rights on it.",
     parameters=[in_path("name", "The flow's name.")],
+    answer=answered("The flow.", ref("Flow"), FLOW),
+    problems=("unknown-flow",),
+)
+
+PAUSE_FLOW = operation(
+    "POST",
+    "pauseFlow",
+    "flows",
+    "Pause a flow",
+    "The messages of all its steps wait; running scripts go on, and starts are taken while the"
+    " first queue has room. A paused flow does not change. Needs the right to operate the flow.",
+    parameters=[in_path("name", "The flow's name.")],
+    body=WITH_REASON,
+    answer=answered("The flow.", ref("Flow"), FLOW | {"paused": True}),
+    problems=("unknown-flow",),
+)
+
+RESUME_FLOW = operation(
+    "POST",
+    "resumeFlow",
+    "flows",
+    "Resume a flow",
+    "Its messages go to workers again, but for those in queues that are paused themselves. A flow"
+    " that is not paused does not change. Needs the right to operate the flow.",
+    parameters=[in_path("name", "The flow's name.")],
+    body=WITH_REASON,
     answer=answered("The flow.", ref("Flow"), FLOW),
     problems=("unknown-flow",),
 )

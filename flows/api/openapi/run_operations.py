@@ -15,7 +15,16 @@ from flows.api.openapi.describe import (
     says_its_rates,
 )
 from flows.api.openapi.examples import CANCELLED, ERASED, RUN, RUN_LOGS, RUN_PAGE, STARTED_AGAIN
-from flows.api.openapi.operations import CURSOR, LABELS, LOCATION, OF_FLOW, WITH_REASON
+from flows.api.openapi.operations import (
+    IS_REPEAT,
+    KEY,
+    LABELS,
+    LOCATION,
+    OF_FLOW,
+    PAGE,
+    WAIT_FOR_END,
+    WITH_REASON,
+)
 from flows.api.openapi.schemas import (
     AGAIN_REQUEST,
     CANCELLING,
@@ -25,7 +34,6 @@ from flows.api.openapi.schemas import (
     RUN_COUNTS,
     ref,
 )
-from flows.api.pages import LARGEST_PAGE, PAGE_SIZE
 from flows.models import Run
 
 RUN_ID = in_path("id", "The correlation id.", OpenApiTypes.UUID)
@@ -86,12 +94,7 @@ LIST_RUNS = operation(
             enum=["createdAt", "-createdAt", "finishedAt", "-finishedAt"],
             default="-createdAt",
         ),
-        filtered(
-            "pageSize",
-            "The number of runs on a page.",
-            {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE_SIZE},
-        ),
-        CURSOR,
+        *PAGE,
     ],
     answer=answered("A page of runs.", ref("RunPage"), RUN_PAGE),
     problems=("search-too-long",),
@@ -179,11 +182,30 @@ RUN_AGAIN = operation(
     " in `repeats`. With `fromStep` it begins at that step, with what the step got in this run."
     " `payload` takes the place of either. The caller needs the right to start the flow, for a"
     " later step also the right to watch or operate it, and with a payload for a later step the"
-    " right to operate it.",
-    parameters=[RUN_ID, LOCATION, names_its_run(202), *says_its_rates(202, 429)],
+    " right to operate it. With an `Idempotency-Key` a repeated call within a day answers with the"
+    " run that the first call started. With `wait` the answer is 200 with the new run, where it"
+    " ends in time.",
+    parameters=[
+        RUN_ID,
+        WAIT_FOR_END,
+        KEY,
+        IS_REPEAT,
+        LOCATION,
+        names_its_run(200, 202),
+        *says_its_rates(200, 202, 429),
+    ],
     body={"application/json": AGAIN_REQUEST},
-    answer=answered("The new run is stored.", ref("StartedAgain"), STARTED_AGAIN, status=202),
+    answer={
+        **answered(
+            "The run has ended within `wait`.",
+            ref("StartedRun"),
+            RUN,
+        ),
+        **answered("The new run is stored.", ref("StartedAgain"), STARTED_AGAIN, status=202),
+    },
     problems=(
+        "header-invalid",
+        "idempotency-conflict",
         "not-found",
         "run-not-finished",
         "input-not-kept",
@@ -203,7 +225,8 @@ CANCEL_RUNS = operation(
     "cancelRuns",
     "runs",
     "Cancel many runs",
-    "Cancels each matching run that has not ended, the oldest first. The answer comes after a"
+    "Cancels each matching run that has not ended, the oldest first. Without a filter it takes"
+    " `all`, so that a filter that is empty by mistake cancels nothing. The answer comes after a"
     " second at most; workers cancel those that are left by then. Runs that the caller may not"
     " cancel are left out, and so are runs that are started later. `countRuns` shows how many are"
     " left.",

@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiResponse
 
 from flows.api.openapi.describe import answered, in_path, operation
 from flows.api.openapi.examples import SCHEDULE
-from flows.api.openapi.operations import CURSOR, WITH_REASON
+from flows.api.openapi.operations import PAGE, WITH_REASON
 from flows.api.openapi.schemas import SCHEDULE_REQUEST, ref
 
 OF = [in_path("name", "The flow's name."), in_path("schedule", "The schedule's name.")]
@@ -19,7 +19,7 @@ LIST_SCHEDULES = operation(
     "schedules",
     "List the schedules of a flow",
     "Returns the schedules of a flow that the caller may watch or operate, by name.",
-    parameters=[OF[0], CURSOR],
+    parameters=[OF[0], *PAGE],
     answer=answered(
         "A page of schedules, by name.",
         ref("SchedulePage"),

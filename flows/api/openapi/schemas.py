@@ -609,6 +609,10 @@ FLOW = record(
         "name": TEXT,
         "description": TEXT,
         "active": {"type": "boolean"},
+        "paused": {
+            "type": "boolean",
+            "description": "Whether the whole flow is paused; its queues may be paused themselves.",
+        },
         "version": {
             "type": ["integer", "null"],
             "description": "The latest; null until it is first started.",
@@ -741,6 +745,11 @@ REPROCESSING_FILTER = record(
 REPROCESSING_REQUEST = record(
     {
         "filter": REPROCESSING_FILTER,
+        "all": {
+            "type": "boolean",
+            "default": False,
+            "description": "Every open dead letter; in place of `filter`, or with an empty one.",
+        },
         "dryRun": {"type": "boolean", "default": False, "description": "Count and do nothing."},
         "ratePerSecond": {
             "type": ["number", "null"],
@@ -767,7 +776,16 @@ REPROCESSING_REQUEST = record(
         },
         "reason": REASON,
     },
-    optional=("dryRun", "ratePerSecond", "stopAfterFailures", "sample", "newestScript", "reason"),
+    optional=(
+        "filter",
+        "all",
+        "dryRun",
+        "ratePerSecond",
+        "stopAfterFailures",
+        "sample",
+        "newestScript",
+        "reason",
+    ),
     additionalProperties=False,
     examples=[EXAMPLE_OF_REPROCESSING],
 )
@@ -799,22 +817,30 @@ CANCELLING_FILTER = record(
         "createdBefore",
     ),
     additionalProperties=False,
-    description="Which runs that have not ended: those that match every part; empty: all.",
+    description="Which runs that have not ended: those that match every part. Where it is empty,"
+    " nothing is cancelled unless `all` is true; `dryRun` counts all.",
 )
 
 CANCELLING_REQUEST = record(
     {
         "filter": CANCELLING_FILTER,
+        "all": {
+            "type": "boolean",
+            "default": False,
+            "description": "Every run that the caller may cancel; in place of `filter`, or with an"
+            " empty one.",
+        },
         "dryRun": {"type": "boolean", "default": False, "description": "Count and do nothing."},
         "reason": REASON,
     },
-    optional=("dryRun", "reason"),
+    optional=("filter", "all", "dryRun", "reason"),
     additionalProperties=False,
     examples=[
         {
             "filter": {"flowName": "loan-application", "labels": {"shop": "north"}},
             "reason": "Sent twice.",
-        }
+        },
+        {"all": True, "dryRun": True},
     ],
 )
 

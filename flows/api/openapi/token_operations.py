@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiResponse
 
 from flows.api.openapi.describe import answered, in_path, operation
 from flows.api.openapi.examples import ADDED_TOKEN, OWN_TOKEN, WHO
+from flows.api.openapi.operations import PAGE
 from flows.api.openapi.schemas import TOKEN_REQUEST, ref
 
 WHO_AM_I = operation(
@@ -23,8 +24,9 @@ LIST_TOKENS = operation(
     "listTokens",
     "auth",
     "List the caller's tokens, the newest first",
-    "Returns the valid bearer tokens of the caller, on one page. The tokens themselves are not"
-    " stored and cannot be shown again.",
+    "Returns the valid bearer tokens of the caller. The tokens themselves are not stored and cannot"
+    " be shown again.",
+    parameters=PAGE,
     answer=answered(
         "The tokens.", ref("TokenPage"), {"results": [OWN_TOKEN], "next": None, "nextCursor": None}
     ),
@@ -37,8 +39,9 @@ ADD_TOKEN = operation(
     "Make a bearer token with a name",
     "Makes a token of the caller. Without `expiresIn` it is valid as long as one of createToken. A"
     " user has at most 50 tokens: at that number one with a name is refused, and one without a"
-    " name revokes the oldest one that has no name. A changed password or a deactivated user"
-    " revokes all. Users of the identity provider make none.",
+    " name revokes the oldest one that has no name. Several may have the same name, so that a token"
+    " is replaced before the old one is revoked: its `id` tells them apart. A changed password or a"
+    " deactivated user revokes all. Users of the identity provider make none.",
     body={"application/json": TOKEN_REQUEST},
     answer=answered(
         "The token; it is shown this once.", ref("AddedToken"), ADDED_TOKEN, status=201

@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 
 from flows.api.openapi.describe import answered, in_path, names_its_run, operation
 from flows.api.openapi.examples import WEBHOOK_DELIVERY
-from flows.api.openapi.operations import CURSOR, WITH_REASON
+from flows.api.openapi.operations import PAGE, WITH_REASON
 from flows.api.openapi.run_operations import RUN_ID
 from flows.api.openapi.schemas import ref
 
@@ -20,7 +20,7 @@ LIST_WEBHOOK_DELIVERIES = operation(
     "Returns what the receivers of the run's end were told or will be: one delivery for each end"
     " and receiver. A run that was reprocessed after a failure ends again, and is told again. The"
     " caller needs the right to see the run.",
-    parameters=[RUN_ID, CURSOR, names_its_run(200)],
+    parameters=[RUN_ID, *PAGE, names_its_run(200)],
     answer=answered(
         "A page of deliveries.",
         ref("WebhookDeliveryPage"),

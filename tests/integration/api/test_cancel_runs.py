@@ -105,7 +105,7 @@ def test_tasks_cancel_nothing_once_the_right_is_gone(caller, user, monkeypatch):
     monkeypatch.setattr("flows.tasks.cancelling.SLICE_SECONDS", 0.0)
     runs = [start() for _ in range(3)]
 
-    cancel(caller, {})
+    cancel(caller, {}, all=True)
     user.groups.clear()
     work_tasks()
 
@@ -140,7 +140,8 @@ def test_every_part_of_the_filter(caller, user):
 
     for filter, expected in FILTERS:
         with undone():
-            assert cancel(caller, filter).json()["matched"] == len(expected), filter
+            document = cancel(caller, filter, all=not any(filter.values())).json()
+            assert document["matched"] == len(expected), filter
             assert cancelled() == {runs[number] for number in expected}, filter
 
 
@@ -165,7 +166,7 @@ def test_runs_that_the_caller_may_not_cancel_are_left_out(
     for right in rights:
         grant(user, right, None if everywhere else flow)
 
-    cancel(client, {})
+    cancel(client, {}, all=True)
 
     assert cancelled() == {runs[name] for name in expected}
 
@@ -178,8 +179,33 @@ def test_caller_who_may_cancel_nothing_is_refused(client, user, flow, right):
     assert_problem(cancel(client, {}), 403, "no-role")
 
 
+EMPTY: list[Any] = [{}, {"status": []}, {"labels": {}}, {"status": [], "labels": {}}]
+
+
+def test_an_empty_filter_cancels_nothing_unless_all_is_said(caller):
+    run = start()
+
+    for filter in EMPTY:
+        problem = assert_problem(cancel(caller, filter), 400, "payload-invalid")
+        assert problem["errors"][0]["path"] == "$.filter"
+        assert '"all": true' in problem["errors"][0]["detail"]
+        assert_problem(cancel(caller, filter, all=False), 400, "payload-invalid")
+        assert cancel(caller, filter, dryRun=True).json()["matched"] == 1
+    assert not cancelled()
+
+    body = {"all": True}
+    answer = caller.post(PATH, body, content_type="application/json")
+
+    assert answer.json()["cancelled"] == 1
+    assert cancelled() == {run}
+
+
 WRONG_REQUESTS: list[Any] = [
     {},
+    {"all": False},
+    {"all": "yes"},
+    {"all": True, "filter": {"flowName": "loan"}},
+    {"dryRun": True},
     {"filter": []},
     {"filter": {"status": "QUEUED"}},
     {"filter": {"status": ["COMPLETED"]}},

@@ -138,7 +138,7 @@ class TestListed:
     def test_pages_follow_each_other_by_next(self, operator):
         letters = [make_dead_letter() for _ in range(3)]
 
-        with mock.patch("flows.api.dead_letters.PAGE_SIZE", 2):
+        with mock.patch("flows.api.pages.PAGE_SIZE", 2):
             first = operator.get(PATH, {"flowName": "loan"}).json()
             second = operator.get(first["next"]).json()
 

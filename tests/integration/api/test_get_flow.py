@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flows import engine
-from flows.models import Right
+from flows.models import AuditEntry, Right
 from tests.integration.api.helpers import assert_problem, grant, make_loan_flow
 
 PATH = "/async/api/flows/loan"
@@ -42,6 +42,40 @@ def test_flow_that_the_caller_may_only_operate_is_shown(client, user, flow):
     grant(user, Right.OPERATE, flow)
 
     assert client.get(PATH).json()["rights"] == ["operate"]
+
+
+def test_flow_is_paused_and_resumed_by_who_operates_it(client, user, flow):
+    grant(user, Right.OPERATE, flow)
+    reason = {"reason": "The prices are wrong."}
+
+    for _ in range(2):
+        paused = client.post(f"{PATH}/pause", reason, content_type="application/json")
+        assert (paused.status_code, paused.json()["paused"]) == (200, True)
+        assert paused.json() == client.get(PATH).json()
+    queue = client.get("/async/api/queues/loan queue 1").json()
+    assert (queue["paused"], queue["waitingBecause"]) == (False, None)
+    engine.start("loan", {})
+    assert "paused" in client.get("/async/api/queues/loan queue 1").json()["waitingBecause"]
+    flow.refresh_from_db()
+    assert (flow.paused_by, flow.pause_reason) == (user, "The prices are wrong.")
+    for _ in range(2):
+        assert client.post(f"{PATH}/resume").json()["paused"] is False
+
+    entries = AuditEntry.objects.filter(verb__in=("pause", "resume"))
+    assert {(each.verb, each.actor) for each in entries} == {
+        ("pause", "caller"),
+        ("resume", "caller"),
+    }
+
+
+@pytest.mark.parametrize("body", [{"reason": 5}, {"why": "x"}, []])
+def test_wrong_body_pauses_nothing(client, user, flow, body):
+    grant(user, Right.OPERATE, flow)
+
+    response = client.post(f"{PATH}/pause", body, content_type="application/json")
+
+    assert_problem(response, 400, "payload-invalid")
+    assert client.get(PATH).json()["paused"] is False
 
 
 def test_caller_without_credentials_is_asked_for_them(anonymous, flow):

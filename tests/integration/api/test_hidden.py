@@ -48,6 +48,8 @@ class Operation:
 OPERATE, CONFIGURE = {Right.OPERATE}, {Right.CONFIGURE}
 OPERATIONS = [
     Operation("get", "flows/{flow}", SEES_FLOW, SEES_FLOW),
+    Operation("post", "flows/{flow}/pause", SEES_FLOW, OPERATE),
+    Operation("post", "flows/{flow}/resume", SEES_FLOW, OPERATE),
     Operation("get", "queues/{queue}", SEES_RUNS, SEES_RUNS),
     Operation("post", "queues/{queue}/pause", SEES_RUNS, OPERATE),
     Operation("post", "queues/{queue}/resume", SEES_RUNS, OPERATE),

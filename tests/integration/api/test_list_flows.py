@@ -54,6 +54,7 @@ def test_flow_is_shown_with_steps_schema_and_rights(client, user):
         "name": "loan",
         "description": "Lends money.",
         "active": True,
+        "paused": False,
         "version": None,
         "steps": [
             {

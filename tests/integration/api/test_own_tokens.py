@@ -107,6 +107,17 @@ def test_at_the_limit_one_with_a_name_is_refused_and_the_oldest_without_one_goes
     assert {named, caller["id"]} < ids
 
 
+def test_a_token_is_replaced_by_another_of_its_name(client):
+    old, new = (add(client, {"name": "billing"}).json() for _ in range(2))
+
+    assert client.delete(f"{PATH}/{old['id']}").status_code == 204
+
+    left = [token["id"] for token in client.get(PATH).json()["results"] if token["name"]]
+    assert left == [new["id"]]
+    assert by(new["accessToken"]).get(WHO).json()["token"]["name"] == "billing"
+    assert by(old["accessToken"]).get(WHO).status_code == 401
+
+
 def test_tokens_of_others_are_neither_listed_nor_removed(client, admin):
     theirs = add(client_of(admin), {"name": "theirs"}).json()["id"]
 

@@ -109,6 +109,17 @@ def test_a_dry_run_only_counts(client, user, flow):
     assert not Reprocessing.objects.exists()
 
 
+def test_all_is_every_open_dead_letter(client, user, flow):
+    grant(user, Right.OPERATE, flow)
+    make_dead_letters(flow, 2)
+
+    answers = [post(client, body) for body in ({"all": True}, {"all": True, "filter": {}})]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert [answer.json()["matched"] for answer in answers] == [2, 2]
+    assert [made.filter for made in Reprocessing.objects.all()] == [{}, {}]
+
+
 def test_flows_that_the_caller_may_not_operate_are_left_out(client, user, flow):
     other = make_loan_flow("other")
     make_dead_letters(flow, 1)
@@ -153,6 +164,8 @@ def test_a_login_is_needed(anonymous):
     ("body", "path"),
     [
         ({}, "$"),
+        ({"all": False}, "$"),
+        ({"all": True, "filter": {"flowName": "loan"}}, "$.all"),
         ({"filter": None}, "$.filter"),
         ({"filter": {"flow": "loan"}}, "$.filter.flow"),
         ({"filter": {"reason": "bad luck"}}, "$.filter.reason"),

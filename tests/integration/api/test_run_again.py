@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.integration.api.helpers import assert_problem, grant
 from .test_dead_letters import make_dead_letter
 
 SENT = b'{"amount": 1.10, "big": 100000000000000000000001}'
+SAME = b'{"payload": {"big": 100000000000000000000001, "amount": 1.10}}'
 
 
 @pytest.fixture
@@ -33,10 +35,10 @@ def caller(client, user, flow):
     return client
 
 
-def again(client, run, body=None):
+def again(client, run, body=None, **headers):
     raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body)
     path = f"/async/api/runs/{run.pk}/again"
-    return client.post(path, raw, content_type="application/json")
+    return client.post(path, raw, content_type="application/json", headers=headers)
 
 
 def started(response) -> Run:
@@ -139,6 +141,75 @@ def test_flow_that_cannot_be_started_is_409(caller, flow, run):
     Flow.objects.update(active=False)
 
     assert_problem(again(caller, run), 409, "flow-not-runnable")
+
+
+def test_the_same_key_gives_the_same_new_run(caller, user, run):
+    key = {"Idempotency-Key": "again 17"}
+
+    first = again(caller, run, **key)
+    engine.cancel(started(first))
+    second = again(caller, run, SAME, **key)
+
+    assert (second.status_code, second.json()["status"]) == (202, "CANCELLED")
+    assert second.json()["correlationId"] == first.json()["correlationId"]
+    assert second.json()["repeats"] == str(run.pk)
+    assert first.get("Idempotent-Replayed") is None
+    assert second["Idempotent-Replayed"] == "true"
+    assert Run.objects.count() == 2
+    found = caller.get("/async/api/runs?idempotencyKey=again 17").json()["results"]
+    assert [each["correlationId"] for each in found] == [first.json()["correlationId"]]
+
+
+OTHER_REQUESTS: list[Any] = [b'{"payload": {"amount": 2}}', {"fromStep": "step 1"}]
+
+
+def test_another_request_with_the_key_is_refused(caller, user, run):
+    key = {"Idempotency-Key": "again 17"}
+    other = Run.objects.get(pk=engine.start("loan", SENT, user=user).correlation_id)
+    engine.cancel(other)
+    again(caller, run, **key)
+
+    for body in OTHER_REQUESTS:
+        assert_problem(again(caller, run, body, **key), 409, "idempotency-conflict")
+    assert_problem(again(caller, other, **key), 409, "idempotency-conflict")
+    path = "/async/api/start?flowName=loan"
+    start = caller.post(path, SENT, content_type="application/json", headers=key)
+    assert_problem(start, 409, "idempotency-conflict")
+    assert_problem(again(caller, run, **{"Idempotency-Key": "a,b"}), 400, "header-invalid")
+    assert Run.objects.count() == 3
+
+
+@pytest.mark.parametrize("verb", ["again", "reprocess"])
+@pytest.mark.parametrize(("ends", "status"), [(True, 200), (False, 202)])
+def test_the_end_is_waited_for(caller, run, verb, ends, status):
+    path = f"/async/api/runs/{run.pk}/again"
+    if verb == "reprocess":
+        path = f"/async/api/dead-letters/{make_dead_letter().pk}/reprocess"
+    with mock.patch("flows.api.waiting.wait_until_finished") as waiting:
+        if ends:
+            waiting.side_effect = lambda run, _: engine.cancel(Run.objects.get(pk=run))
+        response = caller.post(f"{path}?wait=20", content_type="application/json")
+
+    assert response.status_code == status, response.content
+    document = response.json()
+    new = Run.objects.get(pk=document["correlationId"])
+    assert ("steps" in document) == ends
+    assert document["status"] == new.status
+    assert response["X-Correlation-Id"] == str(new.pk)
+    assert waiting.call_args.args == (new.pk, 20.0)
+    if verb == "again":
+        assert document["repeats"] == str(run.pk)
+
+
+@pytest.mark.parametrize("wait", ["", "-1", "x"])
+def test_wrong_wait_starts_nothing(caller, run, wait):
+    letter = make_dead_letter()
+    for path in (f"runs/{run.pk}/again", f"dead-letters/{letter.pk}/reprocess"):
+        response = caller.post(f"/async/api/{path}?wait={wait}", content_type="application/json")
+        assert_problem(response, 400, "query-invalid")
+    assert Run.objects.count() == 2
+    letter.refresh_from_db()
+    assert letter.reprocessed_at is None
 
 
 WRONG_BODIES: list[Any] = [

@@ -62,6 +62,8 @@ OPERATIONS = {
     ("get", "/async/api/auth/whoami"): "whoAmI",
     ("get", "/async/api/flows"): "listFlows",
     ("get", "/async/api/flows/{name}"): "getFlow",
+    ("post", "/async/api/flows/{name}/pause"): "pauseFlow",
+    ("post", "/async/api/flows/{name}/resume"): "resumeFlow",
     ("get", "/async/api/flows/{name}/schedules"): "listSchedules",
     ("get", "/async/api/flows/{name}/schedules/{schedule}"): "getSchedule",
     ("put", "/async/api/flows/{name}/schedules/{schedule}"): "setSchedule",

@@ -48,6 +48,22 @@ class TestUnderTheFront:
         assert (status, document["status"], document["currentStep"]) == (200, "CANCELLED", "step 1")
         assert document["correlationId"] == headers["x-correlation-id"] == str(run.pk)
 
+    def test_run_again_is_answered_with_its_run_at_the_end(self, server, caller):
+        first = Run.objects.get(pk=engine.start("loan", {"amount": 1}, user=caller).correlation_id)
+        engine.cancel(first)
+
+        path = f"/async/api/runs/{first.pk}/again?wait=30"
+        [(status, headers, document)] = server.post({"payload": {"amount": 2}}, path=path)
+
+        run = Run.objects.get(repeats=first.pk)
+        assert (status, document["status"], document["repeats"]) == (
+            200,
+            "CANCELLED",
+            str(first.pk),
+        )
+        assert document["correlationId"] == headers["x-correlation-id"] == str(run.pk)
+        assert Run.objects.count() == 2
+
     def test_start_is_accepted_where_the_login_ends_while_it_waits(self, server, monkeypatch):
         def look(run_ids: Collection[UUID]) -> set[UUID]:
             with server.lock:

@@ -466,6 +466,7 @@ class TestKeys:
 
         assert [entry["line"] for entry in document["rejected"]] == [2, 3]
         assert all("The key 'id' must" in entry["detail"] for entry in document["rejected"])
+        assert document["rejected"][1]["detail"].endswith("must be a member of the payload.")
         assert document["accepted"] == 2
 
     def test_lines_that_were_taken_before_need_no_room(self, send):
