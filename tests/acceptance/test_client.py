@@ -26,6 +26,7 @@ from asyncengine_client import (
     QueueFull,
     Refused,
     RunNotEnded,
+    calls,
 )
 from asyncengine_client.command import main, parser
 
@@ -187,6 +188,46 @@ def test_a_dead_letter_is_found_and_reprocessed(engine: Client) -> None:
     assert not list(engine.dead_letters(correlation_id=failed["correlationId"]))
 
 
+def test_what_is_done_anew_is_awaited(engine: Client) -> None:
+    exact = b'{"n": 123456789012345678901234567890.10}'
+    run = engine.start_and_wait(DOUBLES, {"n": 21}, seconds=PATIENCE)
+    failed = engine.start_and_wait(FAILS, exact, seconds=PATIENCE)
+    [letter] = failed["deadLetterIds"]
+
+    new = engine.run_again_and_wait(
+        run["correlationId"], payload=b'{"n": 4}', key="anew", seconds=PATIENCE
+    )
+    again = engine.run_again(run["correlationId"], payload={"n": 4}, key="anew")
+    dead = engine.reprocess_and_wait(letter, payload=exact, seconds=PATIENCE)
+
+    assert (new["result"]["payload"], new["repeats"]) == (8, run["correlationId"])
+    assert again["correlationId"] == new["correlationId"]
+    assert (dead["status"], dead["correlationId"]) == ("FAILED", failed["correlationId"])
+    [other] = set(dead["deadLetterIds"]) - {letter}
+    assert engine._answer(calls.one("dead-letters", other)).content.count(exact) == 1
+
+
+def test_many_are_counted_cancelled_and_reprocessed(engine: Client) -> None:
+    engine.pause("double")
+    started = {
+        engine.start(DOUBLES, {"n": n}, labels={"many": "yes"})["correlationId"] for n in range(5)
+    }
+    chosen = {"flowName": DOUBLES, "labels": {"many": "yes"}}
+    listed = engine.runs(labels={"many": "yes"}, page_size=2)
+
+    assert {run["correlationId"] for run in listed} == started
+    assert engine.count_runs(labels={"many": "yes"})["QUEUED"] == 5
+    assert engine.cancel_runs(chosen, dry_run=True)["matched"] == 5
+    with pytest.raises(Refused, match="payload-invalid"):
+        engine.cancel_runs({})
+    assert engine.cancel_runs(chosen, reason="a test")["matched"] == 5
+    wait_for(lambda: engine.count_runs(labels={"many": "yes"})["CANCELLED"] == 5, what="the end")
+    engine.resume("double")
+    engine.start_and_wait(FAILS, {"n": 1}, seconds=PATIENCE)
+    letters = len(list(engine.dead_letters(flow=FAILS, page_size=1)))
+    assert engine.reprocess_many(all=True, dry_run=True)["matched"] == letters > 0
+
+
 def test_errors_tell_what_is_wrong(engine: Client, url: str) -> None:
     with pytest.raises(NotFound):
         engine.run("01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
@@ -196,6 +237,12 @@ def test_errors_tell_what_is_wrong(engine: Client, url: str) -> None:
         absent.start(DOUBLES, {})
     with pytest.raises(ClientError, match="http"):
         Client("engine.example")
+    # One that is empty by mistake would be another with each call.
+    for key in ("", "ä", "a\n"):
+        with pytest.raises(ValueError, match="idempotency key"):
+            engine.start(DOUBLES, {"n": 1}, key=key)
+    with pytest.raises(ValueError, match="colon"):
+        engine.start(DOUBLES, {"n": 1}, labels={"a:b": "c"})
     engine.pause("double")
     started = engine.start(DOUBLES, {"n": 1})
     with pytest.raises(RunNotEnded) as waited:
@@ -221,6 +268,10 @@ def test_the_client_for_asyncio_does_the_same(url: str, token: str) -> None:
             done = await engine.start_batch(DOUBLES, [{"n": 1}, {"n": 2}])
             events = [each async for each in engine.run_events(runs[0]["correlationId"])]
             flows = [each["name"] async for each in engine.flows()]
+            again = await engine.run_again_and_wait(runs[0]["correlationId"], seconds=PATIENCE)
+            counts = await engine.count_runs(flow=DOUBLES)
+            assert again["repeats"] == runs[0]["correlationId"]
+            assert counts["COMPLETED"] >= len(runs)
             return [runs, done["accepted"], events[-1]["event"], flows]
 
     runs, accepted, last, flows = asyncio.run(many())
@@ -293,6 +344,17 @@ def test_the_command_does_what_the_client_does(
     assert asked("wait", started["correlationId"], "--seconds", "0", code=3)
     assert asked("cancel", started["correlationId"])[0]["status"] == "CANCELLED"
     assert not asked("resume", "double")[0]["paused"]
+    assert asked("pause-flow", DOUBLES, "--reason", "a test")[0]["paused"]
+    assert not asked("resume-flow", DOUBLES)[0]["paused"]
+    [again] = asked("again", run["correlationId"], "--payload", '{"n": 6}', "--wait", "60")
+    assert (again["result"]["payload"], again["repeats"]) == (12, run["correlationId"])
+    assert "filter" in asked("cancel-runs", code=1)[0]
+    assert asked("cancel-runs", "--all", "--dry-run")[0]["cancelled"] == 0
+    assert asked("cancel-runs", "--label", "from:nowhere")[0]["matched"] == 0
+    [failed] = asked("start", FAILS, '{"n": 1}', "--wait", "60", code=1)
+    [letter] = failed["deadLetterIds"]
+    assert asked("reprocess", str(letter), "--wait", "60", code=1)[0]["status"] == "FAILED"
+    assert asked("reprocess-many", "--all", "--dry-run")[0]["matched"] >= 1
     [refusal] = asked("start", "nosuch", "{}", code=1)
     assert "nosuch" in refusal
     assert "no JSON" in asked("start", DOUBLES, "{", code=1)[0]

@@ -11,7 +11,7 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from asyncengine_client import calls
-from asyncengine_client.calls import Call
+from asyncengine_client.calls import Call, Payload
 from asyncengine_client.errors import RunNotEnded
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
@@ -63,9 +63,11 @@ class AsyncClient:
     # --- starts ---
 
     async def start(
-        self, flow: str, payload: Mapping[str, Any], *, key: str | None = None, **options: Any
+        self, flow: str, payload: Payload, *, key: str | None = None, **options: Any
     ) -> Started:
         """Start a run. With the same key and payload it is the same run.
+
+        A payload of bytes is JSON, and goes digit for digit.
 
         `options`: labels, priority (0 to 9), start_at, deadline (a time, or seconds), callback_url.
         """
@@ -75,7 +77,7 @@ class AsyncClient:
     async def start_and_wait(
         self,
         flow: str,
-        payload: Mapping[str, Any],
+        payload: Payload,
         *,
         seconds: float = 60.0,
         key: str | None = None,
@@ -83,11 +85,8 @@ class AsyncClient:
     ) -> Run:
         """Start a run and return it when it has ended. Raises RunNotEnded."""
         until = time.monotonic() + seconds
-        answer = await self._json(calls.start(flow, payload, key=key, wait=seconds, **options))
-        if answer["status"] in ENDED and "steps" in answer:
-            ended: Run = answer
-            return ended
-        return await self.wait(answer["correlationId"], seconds=until - time.monotonic())
+        call = calls.start(flow, payload, key=key, wait=seconds, **options)
+        return await self._ended(call, until)
 
     async def start_batch(
         self,
@@ -142,26 +141,58 @@ class AsyncClient:
             if time.monotonic() >= until:
                 raise RunNotEnded(run)
 
-    def runs(self, *, order: str = "-createdAt", **filters: Any) -> AsyncIterator[RunSummary]:
+    def runs(
+        self, *, order: str = "-createdAt", page_size: int | None = None, **filters: Any
+    ) -> AsyncIterator[RunSummary]:
         """Yield runs, those of all pages. Filters: see `calls.runs`."""
-        return self._all("runs", calls.runs(**filters) | {"order": order})
+        return self._all("runs", calls.runs(**filters) | {"order": order}, page_size)
 
     async def count_runs(self, **filters: Any) -> dict[str, int]:
         """Return how many runs there are by their status."""
         call = Call("GET", f"{calls.API}/runs/counts", calls.runs(**filters))
-        counts: dict[str, int] = await self._json(call)
+        answer = await self._json(call)
+        counts: dict[str, int] = answer["counts"]
         return counts
 
     async def cancel(self, correlation_id: str, reason: str | None = None) -> Run:
         answer: Run = await self._json(calls.act("runs", correlation_id, "cancel", reason=reason))
         return answer
 
-    async def run_again(
-        self, correlation_id: str, *, payload: Any = None, from_step: str | None = None
-    ) -> Started:
-        """Start a finished run anew, as a run of its own."""
-        answer: Started = await self._json(calls.run_again(correlation_id, payload, from_step))
+    async def cancel_runs(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        reason: str | None = None,
+    ) -> dict[str, Any]:
+        """Cancel the runs that match a filter of `cancelRuns`, or `all`."""
+        call = calls.cancel_runs(filter, all=all, dryRun=dry_run, reason=reason)
+        answer: dict[str, Any] = await self._json(call)
         return answer
+
+    async def run_again(
+        self,
+        correlation_id: str,
+        *,
+        payload: Any = None,
+        from_step: str | None = None,
+        key: str | None = None,
+    ) -> Started:
+        """Start a finished run anew, as a run of its own. With the same key it is the same run."""
+        call = calls.run_again(correlation_id, payload=payload, from_step=from_step, key=key)
+        answer: Started = await self._json(call)
+        return answer
+
+    async def run_again_and_wait(
+        self, correlation_id: str, *, seconds: float = 60.0, **options: Any
+    ) -> Run:
+        """Start a finished run anew and return the new run when it has ended. Raises RunNotEnded.
+
+        `options`: those of `run_again`.
+        """
+        until = time.monotonic() + seconds
+        return await self._ended(calls.run_again(correlation_id, wait=seconds, **options), until)
 
     async def input(self, correlation_id: str) -> Any:
         """Return the payload of a run, where the flow keeps it."""
@@ -188,9 +219,11 @@ class AsyncClient:
 
     # --- what operators do ---
 
-    def dead_letters(self, **filters: Any) -> AsyncIterator[DeadLetter]:
+    def dead_letters(
+        self, *, page_size: int | None = None, **filters: Any
+    ) -> AsyncIterator[DeadLetter]:
         """Yield open dead letters. Filters: flow, queue, reason, code, correlation_id."""
-        return self._all("dead-letters", calls.letters(**filters))
+        return self._all("dead-letters", calls.letters(**filters), page_size)
 
     async def dead_letter(self, id: int) -> DeadLetter:
         answer: DeadLetter = await self._json(calls.one("dead-letters", id))
@@ -200,14 +233,43 @@ class AsyncClient:
         self,
         id: int,
         *,
-        payload: Mapping[str, Any] | None = None,
+        payload: Any = None,
         newest_script: bool | None = None,
         reason: str | None = None,
     ) -> Reprocessed:
         """Have a dead letter go on in its run, with another payload if one is given."""
-        answer: Reprocessed = await self._json(
-            calls.reprocess(id, payload=payload, newestScript=newest_script, reason=reason)
+        call = calls.reprocess(id, payload=payload, newest_script=newest_script, reason=reason)
+        answer: Reprocessed = await self._json(call)
+        return answer
+
+    async def reprocess_and_wait(self, id: int, *, seconds: float = 60.0, **options: Any) -> Run:
+        """Have a dead letter go on and return its run when it has ended. Raises RunNotEnded.
+
+        `options`: those of `reprocess`.
+        """
+        until = time.monotonic() + seconds
+        return await self._ended(calls.reprocess(id, wait=seconds, **options), until)
+
+    async def reprocess_many(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        newest_script: bool = False,
+        rate_per_second: float | None = None,
+        reason: str | None = None,
+    ) -> dict[str, Any]:
+        """Reprocess the dead letters that match a filter of `reprocessDeadLetters`, or `all`."""
+        call = calls.reprocess_many(
+            filter,
+            all=all,
+            dryRun=dry_run,
+            newestScript=newest_script,
+            ratePerSecond=rate_per_second,
+            reason=reason,
         )
+        answer: dict[str, Any] = await self._json(call)
         return answer
 
     async def discard(self, id: int) -> None:
@@ -221,6 +283,14 @@ class AsyncClient:
         answer: Queue = await self._json(calls.act("queues", queue, "resume", reason=reason))
         return answer
 
+    async def pause_flow(self, flow: str, reason: str | None = None) -> Flow:
+        answer: Flow = await self._json(calls.act("flows", flow, "pause", reason=reason))
+        return answer
+
+    async def resume_flow(self, flow: str, reason: str | None = None) -> Flow:
+        answer: Flow = await self._json(calls.act("flows", flow, "resume", reason=reason))
+        return answer
+
     def queues(self) -> AsyncIterator[Queue]:
         return self._all("queues", {})
 
@@ -228,6 +298,14 @@ class AsyncClient:
         return self._all("flows", {})
 
     # --- requests ---
+
+    async def _ended(self, call: Call, until: float) -> Run:
+        """Return the run that a call lets go, when it has ended."""
+        answer = await self._json(call)
+        if answer["status"] in ENDED and "steps" in answer:
+            ended: Run = answer
+            return ended
+        return await self.wait(answer["correlationId"], seconds=until - time.monotonic())
 
     async def _json(self, call: Call) -> Any:
         return (await self._answer(call)).json()
@@ -244,10 +322,12 @@ class AsyncClient:
                 return response
             await asyncio.sleep(pause)
 
-    async def _all(self, kind: str, filters: Mapping[str, Any]) -> AsyncIterator[Any]:
+    async def _all(
+        self, kind: str, filters: Mapping[str, Any], page_size: int | None = None
+    ) -> AsyncIterator[Any]:
         cursor = None
         while True:
-            page = await self._json(calls.page(kind, filters, cursor))
+            page = await self._json(calls.page(kind, filters, cursor, page_size))
             for result in page["results"]:
                 yield result
             cursor = page["nextCursor"]

@@ -14,6 +14,9 @@ import httpx
 
 from asyncengine_client.traces import trace_headers
 
+# A JSON object; bytes are its text, which goes digit for digit.
+Payload = Mapping[str, Any] | bytes
+
 API = "/async/api"
 # The longest that the engine holds a call.
 LONGEST_WAIT = 60.0
@@ -34,24 +37,54 @@ class Call:
     held: float = 0.0
 
     def content(self) -> bytes | None:
-        if self.body is None:
-            return None
-        return json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
+        return None if self.body is None else text_of(self.body)
+
+
+def text_of(value: Any) -> bytes:
+    """Return JSON; bytes are JSON already."""
+    if isinstance(value, bytes):
+        return value
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def with_payload(payload: Any, **others: Any) -> bytes | None:
+    """Return the body of a call that has a payload in it; None where it is empty."""
+    given = {
+        name: text_of(value) for name, value in without_none(payload=payload, **others).items()
+    }
+    members = [text_of(name) + b":" + value for name, value in given.items()]
+    return b"{" + b",".join(members) + b"}" if members else None
 
 
 def start(
     flow: str,
-    payload: Mapping[str, Any],
+    payload: Payload,
     *,
     key: str | None,
     wait: float = 0.0,
     **options: Any,
 ) -> Call:
-    params = start_parameters(flow, **options)
-    if wait:
-        params["wait"] = seconds(min(wait, LONGEST_WAIT))
-    headers = {"Idempotency-Key": key or str(uuid.uuid4()), **trace_headers()}
-    return Call("POST", f"{API}/start", params, payload, headers, held=wait)
+    params = start_parameters(flow, **options) | waiting(wait)
+    return Call("POST", f"{API}/start", params, payload, key_of(key) | trace_headers(), held=wait)
+
+
+def label_texts(labels: Mapping[str, str] | None) -> list[str] | None:
+    """Return labels as parameters. Raises ValueError for a key that would be read otherwise."""
+    for name in labels or {}:
+        if ":" in name:
+            raise ValueError(f"The key of the label {name!r} has a colon.")
+    return [f"{name}:{value}" for name, value in (labels or {}).items()] or None
+
+
+def key_of(key: str | None) -> dict[str, str]:
+    """Return the header with the key, which is drawn where none is given. Raises ValueError."""
+    if key is not None and not (key.isascii() and key.isprintable() and key):
+        raise ValueError(f"The idempotency key {key!r} is empty or has characters beyond ASCII.")
+    return {"Idempotency-Key": str(uuid.uuid4()) if key is None else key}
+
+
+def waiting(wait: float) -> dict[str, str]:
+    return {"wait": seconds(min(wait, LONGEST_WAIT))} if wait > 0 else {}
 
 
 def start_parameters(
@@ -65,7 +98,7 @@ def start_parameters(
 ) -> dict[str, Any]:
     return without_none(
         flowName=flow,
-        label=[f"{name}:{value}" for name, value in (labels or {}).items()] or None,
+        label=label_texts(labels),
         priority=priority,
         startAt=moment(start_at),
         deadline=seconds(deadline) if isinstance(deadline, int | float) else moment(deadline),
@@ -74,8 +107,7 @@ def start_parameters(
 
 
 def run(correlation_id: str, wait: float = 0.0) -> Call:
-    params = {"wait": seconds(min(wait, LONGEST_WAIT))} if wait > 0 else {}
-    return Call("GET", f"{API}/runs/{part(correlation_id)}", params, held=wait)
+    return Call("GET", f"{API}/runs/{part(correlation_id)}", waiting(wait), held=wait)
 
 
 def runs(
@@ -94,7 +126,7 @@ def runs(
     return without_none(
         flowName=flow,
         status=[status] if isinstance(status, str) else status and list(status),
-        label=[f"{name}:{value}" for name, value in (labels or {}).items()] or None,
+        label=label_texts(labels),
         startedBy=started_by,
         createdAfter=moment(created_after),
         createdBefore=moment(created_before),
@@ -104,10 +136,27 @@ def runs(
     )
 
 
-def run_again(correlation_id: str, payload: Any = None, from_step: str | None = None) -> Call:
-    body = without_none(payload=payload, fromStep=from_step)
-    # Sent twice it would be two runs.
-    return Call("POST", f"{API}/runs/{part(correlation_id)}/again", body=body, is_safe=False)
+def run_again(
+    correlation_id: str,
+    *,
+    payload: Any = None,
+    from_step: str | None = None,
+    key: str | None = None,
+    wait: float = 0.0,
+) -> Call:
+    path = f"{API}/runs/{part(correlation_id)}/again"
+    body = with_payload(payload, fromStep=from_step)
+    return Call("POST", path, waiting(wait), body, key_of(key), held=wait)
+
+
+def cancel_runs(filter: Mapping[str, Any] | None, **options: Any) -> Call:
+    return Call("POST", f"{API}/runs/cancel", body=without_none(filter=filter, **options))
+
+
+def reprocess_many(filter: Mapping[str, Any] | None, **options: Any) -> Call:
+    body = without_none(filter=filter, **options)
+    # Sent twice it would be two reprocessings.
+    return Call("POST", f"{API}/dead-letters/reprocess", body=body, is_safe=False)
 
 
 def act(kind: str, name: str | int, verb: str, **body: Any) -> Call:
@@ -115,13 +164,24 @@ def act(kind: str, name: str | int, verb: str, **body: Any) -> Call:
     return Call("POST", f"{API}/{kind}/{part(str(name))}/{verb}", body=without_none(**body) or None)
 
 
-def reprocess(letter: int, **body: Any) -> Call:
+def reprocess(
+    letter: int,
+    *,
+    payload: Any = None,
+    newest_script: bool | None = None,
+    reason: str | None = None,
+    wait: float = 0.0,
+) -> Call:
     path = f"{API}/dead-letters/{letter}/reprocess"
-    return Call("POST", path, body=without_none(**body) or None, is_safe=False)
+    body = with_payload(payload, newestScript=newest_script, reason=reason)
+    return Call("POST", path, waiting(wait), body, is_safe=False, held=wait)
 
 
-def page(kind: str, filters: Mapping[str, Any], cursor: str | None) -> Call:
-    return Call("GET", f"{API}/{kind}", without_none(**filters, cursor=cursor))
+def page(
+    kind: str, filters: Mapping[str, Any], cursor: str | None, size: int | None = None
+) -> Call:
+    params = without_none(**filters, cursor=cursor, pageSize=size)
+    return Call("GET", f"{API}/{kind}", params)
 
 
 def one(kind: str, name: str | int, rest: str = "", **params: Any) -> Call:

@@ -99,6 +99,16 @@ def add_runs(verb: Verb) -> None:
             of_run.add_argument("--seconds", type=float, default=60.0)
         if name == "again":
             of_run.add_argument("--from-step")
+            of_run.add_argument("--payload", help="in place of its own: JSON, @FILE or -")
+            of_run.add_argument("--key", help="the idempotency key")
+            of_run.add_argument("--wait", type=float, metavar="SECONDS", help="for its end")
+
+    many = verb("cancel-runs", "Cancels the runs that match, or all.", do_cancel_runs)
+    many.add_argument("--flow")
+    many.add_argument("--status", action="append")
+    many.add_argument("--label", action="append", type=label, default=[])
+    many.add_argument("--started-by")
+    add_options_of_many(many)
 
     runs = verb("runs", "Lists runs, one a line.", do_runs)
     runs.add_argument("--flow")
@@ -116,6 +126,12 @@ def add_letters(verb: Verb) -> None:
     reprocess.add_argument("id", type=int)
     reprocess.add_argument("--payload", help="in place of its own: JSON, @FILE or -")
     reprocess.add_argument("--newest-script", action="store_true")
+    reprocess.add_argument("--wait", type=float, metavar="SECONDS", help="for the end of its run")
+    many = verb("reprocess-many", "Reprocesses the dead letters that match, or all.", do_many)
+    many.add_argument("--flow")
+    many.add_argument("--queue")
+    many.add_argument("--newest-script", action="store_true")
+    add_options_of_many(many)
     discard = verb("discard", "Discards a dead letter.", do_discard)
     discard.add_argument("id", type=int)
 
@@ -128,8 +144,21 @@ def add_queues(verb: Verb) -> None:
         of_queue = verb(name, text, act)
         of_queue.add_argument("queue")
         of_queue.add_argument("--reason")
+    for name, text, act in (
+        ("pause-flow", "Pauses a flow.", do_pause_flow),
+        ("resume-flow", "Resumes a flow.", do_resume_flow),
+    ):
+        of_flow = verb(name, text, act)
+        of_flow.add_argument("flow")
+        of_flow.add_argument("--reason")
     verb("queues", "Lists queues, one a line.", lambda engine, _: print_lines(engine.queues()))
     verb("flows", "Lists flows, one a line.", lambda engine, _: print_lines(engine.flows()))
+
+
+def add_options_of_many(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="in place of a filter")
+    parser.add_argument("--dry-run", action="store_true", help="count, and do nothing")
+    parser.add_argument("--reason", help="for the audit log")
 
 
 def add_options_of_starts(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +166,7 @@ def add_options_of_starts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--priority", type=int, choices=range(10))
     parser.add_argument("--start-at", metavar="TIME", help="RFC 3339")
     parser.add_argument("--deadline", metavar="TIME", help="RFC 3339, or seconds")
+    parser.add_argument("--callback-url", metavar="URL", help="is told the end of a run")
 
 
 def options_of_start(options: argparse.Namespace) -> dict[str, Any]:
@@ -145,6 +175,7 @@ def options_of_start(options: argparse.Namespace) -> dict[str, Any]:
         "priority": options.priority,
         "start_at": options.start_at,
         "deadline": options.deadline,
+        "callback_url": options.callback_url,
     }
 
 
@@ -155,15 +186,19 @@ def label(text: str) -> tuple[str, str]:
     return key, value
 
 
-def payload_of(text: str) -> Any:
+def payload_of(text: str) -> bytes:
+    """Return the text of a payload, which goes as it is."""
     if text == "-":
-        text = sys.stdin.read()
+        raw = sys.stdin.buffer.read()
     elif text.startswith("@"):
-        text = Path(text[1:]).read_text()
+        raw = Path(text[1:]).read_bytes()
+    else:
+        raw = text.encode()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        json.loads(raw)
+    except ValueError as error:
         raise ClientError(f"The payload is no JSON: {error}.") from None
+    return raw
 
 
 def do_start(engine: Client, options: argparse.Namespace) -> int:
@@ -210,7 +245,30 @@ def do_cancel(engine: Client, options: argparse.Namespace) -> int:
 
 
 def do_again(engine: Client, options: argparse.Namespace) -> int:
-    return print_json(engine.run_again(options.correlation_id, from_step=options.from_step))
+    payload = None if options.payload is None else payload_of(options.payload)
+    given = {"payload": payload, "from_step": options.from_step, "key": options.key}
+    if options.wait:
+        id = options.correlation_id
+        return print_run(engine.run_again_and_wait(id, seconds=options.wait, **given))
+    return print_json(engine.run_again(options.correlation_id, **given))
+
+
+def do_cancel_runs(engine: Client, options: argparse.Namespace) -> int:
+    chosen = {
+        "flowName": options.flow,
+        "status": options.status,
+        "labels": dict(options.label) or None,
+        "startedBy": options.started_by,
+    }
+    return print_json(engine.cancel_runs(filter_of(chosen), **options_of_many(options)))
+
+
+def filter_of(chosen: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in chosen.items() if value is not None} or None
+
+
+def options_of_many(options: argparse.Namespace) -> dict[str, Any]:
+    return {"all": options.all, "dry_run": options.dry_run, "reason": options.reason}
 
 
 def do_runs(engine: Client, options: argparse.Namespace) -> int:
@@ -229,8 +287,16 @@ def do_letters(engine: Client, options: argparse.Namespace) -> int:
 
 def do_reprocess(engine: Client, options: argparse.Namespace) -> int:
     payload = None if options.payload is None else payload_of(options.payload)
-    newest = True if options.newest_script else None
-    return print_json(engine.reprocess(options.id, payload=payload, newest_script=newest))
+    given = {"payload": payload, "newest_script": options.newest_script or None}
+    if options.wait:
+        return print_run(engine.reprocess_and_wait(options.id, seconds=options.wait, **given))
+    return print_json(engine.reprocess(options.id, **given))
+
+
+def do_many(engine: Client, options: argparse.Namespace) -> int:
+    chosen = filter_of({"flowName": options.flow, "queue": options.queue})
+    given = options_of_many(options) | {"newest_script": options.newest_script}
+    return print_json(engine.reprocess_many(chosen, **given))
 
 
 def do_discard(engine: Client, options: argparse.Namespace) -> int:
@@ -244,6 +310,14 @@ def do_pause(engine: Client, options: argparse.Namespace) -> int:
 
 def do_resume(engine: Client, options: argparse.Namespace) -> int:
     return print_json(engine.resume(options.queue, options.reason))
+
+
+def do_pause_flow(engine: Client, options: argparse.Namespace) -> int:
+    return print_json(engine.pause_flow(options.flow, options.reason))
+
+
+def do_resume_flow(engine: Client, options: argparse.Namespace) -> int:
+    return print_json(engine.resume_flow(options.flow, options.reason))
 
 
 def print_run(run: Any) -> int:

@@ -104,6 +104,7 @@ class Flow(TypedDict):
     name: str
     description: str
     active: bool
+    paused: bool
     version: int | None
     steps: list[dict[str, Any]]
     inputSchema: Any
