@@ -20,6 +20,7 @@ from flows.models import (
     Alert,
     AlertNotice,
     AlertTarget,
+    AlertThresholds,
     Consumer,
     DeadLetter,
     Flow,
@@ -134,6 +135,7 @@ def _make_configuration(number: int) -> None:
     target = AlertTarget(name=f"target-{number}", rules=["queue-full"])
     target.set_url("json://hooks.example.org/alerts")
     target.save()
+    AlertThresholds.objects.create(flow=flow, queue_full=80, new_letters=5)
     _make_alerts(flow, target)
     TrialRecord.objects.create(script=script, script_name=script.name, user_name="root")
 

@@ -24,7 +24,15 @@ from simple_history.models import HistoricalRecords
 from flows.access import audit
 from flows.access.audit import Target
 from flows.access.tokens import is_only_hashed_anew, token_name
-from flows.models import AlertTarget, Flow, FlowSchedule, Queue, RoleMapping, Step
+from flows.models import (
+    AlertTarget,
+    AlertThresholds,
+    Flow,
+    FlowSchedule,
+    Queue,
+    RoleMapping,
+    Step,
+)
 from flows.models.users import user_models, user_name_field
 from scripts.models import ConfigurationValue, Library, ReferenceTable, Script, Secret
 
@@ -32,7 +40,7 @@ MASK = "••••••"
 # The names of fields whose values are not shown.
 SECRET = re.compile(r"password|secret|token|digest|encrypted|api_?key", re.IGNORECASE)
 # Names of fields that are no secrets although they look like one.
-NOT_SECRET = frozenset({"secrets", "token_key"})
+NOT_SECRET = frozenset({"secrets", "token_key", "address_secret"})
 # Changed by the engine, or without meaning for a reader.
 LEFT_OUT = frozenset(
     {
@@ -64,6 +72,7 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     ReferenceTable,
     RoleMapping,
     AlertTarget,
+    AlertThresholds,
     Group,
 )
 

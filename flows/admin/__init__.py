@@ -4,6 +4,7 @@ from django.contrib import admin
 
 from flows.admin import (
     alert_targets,
+    alert_thresholds,
     alerts,
     audit,
     consumers,
@@ -33,6 +34,7 @@ users.register()
 
 __all__ = [
     "alert_targets",
+    "alert_thresholds",
     "alerts",
     "audit",
     "consumers",

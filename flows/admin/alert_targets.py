@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminSelect2MultipleWidget
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget
 
 from flows.admin.display import page_of, shown_time
 from flows.alerts.delivering import send_test
@@ -25,6 +25,8 @@ from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.secrets import WriteOnlyWidget
 from scripts.admin.site import register
+from scripts.grants import SECRETS
+from scripts.models import Secret
 
 URL_HELP = (
     "Where to send, as Apprise writes it: jsons://hooks.example.org/alerts for a webhook,"
@@ -34,8 +36,22 @@ URL_HELP = (
 
 
 class AlertTargetForm(forms.ModelForm):
+    """The admin sets `user` on a subclass for each request."""
+
+    user: Any = None
+
     url = forms.CharField(
-        label="Address", max_length=2_000, widget=WriteOnlyWidget, help_text=URL_HELP
+        label="Address",
+        required=False,
+        max_length=2_000,
+        widget=WriteOnlyWidget,
+        help_text=URL_HELP,
+    )
+    address_secret = forms.ChoiceField(
+        label="Secret with the address",
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=AlertTarget._meta.get_field("address_secret").help_text,
     )
     rules = forms.MultipleChoiceField(
         required=False,
@@ -47,15 +63,23 @@ class AlertTargetForm(forms.ModelForm):
     class Meta:
         model = AlertTarget
         fields = (
-            *("name", "active", "least_level", "rules"),
+            *("name", "active", "address_secret", "least_level", "rules"),
             *("quiet_time", "repeat_after", "tells_end"),
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance.pk and "url" in self.fields:
-            self.fields["url"].required = False
+        self.present_secret = self.instance.address_secret
+        if "address_secret" not in self.fields:
+            return
+        if self.instance.encrypted:
             self.fields["url"].help_text = "Stored encrypted and not shown; empty: as it is."
+        names = {*Secret.objects.values_list("name", flat=True), self.present_secret} - {""}
+        secret: Any = self.fields["address_secret"]
+        secret.choices = [
+            ("", "none: the address above"),
+            *((each, each) for each in sorted(names)),
+        ]
 
     def clean_url(self) -> str:
         url = str(self.cleaned_data["url"])
@@ -63,25 +87,45 @@ class AlertTargetForm(forms.ModelForm):
             raise ValidationError(fault)
         return url
 
+    def clean_address_secret(self) -> str:
+        """A user who chooses a secret has messages sent to where it says."""
+        name = str(self.cleaned_data["address_secret"])
+        is_new = name and name != self.present_secret
+        if is_new and not self.user.has_perm(SECRETS.permission):
+            raise ValidationError(f"It needs the permission {SECRETS.permission!r}.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        url, secret = data.get("url"), data.get("address_secret")
+        if url and secret and "address_secret" in self.changed_data:
+            self.add_error("address_secret", "Enter an address or choose a secret, not both.")
+        elif not (url or secret or self.instance.encrypted or self.errors):
+            self.add_error("url", "Enter an address, or choose a secret that has it.")
+        return data
+
     def save(self, commit: bool = True) -> AlertTarget:
-        if url := self.cleaned_data.get("url"):
+        url, secret = self.cleaned_data.get("url"), self.cleaned_data.get("address_secret", "")
+        if url:
             self.instance.set_url(url)
+        elif secret and secret != self.present_secret:
+            self.instance.set_secret(secret)
         return super().save(commit)
 
 
 @register(AlertTarget)
 class AlertTargetAdmin(DetailActions, ConfigurationAdmin):
     form = AlertTargetForm
-    list_display = ("name", "scheme", "least_level", "chosen_rules", "last_message", "state_label")
+    list_display = ("name", "kind", "least_level", "chosen_rules", "last_message", "state_label")
     list_filter = ("active",)
     list_select_related = ("state",)
     search_fields = ("name",)
     unshown_fields = ("url",)
     active_field = "active"
-    found = ("scheme", "last_message", "problem")
+    found = ("kind", "last_message", "problem")
     readonly_fields = found
     fieldsets = (
-        (None, {"fields": ("name", "active", "url", "scheme")}),
+        (None, {"fields": ("name", "active", "url", "address_secret", "kind")}),
         ("What", {"fields": ("least_level", "rules", "tells_end")}),
         ("How often", {"fields": ("quiet_time", "repeat_after", "last_message", "problem")}),
     )
@@ -90,6 +134,10 @@ class AlertTargetAdmin(DetailActions, ConfigurationAdmin):
     @method_decorator(sensitive_post_parameters("url"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
         return super().changeform_view(*args, **kwargs)
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        return type(form.__name__, (form,), {"user": request.user})
 
     def unshown_state(self, obj: AlertTarget) -> str:
         return obj.encrypted
@@ -129,6 +177,12 @@ class AlertTargetAdmin(DetailActions, ConfigurationAdmin):
         else:
             self.message_user(request, "The test was sent.", messages.SUCCESS)
         return leave_dialog(page_of(target))
+
+    @admin.display(description="kind", ordering="scheme")
+    def kind(self, target: AlertTarget) -> str:
+        if target.address_secret:
+            return f"of the secret {target.address_secret}"
+        return target.scheme or "no address"
 
     @admin.display(description="rules")
     def chosen_rules(self, target: AlertTarget) -> str:

@@ -61,6 +61,20 @@ TITLES = {
     "allowedHosts": "Allowed hosts",
     "privateAddresses": "Private addresses",
     "inTransaction": "In a transaction",
+    "alertThresholds": "Alert thresholds",
+    "queueFullPercent": "Queue nearly full, percent",
+    "standingStillSeconds": "Queue standing still, seconds",
+    "oldestAgeSeconds": "Oldest message, seconds",
+    "newDeadLetters": "New dead letters",
+    "failedRuns": "Failed runs",
+    "failedPercent": "Failed share, percent",
+    "failedFactor": "Failing more, times",
+    "criticalFailedPercent": "Critical failed share, percent",
+    "workersGoneSeconds": "Workers gone, seconds",
+    "addressSecret": "Secret with the address",
+    "quietSeconds": "Quiet time in seconds",
+    "repeatSeconds": "Repeated after seconds",
+    "tellsEnd": "Tells the end",
 }
 ICONS = {
     "library": "library_books",
@@ -69,6 +83,8 @@ ICONS = {
     "table": "table",
     "flow": "account_tree",
     "role": "groups",
+    "alert target": "campaign",
+    "alert thresholds": "speed",
 }
 
 

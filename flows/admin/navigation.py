@@ -22,6 +22,7 @@ from flows.front.documentation import documentation
 from flows.models import (
     Alert,
     AlertTarget,
+    AlertThresholds,
     AuditEntry,
     Consumer,
     DeadLetter,
@@ -140,6 +141,7 @@ def configuration(request: HttpRequest) -> dict[str, Any]:
             item(request, "Queues", "stacks", Queue),
             item(request, "Schedules", "event_repeat", FlowSchedule),
             item(request, "Alert targets", "campaign", AlertTarget),
+            item(request, "Alert thresholds", "speed", AlertThresholds),
             transfer,
         ],
     }

@@ -16,10 +16,11 @@ from django.db.models import Q
 from flows.access import audit
 from flows.alerts.messages import Message, message_of, trial_message
 from flows.alerts.notices import Pending, is_quiet, pending, wait_after
-from flows.alerts.sending import NotSent, send
+from flows.alerts.sending import NotSent, send, url_fault
 from flows.models import Alert, AlertNotice, AlertTarget, AlertTargetState
 from flows.models.alert import LONGEST_ERROR
 from flows.store import store
+from scripts.models import Secret
 from scripts.models.encryption import NotDecryptable
 
 logger = logging.getLogger(__name__)
@@ -86,10 +87,26 @@ def _pending(target: AlertTarget, alerts: Iterable[Alert], now: datetime) -> Pen
 
 def _send(target: AlertTarget, message: Message) -> None:
     try:
-        url = target.value()
+        url = _address(target)
     except NotDecryptable as error:
         raise NotSent(f"Its address cannot be decrypted: {error}") from None
     send(url, message)
+
+
+def _address(target: AlertTarget) -> str:
+    """Raises NotSent or NotDecryptable."""
+    if not target.address_secret:
+        if not target.encrypted:
+            raise NotSent("It has no address: enter one on its page.")
+        return target.value()
+    secret = Secret.objects.filter(name=target.address_secret).first()
+    if secret is None:
+        raise NotSent(f"The secret {target.address_secret}, which has its address, is missing.")
+    # A file of secrets ends its lines.
+    url = secret.value().strip()
+    if fault := url_fault(url):
+        raise NotSent(f"The secret {target.address_secret} is no address: {fault}")
+    return url
 
 
 def _record(target: AlertTarget, found: Pending, until: datetime) -> None:

@@ -86,8 +86,8 @@ def _fields(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[s
         before, after = old.get(key), new.get(key)
         if same(before, after):
             continue
-        if key == "backoff":
-            yield from _fields("backoff.", old[key], new[key])
+        if key in ("backoff", "alertThresholds"):
+            yield from _fields(f"{key}.", before or {}, after or {})
         elif key == "steps":
             yield from _named("step", old[key], new[key])
         elif key == "schedules":

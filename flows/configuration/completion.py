@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from flows.configuration.alerts import completed_thresholds
 from flows.configuration.rows import (
     DAY,
     MILLISECOND,
@@ -66,6 +67,7 @@ def completed_queue(given: dict[str, Any]) -> dict[str, Any]:
             entry["maxWaitSeconds"] = longest
     if given.get("cluster"):
         entry["cluster"] = given["cluster"]
+    entry |= _thresholds(given)
     return entry | {key: given[key] for key in ("paused",) if key in given}
 
 
@@ -86,8 +88,14 @@ def completed_flow(given: dict[str, Any]) -> dict[str, Any]:
         entry["schedules"] = sorted(found, key=lambda each: str(each["name"]))
     if rate := given.get("startRate"):
         entry["startRate"] = {name: int(number) for name, number in rate.items()}
+    entry |= _thresholds(given)
     entry["steps"] = _with_names([completed_step(step) for step in entry["steps"]])
     return entry
+
+
+def _thresholds(given: dict[str, Any]) -> dict[str, Any]:
+    thresholds = given.get("alertThresholds")
+    return {"alertThresholds": completed_thresholds(thresholds)} if thresholds else {}
 
 
 def completed_step(given: dict[str, Any]) -> dict[str, Any]:

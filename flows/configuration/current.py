@@ -9,6 +9,12 @@ from typing import Any
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 
+from flows.configuration.alerts import (
+    INSTALLATION,
+    own_thresholds,
+    target_entry,
+    thresholds_entry,
+)
 from flows.configuration.completion import completed_role
 from flows.configuration.rows import (
     flow_entry,
@@ -18,7 +24,7 @@ from flows.configuration.rows import (
 )
 from flows.configuration.schedules import schedule_entries
 from flows.configuration.tables import table_entries
-from flows.models import Flow, Queue, Step
+from flows.models import AlertTarget, AlertThresholds, Flow, Queue, Step
 from scripts.models import ConfigurationValue, Library, Script
 
 # Entries by kind and name.
@@ -29,8 +35,9 @@ def export_configuration() -> dict[str, Any]:
     """Return the whole configuration as one document, sorted by name, steps in their order.
 
     The roles are the groups with a right to a flow. Of the values of the installation it has the
-    names, of tables what identifies their files. `paused` is left out where a queue is not paused,
-    so that an import elsewhere does not resume a queue there.
+    names, of tables what identifies their files, of alert targets the names of the secrets with
+    their addresses. `paused` is left out where a queue is not paused, so that an import elsewhere
+    does not resume a queue there.
     """
     entries = CurrentState.load().entries()
     for queue in entries["queue"].values():
@@ -45,7 +52,12 @@ def export_configuration() -> dict[str, Any]:
     }
     # What they are is each installation's own.
     names = sorted(ConfigurationValue.objects.values_list("name", flat=True))
-    others = {"tables": list(table_entries().values()), "config": names}
+    others = {
+        "tables": list(table_entries().values()),
+        "config": names,
+        "alertTargets": list(entries["alert target"].values()),
+        "alertThresholds": entries["alert thresholds"][INSTALLATION],
+    }
     return document | {key: found for key, found in others.items() if found}
 
 
@@ -79,6 +91,8 @@ class CurrentState:
 
     rows: dict[str, dict[str, Any]]
     steps: dict[str, list[Step]]
+    # By the ids of flow and queue.
+    thresholds: dict[tuple[int | None, int | None], AlertThresholds]
 
     @classmethod
     def load(cls) -> CurrentState:
@@ -88,31 +102,43 @@ class CurrentState:
             "queue": Queue.objects.all(),
             "flow": Flow.objects.prefetch_related("schedules"),
             "role": Group.objects.prefetch_related("role_mappings__flow"),
+            "alert target": AlertTarget.objects.all(),
         }
         by_name = {kind: {row.name: row for row in rows[kind]} for kind in rows}
+        thresholds = {
+            (row.flow_id, row.queue_id): row for row in AlertThresholds.objects.order_by()
+        }
+        of_all = thresholds.get((None, None), AlertThresholds())
+        by_name["alert thresholds"] = {INSTALLATION: of_all}
         steps: dict[str, list[Step]] = {name: [] for name in by_name["flow"]}
         for step in Step.objects.select_related("flow", "script", "queue"):
             steps[step.flow.name].append(step)
-        return cls(by_name, steps)
+        return cls(by_name, steps, thresholds)
 
     def entries(self) -> EntriesByKind:
         """Return the entries sorted by name, since databases sort differently."""
         entry_of: dict[str, Callable[[Any], dict[str, Any]]] = {
             "library": library_entry,
             "script": script_entry,
-            "queue": queue_entry,
+            "queue": self._queue_entry,
             "flow": self._flow_entry,
             "role": role_entry,
+            "alert target": target_entry,
+            "alert thresholds": thresholds_entry,
         }
         return {
             kind: {name: entry_of[kind](row) for name, row in sorted(rows.items())}
             for kind, rows in self.rows.items()
         }
 
+    def _queue_entry(self, queue: Queue) -> dict[str, Any]:
+        return queue_entry(queue) | own_thresholds(self.thresholds.get((None, queue.pk)))
+
     def _flow_entry(self, flow: Flow) -> dict[str, Any]:
         schedules = schedule_entries(flow)
         entry = flow_entry(flow, self.steps[flow.name])
-        return entry | ({"schedules": schedules} if schedules else {})
+        entry |= {"schedules": schedules} if schedules else {}
+        return entry | own_thresholds(self.thresholds.get((flow.pk, None)))
 
 
 def role_entry(role: Group) -> dict[str, Any]:

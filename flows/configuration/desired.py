@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.configuration import entry_schemas
+from flows.configuration.alerts import INSTALLATION, completed_target, completed_thresholds
 from flows.configuration.completion import (
     completed_flow,
     completed_library,
@@ -30,6 +31,9 @@ from scripts.host.languages.modules import without_list
 from scripts.models import Language
 from scripts.services.addresses import allowed_host_fault
 
+# Sections that are no lists.
+OBJECTS = ("rbac", "alertThresholds")
+
 
 @dataclass(slots=True)
 class DesiredState:
@@ -41,6 +45,9 @@ class DesiredState:
     queues: dict[str, Entry] = field(default_factory=dict)
     flows: dict[str, Entry] = field(default_factory=dict)
     roles: dict[str, Entry] = field(default_factory=dict)
+    targets: dict[str, Entry] = field(default_factory=dict)
+    # Those of the installation alone.
+    thresholds: dict[str, Entry] = field(default_factory=dict)
     # Reference tables: what identifies their files.
     tables: dict[str, Entry] = field(default_factory=dict)
     # The values of the installation that the scripts expect: their names alone.
@@ -59,6 +66,8 @@ class DesiredState:
             "queue": self.queues,
             "flow": self.flows,
             "role": self.roles,
+            "alert target": self.targets,
+            "alert thresholds": self.thresholds,
         }
         return by_kind[kind]
 
@@ -91,13 +100,15 @@ class _Reader:
             "rbac": self._read_roles,
             "tables": self._read_tables,
             "config": self._read_values,
+            "alertTargets": self._read_targets,
+            "alertThresholds": self._read_thresholds,
         }
         for key in document:
             # Editors find the schema of the document by this key.
             if key not in readers and key != "$schema":
                 self.faults.add("", f"unknown key {quoted(key)}: known are {', '.join(readers)}")
         for section, read in readers.items():
-            expected = dict if section == "rbac" else list
+            expected = dict if section in OBJECTS else list
             place = self.places.get(section, section)
             if section not in document:
                 continue
@@ -128,6 +139,17 @@ class _Reader:
                 self.desired.values.append(name)
             else:
                 self.faults.add(inside(place, index), "must be the name of a value")
+
+    def _read_targets(self, targets: list[Any], place: str) -> None:
+        for item, where in self._entries("alertTargets", "name", targets, place):
+            if matches_schema(entry_schemas.ALERT_TARGET, item, where, self.faults):
+                self.desired.targets.setdefault(item["name"], Entry(where, completed_target(item)))
+
+    def _read_thresholds(self, thresholds: dict[str, Any], place: str) -> None:
+        self.desired.named["alertThresholds"].add(INSTALLATION)
+        if matches_schema(entry_schemas.ALERT_THRESHOLDS, thresholds, place, self.faults):
+            entry = Entry(place, completed_thresholds(thresholds))
+            self.desired.thresholds[INSTALLATION] = entry
 
     def _read_libraries(self, libraries: list[Any], place: str) -> None:
         for item, where in self._entries("libraries", "name", libraries, place):

@@ -27,6 +27,8 @@ def document_schema() -> dict[str, Any]:
             },
             "tables": _list_of(entry_schemas.TABLE),
             "config": _list_of({"type": "string"}),
+            "alertTargets": _list_of(entry_schemas.ALERT_TARGET),
+            "alertThresholds": entry_schemas.ALERT_THRESHOLDS,
         },
         "additionalProperties": False,
     }

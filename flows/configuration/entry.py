@@ -15,6 +15,8 @@ SECTIONS = {
     "queue": "queues",
     "flow": "flows",
     "role": "rbac",
+    "alert target": "alertTargets",
+    "alert thresholds": "alertThresholds",
 }
 
 

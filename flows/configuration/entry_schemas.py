@@ -8,11 +8,26 @@ from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from flows.models import Flow, FlowSchedule, Queue, Right, Step
+from flows.configuration.alerts import THRESHOLDS
+from flows.configuration.rows import plain_number
+from flows.models import (
+    AlertLevel,
+    AlertTarget,
+    AlertThresholds,
+    Flow,
+    FlowSchedule,
+    Queue,
+    Right,
+    Step,
+)
+from flows.models.alert import LONGEST_TIME
+from flows.models.alert_thresholds import LONGEST_AGE, thresholds_of
 from flows.models.durations import LONGEST_RATE_PERIOD
 from flows.models.flow_schedule import LONGEST_EXPRESSION
 from flows.models.keep import Keep
+from flows.models.live_cluster import COUNTS, KEPT
 from flows.models.webhook_url import LONGEST_URL
+from flows.monitoring.health import RULES
 from scripts.models import Language, Script
 from scripts.names import CONTROL
 from scripts.protocol.table_file import MAX_TABLES
@@ -24,8 +39,8 @@ _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}
 
 
-def _integer(model: type[models.Model], field: str) -> dict[str, Any]:
-    """Return the schema of an integer column, within the bounds of its validators."""
+def _bounded(model: type[models.Model], field: str) -> dict[str, Any]:
+    """Return the schema of a column of numbers, within the bounds of its validators."""
     bounds: dict[str, list[int]] = {"minimum": [], "maximum": [LARGEST_INTEGER]}
     for validator in _column(model, field).validators:
         if isinstance(validator, MinValueValidator):
@@ -33,7 +48,7 @@ def _integer(model: type[models.Model], field: str) -> dict[str, Any]:
         elif isinstance(validator, MaxValueValidator):
             bounds["maximum"].append(validator.limit_value)
     return {
-        "type": "integer",
+        "type": "integer" if isinstance(_column(model, field), models.IntegerField) else "number",
         "minimum": max(bounds["minimum"]),
         "maximum": min(bounds["maximum"]),
     }
@@ -46,7 +61,8 @@ def _column(model: type[models.Model], name: str) -> models.Field[Any, Any]:
 
 
 def _number(minimum: float, maximum: float) -> dict[str, Any]:
-    return {"type": "number", "minimum": minimum, "maximum": maximum}
+    bounds = {"minimum": plain_number(minimum), "maximum": plain_number(maximum)}
+    return {"type": "number"} | bounds
 
 
 def _name(model: type[models.Model]) -> dict[str, Any]:
@@ -82,6 +98,38 @@ CLUSTER = {
 _SECONDS = _number(0.001, 10**9)
 _FLOW_NAMES = {**_list(_TEXT), "uniqueItems": True}
 
+_THRESHOLD_SECONDS = {
+    "standing_still": _number(0.001, LONGEST_AGE.total_seconds()),
+    "oldest_age": _number(0.001, LONGEST_AGE.total_seconds()),
+    "workers_gone": _number(COUNTS.total_seconds(), KEPT.total_seconds()),
+}
+
+
+def _thresholds(**place: Any) -> dict[str, Any]:
+    names = thresholds_of(**place)
+    return _object(
+        {
+            key: _THRESHOLD_SECONDS.get(name) or _bounded(AlertThresholds, name)
+            for key, name in THRESHOLDS.items()
+            if name in names
+        }
+    )
+
+
+ALERT_THRESHOLDS = _thresholds()
+ALERT_TARGET = _object(
+    {
+        "name": _name(AlertTarget),
+        "addressSecret": NAME,
+        "active": _FLAG,
+        "level": {"enum": AlertLevel.values},
+        "rules": {**_list({"enum": list(RULES)}), "uniqueItems": True},
+        "quietSeconds": _number(0, LONGEST_TIME.total_seconds()),
+        "repeatSeconds": _number(0, LONGEST_TIME.total_seconds()),
+        "tellsEnd": _FLAG,
+    },
+    required=("name",),
+)
 LIBRARY = _object(
     {
         "name": NAME,
@@ -100,7 +148,7 @@ SCRIPT = _object(
         "inputSchema": {"type": "object"},
         "outputSchema": {"type": "object"},
         "timeoutSeconds": _SECONDS,
-        "memoryMb": _integer(Script, "memory_mb"),
+        "memoryMb": _bounded(Script, "memory_mb"),
         "network": _FLAG,
         "allowedHosts": {**_list(NAME), "uniqueItems": True},
         "privateAddresses": _FLAG,
@@ -124,9 +172,9 @@ TABLE = _object(
 QUEUE = _object(
     {
         "name": NAME,
-        "size": _integer(Queue, "size"),
+        "size": _bounded(Queue, "size"),
         "pollingMs": _number(0.001, 10**9),
-        "maxDeliveries": _integer(Queue, "max_deliveries"),
+        "maxDeliveries": _bounded(Queue, "max_deliveries"),
         "maxWaitSeconds": _SECONDS,
         "cluster": CLUSTER,
         "backoff": _object(
@@ -139,12 +187,13 @@ QUEUE = _object(
         ),
         "rateLimit": {
             **_object(
-                {"count": _integer(Queue, "rate_count"), "periodSeconds": _SECONDS},
+                {"count": _bounded(Queue, "rate_count"), "periodSeconds": _SECONDS},
                 required=("count", "periodSeconds"),
             ),
             "type": ["object", "null"],
         },
         "paused": _FLAG,
+        "alertThresholds": _thresholds(queue=True),
     },
     required=("name",),
 )
@@ -160,6 +209,7 @@ FLOW = _object(
         "starts": {**_list(NAME), "uniqueItems": True},
         "webhookUrl": {**_TEXT, "maxLength": LONGEST_URL},
         "privateWebhooks": _FLAG,
+        "alertThresholds": _thresholds(flow=True),
         "schedules": _list(
             _object(
                 {
@@ -168,7 +218,7 @@ FLOW = _object(
                     "timeZone": _TEXT,
                     "payload": {"type": ["object", "string"]},
                     "labels": {"type": "object", "additionalProperties": _TEXT},
-                    "priority": _integer(FlowSchedule, "priority"),
+                    "priority": _bounded(FlowSchedule, "priority"),
                     "missed": {"enum": FlowSchedule.Missed.values},
                     "overlap": {"enum": FlowSchedule.Overlap.values},
                     "jitterSeconds": _number(0, 86_400),
@@ -180,7 +230,7 @@ FLOW = _object(
         "startRate": {
             **_object(
                 {
-                    "count": _integer(Flow, "start_rate_count"),
+                    "count": _bounded(Flow, "start_rate_count"),
                     "periodSeconds": {
                         "type": "integer",
                         "minimum": 1,
@@ -197,7 +247,7 @@ FLOW = _object(
                     "name": NAME,
                     "script": NAME,
                     "queue": NAME,
-                    "threads": _integer(Step, "threads"),
+                    "threads": _bounded(Step, "threads"),
                     "join": _FLAG,
                     "goesTo": {**_list(NAME), "uniqueItems": True},
                 },
@@ -216,7 +266,7 @@ ORIGINAL_FLOW = _object(
                     "sourceQueueName": NAME,
                     "endpointName": NAME,
                     "targetQueueName": {"type": ["string", "null"]},
-                    "maxThreads": {**_integer(Step, "threads"), "type": ["integer", "null"]},
+                    "maxThreads": {**_bounded(Step, "threads"), "type": ["integer", "null"]},
                     "initial": {"type": ["boolean", "null"]},
                 },
                 required=("sourceQueueName", "endpointName"),

@@ -40,7 +40,7 @@ def plan_import(desired: DesiredState, current: EntriesByKind, prune: bool) -> I
         "script": _values(desired, "script"),
         "queue": _queues(desired, current["queue"]),
         "flow": _values(desired, "flow"),
-        "role": _values(desired, "role"),
+        **{kind: _values(desired, kind) for kind in ("role", "alert target", "alert thresholds")},
     }
     return {
         kind: Actions(

@@ -10,6 +10,13 @@ from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.db.models import ProtectedError
 
+from flows.configuration.alerts import (
+    INSTALLATION,
+    fill_target,
+    filled_thresholds,
+    missing_addresses,
+    thresholds_entry,
+)
 from flows.configuration.changes import Changes, compare
 from flows.configuration.current import CurrentState
 from flows.configuration.desired import DesiredState, read_desired
@@ -23,12 +30,15 @@ from flows.configuration.rows import (
     fill_queue,
     fill_script,
     flow_entry,
+    queue_entry,
     same,
 )
 from flows.configuration.schedules import fill_schedule, schedule_entry
 from flows.configuration.tables import TableImport, table_entries
 from flows.configuration.text import check_values
 from flows.models import (
+    AlertTarget,
+    AlertThresholds,
     ConfigurationRevision,
     Flow,
     FlowSchedule,
@@ -40,6 +50,8 @@ from flows.models.users import has_members
 from scripts.models import ConfigurationValue, Library, Script
 
 Row = TypeVar("Row", bound=models.Model)
+# Keys of a flow or queue that stand for rows of their own.
+OF_ROWS = ("schedules", "alertThresholds")
 
 
 def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = False) -> Changes:
@@ -64,7 +76,11 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         faults.raise_if_any()
         changes = compare(before, CurrentState.load().entries())
         changes.items.extend(compare({"table": tables_before}, {"table": table_entries()}).items)
-        missing = [*tables.warnings, *_missing_values(desired.values)]
+        missing = [
+            *tables.warnings,
+            *_missing_values(desired.values),
+            *missing_addresses(desired.targets),
+        ]
         changes.warnings.extend([*desired.warnings, *missing])
         if dry_run:
             transaction.set_rollback(True)
@@ -104,13 +120,16 @@ class _Import:
     def apply(self) -> None:
         libraries = self._save_rows("library", Library, fill_library)
         scripts = self._save_rows("script", Script, partial(fill_script, libraries=libraries))
-        queues = self._save_rows("queue", Queue, fill_queue)
+        queues = self._save_queues()
         self._delete("flow")
         kept = self._free_queues()
         self._save_flows(scripts, queues, kept)
         self._save_roles()
         self._delete_roles()
-        for kind in ("queue", "script", "library"):
+        self._save_rows("alert target", AlertTarget, fill_target)
+        if (thresholds := self.plan["alert thresholds"].save.get(INSTALLATION)) is not None:
+            _save_thresholds(thresholds)
+        for kind in ("queue", "script", "library", "alert target"):
             self._delete(kind)
         self._make_versions()
 
@@ -123,6 +142,17 @@ class _Import:
             row = rows.setdefault(name, model(name=name))
             fill(row, values)
             _save(row)
+        return rows
+
+    def _save_queues(self) -> dict[str, Queue]:
+        rows: dict[str, Queue] = dict(self.current.rows["queue"])
+        for name, values in self.plan["queue"].save.items():
+            own = {key: value for key, value in values.items() if key not in OF_ROWS}
+            row = rows.setdefault(name, Queue(name=name))
+            if row.pk is None or not same(queue_entry(row), own):
+                fill_queue(row, own)
+                _save(row)
+            _save_thresholds(values.get("alertThresholds", {}), queue=row)
         return rows
 
     def _free_queues(self) -> dict[tuple[str, str], Step]:
@@ -148,11 +178,12 @@ class _Import:
     ) -> None:
         for name, values in self.plan["flow"].save.items():
             flow = self.current.rows["flow"].get(name) or Flow(name=name)
-            others = {key: value for key, value in values.items() if key != "schedules"}
+            others = {key: value for key, value in values.items() if key not in OF_ROWS}
             if flow.pk is None or not same(flow_entry(flow, []), others | {"steps": []}):
                 fill_flow(flow, values)
                 _save(flow)
             _save_schedules(flow, values.get("schedules", []))
+            _save_thresholds(values.get("alertThresholds", {}), flow=flow)
             for position, entry in enumerate(values["steps"]):
                 step = kept.get((name, entry["name"])) or Step(flow=flow, name=entry["name"])
                 columns = {
@@ -220,6 +251,16 @@ def _save_schedules(flow: Flow, entries: list[dict[str, Any]]) -> None:
             _save(fill_schedule(schedule, entry))
     for schedule in rows.values():
         _delete(schedule)
+
+
+def _save_thresholds(
+    entry: dict[str, Any], *, flow: Flow | None = None, queue: Queue | None = None
+) -> None:
+    row = AlertThresholds.objects.filter(flow=flow, queue=queue).first()
+    if row is not None and not entry:
+        _delete(row)
+    elif entry and (row is None or not same(thresholds_entry(row), entry)):
+        _save(filled_thresholds(row or AlertThresholds(flow=flow, queue=queue), entry))
 
 
 def _save_step(step: Step, columns: dict[str, Any]) -> None:

@@ -17,7 +17,15 @@ from django.db import transaction
 
 from flows.access import audit
 from flows.access.rights import rights_by_flow
-from flows.models import Flow, FlowSchedule, FlowVersion, Queue, RoleMapping, Step
+from flows.models import (
+    AlertThresholds,
+    Flow,
+    FlowSchedule,
+    FlowVersion,
+    Queue,
+    RoleMapping,
+    Step,
+)
 from flows.models.starting import present_names
 from scripts.grants import missing_to_save
 from scripts.models import Library, Script, ScriptVersion
@@ -34,7 +42,8 @@ class Restoration:
     record: Any
     steps: list[Any] = field(default_factory=list)
     mappings: list[Any] = field(default_factory=list)
-    schedules: list[Any] = field(default_factory=list)
+    # Schedules and alert thresholds.
+    others: list[Any] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     # What is restored beside the flow, by name.
     scripts: list[str] = field(default_factory=list)
@@ -62,9 +71,8 @@ def deleted_flows() -> list[Any]:
 
 def plan_restoration(record: Any, user: Any) -> Restoration:
     """Return what would be restored, and what is in the way."""
-    plan = Restoration(
-        record, _steps_of(record), _rows_of(RoleMapping, record), _rows_of(FlowSchedule, record)
-    )
+    others = [row for model in (FlowSchedule, AlertThresholds) for row in _rows_of(model, record)]
+    plan = Restoration(record, _steps_of(record), _rows_of(RoleMapping, record), others)
     if Flow.objects.filter(pk=record.id).exists():
         plan.problems.append("It is there again.")
     elif Flow.objects.filter(name=record.name).exists():
@@ -90,8 +98,8 @@ def restore(record: Any, user: Any) -> Flow:
         flow.save(force_insert=True)
         for step in plan.steps:
             _restore_step(flow, step)
-        for schedule in plan.schedules:
-            _restore_schedule(flow, schedule)
+        for other in plan.others:
+            _restore_row(flow, other)
         _restore_mappings(flow, plan.mappings, user)
         _take_versions(flow, record)
         flow.make_version()
@@ -218,10 +226,10 @@ def _restored_queue(key: int) -> Queue:
     return queue
 
 
-def _restore_schedule(flow: Flow, record: Any) -> None:
-    schedule: FlowSchedule = record.instance
-    schedule.flow = flow
-    schedule.save(force_insert=True)
+def _restore_row(flow: Flow, record: Any) -> None:
+    row: Any = record.instance
+    row.flow = flow
+    row.save(force_insert=True)
 
 
 def _restore_mappings(flow: Flow, records: list[Any], user: Any) -> None:

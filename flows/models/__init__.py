@@ -6,6 +6,7 @@ from flows.models.alert import (
     AlertTarget,
     AlertTargetState,
 )
+from flows.models.alert_thresholds import AlertThresholds
 from flows.models.audit_entry import AuditEntry
 from flows.models.configuration_revision import ConfigurationRevision
 from flows.models.consumer import Consumer
@@ -48,6 +49,7 @@ __all__ = [
     "AlertNotice",
     "AlertTarget",
     "AlertTargetState",
+    "AlertThresholds",
     "AlertsClock",
     "AuditEntry",
     "BranchEnd",

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q, Value
+from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from scripts.models.encrypted_text import EncryptedText
@@ -29,7 +30,10 @@ class AlertLevel(models.TextChoices):
 
 
 class AlertTarget(EncryptedText):
-    """Where alerts are sent: an address that Apprise knows, which may hold secrets."""
+    """Where alerts are sent: an address that Apprise knows, which may hold secrets.
+
+    The address is its own, or the value of a secret.
+    """
 
     name = models.CharField(
         max_length=100, unique=True, help_text="What the target is called, such as team-mail."
@@ -39,6 +43,15 @@ class AlertTarget(EncryptedText):
     )
     # Of the address, the rest is secret.
     scheme = models.CharField("kind", max_length=40, editable=False)
+    address_secret = models.CharField(
+        "secret with the address",
+        max_length=100,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="The secret whose value is the address, in place of one that is entered here. A"
+        " configuration document names it, and a new value of it counts at once.",
+    )
     least_level = models.CharField(
         "level",
         max_length=10,
@@ -94,6 +107,12 @@ class AlertTarget(EncryptedText):
     def set_url(self, url: str) -> None:
         self.set_value(url)
         self.scheme = url.partition("://")[0].lower()[:40]
+        self.address_secret = ""
+
+    def set_secret(self, name: str) -> None:
+        """Take the address from a secret, by its name; "": it has no address."""
+        self.address_secret, self.encrypted, self.scheme = name, "", ""
+        self.changed_at = timezone.now()
 
 
 class AlertTargetState(models.Model):

@@ -1,7 +1,8 @@
 """What needs an operator: one set of rules, for home, alerts and `doctor`.
 
-The rules are pure. They judge a snapshot, which `flows/monitoring/overview.py` reads, and each
-alarm says what is the matter and what to do about it.
+The rules are pure. They judge a snapshot, which `flows/monitoring/overview.py` reads, by its
+thresholds. Each alarm says what is the matter and what to do about it. What a rule says of itself
+names the thresholds that the engine has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from flows.models.alert import AlertLevel
+from flows.monitoring.thresholds import DEFAULT, Thresholds
 
 
 class Target(StrEnum):
@@ -55,6 +57,7 @@ class FlowHealth:
     ended_in_week: int = 0
     # Names of schedules whose last time had no run, each with the reason.
     schedule_problems: tuple[tuple[str, str], ...] = ()
+    thresholds: Thresholds = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,16 @@ class QueueHealth:
     is_worked_on: bool = False
     waits_because: str = ""
     cluster: str = ""
+    thresholds: Thresholds = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that the rules judge.
 
-    `clusters`: how many are alive, None where that is not known. `missing_measures`: of the sandbox
-    by the name of a machine; `conservation_faults`: of the last check.
+    `clusters`: how many are alive, None where that is not known; `gone_for`: how long none is, None
+    where it is not known. `missing_measures`: of the sandbox by the name of a machine;
+    `conservation_faults`: of the last check.
     """
 
     flows: tuple[FlowHealth, ...] = ()
@@ -90,17 +95,12 @@ class Snapshot:
     has_live_consumers: bool = False
     missing_measures: tuple[tuple[str, tuple[str, ...]], ...] = ()
     conservation_faults: tuple[str, ...] = ()
+    gone_for: timedelta | None = None
+    thresholds: Thresholds = DEFAULT
 
 
-# A queue with a ready message that no worker has looked at for so long stands still.
-STANDING_STILL = timedelta(minutes=3)
 # Workers take a ready message in less time than this, so without any the alarm is raised.
 UNNOTICED = timedelta(seconds=15)
-NEARLY_FULL = 0.9
-# A failure share counts from this number of failed runs; it is unusual from this factor and share.
-LEAST_FAILED = 5
-UNUSUAL_FACTOR = 2.0
-UNUSUAL_SHARE = 0.02
 
 
 def alarms(snapshot: Snapshot) -> list[Alarm]:
@@ -112,6 +112,8 @@ def alarms(snapshot: Snapshot) -> list[Alarm]:
 def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
     """No cluster is alive for 15 s; critical while messages wait."""
     if not _are_workers_gone(snapshot):
+        return
+    if snapshot.gone_for is not None and snapshot.gone_for < snapshot.thresholds.workers_gone:
         return
     waiting = [queue for queue in snapshot.queues if _is_unnoticed(queue)]
     if not waiting and snapshot.clusters is None:
@@ -179,7 +181,7 @@ def conservation_broken(snapshot: Snapshot) -> Iterator[Alarm]:
 def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
     """A queue has 90 % of its size; critical when it is full."""
     for queue in snapshot.queues:
-        if queue.taken < queue.size * NEARLY_FULL:
+        if queue.taken * 100 < queue.size * min(queue.thresholds.queue_full, 100.0):
             continue
         is_full = queue.taken >= queue.size
         state = "is full" if is_full else "is nearly full"
@@ -201,7 +203,7 @@ def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
     if _are_workers_gone(snapshot):
         return
     for queue in snapshot.queues:
-        if queue.ready_for is None or queue.ready_for < STANDING_STILL:
+        if queue.ready_for is None or queue.ready_for < queue.thresholds.standing_still:
             continue
         if queue.is_paused or queue.is_worked_on or queue.cluster:
             continue
@@ -210,8 +212,29 @@ def queue_standing_still(snapshot: Snapshot) -> Iterator[Alarm]:
             "queue-standing-still",
             AlertLevel.CRITICAL,
             f"The queue {queue.name} stands still: a message has been ready for"
-            f" {minutes(queue.ready_for)} and none was taken.{because}",
+            f" {duration(queue.ready_for)} and none was taken.{because}",
             "Its page says why it waits.",
+            Target.QUEUE,
+            queue.flow,
+            queue.name,
+        )
+
+
+def queue_waiting_long(snapshot: Snapshot) -> Iterator[Alarm]:
+    """A message has been ready for longer than the oldest message may be, and the queue is not
+    paused; never, while no such threshold is set."""
+    for queue in snapshot.queues:
+        longest = queue.thresholds.oldest_age
+        if longest is None or queue.ready_for is None or queue.ready_for < longest:
+            continue
+        if queue.is_paused:
+            continue
+        yield Alarm(
+            "queue-waiting-long",
+            AlertLevel.WARNING,
+            f"Messages of the queue {queue.name} wait for long: the oldest has been ready for"
+            f" {duration(queue.ready_for)}.",
+            "Give its step more threads, start more workers, or see what its script waits for.",
             Target.QUEUE,
             queue.flow,
             queue.name,
@@ -222,19 +245,20 @@ def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
     """At least 5 runs failed in the last hour, 2 % of those that ended, and twice the share of the
     week before; critical from half of them on."""
     for flow in snapshot.flows:
-        if flow.failed_in_hour < LEAST_FAILED or not flow.ended_in_hour:
+        of_flow = flow.thresholds
+        if flow.failed_in_hour < of_flow.failed_runs or not flow.ended_in_hour:
             continue
         share = flow.failed_in_hour / flow.ended_in_hour
         # The hour itself is no measure of what is usual.
         ended_before = flow.ended_in_week - flow.ended_in_hour
         failed_before = flow.failed_in_week - flow.failed_in_hour
         usual = failed_before / ended_before if ended_before > 0 else 0.0
-        if share < max(usual * UNUSUAL_FACTOR, UNUSUAL_SHARE):
+        if share < max(usual * of_flow.failed_factor, of_flow.failed_share / 100):
             continue
         before = f"; in the week before it was {usual:.1%}" if ended_before > 0 else ""
         yield Alarm(
             "failing-more",
-            AlertLevel.CRITICAL if share >= 0.5 else AlertLevel.WARNING,
+            AlertLevel.CRITICAL if share * 100 >= of_flow.critical_share else AlertLevel.WARNING,
             f"The flow {flow.name} fails more than usual: {flow.failed_in_hour:,} of"
             f" {flow.ended_in_hour:,} runs in the last hour, {share:.1%}{before}.",
             "Look at the newest failed runs: the first line of their error is in the list.",
@@ -247,7 +271,7 @@ def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
     """Dead letters that were made since yesterday are open."""
     for flow in snapshot.flows:
         new = min(flow.new_letters, flow.open_letters)
-        if new:
+        if new and new >= flow.thresholds.new_letters:
             one = new == 1
             yield Alarm(
                 "dead-letters",
@@ -283,6 +307,7 @@ RULES: dict[str, Callable[[Snapshot], Iterator[Alarm]]] = {
     "conservation": conservation_broken,
     "queue-standing-still": queue_standing_still,
     "queue-full": queue_full,
+    "queue-waiting-long": queue_waiting_long,
     "failing-more": failing_more,
     "dead-letters": new_dead_letters,
     "schedule-not-started": schedule_not_started,
@@ -298,8 +323,10 @@ def _is_unnoticed(queue: QueueHealth) -> bool:
     return not queue.is_paused and queue.ready_for is not None and queue.ready_for >= UNNOTICED
 
 
-def minutes(time: timedelta) -> str:
-    """Write a time of some minutes for people."""
+def duration(time: timedelta) -> str:
+    """Write a time for people, in one unit."""
+    if time < timedelta(minutes=2):
+        return f"{time.total_seconds():.0f} seconds"
     whole = round(time.total_seconds() / 60)
     if whole < 120:
         return f"{whole} minutes"

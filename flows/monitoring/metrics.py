@@ -10,7 +10,7 @@ Labels have few values: names of the configuration, and fixed words.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -42,6 +42,7 @@ from flows.models.counts import ENDLESS_FROM, ENDLESS_SECONDS
 from flows.monitoring import counters, histogram
 from flows.monitoring.health import RULES, Snapshot, alarms
 from flows.monitoring.overview import Overview, QueueState
+from flows.monitoring.thresholds import Thresholds
 
 PREFIX = "asyncengine_"
 # Of the bounds of the histograms that are stored, those with a series: each twice the one before
@@ -194,7 +195,37 @@ def _flows(seen: Overview, stored: Stored) -> Iterator[Metric]:
     for flow in seen.flows:
         active.add_metric([flow.name], flow.active)
     yield from (started, ended, made, unfinished, open_letters, active)
+    for metric, text, threshold in FLOW_THRESHOLDS:
+        family = _gauge(metric, text, OF_FLOW)
+        for flow in seen.flows:
+            family.add_metric([flow.name], threshold(flow.thresholds))
+        yield family
     yield _refused([flow.name for flow in seen.flows], stored.refused)
+
+
+# What `AlertThresholds` sets, else what the engine has.
+FLOW_THRESHOLDS: tuple[tuple[str, str, Callable[[Thresholds], float]], ...] = (
+    (
+        "flow_dead_letters_threshold",
+        "Threshold of alarms: new dead letters.",
+        lambda of_flow: of_flow.new_letters,
+    ),
+    (
+        "flow_failed_runs_threshold",
+        "Threshold of alarms: failed runs in an hour.",
+        lambda of_flow: of_flow.failed_runs,
+    ),
+    (
+        "flow_failed_threshold_ratio",
+        "Threshold of alarms: failed runs among those that ended in an hour.",
+        lambda of_flow: of_flow.failed_share / 100,
+    ),
+    (
+        "flow_failed_factor_threshold",
+        "Threshold of alarms: how many times the failed share of the week before.",
+        lambda of_flow: of_flow.failed_factor,
+    ),
+)
 
 
 def _refused(flow_names: list[str], counts: dict[tuple[str, str], int]) -> Metric:
@@ -219,6 +250,31 @@ def _queues(seen: Overview) -> Iterator[Metric]:
     for queue in seen.queues:
         leases.add_metric([queue.name, queue.flow, queue.step], counts[queue.pk])
     yield leases
+    for name, text, threshold in QUEUE_THRESHOLDS:
+        family = _gauge(name, text, OF_QUEUE)
+        for queue in seen.queues:
+            if (limit := threshold(queue.thresholds)) is not None:
+                family.add_metric([queue.name, queue.flow, queue.step], limit)
+        yield family
+
+
+QUEUE_THRESHOLDS: tuple[tuple[str, str, Callable[[Thresholds], float | None]], ...] = (
+    (
+        "queue_full_threshold_ratio",
+        "Threshold of alarms: messages and reserved room to the size.",
+        lambda of_queue: of_queue.queue_full / 100,
+    ),
+    (
+        "queue_standing_still_threshold_seconds",
+        "Threshold of alarms: age of a message while no worker is at the queue.",
+        lambda of_queue: of_queue.standing_still.total_seconds(),
+    ),
+    (
+        "queue_oldest_age_threshold_seconds",
+        "Threshold of alarms: age of the oldest ready message; none where it is not set.",
+        lambda of_queue: of_queue.oldest_age.total_seconds() if of_queue.oldest_age else None,
+    ),
+)
 
 
 def _queue_of(consumer: Consumer) -> int:

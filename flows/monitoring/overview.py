@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from flows.models import (
     ConservationCheck,
@@ -25,6 +25,7 @@ from flows.models import (
     LiveCluster,
     Queue,
 )
+from flows.models.live_cluster import COUNTS
 from flows.monitoring.curves import (
     MINUTES,
     RESOLUTIONS,
@@ -32,14 +33,10 @@ from flows.monitoring.curves import (
     Resolution,
     curves,
 )
-from flows.monitoring.health import (
-    STANDING_STILL,
-    FlowHealth,
-    QueueHealth,
-    Snapshot,
-)
+from flows.monitoring.health import FlowHealth, QueueHealth, Snapshot
 from flows.monitoring.kept import Kept
 from flows.monitoring.refused_starts import Refused, refused_starts
+from flows.monitoring.thresholds import DEFAULT, Thresholds, ThresholdsInForce
 from flows.monitoring.wait_reason import QueueSnapshot
 from flows.store import store
 from flows.store.rate_limit import RateLimit
@@ -73,6 +70,7 @@ class QueueState:
     busy: int = 0
     ready_for: timedelta | None = None
     cluster: str = ""
+    thresholds: Thresholds = DEFAULT
 
     @property
     def taken(self) -> int:
@@ -108,6 +106,7 @@ class FlowState:
     ready_for: timedelta | None = None
     # Starts that were refused in the period, by cause.
     refused: Refused = field(default_factory=dict)
+    thresholds: Thresholds = DEFAULT
 
 
 @dataclass(slots=True)
@@ -148,13 +147,20 @@ def overview(
         if state.name in totals:
             state.open_letters = totals[state.name].open_letters
     _add_queues(states, queue_states)
+    thresholds = ThresholdsInForce.read()
+    for state in states:
+        state.thresholds = thresholds.of_flow(state.name)
+    for queue in queue_states:
+        queue.thresholds = thresholds.of_queue(queue.name, queue.flow)
     health = Snapshot(
         flows=tuple(_flow_healths(states, now)),
-        queues=tuple(_queue_healths(queue_states, consumers, now)),
+        queues=tuple(_queue_healths(queue_states, consumers, now, thresholds.installation)),
         clusters=clusters,
         has_live_consumers=bool(consumers),
         missing_measures=tuple(missing_measures) if is_whole else (),
         conservation_faults=_conservation_faults() if is_whole else (),
+        gone_for=_gone_for(thresholds.installation, now),
+        thresholds=thresholds.installation,
     )
     return Overview(
         now,
@@ -284,6 +290,7 @@ def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
             failed_in_week=week[flow.name, ""].total("failed"),
             ended_in_week=_ended(week[flow.name, ""]),
             schedule_problems=tuple(problems[flow.pk][:MOST_PROBLEMS]),
+            thresholds=flow.thresholds,
         )
         for flow in flows
     ]
@@ -294,13 +301,13 @@ def _ended(curve: Curve) -> int:
 
 
 def _queue_healths(
-    queues: list[QueueState], consumers: list[Consumer], now: datetime
+    queues: list[QueueState], consumers: list[Consumer], now: datetime, of_all: Thresholds
 ) -> list[QueueHealth]:
     suspected = [queue for queue in queues if _seems_to_stand_still(queue)]
     moving = {consumer.queue_id for consumer in consumers}
     moving |= _moved_lately([queue for queue in suspected if queue.pk not in moving], now)
     causes = _causes([queue for queue in suspected if queue.pk not in moving], now)
-    gone = _gone_clusters(queues, now)
+    gone = _gone_clusters(queues, now - of_all.workers_gone)
     return [
         QueueHealth(
             name=queue.name,
@@ -312,22 +319,32 @@ def _queue_healths(
             is_worked_on=queue.pk in moving,
             waits_because=causes.get(queue.pk, ""),
             cluster=queue.cluster if queue.cluster in gone else "",
+            thresholds=queue.thresholds,
         )
         for queue in queues
     ]
 
 
-def _gone_clusters(queues: list[QueueState], now: datetime) -> set[str]:
-    """Return the clusters that queues are bound to and no worker is running of."""
+def _gone_for(of_all: Thresholds, now: datetime) -> timedelta | None:
+    """Return how long no cluster has said that it is alive; a wait of 15 s needs no query."""
+    if of_all.workers_gone <= COUNTS:
+        return None
+    latest: datetime | None = LiveCluster.objects.aggregate(at=Max("seen_at"))["at"]
+    return now - latest if latest else None
+
+
+def _gone_clusters(queues: list[QueueState], since: datetime) -> set[str]:
+    """Return the clusters that queues are bound to and no worker has been running of since then."""
     named = {queue.cluster for queue in queues if queue.cluster}
     if not named:
         return named
-    return named - set(LiveCluster.objects.alive(now).values_list("name", flat=True))
+    seen = LiveCluster.objects.filter(name__in=named, seen_at__gt=since)
+    return named - set(seen.values_list("name", flat=True))
 
 
 def _seems_to_stand_still(queue: QueueState) -> bool:
     since = queue.ready_for
-    return since is not None and since >= STANDING_STILL and not queue.is_paused
+    return since is not None and since >= queue.thresholds.standing_still and not queue.is_paused
 
 
 def _causes(queues: list[QueueState], now: datetime) -> dict[int, str]:
@@ -343,7 +360,6 @@ def _moved_lately(queues: list[QueueState], now: datetime) -> set[int]:
     """Return the queues of steps that ended a delivery within the last minutes."""
     if not queues:
         return set()
-    slots = int(STANDING_STILL / timedelta(minutes=1)) + 1
     found = curves(
         MINUTES,
         now,
@@ -354,8 +370,15 @@ def _moved_lately(queues: list[QueueState], now: datetime) -> set[int]:
     return {
         queue.pk
         for queue in queues
-        if any(found[queue.flow, queue.step].total(event, slots) for event in STEP_EVENTS)
+        if any(
+            found[queue.flow, queue.step].total(event, _minutes_to_move(queue))
+            for event in STEP_EVENTS
+        )
     }
+
+
+def _minutes_to_move(queue: QueueState) -> int:
+    return int(queue.thresholds.standing_still / timedelta(minutes=1)) + 1
 
 
 STEP_EVENTS = ("completed", "redelivered", "letters", "cancelled")

@@ -25,6 +25,7 @@ from flows.models import (
 )
 from flows.tasks import alerts
 from flows.tasks.alerts import AlertWatch, evaluate
+from scripts.models import Secret
 from tests.builders import make_flow
 from tests.loopback import Loopback, serving
 from tests.side_by_side import at_the_same_time, side_by_side
@@ -166,6 +167,65 @@ def test_a_test_message_is_sent_and_recorded_and_a_failure_is_raised(receiver):
 
     assert titles(receiver)[0] == "[Async Engine] Test"
     assert AuditEntry.objects.filter(verb="send a test alert").count() == 2
+
+
+def make_secret(value: str) -> Secret:
+    secret = Secret.objects.filter(name="TEAM").first() or Secret(name="TEAM")
+    secret.set_value(value)
+    secret.save()
+    return secret
+
+
+def test_an_address_that_is_a_secrets_value_follows_the_secret(receiver):
+    make_secret(receiver.url(f"/{TOKEN}", scheme="json") + "\n")
+    target = AlertTarget(name="team", rules=["queue-full"])
+    target.set_secret("TEAM")
+    target.save()
+
+    send_test(target)
+    receiver.answers("/other", 200)
+    make_secret(receiver.url("/other", scheme="json"))
+    send_test(target)
+    call_command("rotate_secrets", verbosity=0)
+    send_test(target)
+
+    assert [each.path for each in receiver.received] == [f"/{TOKEN}", "/other", "/other"]
+    noted = AuditEntry.objects.get(verb="add", name="team")
+    assert (noted.after or {})["address_secret"] == "TEAM"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "The secret TEAM, which has its address, is missing."),
+        ("swordfish", "The secret TEAM is no address: Apprise does not know"),
+        (f"json://hooks.example.org?template=/etc/{TOKEN}", "cannot name files"),
+    ],
+)
+def test_a_secret_that_is_no_address_sends_nothing_and_says_so(value, said):
+    if value is not None:
+        make_secret(value)
+    target = AlertTarget(name="team")
+    target.set_secret("TEAM")
+    target.save()
+
+    with pytest.raises(NotSent) as refused:
+        send_test(target)
+    fill()
+    evaluate()
+
+    assert said in str(refused.value)
+    assert value is None or value not in str(refused.value)
+    assert said in AlertTargetState.objects.get(pk=target.pk).error
+
+
+def test_a_target_without_an_address_sends_nothing_and_says_so():
+    target = AlertTarget(name="team")
+    target.set_secret("")
+    target.save()
+
+    with pytest.raises(NotSent, match="It has no address"):
+        send_test(target)
 
 
 def test_the_address_is_stored_encrypted_masked_in_the_audit_log_and_rotated(receiver):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +18,11 @@ from flows.monitoring.health import (
     Target,
     alarms,
 )
+from flows.monitoring.thresholds import Thresholds
 
 ALIVE = {"clusters": 1}
 MINUTE = timedelta(minutes=1)
+WAITS_5_MINUTES = Thresholds(oldest_age=5 * MINUTE)
 
 
 def flow(**fields: Any) -> FlowHealth:
@@ -104,6 +107,84 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, AlertLevel]]]] = [
         "a paused queue stands still as it should",
         Snapshot((), (queue(ready_for=600 * MINUTE, is_paused=True),), **ALIVE),
         [],
+    ),
+    # Thresholds that the configuration sets.
+    (
+        "no worker for less time than is allowed",
+        Snapshot(clusters=0, gone_for=MINUTE, thresholds=Thresholds(workers_gone=2 * MINUTE)),
+        [],
+    ),
+    (
+        "no worker for more time than is allowed",
+        Snapshot(clusters=0, gone_for=2 * MINUTE, thresholds=Thresholds(workers_gone=2 * MINUTE)),
+        [("workers-gone", AlertLevel.WARNING)],
+    ),
+    (
+        "full from 50 %, and from 100 %",
+        Snapshot(
+            (),
+            (
+                queue(taken=50, thresholds=Thresholds(queue_full=50)),
+                queue(taken=99, thresholds=Thresholds(queue_full=100)),
+            ),
+            **ALIVE,
+        ),
+        [("queue-full", AlertLevel.WARNING)],
+    ),
+    (
+        "standing still after an hour, and after a second",
+        Snapshot(
+            (),
+            (
+                queue(ready_for=59 * MINUTE, thresholds=Thresholds(standing_still=60 * MINUTE)),
+                queue(ready_for=MINUTE / 60, thresholds=Thresholds(standing_still=MINUTE / 60)),
+            ),
+            **ALIVE,
+        ),
+        [("queue-standing-still", AlertLevel.CRITICAL)],
+    ),
+    (
+        "an oldest message beyond what is allowed, of a queue that is worked on, and a paused one",
+        Snapshot(
+            (),
+            (
+                queue(ready_for=5 * MINUTE, is_worked_on=True, thresholds=WAITS_5_MINUTES),
+                queue(ready_for=4 * MINUTE, is_worked_on=True, thresholds=WAITS_5_MINUTES),
+                queue(ready_for=9 * MINUTE, is_paused=True, thresholds=WAITS_5_MINUTES),
+            ),
+            **ALIVE,
+        ),
+        [("queue-waiting-long", AlertLevel.WARNING)],
+    ),
+    (
+        "dead letters from the third on",
+        Snapshot(
+            (
+                flow(open_letters=9, new_letters=2, thresholds=Thresholds(new_letters=3)),
+                flow(open_letters=3, new_letters=9, thresholds=Thresholds(new_letters=3)),
+            ),
+            **ALIVE,
+        ),
+        [("dead-letters", AlertLevel.WARNING)],
+    ),
+    *(
+        (
+            f"a tenth fails where one in a hundred did: {name} is set",
+            Snapshot(
+                (replace(failing((10, 100), (20, 1100)), thresholds=Thresholds(**{name: value})),),
+                **ALIVE,
+            ),
+            [("failing-more", level)] if level else [],
+        )
+        for name, value, level in (
+            ("failed_runs", 10, AlertLevel.WARNING),
+            ("failed_runs", 11, None),
+            ("failed_share", 10.0, AlertLevel.WARNING),
+            ("failed_share", 10.1, None),
+            ("failed_factor", 10.0, AlertLevel.WARNING),
+            ("failed_factor", 10.1, None),
+            ("critical_share", 10.0, AlertLevel.CRITICAL),
+        )
     ),
     # Failures.
     ("four failed are too few", Snapshot((failing((4, 4), (4, 4)),), **ALIVE), []),

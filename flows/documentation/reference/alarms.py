@@ -17,7 +17,8 @@ TEXT = """\
 ## Rules of the engine
 
 One set of rules is behind the alarms of home, the [alerts](../../asyncengine/README.md#alerts) and
-`manage.py doctor`. Each alarm says what is the matter and what to do.
+`manage.py doctor`. Each alarm says what is the matter and what to do. Times, counts and shares are
+those of the engine; you may set [others](../../asyncengine/README.md#thresholds-of-alarms).
 
 {rules}
 ## Rules for Prometheus

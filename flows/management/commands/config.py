@@ -31,8 +31,8 @@ Apply a document to the configuration, all of it or nothing.
 The document is complete for each object that it names: a missing key means its default, also for
 an object that exists. A flow's steps and a role's rights are replaced. Objects that the document
 does not name stay. With --prune they are removed, if the document has their section (libraries,
-scripts, queues, flows, rbac). A queue with messages and a flow with unfinished runs cannot be
-removed.
+scripts, queues, flows, rbac, alertTargets). A queue with messages and a flow with unfinished runs
+cannot be removed.
 
 Secrets are never in a document. A script may name secrets that do not exist yet; it fails with
 their name until they are entered.

@@ -42,5 +42,5 @@ def _encrypted_again(place: EncryptedColumns) -> tuple[int, list[str]]:
         else:
             # Not saved as a change: the texts stay the same, so the history gets no entry.
             rows.filter(pk=row.pk).update(**again)
-            done += 1
+            done += bool(again)
     return done, lost

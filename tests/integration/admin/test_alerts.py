@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 
 from flows.models import Alert, AlertTarget, AuditEntry
+from scripts.models import Secret
+from tests.integration.admin.conftest import keys_of
 from tests.integration.admin.pages import answer_dialog, form_data
 from tests.loopback import serving
 
@@ -51,6 +54,47 @@ def test_a_target_is_made_told_a_test_and_changed_without_its_address(client):
     assert target.encrypted not in everywhere
     verbs = AuditEntry.objects.filter(name="team").values_list("verb", flat=True)
     assert sorted(verbs) == ["add", "change", "send a test alert", "send a test alert"]
+
+
+def test_a_target_takes_its_address_from_a_secret_or_is_refused(client):
+    Secret(name="TEAM", encrypted="x", changed_at=timezone.now()).save()
+    data = form_data(client.get(ADD)) | {"name": "team"}
+    own = {"url": "jsons://hooks.example.org/"}
+
+    def errors(values: dict[str, str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = (
+            client.post(ADD, data | values).context["adminform"].form.errors
+        )
+        return found
+
+    assert "Enter an address, or choose a secret" in errors({})["url"][0]
+    assert "not both" in errors(own | {"address_secret": "TEAM"})["address_secret"][0]
+    assert "address_secret" in errors({"address_secret": "GONE"})
+    assert client.post(ADD, data | {"address_secret": "TEAM"}).status_code == 302
+    target = AlertTarget.objects.get()
+    assert (target.address_secret, target.encrypted) == ("TEAM", "")
+    assert "of the secret TEAM" in client.get(LIST).content.decode()
+    page = reverse("admin:flows_alerttarget_change", args=[target.pk])
+    assert client.post(page, form_data(client.get(page))).status_code == 302
+    assert client.post(page, form_data(client.get(page)) | own).status_code == 302
+    target.refresh_from_db()
+    assert (target.address_secret, target.value()) == ("", own["url"])
+    assert client.post(page, form_data(client.get(page)) | {"quiet_time": "1 h"}).status_code == 302
+    target.refresh_from_db()
+    assert (target.address_secret, target.value()) == ("", own["url"])
+
+
+def test_a_secret_is_chosen_with_the_permission_to_use_secrets_alone(staff_client):
+    Secret(name="TEAM", encrypted="x", changed_at=timezone.now()).save()
+    client = staff_client("flows.add_alerttarget", "flows.view_alerttarget")
+    data = form_data(client.get(ADD)) | {"name": "team", "address_secret": "TEAM"}
+
+    refused = client.post(ADD, data)
+    User.objects.get(username="staff").user_permissions.add(*keys_of(("scripts.use_secrets",)))
+    accepted = client.post(ADD, data)
+
+    assert "scripts.use_secrets" in str(refused.context["adminform"].form.errors)
+    assert accepted.status_code == 302
 
 
 def test_each_user_sees_what_fires_of_the_flows_that_it_watches(world, staff_client, give_right):
