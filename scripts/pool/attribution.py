@@ -57,6 +57,9 @@ class FailureAttribution:
             return running or first
         if running is not None and status is not None:
             return running
+        if host.is_worn_out:
+            # The call that exhausted its memory was told so. It has begun none of these.
+            return None
         return first if self._has_lost_too_often(lost[first]) else None
 
     def forget(self, calls: Iterable[Call]) -> None:

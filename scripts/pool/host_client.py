@@ -85,6 +85,8 @@ class HostClient:
         # Whether the zygote kills it when it computes.
         self.is_watched = False
         self.broke_protocol = False
+        # Whether a call has exhausted its memory: it ends by itself, once its answers are sent.
+        self.is_worn_out = False
         # The number of the call behind which all others were taken away.
         self._reclaimed_behind = 0
         # Whether it is to be killed, the reason if there is one, and the number of the call that
@@ -123,7 +125,7 @@ class HostClient:
     def has_room(self, target: int, clock: float) -> bool:
         """Whether the host, which may have `target` calls ahead, is to get more calls now."""
         return (
-            not self.is_terminating
+            not (self.is_terminating or self.is_worn_out)
             and not self.is_stuck(clock)
             and self.in_flight * 2 <= target
             and self.bytes_in_flight <= MAX_GROUP_BYTES
@@ -133,7 +135,7 @@ class HostClient:
         """Whether more calls had better go to another host."""
         if pace is not None and self.in_flight * pace >= GROUP_SECONDS / 2:
             return True
-        return self.is_terminating or self.is_stuck(clock)
+        return self.is_terminating or self.is_worn_out or self.is_stuck(clock)
 
     def send(self, group: Group) -> None:
         """Send calls to be run. Raises OSError if the host has closed the channel."""

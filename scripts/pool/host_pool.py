@@ -53,7 +53,7 @@ from scripts.pool.sources import OutcomeSource
 from scripts.pool.thread_pool import ThreadPool
 from scripts.protocol import wire
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.errors import ScriptError, ScriptKilled
+from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptOutOfMemory
 from scripts.protocol.wire import ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -312,6 +312,9 @@ class HostPool:
 
     def _release_idle_hosts(self, lane: Lane, clock: float) -> None:
         for host in [host for host in lane.hosts if not host.in_flight and not host.is_terminating]:
+            if host.is_worn_out:
+                self._hosts.kill(host)
+                continue
             lane.hosts.remove(host)
             self._hosts.release(host, clock)
         if not lane.hosts and not lane.waiting:
@@ -362,6 +365,7 @@ class HostPool:
                     clean = self._services.clean(host, number)
                     outcome = outcome_of(answer, group, epoch, clean)
                     finished.append(outcome)
+                    host.is_worn_out |= isinstance(outcome.error, ScriptOutOfMemory)
                     if outcome.state:
                         self._services.note_state(group.site, outcome.state)
                     self._is_group_done |= group.done + 1 == group.kept

@@ -5,6 +5,9 @@ import signal
 
 import pytest
 
+from scripts.pool.attribution import FailureAttribution
+from scripts.pool.group import Group
+from scripts.pool.host_client import HostClient
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.errors import OutputInvalid, ScriptKilled, ScriptOutOfMemory
 from tests.hosts.pools import (
@@ -220,6 +223,41 @@ def test_many_calls_that_exhaust_memory_each_get_the_error_once(pool: HostPool) 
 
     errors = [outcome.error for outcome in outcomes.values()]
     assert {type(error) for error in errors} == {ScriptOutOfMemory}, [*map(repr, errors)]
+
+
+def test_a_host_whose_memory_is_exhausted_gets_no_more_calls(pool: HostPool) -> None:
+    code = "def run(m, c):\n    'x' * m['payload']\n    return m"
+    assert payload(run_all(pool, code, [1])[0]) == 1
+    assert pool._hosts.zygote is not None
+    zygote = pool._hosts.zygote._process.pid
+
+    # So the pool cannot learn that the host has ended.
+    os.kill(zygote, signal.SIGSTOP)
+    try:
+        greedy = run_all(pool, code, [10**9])[0]
+        pool.submit(program(code), SITE, calls([2, 3]), 1)
+        taken = [host.in_flight for host in pool._hosts]
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+
+    assert isinstance(greedy.error, ScriptOutOfMemory)
+    assert taken == [0]
+    assert [payload(outcome) for outcome in collect_all(pool).values()] == [2, 3]
+
+
+def test_calls_that_hosts_with_exhausted_memory_leave_are_never_blamed(pool: HostPool) -> None:
+    host = HostClient(1, program(ECHO), pool._selector, lambda *_: None)
+    host.send(Group(SITE, calls([1]), first=1))
+    attribution = FailureAttribution()
+
+    host.is_worn_out = True
+    blamed = [attribution.failed_call(host, status=0) for _ in range(10)]
+    host.is_worn_out = False
+    others = [attribution.failed_call(host, status=0) for _ in range(10)]
+    host.close()
+
+    assert blamed == [None] * 10
+    assert others == [None] * 2 + [1] * 8
 
 
 def test_invalid_outputs_leave_the_host_alive(pool: HostPool) -> None:
