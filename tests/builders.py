@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from flows.models import Flow, Queue, QueueState, Run, Step
 from flows.store import Lease, store
 from flows.worker.broker import servable
-from flows.worker.this_worker import this_worker
+from flows.worker.this_worker import ThisWorker, this_worker
 from flows.worker.worker import Worker
 from scripts.models import Script
+from scripts.pool.host_pool import HostPool
 
 ECHO = "def run(message, context):\n    return message\n"
 # Says in the payload which steps the message went through.
@@ -60,15 +63,27 @@ def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
     return store().begin(consumer_id, os.getpid())
 
 
-def work(queue: str, threads: int = 4) -> None:
-    """Work as one worker in this process, with real script hosts."""
+def work(
+    queue: str, threads: int = 4, hosts: HostPool | None = None, cluster: str = "cluster"
+) -> None:
+    """Work as one worker, with real script hosts: those of this process, or of a thread."""
     pk = Queue.objects.get(name=queue).pk
-    consumer_id = store().open_consumer(pk, threads, "cluster", "machine")
+    consumer_id = store().open_consumer(pk, threads, cluster, "machine")
     assert consumer_id is not None
-    Worker(this_worker.hosts(), "cluster").work(consumer_id)
+    Worker(hosts or this_worker.hosts(), cluster).work(consumer_id)
 
 
-def work_until_idle(flow: Flow) -> None:
+@contextmanager
+def hosts_of_this_thread() -> Iterator[HostPool]:
+    """Yield script hosts for a thread that works beside others: no two may share them."""
+    worker = ThisWorker()
+    try:
+        yield worker.hosts()
+    finally:
+        worker.close_hosts()
+
+
+def work_until_idle(flow: Flow, hosts: HostPool | None = None) -> None:
     """Run sessions on the flow's queues, as the broker would choose them, until none is left."""
     ids = set(flow.steps.values_list("queue_id", flat=True))
     for _ in range(1000):
@@ -76,7 +91,7 @@ def work_until_idle(flow: Flow) -> None:
         queue = next((queue for queue in ready if queue.queue_id in ids), None)
         if queue is None:
             return
-        work(Queue.objects.get(pk=queue.queue_id).name)
+        work(Queue.objects.get(pk=queue.queue_id).name, hosts=hosts)
     raise AssertionError("the flow never came to rest")
 
 

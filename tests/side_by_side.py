@@ -12,12 +12,15 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from tests.databases import is_postgresql
+from tests.waiting import PATIENCE
 
 # SQLite has one writer, and the database of the tests is in the memory of one thread.
 side_by_side = pytest.mark.skipif(not is_postgresql(), reason="SQLite has one writer at a time")
 
 
-def at_the_same_time(*calls: Callable[[], object], seconds: float = 60) -> list[Exception]:
+def at_the_same_time(
+    *calls: Callable[[], object], seconds: float = 2 * PATIENCE
+) -> list[Exception]:
     """Call them in threads with connections of their own; return what they have raised."""
     raised: list[Exception] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.urls import reverse
 from flows.models import Flow, Queue, Run, Step
 from scripts.models import Script
 from tests.builders import work_until_idle
+from tests.waiting import wait_for
 
 CODE = "def run(message, context):\n    return message\n"
 MOST_CLICKS = 12
@@ -94,13 +96,27 @@ def test_a_card_is_moved_by_the_keyboard_and_said_aloud(page: Any, flow: Flow) -
 def test_a_card_is_dragged_to_another_place(page: Any, flow: Flow) -> None:
     page.goto(page_of(flow))
     page.wait_for_function("window.Alpine !== undefined")
-    grip = page.locator(".flow-card", has_text="send").locator(".flow-grip")
-    first = page.locator(".flow-card").first
+    page.locator(".flow-card", has_text="send").locator(".flow-grip").hover()
+    place = page.locator(".flow-card").first.bounding_box()
 
-    grip.drag_to(first, target_position={"x": 20, "y": 30})
+    page.mouse.down()
+    drag_until(page, place, "document.body.classList.contains('sorting')")
+    drag_until(page, place, "document.querySelector('.flow-card').textContent.includes('send')")
+    page.mouse.up()
     page.locator("#flow-announce", has_text="send is step").wait_for(state="attached")
 
     assert names_of(flow)[0] == "send"
+
+
+def drag_until(page: Any, place: dict[str, float], condition: str) -> None:
+    """Move what is dragged about a place: a busy page takes it up, and makes room for it, late."""
+    steps = itertools.cycle((20, 24))
+
+    def moved() -> bool:
+        page.mouse.move(place["x"] + next(steps), place["y"] + 30)
+        return bool(page.evaluate(condition))
+
+    wait_for(moved, what=condition)
 
 
 @pytest.mark.long

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -439,19 +440,40 @@ message['payload'] = replies
 
 
 def test_what_a_host_does_not_read_is_bounded(pool: HostPool) -> None:
-    body = """
+    code = f"""{HOST}
 import json, time
-host = host_of(context)
-for n in range(10):
-    host.send_request(b'%d large' % n, b'{"size": 15000000}')
-    time.sleep(0.1)
-kinds = [json.loads(host.read_reply()[1]).get('kind') for n in range(10)]
-message['payload'] = [kinds.count(None), kinds.count('busy')]
+def run(message, context):
+    host = host_of(context)
+    sent = 0
+    # As many as may be in flight, and more when the worker has replied to these.
+    for until in ({wire.MAX_REQUESTS_IN_FLIGHT}, 10):
+        while sent < until:
+            host.send_request(b'%d large' % sent, b'{{"size": 15000000}}')
+            sent += 1
+        while host._numbers[{wire.RECALLED}] < sent:
+            time.sleep(0.01)
+    kinds = [json.loads(host.read_reply()[1]).get('kind') for n in range(sent)]
+    message['payload'] = [kinds.count(None), kinds.count('busy')]
+    return message
 """
-    served, refused = run(pool, body)
+    pool.submit(program(code), SITE, calls([{}]), 1)
+    for sent in (wire.MAX_REQUESTS_IN_FLIGHT, 10):
+        wait_for(partial(has_replied, pool, sent))
+        (host,) = pool._hosts
+        # The only number that the host sees at once, and no call waits that it would take back.
+        host.page.recall(sent)
+
+    served, refused = payload(collect_all(pool)[0])
 
     assert served + refused == 10
     assert refused >= 4
+
+
+def has_replied(pool: HostPool, sent: int) -> bool:
+    """Whether its only host has sent this many requests, and has a reply to each on the way."""
+    assert pool.collect(0.01) == []
+    pending = pool._requests._pending.values() if pool._requests else ()
+    return [(each.sent, each.unanswered) for each in pending] == [(sent, [])]
 
 
 def test_memory_that_runs_out_while_a_reply_is_read_is_the_error_of_the_call(

@@ -20,7 +20,15 @@ from flows.errors import QueueFull
 from flows.models import DeadLetter, Flow, Message, QueueState, Run
 from flows.monitoring import conservation
 from flows.store import store
-from tests.builders import ECHO, counters, make_callable, make_flow, run_of, work_until_idle
+from tests.builders import (
+    ECHO,
+    counters,
+    hosts_of_this_thread,
+    make_callable,
+    make_flow,
+    run_of,
+    work_until_idle,
+)
 from tests.side_by_side import at_the_same_time, side_by_side
 
 REJECT = "def run(message, context):\n    raise Reject('no')\n"
@@ -223,7 +231,11 @@ def test_workers_whose_callables_start_each_other_s_flows_do_not_wait_crosswise(
     for name, other in ("ab", "ba"):
         engine.start_many(name, [{"start": other}] * 4)
 
-    raised = at_the_same_time(*[lambda flow=flow: work_until_idle(flow) for flow in starting])
+    def work_beside(flow: Flow) -> None:
+        with hosts_of_this_thread() as hosts:
+            work_until_idle(flow, hosts)
+
+    raised = at_the_same_time(*[partial(work_beside, flow) for flow in starting])
     for flow in starting:
         work_until_idle(flow)
 

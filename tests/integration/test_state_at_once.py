@@ -23,7 +23,7 @@ from flows.store.flow_state import with_state
 from scripts.host.flow_state import State
 from scripts.protocol.flow_state import versioned
 from scripts.services.flow_states import pending_states, state_of
-from tests.builders import make_flow, make_script, work
+from tests.builders import hosts_of_this_thread, make_flow, make_script, work
 from tests.side_by_side import at_the_same_time, shared_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -84,11 +84,7 @@ def test_two_sessions_that_get_and_set_lose_nothing(shared: None) -> None:
     engine.start_many("flow", [{} for _ in range(40)])
     own = Flow.objects.get(pk=flow.pk)
 
-    def at_rest() -> bool:
-        raised = at_the_same_time(*[lambda queue=f"flow-{n}": try_work(queue) for n in (0, 1)])
-        return raised == [] and not Message.objects.exists()
-
-    wait_for(at_rest, PATIENCE)
+    assert at_the_same_time(*[lambda n=n: work_to_the_end(f"flow-{n}") for n in (0, 1)]) == []
 
     assert dict(FlowState.objects.filter(flow=own).values_list("key", "value")) == {
         "n": "80",
@@ -96,9 +92,16 @@ def test_two_sessions_that_get_and_set_lose_nothing(shared: None) -> None:
     }
 
 
-def try_work(queue: str) -> None:
-    if Message.objects.filter(queue__name=queue).exists():
-        work(queue)
+def work_to_the_end(queue: str) -> None:
+    """Work on a queue until no message is left anywhere, as a process of its own does."""
+    with hosts_of_this_thread() as hosts:
+
+        def at_rest() -> bool:
+            if Message.objects.filter(queue__name=queue).exists():
+                work(queue, hosts=hosts, cluster=queue)
+            return not Message.objects.exists()
+
+        wait_for(at_rest, PATIENCE, f"the end of {queue}")
 
 
 # --- a model ---------------------------------------------------------------------------------

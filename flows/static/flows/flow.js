@@ -148,8 +148,9 @@
         for (const form of root.querySelectorAll("[data-new-step]")) connectNewStep(form);
     };
 
+    /* A card that is pressed at its grip is about to be dragged: a new card in its place would stay. */
     const isBusy = () =>
-        document.body.classList.contains("sorting") || document.querySelector(".flow-menu__button[aria-expanded=true]");
+        document.body.classList.contains("sorting") || document.querySelector(".flow-grip:active, .flow-menu__button[aria-expanded=true]");
 
     const start = () => {
         const dialog = byId("flow-panel");
