@@ -13,6 +13,24 @@ OPTIONS = {
         "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
     },
 }
+# What colours make of a page: axe's other rules look at its elements, and at where they are.
+OF_COLOURS = OPTIONS | {
+    "runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+}
+# A page that has the elements of a look that was examined before, each as visible and in the same
+# place, differs from it by colours alone.
+EXAMINE = """([options, ofColours]) => {
+    const places = [...document.body.querySelectorAll("*")].map((element) => {
+        const { x, y, width, height } = element.getBoundingClientRect();
+        const properties = { opacityProperty: true, visibilityProperty: true };
+        return [element.checkVisibility(properties), x, y, width, height];
+    });
+    const shape = JSON.stringify([document.body.outerHTML, places]);
+    const examined = globalThis.examinedShapes ??= new Set();
+    const isKnown = examined.has(shape);
+    examined.add(shape);
+    return axe.run(document, isKnown ? ofColours : options);
+}"""
 SERIOUS = {"serious", "critical"}
 
 
@@ -28,7 +46,7 @@ def serious_violations(page: Any) -> list[str]:
     """Return what is serious or critical: the rule, the element, and what is wrong with it."""
     if not page.evaluate("'axe' in globalThis"):
         page.evaluate(source())
-    found = page.evaluate("options => axe.run(document, options)", OPTIONS)["violations"]
+    found = page.evaluate(EXAMINE, [OPTIONS, OF_COLOURS])["violations"]
     return [
         f"{violation['id']}: {' '.join(map(str, node['target']))}\n"
         f"{node['html'][:200]}\n{node['failureSummary']}"
