@@ -38,7 +38,8 @@ from flows.starts.idempotency import key_of
 from flows.starts.new_run import delayed_until, new_run
 from flows.starts.rates import rates_of, within_rates
 from flows.starts.starting import start_run
-from flows.store import NewRun, store
+from flows.store import store
+from flows.store.requeueing import Requeue
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
@@ -199,30 +200,17 @@ def reprocess(
     """
     if newest_script:
         at = newest_step(dead_letter.step)
-    step = at or dead_letter.step
     if not DeadLetter.objects.open().filter(pk=dead_letter.pk).exists():
         raise PayloadErased if is_erased(dead_letter.run_id) else AlreadyReprocessed
-    if step.queue_id is None:
-        raise FlowNotRunnable(f"The queue {step.queue_name!r} no longer exists.")
-    body = dead_letter.body
-    if payload is not None:
-        body = _repaired(body, payload)
-    version = step.flow_version
-    message = NewRun(
-        dead_letter.run_id,
-        version.flow_name,
-        version.pk,
-        step.pk,
-        step.queue_id,
-        body,
-        branch=dead_letter.branch,
-    )
-    user_id, follows = user.pk if user else None, at is not None
-    if audit.is_silent():
-        store().requeue(dead_letter, message, user_id, follows=follows)
-        return Run.objects.get(pk=dead_letter.run_id)
+    step = at or dead_letter.step
+    body = dead_letter.body if payload is None else _repaired(dead_letter.body, payload)
+    order = Requeue(dead_letter, step, body, follows=at is not None)
     with store().database.transaction():
-        store().requeue(dead_letter, message, user_id, follows=follows)
+        requeued = store().requeue([order], user.pk if user else None)
+        if requeued.full is not None:
+            raise QueueFull(queue_id=order.queue_id)
+        if not requeued.ids:
+            raise AlreadyReprocessed
         after = {"run": str(dead_letter.run_id), "script": str(step.script_version)}
         if payload is not None:
             after["payload"] = "another one"

@@ -1,4 +1,4 @@
-"""Decisions of operators about dead letters."""
+"""The decision of an operator to discard a dead letter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from flows.models.quiet_end import note_quiet_ends
 from flows.plan import flow_name_of, meeting_plan, step_plan
 from flows.store import sql
 from flows.store.counters import Counters
-from flows.store.database import Row
 from flows.store.run_end import Gathered, RunEnd
 from flows.store.telling import tell_ends
 from flows.store.totals import Totals, add_totals, totals_by_flow
@@ -33,8 +32,8 @@ def locked_run(run_id: UUID) -> Run:
     return Run.objects.select_for_update(of=("self",), no_key=True).get(pk=run_id)
 
 
-class LetterDecision:
-    """What an operator decides about a dead letter, within a transaction that locks its run.
+class Discarding:
+    """Discards a dead letter, within a transaction that locks its run.
 
     A run is failed while a dead letter of it is open. When the last one has been decided, it goes
     on if a dead letter was requeued and has not died again, without the branches whose dead letter
@@ -50,29 +49,13 @@ class LetterDecision:
         self.now: datetime = counters.database.now()
         self.totals = totals_by_flow()
 
-    def requeue(self, message: Row, follows: int | None) -> None:
-        """Let the message wait at its step. Raises QueueFull, AlreadyReprocessed.
-
-        `follows`: the flow version that the run has from now on, None for its own.
-        """
-        self.counters.take_room(message["queue_id"], 1)
-        run = locked_run(self.letter.run_id)
-        self._decide(reprocessed_at=self.now, reprocessed_by=self.user_id)
-        self.database.each(sql.INSERT_MESSAGE, [message])
-        if follows is not None:
-            self._follow(run, follows)
-        if not self._has_open_letters():
-            self._reopen(run)
-        self.counters.add_to_totals(self.totals)
-        self.database.wake()
-
     def discard(self) -> None:
         """Go on without its message. Raises AlreadyReprocessed, and QueueFull where the run would
         go on at a join whose queue is full.
         """
         queues = self.counters.lock({step_plan(self.letter.step_id).meets_queue_id})
         run = locked_run(self.letter.run_id)
-        self._decide(discarded_at=self.now, discarded_by=self.user_id)
+        self._decide()
         Run.objects.filter(pk=run.pk).update(branches=run.branches - 1)
         if self._goes_on(run):
             self._reopen(run)
@@ -80,9 +63,9 @@ class LetterDecision:
             self._end(run, queues)
         self.counters.add_to_totals(self.totals)
 
-    def _decide(self, **decision: Any) -> None:
+    def _decide(self) -> None:
         letters = DeadLetter.objects.open().filter(pk=self.letter.pk)
-        if not letters.update(**decision):
+        if not letters.update(discarded_at=self.now, discarded_by=self.user_id):
             raise AlreadyReprocessed
         self.totals[step_plan(self.letter.step_id).site.flow].letters_decided += 1
 
@@ -122,11 +105,3 @@ class LetterDecision:
             run.status = Run.Status.RUNNING
             self.database.each(sql.REOPEN_RUN, [{"id": run.pk.hex}])
             self.totals[flow_name_of(run.flow_version_id)] += Totals(failed=-1, reopened=1)
-
-    def _follow(self, run: Run, version_id: int) -> None:
-        """Give the run another version of its flow, which may have been renamed meanwhile."""
-        moved = Totals(accepted=1, failed=int(run.status == Run.Status.FAILED))
-        self.totals[flow_name_of(run.flow_version_id)] -= moved
-        self.totals[flow_name_of(version_id)] += moved
-        run.flow_version_id = version_id
-        run.save(update_fields=["flow_version"])

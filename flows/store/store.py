@@ -18,7 +18,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from uuid_utils.compat import uuid7
 
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
@@ -31,10 +30,11 @@ from flows.store import sql
 from flows.store.commit import BatchSize, Commit, Decide, ask_for_head, claims_at
 from flows.store.counters import Counters, limits
 from flows.store.database import Answer, Database, read_time, sql_time
-from flows.store.decisions import LetterDecision, locked_run
+from flows.store.decisions import Discarding, locked_run
 from flows.store.jump import mend
 from flows.store.kept import beginning
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
+from flows.store.requeueing import Requeue, Requeued, Requeueing
 from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
 from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
@@ -120,23 +120,17 @@ class Store:
         if delayed:
             self.counters.refuse_if_too_many_delayed(queue_id, delayed)
 
-    def requeue(self, letter: DeadLetter, message: NewRun, user_id: Any, follows: bool) -> None:
-        """Let a message wait in place of a dead letter. Raises QueueFull, AlreadyReprocessed.
-
-        `follows`: the run has the message's flow version from now on.
-        """
+    def requeue(self, orders: Sequence[Requeue], user_id: Any) -> Requeued:
+        """Let messages wait in place of dead letters, as far as their queues have room."""
         with self.database.transaction():
-            decision = LetterDecision(self.counters, letter, user_id)
-            id = uuid7() if letter.branch else letter.run_id
-            row = message_row(message, sql_time(decision.now), id)
-            decision.requeue(row, message.flow_version_id if follows else None)
+            return Requeueing(self.counters, user_id).requeue(orders)
 
     def discard(self, letter: DeadLetter, user_id: Any) -> None:
         """Discard a dead letter. Raises AlreadyReprocessed, and QueueFull where its run would go
         on at a join whose queue is full.
         """
         with self.database.transaction():
-            LetterDecision(self.counters, letter, user_id).discard()
+            Discarding(self.counters, letter, user_id).discard()
 
     # --- single runs -----------------------------------------------------------------------
 

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from flows import engine
-from flows.access import audit
 from flows.dead_letters import DeadLetterFilter
-from flows.errors import AlreadyReprocessed, FlowError, QueueFull
-from flows.models import (
-    DeadLetter,
-    FlowTotals,
-    QueueState,
-    ReprocessedLetter,
-    Reprocessing,
-    Run,
-    StepVersion,
-)
+from flows.errors import FlowError, PayloadErased
+from flows.models import DeadLetter, ReprocessedLetter, Reprocessing, Run, StepVersion
 from flows.store import store
 from flows.store.rate_limit import RateLimit, starts_of
+from flows.store.requeueing import Requeue
 
 logger = logging.getLogger(__name__)
 
-# The size of a batch. Its transaction locks the counters of the queues, and has two savepoints for
-# each letter: more than 64 in a transaction make PostgreSQL slow for all its sessions.
-BATCH = 30
+# The size of a batch: its transaction locks the counters of the queues.
+BATCH = 300
+# Letters are read in parts, up to the part with which their messages reach this size.
+PART, MOST_CHARACTERS = 30, 4_000_000
+SPAN = 200
 # If no worker has touched a reprocessing for so long, the broker queues another task.
 PATIENCE_SECONDS = 3.0
 # How often to look whether runs have ended, or a full queue has room.
@@ -102,11 +96,9 @@ def _requeue_some(reprocessing: Reprocessing, now: datetime) -> float:
     if reprocessing.reprocessed < reprocessing.sample:
         most = min(most, reprocessing.sample - reprocessing.reprocessed)
     letters = _next_letters(reprocessing, most)
-    targets = _targets(reprocessing, letters)
-    _lock(targets.values(), letters)
     before = reprocessing.reprocessed
-    pause = _requeue(reprocessing, letters, targets)
-    if len(letters) < most and not pause:
+    pause = _requeue(reprocessing, letters)
+    if not letters:
         reprocessing.cursor = reprocessing.last_id
     if rate is not None:
         # A letter counts as requeued at the commit, at the latest.
@@ -116,9 +108,24 @@ def _requeue_some(reprocessing: Reprocessing, now: datetime) -> float:
 
 
 def _next_letters(reprocessing: Reprocessing, most: int) -> list[DeadLetter]:
-    letters = DeadLetterFilter.of(reprocessing.filter).open(reprocessing.flow_ids)
-    ahead = letters.filter(pk__gt=reprocessing.cursor, pk__lte=reprocessing.last_id)
-    return list(ahead.select_related("step__flow_version__flow").order_by("pk")[:most])
+    """Return the first letters behind the cursor.
+
+    They are looked for in spans of ids: an index of steps and ids finds those of a span, where
+    the first ones of all would be found by sorting all of them.
+    """
+    letters = DeadLetterFilter.of(reprocessing.filter).open(reprocessing.flow_ids).order_by("pk")
+    found: list[DeadLetter] = []
+    characters, last, span = 0, reprocessing.cursor, SPAN
+    while last < reprocessing.last_id and len(found) < most and characters < MOST_CHARACTERS:
+        end, count = min(last + span, reprocessing.last_id), min(PART, most - len(found))
+        part = list(letters.filter(pk__gt=last, pk__lte=end)[:count])
+        found += part
+        characters += sum(len(letter.body) for letter in part)
+        if len(part) == count:
+            last = part[-1].pk
+        else:
+            last, span = end, span * 2
+    return found
 
 
 def _targets(
@@ -128,9 +135,10 @@ def _targets(
 
     It is computed once for all letters: the newest version of a flow takes a dozen queries.
     """
-    steps = {letter.step_id: letter.step for letter in letters}
+    used = StepVersion.objects.filter(pk__in={letter.step_id for letter in letters})
+    steps = {step.pk: step for step in used.select_related("flow_version__flow")}
     if reprocessing.script == Reprocessing.ScriptChoice.OWN:
-        return dict(steps)
+        return {**steps}
     return {step_id: newest_step(step) for step_id, step in steps.items()}
 
 
@@ -141,57 +149,51 @@ def newest_step(step: StepVersion) -> StepVersion | FlowError:
         return error
 
 
-def _lock(targets: Collection[StepVersion | FlowError], letters: Sequence[DeadLetter]) -> None:
-    """Lock the counters, runs and totals that the letters will change, in the order of the store.
-
-    Taken letter by letter they would be locked in any order, and a session's commit that goes the
-    other way would deadlock with this.
-    """
-    steps = [target for target in targets if isinstance(target, StepVersion)]
-    counters = QueueState.objects.filter(pk__in={step.queue_id for step in steps} - {None})
-    list(counters.order_by("pk").select_for_update().values_list("pk"))
-    runs = Run.objects.filter(pk__in={letter.run_id for letter in letters})
-    list(runs.order_by("pk").select_for_update(no_key=True).values_list("pk"))
-    totals = FlowTotals.objects.filter(pk__in={step.flow_version.flow_name for step in steps})
-    list(totals.order_by("pk").select_for_update().values_list("pk"))
-
-
-def _requeue(
-    reprocessing: Reprocessing,
-    letters: Sequence[DeadLetter],
-    targets: dict[int, StepVersion | FlowError],
-) -> float:
+def _requeue(reprocessing: Reprocessing, letters: Sequence[DeadLetter]) -> float:
     """Requeue the letters in order. Return the seconds to wait if a queue is full, else 0."""
-    done: list[DeadLetter] = []
-    pause = 0.0
+    targets = _targets(reprocessing, letters)
+    orders: dict[int, Requeue] = {}
+    refused: dict[int, FlowError] = {}
     for letter in letters:
         try:
-            _requeue_one(reprocessing, letter, targets[letter.step_id])
-            done.append(letter)
-        except QueueFull:
-            reprocessing.note = f"Waits for room in the queue {letter.step.queue_name!r}."
-            pause = LOOK_AGAIN_SECONDS
-            break
-        except AlreadyReprocessed:
-            logger.info("dead letter %s was decided about elsewhere", letter.pk)
+            orders[letter.pk] = _order(reprocessing, letter, targets[letter.step_id])
         except FlowError as error:
+            refused[letter.pk] = error
+    # The audit log has the start of the reprocessing, not each dead letter.
+    requeued = store().requeue([*orders.values()], reprocessing.user_id)
+    refused |= _erased([order.letter for id, order in orders.items() if id not in requeued.ids])
+    for letter in letters:
+        if (full := requeued.full) is not None and full.letter.pk == letter.pk:
+            reprocessing.note = f"Waits for room in the queue {full.step.queue_name!r}."
+            break
+        if refusal := refused.get(letter.pk):
             reprocessing.refused += 1
-            reprocessing.last_refusal = str(error)
-            logger.info("dead letter %s is refused: %s", letter.pk, error)
+            reprocessing.last_refusal = str(refusal)
+            logger.info("dead letter %s is refused: %s", letter.pk, refusal)
+        elif letter.pk not in requeued.ids:
+            logger.info("dead letter %s was decided about elsewhere", letter.pk)
         reprocessing.cursor = letter.pk
     ReprocessedLetter.objects.bulk_create(
-        ReprocessedLetter(reprocessing=reprocessing, dead_letter=letter) for letter in done
+        ReprocessedLetter(reprocessing=reprocessing, dead_letter_id=id)
+        for id in sorted(requeued.ids)
     )
-    reprocessing.reprocessed += len(done)
-    return pause
+    reprocessing.reprocessed += len(requeued.ids)
+    return LOOK_AGAIN_SECONDS if requeued.full is not None else 0.0
 
 
-def _requeue_one(
+def _order(
     reprocessing: Reprocessing, letter: DeadLetter, target: StepVersion | FlowError
-) -> None:
+) -> Requeue:
     if isinstance(target, FlowError):
         raise target
-    keeps_script = reprocessing.script == Reprocessing.ScriptChoice.OWN
-    # The audit log has the start of the reprocessing, not each dead letter.
-    with audit.silent():
-        engine.reprocess(letter, user=reprocessing.user, at=None if keeps_script else target)
+    follows = reprocessing.script == Reprocessing.ScriptChoice.NEWEST
+    return Requeue(letter, target, letter.body, follows)
+
+
+def _erased(letters: Sequence[DeadLetter]) -> dict[int, FlowError]:
+    """Return the refusals of letters whose payloads were erased meanwhile."""
+    erased = Run.objects.filter(
+        pk__in={letter.run_id for letter in letters}, erased_at__isnull=False
+    )
+    runs = set(erased.values_list("pk", flat=True))
+    return {letter.pk: PayloadErased() for letter in letters if letter.run_id in runs}

@@ -12,20 +12,33 @@ from django_q.signing import SignedPackage
 
 from flows import engine
 from flows.dead_letters import DeadLetterFilter, StepCount
-from flows.models import DeadLetter, Flow, Queue, ReprocessedLetter, Reprocessing, Run, Step
+from flows.erasure.erasing import Selection, erase
+from flows.errors import PayloadErased
+from flows.models import (
+    DeadLetter,
+    Flow,
+    Message,
+    Queue,
+    ReprocessedLetter,
+    Reprocessing,
+    Run,
+    Step,
+)
+from flows.monitoring.conservation import check
 from flows.tasks import reprocessing, reprocessing_batch
 from flows.tasks.reprocessing import (
     advance,
     reprocess_many,
     wake_overdue,
 )
-from flows.tasks.reprocessing_batch import BATCH
 from tests.builders import ECHO, RAISING, counters, make_flow, run_of, work_until_idle
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
 EVERYTHING = DeadLetterFilter()
+# Tests that look between two batches need no more letters.
+BATCH = 30
 REJECT = "def run(message, context):\n    raise Reject('no')\n"
 
 
@@ -129,6 +142,7 @@ def test_a_thousand_dead_letters_are_requeued_exactly_once_each():
 
 @pytest.mark.parametrize("killed_at", ["before the commit", "after the commit"])
 def test_it_goes_on_where_it_was_when_its_worker_was_killed(monkeypatch, killed_at):
+    monkeypatch.setattr(reprocessing_batch, "BATCH", BATCH)
     # However slow the machine is, one task makes two batches, and is not overdue after them.
     monkeypatch.setattr(reprocessing, "SLICE_SECONDS", 600.0)
     flow = make_flow(codes=[REJECT])
@@ -188,6 +202,7 @@ def test_a_task_that_is_never_run_is_sent_again():
 
 
 def test_a_worker_that_was_taken_for_dead_puts_nothing_more_back(monkeypatch):
+    monkeypatch.setattr(reprocessing_batch, "BATCH", BATCH)
     flow = make_flow(codes=[REJECT])
     make_dead_letters(flow, 120)
     made = reprocess_many(EVERYTHING, sample=0).reprocessing
@@ -405,6 +420,55 @@ def test_a_full_queue_makes_it_wait_and_loses_nothing():
 
     finish(flow, made)
     assert (made.reprocessed, made.completed) == (25, 25)
+
+
+def test_large_messages_are_requeued_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(reprocessing_batch, "MOST_CHARACTERS", 1)
+    sizes: list[int] = []
+    requeue = reprocessing_batch._requeue
+
+    def noted(made, letters):
+        sizes.append(len(letters))
+        return requeue(made, letters)
+
+    monkeypatch.setattr(reprocessing_batch, "_requeue", noted)
+    flow = make_flow(codes=[REJECT])
+    make_dead_letters(flow, 2 * reprocessing_batch.PART + 1)
+
+    made = reprocess_many(EVERYTHING, sample=0).reprocessing
+    run_sent_tasks()
+
+    made.refresh_from_db()
+    assert made.reprocessed == sum(sizes) == 2 * reprocessing_batch.PART + 1
+    assert max(sizes) == reprocessing_batch.PART
+
+
+def test_letters_that_are_decided_about_meanwhile_are_left_to_that_decision(monkeypatch):
+    flow = make_flow(codes=[REJECT])
+    letters = make_dead_letters(flow, 6)
+    read = reprocessing_batch._next_letters
+
+    def read_late(*args):
+        found = read(*args)
+        if found:
+            engine.reprocess(found[0])
+            engine.discard(found[2])
+            erase(Selection(run=found[4].run_id), Run.objects.all())
+        return found
+
+    monkeypatch.setattr(reprocessing_batch, "_next_letters", read_late)
+    repair(flow)
+    made = reprocess_many(EVERYTHING, sample=0, newest_script=True).reprocessing
+    run_sent_tasks()
+
+    made.refresh_from_db()
+    assert (made.reprocessed, made.refused) == (3, 1)
+    assert made.last_refusal == str(PayloadErased())
+    requeued = ReprocessedLetter.objects.values_list("dead_letter", flat=True)
+    assert {*requeued} == {letter.pk for letter in letters[1::2]}
+    assert Message.objects.count() == 4
+    assert counters("flow-0") == (4, 0)
+    assert [fault for each in check() for fault in each.faults()] == []
 
 
 def test_a_dead_letter_whose_step_is_gone_is_refused_and_stays():
