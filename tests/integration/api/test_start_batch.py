@@ -179,6 +179,8 @@ class TestRejected:
         assert document["accepted"] == len(document["correlationIds"]) == 2
         assert [entry["line"] for entry in document["rejected"]] == [3, 4, 6, 7, 8]
         assert document["rejected"][1]["detail"] == "The payload must be a JSON object."
+        # What is wrong with a text that is no JSON is said once.
+        assert "$" not in document["rejected"][0]["detail"]
         assert payloads() == [{"n": 1}, {"n": 2}]
 
     def test_invalid_elements_are_named_by_their_place(self, send):
