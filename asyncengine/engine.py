@@ -37,6 +37,8 @@ ASYNCENGINE_SECRETS_KEYS = encryption_keys("ASYNCENGINE_SECRETS_KEYS")
 SECRETS_KEY_IS_KEPT = not ASYNCENGINE_SECRETS_KEYS
 if SECRETS_KEY_IS_KEPT:
     ASYNCENGINE_SECRETS_KEYS = [kept_key("secrets_key", Fernet.generate_key().decode())]
+# The first key encrypts payloads, "plain" in its place none; each key decrypts them. Empty: none.
+ASYNCENGINE_PAYLOAD_KEYS = encryption_keys("ASYNCENGINE_PAYLOAD_KEYS", "plain")
 
 # Workers of one cluster: for flows, and for django-q2's own tasks.
 ASYNCENGINE_WORKERS = env_int("ASYNCENGINE_WORKERS", allowed_cores())

@@ -165,9 +165,10 @@ def origins(name: str) -> list[str]:
     return [f"{url.scheme}://{url.netloc}" for url in found]
 
 
-def encryption_keys(name: str) -> list[str]:
+def encryption_keys(name: str, *words: str) -> list[str]:
+    """Return the keys in a variable. The first one may be one of the words instead."""
     keys = env_list(name, "")
-    for key in keys:
+    for key in keys[1:] if keys[:1] and keys[0] in words else keys:
         try:
             Fernet(key)
         except ValueError as error:

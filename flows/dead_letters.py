@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db.models import Count, Max, Q, Value
 from django.db.models.functions import Left, Upper
 
 from flows.models import DeadLetter, Reprocessing, Step, StepVersion
+from flows.models.payload_text import GroupedText, is_encrypted
 
 if TYPE_CHECKING:
     from flows.models.dead_letter import DeadLetterQuerySet
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Characters of an error, and of a message, that a search reads.
 LONGEST_SEARCHED = 8192
+_ERROR_CLASS = cast(GroupedText, DeadLetter._meta.get_field("error_class"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ class DeadLetterFilter:
         """Return those of the dead letters that match."""
         if steps := self._steps():
             letters = letters.filter(step__in=StepVersion.objects.filter(steps))
-        plain: dict[str, Any] = {"reason": self.reason, "error_class": self.error_class}
+        plain: dict[str, Any] = {"reason": self.reason}
+        if self.error_class is not None:
+            plain["error_class__in"] = _ERROR_CLASS.forms(self.error_class)
         plain |= {"code": self.code}
         plain |= {"dead_at__gte": self.dead_after, "dead_at__lt": self.dead_before}
         plain |= {"pk__in": self.ids}
@@ -94,15 +98,19 @@ class DeadLetterFilter:
 
 
 def with_text(letters: DeadLetterQuerySet, text: str) -> DeadLetterQuerySet:
-    """Return the dead letters with the text in their error or message, whatever its case."""
+    """Return the dead letters with the text in their error or message, whatever its case.
+
+    Those that are encrypted are not searched.
+    """
     letters = letters.alias(
         error_text=Upper(Left("error", LONGEST_SEARCHED)),
         body_text=Upper(Left("body", LONGEST_SEARCHED)),
     )
     # SQLite and PostgreSQL differ in what they take for a capital letter.
     capitals = Upper(Value(text))
-    found = Q(error_text__contains=capitals) | Q(body_text__contains=capitals)
-    return letters.filter(found)
+    in_error = Q(error_text__contains=capitals) & ~is_encrypted("error")
+    in_body = Q(body_text__contains=capitals) & ~is_encrypted("body")
+    return letters.filter(in_error | in_body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from flows.message.envelope import (
 )
 from flows.models import DeadLetter, Flow, Message, Queue, Run, RunText, StepVersion
 from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
+from flows.models.payload_text import is_encrypted
 from flows.models.run_text import BEGINNING
 from flows.plan import FlowPlan, flow_plan, step_plan
 from flows.starts import (
@@ -144,11 +145,12 @@ def cancel(run: Run, *, user: Caller | None = None, reason: str = "") -> Run:
     before = {"status": run.status}
     with store().database.transaction():
         if store().cancel(run.pk, user.pk if user else None):
-            run.refresh_from_db()
             _make_text(run)
             after = {"status": Run.Status.CANCELLED.value}
             audit.record("cancel", run, before=before, after=after, reason=reason, user=user)
-    run.refresh_from_db()
+    # What waited is read by those who want it: its key may be missing here.
+    run.refresh_from_db(from_queryset=Run.objects.defer("cancelled_input"))
+    run.__dict__.pop("cancelled_input", None)
     return run
 
 
@@ -167,9 +169,9 @@ def cancel_at_deadline(run: Run, error: str) -> bool:
 
 def _make_text(run: Run) -> None:
     """Add the payload that waited to the texts of the search: no step run has it."""
-    if run.cancelled_input:
-        text = (payload_of(run.cancelled_input) or "")[:BEGINNING]
-        RunText.objects.create(run=run, text=text)
+    kept = Run.objects.filter(pk=run.pk, cancelled_input__isnull=False)
+    for (body,) in kept.exclude(is_encrypted("cancelled_input")).values_list("cancelled_input"):
+        RunText.objects.create(run=run, text=(payload_of(str(body)) or "")[:BEGINNING])
 
 
 def bypass_pause(run: Run, *, user: Caller | None = None, reason: str = "") -> bool:

@@ -60,6 +60,10 @@ class RunNotFinished(FlowError):
     """The run has not come to its end."""
 
 
+class PayloadUnreadable(FlowError):
+    """None of the keys in ASYNCENGINE_PAYLOAD_KEYS decrypts the payload."""
+
+
 class InputNotKept(FlowError):
     """What the run was given is not kept."""
 

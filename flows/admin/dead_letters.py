@@ -44,6 +44,7 @@ from flows.admin.letter_list import (
     BoundedPaginator,
     DeadAtFilter,
     groups_shown,
+    is_search_blind,
     is_search_cut,
     many_url,
     search,
@@ -159,6 +160,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
 
     opened_by = SEES_EVERY_RUN
     long_texts = ("body",)
+    unlisted_texts = ("details",)
     list_display = (
         "died",
         "short_error",
@@ -217,6 +219,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         if not search_term.strip():
             return queryset, False
         request.is_search_cut = is_search_cut(queryset, search_term)  # type: ignore[attr-defined]
+        request.is_search_blind = is_search_blind(search_term)  # type: ignore[attr-defined]
         return search(queryset, search_term), False
 
     def changelist_view(
@@ -231,6 +234,8 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         if isinstance(response, TemplateResponse) and response.context_data is not None:
             is_cut = getattr(request, "is_search_cut", False)
             response.context_data["most_searched"] = MOST_SEARCHED if is_cut else 0
+            is_blind = getattr(request, "is_search_blind", False)
+            response.context_data["is_search_blind"] = is_blind
         return response
 
     def get_urls(self) -> list[URLPattern]:

@@ -19,6 +19,7 @@ from flows.access.rights import flows_with
 from flows.admin.by_role import ByRole, configures, has_right_somewhere, rights_of
 from flows.admin.display import shown_time
 from flows.models import FlowState, Right
+from flows.models.payload_keys import recorded
 from flows.monitoring.impact import Impact
 from flows.store import store
 from flows.store.flow_state import change_by_hand
@@ -126,7 +127,10 @@ class FlowStateAdmin(
             now = store().database.now()
             before, after = change_by_hand(obj.flow_id, obj.key, value, now, seen=obj.version)
             audit.record(
-                "change the state", obj.flow, before={obj.key: before}, after={obj.key: after}
+                "change the state",
+                obj.flow,
+                before={obj.key: recorded(before)},
+                after={obj.key: recorded(after)},
             )
 
     @admin.display(description="value", ordering="value")

@@ -19,6 +19,7 @@ from flows.admin.filters import TimeRangeFilter
 from flows.admin.sparkline import failures
 from flows.dead_letters import DeadLetterFilter, with_text
 from flows.models import DeadLetter
+from flows.models.payload_keys import has_keys
 from flows.monitoring.letter_groups import MOST_LETTERS, LetterGroup, letter_groups
 from flows.store import store
 
@@ -86,6 +87,11 @@ def search(letters: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
     if oldest is not None:
         found = found.filter(pk__gte=oldest)
     return with_text(found, term.strip())
+
+
+def is_search_blind(term: str) -> bool:
+    """Say whether a text is looked for where there may be encrypted ones."""
+    return bool(term.strip()) and not as_uuid(term) and has_keys()
 
 
 def is_search_cut(letters: QuerySet[DeadLetter], term: str) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
-from django.db.models.functions import Left, Length
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
@@ -17,6 +16,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from flows.admin.display import link
+from flows.models.payload_text import beginning, length
 from scripts.admin.base import preformatted
 from scripts.admin.json_fields import pretty_json
 
@@ -28,12 +28,16 @@ MOST_INDENTED = 4 * SHOWN
 
 
 class LongTexts(ModelAdmin):
-    """For a model's admin: `long_texts` are the JSON fields that may be long."""
+    """For a model's admin: `long_texts` are the JSON fields that may be long.
+
+    Lists read neither them nor `unlisted_texts`, whose key may be missing.
+    """
 
     long_texts: tuple[str, ...] = ()
+    unlisted_texts: tuple[str, ...] = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer(*self.long_texts)
+        return super().get_queryset(request).defer(*self.long_texts, *self.unlisted_texts)
 
     def get_urls(self) -> list[URLPattern]:
         def view(field: str) -> Callable[..., HttpResponse]:
@@ -69,19 +73,19 @@ class LongTexts(ModelAdmin):
 def beginning_of(row: models.Model, field: str) -> tuple[str | None, str]:
     """Return what a page shows of a long text, indented, and its size if the page cuts it."""
     rows = type(row)._base_manager.filter(pk=row.pk)
-    values = rows.values_list(Left(field, SHOWN), Length(field)).first()
-    text, length = values or (None, 0)
+    values = rows.values_list(beginning(field, SHOWN), length(field)).first()
+    text, size = values or (None, 0)
     if text is None:
         return None, ""
-    if length > SHOWN:
-        return text, filesizeformat(length)
+    if size > SHOWN:
+        return text, filesizeformat(size)
     indented = pretty_json(text)
     return (indented if len(indented) <= MOST_INDENTED else text), ""
 
 
 def is_longer_than(row: models.Model, field: str, most: int) -> bool:
     rows = type(row)._base_manager.filter(pk=row.pk)
-    return rows.annotate(length=Length(field)).filter(length__gt=most).exists()
+    return rows.annotate(length=length(field)).filter(length__gt=most).exists()
 
 
 def whole_url(row: models.Model, field: str) -> str:

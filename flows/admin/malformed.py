@@ -16,6 +16,9 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
+from flows.admin.error_pages import page
+from flows.errors import PayloadUnreadable
+
 logger = logging.getLogger(__name__)
 
 # The errors of lookups with values of a wrong type, in Django and in the databases.
@@ -50,7 +53,12 @@ class MalformedMiddleware:
                 raise BadRequest("The selection holds a key that this list cannot have.")
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        """Redirect to the list without the filter, as Django does after its own checks."""
+        """Redirect to the list without the filter, as Django does after its own checks.
+
+        Of what no key decrypts a page says which key is missing.
+        """
+        if isinstance(error, PayloadUnreadable):
+            return page(request, 503, "The payload cannot be decrypted", str(error))
         is_asked_for = request.method == "GET" and ERROR_FLAG not in request.GET and request.GET
         if not (is_list(request) and is_asked_for and isinstance(error, OF_LOOKUPS)):
             return None

@@ -58,6 +58,7 @@ class ReprocessingForm(forms.Form):
     text = forms.CharField(
         label="Text in error or payload",
         required=False,
+        help_text="Encrypted ones are not searched.",
         widget=UnfoldAdminTextInputWidget,
     )
     code = forms.CharField(

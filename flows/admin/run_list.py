@@ -25,6 +25,7 @@ from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, page_o
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
 from flows.errors import OptionInvalid
 from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersion
+from flows.models.payload_keys import has_keys
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
 from flows.monitoring.trace import current_steps
@@ -48,6 +49,7 @@ SECONDS_FOR_LABEL = 0.05
 SECONDS = 0.12
 NEWEST = 20_000
 
+NOT_SEARCHED = "Encrypted payloads, results and errors are not searched."
 FURTHER = "Filters by flow, status or time lead further back."
 
 # Of a range of times, which has four parameters.
@@ -222,6 +224,8 @@ class RunList(Base):
         found: Found | None = getattr(request, "found_runs", None)
         changes.run_chips = list(chips(request.GET))
         changes.run_note = note_of(found) if found else ""
+        if found and has_keys():
+            changes.run_note = f"{changes.run_note} {NOT_SEARCHED}".lstrip()
         is_full = len(rows) >= self.list_per_page
         further = rows[-1].pk if is_full else oldest or (found.last if found else None)
         is_full = found is not None or oldest is not None or is_full

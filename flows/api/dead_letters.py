@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 from django.db.models import QuerySet
-from django.db.models.functions import Length
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -34,6 +33,7 @@ from flows.api.view import ApiView, is_about, json_response, no_content
 from flows.errors import PayloadErased
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
+from flows.models.payload_text import length
 from flows.monitoring.times import rfc3339
 from scripts.protocol.json_text import member_of
 
@@ -138,7 +138,7 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
 
 def _fitting(letters: QuerySet[DeadLetter], most: int) -> int:
     """Return how many of the letters make a page, at least one."""
-    sizes = letters.select_related(None).annotate(size=Length("body")).values_list("size")
+    sizes = letters.select_related(None).annotate(size=length("body")).values_list("size")
     left = PAGE_BYTES
     for count, (size,) in enumerate(sizes[:most]):
         left -= size

@@ -96,6 +96,7 @@ PROBLEM_TYPES = {
         503, "The identity provider cannot be asked now; nothing was stored."
     ),
     "not-ready": ProblemType(503, "The database is not prepared."),
+    "payload-unreadable": ProblemType(503, "None of the server's keys decrypts the payload."),
     "scripts-not-sealed": ProblemType(503, "Scripts cannot be sandboxed here."),
     "outcome-unknown": ProblemType(
         504, "The database was lost; what was asked may be done or not."
@@ -122,6 +123,7 @@ TYPE_BY_FLOW_ERROR = {
     errors.RunNotFinished: "run-not-finished",
     errors.InputNotKept: "input-not-kept",
     errors.PayloadErased: "payload-erased",
+    errors.PayloadUnreadable: "payload-unreadable",
     errors.PayloadInvalid: "payload-invalid",
     errors.DelayTooLong: "query-invalid",
     errors.DeadlineInvalid: "query-invalid",

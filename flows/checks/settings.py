@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from flows.front.mount import is_mounted, own_middleware
 from flows.models.durations import is_rate_period
+from flows.models.payload_keys import Keys
 from scripts.checks import ENGINE
 
 BROKER = "flows.worker.broker.QueueBroker"
@@ -176,6 +177,23 @@ def start_rate_is_a_number_in_seconds(**kwargs: Any) -> list[CheckMessage]:
             id="flows.E012",
         )
     ]
+
+
+@register(ENGINE)
+def payload_keys_are_keys(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        Keys(settings.ASYNCENGINE_PAYLOAD_KEYS)
+    except (TypeError, ValueError):
+        # Without the key, which does not belong into a log.
+        return [
+            Error(
+                "ASYNCENGINE_PAYLOAD_KEYS holds something that is no key.",
+                hint="Set a list of Fernet keys, the newest one first, or 'plain' and then the"
+                " keys of before.",
+                id="flows.E014",
+            )
+        ]
+    return []
 
 
 @register(ENGINE)

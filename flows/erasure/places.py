@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
 
 from flows.models import (
     BranchEnd,
@@ -53,7 +53,9 @@ class Place:
         if self.cleared is None:
             # No signal keeps them: the run has ended.
             return rows._raw_delete(connection.alias)
-        return rows.update(**self.cleared)
+        # As values, which are not encrypted: they are looked for afterwards.
+        cleared = {n: v if v is None else Value(v) for n, v in self.cleared.items()}
+        return rows.update(**cleared)
 
 
 def _without(field: str, *values: str | None) -> Q:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from flows.errors import PayloadInvalid
+from flows.models.payload_keys import KEYED, is_keyed_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Marks digests of the second form. Those of the first form have no mark, see `_first_digest`.
@@ -75,6 +76,8 @@ def _micros(duration: timedelta) -> int:
 
 def is_of_request(known: str, digest: str, body: str) -> bool:
     """Say whether a stored digest is that of the request with this digest and this body."""
+    if known.startswith(KEYED):
+        return is_keyed_of(known, digest)
     if known.startswith(FORM):
         return known == digest
     return known == _first_digest(body)

@@ -8,6 +8,7 @@ from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from flows.disposition import DeadLetterCause, DeadLetterReason
+from flows.models.payload_text import GroupedText, PayloadText, ShownText
 from flows.models.run import Run
 from flows.models.version import StepVersion
 
@@ -47,8 +48,9 @@ class DeadLetter(models.Model):
         null=True,
         help_text="How its last delivery ended; null: of before there were causes.",
     )
-    error = models.TextField(help_text="With the script's traceback.")
-    error_class = models.CharField(  # noqa: DJ001  null tells the old ones from an empty error
+    error = ShownText(help_text="With the script's traceback.")
+    # Null tells the old ones from an empty error.
+    error_class = GroupedText(
         max_length=200,
         null=True,
         help_text="The error without numbers, ids and texts; null: of before there were classes.",
@@ -56,10 +58,11 @@ class DeadLetter(models.Model):
     code = models.CharField(  # noqa: DJ001  null: the script gave none
         max_length=100, null=True, help_text="What the script has named it when it rejected it."
     )
-    details = models.TextField(  # noqa: DJ001  null: the script gave none
+    # Null: the script gave none.
+    details = PayloadText(
         null=True, help_text="What the script has said when it rejected it, JSON."
     )
-    body = models.TextField(help_text="The envelope as the step received it, JSON.")
+    body = PayloadText(help_text="The envelope as the step received it, JSON.")
     deliveries = models.PositiveIntegerField()
     branch = models.TextField(default="", blank=True)
     dead_at = models.DateTimeField(db_index=True)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
+from flows.models.payload_text import PayloadText
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -39,7 +41,7 @@ class FlowState(models.Model):
 
     flow = models.ForeignKey("flows.Flow", on_delete=models.CASCADE, related_name="states")
     key = models.CharField(max_length=200)
-    value = models.TextField(help_text="JSON.")
+    value = PayloadText(help_text="JSON.")
     # Changes with each change of the value, and is never used again.
     version = models.BigIntegerField()
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from flows.models.consumer import Consumer
+from flows.models.payload_text import OptionalText, PayloadText
 from flows.models.queue import Queue
 from flows.models.run import Run
 from flows.models.version import StepVersion
@@ -69,7 +70,7 @@ class Message(models.Model):
         related_name="messages",
         help_text="The session that holds it.",
     )
-    body = models.TextField(help_text="The envelope as JSON.")
+    body = PayloadText(help_text="The envelope as JSON.")
     deliveries = models.PositiveIntegerField(default=0)
     available_at = models.DateTimeField()
     priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
@@ -93,7 +94,7 @@ class Message(models.Model):
         default=False,
         help_text="Its step is done; the body has the outputs without room in the next queue.",
     )
-    waiting = models.TextField(  # noqa: DJ001  null: no script has waited with it
+    waiting = OptionalText(
         null=True, help_text="How a script waits with it, see flows/store/waiting.py."
     )
 

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from flows.disposition import StepOutcome
+from flows.models.payload_text import KeyedDigest, PayloadText, ShownText
 from flows.models.version import FlowVersion, StepVersion
 
 
@@ -36,10 +37,11 @@ class Run(models.Model):
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    result = models.TextField(null=True, help_text="JSON")  # noqa: DJ001  null: no result yet
-    error = models.TextField(default="", blank=True)
+    # Null: no result yet.
+    result = PayloadText(null=True, help_text="JSON")
+    error = ShownText(default="", blank=True)
     warnings = models.PositiveIntegerField(default=0)
-    cancelled_input = models.TextField(  # noqa: DJ001  null: it was not kept
+    cancelled_input = PayloadText(
         null=True, help_text="The envelope that waited when the run was cancelled, JSON."
     )
     branches = models.PositiveIntegerField(
@@ -104,10 +106,10 @@ class StepRun(models.Model):
     outcome = models.CharField(max_length=16, choices=Outcome)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
-    error = models.TextField(default="", blank=True)
-    logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
+    error = ShownText(default="", blank=True)
+    logs = PayloadText(default="", blank=True, help_text="JSON, or empty.")
     # Beside its run, not in a table of its own: that costs the commit a third insert.
-    input = models.TextField(  # noqa: DJ001  null: it was not kept
+    input = PayloadText(
         null=True,
         help_text="The envelope as the step received it, JSON; with the delivery that ended it.",
     )
@@ -128,7 +130,7 @@ class BranchEnd(models.Model):
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="branch_ends")
     branch = models.TextField()
-    body = models.TextField(help_text="Its last output, JSON.")
+    body = PayloadText(help_text="Its last output, JSON.")
 
     class Meta:
         constraints = [
@@ -149,7 +151,7 @@ class IdempotencyKey(models.Model):
     )
     key = models.CharField(max_length=255)
     # A digest of the whole request, see flows/message/digest.py.
-    body_digest = models.CharField(max_length=64)
+    body_digest = KeyedDigest(max_length=64)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(db_index=True)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from flows.models.payload_text import PayloadText
+
 
 class RunningAttempt(models.Model):
     """A delivery whose script has been running for a second or more, and what it has said so far.
@@ -15,8 +17,8 @@ class RunningAttempt(models.Model):
     consumer_id = models.BigIntegerField()
     delivery = models.PositiveIntegerField()
     started_at = models.DateTimeField()
-    logs = models.TextField(default="", blank=True, help_text="JSON, or empty.")
-    progress = models.TextField(
+    logs = PayloadText(default="", blank=True, help_text="JSON, or empty.")
+    progress = PayloadText(
         default="",
         db_default="",
         blank=True,

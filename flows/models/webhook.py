@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from flows.models.flow import Flow
+from flows.models.payload_text import PayloadText, ShownText
 from flows.models.run import Run
 from flows.models.webhook_url import LONGEST_URL
 
@@ -87,14 +88,14 @@ class WebhookDelivery(models.Model):
     url = models.CharField(max_length=LONGEST_URL)
     run_status = models.CharField(max_length=16, choices=Run.Status)
     at = models.DateTimeField(help_text="When the run has ended.")
-    body = models.TextField(default="", blank=True, help_text="JSON; made at the first attempt.")
+    body = PayloadText(default="", blank=True, help_text="JSON; made at the first attempt.")
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
     attempts = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True)
     attempted_at = models.DateTimeField("last attempt", null=True)
     answer_status = models.PositiveIntegerField(null=True)
-    answer = models.TextField(default="", blank=True, help_text="The beginning of the last answer.")
-    error = models.TextField(default="", blank=True)
+    answer = ShownText(default="", blank=True, help_text="The beginning of the last answer.")
+    error = ShownText(default="", blank=True)
 
     class Meta:
         ordering = ["-id"]

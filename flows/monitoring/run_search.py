@@ -2,7 +2,7 @@
 
 Three places are searched: the dead letters and the gathered texts of runs, all of them by indexes
 for parts of a text, and the newest runs, whose texts `flows/tasks/run_texts.py` may not have
-gathered yet.
+gathered yet. What is encrypted is not searched.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Concat, Left
 
 from flows.models import DeadLetter, Message, Run, RunText, RunTextMark, StepRun
+from flows.models.payload_text import is_encrypted
 from flows.models.run_text import BEGINNING
 from flows.store import store
 from flows.store.bounded import OutOfTime, within
@@ -181,6 +182,6 @@ def _among(text: str, batch: Collection[UUID]) -> set[UUID]:
 def _with_text(rows: QuerySet[Any], text: str, *fields: str) -> QuerySet[Any]:
     beginnings = {f"{name}_beginning": Left(name, BEGINNING) for name in fields}
     conditions = Q()
-    for name in beginnings:
-        conditions |= Q(**{f"{name}__icontains": text})
+    for name in fields:
+        conditions |= Q(**{f"{name}_beginning__icontains": text}) & ~is_encrypted(name)
     return rows.alias(**beginnings).filter(conditions)

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from itertools import chain, pairwise
 
 from django.db.models import Q
-from django.db.models.functions import Left
 
 from flows.models import DeadLetter, Message, Run, RunningAttempt, StepRun, StepVersion
+from flows.models.payload_text import beginning
 from flows.monitoring.trace import Place, running_attempts, statuses_of
 from flows.monitoring.wait_reason import script_wait
 from flows.store import store
@@ -287,7 +287,9 @@ def _scripts_of(steps: Sequence[StepVersion], used: set[int]) -> dict[int, Scrip
 def _attempts_of(run: Run) -> tuple[dict[str, list[Attempt]], bool]:
     # Without an order: PostgreSQL would sort all of them, or go through the attempts of all runs.
     rows = (
-        StepRun.objects.filter(run=run.pk).order_by().annotate(beginning=Left("error", MOST_ERROR))
+        StepRun.objects.filter(run=run.pk)
+        .order_by()
+        .annotate(beginning=beginning("error", MOST_ERROR))
     )
     fields = (
         "id",

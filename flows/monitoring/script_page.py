@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
-from django.db.models.functions import Length
 from django.urls import reverse
 
 from flows.access.rights import (
@@ -20,6 +19,7 @@ from flows.access.rights import (
     rights_by_flow,
 )
 from flows.models import DeadLetter, Message, Right, Step, StepVersion
+from flows.models.payload_text import length
 from flows.monitoring.impact import Impact, impact_of
 from scripts.extensions import Sample, Use
 from scripts.models import Script
@@ -51,18 +51,18 @@ def _dead_letters(script: Script, user: Any, choice: str) -> list[DeadLetter]:
     steps = StepVersion.objects.filter(script_version__script=script)
     letters = dead_letters_known(user).filter(step__in=steps).select_related("step")
     letters = letters.order_by("-id")
-    short = letters.annotate(length=Length("body")).filter(length__lte=LONGEST)
+    short = letters.annotate(length=length("body")).filter(length__lte=LONGEST)
     newest: list[DeadLetter] = list(short[:MOST])
     if not choice.isdecimal() or choice in {str(letter.pk) for letter in newest}:
         return newest
-    chosen = letters.annotate(length=Length("body")).filter(pk=choice, length__lte=LONGEST_CHOSEN)
+    chosen = letters.annotate(length=length("body")).filter(pk=choice, length__lte=LONGEST_CHOSEN)
     return [*chosen, *newest]
 
 
 def _waiting_messages(script: Script, user: Any) -> QuerySet[Message]:
     # By queue, which has an index. The next message is the first that a changed script would get.
     queues = Step.objects.filter(script=script, queue__in=queues_seen(user)).values("queue")
-    messages = Message.objects.annotate(length=Length("body"))
+    messages = Message.objects.annotate(length=length("body"))
     rights = rights_by_flow(user)
     if not rights[None] & SEES_EVERY_RUN:
         # A queue may still hold messages of a flow that it fed before.

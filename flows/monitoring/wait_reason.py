@@ -11,8 +11,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, When
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Left
 
 from flows.models import Consumer, Flow, LiveCluster, Message, Queue, Run, StepVersion
+from flows.models.payload_keys import PREFIX_LENGTH, missing_key
 from flows.models.users import user_name_field
 from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
@@ -48,6 +50,7 @@ CODES = (
     "delayed",
     "back-off",
     "script-waits",
+    "payload-unreadable",
     "rate-limited",
     "slowed-down",
     "threads-busy",
@@ -419,6 +422,8 @@ def _why_busy(queue: Any) -> Cause | None:
 
 def _why_delayed(message: Message) -> Cause:
     until = text_of(message.available_at)
+    if not message.delayed and (unreadable := _why_unreadable(message)):
+        return Cause("payload-unreadable", f"{unreadable} It is tried again at {until}.")
     if message.pending_outputs and message.body.startswith("[{"):
         said = f"A flow that its script starts has a full queue; it looks again at {until}."
         return Cause("started-queue-full", said)
@@ -433,6 +438,14 @@ def _why_delayed(message: Message) -> Cause:
         said = f"After delivery {message.deliveries} it waits for its back-off until {until}."
         return Cause("back-off", said)
     return Cause("delayed", f"The start is delayed until {until}.")
+
+
+def _why_unreadable(message: Message) -> str | None:
+    """Return why the workers cannot read its body, as far as the keys here tell."""
+    rows = Message.objects.filter(pk=message.pk).order_by()
+    for (prefix,) in rows.values_list(Left("body", PREFIX_LENGTH)):
+        return missing_key(prefix)
+    return None
 
 
 def script_wait(message: Message) -> str | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from flows.models import Run
+from flows.models.payload_keys import encrypt
 from flows.plan import StepPlan, flow_name_of
 from flows.signals import announce_end
 from flows.store import sql
@@ -115,7 +116,8 @@ class Branches:
         each(sql.DELETE_MESSAGE, [{"id": held.id} for held in self._left])
         for held, body, delay in self._pending:
             later = sql_time(self.now + delay)
-            self.database.write(sql.KEEP_PENDING_OUTPUTS, [body, self.queue_id, later, held.id])
+            kept = [encrypt(body), self.queue_id, later, held.id]
+            self.database.write(sql.KEEP_PENDING_OUTPUTS, kept)
         for run in gathered:
             self.end_of_run.reach(run)
         if self._children or self._pending:
@@ -179,7 +181,9 @@ class Branches:
 
     def _fail(self, run_id: str, error: str, at: str) -> None:
         """A run fails once, however many of its branches do."""
-        for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, [error, at, run_id]):
+        for (version_id,) in self.database.query(
+            sql.FAIL_RUN_OF_BRANCH, [encrypt(error), at, run_id]
+        ):
             self.totals[flow_name_of(version_id)].failed += 1
             self.failed.append(End(run_id, flow_id_of(version_id), Run.Status.FAILED))
             announce_end(run_id, flow_name_of(version_id), Run.Status.FAILED)

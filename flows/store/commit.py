@@ -82,6 +82,7 @@ class Commit:
         self.retried: list[DeliveryResult] = []
         self.waiting: list[DeliveryResult] = []
         self.released: list[DeliveryResult] = []
+        self.put_aside: list[DeliveryResult] = []
         self.dead: list[DeliveryResult] = []
         self.cancelled: list[DeliveryResult] = []
         self.unpended: list[DeliveryResult] = []
@@ -204,9 +205,12 @@ class Commit:
         if disposition is Disposition.WAITING:
             self.waiting.append(done)
             return
-        if disposition in (Disposition.RETRY, Disposition.RELEASED):
-            waits = disposition is Disposition.RETRY or done.decision.delay is not None
-            (self.retried if waits else self.released).append(done)
+        if disposition is Disposition.RETRY:
+            self.retried.append(done)
+            return
+        if disposition is Disposition.RELEASED:
+            waits = done.decision.delay is not None
+            (self.put_aside if waits else self.released).append(done)
             return
         self.queues[self.source_queue_id].depth_change -= 1
         is_accepted = disposition is Disposition.ACCEPTED
@@ -292,7 +296,7 @@ class Commit:
         self._admit(queue_id, sum(bool(delayed) for delayed, *_ in rows))
         self._reserve(head.plan, len(rows))
         self.lease.suspects = head.suspects > 0
-        return sorted((HeldMessage(*row) for _, *row in rows), key=lambda held: held.id)
+        return sorted((HeldMessage.of_row(row) for _, *row in rows), key=lambda held: held.id)
 
     def _admitted(self, queue_id: int, head: Head) -> Head | None:
         """Return the first message that may be taken: one that bypasses a pause where there is one,
@@ -446,7 +450,9 @@ class Commit:
         write(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
         write(sql.WAIT_ON, [self._wait_row(each) for each in self.waiting])
         write(sql.GIVE_BACK, [self._retry_row(each) for each in self.released])
-        write(sql.MARK_QUEUED, [{"id": d.held.run_id} for d in self.released if is_first(d.held)])
+        write(sql.PUT_ASIDE, [self._retry_row(each) for each in self.put_aside])
+        given_back = [each.held for each in (*self.released, *self.put_aside)]
+        write(sql.MARK_QUEUED, [{"id": held.run_id} for held in given_back if is_first(held)])
         left = [done.held for done in (*self.completed, *self.dead, *self.cancelled)]
         write(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
         write(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
@@ -466,7 +472,7 @@ class Commit:
                 announce_letter(letter, site.flow, site.step)
         self._note_quiet_ends()
         tell_ends(self._ends(), self.now)
-        if self.handed or self.retried or self.waiting or self.released:
+        if self.handed or self.retried or self.waiting or given_back:
             self.database.wake()
 
     def _note_quiet_ends(self) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
 from flows.disposition import Disposition
+from flows.errors import PayloadUnreadable
 from flows.models.keep import Keep
+from flows.models.payload_keys import decrypt, encrypt
 from flows.plan import step_plan
 from flows.store.types import DeliveryResult
 
@@ -25,6 +29,15 @@ def input_of(done: DeliveryResult, most_bytes: int) -> dict[str, object]:
         return NOT_KEPT
     text, size = beginning(done.held.body, most_bytes)
     return {"input": text, "input_bytes": size}
+
+
+def kept_at_cancel(body: str) -> str:
+    """Return what is stored of a message that waited, of its body as the database had it."""
+    try:
+        return encrypt(beginning(decrypt(body), settings.ASYNCENGINE_MAX_KEPT_BYTES)[0])
+    except PayloadUnreadable:
+        # A key may be missing here alone.
+        return body
 
 
 def beginning(text: str, most: int) -> tuple[str, int | None]:

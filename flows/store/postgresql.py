@@ -13,6 +13,7 @@ import orjson
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
+from flows.models.payload_keys import as_stored
 from flows.models.users import key_field
 from flows.store import sql as statements
 from flows.store.database import Answer, BatchStatement, Database, Row
@@ -187,10 +188,10 @@ class PostgreSQL(Database):
 
     def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
         if rows:
-            self._execute(as_one_statement(batch), [orjson.dumps(rows).decode()])
+            self._execute(as_one_statement(batch), [orjson.dumps(as_stored(rows)).decode()])
 
     def store_starts(self, rows: Sequence[Row]) -> None:
-        params = [orjson.dumps(rows).decode()]
+        params = [orjson.dumps(as_stored(rows)).decode()]
         own: Any = connections[DEFAULT_DB_ALIAS]
         # Django's own backend cannot; a session of a pooler is set up in each transaction.
         if hasattr(own, "commit_one") and own.get_autocommit() and not own.is_pooled:

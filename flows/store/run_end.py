@@ -9,6 +9,7 @@ from uuid import UUID
 from flows.models import DeadLetter, Run
 from flows.models.keep import Keep
 from flows.models.message import DEFAULT_PRIORITY
+from flows.models.payload_keys import decrypt, encrypt
 from flows.plan import StepPlan, flow_name_of, meeting_plan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
@@ -89,7 +90,7 @@ class RunEnd:
         id, body = run.correlation_id.hex, ""
         fault = fault_of_ends(self.database, id)
         if fault is None and run.status in Run.UNFINISHED:
-            ends = [row[0] for row in self.database.query(sql.BRANCH_ENDS, [id])]
+            ends = [decrypt(row[0]) for row in self.database.query(sql.BRANCH_ENDS, [id])]
             body = joined(run.correlation_id, ends) if run.join else f"[{','.join(ends)}]"
             fault = fault_of_text(body)
         self.database.write(sql.FORGET_BRANCH_ENDS, [id])
@@ -100,7 +101,7 @@ class RunEnd:
             queue.depth_change -= 1
 
     def _fail(self, run: Gathered, error: str) -> None:
-        failed = [error, sql_time(self.now), run.correlation_id.hex]
+        failed = [encrypt(error), sql_time(self.now), run.correlation_id.hex]
         for (version_id,) in self.database.query(sql.FAIL_RUN_OF_BRANCH, failed):
             self.totals[flow_name_of(version_id)].failed += 1
             self._note(run.correlation_id, version_id, Run.Status.FAILED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from flows.models.payload_keys import BESIDE_BYTES, MARK, PREFIX_LENGTH
 from flows.store import sql
 from flows.store.database import Database
 
@@ -13,7 +14,9 @@ ENVELOPE_BYTES = 128
 
 def fault_of_ends(database: Database, run_id: str) -> str | None:
     """Return why the outputs of a run's branches cannot be put together, before any is read."""
-    statement = sql.SIZE_OF_ENDS.format(bytes=database.bytes_of)
+    encrypted = f"(LENGTH(body) - {PREFIX_LENGTH}) * 3 / 4 - {BESIDE_BYTES}"
+    size = f"CASE WHEN body LIKE '{MARK}%%' THEN {encrypted} ELSE {database.bytes_of} END"
+    statement = sql.SIZE_OF_ENDS.format(bytes=size)
     count, size = database.query(statement, [run_id])[0]
     if size - ENVELOPE_BYTES * count <= settings.ASYNCENGINE_MAX_RESULT_BYTES:
         return None

@@ -322,6 +322,13 @@ GIVE_BACK = BatchStatement(
     where="flows_message.id = {id}",
 )
 
+# So is that of a message which cannot be taken now.
+PUT_ASIDE = BatchStatement(
+    "UPDATE flows_message SET queue_id = {queue_id}, consumer_id = NULL, delayed = FALSE,"
+    " deliveries = flows_message.deliveries - 1, available_at = {available_at}",
+    where="flows_message.id = {id}",
+)
+
 DELETE_MESSAGE = BatchStatement("DELETE FROM flows_message", where="flows_message.id = {id}")
 
 COMPLETE_RUN = BatchStatement(

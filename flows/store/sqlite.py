@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from flows.models.payload_keys import as_stored
 from flows.store import sql
 from flows.store.clock import machine_clock
 from flows.store.database import BatchStatement, Database, Row
@@ -60,14 +61,17 @@ class SQLite(Database):
         return raw.execute(with_question_marks(sql), params)
 
     def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
+        if rows:
+            self._each(batch, as_stored(rows))
+
+    def _each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
         with connection.wrap_database_errors:
             connection.connection.executemany(as_statement_per_row(batch), rows)
 
     def store_starts(self, rows: Sequence[Row]) -> None:
-        self.each(sql.INSERT_RUN, rows)
-        self.each(sql.INSERT_MESSAGE, rows)
+        if rows := as_stored(rows):
+            self._each(sql.INSERT_RUN, rows)
+            self._each(sql.INSERT_MESSAGE, rows)
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         for flow_name, changes in totals.items():

@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
 from flows.models.keep import Keep
+from flows.models.payload_keys import encrypt
 from flows.models.quiet_end import note_quiet_ends
 from flows.models.users import key_in_database
 from flows.plan import flow_name_of, keep_of, step_plan
@@ -32,7 +32,7 @@ from flows.store.counters import Counters, limits
 from flows.store.database import Answer, Database, read_time, sql_time
 from flows.store.decisions import Discarding, locked_run
 from flows.store.jump import mend
-from flows.store.kept import beginning
+from flows.store.kept import kept_at_cancel
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
 from flows.store.requeueing import Requeue, Requeued, Requeueing
 from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
@@ -156,12 +156,9 @@ class Store:
                     return False
                 now, by = self.database.now(), key_in_database(user_id)
                 keep = keep_of(run.flow_version_id)
-                kept = (
-                    beginning(body, settings.ASYNCENGINE_MAX_KEPT_BYTES)[0]
-                    if body and keep == Keep.EVERYTHING
-                    else None
-                )
-                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), kept, error, run_id.hex])
+                kept = kept_at_cancel(body) if body and keep == Keep.EVERYTHING else None
+                told = error and encrypt(error)
+                self.database.change(sql.CANCEL_RUN, [by, sql_time(now), kept, told, run_id.hex])
                 if keep == Keep.FAILURES:
                     self.database.each(sql.FORGET_INPUTS, [{"id": run_id.hex}])
                 self.database.change(sql.FORGET_BRANCH_ENDS, [run_id.hex])
@@ -200,7 +197,8 @@ class Store:
     def _withdraw(self, run_id: UUID) -> str | None:
         """Delete the waiting messages of a run; None: one has moved on meanwhile.
 
-        Return the body of the one that waited, "" if a consumer holds it or there are branches.
+        Return the body of the one that waited, as the database had it, "" if a consumer holds it
+        or there are branches.
         """
         asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}
         for consumer_id in sorted(asked):
@@ -337,7 +335,8 @@ class Store:
             self.heartbeat(lease)
             consumer = Consumer.objects.get(pk=lease.consumer_id)
             lease.queue_id, lease.threads = consumer.queue_id, consumer.threads
-            return [HeldMessage(*row) for row in self.database.query(sql.HELD, [lease.consumer_id])]
+            rows = self.database.query(sql.HELD, [lease.consumer_id])
+            return [HeldMessage.of_row(row) for row in rows]
 
     def close(self, lease: Lease) -> None:
         """End a lease; what it still holds waits again, its delivery not counted."""

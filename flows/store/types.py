@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.disposition import Decision, Disposition
+from flows.errors import PayloadUnreadable
 from flows.models.message import DEFAULT_PRIORITY
+from flows.models.payload_keys import MARK, decrypt
 from flows.plan import StepPlan, plan_of_way, step_plan
 from flows.store.rate_limit import RateLimit
 from flows.store.waiting import waits_at
@@ -85,6 +87,25 @@ class HeldMessage:
     noted: int | None = field(default=None, compare=False)
     # Where it stands in the trace of its run; None: traces are off.
     trace: Attempt | None = field(default=None, compare=False)
+    # Why its body cannot be decrypted, and is as the database has it; "": it can.
+    unreadable: str = ""
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> HeldMessage:
+        """Return a message as the database has it, decrypted."""
+        held = cls(*row)
+        # Each of the two may have been written before payloads were encrypted.
+        if held.waiting is not None or held.body.startswith(MARK):
+            held._decrypt()
+        return held
+
+    def _decrypt(self) -> None:
+        try:
+            body = decrypt(self.body)
+            self.waiting = self.waiting and decrypt(self.waiting)
+            self.body = body
+        except PayloadUnreadable as error:
+            self.unreadable, self.waiting = str(error), None
 
     @property
     def waits(self) -> Waits | None:

@@ -22,6 +22,7 @@ from django_q.models import Schedule
 
 from flows.message.envelope import payload_of
 from flows.models import Run, RunText, RunTextMark, StepRun
+from flows.models.payload_keys import is_encrypted
 from flows.models.run_text import BEGINNING
 from flows.store import store
 from flows.tasks.schedules import ensure
@@ -127,7 +128,7 @@ def _add_texts(rows: QuerySet[StepRun]) -> Sequence[int]:
     read = list(rows.values_list(*fields)[:BATCH])
     texts: dict[UUID, dict[str, None]] = defaultdict(dict)
     for _, run_id, envelope, error in read:
-        for text in (_payload(envelope), error):
+        for text in (_payload(_plain(envelope)), _plain(error)):
             texts[run_id][text] = None
     for run_id, more in _texts_of_runs(texts):
         texts[run_id] |= dict.fromkeys(more)
@@ -143,13 +144,18 @@ def _texts_of_runs(ids: Iterable[UUID]) -> Iterator[tuple[UUID, list[str]]]:
     """Yield runs with their results and errors, where they have them already."""
     fields = (Left("result", 2 * BEGINNING), Left("error", BEGINNING))
     for run_id, *texts in Run.objects.filter(pk__in=list(ids)).values_list("pk", *fields):
-        result, error = (text or "" for text in texts)
+        result, error = map(_plain, texts)
         # A script that gives back its message has made the envelope the result.
         is_envelope = result.startswith(f'{{"correlationId":"{run_id}"')
         yield run_id, [_payload(result) if is_envelope else result[:BEGINNING], error]
 
 
-def _payload(envelope: str | None) -> str:
+def _plain(text: str | None) -> str:
+    """Return a text as it is stored, without those that are encrypted: they are not searched."""
+    return "" if text is None or is_encrypted(text) else text
+
+
+def _payload(envelope: str) -> str:
     """Return the beginning of a payload, without the id around it."""
     if not envelope:
         return ""

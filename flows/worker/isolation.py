@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # A message that cannot even become a dead letter comes back after so long.
 LAST_RESORT_DELAY = timedelta(minutes=1)
+# One that no key of this machine decrypts.
+UNREADABLE_DELAY = timedelta(seconds=30)
 
 
 def is_of_a_message(error: Exception) -> bool:
@@ -80,6 +82,12 @@ def gone_on(held: HeldMessage) -> DeliveryResult:
         return pending_outputs_of(held)
     except Exception as error:
         return unjudged(held, error)
+
+
+def unread(held: HeldMessage) -> DeliveryResult:
+    """Let a message wait whose payload no key decrypts: others may have the key, or soon will."""
+    logger.error("message %s of run %s waits. %s", held.id, held.run_id, held.unreadable)
+    return ended_now(held, put_aside(UNREADABLE_DELAY))
 
 
 def unjudged(held: HeldMessage, error: Exception) -> DeliveryResult:

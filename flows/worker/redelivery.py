@@ -39,6 +39,7 @@ from flows.disposition import (
     Disposition,
     StepOutcome,
 )
+from flows.models.payload_keys import escaped
 from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,
@@ -299,5 +300,8 @@ def shown(value: object) -> str:
 
 
 def storable(text: str) -> str:
-    """Return the text without what a database cannot store: NUL and lone surrogates."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    """Return the text without what a database cannot store: NUL and lone surrogates.
+
+    Nor is it taken for an encrypted one.
+    """
+    return escaped(text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode())

@@ -26,6 +26,7 @@ from flows.worker.isolation import (
     judged,
     substitutes,
     unjudged,
+    unread,
     without_state,
 )
 from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
@@ -191,7 +192,9 @@ class Session:
             spans.begin(taken)
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
-            if held.pending_outputs:
+            if held.unreadable:
+                self.done.append(unread(held))
+            elif held.pending_outputs:
                 self.done.append(gone_on(held))
             elif held.deliveries > 1 and is_exhausted(held, self.lease.queue_id):
                 self.done.append(worker_died(held))

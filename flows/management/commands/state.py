@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from flows.access import audit
 from flows.models import Flow, FlowState
+from flows.models.payload_keys import recorded
 from flows.monitoring.times import rfc3339
 from flows.store import store
 from flows.store.flow_state import change_by_hand
@@ -63,8 +64,8 @@ class Command(BaseCommand):
             audit.record(
                 "change the state",
                 flow,
-                before={key: before},
-                after={key: after},
+                before={key: recorded(before)},
+                after={key: recorded(after)},
             )
 
     def _list(self, flow: Flow, most: int, as_json: bool) -> None:

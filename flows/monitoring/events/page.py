@@ -18,9 +18,9 @@ from uuid import UUID
 
 import orjson
 from django.db.models import Max, QuerySet
-from django.db.models.functions import Left
 
 from flows.models import QuietEnd, Run, StepRun
+from flows.models.payload_text import beginning
 from flows.monitoring.events.live import Heard, Place, Said
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.times import rfc3339
@@ -50,10 +50,11 @@ POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})(?:-([0-9]{1,6}))?")
 
 ATTEMPT_COLUMNS = (
     *("pk", "run_id", "step_id", "branch", "delivery", "outcome", "started_at", "finished_at"),
-    *(Left("error", LONGEST_ERROR), "logs"),
+    *(beginning("error", LONGEST_ERROR), "logs"),
 )
 RUN_COLUMNS = (
-    *("pk", "status", "finished_at", Left("error", LONGEST_ERROR), "warnings", "started_by_id"),
+    *("pk", "status", "finished_at", beginning("error", LONGEST_ERROR)),
+    *("warnings", "started_by_id"),
     *("flow_version__flow_id", "flow_version__flow_name"),
 )
 

@@ -1,0 +1,125 @@
+"""Columns with payloads, which may be encrypted; all that reads and writes them is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Case, Expression, F, Q, When
+from django.db.models.functions import Left, Length
+
+from flows.errors import PayloadUnreadable
+from flows.models import payload_keys
+from flows.models.payload_keys import BESIDE_BYTES, MARK, PREFIX_LENGTH
+
+
+class PayloadField(models.Field):
+    """Encrypted as it is saved and decrypted as it is read, where there are keys.
+
+    What a query compares it with stays plain, and so do expressions. Reading it raises
+    PayloadUnreadable.
+    """
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        return value if value is None else payload_keys.decrypt(value)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        if isinstance(value, str):
+            value = self.encrypted(value)
+        return super().get_db_prep_save(value, connection)
+
+    def encrypted(self, text: str) -> str:
+        return payload_keys.encrypt(text)
+
+    def deconstruct(self) -> Any:
+        """Be a plain field to migrations: the column is that of one."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, f"django.db.models.{self.get_internal_type()}", args, kwargs
+
+
+class _Shown(PayloadField):
+    """One that people read: where it cannot be decrypted, it says why."""
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        try:
+            return super().from_db_value(value, *args)
+        except PayloadUnreadable as error:
+            return f"[{error}]"
+
+
+class PayloadText(PayloadField, models.TextField):
+    """A text that engines read: see `PayloadField`."""
+
+
+class ShownText(_Shown, models.TextField):
+    """A text that people read: see `_Shown`."""
+
+
+class OptionalText(PayloadField, models.TextField):
+    """A text that pages can do without: None where it cannot be decrypted."""
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        try:
+            return super().from_db_value(value, *args)
+        except PayloadUnreadable:
+            return None
+
+
+class GroupedText(_Shown, models.CharField):
+    """A text by which rows are grouped: the same text is encrypted to the same."""
+
+    def encrypted(self, text: str) -> str:
+        return payload_keys.encrypt_same(text, self.max_length or 0)
+
+    def forms(self, text: str) -> list[str]:
+        """Return all that a query is to look for, to find the text."""
+        return payload_keys.same_forms(text, self.max_length or 0)
+
+
+class KeyedDigest(models.CharField):
+    """A digest of a payload: as it is stored it cannot be compared with guesses without the key.
+
+    It is read as it is stored; `flows/message/digest.py` compares.
+    """
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return super().get_db_prep_save(payload_keys.keyed(value), connection)
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
+# --- in queries ---------------------------------------------------------------------------------
+
+
+class _Cut(ShownText):
+    """The beginning of a text that people read."""
+
+    def __init__(self, *args: Any, most: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.most = most
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        text = super().from_db_value(value, *args)
+        return text if text is None else text[: self.most]
+
+
+def is_encrypted(name: str) -> Q:
+    """Return the condition that a column is encrypted: the database finds no text in it."""
+    return Q(**{f"{name}__startswith": MARK})
+
+
+def beginning(name: str, most: int) -> Expression:
+    """Return the first characters of a column, to be shown. An encrypted one is read whole."""
+    return Case(
+        When(is_encrypted(name), then=F(name)),
+        default=Left(name, most),
+        output_field=_Cut(most=most),
+    )
+
+
+def length(name: str) -> Expression:
+    """Return the characters of a column; of an encrypted one its bytes, or up to two more."""
+    encrypted = (Length(name) - PREFIX_LENGTH) * 3 / 4 - BESIDE_BYTES
+    return Case(When(is_encrypted(name), then=encrypted), default=Length(name))
