@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -11,21 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import orjson
 from django.db import transaction
 from django.utils import timezone
 
 from flows.access import audit
+from flows.archive.encrypting import opened, readable
 from flows.archive.files import files, is_whole, lines_of, rewrite
-from flows.archive.record import erased
+from flows.archive.record import document_of, erased
+from flows.errors import PayloadUnreadable
 
 if TYPE_CHECKING:
     from flows.access.rights import Caller
 
 logger = logging.getLogger(__name__)
-
-# No number of the engine's own has as many digits.
-LARGE_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +39,14 @@ def read(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Iterator[Found]:
-    """Yield archived runs of a flow, with an id, or that ended in a time; each of them once."""
+    """Yield archived runs of a flow, with an id, or that ended in a time; each of them once.
+
+    Raises PayloadUnreadable.
+    """
     seen: set[bytes] = set()
     for path in files(flow_name):
         for line in lines_of(path):
-            document = document_of(line)
+            document = readable(line)
             id = UUID(document["correlationId"])
             if id.bytes in seen or run_id not in (None, id):
                 continue
@@ -54,7 +54,7 @@ def read(
             seen.add(id.bytes)
             ended = datetime.fromisoformat(document["finishedAt"])
             if (since is None or ended >= since) and (until is None or ended < until):
-                yield Found(document, line)
+                yield Found(document, opened(line))
 
 
 def archived_relatives(ids: Collection[UUID], label: tuple[str, str] | None) -> set[UUID]:
@@ -62,8 +62,7 @@ def archived_relatives(ids: Collection[UUID], label: tuple[str, str] | None) -> 
     found, size = {str(id) for id in ids}, -1
     while len(found) != size:
         size = len(found)
-        for each in read():
-            document = each.document
+        for document in (readable(line) for path in files() for line in lines_of(path)):
             has_label = label is not None and document["labels"].get(label[0]) == label[1]
             near = {document["correlationId"], document["parent"], document["repeats"]}
             if has_label or near & found:
@@ -107,9 +106,9 @@ def erase_in(
     wanted, now = {str(id) for id in ids}, timezone.now()
 
     def change(line: bytes) -> bytes:
-        document = document_of(line)
+        document = readable(line)
         if document["correlationId"] in wanted and not document["erasedAt"]:
-            return erased(document, now)
+            return erased(_whole(line), now)
         return line
 
     count = _lines_to_erase(path, ids)
@@ -127,19 +126,13 @@ def erase_in(
 
 def _lines_to_erase(path: Path, ids: Collection[UUID]) -> int:
     wanted = {str(id) for id in ids}
-    documents = map(document_of, lines_of(path))
+    documents = map(readable, lines_of(path))
     return sum(each["correlationId"] in wanted and not each["erasedAt"] for each in documents)
 
 
-def document_of(line: bytes) -> dict[str, Any]:
-    """Return what a line says of its run. Numbers in payloads may be others."""
+def _whole(line: bytes) -> dict[str, Any]:
+    """Return what a line says of its run; of one that no key decrypts, what it says without."""
     try:
-        found: dict[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        # What a script gives may have integers beyond a double.
-        found = json.loads(line, parse_int=_small)
-    return found
-
-
-def _small(digits: str) -> int:
-    return int(digits) if len(digits) < LARGE_DIGITS else 0
+        return document_of(opened(line))
+    except PayloadUnreadable:
+        return readable(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -22,6 +23,8 @@ from flows.models import (
 
 # What is left of an error that was erased.
 ERASED = "[erased]"
+# No number of the engine's own has as many digits.
+LARGE_DIGITS = 19
 
 
 def records(ids: Sequence[UUID]) -> Iterator[bytes]:
@@ -151,3 +154,17 @@ def _json(text: str | None) -> orjson.Fragment | None:
     if text is None:
         return None
     return orjson.Fragment(text.replace("\r", " ").replace("\n", " "))
+
+
+def document_of(line: bytes) -> dict[str, Any]:
+    """Return what a line says of its run. Numbers in payloads may be others."""
+    try:
+        found: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # What a script gives may have integers beyond a double.
+        found = json.loads(line, parse_int=_small)
+    return found
+
+
+def _small(digits: str) -> int:
+    return int(digits) if len(digits) < LARGE_DIGITS else 0

@@ -62,6 +62,7 @@ def _of_database() -> Iterator[Finding]:
 
 def _of_rows() -> Iterator[Finding]:
     yield keys.secrets()
+    yield keys.payloads()
     live = clusters.live_clusters()
     yield from clocks.clocks_of_clusters(live)
     yield workers(live)

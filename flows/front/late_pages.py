@@ -20,7 +20,7 @@ COMMANDS_WITHOUT_PAGES = frozenset(
     {
         *("check_conservation", "config", "dead_letters", "purge", "qcluster", "runs", "start"),
         *("archive", "erase", "state", "rotate_secrets", "script", "secrets", "tables", "up"),
-        "values",
+        *("rotate_payloads", "values"),
     }
 )
 

@@ -29,9 +29,11 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django_q.models import Schedule
 from knox.models import get_token_model
 
+from flows.archive.encrypting import as_archived
 from flows.archive.files import append, folder, held
 from flows.archive.record import records
 from flows.engine import IDEMPOTENCY_KEY_AGE
+from flows.errors import PayloadUnreadable
 from flows.models import (
     AuditEntry,
     CachedValue,
@@ -139,7 +141,7 @@ def _batches(now: datetime) -> Iterator[int]:
         while after is not None:
             try:
                 count, after = _purge_runs(version, now - retention, now, after)
-            except OSError as error:
+            except (OSError, PayloadUnreadable) as error:
                 logger.error(
                     "Runs of the flow %s are not purged, because they cannot be archived: %s",
                     version.flow_name,
@@ -197,7 +199,7 @@ def _purge_runs(
 ) -> tuple[int, UUID | None]:
     """Purge one batch of a version's runs, the oldest; return how many, and where to go on.
 
-    Raises OSError where they cannot be archived.
+    Raises OSError where they cannot be archived, and PayloadUnreadable.
     """
     archives = _is_archived(version)
     with held() if archives else nullcontext(), store().database.transaction():
@@ -223,7 +225,7 @@ def _archive(flow_name: str, ids: Sequence[UUID]) -> int:
     """Write the first of these runs to the archive, up to a size; return how many."""
     lines: list[bytes] = []
     for start in range(0, len(ids), ARCHIVED_TOGETHER):
-        lines += records(ids[start : start + ARCHIVED_TOGETHER])
+        lines += map(as_archived, records(ids[start : start + ARCHIVED_TOGETHER]))
         if sum(map(len, lines)) >= ARCHIVED_BYTES:
             break
     append(flow_name, lines, store().database.now())

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from flows.archive.files import files, folder
 from flows.archive.reading import read
+from flows.errors import PayloadUnreadable
 from scripts.checks import ENGINE
 
 
@@ -38,8 +39,11 @@ class Command(BaseCommand):
                 self.stdout.write(f"{path}  {path.stat().st_size}")
             return
         chosen = (options[name] for name in ("flow", "correlation_id", "since", "until"))
-        for each in read(*chosen):
-            self.stdout.write(each.line.decode(), ending="")
+        try:
+            for each in read(*chosen):
+                self.stdout.write(each.line.decode(), ending="")
+        except PayloadUnreadable as error:
+            raise CommandError(str(error)) from error
 
 
 def _time(text: str) -> datetime:

@@ -1,0 +1,469 @@
+"""Payloads are encrypted at rest where there are keys, and all goes on as it does without."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+from uuid import UUID
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import AnonymousUser
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from flows import engine, public
+from flows.dead_letters import DeadLetterFilter
+from flows.doctor.findings import State
+from flows.doctor.keys import payloads
+from flows.errors import IdempotencyConflict, PayloadUnreadable
+from flows.models import (
+    DeadLetter,
+    FlowState,
+    IdempotencyKey,
+    Message,
+    Run,
+    RunningAttempt,
+    RunText,
+    WebhookDelivery,
+)
+from flows.models.payload_keys import MARK, PayloadKey
+from flows.monitoring.conservation import check
+from flows.monitoring.letter_groups import letter_groups
+from flows.monitoring.run_search import runs_with
+from flows.monitoring.trace import trace_json
+from flows.monitoring.wait_reason import why_run
+from flows.run_again import run_again
+from flows.store import store
+from flows.store.sizes import fault_of_ends
+from flows.tasks.encrypting import places
+from flows.tasks.retention import purge
+from flows.tasks.run_texts import gather
+from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
+from tests.integration.test_erasure import FAILS_FIRST, RIGHTS, indexed, tables_with
+
+pytestmark = pytest.mark.django_db
+
+MARKER = "Zeiglmeier-4711-Übersee"
+# Of the rejections with the marker.
+CLASS = "no Zeiglmeier-<number>-Übersee"
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+REJECTS = (
+    "def run(message, context):\n"
+    "    name = message['payload']['name']\n"
+    "    if message['payload'].get('dies'):\n"
+    "        raise Reject('no ' + name, code='no', details={'name': name})\n"
+    "    context.state.set('last', name)\n"
+    "    return message\n"
+)
+FANS_OUT = (
+    "def run(message, context):\n"
+    "    name = message['payload']['name']\n"
+    "    return [{'payload': {'name': name, 'n': n}} for n in range(3)]\n"
+)
+WAITS = (
+    "def run(message, context):\n"
+    "    if context.wait_state is None:\n"
+    "        name = message['payload']['name']\n"
+    "        raise Wait(after=0, reason='for ' + name, state={'name': name})\n"
+    "    return {'payload': context.wait_state}\n"
+)
+JOINS = (
+    "def run(message, context):\n"
+    "    return {'payload': {'names': [each['name'] for each in message['payload']]}}\n"
+)
+
+
+@pytest.fixture
+def keyed(settings):
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+
+
+def start(flow: str = "flow", name: str = MARKER, **options: object) -> Run:
+    payload = {"name": name, "dies": options.pop("dies", False)}
+    return run_of(engine.start(flow, payload, **options).correlation_id)
+
+
+def name_of(run_id: UUID) -> str:
+    return str(public.result(run_id)["payload"]["name"])
+
+
+def rotate() -> str:
+    out = StringIO()
+    call_command("rotate_payloads", stdout=out)
+    return out.getvalue()
+
+
+def gathered() -> None:
+    for _ in range(2):
+        gather(settled=timedelta(0))
+
+
+def test_no_column_has_a_payload_and_everything_goes_on(keyed):
+    flow = make_flow(codes=[FAILS_FIRST, REJECTS], max_deliveries=3)
+    done = start(idempotency_key="once", labels={"customer": "77"})
+    assert start(idempotency_key="once", labels={"customer": "77"}).pk == done.pk
+    dead = start(dies=True)
+    assert tables_with(MARKER) == {}
+    work(flow.steps.get(position=0).queue.name)
+    assert tables_with(MARKER) == {}
+    work_until_idle(flow)
+    cancelled = start()
+    engine.cancel(cancelled)
+    repeated = run_again(run_of(done.pk), RIGHTS, user=AnonymousUser()).started.correlation_id
+    work_until_idle(flow)
+    logs = f'["{MARKER}"]'
+    RunningAttempt.objects.create(
+        pk=dead.pk, consumer_id=1, delivery=1, started_at=timezone.now(), logs=logs
+    )
+    gathered()
+
+    assert tables_with(MARKER) == {}
+    assert not RunText.objects.exists()
+    assert name_of(done.pk) == MARKER
+    assert name_of(repeated) == MARKER
+    assert MARKER in run_of(cancelled.pk).cancelled_input
+    assert RunningAttempt.objects.get().logs == logs
+    for run in (done, dead):
+        assert MARKER in json.dumps(json.loads(trace_json(run_of(run.pk))), ensure_ascii=False)
+    assert json.loads(FlowState.objects.get().value) == MARKER
+    letter = DeadLetter.objects.get()
+    assert letter.error == f"no {MARKER}"
+    assert json.loads(letter.details) == {"name": MARKER}
+    assert runs_with(MARKER, Run.objects.all()).ids == []
+
+    engine.reprocess(letter, payload={"name": MARKER})
+    assert tables_with(MARKER) == {}
+    work_until_idle(flow)
+
+    assert name_of(dead.pk) == MARKER
+    assert tables_with(MARKER) == {}
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+def test_branches_joins_and_waiting_scripts_are_encrypted(keyed):
+    flow = make_flow(codes=[FANS_OUT, WAITS, JOINS])
+    flow.steps.filter(position=2).update(join=True)
+    run = start()
+
+    for _ in range(20):
+        waiting = Message.objects.filter(queue__isnull=False).order_by("available_at")
+        name = waiting.values_list("queue__name", flat=True).first()
+        if name is None:
+            break
+        work(name, threads=1)
+        assert tables_with(MARKER) == {}
+
+    assert public.result(run.pk)["payload"] == {"names": [MARKER] * 3}
+
+
+def test_the_size_of_encrypted_branches_is_that_of_their_texts(keyed, settings):
+    flow = make_flow(codes=[FANS_OUT, ECHO])
+    run = start(name="x" * 9_000)
+    [first, *_] = flow.steps.order_by("position")
+    work(first.queue.name)
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 30_000
+    work_until_idle(flow)
+
+    assert len(public.result(run.pk)) == 3
+    assert fault_of_ends(store().database, run.pk.hex) is None
+
+
+def test_webhook_deliveries_are_encrypted(keyed):
+    run = start(flow=make_flow(codes=[ECHO]).name)
+    delivery = WebhookDelivery.objects.create(
+        id=run.pk,
+        run=run,
+        kind=WebhookDelivery.Kind.CALLBACK,
+        url="https://example.org/",
+        run_status=Run.Status.COMPLETED,
+        at=timezone.now(),
+        **dict.fromkeys(("body", "answer", "error"), MARKER),
+    )
+
+    assert tables_with(MARKER) == {}
+    delivery.refresh_from_db()
+    assert (delivery.body, delivery.answer, delivery.error) == (MARKER,) * 3
+
+
+def test_nothing_is_encrypted_without_keys():
+    flow = make_flow(codes=[REJECTS])
+    start()
+    start(dies=True)
+    work_until_idle(flow)
+
+    assert tables_with(MARKER)
+    assert tables_with(MARK) == {}
+
+
+def test_errors_of_a_class_are_grouped_and_filtered_whatever_their_key(keyed, settings):
+    flow = make_flow(codes=[REJECTS])
+    letters = []
+    for keys in ([], [OLD], [NEW, OLD]):
+        settings.ASYNCENGINE_PAYLOAD_KEYS = keys
+        start(dies=True)
+        work_until_idle(flow)
+        letters.append(DeadLetter.objects.latest("pk").pk)
+
+    [group] = letter_groups(DeadLetter.objects.open(), timezone.now()).groups
+
+    assert (group.error_class, group.count) == (CLASS, 3)
+    found = DeadLetterFilter(error_class=group.error_class).open(None)
+    assert sorted(each.pk for each in found) == letters
+
+
+def test_an_idempotency_key_is_compared_by_a_digest_that_needs_the_key(settings):
+    make_flow(codes=[ECHO])
+    plain = start(idempotency_key="plain").pk
+    digest = IdempotencyKey.objects.get(key="plain").body_digest
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    first = start(idempotency_key="once").pk
+    assert digest != IdempotencyKey.objects.get(key="once").body_digest
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+
+    assert start(idempotency_key="plain").pk == plain
+    assert start(idempotency_key="once").pk == first
+    with pytest.raises(IdempotencyConflict):
+        start(name="another", idempotency_key="once")
+
+
+def test_it_is_turned_on_and_off_while_messages_wait(settings):
+    flow = make_flow(codes=[ECHO, REJECTS])
+    runs = []
+    for keys in ([], [OLD], ["plain", OLD]):
+        settings.ASYNCENGINE_PAYLOAD_KEYS = keys
+        runs.append(start())
+        work(flow.steps.get(position=0).queue.name)
+        # What was taken first waits at the second step, written with these keys.
+    assert {run_of(run.pk).result is None for run in runs} == {False}
+    settings.ASYNCENGINE_PAYLOAD_KEYS = []
+    runs.append(start())
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    runs.append(start())
+    settings.ASYNCENGINE_PAYLOAD_KEYS = ["plain", OLD]
+    work_until_idle(flow)
+
+    assert {name_of(run.pk) for run in runs} == {MARKER}
+
+
+def test_rotation_goes_from_plain_over_keys_and_back_beside_waiting_messages(settings):
+    flow = make_flow(codes=[FAILS_FIRST, REJECTS], max_deliveries=3)
+    done, dead = start(), start(dies=True)
+    work_until_idle(flow)
+    gathered()
+    waiting = start()
+    assert tables_with(MARKER)
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    assert payloads().state is State.WARNING
+    told = rotate()
+    assert "flows_message  1\n" in told
+    assert "searchTexts" in told
+    assert tables_with(MARKER) == {}
+    assert not indexed(MARKER[:3])
+    assert payloads().state is State.OK
+    assert rotate() == "Nothing is left to do.\n"
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    assert payloads().state is State.WARNING
+    rotate()
+    assert tables_with(PayloadKey(OLD).prefix) == {}
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    assert payloads().state is State.OK
+    work_until_idle(flow)
+    assert {name_of(run.pk) for run in (done, waiting)} == {MARKER}
+    assert DeadLetter.objects.get(run=dead).error_class == CLASS
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = ["plain", NEW]
+    rotate()
+    assert tables_with(MARK) == {}
+    settings.ASYNCENGINE_PAYLOAD_KEYS = []
+    assert payloads().state is State.OK
+    assert name_of(done.pk) == MARKER
+
+
+def test_messages_whose_key_is_missing_wait_and_use_up_no_delivery(keyed, settings):
+    flow = make_flow(codes=[ECHO], max_deliveries=1)
+    run = start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    work_until_idle(flow)
+
+    assert Message.objects.values_list("deliveries", flat=True).get() == 0
+    assert run_of(run.pk).status == Run.Status.QUEUED
+    cause = why_run(run_of(run.pk))
+    assert cause is not None
+    assert cause.code == "payload-unreadable"
+    assert PayloadKey(OLD).id in cause
+    found = payloads()
+    assert found.state is State.ERROR
+    assert PayloadKey(OLD).id in found.seen
+    with pytest.raises(CommandError, match=f"1 stay as they are.*{PayloadKey(OLD).id}"):
+        rotate()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    Message.objects.update(available_at=timezone.now())
+    work_until_idle(flow)
+    assert name_of(run.pk) == MARKER
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+def test_a_text_that_was_changed_is_named_and_never_read_as_another(keyed):
+    make_flow(codes=[ECHO])
+    run = start()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT body FROM flows_message")
+        [text] = cursor.fetchone()
+        other = "A" if text[60] != "A" else "B"
+        cursor.execute("UPDATE flows_message SET body = %s", [text[:60] + other + text[61:]])
+
+    with pytest.raises(PayloadUnreadable, match="was changed since"):
+        assert Message.objects.get(run=run).body
+
+
+def test_a_run_whose_key_is_missing_is_cancelled_and_keeps_its_payload(keyed, settings):
+    make_flow(codes=[ECHO])
+    run = start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    engine.cancel(run)
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    assert MARKER in run_of(run.pk).cancelled_input
+
+
+def test_an_error_that_looks_encrypted_is_shown_as_it_is():
+    text = f"{MARK}00000000:AAAA"
+    flow = make_flow(codes=[f"def run(message, context):\n    raise Reject({text!r})\n"])
+    run = start()
+    work_until_idle(flow)
+
+    letter = DeadLetter.objects.get()
+    assert letter.error.strip() == text
+    assert run_of(run.pk).error.strip() == text
+
+
+def test_the_archive_is_encrypted_rotated_read_and_erased(keyed, settings, tmp_path):
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
+    flow = make_flow(codes=[ECHO])
+    flow.archive = True
+    flow.save()
+    exact = b'{"name": "%s", "sum": 12345678901234567890123.10}' % MARKER.encode()
+    run = engine.start("flow", exact, labels={"customer": "77"}).correlation_id
+    work_until_idle(flow)
+    assert purge(timezone.now() + timedelta(days=31), budget_seconds=None) == 1
+
+    def lines() -> str:
+        from flows.archive.files import files, lines_of
+
+        return "".join(line.decode() for path in files() for line in lines_of(path))
+
+    assert MARKER not in lines()
+    assert str(run) in lines()
+    assert "12345678901234567890123.10" in archived()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    assert "archived  1\n" in rotate()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    with pytest.raises(CommandError, match=PayloadKey(NEW).id):
+        archived()
+    # Whose key is lost is erased all the same.
+    told = StringIO()
+    call_command("erase", "--label", "customer:77", stdout=told)
+    assert told.getvalue().startswith("archived  1\n")
+    assert MARK not in lines()
+    assert json.loads(archived())["erasedAt"]
+
+
+def archived() -> str:
+    out = StringIO()
+    call_command("archive", "read", stdout=out)
+    return out.getvalue()
+
+
+def test_encrypted_payloads_are_erased(keyed):
+    flow = make_flow(codes=[FAILS_FIRST, REJECTS], max_deliveries=3)
+    start(labels={"customer": "77"}, idempotency_key="once")
+    start(labels={"customer": "77"}, dies=True)
+    work_until_idle(flow)
+    FlowState.objects.all().delete()
+    assert tables_with(MARK)
+
+    call_command("erase", "--label", "customer:77", stdout=StringIO())
+
+    assert tables_with(MARK) == {}
+    assert rotate() == "Nothing is left to do.\n"
+
+
+def test_the_searches_say_that_encrypted_payloads_are_not_searched(admin_client, settings):
+    flow = make_flow(codes=[REJECTS])
+    start(dies=True)
+    work_until_idle(flow)
+    addresses = ["/admin/flows/run/?q=Zeiglmeier", "/admin/flows/deadletter/?q=Zeiglmeier"]
+    for address in addresses:
+        page = admin_client.get(address).content.decode()
+        assert "are not searched" not in page
+        assert "no such" not in page
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    start(dies=True)
+    work_until_idle(flow)
+    # Base64 has any three letters.
+    [encrypted] = DeadLetter.objects.order_by("-pk")[:1]
+    part = stored_body(encrypted.pk)[30:33]
+
+    for address in addresses:
+        assert "are not searched" in admin_client.get(address).content.decode()
+    assert encrypted.run_id not in runs_with(part, Run.objects.all()).ids
+    assert encrypted not in DeadLetterFilter(text=part).open(None)
+
+
+def stored_body(pk: int) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT body FROM flows_deadletter WHERE id = %s", [pk])
+        return str(cursor.fetchone()[0])
+
+
+def test_pages_and_the_api_name_a_key_that_is_missing(admin_client, keyed, settings):
+    flow = make_flow(codes=[ECHO, REJECTS])
+    dead, waiting = start(dies=True), None
+    work_until_idle(flow)
+    waiting = start()
+    letter = DeadLetter.objects.get().pk
+    settings.ASYNCENGINE_PAYLOAD_KEYS = []
+    id = PayloadKey(OLD).id
+
+    for address in ("/admin/flows/deadletter/", f"/admin/flows/run/{waiting.pk}/change/"):
+        assert admin_client.get(address).status_code == 200
+    shown = admin_client.get(f"/admin/flows/deadletter/{letter}/change/")
+    assert shown.status_code in (200, 503)
+    assert id in shown.content.decode()
+    answer = admin_client.get(f"/async/api/dead-letters/{letter}")
+    assert answer.status_code == 503
+    assert answer.json()["type"].endswith("/payload-unreadable")
+    assert id in answer.json()["detail"]
+    assert admin_client.get(f"/async/api/runs/{dead.pk}").status_code in (200, 503)
+
+
+@pytest.mark.parametrize("keys", [["bad-key"], [OLD, "plain"], ["A" * 43 + "="], [OLD[:-2]]])
+def test_malformed_keys_are_an_error_of_check(settings, keys):
+    settings.ASYNCENGINE_PAYLOAD_KEYS = keys
+    is_key = keys[0].startswith("AAA")
+
+    found = [each for each in run_checks() if each.id == "flows.E014"]
+
+    assert bool(found) is not is_key
+    assert not any(key in str(found) for key in keys if key != "plain")
+
+
+def test_each_place_that_is_erased_is_a_place_that_is_encrypted():
+    names = {(model.__name__, column.name) for model, columns in places() for column in columns}
+
+    assert names == {
+        *(("Run", name) for name in ("result", "error", "cancelled_input")),
+        *(("StepRun", name) for name in ("input", "error", "logs")),
+        *(("DeadLetter", name) for name in ("body", "error", "error_class", "details")),
+        *(("Message", name) for name in ("body", "waiting")),
+        *(("RunningAttempt", name) for name in ("logs", "progress")),
+        *(("WebhookDelivery", name) for name in ("body", "answer", "error")),
+        ("BranchEnd", "body"),
+        ("FlowState", "value"),
+    }
