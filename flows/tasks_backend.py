@@ -7,46 +7,51 @@ From Django 6.0 on the framework is `django.tasks`, before that `django-tasks`.
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import django
 from django.core import checks
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import transaction
+from django.dispatch import receiver
 from django.utils import timezone
 
 from flows import public
 from flows.configuration import import_configuration
 from flows.message.error_class import naming_line
-from flows.models import Flow, Run
+from flows.models import ConfigurationRevision, Flow, Message, Queue, Run
 from flows.models.message import HIGHEST_PRIORITY
 from flows.monitoring.run_story import first_step, payload_at
 from flows.processes import this_machine
+from flows.public import dead_letter_made
 from scripts.dotted_path import allowed_member, callable_fault
+from scripts.models import Script
 from scripts.protocol.errors import ScriptInvalid
 
 if TYPE_CHECKING or django.VERSION < (6, 0):
     from django_tasks.backends.base import BaseTaskBackend
     from django_tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
+    from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist
     from django_tasks.signals import task_enqueued, task_finished, task_started
 else:
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
-    from django.tasks.exceptions import TaskResultDoesNotExist
+    from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
     from django.tasks.signals import task_enqueued, task_finished, task_started
 
 RUN_TASK = f"{__name__}.run_task"
 SCRIPT = "django-task"
 # What a flow that is made has for its tasks; its pages change it.
 TIMEOUT_SECONDS = 600
+# Of a run that has ended.
 STATUSES = {
-    Run.Status.QUEUED: TaskResultStatus.READY,
-    Run.Status.RUNNING: TaskResultStatus.RUNNING,
     Run.Status.COMPLETED: TaskResultStatus.SUCCESSFUL,
     Run.Status.FAILED: TaskResultStatus.FAILED,
     Run.Status.CANCELLED: TaskResultStatus.FAILED,
@@ -63,8 +68,14 @@ class FlowsBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Store a run with the transaction around it. Raises as `public.start` does."""
+        self.validate_task(task)
         result = _result(task, "", self.alias, args, kwargs, enqueued_at=timezone.now())
-        payload = {"task": task.module_path, "args": result.args, "kwargs": result.kwargs}
+        payload = {
+            "task": task.module_path,
+            "args": result.args,
+            "kwargs": result.kwargs,
+            "using": _using(task),
+        }
         options = {"priority": _priority(task.priority), "start_at": task.run_after}
         flow = self.flow_of(task.queue_name)
         try:
@@ -73,21 +84,26 @@ class FlowsBackend(BaseTaskBackend):
             make_flow(flow)
             run = public.start(flow, payload, **options)
         object.__setattr__(result, "id", str(run))
-        task_enqueued.send(type(self), task_result=result)
+        # A receiver that raises is logged: the run is stored, and a task that ran has run.
+        task_enqueued.send_robust(type(self), task_result=result)
         return result
 
     def get_result(self, result_id: str) -> Any:
         run = _run(result_id)
         if run is None or (call := _call_of(run)) is None:
             raise TaskResultDoesNotExist(result_id)
+        try:
+            task = _task_of(call)
+        except ScriptInvalid as error:
+            raise TaskResultDoesNotExist(result_id) from error
         attempts = list(run.step_runs.order_by("started_at"))
         result = _result(
-            _task_at(call["task"]),
+            task,
             str(run.pk),
             self.alias,
             call["args"],
             call["kwargs"],
-            status=STATUSES[Run.Status(run.status)],
+            status=STATUSES.get(Run.Status(run.status)) or _status_now(run),
             enqueued_at=run.created_at,
             started_at=attempts[0].started_at if attempts else run.started_at,
             finished_at=run.finished_at,
@@ -118,8 +134,8 @@ def run_task(message: Any, context: Any) -> Any:
     """Run a task: the step of a flow of tasks."""
     call = message["payload"]
     try:
-        task = _task_at(call["task"])
-    except (ScriptInvalid, KeyError, TypeError) as error:
+        task = _task_of(call)
+    except ScriptInvalid as error:
         raise public.Reject(f"The payload names no task: {error}") from error
     result = _result(
         task,
@@ -132,38 +148,53 @@ def run_task(message: Any, context: Any) -> Any:
         worker_ids=[f"{this_machine()}:{os.getpid()}"] * context.attempt,
     )
     backend = type(task.get_backend())
-    task_started.send(backend, task_result=result)
+    task_started.send_robust(backend, task_result=result)
     first = [TaskContext(task_result=result)] if task.takes_context else []
     message["payload"] = {"returned": task.call(*first, *call["args"], **call["kwargs"])}
     object.__setattr__(result, "status", TaskResultStatus.SUCCESSFUL)
-    task_finished.send(backend, task_result=result)
+    task_finished.send_robust(backend, task_result=result)
     return message
 
 
-def make_flow(name: str) -> None:
-    """Make the flow of a queue of tasks, where it is not there."""
-    if Flow.objects.filter(name=name).exists():
+@receiver(dead_letter_made)
+def tell_failure(correlation_id: Any, **kwargs: Any) -> None:
+    """Send `task_finished` of a task that has failed for good."""
+    run = _run(correlation_id)
+    if run is None or (call := _call_of(run)) is None:
         return
-    import_configuration(
-        {
-            "scripts": [
-                {
-                    "name": SCRIPT,
-                    "language": "callable",
-                    "code": RUN_TASK,
-                    "timeoutSeconds": TIMEOUT_SECONDS,
-                }
-            ],
-            "queues": [{"name": name}],
-            "flows": [
-                {
-                    "name": name,
-                    "description": "Tasks of Django's tasks framework.",
-                    "steps": [{"name": "task", "script": SCRIPT, "queue": name, "threads": 4}],
-                }
-            ],
-        }
-    )
+    with suppress(ScriptInvalid, TaskResultDoesNotExist):
+        backend = _task_of(call).get_backend()
+        if isinstance(backend, FlowsBackend):
+            task_finished.send_robust(type(backend), task_result=backend.get_result(str(run.pk)))
+
+
+def make_flow(name: str) -> None:
+    """Make the flow of a queue of tasks, where it is not there. What is there stays as it is."""
+    script = {
+        "name": SCRIPT,
+        "language": "callable",
+        "code": RUN_TASK,
+        "timeoutSeconds": TIMEOUT_SECONDS,
+    }
+    flow = {
+        "name": name,
+        "description": "Tasks of Django's tasks framework.",
+        "steps": [{"name": "task", "script": SCRIPT, "queue": name, "threads": 4}],
+    }
+    with transaction.atomic():
+        # Another process may be about to make it.
+        ConfigurationRevision.lock()
+        if Flow.objects.filter(name=name).exists():
+            return
+        has_script = Script.objects.filter(name=SCRIPT).exists()
+        has_queue = Queue.objects.filter(name=name).exists()
+        import_configuration(
+            {
+                "scripts": [] if has_script else [script],
+                "queues": [] if has_queue else [{"name": name}],
+                "flows": [flow],
+            }
+        )
 
 
 def _task_at(path: str) -> Any:
@@ -172,6 +203,35 @@ def _task_at(path: str) -> Any:
     if not isinstance(found, Task) or found.module_path != path:
         raise ScriptInvalid(f"{path} is no task.")
     return found
+
+
+def _task_of(call: Any) -> Any:
+    """Return the task of a call, with what it was enqueued with. Raises ScriptInvalid."""
+    try:
+        task, using = _task_at(call["task"]), {**call.get("using", {})}
+        if using.get("run_after"):
+            using["run_after"] = datetime.fromisoformat(using["run_after"])
+        # Queues and backends of the settings may be others now.
+        with suppress(InvalidTask, ImproperlyConfigured):
+            return task.using(**using)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ScriptInvalid(f"{type(error).__name__}: {error}") from error
+    return task
+
+
+def _using(task: Any) -> dict[str, Any]:
+    return {
+        "priority": task.priority,
+        "queue_name": task.queue_name,
+        "run_after": task.run_after and task.run_after.isoformat(),
+        "backend": task.backend,
+    }
+
+
+def _status_now(run: Run) -> Any:
+    """Return the status of a run that goes on: between two attempts its task is ready again."""
+    is_held = Message.objects.of_run(run.pk).filter(consumer__isnull=False).exists()
+    return TaskResultStatus.RUNNING if is_held else TaskResultStatus.READY
 
 
 def _priority(priority: int) -> int:
@@ -195,10 +255,16 @@ def _call_of(run: Run) -> Any:
 
 
 def _error(error: str) -> Any:
-    name = naming_line(error).partition(":")[0]
-    known = isinstance(getattr(builtins, name, None), type)
-    path = f"builtins.{name if known else 'Exception'}"
-    return TaskError(exception_class_path=path, traceback=error)
+    return TaskError(exception_class_path=_class_path(error), traceback=error)
+
+
+def _class_path(error: str) -> str:
+    """Return the path of the exception that an error names, where its module is here."""
+    module, _, name = naming_line(error).partition(":")[0].rpartition(".")
+    module = module or "builtins"
+    found = getattr(sys.modules.get(module), name, None)
+    is_exception = isinstance(found, type) and issubclass(found, BaseException)
+    return f"{module}.{name}" if is_exception else "builtins.Exception"
 
 
 def _result(
