@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from tests.acceptance.installation import ROOT, Installation
 from tests.databases import free_port, fresh_database
@@ -23,6 +25,10 @@ DEPLOY = ROOT / "asyncengine" / "deploy"
 BESIDE_PYTHON = Path(sys.executable).parent
 COMPOSE = ("docker-compose", "docker compose", "podman-compose")
 GIVEN = {"POSTGRES_PASSWORD": "p", "ASYNCENGINE_SECRET_KEY": "k" * 50}
+GIVEN_KEYS = {
+    "ASYNCENGINE_SECRET_KEY": "k" * 50,
+    "ASYNCENGINE_SECRETS_KEYS": Fernet.generate_key().decode(),
+}
 # The commands of the image in this checkout.
 HERE = {"asyncengine": [sys.executable, "manage.py"], "granian": [sys.executable, "-m", "granian"]}
 FLOW = {
@@ -53,11 +59,6 @@ def test_the_manifests_are_valid() -> None:
 
     require_good(program("kubernetes-validate"), "--strict", *files)
 
-    workers, *_ = yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text())
-    pod = workers["spec"]["template"]["spec"]
-    grace = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    assert int(grace["ASYNCENGINE_GRACE_SECONDS"]) < pod["terminationGracePeriodSeconds"]
-
 
 def test_the_units_are_valid(tmp_path: Path) -> None:
     units = []
@@ -68,6 +69,23 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
 
     assert len(units) == 2
     assert require_good(program("systemd-analyze"), "verify", "--man=no", *units) == ""
+
+
+def test_each_file_kills_workers_after_their_grace_alone() -> None:
+    grace = "ASYNCENGINE_GRACE_SECONDS"
+    workers, *_ = yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text())
+    pod = workers["spec"]["template"]["spec"]
+    given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["workers"]
+    unit = (DEPLOY / "systemd" / "asyncengine-workers@.service").read_text()
+    lines = [line.removeprefix("Environment=") for line in unit.splitlines()]
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+
+    assert {
+        "kubernetes": (int(given[grace]), pod["terminationGracePeriodSeconds"]),
+        "compose": (int(service["environment"][grace]), service["stop_grace_period"]),
+        "systemd": (int(settings[grace]), int(settings["TimeoutStopSec"])),
+    } == {"kubernetes": (60, 90), "compose": (60, "90s"), "systemd": (60, 90)}
 
 
 def test_the_compose_file_is_understood() -> None:
@@ -81,41 +99,53 @@ def test_the_compose_file_is_understood() -> None:
     pytest.skip(f"none of {', '.join(COMPOSE)} is installed")
 
 
-def test_the_services_of_the_compose_file_run_a_flow(tmp_path: Path) -> None:
+def service(name: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command of a service in this checkout, and what the file gives it."""
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    first, *arguments = services[name]["command"]
+    environment = services[name]["environment"].items()
+    given = {each: value for each, value in environment if "${" not in value}
+    return [*HERE[first], *arguments], given
+
+
+def run_a_flow(
+    installation: Installation, data: Path, around: Callable[[list[str]], list[str]]
+) -> None:
+    """Have the services of the compose file run a flow, as commands that `around` returns."""
+    port = free_port()
+
+    def begin(name: str) -> subprocess.Popen[bytes]:
+        command, given = service(name)
+        own = {"ASYNCENGINE_DATA_DIR": str(data), "GRANIAN_PORT": str(port), "HOME": "/"}
+        return subprocess.Popen(
+            around(command),
+            cwd=ROOT,
+            env=installation.environment | given | own | GIVEN_KEYS,
+            start_new_session=True,
+        )
+
+    assert begin("migrate").wait(4 * PATIENCE) == 0
+    installation.configure(FLOW)
+    processes = [begin("web"), begin("workers")]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/async") as http:
+
+            def is_ready() -> bool:
+                try:
+                    return http.get("/health/ready").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_for(is_ready, PATIENCE, "the web server")
+        installation.manage("start", "f", "--wait", str(PATIENCE))
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [process.wait(PATIENCE) for process in processes]
+        installation.http.close()
+    assert codes == [0, 0]
+
+
+def test_the_services_of_the_compose_file_run_a_flow(tmp_path: Path) -> None:
     with fresh_database(tmp_path) as url:
-        installation = Installation(url, tmp_path)
-        port = free_port()
-
-        def begin(name: str) -> subprocess.Popen[bytes]:
-            first, *arguments = services[name]["command"]
-            environment = services[name]["environment"].items()
-            given = {each: value for each, value in environment if "${" not in value}
-            own = {"ASYNCENGINE_DATA_DIR": str(tmp_path / "data"), "GRANIAN_PORT": str(port)}
-            return subprocess.Popen(
-                [*HERE[first], *arguments],
-                cwd=ROOT,
-                env=installation.environment | given | own | {"DATABASE_URL": url},
-                start_new_session=True,
-            )
-
-        assert begin("migrate").wait(4 * PATIENCE) == 0
-        installation.configure(FLOW)
-        processes = [begin("web"), begin("workers")]
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/async") as http:
-
-                def is_ready() -> bool:
-                    try:
-                        return http.get("/health/ready").status_code == 200
-                    except httpx.TransportError:
-                        return False
-
-                wait_for(is_ready, PATIENCE, "the web server")
-            installation.manage("start", "f", "--wait", str(PATIENCE))
-        finally:
-            for process in processes:
-                process.terminate()
-            codes = [process.wait(PATIENCE) for process in processes]
-            installation.http.close()
-        assert codes == [0, 0]
+        run_a_flow(Installation(url, tmp_path), tmp_path / "data", list)
