@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from textwrap import dedent
@@ -44,12 +45,17 @@ class PersonAdmin(admin.ModelAdmin):
 
 admin.site.register(Order)
 """
+# In the transaction of its step: with one that is rejected nothing is written.
 STEPS = """
-from shop.models import Person
+from flows.public import Reject
+from shop.models import Order, Person
 
 
 def welcome(message, context):
     person = Person.objects.get(pk=message["payload"]["person"])
+    Order.objects.create(customer=person, run=context.correlation_id)
+    if message["payload"].get("unwanted"):
+        raise Reject("no")
     return message | {"payload": {"welcome": f"Hello {person.username}"}}
 """
 # What the project says of its own API is nothing for the engine's.
@@ -67,7 +73,14 @@ DEBUG, ALLOWED_HOSTS = False, ["testserver"]
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 30}
 """
 FLOW = {
-    "scripts": [{"name": "welcome", "language": "callable", "code": "shop.steps.welcome"}],
+    "scripts": [
+        {
+            "name": "welcome",
+            "language": "callable",
+            "code": "shop.steps.welcome",
+            "inTransaction": True,
+        }
+    ],
     "queues": [{"name": "welcome", "size": 10}],
     "flows": [
         {
@@ -121,7 +134,17 @@ try:
         raise LookupError
 except LookupError:
     pass
-print(committed, undone)
+refused = public.start("welcome", {"person": person.pk, "unwanted": True})
+print(committed, undone, refused)
+"""
+# The order that was made with the start, and those of the steps.
+ORDERS = """
+import sys
+import django
+django.setup()
+from shop.models import Order
+
+print(*(Order.objects.filter(run=run).count() for run in sys.argv[1:]))
 """
 # What is below the include.
 BELOW = """
@@ -186,13 +209,21 @@ class Project:
         self.directory, self.python = directory, python
 
     def run(self, *arguments: str, settings: str = "site_of_shop.settings") -> str:
+        done = self.ended(*arguments, settings=settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.errors = done.stderr
+        return done.stdout
+
+    def ended(
+        self, *arguments: str, settings: str = "site_of_shop.settings"
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.directory),
             "DJANGO_SETTINGS_MODULE": settings,
             "ASYNCENGINE_SECRETS_KEYS": Fernet.generate_key().decode(),
         }
-        done = subprocess.run(
+        return subprocess.run(
             [str(self.python), *arguments],
             cwd=self.directory,
             env=environment,
@@ -200,9 +231,6 @@ class Project:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        self.errors = done.stderr
-        return done.stdout
 
     def write(self, name: str, text: str) -> None:
         (self.directory / name).write_text(text)
@@ -269,6 +297,24 @@ def test_the_project_needs_nothing_but_what_the_readme_says(with_engine):
     assert not re.search(r"flows\.|knox|spectacular|django_q", deployed), deployed
 
 
+def test_a_folder_of_scripts_is_no_harm_and_a_package_of_ours_by_name_is_told(with_engine):
+    """A folder without `__init__.py`, as many projects have one, hides nothing."""
+    folder = with_engine.directory / "scripts"
+    folder.mkdir()
+    try:
+        (folder / "deploy.py").touch()
+        with_engine.run("manage.py", "check")
+        (folder / "__init__.py").touch()
+        refused = with_engine.ended("manage.py", "check")
+    finally:
+        shutil.rmtree(folder)
+
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert f"Python finds the package 'scripts' in {folder}" in last
+    assert "flows and scripts are the engine's" in last
+
+
 def test_the_pages_of_the_project_are_what_they_were(before, with_engine):
     after = json.loads(with_engine.run("-c", PAGES))
 
@@ -276,8 +322,9 @@ def test_the_pages_of_the_project_are_what_they_were(before, with_engine):
 
 
 def test_a_flow_runs_what_the_project_has_committed(with_engine):
-    committed, undone = with_engine.run("-c", STARTS).split()
+    committed, undone, refused = with_engine.run("-c", STARTS).split()
     with_engine.run("manage.py", "qcluster", "--run-once")
+    assert with_engine.run("-c", ORDERS, committed, undone, refused) == "2 0 0\n"
     api, run = f"/engine/async/api/runs/{committed}", f"/engine/admin/flows/run/{committed}/change/"
     document = "/engine/async/specifications/openapi.json"
     home, unknown = "/engine/admin/", "/engine/admin/nowhere/"
