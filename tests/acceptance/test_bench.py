@@ -37,6 +37,10 @@ SHORT: dict[str, tuple[str, set[str]]] = {
     "backlog": ("--runs 2000", {"claimMs.waiting1000", "claimMs.waiting2000", "timesOfFew"}),
     "flows10": ("--runs 100 --rounds 1", {"stepsPerSecond", "shareOfOneFlow"}),
     "clusters": ("--runs 40", {"clusters.one.executionsPerSecond", "timesOfOne"}),
+    "costs": (
+        "--runs 200",
+        {"trivial.start.walBytes", "trivial.step.syncs", "sleeping.step.databaseMs"},
+    ),
     "fanout": ("--runs 300", {"branchesPerSecond"}),
     "reprocessing": ("--runs 100", {"requeuedPerSecond", "completedPerSecond"}),
     "memory": ("--runs 100", {"peakPssMb", "parts.webMb", "parts.clusterMb", "parts.hostsMb"}),
@@ -45,7 +49,7 @@ SHORT: dict[str, tuple[str, set[str]]] = {
     "tasks": ("--runs 5", {"latencyMs.p50", "latencyAloneMs.p50", "tasks"}),
 }
 # The other workloads send PostgreSQL nothing that these do not.
-ON_POSTGRESQL = {"flow3", "limit", "bulk", "reprocessing", "idle", "held"}
+ON_POSTGRESQL = {"flow3", "limit", "bulk", "reprocessing", "idle", "held", "costs"}
 # Of work that has ended, so that they are never 0; held looks at some seconds of it.
 MOVING = {"startsPerSecond", "executionsPerSecond", "branchesPerSecond", "completedPerSecond"}
 # What stays: the log of what operators did, and what the engine keeps for itself.
