@@ -33,6 +33,7 @@ URL_HELP = (
     " mailtos://user:password@mail.example.org?to=ops@example.org for mail, and many more."
     " Stored encrypted and never shown again."
 )
+UNCHANGED = "Stored encrypted and never shown. Left empty, it stays as it is."
 
 
 class AlertTargetForm(forms.ModelForm):
@@ -69,11 +70,13 @@ class AlertTargetForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if level := self.fields.get("least_level"):
+            level.help_text = "Which alarms are sent to it."
         self.present_secret = self.instance.address_secret
         if "address_secret" not in self.fields:
             return
         if self.instance.encrypted:
-            self.fields["url"].help_text = "Stored encrypted and not shown; empty: as it is."
+            self.fields["url"].help_text = UNCHANGED
         names = {*Secret.objects.values_list("name", flat=True), self.present_secret} - {""}
         secret: Any = self.fields["address_secret"]
         secret.choices = [

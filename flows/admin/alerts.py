@@ -50,7 +50,7 @@ class AlertAdmin(ByRole, ReadOnlyAdmin):
 
     @admin.display(description="ended", ordering="ended_at")
     def ended(self, alert: Alert) -> str:
-        return shown_time(alert.ended_at) if alert.ended_at else "it fires"
+        return shown_time(alert.ended_at) if alert.ended_at else "still fires"
 
     @admin.display(description="told")
     def told(self, alert: Alert) -> str:

@@ -45,11 +45,11 @@ def last_check() -> dict[str, Any]:
 def counted_tables() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the table of the flows and that of the queues, from counters alone."""
     flows = [
-        _row(each.flow_name, each.accepted, each.unfinished, *_ended(each))
+        _row(each.flow_name, COUNTED_HEADS, each.accepted, each.unfinished, *_ended(each))
         for each in FlowTotals.objects.order_by("flow_name")
     ]
     queues = [
-        _row(each.queue.name, each.depth, each.reserved, each.delayed)
+        _row(each.queue.name, COUNTED_QUEUE_HEADS, each.depth, each.reserved, each.delayed)
         for each in QueueState.objects.select_related("queue").order_by("queue__name")
     ]
     return (
@@ -77,16 +77,17 @@ def checked_tables() -> tuple[dict[str, Any], dict[str, Any]]:
 def _flow_row(flow: FlowConservation) -> dict[str, Any]:
     unfinished = (flow.waiting, flow.delayed, flow.running)
     ended = (flow.completed, flow.failed, flow.cancelled)
-    return _row(flow.name, flow.accepted, *unfinished, *ended) | _agreement(flow)
+    return _row(flow.name, CHECKED_HEADS, flow.accepted, *unfinished, *ended) | _agreement(flow)
 
 
 def _queue_row(queue: QueueConservation) -> dict[str, Any]:
     figures = (queue.depth, queue.waiting, queue.held, queue.reserved, queue.coming)
-    return _row(queue.name, *figures) | _agreement(queue)
+    return _row(queue.name, CHECKED_QUEUE_HEADS, *figures) | _agreement(queue)
 
 
-def _row(name: str, *figures: int) -> dict[str, Any]:
-    return {"name": name, "figures": [f"{figure:,}" for figure in figures]}
+def _row(name: str, heads: tuple[str, ...], *figures: int) -> dict[str, Any]:
+    shown = (f"{figure:,}" for figure in figures)
+    return {"name": name, "figures": list(zip(heads, shown, strict=True))}
 
 
 def _agreement(checked: Conservation) -> dict[str, Any]:

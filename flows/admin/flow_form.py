@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
 from flows.access.starting import flows_to_start
 from flows.models import Flow
 from scripts.grants import PRIVATE
+
+NO_ARCHIVE = "This installation has no archive yet: set ASYNCENGINE_ARCHIVE_DIR, or they stay."
 
 
 class FlowForm(forms.ModelForm):
@@ -33,6 +36,8 @@ class FlowForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if (archive := self.fields.get("archive")) and not settings.ASYNCENGINE_ARCHIVE_DIR:
+            archive.help_text = f"{archive.help_text} {NO_ARCHIVE}"
         if "may_start" not in self.fields:
             return
         names = flows_to_start(self.user) if self.user else []

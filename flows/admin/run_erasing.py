@@ -8,7 +8,6 @@ from uuid import UUID
 from django.contrib import messages
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
-from unfold.enums import ActionVariant
 
 from flows.admin.display import page_of
 from flows.erasure.erasing import Selection, preview
@@ -44,8 +43,9 @@ def what_goes(run: Run) -> str:
         found = preview(Selection(run=run.pk), Run.objects.all())
     except FlowError as error:
         return str(error)
-    parts = ", ".join(f"{NAMES[name]}: {count:,}" for name, count in found.places.items())
-    return f"Runs: {found.runs - found.erased:,}. {parts or 'Nothing is kept of them'}."
+    parts = ", ".join(f"{NAMES[name]} ({count:,})" for name, count in found.places.items())
+    what = f"What goes: {parts}." if parts else "Nothing is kept of them."
+    return f"Runs: {found.runs - found.erased:,}. {what}"
 
 
 class RunErasing(Base):
@@ -69,7 +69,6 @@ class RunErasing(Base):
         description="Erase the payloads",
         icon="ink_eraser",
         permissions=["operate"],
-        variant=ActionVariant.DANGER,
     )
     def erase(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = self.seen_run(request, UUID(object_id))
@@ -81,8 +80,11 @@ class RunErasing(Base):
             self.message_user(request, str(error), messages.ERROR)
             return leave_dialog(page_of(run))
         if erased.is_complete:
-            note = f"The payloads were erased, of runs: {erased.runs:,}."
+            note = f"The payloads were erased. Runs: {erased.runs:,}."
         else:
-            note = f"Erased are {erased.erased:,} of {erased.runs:,} runs; workers erase the rest."
+            note = (
+                f"The payloads of {erased.erased:,} of {erased.runs:,} runs are erased. Workers"
+                " erase the rest."
+            )
         self.message_user(request, note, messages.SUCCESS)
         return leave_dialog(page_of(run))

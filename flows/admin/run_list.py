@@ -28,6 +28,7 @@ from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersio
 from flows.models.payload_keys import has_keys
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
+from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import current_steps
 from flows.options import read_labels
 from flows.run_filter import RunFilter
@@ -230,7 +231,7 @@ class RunList(Base):
         further = rows[-1].pk if is_full else oldest or (found.last if found else None)
         is_full = found is not None or oldest is not None or is_full
         if oldest and not found:
-            back_to = f"{began_at(oldest):%Y-%m-%d %H:%M:%S} UTC"
+            back_to = rfc3339(began_at(oldest), "seconds")
             changes.run_note = f"Looked at {NEWEST:,} runs, back to {back_to}. {FURTHER}"
         changes.run_older_url = is_full and further and address(request.GET, before=further)
         is_later = "before" in request.GET
@@ -319,10 +320,10 @@ def note_of(found: Found) -> str:
     if found.knows_all_letters:
         places.append("all dead letters")
     if found.until:
-        since = f" from {found.since:%Y-%m-%d %H:%M} on" if found.since else ""
+        since = f" from {rfc3339(found.since, 'seconds')} on" if found.since else ""
         places.append(
             "all kept payloads, results and errors of steps that ran"
-            f"{since} until {found.until:%Y-%m-%d %H:%M:%S} UTC"
+            f"{since} until {rfc3339(found.until, 'seconds')}"
         )
     looked = " and at ".join(places or ["the newest texts"])
     more = f", until {ENOUGH} were found" if len(found.ids) >= ENOUGH else ""

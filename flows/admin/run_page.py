@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
@@ -18,8 +20,10 @@ from flows.models import DeadLetter, Message, Queue, Run, StepRun
 from flows.models.keep import why_not_kept
 from flows.monitoring.progress import progress_told, progress_words
 from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
+from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import RUNNING
 from scripts.models import ScriptVersion
+from scripts.templatetags.times import moment
 
 # A step may have thousands of branches.
 MOST_ATTEMPTS = 50
@@ -62,7 +66,7 @@ def state_in_words(story: RunStory) -> str:
             return f"Runs the step {message.step.name}"
     for message in messages:
         if message.delayed:
-            return f"Starts at {message.available_at:%Y-%m-%d %H:%M:%S}"
+            return f"Starts at {rfc3339(message.available_at, 'seconds')}"
         return f"Waits in the queue {message.queue or message.step.queue_name}"
     if run.status == Run.Status.FAILED:
         failed = [step.step.name for step in story.steps if step.status == Run.Status.FAILED]
@@ -164,7 +168,7 @@ def _bar(span: Span, story: RunStory) -> dict[str, Any]:
         "kind": span.kind,
         "left": f"{left:.2f}",
         "width": f"{width:.2f}",
-        "title": f"{words}: {rounded(span.length)}, from {span.start:%H:%M:%S.%f}",
+        "title": f"{words}: {rounded(span.length)}, from {span.start:%H:%M:%S.%f} UTC",
     }
 
 
@@ -268,16 +272,15 @@ def _add_logs(steps: Sequence[dict[str, Any]]) -> None:
         groups[pk]["logs"] = _logs_shown(text)
 
 
-def _logs_shown(text: str) -> str:
-    return _cut("\n".join(map(_log_line, orjson.loads(text))))
-
-
-def _cut(logs: str) -> str:
-    return (
-        logs if len(logs) <= MOST_LOGS else f"{logs[:MOST_LOGS]}\n… cut here; the API has the rest"
-    )
-
-
-def _log_line(entry: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(entry["at"], UTC)
-    return f"{at:%H:%M:%S.%f} {entry['level']:<8} {entry['text']}"
+def _logs_shown(text: str) -> SafeString:
+    lines: list[tuple[str, str]] = []
+    left = MOST_LOGS
+    for entry in orjson.loads(text):
+        words = f"{entry['level']:<8} {entry['text']}"
+        at = moment(datetime.fromtimestamp(entry["at"], UTC), "precise")
+        lines.append((at, words[:left]))
+        left -= len(words)
+        if left < 0:
+            lines.append(("…", "cut here; the API has the rest"))
+            break
+    return format_html_join("\n", "{} {}", lines)

@@ -149,7 +149,7 @@ class ScheduleAdmin(ConflictAdmin, ChangedBySuperusers, django_q_admin.ScheduleA
 
     @admin.display(description="next run", ordering="next_run")
     def next_at(self, schedule: Schedule) -> SafeString:
-        return shown_time(schedule.next_run)
+        return shown_time(schedule.next_run, "next")
 
     @admin.display(description="last run")
     def last(self, schedule: Any) -> Any:

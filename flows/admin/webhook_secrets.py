@@ -53,6 +53,7 @@ class WebhookSecretAdmin(Base):
             **self.admin_site.each_context(request),
             "title": f"Webhooks of {flow.name}",
             "opts": self.opts,
+            "original": flow,
             "flow": flow,
             "secret": secret,
             "row": row,

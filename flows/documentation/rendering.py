@@ -21,6 +21,7 @@ from pygments.util import ClassNotFound
 Resolve = Callable[[str], str | None]
 
 FORMATTER = HtmlFormatter(nowrap=True)
+WITH_BREAK = r"\g<0><wbr>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ def _highlighted(code: str, language: str, attributes: str) -> str:
     return f'<pre class="code" tabindex="0"><code>{marked}</code></pre>'
 
 
+def _code(_: Any, tokens: Sequence[Token], at: int, *args: Any) -> str:
+    """Write a name in a text; a long one may be broken at its underscores and slashes."""
+    return f"<code>{re.sub('[_/](?=.)', WITH_BREAK, escape(tokens[at].content))}</code>"
+
+
 def _table_open(*args: Any) -> str:
     return '<div class="table" tabindex="0"><table>\n'
 
@@ -74,6 +80,7 @@ def _table_close(*args: Any) -> str:
 def _markdown() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": True, "highlight": _highlighted})
     parser.enable(["table", "strikethrough"]).use(anchors_plugin, max_level=4, slug_func=slug)
+    parser.add_render_rule("code_inline", _code)
     parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", _table_close)
     return parser

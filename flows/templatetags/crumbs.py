@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import template
@@ -26,10 +27,15 @@ OWN_NAMES = {
     "flows_flow_restore": "Restore",
     "flows_flow_start": "Start",
     "flows_flow_step": "Step",
+    "flows_flow_webhooks": "Webhooks",
+    "flows_flowversion_restore_with": "Restore",
+    "flows_queue_tune": "Change",
     "flows_reprocessing_begin": "Reprocess many",
     "flows_rolemapping_of_user": "Rights",
     "flows_rolemapping_profile": "Profile",
+    "flows_run_again": "Start again",
     "flows_run_conservation": "Check conservation",
+    "flows_run_from_step": "Start again",
 }
 
 
@@ -42,8 +48,10 @@ def in_words_of_menu(parts: list[Crumb], request: HttpRequest) -> list[Crumb]:
         return [{"title": title}]
     if parts and _is_app(parts[0]):
         parts = parts[1:]
-    if found := _active_group(request):
-        parts = [{"title": found}, *parts]
+    for group, item in _active(request):
+        if parts and str(parts[0].get("link")) == item["link"]:
+            parts = [parts[0] | {"title": item["title"]}, *parts[1:]]
+        parts = [{"title": group}, *parts]
     last = _own_name(request)
     return [*parts, {"title": last}] if last else parts
 
@@ -66,8 +74,10 @@ def _is_app(part: Crumb) -> bool:
         return False
 
 
-def _active_group(request: HttpRequest) -> str:
+def _active(request: HttpRequest) -> Iterator[tuple[str, Any]]:
+    """Yield the first item of the menu that is active, with the title of its group."""
     for group in getattr(request, "menu_groups", ()):
-        if any(each.get("active") for each in group["items"]):
-            return str(group.get("title", ""))
-    return ""
+        for item in group["items"]:
+            if item.get("active") and "title" in group:
+                yield str(group["title"]), item
+                return

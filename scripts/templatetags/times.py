@@ -15,10 +15,11 @@ register = template.Library()
 INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
 
 SECONDS = "%Y-%m-%d %H:%M:%S"
-# "exact" is never "3 min ago"; "clock" leaves out the day.
+# "exact" is never "3 min ago"; "clock" leaves out the day, "precise" too, and has milliseconds.
 FORMATS = {
-    **dict.fromkeys(("", "exact", "next"), f"{SECONDS} UTC"),
-    "clock": "%H:%M:%S UTC",
+    **dict.fromkeys(("", "exact", "next"), SECONDS),
+    "clock": "%H:%M:%S",
+    "precise": "%H:%M:%S.%f",
 }
 
 
@@ -48,10 +49,12 @@ def moment(at: datetime | None, style: str = "") -> SafeString:
     if at is None:
         return mark_safe("-")
     at = (at if timezone.is_aware(at) else timezone.make_aware(at)).astimezone(UTC)
+    is_fine = style in {"exact", "precise"}
+    text = f"{at:{FORMATS[style]}}"
     return format_html(
-        '<time datetime="{}" title="{} UTC" data-style="{}">{}</time>',
+        '<time datetime="{}" title="{} UTC" data-style="{}">{} UTC</time>',
         at.isoformat(),
-        f"{at:%Y-%m-%d %H:%M:%S.%f}"[:-3] if style == "exact" else f"{at:{SECONDS}}",
+        f"{at:{SECONDS}.%f}"[:-3] if is_fine else f"{at:{SECONDS}}",
         style,
-        f"{at:{FORMATS[style]}}",
+        text[:-3] if style == "precise" else text,
     )

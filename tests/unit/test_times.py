@@ -30,6 +30,13 @@ def test_a_clock_has_no_day() -> None:
     assert ">12:30:05 UTC<" in moment(AT, "clock")
 
 
+def test_a_precise_time_has_milliseconds_and_no_day() -> None:
+    shown = moment(AT, "precise")
+
+    assert ">12:30:05.250 UTC<" in shown
+    assert 'title="2026-03-01 12:30:05.250 UTC"' in shown
+
+
 def test_no_time_is_a_dash() -> None:
     assert moment(None) == "-"
 

@@ -2,7 +2,7 @@
 
 The server writes `<time datetime="…" title="… UTC">… UTC</time>`. This module writes its text anew:
 "3 min ago" within the last hour, else the local time. With `data-style="exact"` it is the local time
-always, with "clock" it has no day. With "next", of what is to come, it is "in 3 min" within the next
+always, with "clock" it has no day, with "precise" milliseconds instead. With "next", of what is to come, it is "in 3 min" within the next
 hour, and "due" once the time has come. The title keeps the time in UTC.
 */
 (() => {
@@ -35,6 +35,9 @@ hour, and "due" once the time has come. The title keeps the time in UTC.
   const text = (at, style, now) => {
     if (style === "clock") {
       return clock(at);
+    }
+    if (style === "precise") {
+      return `${clock(at)}.${String(at.getMilliseconds()).padStart(3, "0")}`;
     }
     if (style === "next" && at - now < HOUR_MS) {
       return until(at, now);

@@ -98,6 +98,7 @@ def test_logs_of_an_attempt_are_cut(client, world):
 
     assert len(content) < SMALL_PAGE
     assert "cut here" in content
+    assert ">00:00:01.000 UTC</time> info" in content
     assert len(trace(world.failed)["steps"][0]["attempts"][0]["logs"]) == 100
 
 

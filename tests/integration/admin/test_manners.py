@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -180,6 +181,11 @@ def test_the_way_to_a_page_is_in_the_words_of_the_menu(admin_client, orders):
         "New",
     ]
     assert way(admin_client, reverse("admin:auth_group_changelist")) == ["Roles and users", "Roles"]
+    # Its model calls itself otherwise.
+    assert way(admin_client, reverse("admin:django_q_schedule_changelist")) == [
+        "Engine",
+        "Scheduled tasks",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -200,10 +206,11 @@ def test_the_tab_of_the_browser_is_called_as_the_page(admin_client, orders, name
         ("flows_rolemapping_matrix", ["Roles and users", "Matrix of rights"]),
         ("flows_configuration_export", ["Configuration", "Export"]),
         ("flows_flow_add_step", ["Configuration", "Flows", "orders", "New step"]),
+        ("flows_flow_webhooks", ["Configuration", "Flows", "orders", "Webhooks"]),
     ],
 )
 def test_the_way_to_a_page_of_no_model_begins_with_its_group(admin_client, orders, name, words):
-    arguments = [orders.pk] if "flow_add" in name else []
+    arguments = [orders.pk] if "flows_flow_" in name else []
 
     assert way(admin_client, reverse(f"admin:{name}", args=arguments)) == words
 
@@ -329,6 +336,19 @@ def test_what_no_way_leads_back_from_has_a_red_button(admin_client, orders):
 
     assert "bg-red-600" in cancel
     assert "bg-red-600" not in again
+
+
+def test_the_history_of_a_user_leads_to_its_entries_in_the_audit_log(admin_client, admin_user):
+    page = reverse("admin:auth_user_history", args=[admin_user.pk])
+    admin_user.first_name = "Ada"
+    admin_user.save()
+
+    content = admin_client.get(page).content.decode()
+
+    link = re.search(r'href="([^"]+)">Its entries in the audit log', content)
+    assert link
+    entries = admin_client.get(html.unescape(link[1])).context["cl"].result_list
+    assert {(entry.kind, entry.name) for entry in entries} == {("user", admin_user.username)}
 
 
 def test_the_number_of_results_stands_beside_the_title_where_some_are_left_out(admin_client):

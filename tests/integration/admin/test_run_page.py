@@ -508,7 +508,7 @@ def test_the_payloads_are_erased_after_a_dialog_that_counts_them(client):
 
     asked = client.get(url)
     assert "Runs: 1. " in asked.content.decode()
-    assert "results: 1" in asked.content.decode()
+    assert "results (1)" in asked.content.decode()
     answer_dialog(client, url)
 
     page = client.get(page_of(run)).content.decode()
