@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -179,8 +181,19 @@ class AgeFilter(DropdownFilter):
         return queryset.filter(pk__gte=first_uuid7(timezone.now() - age))
 
 
+def zone_of(given: Mapping[str, str], field: str) -> tzinfo:
+    """Return the zone that the times of a filter are in: times.js gives that of the browser."""
+    try:
+        return ZoneInfo(given.get(f"{field}_zone") or "UTC")
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        return UTC
+
+
 class TimeRangeFilter(RangeDateTimeFilter):
     """Filters from a time to another. Without a time of day, the whole day counts."""
+
+    def expected_parameters(self) -> list[str | None]:
+        return [*super().expected_parameters(), f"{self.field_path}_zone"]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if start := self._time("from", "00:00:00"):
@@ -198,7 +211,8 @@ class TimeRangeFilter(RangeDateTimeFilter):
             return None
         if date is None or clock is None:
             return None
-        return datetime.combine(date, clock, tzinfo=UTC)
+        request: Any = self.request
+        return datetime.combine(date, clock, tzinfo=zone_of(request.GET, self.field_path))
 
 
 class CreatedFilter(TimeRangeFilter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 
 from flows.admin.display import list_of
-from flows.admin.filters import TimeRangeFilter
+from flows.admin.filters import TimeRangeFilter, zone_of
 from flows.admin.sparkline import failures
 from flows.dead_letters import DeadLetterFilter, with_text
 from flows.models import DeadLetter
@@ -73,9 +73,10 @@ def _time(given: Mapping[str, str], side: str, default_time: str) -> datetime | 
     day = given.get(f"dead_at_{side}_0", "")
     time = given.get(f"dead_at_{side}_1") or default_time
     try:
-        return datetime.fromisoformat(f"{day}T{time}+00:00") if day and time else None
+        at = datetime.fromisoformat(f"{day}T{time}") if day and time else None
     except ValueError:
         return None
+    return at and at.replace(tzinfo=zone_of(given, "dead_at"))
 
 
 def search(letters: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
@@ -116,7 +117,7 @@ def many_url(given: Mapping[str, str]) -> str:
     query = {field: given[name] for name, field in FIELDS.items() if given.get(name)}
     for field, at in zip(("dead_after", "dead_before"), times_of(given), strict=True):
         if at is not None:
-            query[field] = f"{at:%Y-%m-%dT%H:%M:%S}"
+            query[field] = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
     return f"{reverse('admin:flows_reprocessing_begin')}?{urlencode(query)}"
 
 

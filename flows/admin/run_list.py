@@ -352,6 +352,8 @@ def address(params: QueryDict, **changes: Any) -> str:
     """Return the address of the list with changed parameters; None removes one."""
     changes = {"p": None, "e": None, **changes}
     kept = {key: value for key, value in params.items() if key not in changes}
+    if not kept.keys() & RANGE:
+        kept.pop("created_at_zone", None)
     return f"?{urlencode(kept | {key: value for key, value in changes.items() if value})}"
 
 

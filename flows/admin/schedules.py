@@ -72,7 +72,7 @@ class FlowScheduleAdmin(ByRole, DeletionAdmin, ConfigurationAdmin):
         (None, {"fields": ("flow", "name", "active")}),
         ("When", {"fields": ("cron", "time_zone", "jitter", "next_times")}),
         ("What", {"fields": ("payload", "labels", "priority")}),
-        ("Where it cannot be as planned", {"fields": ("missed", "overlap", "problem")}),
+        ("Missed and overlapping starts", {"fields": ("missed", "overlap", "problem")}),
     )
     readonly_fields = ("next_times", "problem")
     active_field = "active"

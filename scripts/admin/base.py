@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from html import unescape
 from typing import Any
 
-from django.contrib.admin import helpers
+from django.contrib.admin import ShowFacets, helpers
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.transaction import non_atomic_requests
@@ -131,6 +131,8 @@ class ReadOnly:
 
 class ReadOnlyAdmin(OwnTransactions, ReadOnly, ModelAdmin):
     list_per_page = 50
+    # These lists may have millions of rows, which the counts of the filters would read.
+    show_facets = ShowFacets.NEVER
     actions: Any = None
 
     def render_change_form(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.urls import reverse
@@ -64,6 +64,15 @@ def test_times_are_in_the_zone_of_the_browser_with_utc_in_the_title(page: Any) -
     shown = other.locator("#result_list time").first
     assert shown.inner_text() == "2026-01-06 08:30:00"
     assert shown.get_attribute("title") == "2026-01-05 23:30:00 UTC"
+
+    other.get_by_role("button", name="Filters").or_(other.get_by_text("Filters")).first.click()
+    other.locator("[name=created_at_to_0]").fill("2026-01-06")
+    with other.expect_navigation():
+        other.get_by_role("button", name="Apply Filters").click()
+    assert parse_qs(urlsplit(other.url).query) == {
+        "created_at_to_0": ["2026-01-06"],
+        "created_at_zone": ["Asia/Tokyo"],
+    }
     context.close()
 
 

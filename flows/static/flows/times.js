@@ -4,6 +4,8 @@ The server writes `<time datetime="…" title="… UTC">… UTC</time>`. This mo
 "3 min ago" within the last hour, else the local time. With `data-style="exact"` it is the local time
 always, with "clock" it has no day, with "precise" milliseconds instead. With "next", of what is to come, it is "in 3 min" within the next
 hour, and "due" once the time has come. The title keeps the time in UTC.
+
+Filters of a list take times in the zone of the browser, and send its name beside them.
 */
 (() => {
   "use strict";
@@ -62,6 +64,24 @@ hour, and "due" once the time has come. The title keeps the time in UTC.
     }
   };
 
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  const addZone = ({ target, formData }) => {
+    for (const [name, value] of [...formData]) {
+      const field = /^(.+)_(?:from|to)_0$/.exec(name)?.[1];
+      if (field && value && target.elements[name].type !== "hidden") {
+        formData.set(`${field}_zone`, zone);
+      }
+    }
+  };
+
+  document.addEventListener("formdata", addZone);
+  document.addEventListener("DOMContentLoaded", () => {
+    if (document.getElementById("filter-form")) {
+      // Django would warn that the browser's zone is not the server's.
+      delete document.body.dataset.adminUtcOffset;
+    }
+  });
   document.addEventListener("DOMContentLoaded", write);
   document.addEventListener("htmx:afterSwap", write);
   // "3 min ago" grows old.

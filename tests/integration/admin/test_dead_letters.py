@@ -70,6 +70,7 @@ FILTERED: list[Any] = [
     ("state=discarded", 0),
     ("dead_at_from_0=2020-01-01", 1),
     ("dead_at_to_0=2020-01-01", 0),
+    ("dead_at_from_0=2020-01-01&dead_at_zone=Asia/Tokyo", 1),
 ]
 
 

@@ -219,6 +219,16 @@ def test_login_leads_to_the_dashboard_or_to_where_one_was_going(client, superuse
         client.logout()
 
 
+def test_a_wrong_password_is_told_once(client, superuser):
+    client.logout()
+
+    response = client.post(reverse("admin:login"), {"username": "root", "password": "wrong"})
+
+    content = response.content.decode()
+    assert content.count("Please enter the correct username and password") == 1
+    assert "Please correct the error" not in content
+
+
 def test_login_page_refers_to_nothing_outside(client, db):
     client.logout()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -10,6 +12,7 @@ from flows import engine
 from flows.admin.run_list import id_bounds
 from flows.admin.run_page import MOST_ATTEMPTS, most_telling
 from flows.models import AuditEntry, Message, Run, StepRun
+from flows.models.uuid7 import first_uuid7
 from flows.monitoring.run_story import Attempt
 from tests.integration.admin.pages import act_on, answer_dialog, messages_of
 from tests.integration.admin.world import TRACEBACK, add_attempt
@@ -71,11 +74,33 @@ def test_list_takes_the_same_number_of_queries_for_more_runs(client, world):
         ("created_at_from_0=2020-01-01&created_at_from_1=12:00:00", 5),
         ("created_at_to_0=2020-01-01", 0),
         ("created_at_to_0=rubbish", 5),
+        ("created_at_from_0=2020-01-01&created_at_zone=Asia%2FTokyo", 5),
+        ("created_at_to_0=2020-01-01&created_at_zone=..%2Fpasswd", 0),
         ("q=zzz", 0),
     ],
 )
 def test_list_is_filtered(client, world, query, count):
     assert len(found(client.get(f"{LIST}?{query}"))) == count
+
+
+@pytest.mark.parametrize(("zone", "count"), [("UTC", 0), ("Asia/Tokyo", 1)])
+def test_times_of_a_filter_are_in_the_zone_that_comes_with_them(client, world, zone, count):
+    before_midnight = datetime(2026, 1, 5, 23, 30, tzinfo=UTC)
+    Run.objects.create(
+        correlation_id=first_uuid7(before_midnight),
+        flow_version=world.failed.flow_version,
+        created_at=before_midnight,
+    )
+    day = {"created_at_from_0": "2026-01-06", "created_at_to_0": "2026-01-06"}
+
+    assert len(found(client.get(LIST, day | {"created_at_zone": zone}))) == count
+
+
+def test_lists_that_may_be_long_count_no_rows_for_each_filter(client, world):
+    response = client.get(LIST, {"_facets": "True"})
+
+    assert not response.context["cl"].add_facets
+    assert "Show counts" not in response.content.decode()
 
 
 def test_a_run_is_found_by_its_correlation_id_or_its_beginning(client, world):
