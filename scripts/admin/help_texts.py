@@ -11,8 +11,9 @@ HELP_TEXTS = {
     ("script", "memory_mb"): "Most memory of one call, in MB; beyond it the call fails.",
     ("library", "language"): "Scripts of the same language may use it.",
     ("rolemapping", "role"): "Each user who has the role gets the right.",
-    ("rolemapping", "right"): "Start: start runs and see the own ones. Watch: see all runs."
-    " Operate: cancel, pause and reprocess, too. Configure: change steps, scripts and queues.",
+    ("rolemapping", "right"): "Start: start runs, and see those that one has started. Watch: see"
+    " all runs. Operate: cancel, pause and reprocess, too. Configure: change steps, scripts and"
+    " queues.",
     ("group", "name"): "Unique; a role stands for a task, such as support or shop.",
     ("user", "first_name"): "Shown in the Configuration Manager beside the user name.",
     ("user", "last_name"): "Shown in the Configuration Manager beside the user name.",
