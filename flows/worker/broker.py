@@ -264,6 +264,13 @@ class QueueBroker(ORM):
         now = store().database.now()
         LiveCluster(self.cluster, self.reach.name or "", takes_unbound, workers, now).tell()
 
+    def leave(self) -> None:
+        """Say that this cluster takes nothing more, so that the others share its part at once."""
+        try:
+            LiveCluster.objects.filter(key=self.cluster).update(workers=0)
+        except (DatabaseFault, OSError) as error:
+            logger.info("this cluster counts for a while, as the database takes no word: %s", error)
+
     def _wake_reprocessings(self) -> None:
         clock = time.monotonic()
         if clock >= self.reprocessings_at:

@@ -25,6 +25,7 @@ import django_q.cluster
 from django import db
 from django_q.cluster import Cluster, Sentinel, get_mp_context
 from django_q.conf import Conf
+from django_q.pusher import pusher
 from django_q.scheduler import scheduler
 from django_q.worker import worker
 
@@ -33,6 +34,7 @@ from flows.store import store
 from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
 from flows.tasks.lanes import STOP, Lanes, WorkerLane
+from flows.worker.broker import QueueBroker
 from flows.worker.measuring import Measuring
 from flows.worker.own_cluster import flow_workers, task_workers
 from flows.worker.this_worker import this_worker
@@ -165,6 +167,9 @@ class CrashSafeSentinel(Sentinel):
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
         return super().spawn_process(child, target, *args)
 
+    def spawn_pusher(self) -> Any:
+        return self.spawn_process(push, self.task_queue, self.event_out, self.broker)
+
     def spawn_worker(self) -> None:
         timer = Timer()
         lane = self.task_queue.without_worker([process.lane for process in self.pool])
@@ -212,6 +217,12 @@ def child(target: Callable[..., None], *args: Any) -> None:
         target(*args)
     finally:
         this_worker.close_hosts()
+
+
+def push(lanes: Lanes, stop: Flag, broker: QueueBroker) -> None:
+    """Take in work until the stop; this is the function of the broker's process."""
+    pusher(lanes, stop, broker)
+    broker.leave()
 
 
 class WriteGuard:

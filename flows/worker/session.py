@@ -65,6 +65,8 @@ class Session:
         # When it looked last for scripts that run for long.
         self.looked_at = self.heard_at
         self.draining_since: float | None = None
+        # Of the worker's other sessions of the queue: its scripts run side by side with theirs.
+        self.threads_beside = 0
         # Of the largest batch, or output.
         self.most_bytes = 0
         self.cancelled: set[str] = set()
@@ -208,7 +210,8 @@ class Session:
                 self.done += map(self._to_run_within, messages, calls, [plan] * len(calls))
             else:
                 self.running |= {held.id: held for held in messages}
-                self.hosts.submit(plan.program, plan.site, calls, self.lease.threads)
+                threads = self.lease.threads + self.threads_beside
+                self.hosts.submit(plan.program, plan.site, calls, threads)
             self.most_bytes = max(self.most_bytes, self.batches.note(calls))
 
     def _call(self, held: HeldMessage, plan: StepPlan) -> Call:

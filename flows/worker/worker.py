@@ -84,6 +84,11 @@ class Worker:
 
     def _go_on(self, session: Session) -> None:
         """Go on with a session; after a surprise it ends, and the others do not."""
+        session.threads_beside = sum(
+            other.lease.threads
+            for other in self.sessions
+            if other is not session and other.lease.queue_id == session.lease.queue_id
+        )
         try:
             session.go_on(self._may_claim())
         except Exception:

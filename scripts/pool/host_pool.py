@@ -267,7 +267,8 @@ class HostPool:
             return
         pace = self._pace_of(lane, clock)
         target = calls_ahead(pace)
-        for host in lane.hosts:
+        # Those beyond the limit, which was higher, end what they have.
+        for host in lane.hosts[: lane.limit]:
             if host.tables == tables:
                 self._top_up(host, lane, target, clock)
         while lane.waiting and len(lane.hosts) < lane.limit:

@@ -64,6 +64,17 @@ def test_a_cluster_leaves_the_others_their_part(broker, monkeypatch):
     assert granted(broker) == [2, 2]
 
 
+def test_a_cluster_that_ends_leaves_its_part_to_the_others_at_once(broker, monkeypatch):
+    monkeypatch.setattr("flows.worker.shares.OTHERS_SECONDS", 3600)
+    other = QueueBroker()
+    other.cluster = "b"
+    live("b")
+
+    other.leave()
+
+    assert granted(broker) == [6, 6]
+
+
 def test_a_cluster_takes_what_the_others_leave_alone(broker, monkeypatch):
     monkeypatch.setattr("flows.worker.shares.OTHERS_SECONDS", 0.0)
     live("b")

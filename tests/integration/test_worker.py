@@ -83,6 +83,21 @@ def test_a_slow_script_keeps_no_other_queue_waiting():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_sessions_of_one_queue_have_the_threads_of_each_in_one_worker():
+    make_flow(codes=["import time\n\n\ndef run(m, c):\n    time.sleep(600)\n"], threads=4)
+    engine.start_many("flow", [{}] * 4)
+    worker = Worker(this_worker.hosts(), "cluster")
+
+    for _ in range(2):
+        worker.begin(store().open_consumer(Queue.objects.get().pk, 2, "cluster", "machine"))
+
+    hosts = worker.hosts
+    wait_for(lambda: not hosts.collect(0.1) and sum(h.page.running > 0 for h in hosts._hosts) == 4)
+    for session in worker.sessions:
+        session.forget()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_draining_worker_takes_nothing_new(monkeypatch):
     make_flow(codes=[ECHO])
     engine.start("flow", {})

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,28 @@ def test_a_step_never_has_more_hosts_than_threads(pool: HostPool) -> None:
     moments += [(o.finished_at, -1) for o in outcomes.values()]
     running = [sum(change for _, change in sorted(moments)[: n + 1]) for n in range(len(moments))]
     assert max(running) == 3
+
+
+def test_a_step_with_fewer_threads_than_before_has_fewer_hosts_though_calls_wait(
+    pool: HostPool,
+) -> None:
+    code = "import time\ndef run(m, c):\n    time.sleep(0.05)\n    return m"
+    slow = program(code, timeout_seconds=600)
+    pool.submit(slow, SITE, calls([0] * 12), 4)
+    while len(outcomes := pool.collect(1)) == 0:
+        pass
+
+    pool.submit(slow, SITE, [replace(call, key=call.key + 12) for call in calls([0] * 12)], 1)
+    reduced_at = time.time()
+    while pool.outstanding():
+        outcomes += pool.collect(1)
+
+    begun = sorted((o.started_at, o.finished_at) for o in outcomes if o.started_at > reduced_at)
+    # Each host may have one that was on its way to it.
+    later = begun[4:]
+    assert len(outcomes) == 24
+    assert len(later) > 5
+    assert all(one[1] <= next[0] for one, next in pairwise(later))
 
 
 def test_calls_behind_a_slow_one_go_to_another_host(pool: HostPool) -> None:
