@@ -38,13 +38,13 @@ def version_of(python: Path) -> tuple[int, int, int]:
     return major, minor, patch
 
 
-def environment(python: Path, directory: Path, requirement: str) -> Path:
+def environment(python: Path, directory: Path, *requirements: str) -> Path:
     """Make an environment with what pip resolves for this Python, and return its Python."""
     for command in (
         [python, "-m", "venv", directory],
         [
             *(directory / "bin" / "python", "-m", "pip", "install", "--quiet"),
-            *("--disable-pip-version-check", requirement),
+            *("--disable-pip-version-check", *requirements),
         ],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
