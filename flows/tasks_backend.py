@@ -250,6 +250,9 @@ def _call_of(run: Run) -> Any:
     """Return task, args and kwargs; None where the run is of no task, or did not keep them."""
     step = first_step(run)
     payload = payload_at(run, step) if step else None
+    if step and payload is None:
+        # A commit between its queries may have moved it from the message to the attempt.
+        payload = payload_at(run, step)
     call = json.loads(payload) if payload else None
     return call if isinstance(call, dict) and {"task", "args", "kwargs"} <= call.keys() else None
 
