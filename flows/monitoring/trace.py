@@ -497,8 +497,8 @@ def statuses_of(run: Run, places: Sequence[Place]) -> list[str]:
     reached, begun, is_busy = True, False, False
     for number, place in enumerate(places):
         begun = begun or bool(place.attempts)
-        # A script has gone past it, and nothing is left that might come to it.
-        is_left_out = begun and not used[number] and not is_busy and any(used[number:])
+        # A script has gone past it, or the run began behind it; nothing is left to come to it.
+        is_left_out = not used[number] and not is_busy and any(used[number:])
         status = SKIPPED if is_left_out else _status(run, place, reached, begun)
         is_busy = is_busy or place.is_busy
         if not is_left_out:

@@ -10,6 +10,7 @@ from flows import engine
 from flows.message.envelope import payload_of, with_payload
 from flows.models import DeadLetter, Flow, Message, Queue, Right, Run
 from flows.models.keep import Keep
+from flows.monitoring.trace import trace
 from scripts.models import Script
 from tests.integration.api.helpers import assert_problem, grant
 
@@ -92,6 +93,7 @@ def test_run_starts_anew_from_a_step_with_what_the_step_got(caller, flow):
 
     message = message_of(new)
     assert (new.status, message.step.name) == ("RUNNING", "step 2")
+    assert [step["status"] for step in trace(new)["steps"]] == ["SKIPPED", "QUEUED"]
     assert message.body.endswith('"payload":{"amount": 1.10}}')
 
 
