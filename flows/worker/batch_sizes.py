@@ -10,6 +10,8 @@ from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call
 
 BATCH_MESSAGES = 500
+# How long a commit takes, generously.
+COMMIT_SECONDS = 0.015
 BATCH_BYTES = 8 * 1024 * 1024
 
 
@@ -21,15 +23,19 @@ class BatchSizes:
         self._bytes_per_message = 1.0
 
     def size(self, plan: StepPlan, threads: int) -> int:
-        """Return one message a thread for slow scripts and unknown ones, many for fast ones."""
+        """Return one message a thread for slow scripts and unknown ones, many for fast ones.
+
+        Beside what runs, there is what the threads get while a commit is under way.
+        """
         seconds = self._hosts.seconds_per_call(plan.program)
         if plan.program.in_transaction:
             # They run one after the other.
             threads = 1
         if seconds is None:
             return threads
+        seconds = max(seconds, 1e-6)
         fitting = min(
-            BATCH_SECONDS / max(seconds, 1e-6),
+            max(BATCH_SECONDS / seconds, threads * (1 + min(COMMIT_SECONDS / seconds, 1))),
             BATCH_BYTES / self._bytes_per_message,
             BATCH_MESSAGES,
         )

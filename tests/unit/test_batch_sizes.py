@@ -25,12 +25,16 @@ def calls(count, bytes_each):
         (None, 4, 4),
         (10.0, 4, 4),
         (0.01, 4, 10),
-        (0.01, 16, 16),
+        (0.01, 16, 32),
+        (0.05, 10, 13),
+        (0.05, 3, 3),
         (1e-9, 4, BATCH_MESSAGES),
         (0.0, 4, BATCH_MESSAGES),
     ],
 )
-def test_a_batch_is_a_message_a_thread_or_what_takes_a_tenth_of_a_second(seconds, threads, size):
+def test_a_batch_is_a_message_a_thread_and_those_of_a_commit_or_a_tenth_of_a_second(
+    seconds, threads, size
+):
     assert sizes(seconds).size(plan(), threads) == size
 
 
