@@ -18,8 +18,8 @@ from flows.access import audit
 from flows.access.rights import flows_with
 from flows.admin.by_role import ByRole, configures, has_right_somewhere, rights_of
 from flows.admin.display import shown_time
+from flows.encryption.payload_keys import recorded
 from flows.models import FlowState, Right
-from flows.models.payload_keys import recorded
 from flows.monitoring.impact import Impact
 from flows.store import store
 from flows.store.flow_state import change_by_hand

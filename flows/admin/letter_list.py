@@ -18,8 +18,8 @@ from flows.admin.display import list_of
 from flows.admin.filters import TimeRangeFilter, zone_of
 from flows.admin.sparkline import failures
 from flows.dead_letters import DeadLetterFilter, with_text
+from flows.encryption.payload_keys import has_keys
 from flows.models import DeadLetter
-from flows.models.payload_keys import has_keys
 from flows.monitoring.letter_groups import MOST_LETTERS, LetterGroup, letter_groups
 from flows.store import store
 

@@ -23,9 +23,9 @@ from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of
 from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, page_of, shown_time
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
+from flows.encryption.payload_keys import has_keys
 from flows.errors import OptionInvalid
 from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersion
-from flows.models.payload_keys import has_keys
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
 from flows.monitoring.times import rfc3339

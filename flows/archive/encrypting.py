@@ -10,8 +10,8 @@ import zstandard
 
 from flows.archive.files import files, lines_of, rewrite
 from flows.archive.record import document_of
+from flows.encryption.payload_keys import decrypt_bytes, encrypting
 from flows.errors import PayloadUnreadable
-from flows.models.payload_keys import decrypt_bytes, encrypting
 
 ENCRYPTED = "encrypted"
 _NAMED = b'"encrypted":"'

@@ -12,9 +12,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import DEFAULT_DB_ALIAS, router
 from django.utils.module_loading import import_string
 
+from flows.encryption.payload_keys import Keys
 from flows.front.mount import is_mounted, own_middleware
 from flows.models.durations import is_rate_period
-from flows.models.payload_keys import Keys
 from scripts.checks import ENGINE
 
 BROKER = "flows.worker.broker.QueueBroker"

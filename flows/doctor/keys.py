@@ -8,8 +8,8 @@ from django.conf import settings
 from django.db.models.functions import Left
 
 from flows.doctor.findings import Finding, error, ok, warning
-from flows.models.payload_keys import PREFIX_LENGTH, encrypting, has_keys
-from flows.models.payload_keys import keys as payload_keys
+from flows.encryption.payload_keys import PREFIX_LENGTH, encrypting, has_keys
+from flows.encryption.payload_keys import keys as payload_keys
 from flows.models.payload_text import is_encrypted
 from flows.store.bounded import OutOfTime, within
 from flows.tasks.encrypting import outdated, places

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
+from flows.encryption.payload_keys import KEYED, is_keyed_of
 from flows.errors import PayloadInvalid
-from flows.models.payload_keys import KEYED, is_keyed_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Marks digests of the second form. Those of the first form have no mark, see `_first_digest`.

@@ -8,9 +8,9 @@ from django.db import models
 from django.db.models import Case, Expression, F, Q, When
 from django.db.models.functions import Left, Length
 
+from flows.encryption import payload_keys
+from flows.encryption.payload_keys import BESIDE_BYTES, MARK, PREFIX_LENGTH
 from flows.errors import PayloadUnreadable
-from flows.models import payload_keys
-from flows.models.payload_keys import BESIDE_BYTES, MARK, PREFIX_LENGTH
 
 
 class PayloadField(models.Field):

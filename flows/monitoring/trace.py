@@ -225,8 +225,9 @@ def _current(run: Run, steps: list[dict[str, Any]]) -> str | None:
     """Return the first step at which the run has a message, or that it has not completed."""
     if run.status == Run.Status.COMPLETED:
         return None
-    here = (s["name"] for s in steps if s["status"] not in {PENDING, Run.Status.COMPLETED})
-    after = (s["name"] for s in steps if s["status"] != Run.Status.COMPLETED)
+    ahead = [s for s in steps if s["status"] not in {SKIPPED, Run.Status.COMPLETED}]
+    here = (s["name"] for s in ahead if s["status"] != PENDING)
+    after = (s["name"] for s in ahead)
     return next(here, None) or next(after, None)
 
 

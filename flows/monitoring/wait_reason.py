@@ -13,8 +13,8 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Left
 
+from flows.encryption.payload_keys import PREFIX_LENGTH, missing_key
 from flows.models import Consumer, Flow, LiveCluster, Message, Queue, Run, StepVersion
-from flows.models.payload_keys import PREFIX_LENGTH, missing_key
 from flows.models.users import user_name_field
 from flows.monitoring.times import rfc3339
 from flows.plan import step_plan

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from flows.encryption.payload_keys import encrypt
 from flows.models import Run
-from flows.models.payload_keys import encrypt
 from flows.plan import StepPlan, flow_name_of
 from flows.signals import announce_end
 from flows.store import sql

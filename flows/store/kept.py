@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.conf import settings
 
 from flows.disposition import Disposition
+from flows.encryption.payload_keys import decrypt, encrypt
 from flows.errors import PayloadUnreadable
 from flows.models.keep import Keep
-from flows.models.payload_keys import decrypt, encrypt
 from flows.plan import step_plan
 from flows.store.types import DeliveryResult
 

@@ -13,7 +13,7 @@ import orjson
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
-from flows.models.payload_keys import as_stored
+from flows.encryption.payload_keys import as_stored
 from flows.models.users import key_field
 from flows.store import sql as statements
 from flows.store.database import Answer, BatchStatement, Database, Row

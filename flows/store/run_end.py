@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from flows.encryption.payload_keys import decrypt, encrypt
 from flows.models import DeadLetter, Run
 from flows.models.keep import Keep
 from flows.models.message import DEFAULT_PRIORITY
-from flows.models.payload_keys import decrypt, encrypt
 from flows.plan import StepPlan, flow_name_of, meeting_plan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from flows.models.payload_keys import BESIDE_BYTES, MARK, PREFIX_LENGTH
+from flows.encryption.payload_keys import BESIDE_BYTES, MARK, PREFIX_LENGTH
 from flows.store import sql
 from flows.store.database import Database
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from flows.models.payload_keys import as_stored
+from flows.encryption.payload_keys import as_stored
 from flows.store import sql
 from flows.store.clock import machine_clock
 from flows.store.database import BatchStatement, Database, Row

@@ -18,10 +18,10 @@ from uuid import UUID
 
 from django.db import transaction
 
+from flows.encryption.payload_keys import encrypt
 from flows.errors import LeaseLost
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
 from flows.models.keep import Keep
-from flows.models.payload_keys import encrypt
 from flows.models.quiet_end import note_quiet_ends
 from flows.models.users import key_in_database
 from flows.plan import flow_name_of, keep_of, step_plan

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.disposition import Decision, Disposition
+from flows.encryption.payload_keys import MARK, decrypt
 from flows.errors import PayloadUnreadable
 from flows.models.message import DEFAULT_PRIORITY
-from flows.models.payload_keys import MARK, decrypt
 from flows.plan import StepPlan, plan_of_way, step_plan
 from flows.store.rate_limit import RateLimit
 from flows.store.waiting import waits_at

@@ -18,10 +18,10 @@ from django.db import connection
 from django.db.models import ExpressionWrapper, F, Model, Q, TextField, Value
 
 from flows.archive.encrypting import encrypt_archive_again
+from flows.encryption.payload_keys import MARK, decrypt, encrypting
 from flows.erasure.places import ENVELOPE, ERASED, merge_texts, overwriting
 from flows.errors import PayloadUnreadable
 from flows.models import RunText
-from flows.models.payload_keys import MARK, decrypt, encrypting
 from flows.models.payload_text import PayloadField
 from flows.store import store
 

@@ -20,9 +20,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django_q.models import Schedule
 
+from flows.encryption.payload_keys import is_encrypted
 from flows.message.envelope import payload_of
 from flows.models import Run, RunText, RunTextMark, StepRun
-from flows.models.payload_keys import is_encrypted
 from flows.models.run_text import BEGINNING
 from flows.store import store
 from flows.tasks.schedules import ensure

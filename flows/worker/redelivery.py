@@ -39,7 +39,7 @@ from flows.disposition import (
     Disposition,
     StepOutcome,
 )
-from flows.models.payload_keys import escaped
+from flows.encryption.payload_keys import escaped
 from scripts.protocol.errors import (
     InputInvalid,
     OutputInvalid,

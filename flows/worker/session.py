@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from django.conf import settings
@@ -65,8 +66,8 @@ class Session:
         # When it looked last for scripts that run for long.
         self.looked_at = self.heard_at
         self.draining_since: float | None = None
-        # Of the worker's other sessions of the queue: its scripts run side by side with theirs.
-        self.threads_beside = 0
+        # Returns the threads of the worker's other sessions of this one's queue.
+        self.threads_beside: Callable[[], int] = lambda: 0
         # Of the largest batch, or output.
         self.most_bytes = 0
         self.cancelled: set[str] = set()
@@ -210,7 +211,8 @@ class Session:
                 self.done += map(self._to_run_within, messages, calls, [plan] * len(calls))
             else:
                 self.running |= {held.id: held for held in messages}
-                threads = self.lease.threads + self.threads_beside
+                # Its queue may be another one since the commit.
+                threads = self.lease.threads + self.threads_beside()
                 self.hosts.submit(plan.program, plan.site, calls, threads)
             self.most_bytes = max(self.most_bytes, self.batches.note(calls))
 

@@ -78,17 +78,13 @@ class Worker:
             return
         lease.reach = own_reach()
         session = Session(lease, self.hosts)
+        session.threads_beside = lambda: self._threads_beside(session)
         self._go_on(session)
         if not lease.closed:
             self.sessions.append(session)
 
     def _go_on(self, session: Session) -> None:
         """Go on with a session; after a surprise it ends, and the others do not."""
-        session.threads_beside = sum(
-            other.lease.threads
-            for other in self.sessions
-            if other is not session and other.lease.queue_id == session.lease.queue_id
-        )
         try:
             session.go_on(self._may_claim())
         except Exception:
@@ -96,6 +92,13 @@ class Worker:
             logger.exception("consumer %s has failed", session.lease.consumer_id)
             session.forget()
         self.most_bytes = max(self.most_bytes, session.most_bytes)
+
+    def _threads_beside(self, session: Session) -> int:
+        return sum(
+            other.lease.threads
+            for other in self.sessions
+            if other is not session and other.lease.queue_id == session.lease.queue_id
+        )
 
     def _collect(self) -> None:
         until_adoption = max(self.adopts_at - time.monotonic(), 0.0)

@@ -26,8 +26,6 @@ from tests.databases import (
 )
 from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.long
-
 SLOW = "import time\n\n\ndef run(message, context):\n    time.sleep(0.5)\n    return message\n"
 CONFIGURATION: Any = {
     "scripts": [{"name": "slow", "code": SLOW}],
@@ -61,6 +59,7 @@ def installation_of(data: Path) -> Installation:
     return installation
 
 
+@pytest.mark.long
 def test_an_installation_goes_on_from_a_backup_that_was_taken_while_it_ran(tmp_path: Path) -> None:
     data, backup, new = (tmp_path / name / "var" for name in ("old", "backup", "new"))
     places = {"DATA": str(data), "BACKUP": str(backup), "NEW": str(new)}

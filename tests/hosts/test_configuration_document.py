@@ -100,7 +100,8 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         (None, "The document must be an object, not null."),
         (
             {"flow": [{}]},
-            'unknown key "flow": known are libraries, scripts, queues, flows, rbac, tables, config',
+            'unknown key "flow": known are libraries, scripts, queues, flows, rbac, tables, config'
+            ", alertTargets, alertThresholds",
         ),
         ({"flows": {}}, "flows: must be a list, not an object"),
         ({"rbac": []}, "rbac: must be an object, not a list"),
@@ -192,7 +193,8 @@ def test_all_faults_are_found_at_once():
     }
 
     assert faults_of(document) == [
-        'unknown key "more": known are libraries, scripts, queues, flows, rbac, tables, config',
+        'unknown key "more": known are libraries, scripts, queues, flows, rbac, tables, config'
+        ", alertTargets, alertThresholds",
         "scripts[0].code: line 1: invalid syntax",
         'scripts[1]: "code" is missing',
         "queues[0].size: must be at least 1",

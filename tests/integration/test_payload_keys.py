@@ -17,6 +17,7 @@ from flows import engine, public
 from flows.dead_letters import DeadLetterFilter
 from flows.doctor.findings import State
 from flows.doctor.keys import payloads
+from flows.encryption.payload_keys import MARK, PayloadKey
 from flows.errors import IdempotencyConflict, PayloadUnreadable
 from flows.models import (
     DeadLetter,
@@ -28,7 +29,6 @@ from flows.models import (
     RunText,
     WebhookDelivery,
 )
-from flows.models.payload_keys import MARK, PayloadKey
 from flows.monitoring.conservation import check
 from flows.monitoring.letter_groups import letter_groups
 from flows.monitoring.run_search import runs_with

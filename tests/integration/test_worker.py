@@ -93,6 +93,11 @@ def test_sessions_of_one_queue_have_the_threads_of_each_in_one_worker():
 
     hosts = worker.hosts
     wait_for(lambda: not hosts.collect(0.1) and sum(h.page.running > 0 for h in hosts._hosts) == 4)
+    first, second = worker.sessions
+    assert (first.threads_beside(), second.threads_beside()) == (2, 2)
+    # It has gone on with its runs at the queue of their next step.
+    first.lease.queue_id += 1
+    assert (first.threads_beside(), second.threads_beside()) == (0, 0)
     for session in worker.sessions:
         session.forget()
 

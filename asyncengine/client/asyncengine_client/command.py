@@ -287,10 +287,13 @@ def do_letters(engine: Client, options: argparse.Namespace) -> int:
 
 def do_reprocess(engine: Client, options: argparse.Namespace) -> int:
     payload = None if options.payload is None else payload_of(options.payload)
-    given = {"payload": payload, "newest_script": options.newest_script or None}
+    newest = options.newest_script or None
     if options.wait:
-        return print_run(engine.reprocess_and_wait(options.id, seconds=options.wait, **given))
-    return print_json(engine.reprocess(options.id, **given))
+        run = engine.reprocess_and_wait(
+            options.id, seconds=options.wait, payload=payload, newest_script=newest
+        )
+        return print_run(run)
+    return print_json(engine.reprocess(options.id, payload=payload, newest_script=newest))
 
 
 def do_many(engine: Client, options: argparse.Namespace) -> int:

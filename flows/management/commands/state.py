@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from flows.access import audit
+from flows.encryption.payload_keys import recorded
 from flows.models import Flow, FlowState
-from flows.models.payload_keys import recorded
 from flows.monitoring.times import rfc3339
 from flows.store import store
 from flows.store.flow_state import change_by_hand

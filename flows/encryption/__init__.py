@@ -1,0 +1,1 @@
+"""Keys of payloads that are encrypted at rest; no model, no query."""
