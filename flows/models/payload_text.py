@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, Expression, F, Q, When
+from django.db.models import Case, Expression, ExpressionWrapper, F, Q, TextField, When
 from django.db.models.functions import Left, Length
 
 from flows.encryption import payload_keys
@@ -108,6 +108,19 @@ class _Cut(ShownText):
 def is_encrypted(name: str) -> Q:
     """Return the condition that a column is encrypted: the database finds no text in it."""
     return Q(**{f"{name}__startswith": MARK})
+
+
+def lacks_key(name: str) -> Q:
+    """Return the condition that a column is encrypted with a key that is not there."""
+    condition = is_encrypted(name)
+    for key in payload_keys.keys().all.values():
+        condition &= ~Q(**{f"{name}__startswith": key.prefix})
+    return condition
+
+
+def stored(name: str) -> Expression:
+    """Return a column as the database has it."""
+    return ExpressionWrapper(F(name), TextField())
 
 
 def beginning(name: str, most: int) -> Expression:

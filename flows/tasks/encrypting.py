@@ -15,14 +15,14 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connection
-from django.db.models import ExpressionWrapper, F, Model, Q, TextField, Value
+from django.db.models import Model, Q, Value
 
 from flows.archive.encrypting import encrypt_archive_again
 from flows.encryption.payload_keys import MARK, decrypt, encrypting
 from flows.erasure.places import ENVELOPE, ERASED, merge_texts, overwriting
 from flows.errors import PayloadUnreadable
 from flows.models import RunText
-from flows.models.payload_text import PayloadField
+from flows.models.payload_text import PayloadField, stored
 from flows.store import store
 
 # The rows in one transaction: on SQLite no other process can write meanwhile.
@@ -103,11 +103,11 @@ def _encrypt_rows(
 ) -> int:
     """Encrypt some rows again; return how many of them no other session holds."""
     names = [column.name for column in columns]
-    stored = {f"{name}_stored": ExpressionWrapper(F(name), TextField()) for name in names}
+    as_stored = {f"{name}_stored": stored(name) for name in names}
     rows = model._base_manager.filter(pk__in=ids).order_by("pk")
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(skip_locked=True, no_key=True)
-    found = list(rows.annotate(**stored).values_list("pk", *stored))
+    found = list(rows.annotate(**as_stored).values_list("pk", *as_stored))
     for pk, *texts in found:
         try:
             again = {

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 
 from flows import engine
 from flows.dead_letters import DeadLetterFilter
+from flows.encryption.payload_keys import decrypt
 from flows.errors import FlowError, PayloadErased
 from flows.models import DeadLetter, ReprocessedLetter, Reprocessing, Run, StepVersion
+from flows.models.payload_text import stored
 from flows.store import store
 from flows.store.rate_limit import RateLimit, starts_of
 from flows.store.requeueing import Requeue
@@ -114,13 +116,15 @@ def _next_letters(reprocessing: Reprocessing, most: int) -> list[DeadLetter]:
     the first ones of all would be found by sorting all of them.
     """
     letters = DeadLetterFilter.of(reprocessing.filter).open(reprocessing.flow_ids).order_by("pk")
+    # One that cannot be decrypted is refused alone.
+    letters = letters.defer("body", "details", "error").annotate(body_stored=stored("body"))
     found: list[DeadLetter] = []
     characters, last, span = 0, reprocessing.cursor, SPAN
     while last < reprocessing.last_id and len(found) < most and characters < MOST_CHARACTERS:
         end, count = min(last + span, reprocessing.last_id), min(PART, most - len(found))
         part = list(letters.filter(pk__gt=last, pk__lte=end)[:count])
         found += part
-        characters += sum(len(letter.body) for letter in part)
+        characters += sum(len(_stored_body(letter)) for letter in part)
         if len(part) == count:
             last = part[-1].pk
         else:
@@ -181,13 +185,17 @@ def _requeue(reprocessing: Reprocessing, letters: Sequence[DeadLetter]) -> float
     return LOOK_AGAIN_SECONDS if requeued.full is not None else 0.0
 
 
+def _stored_body(letter: DeadLetter) -> str:
+    return str(vars(letter)["body_stored"])
+
+
 def _order(
     reprocessing: Reprocessing, letter: DeadLetter, target: StepVersion | FlowError
 ) -> Requeue:
     if isinstance(target, FlowError):
         raise target
     follows = reprocessing.script == Reprocessing.ScriptChoice.NEWEST
-    return Requeue(letter, target, letter.body, follows)
+    return Requeue(letter, target, decrypt(_stored_body(letter)), follows)
 
 
 def _erased(letters: Sequence[DeadLetter]) -> dict[int, FlowError]:

@@ -38,10 +38,12 @@ from flows.run_again import run_again
 from flows.store import store
 from flows.store.sizes import fault_of_ends
 from flows.tasks.encrypting import places
+from flows.tasks.reprocessing import reprocess_many
 from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
 from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
 from tests.integration.test_erasure import FAILS_FIRST, RIGHTS, indexed, tables_with
+from tests.integration.test_reprocessing import finish, repair
 
 pytestmark = pytest.mark.django_db
 
@@ -420,6 +422,25 @@ def stored_body(pk: int) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT body FROM flows_deadletter WHERE id = %s", [pk])
         return str(cursor.fetchone()[0])
+
+
+def test_a_bulk_reprocessing_refuses_the_dead_letters_that_cannot_be_read(keyed, settings):
+    flow = make_flow(codes=[REJECTS])
+    for keys in ([OLD], [NEW]):
+        settings.ASYNCENGINE_PAYLOAD_KEYS = keys
+        start(dies=True)
+        work_until_idle(flow)
+    unread, readable = DeadLetter.objects.order_by("pk").values_list("run", flat=True)
+    repair(flow)
+
+    made = reprocess_many(DeadLetterFilter(), newest_script=True).reprocessing
+    assert made is not None
+    finish(flow, made)
+
+    assert (made.reprocessed, made.refused) == (1, 1)
+    assert PayloadKey(OLD).id in made.last_refusal
+    assert name_of(readable) == MARKER
+    assert run_of(unread).status == Run.Status.FAILED
 
 
 def test_pages_and_the_api_name_a_key_that_is_missing(admin_client, keyed, settings):
