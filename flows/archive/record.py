@@ -20,6 +20,7 @@ from flows.models import (
     StepVersion,
     WebhookDelivery,
 )
+from flows.models.payload_text import as_read
 
 # What is left of an error that was erased.
 ERASED = "[erased]"
@@ -28,7 +29,10 @@ LARGE_DIGITS = 19
 
 
 def records(ids: Sequence[UUID]) -> Iterator[bytes]:
-    """Yield a line for each of the runs. The number of queries does not depend on that of runs."""
+    """Yield a line for each of the runs. The number of queries does not depend on that of runs.
+
+    Raises PayloadUnreadable.
+    """
     labels: dict[UUID, dict[str, str]] = defaultdict(dict)
     for run_id, key, value in RunLabel.objects.filter(run__in=ids).values_list(
         "run_id", "key", "value"
@@ -95,7 +99,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "repeats": run.repeats,
         "erasedAt": run.erased_at,
         "warnings": run.warnings,
-        "error": run.error,
+        "error": as_read(run.error),
         "result": _json(run.result),
         "cancelledInput": _json(run.cancelled_input),
     }
@@ -111,7 +115,7 @@ def _of_attempt(attempt: StepRun, steps: dict[int, str]) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "startedAt": attempt.started_at,
         "finishedAt": attempt.finished_at,
-        "error": attempt.error,
+        "error": as_read(attempt.error),
         "logs": _json(attempt.logs or None),
         "input": attempt.input if is_cut else _json(attempt.input),
         "inputBytes": attempt.input_bytes,
@@ -127,7 +131,7 @@ def _of_letter(letter: DeadLetter, steps: dict[int, str]) -> dict[str, Any]:
         "deadAt": letter.dead_at,
         "reprocessedAt": letter.reprocessed_at,
         "discardedAt": letter.discarded_at,
-        "error": letter.error,
+        "error": as_read(letter.error),
         "code": letter.code,
         "details": _json(letter.details),
         "body": _json(letter.body),
@@ -144,8 +148,8 @@ def _of_webhook(delivery: WebhookDelivery) -> dict[str, Any]:
         "status": delivery.status,
         "attempts": delivery.attempts,
         "body": _json(delivery.body or None),
-        "answer": delivery.answer,
-        "error": delivery.error,
+        "answer": as_read(delivery.answer),
+        "error": as_read(delivery.error),
     }
 
 

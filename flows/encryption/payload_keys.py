@@ -184,6 +184,14 @@ def decrypt(text: str) -> str:
     return decrypt_bytes(text).decode() if text.startswith(MARK) else text
 
 
+def plain_bytes(text: str) -> int:
+    """Return the bytes of a text of the database as it was written. It needs no key."""
+    if not text.startswith(MARK):
+        return len(text.encode())
+    data = text[PREFIX_LENGTH:]
+    return len(data) // 4 * 3 - data[-2:].count("=") - BESIDE_BYTES
+
+
 def missing_key(text: str) -> str | None:
     """Return which key is missing for a text, or its prefix; None: it needs none that is."""
     id = text.removeprefix(MARK).partition(":")[0][:ID_LENGTH]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
+from flows.encryption.payload_keys import plain_bytes
 from flows.models.payload_text import PayloadText
 
 if TYPE_CHECKING:
@@ -73,4 +74,5 @@ class FlowState(models.Model):
 
 
 def size_of(key: str, value: str) -> int:
-    return len(key.encode()) + len(value.encode())
+    """Return the bytes that a value counts as, which may be as the database has it."""
+    return len(key.encode()) + plain_bytes(value)

@@ -24,7 +24,9 @@ class PayloadField(models.Field):
         return value if value is None else payload_keys.decrypt(value)
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        if isinstance(value, str):
+        if isinstance(value, Unread):
+            value = value.stored
+        elif isinstance(value, str):
             value = self.encrypted(value)
         return super().get_db_prep_save(value, connection)
 
@@ -37,14 +39,33 @@ class PayloadField(models.Field):
         return name, f"django.db.models.{self.get_internal_type()}", args, kwargs
 
 
+class Unread(str):
+    """What is shown in place of a text that cannot be decrypted; `stored` is saved again."""
+
+    stored: str
+
+    @classmethod
+    def of(cls, error: PayloadUnreadable, stored: str) -> Unread:
+        unread = cls(f"[{error}]")
+        unread.stored = stored
+        return unread
+
+
+def as_read(text: str) -> str:
+    """Return a text that was read to be shown. Raises PayloadUnreadable."""
+    if isinstance(text, Unread):
+        raise PayloadUnreadable(text[1:-1])
+    return text
+
+
 class _Shown(PayloadField):
-    """One that people read: where it cannot be decrypted, it says why."""
+    """One that people read: where it cannot be decrypted, it says why. See `as_read`."""
 
     def from_db_value(self, value: str | None, *args: Any) -> str | None:
         try:
             return super().from_db_value(value, *args)
         except PayloadUnreadable as error:
-            return f"[{error}]"
+            return Unread.of(error, value or "")
 
 
 class PayloadText(PayloadField, models.TextField):

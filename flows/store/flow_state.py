@@ -17,8 +17,10 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from flows.disposition import Decision, Disposition
+from flows.encryption.payload_keys import decrypt
 from flows.models import Flow, FlowState, FlowStateTotals
 from flows.models.flow_state import size_of
+from flows.models.payload_text import stored
 from flows.plan import step_plan
 from flows.store.types import DeliveryResult
 from scripts.protocol.flow_state import (
@@ -59,6 +61,7 @@ class StateRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Value:
+    # It may be as the database has it: what is only replaced needs no key.
     text: str
     version: int
     expires_at: datetime | None = None
@@ -128,9 +131,10 @@ class StateOfFlow:
     def __init__(self, flow_id: int, keys: Iterable[str], now: datetime) -> None:
         self.flow_id = flow_id
         self.now = now
+        rows = FlowState.objects.filter(flow=flow_id, key__in=list(keys))
         self.stored = {
-            row.key: Value(row.value, row.version, row.expires_at)
-            for row in FlowState.objects.filter(flow=flow_id, key__in=list(keys))
+            key: Value(*value)
+            for key, *value in rows.values_list("key", stored("value"), "version", "expires_at")
         }
         self.values: dict[str, Value | None] = {
             key: None if value.expires_at and value.expires_at <= now else value
@@ -217,7 +221,9 @@ class StateOfFlow:
         expires_at = self.now + timedelta(seconds=change.expires) if change.expires else None
         if change.what == SET or before is None:
             return Value(change.text, version, expires_at)
-        return Value(added(before.text, change.text, change.key), version, before.expires_at)
+        return Value(
+            added(decrypt(before.text), change.text, change.key), version, before.expires_at
+        )
 
     def _require_room(self, before: dict[str, Value | None]) -> None:
         """Raise StateInvalid where the flow has too much state, and more than before."""
@@ -275,9 +281,9 @@ def add_to_state_totals(flow_id: int, keys: int, size: int) -> None:
 
 def delete_rows(flow_id: int, rows: QuerySet[FlowState]) -> int:
     """Delete values of a flow whose totals are locked; return how many."""
-    found = list(rows)
-    FlowState.objects.filter(pk__in=[row.pk for row in found]).delete()
-    add_to_state_totals(flow_id, -len(found), -sum(row.size for row in found))
+    found = list(rows.values_list("pk", "key", stored("value")))
+    FlowState.objects.filter(pk__in=[pk for pk, *_ in found]).delete()
+    add_to_state_totals(flow_id, -len(found), -sum(size_of(key, value) for _, key, value in found))
     return len(found)
 
 
@@ -315,7 +321,7 @@ def change_by_hand(
     before = state.values.get(key)
     state.change([change], new_version())
     state.write()
-    return before.text if before else None, text
+    return decrypt(before.text) if before else None, text
 
 
 def run_again(result: DeliveryResult) -> DeliveryResult:

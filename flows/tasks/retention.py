@@ -8,7 +8,8 @@ What is purged for certain has ended and can never run again:
 A failed run with an open dead letter stays, however old: a decision about it is still due.
 So does a run whose idempotency key counts, and one that has a message: its script is being stopped,
 or branches go on beside a dead one.
-Runs of a flow with an archive are written there first. Where they cannot be, they stay.
+Runs of a flow with an archive are written there first. Where they cannot be, they stay, as do those
+that no key decrypts.
 The versions of flows and scripts stay. Entries of the audit log go after ASYNCENGINE_AUDIT_DAYS.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
@@ -50,6 +51,7 @@ from flows.models import (
     WebhookDelivery,
 )
 from flows.models.audit_triggers import deletes_entries
+from flows.models.payload_text import lacks_key
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
 from flows.store.flow_state import purge_expired
@@ -141,7 +143,7 @@ def _batches(now: datetime) -> Iterator[int]:
         while after is not None:
             try:
                 count, after = _purge_runs(version, now - retention, now, after)
-            except (OSError, PayloadUnreadable) as error:
+            except OSError as error:
                 logger.error(
                     "Runs of the flow %s are not purged, because they cannot be archived: %s",
                     version.flow_name,
@@ -199,11 +201,14 @@ def _purge_runs(
 ) -> tuple[int, UUID | None]:
     """Purge one batch of a version's runs, the oldest; return how many, and where to go on.
 
-    Raises OSError where they cannot be archived, and PayloadUnreadable.
+    Raises OSError where they cannot be archived. Those that cannot be read stay.
     """
     archives = _is_archived(version)
     with held() if archives else nullcontext(), store().database.transaction():
         runs = _ended(version, before, now).filter(pk__gt=after).order_by("pk")
+        if archives:
+            for name in ("result", "error", "cancelled_input"):
+                runs = runs.exclude(lacks_key(name))
         # Another purge leaves alone what this one has, so that nothing is counted twice.
         locked = runs.select_for_update(skip_locked=True, of=("self",))
         batch = list(locked.values_list("pk", "status")[:BATCH])
@@ -212,24 +217,43 @@ def _purge_runs(
         is_last = len(batch) < BATCH
         if archives:
             # On disk before the rows go: a kill leaves them here, or in both places.
-            count = _archive(version.flow_name, [pk for pk, _ in batch])
+            count, archived = _archive(version.flow_name, [pk for pk, _ in batch])
             is_last = is_last and count == len(batch)
-            del batch[count:]
-        ids = [pk for pk, _ in batch]
-        Run.objects.filter(pk__in=ids).delete()
+            last = batch[count - 1][0]
+            batch = [(pk, status) for pk, status in batch if pk in archived]
+        else:
+            last = batch[-1][0]
+        # Whole rows would be decrypted.
+        Run.objects.filter(pk__in=[pk for pk, _ in batch]).only("pk").delete()
         _subtract_from_totals(version.flow_name, Counter(status for _, status in batch))
-    return len(batch), None if is_last else ids[-1]
+    return len(batch), None if is_last else last
 
 
-def _archive(flow_name: str, ids: Sequence[UUID]) -> int:
-    """Write the first of these runs to the archive, up to a size; return how many."""
-    lines: list[bytes] = []
-    for start in range(0, len(ids), ARCHIVED_TOGETHER):
-        lines += map(as_archived, records(ids[start : start + ARCHIVED_TOGETHER]))
-        if sum(map(len, lines)) >= ARCHIVED_BYTES:
-            break
-    append(flow_name, lines, store().database.now())
-    return len(lines)
+def _archive(flow_name: str, ids: Sequence[UUID]) -> tuple[int, Set[UUID]]:
+    """Write the first of these runs to the archive, up to a size.
+
+    Return how many were looked at, and those that were written.
+    """
+    lines: dict[UUID, bytes] = {}
+    count = 0
+    while count < len(ids) and sum(map(len, lines.values())) < ARCHIVED_BYTES:
+        part = ids[count : count + ARCHIVED_TOGETHER]
+        count += len(part)
+        lines |= _lines(flow_name, part)
+    if lines:
+        append(flow_name, lines.values(), store().database.now())
+    return count, lines.keys()
+
+
+def _lines(flow_name: str, ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    """Return the lines of these runs for the archive, without those that cannot be read."""
+    try:
+        return dict(zip(ids, map(as_archived, records(ids)), strict=True))
+    except PayloadUnreadable as error:
+        if len(ids) == 1:
+            logger.error("The run %s of the flow %s is not purged: %s", ids[0], flow_name, error)
+            return {}
+    return {id: line for each in ids for id, line in _lines(flow_name, [each]).items()}
 
 
 def _subtract_from_totals(flow_name: str, purged: Counter[str]) -> None:

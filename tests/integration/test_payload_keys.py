@@ -21,6 +21,7 @@ from flows.encryption.payload_keys import MARK, PayloadKey
 from flows.errors import IdempotencyConflict, PayloadUnreadable
 from flows.models import (
     DeadLetter,
+    Flow,
     FlowState,
     IdempotencyKey,
     Message,
@@ -38,6 +39,7 @@ from flows.run_again import run_again
 from flows.store import store
 from flows.store.sizes import fault_of_ends
 from flows.tasks.encrypting import places
+from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
 from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
@@ -374,6 +376,86 @@ def test_the_archive_is_encrypted_rotated_read_and_erased(keyed, settings, tmp_p
     assert told.getvalue().startswith("archived  1\n")
     assert MARK not in lines()
     assert json.loads(archived())["erasedAt"]
+
+
+def end_under(keys: list[list[str]], settings) -> list[Run]:
+    """Return runs that have ended, each with a failed attempt, under each of the keys."""
+    flow = make_flow(codes=[FAILS_FIRST, REJECTS], max_deliveries=3)
+    ended = []
+    for each in keys:
+        settings.ASYNCENGINE_PAYLOAD_KEYS = each
+        ended.append(start())
+        work_until_idle(flow)
+    FlowState.objects.update(expires_at=timezone.now())
+    return ended
+
+
+def purge_all() -> int:
+    return purge(timezone.now() + timedelta(days=31), budget_seconds=None)
+
+
+def test_runs_whose_key_is_lost_are_purged(settings):
+    end_under([[OLD], [NEW]], settings)
+
+    assert purge_all() == 2
+
+    assert tables_with(MARK) == {}
+    assert not FlowState.objects.exists()
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+@pytest.mark.parametrize("column", ["result", "attempt"])
+def test_runs_that_cannot_be_read_stay_and_those_behind_them_are_archived(
+    settings, tmp_path, column, caplog
+):
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
+    lost, readable = end_under([[OLD], [NEW]], settings)
+    Flow.objects.update(archive=True)
+    if column == "attempt":
+        # Its error alone is under a key that is not there.
+        settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+        rotate()
+        settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+        lost.step_runs.filter(error__gt="").update(error=MARKER)
+        settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    assert purge_all() == 1
+
+    assert list(Run.objects.values_list("pk", flat=True)) == [lost.pk]
+    assert str(readable.pk) in archived()
+    assert str(lost.pk) not in archived()
+    assert (str(lost.pk) in caplog.text) is (column == "attempt")
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    assert purge_all() == 1
+    assert str(lost.pk) in archived()
+    assert "ASYNCENGINE_PAYLOAD_KEYS" not in archived()
+
+
+def test_letters_get_their_error_class_when_their_key_is_there(keyed, settings):
+    flow = make_flow(codes=[REJECTS])
+    start(dies=True)
+    work_until_idle(flow)
+    DeadLetter.objects.update(error_class=None)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    assert fill_some_error_classes() == 0
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    assert fill_some_error_classes() == 1
+
+    assert DeadLetter.objects.get().error_class == CLASS
+
+
+def test_what_is_shown_of_an_error_without_its_key_is_not_saved(keyed, settings):
+    flow = make_flow(codes=[REJECTS])
+    start(dies=True)
+    work_until_idle(flow)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    run = Run.objects.defer("result").get()
+    assert PayloadKey(OLD).id in run.error
+    run.save()
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    assert Run.objects.get().error == f"no {MARKER}"
 
 
 def archived() -> str:
