@@ -25,7 +25,7 @@ from django.utils import timezone
 from flows import public
 from flows.configuration import import_configuration
 from flows.message.error_class import naming_line
-from flows.models import ConfigurationRevision, Flow, Message, Queue, Run
+from flows.models import ConfigurationRevision, DeadLetter, Flow, Message, Queue, Run
 from flows.models.message import HIGHEST_PRIORITY
 from flows.monitoring.run_story import first_step, payload_at
 from flows.processes import this_machine
@@ -96,6 +96,7 @@ class FlowsBackend(BaseTaskBackend):
             task = _task_of(call)
         except ScriptInvalid as error:
             raise TaskResultDoesNotExist(result_id) from error
+        status = STATUSES.get(Run.Status(run.status)) or _status_now(run)
         attempts = list(run.step_runs.order_by("started_at"))
         result = _result(
             task,
@@ -103,7 +104,7 @@ class FlowsBackend(BaseTaskBackend):
             self.alias,
             call["args"],
             call["kwargs"],
-            status=STATUSES.get(Run.Status(run.status)) or _status_now(run),
+            status=status,
             enqueued_at=run.created_at,
             started_at=attempts[0].started_at if attempts else run.started_at,
             finished_at=run.finished_at,
@@ -157,8 +158,13 @@ def run_task(message: Any, context: Any) -> Any:
 
 
 @receiver(dead_letter_made)
-def tell_failure(correlation_id: Any, **kwargs: Any) -> None:
+def tell_failure(dead_letter_id: int, correlation_id: Any, **kwargs: Any) -> None:
     """Send `task_finished` of a task that has failed for good."""
+    # Most dead letters are of no task: that takes one query.
+    if not DeadLetter.objects.filter(
+        pk=dead_letter_id, step__script_version__code=RUN_TASK
+    ).exists():
+        return
     run = _run(correlation_id)
     if run is None or (call := _call_of(run)) is None:
         return
@@ -229,9 +235,15 @@ def _using(task: Any) -> dict[str, Any]:
 
 
 def _status_now(run: Run) -> Any:
-    """Return the status of a run that goes on: between two attempts its task is ready again."""
-    is_held = Message.objects.of_run(run.pk).filter(consumer__isnull=False).exists()
-    return TaskResultStatus.RUNNING if is_held else TaskResultStatus.READY
+    """Return the status of a run that went on: between two attempts its task is ready again."""
+    holders = Message.objects.of_run(run.pk).values_list("consumer", flat=True)
+    found = [*holders]
+    if not found:
+        # It has ended since it was read.
+        run.refresh_from_db()
+    if status := STATUSES.get(Run.Status(run.status)):
+        return status
+    return TaskResultStatus.RUNNING if any(found) else TaskResultStatus.READY
 
 
 def _priority(priority: int) -> int:

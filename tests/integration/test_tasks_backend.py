@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 from django.utils import timezone
 
-from flows import public
+from flows import engine, public, tasks_backend
 from flows.models import DeadLetter, Flow, Message, Queue, Run
 from flows.tasks_backend import (
     InvalidTask,
@@ -25,7 +25,7 @@ from flows.tasks_backend import (
 )
 from scripts.models import Script
 from tests import project_tasks
-from tests.builders import work
+from tests.builders import RAISING, make_flow, work
 from tests.databases import is_postgresql
 
 if TYPE_CHECKING or django.VERSION < (6, 0):
@@ -97,6 +97,32 @@ def test_a_result_is_found_by_its_id_and_by_its_own_task_alone(backend):
     assert project_tasks.add.get_result(result.id) == backend.get_result(result.id)
     with pytest.raises(TaskResultMismatch):
         project_tasks.fail.get_result(result.id)
+
+
+def test_a_task_that_ends_while_its_result_is_looked_up_has_ended(backend, monkeypatch):
+    result = project_tasks.add.enqueue(3)
+    read = tasks_backend._status_now
+
+    def end_first(run):
+        work("tasks-default")
+        return read(run)
+
+    monkeypatch.setattr(tasks_backend, "_status_now", end_first)
+
+    found = backend.get_result(result.id)
+
+    assert (found.status, found.return_value) == (TaskResultStatus.SUCCESSFUL, 4)
+    assert found.finished_at is not None
+
+
+def test_a_dead_letter_of_no_task_costs_one_query(django_assert_num_queries):
+    make_flow(codes=[RAISING], max_deliveries=1)
+    run = engine.start("flow", {}).correlation_id
+    work("flow-0")
+    letter = DeadLetter.objects.get()
+
+    with django_assert_num_queries(1):
+        tasks_backend.tell_failure(letter.pk, run)
 
 
 def test_tasks_are_enqueued_and_looked_up_in_asynchronous_code():
