@@ -22,8 +22,12 @@ def url_fault(url: str) -> str:
     """Say why nothing can be sent to the address, "" where it can."""
     if any(each.isspace() or not each.isprintable() for each in url):
         return "An address has no spaces."
-    parts = urlsplit(url)
-    if given := OF_FILES & {name.lower() for name in parse_qs(parts.query, True)}:
+    try:
+        parameters = parse_qs(urlsplit(url).query, True)
+    except ValueError:
+        # Its text may have the secret: it is not told.
+        return "It is no address."
+    if given := OF_FILES & {name.lower() for name in parameters}:
         return f"An address cannot name files of this machine: {', '.join(sorted(given))}."
     if _instance(url) is None:
         return "Apprise does not know such an address; see its list of services."

@@ -27,7 +27,7 @@ def faults_of(given: Options) -> Iterator[CheckMessage]:
         )
     if given.issuer and not is_safe(given.issuer):
         yield Error(
-            f"{PREFIX}ISSUER is not https: its keys could be changed on their way.",
+            f"{PREFIX}ISSUER is no https address: its keys could be changed on their way.",
             hint="Begin it with https://. Only an issuer on this machine may have http://.",
             id="flows.E011",
         )

@@ -39,8 +39,16 @@ def options() -> Options:
         staff_roles=frozenset(settings.ASYNCENGINE_OIDC_STAFF_ROLES),
         client_id=settings.ASYNCENGINE_OIDC_CLIENT_ID,
         client_secret=settings.ASYNCENGINE_OIDC_CLIENT_SECRET,
-        name=settings.ASYNCENGINE_OIDC_NAME or urlsplit(issuer).hostname or "",
+        name=settings.ASYNCENGINE_OIDC_NAME or _host_of(issuer),
     )
+
+
+def _host_of(url: str) -> str:
+    """Return the host, "" where the text is no URL: the check of the issuer says so."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_safe(url: str) -> bool:
@@ -48,6 +56,8 @@ def is_safe(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
+        # Refused if it is no number.
+        _ = parts.port
     except ValueError:
         return False
     return bool(host) and (

@@ -199,6 +199,7 @@ def test_an_address_that_is_a_secrets_value_follows_the_secret(receiver):
     [
         (None, "The secret TEAM, which has its address, is missing."),
         ("swordfish", "The secret TEAM is no address: Apprise does not know"),
+        (f"slack://[{TOKEN}]/x", "The secret TEAM is no address: It is no address."),
         (f"json://hooks.example.org?template=/etc/{TOKEN}", "cannot name files"),
     ],
 )

@@ -107,6 +107,8 @@ def test_a_message_stays_short():
         ("https://hooks.example.org", "does not know"),
         ("nonsense", "does not know"),
         ("json://host/a b", "no spaces"),
+        ("slack://[tokenA]/x", "It is no address."),
+        ("json://[host", "It is no address."),
         ("msteams://a/b/c/d/?template=/etc/passwd", "cannot name files"),
     ],
 )

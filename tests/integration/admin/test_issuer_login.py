@@ -268,6 +268,8 @@ GOOD = {
         ({"ROLE_CLAIM": ""}, ["flows.E010"]),
         ({"AUDIENCE": "", "CLIENT_ID": "", "CLIENT_SECRET": ""}, ["flows.E010"]),
         ({"ISSUER": "http://id.example.org"}, ["flows.E011"]),
+        ({"ISSUER": "https://[id.example.org", "NAME": ""}, ["flows.E011"]),
+        ({"ISSUER": "https://id.example.org:port"}, ["flows.E011"]),
         ({"ISSUER": "http://127.0.0.1:8080/realms/x"}, []),
         ({"AUDIENCE": "pages"}, ["flows.W018"]),
     ],
