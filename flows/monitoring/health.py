@@ -113,8 +113,6 @@ def workers_gone(snapshot: Snapshot) -> Iterator[Alarm]:
     """No cluster is alive for 15 s; critical while messages wait."""
     if not _are_workers_gone(snapshot):
         return
-    if snapshot.gone_for is not None and snapshot.gone_for < snapshot.thresholds.workers_gone:
-        return
     waiting = [queue for queue in snapshot.queues if _is_unnoticed(queue)]
     if not waiting and snapshot.clusters is None:
         return
@@ -316,7 +314,10 @@ RULES: dict[str, Callable[[Snapshot], Iterator[Alarm]]] = {
 
 
 def _are_workers_gone(snapshot: Snapshot) -> bool:
-    return not snapshot.clusters and not snapshot.has_live_consumers
+    """Tell whether none is alive for as long as is allowed: then no alarm says it for a queue."""
+    if snapshot.clusters or snapshot.has_live_consumers:
+        return False
+    return snapshot.gone_for is None or snapshot.gone_for >= snapshot.thresholds.workers_gone
 
 
 def _is_unnoticed(queue: QueueHealth) -> bool:

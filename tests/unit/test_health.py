@@ -115,6 +115,28 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, AlertLevel]]]] = [
         [],
     ),
     (
+        "no worker for less time than is allowed, and a queue stands still meanwhile",
+        Snapshot(
+            (),
+            (queue(ready_for=10 * MINUTE),),
+            clusters=0,
+            gone_for=10 * MINUTE,
+            thresholds=Thresholds(workers_gone=30 * MINUTE),
+        ),
+        [("queue-standing-still", AlertLevel.CRITICAL)],
+    ),
+    (
+        "no worker for less time than is allowed, and none of a cluster for more",
+        Snapshot(
+            (),
+            (queue(ready_for=40 * MINUTE, cluster="reports"),),
+            clusters=0,
+            gone_for=10 * MINUTE,
+            thresholds=Thresholds(workers_gone=30 * MINUTE),
+        ),
+        [("cluster-gone", AlertLevel.CRITICAL)],
+    ),
+    (
         "no worker for more time than is allowed",
         Snapshot(clusters=0, gone_for=2 * MINUTE, thresholds=Thresholds(workers_gone=2 * MINUTE)),
         [("workers-gone", AlertLevel.WARNING)],
