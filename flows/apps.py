@@ -43,6 +43,7 @@ class FlowsConfig(AppConfig):
     def _extend_scripts(self) -> None:
         """Say what the pages and commands of scripts cannot know."""
         from flows.access import configuring
+        from flows.alerts import secret_uses
         from flows.models import AlertTarget
         from flows.monitoring import script_page
         from flows.store import flow_state
@@ -54,12 +55,14 @@ class FlowsConfig(AppConfig):
             offer_sources,
             rights_sources,
             sample_sources,
+            secret_use_sources,
             use_sources,
         )
         from scripts.services.flow_states import readers
 
         sample_sources.append(script_page.samples_of)
         use_sources.append(script_page.uses_of)
+        secret_use_sources.append(secret_uses.uses_of)
         offer_sources.append(script_page.offers_of)
         impact_sources.append(script_page.impact_on)
         rights_sources.append(configuring.script_rights)

@@ -1,5 +1,5 @@
 """What other apps add to the pages of scripts: messages to try one on, where one is used, and who
-may see and change one because of that.
+may see and change one because of that; and where secrets are used, beside scripts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Something that uses a script, and the address of its page, "" where the user may see none."""
+    """Something that uses a script or a secret, and the address of its page, "" for none."""
 
     text: str
     url: str
@@ -70,6 +70,9 @@ sample_sources: list[Callable[[Script, Any, str], Iterable[Sample]]] = []
 # A script and the user who asks -> where it is used.
 use_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
 
+# The names of secrets and the user who asks -> what uses one, with its name; scripts are known.
+secret_use_sources: list[Callable[[Collection[str], Any], Iterable[tuple[str, Use]]]] = []
+
 
 # A script, the names of its fields that change, and the user who asks -> what the change touches,
 # an object with `flows` and `notes`, false where that is nothing. No more than one app answers.
@@ -108,6 +111,11 @@ def samples_of(script: Script, user: Any, choice: str = "") -> list[Sample]:
 def uses_of(script: Script, user: Any) -> list[Use]:
     """Return what uses the script, as far as the sources know."""
     return [use for source in use_sources for use in source(script, user)]
+
+
+def uses_of_secrets(names: Collection[str], user: Any) -> list[tuple[str, Use]]:
+    """Return what uses these secrets beside scripts, each with the name of the secret."""
+    return [found for source in secret_use_sources for found in source(names, user)]
 
 
 def offers_of(script: Script, user: Any) -> list[Use]:

@@ -28,6 +28,7 @@ from scripts.admin.conflicts import ConflictAdmin
 from scripts.admin.durations import DurationField, format_duration
 from scripts.admin.help_texts import with_help
 from scripts.admin.json_fields import MONOSPACE, indented
+from scripts.extensions import Use
 from scripts.models import Script
 
 FORMFIELDS = {
@@ -50,12 +51,24 @@ def preformatted(text: str) -> SafeString:
     )
 
 
-def links_to_scripts(scripts: Iterable[Script]) -> SafeString | str:
-    """Return the scripts' names, each leading to its page."""
-    pages = [
-        (reverse("admin:scripts_script_change", args=[each.pk]), each.name) for each in scripts
+def links_to(uses: Iterable[Use]) -> SafeString:
+    """Return the texts, each leading to its page if it has one."""
+    links = [
+        format_html('<a class="text-link" href="{}">{}</a>', use.url, use.text)
+        if use.url
+        else use.text
+        for use in uses
     ]
-    return format_html_join(", ", '<a class="text-link" href="{}">{}</a>', pages) or "no script"
+    return format_html_join(", ", "{}", ((each,) for each in links))
+
+
+def use_by(script: Script) -> Use:
+    """Return the script as a use of something else."""
+    return Use(script.name, reverse("admin:scripts_script_change", args=[script.pk]))
+
+
+def links_to_scripts(scripts: Iterable[Script]) -> SafeString | str:
+    return links_to(map(use_by, scripts)) or "no script"
 
 
 class OwnTransactions:

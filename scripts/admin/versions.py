@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.enums import ActionVariant
 
-from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, preformatted
+from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline, links_to, preformatted
 from scripts.admin.by_use import SeenByUse
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.diff import Diff, TimeLeft, diff
@@ -196,13 +196,7 @@ class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
 
 
 def links_to_uses(script: Script, viewer: Any) -> str:
-    links = [
-        format_html('<a class="text-link" href="{}">{}</a>', use.url, use.text)
-        if use.url
-        else use.text
-        for use in uses_of(script, viewer)
-    ]
-    return format_html_join(", ", "{}", ((each,) for each in links)) or "no flow"
+    return links_to(uses_of(script, viewer)) or "no flow"
 
 
 def is_current(version: ScriptVersion) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
+from flows.models import AlertTarget
 from scripts.models import Script, Secret
 from tests.integration.admin.pages import form_data
 
@@ -98,6 +99,37 @@ def test_scripts_that_use_a_secret_are_named_and_keep_it_from_being_deleted(
 
     world.script.secrets = []
     world.script.save()
+    client.post(delete, {"post": "yes"})
+    assert not Secret.objects.exists()
+
+
+def test_an_alert_target_that_uses_a_secret_keeps_it_from_being_deleted(
+    client, staff_client, secret, page
+):
+    target = AlertTarget(name="night-watch")
+    target.set_secret("shop.key")
+    target.save()
+    delete = reverse("admin:scripts_secret_delete", args=[secret.pk])
+    many = {"action": "delete_selected", "_selected_action": secret.pk, "post": "yes"}
+
+    old = reverse("admin:scripts_secret_simple_history", args=[secret.pk, secret.history.get().pk])
+
+    shown, listed = client.get(page).content.decode(), client.get(LIST)
+    refused = client.post(delete, {"post": "yes"}).content.decode()
+    client.post(LIST, many)
+    looks = staff_client("scripts.view_secret", "scripts.delete_secret")
+    hidden = looks.get(page).content.decode() + looks.post(delete, {"post": "yes"}).content.decode()
+
+    target_page = reverse("admin:flows_alerttarget_change", args=[target.pk])
+    assert target_page in shown
+    assert target_page in client.get(old).content.decode()
+    assert [each.uses for each in listed.context["cl"].result_list] == [1]
+    assert "Alert target night-watch" in refused
+    assert "lert target that you may not see" in hidden
+    assert "night-watch" not in hidden
+    assert Secret.objects.filter(pk=secret.pk).exists()
+
+    target.delete()
     client.post(delete, {"post": "yes"})
     assert not Secret.objects.exists()
 
