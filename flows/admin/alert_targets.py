@@ -72,7 +72,12 @@ class AlertTargetForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if level := self.fields.get("least_level"):
             level.help_text = "Which alarms are sent to it."
-        self.present_secret = self.instance.address_secret
+        stored = AlertTarget.objects.filter(pk=self.instance.pk).first()
+        self.present_secret = stored.address_secret if stored else ""
+        if stored:
+            # One of the history has the stored address: the history has none.
+            self.instance.scheme = stored.scheme
+            self.instance.changed_at = stored.changed_at
         if "address_secret" not in self.fields:
             return
         if self.instance.encrypted:

@@ -97,6 +97,47 @@ def test_a_secret_is_chosen_with_the_permission_to_use_secrets_alone(staff_clien
     assert accepted.status_code == 302
 
 
+def test_a_former_secret_comes_back_with_the_permission_to_use_secrets_alone(staff_client):
+    for name in ("TEAM", "OTHER"):
+        Secret(name=name, encrypted="x", changed_at=timezone.now()).save()
+    target = AlertTarget(name="team")
+    for name in ("OTHER", "TEAM"):
+        target.set_secret(name)
+        target.save()
+    former = target.history.earliest()
+    url = reverse("admin:flows_alerttarget_simple_history", args=[target.pk, former.pk])
+    client = staff_client("flows.change_alerttarget", "scripts.view_secret")
+    data = form_data(client.get(url))
+
+    refused = client.post(url, data)
+    target.refresh_from_db()
+    unchanged = target.address_secret
+    User.objects.get(username="staff").user_permissions.add(*keys_of(("scripts.use_secrets",)))
+    accepted = client.post(url, data)
+
+    assert data["address_secret"] == "OTHER"
+    assert "scripts.use_secrets" in refused.content.decode()
+    assert unchanged == "TEAM"
+    assert accepted.status_code == 302
+    target.refresh_from_db()
+    assert target.address_secret == "OTHER"
+
+
+def test_a_former_version_has_the_address_that_is_stored(client):
+    target = AlertTarget(name="team")
+    for url in ("json://hooks.example.org/a", "xml://hooks.example.org/b"):
+        target.set_url(url)
+        target.save()
+    former = reverse(
+        "admin:flows_alerttarget_simple_history", args=[target.pk, target.history.earliest().pk]
+    )
+
+    assert client.post(former, form_data(client.get(former))).status_code == 302
+
+    target.refresh_from_db()
+    assert (target.scheme, target.value()) == ("xml", "xml://hooks.example.org/b")
+
+
 def test_each_user_sees_what_fires_of_the_flows_that_it_watches(world, staff_client, give_right):
     watcher = staff_client()
     give_right("watch", world.flow)
