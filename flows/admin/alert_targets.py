@@ -33,6 +33,7 @@ URL_HELP = (
     " mailtos://user:password@mail.example.org?to=ops@example.org for mail, and many more."
     " Stored encrypted and never shown again."
 )
+SEES_SECRETS = ("scripts.view_secret", "scripts.change_secret", SECRETS.permission)
 UNCHANGED = "Stored encrypted and never shown. Left empty, it stays as it is."
 
 
@@ -82,7 +83,9 @@ class AlertTargetForm(forms.ModelForm):
             return
         if self.instance.encrypted:
             self.fields["url"].help_text = UNCHANGED
-        names = {*Secret.objects.values_list("name", flat=True), self.present_secret} - {""}
+        names = {self.instance.address_secret, self.present_secret} - {""}
+        if any(self.user.has_perm(permission) for permission in SEES_SECRETS):
+            names.update(Secret.objects.values_list("name", flat=True))
         secret: Any = self.fields["address_secret"]
         secret.choices = [
             ("", "none: the address above"),

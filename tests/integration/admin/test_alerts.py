@@ -86,7 +86,8 @@ def test_a_target_takes_its_address_from_a_secret_or_is_refused(client):
 
 def test_a_secret_is_chosen_with_the_permission_to_use_secrets_alone(staff_client):
     Secret(name="TEAM", encrypted="x", changed_at=timezone.now()).save()
-    client = staff_client("flows.add_alerttarget", "flows.view_alerttarget")
+    rights = ("flows.add_alerttarget", "flows.view_alerttarget", "scripts.view_secret")
+    client = staff_client(*rights)
     data = form_data(client.get(ADD)) | {"name": "team", "address_secret": "TEAM"}
 
     refused = client.post(ADD, data)
@@ -95,6 +96,29 @@ def test_a_secret_is_chosen_with_the_permission_to_use_secrets_alone(staff_clien
 
     assert "scripts.use_secrets" in str(refused.context["adminform"].form.errors)
     assert accepted.status_code == 302
+
+
+def test_a_user_who_may_not_see_secrets_is_offered_the_present_one_alone(staff_client):
+    for name in ("TEAM", "OTHER"):
+        Secret(name=name, encrypted="x", changed_at=timezone.now()).save()
+    target = AlertTarget(name="team")
+    target.set_secret("TEAM")
+    target.save()
+    page = reverse("admin:flows_alerttarget_change", args=[target.pk])
+    client = staff_client("flows.change_alerttarget")
+
+    def offered() -> list[str]:
+        field = client.get(page).context["adminform"].form.fields["address_secret"]
+        return [name for name, _ in field.choices]
+
+    unseen = offered()
+    kept = client.post(page, form_data(client.get(page)) | {"quiet_time": "1 h"})
+    refused = client.post(page, form_data(client.get(page)) | {"address_secret": "OTHER"})
+    User.objects.get(username="staff").user_permissions.add(*keys_of(("scripts.view_secret",)))
+
+    assert (unseen, offered()) == (["", "TEAM"], ["", "OTHER", "TEAM"])
+    assert kept.status_code == 302
+    assert "address_secret" in refused.context["adminform"].form.errors
 
 
 def test_a_former_secret_comes_back_with_the_permission_to_use_secrets_alone(staff_client):
