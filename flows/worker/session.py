@@ -316,7 +316,7 @@ class Session:
                 continue
             if marks or not taken:
                 return taken
-            self.done += [unjudged(held, error) for held in taken]
+            self.done += [unread(h) if h.unreadable else unjudged(h, error) for h in taken]
             return []
         logger.error("the first message of a queue cannot be taken", exc_info=error)
         if not self.store.put_off_head(self.lease, bool(unfinished), LAST_RESORT_DELAY):
