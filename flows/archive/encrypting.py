@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import Any
 
 import orjson
 import zstandard
 
-from flows.archive.files import files, lines_of, rewrite
+from flows.archive.files import all_lines_of, files, rewrite
 from flows.archive.record import document_of
 from flows.encryption.payload_keys import decrypt_bytes, encrypting
 from flows.errors import PayloadUnreadable
+
+logger = logging.getLogger(__name__)
 
 ENCRYPTED = "encrypted"
 _NAMED = b'"encrypted":"'
@@ -54,7 +57,8 @@ def readable(line: bytes) -> dict[str, Any]:
 def encrypt_archive_again(unreadable: Counter[str]) -> int:
     """Have each line as it would be written now; return how many were changed.
 
-    Those that no key decrypts stay; they are counted by the reason. Raises OSError.
+    Those that no key decrypts stay, and files that are damaged; they are counted by the reason.
+    Raises OSError where the archive's folder cannot be read.
     """
     count = 0
 
@@ -71,8 +75,12 @@ def encrypt_archive_again(unreadable: Counter[str]) -> int:
         return again
 
     for path in files():
-        if any(map(is_outdated, lines_of(path))):
-            rewrite(path, change)
+        try:
+            if any(map(is_outdated, all_lines_of(path))):
+                rewrite(path, change)
+        except OSError as error:
+            logger.error("The lines of %s are not encrypted again: %s", path, error)
+            unreadable[str(error)] += 1
     return count
 
 

@@ -98,6 +98,14 @@ def lines_of(path: Path) -> Iterator[bytes]:
         logger.warning("The rest of the archive's file %s cannot be read: %s", path, error)
 
 
+def all_lines_of(path: Path) -> Iterator[bytes]:
+    """Do the same. Raises OSError where the file is damaged."""
+    try:
+        yield from _every_line_of(path) if is_whole(path) else lines_of(path)
+    except zstandard.ZstdError as error:
+        raise OSError(f"The archive's file {path} is damaged: {error}") from error
+
+
 def _every_line_of(path: Path) -> Iterator[bytes]:
     """Do the same. Raises ZstdError where the file is damaged."""
     with path.open("rb") as file:
@@ -114,17 +122,16 @@ def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
     lost with it.
     """
     with held():
-        lines = _every_line_of(path) if is_whole(path) else lines_of(path)
         part = path.with_suffix(".part")
         try:
             with part.open("wb") as file:
-                for batch in _batches(map(change, lines)):
+                for batch in _batches(map(change, all_lines_of(path))):
                     file.write(_frame(batch))
                 file.write(_MARK.pack(_MAGIC, 8, file.tell()))
                 _sync(file)
-        except zstandard.ZstdError as error:
-            part.unlink()
-            raise OSError(f"The archive's file {path} is damaged: {error}") from error
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
         part.replace(path)
         _sync_folder(path.parent)
 

@@ -11,9 +11,11 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from flows import engine, public
+from flows.archive.files import files, lines_of
 from flows.dead_letters import DeadLetterFilter
 from flows.doctor.findings import State
 from flows.doctor.keys import payloads
@@ -38,13 +40,14 @@ from flows.monitoring.wait_reason import why_run
 from flows.run_again import run_again
 from flows.store import store
 from flows.store.sizes import fault_of_ends
-from flows.tasks.encrypting import places
+from flows.tasks.encrypting import _ids_of_batch, places
 from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
 from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
 from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
 from tests.integration.test_erasure import FAILS_FIRST, RIGHTS, indexed, tables_with
+from tests.integration.test_isolation import refusing
 from tests.integration.test_reprocessing import finish, repair
 
 pytestmark = pytest.mark.django_db
@@ -358,8 +361,6 @@ def test_the_archive_is_encrypted_rotated_read_and_erased(keyed, settings, tmp_p
     assert purge(timezone.now() + timedelta(days=31), budget_seconds=None) == 1
 
     def lines() -> str:
-        from flows.archive.files import files, lines_of
-
         return "".join(line.decode() for path in files() for line in lines_of(path))
 
     assert MARKER not in lines()
@@ -376,6 +377,103 @@ def test_the_archive_is_encrypted_rotated_read_and_erased(keyed, settings, tmp_p
     assert told.getvalue().startswith("archived  1\n")
     assert MARK not in lines()
     assert json.loads(archived())["erasedAt"]
+
+
+def test_a_damaged_file_of_the_archive_keeps_no_other_from_being_encrypted(settings, tmp_path):
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
+    for name in ("first", "second"):
+        flow = make_flow(name, codes=[ECHO])
+        flow.archive = True
+        flow.save()
+        engine.start(name, {"name": MARKER})
+        work_until_idle(flow)
+    assert purge_all() == 2
+    damaged, whole = sorted((tmp_path / "archive").rglob("*.zst"))
+    content = bytearray(damaged.read_bytes())
+    # Behind the frame with the run: the file ends as a whole one does.
+    content[-16:-16] = b"no frame"
+    content[-8:] = (len(content) - 16).to_bytes(8, "little")
+    damaged.write_bytes(content)
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    with pytest.raises(CommandError, match=f"1 stay as they are.*{damaged.name} is damaged"):
+        rotate()
+
+    assert {b'"encrypted":' in line for line in lines_of(whole)} == {True}
+    assert damaged.read_bytes() == content
+
+
+def test_one_text_that_cannot_be_read_leaves_no_other_of_its_row_plain(settings):
+    flow = make_flow(codes=[REJECTS])
+    start(dies=True)
+    work_until_idle(flow)
+    FlowState.objects.all().delete()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    DeadLetter.objects.update(details='"lost"')
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    with pytest.raises(CommandError, match=f"^1 stay as they are.*{PayloadKey(OLD).id}"):
+        rotate()
+
+    assert tables_with(MARKER) == {}
+    assert DeadLetter.objects.values_list("error", flat=True).get() == f"no {MARKER}"
+
+
+def test_rotation_takes_few_large_rows_in_one_transaction_and_leaves_none(settings):
+    flow = make_flow(codes=[ECHO])
+    for size in (1_500_000, 1_500_000, 1_500_000, 5_000_000, 10):
+        run = start()
+        work_until_idle(flow)
+        Run.objects.filter(pk=run.pk).update(result="x" * size)
+    sizes = Run.objects.order_by("pk").values_list("pk", Length("result"))
+    batches = []
+    while ids := _ids_of_batch(sizes):
+        batches.append(len(ids))
+        sizes = sizes.filter(pk__gt=ids[-1])
+    assert batches == [2, 1, 1, 1]
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    assert "flows_run  5\n" in rotate()
+    assert rotate() == "Nothing is left to do.\n"
+
+
+def test_a_row_that_is_deleted_meanwhile_is_none_that_others_hold(settings):
+    make_flow(codes=[ECHO])
+    start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+
+    def deleting(execute, sql, params, many, context):
+        if "body_stored" in sql and "flows_message" in sql:
+            with connection.cursor() as cursor:
+                cursor.execute("DELETE FROM flows_message")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(deleting):
+        assert rotate() == "Nothing is left to do.\n"
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "refused", [("flows_run", "NEW.status = 'RUNNING'"), ("flows_message", "NEW.queue_id > 0")]
+)
+def test_a_message_that_can_neither_be_read_nor_stored_loses_nothing(keyed, settings, refused):
+    flow = make_flow(codes=[ECHO])
+    run = start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    table, condition = refused
+
+    with refusing(table, "UPDATE", condition):
+        work_until_idle(flow)
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    waiting, dead = Message.objects.first(), DeadLetter.objects.first()
+    if table == "flows_run":
+        assert dead is None
+    else:
+        assert waiting is None
+    assert MARKER in (waiting or dead).body
+    assert [fault for checked in check() for fault in checked.faults()] == []
+    assert run_of(run.pk).status == ("QUEUED" if waiting else "FAILED")
 
 
 def end_under(keys: list[list[str]], settings) -> list[Run]:
