@@ -21,7 +21,7 @@ from flows.models import (
     Step,
 )
 from flows.models.alert import LONGEST_TIME
-from flows.models.alert_thresholds import LONGEST_AGE, thresholds_of
+from flows.models.alert_thresholds import LONGEST_AGE, LONGEST_STILL, thresholds_of
 from flows.models.durations import LONGEST_RATE_PERIOD
 from flows.models.flow_schedule import LONGEST_EXPRESSION
 from flows.models.keep import Keep
@@ -99,7 +99,7 @@ _SECONDS = _number(0.001, 10**9)
 _FLOW_NAMES = {**_list(_TEXT), "uniqueItems": True}
 
 _THRESHOLD_SECONDS = {
-    "standing_still": _number(0.001, LONGEST_AGE.total_seconds()),
+    "standing_still": _number(0.001, LONGEST_STILL.total_seconds()),
     "oldest_age": _number(0.001, LONGEST_AGE.total_seconds()),
     "workers_gone": _number(COUNTS.total_seconds(), KEPT.total_seconds()),
 }

@@ -18,6 +18,8 @@ from flows.models.live_cluster import COUNTS, KEPT
 from flows.models.queue import Queue
 
 LONGEST_AGE = timedelta(days=30)
+# As far back as counters say whether workers were at a queue.
+LONGEST_STILL = timedelta(days=7)
 MOST_COUNTED = 1_000_000_000
 # Of a queue, and of the whole installation alone. All others are of a flow.
 OF_QUEUES = ("queue_full", "standing_still", "oldest_age")
@@ -136,9 +138,9 @@ class AlertThresholds(models.Model):
 
     def clean(self) -> None:
         wrong = not_longer_than_zero(self, "standing_still", "oldest_age")
-        for name in ("standing_still", "oldest_age"):
-            if (getattr(self, name) or timedelta()) > LONGEST_AGE:
-                wrong[name] = "Must be at most 30 days."
+        for name, longest in (("standing_still", LONGEST_STILL), ("oldest_age", LONGEST_AGE)):
+            if (getattr(self, name) or timedelta()) > longest:
+                wrong[name] = f"Must be at most {longest.days} days."
         if self.workers_gone is not None and not COUNTS <= self.workers_gone <= KEPT:
             wrong["workers_gone"] = "Must be 15 s to 1 h."
         place = "queue" if self.queue_id else "flow"

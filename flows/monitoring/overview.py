@@ -357,28 +357,39 @@ def _causes(queues: list[QueueState], now: datetime) -> dict[int, str]:
 
 
 def _moved_lately(queues: list[QueueState], now: datetime) -> set[int]:
-    """Return the queues of steps that ended a delivery within the last minutes."""
-    if not queues:
-        return set()
-    found = curves(
-        MINUTES,
-        now,
-        {queue.flow for queue in queues},
-        {queue.step for queue in queues},
-        with_durations=False,
-    )
-    return {
-        queue.pk
-        for queue in queues
-        if any(
-            found[queue.flow, queue.step].total(event, _minutes_to_move(queue))
-            for event in STEP_EVENTS
+    """Return the queues whose steps ended a delivery in the time that they may stand still."""
+    moved: set[int] = set()
+    for resolution in RESOLUTIONS:
+        of_it = [queue for queue in queues if _resolution_of(queue) is resolution]
+        if not of_it:
+            continue
+        found = curves(
+            resolution,
+            now,
+            {queue.flow for queue in of_it},
+            {queue.step for queue in of_it},
+            with_durations=False,
         )
-    }
+        moved |= {
+            queue.pk
+            for queue in of_it
+            if any(
+                found[queue.flow, queue.step].total(event, _slots_of(queue, resolution))
+                for event in STEP_EVENTS
+            )
+        }
+    return moved
 
 
-def _minutes_to_move(queue: QueueState) -> int:
-    return int(queue.thresholds.standing_still / timedelta(minutes=1)) + 1
+def _resolution_of(queue: QueueState) -> Resolution:
+    """Return the finest counters that reach back as far as the queue may stand still."""
+    reaching = (each for each in RESOLUTIONS if _slots_of(queue, each) <= each.slots)
+    return next(reaching, RESOLUTIONS[-1])
+
+
+def _slots_of(queue: QueueState, resolution: Resolution) -> int:
+    seconds = queue.thresholds.standing_still.total_seconds()
+    return int(seconds // resolution.slot_seconds) + 1
 
 
 STEP_EVENTS = ("completed", "redelivered", "letters", "cancelled")

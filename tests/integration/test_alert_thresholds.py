@@ -14,16 +14,18 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows import engine
-from flows.models import AlertThresholds, Flow, LiveCluster, Message, Queue
+from flows.models import AlertThresholds, CountBlock, Flow, LiveCluster, Message, Queue, Step
 from flows.monitoring.health import Alarm, alarms
 from flows.monitoring.thresholds import DEFAULT, ThresholdsInForce
-from flows.tasks import clusters, installation
+from flows.tasks import clusters, counting, installation
 from flows.tasks.clusters import ClusterStatus
+from flows.tasks.measures import no_measures
 from tests.builders import ECHO, make_flow, open_lease
 
 pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -137,6 +139,31 @@ def test_a_queue_stands_still_after_its_own_time(one_cluster):
     assert (before, rules()) == (["queue-standing-still"], [])
 
 
+@pytest.mark.parametrize(
+    ("threshold", "longer"),
+    [(30 * MINUTE, 50 * MINUTE), (90 * MINUTE, 3 * HOUR), (30 * HOUR, 50 * HOUR)],
+    ids=str,
+)
+def test_a_queue_was_worked_on_for_as_long_as_it_may_stand_still(one_cluster, threshold, longer):
+    make_flow("bill", codes=[ECHO])
+    engine.start("bill", {})
+    Message.objects.update(available_at=timezone.now() - longer)
+    set_for("bill", standing_still=threshold)
+    before = rules()
+    step = Step.objects.get().name
+
+    def work(age: timedelta) -> list[str]:
+        CountBlock.objects.all().delete()
+        measures = no_measures()
+        measures["bill", step].events["completed"] = 1
+        counting.count(measures, timezone.now() - age)
+        return rules()
+
+    assert before == ["queue-standing-still"]
+    assert work(threshold - 5 * MINUTE) == []
+    assert work(longer) == ["queue-standing-still"]
+
+
 def test_workers_are_gone_after_the_time_that_is_set():
     LiveCluster("a", "a", True, 1, timezone.now() - MINUTE).tell()
     before = rules()
@@ -164,6 +191,7 @@ def test_a_cluster_by_name_is_gone_after_the_time_that_is_set(one_cluster):
         ({}, {"queue_full": 0}, "queue_full"),
         ({}, {"queue_full": 101}, "queue_full"),
         ({}, {"standing_still": timedelta(0)}, "standing_still"),
+        ({}, {"standing_still": timedelta(days=8)}, "standing_still"),
         ({}, {"oldest_age": timedelta(days=31)}, "oldest_age"),
         ({}, {"workers_gone": timedelta(seconds=14)}, "workers_gone"),
         ({}, {"workers_gone": timedelta(hours=2)}, "workers_gone"),
