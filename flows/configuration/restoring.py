@@ -71,7 +71,7 @@ def deleted_flows() -> list[Any]:
 
 def plan_restoration(record: Any, user: Any) -> Restoration:
     """Return what would be restored, and what is in the way."""
-    others = [row for model in (FlowSchedule, AlertThresholds) for row in _rows_of(model, record)]
+    others = [*_rows_of(FlowSchedule, record), *_thresholds_of(record)]
     plan = Restoration(record, _steps_of(record), _rows_of(RoleMapping, record), others)
     if Flow.objects.filter(pk=record.id).exists():
         plan.problems.append("It is there again.")
@@ -119,10 +119,16 @@ def _steps_of(record: Any) -> list[Any]:
     return sorted(_newest(found), key=lambda each: (each.position, each.id))
 
 
-def _rows_of(model: Any, record: Any) -> list[Any]:
-    """Return the records of the rows of a model that were deleted with the flow."""
-    found = model.history.filter(history_type="-", flow_id=record.id, **_same_deletion(record))
+def _rows_of(model: Any, record: Any, place: str = "flow") -> list[Any]:
+    """Return the records of the rows of a model that were deleted with the flow or queue."""
+    of_place = {f"{place}_id": record.id}
+    found = model.history.filter(history_type="-", **of_place, **_same_deletion(record))
     return _newest(found)
+
+
+def _thresholds_of(record: Any, place: str = "flow") -> list[Any]:
+    """Return the record of the last ones, if there were any: a flow or queue has them once."""
+    return _rows_of(AlertThresholds, record, place)[-1:]
 
 
 def _newest(records: Any) -> list[Any]:
@@ -223,6 +229,8 @@ def _restored_queue(key: int) -> Queue:
     queue: Queue = record.instance
     queue.paused_by = None
     queue.save(force_insert=True)
+    for thresholds in _thresholds_of(record, "queue"):
+        thresholds.instance.save(force_insert=True)
     return queue
 
 

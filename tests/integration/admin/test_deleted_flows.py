@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from flows import engine
-from flows.models import AuditEntry, Flow, Queue, RoleMapping, Run, Step
+from flows.models import AlertThresholds, AuditEntry, Flow, Queue, RoleMapping, Run, Step
 from scripts.models import Library, Script
 from tests.builders import ECHO, make_flow, work_until_idle
 from tests.integration.admin.pages import messages_of
@@ -81,6 +81,22 @@ def test_scripts_and_queues_that_are_gone_are_restored_too(client, orders):
     assert steps_of(Flow.objects.get(name="orders")) == before
     assert [each.name for each in Script.objects.get(name="orders-1").libraries] == ["tools"]
     Queue.objects.get(name="orders-2").state.refresh_from_db()
+
+
+def test_alert_thresholds_of_the_flow_and_its_queues_come_back(client, orders):
+    queue = Queue.objects.get(name="orders-2")
+    AlertThresholds.objects.create(flow=orders, failed_runs=3).delete()
+    AlertThresholds.objects.create(flow=orders, failed_runs=7)
+    AlertThresholds.objects.create(queue=queue, queue_full=12).delete()
+    AlertThresholds.objects.create(queue=queue, queue_full=50)
+    orders.delete()
+    queue.delete()
+
+    restore(client, "orders")
+
+    flow, queue = Flow.objects.get(name="orders"), Queue.objects.get(name="orders-2")
+    assert [row.failed_runs for row in flow.alert_thresholds.all()] == [7]
+    assert [row.queue_full for row in queue.alert_thresholds.all()] == [50]
 
 
 @pytest.mark.long
