@@ -81,13 +81,13 @@ class ShownText(_Shown, models.TextField):
 
 
 class OptionalText(PayloadField, models.TextField):
-    """A text that pages can do without: None where it cannot be decrypted."""
+    """A text that pages can do without: None, or empty, where it cannot be decrypted."""
 
     def from_db_value(self, value: str | None, *args: Any) -> str | None:
         try:
             return super().from_db_value(value, *args)
         except PayloadUnreadable:
-            return None
+            return None if self.null else ""
 
 
 class GroupedText(_Shown, models.CharField):
@@ -141,6 +141,11 @@ def lacks_key(name: str) -> Q:
     for key in payload_keys.keys().all.values():
         condition &= ~Q(**{f"{name}__startswith": key.prefix})
     return condition
+
+
+def shown(name: str) -> Expression:
+    """Return a column to be shown, see `ShownText`."""
+    return ExpressionWrapper(F(name), ShownText())
 
 
 def stored(name: str) -> Expression:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from flows.models.payload_text import PayloadText
+from flows.models.payload_text import OptionalText
 
 
 class RunningAttempt(models.Model):
@@ -17,8 +17,8 @@ class RunningAttempt(models.Model):
     consumer_id = models.BigIntegerField()
     delivery = models.PositiveIntegerField()
     started_at = models.DateTimeField()
-    logs = PayloadText(default="", blank=True, help_text="JSON, or empty.")
-    progress = PayloadText(
+    logs = OptionalText(default="", blank=True, help_text="JSON, or empty.")
+    progress = OptionalText(
         default="",
         db_default="",
         blank=True,

@@ -10,7 +10,7 @@ The id of an event is a `Position`: a stream that goes on behind it has all that
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ import orjson
 from django.db.models import Max, QuerySet
 
 from flows.models import QuietEnd, Run, StepRun
-from flows.models.payload_text import beginning
+from flows.models.payload_text import Unread, beginning, shown
 from flows.monitoring.events.live import Heard, Place, Said
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.times import rfc3339
@@ -50,7 +50,7 @@ POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})(?:-([0-9]{1,6}))?")
 
 ATTEMPT_COLUMNS = (
     *("pk", "run_id", "step_id", "branch", "delivery", "outcome", "started_at", "finished_at"),
-    *(beginning("error", LONGEST_ERROR), "logs"),
+    *(beginning("error", LONGEST_ERROR), shown("logs")),
 )
 RUN_COLUMNS = (
     *("pk", "status", "finished_at", beginning("error", LONGEST_ERROR)),
@@ -136,11 +136,8 @@ class _Reading:
 
     def attempts(self, rows: QuerySet[StepRun], last: int) -> bool:
         """Add the attempts of these rows up to that id. False: there are more."""
-        found = list(
-            rows.filter(pk__gt=self.after.attempt, pk__lte=last)
-            .order_by("pk")
-            .values_list(*ATTEMPT_COLUMNS)[:MOST_ROWS]
-        )
+        rows = rows.filter(pk__gt=self.after.attempt, pk__lte=last).order_by("pk")
+        found = [told(row) for row in rows.values_list(*ATTEMPT_COLUMNS)[:MOST_ROWS]]
         runs = runs_of({row[1] for row in found})
         ends = last_attempts({pk for pk, run in runs.items() if run.is_over})
         for row in found:
@@ -292,6 +289,15 @@ def last_attempts(ids: Collection[UUID]) -> dict[UUID, int]:
 def event_text(name: str, data: dict[str, Any]) -> bytes:
     """Return an event without an id, as a stream has it."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+
+
+def told(row: Sequence[Any]) -> Sequence[Any]:
+    """Return an attempt with one line in place of a log that no key decrypts."""
+    *others, finished_at, error, logs = row
+    if isinstance(logs, Unread):
+        line = {"at": finished_at.timestamp(), "level": "warning", "text": str(logs)}
+        logs = orjson.dumps([line]).decode()
+    return *others, finished_at, error, logs
 
 
 def events_of(row: Any, flow_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
