@@ -18,6 +18,7 @@ from django.db.models import F, QuerySet
 
 from flows.disposition import Decision, Disposition
 from flows.encryption.payload_keys import decrypt
+from flows.errors import PayloadUnreadable
 from flows.models import Flow, FlowState, FlowStateTotals
 from flows.models.flow_state import size_of
 from flows.models.payload_text import stored
@@ -34,6 +35,7 @@ from scripts.protocol.flow_state import (
     checked_value,
     new_version,
 )
+from scripts.protocol.services import RequestFailed
 from scripts.services.flow_states import pending_states
 
 # The state of one flow.
@@ -72,14 +74,20 @@ _conflicts: OrderedDict[str, int] = OrderedDict()
 
 
 def read(flow_id: int, key: str) -> tuple[str, int] | None:
-    """Return the JSON text of a key and its version, None where there is none or it has expired."""
+    """Return the JSON text of a key and its version, None where there is none or it has expired.
+
+    Raises RequestFailed, which names the key that decrypts it and is missing.
+    """
     # Imported late: it makes the commits that this is a part of.
     from flows.store import store
 
     rows = FlowState.objects.filter(flow=flow_id, key=key)
-    for text, version, expires_at in rows.values_list("value", "version", "expires_at"):
+    for text, version, expires_at in rows.values_list(stored("value"), "version", "expires_at"):
         if expires_at is None or expires_at > store().database.now():
-            return text, version
+            try:
+                return decrypt(text), version
+            except PayloadUnreadable as error:
+                raise RequestFailed(str(error), "payload-unreadable") from error
     return None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from flows.errors import LeaseLost
+from flows.errors import LeaseLost, PayloadUnreadable
 from flows.models import Run
 from flows.store import DeliveryResult, HeldMessage
 from flows.store.flow_state import StateRefused, run_again
@@ -41,6 +41,16 @@ def is_of_a_message(error: Exception) -> bool:
 
 def substitutes(result: DeliveryResult, error: Exception) -> Iterator[DeliveryResult]:
     """Yield what to store in place of what has raised this, the next one if that raises too."""
+    if isinstance(error, PayloadUnreadable):
+        # What its step needs beside the message, such as the other branches of a join.
+        yield unread(result.held, str(error))
+    else:
+        logger.error(
+            "message %s of run %s is a dead letter",
+            result.held.id,
+            result.held.run_id,
+            exc_info=error,
+        )
     yield dead_letter_of(result, error)
     held, text = result.held, cause_of(error).encode("ascii", "backslashreplace").decode()
     yield ended_now(held, not_storable(text))
@@ -84,9 +94,9 @@ def gone_on(held: HeldMessage) -> DeliveryResult:
         return unjudged(held, error)
 
 
-def unread(held: HeldMessage) -> DeliveryResult:
-    """Let a message wait whose payload no key decrypts: others may have the key, or soon will."""
-    logger.error("message %s of run %s waits. %s", held.id, held.run_id, held.unreadable)
+def unread(held: HeldMessage, why: str) -> DeliveryResult:
+    """Let a message wait where no key decrypts what it needs: others may have it, or soon will."""
+    logger.error("message %s of run %s waits. %s", held.id, held.run_id, why)
     return ended_now(held, put_aside(UNREADABLE_DELAY))
 
 

@@ -196,7 +196,7 @@ class Session:
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
             if held.unreadable:
-                self.done.append(unread(held))
+                self.done.append(unread(held, held.unreadable))
             elif held.pending_outputs:
                 self.done.append(gone_on(held))
             elif held.deliveries > 1 and is_exhausted(held, self.lease.queue_id):
@@ -316,7 +316,10 @@ class Session:
                 continue
             if marks or not taken:
                 return taken
-            self.done += [unread(h) if h.unreadable else unjudged(h, error) for h in taken]
+            self.done += [
+                unread(held, held.unreadable) if held.unreadable else unjudged(held, error)
+                for held in taken
+            ]
             return []
         logger.error("the first message of a queue cannot be taken", exc_info=error)
         if not self.store.put_off_head(self.lease, bool(unfinished), LAST_RESORT_DELAY):
@@ -331,7 +334,6 @@ class Session:
             self._store_apart([refused(self.callables.ran[0], error)])
             return
         held = done.held
-        logger.error("message %s of run %s is a dead letter", held.id, held.run_id, exc_info=error)
         for instead in substitutes(done, error):
             try:
                 self._commit_part([instead])

@@ -22,6 +22,7 @@ from flows.doctor.keys import payloads
 from flows.encryption.payload_keys import MARK, PayloadKey
 from flows.errors import IdempotencyConflict, PayloadUnreadable
 from flows.models import (
+    BranchEnd,
     DeadLetter,
     Flow,
     FlowState,
@@ -30,9 +31,11 @@ from flows.models import (
     Run,
     RunningAttempt,
     RunText,
+    StepRun,
     WebhookDelivery,
 )
 from flows.monitoring.conservation import check
+from flows.monitoring.events.page import Position
 from flows.monitoring.letter_groups import letter_groups
 from flows.monitoring.run_search import runs_with
 from flows.monitoring.trace import trace_json
@@ -45,8 +48,11 @@ from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
 from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
+from scripts.protocol.services import RequestFailed
+from scripts.services.flow_states import pending_states, state_of
 from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
 from tests.integration.test_erasure import FAILS_FIRST, RIGHTS, indexed, tables_with
+from tests.integration.test_events import events, everything, page_of
 from tests.integration.test_isolation import refusing
 from tests.integration.test_reprocessing import finish, repair
 
@@ -474,6 +480,85 @@ def test_a_message_that_can_neither_be_read_nor_stored_loses_nothing(keyed, sett
     assert MARKER in (waiting or dead).body
     assert [fault for checked in check() for fault in checked.faults()] == []
     assert run_of(run.pk).status == ("QUEUED" if waiting else "FAILED")
+
+
+def test_a_join_whose_branches_cannot_be_read_waits_for_their_key(settings):
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    flow = make_flow(codes=[FANS_OUT, ECHO, JOINS])
+    flow.steps.filter(position=2).update(join=True)
+    run = start()
+    work(flow.steps.get(position=0).queue.name)
+    last = Message.objects.order_by("pk").values_list("pk", flat=True)[0]
+    Message.objects.filter(pk=last).update(available_at=timezone.now() + timedelta(hours=1))
+    work_until_idle(flow)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD, NEW]
+    for end in BranchEnd.objects.all():
+        BranchEnd.objects.filter(pk=end.pk).update(body=end.body)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    Message.objects.update(available_at=timezone.now())
+    work_until_idle(flow)
+
+    assert not DeadLetter.objects.exists()
+    assert Message.objects.values_list("pk", "deliveries").get() == (last, 0)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    Message.objects.update(available_at=timezone.now())
+    work_until_idle(flow)
+    assert public.result(run.pk)["payload"] == {"names": [MARKER] * 3}
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+def test_state_whose_key_is_missing_is_replaced_and_what_is_added_to_it_waits(keyed, settings):
+    sets = "def run(message, context):\n    context.state.set('n', 1)\n    return message\n"
+    adds = "def run(message, context):\n    context.state.increment('n')\n    return message\n"
+    flow, other = make_flow(codes=[sets]), make_flow("other", codes=[sets])
+    for each in (flow, other):
+        start(each.name)
+        work_until_idle(each)
+    repair(other, adds)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    replaced, added = start(), start("other")
+    for each in (flow, other):
+        work_until_idle(each)
+
+    assert run_of(replaced.pk).status == "COMPLETED"
+    assert not DeadLetter.objects.exists()
+    assert Message.objects.values_list("run", "deliveries").get() == (added.pk, 0)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    Message.objects.update(available_at=timezone.now())
+    work_until_idle(other)
+    values = dict(FlowState.objects.values_list("flow__name", "value"))
+    assert values == {"flow": "1", "other": "2"}
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+def test_a_script_that_reads_state_is_told_which_key_is_missing(keyed, settings):
+    flow = make_flow(codes=[REJECTS])
+    start()
+    work_until_idle(flow)
+    pending_states.clear()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    with pytest.raises(RequestFailed, match=PayloadKey(OLD).id):
+        state_of(flow.pk, "last")
+
+
+def test_a_log_whose_key_is_missing_is_told_as_one_line_and_ends_no_stream(keyed, settings):
+    says = "def run(message, context):\n    context.log('said')\n    return message\n"
+    flow = make_flow(codes=[says])
+    for keys in ([OLD], [NEW]):
+        settings.ASYNCENGINE_PAYLOAD_KEYS = keys
+        start()
+        work_until_idle(flow)
+    begin = StepRun.objects.order_by("pk").values_list("pk", flat=True)[0] - 1
+
+    told = events(page_of(everything(), Position(begin)).text)
+
+    texts = [data["text"] for _, name, data in told if name == "log"]
+    assert PayloadKey(OLD).id in texts[0]
+    assert texts[1:] == ["said"]
+    assert [name for _, name, _ in told] == ["log", "step-finished", "run-finished"] * 2
 
 
 def end_under(keys: list[list[str]], settings) -> list[Run]:
