@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import QuerySet
 
 from flows.errors import IdempotencyConflict
@@ -71,7 +71,7 @@ def start_once(
         return known
     require_time_left(run)
     try:
-        with within_rates([run]), transaction.atomic():
+        with within_rates([run]), store().database.transaction():
             store_new() if store_new else store().start([run])
             key.save(force_insert=True)
     except IntegrityError:

@@ -18,7 +18,11 @@ from django.utils import timezone
 from flows import engine, public
 from flows.errors import QueueFull
 from flows.models import DeadLetter, Flow, Message, QueueState, Run
+from flows.models.message import DEFAULT_PRIORITY
 from flows.monitoring import conservation
+from flows.plan import flow_plan
+from flows.starts.idempotency import key_of, start_once
+from flows.starts.new_run import new_run
 from flows.store import store
 from tests.builders import (
     ECHO,
@@ -142,6 +146,29 @@ def test_the_engine_s_limits_do_not_reach_the_transactions_around_a_start():
     assert around == {"0"}
     assert own == {"5s", "10s"}
     assert limits() == {"0"}
+
+
+@side_by_side
+def test_the_engine_s_limits_hold_for_a_start_with_a_key_and_not_around_it():
+    flow = make_flow()
+    run = new_run(flow_plan(flow.name), {}, None, DEFAULT_PRIORITY, None)
+    found: list[str] = []
+
+    def store_new() -> None:
+        found.extend(store().database.query("SHOW lock_timeout")[0])
+        store().start([run])
+
+    started = start_once(run, key_of(run, "k"), store_new)
+    with transaction.atomic():
+        known = start_once(run, key_of(run, "k"))
+        other = new_run(flow_plan(flow.name), {}, None, DEFAULT_PRIORITY, None)
+        start_once(other, key_of(other, "other"), lambda: store().start([other]))
+        found.extend(store().database.query("SHOW lock_timeout")[0])
+
+    assert found == ["5s", "0"]
+    assert (started.repeated, known.repeated) == (False, True)
+    assert Run.objects.count() == 2
+    assert imbalances() == []
 
 
 def test_a_transaction_counts_its_own_starts_when_it_asks_for_room():
