@@ -18,6 +18,7 @@ from flows.errors import (
 from flows.models import Right, Run, StepVersion
 from flows.models.keep import why_not_kept
 from flows.monitoring.run_story import first_step, payload_at
+from flows.starts.idempotency import known_repeat
 from flows.starts.refusals import counting_refusals
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StartedAgain:
-    """The run that was started; one within its flow has steps before the one where it begins."""
+    """The run that was started; one within its flow has steps before the one where it begins.
+
+    Of a repeated start it is not said: its run has a status already.
+    """
 
     started: engine.Started
     is_within: bool
@@ -45,17 +49,29 @@ def run_again(
     """Start a new run of the flow as it is now, with what a step of this run got.
 
     Without a step it is what the run itself got; a payload takes the place of either. `rights` are
-    the caller's rights to the flow. With `counts` the run counts in the start rates. Raises
+    the caller's rights to the flow. With `counts` the run counts in the start rates. The same
+    idempotency key gives the same new run, whatever has become of this run since. Raises
     RightMissing, RunNotFinished, InputNotKept, PayloadErased, and as `engine.start_like` does.
     """
     require_right_to_start(rights)
+    if step is None and run.repeats is not None:
+        # It may have begun within its flow.
+        step = first_step(run)
+    if idempotency_key is not None:
+        with counting_refusals(run.flow_version.flow_name):
+            known = known_repeat(
+                run,
+                idempotency_key,
+                _payload_known(run, step) if payload is None else payload,
+                user_id=user.pk if user else None,
+                step=step.name if step else None,
+            )
+        if known:
+            return StartedAgain(known, is_within=False)
     if run.status not in Run.FINISHED:
         raise RunNotFinished(f"The run is {run.status}.")
     if run.erased_at:
         raise PayloadErased
-    if step is None and run.repeats is not None:
-        # It may have begun within its flow.
-        step = first_step(run)
     if is_within := begins_within(step):
         _require_right_within(rights, has_payload=payload is not None)
     if payload is None:
@@ -92,6 +108,13 @@ def payload_kept(run: Run, step: StepVersion | None) -> str:
     if payload is None:
         raise InputNotKept(why_not_kept(run))
     return payload
+
+
+def _payload_known(run: Run, step: StepVersion | None) -> bytes | None:
+    try:
+        return payload_kept(run, step).encode()
+    except InputNotKept:
+        return None
 
 
 def require_right_to_start(rights: Set[str]) -> None:

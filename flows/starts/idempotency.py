@@ -10,7 +10,9 @@ from django.db.models import QuerySet
 
 from flows.errors import IdempotencyConflict
 from flows.message.digest import is_of_request, request_digest
-from flows.models import IdempotencyKey
+from flows.message.envelope import wrap
+from flows.models import IdempotencyKey, Run
+from flows.models.message import DEFAULT_PRIORITY
 from flows.models.users import caller_of
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions
 from flows.starts.new_run import require_time_left
@@ -80,6 +82,33 @@ def start_once(
             return known
         raise
     return Started(run.correlation_id, run.flow_name)
+
+
+def known_repeat(
+    run: Run, key: str, payload: bytes | None, *, user_id: int | None, step: str | None
+) -> Started | None:
+    """Find the run that a caller's key has from the same request to repeat a run, whatever has
+    become of that one since; None for a new key.
+
+    `step`: as in `key_of`. `payload`: None if it is no longer kept; then the request is the same if
+    it repeats the same run. Raises IdempotencyConflict.
+    """
+    flow = run.flow_version.flow
+    name = flow.name if flow else run.flow_version.flow_name
+    since = store().database.now() - IDEMPOTENCY_KEY_AGE
+    same_key = IdempotencyKey.objects.filter(flow_name=name, caller=caller_of(user_id), key=key)
+    known = same_key.filter(created_at__gte=since).first()
+    if known is None:
+        return None
+    if payload is None:
+        if not Run.objects.filter(pk=known.run_id, repeats=run.pk).exists():
+            return None
+    else:
+        body = wrap(known.run_id, payload)
+        digest = request_digest(body, DEFAULT_PRIORITY, None, repeats=(str(run.pk), step))
+        if not is_of_request(known.body_digest, digest, body):
+            raise IdempotencyConflict
+    return Started(known.run_id, name, repeated=True)
 
 
 def _known_start(

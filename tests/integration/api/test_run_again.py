@@ -8,7 +8,7 @@ import pytest
 
 from flows import engine
 from flows.message.envelope import payload_of, with_payload
-from flows.models import DeadLetter, Flow, Message, Queue, Right, Run
+from flows.models import DeadLetter, Flow, Message, Queue, Right, RoleMapping, Run
 from flows.models.keep import Keep
 from flows.monitoring.trace import trace
 from scripts.models import Script
@@ -160,6 +160,53 @@ def test_the_same_key_gives_the_same_new_run(caller, user, run):
     assert Run.objects.count() == 2
     found = caller.get("/async/api/runs?idempotencyKey=again 17").json()["results"]
     assert [each["correlationId"] for each in found] == [first.json()["correlationId"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: Run.objects.filter(pk=run.pk).update(status="RUNNING"),
+        lambda run: Flow.objects.update(active=False),
+        lambda run: Flow.objects.get().steps.all().delete(),
+    ],
+    ids=["it goes on", "the flow is not active", "the flow has no steps"],
+)
+@pytest.mark.parametrize("body", [None, b'{"payload": {"a": 1}}'], ids=["kept", "given"])
+def test_the_same_key_gives_the_new_run_whatever_became_of_the_old_one(caller, run, body, change):
+    key = {"Idempotency-Key": "again 17"}
+    first = again(caller, run, body, **key)
+    engine.cancel(started(first))
+    change(run)
+
+    second = again(caller, run, body, **key)
+
+    assert second.status_code == 202, second.content
+    assert second.json()["correlationId"] == first.json()["correlationId"]
+    assert second["Idempotent-Replayed"] == "true"
+    assert Run.objects.count() == 2
+    assert again(caller, run, body, **{"Idempotency-Key": "another"}).status_code == 409
+
+
+def test_the_same_key_gives_the_new_run_where_the_payload_is_no_longer_kept(caller, user, run):
+    key = {"Idempotency-Key": "again 17"}
+    first = again(caller, run, **key)
+    other = Run.objects.get(pk=engine.start("loan", SENT, user=user).correlation_id)
+    engine.cancel(other)
+    Run.objects.update(cancelled_input=None)
+
+    second = again(caller, run, **key)
+
+    assert second.json()["correlationId"] == first.json()["correlationId"]
+    assert_problem(again(caller, other, **key), 409, "input-not-kept")
+    assert_problem(again(caller, run, b'{"payload": 1}', **key), 409, "idempotency-conflict")
+
+
+def test_a_key_is_of_no_use_without_the_right_to_start(caller, user, flow, run):
+    key = {"Idempotency-Key": "again 17"}
+    assert started(again(caller, run, **key))
+    RoleMapping.objects.filter(right=Right.START).delete()
+
+    assert again(caller, run, **key).status_code == 403
 
 
 OTHER_REQUESTS: list[Any] = [b'{"payload": {"amount": 2}}', {"fromStep": "step 1"}]
