@@ -127,7 +127,8 @@ def _body(delivery: WebhookDelivery) -> bytes:
     through the run: the receiver asks for that, with its own rights.
     """
     if not delivery.body:
-        run = Run.objects.select_related("flow_version").get(pk=delivery.run_id)
+        runs = Run.objects.defer("result", "cancelled_input", "error")
+        run = runs.select_related("flow_version").get(pk=delivery.run_id)
         delivery.body = orjson.dumps(_document(delivery, run)).decode()
     return delivery.body.encode()
 
