@@ -7,9 +7,11 @@ apart, finds the one that causes it, and makes that message a dead letter with t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 
 from flows.errors import LeaseLost, PayloadUnreadable
 from flows.models import Run
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 LAST_RESORT_DELAY = timedelta(minutes=1)
 # One that no key of this machine decrypts.
 UNREADABLE_DELAY = timedelta(seconds=30)
+# The log says at most so often that a key is missing, however many messages need it.
+TELL_AGAIN_SECONDS = 60.0
+_told_at: dict[str, float] = {}
 
 
 def is_of_a_message(error: Exception) -> bool:
@@ -96,7 +101,12 @@ def gone_on(held: HeldMessage) -> DeliveryResult:
 
 def unread(held: HeldMessage, why: str) -> DeliveryResult:
     """Let a message wait where no key decrypts what it needs: others may have it, or soon will."""
-    logger.error("message %s of run %s waits. %s", held.id, held.run_id, why)
+    now = time.monotonic()
+    is_news = now - _told_at.get(why, -inf) > TELL_AGAIN_SECONDS
+    if is_news:
+        _told_at[why] = now
+    level = logging.ERROR if is_news else logging.DEBUG
+    logger.log(level, "message %s of run %s waits. %s", held.id, held.run_id, why)
     return ended_now(held, put_aside(UNREADABLE_DELAY))
 
 

@@ -48,6 +48,7 @@ from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
 from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
+from flows.webhooks.attempt import _body
 from scripts.protocol.services import RequestFailed
 from scripts.services.flow_states import pending_states, state_of
 from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
@@ -198,6 +199,17 @@ def test_webhook_deliveries_are_encrypted(keyed):
     assert tables_with(MARKER) == {}
     delivery.refresh_from_db()
     assert (delivery.body, delivery.answer, delivery.error) == (MARKER,) * 3
+
+
+def test_a_webhook_tells_the_end_of_a_run_whose_result_cannot_be_read(keyed, settings):
+    flow = make_flow(codes=[ECHO])
+    run = start()
+    work_until_idle(flow)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    status = Run.Status.COMPLETED
+    delivery = WebhookDelivery(id=run.pk, run_id=run.pk, run_status=status, at=timezone.now())
+
+    assert str(run.pk) in _body(delivery).decode()
 
 
 def test_nothing_is_encrypted_without_keys():
@@ -559,6 +571,20 @@ def test_a_log_whose_key_is_missing_is_told_as_one_line_and_ends_no_stream(keyed
     assert PayloadKey(OLD).id in texts[0]
     assert texts[1:] == ["said"]
     assert [name for _, name, _ in told] == ["log", "step-finished", "run-finished"] * 2
+
+
+def test_the_log_names_a_missing_key_once_a_minute(settings, caplog):
+    flow, lost = make_flow(codes=[ECHO]), Fernet.generate_key().decode()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [lost]
+    for _ in range(20):
+        start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    work_until_idle(flow)
+
+    named = [each for each in caplog.records if PayloadKey(lost).id in each.getMessage()]
+    assert len([each for each in named if each.levelname == "ERROR"]) == 1
+    assert not Message.objects.filter(available_at__lte=timezone.now()).exists()
 
 
 def end_under(keys: list[list[str]], settings) -> list[Run]:
