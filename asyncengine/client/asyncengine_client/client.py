@@ -242,7 +242,8 @@ class Client:
     def reprocess_and_wait(self, id: int, *, seconds: float = 60.0, **options: Any) -> Run:
         """Have a dead letter go on and return its run when it has ended. Raises RunNotEnded.
 
-        `options`: those of `reprocess`.
+        A run with another open dead letter stays FAILED: it is returned at once, while this one
+        goes on. `options`: those of `reprocess`.
         """
         until = time.monotonic() + seconds
         return self._ended(calls.reprocess(id, wait=seconds, **options), until)
