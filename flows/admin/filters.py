@@ -207,12 +207,14 @@ class TimeRangeFilter(RangeDateTimeFilter):
         time = self.used_parameters.get(f"{self.field_path}_{side}_1") or default_time
         try:
             date, clock = parse_date(str(day)), parse_time(str(time))
-        except ValueError:
+            if date is None or clock is None:
+                return None
+            request: Any = self.request
+            zone = zone_of(request.GET, self.field_path)
+            # At an end of the calendar it may lie outside of it in UTC.
+            return datetime.combine(date, clock, tzinfo=zone).astimezone(UTC)
+        except (ValueError, OverflowError):
             return None
-        if date is None or clock is None:
-            return None
-        request: Any = self.request
-        return datetime.combine(date, clock, tzinfo=zone_of(request.GET, self.field_path))
 
 
 class CreatedFilter(TimeRangeFilter):

@@ -63,20 +63,21 @@ class DeadAtFilter(TimeRangeFilter):
 def times_of(given: Mapping[str, str]) -> tuple[datetime | None, datetime | None]:
     """Return from when and before when the letters of the list died."""
     after = _time(given, "from", "00:00:00")
-    day, second = _time(given, "to", "00:00:00"), _time(given, "to", "")
-    if second is not None:
-        return after, second + timedelta(seconds=1)
-    return after, day and day + timedelta(days=1)
+    second = _time(given, "to", "", timedelta(seconds=1))
+    return after, second or _time(given, "to", "00:00:00", timedelta(days=1))
 
 
-def _time(given: Mapping[str, str], side: str, default_time: str) -> datetime | None:
+def _time(
+    given: Mapping[str, str], side: str, default_time: str, later: timedelta = timedelta(0)
+) -> datetime | None:
+    """Return the time, or so much later; None where there is none in the calendar, in UTC."""
     day = given.get(f"dead_at_{side}_0", "")
     time = given.get(f"dead_at_{side}_1") or default_time
     try:
         at = datetime.fromisoformat(f"{day}T{time}") if day and time else None
-    except ValueError:
+        return at and (at.replace(tzinfo=zone_of(given, "dead_at")) + later).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return at and at.replace(tzinfo=zone_of(given, "dead_at"))
 
 
 def search(letters: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
@@ -117,7 +118,7 @@ def many_url(given: Mapping[str, str]) -> str:
     query = {field: given[name] for name, field in FIELDS.items() if given.get(name)}
     for field, at in zip(("dead_after", "dead_before"), times_of(given), strict=True):
         if at is not None:
-            query[field] = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+            query[field] = at.replace(tzinfo=None).isoformat(timespec="seconds")
     return f"{reverse('admin:flows_reprocessing_begin')}?{urlencode(query)}"
 
 

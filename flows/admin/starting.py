@@ -80,7 +80,8 @@ class MomentInput(forms.TextInput):
 
     def format_value(self, value: Any) -> str | None:
         with suppress(ValueError, OverflowError):
-            return f"{utc(value):%Y-%m-%dT%H:%M:%S}" if value else None
+            # Not strftime, which writes years before 1000 with fewer digits.
+            return utc(value).replace(tzinfo=None).isoformat(timespec="seconds") if value else None
         return None
 
 

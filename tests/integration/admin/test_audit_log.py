@@ -136,6 +136,8 @@ def test_page_of_an_entry_changes_and_deletes_nothing(client, entries):
         ("q=QUEUE+2", ["queue 2"]),
         ("source__exact=api", []),
         ("at_from_0=2001-01-01&at_to_0=2001-01-02", []),
+        ("q=orders&at_to_0=9999-12-31&at_zone=America%2FNew_York", ["orders"]),
+        ("q=orders&at_from_0=0001-01-01&at_zone=Asia%2FTokyo", ["orders"]),
         ("actor=no+such+user", []),
     ],
 )

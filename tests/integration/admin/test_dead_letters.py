@@ -71,6 +71,11 @@ FILTERED: list[Any] = [
     ("dead_at_from_0=2020-01-01", 1),
     ("dead_at_to_0=2020-01-01", 0),
     ("dead_at_from_0=2020-01-01&dead_at_zone=Asia/Tokyo", 1),
+    # Ends of the calendar, also where they lie outside of it in UTC.
+    ("dead_at_to_0=9999-12-31", 1),
+    ("dead_at_to_0=9999-12-31&dead_at_to_1=23:59:59&dead_at_zone=America/New_York", 1),
+    ("dead_at_from_0=0001-01-01&dead_at_zone=Asia/Tokyo", 1),
+    ("dead_at_from_0=0001-01-02&dead_at_zone=Asia/Tokyo", 1),
 ]
 
 
@@ -78,6 +83,14 @@ FILTERED: list[Any] = [
 def test_list_is_filtered(client, world):
     for query, count in FILTERED:
         assert client.get(f"{LIST}?{query}").context["cl"].result_count == count, query
+
+
+def test_the_way_to_many_has_the_times_of_the_list(client, world):
+    times = "dead_at_from_0=0001-01-02&dead_at_to_0=9999-12-30&dead_at_zone=Asia/Tokyo"
+
+    html = client.get(f"{LIST}?{times}").content.decode()
+
+    assert "dead_after=0001-01-01T15%3A00%3A00&amp;dead_before=9999-12-30T15%3A00%3A00" in html
 
 
 def test_page_shows_the_message_indented(client, world):

@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from flows.admin.starting import first_payload
+from flows.admin.starting import MomentInput, first_payload
 from flows.models import IdempotencyKey, Message, Run, RunCallback, RunDeadline
 from scripts.models import Script
 from tests.integration.admin.pages import messages_of
@@ -183,3 +183,17 @@ def test_a_refused_form_shows_the_start_time_again_in_utc(client, page):
     response = client.post(page, {"payload": "{", "start_at": "2026-12-24T18:00:00+02:00"})
 
     assert 'value="2026-12-24T16:00:00"' in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("2030-01-02T03:04:05+01:00", "2030-01-02T02:04:05"),
+        ("0001-01-02T03:04", "0001-01-02T03:04:00"),
+        ("0001-01-01T00:00:00+01:00", None),
+        ("9999-12-31T23:00:00-05:00", None),
+        ("soon", None),
+    ],
+)
+def test_a_field_for_a_time_shows_it_in_utc_as_browsers_write_it(given, shown):
+    assert MomentInput("").format_value(given) == shown
