@@ -134,6 +134,10 @@ HASHES += [
     "require('crypto').createHash('sha256').update('6162', 'hex').digest('base64url')",
     "require('crypto').createHash('sha256').update(new Uint8Array([1, 2]).buffer ? "
     "new Uint8Array([1, 2]) : '').digest('hex')",
+    "require('crypto').createHash('md5').update('a').digest().toString('hex')",
+    "require('crypto').createHmac('sha256', 'k').update('a').digest().toString('base64')",
+    "require('crypto').createHash('sha1').update('a').digest().toString('base64url')",
+    "Object.keys(require('crypto').createHash('md5').update('a').digest()).length",
     "((h) => (h.digest(), h.digest()))(require('crypto').createHash('md5'))",
     "require('crypto').timingSafeEqual(new Uint8Array([1]), new Uint8Array([1]))",
     "require('crypto').timingSafeEqual(new Uint8Array([1]), new Uint8Array([1, 2]))",

@@ -2,11 +2,11 @@
 // subtle.digest. Fourth argument: 64 hexadecimal digits from the random numbers of the system.
 (function (shared, context, facts, seed) {
   "use strict";
-  const { apply } = Reflect;
+  const { apply, defineProperty } = Reflect;
   const { floor } = Math;
   const { isView } = ArrayBuffer;
   const { fromHex, fromBase64 } = Uint8Array;
-  const { set, slice, subarray, fill, toBase64, toHex } = Uint8Array.prototype;
+  const { set, slice, subarray, fill, join, toBase64, toHex } = Uint8Array.prototype;
   const { charCodeAt, replace, toLowerCase, toWellFormed } = String.prototype;
   const [bytesOf, words, text, buffer] = [Uint8Array, Uint32Array, String, ArrayBuffer];
   const [encode, toInteger, typeError, rangeError] =
@@ -240,13 +240,21 @@
 
   function output(bytes, encoding) {
     switch (encoding) {
-      case undefined: case null: case "buffer": return bytes;
+      case undefined: case null: case "buffer": return withEncodings(bytes);
       case "hex": return apply(toHex, bytes, []);
       case "base64": return apply(toBase64, bytes, []);
       case "base64url":
         return apply(toBase64, bytes, [{ alphabet: "base64url", omitPadding: true }]);
     }
     throw new typeError(`there is no encoding ${text(encoding)}: use hex, base64 or base64url`);
+  }
+
+  // As a Buffer of Node, where an encoding is named; without one it is an array as all others.
+  function withEncodings(bytes) {
+    const value = (encoding) => encoding === undefined ? apply(join, bytes, [","]) :
+      output(bytes, encoding);
+    defineProperty(bytes, "toString", { value, configurable: true, writable: true });
+    return bytes;
   }
 
   function builder(finish) {
