@@ -47,7 +47,7 @@ class Reject(Exception):
     """Raised by a script to send its message to the dead letters."""
 
     def __init__(
-        self, reason: str = "", *, code: str | int | None = None, details: Any = None
+        self, reason: str = "", code: str | int | None = None, details: Any = None
     ) -> None:
         """Take the reason, a short code that dead letters are found by, and any JSON value."""
         super().__init__(reason)

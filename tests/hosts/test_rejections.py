@@ -52,6 +52,7 @@ def ended(pool: HostPool, language: str, statement: str) -> ScriptError | None:
     [
         ("Reject('no')", "reject('no')", ("no", None, None)),
         ("Reject('no', code='E5')", "reject('no', { code: 'E5' })", ("no", "E5", None)),
+        ("Reject('no', 'E5', 1)", "reject('no', { code: 'E5', details: 1 })", ("no", "E5", 1)),
         ("Reject('no', code=5)", "reject('no', { code: 5 })", ("no", "5", None)),
         ("Reject(code=5)", "reject({ code: 5 })", ("", "5", None)),
         (

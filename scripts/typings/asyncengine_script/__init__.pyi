@@ -67,7 +67,7 @@ class Reject(Exception):
     details: Any
     """Any JSON value, kept with the dead letter."""
     def __init__(
-        self, reason: str = "", *, code: str | int | None = None, details: Any = None
+        self, reason: str = "", code: str | int | None = None, details: Any = None
     ) -> None:
         """Take the reason, a short code that dead letters are found by, and any JSON value."""
 
