@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -107,7 +108,9 @@ def test_no_end_is_lost_over_the_death_of_every_process(served: Installation, re
     assert served.process is not None
     dying = [*served.family(), psutil.Process(served.process.pid)]
     for process in dying:
-        process.send_signal(signal.SIGKILL)
+        # Some end with their parent, which has been killed already.
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
     psutil.wait_procs(dying, PATIENCE)
     served.process.wait(PATIENCE)
     receiver.answers("/killed", 200)
