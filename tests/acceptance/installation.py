@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,6 +116,17 @@ class Installation:
     def family(self) -> list[psutil.Process]:
         assert self.process is not None
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def kill_all(self) -> None:
+        """Kill every process of the installation, and wait for their end."""
+        assert self.process is not None
+        dying = [*self.family(), psutil.Process(self.process.pid)]
+        for process in dying:
+            # Some end with their parent, which has been killed already.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(dying, PATIENCE)
+        self.process.wait(PATIENCE)
 
     def workers(self) -> list[psutil.Process]:
         """The django-q2 workers: those that have started an isolated Python for script hosts."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import httpx
-import psutil
 import pytest
 
 from tests.acceptance.installation import PASSWORD, Installation, serving
@@ -111,12 +109,7 @@ def test_deadline_holds_over_the_death_of_every_process(served: Installation):
     id = answer.json()["correlationId"]
     wait_for(lambda: served.run(id)["status"] == "RUNNING", what="a running script")
 
-    assert served.process is not None
-    dying = [*served.family(), psutil.Process(served.process.pid)]
-    for process in dying:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(dying, PATIENCE)
-    served.process.wait(PATIENCE)
+    served.kill_all()
     served.up("--no-demo")
 
     run = served.run(id, wait=30)

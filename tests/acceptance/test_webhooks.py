@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 
-import psutil
 import pytest
 
 from tests.acceptance.installation import Installation, serving
@@ -105,14 +102,7 @@ def test_no_end_is_lost_over_the_death_of_every_process(served: Installation, re
     }
     wait_for(lambda: told_of(receiver, "/killed"), what="a first attempt")
 
-    assert served.process is not None
-    dying = [*served.family(), psutil.Process(served.process.pid)]
-    for process in dying:
-        # Some end with their parent, which has been killed already.
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(dying, PATIENCE)
-    served.process.wait(PATIENCE)
+    served.kill_all()
     receiver.answers("/killed", 200)
     served.up("--no-demo")
 
