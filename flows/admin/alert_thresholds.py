@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from flows.access.rights import flows_with
-from flows.admin.by_role import ByRole, configures, has_right_somewhere, rights_of
+from flows.admin.by_role import ConfiguredByRole, configures, has_right_somewhere, rights_of
 from flows.models import AlertThresholds, Flow, Queue, Right
 from flows.models.alert_thresholds import set_thresholds, thresholds_of
 from scripts.admin.base import ConfigurationAdmin
@@ -42,7 +42,7 @@ class AlertThresholdsForm(forms.ModelForm):
 
 
 @register(AlertThresholds)
-class AlertThresholdsAdmin(ByRole, DeletionAdmin, ConfigurationAdmin):
+class AlertThresholdsAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
     opened_by = frozenset({Right.CONFIGURE.value, Right.OPERATE.value, Right.WATCH.value})
     form = AlertThresholdsForm
     list_display = ("place", "values")
@@ -72,13 +72,6 @@ class AlertThresholdsAdmin(ByRole, DeletionAdmin, ConfigurationAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) or has_right_somewhere(request, TO_CHANGE)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if super().has_change_permission(request, obj):
-            return True
-        if obj is None:
-            return has_right_somewhere(request, TO_CHANGE)
-        return configures(request, self.flow_of(obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)

@@ -19,7 +19,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from flows.access.rights import flows_with
 from flows.admin.by_role import (
-    ByRole,
+    ConfiguredByRole,
     configures,
     has_right,
     has_right_somewhere,
@@ -53,7 +53,7 @@ class ScheduleForm(forms.ModelForm):
 
 
 @register(FlowSchedule)
-class FlowScheduleAdmin(ByRole, DeletionAdmin, ConfigurationAdmin):
+class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
     opened_by = frozenset({Right.CONFIGURE.value, Right.OPERATE.value, Right.WATCH.value})
     form = ScheduleForm
     list_display = (
@@ -89,13 +89,6 @@ class FlowScheduleAdmin(ByRole, DeletionAdmin, ConfigurationAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) or has_right_somewhere(request, TO_CHANGE)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if super().has_change_permission(request, obj):
-            return True
-        if obj is None:
-            return has_right_somewhere(request, TO_CHANGE)
-        return configures(request, obj.flow_id)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)

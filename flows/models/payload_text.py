@@ -1,4 +1,4 @@
-"""Columns with payloads, which may be encrypted; all that reads and writes them is the same."""
+"""Columns with payloads. Where there are keys, they are encrypted; callers see plain texts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def as_read(text: str) -> str:
 
 
 class _Shown(PayloadField):
-    """One that people read: where it cannot be decrypted, it says why. See `as_read`."""
+    """A text for people: where it cannot be decrypted, it says why. See `as_read`."""
 
     def from_db_value(self, value: str | None, *args: Any) -> str | None:
         try:
@@ -69,15 +69,15 @@ class _Shown(PayloadField):
 
 
 class PayloadText(PayloadField, models.TextField):
-    """JSON that engines read: see `PayloadField`."""
+    """JSON that the engine reads. Raises PayloadUnreadable where it cannot be decrypted."""
 
     def encrypted(self, text: str) -> str:
-        # One whose key is missing goes on as it is: no JSON looks like it.
+        # A text that is still encrypted, as its key is missing, stays as it is. No JSON begins so.
         return text if payload_keys.is_encrypted(text) else super().encrypted(text)
 
 
 class ShownText(_Shown, models.TextField):
-    """A text that people read: see `_Shown`."""
+    """A text for people: where it cannot be decrypted, it says why."""
 
 
 class OptionalText(PayloadField, models.TextField):
