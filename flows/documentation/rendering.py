@@ -44,6 +44,7 @@ def render(text: str, folder: str, resolve: Resolve) -> Rendered:
     """Render a page. Its relative links begin at `folder`, a path from the root of the project."""
     tokens = list(_without_pictures(MARKDOWN.parse(text)))
     _without_empty_heads(tokens)
+    _label_cells(tokens)
     for token in tokens:
         token.children = list(_with_links(token.children or (), folder, resolve))
     html: str = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
@@ -101,6 +102,23 @@ def _without_empty_heads(tokens: list[Token]) -> None:
         begin = max(at for at in range(end) if tokens[at].type == "thead_open")
         if not any(each.content for each in tokens[begin:end]):
             del tokens[begin : end + 1]
+
+
+def _label_cells(tokens: list[Token]) -> None:
+    """Give each cell but the first the title of its column, which a phone shows beside it."""
+    titles: list[str] = []
+    column = 0
+    for at, token in enumerate(tokens):
+        if token.type == "table_open":
+            titles = []
+        elif token.type == "tr_open":
+            column = 0
+        elif token.type == "th_open":
+            titles.append(_plain(tokens[at + 1]))
+        elif token.type == "td_open":
+            if column and (label := "".join(titles[column : column + 1])):
+                token.attrSet("data-label", label)
+            column += 1
 
 
 def _with_links(children: Sequence[Token], folder: str, resolve: Resolve) -> Iterator[Token]:

@@ -86,7 +86,9 @@ def test_login_page_has_no_serious_fault(show: Any) -> None:
     assert_accessible(shown, LOOKS[:2])
 
 
-@pytest.mark.parametrize("page", ["scripts/", "search/?q=retry"])
+@pytest.mark.parametrize(
+    "page", ["scripts/", "reference/metrics/", "flows/access/", "search/?q=retry"]
+)
 def test_page_of_the_documentation_has_no_serious_fault(show: Any, page: str) -> None:
     shown = show(f"/async/docs/{page}", 200, None)
 

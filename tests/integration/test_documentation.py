@@ -75,6 +75,22 @@ def test_a_link_to_what_is_not_served_is_its_text_and_an_unknown_language_is_tex
     assert [(each.level, each.title) for each in page.sections] == [(1, "T"), (2, "A b & c")]
 
 
+def test_a_cell_has_the_title_of_its_column_for_a_phone_which_shows_no_head():
+    page = render(
+        "| name | `unit` | |\n|---|---|---|\n| a | s | x |\n\n| | |\n|---|---|\n| 1 | 2 |\n",
+        "",
+        {}.get,
+    )
+
+    assert re.findall("<td.*?</td>", page.html) == [
+        "<td>a</td>",
+        '<td data-label="unit">s</td>',
+        "<td>x</td>",
+        "<td>1</td>",
+        "<td>2</td>",
+    ]
+
+
 def test_search_finds_the_sections_with_all_words_and_those_by_their_title_first():
     html = body(f"{FIRST}search/?q=identity+provider").partition('class="found"')[2]
     found = re.findall(r'<li>\s*<a href="([^"]+)">([^<]+)</a>', html)
