@@ -2,21 +2,23 @@
 
 import datetime
 import math
-from typing import Any, SupportsFloat
+import re
+from typing import Any, SupportsFloat, TypeAlias
+
+After: TypeAlias = SupportsFloat | str | datetime.timedelta | datetime.datetime | None
+
+_TIME = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
+_MAX_SHOWN = 50
 
 
 class Retry(Exception):
     """Raised by a script to have its message delivered again."""
 
-    def __init__(
-        self, after: SupportsFloat | str | datetime.timedelta | None = None, reason: str = ""
-    ) -> None:
-        """Take the time to wait, in seconds if it is a number or a text with one.
+    def __init__(self, after: After = None, reason: str = "") -> None:
+        """Take the time to wait, in seconds if it is a number or a text with one, or its end.
 
-        A text that is no number is the reason. Raises ValueError for a time that cannot be.
+        The end is a time with its zone, also as an ISO text. Raises ValueError for what is none.
         """
-        if isinstance(after, str) and not reason and not _is_number(after):
-            reason, after = after, None
         super().__init__(reason)
         self.after: float | None = _seconds(after, "Retry")
         self.reason = reason
@@ -28,15 +30,8 @@ class Wait(Exception):
     It is delivered again, and no delivery is used up.
     """
 
-    def __init__(
-        self,
-        after: SupportsFloat | str | datetime.timedelta | None = None,
-        reason: str = "",
-        state: Any = None,
-    ) -> None:
+    def __init__(self, after: After = None, reason: str = "", state: Any = None) -> None:
         """Take the time as `Retry` does, and any JSON value that the next attempt is to find."""
-        if isinstance(after, str) and not reason and not _is_number(after):
-            reason, after = after, None
         super().__init__(reason)
         self.after: float | None = _seconds(after, "Wait")
         self.reason = reason
@@ -56,22 +51,33 @@ class Reject(Exception):
         self.details = details
 
 
-def _is_number(text: str) -> bool:
-    """Whether a text is a number: settings and headers often come as texts."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _seconds(after: Any, name: str) -> float | None:
     if after is None:
         return None
     try:
-        seconds = after.total_seconds() if isinstance(after, datetime.timedelta) else float(after)
+        seconds = _from_now(after)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{name}(after) takes seconds from now, not less than 0")
+        raise ValueError(_refused(after, name))
     return seconds
+
+
+def _from_now(after: Any) -> float:
+    """Return the seconds from now on. Raises for what is neither a duration nor a time."""
+    if isinstance(after, datetime.timedelta):
+        return after.total_seconds()
+    if isinstance(after, str) and _TIME.match(after):
+        after = datetime.datetime.fromisoformat(after.strip())
+    if isinstance(after, datetime.datetime):
+        # One without a zone raises. One that is over is now.
+        return max(0.0, (after - datetime.datetime.now(datetime.UTC)).total_seconds())
+    return math.nan if isinstance(after, bool) else float(after)
+
+
+def _refused(after: Any, name: str) -> str:
+    said = f"{name}(after) takes seconds from now, not less than 0, or a time with its zone"
+    if not isinstance(after, str):
+        return said
+    shown = after if len(after) <= _MAX_SHOWN else after[:_MAX_SHOWN] + "…"
+    return f"{said}, not {shown!r}; a reason is given as {name}(reason=…)"

@@ -35,7 +35,8 @@ class HttpError(Exception):
     """
 
     def __init__(self, message: str, kind: str = "status", response: Response | None = None):
-        super().__init__(message)
+        # Not super(), which is a Retry for one of the subclasses.
+        Exception.__init__(self, message)
         self.kind = kind
         self.response = response
 

@@ -202,9 +202,12 @@ declare const http: Http;
 /** Set the script's output, which is copied at once. The last call counts. */
 declare function setData(output: unknown): void;
 
-/** Ask for another delivery of the message after this number of seconds. Throws. */
+/** When the message comes again: seconds from now, or a time with its zone. */
+type After = number | bigint | string | Date;
+
+/** Ask for another delivery of the message after this time. Throws. */
 declare function retry(
-  after?: number | bigint | string | { after?: number | bigint | string; reason?: unknown } | null,
+  after?: After | { after?: After; reason?: unknown } | null,
   reason?: unknown,
 ): never;
 
@@ -213,12 +216,7 @@ declare function retry(
  * up. The next attempt finds the state in context.waitState. Throws.
  */
 declare function wait(
-  after?:
-    | number
-    | bigint
-    | string
-    | { after?: number | bigint | string; reason?: unknown; state?: unknown }
-    | null,
+  after?: After | { after?: After; reason?: unknown; state?: unknown } | null,
   reason?: unknown,
   state?: unknown,
 ): never;

@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 # With `correlationId`, `payload` and what earlier steps have put beside them.
 Message: TypeAlias = dict[str, Any]
 
+_After: TypeAlias = SupportsFloat | str | timedelta | datetime | None
+
 class Retry(Exception):
     """Raised by a script to have its message delivered again."""
 
@@ -32,10 +34,11 @@ class Retry(Exception):
     """Seconds; None: the back-off of the queue."""
     reason: str
     """Kept with the attempt."""
-    def __init__(
-        self, after: SupportsFloat | str | timedelta | None = None, reason: str = ""
-    ) -> None:
-        """Take the time to wait, in seconds if it is a number or a text with one."""
+    def __init__(self, after: _After = None, reason: str = "") -> None:
+        """Take the time to wait, in seconds if it is a number or a text with one, or its end.
+
+        The end is a time with its zone, also as an ISO text.
+        """
 
 class Wait(Exception):
     """Raised by a script whose message has to wait for something: that is no failure.
@@ -49,12 +52,7 @@ class Wait(Exception):
     """Shown while the message waits."""
     state: Any
     """What the next attempt finds as `Context.wait_state`."""
-    def __init__(
-        self,
-        after: SupportsFloat | str | timedelta | None = None,
-        reason: str = "",
-        state: Any = None,
-    ) -> None:
+    def __init__(self, after: _After = None, reason: str = "", state: Any = None) -> None:
         """Take the time as `Retry` does, and any JSON value that the next attempt is to find."""
 
 class Reject(Exception):

@@ -6,6 +6,7 @@ from scripts.protocol.errors import (
     ScriptError,
     ScriptRejected,
     ScriptRetry,
+    ScriptWait,
 )
 from tests.hosts.javascript.helpers import raised, run
 
@@ -15,7 +16,6 @@ from tests.hosts.javascript.helpers import raised, run
     [
         ("retry()", None, ""),
         ("retry(2.5, 'busy')", 2.5, "busy"),
-        ("retry('busy')", None, "busy"),
         ("retry({ after: 3, reason: 'busy' })", 3, "busy"),
         ("retry({ reason: 'busy' })", None, "busy"),
         ("retry('60', 'busy')", 60, "busy"),
@@ -32,14 +32,46 @@ def test_retry_asks_for_redelivery(call: str, after: float | None, reason: str) 
     assert (caught.value.after, caught.value.reason) == (after, reason)
 
 
+@pytest.mark.parametrize("name", ["retry", "wait"])
 @pytest.mark.parametrize(
     "arguments",
-    ["-1", "NaN", "'soon', 'busy'", "Infinity", "true", "[60]", "() => 5"],
+    ["-1", "NaN", "'soon', 'busy'", "Infinity", "true", "[60]", "() => 5", "new Date(NaN)", "''"],
 )
-def test_retry_at_an_impossible_time_is_the_scripts_mistake(arguments: str) -> None:
-    message = str(raised(f"retry({arguments}); setData(1)"))
+def test_an_impossible_time_is_the_scripts_mistake(name: str, arguments: str) -> None:
+    message = str(raised(f"{name}({arguments}); setData(1)"))
 
-    assert message.startswith(("RangeError: retry(after)", "TypeError: retry("))
+    assert message.startswith((f"RangeError: {name}(after)", f"TypeError: {name}("))
+
+
+@pytest.mark.parametrize("name", ["retry", "wait"])
+@pytest.mark.parametrize(
+    "argument", ["'tomorrow'", "{ after: 'tomorrow' }", "'2026-12-01T08:00'", "'2026-12-01'"]
+)
+def test_a_text_that_is_no_time_is_no_reason_either(name: str, argument: str) -> None:
+    message = str(raised(f"{name}({argument}); setData(1)"))
+
+    assert "takes seconds from now, not less than 0, or a time with its zone, not " in message
+    assert f"{name}({{ reason: … }})" in message
+
+
+@pytest.mark.parametrize(("name", "kind"), [("retry", ScriptRetry), ("wait", ScriptWait)])
+@pytest.mark.parametrize(
+    "form", ["then", "then.toISOString()", "then.toISOString().replace('Z', '+00:00')"]
+)
+def test_a_time_is_what_a_message_waits_for(
+    name: str, kind: type[ScriptRetry | ScriptWait], form: str
+) -> None:
+    code = f"""
+const then = new Date(Date.now() + context.Data.payload.hours * 3600_000);
+{name}({form}, "busy");
+"""
+    with pytest.raises(kind) as later:
+        run(code, {"hours": 2})
+    with pytest.raises(kind) as over:
+        run(code, {"hours": -2})
+
+    assert 7000 < later.value.after <= 7200
+    assert over.value.after == 0
 
 
 def test_option_of_retry_that_is_unknown_is_named() -> None:

@@ -7,6 +7,7 @@ from scripts.protocol.errors import (
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
+    ScriptWait,
 )
 from tests.hosts.script_host.helpers import Run, error
 
@@ -89,7 +90,7 @@ def run(message, context):
     [
         ("Retry", None, ""),
         ("Retry(after=2.5, reason='busy')", 2.5, "busy"),
-        ("Retry('busy')", None, "busy"),
+        ("Retry(reason='busy')", None, "busy"),
         ("Retry(3)", 3.0, ""),
         ("Retry('60', 'busy')", 60.0, "busy"),
         ("Retry('60')", 60.0, ""),
@@ -103,11 +104,48 @@ def test_retry_asks_for_redelivery(run: Run, raised: str, after: float | None, r
     assert str(retry) == (reason or "The script asked to be run again later.")
 
 
-@pytest.mark.parametrize("arguments", ["float('nan')", "'soon', 'busy'", "-1", "'inf'"])
-def test_retry_at_an_impossible_time_is_the_scripts_mistake(run: Run, arguments: str) -> None:
-    outcome = run(f"def run(message, context):\n    raise Retry({arguments})")
+@pytest.mark.parametrize("name", ["Retry", "Wait"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["float('nan')", "'soon', 'busy'", "-1", "'inf'", "True", "[5]", "datetime.now()"],
+)
+def test_an_impossible_time_is_the_scripts_mistake(run: Run, name: str, arguments: str) -> None:
+    code = "from datetime import datetime\ndef run(message, context):\n    raise "
 
-    assert str(error(outcome, ScriptRaised)).startswith("ValueError: Retry(after)")
+    outcome = run(f"{code}{name}({arguments})")
+
+    assert str(error(outcome, ScriptRaised)).startswith(f"ValueError: {name}(after)")
+
+
+@pytest.mark.parametrize("name", ["Retry", "Wait"])
+@pytest.mark.parametrize("arguments", ["'tomorrow'", "after='tomorrow'", "'2026-12-01', 'busy'"])
+def test_a_text_that_is_no_time_is_no_reason_either(run: Run, name: str, arguments: str) -> None:
+    said = str(error(run(f"def run(m, c):\n    raise {name}({arguments})"), ScriptRaised))
+
+    assert "takes seconds from now, not less than 0, or a time with its zone, not '" in said
+    assert f"{name}(reason=" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Retry", ScriptRetry), ("Wait", ScriptWait)], ids=["Retry", "Wait"]
+)
+@pytest.mark.parametrize(
+    "form", ["then", "then.isoformat()", "then.strftime('%Y-%m-%dT%H:%M:%SZ')"]
+)
+def test_a_time_is_what_a_message_waits_for(
+    run: Run, name: str, kind: type[ScriptRetry | ScriptWait], form: str
+) -> None:
+    code = f"""
+from datetime import UTC, datetime, timedelta
+def run(message, context):
+    then = datetime.now(UTC) + timedelta(hours=message["payload"]["hours"])
+    raise {name}({form}, "busy")
+"""
+    later = error(run(code, payload={"hours": 2}), kind)
+    over = error(run(code, payload={"hours": -2}), kind)
+
+    assert 7000 < (later.after or 0) <= 7200
+    assert over.after == 0
 
 
 def test_reject_names_its_reason(run: Run) -> None:

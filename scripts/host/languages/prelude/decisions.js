@@ -8,11 +8,16 @@
   const { optionsOf, taking } = shared;
   const { apply } = Reflect;
   const { includes } = Array.prototype;
-  const { trim } = String.prototype;
+  const { slice, trim } = String.prototype;
+  const { test } = RegExp.prototype;
+  const { getTime } = Date.prototype;
+  const { now } = Date;
+  const TIME = /^\s*\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)\s*$/i;
+  const MAX_SHOWN = 50;
   const { stringify } = JSON;
   const OF_REJECT = ["reason", "code", "details"];
   const OF_WAIT = ["after", "reason", "state"], OF_RETRY = ["after", "reason"];
-  const [text, number] = [String, Number];
+  const [text, number, date] = [String, Number, Date];
   const [error, rangeError] = [Error, RangeError];
 
   globalThis.retry = taking("retry", OF_RETRY, retry);
@@ -38,8 +43,6 @@
     if (isPlain(after)) {
       optionsOf(`${name}()`, after, known);
       ({ after, reason = reason, state = state } = after);
-    } else if (typeof after === "string" && reason === undefined && !(number(after) >= 0)) {
-      [after, reason] = [undefined, after];
     }
     after = after === undefined || after === null ? undefined : seconds(name, after);
     return { after, reason, state };
@@ -86,15 +89,34 @@
     return prototype === plain || prototype === null && value !== null;
   }
 
-  // A text with a number counts as one: settings and headers often come as texts.
   function seconds(name, after) {
-    const isNumber = typeof after === "number" || typeof after === "bigint" ||
-      typeof after === "string" && apply(trim, after, []) !== "";
-    const given = isNumber ? number(after) : NaN;
+    const given = fromNow(after);
     if (!isFinite(given) || given < 0) {
-      throw new rangeError(`${name}(after) takes seconds from now, not less than 0`);
+      throw new rangeError(refused(name, after));
     }
     return given;
+  }
+
+  // A text with a number counts as one: settings and headers often come as texts. The others are
+  // times, and one that is over is now.
+  function fromNow(after) {
+    const isText = typeof after === "string";
+    if (after instanceof date || isText && apply(test, TIME, [after])) {
+      const left = (isText ? date.parse(apply(trim, after, [])) : apply(getTime, after, [])) - now();
+      return left < 0 ? 0 : left / 1000;
+    }
+    const isNumber = typeof after === "number" || typeof after === "bigint" ||
+      isText && apply(trim, after, []) !== "";
+    return isNumber ? number(after) : NaN;
+  }
+
+  function refused(name, after) {
+    const said = `${name}(after) takes seconds from now, not less than 0, or a time with its zone`;
+    if (typeof after !== "string") {
+      return said;
+    }
+    const shown = stringify(after.length > MAX_SHOWN ? apply(slice, after, [0, MAX_SHOWN]) + "…" : after);
+    return `${said}, not ${shown}; a reason is given as ${name}({ reason: … })`;
   }
 
   function decide(what, reason, more) {
