@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsons
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -183,6 +184,8 @@ class Http:
         Each is a URL, or url, method and the options of a request. When all have come to their
         end, the first HttpError is raised; with `return_errors` it stands in its place.
         """
+        if isinstance(requests, str | Mapping):
+            raise TypeError("http.all() takes a list")
         prepared = [self._request_of(each) for each in requests]
         sent = [(request["method"], self._send(request)) for request in prepared]
         answers: list[Response | HttpError] = []
@@ -197,6 +200,8 @@ class Http:
         return answers
 
     def _request_of(self, given: str | Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(given, str | Mapping):
+            raise TypeError("each request of http.all() is a URL, or a dictionary with url")
         options: dict[str, Any] = {"url": given} if isinstance(given, str) else dict(given)
         if "url" not in options:
             raise TypeError("each request of http.all() has a url")
@@ -225,8 +230,12 @@ class Http:
         ca: str | None = None,
         cert: str | None = None,
     ) -> dict[str, Any]:
+        if not isinstance(headers or {}, Mapping):
+            raise TypeError("headers takes a dictionary")
         own_headers = {
-            str(name): str(value) for name, value in (headers or {}).items() if value is not None
+            str(name): _plain(f"headers[{name!r}]", value)
+            for name, value in (headers or {}).items()
+            if value is not None
         }
         body, content_type = _body(json, data, form, files, self._numerals)
         if content_type and not any(name.lower() == "content-type" for name in own_headers):
@@ -234,7 +243,7 @@ class Http:
         options = {"auth": auth, "ca": ca, "cert": cert, "timeout": timeout}
         return {
             "method": method,
-            "url": _with_params(str(url), params),
+            "url": _with_params(_url(url), params),
             "headers": own_headers,
             **{name: value for name, value in options.items() if value is not None},
             **body,
@@ -312,26 +321,37 @@ def _fields(what: str, given: Any) -> list[tuple[str, str]]:
     found = []
     for name, value in _pairs(given, what):
         values = value if isinstance(value, list | tuple | set | frozenset) else [value]
-        found += [(str(name), _plain(each)) for each in values if each is not None]
+        place = f"{what}[{name!r}]"
+        found += [(str(name), _plain(place, each)) for each in values if each is not None]
     return found
 
 
 def _pairs(given: Any, what: str = "files") -> list[tuple[Any, Any]]:
     if given is None:
         return []
-    pairs = list(given.items() if isinstance(given, Mapping) else given)
-    if isinstance(given, str) or not all(
-        isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs
-    ):
+    is_iterable = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    pairs = list(given.items() if isinstance(given, Mapping) else given) if is_iterable else [0]
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
         raise TypeError(f"{what} takes a dictionary, or pairs of name and value")
     return [(name, value) for name, value in pairs]
 
 
-def _plain(value: Any) -> str:
-    # As in JSON, and as JavaScript writes it.
+def _plain(place: str, value: Any) -> str:
+    """Return the text of a value that has one. Raises TypeError for the others."""
     if isinstance(value, bool):
+        # As in JSON, and as JavaScript writes it.
         return "true" if value else "false"
+    if isinstance(value, Mapping | list | tuple | set | frozenset | bytearray | memoryview) or (
+        isinstance(value, float) and not isfinite(value)
+    ):
+        raise TypeError(f"{place} must be a text, a number or a boolean")
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _url(url: Any) -> str:
+    if url is None:
+        raise TypeError("a request takes a url, not None")
+    return str(url)
 
 
 def _json_text(value: Any, numerals: Numerals) -> str:

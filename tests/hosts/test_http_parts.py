@@ -190,7 +190,39 @@ MISTAKES = [
     ("http.get(url, ca=5)", "await http.get(url, {ca: 5})", "ca takes the name of a secret"),
     ("http.post(url, 1, form={})", "await http.post(url, 1, {form: {}})", "form"),
     ("http.post(url, files={'a': 5})", "await http.post(url, null, {files: {a: 5}})", "files"),
-]
+    (
+        "http.get(url, {'a': {'b': 1}})",
+        "await http.get(url, {params: {a: {b: 1}}})",
+        "must be a text, a number or a boolean",
+    ),
+    (
+        "http.get(url, {'a': float('nan')})",
+        "await http.get(url, {params: {a: NaN}})",
+        "must be a text, a number or a boolean",
+    ),
+    (
+        "http.get(url, [('a',)])",
+        "await http.get(url, {params: [['a']]})",
+        "pairs of name and value",
+    ),
+    (
+        "http.post(url, form={'a': [[1]]})",
+        "await http.post(url, null, {form: {a: [[1]]}})",
+        "must be a text, a number or a boolean",
+    ),
+    (
+        "http.get(url, headers={'A': ['b']})",
+        "await http.get(url, {headers: {A: ['b']}})",
+        "must be a text, a number or a boolean",
+    ),
+    ("http.get(url, headers=[('A', 'b')])", "await http.get(url, {headers: [['A', 'b']]})",
+     "headers"),
+    ("http.get(url and None)", "await http.get(url && null)", "a request takes a url"),
+    ("http.all(url)", "await http.all(url)", "http.all() takes"),
+    ("http.all([{'method': url}])", "await http.all([{method: url}])", "a url"),
+    ("http.all([url and 5])", "await http.all([url && 5])", "each request"),
+    ("http.get(url, timeout='5')", "await http.get(url, {timeout: '5'})", "timeout must be"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -204,6 +236,32 @@ def test_an_option_that_cannot_be_is_an_error(
 
     assert said in str(error), error
     assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{form: {a: 1}}", "http.post(url, null, { … })"),
+        ("{headers: {A: 'b'}, timeout: 5}", "was given headers, timeout as the body"),
+        ("{json: {a: 1}, headers: {}}", "http.post(url, value, { … })"),
+    ],
+)
+def test_options_are_no_body(pool: HostPool, server: Loopback, body: str, said: str) -> None:
+    code = f"await http.post('{server.url()}', {body}); setData(1)"
+
+    assert said in str(run(pool, "javascript", code).error)
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    "arguments", ["{form: {a: 1}}, {}", "{form: 1, id: 2}", "{data: {}}", "{}"]
+)
+def test_a_body_that_looks_like_options_is_sent(
+    pool: HostPool, server: Loopback, arguments: str
+) -> None:
+    call = {"javascript": f"await http.post(url, {arguments})"}
+
+    assert sent(pool, "javascript", server, call).headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

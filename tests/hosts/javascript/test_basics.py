@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import subprocess
 import uuid
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from scripts.host.languages.javascript import JavaScriptScript
 from tests.hosts.javascript.helpers import Replies, raised, run, run_once
-from tests.hosts.javascript.node import in_node, needs_node
+from tests.hosts.javascript.node import NODE, in_node, needs_node
 
 # Each expression is evaluated here and in Node; both give the same value, or an error of one kind.
 URLS = [
@@ -310,6 +311,39 @@ setData(new Uint8Array(digest).toHex());
 """
 
     assert run(code) == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("subtle.digest('MD5', bytes)", "NotSupportedError"),
+        ("subtle.digest('SHA-224', bytes)", "NotSupportedError"),
+        ("subtle.digest('sha256', bytes)", "NotSupportedError"),
+        ("subtle.digest(undefined, bytes)", "NotSupportedError"),
+        ("subtle.digest('SHA-256', 'text')", "TypeError"),
+        (
+            "subtle.digest({ name: 'sha-256' }, bytes).then(() => { throw { name: 'none' } })",
+            "none",
+        ),
+        ("getRandomValues(new Float64Array(1))", "TypeMismatchError"),
+        ("getRandomValues([1])", "TypeMismatchError"),
+        ("getRandomValues(new Uint8Array(65537))", "QuotaExceededError"),
+    ],
+)
+@needs_node
+def test_errors_of_the_web_have_the_names_of_node(call: str, name: str) -> None:
+    code = f"""const bytes = new Uint8Array(1);
+try {{ await crypto.{call}; }} catch (error) {{ setData(error.name); }}"""
+    in_node_too = f"(async () => {{ {code} }})()"
+
+    told = subprocess.run(
+        [str(NODE), "-e", f"const setData = console.log; {in_node_too}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+    assert run(code) == told == name
 
 
 @pytest.mark.parametrize("name", ["URL", "crypto", "TextEncoder", "structuredClone"])

@@ -59,11 +59,11 @@ _NEEDS = {
     "clone": {
         "JS_AddIntrinsicMapSet",
         "JS_AddIntrinsicTypedArrays",
-        # Has DOMException.
+        # Has DOMException, here and below.
         "JS_AddIntrinsicAToB",
     },
     "config": {"JS_AddIntrinsicProxy"},
-    "crypto": {"JS_AddIntrinsicTypedArrays"},
+    "crypto": {"JS_AddIntrinsicTypedArrays", "JS_AddIntrinsicAToB"},
     "encoding": {"JS_AddIntrinsicTypedArrays"},
     "http": BUILT_INS_OF_NUMERALS,
     "secrets": {"JS_AddIntrinsicProxy"},

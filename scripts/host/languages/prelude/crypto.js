@@ -3,15 +3,21 @@
 (function (shared, context, facts, seed) {
   "use strict";
   const { apply, defineProperty } = Reflect;
+  const { hasOwn, keys } = Object;
   const { floor } = Math;
   const { isView } = ArrayBuffer;
   const { fromHex, fromBase64 } = Uint8Array;
   const { set, slice, subarray, fill, join, toBase64, toHex } = Uint8Array.prototype;
-  const { charCodeAt, replace, toLowerCase, toWellFormed } = String.prototype;
+  const { charCodeAt, replace, toLowerCase, toUpperCase, toWellFormed } = String.prototype;
   const [bytesOf, words, text, buffer] = [Uint8Array, Uint32Array, String, ArrayBuffer];
   const [encode, toInteger, typeError, rangeError] =
     [encodeURIComponent, parseInt, TypeError, RangeError];
+  const exception = globalThis.DOMException;
   const MAX_RANDOM = 65536;
+  // Those of the standard of the web, which has fewer names than createHash.
+  const DIGESTS = {
+    "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512",
+  };
 
   // The first bits of the roots of primes are the constants of SHA-2; here as whole numbers.
   function root(n, degree, bits) {
@@ -305,10 +311,11 @@
     },
     getRandomValues(array) {
       if (!isView(array) || array instanceof DataView || /Float/.test(array.constructor.name)) {
-        throw new typeError("getRandomValues() takes an array of integers");
+        throw new exception("getRandomValues() takes an array of integers", "TypeMismatchError");
       }
       if (array.byteLength > MAX_RANDOM) {
-        throw new rangeError(`getRandomValues() takes at most ${MAX_RANDOM} bytes`);
+        const reason = `getRandomValues() takes at most ${MAX_RANDOM} bytes`;
+        throw new exception(reason, "QuotaExceededError");
       }
       const view = new bytesOf(array.buffer, array.byteOffset, array.byteLength);
       for (let at = 0; at < view.length; at += 1024) {
@@ -338,7 +345,12 @@
         if (typeof data === "string") {
           throw new typeError("subtle.digest() takes bytes");
         }
-        return digested(hashNamed(algorithm?.name ?? algorithm), [input(data)]).buffer;
+        const name = apply(toUpperCase, text(algorithm?.name ?? algorithm), []);
+        if (!hasOwn(DIGESTS, name)) {
+          const known = `there are ${keys(DIGESTS).join(", ")}`;
+          throw new exception(`Unrecognized algorithm name ${name}: ${known}`, "NotSupportedError");
+        }
+        return digested(HASHES[DIGESTS[name]], [input(data)]).buffer;
       },
     },
   };

@@ -6,6 +6,7 @@
   const { create, defineProperty, hasOwn, keys } = Object;
   const { apply } = Reflect;
   const { isArray } = Array;
+  const { includes: isAmong, join } = Array.prototype;
   const { toString } = Object.prototype;
   const { taking } = shared;
   const { charCodeAt, includes, indexOf, replace, slice, split } = String.prototype;
@@ -17,6 +18,8 @@
   const toBase64 = byteArray?.prototype.toBase64, fromBase64 = byteArray?.fromBase64;
   const MAX_EXCERPT = 200;
   const OPTIONS = ["headers", "params", "timeout", "base64", "form", "files", "auth", "ca", "cert"];
+  // Members that no body has alone.
+  const NO_BODY = ["json", ...OPTIONS];
   const waiting = {};
   let last = 0;
 
@@ -25,7 +28,11 @@
     post: withBody("post"), put: withBody("put"), patch: withBody("patch"),
     all: taking("http.all", ["requests"], (requests) =>
       promise.all(listed("http.all()", requests).map(requested))),
-    request: taking("http.request", ["method", "url", "body", "options"], request),
+    request: taking("http.request", ["method", "url", "body", "options"],
+      (method, url, body, options) => {
+        requireBody("http.request(method, url, ", body, options);
+        return request(method, url, body, options);
+      }),
   };
 
   function bare(name) {
@@ -34,8 +41,21 @@
   }
 
   function withBody(name) {
-    return taking(`http.${name}`, ["url", "body", "options"], (url, body, options) =>
-      request(name, url, body, options));
+    return taking(`http.${name}`, ["url", "body", "options"], (url, body, options) => {
+      requireBody(`http.${name}(url, `, body, options);
+      return request(name, url, body, options);
+    });
+  }
+
+  // Options in the place of the body would be sent as JSON.
+  function requireBody(call, body, options) {
+    const isObject = options === undefined && apply(toString, body, []) === "[object Object]";
+    const given = isObject ? keys(body) : [];
+    if (given.length && given.every((name) => apply(isAmong, NO_BODY, [name]))) {
+      const isValue = apply(isAmong, given, ["json"]);
+      throw new typeError(`${call}body, options) was given ${apply(join, given, [", "])} as the body: ` +
+        `write ${call}${isValue ? "value" : "null"}, { … }); for such a body give {} as options`);
+    }
   }
 
   // Of http.all: a URL, or url, method, body and the options of a request.
@@ -56,6 +76,9 @@
     return new promise((resolve, fail) => {
       shared.stopIfDecided();
       method = apply(toUpperCase, text(method), []);
+      if (url === undefined || url === null) {
+        throw new typeError(`a request takes a url, not ${url}`);
+      }
       const { headers, params, timeout, auth, ca, cert, ...rest } = checkedOptions(options);
       const sent = {
         method, url: withParams(text(url), params), headers: {}, body: null, timeout,
@@ -166,7 +189,8 @@
   function checkedOptions(options) {
     const given = shared.optionsOf("a request", options, OPTIONS);
     const { timeout } = given;
-    if (timeout !== undefined && timeout !== null && !(timeout > 0 && timeout - timeout === 0)) {
+    if (timeout !== undefined && timeout !== null &&
+        !(typeof timeout === "number" && timeout > 0 && timeout - timeout === 0)) {
       throw new typeError("timeout must be a number of seconds above 0");
     }
     return given;
@@ -191,7 +215,12 @@
   function members(what, given) {
     const found = [];
     if (isArray(given) && what !== "headers") {
-      return given.flatMap(([name, value]) => members(what, { [name]: value }));
+      return given.flatMap((pair) => {
+        if (!isArray(pair) || pair.length !== 2) {
+          throw new typeError(`${what} takes an object, or pairs of name and value`);
+        }
+        return members(what, { [pair[0]]: pair[1] });
+      });
     }
     for (const name of given === undefined || given === null ? [] : names(what, given)) {
       const isList = what !== "headers" && isArray(given[name]);
