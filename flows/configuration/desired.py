@@ -199,7 +199,7 @@ class _Reader:
         entries = {name: self.desired.libraries.get(name) for name in script["libraries"]}
         if script["language"] == Language.JAVASCRIPT and None in entries.values():
             # A library that only the database has may do what the script lacks.
-            return []
+            return script_faults(script["language"], script["code"], None)
         libraries = [
             (name, entry.values["code"] if entry else "") for name, entry in entries.items()
         ]

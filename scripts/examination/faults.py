@@ -26,21 +26,23 @@ __all__ = [
 MAX_CODE_BYTES = 256 * 1024
 
 
-def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
-    """Return why the code is no script: it does not compile, imports what is not there, has no end.
+def script_faults(language: str, code: str, libraries: Libraries | None = ()) -> list[Fault]:
+    """Return why the code is no script: it does not compile, uses what is not there, has no end.
 
-    An empty list means that it can be run, not that it runs well. A callable's module is imported.
+    An empty list means that it can be run, not that it runs well. None: the libraries of JavaScript
+    are not known. A callable's module is imported.
     """
     if language == "callable":
         return [Fault(text)] if (text := callable_fault(code)) else []
-    return _size_faults(code) or _found("script", language, code, list(libraries))
+    known = None if libraries is None else list(libraries)
+    return _size_faults(code) or _found("script", language, code, known)
 
 
 def library_faults(language: str, code: str) -> list[Fault]:
     """Return why the code is no library.
 
-    Only imports of Python modules are checked: which other libraries it can import depends on the
-    scripts that use it.
+    Of its imports only those of Python modules are checked: which other libraries it can import
+    depends on the scripts that use it.
     """
     return _size_faults(code) or _found("library", language, code)
 
@@ -63,7 +65,7 @@ def _size_faults(code: str) -> list[Fault]:
     return [Fault(f"The code has {size} bytes; at most {MAX_CODE_BYTES} are allowed.")]
 
 
-def _found(what: str, language: str, code: str, *rest: Sequence[Any]) -> list[Fault]:
+def _found(what: str, language: str, code: str, *rest: Sequence[Any] | None) -> list[Fault]:
     try:
         return [Fault(*each) for each in examiner.examine(what, language, code, *rest)]
     except NotExamined as error:

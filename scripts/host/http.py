@@ -329,8 +329,9 @@ def _fields(what: str, given: Any) -> list[tuple[str, str]]:
 def _pairs(given: Any, what: str = "files") -> list[tuple[Any, Any]]:
     if given is None:
         return []
-    is_iterable = isinstance(given, Iterable) and not isinstance(given, str | bytes)
-    pairs = list(given.items() if isinstance(given, Mapping) else given) if is_iterable else [0]
+    pairs: list[Any] = [None]
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        pairs = list(given.items() if isinstance(given, Mapping) else given)
     if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
         raise TypeError(f"{what} takes a dictionary, or pairs of name and value")
     return [(name, value) for name, value in pairs]

@@ -142,6 +142,74 @@ def test_javascript_that_does_not_compile_is_named_with_its_line():
     ]
 
 
+MISSING = {
+    "const fs = require('fs');": "require is not defined: list a library",
+    "log(1); await fetch('https://a.b');": "fetch is not defined: use http.get(url)",
+    "log(`${fetch(1)}`);": "fetch is not defined",
+    "const x = process\n.env;": "process is not defined: secrets are in context.secrets",
+    "try { } catch { } require('fs');": "require is not defined",
+    "await import('fs');": "import() finds no module: list a library",
+    "new Buffer(1);": "Buffer is not defined",
+    "setTimeout(() => 1, 5);": "setTimeout is not defined: there are no timers",
+}
+THERE = [
+    "// fetch(1)\nlog('fetch(1)', `fetch(1)`, /fetch(1)/);",
+    "log(x.replace(/\"/g, 'fetch(1)'));",
+    "function fetch() {} fetch(1);",
+    "const { fetch } = new L(); fetch(1);",
+    "class A { fetch(url) {} } new A().fetch(1);",
+    "const o = { require() {}, process: 1 }; o.require(o.process);",
+    "[1].map((process) => process.x);",
+    "process = 5; log(process);",
+    "typeof process === 'object' && process.env;",
+    "if ('fetch' in globalThis) fetch(1);",
+    "globalThis.process?.cwd(); process.cwd();",
+    "try { require('fs') } catch { log('none') }",
+    "log(performance.now());",
+]
+
+
+@pytest.mark.parametrize("before", ["", "const a = { b: 1 };\n"])
+@pytest.mark.parametrize("code", MISSING)
+def test_javascript_that_uses_what_is_never_there_is_refused_with_the_line(before, code):
+    [fault] = faults(f"{before}{code} setData(1)", "javascript")
+
+    assert fault.startswith(f"line {2 if before else 1}: {MISSING[code]}")
+
+
+@pytest.mark.parametrize("code", THERE)
+def test_javascript_that_only_speaks_of_it_or_has_it_is_accepted(code):
+    assert faults(f"{code} setData(1)", "javascript") == []
+    assert [str(each) for each in library_faults("javascript", code)] == []
+
+
+def test_a_javascript_library_may_give_what_is_missing_else():
+    library = ("Polyfill", "var fetch = function (url) { return http.get(url); };")
+
+    assert faults("await fetch(1); setData(1)", "javascript", [library]) == []
+    assert faults("await fetch(1); setData(1)", "javascript", [("None", "// fetch")]) != []
+
+
+def test_a_javascript_library_is_refused_what_is_never_there():
+    [fault] = library_faults("javascript", "var A = function () {\n  return require('x');\n};")
+
+    assert str(fault).startswith("line 2: require is not defined")
+
+
+def test_javascript_whose_libraries_are_not_known_must_compile_alone():
+    assert faults("await fetch(1);", "javascript", None) == []
+    assert faults("let x = ;", "javascript", None) == [
+        "line 1: unexpected token in expression: ';'"
+    ]
+
+
+@pytest.mark.long
+def test_long_javascript_is_looked_through_in_little_time():
+    code = "log('process');\n" * 16_000 + "setData(1)"
+
+    assert faults(code, "javascript") == []
+
+
 def test_javascript_is_read_but_not_executed():
     assert faults("for (;;); setData(1)", "javascript") == []
     assert library_faults("javascript", "for (;;);") == []

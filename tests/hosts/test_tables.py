@@ -17,6 +17,7 @@ from tests.hosts.zygotes import Zygotes
 
 SITE = CallSite("orders", "price", "to-price", False)
 ZIPS = b"zip,town\n10115,Berlin\n20095,Hamburg\n"
+OWN = b"a,b\nsize,row\nthen,late\n"
 RATES = b'{"EUR": {"rate": 1.50, "big": 12345678901234567890123}, "USD": null}'
 
 
@@ -24,7 +25,9 @@ RATES = b'{"EUR": {"rate": 1.50, "big": 12345678901234567890123}, "USD": null}'
 def source() -> GivenTables:
     missing = Given("missing", problem="There is no table 'missing' in this installation.")
     broken = Given("broken", problem="The table 'broken' cannot be used now.", is_passing=True)
-    return GivenTables(table("zip", ZIPS), table("rates", RATES, "json"), missing, broken)
+    return GivenTables(
+        table("zip", ZIPS), table("rates", RATES, "json"), table("own", OWN), missing, broken
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,16 @@ def result(pool: HostPool, language: str, expression: str, *tables: str) -> Any:
 LOOK_UPS = [
     # Python, JavaScript, what the output has.
     ('context.table("zip")[p]["town"]', 'context.table("zip").get(p).town', '"Berlin"'),
+    ('context.table("zip")[p]["town"]', 'context.table("zip")[p].town', '"Berlin"'),
+    ('context.table("zip")[20095]', 'context.table("zip")[20095]',
+     '{"zip":"20095","town":"Hamburg"}'),
+    ('[p in context.table("zip"), "name" in context.table("zip")]',
+     '[p in context.table("zip"), "name" in context.table("zip")]', "[true,false]"),
+    ('context.table("rates")["USD"]', 'context.table("rates")["USD"]', "null"),
+    ('context.table("own")["size"]["b"]', 'context.table("own").get("size").b', '"row"'),
+    ('context.table("own")["then"]["b"]', '(await context.table("own")).then.b', '"late"'),
+    ('[*context.table("zip")]', '[...context.table("zip")].map(([key]) => key)',
+     '["10115","20095"]'),
     ('context.table("zip").get(20095)', 'context.table("zip").get(20095)',
      '{"zip":"20095","town":"Hamburg"}'),
     ('context.table("zip").get("0")', 'context.table("zip").get("0") ?? null', "null"),
@@ -91,7 +104,7 @@ def test_rows_are_looked_up_digit_for_digit(
 ):
     expression = in_python if language == "python" else in_javascript
 
-    output = result(pool, language, expression, "zip", "rates")
+    output = result(pool, language, expression, "zip", "rates", "own")
 
     assert f'"payload":{words}' in output.decode()
 
@@ -102,7 +115,14 @@ def test_rows_are_looked_up_digit_for_digit(
         ('context.table("rates")', 'context.table("rates")', "was not given a table 'rates'"),
         ('context.table("missing")', 'context.table("missing")', "There is no table 'missing'"),
         ('context.table("broken")', 'context.table("broken")', "cannot be used now"),
-        ('context.table("zip")["0"]', 'context.table("zip").get({})', "key"),
+        (
+            'context.table("zip")["0"]',
+            'context.table("zip")["0"]',
+            "There is no key '0' in the table",
+        ),
+        ('context.table("zip")["0"]["x"]', 'context.table("zip")["0"]?.x', "There is no key '0'"),
+        ('context.table("zip")["keyz"]()', 'context.table("zip").keyz()', "There is no key 'keyz'"),
+        ('context.table("zip")[{}]', 'context.table("zip").get({})', "key"),
         (
             'context.table("zip")[None]',
             'context.table("zip").get(null)',
@@ -125,6 +145,20 @@ def test_what_is_not_there_is_an_error_with_the_reason(
     error = result(pool, language, expression, "zip", "missing", "broken")
 
     assert words in error
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("{ ...context.table('zip') }", "the keys of a table are in table.keys()"),
+        ("Object.keys(context.table('zip'))", "the keys of a table are in table.keys()"),
+        ("context.table('zip')", "the keys of a table are in table.keys()"),
+        ("(context.table('zip')['0'] = 1)", "a table cannot be changed"),
+        ("delete context.table('zip').name", "a table cannot be changed"),
+    ],
+)
+def test_javascript_is_told_what_a_table_is_not(pool: HostPool, expression: str, words: str):
+    assert words in result(pool, "javascript", expression, "zip")
 
 
 @pytest.mark.parametrize("language", ["python", "javascript"])

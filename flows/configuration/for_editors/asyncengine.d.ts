@@ -107,6 +107,8 @@ interface Table extends Iterable<[string, any]> {
   has(key: string | number | bigint): boolean;
   keys(): Iterable<string>;
   entries(): Iterable<[string, any]>;
+  /** The row of a key, an error where there is none. `key in table` tells. */
+  readonly [key: string]: any;
 }
 
 interface JwtOptions {

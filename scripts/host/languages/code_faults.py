@@ -12,8 +12,11 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from scripts.host.languages import javascript
+from scripts.host.languages.javascript_errors import never_there
+from scripts.host.languages.missing_names import missing_names
 from scripts.host.languages.modules import may_import, refusal
 
 # The name and code of each library that a script has.
@@ -32,26 +35,27 @@ class Fault:
         return f"line {self.line}: {self.text}" if self.line else self.text
 
 
-def script_faults(language: str, code: str, libraries: Libraries = ()) -> list[Fault]:
-    """Return why the code is no script: it does not compile, imports what is not there, has no end.
+def script_faults(language: str, code: str, libraries: Libraries | None = ()) -> list[Fault]:
+    """Return why the code is no script: it does not compile, uses what is not there, has no end.
 
-    An empty list means that it can be run, not that it runs well.
+    An empty list means that it can be run, not that it runs well. None: the libraries of JavaScript
+    are not known.
     """
     if language == "python":
-        return _python_faults(code, libraries, is_script=True)
+        return _python_faults(code, libraries or (), is_script=True)
     return _javascript_faults(code, libraries)
 
 
 def library_faults(language: str, code: str) -> list[Fault]:
     """Return why the code is no library.
 
-    Only imports of Python modules are checked: which other libraries it can import depends on the
-    scripts that use it.
+    Of its imports only those of Python modules are checked: which other libraries it can import
+    depends on the scripts that use it.
     """
     if language == "python":
         return _python_faults(code, (), is_script=False)
     fault = javascript.syntax_fault(code, is_library=True)
-    return [Fault(str(fault), fault.line)] if fault else []
+    return [Fault(str(fault), fault.line)] if fault else _missing(code, is_library=True)
 
 
 def _python_faults(code: str, libraries: Libraries, is_script: bool) -> list[Fault]:
@@ -168,12 +172,27 @@ ENDINGS = ("setData", "reject", "retry", "wait", "finish", "go")
 _END = re.compile(rf"\b({'|'.join(ENDINGS)})\b")
 
 
-def _javascript_faults(code: str, libraries: Libraries) -> list[Fault]:
+def _javascript_faults(code: str, libraries: Libraries | None) -> list[Fault]:
     if fault := javascript.syntax_fault(code):
         return [Fault(str(fault), fault.line)]
-    if any(_names_an_end(each) for each in (code, *(code for _, code in libraries))):
+    if libraries is None:
+        # What is not known may define what the script lacks.
         return []
-    return [Fault("never calls setData(output)", may_run=True)]
+    faults = _missing(code, libraries)
+    if any(_names_an_end(each) for each in (code, *(code for _, code in libraries))):
+        return faults
+    return [*faults, Fault("never calls setData(output)", may_run=True)]
+
+
+def _missing(code: str, libraries: Libraries = (), *, is_library: bool = False) -> list[Fault]:
+    """Return a fault for each name that no script has, such as require."""
+    others = [(code, partial(_compiles, is_library=True)) for _, code in libraries]
+    found = missing_names((code, partial(_compiles, is_library=is_library)), others)
+    return [Fault(never_there(each.name), code.count("\n", 0, each.at) + 1) for each in found]
+
+
+def _compiles(code: str, *, is_library: bool) -> bool:
+    return javascript.syntax_fault(code, is_library=is_library) is None
 
 
 def _names_an_end(code: str) -> bool:

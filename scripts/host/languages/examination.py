@@ -51,7 +51,7 @@ class Examination:
         pass
 
 
-def _script(language: str, code: str, libraries: list[Any]) -> list[Any]:
+def _script(language: str, code: str, libraries: list[Any] | None) -> list[Any]:
     return [astuple(fault) for fault in code_faults.script_faults(language, code, libraries)]
 
 

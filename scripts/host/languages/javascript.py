@@ -29,7 +29,7 @@ from scripts.host.languages.javascript_errors import (
 )
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.loops import loop_after
-from scripts.host.languages.places import pointed_at
+from scripts.host.languages.places import pointed_at, shown_line
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
 from scripts.host.languages.world import World, Worlds
@@ -61,12 +61,16 @@ _THROWS_ANYTHING = re.compile(
     r"\bthrow\b(?!\s+new\b)|\breject\b|\\u|\b(eval|Function|constructor|globalThis)\b"
 )
 
+# What is thrown where there is no memory; the last, where there is none for an error either.
+_NO_MEMORY = ("null", "InternalError", "InternalError: out of memory", "[uninitialized]")
+
 _NATIVE = re.compile(r"^    at (.+) \(native\)$")
 _ANY_FRAME = re.compile(
     r"^    at (?:(?P<name>.*) \()?(?P<file>[^()]+?)(?::(?P<line>\d+):(?P<column>\d+))?\)?$"
 )
 _NO_NAME = re.compile(r"^    at <(?:anonymous|eval)> \((.*)\)$")
-_FRAME = re.compile(r"^    at (?:.* \()?([^()]+):(\d+):\d+\)?$")
+_FRAME = re.compile(r"^    at (?:.* \()?([^()]+):(\d+):(\d+)\)?$")
+_IMPORT = re.compile(r"(?<![\w$.])import\s*\(")
 
 
 class JavaScriptScript:
@@ -149,8 +153,8 @@ class JavaScriptScript:
     def _named(self, message: str, stack: str) -> tuple[str, str]:
         """Return message and stack with the value that the error is about."""
         if message.startswith(NO_MODULE):
-            # It has no place.
-            return f"{message}: {LIBRARIES}", stack
+            told = f"{message}: {LIBRARIES}"
+            return told, f"{told}\n{self._place_of_import()}"
         headline, _, frames = stack.partition("\n")
         native, _, others = frames.partition("\n")
         inner = _NATIVE.match(native)
@@ -161,6 +165,16 @@ class JavaScriptScript:
         line = source[int(frame["line"]) - 1]
         told = more_about(message, line, int(frame["column"]), inner[1] if inner else "")
         return told, f"{told}\n{frames}"
+
+    def _place_of_import(self) -> str:
+        """Return a frame with the only import() that there is: the engine has no place for it."""
+        uses = [
+            f"    at {file}:{number}:{use.start() + 1}"
+            for file, lines in self._lines.items()
+            for number, line in enumerate(lines, 1)
+            for use in _IMPORT.finditer(line)
+        ]
+        return uses[0] if len(uses) == 1 else ""
 
     def _line_of(self, stack: str) -> int | None:
         frames = filter(None, map(_FRAME.match, stack.splitlines()))
@@ -233,7 +247,7 @@ class JavaScriptScript:
             frame = _FRAME.match(line)
             source = self._lines.get(frame[1], []) if frame else []
             if frame and 0 < int(frame[2]) <= len(source):
-                yield f"        {source[int(frame[2]) - 1].strip()[:200]}"
+                yield from shown_line(source[int(frame[2]) - 1], int(frame[3]))
 
 
 def preload() -> None:
@@ -332,8 +346,7 @@ def _surprise(realm: Realm) -> Exception:
         thrown = realm.text(realm.take_thrown()).decode()
     except Thrown:
         return MemoryError()
-    is_memory = thrown in ("null", "InternalError", "InternalError: out of memory")
-    return MemoryError() if is_memory else Failed(thrown)
+    return MemoryError() if thrown in _NO_MEMORY else Failed(thrown)
 
 
 def _peak_bytes() -> int:

@@ -8,7 +8,7 @@ _CALLS = "use http.get(url) and its like, and await them"
 _TIMES = "there are no timers; retry(seconds) has the message delivered again later"
 LIBRARIES = "list a library on the script instead, its names are there without an import"
 # What other JavaScript has and a script does not.
-_MISSING = {
+MISSING = {
     "require": LIBRARIES,
     "module": LIBRARIES,
     "exports": LIBRARIES,
@@ -23,7 +23,6 @@ _MISSING = {
     "window": "there is no page; use globalThis",
     "document": "there is no page",
     "Buffer": "use Uint8Array, TextEncoder, btoa() and atob()",
-    "performance": "use Date.now()",
     "moment": "use dayjs()",
 }
 NO_MODULE = "ReferenceError: could not load module "
@@ -59,7 +58,14 @@ def is_never_there(message: str) -> bool:
     if message.startswith(NO_MODULE):
         return True
     missing = _UNDEFINED.match(message)
-    return missing is not None and missing[1] in _MISSING
+    return missing is not None and missing[1] in MISSING
+
+
+def never_there(name: str) -> str:
+    """Return what is told of the use of a name that scripts do not have."""
+    if name == "import":
+        return f"import() finds no module: {LIBRARIES}"
+    return f"{name} is not defined: {MISSING[name]}"
 
 
 def more_about(message: str, line: str, column: int, native: str) -> str:
@@ -68,7 +74,7 @@ def more_about(message: str, line: str, column: int, native: str) -> str:
     It was thrown at this column of the line, in the function of the engine that `native` names.
     """
     if missing := _UNDEFINED.match(message):
-        hint = _MISSING.get(missing[1])
+        hint = MISSING.get(missing[1])
         return f"{message}: {hint}" if hint else message
     if message == "TypeError: not a function":
         if native:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from types import CodeType
 
@@ -15,6 +16,15 @@ def pointed_at(file: str, line: str, number: int, column: int, headline: str) ->
     caret = " " * max(0, min(column - 1, len(code)) - indent) + "^"
     place = f'  File "{file}", line {number}, column {column}'
     return f"{place}\n    {code.strip()}\n    {caret}\n{headline}"
+
+
+def shown_line(line: str, column: int) -> Iterator[str]:
+    """Yield a line of a stack, and a caret below the column where that is seen."""
+    shown = line.strip()[:_MAX_LINE]
+    yield f"        {shown}"
+    at = column - 1 - (len(line) - len(line.lstrip()))
+    if 0 <= at < len(shown):
+        yield f"        {' ' * at}^"
 
 
 def carets(code: CodeType, instruction: int, line: str) -> str:

@@ -39,6 +39,7 @@ from scripts.protocol.rejections import rejected
 from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.ways import StepNotAllowed
+from scripts.protocol.wire import MAX_TEXT_LENGTH
 from scripts.typings import asyncengine_script
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ class PythonScript:
             f"{joint}{self._frames(link)}{_headline(link)}{_members(link)}"
             for link, joint in _chain(error)
         ]
-        return "\n\n".join(parts)
+        text = "\n\n".join(parts)
+        # What was raised last stands at the end, with its place.
+        return text if len(text) < MAX_TEXT_LENGTH else f"…{text[1 - MAX_TEXT_LENGTH :]}"
 
     def _frames(self, error: BaseException) -> str:
         places = [

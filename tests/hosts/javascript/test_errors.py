@@ -6,6 +6,7 @@ import pytest
 
 from scripts.host.languages.javascript import JavaScriptScript
 from scripts.protocol.errors import OutputInvalid, ScriptInvalid
+from scripts.protocol.wire import MAX_TEXT_LENGTH
 from tests.hosts.javascript.helpers import raised, run
 
 
@@ -86,8 +87,25 @@ def test_what_a_script_does_not_have_is_answered_with_a_hint(code: str, hint: st
 
 
 def test_a_module_that_is_loaded_late_is_not_there_either() -> None:
-    with pytest.raises(ScriptInvalid, match="could not load module 'fs': list a library"):
-        run("log(1);\nawait import('fs')")
+    with pytest.raises(ScriptInvalid, match="could not load module 'fs': list a library") as caught:
+        run("log(1);\n  await import('fs')")
+
+    assert caught.value.line == 2
+    assert caught.value.traceback.splitlines()[1:] == [
+        "    at pricing:2:9",
+        "        await import('fs')",
+        "              ^",
+    ]
+
+
+def test_a_line_of_a_stack_has_a_caret() -> None:
+    error = raised("const p = {};\n  const a = 1, b = p.a.b;")
+
+    assert error.traceback.splitlines()[1:] == [
+        "    at pricing:2:20",
+        "        const a = 1, b = p.a.b;",
+        "                         ^",
+    ]
 
 
 def test_an_end_that_comes_too_early_is_named() -> None:
@@ -159,3 +177,21 @@ def test_a_stack_has_the_functions_of_the_language_that_a_script_calls() -> None
     error = raised("[1].map(() => { throw new Error('x'); });")
 
     assert "    at map (native)\n" in error.traceback
+
+
+@pytest.mark.parametrize(
+    "thrown",
+    [
+        "new Error('x'.repeat(18388))",
+        "new Error('x', { cause: new Error('y'.repeat(18388)) })",
+        "Object.assign(new Error('x'), { stack: '    at pricing:2:9\\n' + 'z'.repeat(40000) })",
+        "new AggregateError([], 'x'.repeat(18388))",
+    ],
+)
+def test_a_long_message_leaves_room_for_the_place(thrown: str) -> None:
+    error = raised(f"function f() {{\n  throw {thrown};\n}}\nf(); setData(1)")
+
+    assert "Error: x" in str(error)
+    assert len(error.traceback) < MAX_TEXT_LENGTH
+    place = error.traceback.index("pricing:2:")
+    assert f"        throw {thrown};" in error.traceback[place:]

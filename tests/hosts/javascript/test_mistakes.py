@@ -28,10 +28,13 @@ helper({}); setData(1)"""
         "TypeError: cannot read property 'y' of undefined: o.x is undefined",
         "    at library L:3:12",
         "        return o.x.y; }; });",
+        "               ^",
         "    at helper (pricing:3:21)",
         "        return new L().of(o);",
+        "                          ^",
         "    at pricing:6:1",
         "        helper({}); setData(1)",
+        "        ^",
     ]
 
 

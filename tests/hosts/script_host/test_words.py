@@ -9,6 +9,7 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptWait,
 )
+from scripts.protocol.wire import MAX_TEXT_LENGTH
 from tests.hosts.script_host.helpers import Run, error
 
 
@@ -56,6 +57,35 @@ def run(message, context):
 
     assert "ValueError: invalid literal" in raised.traceback
     assert raised.traceback.endswith("KeyError: 'no'")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "raise ValueError('x' * 18388)",
+        "raise ValueError('x') from deep('y' * 18388)",
+        "raise ExceptionGroup('x', [ValueError('y' * 18388)] * 9) from deep('z' * 18388)",
+    ],
+)
+def test_a_long_message_leaves_room_for_the_place(run: Run, statement: str) -> None:
+    code = f"""
+def deep(text, depth=20):
+    try:
+        if depth:
+            raise deep(text, depth - 1)
+        raise KeyError(text)
+    except Exception as error:
+        return error
+def run(message, context):
+    {statement}
+"""
+    raised = error(run(code), ScriptRaised)
+
+    assert str(raised).startswith(("ValueError: x", "ExceptionGroup: x"))
+    assert len(raised.traceback) <= MAX_TEXT_LENGTH
+    place = raised.traceback.index('File "pricing", line 10, in run')
+    assert f"    {statement}" in raised.traceback[place:]
+    assert "Error: x" in raised.traceback[place:] or "Group: x" in raised.traceback[place:]
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ _NEEDS = {
     "encoding": {"JS_AddIntrinsicTypedArrays"},
     "http": BUILT_INS_OF_NUMERALS,
     "secrets": {"JS_AddIntrinsicProxy"},
-    # The numbers of a row may need them.
-    "table": BUILT_INS_OF_NUMERALS,
+    # The numbers of a row may need a Map.
+    "table": BUILT_INS_OF_NUMERALS | {"JS_AddIntrinsicProxy"},
 }
 # With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
 # or `in` or `instanceof`, which reach nothing.

@@ -1,7 +1,8 @@
 // Describes the value that a script has thrown.
 (function (shared, thrown) {
   "use strict";
-  const MAX_CAUSES = 5;
+  // The characters are as in execution.py, those of causes fewer: the places are to have room.
+  const MAX_CAUSES = 5, MAX_LENGTH = 2000, MAX_CAUSE_LENGTH = 500, MAX_STACK = 3000;
   const { place, reason } = shared.refusals.find((each) => each.refusal === thrown) || {};
   if (place) {
     return { place, reason };
@@ -21,7 +22,8 @@
     const mayBeMemory = isMemory ? "yes" : thrown === null ? "perhaps" : "";
     let stack = "", joint = "", cause = thrown;
     for (let i = 0; i < MAX_CAUSES && cause instanceof Error; i++) {
-      stack += joint + headline(cause) + "\n" + String(cause.stack);
+      const length = i ? MAX_CAUSE_LENGTH : MAX_LENGTH;
+      stack += joint + headline(cause, length) + "\n" + shortened(String(cause.stack), MAX_STACK);
       joint = "\nCaused by ";
       cause = cause.cause;
     }
@@ -38,7 +40,15 @@
     return isCall && typeof value.kind === "string" ? value.kind : undefined;
   }
 
-  function headline(value) {
+  function headline(value, length = MAX_LENGTH) {
+    return shortened(said(value), length);
+  }
+
+  function shortened(whole, length) {
+    return whole.length > length ? whole.slice(0, length) + "…" : whole;
+  }
+
+  function said(value) {
     if (value instanceof Error) {
       return String(value.name) + (value.message ? ": " + String(value.message) : "");
     }

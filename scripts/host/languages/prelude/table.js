@@ -2,18 +2,18 @@
 (function (shared, context) {
   "use strict";
   const { parse, stringify } = JSON;
-  const { defineProperty, freeze } = Object;
+  const { defineProperty, hasOwn } = Object;
   const { iterator } = Symbol;
   const { apply } = Reflect;
   const { slice } = String.prototype;
-  const [text, error, typeError] = [String, Error, TypeError];
+  const [text, error, typeError, proxy] = [String, Error, TypeError, Proxy];
 
   const { taking } = shared;
 
   context.table = taking("context.table", ["name"], (name) => {
     const { size, columns } = parse(asked("open", named(name)));
     const made = {
-      name, size, columns,
+      __proto__: null, name, size, columns,
       get: taking("table.get", ["key", "otherwise"], (key, otherwise) => {
         const found = asked("get", name, keyOf(key));
         return found === undefined ? otherwise : valueOf(found, columns);
@@ -22,9 +22,42 @@
       keys: () => keysOf(name),
       entries: () => entriesOf(name, columns),
     };
-    defineProperty(made, iterator, { value: made.entries });
-    return freeze(made);
+    made[iterator] = made.entries;
+    return new proxy(made, handlerOf(name, columns));
   });
+
+  // table[key] is a row, key in table says whether there is one; a missing row is an error, as all
+  // that would be silently undefined or of no effect.
+  function handlerOf(name, columns) {
+    const fixed = () => {
+      throw new typeError("a table cannot be changed");
+    };
+    return {
+      __proto__: null, set: fixed, defineProperty: fixed, deleteProperty: fixed,
+      setPrototypeOf: fixed, preventExtensions: fixed,
+      get(made, key) {
+        if (typeof key === "symbol" || hasOwn(made, key)) {
+          return made[key];
+        }
+        const found = asked("get", name, key);
+        if (found !== undefined) {
+          return valueOf(found, columns);
+        }
+        if (key === "then" || key === "toJSON") {
+          // The language itself looks for them.
+          return undefined;
+        }
+        const shown = apply(slice, key, [0, 100]);
+        throw new error(`There is no key '${shown}' in the table '${name}': ` +
+          "table.get(key) gives undefined then");
+      },
+      has: (made, key) =>
+        typeof key === "symbol" ? key in made : asked("has", name, key) !== undefined,
+      ownKeys() {
+        throw new typeError("the keys of a table are in table.keys(), its rows in table.entries()");
+      },
+    };
+  }
 
   // Some keys at once: a table may have millions.
   function* keysOf(name) {
