@@ -49,6 +49,9 @@ SECONDS_FOR_LABEL = 0.05
 # Rows that filters leave may be far apart. After this time the list looks at the newest runs alone.
 SECONDS = 0.12
 NEWEST = 20_000
+# Nearly all failed runs have a dead letter: beyond the newest runs, it tells where they are.
+SECONDS_OF_FAILED = 0.05
+MOST_WITH_LETTERS = 1_000
 
 NOT_SEARCHED = "Encrypted payloads, results and errors are not searched."
 FURTHER = "Filters by flow, status or time lead further back."
@@ -217,7 +220,7 @@ class RunList(Base):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes: Any = super().get_changelist_instance(request)
-        rows, oldest = self._rows(request, changes)
+        rows, looked_at, oldest = self._rows(request, changes)
         steps = current_steps([run for run in rows if run.status != Run.Status.COMPLETED])
         for run in rows:
             run.current_step = steps.get(run.pk, "")
@@ -232,23 +235,36 @@ class RunList(Base):
         is_full = found is not None or oldest is not None or is_full
         if oldest and not found:
             back_to = rfc3339(began_at(oldest), "seconds")
-            changes.run_note = f"Looked at {NEWEST:,} runs, back to {back_to}. {FURTHER}"
+            changes.run_note = f"Looked at {looked_at}, back to {back_to}. {FURTHER}"
         changes.run_older_url = is_full and further and address(request.GET, before=further)
         is_later = "before" in request.GET
         changes.run_newest_url = is_later and address(request.GET, before=None)
         return changes
 
-    def _rows(self, request: HttpRequest, changes: Any) -> tuple[list[Any], UUID | None]:
-        """Return the rows of the page, and the oldest run that was looked at if not at all."""
-        with suppress(OutOfTime), within(SECONDS):
-            return list(changes.result_list), None
+    def _rows(self, request: HttpRequest, changes: Any) -> tuple[list[Any], str, UUID | None]:
+        """Return the rows of the page; and, if not all runs were looked at, which were, and the
+        oldest of them.
+        """
+        is_of_failed = request.GET.get("status") == Run.Status.FAILED
+        with suppress(OutOfTime), within(SECONDS_OF_FAILED if is_of_failed else SECONDS):
+            return list(changes.result_list), "", None
         newest = Run.objects.filter(self.before(request)).order_by("-pk")
         oldest = next(iter(newest.values_list("pk", flat=True)[NEWEST - 1 : NEWEST]), None)
         if oldest is None:
-            return list(changes.result_list), None
+            return list(changes.result_list), "", None
+        rows: list[Any] = []
         with suppress(OutOfTime), within(SECONDS):
-            return list(changes.queryset.filter(pk__gte=oldest)[: self.list_per_page]), oldest
-        return [], oldest
+            rows = list(changes.queryset.filter(pk__gte=oldest)[: self.list_per_page])
+        looked_at = f"{NEWEST:,} runs"
+        lacking = self.list_per_page - len(rows)
+        if lacking and is_of_failed:
+            with suppress(OutOfTime), within(SECONDS):
+                letters = DeadLetter.objects.filter(run__lt=oldest).order_by("-run_id").distinct()
+                dead = list(letters.values_list("run_id", flat=True)[:MOST_WITH_LETTERS])
+                rows += changes.queryset.filter(pk__in=dead)[:lacking]
+                looked_at += " and those with dead letters"
+                oldest = dead[-1] if dead else oldest
+        return rows, looked_at, oldest
 
     @display(description="run", ordering="pk")
     def run(self, run: Run) -> str:

@@ -236,14 +236,35 @@ def test_a_filter_that_finds_too_little_in_time_looks_at_the_newest_and_goes_on(
     monkeypatch.setattr(run_list, "NEWEST", 1)
     seconds = iter([0, 5, 0, 5])
     monkeypatch.setattr(run_list, "within", lambda _: within(next(seconds)))
+    Run.objects.filter(pk=runs[1].pk).update(status="CANCELLED")
 
-    first = client.get(LIST, {"status": "FAILED"})
+    first = client.get(LIST, {"status": "CANCELLED"})
 
     changes = first.context["cl"]
     assert changes.result_list == []
     assert "Looked at 1 runs, back to <time datetime=" in first.content.decode()
     second = client.get(LIST + changes.run_older_url)
     assert [run.pk for run in second.context["cl"].result_list] == [runs[1].pk]
+
+
+def test_failed_runs_before_many_others_are_found_by_their_dead_letters(client, monkeypatch):
+    flow = make_flow(codes=[PICKY], max_deliveries=1)
+    failed = [start({"sku": "X-9"}) for _ in range(3)]
+    work_until_idle(flow)
+    waiting = [start({"order": "waits"}) for _ in range(2)]
+    monkeypatch.setattr(run_list, "NEWEST", 1)
+    monkeypatch.setattr(run_list, "MOST_WITH_LETTERS", 2)
+    seconds = iter([0, 5, 5] * 2)
+    monkeypatch.setattr(run_list, "within", lambda _: within(next(seconds)))
+
+    first = client.get(LIST, {"status": "FAILED"})
+
+    changes = first.context["cl"]
+    assert [run.pk for run in changes.result_list] == [run.pk for run in failed[:0:-1]]
+    assert "Looked at 1 runs and those with dead letters" in first.content.decode()
+    second = client.get(LIST + changes.run_older_url)
+    assert [run.pk for run in second.context["cl"].result_list] == [failed[0].pk]
+    assert waiting[0].pk > failed[-1].pk
 
 
 def test_old_failures_are_found_though_many_runs_came_later(client, runs, monkeypatch):
