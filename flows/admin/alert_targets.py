@@ -205,7 +205,7 @@ class AlertTargetAdmin(DetailActions, ConfigurationAdmin):
 
     @admin.display(description="problem")
     def problem(self, target: AlertTarget) -> str:
-        return target.state.error or "None."
+        return target.state.error or "none"
 
     @display(
         description="state",

@@ -33,6 +33,10 @@ class AlertThresholdsForm(forms.ModelForm):
         model = AlertThresholds
         fields = "__all__"  # noqa: DJ007 - the admin names them
 
+    def get_initial_for_field(self, field: forms.Field, field_name: str) -> Any:
+        value = super().get_initial_for_field(field, field_name)
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         is_new = "flow" in self.fields

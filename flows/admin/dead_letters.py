@@ -59,7 +59,8 @@ from flows.models import DeadLetter, Flow, Queue, Right, Run, Step
 from flows.options import LONGEST_REASON
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
-from scripts.admin.json_fields import CodeWidget, pretty_json
+from scripts.admin.editor import EditorWidget
+from scripts.admin.json_fields import pretty_json
 from scripts.admin.site import register
 from scripts.examination.examiner import NotExamined
 from scripts.examination.payload_schema import PayloadSchema
@@ -91,7 +92,7 @@ class ReprocessForm(forms.Form):
         help_text="With the newest version the run goes on with the flow as it is now.",
     )
     payload = forms.CharField(
-        widget=CodeWidget(rows=16),
+        widget=EditorWidget("json", rows=16),
         strip=False,
         help_text="Change it if the message failed because of it. Earlier steps do not run again.",
     )
@@ -474,7 +475,8 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "back_url": page_of(letter),
             "whole_url": whole_url(letter, "body"),
             "schema": version.input_schema,
-            "schema_of": version,
+            "takes": version,
+            "faults": form.faults,
         }
         return TemplateResponse(request, "admin/flows/deadletter/reprocess.html", context)
 

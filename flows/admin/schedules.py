@@ -152,7 +152,7 @@ class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
 
     @admin.display(description="problem")
     def problem(self, schedule: FlowSchedule) -> str:
-        return schedule.state.problem or "None."
+        return schedule.state.problem or "none"
 
 
 def _flows_to_schedule(request: HttpRequest, may_add: bool) -> QuerySet[Flow]:

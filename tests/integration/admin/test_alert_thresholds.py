@@ -50,6 +50,14 @@ def test_they_are_set_for_all_for_a_flow_and_for_a_queue_and_noted(client, flow)
     assert (noted.before, noted.after) == ({"new_letters": 5}, {"new_letters": 6})
 
 
+def test_a_whole_number_stands_in_its_field_as_it_was_written(client, db):
+    row = AlertThresholds.objects.create(queue_full=80, failed_share=2.5)
+
+    data = form_data(client.get(page_of(row)))
+
+    assert (data["queue_full"], data["failed_share"]) == (80, 2.5)
+
+
 def test_a_page_has_the_fields_of_its_place_alone_each_with_unit_and_effect(client, flow):
     of_all = AlertThresholds.objects.create()
     of_flow = AlertThresholds.objects.create(flow=flow)
