@@ -20,14 +20,11 @@ from scripts.callables.tables import tables_of
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.dotted_path import function_at
 from scripts.host.context import Context
-from scripts.host.http import HttpError
+from scripts.host.lasting import is_lasting
 from scripts.host.log import CallLog
-from scripts.host.signatures import SignatureError
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, decode, encode
 from scripts.protocol.errors import (
-    NEVER_ALLOWED,
-    NotListed,
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
@@ -43,9 +40,7 @@ from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import rejected
 from scripts.protocol.schema import Contract
 from scripts.protocol.services import Service
-from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
-from scripts.protocol.ways import StepNotAllowed
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 from scripts.traces import in_trace_of
 
@@ -206,17 +201,13 @@ def explained(error: BaseException, numerals: Numerals | None) -> ScriptError:
         if isinstance(error, Reject):
             return rejected(str(error.reason), error.code, error.details, numerals)
         headline = "".join(traceback.format_exception_only(error)).strip()
-        is_refused = isinstance(error, StepNotAllowed | NotListed) or (
-            isinstance(error, HttpError | SignatureError | StartRefused)
-            and error.kind in NEVER_ALLOWED
-        )
         frames = _own_frames(error.__traceback__)
         trace = "".join(traceback.format_exception(type(error), error, frames, -_MAX_FRAMES))
     except Exception:
         # The exception raises when it is formatted.
         return ScriptRaised(type.__repr__(type(error)))
     # The end shows where it was raised.
-    kind = ScriptInvalid if is_refused else ScriptRaised
+    kind = ScriptInvalid if is_lasting(error) else ScriptRaised
     return kind(headline, traceback=trace[-MAX_TEXT_LENGTH:])
 
 

@@ -85,7 +85,7 @@ class CallableServices:
         if service == SECRET_SERVICE:
             return {"value": self._secret(request["name"])}
         if service == CONFIG_SERVICE:
-            return _config(self._program, {}, self._deadline)
+            return _config(self._program, request, self._deadline)
         if service == CACHE_SERVICE:
             return shared_values()(self._program, request, self._deadline)
         if service == STATE_SERVICE:
@@ -153,9 +153,9 @@ def _secret(program: Program, name: str, *, for_script: bool = False) -> str:
 
 def _config(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
     # Imported late: reads the database, which a callable without values does not need.
-    from scripts.models.configuration_values import configuration_values
+    from scripts.services.engine import ConfigService
 
-    return {"values": configuration_values()}
+    return ConfigService()(program, request, deadline)
 
 
 def _flow_states(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from scripts.protocol.errors import NoValue
+
 
 class ConfigValues(Mapping[str, str]):
     """The values by name, read when the script asks for the first one, once for a message."""
@@ -14,11 +16,19 @@ class ConfigValues(Mapping[str, str]):
         self._known: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> str:
-        """Return the value. Raises KeyError, or RuntimeError where it cannot be read now."""
-        values = self._values()
-        if name not in values:
-            raise KeyError(f"There is no value {name!r} in this installation.")
-        return values[name]
+        """Return the value. Raises NoValue, a KeyError, or RuntimeError where it cannot be read
+        now.
+        """
+        value = self._values().get(name)
+        if value is None and (value := self.newest(name)) is None:
+            raise NoValue(f"There is no value {name!r} in this installation.")
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._values().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values())
@@ -26,10 +36,18 @@ class ConfigValues(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._values())
 
+    def newest(self, name: str) -> str | None:
+        """Return a value that the worker reads anew, None where there is none."""
+        return self._read({"isNewest": True}).get(name)
+
     def _values(self) -> dict[str, str]:
         if self._known is None:
-            reply = self._send({})
-            if "error" in reply:
-                raise RuntimeError(reply["error"])
-            self._known = reply["values"]
+            self._known = self._read({})
         return self._known
+
+    def _read(self, request: dict[str, Any]) -> dict[str, str]:
+        reply = self._send(request)
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+        values: dict[str, str] = reply["values"]
+        return values

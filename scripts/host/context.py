@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any, Protocol, SupportsFloat
 
 from scripts.host.config_values import ConfigValues
@@ -13,7 +14,7 @@ from scripts.host.secret_values import Secrets
 from scripts.host.signatures import NOT_GIVEN, Data, Signatures
 from scripts.host.tables import NO_TABLES, Table, Tables
 from scripts.protocol.envelope import decode, encode
-from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.errors import NEVER_ALLOWED, OutputInvalid, WrongArgument
 from scripts.protocol.flow_state import Change
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
@@ -46,6 +47,7 @@ class Context:
         "_log",
         "_number",
         "_numerals",
+        "_outside_failed",
         "_progress",
         "_secrets",
         "_services",
@@ -100,6 +102,8 @@ class Context:
         self._waits = waits
         self._state: State | None = None
         self._tables = tables
+        # Whether a request of it has failed, an outside call or what the worker does for it.
+        self._outside_failed = False
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
 
@@ -139,7 +143,7 @@ class Context:
         StepNotAllowed, a ValueError, for a step that it may not go to.
         """
         if len(output) > 1:
-            raise TypeError("context.go() takes a step and an output")
+            raise WrongArgument("context.go() takes a step and an output")
         self._goes_to = required_step(step, self._steps)
         self._finish, self._given = (), output
         return output[0] if output else None
@@ -213,7 +217,7 @@ class Context:
         """HTTP requests, as far as the script may make them."""
         return Http(
             lambda request: self.send_request("http", request),
-            lambda number: self._services.read_reply(self._number, number)[1],
+            lambda number: self._read(number)[1],
             self._numerals,
         )
 
@@ -254,15 +258,15 @@ class Context:
     def cached(self, key: str, seconds: float | timedelta, make: Callable[[], Any]) -> Any:
         """Return the value that the hosts of this script share, made where there is none.
 
-        It is any JSON value of up to 64 kB, kept in the worker's memory for so long. Two messages
-        may make it at the same time. Raises ValueError for what cannot be kept.
+        It is any JSON value of up to 64 kB, kept in the worker's memory for so long, a day at most.
+        Two messages may make it at the same time. Raises WrongArgument, a ValueError, for what
+        cannot be kept.
         """
-        if isinstance(seconds, timedelta):
-            seconds = seconds.total_seconds()
+        kept = _kept_seconds(seconds)
         found = self._cache({"what": "get", "key": key})
         if "text" not in found:
             text = self._cacheable(make())
-            self._cache({"what": "put", "key": key, "seconds": float(seconds), "text": text})
+            self._cache({"what": "put", "key": key, "seconds": kept, "text": text})
             found = {"text": text}
         return decode(found["text"].encode(), self._numerals)
 
@@ -270,12 +274,13 @@ class Context:
         try:
             return encode(value, self._numerals, MAX_CACHED_LENGTH).decode()
         except OutputInvalid as error:
-            raise ValueError(f"The cached value: {error}") from None
+            raise WrongArgument(f"The cached value: {error}") from None
 
     def _cache(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._reply("cache", request)
         if "error" in reply:
-            raise ValueError(reply["error"])
+            kind = WrongArgument if reply["kind"] in NEVER_ALLOWED else ValueError
+            raise kind(reply["error"])
         return reply
 
     def sign(self, algorithm: str, secret: str, data: Data, *, der: bool = False) -> bytes:
@@ -354,11 +359,28 @@ class Context:
 
         Raises RuntimeError where every request has its reply.
         """
-        return self._services.read_reply(self._number)
+        return self._read()
 
     def _reply(self, service: str, request: dict[str, Any]) -> dict[str, Any]:
         number = self._services.send_request(self._number, service, request)
-        return self._services.read_reply(self._number, number)[1]
+        return self._read(number)[1]
+
+    def _read(self, number: int | None = None) -> tuple[int, dict[str, Any]]:
+        number, reply = self._services.read_reply(self._number, number)
+        if "error" in reply:
+            self._outside_failed |= reply.get("kind") not in NEVER_ALLOWED
+        elif reply.get("status", 0) >= 400:
+            self._outside_failed = True
+        return number, reply
+
+
+def _kept_seconds(seconds: Any) -> float:
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
+        told = f"cached() keeps a value for more than 0 seconds, not {repr(seconds)[:100]}"
+        raise WrongArgument(told)
+    return float(seconds)
 
 
 def _written(moment: Any) -> Any:

@@ -5,6 +5,8 @@ import math
 import re
 from typing import Any, SupportsFloat, TypeAlias
 
+from scripts.protocol.errors import WrongArgument
+
 After: TypeAlias = SupportsFloat | str | datetime.timedelta | datetime.datetime | None
 
 _TIME = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
@@ -59,7 +61,7 @@ def _seconds(after: Any, name: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(_refused(after, name))
+        raise WrongArgument(_refused(after, name))
     return seconds
 
 

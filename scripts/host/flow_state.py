@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from scripts.protocol.envelope import decode, encode
-from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.errors import OutputInvalid, WrongArgument
 from scripts.protocol.flow_state import (
     ADD,
     DELETE,
@@ -21,6 +21,7 @@ from scripts.protocol.flow_state import (
     SET,
     Change,
     StateInvalid,
+    WrongChange,
     added,
     checked_key,
     checked_number,
@@ -60,7 +61,7 @@ class State:
         try:
             text = encode(value, self._numerals, MAX_VALUE_BYTES).decode()
         except OutputInvalid as error:
-            raise StateInvalid(f"The value of the state: {error}") from None
+            raise WrongChange(f"The value of the state: {error}") from None
         self._set(key, text, expires)
 
     def increment(self, key: str, by: float = 1, expires: Seconds = None) -> None:
@@ -69,11 +70,11 @@ class State:
         What others add at the same time is added, too. `expires` counts where the key is new.
         """
         if isinstance(by, bool) or not isinstance(by, int | float):
-            raise StateInvalid("increment() adds a number.")
+            raise WrongChange("increment() adds a number.")
         try:
             text = encode(by, self._numerals).decode()
         except OutputInvalid:
-            raise StateInvalid("increment() adds a finite number.") from None
+            raise WrongChange("increment() adds a finite number.") from None
         self._add(key, text, expires)
 
     def delete(self, key: str) -> None:
@@ -141,7 +142,8 @@ class State:
             else:
                 self.delete(key)  # type: ignore[arg-type]
         except (StateInvalid, RuntimeError) as error:
-            return {"error": str(error)}
+            is_wrong = isinstance(error, WrongArgument)
+            return {"error": str(error), "kind": "invalid" if is_wrong else "unavailable"}
         return {}
 
 

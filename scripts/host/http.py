@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from scripts.host.exceptions import Retry
 from scripts.host.service_client import TOO_LARGE, is_too_large
 from scripts.protocol.envelope import encode
-from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.errors import OutputInvalid, WrongArgument
 from scripts.protocol.numerals import Numerals, loads, may_change
 
 # Sends a request and returns its number; waits for the reply to a number.
@@ -185,7 +185,7 @@ class Http:
         end, the first HttpError is raised; with `return_errors` it stands in its place.
         """
         if isinstance(requests, str | Mapping):
-            raise TypeError("http.all() takes a list")
+            raise WrongArgument("http.all() takes a list")
         prepared = [self._request_of(each) for each in requests]
         sent = [(request["method"], self._send(request)) for request in prepared]
         answers: list[Response | HttpError] = []
@@ -201,17 +201,17 @@ class Http:
 
     def _request_of(self, given: str | Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(given, str | Mapping):
-            raise TypeError("each request of http.all() is a URL, or a dictionary with url")
+            raise WrongArgument("each request of http.all() is a URL, or a dictionary with url")
         options: dict[str, Any] = {"url": given} if isinstance(given, str) else dict(given)
         if "url" not in options:
-            raise TypeError("each request of http.all() has a url")
+            raise WrongArgument("each request of http.all() has a url")
         method = str(options.pop("method", "GET")).upper()
         return self._prepared(method, **options)
 
     def _prepared(self, method: str, url: str, **options: Any) -> dict[str, Any]:
         """Return a request as the worker takes it. Raises TypeError for an unknown option."""
         if unknown := next((name for name in options if name not in _OPTIONS), None):
-            raise TypeError(f"a request takes {', '.join(_OPTIONS)}, not {unknown}")
+            raise WrongArgument(f"a request takes {', '.join(_OPTIONS)}, not {unknown}")
         return self._request(method, url, **options)
 
     def _request(
@@ -231,7 +231,7 @@ class Http:
         cert: str | None = None,
     ) -> dict[str, Any]:
         if not isinstance(headers or {}, Mapping):
-            raise TypeError("headers takes a dictionary")
+            raise WrongArgument("headers takes a dictionary")
         own_headers = {
             str(name): _plain(f"headers[{name!r}]", value)
             for name, value in (headers or {}).items()
@@ -280,7 +280,7 @@ def _body(
     """Return the body as members of a request, and its type where the worker does not know it."""
     is_form = form is not None or files is not None
     if (json is not None) + (data is not None) + is_form > 1:
-        raise TypeError("a request has one of json, data, and form with files")
+        raise WrongArgument("a request has one of json, data, and form with files")
     if is_form:
         return {"form": _fields("form", form), "files": _files(files)}, ""
     if json is not None:
@@ -305,14 +305,14 @@ def _file(name: str, file: File | Any) -> list[Any]:
     filename, content, kind = name, file, None
     if isinstance(file, tuple | list):
         if not 2 <= len(file) <= 3:
-            raise TypeError(f"files[{name!r}] takes content, (name, content) or (…, type)")
+            raise WrongArgument(f"files[{name!r}] takes content, (name, content) or (…, type)")
         filename, content, kind = (*file, None)[:3]
     if hasattr(content, "read"):
         content = content.read()
     if isinstance(content, str):
         content = content.encode()
     if not isinstance(content, bytes | bytearray | memoryview):
-        raise TypeError(f"files[{name!r}] has bytes or text, not {type(content).__name__}")
+        raise WrongArgument(f"files[{name!r}] has bytes or text, not {type(content).__name__}")
     return [str(filename), kind, b64encode(content).decode()]
 
 
@@ -333,7 +333,7 @@ def _pairs(given: Any, what: str = "files") -> list[tuple[Any, Any]]:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         pairs = list(given.items() if isinstance(given, Mapping) else given)
     if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-        raise TypeError(f"{what} takes a dictionary, or pairs of name and value")
+        raise WrongArgument(f"{what} takes a dictionary, or pairs of name and value")
     return [(name, value) for name, value in pairs]
 
 
@@ -345,13 +345,13 @@ def _plain(place: str, value: Any) -> str:
     if isinstance(value, Mapping | list | tuple | set | frozenset | bytearray | memoryview) or (
         isinstance(value, float) and not isfinite(value)
     ):
-        raise TypeError(f"{place} must be a text, a number or a boolean")
+        raise WrongArgument(f"{place} must be a text, a number or a boolean")
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _url(url: Any) -> str:
     if url is None:
-        raise TypeError("a request takes a url, not None")
+        raise WrongArgument("a request takes a url, not None")
     return str(url)
 
 
@@ -365,12 +365,11 @@ def _json_text(value: Any, numerals: Numerals) -> str:
         text = jsons.dumps(value, allow_nan=False)
         # Only then may there be a number that is written in another way.
         return encode(value, numerals).decode() if numerals else text
-    except (TypeError, ValueError, RecursionError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
+    except (TypeError, ValueError, RecursionError):
         try:
             encode(value)
         except OutputInvalid as invalid:
-            raise kind(f"json: {invalid}") from None
+            raise WrongArgument(f"json: {invalid}") from None
         raise
     except OutputInvalid:
         # Python writes some keys that are no texts as texts, such as numbers.

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, Protocol
 
 from scripts.protocol.envelope import plain_text
+from scripts.protocol.errors import WrongArgument
 from scripts.protocol.wire import (
     KEPT_LOG_LINES,
     LOG_AT,
@@ -130,5 +131,7 @@ def required_level(level: Any) -> str:
     name = level_named(level)
     if name is None:
         shown = repr(level)[:100]
-        raise ValueError(f"there is no log level {shown}; the levels are {', '.join(LOG_LEVELS)}")
+        raise WrongArgument(
+            f"there is no log level {shown}; the levels are {', '.join(LOG_LEVELS)}"
+        )
     return name

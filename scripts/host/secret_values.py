@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from scripts.protocol.errors import NotListed
+from scripts.protocol.errors import NotListed, NotReadable, NoValue
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -26,20 +26,20 @@ class Secrets(Mapping[str, str]):
         self._replies: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> str:
-        """Return the value. Raises KeyError, NotListed where the script does not list it,
-        RuntimeError where it cannot be read now, and PermissionError where it is for signatures and
-        certificates alone.
+        """Return the value. Raises NoValue, a KeyError, where there is none, NotListed, another,
+        where the script does not list it, RuntimeError where it cannot be read now, and
+        NotReadable, a PermissionError, where it is for signatures and certificates alone.
         """
         reply = self._reply(name)
         if "error" not in reply:
             value: str = reply["value"]
             return value
         if reply["kind"] == _NOT_READABLE:
-            raise PermissionError(reply["error"])
+            raise NotReadable(reply["error"])
         if reply["kind"] == _NOT_GRANTED:
             raise NotListed(reply["error"])
         if reply["kind"] == _UNKNOWN:
-            raise KeyError(reply["error"])
+            raise NoValue(reply["error"])
         raise RuntimeError(reply["error"])
 
     def __contains__(self, name: object) -> bool:

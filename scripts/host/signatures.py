@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.host.service_client import TOO_LARGE, is_too_large
 from scripts.protocol.envelope import decode, encode
-from scripts.protocol.errors import OutputInvalid
+from scripts.protocol.errors import OutputInvalid, WrongArgument
 from scripts.protocol.numerals import Numerals
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
@@ -36,7 +36,7 @@ class Signatures:
 
     def sign(self, algorithm: str, secret: str, data: Data, der: bool) -> bytes:
         if not isinstance(der, bool):
-            raise TypeError("der must be True or False")
+            raise WrongArgument("der must be True or False")
         reply = self._ask(
             "sign", algorithm=algorithm, secret=secret, der=der, **_written("data", data)
         )
@@ -70,7 +70,7 @@ class Signatures:
     ) -> str:
         given = _given("jwt", algorithm=algorithm, expires=expires)
         if not isinstance(claims, Mapping):
-            raise TypeError(f"The claims must be a dict, not {type(claims).__name__}.")
+            raise WrongArgument(f"The claims must be a dict, not {type(claims).__name__}.")
         plain = {
             name: int(value.timestamp()) if isinstance(value, datetime) else value
             for name, value in claims.items()
@@ -82,7 +82,7 @@ class Signatures:
         try:
             text = encode(plain, self._numerals).decode()
         except OutputInvalid as error:
-            raise TypeError(f"The claims: {error}") from None
+            raise WrongArgument(f"The claims: {error}") from None
         own_headers = None if headers is None else dict(headers)
         reply = self._ask("jwt", claims=text, secret=secret, headers=own_headers, **given)
         token: str = reply["token"]
@@ -119,7 +119,7 @@ def _given(call: str, **options: Any) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value is not NOT_GIVEN}
     for name, value in given.items():
         if value is None:
-            raise TypeError(f"context.{call}() was given {name} without a value")
+            raise WrongArgument(f"context.{call}() was given {name} without a value")
     return given
 
 
@@ -131,4 +131,6 @@ def _key(secret: str | None, public_key: str | Mapping[str, Any] | None) -> dict
 def _written(name: str, data: Data) -> dict[str, Any]:
     if isinstance(data, str):
         return {name: data}
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise WrongArgument(f"{name} must be a text or bytes, not {type(data).__name__}")
     return {f"{name}Base64": b64encode(data).decode("ascii")}

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from scripts.protocol.envelope import decode
-from scripts.protocol.errors import NotListed
+from scripts.protocol.errors import NotListed, NoValue, WrongArgument
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.table_file import HEADER, MAX_KEY_BYTES, PLACE, PLACE_BITS, ROW, key_hash
 
@@ -115,7 +115,7 @@ class Tables:
         self._given = given
 
     def file(self, name: str) -> TableFile:
-        """Return a table. Raises KeyError, NotListed, or RuntimeError where it may come later."""
+        """Return a table. Raises NoValue, NotListed, or RuntimeError where it may come later."""
         found = self._given.get(name) if isinstance(name, str) else None
         if found is None:
             shown = str(name)[:100]
@@ -134,7 +134,7 @@ def given_tables(given: Iterable[tuple[str, str, bool]], files: Iterable[Any]) -
     tables: dict[str, TableFile | Exception] = {}
     for name, problem, is_passing in given:
         if problem:
-            tables[name] = RuntimeError(problem) if is_passing else KeyError(problem)
+            tables[name] = RuntimeError(problem) if is_passing else NoValue(problem)
         else:
             tables[name] = TableFile(next(content))
     return Tables(tables)
@@ -145,4 +145,4 @@ def _key(key: str | int) -> str:
         return key
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
-    raise TypeError(f"The key of a table is a text, not {type(key).__name__}.")
+    raise WrongArgument(f"The key of a table is a text, not {type(key).__name__}.")

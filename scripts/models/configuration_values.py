@@ -8,13 +8,15 @@ from scripts.models.configuration_value import ConfigurationValue
 
 # The time after which a changed value reaches running workers.
 KEPT_SECONDS = 5.0
+# Where one is missing: it may just have been entered.
+KEPT_SECONDS_OF_MISSING = 0.2
 
 _kept: list[tuple[float, dict[str, str]]] = []
 
 
-def configuration_values() -> dict[str, str]:
-    """Return all values by name, which may be some seconds old."""
-    if not _kept or time.monotonic() - _kept[0][0] > KEPT_SECONDS:
+def configuration_values(seconds: float = KEPT_SECONDS) -> dict[str, str]:
+    """Return all values by name, which may be so many seconds old."""
+    if not _kept or time.monotonic() - _kept[0][0] > seconds:
         values = dict(ConfigurationValue.objects.values_list("name", "value"))
         _kept[:] = [(time.monotonic(), values)]
     return _kept[0][1]

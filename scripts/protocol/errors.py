@@ -149,12 +149,48 @@ class ScriptInvalid(ScriptError):
         self.traceback = traceback
 
 
-class NotListed(KeyError):
-    """The script's settings do not list the secret or table, however often it is run."""
+class Lasting(Exception):
+    """An error that no repetition heals: the script, its settings or the installation must change.
+
+    Where the script does not catch it, its message is a dead letter at once.
+    """
 
 
-# The kinds of errors that the script's own settings cause, and those of its step.
-NEVER_ALLOWED = ("network-off", "host-not-allowed", "not-granted", "not-allowed", "start-refused")
+class WrongArgument(Lasting, TypeError, ValueError):
+    """A function of the engine was called with what it does not take."""
+
+
+class _Missing(Lasting, KeyError):
+    def __str__(self) -> str:
+        # Without the quotes of a KeyError.
+        return str(self.args[0])
+
+
+class NotListed(_Missing):
+    """The script's settings do not list the secret or table."""
+
+
+class NoValue(_Missing):
+    """The installation has no such secret, value or table."""
+
+
+class NotReadable(Lasting, PermissionError):
+    """The secret is for signatures and certificates alone."""
+
+
+# The kinds of errors that are lasting: of the script's own settings and those of its step, of what
+# the installation lacks, and of wrong arguments.
+NEVER_ALLOWED = (
+    "network-off",
+    "host-not-allowed",
+    "not-granted",
+    "not-allowed",
+    "not-readable",
+    "unknown",
+    "invalid",
+    "in-transaction",
+    "start-refused",
+)
 
 
 def place(file: str, line: int, function: str) -> str:

@@ -21,6 +21,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 from scripts.protocol.envelope import decode
+from scripts.protocol.errors import WrongArgument
 from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
 
 SET, ADD, DELETE, READ = "set", "add", "delete", "read"
@@ -44,6 +45,10 @@ class StateInvalid(ValueError):
     """A key, a value, a number or a time that the state of a flow cannot have."""
 
 
+class WrongChange(StateInvalid, WrongArgument):
+    """The same, whatever the state has now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     key: str
@@ -64,35 +69,35 @@ class StateChanges:
 def checked_key(key: object) -> str:
     """Raises StateInvalid."""
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise StateInvalid(f"A key of the state is a text of 1 to {MAX_KEY_LENGTH} characters.")
+        raise WrongChange(f"A key of the state is a text of 1 to {MAX_KEY_LENGTH} characters.")
     if "\0" in key or any("\ud800" <= character <= "\udfff" for character in key):
-        raise StateInvalid("A key of the state holds NUL or half a character.")
+        raise WrongChange("A key of the state holds NUL or half a character.")
     return key
 
 
 def checked_value(text: object) -> str:
     """Return a JSON text. Raises StateInvalid."""
     if not isinstance(text, str):
-        raise StateInvalid("A value of the state comes as JSON text.")
+        raise WrongChange("A value of the state comes as JSON text.")
     content = text.encode("utf-8", "surrogatepass")
     if len(content) > MAX_VALUE_BYTES:
-        raise StateInvalid(
+        raise WrongChange(
             f"The value has {len(content)} bytes as JSON; at most {MAX_VALUE_BYTES} are allowed."
         )
     if is_deeper_than(content, MAX_DEPTH):
-        raise StateInvalid(f"The value is nested more than {MAX_DEPTH} deep.")
+        raise WrongChange(f"The value is nested more than {MAX_DEPTH} deep.")
     try:
         content.decode()
         decode(content)
     except ValueError:
-        raise StateInvalid("The value is no JSON that can be read again.") from None
+        raise WrongChange("The value is no JSON that can be read again.") from None
     return text
 
 
 def checked_number(text: object) -> str:
     """Return a number as JSON text. Raises StateInvalid."""
     if not isinstance(text, str) or not _NUMBER.fullmatch(text) or len(text) > MAX_NUMBER_LENGTH:
-        raise StateInvalid(f"increment() adds a number of at most {MAX_NUMBER_LENGTH} characters.")
+        raise WrongChange(f"increment() adds a number of at most {MAX_NUMBER_LENGTH} characters.")
     return text
 
 
@@ -101,9 +106,9 @@ def checked_seconds(seconds: object) -> float | None:
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise StateInvalid("expires is a number of seconds.")
+        raise WrongChange("expires is a number of seconds.")
     if not 0 < seconds <= LONGEST_SECONDS:
-        raise StateInvalid(f"expires is more than 0 and at most {LONGEST_SECONDS:.0f} seconds.")
+        raise WrongChange(f"expires is more than 0 and at most {LONGEST_SECONDS:.0f} seconds.")
     return float(seconds)
 
 
@@ -153,9 +158,9 @@ def require_bounded(changes: Iterable[Change]) -> None:
     """Raises StateInvalid where one message changes too much."""
     writing = [change for change in changes if change.what != READ]
     if len(writing) > MAX_CHANGES:
-        raise StateInvalid(f"A message may change {MAX_CHANGES} keys of the state.")
+        raise WrongChange(f"A message may change {MAX_CHANGES} keys of the state.")
     if sum(len(change.text) for change in writing) > MAX_CHANGED_BYTES:
-        raise StateInvalid(f"A message may change {MAX_CHANGED_BYTES} bytes of the state.")
+        raise WrongChange(f"A message may change {MAX_CHANGED_BYTES} bytes of the state.")
 
 
 def _change(key: object, what: object, text: object, expires: object, seen: object) -> Change:

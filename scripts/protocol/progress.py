@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsFloat
 
 from scripts.protocol.envelope import plain_text
+from scripts.protocol.errors import WrongArgument
 from scripts.protocol.wire import (
     PROGRESS,
     PROGRESS_AT,
@@ -115,7 +116,7 @@ def _number(name: str, value: SupportsFloat) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not _is_measure(number):
-        raise ValueError(f"{name} must be a finite number from 0 on, not {repr(value)[:100]}")
+        raise WrongArgument(f"{name} must be a finite number from 0 on, not {repr(value)[:100]}")
     return number
 
 

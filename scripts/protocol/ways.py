@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scripts.protocol.errors import Lasting
+
 _MOST_SHOWN = 10
 
 
-class StepNotAllowed(ValueError):
-    """The script may not go to this step, however often it is run."""
+class StepNotAllowed(Lasting, ValueError):
+    """The script may not go to this step."""
 
 
 def required_step(name: object, steps: Sequence[str] | None) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.models.configuration_values import configuration_values
+from scripts.models.configuration_values import (
+    KEPT_SECONDS,
+    KEPT_SECONDS_OF_MISSING,
+    configuration_values,
+)
 from scripts.models.encryption import NotDecryptable
 from scripts.models.secret_values import (
     SecretNotReadable,
@@ -50,13 +54,15 @@ def engine_services() -> dict[str, Service]:
 
 
 class ConfigService:
-    """The service `config`: nothing to {values}."""
+    """The service `config`: {isNewest} to {values}; `isNewest` where one was missing."""
 
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
+        seconds = KEPT_SECONDS_OF_MISSING if request.get("isNewest") else KEPT_SECONDS
         try:
-            return {"values": read_patiently(configuration_values, deadline)}
+            values = read_patiently(lambda: configuration_values(seconds), deadline)
+            return {"values": values}
         finally:
             let_go()
 

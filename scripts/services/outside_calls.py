@@ -95,9 +95,8 @@ class OutsideCalls:
             )
         hop = Hop.first(request)
         deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
-        allowed = self._allowed_hosts(program, deadline)
         for _ in range(MAX_REDIRECTS + 1):
-            hop.require_allowed(allowed)
+            self._require_allowed(program, hop, deadline)
             reply, location = self.exchange(program, hop, deadline)
             if location is None:
                 return reply
@@ -106,14 +105,20 @@ class OutsideCalls:
             f"{hop.place} leads to more than {MAX_REDIRECTS} redirects.", "redirects"
         )
 
-    def _allowed_hosts(self, program: Program, deadline: Deadline) -> tuple[str, ...]:
-        """Return the allowed hosts, with values of the installation for references to them."""
+    def _require_allowed(self, program: Program, hop: Hop, deadline: Deadline) -> None:
+        """Raises RequestFailed. Values of the installation count for references to them."""
         hosts = program.allowed_hosts
         if not any(map(is_reference, hosts)):
-            return hosts
+            hop.require_allowed(hosts)
+            return
         if self._config is None:
             raise RequestFailed("There are no values of the installation here.", "invalid")
-        return resolved(hosts, self._config(program, {}, deadline)["values"])
+        try:
+            hop.require_allowed(resolved(hosts, self._config(program, {}, deadline)["values"]))
+        except RequestFailed:
+            # A value may just have been entered.
+            values = self._config(program, {"isNewest": True}, deadline)["values"]
+            hop.require_allowed(resolved(hosts, values))
 
     def exchange(
         self, program: Program, hop: Hop, deadline: Deadline

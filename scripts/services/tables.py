@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # The time after which a new version reaches running workers.
 KEPT_SECONDS = 5.0
+# Where there is none: it may just have been uploaded.
+KEPT_SECONDS_OF_MISSING = 0.5
 _DATABASE_RETRY_SECONDS = 0.2
 
 
@@ -59,7 +61,9 @@ class _Known:
         """Whether scripts may get it as it is, or the one before while a file is made."""
         if self.given is None:
             return False
-        return self.is_making or time.monotonic() - self.checked_at < KEPT_SECONDS
+        is_missing = bool(self.given.problem) and not self.given.is_passing
+        kept = KEPT_SECONDS_OF_MISSING if is_missing else KEPT_SECONDS
+        return self.is_making or time.monotonic() - self.checked_at < kept
 
 
 class TableFiles:

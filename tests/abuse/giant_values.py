@@ -51,11 +51,11 @@ GIVEN = {
     ),
     "a payload": (rf"OutputInvalid: {_too_many(1048576)}", "context.start('child', bomb)"),
     "a cached value": (
-        rf"ScriptRaised: ValueError: The cached value: {_too_many(65536)}",
+        rf"ScriptInvalid: WrongArgument: The cached value: {_too_many(65536)}",
         "context.cached('k', 5, lambda: bomb)",
     ),
     "a value of the state": (
-        rf"ScriptRaised: StateInvalid: .*{_too_many(65536)}",
+        rf"ScriptInvalid: WrongChange: .*{_too_many(65536)}",
         "context.state.set('k', bomb)",
     ),
     "the state of a wait": (
@@ -117,11 +117,11 @@ GIVEN_IN_JAVASCRIPT = {
         "await context.start('child', bomb);",
     ),
     "a cached value": (
-        rf"ScriptRaised: RangeError: {_too_many_js('the cached value', 65536)}",
+        rf"ScriptInvalid: RangeError: {_too_many_js('the cached value', 65536)}",
         "await context.cached('k', 5, () => bomb);",
     ),
     "a value of the state": (
-        rf"ScriptRaised: RangeError: {_too_many_js('the value of the state', 65536)}",
+        rf"ScriptInvalid: RangeError: {_too_many_js('the value of the state', 65536)}",
         "await context.state.set('k', bomb);",
     ),
     "the state of a wait": (

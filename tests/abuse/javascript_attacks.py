@@ -56,7 +56,7 @@ WORLD = {
         "setData({ ...context.Data, payload: reply.body })",
     ),
     "a file by http": (
-        r"ScriptRaised: HttpError: .*",
+        r"ScriptInvalid: HttpError: .*",
         "const reply = await http.get('file://' + context.Data.payload.file);"
         "setData({ ...context.Data, payload: reply.body })",
     ),

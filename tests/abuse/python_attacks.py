@@ -25,10 +25,10 @@ from tests.abuse.system_calls import DOORS, SYSTEM_CALLS
 
 FILES = {
     "open by its name": Attack(
-        r"ScriptRaised: NameError: name 'open' is not defined", "return open(bait['file']).read()"
+        r"ScriptInvalid: NameError: name 'open' is not defined", "return open(bait['file']).read()"
     ),
     "open by eval": Attack(
-        r"ScriptRaised: NameError: name 'open' is not defined",
+        r"ScriptInvalid: NameError: name 'open' is not defined",
         "return eval(\"open('/etc/passwd')\", {'__builtins__': __builtins__})",
     ),
     "open by io": Attack(REFUSED, "import io\nreturn io.open(bait['file']).read()"),

@@ -39,7 +39,7 @@ STARTS = {
         "value = []\nvalue.append(value)\ncontext.start('child', value)",
     ),
     "a giant cached value": Attack(
-        r"ScriptRaised: ValueError: .*too many bytes as JSON; at most 65536.*",
+        r"ScriptInvalid: WrongArgument: .*too many bytes as JSON; at most 65536.*",
         "context.cached('k', 5, lambda: 'x' * 10 ** 7)",
     ),
     "a giant state of a wait": Attack(

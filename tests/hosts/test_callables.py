@@ -219,7 +219,7 @@ def test_its_output_is_completed_as_that_of_a_script(pool):
         # The worker's own memory is at stake.
         ("doubles", OutputInvalid, "too many bytes as JSON; at most 8388608"),
         ("rejects_giant", ScriptRejected, "no"),
-        ("fails", ScriptRaised, "AttributeError: "),
+        ("fails", ScriptInvalid, "AttributeError: "),
         ("asks_for_time", ScriptRetry, "busy"),
         ("rejects", ScriptRejected, "no"),
         ("leaves", ScriptRaised, "SystemExit: 3"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,20 @@ from flows.worker.redelivery import after_call
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome, Program
 from scripts.protocol.errors import ScriptInvalid
-from scripts.protocol.services import SECRET_SERVICE, SIGN_SERVICE, TABLE_SERVICE, Service
+from scripts.protocol.services import (
+    CACHE_SERVICE,
+    CONFIG_SERVICE,
+    SECRET_SERVICE,
+    SIGN_SERVICE,
+    TABLE_SERVICE,
+    RequestFailed,
+    Service,
+)
 from scripts.services.engine import SecretService
 from scripts.services.outside_calls import OutsideCalls
+from scripts.services.shared_values import SharedValues
 from scripts.services.signatures import Signatures
+from tests.hosts import given_tables as tables
 from tests.hosts.given_tables import GivenTables
 from tests.hosts.pools import SITE
 from tests.hosts.zygotes import Zygotes
@@ -38,7 +50,53 @@ def _services() -> dict[str, Service]:
         SECRET_SERVICE: SecretService(),
         SIGN_SERVICE: Signatures(keys),
         TABLE_SERVICE: GivenTables(),
+        CACHE_SERVICE: SharedValues(),
     }
+
+
+class Given:
+    """An installation without what a script lists, but for a secret that no script reads."""
+
+    def __init__(self, zygotes: Zygotes) -> None:
+        self.newest: dict[str, str] = {}
+        missing = tables.Given("zip", problem="There is no table 'zip' in this installation.")
+        services: dict[str, Service] = {
+            "http": OutsideCalls(secrets=self._secret),
+            SECRET_SERVICE: self._secret,
+            SIGN_SERVICE: Signatures(self._secret),
+            TABLE_SERVICE: GivenTables(missing),
+            CONFIG_SERVICE: self._values,
+        }
+        self.pool = HostPool(services=lambda: services)
+        zygotes.lend_to(self.pool)
+
+    def run(self, language: str, in_python: str, in_javascript: str, before: str = "") -> Outcome:
+        code = {
+            "python": f"{before}def run(m, c):\n    m['payload'] = {in_python}\n    return m",
+            "javascript": f"context.Data.payload = ({in_javascript});\nsetData(context.Data);",
+        }[language]
+        program = Program(
+            id(code), "pricing", language, code, 20, 128, network=True, allowed_hosts=("a.test",),
+            secrets=("key", "signing"), tables=("zip",),
+        )  # fmt: skip
+        self.pool.submit(program, SITE, [Call("key", "c", 1, "d", BODY)], 1)
+        [outcome] = wait_for(lambda: self.pool.collect(0.1), PATIENCE)
+        return outcome
+
+    def _secret(self, program: Program, request: dict[str, Any], _: float) -> dict[str, Any]:
+        if request["name"] == "signing":
+            raise RequestFailed("It is not readable by scripts.", "not-readable")
+        raise RequestFailed(f"There is no secret {request['name']!r}.", "unknown")
+
+    def _values(self, program: Program, request: dict[str, Any], _: float) -> dict[str, Any]:
+        return {"values": self.newest if request.get("isNewest") else {}}
+
+
+@pytest.fixture
+def given(zygotes: Zygotes) -> Iterator[Given]:
+    given = Given(zygotes)
+    yield given
+    given.pool.close()
 
 
 def run(pool: HostPool, language: str, code: str, network: bool = False) -> Outcome:
@@ -160,4 +218,114 @@ def test_a_script_may_ask_for_what_it_does_not_list_and_go_on(
 def test_other_errors_are_redelivered(pool: HostPool, language: str, code: str) -> None:
     outcome = run(pool, language, code)
 
+    assert after_call(outcome.error).disposition is Disposition.RETRY
+
+
+WRONG_CALLS = [
+    ('raise Reject("r", kode="J2")', 'reject("r", "J2");'),
+    ('raise Reject("r", "c", "d", "e")', 'reject("r", {}, "e");'),
+    ('raise Wait(-1)', 'wait(-1);'),
+    ('raise Wait([1])', 'wait([1]);'),
+    ('raise Retry(float("nan"))', 'retry(NaN);'),
+    ('c.log("x", level="loud")', 'log("x", {level: "loud"});'),
+    ('c.progress("many")', 'context.progress("many");'),
+    ('c.progress(1, 2, "x", 3)', 'context.progress(1, 2, "x", 3);'),
+    ('c.progress(1, -2)', 'context.progress(1, -2);'),
+    ('c.go()', 'context.go();'),
+    ('c.go("next", 1, 2)', 'context.go("next", 1, 2);'),
+    ('c.finish(1, 2)', 'context.finish(1, 2);'),
+    ('c.finish(1); c.fnish(2)', 'context.finish(1); setData(2);'),
+    ('c.state.set("k")', 'await context.state.set("k");'),
+    ('c.state.set(5, 1)', 'await context.state.set(5, 1);'),
+    ('c.state.set("k", 1, expires=-1)', 'await context.state.set("k", 1, {expires: -1});'),
+    ('c.state.set("k", 1, expire=1)', 'await context.state.set("k", 1, {expire: 1});'),
+    ('c.state.increment("k", "x")', 'await context.state.increment("k", "x");'),
+    ('c.state.nope("k")', 'await context.state.nope("k");'),
+    ('c.start("f", {}, labels=5)', 'await context.start("f", {}, 5);'),
+    ('c.start("f", {}, kee=5)', 'await context.start("f", {}, {kee: 5});'),
+    ('c.start("f", {}, key={5})', 'await context.start("f", {}, {key: 5, x: 1});'),
+    ('c.cached("k", "soon", int)', 'await context.cached("k", "soon", () => 1);'),
+    ('c.cached("k", 0, int)', 'await context.cached("k", 0, () => 1);'),
+    ('c.cached("k", float("inf"), int)', 'await context.cached("k", Infinity, () => 1);'),
+    ('c.cached("k", True, int)', 'await context.cached("k", true, () => 1);'),
+    ('c.cached("", 5, int)', 'await context.cached("", 5, () => 1);'),
+    ('c.http.get("https://a.test/", time=5)', 'await http.get("https://a.test/", {time: 5});'),
+    ('c.http.get("https://a.test/", headers=5)', 'await http.get("https://a/", {headers: 5});'),
+    ('c.http.get("a.test")', 'await http.get("a.test");'),
+    ('c.http.get("https://a.test/", timeout=-1)', 'await http.get("https://a/", {timeout: -1});'),
+    ('c.http.fetch("https://a.test/")', 'await http.fetch("https://a.test/");'),
+    ('c.table("zip")[1.5]', 'context.table("zip").get(1.5);'),
+    ('c.table()', 'context.table();'),
+    ('c.sign("RS256", "key", 5)', 'await context.sign("RS256", "key", 5);'),
+    ('c.nope()', 'context.nope();'),
+    ('c.nope.again', 'context.nope.again;'),
+    ('pric(m)', 'pric(context.Data);'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("in_python", "in_javascript"), WRONG_CALLS)
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_wrong_calls_and_unknown_names_are_dead_letters_at_once(
+    pool: HostPool, language: str, in_python: str, in_javascript: str
+) -> None:
+    code = {
+        "python": f"def run(m, c):\n    {in_python}\n    return m",
+        "javascript": f"log(1);\n{in_javascript}\nsetData(context.Data);",
+    }
+    error = run(pool, language, code[language], network=True).error
+
+    assert after_call(error).disposition is Disposition.DEAD_LETTERED, error
+    assert isinstance(error, ScriptInvalid), error
+    assert error.line == 2, error.traceback
+
+
+@pytest.mark.parametrize(
+    ("in_python", "in_javascript", "said"),
+    [
+        ("c.secrets['key']", "context.secrets.key", "There is no secret 'key'"),
+        ("c.secrets['signing']", "context.secrets.signing", "not readable by scripts"),
+        ("c.config['shop']", "context.config.shop", "There is no value 'shop'"),
+        ("c.table('zip')", "context.table('zip')", "There is no table 'zip'"),
+        ("c.sign('HS256', 'key', 'x')", "await context.sign('HS256', 'key', 'x')", "no secret"),
+        (
+            "c.http.get('https://a.test/', ca='key')",
+            "await http.get('https://a.test/', {ca: 'key'})",
+            "There is no secret 'key'",
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_what_the_installation_lacks_is_a_dead_letter_at_once(
+    given: Given, language: str, in_python: str, in_javascript: str, said: str
+) -> None:
+    error = given.run(language, in_python, in_javascript).error
+
+    assert after_call(error).reason is DeadLetterReason.CANNOT_WORK, error
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_value_that_was_just_entered_is_there(given: Given, language: str) -> None:
+    in_python, in_javascript = "c.config['shop']", "context.config.shop"
+    without = given.run(language, in_python, in_javascript)
+
+    given.newest["shop"] = "10 €"
+    entered = given.run(language, in_python, in_javascript)
+
+    assert isinstance(without.error, ScriptInvalid)
+    assert json.loads(entered.output or b"")["payload"] == "10 €"
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_misspelt_name_after_a_failed_call_is_redelivered(given: Given, language: str) -> None:
+    outcome = given.run(
+        language,
+        "[fails(c), pric(1)]",
+        "await http.get('https://a.test/', {timeout: 0.1}).catch(() => 0), pric(1)",
+        "def fails(c):\n"
+        "    try: c.http.get('https://a.test/', timeout=0.1)\n"
+        "    except c.http.Error: return 1\n",
+    )
+
+    assert "pric" in str(outcome.error)
     assert after_call(outcome.error).disposition is Disposition.RETRY

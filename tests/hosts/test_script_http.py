@@ -138,8 +138,11 @@ def test_numbers_go_to_and_come_from_a_server_as_they_are_written(
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("{'amount': float('nan')}", "ValueError: json: $.amount is NaN, which JSON cannot hold."),
-        ("[1, {2}]", "TypeError: json: $[1] is a set, which JSON cannot hold; use a list."),
+        (
+            "{'amount': float('nan')}",
+            "WrongArgument: json: $.amount is NaN, which JSON cannot hold.",
+        ),
+        ("[1, {2}]", "WrongArgument: json: $[1] is a set, which JSON cannot hold; use a list."),
     ],
 )
 def test_json_that_is_none_is_refused_with_its_place(

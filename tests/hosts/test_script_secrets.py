@@ -32,7 +32,7 @@ return [secrets["shop.key"], secrets.get("shop.key"), "shop.key" in secrets,
 def test_a_secret_that_is_not_there_is_named(pool: HostPool) -> None:
     raised = error(pool, 'context.secrets["none"]')
 
-    assert str(raised).startswith("KeyError")
+    assert str(raised).startswith("NoValue")
     assert "There is no secret 'none'." in str(raised)
 
 

@@ -27,7 +27,7 @@ from scripts.host.languages.world import (
 )
 from scripts.protocol.envelope import plain_text, shortened_place
 from scripts.protocol.errors import (
-    NotListed,
+    Lasting,
     OutputInvalid,
     ScriptError,
     ScriptRejected,
@@ -117,6 +117,11 @@ class Execution:
         """Whether the run ends with the output."""
         return self._finishes
 
+    @property
+    def has_failed_outside(self) -> bool:
+        """Whether a request of the script has failed."""
+        return self._context._outside_failed
+
     def waits_for(self) -> str:
         """Return the request that the script waits for, in words; "" where it waits for none."""
         return next((self._sent[number] for number in self._under_way), "")
@@ -171,6 +176,11 @@ class Execution:
         if level == "table":
             self._look_up(line.encode("utf-8", "surrogatepass"))
             return
+        if level == "config":
+            value = self._context.config.newest(line)
+            given = quickjs.UNDEFINED if value is None else self._realm.string(value.encode())
+            self._call(GIVE, given, quickjs.UNDEFINED)
+            return
         if level == "progress":
             self._context.progress(*json.loads(line))
             return
@@ -190,7 +200,7 @@ class Execution:
         try:
             text = answer_of(self._context._tables, request)
         except (KeyError, RuntimeError) as error:
-            problem = [str(error.args[0]), isinstance(error, NotListed)]
+            problem = [str(error.args[0]), isinstance(error, Lasting)]
             arguments[1] = self._realm.string(orjson.dumps(problem))
         if text is not None:
             arguments[0] = self._realm.string(text)

@@ -24,6 +24,7 @@ from scripts.host.languages.javascript_errors import (
     LIBRARIES,
     NO_MODULE,
     is_never_there,
+    is_unknown_name,
     more_about,
     syntax_hint,
 )
@@ -144,11 +145,19 @@ class JavaScriptScript:
         if isinstance(error, Failed):
             told, stack = self._named(error.message, error.stack)
             message, stack = plain_text(told, MAX_MESSAGE_LENGTH), self._stack(stack)
-            if error.kind in NEVER_ALLOWED or is_never_there(error.message):
-                # No repetition helps: what it may call and use is part of its version.
+            if self._is_lasting(error, told):
                 return ScriptInvalid(message, line=self._line_of(stack), traceback=stack)
             return ScriptRaised(message, traceback=stack)
         return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
+
+    def _is_lasting(self, error: Failed, told: str) -> bool:
+        """Whether no repetition heals it: a name that is not there counts where no outside call
+        has failed, which might be why the script came to its line.
+        """
+        if error.kind in NEVER_ALLOWED or is_never_there(error.message) or is_never_there(told):
+            return True
+        has_failed = self._execution is not None and self._execution.has_failed_outside
+        return is_unknown_name(error.message) and not has_failed
 
     def _named(self, message: str, stack: str) -> tuple[str, str]:
         """Return message and stack with the value that the error is about."""

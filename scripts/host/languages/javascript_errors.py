@@ -26,7 +26,10 @@ MISSING = {
     "moment": "use dayjs()",
 }
 NO_MODULE = "ReferenceError: could not load module "
-_UNDEFINED = re.compile(r"^ReferenceError: (\w+) is not defined$")
+_UNDEFINED = re.compile(r"^ReferenceError: ([\w$]+) is not defined$")
+# Of the objects of the engine, not of what came with the message.
+_OURS = r"(?:context|http|ftos|console)(?!\.(?:Data|waitState)\b)(?:\.\w+)?"
+_NOT_OURS = re.compile(rf"^TypeError: (?:{_OURS}\.\w+ is not a function|.*: {_OURS} is undefined)$")
 
 _MODULES = re.compile(r"^\s*(import\b(?!\s*\()|export\b)")
 _TYPES = re.compile(
@@ -55,7 +58,7 @@ def syntax_hint(line: str, *, is_library: bool) -> str:
 
 def is_never_there(message: str) -> bool:
     """Whether an error is about a name that scripts do not have, however often they run."""
-    if message.startswith(NO_MODULE):
+    if message.startswith(NO_MODULE) or _NOT_OURS.match(message):
         return True
     missing = _UNDEFINED.match(message)
     return missing is not None and missing[1] in MISSING
@@ -66,6 +69,11 @@ def never_there(name: str) -> str:
     if name == "import":
         return f"import() finds no module: {LIBRARIES}"
     return f"{name} is not defined: {MISSING[name]}"
+
+
+def is_unknown_name(message: str) -> bool:
+    """Whether an error is about a name that stands nowhere."""
+    return _UNDEFINED.match(message) is not None
 
 
 def more_about(message: str, line: str, column: int, native: str) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scripts.host.exceptions import Reject, Retry, Wait
-from scripts.host.http import HttpError
 from scripts.host.languages import time_zones, xml_parser
 from scripts.host.languages.frozen import freeze, restore_random
 from scripts.host.languages.modules import (
@@ -24,11 +23,9 @@ from scripts.host.languages.modules import (
     without_list,
 )
 from scripts.host.languages.places import carets, pointed_at
-from scripts.host.signatures import SignatureError
+from scripts.host.lasting import is_lasting, is_unknown_name
 from scripts.protocol.envelope import decode, plain_text
 from scripts.protocol.errors import (
-    NEVER_ALLOWED,
-    NotListed,
     ScriptError,
     ScriptInvalid,
     ScriptRaised,
@@ -36,9 +33,7 @@ from scripts.protocol.errors import (
 )
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.rejections import rejected
-from scripts.protocol.starts import StartRefused
 from scripts.protocol.wait_state import waiting
-from scripts.protocol.ways import StepNotAllowed
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from scripts.typings import asyncengine_script
 
@@ -71,10 +66,11 @@ class PythonScript:
         self._scope: dict[str, Any] = {}
         self._importer: _Importer | None = None
         self._numerals: Numerals = {}
+        self._context: Context | None = None
         self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
-        self._numerals = context._numerals
+        self._numerals, self._context = context._numerals, context
         # In a context of its own, so that settings of decimal and others end with this message.
         return contextvars.Context().run(self._run, decode(body, context._numerals), context)
 
@@ -105,11 +101,7 @@ class PythonScript:
             return waiting(error.after, _text(error.reason), error.state, self._numerals)
         if isinstance(error, Reject):
             return rejected(_text(error.reason), error.code, error.details, self._numerals)
-        if isinstance(error, ImportError | StepNotAllowed | NotListed) or (
-            isinstance(error, HttpError | SignatureError | StartRefused)
-            and error.kind in NEVER_ALLOWED
-        ):
-            # No repetition helps: what it may import, call and go to is part of its version.
+        if isinstance(error, ImportError) or is_lasting(error) or self._is_misspelt(error):
             return ScriptInvalid(
                 # The list of modules is in the traceback.
                 without_list(_headline(error)),
@@ -117,6 +109,13 @@ class PythonScript:
                 traceback=self._traceback(error),
             )
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
+
+    def _is_misspelt(self, error: BaseException) -> bool:
+        """Whether it names what is not there, on a way that it goes each time: not on that of an
+        outside call that failed.
+        """
+        has_failed = self._context is not None and self._context._outside_failed
+        return is_unknown_name(error) and not has_failed
 
     def _line_of(self, error: BaseException) -> int | None:
         """Return the innermost line of the script itself, not of a library."""
@@ -131,7 +130,7 @@ class PythonScript:
         # The functions of the script and their globals refer to each other: clearing them saves the
         # garbage collector the work.
         self._scope.clear()
-        self._numerals = {}
+        self._numerals, self._context = {}, None
         restore_random()
         if self._importer is not None:
             self._importer.forget()

@@ -11,6 +11,7 @@ from scripts.host.languages.javascript import JavaScriptScript
 from scripts.host.log import CallLog
 from scripts.protocol.errors import (
     ScriptError,
+    ScriptInvalid,
     ScriptRaised,
 )
 
@@ -84,7 +85,16 @@ def run_once(
             logs += log.lines()
 
 
-def raised(code: str, **options: Any) -> ScriptRaised:
-    with pytest.raises(ScriptRaised) as caught:
+def refused(code: str, **options: Any) -> ScriptInvalid:
+    """Return the error of a wrong call, or of a name that is not there."""
+    with pytest.raises(ScriptInvalid) as caught:
         run(code, **options)
+    return caught.value
+
+
+def raised(code: str, **options: Any) -> ScriptRaised | ScriptInvalid:
+    """Return the error that it ended with, whether a repetition may heal it or not."""
+    with pytest.raises(ScriptError) as caught:
+        run(code, **options)
+    assert isinstance(caught.value, ScriptRaised | ScriptInvalid)
     return caught.value

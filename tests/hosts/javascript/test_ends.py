@@ -10,7 +10,7 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptWait,
 )
-from tests.hosts.javascript.helpers import raised, run
+from tests.hosts.javascript.helpers import refused, run
 
 Later = TypeVar("Later", bound=ScriptRetry | ScriptWait)
 
@@ -42,7 +42,7 @@ def test_retry_asks_for_redelivery(call: str, after: float | None, reason: str) 
     ["-1", "NaN", "'soon', 'busy'", "Infinity", "true", "[60]", "() => 5", "new Date(NaN)", "''"],
 )
 def test_an_impossible_time_is_the_scripts_mistake(name: str, arguments: str) -> None:
-    message = str(raised(f"{name}({arguments}); setData(1)"))
+    message = str(refused(f"{name}({arguments}); setData(1)"))
 
     assert message.startswith((f"RangeError: {name}(after)", f"TypeError: {name}("))
 
@@ -52,7 +52,7 @@ def test_an_impossible_time_is_the_scripts_mistake(name: str, arguments: str) ->
     "argument", ["'tomorrow'", "{ after: 'tomorrow' }", "'2026-12-01T08:00'", "'2026-12-01'"]
 )
 def test_a_text_that_is_no_time_is_no_reason_either(name: str, argument: str) -> None:
-    message = str(raised(f"{name}({argument}); setData(1)"))
+    message = str(refused(f"{name}({argument}); setData(1)"))
 
     assert "takes seconds from now, not less than 0, or a time with its zone, not " in message
     assert f"{name}({{ reason: … }})" in message
@@ -82,7 +82,7 @@ const then = new Date(Date.now() + context.Data.payload.hours * 3600_000);
 
 
 def test_option_of_retry_that_is_unknown_is_named() -> None:
-    message = str(raised("retry({ seconds: 60, reason: 'busy' })"))
+    message = str(refused("retry({ seconds: 60, reason: 'busy' })"))
 
     assert message == "TypeError: retry() takes after and reason, not seconds"
 

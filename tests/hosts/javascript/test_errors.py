@@ -8,6 +8,7 @@ from scripts.host.languages.javascript import JavaScriptScript
 from scripts.protocol.errors import OutputInvalid, ScriptInvalid
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from tests.hosts.javascript.helpers import raised, run
+from tests.hosts.javascript.helpers import refused as refused_at_run
 
 
 def refused(code: str, library: str = "") -> ScriptInvalid:
@@ -166,7 +167,7 @@ def test_an_error_names_the_value_that_it_is_about(code: str, named: str) -> Non
     ],
 )
 def test_a_stack_has_no_frames_of_the_engine(code: str) -> None:
-    error = raised(code)
+    error = refused_at_run(code)
 
     frames = [line for line in error.traceback.splitlines() if line.startswith("    at ")]
     assert len(frames) == 1

@@ -9,7 +9,7 @@ from scripts.protocol.errors import (
     ScriptInvalid,
     ScriptWait,
 )
-from tests.hosts.javascript.helpers import raised, run
+from tests.hosts.javascript.helpers import raised, refused, run
 
 
 def test_error_comes_with_the_lines_of_script_and_library() -> None:
@@ -39,14 +39,14 @@ helper({}); setData(1)"""
 
 
 def test_line_is_right_behind_an_await() -> None:
-    error = raised("await null;\n\nawait (async () => {\n  undefinedName\n})(); setData(1)")
+    error = refused("await null;\n\nawait (async () => {\n  undefinedName\n})(); setData(1)")
 
     assert str(error) == "ReferenceError: undefinedName is not defined"
     assert "at pricing:4:3" in error.traceback
 
 
 def test_error_of_a_library_that_is_loaded_names_it() -> None:
-    error = raised("setData(1)", libraries=[("Rates", "\nnope()")])
+    error = refused("setData(1)", libraries=[("Rates", "\nnope()")])
 
     assert "at library Rates:2:1" in error.traceback
 
@@ -221,7 +221,7 @@ def test_deeply_nested_code_is_refused_without_harm() -> None:
     ],
 )
 def test_an_argument_that_would_be_left_out_is_an_error(call: str, takes: str) -> None:
-    error = raised(f"await {call}; setData(1)")
+    error = refused(f"await {call}; setData(1)")
 
     most = takes.count(",") + 1
     told = f"TypeError: {takes} takes {most} argument{'s' if most > 1 else ''}, not "
@@ -248,7 +248,7 @@ def test_an_argument_that_would_be_left_out_is_an_error(call: str, takes: str) -
     ],
 )
 def test_an_option_that_would_be_left_out_is_an_error(call: str, said: str) -> None:
-    assert said in str(raised(f"await {call}; setData(1)"))
+    assert said in str(refused(f"await {call}; setData(1)"))
 
 
 @pytest.mark.parametrize("call", ["wait(1, 'r', { a: 1 })", "wait({ after: 1, state: { a: 1 } })"])

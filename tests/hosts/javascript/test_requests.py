@@ -10,7 +10,7 @@ from scripts.protocol.envelope import encode
 from scripts.protocol.errors import (
     ScriptRejected,
 )
-from tests.hosts.javascript.helpers import Replies, raised, run
+from tests.hosts.javascript.helpers import Replies, raised, refused, run
 
 
 def page(body: str, status: int = 200) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_request_that_would_be_sent_as_something_else_is_refused(
 ) -> None:
     replies = Replies()
 
-    error = raised(f"await http.post({arguments}); setData(1)", replies=replies)
+    error = refused(f"await http.post({arguments}); setData(1)", replies=replies)
 
     assert str(error).startswith(message)
     assert replies.asked == []

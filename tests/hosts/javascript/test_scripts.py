@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from scripts.host.languages.javascript import JavaScriptScript
-from tests.hosts.javascript.helpers import CORRELATION_ID, raised, run, run_once
+from tests.hosts.javascript.helpers import CORRELATION_ID, raised, refused, run, run_once
 
 ORIGINAL_LIBRARY = """var RateLibrary = RateLibrary || (function () {
     var rates = { EUR: 1, RON: 4.97 };
@@ -129,7 +129,7 @@ setData(1)"""
 
 @pytest.mark.parametrize("level", ["'loud'", "''", "5", "null", "{}"])
 def test_an_unknown_level_is_an_error_that_names_the_levels(level: str) -> None:
-    error = raised(f"log('x', {{ level: {level} }}); setData(1)")
+    error = refused(f"log('x', {{ level: {level} }}); setData(1)")
 
     assert "the levels are debug, info, warning, error, critical" in str(error)
 

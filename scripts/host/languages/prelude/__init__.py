@@ -27,7 +27,7 @@ _PARTS = {
     "secrets": r"secrets",
     "zones": r"zoned",
 }
-_LOG = r"log|ftos|console|finish|go|progress|table"
+_LOG = r"log|ftos|console|config|finish|go|progress|table"
 # The built-ins that the part numerals needs, and those for orders of keys.
 BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})

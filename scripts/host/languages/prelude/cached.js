@@ -4,16 +4,17 @@
   // As in services.py.
   const MAX_CACHED = 64 * 1024;
   const { isFinite } = Number;
+  const { wrong } = shared;
   const [error, rangeError, typeError] = [Error, RangeError, TypeError];
 
   context.cached = shared.taking("context.cached", ["key", "seconds", "make"], cached);
 
   async function cached(key, seconds, make) {
     if (typeof key !== "string" || typeof make !== "function") {
-      throw new typeError("cached(key, seconds, make) takes a text, a number and a function");
+      throw wrong(new typeError("cached(key, seconds, make) takes a text, a number and a function"));
     }
     if (!isFinite(seconds) || seconds <= 0) {
-      throw new rangeError(`cached() keeps a value for more than 0 seconds, not ${seconds}`);
+      throw wrong(new rangeError(`cached() keeps a value for more than 0 seconds, not ${seconds}`));
     }
     const found = await ask({ what: "get", key });
     if (found.text !== undefined) {
@@ -29,7 +30,7 @@
     const reply = await shared.ask("cache", request);
     if (reply.error !== undefined) {
       refused.message = reply.error;
-      throw refused;
+      throw reply.kind === "invalid" ? wrong(refused) : refused;
     }
     return reply;
   }

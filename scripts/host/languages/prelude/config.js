@@ -1,4 +1,5 @@
-// context.config: the values of the installation by name, fetched before the script began.
+// context.config: the values of the installation by name, fetched before the script began. One that
+// was not there then is looked up once more, by the messenger of log.js.
 (function (shared, context, facts) {
   "use strict";
   const { values, error: said } = facts[8];
@@ -10,8 +11,16 @@
       if (typeof name !== "string" || name === "toJSON") {
         return undefined;
       }
-      if (said !== undefined || !hasOwn(target, name)) {
-        throw new error(said ?? `There is no value '${name}' in this installation.`);
+      if (said !== undefined) {
+        throw new error(said);
+      }
+      if (!hasOwn(target, name)) {
+        shared.given = undefined;
+        shared.tell("config", name);
+        if (shared.given === undefined) {
+          throw shared.wrong(new error(`There is no value '${name}' in this installation.`));
+        }
+        target[name] = shared.given;
       }
       return target[name];
     },

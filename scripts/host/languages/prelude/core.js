@@ -32,7 +32,7 @@
   const shared = {
     hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [],
     decision: undefined, decisionError: undefined, settle: undefined,
-    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput,
+    isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput, wrong,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
   };
@@ -118,10 +118,10 @@
   // The last call counts. Copies at once: later changes of the value have no effect.
   function setData(value) {
     if (arguments.length > 1) {
-      throw new typeError(`setData(output) takes 1 argument, not ${arguments.length}`);
+      throw wrong(new typeError(`setData(output) takes 1 argument, not ${arguments.length}`));
     }
     if (shared.isFinished) {
-      throw new failure("setData() after context.finish(), whose output is the result");
+      throw wrong(new failure("setData() after context.finish(), whose output is the result"));
     }
     setOutput(value);
   }
@@ -168,8 +168,9 @@
     if (OUTPUTS[place]) {
       const { refusals } = shared;
       refusals[refusals.length] = { refusal, place: place + below, reason };
+      return refusal;
     }
-    return refusal;
+    return wrong(refusal);
   }
 
   // Passes what JSON can hold, and throws for what it would leave out or change silently, and where
@@ -245,6 +246,12 @@
         return true;
     }
     return false;
+  }
+
+  // Returns the error of a wrong call, or of what is not there: no repetition heals it.
+  function wrong(error) {
+    const { notAllowed } = shared;
+    return notAllowed[notAllowed.length] = error;
   }
 
   function stopIfDecided() {

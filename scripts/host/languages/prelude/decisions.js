@@ -5,7 +5,7 @@
   const MAX_STATE = 64 * 1024, MAX_CODE = 99;
   const { isFinite } = Number;
   const { getPrototypeOf, keys, prototype: plain } = Object;
-  const { optionsOf, taking } = shared;
+  const { optionsOf, taking, wrong } = shared;
   const { apply } = Reflect;
   const { includes } = Array.prototype;
   const { slice, trim } = String.prototype;
@@ -92,7 +92,7 @@
   function seconds(name, after) {
     const given = fromNow(after);
     if (!isFinite(given) || given < 0) {
-      throw new rangeError(refused(name, after));
+      throw wrong(new rangeError(refused(name, after)));
     }
     return given;
   }

@@ -15,8 +15,7 @@
       const shown = typeof step === "string" ? `'${step}'` : text(step);
       const refused = new error(`context.go(${shown}): ${allowed}`);
       defineProperty(refused, "name", { value: "StepNotAllowed", configurable: true });
-      shared.notAllowed[shared.notAllowed.length] = refused;
-      throw refused;
+      throw shared.wrong(refused);
     }
     shared.isFinished = false;
     if (output !== undefined) {

@@ -8,7 +8,7 @@
   const { isArray } = Array;
   const { includes: isAmong, join } = Array.prototype;
   const { toString } = Object.prototype;
-  const { taking } = shared;
+  const { taking, wrong } = shared;
   const { charCodeAt, includes, indexOf, replace, slice, split } = String.prototype;
   const { toLowerCase, toUpperCase, toWellFormed, trim } = String.prototype;
   const [text, error, typeError, toInteger] = [String, Error, TypeError, parseInt];
@@ -53,8 +53,8 @@
     const given = isObject ? keys(body) : [];
     if (given.length && given.every((name) => apply(isAmong, NO_BODY, [name]))) {
       const isValue = apply(isAmong, given, ["json"]);
-      throw new typeError(`${call}body, options) was given ${apply(join, given, [", "])} as the body: ` +
-        `write ${call}${isValue ? "value" : "null"}, { … }); for such a body give {} as options`);
+      throw wrong(new typeError(`${call}body, options) was given ${apply(join, given, [", "])} as the body: ` +
+        `write ${call}${isValue ? "value" : "null"}, { … }); for such a body give {} as options`));
     }
   }
 
@@ -77,7 +77,7 @@
       shared.stopIfDecided();
       method = apply(toUpperCase, text(method), []);
       if (url === undefined || url === null) {
-        throw new typeError(`a request takes a url, not ${url}`);
+        throw wrong(new typeError(`a request takes a url, not ${url}`));
       }
       const { headers, params, timeout, auth, ca, cert, ...rest } = checkedOptions(options);
       const sent = {
@@ -105,14 +105,14 @@
   function addBody(sent, body, { base64, form, files }) {
     const isForm = form !== undefined && form !== null || files !== undefined && files !== null;
     if (isForm && body !== undefined && body !== null) {
-      throw new typeError("a request has a body, or form and files");
+      throw wrong(new typeError("a request has a body, or form and files"));
     }
     if (isForm) {
       sent.form = members("form", form);
       sent.files = fileParts(files);
     } else if (base64) {
       if (typeof body !== "string") {
-        throw new typeError("the body of a request with base64 must be a text in that writing");
+        throw wrong(new typeError("the body of a request with base64 must be a text in that writing"));
       }
       sent.base64 = body;
       addType(sent, "application/octet-stream");
@@ -145,7 +145,7 @@
       const { name: filename = name, content, type = null } = isBare ? { content: file } :
         shared.optionsOf(`files.${name}`, file, ["name", "content", "type"]);
       if (typeof content !== "string" && !isBytes(content)) {
-        throw new typeError(`files.${name} must be a text, bytes or {name, content, type}`);
+        throw wrong(new typeError(`files.${name} must be a text, bytes or {name, content, type}`));
       }
       parts[parts.length] = [name, text(filename), type, bytesText(content)];
     }
@@ -191,21 +191,21 @@
     const { timeout } = given;
     if (timeout !== undefined && timeout !== null &&
         !(typeof timeout === "number" && timeout > 0 && timeout - timeout === 0)) {
-      throw new typeError("timeout must be a number of seconds above 0");
+      throw wrong(new typeError("timeout must be a number of seconds above 0"));
     }
     return given;
   }
 
   function names(what, given) {
     if (apply(toString, given, []) !== "[object Object]") {
-      throw new typeError(`${what} must be an object`);
+      throw wrong(new typeError(`${what} must be an object`));
     }
     return keys(given);
   }
 
   function listed(what, given) {
     if (!isArray(given)) {
-      throw new typeError(`${what} takes an array`);
+      throw wrong(new typeError(`${what} takes an array`));
     }
     return given;
   }
@@ -217,7 +217,7 @@
     if (isArray(given) && what !== "headers") {
       return given.flatMap((pair) => {
         if (!isArray(pair) || pair.length !== 2) {
-          throw new typeError(`${what} takes an object, or pairs of name and value`);
+          throw wrong(new typeError(`${what} takes an object, or pairs of name and value`));
         }
         return members(what, { [pair[0]]: pair[1] });
       });
@@ -239,7 +239,7 @@
     const isPlain = kind === "string" || kind === "boolean" || kind === "bigint" ||
       kind === "number" && value - value === 0;
     if (!isPlain) {
-      throw new typeError(`${place} must be a text, a number or a boolean`);
+      throw wrong(new typeError(`${place} must be a text, a number or a boolean`));
     }
     return text(value);
   }
@@ -282,7 +282,7 @@
     }
     defineProperty(response, "bytes", { get() {
       if (byteArray === undefined) {
-        throw new typeError("the bytes are in bytes: the script must name it");
+        throw wrong(new typeError("the bytes are in bytes: the script must name it"));
       }
       return fromBase64(base64 ?? base64Of(body));
     } });

@@ -13,6 +13,7 @@
   const { toString } = Object.prototype;
   const [text, error, rangeError] = [String, Error, RangeError];
   const [promise, { reject }] = [Promise, Promise];
+  const { wrong } = shared;
   const messenger = { text: "" };
   const LEVELS = ["debug", "info", "warning", "error", "critical"];
   const levels = {
@@ -55,7 +56,7 @@
     const name = typeof level === "string" ? named(level) : undefined;
     if (name === undefined) {
       const shown = apply(slice, textOf(level), [0, 100]);
-      throw new rangeError(`there is no log level '${shown}'; the levels are ${LEVELS.join(", ")}`);
+      throw wrong(new rangeError(`there is no log level '${shown}'; the levels are ${LEVELS.join(", ")}`));
     }
     return name;
   }

@@ -6,6 +6,7 @@
   const { apply } = Reflect;
   const { includes: isAmong, join } = Array.prototype;
   const typeError = TypeError;
+  const { wrong } = shared;
 
   // Returns a function that refuses further arguments, which would otherwise be ignored.
   shared.taking = function (name, known, work) {
@@ -13,7 +14,7 @@
       if (given.length > known.length) {
         const call = `${name}(${apply(join, known, [", "])})`;
         const most = known.length === 1 ? "1 argument" : `${known.length} arguments`;
-        throw new typeError(`${call} takes ${most}, not ${given.length}`);
+        throw wrong(new typeError(`${call} takes ${most}, not ${given.length}`));
       }
       return work(...given);
     };
@@ -26,16 +27,16 @@
       return {};
     }
     if (typeof options !== "object" || apply(toString, options, []) !== "[object Object]") {
-      throw new typeError(`options must be an object: ${call} takes ${listed(known)}`);
+      throw wrong(new typeError(`options must be an object: ${call} takes ${listed(known)}`));
     }
     const names = keys(options);
     for (let i = 0; i < names.length; i++) {
       const name = names[i];
       if (!apply(isAmong, known, [name])) {
-        throw new typeError(`${call} takes ${listed(known)}, not ${name}`);
+        throw wrong(new typeError(`${call} takes ${listed(known)}, not ${name}`));
       }
       if ((options[name] ?? undefined) === undefined && apply(isAmong, needed, [name])) {
-        throw new typeError(`${call} was given ${name} without a value`);
+        throw wrong(new typeError(`${call} was given ${name} without a value`));
       }
     }
     return options;

@@ -6,6 +6,7 @@
   const { apply } = Reflect;
   const { slice } = String.prototype;
   const [text, number, rangeError] = [String, Number, RangeError];
+  const { wrong } = shared;
 
   context.progress = shared.taking("context.progress", ["done", "total", "text"], progress);
 
@@ -23,7 +24,7 @@
     const found = typeof value === "bigint" ? number(value) : value;
     if (typeof found !== "number" || found - found !== 0 || found < 0) {
       const shown = apply(slice, text(value), [0, 100]);
-      throw new rangeError(`${name} must be a finite number from 0 on, not ${shown}`);
+      throw wrong(new rangeError(`${name} must be a finite number from 0 on, not ${shown}`));
     }
     return found;
   }

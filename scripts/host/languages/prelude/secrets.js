@@ -16,10 +16,7 @@
         return reply.value;
       }
       const refused = new error(reply.error);
-      if (reply.kind === "not-granted") {
-        shared.notAllowed[shared.notAllowed.length] = refused;
-      }
-      throw refused;
+      throw missing.includes(reply.kind) ? shared.wrong(refused) : refused;
     },
     has: (target, name) => name in replies && !missing.includes(replies[name].kind),
   });

@@ -2,7 +2,7 @@
 (function (shared, context) {
   "use strict";
   const { isArray } = Array;
-  const { optionsOf, taking } = shared;
+  const { optionsOf, taking, wrong } = shared;
   const { apply } = Reflect;
   const [error, typeError] = [Error, TypeError];
   // Only there where the code names typed arrays.
@@ -19,7 +19,7 @@
   function sign(algorithm, secret, data, options) {
     const { der = false } = optionsOf("context.sign()", options, ["der"]);
     if (typeof der !== "boolean") {
-      throw new typeError("der must be true or false");
+      throw wrong(new typeError("der must be true or false"));
     }
     return ask({ what: "sign", algorithm, secret, der, ...written("data", data) }, "signature");
   }
@@ -63,9 +63,9 @@
   function claimsText(claims) {
     try {
       return shared.copied(claims, "claims", shared.maxRequest);
-    } catch (error) {
-      const isTooLarge = shared.isTooLarge(error);
-      throw isTooLarge ? signatureError(error, shared.tooLarge, "too-large") : error;
+    } catch (thrown) {
+      const isTooLarge = shared.isTooLarge(thrown);
+      throw isTooLarge ? signatureError(new error(""), shared.tooLarge, "too-large") : thrown;
     }
   }
 
@@ -81,7 +81,7 @@
       return { [name]: data };
     }
     if (buffer === undefined || !(data instanceof buffer || buffer.isView(data))) {
-      throw new typeError(`${name} must be a text or bytes`);
+      throw wrong(new typeError(`${name} must be a text or bytes`));
     }
     const bytes = data instanceof buffer ? new byteArray(data) :
       new byteArray(data.buffer, data.byteOffset, data.byteLength);

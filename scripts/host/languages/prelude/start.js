@@ -27,10 +27,7 @@
       refused.message = reply.error;
       defineProperty(refused, "name", { value: "StartRefused", configurable: true });
       defineProperty(refused, "kind", { value: reply.kind, configurable: true });
-      if (reply.kind === "start-refused") {
-        shared.notAllowed[shared.notAllowed.length] = refused;
-      }
-      throw refused;
+      throw reply.kind === "start-refused" ? shared.wrong(refused) : refused;
     }
     return reply.id;
   }

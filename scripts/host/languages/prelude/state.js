@@ -4,7 +4,7 @@
   "use strict";
   // As in flow_state.py.
   const MAX_VALUE = 64 * 1024;
-  const { optionsOf, taking } = shared;
+  const { optionsOf, taking, wrong } = shared;
   const [error, typeError, text] = [Error, TypeError, String];
 
   context.state = {
@@ -15,7 +15,7 @@
     set: taking("state.set", ["key", "value", "options"], async (key, value, options) => {
       const copy = shared.copied(value, "the value of the state", MAX_VALUE);
       if (copy === undefined) {
-        throw new typeError("state.set(key, value, {expires}) takes a value");
+        throw wrong(new typeError("state.set(key, value, {expires}) takes a value"));
       }
       await ask({ what: "set", key, text: copy, expires: expiresOf(options) });
     }),
@@ -24,7 +24,7 @@
         [by, options] = [1, by];
       }
       if (typeof by !== "bigint" && !(typeof by === "number" && by - by === 0)) {
-        throw new typeError("state.increment(key, by, {expires}) adds a finite number");
+        throw wrong(new typeError("state.increment(key, by, {expires}) adds a finite number"));
       }
       await ask({ what: "increment", key, by: text(by), expires: expiresOf(options) });
     }),
@@ -42,7 +42,7 @@
     const reply = await shared.ask("state", request);
     if (reply.error !== undefined) {
       refused.message = reply.error;
-      throw refused;
+      throw reply.kind === "invalid" ? wrong(refused) : refused;
     }
     return reply;
   }

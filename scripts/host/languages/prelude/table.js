@@ -8,7 +8,7 @@
   const { slice } = String.prototype;
   const [text, error, typeError, proxy] = [String, Error, TypeError, Proxy];
 
-  const { taking } = shared;
+  const { taking, wrong } = shared;
 
   context.table = taking("context.table", ["name"], (name) => {
     const { size, columns } = parse(asked("open", named(name)));
@@ -30,7 +30,7 @@
   // that would be silently undefined or of no effect.
   function handlerOf(name, columns) {
     const fixed = () => {
-      throw new typeError("a table cannot be changed");
+      throw wrong(new typeError("a table cannot be changed"));
     };
     return {
       __proto__: null, set: fixed, defineProperty: fixed, deleteProperty: fixed,
@@ -54,7 +54,7 @@
       has: (made, key) =>
         typeof key === "symbol" ? key in made : asked("has", name, key) !== undefined,
       ownKeys() {
-        throw new typeError("the keys of a table are in table.keys(), its rows in table.entries()");
+        throw wrong(new typeError("the keys of a table are in table.keys(), its rows in table.entries()"));
       },
     };
   }
@@ -101,19 +101,16 @@
       throw new error(`The table '${name}' could not be read.`);
     }
     if (problem !== undefined) {
-      const [told, isNotListed] = parse(problem);
+      const [told, isLasting] = parse(problem);
       const refused = new error(told);
-      if (isNotListed) {
-        shared.notAllowed[shared.notAllowed.length] = refused;
-      }
-      throw refused;
+      throw isLasting ? wrong(refused) : refused;
     }
     return given;
   }
 
   function named(name) {
     if (typeof name !== "string") {
-      throw new typeError("table(name) takes a text");
+      throw wrong(new typeError("table(name) takes a text"));
     }
     return apply(slice, name, [0, 200]);
   }
@@ -125,6 +122,6 @@
     if (typeof key === "bigint" || (typeof key === "number" && key % 1 === 0)) {
       return text(key);
     }
-    throw new typeError(`The key of a table is a text, not ${typeof key}.`);
+    throw wrong(new typeError(`The key of a table is a text, not ${typeof key}.`));
   }
 })
