@@ -27,7 +27,6 @@ from flows.configuration.validation import matches_schema, type_name
 from flows.models import Flow
 from scripts.examination.faults import Fault, library_faults, schema_fault, script_faults
 from scripts.host.languages import library_name_fault
-from scripts.host.languages.modules import without_list
 from scripts.models import Language
 from scripts.services.addresses import allowed_host_fault
 
@@ -89,7 +88,6 @@ class _Reader:
         self.faults = faults
         self.places = places
         self.desired = DesiredState()
-        self.has_listed_modules = False
 
     def read(self, document: dict[str, Any]) -> DesiredState:
         readers: dict[str, Callable[[Any, str], None]] = {
@@ -190,10 +188,7 @@ class _Reader:
             if each.may_run:
                 self.desired.warnings.append(f"{entry.at('code')}: {each}")
             else:
-                # The list of modules is long, and always the same.
-                told = without_list(str(each)) if self.has_listed_modules else str(each)
-                self.has_listed_modules |= told != without_list(told)
-                self.faults.add(entry.at("code"), told)
+                self.faults.add(entry.at("code"), str(each))
 
     def _code_faults(self, script: dict[str, Any]) -> list[Fault]:
         entries = {name: self.desired.libraries.get(name) for name in script["libraries"]}

@@ -190,7 +190,7 @@ def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
         "error": "" if trial.error is None else str(trial.error),
         "traceback": trial.traceback,
         "line": trial.line,
-        "warning": " ".join(filter(None, (trial.warning, trial.way, trial.started))),
+        "warning": " ".join(filter(None, (trial.warning, *trial.decisions))),
         "milliseconds": round(trial.seconds * 1000, 1),
         "memoryMb": round(trial.peak_bytes / 2**20, 1),
         "logs": [

@@ -91,7 +91,7 @@ class CallableCall:
         outcome = Outcome(self.call, output, error, warning, self.logs(), started_at, ended_at)
         if error is None:
             outcome.finishes, outcome.goes_to = self._finishes, self._goes_to
-        outcome.state = self._state(error)
+        outcome.state, outcome.progress = self._state(error), self.progress()
         return outcome
 
     def _state(self, error: ScriptError | None) -> StateChanges | None:

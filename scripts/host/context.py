@@ -123,7 +123,8 @@ class Context:
     ) -> None:
         """Tell how much is done of a total, where it is known, and in words. The last value counts.
 
-        It is seen while the script runs. Raises ValueError for what are no numbers from 0 on.
+        It is seen while the script runs. Where more is done than the total, that is the total.
+        Raises WrongArgument, a ValueError, for what are no numbers from 0 on.
         """
         self._progress(self._number, checked(done, total, text))
 

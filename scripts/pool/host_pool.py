@@ -82,18 +82,21 @@ class HostPool:
         callables: type[OutcomeSource] | None = None,
         allow_unsandboxed: bool = False,
         request_threads: type[ThreadPool[Request]] = ThreadPool,
+        keeps_progress: bool = False,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see `host/sandbox.py`).
 
         `services` makes what scripts may ask for while they run, by name. `callables` runs the
         programs that need no host. `allow_unsandboxed`: scripts run even where the
         sandbox is incomplete. `request_threads`: the threads in which services reply.
+        `keeps_progress`: outcomes have what the script has told last.
         """
         self.missing_measures: set[str] = set()
         self.restarts: Counter[tuple[CallSite, str]] = Counter()
         self.peak_bytes = 0
         self._uids = uids if os.geteuid() == 0 else None
         self._allow_unsandboxed = allow_unsandboxed
+        self._keeps_progress = keeps_progress
         self._services = PoolServices(services)
         self._request_threads = request_threads
         self._requests: RequestDispatcher | None = None
@@ -179,13 +182,8 @@ class HostPool:
                 continue
             call = dict(host.unanswered()).get(number)
             if call is not None and call.key in keys:
-                told = host.page.progress_of(number)
-                yield RunningCall(
-                    call,
-                    epoch_of(since),
-                    self._log_of(host, number),
-                    told and told.document(self._services.clean(host, number)),
-                )
+                progress = self._progress_of(host, number)
+                yield RunningCall(call, epoch_of(since), self._log_of(host, number), progress)
         if self._callables is not None:
             yield from self._callables.running(keys, seconds)
 
@@ -365,6 +363,8 @@ class HostPool:
                 if kind != wire.RETURNED:
                     clean = self._services.clean(host, number)
                     outcome = outcome_of(answer, group, epoch, clean)
+                    if self._keeps_progress:
+                        outcome.progress = self._progress_of(host, number)
                     finished.append(outcome)
                     host.is_worn_out |= isinstance(outcome.error, ScriptOutOfMemory)
                     if outcome.state:
@@ -546,9 +546,7 @@ class HostPool:
             if host.lane is not None:
                 self.restarts[host.lane.site, restart_reason(error)] += 1
             error = located(error, host.program, host.trace, self._services.clean(host, number))
-            self._attribute(
-                lost.pop(number), error, host.running_since(number), self._log_of(host, number)
-            )
+            self._attribute(host, number, lost.pop(number), error)
         self._run_again(host, list(lost.values()))
 
     def _read_the_rest(self, host: HostClient) -> None:
@@ -568,12 +566,18 @@ class HostPool:
         clean = self._services.clean(host, number)
         return [log_line(line, clean) for line in host.page.log_of(number)]
 
-    def _attribute(
-        self, call: Call, error: ScriptError, began_at: float, logs: list[dict[str, Any]]
-    ) -> None:
-        """Report the error as the outcome of a call that began at this monotonic time."""
-        epoch = time.time()
-        self._report([Outcome(call, None, error, None, logs, epoch_of(began_at) or epoch, epoch)])
+    def _progress_of(self, host: HostClient, number: int) -> dict[str, Any] | None:
+        """Return how far a call has said that it is."""
+        told = host.page.progress_of(number)
+        return told and told.document(self._services.clean(host, number))
+
+    def _attribute(self, host: HostClient, number: int, call: Call, error: ScriptError) -> None:
+        """Report the error as the outcome of a call that its host has left unfinished."""
+        epoch, logs = time.time(), self._log_of(host, number)
+        began_at = epoch_of(host.running_since(number)) or epoch
+        outcome = Outcome(call, None, error, None, logs, began_at, epoch)
+        outcome.progress = self._progress_of(host, number)
+        self._report([outcome])
         self._is_group_done = True
 
     def _run_again(self, host: HostClient, calls: list[Call]) -> None:

@@ -120,7 +120,8 @@ class Outcome:
 
     The times are epoch seconds, measured in the host. `finishes`: the run, or its branch, ends with
     this output, whatever steps follow. `goes_to`: the step that it goes to, "" for the next one.
-    `state`: what changes in the state of the flow with it.
+    `state`: what changes in the state of the flow with it. `progress`: how far the script has said
+    last that it is, where the pool keeps that.
     """
 
     call: Call
@@ -133,3 +134,4 @@ class Outcome:
     finishes: bool = False
     goes_to: str = ""
     state: StateChanges | None = None
+    progress: dict[str, Any] | None = None

@@ -49,10 +49,14 @@ class Progress(NamedTuple):
 
 
 def checked(done: SupportsFloat, total: SupportsFloat | None, text: object) -> Progress:
-    """Return the progress of now. Raises ValueError for what are no numbers from 0 on."""
+    """Return the progress of now: where more is done than the total, that is the total.
+
+    Raises WrongArgument for what are no numbers from 0 on.
+    """
+    number = _number("done", done)
     return Progress(
-        _number("done", done),
-        None if total is None else _number("total", total),
+        number,
+        None if total is None else max(number, _number("total", total)),
         plain_text(str(text), MAX_TEXT_LENGTH),
         _now(),
     )

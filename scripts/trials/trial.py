@@ -54,6 +54,8 @@ MAX_AT_ONCE = 2
 SLOT_SECONDS = 3.0
 # The time to start a script's process, and to kill it.
 _PATIENCE_SECONDS = 15.0
+# Characters of a value that a sentence shows.
+_MAX_SHOWN = 500
 
 _slots = threading.BoundedSemaphore(MAX_AT_ONCE)
 
@@ -107,6 +109,8 @@ class Trial:
     state: dict[str, str] = field(default_factory=dict)
     # The runs that it would start: flow and payload, which is JSON text.
     starts: list[dict[str, str]] = field(default_factory=list)
+    # How far it has said last that it is.
+    progress: dict[str, Any] | None = None
 
     @property
     def outcome(self) -> str:
@@ -130,21 +134,72 @@ class Trial:
         return type(self.error).__doc__ or "" if self.error else ""
 
     @property
-    def way(self) -> str:
-        """Where the output would go that does not go to the next step, in a sentence."""
-        return f"The output would go to the step {self.goes_to!r}." if self.goes_to else ""
-
-    @property
-    def started(self) -> str:
-        """Which runs it would start, in sentences."""
-        return " ".join(
-            f"It would start the flow {each['flow']!r} with {each['payload'][:500]}."
+    def decisions(self) -> list[str]:
+        """What the script has decided besides its output, in sentences."""
+        error, found = self.error, []
+        if self.finishes:
+            found.append("The run would end with the output as its result.")
+        if self.goes_to:
+            found.append(f"The output would go to the step {self.goes_to!r}.")
+        if isinstance(error, ScriptRejected) and error.code:
+            found.append(f"The code of the rejection is {error.code!r}.")
+        if isinstance(error, ScriptRejected) and error.details:
+            found.append(f"The details of the rejection are {error.details[:_MAX_SHOWN]}.")
+        if isinstance(error, ScriptWait) and error.state:
+            found.append(f"The next attempt would find the state {error.state[:_MAX_SHOWN]}.")
+        found += [
+            f"It would start the flow {each['flow']!r} with {each['payload'][:_MAX_SHOWN]}."
             for each in self.starts[:10]
-        )
+        ]
+        if self.progress:
+            total = "" if self.progress["total"] is None else f" of {self.progress['total']}"
+            said = f": {self.progress['text']}" if self.progress["text"] else ""
+            found.append(f"Its last progress is {self.progress['done']}{total}{said}.")
+        return found
+
+    def as_json(self) -> str:
+        """Return all of it as the text of a JSON object, with the digits of its values."""
+        error = self.error
+        plain = {
+            "outcome": self.outcome,
+            "error": None if error is None else str(error),
+            "line": self.line,
+            "traceback": self.traceback or None,
+            "code": getattr(error, "code", None),
+            "after": getattr(error, "after", None),
+            "finishes": self.finishes,
+            "goesTo": self.goes_to or None,
+            "progress": self.progress,
+            "warning": self.warning,
+            "faults": self.faults,
+            "logs": self.logs,
+            "milliseconds": round(self.seconds * 1000, 1),
+            "memoryMb": round(self.peak_bytes / 2**20, 1),
+        }
+        waits = error.state if isinstance(error, ScriptWait) else ""
+        texts = {
+            **{name: json.dumps(value, ensure_ascii=False) for name, value in plain.items()},
+            "output": self.output or "null",
+            "details": getattr(error, "details", None) or "null",
+            "waitState": waits or "null",
+            "state": _object(self.state),
+            "starts": f"[{', '.join(map(_start_as_json, self.starts))}]",
+        }
+        return _object(texts)
 
     @property
     def traceback(self) -> str:
         return getattr(self.error, "traceback", "")
+
+
+def _object(members: Mapping[str, str]) -> str:
+    """Return the text of a JSON object by those of its values."""
+    written = (f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items())
+    return f"{{{', '.join(written)}}}"
+
+
+def _start_as_json(start: Mapping[str, str]) -> str:
+    return _object({"flow": json.dumps(start["flow"]), "payload": start["payload"]})
 
 
 def sample_message(text: str) -> SampleMessage:
@@ -207,6 +262,8 @@ def run_trial(
         error = ScriptRaised(state.fault)
     clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
+    if isinstance(error, ScriptWait):
+        error.state = clean(error.state, len(error.state))
     if isinstance(error, OutputInvalid):
         error = OutputInvalid(clean(str(error), MAX_TEXT_LENGTH), place=error.place)
     return Trial(
@@ -223,10 +280,11 @@ def run_trial(
         goes_to=outcome.goes_to,
         state={key: clean(text, len(text)) for key, text in sorted(state.values.items())},
         starts=[
-            each | {"payload": clean(each["payload"], MAX_TEXT_LENGTH)}
+            each | {"payload": clean(each["payload"], len(each["payload"]))}
             for _, each in sorted(outcome.call.starts.items())
             if isinstance(each, dict)
         ],
+        progress=outcome.progress,
     )
 
 
@@ -259,7 +317,11 @@ def _run(
         given = engine_services() if services is None else services
         return {**given, STATE_SERVICE: state, START_SERVICE: TrialStarts()}
 
-    pool = HostPool(services=make_services, allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+    pool = HostPool(
+        services=make_services,
+        allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS,
+        keeps_progress=True,
+    )
     try:
         pool.submit(limited, site, [call], hosts=1)
         deadline = time.monotonic() + limited.timeout_seconds + _PATIENCE_SECONDS
@@ -283,7 +345,8 @@ def _checked(
         return error, _examined("input", program.input_schema, message.decode()) or []
     if isinstance(error, ScriptTimedOut) and program.timeout_seconds > MAX_SECONDS:
         text = f"A trial ends after {MAX_SECONDS:g} s, whatever its time limit."
-        return ScriptTimedOut(text), []
+        text += f" It was at {error.where}." if error.where else ""
+        return ScriptTimedOut(text, where=error.where, traceback=error.traceback), []
     if outcome.output is None:
         return error, []
     if not program.output_schema:

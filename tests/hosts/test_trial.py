@@ -139,7 +139,10 @@ def test_a_long_time_limit_is_cut_for_trials(monkeypatch):
 
     trial = attempt("def run(message, context):\n    while True: pass", timeout_seconds=3600)
 
-    assert str(trial.error) == "A trial ends after 0.2 s, whatever its time limit."
+    told = "A trial ends after 0.2 s, whatever its time limit. It was at line 2 in run()."
+    assert str(trial.error) == told
+    assert trial.line == 2
+    assert "line 2, in run" in trial.traceback
 
 
 def test_no_more_trials_run_at_once_than_leave_room_for_others(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from flows.configuration import export_configuration, import_configuration
 from flows.models import Flow
-from scripts.models import Script
+from scripts.models import Library, Script
 from tests.builders import ECHO
 from tests.integration.configuration_imports import faults_of, lines
 
@@ -123,6 +123,14 @@ def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, wa
             "libraries[0].code: line 1: module 'os' may not be imported",
         ),
         (
+            {"scripts": [{"name": "n", "code": "from json import nothing\n" + ECHO}]},
+            "scripts[0].code: line 1: the module 'json' has no 'nothing'",
+        ),
+        (
+            {"libraries": [{"name": "dates", "code": "from datetime import datum"}]},
+            "libraries[0].code: line 1: the module 'datetime' has no 'datum'",
+        ),
+        (
             {"scripts": [{"name": "n", "language": "javascript", "code": "import x from 'y'"}]},
             "scripts[0].code: line 1: ",
         ),
@@ -185,3 +193,12 @@ def test_a_library_that_does_not_fit_is_refused_with_its_place(change, fault):
     import_configuration(SHOP)
 
     assert faults_of(change)[0].startswith(fault)
+
+
+def test_javascript_that_does_not_compile_is_refused_whichever_libraries_it_has():
+    Library.objects.create(name="saved", language="javascript", code="var Saved = 1")
+    entry = {"name": "n", "language": "javascript", "code": "let x = ;", "libraries": ["saved"]}
+
+    [found] = faults_of({"scripts": [entry]})
+
+    assert found.startswith("scripts[0].code: line 1: ")

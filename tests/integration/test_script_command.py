@@ -254,3 +254,66 @@ def test_a_file_of_a_trial_that_is_no_table_is_refused(tmp_path, monkeypatch, gi
 
     with pytest.raises(CommandError, match=words):
         try_script("adding", "--table", given)
+
+
+DECIDING = {
+    "python": {
+        "finish": "return context.finish({'n': 1.5})",
+        "go": "return context.go('late', message)",
+        "reject": "raise Reject('no', 'J2', {'n': 1.50})",
+        "wait": "raise Wait(60, 'later', {'job': 7})",
+        "start": "context.start('invoice', {'n': 1})\n    return message",
+        "state": "context.state.set('k', 1)\n    return message",
+        "progress": "context.progress(5, 2, 'rows')\n    1 / 0",
+    },
+    "javascript": {
+        "finish": "context.finish({ n: 1.5 });",
+        "go": "context.go('late', context.Data);",
+        "reject": "reject('no', { code: 'J2', details: { n: 1.50 } });",
+        "wait": "wait(60, 'later', { job: 7 });",
+        "start": "await context.start('invoice', { n: 1 }); setData(context.Data);",
+        "state": "await context.state.set('k', 1); setData(context.Data);",
+        "progress": "context.progress(5, 2, 'rows'); throw new Error('x');",
+    },
+}
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_trial_tells_what_the_script_decides(tmp_path, language):
+    told, documents = {}, {}
+    for name, code in DECIDING[language].items():
+        file = tmp_path / f"{name}.{'py' if language == 'python' else 'js'}"
+        before = "def run(message, context):\n    " if language == "python" else ""
+        file.write_text(f"{before}{code}\n")
+        told[name] = try_script("new", "--code", str(file), "--input", "{}").err
+        shown = try_script("new", "--code", str(file), "--input", "{}", "--json")
+        documents[name] = json.loads(shown.out)
+        assert documents[name]["outcome"] != "COMPLETED" or shown.code == 0
+
+    assert "The run would end with the output as its result." in told["finish"]
+    assert "The output would go to the step 'late'." in told["go"]
+    assert "The code of the rejection is 'J2'." in told["reject"]
+    assert 'The details of the rejection are {"n":1.5' in told["reject"]
+    assert 'The next attempt would find the state {"job":7}.' in told["wait"]
+    assert "It would start the flow 'invoice' with" in told["start"]
+    assert "state: k = 1" in told["state"]
+    assert "Its last progress is 5 of 5: rows." in told["progress"]
+    assert documents["finish"]["finishes"]
+    assert documents["finish"]["output"] == {"n": 1.5}
+    assert documents["go"]["goesTo"] == "late"
+    assert documents["reject"]["code"] == "J2"
+    assert documents["reject"]["details"] == {"n": 1.5}
+    assert (documents["wait"]["after"], documents["wait"]["waitState"]) == (60, {"job": 7})
+    assert documents["start"]["starts"] == [{"flow": "invoice", "payload": {"n": 1}}]
+    assert documents["state"]["state"] == {"k": 1}
+    assert documents["progress"]["progress"]["total"] == 5
+    outcomes = [each["outcome"] for each in documents.values()]
+    assert outcomes == [*["COMPLETED"] * 2, "REJECTED", "WAITING", *["COMPLETED"] * 2, "FAILED"]
+
+
+def test_the_modules_that_a_script_may_import_are_printed():
+    out = io.StringIO()
+
+    call_command("script", "modules", stdout=out)
+
+    assert {"json", "graphlib"} <= set(out.getvalue().split())

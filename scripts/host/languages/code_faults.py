@@ -7,6 +7,7 @@ it: see `faults.py`.
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 import warnings
@@ -17,7 +18,7 @@ from functools import partial
 from scripts.host.languages import javascript
 from scripts.host.languages.javascript_errors import never_there
 from scripts.host.languages.missing_names import missing_names
-from scripts.host.languages.modules import may_import, refusal
+from scripts.host.languages.modules import MODULES, may_import, refusal
 
 # The name and code of each library that a script has.
 Libraries = Sequence[tuple[str, str]]
@@ -103,13 +104,23 @@ class _Imports(ast.NodeVisitor):
         return None
 
     def _check(self, node: ast.stmt, name: str, members: Sequence[str]) -> None:
-        if name in self._libraries or may_import(name, members):
+        if name in self._libraries:
             return
-        # The list is long: the first fault alone has it.
-        text = refusal(name, self._libraries, lists_all=not self.faults)
-        self.faults.append(Fault(text, node.lineno))
+        if may_import(name, members):
+            self._check_members(node, name, members)
+            return
+        self.faults.append(Fault(refusal(name, self._libraries), node.lineno))
         if name.partition(".")[0] in sys.stdlib_module_names:
             self.faults_of_modules.append(self.faults[-1])
+
+    def _check_members(self, node: ast.stmt, name: str, members: Sequence[str]) -> None:
+        """Look whether an allowed module has what is imported from it."""
+        module = importlib.import_module(name) if name in MODULES else None
+        for member in members:
+            is_there = hasattr(module, member) or f"{name}.{member}" in MODULES or member == "*"
+            if module is not None and not is_there:
+                self.faults.append(Fault(f"the module {name!r} has no {member!r}", node.lineno))
+                self.faults_of_modules.append(self.faults[-1])
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:

@@ -5,7 +5,6 @@ process. A module is on the list if it does its work inside the sandbox: without
 threads and other processes.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -110,8 +109,7 @@ IMPORTED_LATE = (
 )
 
 _MAX_NAME_LENGTH = 100
-_ALLOWED = "; allowed are: "
-_LIST = re.compile(rf"(?<=\)|d){_ALLOWED}.*")
+_LIST = "manage.py script modules lists those that may"
 
 _HTTP = "use context.http"
 _LOG = "use context.log"
@@ -198,20 +196,11 @@ def may_import(name: str, members: Sequence[str]) -> bool:
     return bool(members) and all(f"{name}.{member}" in MODULES for member in members)
 
 
-def refusal(name: str, libraries: Iterable[str] = (), *, lists_all: bool = True) -> str:
-    """Return why a module is refused, with what to use instead and the modules that there are."""
+def refusal(name: str, libraries: Iterable[str] = ()) -> str:
+    """Return why a module is refused, what to use instead, and where the list of modules is."""
     shown = name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
-    text = f"module {shown!r} may not be imported"
-    if hint := _instead(name, (*libraries, *MODULES)):
-        text += f" ({hint})"
-    if lists_all:
-        text += _ALLOWED + ", ".join((*libraries, *MODULES))
-    return text
-
-
-def without_list(text: str) -> str:
-    """Return a text of several lines without the lists of modules in it."""
-    return _LIST.sub("", text)
+    hint = _instead(name, (*libraries, *MODULES))
+    return f"module {shown!r} may not be imported ({'; '.join(filter(None, (hint, _LIST)))})"
 
 
 def _instead(name: str, allowed: Sequence[str]) -> str:

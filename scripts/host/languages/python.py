@@ -20,7 +20,6 @@ from scripts.host.languages.modules import (
     MODULES,
     may_import,
     refusal,
-    without_list,
 )
 from scripts.host.languages.places import carets, pointed_at
 from scripts.host.lasting import is_lasting, is_unknown_name
@@ -103,8 +102,7 @@ class PythonScript:
             return rejected(_text(error.reason), error.code, error.details, self._numerals)
         if isinstance(error, ImportError) or is_lasting(error) or self._is_misspelt(error):
             return ScriptInvalid(
-                # The list of modules is in the traceback.
-                without_list(_headline(error)),
+                _headline(error),
                 line=self._line_of(error),
                 traceback=self._traceback(error),
             )

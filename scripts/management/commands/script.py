@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from scripts.checks import ENGINE
+from scripts.host.languages.modules import MODULES
 from scripts.models import Script
 from scripts.protocol.calls import Program
 from scripts.protocol.flow_state import StateInvalid
@@ -25,10 +26,16 @@ from scripts.trials.trial import SampleInvalid, Trial, run_trial, sample_message
 
 class Command(BaseCommand):
     requires_system_checks = (ENGINE,)
-    help = "Tries a script on a sample message, in a real script host and without any flow."
+    help = (
+        "Tries a script on a sample message, in a real script host and without any flow; prints the"
+        " modules that scripts may import."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser(
+            "modules", help="Print the modules that a Python script may import, one a line."
+        )
         test = verbs.add_parser(
             "test",
             help="Print the output; logs, time and memory go to standard error. Exit code 1"
@@ -70,10 +77,20 @@ class Command(BaseCommand):
             " at the end is shown; nothing is stored.",
         )
         test.add_argument(
+            "--json",
+            action="store_true",
+            help="Print a JSON object with the output and all that the script has decided: outcome,"
+            " error, line, code, details, after, waitState, finishes, goesTo, starts, state,"
+            " progress, logs.",
+        )
+        test.add_argument(
             "--last", action="store_true", help="As a flow's last step: any output will do."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["verb"] == "modules":
+            self.stdout.write("\n".join(MODULES))
+            return
         script = Script.objects.filter(name=options["name"]).first()
         files = Files(options["code"], options["config"], options["library"])
         try:
@@ -92,7 +109,10 @@ class Command(BaseCommand):
             trial = run_trial(
                 program, message.body, is_last=options["last"], services=services, state=state
             )
-        self._report(trial)
+        if options["json"]:
+            self.stdout.write(indented(trial.as_json()))
+        else:
+            self._report(trial)
         if trial.error is not None:
             sys.exit(1)
 
@@ -101,7 +121,7 @@ class Command(BaseCommand):
             self.stderr.write(f"{line['level']}: {line['text']}")
         if trial.warning:
             self.stderr.write(f"warning: {trial.warning}")
-        for told in filter(None, (trial.way, trial.started)):
+        for told in trial.decisions:
             self.stderr.write(told)
         for key, text in trial.state.items():
             self.stderr.write(f"state: {key} = {text}")
@@ -115,7 +135,7 @@ class Command(BaseCommand):
                 self.style.WARNING if trial.outcome in ("RETRY", "WAITING") else self.style.ERROR
             )
             self.stderr.write(style(f"{trial.outcome}: {trial.heading}"))
-            if str(trial.error) != trial.heading:
+            if trial.traceback or str(trial.error) != trial.heading:
                 self.stderr.write(trial.traceback or str(trial.error))
 
 
