@@ -25,7 +25,7 @@ from flows.api.openapi.operations import (
     LIST_DEAD_LETTERS,
     REPROCESS_DEAD_LETTER,
 )
-from flows.api.options import NEWEST_SCRIPT, unknown_option
+from flows.api.options import unknown_option
 from flows.api.pages import PAGE_PARAMETERS, page_of_rows
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import StartingView, Stored
@@ -39,7 +39,6 @@ from scripts.protocol.json_text import member_of
 
 # A page ends early where its messages are large.
 PAGE_BYTES = 8 * 1024 * 1024
-SCRIPTS = ("own", "newest")
 KNOWN = ("payload", "newestScript", "reason")
 
 
@@ -113,13 +112,10 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     if not raw.strip():
         return {}
     document = parse_payload(raw, "The body", around=1, comes_back=True)
-    # "script" is the older name.
-    faults = {n: unknown_option(n, KNOWN) for n in document if n not in {*KNOWN, "script"}}
+    faults = {name: unknown_option(name, KNOWN) for name in document if name not in KNOWN}
     is_object = isinstance(document.get("payload", {}), dict)
     if not is_object and not takes_any_payload(letter.body):
         faults["payload"] = "must be a JSON object"
-    if document.get("script", "own") not in SCRIPTS:
-        faults["script"] = f"must be one of {', '.join(SCRIPTS)}; better: {NEWEST_SCRIPT}"
     if not isinstance(document.get("newestScript", False), bool):
         faults["newestScript"] = "must be true or false"
     if fault := reason_fault(document.get("reason", "")):
@@ -131,7 +127,7 @@ def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     return {
         # The text as the caller wrote it, so that no digit of a number is lost.
         "payload": None if payload is None else payload.encode(),
-        "newest_script": document.get("newestScript", document.get("script") == "newest"),
+        "newest_script": document.get("newestScript", False),
         "reason": document.get("reason", ""),
     }
 

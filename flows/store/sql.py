@@ -309,11 +309,17 @@ WAIT_ON = BatchStatement(
     where="flows_message.id = {id}",
 )
 
-# Of a script that waits again and again the history has the last time.
+# Of a script that waits again and again the history has the last time, and those before it that
+# have said something. The first ones stay, for readers that go on behind what they know.
+KEPT_WAITS = 50
 FORGET_WAITING = BatchStatement(
     "DELETE FROM flows_steprun",
     where="flows_steprun.run_id = {id} AND flows_steprun.step_id = {step_id}"
-    " AND flows_steprun.branch = {branch} AND flows_steprun.outcome = 'WAITING'",
+    " AND flows_steprun.branch = {branch} AND flows_steprun.outcome = 'WAITING'"
+    " AND (flows_steprun.logs = '' OR flows_steprun.id NOT IN (SELECT kept.id"
+    " FROM flows_steprun kept WHERE kept.run_id = {id} AND kept.step_id = {step_id}"
+    " AND kept.branch = {branch} AND kept.outcome = 'WAITING'"
+    f" ORDER BY kept.id LIMIT {KEPT_WAITS - 1}))",
 )
 
 GIVE_BACK = BatchStatement(

@@ -11,6 +11,8 @@ import time_machine
 
 from flows.models import Message, Queue, Run, StepRun
 from flows.monitoring import conservation
+from flows.monitoring.run_logs import run_logs
+from flows.store.sql import KEPT_WAITS
 from flows.store.waiting import reason_of
 from flows.testing import FlowKit
 
@@ -93,6 +95,46 @@ def test_the_history_has_the_last_wait_alone(flow_kit: FlowKit):
     run.assert_attempts("poll", "WAITING", "COMPLETED")
     waiting = StepRun.objects.get(outcome="WAITING")
     assert waiting.error == "no answer yet"
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        (
+            "python",
+            "def run(message, context):\n"
+            "    if context.waits % 2 == 0: context.log('asked', context.waits)\n"
+            "    if context.waits < message['payload']['waits']: raise Wait(1, 'no answer yet')\n"
+            "    return message",
+        ),
+        (
+            "javascript",
+            "if (context.waits % 2 === 0) log('asked', context.waits);\n"
+            "if (context.waits < context.Data.payload.waits) wait(1, 'no answer yet');\n"
+            "setData(context.Data);",
+        ),
+    ],
+)
+@pytest.mark.parametrize("waits", [5, 120])
+def test_the_waits_that_have_said_something_are_kept_up_to_a_number(
+    flow_kit: FlowKit, language: str, code: str, waits: int
+):
+    configured(flow_kit, code, language)
+
+    run = flow_kit.start("polling", {"waits": waits})
+    flow_kit.work()
+
+    [step, _] = run.trace["steps"]
+    said = [[line["text"] for line in each["logs"]] for each in step["attempts"]]
+    numbers = [int(text.split()[1]) for texts in said for text in texts]
+    # The last ones are the last wait, which says nothing here, and the end.
+    if waits == 5:
+        assert said == [["asked 0"], ["asked 2"], ["asked 4"], []]
+    else:
+        assert numbers == [*range(0, 2 * (KEPT_WAITS - 1), 2), 120]
+        assert len(said) == KEPT_WAITS + 1
+    lines = run_logs(Run.objects.get(pk=run.id), 0)["entries"]
+    assert [int(line["text"].split()[1]) for line in lines] == numbers
 
 
 def test_a_state_keeps_its_numbers_as_they_were_written(flow_kit: FlowKit):

@@ -544,16 +544,9 @@ REPROCESSING = record(
             "default": False,
             "description": NEWEST_SCRIPT,
         },
-        "script": {
-            "type": "string",
-            "enum": ["own", "newest"],
-            "default": "own",
-            "deprecated": True,
-            "description": "The older name: newest is newestScript true.",
-        },
         "reason": REASON,
     },
-    optional=("payload", "newestScript", "script", "reason"),
+    optional=("payload", "newestScript", "reason"),
     additionalProperties=False,
     examples=[{"payload": {"amount": 4200, "customer": "A-77"}, "reason": "The name is mended."}],
 )
