@@ -20,7 +20,7 @@ from scripts.callables.tables import tables_of
 from scripts.callables.watchdog import Limit, TimeIsUp, watchdog
 from scripts.dotted_path import function_at
 from scripts.host.context import Context
-from scripts.host.lasting import is_lasting
+from scripts.host.lasting import is_lasting, is_wrong_call
 from scripts.host.log import CallLog
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.envelope import complete, decode, encode
@@ -34,7 +34,6 @@ from scripts.protocol.errors import (
     ScriptWait,
 )
 from scripts.protocol.flow_state import StateChanges, versioned
-from scripts.protocol.numerals import Numerals
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import rejected
@@ -175,8 +174,7 @@ class CallableCall:
             return timed_out(
                 self.limit.seconds, self.limit.stack, CallableCall._run.__code__, clean
             )
-        numerals = self._made._numerals if self._made else None
-        error, clean = explained(reason, numerals), self._services.clean
+        error, clean = explained(reason, self._made), self._services.clean
         error.args = (clean(str(error), MAX_TEXT_LENGTH),)
         for name, value in vars(error).items():
             if isinstance(value, str):
@@ -189,8 +187,10 @@ def contract_of(input_schema: str, output_schema: str) -> Contract:
     return Contract(input_schema, output_schema)
 
 
-def explained(error: BaseException, numerals: Numerals | None) -> ScriptError:
-    """Return the error that an exception of a callable means."""
+def explained(error: BaseException, context: Context | None = None) -> ScriptError:
+    """Return the error that an exception of a callable means. `context` is that of its call."""
+    numerals = context._numerals if context else None
+    has_failed = context is not None and context._outside_failed
     if isinstance(error, ScriptError):
         return error
     try:
@@ -207,7 +207,8 @@ def explained(error: BaseException, numerals: Numerals | None) -> ScriptError:
         # The exception raises when it is formatted.
         return ScriptRaised(type.__repr__(type(error)))
     # The end shows where it was raised.
-    kind = ScriptInvalid if is_lasting(error) else ScriptRaised
+    is_mistake = is_wrong_call(error) and not has_failed
+    kind = ScriptInvalid if is_lasting(error) or is_mistake else ScriptRaised
     return kind(headline, traceback=trace[-MAX_TEXT_LENGTH:])
 
 

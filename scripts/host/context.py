@@ -14,7 +14,7 @@ from scripts.host.secret_values import Secrets
 from scripts.host.signatures import NOT_GIVEN, Data, Signatures
 from scripts.host.tables import NO_TABLES, Table, Tables
 from scripts.protocol.envelope import decode, encode
-from scripts.protocol.errors import NEVER_ALLOWED, OutputInvalid, WrongArgument
+from scripts.protocol.errors import INVALID, NEVER_ALLOWED, OutputInvalid, WrongArgument
 from scripts.protocol.flow_state import Change
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.progress import Progress, checked
@@ -280,7 +280,7 @@ class Context:
     def _cache(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self._reply("cache", request)
         if "error" in reply:
-            kind = WrongArgument if reply["kind"] in NEVER_ALLOWED else ValueError
+            kind = WrongArgument if reply["kind"] == INVALID else ValueError
             raise kind(reply["error"])
         return reply
 
@@ -369,7 +369,7 @@ class Context:
     def _read(self, number: int | None = None) -> tuple[int, dict[str, Any]]:
         number, reply = self._services.read_reply(self._number, number)
         if "error" in reply:
-            self._outside_failed |= reply.get("kind") not in NEVER_ALLOWED
+            self._outside_failed |= reply.get("kind") not in (*NEVER_ALLOWED, INVALID)
         elif reply.get("status", 0) >= 400:
             self._outside_failed = True
         return number, reply

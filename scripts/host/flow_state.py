@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from scripts.protocol.envelope import decode, encode
-from scripts.protocol.errors import OutputInvalid, WrongArgument
+from scripts.protocol.errors import INVALID, OutputInvalid, WrongArgument
 from scripts.protocol.flow_state import (
     ADD,
     DELETE,
@@ -143,7 +143,7 @@ class State:
                 self.delete(key)  # type: ignore[arg-type]
         except (StateInvalid, RuntimeError) as error:
             is_wrong = isinstance(error, WrongArgument)
-            return {"error": str(error), "kind": "invalid" if is_wrong else "unavailable"}
+            return {"error": str(error), "kind": INVALID if is_wrong else "unavailable"}
         return {}
 
 

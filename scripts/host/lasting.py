@@ -1,4 +1,8 @@
-"""Which errors no repetition heals: what the engine refuses, and wrong calls of its functions."""
+"""Which errors no repetition heals: what the engine refuses, and mistakes in calls and names.
+
+A mistake may stand where the script comes only after an outside call that failed. Then the next
+delivery may go another way.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from scripts.host.http import Headers, Http, HttpError, Response
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import SignatureError
 from scripts.host.tables import Table
-from scripts.protocol.errors import NEVER_ALLOWED, Lasting
+from scripts.protocol.errors import INVALID, NEVER_ALLOWED, Lasting, WrongArgument
 from scripts.protocol.starts import StartRefused
 
 _OURS = "|".join(
@@ -27,19 +31,26 @@ _OURS = "|".join(
 )
 # What Python itself says of wrong calls, and of attributes that are not there.
 _WRONG_CALL = re.compile(rf"(?:{_OURS})\.\w+\(\) (?:got|missing|takes) |'(?:{_OURS})' object ")
-_FOLDERS = tuple(f"{Path(__file__).parents[1] / folder}/" for folder in ("host", "protocol"))
-_JSON = f"{Path(json.__file__).parent}/"
+_FOLDERS = {Path(__file__).parents[1] / folder for folder in ("host", "protocol")}
+_JSON = Path(json.__file__).parent
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Say whether a script or callable that raised this would raise it again."""
+    """Say whether it is about what is not allowed or not there."""
     if isinstance(error, HttpError | SignatureError | StartRefused):
         return error.kind in NEVER_ALLOWED
-    if isinstance(error, TypeError | AttributeError) and (
-        _WRONG_CALL.match(str(error)) or _failed_within(error)
-    ):
-        return True
     return isinstance(error, Lasting)
+
+
+def is_wrong_call(error: BaseException) -> bool:
+    """Say whether a function of the engine was called with what it does not take."""
+    if isinstance(error, HttpError | SignatureError):
+        return error.kind == INVALID
+    if isinstance(error, WrongArgument):
+        return True
+    return isinstance(error, TypeError | AttributeError) and (
+        _WRONG_CALL.match(str(error)) is not None or _failed_within(error)
+    )
 
 
 def is_unknown_name(error: BaseException) -> bool:
@@ -49,5 +60,6 @@ def is_unknown_name(error: BaseException) -> bool:
 
 def _failed_within(error: BaseException) -> bool:
     """Say whether a function of the engine raised it at what it was given."""
-    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return next((f for f in reversed(files) if not f.startswith(_JSON)), "").startswith(_FOLDERS)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    folders = (Path(frame.f_code.co_filename).parent for frame in reversed(frames))
+    return next((folder for folder in folders if folder != _JSON), None) in _FOLDERS

@@ -15,7 +15,7 @@ _kept: list[tuple[float, dict[str, str]]] = []
 
 
 def configuration_values(seconds: float = KEPT_SECONDS) -> dict[str, str]:
-    """Return all values by name, which may be so many seconds old."""
+    """Return all values by name, which may be of this age."""
     if not _kept or time.monotonic() - _kept[0][0] > seconds:
         values = dict(ConfigurationValue.objects.values_list("name", "value"))
         _kept[:] = [(time.monotonic(), values)]

@@ -156,7 +156,7 @@ class Lasting(Exception):
     """
 
 
-class WrongArgument(Lasting, TypeError, ValueError):
+class WrongArgument(TypeError, ValueError):
     """A function of the engine was called with what it does not take."""
 
 
@@ -178,8 +178,10 @@ class NotReadable(Lasting, PermissionError):
     """The secret is for signatures and certificates alone."""
 
 
-# The kinds of errors that are lasting: of the script's own settings and those of its step, of what
-# the installation lacks, and of wrong arguments.
+# The kind of requests that are wrong calls, and of those that JavaScript makes itself.
+INVALID = "invalid"
+# The kinds of errors that are lasting: of the script's own settings and those of its step, and of
+# what the installation lacks.
 NEVER_ALLOWED = (
     "network-off",
     "host-not-allowed",
@@ -187,7 +189,6 @@ NEVER_ALLOWED = (
     "not-allowed",
     "not-readable",
     "unknown",
-    "invalid",
     "in-transaction",
     "start-refused",
 )

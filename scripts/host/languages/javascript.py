@@ -36,6 +36,7 @@ from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Th
 from scripts.host.languages.world import World, Worlds
 from scripts.protocol.envelope import check_size, decode, plain_text
 from scripts.protocol.errors import (
+    INVALID,
     NEVER_ALLOWED,
     OutputInvalid,
     ScriptError,
@@ -151,13 +152,11 @@ class JavaScriptScript:
         return ScriptRaised(plain_text(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH))
 
     def _is_lasting(self, error: Failed, told: str) -> bool:
-        """Whether no repetition heals it: a name that is not there counts where no outside call
-        has failed, which might be why the script came to its line.
-        """
-        if error.kind in NEVER_ALLOWED or is_never_there(error.message) or is_never_there(told):
+        """Whether no repetition heals it, see `host/lasting.py`."""
+        if error.kind in NEVER_ALLOWED or is_never_there(error.message):
             return True
         has_failed = self._execution is not None and self._execution.has_failed_outside
-        return is_unknown_name(error.message) and not has_failed
+        return not has_failed and (error.kind == INVALID or is_unknown_name(error.message, told))
 
     def _named(self, message: str, stack: str) -> tuple[str, str]:
         """Return message and stack with the value that the error is about."""

@@ -58,7 +58,7 @@ def syntax_hint(line: str, *, is_library: bool) -> str:
 
 def is_never_there(message: str) -> bool:
     """Whether an error is about a name that scripts do not have, however often they run."""
-    if message.startswith(NO_MODULE) or _NOT_OURS.match(message):
+    if message.startswith(NO_MODULE):
         return True
     missing = _UNDEFINED.match(message)
     return missing is not None and missing[1] in MISSING
@@ -71,9 +71,12 @@ def never_there(name: str) -> str:
     return f"{name} is not defined: {MISSING[name]}"
 
 
-def is_unknown_name(message: str) -> bool:
-    """Whether an error is about a name that stands nowhere."""
-    return _UNDEFINED.match(message) is not None
+def is_unknown_name(message: str, told: str) -> bool:
+    """Whether an error is about a name that stands nowhere, or one that the engine's objects lack.
+
+    `told` is the message with the value that it is about.
+    """
+    return _UNDEFINED.match(message) is not None or _NOT_OURS.match(told) is not None
 
 
 def more_about(message: str, line: str, column: int, native: str) -> str:

@@ -22,7 +22,7 @@ from scripts.host.languages.modules import (
     refusal,
 )
 from scripts.host.languages.places import carets, pointed_at
-from scripts.host.lasting import is_lasting, is_unknown_name
+from scripts.host.lasting import is_lasting, is_unknown_name, is_wrong_call
 from scripts.protocol.envelope import decode, plain_text
 from scripts.protocol.errors import (
     ScriptError,
@@ -100,7 +100,7 @@ class PythonScript:
             return waiting(error.after, _text(error.reason), error.state, self._numerals)
         if isinstance(error, Reject):
             return rejected(_text(error.reason), error.code, error.details, self._numerals)
-        if isinstance(error, ImportError) or is_lasting(error) or self._is_misspelt(error):
+        if isinstance(error, ImportError) or is_lasting(error) or self._is_mistake(error):
             return ScriptInvalid(
                 _headline(error),
                 line=self._line_of(error),
@@ -108,12 +108,9 @@ class PythonScript:
             )
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
 
-    def _is_misspelt(self, error: BaseException) -> bool:
-        """Whether it names what is not there, on a way that it goes each time: not on that of an
-        outside call that failed.
-        """
+    def _is_mistake(self, error: BaseException) -> bool:
         has_failed = self._context is not None and self._context._outside_failed
-        return is_unknown_name(error) and not has_failed
+        return not has_failed and (is_wrong_call(error) or is_unknown_name(error))
 
     def _line_of(self, error: BaseException) -> int | None:
         """Return the innermost line of the script itself, not of a library."""

@@ -47,7 +47,7 @@ def test_modules_that_are_not_listed_may_not_be_imported(run: Run, module: str) 
     raised = error(run(f"import {module}\ndef run(m, c): return m"), ScriptInvalid)
 
     assert str(raised).startswith(f"ImportError: module '{module}' may not be imported (")
-    assert "zoneinfo" in raised.traceback
+    assert "manage.py script modules lists those that may" in str(raised)
 
 
 def test_listed_modules_work_without_files(run: Run) -> None:

@@ -18,7 +18,7 @@
         shared.given = undefined;
         shared.tell("config", name);
         if (shared.given === undefined) {
-          throw shared.wrong(new error(`There is no value '${name}' in this installation.`));
+          throw shared.never(new error(`There is no value '${name}' in this installation.`));
         }
         target[name] = shared.given;
       }

@@ -30,9 +30,10 @@
   const typeError = TypeError;
 
   const shared = {
-    hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [],
+    hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [], mistakes: [],
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput, wrong,
+    never,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
   };
@@ -248,8 +249,14 @@
     return false;
   }
 
-  // Returns the error of a wrong call, or of what is not there: no repetition heals it.
+  // Returns the error of a wrong call.
   function wrong(error) {
+    const { mistakes } = shared;
+    return mistakes[mistakes.length] = error;
+  }
+
+  // Returns the error of what is not allowed or not there.
+  function never(error) {
     const { notAllowed } = shared;
     return notAllowed[notAllowed.length] = error;
   }

@@ -30,10 +30,13 @@
     return { message: headline(thrown), stack, mayBeMemory };
   }
 
-  // Of a failed outside call or signature, or of what the script may never do.
+  // Of a failed outside call or signature, of what the script may never do, and of a wrong call.
   function kindOf(value) {
     if (shared.notAllowed.includes(value)) {
       return "not-allowed";
+    }
+    if (shared.mistakes.includes(value)) {
+      return "invalid";
     }
     const isCall = value instanceof Error &&
       (value.name === "HttpError" || value.name === "SignatureError");

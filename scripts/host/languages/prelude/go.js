@@ -15,7 +15,7 @@
       const shown = typeof step === "string" ? `'${step}'` : text(step);
       const refused = new error(`context.go(${shown}): ${allowed}`);
       defineProperty(refused, "name", { value: "StepNotAllowed", configurable: true });
-      throw shared.wrong(refused);
+      throw shared.never(refused);
     }
     shared.isFinished = false;
     if (output !== undefined) {

@@ -16,7 +16,7 @@
         return reply.value;
       }
       const refused = new error(reply.error);
-      throw missing.includes(reply.kind) ? shared.wrong(refused) : refused;
+      throw missing.includes(reply.kind) ? shared.never(refused) : refused;
     },
     has: (target, name) => name in replies && !missing.includes(replies[name].kind),
   });

@@ -27,7 +27,7 @@
       refused.message = reply.error;
       defineProperty(refused, "name", { value: "StartRefused", configurable: true });
       defineProperty(refused, "kind", { value: reply.kind, configurable: true });
-      throw reply.kind === "start-refused" ? shared.wrong(refused) : refused;
+      throw reply.kind === "start-refused" ? shared.never(refused) : refused;
     }
     return reply.id;
   }

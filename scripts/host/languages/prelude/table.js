@@ -103,7 +103,7 @@
     if (problem !== undefined) {
       const [told, isLasting] = parse(problem);
       const refused = new error(told);
-      throw isLasting ? wrong(refused) : refused;
+      throw isLasting ? shared.never(refused) : refused;
     }
     return given;
   }
