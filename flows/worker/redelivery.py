@@ -9,7 +9,8 @@
 | the script rejected the message                         | DEAD_LETTERED | rejected          |
 | its input or output is no valid message                 | DEAD_LETTERED | invalid-output    |
 | the script cannot work: it does not compile, imports or | DEAD_LETTERED | script-invalid    |
-| calls what it may not, or its run() takes no message    |               |                   |
+| calls what it may not or what is not there, calls the   |               |                   |
+| engine's functions wrongly, or run() takes no message   |               |                   |
 | the script came too late for its reserved start         | RELEASED      |                   |
 | the script raised, ran out of time or memory, was ended | RETRY         |                   |
 | the script asked for a redelivery                       | RETRY         |                   |
