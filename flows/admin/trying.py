@@ -103,7 +103,7 @@ def shown(tried: Tried) -> dict[str, Any]:
         "starts": [each | {"payload": _cut(each["payload"])} for each in trial.starts],
         "error": trial.traceback or (str(trial.error) if trial.error else ""),
         "faults": trial.faults,
-        "warning": trial.warning or "",
+        "warning": " ".join(filter(None, (trial.warning, *trial.told))),
         "logs": [
             line | {"after": f"{max(0.0, line['at'] - trial.started_at) * 1000:.0f} ms"}
             for line in trial.logs

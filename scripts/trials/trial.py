@@ -136,21 +136,25 @@ class Trial:
     @property
     def decisions(self) -> list[str]:
         """What the script has decided besides its output, in sentences."""
+        way = [f"The output would go to the step {self.goes_to!r}."] if self.goes_to else []
+        starts = [
+            f"It would start the flow {each['flow']!r} with {each['payload'][:_MAX_SHOWN]}."
+            for each in self.starts[:10]
+        ]
+        return [*way, *self.told, *starts]
+
+    @property
+    def told(self) -> list[str]:
+        """The decisions that are neither a way nor a start."""
         error, found = self.error, []
         if self.finishes:
             found.append("The run would end with the output as its result.")
-        if self.goes_to:
-            found.append(f"The output would go to the step {self.goes_to!r}.")
         if isinstance(error, ScriptRejected) and error.code:
             found.append(f"The code of the rejection is {error.code!r}.")
         if isinstance(error, ScriptRejected) and error.details:
             found.append(f"The details of the rejection are {error.details[:_MAX_SHOWN]}.")
         if isinstance(error, ScriptWait) and error.state:
             found.append(f"The next attempt would find the state {error.state[:_MAX_SHOWN]}.")
-        found += [
-            f"It would start the flow {each['flow']!r} with {each['payload'][:_MAX_SHOWN]}."
-            for each in self.starts[:10]
-        ]
         if self.progress:
             total = "" if self.progress["total"] is None else f" of {self.progress['total']}"
             said = f": {self.progress['text']}" if self.progress["text"] else ""

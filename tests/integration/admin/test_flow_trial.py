@@ -260,3 +260,12 @@ def test_a_branch_that_finishes_is_gathered_in_its_place(flow, superuser):
 
     assert [state[:2] for state in states(trial)[3:]] == [("s2", "2"), ("s3", "")]
     assert json.loads(trial.result)["payload"] == {"sum": 53}
+
+
+def test_the_page_tells_what_each_script_has_decided(client, flow):
+    code = "def run(m, c):\n    raise Reject('no', 'J2', {'n': 1})"
+
+    page = send(client, flow(code), "{}").content.decode()
+
+    assert "The code of the rejection is &#x27;J2&#x27;." in page
+    assert "The details of the rejection are {&quot;n&quot;:1}." in page
