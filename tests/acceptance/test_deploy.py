@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,25 @@ GIVEN_KEYS = {
 }
 # The commands of the image in this checkout.
 HERE = {"asyncengine": [sys.executable, "manage.py"], "granian": [sys.executable, "-m", "granian"]}
+# As Kubernetes and OpenShift run containers: a root of its own that is read-only but for $1, and a
+# user without a name and capabilities. $2 is the working directory, $3 what the root has, in words.
+READ_ONLY = """
+set -e
+umask 022
+mount --make-rprivate /
+mount --types tmpfs --options mode=755 tmpfs "$1/root"
+for at in /dev /proc /sys "$1/data" "$1/tmp" $3; do
+    mkdir --parents "$1/root$at"
+    mount --rbind "$at" "$1/root$at"
+done
+for at in $3; do mount --options remount,bind,ro "$1/root$at"; done
+mount --options remount,ro "$1/root"
+export TMPDIR="$1/tmp"
+root="$1/root" here="$2"
+shift 3
+user="--reuid 123456 --regid 0 --clear-groups --bounding-set=-all --no-new-privs"
+exec chroot "$root" env --chdir "$here" setpriv $user -- "$@"
+"""
 FLOW = {
     "scripts": [{"name": "echo", "code": "def run(message, context):\n    return message\n"}],
     "queues": [{"name": "q"}],
@@ -149,3 +169,52 @@ def run_a_flow(
 def test_the_services_of_the_compose_file_run_a_flow(tmp_path: Path) -> None:
     with fresh_database(tmp_path) as url:
         run_a_flow(Installation(url, tmp_path), tmp_path / "data", list)
+
+
+@pytest.fixture
+def writable() -> Iterator[Path]:
+    """Return a directory that any user may write to; pytest's own are for its user alone."""
+    made = Path(tempfile.mkdtemp(prefix="asyncengine-writable-"))
+    made.chmod(0o755)
+    for name in ("root", "data", "tmp"):
+        (made / name).mkdir()
+        (made / name).chmod(0o1777)
+    yield made
+    shutil.rmtree(made)
+
+
+def require_read_only(around: Callable[[list[str]], list[str]], writable: Path) -> None:
+    """Skip the test where such a root cannot be made, and fail it where it is not what it says."""
+    if os.geteuid() != 0:
+        pytest.skip("a root of its own for another user takes root")
+    for name in ("unshare", "chroot", "setpriv"):
+        program(name)
+    looked = (
+        "import os, sys, pathlib\n"
+        "for at in sys.argv[1:]:\n"
+        "    try: pathlib.Path(at, 'written').touch()\n"
+        "    except OSError as error: print(error.strerror)\n"
+        "    else: print('written')\n"
+        "print(os.getuid(), sys.prefix)"
+    )
+    tried = [sys.executable, "-c", looked, str(ROOT), "/", "/etc", str(writable / "data")]
+    done = subprocess.run(around(tried), capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode:
+        pytest.skip(f"no root can be made: {done.stderr.strip()}")
+    found = [*["Read-only file system"] * 3, "written", f"123456 {sys.prefix}"]
+    assert done.stdout.splitlines() == found
+
+
+def test_the_services_run_a_flow_on_a_read_only_root_as_any_user(
+    tmp_path: Path, writable: Path
+) -> None:
+    of_system = [each for each in ("/bin", "/etc", "/lib", "/lib64", "/usr") if Path(each).exists()]
+    parts = " ".join(dict.fromkeys([*of_system, sys.base_prefix, sys.prefix, str(ROOT)]))
+
+    def around(command: list[str]) -> list[str]:
+        script = ["sh", "-c", READ_ONLY, "sh", str(writable), str(ROOT), parts]
+        return ["unshare", "--mount", *script, *command]
+
+    require_read_only(around, writable)
+    with fresh_database(writable / "data") as url:
+        run_a_flow(Installation(url, tmp_path), writable / "data", around)
