@@ -7,18 +7,13 @@ second, or of five.
 
 from __future__ import annotations
 
-import socket
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import orjson
 
 from flows.monitoring.histogram import Histogram
-from flows.tasks.queue import PACKETS
-
-MOST_BYTES = 96 * 1024
+from flows.tasks.queue import PacketChannel
 
 
 @dataclass(slots=True)
@@ -49,35 +44,20 @@ def no_measures() -> Measures:
     return defaultdict(Measured)
 
 
-class MeasureChannel:
+class MeasureChannel(PacketChannel):
     """Carries measures from any number of workers to one broker, and outlives both."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = socket.socketpair(socket.AF_UNIX, PACKETS)
-        self.reader.setblocking(False)
-        self.writer.setblocking(False)
 
     def send(self, measures: Measures) -> None:
         """Send and forget what fits; the rest is sent with what comes later."""
         for key in list(measures):
-            packet = packet_of(key, measures[key])
-            with suppress(BlockingIOError):
-                self.writer.send(packet)
+            if self.post(packet_of(key, measures[key])):
                 del measures[key]
 
     def receive(self, measures: Measures) -> None:
         """Add what has been sent."""
-        for key, measured in self._packets():
+        for packet in self.packets():
+            key, measured = measured_of(packet)
             measures[key].add(measured)
-
-    def _packets(self) -> Iterator[tuple[tuple[str, str], Measured]]:
-        with suppress(BlockingIOError):
-            while packet := self.reader.recv(MOST_BYTES):
-                yield measured_of(packet)
-
-    def shut(self) -> None:
-        self.reader.close()
-        self.writer.close()
 
 
 def packet_of(key: tuple[str, str], measured: Measured) -> bytes:

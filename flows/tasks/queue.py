@@ -8,6 +8,8 @@ import select
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 # macOS has no sequenced packets on local sockets; its datagrams do as well there.
@@ -61,3 +63,36 @@ class TaskQueue:
 
     def join_thread(self) -> None:
         """There is no feeder thread."""
+
+
+class PacketChannel:
+    """Carries packets from any number of processes to one that reads them now and then.
+
+    No process ever waits for it, and it outlives each of them. What finds no room is left out.
+    """
+
+    MAX_PACKET = 96 * 1024
+
+    def __init__(self) -> None:
+        self.reader, self.writer = socket.socketpair(socket.AF_UNIX, PACKETS)
+        self.reader.setblocking(False)
+        self.writer.setblocking(False)
+
+    def post(self, packet: bytes) -> bool:
+        """Tell whether there was room for it."""
+        try:
+            self.writer.send(packet)
+        except BlockingIOError:
+            return False
+        return True
+
+    def packets(self) -> Iterator[bytes]:
+        """Yield what was posted since the last time."""
+        with suppress(BlockingIOError):
+            while packet := self.reader.recv(self.MAX_PACKET):
+                yield packet
+
+    def shut(self) -> None:
+        """Let go of both ends in this process."""
+        self.reader.close()
+        self.writer.close()

@@ -7,8 +7,6 @@ the pusher, which stores one now and then.
 from __future__ import annotations
 
 import json
-import socket
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,39 +16,25 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.status import Stat, Status
 
-from flows.tasks.queue import PACKETS
+from flows.tasks.queue import PacketChannel
 
 # How often the state of a cluster is stored, and how long it counts.
 STORE_SECONDS = 5.0
 COUNTS_SECONDS = 15
 STATES = ("STARTING", "WORKING", "IDLE", "STOPPED", "STOPPING")
-# Of a note; it grows with the number of workers.
-MOST_BYTES = 64 * 1024
 
 
-class Notes:
+class Notes(PacketChannel):
     """Carries notes from one process to another, which wants the last alone."""
 
-    def __init__(self) -> None:
-        self.reader, self.writer = socket.socketpair(socket.AF_UNIX, PACKETS)
-        self.reader.setblocking(False)
-        self.writer.setblocking(False)
-
     def put(self, note: str) -> None:
-        # Those that are not read for long are left out.
-        with suppress(BlockingIOError):
-            self.writer.send(note.encode())
+        self.post(note.encode())
 
     def last(self) -> str | None:
         note = None
-        with suppress(BlockingIOError):
-            while packet := self.reader.recv(MOST_BYTES):
-                note = packet.decode()
+        for packet in self.packets():
+            note = packet.decode()
         return note
-
-    def shut(self) -> None:
-        self.reader.close()
-        self.writer.close()
 
 
 def note_of(stat: Stat) -> str:
